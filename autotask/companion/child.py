@@ -1,0 +1,75 @@
+"""What the guard runs: set Django up, then the worker until told to stop."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+
+from autotask.companion import life
+from autotask.companion.guard import LOOK_EVERY, MISCONFIGURED, say
+
+
+def main() -> int:
+    """Run the companion worker that the guard's environment variables describe; return its exit status."""
+    guard = int(os.environ["AUTOTASK_GUARD"])
+    # The guard never stops without stopping this process; if it was killed, nobody else would.
+    life.die_with_parent(guard, signal.SIGKILL)
+    if sys.platform != "linux":
+        threading.Thread(target=_leave_without, args=(guard,), daemon=True).start()
+    life.ignore_interrupts()
+    early_deaths = int(os.environ.get("AUTOTASK_EARLY_DEATHS", "0"))
+    try:
+        return _work()
+    except Exception as error:
+        _complain(error, early_deaths)
+        return MISCONFIGURED if _is_configuration(error) else 1
+
+
+def _work() -> int:
+    # Imported here and not above: a project that cannot be imported is what _complain() is for.
+    import django
+
+    django.setup()
+
+    from autotask.conf import settings
+    from autotask.worker.loop import WorkerOptions
+    from autotask.worker.process import run_worker
+
+    return run_worker(
+        WorkerOptions(
+            kind="companion",
+            queues=settings.QUEUES,
+            threads=settings.THREADS,
+            serves_pid=int(os.environ["AUTOTASK_SERVES"]),
+            wake_fd=int(os.environ["AUTOTASK_WAKE_FD"]),
+            predecessor=os.environ.get("AUTOTASK_PREDECESSOR", ""),
+        )
+    )
+
+
+def _leave_without(guard: int) -> None:
+    """Do by looking what the kernel of Linux does by itself."""
+    while not life.is_orphan(guard):
+        time.sleep(LOOK_EVERY)
+    os._exit(1)
+
+
+def _is_configuration(error: Exception) -> bool:
+    return type(error).__name__ in ("ImproperlyConfigured", "NotPostgreSQL", "InvalidSetting")
+
+
+def _complain(error: Exception, early_deaths: int) -> None:
+    """Say in full what is wrong the first time, and on one line from then on."""
+    serves = int(os.environ.get("AUTOTASK_SERVES", "0"))
+    if early_deaths == 0:
+        logging.shutdown()
+        say("the worker could not start:\n" + traceback.format_exc().rstrip(), serves)
+    else:
+        say(f"the worker could not start: {type(error).__name__}: {error}", serves)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

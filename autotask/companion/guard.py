@@ -1,0 +1,195 @@
+"""The watch, standard library only: tie the worker's life to Django's, restart it, stop it in time.
+
+It runs as a process of its own between the Django process and the worker. It has one thread and runs no code of the
+project, so it always answers: it sees the Django process go whatever that or the worker is busy with.
+"""
+
+import argparse
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+
+from autotask.companion import life
+
+#: Exit status of a worker that cannot start because of how the project is configured (EX_CONFIG of sysexits.h).
+MISCONFIGURED = 78
+
+#: Seconds between two starts of a worker that says it is misconfigured.
+MISCONFIGURED_WAIT = 30.0
+
+#: A worker that has lived this many seconds has started well; the next one is started at once.
+LIVED_WELL = 10.0
+
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 30.0
+
+#: Seconds between two looks whether the Django process is still the parent.
+LOOK_EVERY = 0.5
+
+#: What the worker gets beyond the grace, in seconds, to write its last outcomes.
+LAST_WORDS = 0.9
+
+#: Deaths in a row after which it is called a crash loop, once.
+CRASH_LOOP = 5
+
+
+def wait_before_start(deaths: int, status: int, chance: float) -> float:
+    """Return the seconds to wait before the next start of a worker.
+
+    :param deaths: how many workers in a row have died early, the last one included.
+    :param status: the exit status of the last one.
+    :param chance: a random number from 0 to 1, so that workers of one site do not start all at once.
+    """
+    if status == MISCONFIGURED:
+        return MISCONFIGURED_WAIT
+    if deaths <= 1:
+        return 0.0
+    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(deaths - 2, 16)) * (0.8 + 0.4 * chance)
+
+
+def how_it_ended(status: int) -> str:
+    """Return an exit status of subprocess in words."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"signal {-status} ({signal.Signals(-status).name})"
+    except ValueError:
+        return f"signal {-status}"
+
+
+class Guard:
+    """Keeps one worker running until the Django process is gone.
+
+    :param parent: process id of the Django process.
+    :param life_fd: read end of a pipe that the Django process holds open and never writes to; its end means "stop".
+    :param wake_fd: read end of the pipe by which the Django process wakes the worker; passed on to it.
+    :param grace: seconds that the worker gets to finish what it runs.
+    """
+
+    def __init__(self, parent: int, life_fd: int, wake_fd: int, grace: float) -> None:
+        self._parent = parent
+        self._life_fd = life_fd
+        self._wake_fd = wake_fd
+        self._grace = grace
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._start_at = time.monotonic()
+        self._deaths = 0
+        self._last_words = ""
+        self._told_to_stop = False
+        self._signals, self._signal_writer = os.pipe()
+
+    def run(self) -> None:
+        """Watch until the Django process is gone or this process is told to stop, then stop the worker."""
+        self._catch_signals()
+        life.die_with_parent(self._parent, signal.SIGTERM)
+        while not self._is_over():
+            self._look_after_worker()
+            self._sleep()
+        self._stop_worker()
+
+    def _catch_signals(self) -> None:
+        os.set_blocking(self._signals, False)
+        os.set_blocking(self._signal_writer, False)
+        signal.set_wakeup_fd(self._signal_writer, warn_on_full_buffer=False)
+        life.ignore_interrupts()
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def _on_stop(self, *_: object) -> None:
+        self._told_to_stop = True
+
+    def _is_over(self) -> bool:
+        if self._told_to_stop or life.is_orphan(self._parent):
+            return True
+        readable, _, _ = select.select([self._life_fd], [], [], 0)
+        return bool(readable) and not os.read(self._life_fd, 1)
+
+    def _look_after_worker(self) -> None:
+        now = time.monotonic()
+        if self._worker is None:
+            if now >= self._start_at:
+                self._start()
+            return
+        status = self._worker.poll()
+        if status is not None:
+            self._worker = None
+            self._note_death(status, now)
+
+    def _start(self) -> None:
+        self._started_at = time.monotonic()
+        environment = {
+            **os.environ,
+            "AUTOTASK_GUARD": str(os.getpid()),
+            "AUTOTASK_SERVES": str(self._parent),
+            "AUTOTASK_WAKE_FD": str(self._wake_fd),
+            "AUTOTASK_EARLY_DEATHS": str(self._deaths),
+            "AUTOTASK_PREDECESSOR": self._last_words,
+        }
+        command = [sys.executable, "-m", "autotask.companion.child"]
+        try:
+            self._worker = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, close_fds=True, pass_fds=(self._wake_fd,)
+            )
+        except OSError as error:  # no memory, or no more processes
+            self._note_death(1, self._started_at, f"could not be started: {error}")
+
+    def _note_death(self, status: int, now: float, how: str = "") -> None:
+        lived = now - self._started_at
+        how = how or how_it_ended(status)
+        # A worker that ended by itself without an error, as one that recycles itself does, has not failed.
+        self._deaths = 0 if status == 0 else 1 if lived >= LIVED_WELL else self._deaths + 1
+        wait = wait_before_start(self._deaths, status, random.random())
+        self._start_at = now + wait
+        self._last_words = how
+        if status == 0:
+            return
+        if self._deaths == CRASH_LOOP:
+            say(f"ERROR: the worker died {self._deaths} times in a row, the last time: {how}; will go on trying", self._parent)
+        elif self._deaths < CRASH_LOOP and status != MISCONFIGURED:
+            say(f"the worker ended ({how}) after {lived:.1f} s; the next one starts {f'in {wait:.1f} s' if wait else 'now'}", self._parent)
+
+    def _sleep(self) -> None:
+        wait = LOOK_EVERY
+        if self._worker is None:
+            wait = max(0.0, min(wait, self._start_at - time.monotonic()))
+        readable, _, _ = select.select([self._life_fd, self._signals], [], [], wait)
+        if self._signals in readable:
+            os.read(self._signals, 4096)
+
+    def _stop_worker(self) -> None:
+        if self._worker is None or self._worker.poll() is not None:
+            return
+        self._worker.terminate()
+        try:
+            self._worker.wait(self._grace + LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            self._worker.kill()
+            self._worker.wait()
+
+
+def say(what: str, parent: int) -> None:
+    """Write one line to where the Django process writes its errors."""
+    try:
+        os.write(2, f"autotask[{os.getpid()}] guard of {parent}: {what}\n".encode(errors="replace"))
+    except OSError:
+        pass  # Nobody reads it any more.
+
+
+def main() -> None:
+    """Run the guard as the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m autotask.companion.guard", description=__doc__)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--life-fd", type=int, required=True)
+    parser.add_argument("--wake-fd", type=int, required=True)
+    parser.add_argument("--grace", type=float, required=True)
+    options = parser.parse_args()
+    Guard(options.parent, options.life_fd, options.wake_fd, options.grace).run()
+
+
+if __name__ == "__main__":
+    main()

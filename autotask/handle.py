@@ -1,0 +1,195 @@
+"""What calling a task returns: status, ready, result, wait and cancel for one row."""
+
+import time
+import uuid
+from typing import Any, Generic, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask import payload
+from autotask.exceptions import NotRetryable, TaskCancelled, TaskExpired, TaskFailed, WaitInTransaction, WaitTimeout
+from autotask.store import cancel, notify, read, requeue
+from autotask.store.connection import current
+from autotask.store.read import StoredAttempt, StoredTask
+from autotask.task import CANCELLED, DONE, ERROR, State, Status
+
+R = TypeVar("R")
+
+#: Waiting listens; it looks by itself as well, after a twentieth of a second at first and each second at last, for the
+#: case that nothing can be heard (through a pooler that shares connections between transactions).
+_FIRST_LOOK = 0.05
+_LONGEST_LOOK = 1.0
+
+
+class TaskHandle(Generic[R]):
+    """One task, as its caller sees it.
+
+    Each attribute asks the database until the task has ended; from then on the answer is kept.
+
+    :param id: the id of the task, for a handle to a task that was enqueued elsewhere.
+    :param name: the name of the task, for messages.
+    """
+
+    def __init__(self, id: uuid.UUID, name: str = "") -> None:
+        self.id = id
+        self.name = name
+        self._ended: StoredTask | None = None
+
+    def __repr__(self) -> str:
+        return f"<TaskHandle {self.name or '?'} {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TaskHandle) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def status(self) -> Status:
+        """WAITING, RUNNING, DONE, ERROR or CANCELLED.
+
+        :raises TaskExpired: the task is not in the database (any more).
+        """
+        return self._stored().state.status
+
+    @property
+    def ready(self) -> bool:
+        """Whether the task has ended: DONE, ERROR or CANCELLED.
+
+        :raises TaskExpired: the task is not in the database (any more).
+        """
+        return self._stored().state.ended
+
+    @property
+    def result(self) -> R | None:
+        """What the function returned; None until it is there, and if the task did not end as DONE.
+
+        :raises TaskExpired: the task is not in the database (any more).
+        :raises PayloadRefused: the stored result was altered.
+        """
+        stored = self._stored()
+        if stored.state is not State.DONE:
+            return None
+        value: R | None = payload.load_result(stored.value, id=stored.id, fence=stored.fence or 0)
+        return value
+
+    @property
+    def error_message(self) -> str:
+        """Why the task ended in ERROR, or why its last attempt failed while it waits for a retry; "" without an error.
+
+        :raises TaskExpired: the task is not in the database (any more).
+        """
+        stored = self._stored()
+        if stored.state.ended or not stored.failures:
+            return stored.error_message
+        attempts = read.attempts(current(), self.id)
+        return attempts[-1].error_message if attempts else ""
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts have been started.
+
+        :raises TaskExpired: the task is not in the database (any more).
+        """
+        return self._stored().attempt
+
+    @property
+    def failed_attempts(self) -> list[StoredAttempt]:
+        """The attempts that did not succeed, oldest first, with error and traceback."""
+        return read.attempts(current(), self.id)
+
+    def wait(self, timeout: float | None = None) -> R:
+        """Wait until the task has ended, and return its result.
+
+        :param timeout: seconds to wait at most; None waits for ever.
+        :raises TaskFailed: it ended in ERROR.
+        :raises TaskCancelled: it was cancelled.
+        :raises WaitTimeout: it has not ended in time. (A TimeoutError.)
+        :raises WaitInTransaction: there is an open transaction, in which the task would never be seen to end.
+        :raises TaskExpired: the task is not in the database (any more).
+        """
+        connection = current()
+        if connection.in_atomic_block or not connection.get_autocommit():
+            raise WaitInTransaction(id=self.id, name=self.name)
+        if self._ended is None:
+            self._listen(connection, timeout)
+        return self._outcome()
+
+    async def await_result(self, timeout: float | None = None) -> R:
+        """Like :meth:`wait`, without blocking the event loop."""
+        return await sync_to_async(self._wait_and_close, thread_sensitive=False)(timeout)
+
+    def cancel(self) -> bool:
+        """Cancel the task: at once if it waits; if it runs, its worker is asked to stop it.
+
+        :returns: whether it was cancelled or asked to stop; False if it had ended.
+        """
+        return cancel.cancel(current(), self.id) is not cancel.Cancellation.TOO_LATE
+
+    def retry(self) -> None:
+        """Run a task again that ended in ERROR or was cancelled, with its retries counted anew.
+
+        :raises NotRetryable: it is live, ended as DONE, or is not in the database any more.
+        """
+        connection = current()
+        if not requeue.requeue(connection, self.id):
+            stored = read.task(connection, self.id)
+            raise NotRetryable(
+                id=self.id, reason=f"it is {stored.state.status}" if stored else "it is not in the database"
+            )
+        self._ended = None
+        notify.wake_after_commit(connection)
+
+    def refresh(self) -> None:
+        """Forget what is known of an ended task, so that the next attribute asks the database again."""
+        self._ended = None
+
+    def _stored(self) -> StoredTask:
+        if self._ended is not None:
+            return self._ended
+        stored = read.task(current(), self.id)
+        if stored is None:
+            raise TaskExpired(id=self.id, name=self.name)
+        if stored.state.ended:
+            self._ended = stored
+        return stored
+
+    def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        channel = notify.ended_channel(self.id)
+        notify.listen(connection, channel)
+        try:
+            # In this order: what ends before it is asked to tell is seen by the first look.
+            read.ask_to_be_told(connection, self.id)
+            self._look_until(connection, deadline, timeout)
+        finally:
+            if connection.connection is not None:
+                notify.unlisten(connection, channel)
+
+    def _look_until(self, connection: BaseDatabaseWrapper, deadline: float | None, timeout: float | None) -> None:
+        look = _FIRST_LOOK
+        while not (stored := self._stored()).state.ended:
+            left = look if deadline is None else min(look, deadline - time.monotonic())
+            if left <= 0:
+                raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=stored.state.status)
+            notify.wait(connection, left)
+            look = min(2 * look, _LONGEST_LOOK)
+
+    def _outcome(self) -> R:
+        stored = self._stored()
+        if stored.state.status is ERROR:
+            raise TaskFailed(id=self.id, name=stored.name, error_message=stored.error_message)
+        if stored.state.status is CANCELLED:
+            raise TaskCancelled(id=self.id, name=stored.name)
+        assert stored.state.status is DONE
+        result: Any = self.result
+        return result  # type: ignore[no-any-return]  # None too is what the function returned
+
+    def _wait_and_close(self, timeout: float | None) -> R:
+        # The thread is one of a pool and goes on living, without its connection.
+        try:
+            return self.wait(timeout)
+        finally:
+            connections.close_all()

@@ -1,0 +1,199 @@
+"""The tables, as Django models, for migrations and for reading pages; no task is changed through them."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from autotask.task import State
+
+# Plain numbers, so that migrations do not import the enumeration.
+SCHEDULED, READY, RUNNING, ERROR = State.SCHEDULED.value, State.READY.value, State.RUNNING.value, State.ERROR.value
+
+
+class TaskFields(models.Model):
+    """What a task carries from the call to the end of its result."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    state = models.SmallIntegerField(_("state"))
+    queue = models.TextField(_("queue"))
+    priority = models.SmallIntegerField(_("priority"))
+    name = models.TextField(_("task"))
+    arguments = models.TextField(_("arguments"), help_text=_("As text, shortened, with secrets masked."))
+    created_at = models.DateTimeField(_("created"))
+    run_at = models.DateTimeField(_("due"))
+    started_at = models.DateTimeField(_("started"), null=True)
+    attempt = models.IntegerField(_("attempts"), db_default=0, help_text=_("Attempts started so far."))
+    failures = models.IntegerField(_("failures"), db_default=0, help_text=_("Attempts that raised an exception."))
+    lost = models.IntegerField(_("lost"), db_default=0, help_text=_("Attempts whose worker died."))
+    retries = models.IntegerField(_("retries"))
+    ttl = models.FloatField(_("time to live"), help_text=_("Seconds for which the result is kept at least."))
+    worker_id = models.UUIDField(_("worker"), null=True)
+    fence = models.BigIntegerField(null=True)
+    schedule = models.TextField(_("schedule"), null=True)
+    scheduled_for = models.DateTimeField(_("tick"), null=True)
+
+    class Meta:
+        abstract = True
+
+
+class Task(TaskFields):
+    """Live work only: what waits or runs."""
+
+    ready_at = models.DateTimeField(null=True)
+    cancel_requested = models.BooleanField(db_default=False)
+    awaited = models.BooleanField(db_default=False)
+    unknown_since = models.DateTimeField(null=True)
+    payload = models.BinaryField()
+
+    class Meta:
+        db_table = "autotask_task"
+        verbose_name = _("live task")
+        verbose_name_plural = _("live tasks")
+        default_permissions = ()
+        indexes = [
+            models.Index("queue", "priority", "ready_at", name="autotask_ready", condition=models.Q(state=READY)),
+            models.Index("run_at", name="autotask_due", condition=models.Q(state=SCHEDULED)),
+            models.Index("worker_id", name="autotask_running", condition=models.Q(state=RUNNING)),
+            models.Index("schedule", name="autotask_of_schedule", condition=models.Q(schedule__isnull=False)),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="autotask_task_is_live", condition=models.Q(state__in=[SCHEDULED, READY, RUNNING])
+            ),
+            models.CheckConstraint(
+                name="autotask_running_is_claimed",
+                condition=models.Q(state=RUNNING, fence__isnull=False, worker_id__isnull=False)
+                | (~models.Q(state=RUNNING) & models.Q(fence__isnull=True, worker_id__isnull=True)),
+            ),
+        ]
+
+
+class Result(TaskFields):
+    """How tasks ended; kept until ``kept_until``. The payload stays only where there was no success, for a retry."""
+
+    ended_at = models.DateTimeField(_("ended"))
+    kept_until = models.DateTimeField(_("kept until"))
+    payload = models.BinaryField(null=True)
+    value = models.BinaryField(null=True)
+    error_message = models.TextField(_("error"), db_default="")
+
+    class Meta:
+        db_table = "autotask_result"
+        verbose_name = _("result")
+        verbose_name_plural = _("results")
+        default_permissions = ()
+        indexes = [
+            models.Index("kept_until", name="autotask_result_kept"),
+            models.Index("ended_at", name="autotask_result_ended"),
+            models.Index("id", name="autotask_result_error", condition=models.Q(state=ERROR)),
+        ]
+
+
+class Attempt(models.Model):
+    """One attempt that did not succeed: what went wrong, and what was done about it."""
+
+    id = models.BigAutoField(primary_key=True)
+    task_id = models.UUIDField()
+    number = models.IntegerField(_("attempt"))
+    fence = models.BigIntegerField()
+    state = models.SmallIntegerField(_("outcome"))
+    worker_id = models.UUIDField(_("worker"), null=True)
+    started_at = models.DateTimeField(_("started"), null=True)
+    ended_at = models.DateTimeField(_("ended"))
+    error_type = models.TextField(_("exception"), db_default="")
+    error_message = models.TextField(_("error"), db_default="")
+    traceback = models.TextField(_("traceback"), db_default="")
+
+    class Meta:
+        db_table = "autotask_attempt"
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        default_permissions = ()
+        indexes = [models.Index("task_id", name="autotask_attempt_task")]
+
+
+class Worker(models.Model):
+    """One row per living worker. No index on what changes with each heartbeat, so that beats stay HOT updates."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    kind = models.TextField(_("kind"))
+    host = models.TextField(_("host"))
+    boot_id = models.TextField()
+    pid = models.IntegerField(_("pid"))
+    pid_started = models.BigIntegerField()
+    serves_pid = models.IntegerField(_("Django process"), null=True)
+    queues = models.TextField(_("queues"), db_default="", help_text=_("Comma-separated; empty means all."))
+    threads = models.SmallIntegerField(_("threads"))
+    version = models.TextField(_("version"))
+    stopping = models.BooleanField(_("stopping"), db_default=False)
+    started_at = models.DateTimeField(_("started"))
+    seen_at = models.DateTimeField(_("last seen"))
+    lease_until = models.DateTimeField(_("lease until"))
+
+    class Meta:
+        db_table = "autotask_worker"
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+class Schedule(models.Model):
+    """One row per periodic or cron task, with the moment of its next tick."""
+
+    name = models.TextField(_("schedule"), primary_key=True)
+    task = models.TextField(_("task"))
+    spec = models.TextField(_("when"))
+    registered_at = models.DateTimeField(_("registered"))
+    last_tick = models.DateTimeField(_("last tick"), null=True)
+    next_tick = models.DateTimeField(_("next tick"))
+    declared_at = models.DateTimeField(
+        _("declared"), help_text=_("When a worker last said that its code has this schedule.")
+    )
+
+    class Meta:
+        db_table = "autotask_schedule"
+        verbose_name = _("schedule")
+        verbose_name_plural = _("schedules")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TaskRecord(models.Model):
+    """Every task, live or ended: a view over both tables, for pages that list them together."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    state = models.SmallIntegerField(_("state"))
+    queue = models.TextField(_("queue"))
+    priority = models.SmallIntegerField(_("priority"))
+    name = models.TextField(_("task"))
+    arguments = models.TextField(_("arguments"))
+    created_at = models.DateTimeField(_("created"))
+    run_at = models.DateTimeField(_("due"))
+    started_at = models.DateTimeField(_("started"), null=True)
+    ended_at = models.DateTimeField(_("ended"), null=True)
+    kept_until = models.DateTimeField(_("kept until"), null=True)
+    attempt = models.IntegerField(_("attempts"))
+    failures = models.IntegerField(_("failures"))
+    lost = models.IntegerField(_("lost"))
+    retries = models.IntegerField(_("retries"))
+    ttl = models.FloatField(_("time to live"))
+    worker_id = models.UUIDField(_("worker"), null=True)
+    schedule = models.TextField(_("schedule"), null=True)
+    scheduled_for = models.DateTimeField(_("tick"), null=True)
+    cancel_requested = models.BooleanField(_("cancellation asked for"))
+    error_message = models.TextField(_("error"))
+
+    class Meta:
+        db_table = "autotask_record"
+        managed = False
+        verbose_name = _("task")
+        verbose_name_plural = _("tasks")
+        default_permissions = ("view",)
+        permissions = [("retry_task", _("Can retry tasks")), ("cancel_task", _("Can cancel tasks"))]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id}"

@@ -1,0 +1,189 @@
+"""The options a task may carry, as one frozen dataclass that rejects what it does not know."""
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
+from autotask.retry import EXPONENTIAL, Backoff
+from autotask.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY
+
+#: Names of queues and tasks end up in channel names, command lines and addresses, so they are plain.
+PLAIN_NAME = re.compile(r"\w[\w.:<>-]{0,199}")
+
+#: A century, in seconds: anything longer is a mistake in the unit, and would overflow a timestamp sooner or later.
+LONGEST_TIME = 100 * 366 * 86400
+
+MOST_RETRIES = 10_000
+
+
+def seconds(value: Any, option: str, where: str, least: float = 0) -> float:
+    """Return a duration given as a number of seconds or as a timedelta, as seconds.
+
+    :raises InvalidOptionType: the value is neither.
+    :raises InvalidOption: the value is less than *least*, not finite, or longer than a century.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidOptionType(
+            option=option,
+            where=where,
+            expected="a number of seconds or a timedelta",
+            value=value,
+            type=type(value).__name__,
+        )
+    if not (math.isfinite(value) and least <= value <= LONGEST_TIME):
+        raise InvalidOption(option=option, where=where, expected=f"from {least:g} seconds to a century", value=value)
+    return float(value)
+
+
+def whole(value: Any, option: str, where: str, least: int, most: int) -> int:
+    """Return an integer within bounds.
+
+    :raises InvalidOptionType: the value is no integer.
+    :raises InvalidOption: the value is out of bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidOptionType(
+            option=option, where=where, expected="a whole number", value=value, type=type(value).__name__
+        )
+    if not least <= value <= most:
+        raise InvalidOption(option=option, where=where, expected=f"a whole number from {least} to {most}", value=value)
+    return value
+
+
+def plain_name(value: Any, option: str, where: str) -> str:
+    """Return a name of 1 to 200 letters, digits and ``_ . : < > -``.
+
+    :raises InvalidOptionType: the value is no string.
+    :raises InvalidOption: the string has other characters, is empty or too long.
+    """
+    if not isinstance(value, str):
+        raise InvalidOptionType(option=option, where=where, expected="a string", value=value, type=type(value).__name__)
+    if not PLAIN_NAME.fullmatch(value):
+        raise InvalidOption(option=option, where=where, expected="1 to 200 letters, digits and _ . : -", value=value)
+    return str(value)
+
+
+def reject_unknown(given: dict[str, Any], known: Sequence[str], where: str) -> None:
+    """Refuse names that are not known, with the nearest known one as a suggestion.
+
+    :raises UnknownOption: a name is not known.
+    """
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            raise UnknownOption(
+                where=where,
+                option=name,
+                suggestion=f" (did you mean {close[0]!r}?)" if close else "",
+                known=", ".join(known),
+            )
+
+
+def _backoff(value: Any, where: str) -> Backoff:
+    if value == EXPONENTIAL or callable(value):
+        return value  # type: ignore[no-any-return]  # a name or a function; what it returns is checked when it is called
+    if isinstance(value, (int, float, timedelta)) and not isinstance(value, bool):
+        return seconds(value, "backoff", where)
+    if isinstance(value, (list, tuple)) and value:
+        return tuple(seconds(item, "backoff", where) for item in value)
+    raise InvalidOption(
+        option="backoff", where=where, expected='"exponential", seconds, a list of seconds, or a function', value=value
+    )
+
+
+def _exceptions(value: Any, option: str, where: str) -> tuple[type[BaseException], ...]:
+    classes = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    if not all(isinstance(item, type) and issubclass(item, BaseException) for item in classes):
+        raise InvalidOption(option=option, where=where, expected="an exception class or several of them", value=value)
+    return classes
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a task is to be run. ``Options.of(where, retries=3, …)`` checks what it is given.
+
+    :ivar queue: name of the queue.
+    :ivar priority: −100 to 100, larger first.
+    :ivar delay: seconds to wait at least before the first attempt.
+    :ivar run_after: moment before which the first attempt does not start, instead of a delay.
+    :ivar retries: how often an attempt that raised is followed by another one.
+    :ivar backoff: how retries are spaced, see :data:`autotask.retry.Backoff`.
+    :ivar retry_on: only these exceptions are retried; None means all.
+    :ivar no_retry_on: these exceptions are never retried.
+    :ivar ttl: seconds for which the result is kept at least.
+    """
+
+    queue: str = DEFAULT_QUEUE
+    priority: int = DEFAULT_PRIORITY
+    delay: float = 0.0
+    run_after: datetime | None = None
+    retries: int = 0
+    backoff: Backoff | None = None
+    retry_on: tuple[type[BaseException], ...] | None = None
+    no_retry_on: tuple[type[BaseException], ...] = ()
+    ttl: float = 300.0
+
+    @classmethod
+    def of(cls, where: str, /, **given: Any) -> "Options":
+        """Return options made of what is given, checked; None means the default.
+
+        :param where: what is being defined or called, for messages.
+        :raises UnknownOption: a name is not known.
+        :raises InvalidOption: a value is out of its range.
+        :raises InvalidOptionType: a value has the wrong type.
+        """
+        return cls().replace(where, **given)
+
+    def replace(self, where: str, /, **given: Any) -> "Options":
+        """Return a copy with what is given changed; the same checks as :meth:`of`."""
+        reject_unknown(given, OPTION_NAMES, where)
+        if given.get("run_after") is not None and given.get("delay") is not None:
+            raise ConflictingOptions(where=where, first="delay", second="run_after")
+        checked = {name: _CHECKS[name](value, where) for name, value in given.items() if value is not None}
+        if "delay" in checked:
+            checked["run_after"] = None
+        return dataclasses.replace(self, **checked)
+
+    def retries_on(self, exception: BaseException) -> bool:
+        """Whether this exception may be followed by another attempt, if any are left."""
+        if isinstance(exception, self.no_retry_on):
+            return False
+        return self.retry_on is None or isinstance(exception, self.retry_on)
+
+
+def _moment(value: Any, where: str) -> datetime:
+    if not isinstance(value, datetime):
+        raise InvalidOptionType(
+            option="run_after", where=where, expected="an aware datetime", value=value, type=type(value).__name__
+        )
+    if value.utcoffset() is None:
+        raise InvalidOption(
+            option="run_after", where=where, expected="an aware datetime (with a time zone)", value=value
+        )
+    return value
+
+
+_CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "queue": lambda value, where: plain_name(value, "queue", where),
+    "priority": lambda value, where: whole(value, "priority", where, MIN_PRIORITY, MAX_PRIORITY),
+    "delay": lambda value, where: seconds(value, "delay", where),
+    "run_after": _moment,
+    "retries": lambda value, where: whole(value, "retries", where, 0, MOST_RETRIES),
+    "backoff": _backoff,
+    "retry_on": lambda value, where: _exceptions(value, "retry_on", where),
+    "no_retry_on": lambda value, where: _exceptions(value, "no_retry_on", where),
+    "ttl": lambda value, where: seconds(value, "ttl", where),
+}
+
+OPTION_NAMES = tuple(_CHECKS)
+
+#: What ``using()`` may change for one call.
+CALL_OPTION_NAMES = ("delay", "run_after", "queue", "priority", "retries", "ttl")

@@ -1,0 +1,210 @@
+"""Arguments and results as signed pickles: dumps, loads, and the refusal of anything unsigned.
+
+An envelope is::
+
+    "AT"  version  codec  flags  key id (4)  MAC (32)  body
+
+The MAC is HMAC-SHA256 (RFC 2104) over all other bytes and the *context*: for arguments the id and name of the task, for
+results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt, and nothing is
+unpickled that was not signed with a key of this site. The key is derived from ``AUTOTASK_SIGNING_KEY`` or
+``SECRET_KEY``; older keys are accepted from the fallback settings.
+"""
+
+import functools
+import hashlib
+import hmac
+import pickle
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from autotask.conf import settings
+from autotask.exceptions import PayloadRefused, PayloadTooLarge, PayloadTooNew, UnpicklableArgument, UnpicklableResult
+
+MAGIC = b"AT"
+VERSION = 1
+CODEC_PICKLE = 1
+NO_FLAGS = 0
+
+_HEAD = bytes((*MAGIC, VERSION, CODEC_PICKLE, NO_FLAGS))
+_KEY_ID = slice(len(_HEAD), len(_HEAD) + 4)
+_MAC = slice(_KEY_ID.stop, _KEY_ID.stop + 32)
+_BODY = slice(_MAC.stop, None)
+
+#: Fixed, because old pickles have to be read by newer versions and the other way round during a deploy.
+PICKLE_PROTOCOL = 5
+
+#: How deep into containers to look for the argument that cannot be pickled.
+_DEEPEST_PATH = 8
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def dump_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], *, id: uuid.UUID, name: str) -> bytes:
+    """Return the signed arguments of one task.
+
+    :raises UnpicklableArgument: an argument cannot be pickled; the message names it.
+    :raises PayloadTooLarge: they take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
+    """
+    try:
+        body = pickle.dumps((args, kwargs), PICKLE_PROTOCOL)
+    except Exception as error:  # whatever a __reduce__ or __getstate__ raises
+        raise _unpicklable(args, kwargs, name, error) from error
+    _refuse_large(body, "arguments", name)
+    return _seal(body, _task_context(id, name))
+
+
+def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
+    """Return the arguments of a task.
+
+    :raises PayloadTooNew: they are in a form that this version does not know.
+    :raises PayloadRefused: they are not signed for this task with a key of this site.
+    :raises Exception: whatever unpickling raises, for example ImportError for a class that is gone.
+    """
+    args, kwargs = pickle.loads(_open(envelope, _task_context(id, name), id))
+    return args, kwargs
+
+
+def dump_result(value: Any, *, id: uuid.UUID, fence: int, name: str) -> bytes | None:
+    """Return the signed result of one attempt; None for None.
+
+    :raises UnpicklableResult: it cannot be pickled.
+    :raises PayloadTooLarge: it takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
+    """
+    if value is None:
+        return None
+    try:
+        body = pickle.dumps(value, PICKLE_PROTOCOL)
+    except Exception as error:  # whatever a __reduce__ or __getstate__ raises
+        raise UnpicklableResult(task=name, reason=describe(error)) from error
+    _refuse_large(body, "results", name)
+    return _seal(body, _result_context(id, fence))
+
+
+def load_result(envelope: bytes | None, *, id: uuid.UUID, fence: int) -> Any:
+    """Return the result of an attempt; see :func:`load_arguments` for what is raised."""
+    if envelope is None:
+        return None
+    return pickle.loads(_open(envelope, _result_context(id, fence), id))
+
+
+def describe(error: BaseException) -> str:
+    """Return the class of an exception and its text on one line, also when its text cannot be had."""
+    try:
+        text = str(error)
+    except BaseException as second:  # noqa: B036 - a __str__ may raise anything, and must not take the worker along
+        text = f"(its text cannot be shown: __str__ raised {type(second).__name__})"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _task_context(id: uuid.UUID, name: str) -> bytes:
+    return b"task\0" + id.bytes + name.encode()
+
+
+def _result_context(id: uuid.UUID, fence: int) -> bytes:
+    return b"result\0" + id.bytes + fence.to_bytes(8, "big")
+
+
+def _seal(body: bytes, context: bytes) -> bytes:
+    key = _key(_current_secret())
+    key_id = _key_id(key)
+    return b"".join((_HEAD, key_id, _mac(key, key_id, context, body), body))
+
+
+def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> bytes:
+    envelope = bytes(envelope)
+    if len(envelope) < _BODY.start or not envelope.startswith(MAGIC):
+        raise PayloadRefused(id=id, reason="it is not a payload of autotask, or was cut off")
+    if not envelope.startswith(_HEAD):
+        raise PayloadTooNew(id=id, reason=_strange_head(envelope))
+    key_id, mac, body = envelope[_KEY_ID], envelope[_MAC], envelope[_BODY]
+    for secret in _secrets():
+        key = _key(secret)
+        if key_id == _key_id(key):
+            if hmac.compare_digest(mac, _mac(key, key_id, context, body)):
+                return body
+            raise PayloadRefused(
+                id=id, reason="its signature does not match: it was altered, or belongs to another task"
+            )
+    raise PayloadRefused(
+        id=id,
+        reason="it was signed with a key this site does not have; "
+        "if the key was changed, add the old one to SECRET_KEY_FALLBACKS or AUTOTASK_SIGNING_KEY_FALLBACKS",
+    )
+
+
+def _strange_head(envelope: bytes) -> str:
+    version, codec, flags = envelope[2:5]
+    return f"it has version {version}, codec {codec}, flags {flags}, which this version of autotask does not know"
+
+
+def _mac(key: bytes, key_id: bytes, context: bytes, body: bytes) -> bytes:
+    # The length keeps context and body apart: bytes cannot be shifted from one to the other.
+    return hmac.digest(key, b"".join((_HEAD, key_id, len(context).to_bytes(4, "big"), context, body)), "sha256")
+
+
+def _current_secret() -> str | bytes:
+    return settings.SIGNING_KEY or django_settings.SECRET_KEY
+
+
+def _secrets() -> Iterator[str | bytes]:
+    yield _current_secret()
+    yield from settings.SIGNING_KEY_FALLBACKS
+    # With a signing key of its own, a site that holds payloads signed with SECRET_KEY has to list it as a fallback:
+    # the signing key may well have been introduced because SECRET_KEY leaked.
+    if settings.SIGNING_KEY is None:
+        yield from django_settings.SECRET_KEY_FALLBACKS
+
+
+@functools.lru_cache(maxsize=32)
+def _key(secret: str | bytes) -> bytes:
+    raw = secret.encode() if isinstance(secret, str) else secret
+    return hashlib.sha256(b"autotask.payload.v1\0" + raw).digest()
+
+
+@functools.lru_cache(maxsize=32)
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(b"autotask.key-id\0" + key).digest()[:4]
+
+
+def _refuse_large(body: bytes, what: str, name: str) -> None:
+    limit = settings.MAX_PAYLOAD
+    if len(body) > limit:
+        raise PayloadTooLarge(what=what, task=name, size=len(body), limit=limit)
+
+
+def _unpicklable(args: tuple[Any, ...], kwargs: dict[str, Any], name: str, error: Exception) -> UnpicklableArgument:
+    for path, value in [(f"args[{i}]", v) for i, v in enumerate(args)] + list(kwargs.items()):
+        reason = _why_unpicklable(value)
+        if reason is not None:
+            path, reason = _deepest(path, value, reason, _DEEPEST_PATH)
+            return UnpicklableArgument(path=path, task=name, reason=reason)
+    return UnpicklableArgument(path="list", task=name, reason=describe(error))
+
+
+def _deepest(path: str, value: Any, reason: str, depth: int) -> tuple[str, str]:
+    """Follow the value that cannot be pickled into its containers, as far as that names it better."""
+    for key, item in _items(value) if depth else ():
+        inner = _why_unpicklable(item)
+        if inner is not None:
+            return _deepest(path + key, item, inner, depth - 1)
+    return path, reason
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((f"[{key!r}]", item) for key, item in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((f"[{index}]", item) for index, item in enumerate(value))
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        yield from ((f".{key}", item) for key, item in vars(value).items())
+
+
+def _why_unpicklable(value: Any) -> str | None:
+    try:
+        pickle.dumps(value, PICKLE_PROTOCOL)
+    except Exception as error:  # whatever a __reduce__ or __getstate__ raises
+        return describe(error)
+    return None

@@ -1,0 +1,54 @@
+"""The name of every task and what it runs; filled by decorators, read by the worker."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from autotask.definition import Definition, ScheduledTask
+from autotask.exceptions import UnknownTask
+
+D = TypeVar("D", bound=Definition[Any, Any])
+
+_definitions: dict[str, Definition[Any, Any]] = {}
+_duplicates: list[tuple[Definition[Any, Any], Definition[Any, Any]]] = []
+
+
+def register(definition: D) -> D:
+    """Enter a definition under its name; a second one of another function is kept for the system check."""
+    known = _definitions.get(definition.name)
+    if known is not None and _place(known) != _place(definition):
+        _duplicates.append((known, definition))
+    _definitions[definition.name] = definition
+    return definition
+
+
+def get(name: str) -> Definition[Any, Any]:
+    """Return the definition of that name.
+
+    :raises UnknownTask: there is none.
+    """
+    try:
+        return _definitions[name]
+    except KeyError:
+        close = difflib.get_close_matches(name, _definitions, 1)
+        raise UnknownTask(name=name, suggestion=f" (did you mean {close[0]!r}?)" if close else "") from None
+
+
+def definitions() -> Iterable[Definition[Any, Any]]:
+    """Return all definitions."""
+    return _definitions.values()
+
+
+def schedules() -> dict[str, ScheduledTask[Any, Any]]:
+    """Return the periodic and cron tasks by name."""
+    return {name: task for name, task in _definitions.items() if isinstance(task, ScheduledTask)}
+
+
+def duplicates() -> Iterable[tuple[Definition[Any, Any], Definition[Any, Any]]]:
+    """Return the pairs of definitions that claim the same name."""
+    return tuple(_duplicates)
+
+
+def _place(definition: Definition[Any, Any]) -> tuple[str, str]:
+    # A module that is reloaded defines the same function again; that is no duplicate.
+    return definition.function.__module__, definition.function.__qualname__

@@ -1,0 +1,1 @@
+"""When repeated tasks are due: each kind of schedule answers the question of :mod:`autotask.schedules.base`."""

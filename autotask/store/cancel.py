@@ -1,0 +1,52 @@
+"""Cancel what waits; ask what runs to stop."""
+
+import enum
+import uuid
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.connection import rows
+
+# The row lock decides the race with a claim: whoever comes second sees the other's state and finds nothing to do.
+CANCEL_WAITING = """
+WITH gone AS (
+    DELETE FROM autotask_task WHERE id = %(id)s AND state <> 2 RETURNING *
+),
+kept AS (
+    INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
+                                 failures, lost, retries, ttl, schedule, scheduled_for, ended_at, kept_until, payload)
+    SELECT id, 5, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
+           failures, lost, retries, ttl, schedule, scheduled_for, clock_timestamp(),
+           clock_timestamp() + ttl * interval '1 s', payload
+    FROM gone
+)
+SELECT CASE WHEN awaited THEN pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') END FROM gone
+"""
+
+ASK_RUNNING = "UPDATE autotask_task SET cancel_requested = true WHERE id = %(id)s AND state = 2 RETURNING 1"
+
+#: A task can go from waiting to running and back between two statements, but hardly this often.
+_TRIES = 5
+
+
+class Cancellation(enum.Enum):
+    """What a request to cancel has led to."""
+
+    CANCELLED = "cancelled"
+    REQUESTED = "requested"
+    TOO_LATE = "too late"
+
+
+def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Cancellation:
+    """Cancel a task that waits, or ask the worker of a running one to stop it.
+
+    :returns: what was done; TOO_LATE when the task has ended, or is not there.
+    """
+    for _ in range(_TRIES):
+        if rows(connection, CANCEL_WAITING, {"id": id}):
+            return Cancellation.CANCELLED
+        if rows(connection, ASK_RUNNING, {"id": id}):
+            return Cancellation.REQUESTED
+        if not rows(connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s", {"id": id}):
+            break
+    return Cancellation.TOO_LATE

@@ -1,0 +1,125 @@
+"""Take due tasks for a worker: SKIP LOCKED, lane by lane, within limits."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.connection import aware, rows
+from autotask.task import ClaimedTask
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The ready tasks of one queue and priority."""
+
+    queue: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoundedLane:
+    """A lane and the moment before which nothing is looked for in it; None looks everywhere."""
+
+    lane: Lane
+    since: datetime | None
+
+
+# A loose index scan: one descent of autotask_ready for each lane that exists, however many tasks are in it.
+# (PostgreSQL wiki, "Loose indexscan".)
+LANES = """
+WITH RECURSIVE lane AS (
+    (SELECT queue, priority FROM autotask_task WHERE state = 1 ORDER BY queue, priority LIMIT 1)
+    UNION ALL
+    SELECT following.queue, following.priority
+    FROM lane CROSS JOIN LATERAL (
+        SELECT t.queue, t.priority FROM autotask_task t
+        WHERE t.state = 1 AND (t.queue, t.priority) > (lane.queue, lane.priority)
+        ORDER BY t.queue, t.priority LIMIT 1
+    ) AS following
+)
+SELECT queue, priority FROM lane
+"""
+
+# * MATERIALIZED, because a subquery that the planner may run again would lock and take more rows than its limit.
+# * One descent of autotask_ready for each lane, in the order of the array; the nested loop stops at the limit, so later
+#   lanes are neither read nor locked. "queue = ANY" with an ordered limit would sort the whole table.
+# * Ordered by ready_at, never by id: the planner would walk the primary key instead, past everything that is not ready.
+# * The lower bound skips the dead entries of what was claimed before, which a long transaction anywhere keeps alive.
+# * A worker whose lease has run out gets nothing: others may have given its tasks away already.
+# * The limits are part of the text: as parameters they would make the planner guess.
+CLAIM = """
+WITH alive AS MATERIALIZED (
+    SELECT 1 FROM autotask_worker WHERE id = %(worker_id)s AND lease_until > clock_timestamp()
+),
+picked AS MATERIALIZED (
+    SELECT chosen.id
+    FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::timestamptz[]) AS lane(queue, priority, since)
+    CROSS JOIN LATERAL (
+        SELECT t.id FROM autotask_task t
+        WHERE t.state = 1 AND t.queue = lane.queue AND t.priority = lane.priority
+          AND t.ready_at >= coalesce(lane.since, '-infinity')
+        ORDER BY t.ready_at LIMIT {per_lane}
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS chosen
+    WHERE EXISTS (SELECT 1 FROM alive)
+    LIMIT {limit}
+)
+UPDATE autotask_task t
+SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s, fence = nextval('autotask_fence'),
+    started_at = clock_timestamp()
+FROM picked WHERE t.id = picked.id
+RETURNING t.id, t.fence, t.name, t.queue, t.priority, t.attempt, t.failures, t.lost, t.retries,
+          extract(epoch FROM clock_timestamp() - t.unknown_since)::float8, t.ready_at, t.scheduled_for, t.payload
+"""
+
+
+def find_lanes(connection: BaseDatabaseWrapper) -> list[Lane]:
+    """Return the lanes that hold ready tasks now."""
+    return [Lane(queue, priority) for queue, priority in rows(connection, LANES)]
+
+
+def claim(
+    connection: BaseDatabaseWrapper, worker_id: uuid.UUID, lanes: Sequence[BoundedLane], *, per_lane: int, limit: int
+) -> list[ClaimedTask]:
+    """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
+
+    :returns: what was taken, best first.
+    """
+    found = rows(
+        connection,
+        CLAIM.format(per_lane=int(per_lane), limit=int(limit)),
+        {
+            "worker_id": worker_id,
+            "queues": [bounded.lane.queue for bounded in lanes],
+            "priorities": [bounded.lane.priority for bounded in lanes],
+            "since": [bounded.since for bounded in lanes],
+        },
+    )
+    claimed = [_record(row) for row in found]
+    claimed.sort(key=lambda task: (-task.priority, task.ready_at, task.fence))
+    return claimed
+
+
+# After a claim whose answer was lost, its rows run under this worker's name without its knowing.
+RECONCILE = """
+UPDATE autotask_task t
+SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL
+WHERE t.worker_id = %(worker_id)s AND t.state = 2 AND NOT t.id = ANY(%(held)s::uuid[])
+RETURNING 1
+"""
+
+
+def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Sequence[uuid.UUID]) -> int:
+    """Give back what runs under this worker's name but is not held by it.
+
+    :returns: how many tasks that were.
+    """
+    return len(rows(connection, RECONCILE, {"worker_id": worker_id, "held": list(held)}))
+
+
+def _record(row: tuple[object, ...]) -> ClaimedTask:
+    *plain, ready_at, scheduled_for, payload = row
+    return ClaimedTask(*plain, aware(ready_at), aware(scheduled_for), bytes(payload))  # type: ignore[arg-type]  # as selected

@@ -1,0 +1,141 @@
+"""A cursor on the configured database, rows as tuples; nothing else opens a connection."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import load_backend
+from django.utils import timezone
+
+from autotask.conf import settings
+from autotask.exceptions import NotPostgreSQL
+
+#: What libpq does about a peer that is silently gone: noticed after about 20 s instead of hours (libpq documentation,
+#: "Parameter Key Words"). Values that a project sets itself win.
+KEEPALIVE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+}
+
+#: A worker's own statements are short: one that waits longer than this waits for something that is wrong.
+SESSION = """
+SELECT set_config('statement_timeout', '10s', false), set_config('lock_timeout', '3s', false),
+       set_config('idle_in_transaction_session_timeout', '15s', false),
+       set_config('default_transaction_isolation', 'read committed', false)
+"""
+
+#: SQLSTATEs that mean "the database cannot do it now" without being operational errors of the driver: read only.
+_WEATHER_STATES = {"25006"}
+
+
+def current() -> BaseDatabaseWrapper:
+    """Return the calling thread's own Django connection to the database of autotask.
+
+    :raises NotPostgreSQL: the database is another one.
+    """
+    connection = connections[settings.DATABASE]
+    if connection.vendor != "postgresql":
+        raise NotPostgreSQL(alias=settings.DATABASE, engine=connection.settings_dict["ENGINE"])
+    return connection
+
+
+def dedicated(role: str) -> "Dedicated":
+    """Return a connection for one thread of a worker, opened at its first statement."""
+    return Dedicated(role)
+
+
+class Dedicated:
+    """A connection that belongs to one thread of a worker and has one job.
+
+    It is not one of ``django.db.connections``, so neither a task nor ``close_old_connections()`` can touch it.
+    """
+
+    def __init__(self, role: str) -> None:
+        base = current().settings_dict
+        options = {**KEEPALIVE, "application_name": f"autotask {role}", **base.get("OPTIONS", {})}
+        # A pool belongs to the web process; a worker holds few connections for its whole life.
+        options.pop("pool", None)
+        options.pop("isolation_level", None)
+        self._settings = {
+            **base,
+            "OPTIONS": options,
+            "CONN_MAX_AGE": None,
+            "ATOMIC_REQUESTS": False,
+            "AUTOCOMMIT": True,
+        }
+        self._wrapper: BaseDatabaseWrapper | None = None
+        self.pooled = False
+
+    @property
+    def wrapper(self) -> BaseDatabaseWrapper:
+        """The open Django connection.
+
+        :raises django.db.OperationalError: the database cannot be reached.
+        """
+        if self._wrapper is None or self._wrapper.connection is None:
+            self._wrapper = self._open()
+        return self._wrapper
+
+    def close(self) -> None:
+        """Close the connection, if it is open; the next use opens a new one."""
+        wrapper, self._wrapper = self._wrapper, None
+        if wrapper is not None:
+            try:
+                wrapper.close()
+            except (DatabaseError, InterfaceError):
+                pass  # It was broken already, which may be why it is being closed.
+
+    def _open(self) -> BaseDatabaseWrapper:
+        wrapper = load_backend(self._settings["ENGINE"]).DatabaseWrapper(self._settings, settings.DATABASE)
+        wrapper.inc_thread_sharing()  # Opened by its thread, but it may be closed by another one at the end.
+        wrapper.connect()
+        # A pooler answers with a process id of its own making. A session setting would leak to its other clients,
+        # and LISTEN would hear nothing.
+        self.pooled = rows(wrapper, "SELECT pg_backend_pid()")[0][0] != wrapper.connection.info.backend_pid
+        if not self.pooled:
+            execute(wrapper, SESSION)
+        return wrapper
+
+
+def rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    """Run one statement and return its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchall()
+
+
+def execute(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None) -> int:
+    """Run one statement and return the number of rows it touched."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return int(cursor.rowcount)
+
+
+def is_weather(error: BaseException) -> bool:
+    """Whether an error means that the database is away for a while, rather than that a statement is wrong."""
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return True
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return isinstance(error, DatabaseError) and state in _WEATHER_STATES
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """Return a moment as the driver gave it, in UTC; with ``USE_TZ = False`` Django hands out naive local times."""
+    if moment is None:
+        return None
+    if moment.utcoffset() is None:
+        moment = timezone.make_aware(moment, timezone.get_default_timezone())
+    return moment.astimezone(UTC)
+
+
+def text(value: str, longest: int = 100_000) -> str:
+    """Return text that PostgreSQL can store: without NUL and lone surrogates, and not longer than *longest*."""
+    if len(value) > longest:
+        value = value[: longest - 1] + "…"
+    return value.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,169 @@
+"""Record how attempts ended, only while the claims are still ours."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.connection import rows, text
+from autotask.task import State
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended.
+
+    :ivar state: DONE, ERROR, CANCELLED or RETRY.
+    :ivar ended_at: when the attempt ended, on the monotonic clock of the process.
+    :ivar seconds: how long it took.
+    :ivar value: the signed result.
+    :ivar delay: seconds until the next attempt, for RETRY.
+    """
+
+    id: uuid.UUID
+    fence: int
+    state: State
+    ended_at: float
+    seconds: float
+    value: bytes | None = None
+    error_type: str = ""
+    error_message: str = ""
+    traceback: str = ""
+    delay: float = 0.0
+
+
+_OUTCOMES = """
+outcome AS (
+    SELECT * FROM unnest(
+        %(id)s::uuid[], %(fence)s::bigint[], %(state)s::smallint[], %(ended_ago)s::float8[], %(seconds)s::float8[],
+        %(value)s::bytea[], %(error_type)s::text[], %(error_message)s::text[], %(traceback)s::text[], %(delay)s::float8[]
+    ) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay)
+)
+"""
+
+_NOTE_ATTEMPT = """
+noted AS (
+    INSERT INTO autotask_attempt (task_id, number, fence, state, worker_id, started_at, ended_at,
+                                  error_type, error_message, traceback)
+    SELECT e.id, e.attempt, e.old_fence, e.new_state, e.old_worker_id,
+           e.now - (e.ended_ago + e.seconds) * interval '1 s', e.now - e.ended_ago * interval '1 s',
+           e.error_type, e.error_message, e.traceback
+    FROM ended e WHERE e.new_state <> 3
+)
+"""
+
+# The only conditions are id and fence: with more of them the planner would take the index of running rows, which is
+# full of dead entries. A row that a rescue has given to another worker has another fence, or none: it is left alone.
+# The row leaves the table of live work and enters the table of results in one statement, so every reader sees it once.
+END = f"""
+WITH {_OUTCOMES},
+ended AS (
+    DELETE FROM autotask_task t USING outcome o WHERE t.id = o.id AND t.fence = o.fence
+    RETURNING t.*, t.fence AS old_fence, t.worker_id AS old_worker_id, o.new_state, o.ended_ago, o.seconds, o.value,
+              o.error_type, o.error_message, o.traceback, clock_timestamp() AS now
+),
+kept AS (
+    INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
+                                 failures, lost, retries, ttl, worker_id, fence, schedule, scheduled_for,
+                                 ended_at, kept_until, payload, value, error_message)
+    SELECT e.id, e.new_state, e.queue, e.priority, e.name, e.arguments, e.created_at, e.run_at,
+           e.now - (e.ended_ago + e.seconds) * interval '1 s', e.attempt,
+           e.failures + CASE WHEN e.new_state = 4 THEN 1 ELSE 0 END, e.lost, e.retries, e.ttl, e.worker_id, e.fence,
+           e.schedule, e.scheduled_for, e.now - e.ended_ago * interval '1 s',
+           e.now + CASE WHEN e.new_state = 4 THEN greatest(e.ttl, %(error_ttl)s) ELSE e.ttl END * interval '1 s',
+           CASE WHEN e.new_state = 3 THEN NULL ELSE e.payload END, e.value, e.error_message
+    FROM ended e
+),
+{_NOTE_ATTEMPT}
+SELECT id, CASE WHEN awaited THEN pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') END FROM ended
+"""
+
+RETRY = f"""
+WITH {_OUTCOMES},
+ended AS (
+    UPDATE autotask_task t
+    SET state = 0, run_at = clock_timestamp() + o.delay * interval '1 s', ready_at = NULL, failures = t.failures + 1,
+        fence = NULL, worker_id = NULL
+    FROM outcome o WHERE t.id = o.id AND t.fence = o.fence
+    RETURNING t.id, t.attempt, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
+              o.seconds, o.error_type, o.error_message, o.traceback, clock_timestamp() AS now
+),
+{_NOTE_ATTEMPT}
+SELECT id FROM ended
+"""
+
+# Both tables keep the fence of what was recorded, so that an outcome whose COMMIT got no answer can be told from a stale one.
+RECORDED = """
+SELECT o.id FROM unnest(%(id)s::uuid[], %(fence)s::bigint[]) AS o(id, fence)
+WHERE EXISTS (SELECT 1 FROM autotask_result r WHERE r.id = o.id AND r.fence = o.fence)
+   OR EXISTS (SELECT 1 FROM autotask_attempt a WHERE a.task_id = o.id AND a.fence = o.fence)
+"""
+
+RELEASE = """
+UPDATE autotask_task t
+SET state = CASE WHEN o.delay > 0 THEN 0 ELSE 1 END, attempt = t.attempt - 1, fence = NULL, worker_id = NULL,
+    run_at = CASE WHEN o.delay > 0 THEN clock_timestamp() + o.delay * interval '1 s' ELSE t.run_at END,
+    ready_at = CASE WHEN o.delay > 0 THEN NULL ELSE clock_timestamp() END,
+    unknown_since = CASE WHEN o.delay > 0 THEN coalesce(t.unknown_since, clock_timestamp()) ELSE t.unknown_since END
+FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[]) AS o(id, fence, delay)
+WHERE t.id = o.id AND t.fence = o.fence
+RETURNING t.id
+"""
+
+
+def end(
+    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, error_ttl: float
+) -> set[uuid.UUID]:
+    """Record the outcomes DONE, ERROR and CANCELLED.
+
+    :param now: the monotonic clock of the process.
+    :param error_ttl: seconds for which errors are kept at least.
+    :returns: the ids that were ours; what is missing had been given away, cancelled or deleted, or is recorded already.
+    """
+    found = rows(connection, END, {**_columns(outcomes, now), "error_ttl": error_ttl})
+    return {row[0] for row in found}
+
+
+def retry(
+    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, worker_id: uuid.UUID
+) -> set[uuid.UUID]:
+    """Schedule the next attempt of tasks whose attempt failed; see :func:`end` for what is returned."""
+    found = rows(connection, RETRY, {**_columns(outcomes, now), "worker_id": worker_id})
+    return {row[0] for row in found}
+
+
+def recorded(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
+    """Return the ids whose outcome is in the database with just this fence."""
+    found = rows(connection, RECORDED, {"id": [o.id for o in outcomes], "fence": [o.fence for o in outcomes]})
+    return {row[0] for row in found}
+
+
+def release(connection: BaseDatabaseWrapper, claims: Sequence[tuple[uuid.UUID, int, float]]) -> set[uuid.UUID]:
+    """Give tasks back untouched, as if they had not been claimed.
+
+    :param claims: id, fence, and seconds for which nobody needs to look at it: 0, or more when its function is unknown.
+    :returns: the ids that were ours.
+    """
+    found = rows(
+        connection,
+        RELEASE,
+        {"id": [c[0] for c in claims], "fence": [c[1] for c in claims], "delay": [c[2] for c in claims]},
+    )
+    return {row[0] for row in found}
+
+
+def _columns(outcomes: Sequence[Outcome], now: float) -> dict[str, list[Any]]:
+    return {
+        "id": [o.id for o in outcomes],
+        "fence": [o.fence for o in outcomes],
+        "state": [int(o.state) for o in outcomes],
+        "ended_ago": [now - o.ended_at for o in outcomes],
+        "seconds": [o.seconds for o in outcomes],
+        "value": [o.value for o in outcomes],
+        "error_type": [text(o.error_type, 500) for o in outcomes],
+        "error_message": [text(o.error_message, 10_000) for o in outcomes],
+        "traceback": [text(o.traceback) for o in outcomes],
+        "delay": [o.delay for o in outcomes],
+    }

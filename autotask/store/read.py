@@ -1,0 +1,209 @@
+"""Read one task, or counts by state, queue and age."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.connection import aware, execute, rows
+from autotask.task import State
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTask:
+    """A task as it is in the database, live or ended."""
+
+    id: uuid.UUID
+    name: str
+    queue: str
+    priority: int
+    state: State
+    created_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    kept_until: datetime | None
+    attempt: int
+    failures: int
+    lost: int
+    retries: int
+    fence: int | None
+    worker_id: uuid.UUID | None
+    arguments: str
+    cancel_requested: bool
+    error_message: str
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAttempt:
+    """One attempt that did not succeed."""
+
+    number: int
+    state: State
+    started_at: datetime | None
+    ended_at: datetime
+    error_type: str
+    error_message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How much of each state a queue holds; *oldest* is the age in seconds of the longest waiting ready task."""
+
+    queue: str
+    scheduled: int
+    ready: int
+    running: int
+    oldest: float
+
+
+_LIVE = """
+SELECT id, name, queue, priority, state, created_at, run_at, started_at, NULL::timestamptz AS ended_at,
+       NULL::timestamptz AS kept_until, attempt, failures, lost, retries, fence, worker_id, arguments, cancel_requested,
+       ''::text AS error_message, NULL::bytea AS value
+FROM autotask_task
+"""
+
+_ENDED = """
+SELECT id, name, queue, priority, state, created_at, run_at, started_at, ended_at,
+       kept_until, attempt, failures, lost, retries, fence, worker_id, arguments, false,
+       error_message, value
+FROM autotask_result
+"""
+
+# One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
+TASK = f"{_LIVE} WHERE id = %(id)s UNION ALL {_ENDED} WHERE id = %(id)s"
+
+# The primary keys grow with time, so both branches are read from their end and merged.
+NEWEST = """
+SELECT * FROM ({live} {where} UNION ALL {ended} {where}) AS every ORDER BY id DESC LIMIT {limit}
+"""
+
+ATTEMPTS = """
+SELECT number, state, started_at, ended_at, error_type, error_message, traceback
+FROM autotask_attempt WHERE task_id = %(id)s ORDER BY id
+"""
+
+AWAIT = "UPDATE autotask_task SET awaited = true WHERE id = %(id)s AND NOT awaited"
+
+COUNTS = """
+SELECT queue, count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),
+       coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (WHERE state = 1)), 0)::float8
+FROM autotask_task GROUP BY queue ORDER BY queue
+"""
+
+ENDED_LATELY = """
+SELECT state, count(*) FROM autotask_result
+WHERE ended_at > statement_timestamp() - %(seconds)s * interval '1 s' GROUP BY state
+"""
+
+WORKERS = """
+SELECT w.id, w.kind, w.host, w.pid, w.serves_pid, w.queues, w.threads, w.version, w.stopping,
+       extract(epoch FROM statement_timestamp() - w.started_at)::float8,
+       extract(epoch FROM statement_timestamp() - w.seen_at)::float8,
+       w.lease_until > clock_timestamp(),
+       (SELECT count(*) FROM autotask_task t WHERE t.worker_id = w.id AND t.state = 2)
+FROM autotask_worker w ORDER BY w.started_at
+"""
+
+TABLES = "SELECT to_regclass('autotask_task'), to_regclass('autotask_worker'), to_regclass('autotask_schedule')"
+
+
+@dataclass(frozen=True, slots=True)
+class LivingWorker:
+    """A registered worker; *age* and *seen* are seconds since it started and since its last heartbeat."""
+
+    id: uuid.UUID
+    kind: str
+    host: str
+    pid: int
+    serves_pid: int | None
+    queues: str
+    threads: int
+    version: str
+    stopping: bool
+    age: float
+    seen: float
+    alive: bool
+    running: int
+
+
+def task(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
+    """Return a task; None if it is not there."""
+    found = rows(connection, TASK, {"id": id})
+    return _stored(found[0]) if found else None
+
+
+def newest(
+    connection: BaseDatabaseWrapper,
+    *,
+    states: Sequence[State] = (),
+    queue: str | None = None,
+    name: str | None = None,
+    limit: int = 20,
+) -> list[StoredTask]:
+    """Return the tasks that were enqueued last, newest first.
+
+    :param states: only these; empty means all.
+    """
+    conditions = ["true"]
+    conditions += ["state = ANY(%(states)s::smallint[])"] if states else []
+    conditions += ["queue = %(queue)s"] if queue is not None else []
+    conditions += ["name = %(name)s"] if name is not None else []
+    where = "WHERE " + " AND ".join(conditions)
+    sql = NEWEST.format(live=_LIVE, ended=_ENDED, where=where, limit=int(limit))
+    params = {"states": [int(state) for state in states], "queue": queue, "name": name}
+    return [_stored(row) for row in rows(connection, sql, params)]
+
+
+def attempts(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredAttempt]:
+    """Return the attempts of a task that did not succeed, oldest first."""
+    return [
+        StoredAttempt(number, State(state), aware(started), aware(ended), *texts)  # type: ignore[arg-type]  # never null
+        for number, state, started, ended, *texts in rows(connection, ATTEMPTS, {"id": id})
+    ]
+
+
+def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
+    """Have the end of a task told on its channel; nothing happens if it has ended already."""
+    execute(connection, AWAIT, {"id": id})
+
+
+def counts(connection: BaseDatabaseWrapper) -> list[QueueCounts]:
+    """Return how much each queue holds. Reads all live rows."""
+    return [QueueCounts(*row) for row in rows(connection, COUNTS)]
+
+
+def ended_lately(connection: BaseDatabaseWrapper, seconds: float) -> dict[State, int]:
+    """Return how many tasks have ended in each state in the last seconds, as far as their results are still kept."""
+    return {State(state): count for state, count in rows(connection, ENDED_LATELY, {"seconds": seconds})}
+
+
+def workers(connection: BaseDatabaseWrapper) -> list[LivingWorker]:
+    """Return the registered workers, longest running first."""
+    return [LivingWorker(*row) for row in rows(connection, WORKERS)]
+
+
+def has_tables(connection: BaseDatabaseWrapper) -> bool:
+    """Whether ``migrate`` has made the tables."""
+    return None not in rows(connection, TABLES)[0]
+
+
+def _stored(row: tuple[Any, ...]) -> StoredTask:
+    id, name, queue, priority, state, created, run, started, ended, kept, *rest, value = row
+    moments = (aware(created), aware(run), aware(started), aware(ended), aware(kept))
+    return StoredTask(
+        id,
+        name,
+        queue,
+        priority,
+        State(state),
+        *moments,
+        *rest,
+        None if value is None else bytes(value),  # type: ignore[arg-type]  # as selected
+    )

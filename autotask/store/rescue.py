@@ -1,0 +1,76 @@
+"""Give back the tasks whose worker no longer lives."""
+
+import uuid
+from collections.abc import Sequence
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.connection import rows
+
+# Three kinds of orphans: of a worker that is known to be dead, of one whose lease has run out, and of one that is not in
+# the register at all. The first death puts a task back at once; each further one doubles the wait, since the task may
+# be what kills its workers. Taking the fence away is what shuts out a late outcome.
+RESCUE = """
+WITH dead AS MATERIALIZED (
+    SELECT id FROM autotask_worker
+    WHERE lease_until < clock_timestamp() OR id = ANY(%(dead)s::uuid[])
+    ORDER BY id FOR UPDATE SKIP LOCKED
+),
+orphan AS MATERIALIZED (
+    SELECT t.id FROM autotask_task t
+    WHERE t.state = 2
+      AND (t.worker_id IN (SELECT id FROM dead) OR NOT EXISTS (SELECT 1 FROM autotask_worker w WHERE w.id = t.worker_id))
+    ORDER BY t.id FOR UPDATE SKIP LOCKED
+),
+noted AS (
+    INSERT INTO autotask_attempt (task_id, number, fence, state, worker_id, started_at, ended_at, error_message)
+    SELECT t.id, t.attempt, t.fence, 7, t.worker_id, t.started_at, clock_timestamp(), %(reason)s
+    FROM autotask_task t JOIN orphan USING (id)
+),
+back AS (
+    UPDATE autotask_task t
+    SET lost = t.lost + 1, fence = NULL, worker_id = NULL,
+        state = CASE WHEN t.lost = 0 THEN 1 ELSE 0 END,
+        ready_at = CASE WHEN t.lost = 0 THEN clock_timestamp() END,
+        run_at = CASE WHEN t.lost = 0 THEN t.run_at ELSE clock_timestamp() + power(2, t.lost - 1) * interval '1 s' END
+    FROM orphan WHERE t.id = orphan.id AND t.lost + 1 < %(max_crashes)s AND NOT t.cancel_requested
+    RETURNING t.id
+),
+over AS (
+    DELETE FROM autotask_task t USING orphan
+    WHERE t.id = orphan.id AND (t.lost + 1 >= %(max_crashes)s OR t.cancel_requested)
+    RETURNING t.*
+),
+kept AS (
+    INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
+                                 failures, lost, retries, ttl, worker_id, fence, schedule, scheduled_for,
+                                 ended_at, kept_until, payload, error_message)
+    SELECT id, CASE WHEN cancel_requested THEN 5 ELSE 4 END, queue, priority, name, arguments, created_at, run_at,
+           started_at, attempt, failures, lost + 1, retries, ttl, worker_id, fence, schedule, scheduled_for,
+           clock_timestamp(), clock_timestamp() + greatest(ttl, %(error_ttl)s) * interval '1 s', payload,
+           CASE WHEN cancel_requested THEN '' ELSE format('killed its worker %%s times: %%s', lost + 1, %(reason)s::text) END
+    FROM over
+),
+told AS (
+    SELECT pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') FROM over WHERE awaited
+),
+buried AS (DELETE FROM autotask_worker w USING dead WHERE w.id = dead.id RETURNING w.id)
+SELECT (SELECT count(*) FROM buried), (SELECT count(*) FROM back), (SELECT count(*) FROM over),
+       (SELECT count(*) FROM told)
+"""
+
+
+def rescue(
+    connection: BaseDatabaseWrapper, dead: Sequence[uuid.UUID], *, reason: str, max_crashes: int, error_ttl: float
+) -> tuple[int, int, int]:
+    """Give back the tasks of dead workers; end those that have killed too many.
+
+    :param dead: workers that are known to be dead; those whose lease has run out are found here.
+    :param reason: what is known of the death, for people.
+    :param max_crashes: deaths under one task after which it ends in ERROR.
+    :param error_ttl: seconds for which errors are kept at least.
+    :returns: numbers of workers buried, of tasks given back, and of tasks ended.
+    """
+    params = {"dead": list(dead), "reason": reason, "max_crashes": max_crashes, "error_ttl": error_ttl}
+    buried, back, over, _told = rows(connection, RESCUE, params)[0]
+    return buried, back, over

@@ -1,0 +1,153 @@
+"""Enqueue each due repetition exactly once, however many workers ask."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import enqueue
+from autotask.store.connection import aware, execute, rows
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSchedule:
+    """A schedule as it is in the database, and the database's own time when it was read."""
+
+    name: str
+    task: str
+    spec: str
+    last_tick: datetime | None
+    next_tick: datetime
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A step of one schedule: from the next tick as it was seen, to the last tick dealt with and the next one."""
+
+    name: str
+    seen: datetime
+    last_tick: datetime
+    next_tick: datetime
+
+
+NOW = "SELECT clock_timestamp()"
+
+# A changed timetable starts anew; one that stays keeps its next tick, so a restart shifts nothing.
+REGISTER = """
+INSERT INTO autotask_schedule (name, task, spec, registered_at, next_tick, declared_at)
+SELECT d.name, d.task, d.spec, clock_timestamp(), d.next_tick, clock_timestamp()
+FROM unnest(%(name)s::text[], %(task)s::text[], %(spec)s::text[], %(next_tick)s::timestamptz[])
+     AS d(name, task, spec, next_tick)
+ORDER BY d.name
+ON CONFLICT (name) DO UPDATE SET
+    declared_at = clock_timestamp(),
+    task = excluded.task,
+    registered_at = CASE WHEN autotask_schedule.spec = excluded.spec THEN autotask_schedule.registered_at
+                         ELSE excluded.registered_at END,
+    next_tick = CASE WHEN autotask_schedule.spec = excluded.spec THEN autotask_schedule.next_tick
+                     ELSE excluded.next_tick END,
+    spec = excluded.spec
+"""
+
+DECLARE = "UPDATE autotask_schedule SET declared_at = clock_timestamp() WHERE name = ANY(%(names)s)"
+
+# Without a lock: whoever moves the schedule first enqueues its task, the others find that it has moved.
+# The spec is compared because during a deploy two versions of the code may declare the same schedule differently; the
+# version that registered last has it.
+DUE = """
+SELECT s.name, s.task, s.spec, s.last_tick, s.next_tick, statement_timestamp()
+FROM autotask_schedule s
+JOIN unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec) ON d.name = s.name AND d.spec = s.spec
+WHERE s.next_tick <= statement_timestamp()
+ORDER BY s.next_tick LIMIT {limit}
+"""
+
+# The schedule moves and its task appears in one statement, on condition that the next tick is still the one that was
+# seen: one task for each tick, with any number of workers and whatever dies when.
+ADVANCE = f"""
+WITH moved AS (
+    UPDATE autotask_schedule s SET last_tick = d.last_tick, next_tick = d.next_tick
+    FROM unnest(%(moved_name)s::text[], %(moved_seen)s::timestamptz[], %(moved_last)s::timestamptz[],
+                %(moved_next)s::timestamptz[]) AS d(name, seen, last_tick, next_tick)
+    WHERE s.name = d.name AND s.next_tick = d.seen
+    RETURNING s.name
+)
+{enqueue.MANY}
+WHERE t.schedule IN (SELECT name FROM moved)
+"""
+
+NEXT = """
+SELECT extract(epoch FROM min(next_tick) - clock_timestamp())::float8 FROM autotask_schedule WHERE name = ANY(%(names)s)
+"""
+
+LIVE_OF = "SELECT DISTINCT schedule FROM autotask_task WHERE schedule = ANY(%(names)s)"
+
+RETIRE = """
+DELETE FROM autotask_schedule WHERE declared_at < clock_timestamp() - %(seconds)s * interval '1 s'
+"""
+
+
+def now(connection: BaseDatabaseWrapper) -> datetime:
+    """Return the time of the database."""
+    moment = aware(rows(connection, NOW)[0][0])
+    assert moment is not None
+    return moment
+
+
+def register(connection: BaseDatabaseWrapper, declared: Sequence[tuple[str, str, str, datetime]]) -> None:
+    """Enter schedules, or say that they are still declared.
+
+    :param declared: name, task, spec and the first tick if it is new or its spec has changed.
+    """
+    if declared:
+        names, tasks, specs, ticks = (list(column) for column in zip(*declared, strict=True))
+        execute(connection, REGISTER, {"name": names, "task": tasks, "spec": specs, "next_tick": ticks})
+
+
+def declare(connection: BaseDatabaseWrapper, names: Sequence[str]) -> None:
+    """Say that schedules are still declared by the code of a living worker."""
+    execute(connection, DECLARE, {"names": list(names)})
+
+
+def due(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 500) -> list[StoredSchedule]:
+    """Return schedules that are due, longest overdue first.
+
+    :param specs: for each name the timetable that the caller's code has; others are none of its business.
+    """
+    params = {"names": list(specs), "specs": list(specs.values())}
+    return [
+        StoredSchedule(name, task, spec, aware(last), aware(following), aware(moment))  # type: ignore[arg-type]  # never null
+        for name, task, spec, last, following, moment in rows(connection, DUE.format(limit=int(limit)), params)
+    ]
+
+
+def advance(connection: BaseDatabaseWrapper, moves: Sequence[Move], tasks: Sequence[enqueue.NewTask]) -> int:
+    """Move schedules past due ticks and enqueue their tasks, except where another worker was faster.
+
+    :returns: how many tasks were enqueued.
+    """
+    params = {
+        "moved_name": [move.name for move in moves],
+        "moved_seen": [move.seen for move in moves],
+        "moved_last": [move.last_tick for move in moves],
+        "moved_next": [move.next_tick for move in moves],
+    }
+    return execute(connection, ADVANCE, {**params, **enqueue.columns(tasks)})
+
+
+def seconds_to_next(connection: BaseDatabaseWrapper, names: Sequence[str]) -> float | None:
+    """Return the seconds until the next tick of these schedules; negative when it is over, None when there is none."""
+    seconds: float | None = rows(connection, NEXT, {"names": list(names)})[0][0]
+    return seconds
+
+
+def with_live_tasks(connection: BaseDatabaseWrapper, names: Sequence[str]) -> set[str]:
+    """Return those of the schedules that have a task which waits or runs."""
+    return {row[0] for row in rows(connection, LIVE_OF, {"names": list(names)})}
+
+
+def retire(connection: BaseDatabaseWrapper, seconds: float) -> int:
+    """Delete the schedules that no worker has declared for so many seconds."""
+    return execute(connection, RETIRE, {"seconds": seconds})

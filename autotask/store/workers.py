@@ -1,0 +1,89 @@
+"""The register of living workers: sign on, heartbeat, sign off."""
+
+import uuid
+from dataclasses import dataclass
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.connection import execute, rows
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """What a worker tells about itself.
+
+    :ivar boot_id: names the boot of the host and the namespace of its process ids, so that two workers with the same
+        one can look each other up by process id.
+    :ivar pid_started: when the process began, as the host counts; a process id alone may have been used again.
+    :ivar serves_pid: the Django process whose companion it is; None for a dedicated worker.
+    """
+
+    id: uuid.UUID
+    kind: str
+    host: str
+    boot_id: str
+    pid: int
+    pid_started: int
+    serves_pid: int | None
+    queues: tuple[str, ...]
+    threads: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another worker on the same host."""
+
+    id: uuid.UUID
+    pid: int
+    pid_started: int
+
+
+SIGN_ON = """
+INSERT INTO autotask_worker (id, kind, host, boot_id, pid, pid_started, serves_pid, queues, threads, version,
+                             started_at, seen_at, lease_until)
+VALUES (%(id)s, %(kind)s, %(host)s, %(boot_id)s, %(pid)s, %(pid_started)s, %(serves_pid)s, %(queues)s, %(threads)s,
+        %(version)s, clock_timestamp(), clock_timestamp(), clock_timestamp() + %(lease)s * interval '1 s')
+"""
+
+# A worker whose lease has run out gets no new one: its tasks may have been given away. Only the tiny table is touched,
+# and no index, so each beat is a HOT update.
+BEAT = """
+UPDATE autotask_worker
+SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + %(lease)s * interval '1 s', stopping = %(stopping)s
+WHERE id = %(id)s AND lease_until > clock_timestamp()
+RETURNING (SELECT array_agg(t.id) FROM autotask_task t WHERE t.worker_id = %(id)s AND t.state = 2 AND t.cancel_requested)
+"""
+
+SIGN_OFF = "DELETE FROM autotask_worker WHERE id = %(id)s"
+
+NEIGHBOURS = """
+SELECT id, pid, pid_started FROM autotask_worker
+WHERE host = %(host)s AND boot_id = %(boot_id)s AND id <> %(id)s
+"""
+
+
+def sign_on(connection: BaseDatabaseWrapper, worker: WorkerIdentity, lease: float) -> None:
+    """Enter a worker in the register with a lease of so many seconds."""
+    columns = {name: getattr(worker, name) for name in WorkerIdentity.__slots__}
+    execute(connection, SIGN_ON, {**columns, "queues": ",".join(worker.queues), "lease": lease})
+
+
+def beat(connection: BaseDatabaseWrapper, id: uuid.UUID, *, lease: float, stopping: bool) -> list[uuid.UUID] | None:
+    """Renew the lease of a worker.
+
+    :returns: those of its tasks that are to be cancelled; None when the worker is not registered any more.
+    """
+    found = rows(connection, BEAT, {"id": id, "lease": lease, "stopping": stopping})
+    return list(found[0][0] or ()) if found else None
+
+
+def sign_off(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
+    """Take a worker that holds no task any more out of the register."""
+    execute(connection, SIGN_OFF, {"id": id})
+
+
+def neighbours(connection: BaseDatabaseWrapper, worker: WorkerIdentity) -> list[Neighbour]:
+    """Return the other workers that run on the same host."""
+    params = {"host": worker.host, "boot_id": worker.boot_id, "id": worker.id}
+    return [Neighbour(*row) for row in rows(connection, NEIGHBOURS, params)]

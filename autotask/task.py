@@ -1,0 +1,111 @@
+"""What a task is: its states, and the record a worker holds of one claimed row."""
+
+import enum
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+
+class Status(enum.StrEnum):
+    """Where a task stands, as its author sees it.
+
+    The members are strings, so that they can be compared with and rendered as text:
+    ``handle.status == "done"`` is the same as ``handle.status == DONE``.
+    """
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+WAITING = Status.WAITING
+RUNNING = Status.RUNNING
+DONE = Status.DONE
+ERROR = Status.ERROR
+CANCELLED = Status.CANCELLED
+
+
+class State(enum.IntEnum):
+    """What the tables store: live rows hold the first three, results the others, attempts any way an attempt can end."""
+
+    SCHEDULED = 0
+    READY = 1
+    RUNNING = 2
+    DONE = 3
+    ERROR = 4
+    CANCELLED = 5
+    RETRY = 6
+    LOST = 7
+
+    @property
+    def status(self) -> Status:
+        """The public status of a task in this state."""
+        return _STATUS[self]
+
+    @property
+    def ended(self) -> bool:
+        """Whether a task in this state will change no more by itself."""
+        return self in (State.DONE, State.ERROR, State.CANCELLED)
+
+
+_STATUS = {
+    State.SCHEDULED: WAITING,
+    State.READY: WAITING,
+    State.RUNNING: RUNNING,
+    State.DONE: DONE,
+    State.ERROR: ERROR,
+    State.CANCELLED: CANCELLED,
+    State.RETRY: WAITING,
+    State.LOST: WAITING,
+}
+
+#: Priorities and their default are those of ``django.tasks``: larger runs first.
+MIN_PRIORITY = -100
+MAX_PRIORITY = 100
+DEFAULT_PRIORITY = 0
+DEFAULT_QUEUE = "default"
+
+
+def new_id() -> uuid.UUID:
+    """Return a UUID of version 7 (RFC 9562): 48 bits of milliseconds, then random bits.
+
+    It is made where the call is made, so that a handle exists before its row is committed and the signature of the
+    payload can cover it; it grows with time, so that the primary key is filled from one side.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    number = (milliseconds & 0xFFFFFFFFFFFF) << 80 | random
+    number = number & ~(0xF << 76) | 0x7 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    return uuid.UUID(int=number)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTask:
+    """What a worker knows of a task it has claimed.
+
+    :ivar fence: number of this claim; an outcome is accepted only while the row carries it.
+    :ivar attempt: number of this attempt, from 1.
+    :ivar failures: earlier attempts that raised.
+    :ivar lost: earlier attempts whose worker died.
+    :ivar unknown_for: seconds since a worker found that it does not know the function; None if none did.
+    :ivar scheduled_for: the tick this task belongs to.
+    """
+
+    id: uuid.UUID
+    fence: int
+    name: str
+    queue: str
+    priority: int
+    attempt: int
+    failures: int
+    lost: int
+    retries: int
+    unknown_for: float | None
+    ready_at: datetime
+    scheduled_for: datetime | None
+    payload: bytes

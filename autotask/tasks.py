@@ -1,0 +1,211 @@
+"""The decorators you write tasks with: delayed_task, periodic_task, cron_task."""
+
+import inspect
+from collections.abc import Callable, Coroutine
+from datetime import timedelta, tzinfo
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
+
+from django.conf import settings as django_settings
+
+from autotask import registry
+from autotask.definition import Definition, DelayedTask, ScheduledTask
+from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
+from autotask.options import Options, plain_name, seconds as checked_seconds
+from autotask.schedules import crontab as crontabs
+from autotask.schedules.base import Timetable
+from autotask.schedules.crontab import Numbers
+from autotask.schedules.every import Every
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _MakesDelayed(Protocol):
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> DelayedTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> DelayedTask[P, R]: ...
+
+
+class _MakesScheduled(Protocol):
+    def __call__(self, function: Callable[P, R]) -> ScheduledTask[P, R]: ...
+
+
+@overload
+def delayed_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> DelayedTask[P, R]: ...
+@overload
+def delayed_task(function: Callable[P, R], /) -> DelayedTask[P, R]: ...
+@overload
+def delayed_task(
+    *,
+    delay: float | timedelta = 0,
+    retries: int = 0,
+    ttl: float | timedelta = 300,
+    name: str | None = None,
+    **options: Any,
+) -> _MakesDelayed: ...
+def delayed_task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    delay: float | timedelta = 0,
+    retries: int = 0,
+    ttl: float | timedelta = 300,
+    name: str | None = None,
+    **options: Any,
+) -> Any:
+    """Make a function run later, in a worker: a call stores it and returns a handle at once.
+
+    ::
+
+        @delayed_task(retries=3)
+        def send_report(user_id): ...
+
+        handle = send_report(42)
+
+    :param delay: seconds (or timedelta) to wait at least before the function is run.
+    :param retries: how often it is tried again after an exception.
+    :param ttl: seconds (or timedelta) for which the result is kept at least.
+    :param name: the name of the task, by default ``module.function``. Give one if the function may move: tasks that
+        wait carry it.
+    :param options: ``queue`` (name), ``priority`` (−100 to 100, larger first), ``backoff`` ("exponential", seconds, a
+        list of seconds, or ``f(exception, attempt)`` that returns seconds), ``retry_on`` and ``no_retry_on`` (exception
+        classes).
+    :raises UnknownOption: an option is not known. (A TypeError.)
+    :raises InvalidOption: a value is out of its range. (A ValueError.)
+    :raises InvalidOptionType: a value has the wrong type. (A TypeError.)
+    """
+
+    def decorate(function: Callable[..., Any]) -> DelayedTask[..., Any]:
+        where = f"@delayed_task of {_described(function)}"
+        checked = Options.of(where, delay=delay, retries=retries, ttl=ttl, **options)
+        return registry.register(DelayedTask(_callable(function, where), _name(function, name, where), checked))
+
+    return decorate if function is None else decorate(function)
+
+
+def periodic_task(
+    seconds: float | timedelta = 3600, start_now: bool = False, *, name: str | None = None, **options: Any
+) -> _MakesScheduled:
+    """Make a function run again and again, at a fixed interval.
+
+    The function is not to be called; it takes no arguments, and has to be in a module that is imported when Django
+    starts (``tasks.py`` of an app is). Each tick runs once, however many processes there are. A tick that comes while
+    the task of an earlier one still waits or runs is left out.
+
+    :param seconds: the interval, in seconds or as a timedelta. It is anchored: restarts and long runs do not shift it.
+    :param start_now: True: the first run is as soon as possible; False: one interval from now.
+    :param name: the name of the schedule and its task, by default ``module.function``.
+    :param options: as for :func:`delayed_task`.
+    :raises InvalidOption: the interval is less than a tenth of a second.
+    """
+
+    def decorate(function: Callable[P, R]) -> ScheduledTask[P, R]:
+        where = f"@periodic_task of {_described(function)}"
+        if not isinstance(start_now, bool):
+            raise InvalidOptionType(
+                option="start_now",
+                where=where,
+                expected="True or False",
+                value=start_now,
+                type=type(start_now).__name__,
+            )
+        every = Every(checked_seconds(seconds, "seconds", where, least=0.1), start_now)
+        return _scheduled(function, name, where, options, every)
+
+    return decorate
+
+
+def cron_task(
+    minutes: Numbers = None,
+    hours: Numbers = None,
+    dow: Numbers = None,
+    months: Numbers = None,
+    dom: Numbers = None,
+    crontab: str | None = None,
+    *,
+    cron: str | None = None,
+    tz: str | tzinfo | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> _MakesScheduled:
+    """Make a function run by the calendar. The same rules as for :func:`periodic_task` apply to the function.
+
+    If both *dow* and *dom* are given, a day that matches either of them is due.
+
+    :param minutes: numbers from 0 to 59; None means every minute.
+    :param hours: numbers from 0 to 23; None means every hour.
+    :param dow: days of the week, from 0 (Monday) to 6 (Sunday); None means every day.
+    :param months: numbers from 1 to 12; None means every month.
+    :param dom: days of the month, from 1 to 31; None means every day.
+    :param crontab: all of it as text in this order: ``minutes hours dow months dom``, with ``*``, ``,`` and ``-``.
+        Everything above is ignored if this is given. **This is not the order of crontab files**, see *cron*.
+    :param cron: an expression as in crontab files: ``minute hour day-of-month month day-of-week`` with Sunday = 0 or 7,
+        names, steps, ``L``, ``#``, or ``@daily`` and the like.
+    :param tz: the time zone, by name or as a zone of ``zoneinfo`` or ``pytz``; the site's ``TIME_ZONE`` by default.
+    :param name: the name of the schedule and its task, by default ``module.function``.
+    :param options: as for :func:`delayed_task`.
+    :raises InvalidSchedule: the fields or the text make no sense, or never come true. (A ValueError.)
+    """
+
+    def decorate(function: Callable[P, R]) -> ScheduledTask[P, R]:
+        where = f"@cron_task of {_described(function)}"
+        if cron is not None and crontab is not None:
+            raise ConflictingOptions(where=where, first="crontab", second="cron")
+        zone = crontabs.zone_name(tz if tz is not None else django_settings.TIME_ZONE or "UTC")
+        timetable = _timetable(minutes, hours, dow, months, dom, crontab, cron, zone)
+        return _scheduled(function, name, where, options, timetable)
+
+    return decorate
+
+
+def _timetable(
+    minutes: Numbers,
+    hours: Numbers,
+    dow: Numbers,
+    months: Numbers,
+    dom: Numbers,
+    crontab: str | None,
+    cron: str | None,
+    zone: str,
+) -> Timetable:
+    if crontab is not None:
+        return crontabs.from_crontab(crontab, zone)
+    if cron is not None:
+        return crontabs.from_cron(cron, zone)
+    return crontabs.from_numbers(minutes, hours, dow, months, dom, zone)
+
+
+def _scheduled(
+    function: Callable[P, R], name: str | None, where: str, options: dict[str, Any], timetable: Timetable
+) -> ScheduledTask[P, R]:
+    checked = Options.of(where, **options)
+    _refuse_parameters(function, where)
+    task = ScheduledTask(_callable(function, where), _name(function, name, where), checked, timetable)
+    return registry.register(task)
+
+
+def _callable(function: Any, where: str) -> Callable[..., Any]:
+    if isinstance(function, Definition):
+        # Several decorators may be stacked on one function, each with a name of its own.
+        return function.function
+    if not callable(function) or isinstance(function, type):
+        raise InvalidOption(option="function", where=where, expected="a function", value=function)
+    return function  # type: ignore[no-any-return]  # callable() has just said what it is
+
+
+def _refuse_parameters(function: Callable[..., Any], where: str) -> None:
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise InvalidOption(
+            option="function", where=where, expected="a function that can be called without arguments", value=str(error)
+        ) from None
+
+
+def _name(function: Any, name: str | None, where: str) -> str:
+    return plain_name(name if name is not None else _described(function), "name", where)
+
+
+def _described(function: Any) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"

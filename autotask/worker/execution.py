@@ -1,0 +1,100 @@
+"""One task from claim to outcome: load, call, time, catch, decide."""
+
+import contextvars
+import time
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask import payload, registry
+from autotask.conf import settings
+from autotask.exceptions import PayloadRefused, PayloadTooNew, UnknownTask
+from autotask.options import Options
+from autotask.signals import task_ended, task_started
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask, State
+from autotask.worker import outcome
+from autotask.worker.outcome import GiveBack
+
+
+def execute(task: ClaimedTask, is_cancelled: Callable[[ClaimedTask], bool]) -> Outcome | GiveBack:
+    """Run one attempt of a task in this thread. Never raises.
+
+    :param is_cancelled: tells whether somebody has asked to cancel it.
+    """
+    begun = time.monotonic()
+    definition = None
+    try:
+        definition = registry.get(task.name)
+        args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
+        task_started.send_robust(sender=None, task=task)
+        _tidy_connections()
+        # A context of its own: what a task sets does not reach the next one.
+        value = contextvars.Context().run(_call, definition.function, definition.is_async, args, kwargs)
+        envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
+    except (UnknownTask, PayloadTooNew) as error:
+        return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
+    except BaseException as error:  # noqa: B036 - SystemExit and the like are how a task can end too
+        ended = _failed(task, error, definition.options if definition else None, is_cancelled(task), begun)
+        _tell(task, ended, error)
+        return ended
+    finally:
+        _tidy_connections()
+    now = time.monotonic()
+    ended = outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)
+    _tell(task, ended, None)
+    return ended
+
+
+def cancelled(task: ClaimedTask) -> Outcome:
+    """Return the outcome of a task that was cancelled between its claim and its start."""
+    ended = Outcome(id=task.id, fence=task.fence, state=State.CANCELLED, ended_at=time.monotonic(), seconds=0.0)
+    _tell(task, ended, None)
+    return ended
+
+
+def _call(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return async_to_sync(function)(*args, **kwargs) if is_async else function(*args, **kwargs)
+
+
+def _failed(
+    task: ClaimedTask, error: BaseException, options: Options | None, is_cancelled: bool, begun: float
+) -> Outcome:
+    now = time.monotonic()
+    return outcome.failed(
+        task,
+        error,
+        None if isinstance(error, PayloadRefused) else options,
+        cancelled=is_cancelled,
+        base_delay=settings.RETRY_DELAY,
+        ended_at=now,
+        seconds=now - begun,
+    )
+
+
+def _tell(task: ClaimedTask, ended: Outcome, error: BaseException | None) -> None:
+    task_ended.send_robust(
+        sender=None, task=task, state=ended.state, seconds=ended.seconds, error_message=ended.error_message, exception=error
+    )
+
+
+def _tidy_connections() -> None:
+    """What Django does around a request, and a rollback of what was left open: a task gets no other task's mess."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is None:
+            continue
+        if connection.in_atomic_block or not connection.autocommit:
+            _abandon(connection)
+        else:
+            connection.close_if_unusable_or_obsolete()
+
+
+def _abandon(connection: BaseDatabaseWrapper) -> None:
+    try:
+        connection.connection.close()
+    finally:
+        # A wrapper that was left in the middle of a transaction cannot be mended; the next use makes a new one.
+        del connections[connection.alias]

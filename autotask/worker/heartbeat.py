@@ -1,0 +1,52 @@
+"""Service: tell the register this worker lives, and hear what is to be cancelled."""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.conf import settings
+from autotask.store import workers
+
+#: Share of the lease without a successful beat after which nothing new is started: others may soon give it away.
+FRESH = 0.7
+
+
+class Heartbeat:
+    """Keeps the lease of a worker.
+
+    :param worker_id: returns the present id of the worker.
+    :param on_cancel: called with the ids of running tasks that are to be cancelled.
+    :param on_lost: called when the register does not know the worker any more.
+    """
+
+    doing = "renew the lease of this worker"
+
+    def __init__(
+        self,
+        worker_id: Callable[[], uuid.UUID],
+        on_cancel: Callable[[Sequence[uuid.UUID]], None],
+        on_lost: Callable[[BaseDatabaseWrapper], None],
+    ) -> None:
+        self._worker_id = worker_id
+        self._on_cancel = on_cancel
+        self._on_lost = on_lost
+        self._beaten_at = time.monotonic()
+        self.stopping = False
+
+    def is_fresh(self) -> bool:
+        """Whether the lease can be trusted to be this worker's."""
+        return time.monotonic() - self._beaten_at < FRESH * settings.LEASE
+
+    def run_once(self, connection: BaseDatabaseWrapper) -> float:
+        """Renew the lease."""
+        # Taken before the statement: the lease may have begun any moment after this one.
+        now = time.monotonic()
+        to_cancel = workers.beat(connection, self._worker_id(), lease=settings.LEASE, stopping=self.stopping)
+        if to_cancel is None:
+            self._on_lost(connection)
+        elif to_cancel:
+            self._on_cancel(to_cancel)
+        self._beaten_at = now
+        return min(settings.HEARTBEAT, settings.LEASE / 3)

@@ -1,0 +1,53 @@
+"""Who this worker is, and whether another one on the same host still lives."""
+
+import os
+import socket
+import uuid
+
+from autotask import __version__
+from autotask.store.workers import Neighbour, WorkerIdentity
+
+
+def make_identity(*, kind: str, serves_pid: int | None, queues: tuple[str, ...], threads: int) -> WorkerIdentity:
+    """Return a new identity for this process. A worker that has lost its lease needs a new one."""
+    return WorkerIdentity(
+        id=uuid.uuid4(),
+        kind=kind,
+        host=socket.gethostname(),
+        boot_id=_boot_id(),
+        pid=os.getpid(),
+        pid_started=started(os.getpid()) or 0,
+        serves_pid=serves_pid,
+        queues=queues,
+        threads=threads,
+        version=__version__,
+    )
+
+
+def is_gone(neighbour: Neighbour) -> bool:
+    """Whether a worker on this host is certainly dead; where the host cannot tell, it is taken to live."""
+    if not os.path.isdir("/proc/self"):
+        return False
+    return started(neighbour.pid) != neighbour.pid_started
+
+
+def started(pid: int) -> int | None:
+    """Return when a process began, in clock ticks since boot; None if there is none, or it is dead and not yet reaped.
+
+    Source: proc(5), /proc/pid/stat, fields 3 (state) and 22 (starttime), counted behind the name, which may hold anything.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def _boot_id() -> str:
+    # Process ids mean something only within one boot and one namespace: two containers may each have a process 7.
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return uuid.uuid4().hex

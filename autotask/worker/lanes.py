@@ -1,0 +1,75 @@
+"""Where the loop looks for work, in which order, and from which moment on."""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from autotask.store.claim import BoundedLane, Lane
+from autotask.task import ClaimedTask
+
+#: Rows can become visible this much later than their ready_at says without having to wait for an unbounded look.
+SLACK = timedelta(seconds=5)
+
+#: At least this often (in seconds) everything is looked at, for the sake of rows that became visible later still.
+UNBOUNDED_EVERY = 10.0
+
+#: More lanes than this are not looked at in one claim; those that are busy come first.
+MOST_LANES = 100
+
+
+class Lanes:
+    """The lanes that a worker knows of.
+
+    A lane's lower bound is an optimisation only: it lets a claim skip the dead entries of what was claimed before.
+
+    :param serves: whether a queue is to be served.
+    """
+
+    def __init__(self, serves: Callable[[str], bool]) -> None:
+        self._serves = serves
+        self._lanes: list[Lane] = []
+        self._busy: list[Lane] = []
+        self._since: dict[Lane, datetime] = {}
+        self._unbounded_at = float("-inf")
+        self._turn = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the last look found ready tasks that are served here."""
+        return bool(self._busy)
+
+    def found(self, lanes: Iterable[Lane]) -> None:
+        """Replace what is known by the lanes that hold ready tasks now.
+
+        The lanes that were busy before stay on the list, last: where work came from lately, more may come.
+        """
+        self._busy = [lane for lane in lanes if self._serves(lane.queue)]
+        self._lanes = list(dict.fromkeys(self._busy + self._lanes))[:MOST_LANES]
+        self._since = {lane: since for lane, since in self._since.items() if lane in self._lanes}
+
+    def claimed(self, tasks: Iterable[ClaimedTask]) -> None:
+        """Raise the lower bounds to what was taken."""
+        for task in tasks:
+            lane, since = Lane(task.queue, task.priority), task.ready_at - SLACK
+            if since > self._since.get(lane, since - SLACK):
+                self._since[lane] = since
+
+    def in_order(self, *, unbounded: bool = False) -> list[BoundedLane]:
+        """Return the lanes, larger priorities first; queues of equal priority take turns at being first."""
+        now = time.monotonic()
+        if unbounded or now - self._unbounded_at >= UNBOUNDED_EVERY:
+            self._unbounded_at = now
+            unbounded = True
+        self._turn += 1
+        turned = self._lanes[self._turn % len(self._lanes) :] + self._lanes[: self._turn % len(self._lanes)]
+        turned.sort(key=lambda lane: -lane.priority)
+        return [BoundedLane(lane, None if unbounded else self._since.get(lane)) for lane in turned]
+
+    def share(self, limit: int) -> int:
+        """Return how many of *limit* tasks one lane may give, so that no queue fills a batch alone while others wait."""
+        priorities = [lane.priority for lane in self._busy]
+        widest = max((priorities.count(priority) for priority in set(priorities)), default=1)
+        return max(1, -(-limit // widest))

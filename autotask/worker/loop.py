@@ -1,0 +1,368 @@
+"""Claim what fits, hand it to the pool, sleep until woken, drain and leave."""
+
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db import DatabaseError, InterfaceError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.conf import settings
+from autotask.store import claim, notify, promote, read, workers
+from autotask.store.connection import dedicated
+from autotask.task import ClaimedTask
+from autotask.worker import execution
+from autotask.worker.heartbeat import Heartbeat
+from autotask.worker.identity import make_identity
+from autotask.worker.lanes import Lanes
+from autotask.worker.outcome import GiveBack
+from autotask.worker.pools.threads import ThreadPool
+from autotask.worker.pruner import Pruner
+from autotask.worker.recorder import Recorder
+from autotask.worker.rescuer import Rescuer
+from autotask.worker.scheduler import Scheduler
+from autotask.worker.service import ServiceThread
+from autotask.worker.wakeup import Wakeup
+from autotask.worker.weather import Weather
+
+logger = logging.getLogger("autotask.worker")
+
+#: Tasks taken by one claim at most: ten already save most of the cost, a hundred nearly all.
+LARGEST_CLAIM = 100
+
+#: What is claimed beyond the free places should start within this many seconds.
+PREFETCH = 0.05
+
+#: The first sleep without work, in seconds; each further one is twice as long, up to AUTOTASK_POLL_INTERVAL.
+#: Its length covers the interval in which a process sends no second NOTIFY.
+FIRST_SLEEP = 0.15
+
+#: Seconds between two looks for tasks that have become due, while there is other work.
+PROMOTE_EVERY = 0.2
+
+#: The longest sleep while there is no room, in seconds.
+BUSY_SLEEP = 1.0
+
+#: Seconds to write the last outcomes in when the grace is over.
+LAST_WORDS = 0.5
+
+#: Seconds between two tries to find the tables before ``migrate`` has made them.
+TABLES_EVERY = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What one worker is to do.
+
+    :ivar kind: "companion" or "worker", for people.
+    :ivar queues: only these are served; empty means all.
+    :ivar exclude_queues: these are not served.
+    :ivar serves_pid: the Django process whose companion it is.
+    :ivar wake_fd: a pipe by whose bytes that process wakes the worker.
+    :ivar burst: end when there is nothing more to do.
+    :ivar predecessor: what is known of the death of the worker before this one.
+    """
+
+    kind: str = "worker"
+    queues: tuple[str, ...] = ()
+    exclude_queues: tuple[str, ...] = ()
+    threads: int = 4
+    serves_pid: int | None = None
+    wake_fd: int | None = None
+    burst: bool = False
+    predecessor: str = ""
+
+    def serves(self, queue: str) -> bool:
+        """Whether this worker takes tasks from a queue."""
+        return queue not in self.exclude_queues and (not self.queues or queue in self.queues)
+
+
+class Worker:
+    """A process that claims and runs tasks. :meth:`run` returns after :meth:`stop`."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self.options = options
+        self.wakeup = Wakeup(options.wake_fd)
+        self._identity = self._new_identity()
+        self._held: dict[uuid.UUID, ClaimedTask] = {}
+        self._cancelled: set[uuid.UUID] = set()
+        self._suspects: deque[ClaimedTask] = deque()
+        self._alone = False
+        self._stop_at: float | None = None
+        self._connection = dedicated("claim")
+        self._weather = Weather("claim tasks")
+        self._lanes = Lanes(options.serves)
+        self._sleep = FIRST_SLEEP
+        self._promote_at = float("-inf")
+        self._prepared: BaseDatabaseWrapper | None = None
+        self._last_busy = (0, 0.0)
+        self._task_seconds: float | None = None
+        self._recorder = Recorder(lambda: self._identity.id, self._let_go)
+        self._pool: ThreadPool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
+        self._heartbeat = Heartbeat(lambda: self._identity.id, self._cancel, self._register_anew)
+        self._services = ServiceThread(
+            self._heartbeat,
+            Rescuer(lambda: self._identity, self.wakeup.wake, options.predecessor),
+            Scheduler(self.wakeup.wake),
+            Pruner(),
+        )
+
+    def run(self) -> bool:
+        """Work until told to stop.
+
+        :returns: whether all tasks came to their end; False if some had to be left in their threads.
+        """
+        if not self._sign_on():
+            return True
+        notify.set_waker(self.wakeup.call)
+        self._recorder.start()
+        self._services.start()
+        logger.info("%s", self._introduction())
+        while self._stop_at is None:
+            self._turn()
+        return self._leave()
+
+    def stop(self) -> None:
+        """Tell the worker to finish what it runs and to leave. May be called from a signal handler."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + settings.SHUTDOWN_GRACE
+        else:
+            self._stop_at = time.monotonic()  # Asked twice: at once.
+        self.wakeup.wake()
+
+    # --- one turn of the loop ---------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        try:
+            connection = self._connection.wrapper
+            self._prepare(connection)
+            more = self._take(connection)
+            due = None if more else self._promote(connection)
+        except (DatabaseError, InterfaceError) as error:
+            self._connection.close()
+            self.wakeup.sleep(self._weather.failed(error))
+            return
+        self._weather.succeeded()
+        if more:
+            return
+        if self._pool.outstanding() or self._suspects:
+            self._sleep_busy(connection, due)
+        elif self.options.burst and due != 0:
+            self.stop()
+        else:
+            self._sleep_until(connection, due)
+
+    def _take(self, connection: BaseDatabaseWrapper) -> bool:
+        """Claim what fits and hand it over; return whether it is worth trying again at once."""
+        if self._in_quarantine() or not (room := self._room()):
+            return False
+        claimed = self._claim(connection, room, unbounded=False) if self._lanes else []
+        if len(claimed) == room:
+            return time.monotonic() < self._promote_at
+        # Fewer than asked for: there may be lanes that are not known yet, or rows below the lower bounds.
+        self._lanes.found(claim.find_lanes(connection))
+        if self._lanes.busy and not claimed:
+            claimed = self._claim(connection, room, unbounded=True)
+        return self._lanes.busy and bool(claimed) and time.monotonic() < self._promote_at
+
+    def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
+        lanes = self._lanes.in_order(unbounded=unbounded)
+        claimed = claim.claim(
+            connection, self._identity.id, lanes, per_lane=self._lanes.share(room), limit=room
+        )
+        self._lanes.claimed(claimed)
+        self._held.update((task.id, task) for task in claimed)
+        if claimed:
+            self._sleep = FIRST_SLEEP
+        for task in claimed:
+            # A task that has lost its worker may have killed it: it runs alone, so that no other can be blamed.
+            if task.lost:
+                self._suspects.append(task)
+            else:
+                self._pool.submit(task)
+        return claimed
+
+    def _in_quarantine(self) -> bool:
+        """Whether nothing may be claimed, because a suspect runs or has to run alone; starts it when it can."""
+        if self._pool.outstanding():
+            return self._alone or bool(self._suspects)
+        self._alone = bool(self._suspects)
+        if self._alone:
+            self._pool.submit(self._suspects.popleft())
+        return self._alone
+
+    def _room(self) -> int:
+        """Return how many more tasks may be claimed now; 0 also when it is too early to be worth a statement."""
+        prefetch = self._prefetch()
+        outstanding = self._pool.outstanding()
+        if outstanding > self.options.threads - 1 + prefetch // 2:
+            return 0
+        return min(LARGEST_CLAIM, self.options.threads + prefetch - outstanding)
+
+    def _prefetch(self) -> int:
+        """Return how many tasks to hold beyond those that run, going by how long the last ones took."""
+        count, seconds = self._pool.busy_seconds()
+        new = count - self._last_busy[0]
+        if new:
+            mean = (seconds - self._last_busy[1]) / new
+            self._task_seconds = mean if self._task_seconds is None else max(mean, (self._task_seconds + mean) / 2)
+            self._last_busy = count, seconds
+        if self._task_seconds is None:
+            return 0
+        return min(2 * LARGEST_CLAIM, int(self.options.threads * PREFETCH / max(self._task_seconds, 1e-6)))
+
+    def _promote(self, connection: BaseDatabaseWrapper) -> float | None:
+        """Make ready what is due; return the seconds until more will be, 0 if something has become ready now."""
+        self._promote_at = time.monotonic() + PROMOTE_EVERY
+        count, seconds = promote.promote(connection)
+        return 0.0 if count else seconds
+
+    # --- sleeping ---------------------------------------------------------------------------------------------------
+
+    def _sleep_until(self, connection: BaseDatabaseWrapper, due: float | None) -> None:
+        """Sleep until woken, until the next task is due, or until it is time for a look by oneself."""
+        self._sleep_on(connection, min(self._sleep, self._sleep if due is None else due))
+        self._sleep = min(2 * self._sleep, settings.POLL_INTERVAL)
+
+    def _sleep_busy(self, connection: BaseDatabaseWrapper, due: float | None) -> None:
+        """Sleep while tasks run: until there is room for more, or as above if there is room already."""
+        if self._room() and not self._alone and not self._suspects:
+            self._sleep_until(connection, due)
+            return
+        self._pool.wake_when(self._prefetch() // 2)
+        if not self._pool.outstanding():
+            return  # The last one ended just now, before it was asked to wake the loop.
+        self._sleep_on(connection, BUSY_SLEEP if due is None else min(BUSY_SLEEP, max(due, PROMOTE_EVERY)))
+        if self.wakeup.called and not self._room():
+            # Somebody has enqueued and there is no room here; others may have some.
+            notify.send(connection)
+
+    def _sleep_on(self, connection: BaseDatabaseWrapper, seconds: float) -> None:
+        if self._stop_at is not None:
+            return
+        if self._connection.pooled:
+            self.wakeup.sleep(seconds)
+            return
+        self.wakeup.sleep(seconds, connection.connection.fileno())
+        try:
+            notify.heard(connection)
+        except (DatabaseError, InterfaceError) as error:
+            self._connection.close()
+            self.wakeup.sleep(self._weather.failed(error))
+
+    def _prepare(self, connection: BaseDatabaseWrapper) -> None:
+        """Do what a new connection needs: give back claims whose answer was lost with the old one, and listen."""
+        if self._prepared is connection:
+            return
+        lost = claim.reconcile(connection, self._identity.id, list(self._held))
+        if lost:
+            logger.warning("%d tasks given back whose claim had got no answer from the database", lost)
+        if self._connection.pooled:
+            logger.info("The database is reached through a pooler, where LISTEN hears nothing: looking for work by polling")
+        else:
+            notify.listen(connection, notify.WORK_CHANNEL)
+        self._prepared = connection
+
+    # --- what the threads of the pool call --------------------------------------------------------------------------
+
+    def _run_one(self, task: ClaimedTask) -> None:
+        if task.id in self._cancelled:
+            self._recorder.put((task, execution.cancelled(task)))
+        elif not self._heartbeat.is_fresh():
+            self._recorder.put((task, GiveBack(task)))
+        else:
+            self._recorder.put((task, execution.execute(task, self._is_cancelled)))
+
+    def _is_cancelled(self, task: ClaimedTask) -> bool:
+        return task.id in self._cancelled
+
+    # --- what the other threads call --------------------------------------------------------------------------------
+
+    def _let_go(self, ids: Iterable[uuid.UUID]) -> None:
+        for id in ids:
+            self._held.pop(id, None)
+            self._cancelled.discard(id)
+
+    def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
+        self._cancelled.update(id for id in ids if id in self._held)
+
+    def _register_anew(self, connection: BaseDatabaseWrapper) -> None:
+        identity = self._new_identity()
+        workers.sign_on(connection, identity, settings.LEASE)
+        logger.warning(
+            "The lease of this worker had run out (the process stood still, or the database was away); "
+            "it goes on as a new worker, and outcomes of tasks that were given to others will be refused"
+        )
+        self._identity = identity
+        self.wakeup.wake()
+
+    # --- coming and going -------------------------------------------------------------------------------------------
+
+    def _new_identity(self) -> workers.WorkerIdentity:
+        return make_identity(
+            kind=self.options.kind,
+            serves_pid=self.options.serves_pid,
+            queues=self.options.queues,
+            threads=self.options.threads,
+        )
+
+    def _sign_on(self) -> bool:
+        """Enter the register, as soon as there is one; return False if told to stop before that."""
+        said = False
+        while self._stop_at is None:
+            try:
+                if read.has_tables(self._connection.wrapper):
+                    workers.sign_on(self._connection.wrapper, self._identity, settings.LEASE)
+                    self._weather.succeeded()
+                    return True
+            except (DatabaseError, InterfaceError) as error:
+                self._connection.close()
+                self.wakeup.sleep(self._weather.failed(error))
+                continue
+            if not said:
+                logger.info("Waiting for the tables of autotask: python manage.py migrate")
+                said = True
+            self.wakeup.sleep(TABLES_EVERY)
+        return False
+
+    def _introduction(self) -> str:
+        identity, options = self._identity, self.options
+        served = ", ".join(options.queues) or "all"
+        without = f" except {', '.join(options.exclude_queues)}" if options.exclude_queues else ""
+        whose = f" as the companion of Django process {identity.serves_pid}" if identity.serves_pid else ""
+        return f"worker {identity.pid} started{whose} (queues: {served}{without}; threads: {options.threads})"
+
+    def _leave(self) -> bool:
+        """Give back what has not begun, wait for what runs, give back what does not come to its end."""
+        self._heartbeat.stopping = True
+        for task in [*self._pool.take_back(), *self._suspects]:
+            self._recorder.put((task, GiveBack(task)))
+        drained = self._drain()
+        if not drained:
+            for task in self._pool.running():
+                logger.warning("%s %s does not stop; it is given back to be run by another worker", task.name, task.id)
+                self._recorder.put((task, GiveBack(task)))
+        written = self._recorder.stop(max(LAST_WORDS, self._stop_at - time.monotonic()) if self._stop_at else LAST_WORDS)
+        self._services.stop(LAST_WORDS)
+        if drained and written:
+            self._sign_off()
+        notify.set_waker(None)
+        self._connection.close()
+        logger.info("worker %d stopped", self._identity.pid)
+        return drained
+
+    def _drain(self) -> bool:
+        # In short steps: a second request to stop moves the end of the grace to now.
+        while not self._pool.drain(0.05):
+            if self._stop_at is None or time.monotonic() >= self._stop_at:
+                return False
+        return True
+
+    def _sign_off(self) -> None:
+        try:
+            workers.sign_off(self._connection.wrapper, self._identity.id)
+        except (DatabaseError, InterfaceError):
+            pass  # The lease runs out by itself.

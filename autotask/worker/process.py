@@ -1,0 +1,40 @@
+"""One worker as a process: signals in, log lines out, and how it ends."""
+
+import logging
+import os
+import signal
+import sys
+
+from autotask.worker.loop import Worker, WorkerOptions
+
+
+def run_worker(options: WorkerOptions) -> int:
+    """Run a worker in the main thread until it is told to stop; return the exit status of the process.
+
+    SIGTERM asks it to finish what it runs; a second one makes it leave at once. SIGINT means the same, unless it is
+    ignored already, as it is in a companion.
+    """
+    show_log_lines()
+    worker = Worker(options)
+    signal.set_wakeup_fd(worker.wakeup.write_fd, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: worker.stop())
+    if not worker.run():
+        # Threads that did not come to their end would be met by an interpreter that is being taken apart.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+def show_log_lines() -> None:
+    """Write what autotask has to say to stderr, unless the project has said where its log lines go."""
+    logger = logging.getLogger("autotask")
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("autotask[%(process)d] %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)

@@ -1,0 +1,24 @@
+"""Service: delete results whose time to live is over."""
+
+import random
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.conf import settings
+from autotask.store import prune
+
+#: Rows in one statement, and the pause after a full one, in seconds: heartbeats go in between.
+BATCH = 1000
+PAUSE = 0.05
+
+
+class Pruner:
+    """Deletes old results in small batches."""
+
+    doing = "delete old results"
+
+    def run_once(self, connection: BaseDatabaseWrapper) -> float:
+        """Delete one batch."""
+        if prune.prune(connection, BATCH) == BATCH:
+            return PAUSE
+        return settings.CLEAN_INTERVAL * random.uniform(0.8, 1.2)

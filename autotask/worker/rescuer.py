@@ -1,0 +1,63 @@
+"""Service: return orphaned tasks to the queue."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.conf import settings
+from autotask.store import rescue, workers
+from autotask.store.workers import Neighbour, WorkerIdentity
+from autotask.worker.identity import is_gone
+
+logger = logging.getLogger("autotask.worker")
+
+#: Seconds between two looks at the processes of the same host; they cost no statement.
+LOOK_EVERY = 0.5
+
+
+class Rescuer:
+    """Gives back the tasks of dead workers: on this host as soon as the process is gone, else when the lease is over.
+
+    :param identity: returns the present identity of this worker.
+    :param wake: called when tasks have become ready.
+    """
+
+    doing = "look for tasks of dead workers"
+
+    def __init__(self, identity: Callable[[], WorkerIdentity], wake: Callable[[], None], reason: str = "") -> None:
+        self._identity = identity
+        self._wake = wake
+        self._reason = reason
+        self._neighbours: list[Neighbour] = []
+        self._ask_at = float("-inf")
+
+    def run_once(self, connection: BaseDatabaseWrapper) -> float:
+        """Rescue what there is to rescue."""
+        now = time.monotonic()
+        asked = now >= self._ask_at
+        if asked:
+            self._neighbours = workers.neighbours(connection, self._identity())
+        gone = [neighbour for neighbour in self._neighbours if is_gone(neighbour)]
+        if gone or asked:
+            self._rescue(connection, [neighbour.id for neighbour in gone])
+            self._neighbours = [neighbour for neighbour in self._neighbours if neighbour not in gone]
+        if asked:
+            self._ask_at = now + settings.HEARTBEAT
+        return min(LOOK_EVERY, settings.HEARTBEAT)
+
+    def _rescue(self, connection: BaseDatabaseWrapper, gone: list[uuid.UUID]) -> None:
+        reason = (self._reason or "its process is gone") if gone else "no sign of life from its worker"
+        buried, back, ended = rescue.rescue(
+            connection, gone, reason=reason, max_crashes=settings.MAX_CRASHES, error_ttl=settings.ERROR_TTL
+        )
+        if buried or back or ended:
+            logger.warning(
+                "%d dead workers found (%s): %d tasks given back, %d ended in ERROR", buried, reason, back, ended
+            )
+        if gone:
+            self._reason = ""
+        if back:
+            self._wake()

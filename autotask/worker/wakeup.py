@@ -1,0 +1,60 @@
+"""What the loop sleeps on: any thread, a signal or another process can end its sleep by one byte."""
+
+import os
+import select
+
+
+class Wakeup:
+    """A pipe to oneself.
+
+    :param also: the read end of a pipe into which another process writes when it has enqueued something.
+    :ivar called: whether something was enqueued since the last sleep began, in this process or the other one.
+    """
+
+    def __init__(self, also: int | None = None) -> None:
+        self._read, self.write_fd = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self.write_fd, False)
+        self._also = also
+        self.called = False
+        if also is not None:
+            os.set_blocking(also, False)
+
+    def wake(self) -> None:
+        """End the present sleep of the loop, or the next one."""
+        try:
+            os.write(self.write_fd, b"\0")
+        except BlockingIOError:
+            pass  # It is full of reasons to wake up.
+        except OSError:
+            pass  # The loop has ended.
+
+    def call(self) -> None:
+        """Like :meth:`wake`, because something was enqueued in this process."""
+        self.called = True
+        self.wake()
+
+    def sleep(self, seconds: float, ear: int | None = None) -> None:
+        """Sleep until woken, until *ear* is readable, or until the time is over.
+
+        :param ear: a file descriptor of a connection that listens; what it hears is left for the caller to read.
+        """
+        self.called = False
+        watched = [fd for fd in (self._read, self._also, ear) if fd is not None]
+        readable, _, _ = select.select(watched, [], [], max(0.0, seconds))
+        for fd in readable:
+            if fd != ear:
+                self._empty(fd)
+        self.called = self.called or self._also in readable
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self._read)
+        os.close(self.write_fd)
+
+    def _empty(self, fd: int) -> None:
+        try:
+            if not os.read(fd, 65536) and fd == self._also:
+                self._also = None  # The other side is gone; who has to care about that watches another pipe.
+        except BlockingIOError:
+            pass

@@ -1,0 +1,50 @@
+"""The database being away: say so once in a while, wait a little longer each time, and say when it is back."""
+
+import logging
+import random
+import time
+
+from autotask.payload import describe
+from autotask.signals import one_line
+from autotask.store.connection import is_weather
+
+logger = logging.getLogger("autotask.worker")
+
+FIRST_WAIT = 0.1
+LONGEST_WAIT = 5.0
+SAY_EVERY = 5.0
+
+
+class Weather:
+    """What one connection of a worker has to say about the database.
+
+    :param doing: what cannot be done meanwhile, for people.
+    """
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._failures = 0
+        self._last_said = float("-inf")
+
+    def failed(self, error: Exception) -> float:
+        """Note that a statement failed.
+
+        :returns: seconds to wait before the next try.
+        """
+        self._failures += 1
+        now = time.monotonic()
+        if now - self._last_said >= SAY_EVERY:
+            self._last_said = now
+            if is_weather(error):
+                logger.warning("Cannot %s, will try again: %s", self._doing, one_line(describe(error)))
+            else:
+                logger.exception("Cannot %s, will try again", self._doing)
+        wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures - 1, 10))
+        return wait * random.uniform(0.8, 1.2)
+
+    def succeeded(self) -> None:
+        """Note that a statement succeeded."""
+        if self._failures:
+            logger.info("Can %s again, after %d failed tries", self._doing, self._failures)
+            self._failures = 0
+            self._last_said = float("-inf")

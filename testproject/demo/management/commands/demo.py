@@ -1,0 +1,236 @@
+"""manage.py demo: start the site, feed it tasks, show what becomes of them."""
+
+import contextlib
+import fcntl
+import secrets
+import shutil
+import signal
+import time
+import uuid
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection, connections
+
+from autotask import embedded
+from autotask.models import Schedule, TaskRecord, Worker
+from autotask.task import CANCELLED, DONE
+from demo.show import watch
+from demo.show.cases import Case, Course, once, problems, stream
+from demo.show.summary import Row, table
+from demo.show.website import Website, WebsiteDown
+
+#: Seconds between two looks at the tasks, and between two tasks that are enqueued.
+LOOK = 0.25
+PACE = 2.5
+
+#: Not "admin", which might be somebody in a database that was named for the demo.
+USER = "demo"
+
+PERIODIC = "demo.tasks.count_mails"
+CRON = "demo.tasks.ring_the_minute"
+
+
+class Command(BaseCommand):
+    """The demo."""
+
+    help = "Start the test project with runserver, feed it tasks of every kind, and show what becomes of them."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Define the options."""
+        parser.add_argument(
+            "--once", action="store_true", help="Enqueue one task of each kind, wait for them, and say how it went."
+        )
+        parser.add_argument("--port", type=int, help="Port of the site on 127.0.0.1; a free one by default.")
+        parser.add_argument("--timeout", type=float, default=90, help="Seconds that --once waits. Default: %(default)s")
+
+    def handle(self, *, once: bool, port: int | None, timeout: float, **options: Any) -> None:
+        """Run until Ctrl-C or, with --once, until the tasks have ended."""
+        _end_like_ctrl_c()
+        try:
+            with _alone(), contextlib.ExitStack() as stack:
+                stack.callback(_stop_database)
+                self._prepare()
+                site = stack.enter_context(Website(settings.BASE_DIR, settings.DEMO_OUTPUT / "runserver.log", port))
+                stack.enter_context(_undisturbed_end())
+                self._greet(site)
+                if once:
+                    self._once(site, timeout)
+                else:
+                    self._go_on(site)
+        except KeyboardInterrupt:
+            self._say("Stopped.")
+            if once:
+                raise
+        except WebsiteDown as down:
+            raise CommandError(str(down)) from down
+
+    def _say(self, text: str = "") -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+    def _prepare(self) -> None:
+        shutil.rmtree(settings.DEMO_OUTPUT, ignore_errors=True)
+        self._say("Preparing the database …")
+        call_command("migrate", verbosity=0, interactive=False)
+        self._password = secrets.token_urlsafe(9)
+        user, _ = get_user_model().objects.get_or_create(
+            username=USER, defaults={"is_staff": True, "is_superuser": True}
+        )
+        user.set_password(self._password)
+        user.save()
+
+    def _greet(self, site: Website) -> None:
+        self._since = _database_clock()
+        self._companions: set[uuid.UUID] = set()
+        self._watch = watch.Watch(self._since)
+        self._say("Starting runserver …")
+        site.wait_until_up()
+        companion = self._wait_for_companion(site)
+        self._say(f"""
+Site:       {site.url}/
+Admin:      {site.url}/admin/    user {USER}, password {self._password}
+Companion:  process {companion.pid}, started by runserver, {companion.threads} threads
+Files:      {settings.DEMO_OUTPUT}
+""")
+
+    def _wait_for_companion(self, site: Website, seconds: float = 30) -> Worker:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            site.check()
+            for worker in self._living_companions(site):
+                return worker
+            time.sleep(LOOK)
+        raise CommandError(f"runserver has no companion after {seconds:g} s; see {site.log}")
+
+    def _living_companions(self, site: Website) -> list[Worker]:
+        found = [worker for worker in Worker.objects.filter(stopping=False) if site.owns(worker.serves_pid)]
+        self._companions |= {worker.id for worker in found}
+        return found
+
+    def _look(self, site: Website) -> None:
+        site.check()
+        self._living_companions(site)
+        for line in self._watch.changes():
+            self._say(line)
+
+    def _go_on(self, site: Website) -> None:
+        self._say("Ctrl-C ends all of it.\n")
+        for case in stream():
+            _enqueue(site, case)
+            next_one = time.monotonic() + PACE
+            while time.monotonic() < next_one:
+                self._look(site)
+                time.sleep(LOOK)
+
+    def _once(self, site: Website, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        calls = [(case, id) for case in once() for id in _enqueue(site, case)]
+        while not self._ended(id for _, id in calls) and time.monotonic() < deadline:
+            self._look(site)
+            time.sleep(LOOK)
+        rows = [self._row(case, id) for case, id in calls] + [self._periodic_row(), self._cron_row()]
+        self._say("\n" + table(rows))
+        failed = sum(bool(row.problems) for row in rows)
+        if failed:
+            raise CommandError(f"{failed} of {len(rows)} not as expected; see {site.log}")
+        self._say(f"\nAll {len(rows)} as expected.")
+
+    def _ended(self, ids: Iterator[uuid.UUID]) -> bool:
+        asked = list(ids)
+        ended = TaskRecord.objects.filter(id__in=asked, ended_at__isnull=False).count()
+        return ended == len(asked) and self._ticks(PERIODIC).exists()
+
+    def _ticks(self, schedule: str) -> Any:
+        return TaskRecord.objects.filter(name=schedule, created_at__gte=self._since, ended_at__isnull=False)
+
+    def _row(self, case: Case, id: uuid.UUID) -> Row:
+        record = TaskRecord.objects.get(id=id)
+        course = self._course(record)
+        return _shown(case.task, str(case), record, course, problems(case, course, settings.DEMO_OUTPUT))
+
+    def _course(self, record: TaskRecord) -> Course:
+        waited = (record.started_at - record.created_at).total_seconds() if record.started_at else None
+        ours = record.worker_id in self._companions
+        return Course(watch.status(record), record.attempt, watch.text(record), waited, ours)
+
+    def _periodic_row(self) -> Row:
+        name, expected = PERIODIC.removeprefix("demo.tasks."), "periodic, a tick done"
+        record = self._ticks(PERIODIC).order_by("created_at").first()
+        if record is None:
+            return Row(name, expected, "-", None, None, "", ["no tick in time"])
+        course = self._course(record)
+        case = Case(name, status=DONE, says="mails in the outbox")
+        return _shown(name, expected, record, course, problems(case, course, settings.DEMO_OUTPUT))
+
+    def _cron_row(self) -> Row:
+        name, expected = CRON.removeprefix("demo.tasks."), "cron, next tick known"
+        schedule = Schedule.objects.filter(task=CRON).first()
+        if schedule is None:
+            return Row(name, expected, "-", None, None, "", ["the schedule is not registered"])
+        # One that is due this very moment is as good.
+        near = abs(schedule.next_tick - _database_clock()) <= timedelta(minutes=1)
+        wrong = [] if near else ["the next tick is not within a minute"]
+        return Row(name, expected, "-", None, None, f"next at {schedule.next_tick:%H:%M:%S} UTC", wrong)
+
+
+def _shown(name: str, expected: str, record: TaskRecord, course: Course, wrong: list[str]) -> Row:
+    seconds = (record.ended_at - record.created_at).total_seconds() if record.ended_at else None
+    return Row(name, expected, course.status, course.attempts, seconds, course.text, wrong)
+
+
+def _enqueue(site: Website, case: Case) -> list[uuid.UUID]:
+    answer = site.post(f"/enqueue/{case.task}/", case.body)
+    ids = [uuid.UUID(handle["id"]) for handle in answer.get("handles", [answer])]
+    if case.status is CANCELLED:
+        for id in ids:
+            site.post(f"/tasks/{id}/cancel/")
+    return ids
+
+
+def _database_clock() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+        return moment
+
+
+def _end_like_ctrl_c() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _undisturbed_end() -> Iterator[None]:
+    """From the end of the block on, a second Ctrl-C does not keep us from cleaning up."""
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Refuse to run while another demo uses the same folder."""
+    folder = settings.DEMO_OUTPUT.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError("A demo is already running here.") from None
+        yield
+
+
+def _stop_database() -> None:
+    """Stop the PostgreSQL that was started for the demo, if one was; it would stop by itself a little later."""
+    connections.close_all()
+    embedded.stop(settings.DEMO_PGDATA)

@@ -1,0 +1,14 @@
+"""Which tasks the demo's page offers, and what it calls them with where nothing else is asked for."""
+
+from typing import Any
+
+SAMPLES: dict[str, tuple[Any, ...]] = {
+    "send_welcome_mail": ("Anna", "anna@autotask.example"),
+    "report_sales": (3,),
+    "draw_sales": (),
+    "fetch_prices": ("Tea & Co",),
+    "charge_card": (4711,),
+    "remind": ("water the plants",),
+    "take_note": ("page", "a button was pressed"),
+    "work_for": (5, "page"),
+}

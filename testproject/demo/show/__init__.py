@@ -1,0 +1,1 @@
+"""What the command "demo" is made of."""

@@ -1,0 +1,99 @@
+"""What the demo enqueues, what is expected of each, and what is wrong with how it went."""
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autotask.task import CANCELLED, DONE, ERROR, Status
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of a task of the demo.
+
+    :ivar task: name of the function in ``demo.tasks``.
+    :ivar body: what is posted to the page that enqueues it.
+    :ivar says: part of the result's or the error's text.
+    :ivar leaves: a file below ``DEMO_OUTPUT``, as a pattern.
+    :ivar waits: seconds before which it must not start.
+    """
+
+    task: str
+    body: dict[str, Any] = field(default_factory=dict)
+    status: Status = DONE
+    attempts: int = 1
+    says: str = ""
+    leaves: str = ""
+    waits: float = 0
+
+    def __str__(self) -> str:
+        words: list[str] = [self.status]
+        words += [f"after {self.attempts} attempts"] if self.attempts > 1 else []
+        words += [f"not before {self.waits:g} s"] if self.waits and self.status is DONE else []
+        return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a call went."""
+
+    status: Status
+    attempts: int
+    text: str
+    waited: float | None
+    worker_is_ours: bool
+
+
+def once() -> list[Case]:
+    """Return one case of each kind."""
+    return [
+        Case(
+            "send_welcome_mail",
+            {"args": ["Anna", "anna@autotask.example"]},
+            says="anna@autotask.example",
+            leaves="mail/*.log",
+        ),
+        Case("report_sales", {"args": [3]}, says="'revenue': '1460.00'", leaves="reports/sales-03.txt"),
+        Case("draw_sales", says="sales.svg", leaves="charts/sales.svg"),
+        Case("fetch_prices", {"args": [f"Tea & Co {random.randrange(10**6)}"]}, attempts=3, says="third attempt"),
+        Case("charge_card", {"args": [4711]}, status=ERROR, says="the card for order 4711 has expired"),
+        Case("remind", {"args": ["water the plants"]}, waits=3, says="water the plants"),
+        Case("remind", {"args": ["never mind"], "using": {"delay": 3600}}, status=CANCELLED, attempts=0),
+        Case("work_for", {"args": [2, "demo"], "using": {"priority": 50}}, says="worked for 2 s"),
+        Case("take_note", {"many": [["demo", f"line {number}"] for number in (1, 2, 3)]}, says="line "),
+    ]
+
+
+def stream() -> Iterator[Case]:
+    """Return cases of every kind without end, each time with somebody else."""
+    for round in itertools.count(1):
+        name = random.choice(["Anna", "Bela", "Chiara", "Deniz", "Emil", "Fatma", "Greta", "Hugo"])
+        yield Case("send_welcome_mail", {"args": [name, f"{name.lower()}@autotask.example"]})
+        yield Case("report_sales", {"args": [random.randint(1, 12)]})
+        yield Case("fetch_prices", {"args": [f"{name} & Co {random.randrange(10**6)}"]})
+        yield Case("work_for", {"args": [random.randint(1, 6), "demo"]})
+        yield Case("draw_sales")
+        yield Case("charge_card", {"args": [4710 + round]})
+        yield Case("remind", {"args": [f"call {name}"]})
+        yield Case("take_note", {"many": [["demo", f"{name} {number}"] for number in (1, 2, 3)]})
+
+
+def problems(case: Case, course: Course, output: Path) -> list[str]:
+    """Return what is not as expected; empty if all is well."""
+    found = []
+    if course.status is not case.status:
+        found.append(f"is {course.status}")
+    if course.attempts != case.attempts:
+        found.append(f"{course.attempts} attempts")
+    if case.says not in course.text:
+        found.append(f"does not say {case.says!r}")
+    if case.leaves and not any(output.glob(case.leaves)):
+        found.append(f"left no {case.leaves}")
+    if case.waits and course.waited is not None and course.waited < case.waits:
+        found.append(f"started after {course.waited:.1f} s")
+    if case.attempts and not course.worker_is_ours:
+        found.append("not run by the companion")
+    return found

@@ -1,0 +1,67 @@
+"""What happens to the tasks, as a line for each change."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.utils import timezone
+
+from autotask.exceptions import TaskExpired
+from autotask.handle import TaskHandle
+from autotask.models import TaskRecord
+from autotask.task import State, Status
+
+WIDTH = 110
+
+
+class Watch:
+    """Looks again and again at the tasks that were created since a moment."""
+
+    def __init__(self, since: datetime) -> None:
+        self._since = since
+        self._seen: dict[uuid.UUID, tuple[Status, int]] = {}
+
+    def changes(self) -> Iterator[str]:
+        """Look once, and return a line for each task that is not as it was."""
+        for record in TaskRecord.objects.filter(created_at__gte=self._since).order_by("created_at", "id"):
+            now = status(record), record.failures
+            if self._seen.get(record.id) != now:
+                self._seen[record.id] = now
+                yield _line(record)
+
+
+def status(record: TaskRecord) -> Status:
+    """Return the public status of a row."""
+    return State(record.state).status
+
+
+def text(record: TaskRecord) -> str:
+    """Return what is to be said about a task: its result, its error, or what it waits for."""
+    handle: TaskHandle[object] = TaskHandle(record.id)
+    match status(record):
+        case Status.DONE:
+            try:
+                return str(handle.result)
+            except TaskExpired:
+                return ""
+        case Status.ERROR:
+            return record.error_message
+        case Status.RUNNING:
+            return f"attempt {record.attempt}"
+        case Status.WAITING if record.failures:
+            return f"again at {_clock(record.run_at)} after: {handle.error_message}"
+        case Status.WAITING if record.run_at > timezone.now():
+            return f"until {_clock(record.run_at)}"
+    return ""
+
+
+def _line(record: TaskRecord) -> str:
+    call = f"{record.name.removeprefix('demo.tasks.')}({record.arguments})"
+    line = f"{_clock(timezone.now())}  {str(record.id)[-12:]}  {status(record):<9}  {call}"
+    said = " ".join(text(record).split())
+    line = f"{line}: {said}" if said else line
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+
+
+def _clock(moment: datetime) -> str:
+    return f"{timezone.localtime(moment):%H:%M:%S}"

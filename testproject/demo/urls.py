@@ -1,0 +1,12 @@
+"""The addresses of the demo."""
+
+from django.urls import path
+
+from demo import views
+
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("enqueue/<name>/", views.enqueue, name="enqueue"),
+    path("tasks/<uuid:id>/", views.task, name="task"),
+    path("tasks/<uuid:id>/cancel/", views.cancel, name="cancel"),
+]

@@ -1,0 +1,69 @@
+"""A page that enqueues the demo's tasks, and handles as JSON."""
+
+import json
+import uuid
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from autotask.exceptions import TaskExpired
+from autotask.handle import TaskHandle
+from demo import tasks
+from demo.samples import SAMPLES
+
+
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    """Show a button for each task."""
+    samples = [(name, ", ".join(map(repr, args)), getattr(tasks, name).__doc__) for name, args in SAMPLES.items()]
+    return render(request, "demo/index.html", {"samples": samples})
+
+
+@require_POST
+def enqueue(request: HttpRequest, name: str) -> JsonResponse:
+    """Enqueue a task, and show its handle as it is right after the call.
+
+    A body of JSON may say more: ``{"args": ["Anna", "anna@example.org"], "using": {"delay": 60}}``,
+    or ``{"many": [["page", "one"], ["page", "two"]]}`` for several calls at once.
+    """
+    if name not in SAMPLES:
+        raise Http404(f"There is no task {name!r} here.")
+    asked = json.loads(request.body) if request.content_type == "application/json" else {}
+    definition = getattr(tasks, name).using(**asked.get("using", {}))
+    if "many" in asked:
+        return JsonResponse(
+            {"handles": [_shown(handle) for handle in definition.enqueue_many(map(tuple, asked["many"]))]}
+        )
+    return JsonResponse(_shown(definition(*asked.get("args", SAMPLES[name]))))
+
+
+@require_GET
+def task(request: HttpRequest, id: uuid.UUID) -> JsonResponse:
+    """Show a handle as it is now."""
+    return JsonResponse(_shown(TaskHandle(id)))
+
+
+@require_POST
+def cancel(request: HttpRequest, id: uuid.UUID) -> JsonResponse:
+    """Cancel a task, and show its handle."""
+    handle: TaskHandle[Any] = TaskHandle(id)
+    handle.cancel()
+    return JsonResponse(_shown(handle))
+
+
+def _shown(handle: TaskHandle[Any]) -> dict[str, Any]:
+    try:
+        return {
+            "id": str(handle.id),
+            "status": handle.status,
+            "ready": handle.ready,
+            "result": handle.result,
+            "error_message": handle.error_message,
+            "attempts": handle.attempts,
+            "url": reverse("task", args=[handle.id]),
+        }
+    except TaskExpired as expired:
+        raise Http404(str(expired)) from expired

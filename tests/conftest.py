@@ -1,0 +1,44 @@
+"""Fixtures: a worker in this process, and a second connection for races."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from autotask.store.connection import dedicated
+from autotask.worker.loop import Worker, WorkerOptions
+
+
+@pytest.fixture
+def other_connection(transactional_db):
+    """A second connection to the test database, for races and for looking at what is committed."""
+    connection = dedicated("test")
+    yield connection.wrapper
+    connection.close()
+
+
+@pytest.fixture
+def start_worker(transactional_db, settings) -> Iterator[Callable[..., Worker]]:
+    """Start real workers in threads of this process; they are stopped at the end of the test."""
+    settings.AUTOTASK_HEARTBEAT = 0.2
+    settings.AUTOTASK_SHUTDOWN_GRACE = 5
+    running: list[tuple[Worker, threading.Thread]] = []
+
+    def start(**options) -> Worker:
+        worker = Worker(WorkerOptions(**options))
+        thread = threading.Thread(target=worker.run, daemon=True)
+        thread.start()
+        running.append((worker, thread))
+        return worker
+
+    yield start
+    for worker, thread in running:
+        worker.stop()
+        thread.join(10)
+        assert not thread.is_alive(), "the worker did not stop"
+
+
+@pytest.fixture
+def worker(start_worker) -> Worker:
+    """A real worker that runs in a thread of this process."""
+    return start_worker()
