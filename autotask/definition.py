@@ -36,7 +36,8 @@ class Definition(Generic[P, R]):
         self.name = name
         self.options = options
         self.is_async = inspect.iscoroutinefunction(function)
-        functools.update_wrapper(self, function)
+        # The attributes of the function are not copied: they could overwrite those above.
+        functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

@@ -10,7 +10,8 @@ from django.conf import settings as django_settings
 from autotask import registry
 from autotask.definition import Definition, DelayedTask, ScheduledTask
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
-from autotask.options import Options, plain_name, seconds as checked_seconds
+from autotask.options import Options, plain_name
+from autotask.options import seconds as checked_seconds
 from autotask.schedules import crontab as crontabs
 from autotask.schedules.base import Timetable
 from autotask.schedules.crontab import Numbers
@@ -181,7 +182,9 @@ def _scheduled(
 ) -> ScheduledTask[P, R]:
     checked = Options.of(where, **options)
     _refuse_parameters(function, where)
-    task = ScheduledTask(_callable(function, where), _name(function, name, where), checked, timetable)
+    task: ScheduledTask[P, R] = ScheduledTask(
+        _callable(function, where), _name(function, name, where), checked, timetable
+    )
     return registry.register(task)
 
 

@@ -5,6 +5,7 @@ project, so it always answers: it sees the Django process go whatever that or th
 """
 
 import argparse
+import contextlib
 import os
 import random
 import select
@@ -149,9 +150,15 @@ class Guard:
         if status == 0:
             return
         if self._deaths == CRASH_LOOP:
-            say(f"ERROR: the worker died {self._deaths} times in a row, the last time: {how}; will go on trying", self._parent)
+            say(
+                f"ERROR: the worker died {self._deaths} times in a row, the last time: {how}; will go on trying",
+                self._parent,
+            )
         elif self._deaths < CRASH_LOOP and status != MISCONFIGURED:
-            say(f"the worker ended ({how}) after {lived:.1f} s; the next one starts {f'in {wait:.1f} s' if wait else 'now'}", self._parent)
+            say(
+                f"the worker ended ({how}) after {lived:.1f} s; the next one starts {f'in {wait:.1f} s' if wait else 'now'}",
+                self._parent,
+            )
 
     def _sleep(self) -> None:
         wait = LOOK_EVERY
@@ -174,10 +181,9 @@ class Guard:
 
 def say(what: str, parent: int) -> None:
     """Write one line to where the Django process writes its errors."""
-    try:
+    # If nobody reads it any more, there is nobody to tell.
+    with contextlib.suppress(OSError):
         os.write(2, f"autotask[{os.getpid()}] guard of {parent}: {what}\n".encode(errors="replace"))
-    except OSError:
-        pass  # Nobody reads it any more.
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The thread in the Django process: start the guard, replace it, wake its worker, let it go."""
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -46,10 +47,9 @@ class Supervisor:
 
     def wake(self) -> None:
         """Tell the worker that something was enqueued."""
-        try:
+        # If the pipe is full of bytes that nobody has read yet, it need not be told again.
+        with contextlib.suppress(OSError):
             os.write(self._wake_write, b"\0")
-        except OSError:
-            pass  # The pipe is full of bytes that nobody has read yet: it need not be told again.
 
     def forget(self) -> None:
         """Let go of everything in a fork of the process, which has inherited what belongs to its parent."""

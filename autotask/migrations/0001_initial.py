@@ -4,7 +4,6 @@ from typing import Any
 
 from django.db import migrations, models
 
-
 # A live row is updated once or twice and deleted, thousands of times a second: vacuum has to come by number of dead rows,
 # not by share, must not pause, and must clean the indexes each time, because claims read them from their dead end.
 # The parameters are described in the PostgreSQL manual under CREATE TABLE, "Storage Parameters".

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -196,16 +197,17 @@ def _translated(part: str, kind: Field, position: int, text: str) -> str:
 def _listed(numbers: Numbers, kind: Field) -> str:
     if numbers is None:
         return "*"
-    several = (numbers,) if isinstance(numbers, int) else tuple(numbers) if not isinstance(numbers, str) else ()
-    if not several or not all(
-        isinstance(number, int) and not isinstance(number, bool) and kind.least <= number <= kind.most
-        for number in several
-    ):
+    several: list[Any] = list(numbers) if isinstance(numbers, Iterable) else [numbers]
+    if not several or not all(_fits(number, kind) for number in several):
         raise InvalidSchedule(
             expression=f"{kind.name}={numbers!r}",
             problem=f"expected integers from {kind.least} to {kind.most}, or None for every one",
         )
     return ",".join(str(number + kind.shift) for number in sorted(set(several)))
+
+
+def _fits(number: Any, kind: Field) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and kind.least <= number <= kind.most
 
 
 def _hint(text: str) -> str:

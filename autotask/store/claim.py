@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -120,6 +121,8 @@ def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Seque
     return len(rows(connection, RECONCILE, {"worker_id": worker_id, "held": list(held)}))
 
 
-def _record(row: tuple[object, ...]) -> ClaimedTask:
-    *plain, ready_at, scheduled_for, payload = row
-    return ClaimedTask(*plain, aware(ready_at), aware(scheduled_for), bytes(payload))  # type: ignore[arg-type]  # as selected
+def _record(row: tuple[Any, ...]) -> ClaimedTask:
+    columns = dict(zip(ClaimedTask.__slots__, row, strict=True))
+    columns["ready_at"], columns["scheduled_for"] = aware(columns["ready_at"]), aware(columns["scheduled_for"])
+    columns["payload"] = bytes(columns["payload"])
+    return ClaimedTask(**columns)

@@ -1,8 +1,9 @@
 """A cursor on the configured database, rows as tuples; nothing else opens a connection."""
 
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, overload
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -85,13 +86,13 @@ class Dedicated:
         """Close the connection, if it is open; the next use opens a new one."""
         wrapper, self._wrapper = self._wrapper, None
         if wrapper is not None:
-            try:
+            # It may be broken already, which may be why it is being closed.
+            with contextlib.suppress(DatabaseError, InterfaceError):
                 wrapper.close()
-            except (DatabaseError, InterfaceError):
-                pass  # It was broken already, which may be why it is being closed.
 
     def _open(self) -> BaseDatabaseWrapper:
-        wrapper = load_backend(self._settings["ENGINE"]).DatabaseWrapper(self._settings, settings.DATABASE)
+        backend = load_backend(self._settings["ENGINE"])
+        wrapper: BaseDatabaseWrapper = backend.DatabaseWrapper(self._settings, settings.DATABASE)
         wrapper.inc_thread_sharing()  # Opened by its thread, but it may be closed by another one at the end.
         wrapper.connect()
         # A pooler answers with a process id of its own making. A session setting would leak to its other clients,
@@ -106,7 +107,8 @@ def rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | 
     """Run one statement and return its rows."""
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
-        return cursor.fetchall()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
 
 
 def execute(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None) -> int:
@@ -125,6 +127,10 @@ def is_weather(error: BaseException) -> bool:
     return isinstance(error, DatabaseError) and state in _WEATHER_STATES
 
 
+@overload
+def aware(moment: None) -> None: ...
+@overload
+def aware(moment: datetime) -> datetime: ...
 def aware(moment: datetime | None) -> datetime | None:
     """Return a moment as the driver gave it, in UTC; with ``USE_TZ = False`` Django hands out naive local times."""
     if moment is None:

@@ -164,7 +164,7 @@ def newest(
 def attempts(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredAttempt]:
     """Return the attempts of a task that did not succeed, oldest first."""
     return [
-        StoredAttempt(number, State(state), aware(started), aware(ended), *texts)  # type: ignore[arg-type]  # never null
+        StoredAttempt(number, State(state), aware(started), aware(ended), *texts)
         for number, state, started, ended, *texts in rows(connection, ATTEMPTS, {"id": id})
     ]
 
@@ -195,15 +195,9 @@ def has_tables(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _stored(row: tuple[Any, ...]) -> StoredTask:
-    id, name, queue, priority, state, created, run, started, ended, kept, *rest, value = row
-    moments = (aware(created), aware(run), aware(started), aware(ended), aware(kept))
-    return StoredTask(
-        id,
-        name,
-        queue,
-        priority,
-        State(state),
-        *moments,
-        *rest,
-        None if value is None else bytes(value),  # type: ignore[arg-type]  # as selected
-    )
+    columns = dict(zip(StoredTask.__slots__, row, strict=True))
+    for moment in ("created_at", "run_at", "started_at", "ended_at", "kept_until"):
+        columns[moment] = aware(columns[moment])
+    columns["state"] = State(columns["state"])
+    columns["value"] = None if columns["value"] is None else bytes(columns["value"])
+    return StoredTask(**columns)

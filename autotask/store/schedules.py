@@ -91,9 +91,8 @@ DELETE FROM autotask_schedule WHERE declared_at < clock_timestamp() - %(seconds)
 
 def now(connection: BaseDatabaseWrapper) -> datetime:
     """Return the time of the database."""
-    moment = aware(rows(connection, NOW)[0][0])
-    assert moment is not None
-    return moment
+    moment: datetime = rows(connection, NOW)[0][0]
+    return aware(moment)
 
 
 def register(connection: BaseDatabaseWrapper, declared: Sequence[tuple[str, str, str, datetime]]) -> None:
@@ -118,7 +117,7 @@ def due(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 
     """
     params = {"names": list(specs), "specs": list(specs.values())}
     return [
-        StoredSchedule(name, task, spec, aware(last), aware(following), aware(moment))  # type: ignore[arg-type]  # never null
+        StoredSchedule(name, task, spec, aware(last), aware(following), aware(moment))
         for name, task, spec, last, following, moment in rows(connection, DUE.format(limit=int(limit)), params)
     ]
 

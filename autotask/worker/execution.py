@@ -77,7 +77,12 @@ def _failed(
 
 def _tell(task: ClaimedTask, ended: Outcome, error: BaseException | None) -> None:
     task_ended.send_robust(
-        sender=None, task=task, state=ended.state, seconds=ended.seconds, error_message=ended.error_message, exception=error
+        sender=None,
+        task=task,
+        state=ended.state,
+        seconds=ended.seconds,
+        error_message=ended.error_message,
+        exception=error,
     )
 
 

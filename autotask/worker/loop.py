@@ -1,5 +1,7 @@
 """Claim what fits, hand it to the pool, sleep until woken, drain and leave."""
 
+import contextlib
+import enum
 import logging
 import time
 import uuid
@@ -51,6 +53,14 @@ LAST_WORDS = 0.5
 
 #: Seconds between two tries to find the tables before ``migrate`` has made them.
 TABLES_EVERY = 2.0
+
+
+class Look(enum.Enum):
+    """What a look for work has shown."""
+
+    MORE = "there may be more to claim at once"
+    NOTHING = "there is nothing more for this worker now"
+    NO_ROOM = "there may be more, but no room for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,40 +149,40 @@ class Worker:
         try:
             connection = self._connection.wrapper
             self._prepare(connection)
-            more = self._take(connection)
-            due = None if more else self._promote(connection)
+            look = self._take(connection)
+            due = None
+            if look is not Look.MORE or time.monotonic() >= self._promote_at:
+                due = self._promote(connection)
         except (DatabaseError, InterfaceError) as error:
             self._connection.close()
             self.wakeup.sleep(self._weather.failed(error))
             return
         self._weather.succeeded()
-        if more:
+        if look is Look.MORE or due == 0:
             return
-        if self._pool.outstanding() or self._suspects:
-            self._sleep_busy(connection, due)
-        elif self.options.burst and due != 0:
+        if look is Look.NO_ROOM:
+            self._sleep_until_room(connection, due)
+        elif self.options.burst and not self._pool.outstanding():
             self.stop()
         else:
             self._sleep_until(connection, due)
 
-    def _take(self, connection: BaseDatabaseWrapper) -> bool:
-        """Claim what fits and hand it over; return whether it is worth trying again at once."""
+    def _take(self, connection: BaseDatabaseWrapper) -> Look:
+        """Claim what fits and hand it over; return what is to be expected of another look."""
         if self._in_quarantine() or not (room := self._room()):
-            return False
+            return Look.NO_ROOM
         claimed = self._claim(connection, room, unbounded=False) if self._lanes else []
         if len(claimed) == room:
-            return time.monotonic() < self._promote_at
+            return Look.MORE
         # Fewer than asked for: there may be lanes that are not known yet, or rows below the lower bounds.
         self._lanes.found(claim.find_lanes(connection))
         if self._lanes.busy and not claimed:
             claimed = self._claim(connection, room, unbounded=True)
-        return self._lanes.busy and bool(claimed) and time.monotonic() < self._promote_at
+        return Look.MORE if self._lanes.busy and claimed else Look.NOTHING
 
     def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
         lanes = self._lanes.in_order(unbounded=unbounded)
-        claimed = claim.claim(
-            connection, self._identity.id, lanes, per_lane=self._lanes.share(room), limit=room
-        )
+        claimed = claim.claim(connection, self._identity.id, lanes, per_lane=self._lanes.share(room), limit=room)
         self._lanes.claimed(claimed)
         self._held.update((task.id, task) for task in claimed)
         if claimed:
@@ -227,14 +237,11 @@ class Worker:
         self._sleep_on(connection, min(self._sleep, self._sleep if due is None else due))
         self._sleep = min(2 * self._sleep, settings.POLL_INTERVAL)
 
-    def _sleep_busy(self, connection: BaseDatabaseWrapper, due: float | None) -> None:
-        """Sleep while tasks run: until there is room for more, or as above if there is room already."""
-        if self._room() and not self._alone and not self._suspects:
-            self._sleep_until(connection, due)
-            return
+    def _sleep_until_room(self, connection: BaseDatabaseWrapper, due: float | None) -> None:
         self._pool.wake_when(self._prefetch() // 2)
-        if not self._pool.outstanding():
-            return  # The last one ended just now, before it was asked to wake the loop.
+        # What has ended before it was asked to wake the loop does not wake it.
+        if not self._pool.outstanding() or (self._room() and not self._alone and not self._suspects):
+            return
         self._sleep_on(connection, BUSY_SLEEP if due is None else min(BUSY_SLEEP, max(due, PROMOTE_EVERY)))
         if self.wakeup.called and not self._room():
             # Somebody has enqueued and there is no room here; others may have some.
@@ -261,7 +268,9 @@ class Worker:
         if lost:
             logger.warning("%d tasks given back whose claim had got no answer from the database", lost)
         if self._connection.pooled:
-            logger.info("The database is reached through a pooler, where LISTEN hears nothing: looking for work by polling")
+            logger.info(
+                "The database is reached through a pooler, where LISTEN hears nothing: looking for work by polling"
+            )
         else:
             notify.listen(connection, notify.WORK_CHANNEL)
         self._prepared = connection
@@ -345,7 +354,9 @@ class Worker:
             for task in self._pool.running():
                 logger.warning("%s %s does not stop; it is given back to be run by another worker", task.name, task.id)
                 self._recorder.put((task, GiveBack(task)))
-        written = self._recorder.stop(max(LAST_WORDS, self._stop_at - time.monotonic()) if self._stop_at else LAST_WORDS)
+        written = self._recorder.stop(
+            max(LAST_WORDS, self._stop_at - time.monotonic()) if self._stop_at else LAST_WORDS
+        )
         self._services.stop(LAST_WORDS)
         if drained and written:
             self._sign_off()
@@ -362,7 +373,6 @@ class Worker:
         return True
 
     def _sign_off(self) -> None:
-        try:
+        # If it cannot be done, the lease runs out by itself.
+        with contextlib.suppress(DatabaseError, InterfaceError):
             workers.sign_off(self._connection.wrapper, self._identity.id)
-        except (DatabaseError, InterfaceError):
-            pass  # The lease runs out by itself.

@@ -121,7 +121,8 @@ class Recorder:
             return
         message = f"its outcome could not be stored: {one_line(describe(error))}"
         self._persist(
-            self._end, [dataclasses.replace(group[0], state=State.ERROR, value=None, error_message=message, traceback="")]
+            self._end,
+            [dataclasses.replace(group[0], state=State.ERROR, value=None, error_message=message, traceback="")],
         )
 
     def _persist_release(self, back: list[GiveBack]) -> None:
@@ -156,4 +157,3 @@ class Recorder:
                 outcome.fence,
                 f" It was: {one_line(outcome.error_message)}" if outcome.error_message else "",
             )
-

@@ -33,7 +33,7 @@ class ServiceThread:
     def __init__(self, *services: Service) -> None:
         now = time.monotonic()
         self._services = services
-        self._due = {service: now for service in services}
+        self._due = dict.fromkeys(services, now)
         self._weather = {service: Weather(service.doing) for service in services}
         self._connection = dedicated("services")
         self._stopping = threading.Event()
@@ -65,7 +65,9 @@ class ServiceThread:
             self._connection.close()
             return weather.failed(error)
         except Exception:
-            logger.exception("The service of the worker that should %s has failed, and will be run again", service.doing)
+            logger.exception(
+                "The service of the worker that should %s has failed, and will be run again", service.doing
+            )
             return 30.0
         weather.succeeded()
         return wait
