@@ -15,7 +15,7 @@ from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
 from autotask.schedules.base import Timetable
 from autotask.signals import task_enqueued
 from autotask.store import enqueue, notify
-from autotask.store.connection import current, text
+from autotask.store.connection import current, text, with_callers_transaction
 from autotask.store.enqueue import NewTask
 from autotask.task import new_id
 
@@ -66,9 +66,7 @@ class Definition(Generic[P, R]):
         :raises django.db.DatabaseError: it could not be stored.
         """
         task = self._new_task(args, kwargs)
-        connection = current()
-        enqueue.insert(connection, task)
-        self._announce([task])
+        with_callers_transaction(functools.partial(self._insert, [task]))
         return TaskHandle(task.id, self.name)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
@@ -85,8 +83,7 @@ class Definition(Generic[P, R]):
         """
         tasks = [self._item(index, item) for index, item in enumerate(items)]
         if tasks:
-            enqueue.insert_many(current(), tasks)
-            self._announce(tasks)
+            with_callers_transaction(functools.partial(self._insert, tasks))
         return [TaskHandle(task.id, self.name) for task in tasks]
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -134,8 +131,12 @@ class Definition(Generic[P, R]):
             payload=payload.dump_arguments(args, kwargs, id=id, name=self.name),
         )
 
-    def _announce(self, tasks: list[NewTask]) -> None:
+    def _insert(self, tasks: list[NewTask]) -> None:
         connection = current()
+        if len(tasks) == 1:
+            enqueue.insert(connection, tasks[0])
+        else:
+            enqueue.insert_many(connection, tasks)
         notify.wake_after_commit(connection)
         if task_enqueued.receivers:
             connection.on_commit(functools.partial(_send_enqueued, tasks), robust=True)

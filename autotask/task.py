@@ -69,6 +69,9 @@ MAX_PRIORITY = 100
 DEFAULT_PRIORITY = 0
 DEFAULT_QUEUE = "default"
 
+#: A century, in seconds: anything longer is a mistake in the unit, and would overflow a timestamp sooner or later.
+LONGEST_TIME = 100 * 366 * 86400
+
 
 def new_id() -> uuid.UUID:
     """Return a UUID of version 7 (RFC 9562): 48 bits of milliseconds, then random bits.

@@ -1,5 +1,6 @@
 """What the guard runs: set Django up, then the worker until told to stop."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -20,6 +21,8 @@ def main() -> int:
     if sys.platform != "linux":
         threading.Thread(target=_leave_without, args=(guard,), daemon=True).start()
     life.ignore_interrupts()
+    faulthandler.enable()
+    _restore_environment()
     early_deaths = int(os.environ.get("AUTOTASK_EARLY_DEATHS", "0"))
     try:
         return _work()
@@ -48,6 +51,15 @@ def _work() -> int:
             predecessor=os.environ.get("AUTOTASK_PREDECESSOR", ""),
         )
     )
+
+
+def _restore_environment() -> None:
+    """Programs that tasks run get the module path that the Django process has, not the one made for this worker."""
+    former = os.environ.pop("AUTOTASK_PYTHONPATH", "")
+    if former:
+        os.environ["PYTHONPATH"] = former
+    else:
+        os.environ.pop("PYTHONPATH", None)
 
 
 def _leave_without(guard: int) -> None:

@@ -88,7 +88,9 @@ def _environment() -> dict[str, str]:
     """Return the environment in which the worker finds the same modules and settings as this process."""
     path = [entry or os.getcwd() for entry in sys.path]
     # -S leaves out site-packages for the guard only; both know the modules of the project by this variable.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, _HOME]), "PYTHONFAULTHANDLER": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, _HOME])}
+    # For the programs that tasks may run, the worker puts this one back.
+    environment["AUTOTASK_PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
     for name in [name for name in environment if name == "RUN_MAIN" or name.startswith("WERKZEUG_")]:
         del environment[name]
     return environment

@@ -122,7 +122,19 @@ def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Seque
 
 
 def _record(row: tuple[Any, ...]) -> ClaimedTask:
-    columns = dict(zip(ClaimedTask.__slots__, row, strict=True))
-    columns["ready_at"], columns["scheduled_for"] = aware(columns["ready_at"]), aware(columns["scheduled_for"])
-    columns["payload"] = bytes(columns["payload"])
-    return ClaimedTask(**columns)
+    id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, ready, tick, payload = row
+    return ClaimedTask(
+        id,
+        fence,
+        name,
+        queue,
+        priority,
+        attempt,
+        failures,
+        lost,
+        retries,
+        unknown_for,
+        aware(ready),
+        aware(tick),
+        bytes(payload),
+    )

@@ -1,11 +1,11 @@
 """A cursor on the configured database, rows as tuples; nothing else opens a connection."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 from django.utils import timezone
@@ -91,16 +91,36 @@ class Dedicated:
                 wrapper.close()
 
     def _open(self) -> BaseDatabaseWrapper:
-        backend = load_backend(self._settings["ENGINE"])
-        wrapper: BaseDatabaseWrapper = backend.DatabaseWrapper(self._settings, settings.DATABASE)
+        wrapper = _quiet(load_backend(self._settings["ENGINE"]).DatabaseWrapper)(self._settings, settings.DATABASE)
         wrapper.inc_thread_sharing()  # Opened by its thread, but it may be closed by another one at the end.
-        wrapper.connect()
+        wrapper.ensure_connection()  # and not connect(), which lets errors of the driver through
         # A pooler answers with a process id of its own making. A session setting would leak to its other clients,
         # and LISTEN would hear nothing.
         self.pooled = rows(wrapper, "SELECT pg_backend_pid()")[0][0] != wrapper.connection.info.backend_pid
         if not self.pooled:
             execute(wrapper, SESSION)
         return wrapper
+
+
+def _quiet(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper]:
+    """Return a class of connections that do not keep the text of each statement when DEBUG is True.
+
+    Django keeps 9000 of them for each connection until the end of a request, and a worker has no requests.
+    """
+    return type("QuietDatabaseWrapper", (wrapper_class,), {"queries_logged": False})
+
+
+def with_callers_transaction(action: Callable[[], object]) -> None:
+    """Do something now, inside the caller's transaction, if that is on the database of autotask.
+
+    If autotask has a database of its own, it is done after the commit of the caller's transaction on the default
+    database. The two commits are not one: if the process dies between them, it is not done.
+    """
+    default = connections[DEFAULT_DB_ALIAS]
+    if settings.DATABASE != DEFAULT_DB_ALIAS and default.in_atomic_block and not current().in_atomic_block:
+        default.on_commit(action)
+    else:
+        action()
 
 
 def rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
@@ -142,6 +162,8 @@ def aware(moment: datetime | None) -> datetime | None:
 
 def text(value: str, longest: int = 100_000) -> str:
     """Return text that PostgreSQL can store: without NUL and lone surrogates, and not longer than *longest*."""
+    if not value:
+        return value  # The most frequent text by far: no error.
     if len(value) > longest:
         value = value[: longest - 1] + "…"
     return value.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -65,7 +65,6 @@ CROSS JOIN LATERAL (
 """
 
 
-
 def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
     """Insert one task."""
     execute(connection, ONE, {name: getattr(task, name) for name in NewTask.__slots__})

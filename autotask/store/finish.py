@@ -77,7 +77,8 @@ kept AS (
     FROM ended e
 ),
 {_NOTE_ATTEMPT}
-SELECT id, CASE WHEN awaited THEN pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') END FROM ended
+SELECT count(*), count(CASE WHEN awaited THEN pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') END)
+FROM ended
 """
 
 RETRY = f"""
@@ -91,10 +92,11 @@ ended AS (
               o.seconds, o.error_type, o.error_message, o.traceback, clock_timestamp() AS now
 ),
 {_NOTE_ATTEMPT}
-SELECT id FROM ended
+SELECT count(*) FROM ended
 """
 
-# Both tables keep the fence of what was recorded, so that an outcome whose COMMIT got no answer can be told from a stale one.
+# Both tables keep the fence of what was recorded. So what was recorded now, or by an earlier try whose COMMIT got no
+# answer, can be told from what was not accepted.
 RECORDED = """
 SELECT o.id FROM unnest(%(id)s::uuid[], %(fence)s::bigint[]) AS o(id, fence)
 WHERE EXISTS (SELECT 1 FROM autotask_result r WHERE r.id = o.id AND r.fence = o.fence)
@@ -113,25 +115,20 @@ RETURNING t.id
 """
 
 
-def end(
-    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, error_ttl: float
-) -> set[uuid.UUID]:
+def end(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, error_ttl: float) -> int:
     """Record the outcomes DONE, ERROR and CANCELLED.
 
     :param now: the monotonic clock of the process.
     :param error_ttl: seconds for which errors are kept at least.
-    :returns: the ids that were ours; what is missing had been given away, cancelled or deleted, or is recorded already.
+    :returns: how many were accepted. The others had been given away, cancelled or deleted, or are recorded already:
+        :func:`recorded` tells.
     """
-    found = rows(connection, END, {**_columns(outcomes, now), "error_ttl": error_ttl})
-    return {row[0] for row in found}
+    return int(rows(connection, END, {**_columns(outcomes, now), "error_ttl": error_ttl})[0][0])
 
 
-def retry(
-    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, worker_id: uuid.UUID
-) -> set[uuid.UUID]:
+def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, worker_id: uuid.UUID) -> int:
     """Schedule the next attempt of tasks whose attempt failed; see :func:`end` for what is returned."""
-    found = rows(connection, RETRY, {**_columns(outcomes, now), "worker_id": worker_id})
-    return {row[0] for row in found}
+    return int(rows(connection, RETRY, {**_columns(outcomes, now), "worker_id": worker_id})[0][0])
 
 
 def recorded(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:

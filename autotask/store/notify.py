@@ -36,7 +36,9 @@ def set_waker(waker: Callable[[], None] | None) -> None:
 
 def wake_after_commit(connection: BaseDatabaseWrapper) -> None:
     """Wake a worker as soon as the caller's transaction has committed, never inside it."""
-    connection.on_commit(_wake(connection), robust=True)
+    # Where a program commits by hand, nobody is told when; workers find the task by looking.
+    if connection.in_atomic_block or connection.get_autocommit():
+        connection.on_commit(_wake(connection), robust=True)
 
 
 def _wake(connection: BaseDatabaseWrapper) -> Callable[[], None]:

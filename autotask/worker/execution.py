@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.db import connections
+from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import payload, registry
@@ -56,6 +56,12 @@ def cancelled(task: ClaimedTask) -> Outcome:
     return ended
 
 
+def broken(task: ClaimedTask, error: BaseException) -> Outcome:
+    """Return the outcome of a task at which the worker itself has failed."""
+    now = time.monotonic()
+    return outcome.failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
+
+
 def _call(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return async_to_sync(function)(*args, **kwargs) if is_async else function(*args, **kwargs)
 
@@ -88,6 +94,7 @@ def _tell(task: ClaimedTask, ended: Outcome, error: BaseException | None) -> Non
 
 def _tidy_connections() -> None:
     """What Django does around a request, and a rollback of what was left open: a task gets no other task's mess."""
+    reset_queries()
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue

@@ -26,7 +26,7 @@ def make_identity(*, kind: str, serves_pid: int | None, queues: tuple[str, ...],
 
 def is_gone(neighbour: Neighbour) -> bool:
     """Whether a worker on this host is certainly dead; where the host cannot tell, it is taken to live."""
-    if not os.path.isdir("/proc/self"):
+    if neighbour.pid_started == 0 or _is_hidden(neighbour.pid):
         return False
     return started(neighbour.pid) != neighbour.pid_started
 
@@ -42,6 +42,17 @@ def started(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is a process that only cannot be looked at, because /proc shows each user his own (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not os.path.exists(f"/proc/{pid}/stat")
+    except OSError:
+        return False
+    return False
 
 
 def _boot_id() -> str:

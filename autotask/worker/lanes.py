@@ -51,10 +51,10 @@ class Lanes:
         self._since = {lane: since for lane, since in self._since.items() if lane in self._lanes}
 
     def claimed(self, tasks: Iterable[ClaimedTask]) -> None:
-        """Raise the lower bounds to what was taken."""
-        for task in tasks:
-            lane, since = Lane(task.queue, task.priority), task.ready_at - SLACK
-            if since > self._since.get(lane, since - SLACK):
+        """Raise the lower bounds to what was taken, given in the order of ready_at."""
+        for (queue, priority), last in {(task.queue, task.priority): task.ready_at for task in tasks}.items():
+            lane, since = Lane(queue, priority), last - SLACK
+            if lane not in self._since or since > self._since[lane]:
                 self._since[lane] = since
 
     def in_order(self, *, unbounded: bool = False) -> list[BoundedLane]:

@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.conf import settings
 from autotask.store import claim, notify, promote, read, workers
 from autotask.store.connection import dedicated
+from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
 from autotask.worker import execution
 from autotask.worker.heartbeat import Heartbeat
@@ -101,6 +102,7 @@ class Worker:
         self._cancelled: set[uuid.UUID] = set()
         self._suspects: deque[ClaimedTask] = deque()
         self._alone = False
+        self._unsure = False
         self._stop_at: float | None = None
         self._connection = dedicated("claim")
         self._weather = Weather("claim tasks")
@@ -149,6 +151,10 @@ class Worker:
         try:
             connection = self._connection.wrapper
             self._prepare(connection)
+            if self._unsure:
+                # What was claimed under the former name may run elsewhere by now.
+                self._unsure = False
+                self._give_back_waiting()
             look = self._take(connection)
             due = None
             if look is not Look.MORE or time.monotonic() >= self._promote_at:
@@ -278,12 +284,18 @@ class Worker:
     # --- what the threads of the pool call --------------------------------------------------------------------------
 
     def _run_one(self, task: ClaimedTask) -> None:
+        try:
+            self._recorder.put((task, self._outcome_of(task)))
+        except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
+            logger.exception("The worker itself failed at %s %s", task.name, task.id)
+            self._recorder.put((task, execution.broken(task, error)))
+
+    def _outcome_of(self, task: ClaimedTask) -> Outcome | GiveBack:
         if task.id in self._cancelled:
-            self._recorder.put((task, execution.cancelled(task)))
-        elif not self._heartbeat.is_fresh():
-            self._recorder.put((task, GiveBack(task)))
-        else:
-            self._recorder.put((task, execution.execute(task, self._is_cancelled)))
+            return execution.cancelled(task)
+        if not self._heartbeat.is_fresh():
+            return GiveBack(task)
+        return execution.execute(task, self._is_cancelled)
 
     def _is_cancelled(self, task: ClaimedTask) -> bool:
         return task.id in self._cancelled
@@ -306,6 +318,7 @@ class Worker:
             "it goes on as a new worker, and outcomes of tasks that were given to others will be refused"
         )
         self._identity = identity
+        self._unsure = True
         self.wakeup.wake()
 
     # --- coming and going -------------------------------------------------------------------------------------------
@@ -347,8 +360,7 @@ class Worker:
     def _leave(self) -> bool:
         """Give back what has not begun, wait for what runs, give back what does not come to its end."""
         self._heartbeat.stopping = True
-        for task in [*self._pool.take_back(), *self._suspects]:
-            self._recorder.put((task, GiveBack(task)))
+        self._give_back_waiting()
         drained = self._drain()
         if not drained:
             for task in self._pool.running():
@@ -364,6 +376,11 @@ class Worker:
         self._connection.close()
         logger.info("worker %d stopped", self._identity.pid)
         return drained
+
+    def _give_back_waiting(self) -> None:
+        for task in [*self._pool.take_back(), *self._suspects]:
+            self._recorder.put((task, GiveBack(task)))
+        self._suspects.clear()
 
     def _drain(self) -> bool:
         # In short steps: a second request to stop moves the end of the grace to now.

@@ -92,17 +92,12 @@ class Recorder:
             self._persist_release(back)
         self._recorded([task.id for task, _ in batch])
 
-    def _persist(self, write: Callable[[Sequence[Outcome]], set[uuid.UUID]], group: list[Outcome]) -> None:
+    def _persist(self, write: Callable[[Sequence[Outcome]], int], group: list[Outcome]) -> None:
         tries = 0
         while group and not self._closing.is_set():
             tries += 1
             try:
-                accepted = write(group)
-                missing = [outcome for outcome in group if outcome.id not in accepted]
-                if missing and tries > 1:
-                    # An earlier try may have been committed without an answer; then it is recorded with our fence.
-                    known = finish.recorded(self._connection.wrapper, missing)
-                    missing = [outcome for outcome in missing if outcome.id not in known]
+                stale = [] if write(group) == len(group) else self._stale(group)
             except (DatabaseError, InterfaceError) as error:
                 self._wait(error)
                 if tries >= TRIES_TOGETHER and not is_weather(error):
@@ -110,7 +105,7 @@ class Recorder:
                     return
                 continue
             self._weather.succeeded()
-            self._refuse(missing)
+            self._refuse(stale)
             return
 
     def _persist_apart(self, group: list[Outcome], error: Exception) -> None:
@@ -136,10 +131,14 @@ class Recorder:
             self._weather.succeeded()
             return
 
-    def _end(self, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
+    def _stale(self, group: list[Outcome]) -> list[Outcome]:
+        known = finish.recorded(self._connection.wrapper, group)
+        return [outcome for outcome in group if outcome.id not in known]
+
+    def _end(self, outcomes: Sequence[Outcome]) -> int:
         return finish.end(self._connection.wrapper, outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
 
-    def _retry(self, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
+    def _retry(self, outcomes: Sequence[Outcome]) -> int:
         return finish.retry(self._connection.wrapper, outcomes, now=time.monotonic(), worker_id=self._worker_id())
 
     def _wait(self, error: Exception) -> None:

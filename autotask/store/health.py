@@ -1,0 +1,70 @@
+"""What the database can tell of its own health."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from autotask.store import notify
+from autotask.store.connection import aware, execute, rows
+
+_CHANNEL = "autotask_doctor"
+
+# Any transaction of this database that has a snapshot or has written something keeps what was deleted since it began.
+# That of a vacuum does not. The text of the query is left out: it may hold what is secret.
+# Whoever is neither superuser nor in pg_read_all_stats sees only the sessions of his own role.
+OLD_TRANSACTIONS = """
+SELECT pid, application_name, xact_start, query_start, extract(epoch FROM clock_timestamp() - xact_start)::float8
+FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+  AND xact_start < clock_timestamp() - %(seconds)s * interval '1 s'
+ORDER BY xact_start
+"""
+
+WHERE = "SELECT current_database(), current_setting('server_version')"
+
+
+@dataclass(frozen=True, slots=True)
+class OldTransaction:
+    """A transaction that holds back vacuum; *query_start* is when its last statement began, *age* is in seconds."""
+
+    pid: int
+    application: str
+    began: datetime
+    query_start: datetime
+    age: float
+
+
+def where(connection: BaseDatabaseWrapper) -> tuple[str, str]:
+    """Return the name of the database and the version of the server."""
+    name, version = rows(connection, WHERE)[0]
+    return name, version
+
+
+def old_transactions(connection: BaseDatabaseWrapper, seconds: float) -> list[OldTransaction]:
+    """Return the transactions that hold back vacuum for more than so many seconds, oldest first."""
+    return [
+        OldTransaction(pid, application or "", aware(began), aware(query), age)
+        for pid, application, began, query, age in rows(connection, OLD_TRANSACTIONS, {"seconds": seconds})
+    ]
+
+
+def hears(connection: BaseDatabaseWrapper) -> bool:
+    """Whether LISTEN on this connection hears a NOTIFY; what a session sends itself is there before the answer."""
+    raw = connection.connection
+    heard: list[object] = []
+    notify.listen(connection, _CHANNEL)
+    try:
+        if is_psycopg3:
+            raw.add_notify_handler(heard.append)
+        execute(connection, f"NOTIFY {_CHANNEL}")
+        if is_psycopg3:
+            raw.remove_notify_handler(heard.append)
+        else:
+            heard += raw.notifies
+            raw.notifies.clear()
+    finally:
+        notify.unlisten(connection, _CHANNEL)
+    return bool(heard)
