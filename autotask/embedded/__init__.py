@@ -56,7 +56,7 @@ def database(
         embedded.database(BASE_DIR / ".pgdata", settings={"max_connections": 200}, CONN_MAX_AGE=60)
 
     All other options are Django's, and go into the entry as they are. The calling process counts as a user of the
-    server until it ends. Calling again is cheap: about a millisecond, and about 20 where ``name`` is given.
+    server until it ends. Calling again is cheap: about a millisecond, and ten where ``name`` is given.
 
     As root, the server runs as the owner of ``directory`` or, where that is root, as ``postgres`` or ``nobody``,
     because PostgreSQL refuses to run as root. Where that account cannot reach ``directory``, the data is kept below

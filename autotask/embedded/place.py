@@ -66,8 +66,15 @@ class Place:
         return self.home / "socket"
 
     @property
+    def socket_prefix(self) -> str:
+        return f"autotask-{digest(self.home)[:8]}-"
+
+    @property
     def socket_folder(self) -> Path:
-        return Path(os.readlink(self.socket_link))
+        folder = Path(os.readlink(self.socket_link))
+        if not folder.name.startswith(self.socket_prefix):  # copied along with the whole project: not ours
+            raise FileNotFoundError(f"{folder} is not the socket folder of {self.home}.")
+        return folder
 
     @property
     def credentials(self) -> dict[str, Any]:
@@ -90,10 +97,15 @@ class Place:
             os.chown(folder, self.uid, self.gid, follow_symlinks=False)
 
 
+def digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
+
+
 def open_folder(directory: str | os.PathLike[str]) -> Path:
     """The folder to keep a server in, made where it is missing; refuses one that holds something else."""
     folder = Path(directory).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        _make_folder(folder)
     # In this order: whoever puts something into the folder puts the lock first.
     if any(folder.iterdir()) and not (folder / START_LOCK).exists():
         raise ImproperlyConfigured(
@@ -124,13 +136,21 @@ def delete(place: Place) -> None:
 def private_folder(place: Place) -> Path:
     """A new folder that is only for the server's account, with a path short enough for a Unix socket."""
     # Not in $TMPDIR, whose path may be long or closed to the server's account: a socket's path ends at 103 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="autotask-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=place.socket_prefix, dir="/tmp"))
     place.own(folder)
     return folder
 
 
+def _make_folder(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    owner = _owner(folder.parent) if os.geteuid() == 0 else None
+    if owner is not None:  # so that a first start with sudo does not lock the project's user out
+        os.chown(folder, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+
+
 def _settle_for_root(directory: Path) -> Place:
-    elsewhere = ELSEWHERE / hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    elsewhere = ELSEWHERE / digest(directory)[:16]
     note = directory / NOTE
     if (directory / "data").exists():
         return Place(directory, directory, _owner(directory / "data"))

@@ -75,12 +75,13 @@ def ensure_watched(place: Place) -> None:
     if watcher is None:
         return
     files = (locks.open_file(place.users_lock), watcher, locks.open_file(place.server_lock))
-    program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watch.py")), str(place.home)]
+    program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watch.py"))]
     command = [*program, *map(str, (*files, place.uid, place.gid))]
+    place.watcher_log.unlink(missing_ok=True)  # which may be root's, while the folder is ours
     try:
         with place.watcher_log.open("wb") as log:
             subprocess.run(
-                command, check=True, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=files
+                command, check=True, cwd=place.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=files
             )
     finally:
         for file in files:
@@ -156,14 +157,18 @@ def _refuse_other_version(place: Place, programs: Path) -> None:
 
 
 def _forget_dead_server(place: Place) -> None:
-    """Delete the two pid files of a server of ours that was killed.
+    """Delete the pid files that a killed server of ours left, or that were copied here from another folder.
 
-    PostgreSQL would do so itself, except where the pid has come to belong to another process or to a zombie that
-    nobody collects, as in containers. We hold the lock that each server started by us would hold, so it is dead.
+    PostgreSQL would delete the first itself, except where the pid has come to belong to another process or to a zombie
+    that nobody collects, as in containers. We hold the lock that each server started by us would hold, so it is dead.
+    Only a server that was started here by hand has no such lock: it has its own socket, and keeps its file.
     """
     pid_file = place.data / "postmaster.pid"
-    with suppress(OSError, IndexError):
-        if pid_file.read_text().splitlines()[4] == str(place.socket_folder):
+    with suppress(OSError, ValueError):
+        _, data, _, _, socket_folder, *_ = pid_file.read_text().splitlines()
+        if Path(data).resolve() != place.data:
+            pid_file.unlink()
+        elif socket_folder == str(place.socket_folder):
             (place.socket_folder / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
             pid_file.unlink()
 

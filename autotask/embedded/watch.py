@@ -6,7 +6,8 @@ dies, however that happens, so there is no list of users that could be wrong, no
 recycled process id could confuse.
 
 It is started with three files open (see ``server.ensure_watched``): ``users``, which it waits for; ``watcher``, whose
-lock it inherits and which says that there is a watcher; and ``server``, which PostgreSQL's own processes hold.
+lock it inherits and which says that there is a watcher; and ``server``, which PostgreSQL's own processes hold. It is
+started in the server's folder and has no path but from there, so the folder may be moved.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ GRACE = 3.0  # seconds without a user: longer than runserver takes to start its 
 FAST = 30.0  # seconds for a shutdown that keeps everything, before one that leaves recovery to the next start
 
 
-def main(home: str, users: int, watcher: int, server: int, uid: int, gid: int) -> None:
+def main(users: int, watcher: int, server: int, uid: int, gid: int) -> None:
     """Become a process of its own, watch, stop the server and end."""
     if os.fork():  # init's child rather than Django's, where it would be a zombie, or meet somebody's waitpid(-1)
         os._exit(0)
@@ -33,8 +34,8 @@ def main(home: str, users: int, watcher: int, server: int, uid: int, gid: int) -
         os.setgid(gid)
         os.setuid(uid)
     wait_for_last(users)
-    if is_at(users, os.path.join(home, "users.lock")):
-        stop(os.path.join(home, "data", "postmaster.pid"), server)
+    if os.fstat(users).st_nlink:  # else the folder was deleted, and PostgreSQL finds out by itself
+        stop(os.path.join("data", "postmaster.pid"), server)
     # In this order: the next user must not meet a watcher that is about to leave.
     os.close(watcher)
     os.close(users)
@@ -72,13 +73,5 @@ def is_free(server: int) -> bool:
     return True
 
 
-def is_at(users: int, path: str) -> bool:
-    """Whether the watched file is still the one at ``path``: not so when somebody deleted the folder."""
-    try:
-        return os.path.samestat(os.fstat(users), os.stat(path))
-    except OSError:
-        return False
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], *(int(number) for number in sys.argv[2:]))
+    main(*(int(number) for number in sys.argv[1:]))

@@ -20,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from autotask import embedded
 from autotask.embedded import binaries, environment, locks, place, watch
+from tests.helpers import wait_until
 
 ROOT = Path(__file__).parents[2]
 AS_ROOT = os.geteuid() == 0
@@ -116,13 +117,6 @@ def settled(directory):
     return place.settle(directory.resolve())
 
 
-def wait_until(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {seconds} seconds"
-        time.sleep(0.05)
-
-
 def outlast_the_watcher(entry):
     """Wait until the server itself has seen more time go by than a watcher would leave it."""
     (begin,) = ask(entry, "SELECT clock_timestamp()")
@@ -152,7 +146,9 @@ def test_letters_beyond_ascii_have_an_upper_case(use):
 
 
 def test_settings_of_the_server_and_of_django_are_passed_on(use):
-    entry = use(settings={"max_connections": 17, "jit": False, "application_name": "a 'b' \"c\""}, CONN_MAX_AGE=60).entry
+    entry = use(
+        settings={"max_connections": 17, "jit": False, "application_name": "a 'b' \"c\""}, CONN_MAX_AGE=60
+    ).entry
     assert ask(entry, "SHOW max_connections") == [("17",)]
     assert ask(entry, "SHOW jit") == [("off",)]
     assert ask(entry, "SHOW application_name") == [("a 'b' \"c\"",)]
@@ -357,6 +353,7 @@ def test_deleting_the_folder_of_a_running_server_starts_afresh(directory, use):
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGQUIT)  # it would notice by itself, within a minute
+        shutil.rmtree(entry["HOST"], ignore_errors=True)  # as root it is gone already
 
 
 def test_a_lost_socket_folder_is_replaced(directory, use):
@@ -371,6 +368,39 @@ def test_a_server_of_a_user_who_closed_all_descriptors_is_joined_anew(directory,
     entry = user.entry
     assert user.process.stdout.readline() == "again\n"
     outlast_the_watcher(entry)
+
+
+def test_a_copy_of_the_folder_is_a_server_of_its_own(open_folder):
+    original, copy = open_folder / "original", open_folder / "copy"
+    users = [User(original)]
+    try:
+        ask(users[0].entry, "CREATE TABLE early ()")
+        # Copied with its pid file and its link to the socket, as when a whole project is copied
+        shutil.copytree(original, copy, symlinks=True)
+        if AS_ROOT:
+            account = settled(original).account
+            for path in (copy / "data", *(copy / "data").rglob("*")):
+                os.chown(path, account.pw_uid, account.pw_gid)
+        users.append(User(copy))
+        ask(users[1].entry, "CREATE TABLE late ()")
+        question = "SELECT to_regclass('early')::text, to_regclass('late')::text"
+        assert ask(users[0].entry, question) == [("early", None)]
+        assert ask(users[1].entry, question) == [("early", "late")]
+    finally:
+        for user in users:
+            user.kill()
+        embedded.remove(original)
+        embedded.remove(copy)
+
+
+def test_a_server_whose_folder_was_moved_still_stops(open_folder):
+    user = User(open_folder / "before")
+    assert user.entry
+    (open_folder / "before").rename(open_folder / "after")
+    user.kill()
+    wait_until(lambda: is_gone(settled(open_folder / "after")), SOON)
+    embedded.remove(open_folder / "after")
+    os.rmdir(user.entry["HOST"])
 
 
 # Refusals
@@ -393,7 +423,9 @@ def test_data_of_another_version_is_refused_with_a_way_out(directory, use):
     assert use().entry
     embedded.stop(directory)
     (settled(directory).data / "PG_VERSION").write_text("9\n")
-    with pytest.raises(ImproperlyConfigured, match=r"is of PostgreSQL 9, and the installed package has \d+\.\d+. Delete"):
+    with pytest.raises(
+        ImproperlyConfigured, match=r"is of PostgreSQL 9, and the installed package has \d+\.\d+. Delete"
+    ):
         embedded.database(directory)
 
 
@@ -459,7 +491,8 @@ def can_import_autotask(account):
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can become somebody else")
-def test_root_joins_the_server_of_a_user_in_the_users_folder(open_folder):
+@pytest.mark.parametrize("order", [lambda *both: both, lambda *both: both[::-1]], ids=["user first", "root first"])
+def test_root_and_the_owner_of_a_project_share_its_server(open_folder, order):
     nobody = pwd.getpwnam("nobody")
     if not can_import_autotask(nobody):
         pytest.skip("this Python is closed to other accounts")
@@ -467,17 +500,23 @@ def test_root_joins_the_server_of_a_user_in_the_users_folder(open_folder):
     directory = open_folder / "pgdata"
     users = []
     try:
-        for account in (nobody, None):  # root comes second
+        for account in order(nobody, None):
             users.append(User(directory, account=account))
-        assert len({str(started_at(user.entry)) for user in users}) == 1
-        embedded.stop(directory)
-        for account in (None, nobody):  # root comes first
+            assert ask(users[-1].entry, "SELECT 1") == [(1,)]
+        assert started_at(users[0].entry) == started_at(users[1].entry)
+        assert (directory / "data").stat().st_uid == nobody.pw_uid
+        for user in users:
+            user.kill()
+        wait_until(lambda: is_gone(settled(directory)), SOON)
+        # And each can start what the other has started before
+        for account in order(None, nobody):
             users.append(User(directory, account=account))
-        assert len({str(started_at(user.entry)) for user in users}) == 1
+            assert ask(users[-1].entry, "SELECT 1") == [(1,)]
     finally:
         for user in users:
             user.kill()
         embedded.remove(directory)
+    assert not directory.exists()
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root needs another account")
