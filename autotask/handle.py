@@ -122,9 +122,12 @@ class TaskHandle(Generic[R]):
         return await sync_to_async(self._wait_and_close, thread_sensitive=False)(timeout)
 
     def cancel(self) -> bool:
-        """Cancel the task: at once if it waits; if it runs, its worker is asked to stop it.
+        """Cancel the task: at once if it waits; if it runs, its worker is told.
 
-        :returns: whether it was cancelled or asked to stop; False if it had ended.
+        A function that runs is not interrupted: the task ends as DONE if it returns, and as CANCELLED instead of being
+        retried if it raises.
+
+        :returns: whether it was cancelled or its worker told; False if it had ended.
         """
         return cancel.cancel(current(), self.id) is not cancel.Cancellation.TOO_LATE
 

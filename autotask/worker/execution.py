@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import payload, registry
 from autotask.conf import settings
-from autotask.exceptions import PayloadRefused, PayloadTooNew, UnknownTask
+from autotask.exceptions import PayloadTooNew, UnknownTask
 from autotask.options import Options
 from autotask.signals import task_ended, task_started
 from autotask.store.finish import Outcome
@@ -26,21 +26,24 @@ def execute(task: ClaimedTask, is_cancelled: Callable[[ClaimedTask], bool]) -> O
     :param is_cancelled: tells whether somebody has asked to cancel it.
     """
     begun = time.monotonic()
-    definition = None
     try:
         definition = registry.get(task.name)
         args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
-        task_started.send_robust(sender=None, task=task)
-        _tidy_connections()
-        # A context of its own: what a task sets does not reach the next one.
-        value = contextvars.Context().run(_call, definition.function, definition.is_async, args, kwargs)
-        envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
     except (UnknownTask, PayloadTooNew) as error:
         return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
+    except BaseException as error:  # noqa: B036 - unpickling can raise anything
+        return _failed(task, error, None, is_cancelled(task), begun)
+    task_started.send_robust(sender=None, task=task)
+    _tidy_connections()
+    # Trying again can help only while the function has not come to its end.
+    options: Options | None = definition.options
+    try:
+        # A context of its own: what a task sets does not reach the next one.
+        value = contextvars.Context().run(_call, definition.function, definition.is_async, args, kwargs)
+        options = None
+        envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
     except BaseException as error:  # noqa: B036 - SystemExit and the like are how a task can end too
-        ended = _failed(task, error, definition.options if definition else None, is_cancelled(task), begun)
-        _tell(task, ended, error)
-        return ended
+        return _failed(task, error, options, is_cancelled(task), begun)
     finally:
         _tidy_connections()
     now = time.monotonic()
@@ -70,15 +73,17 @@ def _failed(
     task: ClaimedTask, error: BaseException, options: Options | None, is_cancelled: bool, begun: float
 ) -> Outcome:
     now = time.monotonic()
-    return outcome.failed(
+    ended = outcome.failed(
         task,
         error,
-        None if isinstance(error, PayloadRefused) else options,
+        options,
         cancelled=is_cancelled,
         base_delay=settings.RETRY_DELAY,
         ended_at=now,
         seconds=now - begun,
     )
+    _tell(task, ended, error)
+    return ended
 
 
 def _tell(task: ClaimedTask, ended: Outcome, error: BaseException | None) -> None:

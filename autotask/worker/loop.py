@@ -327,7 +327,8 @@ class Worker:
         return make_identity(
             kind=self.options.kind,
             serves_pid=self.options.serves_pid,
-            queues=self.options.queues,
+            # What is not served is registered too, with a sign that no name begins with.
+            queues=(*self.options.queues, *(f"-{queue}" for queue in self.options.exclude_queues)),
             threads=self.options.threads,
         )
 

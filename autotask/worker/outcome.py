@@ -4,7 +4,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autotask.exceptions import PayloadRefused
 from autotask.options import Options
 from autotask.payload import describe
 from autotask.retry import delay_after
@@ -76,11 +75,6 @@ def unknown(task: ClaimedTask, error: Exception, *, patience: float, now: float)
     if task.unknown_for is not None and waited >= patience:
         return failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
     return GiveBack(task, delay=min(10.0, 1.0 + waited / 10))
-
-
-def is_hopeless(error: BaseException) -> bool:
-    """Whether trying again cannot help: the payload was refused."""
-    return isinstance(error, PayloadRefused)
 
 
 def _shown(error: BaseException) -> str:

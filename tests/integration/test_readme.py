@@ -1,0 +1,206 @@
+"""The README and the documentation do what they say: their blocks are run in a project that is made as they say."""
+
+import ast
+import doctest
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autotask import embedded
+from autotask.embedded import binaries
+from tests.documents import ROOT, Block, blocks, pages
+from tests.helpers import wait_until
+
+needs_embedded = pytest.mark.skipif(
+    not any(find_spec(package) for package in binaries.PACKAGES), reason="no package with a PostgreSQL is installed"
+)
+
+#: What runs in "manage.py shell": the blocks one after the other, with the same variables, what is printed compared.
+SESSION = """
+import doctest, json
+variables, wrong = {}, 0
+runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+for language, where, line, text in json.load(open("session.json")):
+    if language == "python":
+        exec(compile(text, where, "exec"), variables)
+        continue
+    session = doctest.DocTestParser().get_doctest(text, variables, where, where, line - 1)
+    assert session.examples, where
+    wrong += runner.run(session, clear_globs=False).failed
+    variables = session.globs
+raise SystemExit(wrong)
+"""
+
+
+class Project:
+    """A Django project in an empty folder, and what a reader does with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "runserver.log"
+        self._servers: list[subprocess.Popen[bytes]] = []
+        # No settings, and no database, but those of the project.
+        self._environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL") and not name.startswith(("PG", "AUTOTASK_"))
+        } | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+    def follow(self, page: Iterable[Block]) -> None:
+        """Do what the blocks say, in their order; Python without a file, and sessions, go to a shell."""
+        for kind, some in groupby(page, _kind):
+            if kind == "session":
+                self.talk(some)
+            elif kind == "file":
+                for block in some:
+                    self.write(block)
+            elif kind == "console":
+                for command in (command for block in some for command in block.commands):
+                    self.type(command)
+
+    def write(self, block: Block) -> None:
+        """Add the text to the file that it names."""
+        assert block.file
+        with (self.folder / block.file).open("a", encoding="utf-8") as file:
+            file.write("\n" + block.text)
+
+    def type(self, line: str) -> None:
+        """Run a command as if it were typed; autotask is installed already."""
+        for command in line.split(" && "):
+            program, *words = shlex.split(command)
+            if program in ("pip", "tox"):
+                continue
+            if program == "python" and words[1] == "runserver":
+                self._serve(words)
+            else:
+                self.run({"python": [], "django-admin": ["-m", "django"]}[program] + words)
+
+    def run(self, words: list[str]) -> str:
+        """Run Python and return what it prints."""
+        done = subprocess.run(
+            [sys.executable, *words],
+            **{"cwd": self.folder, "env": self._environment, "capture_output": True, "text": True, "timeout": 120},
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}\n{self._log_text()}"
+        return done.stdout
+
+    def talk(self, session: Iterable[Block]) -> None:
+        """Enter the blocks into ``manage.py shell``, and compare what it prints."""
+        found = [(block.language, block.where, block.line, block.text) for block in session]
+        (self.folder / "session.json").write_text(json.dumps(found))
+        self.run(["manage.py", "shell", "-c", SESSION])
+
+    def end(self) -> None:
+        """Stop the servers with all processes below them, and the database."""
+        for server in self._servers:
+            family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+            server.terminate()
+            server.wait(30)
+            _, alive = psutil.wait_procs(family, 30)
+            assert not alive, f"left over: {alive}"
+        embedded.remove(self.folder / ".pgdata")
+
+    def _serve(self, words: list[str]) -> None:
+        # Any free port: the usual one may be taken here.
+        with self.log.open("ab") as log:
+            self._servers.append(
+                subprocess.Popen(
+                    [sys.executable, *words, "127.0.0.1:0"],
+                    **{"cwd": self.folder, "env": self._environment, "stdout": log, "stderr": log},
+                )
+            )
+        wait_until(lambda: "started as the companion of Django process" in self._log_text(), 60, "the companion")
+
+    def _log_text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+def _kind(block: Block) -> str:
+    if block.language in ("python", "pycon"):
+        return "file" if block.file else "session"
+    return block.language
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """An empty folder, in which a project is going to be made."""
+    project = Project(tmp_path)
+    yield project
+    project.end()
+
+
+@pytest.fixture
+def shop(project: Project) -> Project:
+    """A project with an app, as the README takes it for granted."""
+    project.type("django-admin startproject mysite .")
+    project.type("python manage.py startapp shop")
+    project.write(Block(ROOT / "README.rst", 0, "python", '# mysite/settings.py\nINSTALLED_APPS += ["shop"]\n'))
+    return project
+
+
+@needs_embedded
+def test_the_readme_can_be_followed(shop):
+    # Given: the last block of the page comes first for who has no database
+    *page, database = blocks(ROOT / "README.rst")
+    assert "embedded" in database.text
+    shop.write(database)
+
+    # When, Then
+    shop.follow(page)
+
+
+@needs_embedded
+def test_the_quickstart_can_be_followed(project):
+    # When
+    project.follow(blocks(ROOT / "docs" / "quickstart.rst"))
+
+    # Then: the task that nobody calls has run as well
+    project.talk(
+        [
+            Block(
+                ROOT / "docs" / "quickstart.rst",
+                0,
+                "pycon",
+                ">>> from autotask.models import TaskRecord\n"
+                ">>> from autotask.task import State\n"
+                ">>> ticks = TaskRecord.objects.filter(name='shop.tasks.check_the_stock', state=State.DONE)\n"
+                ">>> ticks.count() > 0\n"
+                "True\n",
+            )
+        ]
+    )
+
+
+@pytest.mark.parametrize("page", ["retry", "schedules"])
+def test_the_examples_of_a_page_are_valid_tasks(shop, page):
+    # Given
+    found = blocks(ROOT / "docs" / "howto" / f"{page}.rst")
+    assert any(block.file for block in found)
+
+    # When, Then: the files first, since the sessions import from them
+    shop.write(Block(ROOT / "README.rst", 0, "python", '# mysite/settings.py\nINSTALLED_APPS += ["autotask"]\n'))
+    shop.follow(sorted(found, key=lambda block: block.file is None))
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if blocks(page)], ids=lambda page: page.stem)
+def test_the_python_of_a_page_compiles(page):
+    for block in blocks(page):
+        if block.language == "python":
+            ast.parse(block.text, block.where)
+        elif block.language == "pycon":
+            for example in doctest.DocTestParser().get_examples(block.text, block.where):
+                ast.parse(example.source, block.where)
+
+
+def test_a_block_that_prints_something_else_is_noticed(shop):
+    with pytest.raises(AssertionError, match="Expected:"):
+        shop.talk([Block(ROOT / "README.rst", 1, "pycon", ">>> 1 + 1\n3\n")])
