@@ -1,0 +1,197 @@
+"""A worker's own life: stopping, losing its connections, its lease and its neighbours."""
+
+import threading
+import time
+import uuid
+
+import pytest
+
+from autotask.store import read, rescue, workers
+from autotask.store.connection import current, execute, rows
+from autotask.task import DONE, ERROR, WAITING, State
+from autotask.worker.identity import make_identity
+from tests.helpers import wait_until
+from tests.integration.worker import tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def stop_in_background(worker):
+    threading.Thread(target=worker.stop).start()
+
+
+def test_a_worker_that_is_stopped_finishes_what_runs_and_gives_back_what_waits(start_worker):
+    # Given
+    worker = start_worker(threads=1)
+    running = tasks.pass_gate("stop")
+    assert tasks.gate("stop reached").wait(10)
+    waiting = tasks.echo.enqueue_many([(i,) for i in range(5)])
+
+    # When
+    worker.stop()
+    tasks.gate("stop").set()
+
+    # Then
+    wait_until(lambda: running.status is DONE)
+    wait_until(lambda: not read.workers(current()), what="the worker's sign-off")
+    assert {(handle.status, handle.attempts) for handle in waiting} == {(WAITING, 0)}
+
+
+def test_what_does_not_stop_within_the_grace_is_given_back_with_its_attempt_restored(start_worker, settings):
+    # Given
+    worker = start_worker(threads=1)
+    settings.AUTOTASK_SHUTDOWN_GRACE = 0.2
+    handle = tasks.pass_gate("stubborn")
+    assert tasks.gate("stubborn reached").wait(10)
+
+    # When
+    worker.stop()
+
+    # Then
+    wait_until(lambda: handle.status is WAITING)
+    assert handle.attempts == 0
+    tasks.gate("stubborn").set()
+
+
+def test_a_worker_lives_through_the_loss_of_each_of_its_connections(worker):
+    for role in ("claim", "recorder", "services"):
+        # Given
+        assert tasks.echo(role).wait(10) == role
+
+        # When
+        killed = rows(
+            current(),
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %(name)s AND datname = current_database()",
+            {"name": f"autotask {role}"},
+        )
+
+        # Then
+        assert killed == [(True,)], f"the worker has one connection named {role}"
+        assert tasks.echo(role).wait(10) == role
+
+
+def test_a_worker_whose_lease_ran_out_goes_on_under_a_new_name(worker):
+    # Given
+    former = wait_until(lambda: read.workers(current()))[0].id
+
+    # When
+    execute(current(), "UPDATE autotask_worker SET lease_until = clock_timestamp() - interval '1 s'")
+
+    # Then
+    wait_until(lambda: [w for w in read.workers(current()) if w.id != former and w.alive])
+    assert tasks.echo("again").wait(10) == "again"
+
+
+def test_the_outcome_of_a_worker_that_lost_its_task_is_refused(worker):
+    # Given
+    handle = tasks.pass_gate("late")
+    assert tasks.gate("late reached").wait(10)
+
+    # When: the task is given to another worker, which finishes it first
+    execute(
+        current(),
+        "UPDATE autotask_task SET state = 0, run_at = now() + interval '1 h', fence = NULL, worker_id = NULL WHERE id = %(id)s",
+        {"id": handle.id},
+    )
+    tasks.gate("late").set()
+
+    # Then
+    wait_until(lambda: worker._recorder.refused == 1, what="the refusal")
+    assert handle.status is WAITING
+
+
+def test_a_deleted_row_does_not_disturb_the_worker_that_runs_it(worker):
+    # Given
+    handle = tasks.pass_gate("deleted")
+    assert tasks.gate("deleted reached").wait(10)
+
+    # When
+    execute(current(), "DELETE FROM autotask_task WHERE id = %(id)s", {"id": handle.id})
+    tasks.gate("deleted").set()
+
+    # Then
+    wait_until(lambda: worker._recorder.refused == 1, what="the refusal")
+    assert tasks.echo(1).wait(10) == 1
+
+
+def test_the_tasks_of_a_dead_process_on_this_host_come_back_at_once(start_worker):
+    # Given: a worker of a process that is gone, with a running task
+    dead = make_identity(kind="worker", serves_pid=None, queues=(), threads=1)
+    dead = type(dead)(**{name: getattr(dead, name) for name in dead.__slots__} | {"id": uuid.uuid4(), "pid": 2**22 - 1})
+    workers.sign_on(current(), dead, lease=3600)
+    handle = tasks.echo("back")
+    execute(
+        current(),
+        "UPDATE autotask_task SET state = 2, attempt = 1, worker_id = %(worker)s, fence = nextval('autotask_fence')",
+        {"worker": dead.id},
+    )
+
+    # When
+    began = time.monotonic()
+    start_worker()
+
+    # Then
+    assert handle.wait(10) == "back"
+    assert time.monotonic() - began < 5, "it waited for the lease"
+    assert handle.attempts == 2
+    assert [attempt.state for attempt in handle.failed_attempts] == [State.LOST]
+
+
+def test_a_task_that_kills_its_workers_ends_in_error(settings):
+    # Given
+    settings.AUTOTASK_MAX_CRASHES = 3
+    handle = tasks.echo("poison")
+
+    # When
+    for _ in range(3):
+        identity = make_identity(kind="worker", serves_pid=None, queues=(), threads=1)
+        workers.sign_on(current(), identity, lease=3600)
+        execute(
+            current(),
+            "UPDATE autotask_task SET state = 2, ready_at = coalesce(ready_at, now()), attempt = attempt + 1, "
+            "worker_id = %(worker)s, fence = nextval('autotask_fence')",
+            {"worker": identity.id},
+        )
+        rescue.rescue(current(), [identity.id], reason="signal 9 (SIGKILL)", max_crashes=3, error_ttl=60)
+
+    # Then
+    assert handle.status is ERROR
+    assert handle.error_message == "killed its worker 3 times: signal 9 (SIGKILL)"
+    assert len(handle.failed_attempts) == 3
+
+
+def test_a_suspect_runs_alone(start_worker):
+    # Given: a task that has lost its worker before
+    suspect = tasks.pass_gate("suspect")
+    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
+    start_worker(threads=4)
+    assert tasks.gate("suspect reached").wait(10)
+
+    # When
+    innocent = tasks.echo("innocent")
+
+    # Then
+    time_of_check = time.monotonic() + 0.5
+    wait_until(lambda: time.monotonic() > time_of_check or innocent.ready, what="half a second")
+    assert innocent.status is WAITING
+    tasks.gate("suspect").set()
+    assert suspect.wait(10) == "suspect"
+    assert innocent.wait(10) == "innocent"
+
+
+def test_old_results_are_pruned_with_their_attempts_and_others_stay(start_worker, settings):
+    # Given
+    settings.AUTOTASK_ERROR_TTL = 0
+    start_worker()
+    old = tasks.raise_by_name.using(ttl=0)("SystemExit")
+    young = tasks.echo.using(ttl=300)("stays")
+    wait_until(lambda: young.ready)
+
+    # When
+    start_worker()  # a pruner begins with a look
+
+    # Then
+    wait_until(lambda: read.task(current(), old.id) is None, what="the pruning of the old result")
+    assert read.attempts(current(), old.id) == []
+    young.refresh()
+    assert young.result == "stays"

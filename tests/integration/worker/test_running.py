@@ -1,0 +1,407 @@
+"""What becomes of tasks in a worker: results, errors, retries, delays and queues."""
+
+import asyncio
+import datetime
+import time
+from pathlib import Path
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from autotask import payload
+from autotask.exceptions import TaskFailed
+from autotask.store import read
+from autotask.store.connection import current, execute
+from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
+from tests.helpers import wait_until
+from tests.integration.worker import tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def outcome_of(handle):
+    wait_until(lambda: handle.ready, what=f"the end of {handle}")
+    return handle.status
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, None, "", "ä\0\ud800", b"\x00\xff", [1, {"a": (2, {3})}], datetime.date(2026, 2, 3), float("inf")],
+    ids=repr,
+)
+def test_a_result_comes_back_as_it_was(worker, value):
+    assert tasks.echo(value).wait(10) == value
+
+
+def test_a_coroutine_function_is_run(worker):
+    assert tasks.double(21).wait(10) == 42
+
+
+def test_a_task_can_enqueue_another(worker):
+    # When
+    inner = tasks.enqueue_another(5).wait(10)
+
+    # Then
+    wait_until(lambda: read.task(current(), inner).state is State.DONE)
+
+
+def test_a_task_that_fails_is_tried_again_until_it_succeeds(worker, tmp_path):
+    # When
+    handle = tasks.fail_until(str(tmp_path / "calls"), 3)
+
+    # Then
+    assert handle.wait(10) == 3
+    assert handle.attempts == 3
+    assert [(a.number, a.state, a.error_message) for a in handle.failed_attempts] == [
+        (1, State.RETRY, "ValueError: call 1"),
+        (2, State.RETRY, "ValueError: call 2"),
+    ]
+    assert "fail_until" in handle.failed_attempts[0].traceback
+
+
+def test_a_task_that_always_fails_ends_in_error_when_its_retries_are_used_up(worker, tmp_path):
+    # When
+    handle = tasks.fail_until(str(tmp_path / "calls"), 99)
+
+    # Then
+    with pytest.raises(TaskFailed, match="call 3"):
+        handle.wait(10)
+    assert (handle.status, handle.attempts, handle.error_message) == (ERROR, 3, "ValueError: call 3")
+    assert handle.result is None
+
+
+def test_the_error_of_the_last_attempt_is_told_while_the_task_waits_for_the_next(worker, tmp_path, settings):
+    # When
+    handle = tasks.fail_until.using(retries=1)(str(tmp_path / "calls"), 9)
+    slow = tasks.fail_with_value_error.using(retries=0)()
+
+    # Then
+    assert outcome_of(slow) is ERROR
+    assert outcome_of(handle) is ERROR
+    assert handle.error_message == "ValueError: call 2"
+
+
+@pytest.mark.parametrize("task", [tasks.fail_with_value_error, tasks.fail_with_key_error], ids=lambda t: t.__name__)
+def test_an_exception_that_is_not_to_be_retried_ends_the_task_at_once(worker, task):
+    handle = task()
+    assert outcome_of(handle) is ERROR
+    assert handle.attempts == 1
+
+
+def test_a_backoff_function_that_returns_nonsense_ends_the_task_with_both_errors(worker):
+    handle = tasks.fail_with_bad_backoff()
+    assert outcome_of(handle) is ERROR
+    assert "its backoff function raised" in handle.failed_attempts[0].traceback
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("SystemExit", "SystemExit: 3"),
+        ("KeyboardInterrupt", "KeyboardInterrupt"),
+        ("GeneratorExit", "GeneratorExit"),
+        ("Unshowable", "Unshowable: (its text cannot be shown: __str__ raised RuntimeError)"),
+        ("control", "ValueError: line one\nline two\x1b[31m\\0"),
+    ],
+)
+def test_whatever_a_task_raises_is_recorded_and_the_worker_goes_on(worker, name, message):
+    # When
+    handle = tasks.raise_by_name(name)
+
+    # Then
+    assert outcome_of(handle) is ERROR
+    assert handle.error_message == message
+    assert tasks.echo(1).wait(10) == 1
+
+
+def test_a_recursion_without_end_is_recorded(worker):
+    handle = tasks.recurse()
+    assert outcome_of(handle) is ERROR
+    assert "RecursionError" in handle.error_message
+
+
+def test_a_result_that_cannot_be_pickled_is_an_error_and_the_function_is_not_run_again(worker, tmp_path):
+    # When
+    handle = tasks.return_lambda(str(tmp_path / "calls"))
+
+    # Then
+    assert outcome_of(handle) is ERROR
+    assert "The result of tests.integration.worker.tasks.return_lambda cannot be pickled" in handle.error_message
+    assert (tmp_path / "calls").read_text() == "x"
+
+
+def test_a_result_that_is_too_large_is_an_error_that_names_the_limit(worker, settings):
+    settings.AUTOTASK_MAX_PAYLOAD = 2048
+    handle = tasks.return_bytes(5000)
+    assert outcome_of(handle) is ERROR
+    assert "2048 bytes" in handle.error_message
+
+
+def test_altered_arguments_are_never_unpickled(start_worker):
+    # Given
+    handle = tasks.echo("canary")
+    execute(current(), "UPDATE autotask_task SET payload = overlay(payload placing 'X'::bytea from 60 for 1)")
+
+    # When
+    start_worker()
+
+    # Then
+    assert outcome_of(handle) is ERROR
+    assert "its signature does not match" in handle.error_message
+    assert handle.attempts == 1
+
+
+def test_arguments_cannot_be_moved_to_another_task(start_worker):
+    # Given
+    first, second = tasks.echo(1), tasks.echo(2)
+    execute(
+        current(),
+        "UPDATE autotask_task SET payload = (SELECT payload FROM autotask_task WHERE id = %(second)s) WHERE id = %(first)s",
+        {"first": first.id, "second": second.id},
+    )
+
+    # When
+    start_worker()
+
+    # Then
+    assert outcome_of(first) is ERROR
+    assert second.wait(10) == 2
+
+
+def test_arguments_whose_class_is_gone_are_an_error_like_any_other(start_worker, monkeypatch):
+    # Given
+    handle = tasks.echo(tasks.Unshowable())
+    monkeypatch.delattr(tasks, "Unshowable")
+
+    # When
+    start_worker()
+
+    # Then
+    assert outcome_of(handle) is ERROR
+    assert "AttributeError" in handle.error_message
+
+
+def test_a_task_that_nobody_knows_is_left_for_a_newer_worker_and_fails_after_a_while(start_worker, settings):
+    # Given
+    settings.AUTOTASK_UNKNOWN_TASK_TIMEOUT = 3600
+    handle = tasks.echo(1)
+    execute(current(), "UPDATE autotask_task SET name = 'shop.tasks.new'")
+    start_worker()
+
+    # When
+    wait_until(lambda: _unknown_since(handle), what="the note that nobody knows it")
+
+    # Then
+    assert (handle.status, handle.attempts) == (WAITING, 0)
+
+    # When
+    settings.AUTOTASK_UNKNOWN_TASK_TIMEOUT = 0
+
+    # Then
+    assert outcome_of(handle) is ERROR
+    assert "No task named 'shop.tasks.new' is known here" in handle.error_message
+
+
+def test_a_payload_of_a_newer_version_is_left_for_a_newer_worker(start_worker):
+    # Given
+    handle = tasks.echo(1)
+    execute(current(), "UPDATE autotask_task SET payload = set_byte(payload, 2, 9)")
+
+    # When
+    start_worker()
+
+    # Then
+    wait_until(lambda: _unknown_since(handle), what="the note that nobody can read it")
+    assert handle.status is WAITING
+
+
+def _unknown_since(handle):
+    with current().cursor() as cursor:
+        cursor.execute("SELECT unknown_since FROM autotask_task WHERE id = %s", [handle.id])
+        return (cursor.fetchone() or [None])[0]
+
+
+def test_tasks_signed_with_a_former_key_still_run(start_worker, settings):
+    # Given
+    settings.SECRET_KEY = "first"
+    handle = tasks.echo("old")
+
+    # When
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "second", ["first"]
+    start_worker()
+
+    # Then
+    assert handle.wait(10) == "old"
+
+
+def test_a_delayed_task_does_not_run_before_its_time(worker):
+    # When
+    began = time.monotonic()
+    handle = tasks.on_rare_queue.using(delay=0.5)()
+
+    # Then
+    assert handle.status is WAITING
+    assert handle.wait(10) - began >= 0.5
+
+
+def test_run_after_is_a_moment(worker):
+    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=0.4)
+    began = time.monotonic()
+    assert tasks.on_rare_queue.using(run_after=moment)().wait(10) - began >= 0.3
+
+
+def test_larger_priorities_run_first(start_worker, tmp_path):
+    # Given
+    path = tmp_path / "order"
+    for priority in (0, -100, 100, 5):
+        tasks.write.using(priority=priority)(str(path), str(priority))
+
+    # When
+    start_worker(threads=1)
+
+    # Then
+    wait_until(lambda: path.exists() and path.read_text().count("\n") == 4)
+    assert path.read_text().split() == ["100", "5", "0", "-100"]
+
+
+def test_a_worker_serves_only_its_queues(start_worker):
+    # Given
+    mine, other = tasks.echo.using(queue="mine")(1), tasks.echo.using(queue="other")(2)
+
+    # When
+    start_worker(queues=("mine",))
+
+    # Then
+    assert mine.wait(10) == 1
+    assert other.status is WAITING
+
+    # When
+    start_worker(exclude_queues=("mine",))
+
+    # Then
+    assert other.wait(10) == 2
+
+
+def test_a_flooded_queue_does_not_hold_up_another(start_worker):
+    # Given
+    tasks.echo.using(queue="flood").enqueue_many([(i,) for i in range(2000)])
+    lone = tasks.echo.using(queue="lone")("here")
+
+    # When
+    start_worker(threads=2)
+
+    # Then
+    assert lone.wait(10) == "here"
+    ended = read.ended_lately(current(), 3600).get(State.DONE, 0)
+    assert ended < 1500, "the lone task had to wait for most of the flood"
+
+
+def test_a_transaction_that_a_task_left_open_does_not_reach_the_next(start_worker):
+    start_worker(threads=1)
+    assert outcome_of(tasks.leave_transaction_open()) is DONE
+    assert tasks.query().wait(10) == (1, False)
+
+
+def test_a_connection_that_a_task_broke_does_not_reach_the_next(start_worker):
+    start_worker(threads=1)
+    assert outcome_of(tasks.close_raw_connection()) is DONE
+    assert tasks.query().wait(10) == (1, False)
+
+
+def test_each_task_is_run_once_by_two_workers(start_worker, tmp_path):
+    # Given
+    path = tmp_path / "ledger"
+    start_worker()
+    start_worker()
+
+    # When
+    handles = tasks.write.enqueue_many([(str(path), str(i)) for i in range(300)])
+
+    # Then
+    for handle in handles:
+        handle.wait(20)
+    assert sorted(map(int, path.read_text().split())) == list(range(300))
+
+
+def test_wait_works_in_a_coroutine(worker):
+    async def there_and_back():
+        handle = await tasks.echo.aenqueue("async")
+        try:
+            return await handle.await_result(timeout=10)
+        finally:
+            # As Django does at the end of a request, in the thread that enqueued.
+            await sync_to_async(connections.close_all)()
+
+    assert asyncio.run(there_and_back()) == "async"
+
+
+def test_a_task_can_be_retried_by_hand_with_its_retries_counted_anew(worker, tmp_path):
+    # Given
+    handle = tasks.fail_until.using(retries=0)(str(tmp_path / "calls"), 2)
+    assert outcome_of(handle) is ERROR
+
+    # When
+    handle.retry()
+
+    # Then
+    assert handle.wait(10) == 2
+    assert handle.attempts == 2
+
+
+def test_a_waiting_task_is_cancelled_at_once():
+    handle = tasks.echo.using(delay=60)(1)
+    assert handle.cancel() is True
+    assert (handle.status, handle.ready, handle.result) == (CANCELLED, True, None)
+    assert handle.cancel() is False
+
+
+def test_a_running_task_that_was_cancelled_is_not_tried_again(worker):
+    # Given
+    handle = tasks.fail_behind_gate.using(retries=3)("cancelled")
+    tasks.gate("cancelled reached").wait(10)
+
+    # When
+    assert handle.cancel() is True
+    wait_until(lambda: handle.id in worker._cancelled, what="the worker's knowledge of the request")
+    tasks.gate("cancelled").set()
+
+    # Then
+    assert outcome_of(handle) is CANCELLED
+    assert handle.attempts == 1
+
+
+def test_a_result_is_signed_and_an_altered_one_is_refused(worker):
+    # Given
+    handle = tasks.echo("x" * 50)
+    assert outcome_of(handle) is DONE
+
+    # When
+    execute(current(), "UPDATE autotask_result SET value = overlay(value placing 'Y'::bytea from 70 for 1)")
+    handle.refresh()
+
+    # Then
+    with pytest.raises(payload.PayloadRefused):
+        _ = handle.result
+
+
+def test_without_autotask_a_call_runs_at_once_and_returns_the_value(settings, db):
+    settings.AUTOTASK_IS_ACTIVE = False
+    assert tasks.echo(3) == 3
+
+
+def test_a_periodic_task_runs_once_for_each_tick_with_two_workers(start_worker, tmp_path, monkeypatch):
+    # Given
+    path = Path(tmp_path / "ticks")
+    monkeypatch.setenv("AUTOTASK_TEST_TICKS", str(path))
+
+    # When
+    start_worker()
+    start_worker()
+    wait_until(lambda: path.exists() and len(path.read_text().split()) >= 5, what="five ticks")
+
+    # Then
+    with current().cursor() as cursor:
+        cursor.execute("SELECT count(*), count(DISTINCT scheduled_for) FROM autotask_record WHERE schedule = 'tests.ticking'")
+        total, ticks = cursor.fetchone()
+    assert total == ticks
