@@ -1,6 +1,5 @@
 """Every AUTOTASK_* setting with type, default and one line of meaning, read live."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, overload
@@ -9,6 +8,7 @@ from django.conf import settings as django_settings
 
 from autotask.exceptions import InvalidSetting
 from autotask.options import PLAIN_NAME
+from autotask.task import LONGEST_TIME
 
 T = TypeVar("T")
 
@@ -16,11 +16,15 @@ PREFIX = "AUTOTASK_"
 
 
 class Kind(Generic[T]):
-    """A type of setting: how a value is read, and what to tell people who wrote a wrong one."""
+    """A type of setting: how a value is read, and what to tell people who wrote a wrong one.
 
-    def __init__(self, expected: str, read: Callable[[Any], T]) -> None:
+    :ivar secret: whether a wrong value must not be shown either: it may be a right one in the wrong place.
+    """
+
+    def __init__(self, expected: str, read: Callable[[Any], T], *, secret: bool = False) -> None:
         self.expected = expected
         self.read = read
+        self.secret = secret
 
 
 def _refuse_unless(condition: bool) -> None:
@@ -48,7 +52,7 @@ def _seconds(least: float) -> Callable[[Any], float]:
         if isinstance(value, timedelta):
             value = value.total_seconds()
         _refuse_unless(isinstance(value, (int, float)) and not isinstance(value, bool))
-        _refuse_unless(math.isfinite(value) and value >= least)
+        _refuse_unless(least <= value <= LONGEST_TIME)
         return float(value)
 
     return read
@@ -90,8 +94,8 @@ FLAG = Kind("True or False", _flag)
 TEXT = Kind("a non-empty string", _text)
 TEXTS = Kind("a list of strings", _texts)
 QUEUES = Kind("a list of queue names (letters, digits and _ . : -)", _queues)
-SECRET = Kind("a non-empty string, or None for SECRET_KEY", _secret)
-SECRETS = Kind("a list of non-empty strings", _secrets)
+SECRET = Kind("a non-empty string, or None for SECRET_KEY", _secret, secret=True)
+SECRETS = Kind("a list of non-empty strings", _secrets, secret=True)
 
 
 class Setting(Generic[T]):
@@ -125,8 +129,9 @@ class Setting(Generic[T]):
         """
         try:
             return self.kind.read(value)
-        except (ValueError, TypeError):
-            raise InvalidSetting(name=self.name, expected=self.kind.expected, value=value) from None
+        except (ValueError, TypeError, OverflowError):
+            shown = "•••" if self.kind.secret else value
+            raise InvalidSetting(name=self.name, expected=self.kind.expected, value=shown) from None
 
 
 class Settings:
@@ -150,24 +155,28 @@ class Settings:
         Kind("a whole number from 1 to 1000", _whole(1, 1000)), 4, "Threads of one worker that run tasks."
     )
     SHUTDOWN_GRACE = Setting(
-        Kind("seconds ≥ 0", _seconds(0)),
+        Kind("seconds, from 0 to a century", _seconds(0)),
         10.0,
         "Seconds that running tasks get to finish when their worker is told to stop.",
     )
     POLL_INTERVAL = Setting(
-        Kind("seconds ≥ 0.05", _seconds(0.05)),
+        Kind("seconds, from 0.05 to a century", _seconds(0.05)),
         5.0,
         "Seconds after which an idle worker looks for work without being woken.",
     )
-    HEARTBEAT = Setting(Kind("seconds ≥ 0.1", _seconds(0.1)), 5.0, "Seconds between two signs of life of a worker.")
+    HEARTBEAT = Setting(
+        Kind("seconds, from 0.1 to a century", _seconds(0.1)), 5.0, "Seconds between two signs of life of a worker."
+    )
     LEASE = Setting(
-        Kind("seconds ≥ 0.5", _seconds(0.5)),
+        Kind("seconds, from 0.5 to a century", _seconds(0.5)),
         30.0,
         "Seconds without a sign of life after which a worker's tasks are given to others. At least three heartbeats.",
     )
 
     RETRY_DELAY = Setting(
-        Kind("seconds ≥ 0", _seconds(0)), 2.0, "First delay of the exponential backoff between retries."
+        Kind("seconds, from 0 to a century", _seconds(0)),
+        2.0,
+        "First delay of the exponential backoff between retries.",
     )
     MAX_CRASHES = Setting(
         Kind("a whole number from 1 to 1000", _whole(1, 1000)),
@@ -175,15 +184,19 @@ class Settings:
         "Deaths of workers under one task after which it ends in ERROR.",
     )
     UNKNOWN_TASK_TIMEOUT = Setting(
-        Kind("seconds ≥ 0", _seconds(0)),
+        Kind("seconds, from 0 to a century", _seconds(0)),
         600.0,
         "Seconds for which a task whose function no worker knows is left for a newer worker.",
     )
     ERROR_TTL = Setting(
-        Kind("seconds ≥ 0", _seconds(0)), 7 * 86400.0, "Seconds for which tasks that ended in ERROR are kept."
+        Kind("seconds, from 0 to a century", _seconds(0)),
+        7 * 86400.0,
+        "Seconds for which tasks that ended in ERROR are kept.",
     )
     CLEAN_INTERVAL = Setting(
-        Kind("seconds ≥ 1", _seconds(1)), 60.0, "Seconds between two removals of results past their time to live."
+        Kind("seconds, from 1 to a century", _seconds(1)),
+        60.0,
+        "Seconds between two removals of results past their time to live.",
     )
 
     SIGNING_KEY = Setting(SECRET, None, "Key that signs arguments and results; None: SECRET_KEY.")

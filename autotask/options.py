@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,13 +10,10 @@ from typing import Any
 
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
 from autotask.retry import EXPONENTIAL, Backoff
-from autotask.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY
+from autotask.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, LONGEST_TIME, MAX_PRIORITY, MIN_PRIORITY
 
 #: Names of queues and tasks end up in channel names, command lines and addresses, so they are plain.
 PLAIN_NAME = re.compile(r"\w[\w.:<>-]{0,199}")
-
-#: A century, in seconds: anything longer is a mistake in the unit, and would overflow a timestamp sooner or later.
-LONGEST_TIME = 100 * 366 * 86400
 
 MOST_RETRIES = 10_000
 
@@ -38,7 +34,7 @@ def seconds(value: Any, option: str, where: str, least: float = 0) -> float:
             value=value,
             type=type(value).__name__,
         )
-    if not (math.isfinite(value) and least <= value <= LONGEST_TIME):
+    if not least <= value <= LONGEST_TIME:  # false for what is not a number, too
         raise InvalidOption(option=option, where=where, expected=f"from {least:g} seconds to a century", value=value)
     return float(value)
 
@@ -88,7 +84,7 @@ def reject_unknown(given: dict[str, Any], known: Sequence[str], where: str) -> N
 
 
 def _backoff(value: Any, where: str) -> Backoff:
-    if value == EXPONENTIAL or callable(value):
+    if (isinstance(value, str) and value == EXPONENTIAL) or callable(value):
         return value  # type: ignore[no-any-return]  # a name or a function; what it returns is checked when it is called
     if isinstance(value, (int, float, timedelta)) and not isinstance(value, bool):
         return seconds(value, "backoff", where)

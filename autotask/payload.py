@@ -120,19 +120,18 @@ def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> bytes:
     if not envelope.startswith(_HEAD):
         raise PayloadTooNew(id=id, reason=_strange_head(envelope))
     key_id, mac, body = envelope[_KEY_ID], envelope[_MAC], envelope[_BODY]
+    reason = (
+        "it was signed with a key this site does not have; "
+        "if the key was changed, add the old one to SECRET_KEY_FALLBACKS or AUTOTASK_SIGNING_KEY_FALLBACKS"
+    )
     for secret in _secrets():
         key = _key(secret)
         if key_id == _key_id(key):
             if hmac.compare_digest(mac, _mac(key, key_id, context, body)):
                 return body
-            raise PayloadRefused(
-                id=id, reason="its signature does not match: it was altered, or belongs to another task"
-            )
-    raise PayloadRefused(
-        id=id,
-        reason="it was signed with a key this site does not have; "
-        "if the key was changed, add the old one to SECRET_KEY_FALLBACKS or AUTOTASK_SIGNING_KEY_FALLBACKS",
-    )
+            # Go on: two keys may have the same id.
+            reason = "its signature does not match: it was altered, or belongs to another task"
+    raise PayloadRefused(id=id, reason=reason)
 
 
 def _strange_head(envelope: bytes) -> str:

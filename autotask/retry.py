@@ -2,9 +2,12 @@
 
 import random
 from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from autotask.task import LONGEST_TIME
 
 #: How to space retries: a name, seconds, a list of seconds (the last repeats), or ``f(exception, attempt) -> seconds``.
-Backoff = str | float | Sequence[float] | Callable[[BaseException, int], float]
+Backoff = str | float | Sequence[float] | Callable[[BaseException, int], float | timedelta]
 
 EXPONENTIAL = "exponential"
 
@@ -36,7 +39,8 @@ def delay_after(
     :param failures: how many attempts have failed so far, from 1.
     :param base: the first exponential delay, in seconds (``AUTOTASK_RETRY_DELAY``).
     :param chance: a source of numbers from 0 to 1.
-    :raises ValueError: a callable policy returned a negative number.
+    :raises ValueError: a callable policy returned a negative number, or more than a century.
+    :raises TypeError: a callable policy returned neither a number nor a timedelta.
     """
     if backoff is None or backoff == EXPONENTIAL:
         return exponential(failures, base) * (1 + JITTER * (2 * chance() - 1))
@@ -47,7 +51,8 @@ def delay_after(
     return float(backoff)
 
 
-def _checked(seconds: float) -> float:
-    if not seconds >= 0:
-        raise ValueError(f"The backoff function must return 0 or more seconds, but returned {seconds!r}.")
+def _checked(returned: float | timedelta) -> float:
+    seconds = returned.total_seconds() if isinstance(returned, timedelta) else returned
+    if not 0 <= seconds <= LONGEST_TIME:
+        raise ValueError(f"The backoff function must return 0 or more seconds, but returned {returned!r}.")
     return float(seconds)

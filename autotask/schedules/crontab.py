@@ -51,7 +51,7 @@ MACROS = {
     "@hourly": "0 * * * *",
 }
 
-_TERM = re.compile(r"(\d+)(?:-(\d+))?")
+_TERM = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?", re.ASCII)
 
 #: How far back to look for the last due moment, in ascending order: the first window that holds one holds few.
 _WINDOWS = tuple(timedelta(hours=hours) for hours in (1, 24, 24 * 7, 24 * 32, 24 * 367, 24 * 366 * 8))
@@ -101,7 +101,7 @@ class Crontab:
         object.__setattr__(self, "_zone", zone(self.tz))
         try:
             next(CronSim(self.expression, datetime(2024, 1, 1, tzinfo=UTC)))
-        except CronSimError as error:
+        except (CronSimError, ValueError) as error:  # ValueError: a number of thousands of digits
             raise InvalidSchedule(expression=self.expression, problem=str(error)) from None
         except StopIteration:
             raise InvalidSchedule(expression=self.expression, problem="no such day ever comes") from None
@@ -118,7 +118,9 @@ class Crontab:
     def next_after(self, moment: datetime) -> datetime:
         """Return the first moment due after the given one, in UTC."""
         local = moment.astimezone(UTC if self.tz == "UTC" else self._zone)
-        return next(CronSim(self.expression, local)).astimezone(UTC)
+        dues = (due.astimezone(UTC) for due in CronSim(self.expression, local))
+        # Asked inside the second of two equal hours, cronsim answers with what was due in the first one.
+        return next(due for due in dues if due > moment)
 
     def latest_before(self, tick: datetime, now: datetime) -> datetime:
         """Return the last due moment not after *now*."""
@@ -138,6 +140,7 @@ def from_crontab(text: str, tz: str) -> Crontab:
 
     :raises InvalidSchedule: the text is not of that form; when it is of cron's own form, the message names ``cron=``.
     """
+    _refuse_unless_text(text)
     parts = text.split()
     if len(parts) != len(ORDER):
         raise InvalidSchedule(
@@ -164,6 +167,7 @@ def from_cron(text: str, tz: str) -> Crontab:
 
     :raises InvalidSchedule: the text is not of that form.
     """
+    _refuse_unless_text(text)
     expression = MACROS.get(text.strip().lower(), text.strip())
     if len(expression.split()) != 5:
         raise InvalidSchedule(
@@ -171,6 +175,11 @@ def from_cron(text: str, tz: str) -> Crontab:
             problem="expected 5 fields (minute hour day-of-month month day-of-week) or one of " + ", ".join(MACROS),
         )
     return Crontab(expression, tz)
+
+
+def _refuse_unless_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise InvalidSchedule(expression=text, problem="expected text, like '0 7 * * *'")
 
 
 def _translated(part: str, kind: Field, position: int, text: str) -> str:
@@ -197,7 +206,7 @@ def _translated(part: str, kind: Field, position: int, text: str) -> str:
 def _listed(numbers: Numbers, kind: Field) -> str:
     if numbers is None:
         return "*"
-    several: list[Any] = list(numbers) if isinstance(numbers, Iterable) else [numbers]
+    several: list[Any] = list(numbers) if isinstance(numbers, Iterable) and not isinstance(numbers, bytes) else [numbers]
     if not several or not all(_fits(number, kind) for number in several):
         raise InvalidSchedule(
             expression=f"{kind.name}={numbers!r}",

@@ -18,7 +18,7 @@ class Every:
     @property
     def spec(self) -> str:
         """The interval as text."""
-        return f"every {self.seconds:g} s" + (", from now" if self.start_now else "")
+        return f"every {self.seconds:.15g} s" + (", from now" if self.start_now else "")
 
     def first_after(self, registered: datetime) -> datetime:
         """Return the registration, or one interval later."""

@@ -1,6 +1,7 @@
 """Where the loop looks for work, in which order, and from which moment on."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
@@ -13,7 +14,7 @@ SLACK = timedelta(seconds=5)
 #: At least this often (in seconds) everything is looked at, for the sake of rows that became visible later still.
 UNBOUNDED_EVERY = 10.0
 
-#: More lanes than this are not looked at in one claim; those that are busy come first.
+#: More lanes than this are not looked at in one claim, and no more are remembered.
 MOST_LANES = 100
 
 
@@ -47,8 +48,10 @@ class Lanes:
         The lanes that were busy before stay on the list, last: where work came from lately, more may come.
         """
         self._busy = [lane for lane in lanes if self._serves(lane.queue)]
-        self._lanes = list(dict.fromkeys(self._busy + self._lanes))[:MOST_LANES]
-        self._since = {lane: since for lane, since in self._since.items() if lane in self._lanes}
+        # All that are busy, however many: which of them are looked at is for in_order() to say.
+        self._lanes = list(dict.fromkeys(self._busy + self._lanes))[: max(MOST_LANES, len(self._busy))]
+        kept = set(self._lanes)
+        self._since = {lane: since for lane, since in self._since.items() if lane in kept}
 
     def claimed(self, tasks: Iterable[ClaimedTask]) -> None:
         """Raise the lower bounds to what was taken, given in the order of ready_at."""
@@ -64,12 +67,21 @@ class Lanes:
             self._unbounded_at = now
             unbounded = True
         self._turn += 1
-        turned = self._lanes[self._turn % len(self._lanes) :] + self._lanes[: self._turn % len(self._lanes)]
-        turned.sort(key=lambda lane: -lane.priority)
-        return [BoundedLane(lane, None if unbounded else self._since.get(lane)) for lane in turned]
+        lanes = [lane for group in self._by_priority() for lane in _turned(group, self._turn)]
+        return [BoundedLane(lane, None if unbounded else self._since.get(lane)) for lane in lanes[:MOST_LANES]]
 
     def share(self, limit: int) -> int:
         """Return how many of *limit* tasks one lane may give, so that no queue fills a batch alone while others wait."""
-        priorities = [lane.priority for lane in self._busy]
-        widest = max((priorities.count(priority) for priority in set(priorities)), default=1)
+        widest = max(Counter(lane.priority for lane in self._busy).values(), default=1)
         return max(1, -(-limit // widest))
+
+    def _by_priority(self) -> list[list[Lane]]:
+        groups: dict[int, list[Lane]] = {}
+        for lane in self._lanes:
+            groups.setdefault(lane.priority, []).append(lane)
+        return [groups[priority] for priority in sorted(groups, reverse=True)]
+
+
+def _turned(lanes: list[Lane], turn: int) -> list[Lane]:
+    start = turn % len(lanes)
+    return lanes[start:] + lanes[:start]

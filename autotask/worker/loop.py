@@ -43,6 +43,10 @@ PREFETCH = 0.05
 #: Its length covers the interval in which a process sends no second NOTIFY.
 FIRST_SLEEP = 0.15
 
+#: The first sleep, in seconds, when all ready tasks are locked: by another worker that is claiming them, or by somebody
+#: who has asked to be told of their end. Each further one is twice as long, up to FIRST_SLEEP.
+LOCKED_SLEEP = 0.001
+
 #: Seconds between two looks for tasks that have become due, while there is other work.
 PROMOTE_EVERY = 0.2
 
@@ -61,6 +65,7 @@ class Look(enum.Enum):
 
     MORE = "there may be more to claim at once"
     NOTHING = "there is nothing more for this worker now"
+    LOCKED = "there is more, but others are at it just now"
     NO_ROOM = "there may be more, but no room for it"
 
 
@@ -108,6 +113,7 @@ class Worker:
         self._weather = Weather("claim tasks")
         self._lanes = Lanes(options.serves)
         self._sleep = FIRST_SLEEP
+        self._locked_sleep = LOCKED_SLEEP
         self._promote_at = float("-inf")
         self._prepared: BaseDatabaseWrapper | None = None
         self._last_busy = (0, 0.0)
@@ -168,6 +174,9 @@ class Worker:
             return
         if look is Look.NO_ROOM:
             self._sleep_until_room(connection, due)
+        elif look is Look.LOCKED:
+            self._sleep_on(connection, self._locked_sleep)
+            self._locked_sleep = min(2 * self._locked_sleep, FIRST_SLEEP)
         elif self.options.burst and not self._pool.outstanding():
             self.stop()
         else:
@@ -184,7 +193,9 @@ class Worker:
         self._lanes.found(claim.find_lanes(connection))
         if self._lanes.busy and not claimed:
             claimed = self._claim(connection, room, unbounded=True)
-        return Look.MORE if self._lanes.busy and claimed else Look.NOTHING
+        if self._lanes.busy:
+            return Look.MORE if claimed else Look.LOCKED
+        return Look.NOTHING
 
     def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
         lanes = self._lanes.in_order(unbounded=unbounded)
@@ -192,7 +203,7 @@ class Worker:
         self._lanes.claimed(claimed)
         self._held.update((task.id, task) for task in claimed)
         if claimed:
-            self._sleep = FIRST_SLEEP
+            self._sleep, self._locked_sleep = FIRST_SLEEP, LOCKED_SLEEP
         for task in claimed:
             # A task that has lost its worker may have killed it: it runs alone, so that no other can be blamed.
             if task.lost:
@@ -371,7 +382,7 @@ class Worker:
             max(LAST_WORDS, self._stop_at - time.monotonic()) if self._stop_at else LAST_WORDS
         )
         self._services.stop(LAST_WORDS)
-        if drained and written:
+        if written:
             self._sign_off()
         notify.set_waker(None)
         self._connection.close()

@@ -146,13 +146,14 @@ class Recorder:
         self._closing.wait(self._weather.failed(error))
 
     def _refuse(self, stale: list[Outcome]) -> None:
+        if not stale:
+            return
         self.refused += len(stale)
-        for outcome in stale:
-            logger.warning(
-                "Outcome %s of task %s was refused: its claim (fence %d) is no longer this worker's. "
-                "It was given to another worker, cancelled or deleted meanwhile.%s",
-                outcome.state.name,
-                outcome.id,
-                outcome.fence,
-                f" It was: {one_line(outcome.error_message)}" if outcome.error_message else "",
-            )
+        # One line however many there are: the first one stands for all.
+        logger.warning(
+            "%d outcomes refused, the first one %s of task %s: their claims are no longer this worker's; "
+            "the tasks were given to another worker, cancelled or deleted meanwhile",
+            len(stale),
+            stale[0].state.name,
+            stale[0].id,
+        )

@@ -1,0 +1,197 @@
+"""System checks: one function a message, each with an id; none of them asks the database."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import connections
+
+from autotask import registry
+from autotask.conf import PREFIX, Setting, Settings, settings
+from autotask.definition import Definition
+from autotask.exceptions import InvalidSetting
+from autotask.signals import one_line
+
+#: ``manage.py check --tag autotask`` runs these checks only.
+TAG = "autotask"
+
+#: A lease that spans fewer heartbeats runs out when one of them is late.
+HEARTBEATS_IN_LEASE = 3
+
+
+def check_engine(**_: Any) -> list[CheckMessage]:
+    """autotask.E001: the database is not PostgreSQL."""
+    alias = _database()
+    if alias is None or alias not in connections.settings:
+        return []
+    if connections[alias].vendor == "postgresql":
+        return []
+    engine = connections[alias].settings_dict["ENGINE"]
+    return [
+        Error(
+            f"autotask needs PostgreSQL, but the database {alias!r} uses {engine}.",
+            hint="Set AUTOTASK_DATABASE to the alias of a PostgreSQL database, or add one to DATABASES.",
+            id="autotask.E001",
+        )
+    ]
+
+
+def check_alias(**_: Any) -> list[CheckMessage]:
+    """autotask.E002: the database is not in DATABASES."""
+    alias = _database()
+    if alias is None or alias in connections.settings:
+        return []
+    known = ", ".join(map(repr, connections.settings))
+    return [
+        Error(
+            f"AUTOTASK_DATABASE is {alias!r}, but DATABASES has no such alias.",
+            hint=f"{_did_you_mean(alias, connections.settings)}DATABASES has {known}.",
+            id="autotask.E002",
+        )
+    ]
+
+
+def check_values(**_: Any) -> list[CheckMessage]:
+    """autotask.E003: a setting has a value that it cannot have."""
+    return [
+        Error(
+            one_line(str(problem)),
+            hint=f"{setting.meaning} Where it is not set, it is {setting.default!r}.",
+            id="autotask.E003",
+        )
+        for setting in Settings()
+        if (problem := _why_invalid(setting)) is not None
+    ]
+
+
+def check_names(**_: Any) -> list[CheckMessage]:
+    """autotask.E004: two functions claim one name."""
+    return [
+        Error(
+            f"Two tasks have the name {first.name!r}: {_place(first)} and {_place(second)}. Workers run the second one.",
+            hint='Give one of them another name: @delayed_task(name="…").',
+            id="autotask.E004",
+        )
+        for first, second in registry.duplicates()
+    ]
+
+
+def check_functions(**_: Any) -> list[CheckMessage]:
+    """autotask.E005: a worker could not import the function."""
+    return [
+        Error(
+            f"The task {definition.name!r} cannot be imported by a worker: {_place(definition)} is {problem}.",
+            hint="Define it with def, at the top level of a module that is imported when Django starts, "
+            "such as the tasks.py of an app.",
+            id="autotask.E005",
+        )
+        for definition in registry.definitions()
+        if (problem := _why_not_importable(definition))
+    ]
+
+
+def check_lease(**_: Any) -> list[CheckMessage]:
+    """autotask.E006: the lease is too short for the heartbeat."""
+    try:
+        lease, heartbeat = settings.LEASE, settings.HEARTBEAT
+    except InvalidSetting:
+        return []  # E003 tells.
+    if lease >= HEARTBEATS_IN_LEASE * heartbeat:
+        return []
+    return [
+        Error(
+            f"AUTOTASK_LEASE ({lease:g} s) is less than three times AUTOTASK_HEARTBEAT ({heartbeat:g} s): "
+            "workers that live would be taken for dead.",
+            hint=f"Set AUTOTASK_LEASE to {HEARTBEATS_IN_LEASE * heartbeat:g} or more.",
+            id="autotask.E006",
+        )
+    ]
+
+
+def check_unknown(**_: Any) -> list[CheckMessage]:
+    """autotask.W001: a setting that autotask does not know."""
+    known = [setting.name for setting in Settings()]
+    return [
+        Warning(
+            f"There is no setting {name}; it has no effect.",
+            hint=f"{_did_you_mean(name, known)}The settings are {', '.join(known)}.",
+            id="autotask.W001",
+        )
+        for name in sorted(dir(django_settings))
+        if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def check_time_zone(**_: Any) -> list[CheckMessage]:
+    """autotask.W003: moments without a time zone."""
+    if django_settings.USE_TZ:
+        return []
+    return [
+        Warning(
+            "USE_TZ is False: the admin shows moments without their time zone, and an hour each autumn is ambiguous.",
+            hint="Set USE_TZ = True. autotask itself reckons in UTC either way.",
+            id="autotask.W003",
+        )
+    ]
+
+
+CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
+    check_engine,
+    check_alias,
+    check_values,
+    check_names,
+    check_functions,
+    check_lease,
+    check_unknown,
+    check_time_zone,
+)
+
+
+def register_all() -> None:
+    """Tell Django of the checks."""
+    for check in CHECKS:
+        register(check, TAG)
+
+
+def _database() -> str | None:
+    try:
+        return settings.DATABASE
+    except InvalidSetting:
+        return None  # E003 tells.
+
+
+def _why_invalid(setting: Setting[Any]) -> InvalidSetting | None:
+    try:
+        setting.__get__(settings, Settings)
+    except InvalidSetting as problem:
+        return problem
+    return None
+
+
+def _why_not_importable(definition: Definition[Any, Any]) -> str:
+    module, qualname = _module_and_name(definition)
+    if qualname.endswith("<lambda>"):
+        return "a lambda"
+    if "<locals>" in qualname:
+        return "nested in another function"
+    if module == "__main__":
+        return "in the script that is being run, which in a worker is another one"
+    return ""
+
+
+def _place(definition: Definition[Any, Any]) -> str:
+    return ".".join(_module_and_name(definition))
+
+
+def _module_and_name(definition: Definition[Any, Any]) -> tuple[str, str]:
+    # Not each callable has a name: an instance with __call__ has that of its class.
+    function = definition.function
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return function.__module__, name
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"Did you mean {close[0]}? " if close else ""

@@ -1,0 +1,46 @@
+"""Types of arguments, as argparse wants them: read a text, or say what was expected."""
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+
+from autotask.management import durations
+from autotask.options import PLAIN_NAME
+
+
+def duration(least: float = 0) -> Callable[[str], float]:
+    """Return the type of a duration of at least so many seconds."""
+
+    def read(text: str) -> float:
+        try:
+            seconds = durations.parse(text)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from None
+        if seconds < least:
+            raise ArgumentTypeError(f"{text!r} is less than {least:g}s")
+        return seconds
+
+    return read
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return the type of a whole number within bounds."""
+
+    def read(text: str) -> int:
+        # int() alone would also take "1_0", and digits of any script.
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+            raise ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def plain_name(text: str) -> str:
+    """Return the name of a queue or a task."""
+    if not PLAIN_NAME.fullmatch(text):
+        raise ArgumentTypeError(f"{text!r} is no name: names are made of letters, digits and _ . : -")
+    return text
+
+
+def plain_names(text: str) -> tuple[str, ...]:
+    """Return names that are separated by commas."""
+    return tuple(plain_name(name.strip()) for name in text.split(","))

@@ -1,0 +1,104 @@
+"""manage.py autotask: parse the command line, call the sub-command, and end with its exit code."""
+
+import os
+import sys
+import textwrap
+from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
+from django.db import DatabaseError, InterfaceError
+from django.utils.connection import ConnectionDoesNotExist
+
+from autotask.checks import TAG
+from autotask.exceptions import AutotaskError
+from autotask.management.console import Console, failure
+from autotask.management.subcommands import cancel, doctor, list_tasks, prune, retry, show, status, worker
+from autotask.payload import describe
+
+SUBCOMMANDS = {
+    module.SUBCOMMAND.name: module.SUBCOMMAND
+    for module in (worker, status, list_tasks, show, retry, cancel, prune, doctor)
+}
+
+EPILOG = """\
+Exit codes:
+  0  ok
+  1  error
+  2  wrong usage
+  3  unhealthy (doctor)
+  4  no such task
+
+Examples:
+  python manage.py autotask doctor
+  python manage.py autotask worker --help
+"""
+
+#: What Django passes to each command, beside the options of the sub-command.
+_COMMON = {"verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks"}
+_STREAMS = {"stdout", "stderr"}
+
+
+class HelpFormatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
+    """Leaves the examples as they are, and puts Django's own options last."""
+
+
+class Command(BaseCommand):
+    """The command."""
+
+    help = "Run, watch and repair background tasks."
+    # The doctor tells of them itself, and the others are needed most when something is wrong. A worker asks for its own.
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Return the parser; its epilog is shown as it is written."""
+        return super().create_parser(prog_name, subcommand, formatter_class=HelpFormatter, epilog=EPILOG, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Define the sub-commands."""
+        parsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True, title="sub-commands")
+        for subcommand in SUBCOMMANDS.values():
+            own = parsers.add_parser(
+                subcommand.name,
+                help=subcommand.help,
+                description=textwrap.fill(subcommand.description, 80),
+                epilog=subcommand.epilog,
+                formatter_class=HelpFormatter,
+            )
+            subcommand.add_arguments(own)
+            _add_common_options(own)
+
+    def handle(self, *, subcommand: str, **options: Any) -> None:
+        """Call the sub-command; what it cannot answer becomes one line on stderr."""
+        chosen = SUBCOMMANDS[subcommand]
+        if chosen.needs_sound_settings:
+            self.check(tags=[TAG])
+        own = {name: value for name, value in options.items() if name not in _COMMON | _STREAMS}
+        try:
+            chosen.run(Console(self.stdout, self.stderr), **own)
+        except (AutotaskError, ConnectionDoesNotExist) as error:
+            raise failure(str(error)) from error
+        except (DatabaseError, InterfaceError) as error:
+            raise failure(f"{describe(error).strip()} (What is wrong? python manage.py autotask doctor)") from error
+        except BrokenPipeError:
+            _leave_closed_pipe()
+
+
+def _add_common_options(parser: ArgumentParser) -> None:
+    """Accept Django's own options behind the sub-command too, where people write them.
+
+    Without a default, so that what was given before the sub-command stays.
+    """
+    group = parser.add_argument_group("options of each command of Django")
+    group.add_argument("-v", "--verbosity", type=int, choices=range(4), default=SUPPRESS, help=SUPPRESS)
+    group.add_argument("--settings", default=SUPPRESS, help="Python path of the settings module.")
+    group.add_argument("--pythonpath", default=SUPPRESS, help="A folder to add to the Python path.")
+    group.add_argument("--traceback", action="store_true", default=SUPPRESS, help="Show tracebacks of errors.")
+    group.add_argument("--no-color", action="store_true", default=SUPPRESS, help=SUPPRESS)
+    group.add_argument("--force-color", action="store_true", default=SUPPRESS, help=SUPPRESS)
+    group.add_argument("--skip-checks", action="store_true", default=SUPPRESS, help=SUPPRESS)
+
+
+def _leave_closed_pipe() -> None:
+    """Whoever read has seen enough, as ``head`` does. The interpreter would complain when it flushes what is left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,63 @@
+"""Where a command reads and prints: its connection, its two streams, and how it fails."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.core.management.base import CommandError, OutputWrapper
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.conf import settings
+from autotask.exceptions import TablesMissing
+from autotask.signals import one_line
+from autotask.store import read
+from autotask.store.connection import current
+
+#: Exit codes, as in the help of the command. That of a wrong usage is argparse's own.
+FAILED = 1
+USAGE = 2
+UNHEALTHY = 3
+NOT_FOUND = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What a sub-command is given to talk to.
+
+    :ivar out: data, and nothing else.
+    :ivar err: whatever is not what was asked for.
+    """
+
+    out: OutputWrapper
+    err: OutputWrapper
+
+    def say(self, *lines: str) -> None:
+        """Print lines of data."""
+        _write(self.out, lines)
+
+    def complain(self, *lines: str) -> None:
+        """Print lines that are not data."""
+        _write(self.err, lines)
+
+
+def failure(message: str, returncode: int = FAILED) -> CommandError:
+    """Return the exception that ends a command with one line on stderr."""
+    return CommandError(one_line(message, 2000), returncode=returncode)
+
+
+def open_tables() -> BaseDatabaseWrapper:
+    """Return the connection to the database of autotask.
+
+    :raises TablesMissing: there is nothing to read yet.
+    """
+    connection = current()
+    if not read.has_tables(connection):
+        raise TablesMissing(alias=settings.DATABASE)
+    return connection
+
+
+def _write(stream: OutputWrapper, lines: Iterable[str]) -> None:
+    # A stream may know fewer characters than the text has: a question mark is better than a traceback.
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = "\n".join(lines)
+    stream.write(text.encode(encoding, "replace").decode(encoding))
+    stream.flush()

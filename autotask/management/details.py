@@ -1,0 +1,90 @@
+"""A task in all its detail, for people and for programs; never its unpickled arguments or result."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from autotask.management import render
+from autotask.management.durations import in_words
+from autotask.store.read import StoredAttempt, StoredTask
+
+
+def document(task: StoredTask) -> dict[str, Any]:
+    """Return a task for programs; the keys are documented, and stay."""
+    return {
+        "id": str(task.id),
+        "name": task.name,
+        "queue": task.queue,
+        "priority": task.priority,
+        "status": task.state.status.value,
+        "state": task.state.name.lower(),
+        "arguments": task.arguments,
+        "created_at": render.stamp(task.created_at),
+        "run_at": render.stamp(task.run_at),
+        "started_at": render.stamp(task.started_at),
+        "ended_at": render.stamp(task.ended_at),
+        "kept_until": render.stamp(task.kept_until),
+        "attempt": task.attempt,
+        "failures": task.failures,
+        "lost": task.lost,
+        "retries": task.retries,
+        "worker_id": None if task.worker_id is None else str(task.worker_id),
+        "cancel_requested": task.cancel_requested,
+        "error_message": task.error_message,
+    }
+
+
+def attempt_document(attempt: StoredAttempt) -> dict[str, Any]:
+    """Return an attempt for programs."""
+    return {
+        "number": attempt.number,
+        "state": attempt.state.name.lower(),
+        "started_at": render.stamp(attempt.started_at),
+        "ended_at": render.stamp(attempt.ended_at),
+        "error_type": attempt.error_type,
+        "error_message": attempt.error_message,
+        "traceback": attempt.traceback,
+    }
+
+
+def lines(task: StoredTask, attempts: Sequence[StoredAttempt]) -> list[str]:
+    """Return a task and its attempts for people."""
+    shown = render.fields(
+        [
+            ("id", task.id),
+            ("name", task.name),
+            ("state", _state(task)),
+            ("queue", task.queue),
+            ("priority", task.priority),
+            ("arguments", task.arguments),
+            ("created", render.moment(task.created_at)),
+            ("due", render.moment(task.run_at)),
+            ("started", render.moment(task.started_at)),
+            ("ended", render.moment(task.ended_at)),
+            ("kept until", render.moment(task.kept_until)),
+            ("attempts", _attempts(task)),
+            ("worker", task.worker_id or ""),
+            ("error", task.error_message),
+        ]
+    )
+    for attempt in attempts:
+        shown += ["", *_attempt_lines(attempt)]
+    return shown
+
+
+def _state(task: StoredTask) -> str:
+    detail = task.state.name.lower()
+    words = task.state.status.value if detail == task.state.status else f"{task.state.status.value} ({detail})"
+    return words + (", asked to cancel" if task.cancel_requested else "")
+
+
+def _attempts(task: StoredTask) -> str:
+    return f"{task.attempt} started, {task.failures} failed, {task.lost} lost; {task.retries} retries allowed"
+
+
+def _attempt_lines(attempt: StoredAttempt) -> list[str]:
+    took = ""
+    if attempt.started_at is not None:
+        took = f" after {in_words((attempt.ended_at - attempt.started_at).total_seconds())}"
+    head = f"Attempt {attempt.number}: {attempt.state.name.lower()}{took}, {render.moment(attempt.ended_at)}"
+    # A traceback ends with the error.
+    return [head, *render.paragraph(attempt.traceback or attempt.error_message)]

@@ -1,0 +1,120 @@
+"""How the doctor goes through its checks: in order, leaving out what cannot be looked at, and never with a traceback."""
+
+import enum
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from django.db import DatabaseError, InterfaceError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.connection import ConnectionDoesNotExist
+
+from autotask.exceptions import AutotaskError
+from autotask.payload import describe
+from autotask.signals import one_line
+from autotask.store.connection import Dedicated, dedicated, is_weather
+
+
+class Verdict(enum.StrEnum):
+    """What came out of a check."""
+
+    OK = "ok"
+    PROBLEM = "problem"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check.
+
+    :ivar text: what was found.
+    :ivar fix: what to do about it; "" if nothing is wrong.
+    """
+
+    verdict: Verdict
+    text: str
+    fix: str = ""
+
+
+def fine(text: str) -> Finding:
+    """Return the finding that nothing is wrong."""
+    return Finding(Verdict.OK, text)
+
+
+def problem(text: str, fix: str) -> Finding:
+    """Return the finding that something is wrong."""
+    return Finding(Verdict.PROBLEM, text, fix)
+
+
+class Patient:
+    """What checks look at: the connection that the doctor has for himself, with short time limits."""
+
+    def __init__(self) -> None:
+        self._dedicated: Dedicated | None = None
+
+    @property
+    def connection(self) -> BaseDatabaseWrapper:
+        """The open connection."""
+        if self._dedicated is None:
+            self._dedicated = dedicated("doctor")
+        return self._dedicated.wrapper
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the connection goes through a pooler that shares it between transactions."""
+        return self._dedicated is not None and self._dedicated.pooled
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._dedicated is not None:
+            self._dedicated.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing to look at.
+
+    :ivar needs: names of earlier checks; if one of them found a problem, this one could only find the same again.
+    """
+
+    name: str
+    look: Callable[[Patient], Finding]
+    needs: tuple[str, ...] = ()
+
+
+#: The check on whose success all those depend that ask the database.
+DATABASE = "database"
+
+
+def examine(patient: Patient, checks: Iterable[Check]) -> Iterator[tuple[Check, Finding]]:
+    """Yield what each check finds. Nothing that is wrong raises."""
+    unsound: set[str] = set()
+    for check in checks:
+        missing = [need for need in check.needs if need in unsound]
+        finding = Finding(Verdict.SKIPPED, f"needs: {missing[0]}") if missing else _look(patient, check)
+        if finding.verdict is not Verdict.OK:
+            unsound.add(check.name)
+        if finding.verdict is Verdict.PROBLEM and DATABASE in check.needs and not _answers(patient):
+            unsound.add(DATABASE)
+        yield check, finding
+
+
+def _look(patient: Patient, check: Check) -> Finding:
+    try:
+        return check.look(patient)
+    except (AutotaskError, ConnectionDoesNotExist) as error:
+        return problem(one_line(str(error)), "Correct the settings: python manage.py check --tag autotask")
+    except (DatabaseError, InterfaceError) as error:
+        text = one_line(describe(error).strip())
+        patient.close()
+        if is_weather(error):
+            return problem(text, "Start PostgreSQL, or correct HOST, PORT, USER and PASSWORD in DATABASES.")
+        return problem(text, "See what the role of this connection may do, and the log of PostgreSQL.")
+
+
+def _answers(patient: Patient) -> bool:
+    """Whether the database can still be reached after a problem; if not, it is no use to ask on."""
+    try:
+        patient.connection.ensure_connection()
+    except (DatabaseError, InterfaceError):
+        return False
+    return True

@@ -1,0 +1,210 @@
+"""The checks of the doctor: what each looks at, what it makes of it, and the fix."""
+
+from datetime import UTC, datetime
+
+from django.core.checks import run_checks
+from django.db.migrations.executor import MigrationExecutor
+
+from autotask import registry
+from autotask.checks import TAG
+from autotask.conf import settings
+from autotask.management.diagnosis import DATABASE, Check, Finding, Patient, fine, problem
+from autotask.management.durations import in_words
+from autotask.management.queues import serves
+from autotask.management.render import count, moment
+from autotask.signals import one_line
+from autotask.store import health, prune, read, schedules
+from autotask.store.connection import current
+from autotask.store.read import LivingWorker
+
+#: Seconds for which a ready task may wait before something is wrong.
+LONGEST_WAIT = 60.0
+
+#: Seconds by which two clocks may differ.
+LARGEST_DIFFERENCE = 5.0
+
+#: Seconds after which a transaction holds back vacuum too long.
+LONG_TRANSACTION = 300.0
+
+#: A result whose time has been over for so many cleaning intervals has been forgotten.
+MISSED_CLEANINGS = 10
+
+
+def look_at_database(patient: Patient) -> Finding:
+    """Whether the database can be reached, and is new enough for this Django."""
+    connection = patient.connection
+    # Django asks for it only with the first connection of a process.
+    connection.check_database_version_supported()
+    name, version = health.where(connection)
+    return fine(f"PostgreSQL {version}, database {name!r}")
+
+
+def look_at_tables(patient: Patient) -> Finding:
+    """Whether the tables are there, and up to date."""
+    executor = MigrationExecutor(current())
+    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "autotask"]
+    missing = [str(migration) for migration, _ in executor.migration_plan(targets)]
+    fix = "python manage.py migrate autotask"
+    if settings.DATABASE != "default":
+        fix += f" --database {settings.DATABASE}"
+    if missing:
+        return problem(f"{count(len(missing), 'migration')} not applied: {', '.join(missing)}", fix)
+    if not read.has_tables(patient.connection):
+        return problem(
+            "the migrations are said to be applied, but the tables are not in the search_path of this role",
+            "Set the search_path in OPTIONS of the database, or migrate with the role that runs the site.",
+        )
+    return fine("all migrations are applied")
+
+
+def look_at_switch(patient: Patient) -> Finding:
+    """Whether calls are stored at all."""
+    if settings.IS_ACTIVE:
+        return fine("AUTOTASK_IS_ACTIVE is True")
+    return problem(
+        "AUTOTASK_IS_ACTIVE is False: calls run at once, in place, and no companion starts",
+        "Set AUTOTASK_IS_ACTIVE = True.",
+    )
+
+
+def look_at_system_checks(patient: Patient) -> Finding:
+    """Whether the system checks of autotask find errors."""
+    serious = [message for message in run_checks(tags=[TAG]) if message.is_serious() and not message.is_silenced()]
+    if not serious:
+        return fine("no errors")
+    return problem(
+        "; ".join(f"{message.id}: {one_line(message.msg)}" for message in serious),
+        " ".join(one_line(message.hint) for message in serious if message.hint),
+    )
+
+
+def look_at_definitions(patient: Patient) -> Finding:
+    """Whether any task function was found."""
+    found = len(list(registry.definitions()))
+    if not found:
+        return problem(
+            "no task functions found",
+            f"Decorate functions in the {settings.TASKS_MODULE}.py of an app that is in INSTALLED_APPS.",
+        )
+    return fine(f"{count(found, 'task function')} found, {count(len(registry.schedules()), 'schedule')} among them")
+
+
+def look_at_workers(patient: Patient) -> Finding:
+    """Whether a worker lives."""
+    registered = read.workers(patient.connection)
+    living = [worker for worker in registered if worker.alive]
+    if living:
+        return fine(f"{count(len(living), 'worker')}: {', '.join(map(_described, living))}")
+    last = min((worker.seen for worker in registered), default=None)
+    how = "Start one: python manage.py autotask worker"
+    if settings.COMPANION != "off":
+        how = "Start the site (runserver and gunicorn have companions), or a worker: python manage.py autotask worker"
+    return problem("none lives" if last is None else f"none lives; one was last seen {in_words(last)} ago", how)
+
+
+def look_at_queues(patient: Patient) -> Finding:
+    """Whether each queue with work has a worker."""
+    waiting = [queue.queue for queue in read.counts(patient.connection) if queue.ready]
+    workers = [worker for worker in read.workers(patient.connection) if worker.alive and not worker.stopping]
+    unserved = [queue for queue in waiting if not any(serves(worker.queues, queue) for worker in workers)]
+    if unserved:
+        return problem(
+            f"no worker serves {', '.join(unserved)}",
+            f"python manage.py autotask worker --queues {','.join(unserved)}",
+        )
+    return fine(f"{count(len(waiting), 'queue')} with ready tasks, all of them served")
+
+
+def look_at_waiting(patient: Patient) -> Finding:
+    """Whether ready tasks are taken soon."""
+    ready = [queue for queue in read.counts(patient.connection) if queue.ready]
+    slowest = max(ready, key=lambda queue: queue.oldest, default=None)
+    if slowest is None:
+        return fine("no ready task waits")
+    text = f"the oldest ready task has waited {in_words(slowest.oldest)} (queue {slowest.queue})"
+    if slowest.oldest < LONGEST_WAIT:
+        return fine(text)
+    return problem(
+        text,
+        f"Run more of them at a time (AUTOTASK_THREADS), or give the queue a worker of its own: "
+        f"python manage.py autotask worker --queues {slowest.queue}",
+    )
+
+
+def look_at_clocks(patient: Patient) -> Finding:
+    """Whether this host and the database agree on the time."""
+    before = datetime.now(UTC)
+    database = schedules.now(patient.connection)
+    return compare_clocks(before, database, datetime.now(UTC))
+
+
+def compare_clocks(before: datetime, database: datetime, after: datetime) -> Finding:
+    """Return what to make of the clock of the database, read between two looks at that of the host."""
+    # What is between the two looks may be the time that the answer took.
+    ahead = max((database - after).total_seconds(), 0.0)
+    behind = max((before - database).total_seconds(), 0.0)
+    if ahead + behind <= LARGEST_DIFFERENCE:
+        return fine("host and database agree")
+    return problem(
+        f"the clock of the database is {in_words(ahead + behind)} {'ahead of' if ahead else 'behind'} that of this host",
+        "Set both by NTP (chrony, systemd-timesyncd). Tasks go by the clock of the database.",
+    )
+
+
+def look_at_listening(patient: Patient) -> Finding:
+    """Whether workers hear at once of new work."""
+    connection = patient.connection
+    polling = f"workers find work by polling, within {settings.POLL_INTERVAL:g} s (AUTOTASK_POLL_INTERVAL)"
+    if patient.pooled:
+        return fine(f"through a pooler, where LISTEN hears nothing: {polling}")
+    if health.hears(connection):
+        return fine("LISTEN hears NOTIFY")
+    return problem(f"LISTEN hears nothing: {polling}", "Connect workers to PostgreSQL itself, not to a pooler.")
+
+
+def look_at_pruning(patient: Patient) -> Finding:
+    """Whether results past their time to live are deleted."""
+    longer = MISSED_CLEANINGS * settings.CLEAN_INTERVAL
+    forgotten = prune.prunable(patient.connection, longer)
+    if not forgotten:
+        return fine("no result is kept much longer than its time to live")
+    return problem(
+        f"the time to live of {count(forgotten, 'result')} has been over for more than {in_words(longer)}",
+        "python manage.py autotask prune; if it comes again, see the log lines of the workers.",
+    )
+
+
+def look_at_transactions(patient: Patient) -> Finding:
+    """Whether a transaction keeps deleted rows from being cleaned up."""
+    old = health.old_transactions(patient.connection, LONG_TRANSACTION)
+    if not old:
+        return fine(f"none has been open for more than {in_words(LONG_TRANSACTION)}")
+    listed = ", ".join(
+        f"pid {transaction.pid} ({one_line(transaction.application, 60) or 'no name'}), open for "
+        f"{in_words(transaction.age)}, last query at {moment(transaction.query_start)}"
+        for transaction in old[:5]
+    )
+    return problem(
+        f"{count(len(old), 'transaction')} held open, which slows all queries on tasks: {listed}",
+        f"End it where it was begun, or: SELECT pg_terminate_backend({old[0].pid})",
+    )
+
+
+CHECKS = (
+    Check(DATABASE, look_at_database),
+    Check("tables", look_at_tables, (DATABASE,)),
+    Check("switch", look_at_switch),
+    Check("settings", look_at_system_checks),
+    Check("tasks", look_at_definitions),
+    Check("workers", look_at_workers, (DATABASE, "tables")),
+    Check("queues", look_at_queues, (DATABASE, "tables", "workers")),
+    Check("waiting", look_at_waiting, (DATABASE, "tables", "workers")),
+    Check("clocks", look_at_clocks, (DATABASE,)),
+    Check("listening", look_at_listening, (DATABASE,)),
+    Check("pruning", look_at_pruning, (DATABASE, "tables", "workers")),
+    Check("transactions", look_at_transactions, (DATABASE,)),
+)
+
+
+def _described(worker: LivingWorker) -> str:
+    return one_line(f"pid {worker.pid} on {worker.host}, seen {in_words(worker.seen)} ago")

@@ -1,0 +1,60 @@
+"""Which task somebody means by an id, or by the beginning of one."""
+
+import re
+import uuid
+from collections.abc import Callable, Sequence
+
+from django.core.management.base import CommandError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.management.console import FAILED, NOT_FOUND, Console, failure
+from autotask.store import find
+
+#: Ids begin with the time, so that fewer digits would hardly ever be unique.
+SHORTEST = 8
+
+_DIGITS = re.compile(rf"[0-9a-f]{{{SHORTEST},32}}")
+
+
+def find_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
+    """Return the id of the one task whose id is, or begins with, the text.
+
+    :raises CommandError: the text is no id, or it is that of no task or of several.
+    """
+    digits = text.strip().lower().replace("-", "")
+    if not _DIGITS.fullmatch(digits):
+        raise failure(
+            f"{text[:80]!r} is not the id of a task, nor its first {SHORTEST} or more hexadecimal digits.", NOT_FOUND
+        )
+    first, last = uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))
+    found = find.between(connection, first, last)
+    if not found:
+        raise failure(
+            f"There is no task {text}: it was pruned after its time to live, or was never committed.", NOT_FOUND
+        )
+    if len(found) > 1:
+        raise failure(f"The ids of several tasks begin with {text}: give more of it.", FAILED)
+    return found[0]
+
+
+def for_each(
+    console: Console, connection: BaseDatabaseWrapper, texts: Sequence[str], act: Callable[[uuid.UUID], str]
+) -> None:
+    """Do something with each of the tasks that are meant, and print what it returns.
+
+    What cannot be done with one does not keep it from being done with the others.
+
+    :raises CommandError: there was one that it could not be done with.
+    """
+    problems = []
+    for text in texts:
+        try:
+            console.say(act(find_id(connection, text)))
+        except CommandError as problem:
+            problems.append(problem)
+    if len(texts) == 1 and problems:
+        raise problems[0]
+    if problems:
+        console.complain(*(str(problem) for problem in problems))
+        worst = max(problem.returncode for problem in problems)
+        raise failure(f"{len(problems)} of {len(texts)} could not be done.", worst)

@@ -1,0 +1,32 @@
+"""What a sub-command is made of."""
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommand:
+    """One sub-command of ``manage.py autotask``.
+
+    :ivar help: one line for the list of all of them.
+    :ivar description: what it does, in full.
+    :ivar examples: command lines, each with a word on what it is good for.
+    :ivar run: is called with the console and the options by name.
+    :ivar needs_sound_settings: whether it refuses to start where the system checks of autotask find an error.
+    """
+
+    name: str
+    help: str
+    description: str
+    examples: tuple[tuple[str, str], ...]
+    add_arguments: Callable[[ArgumentParser], Any]
+    run: Callable[..., None]
+    needs_sound_settings: bool = False
+
+    @property
+    def epilog(self) -> str:
+        """The examples as they stand below the help."""
+        lines = [f"  python manage.py autotask {line}\n      {what}" for line, what in self.examples]
+        return "Examples:\n" + "\n".join(lines)

@@ -1,0 +1,46 @@
+"""``cancel``: cancel tasks that wait, and ask those that run to stop."""
+
+import uuid
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from autotask.management.console import NOT_FOUND, Console, failure, open_tables
+from autotask.management.lookup import for_each
+from autotask.management.subcommand import Subcommand
+from autotask.store import read
+from autotask.store.cancel import Cancellation, cancel
+from autotask.store.connection import current
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("ids", metavar="ID", nargs="+", help="Ids of tasks, or their first eight or more digits.")
+
+
+def run(console: Console, *, ids: Sequence[str]) -> None:
+    """Cancel each of the tasks."""
+    for_each(console, open_tables(), ids, _cancel)
+
+
+def _cancel(id: uuid.UUID) -> str:
+    connection = current()
+    outcome = cancel(connection, id)
+    if outcome is Cancellation.CANCELLED:
+        return f"{id} is cancelled"
+    if outcome is Cancellation.REQUESTED:
+        return f"{id} runs; its worker is asked to stop it"
+    task = read.task(connection, id)
+    if task is None:
+        raise failure(f"The task {id} has just been pruned.", NOT_FOUND)
+    raise failure(f"Task {id} cannot be cancelled: it has ended as {task.state.status}.")
+
+
+SUBCOMMAND = Subcommand(
+    name="cancel",
+    help="Cancel tasks that wait, and ask those that run to stop.",
+    description="Cancel tasks that wait, at once. The worker of a task that runs is asked to stop it, which it can do "
+    "only between two attempts.",
+    examples=(("cancel 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),),
+    add_arguments=add_arguments,
+    run=run,
+)

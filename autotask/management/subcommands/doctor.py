@@ -1,0 +1,75 @@
+"""``doctor``: look for what keeps tasks from being run, and say how to fix it."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from autotask.management import render
+from autotask.management.console import UNHEALTHY, Console, failure
+from autotask.management.diagnosis import Finding, Patient, Verdict, examine
+from autotask.management.examination import CHECKS
+from autotask.management.subcommand import Subcommand
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("--quiet", action="store_true", help="Print problems only.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON document.")
+
+
+def run(console: Console, *, quiet: bool, json: bool) -> None:
+    """Go through all checks, and print what was found."""
+    problems = 0
+    documents = []
+    for number, name, finding in _examine():
+        problems += finding.verdict is Verdict.PROBLEM
+        documents.append(document(number, name, finding))
+        if not json and (finding.verdict is Verdict.PROBLEM or not quiet):
+            console.say(*lines(number, name, finding))
+    if json:
+        shown = [each for each in documents if each["verdict"] == Verdict.PROBLEM or not quiet]
+        console.say(render.as_json({"healthy": not problems, "checks": shown}))
+    if problems:
+        raise failure(f"{render.count(problems, 'problem')} found.", UNHEALTHY)
+
+
+def _examine() -> Iterator[tuple[int, str, Finding]]:
+    patient = Patient()
+    try:
+        for number, (check, finding) in enumerate(examine(patient, CHECKS), 1):
+            yield number, check.name, finding
+    finally:
+        patient.close()
+
+
+def document(number: int, name: str, finding: Finding) -> dict[str, Any]:
+    """Return a finding for programs; the keys are documented, and stay."""
+    return {
+        "number": number,
+        "name": name,
+        "verdict": finding.verdict.value,
+        "text": finding.text,
+        "fix": finding.fix,
+    }
+
+
+def lines(number: int, name: str, finding: Finding) -> list[str]:
+    """Return a finding for people."""
+    widest = max(len(check.name) for check in CHECKS)
+    shown = [f"{number:>2}  {finding.verdict.upper():<7}  {name:<{widest}}  {finding.text}"]
+    return [*shown, f"{'':<13}fix: {finding.fix}"] if finding.fix else shown
+
+
+SUBCOMMAND = Subcommand(
+    name="doctor",
+    help="Look for what keeps tasks from being run, and say how to fix it.",
+    description="Check settings, database, tables, workers and queues, one after the other, and say how to fix what is "
+    "wrong. Ends with 0 if all is well, and with 3 if not.",
+    examples=(
+        ("doctor", "all checks"),
+        ("doctor --quiet || mail -s 'tasks' admin@example.org", "tell somebody when something is wrong"),
+        ("doctor --json", "one JSON document, for programs"),
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -1,0 +1,67 @@
+"""``list``: the tasks that were enqueued last."""
+
+from argparse import ArgumentParser
+
+from autotask.management import render
+from autotask.management.arguments import plain_name, whole
+from autotask.management.console import Console, open_tables
+from autotask.management.details import document
+from autotask.management.subcommand import Subcommand
+from autotask.signals import one_line
+from autotask.store import read
+from autotask.store.read import StoredTask
+from autotask.task import State, Status
+
+#: Characters of an error that are shown.
+ERROR_LENGTH = 60
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("--state", choices=[status.value for status in Status], help="Only tasks in this state.")
+    parser.add_argument("--queue", type=plain_name, help="Only tasks of this queue.")
+    parser.add_argument("--name", type=plain_name, help="Only tasks of this name (module.function, in full).")
+    parser.add_argument(
+        "--limit", type=whole(1, 10_000), default=20, metavar="N", help="Show so many at most. Default: %(default)s."
+    )
+    parser.add_argument("--json", action="store_true", help="Print one JSON document.")
+
+
+def run(console: Console, *, state: str | None, queue: str | None, name: str | None, limit: int, json: bool) -> None:
+    """Print the newest tasks."""
+    states = [each for each in State if state is not None and each.status == state]
+    tasks = read.newest(open_tables(), states=states, queue=queue, name=name, limit=limit)
+    if json:
+        console.say(render.as_json({"tasks": [document(task) for task in tasks]}))
+    elif tasks:
+        head = ("ID", "STATE", "NAME", "QUEUE", "PRIORITY", "ATTEMPTS", "CREATED", "ERROR")
+        console.say(*render.table(head, map(_row, tasks), right=("PRIORITY", "ATTEMPTS")))
+    else:
+        console.complain("There is no such task.")
+
+
+def _row(task: StoredTask) -> tuple[object, ...]:
+    return (
+        task.id,
+        task.state.status.value,
+        task.name,
+        task.queue,
+        task.priority,
+        task.attempt,
+        render.moment(task.created_at),
+        one_line(task.error_message, ERROR_LENGTH),
+    )
+
+
+SUBCOMMAND = Subcommand(
+    name="list",
+    help="List tasks, those that were enqueued last first.",
+    description="List tasks that wait, run, or have ended and are still kept; those that were enqueued last come first.",
+    examples=(
+        ("list", "the last twenty tasks"),
+        ("list --state error --limit 100", "what went wrong"),
+        ("list --queue mail --name shop.tasks.send_mail --json", "one kind of task, for programs"),
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

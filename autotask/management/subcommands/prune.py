@@ -1,0 +1,47 @@
+"""``prune``: delete results past their time to live, now."""
+
+from argparse import ArgumentParser
+
+from autotask.management.arguments import duration
+from autotask.management.console import Console, open_tables
+from autotask.management.render import count
+from autotask.management.subcommand import Subcommand
+from autotask.store import prune
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument(
+        "--older-than",
+        type=duration(),
+        default=0.0,
+        metavar="DURATION",
+        help="Only results whose time to live has been over for so long (90s, 15m, 12h, 7d). Default: 0s.",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="Only say how many there are.")
+
+
+def run(console: Console, *, older_than: float, dry_run: bool) -> None:
+    """Delete old results in batches, each in a transaction of its own."""
+    connection = open_tables()
+    if dry_run:
+        console.say(f"{count(prune.prunable(connection, older_than), 'result')} would be deleted.")
+        return
+    total = 0
+    while deleted := prune.prune(connection, longer=older_than):
+        total += deleted
+    console.say(f"{count(total, 'result')} deleted.")
+
+
+SUBCOMMAND = Subcommand(
+    name="prune",
+    help="Delete results past their time to live.",
+    description="Delete results whose time to live is over. Workers do this by themselves; it is needed only where "
+    "none has run for a long time.",
+    examples=(
+        ("prune --dry-run", "how many there are"),
+        ("prune --older-than 7d", "keep each result a week longer than it asks for"),
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

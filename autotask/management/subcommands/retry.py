@@ -1,0 +1,42 @@
+"""``retry``: run tasks again that ended in an error or were cancelled."""
+
+import uuid
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from autotask.exceptions import NotRetryable
+from autotask.handle import TaskHandle
+from autotask.management.console import Console, failure, open_tables
+from autotask.management.lookup import for_each
+from autotask.management.subcommand import Subcommand
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("ids", metavar="ID", nargs="+", help="Ids of tasks, or their first eight or more digits.")
+
+
+def run(console: Console, *, ids: Sequence[str]) -> None:
+    """Retry each of the tasks."""
+    for_each(console, open_tables(), ids, _retry)
+
+
+def _retry(id: uuid.UUID) -> str:
+    try:
+        TaskHandle[object](id).retry()
+    except NotRetryable as error:
+        raise failure(str(error)) from error
+    return f"{id} will be run again"
+
+
+SUBCOMMAND = Subcommand(
+    name="retry",
+    help="Run tasks again that ended in an error or were cancelled.",
+    description="Run tasks again that ended in an error or were cancelled, at once and with their retries counted anew.",
+    examples=(
+        ("retry 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),
+        ("list --state error --json | jq -r '.tasks[].id' | xargs python manage.py autotask retry", "all that failed"),
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

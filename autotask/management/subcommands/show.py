@@ -1,0 +1,43 @@
+"""``show``: one task in all its detail."""
+
+from argparse import ArgumentParser
+
+from autotask.management import details, render
+from autotask.management.console import NOT_FOUND, Console, failure, open_tables
+from autotask.management.lookup import find_id
+from autotask.management.subcommand import Subcommand
+from autotask.store import read
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("id", metavar="ID", help="Id of the task, or its first eight or more digits.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON document.")
+
+
+def run(console: Console, *, id: str, json: bool) -> None:
+    """Print one task."""
+    connection = open_tables()
+    task = read.task(connection, find_id(connection, id))
+    if task is None:
+        raise failure(f"The task {id} has just been pruned.", NOT_FOUND)
+    attempts = read.attempts(connection, task.id)
+    if json:
+        listed = [details.attempt_document(attempt) for attempt in attempts]
+        console.say(render.as_json({**details.document(task), "attempts": listed}))
+    else:
+        console.say(*details.lines(task, attempts))
+
+
+SUBCOMMAND = Subcommand(
+    name="show",
+    help="Show one task with its failed attempts and their tracebacks.",
+    description="Show one task with the attempts that did not succeed and their tracebacks. Arguments are shown as they "
+    "were stored for people: shortened, with secrets masked. The result is not shown: it would have to be unpickled.",
+    examples=(
+        ("show 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),
+        ("show 01930f3e6b1c7c --json", "the same by the first digits of its id, for programs"),
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -1,0 +1,1 @@
+"""How fast autotask is on this machine: python -m benchmarks."""

@@ -1,0 +1,172 @@
+"""System checks: each id has one cause, and nothing that is wrong keeps the others from being told."""
+
+import pytest
+from django.core.checks import run_checks
+from django.db import ConnectionHandler, connections
+
+from autotask import checks, registry
+from autotask.tasks import delayed_task
+from tests.documents import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _only_own_definitions(monkeypatch):
+    monkeypatch.setattr(registry, "_definitions", {})
+    monkeypatch.setattr(registry, "_duplicates", [])
+
+
+@pytest.fixture
+def sqlite(monkeypatch):
+    """The alias of a database that is not PostgreSQL."""
+    other = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
+    monkeypatch.setitem(connections.settings, "files", other.settings["default"])
+    yield "files"
+    if hasattr(connections._connections, "files"):
+        del connections["files"]
+
+
+def found() -> dict[str, str]:
+    """Return the text and the hint of each message by its id."""
+    return {message.id: f"{message.msg} {message.hint}" for message in run_checks(tags=[checks.TAG])}
+
+
+def test_there_is_nothing_to_say_of_default_settings():
+    assert found() == {}
+
+
+def test_a_database_that_is_not_postgresql_is_e001(settings, sqlite):
+    settings.AUTOTASK_DATABASE = sqlite
+    messages = found()
+    assert list(messages) == ["autotask.E001"]
+    assert "'files'" in messages["autotask.E001"] and "sqlite3" in messages["autotask.E001"]
+
+
+def test_an_unknown_alias_is_e002_with_the_one_that_was_meant(settings):
+    settings.AUTOTASK_DATABASE = "defualt"
+    messages = found()
+    assert list(messages) == ["autotask.E002"]
+    assert "Did you mean default?" in messages["autotask.E002"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTOTASK_THREADS", 0),
+        ("AUTOTASK_THREADS", "4"),
+        ("AUTOTASK_LEASE", "30s"),
+        ("AUTOTASK_LEASE", 10**400),
+        ("AUTOTASK_HEARTBEAT", None),
+        ("AUTOTASK_COMPANION", "on"),
+        ("AUTOTASK_DATABASE", None),
+        ("AUTOTASK_IS_ACTIVE", 1),
+        ("AUTOTASK_TASKS_MODULE", 5),
+        ("AUTOTASK_QUEUES", "mail"),
+    ],
+)
+def test_a_value_that_cannot_be_is_e003_and_named(settings, name, value):
+    setattr(settings, name, value)
+    messages = found()
+    assert list(messages) == ["autotask.E003"]
+    assert name in messages["autotask.E003"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTOTASK_SIGNING_KEY", ["hush-hush"]),
+        ("AUTOTASK_SIGNING_KEY_FALLBACKS", "hush-hush"),
+    ],
+)
+def test_a_key_in_the_wrong_type_is_not_shown(settings, name, value):
+    setattr(settings, name, value)
+    messages = found()
+    assert list(messages) == ["autotask.E003"]
+    assert name in messages["autotask.E003"] and "hush" not in messages["autotask.E003"]
+
+
+def test_several_wrong_values_are_all_told(settings):
+    settings.AUTOTASK_THREADS = settings.AUTOTASK_LEASE = settings.AUTOTASK_DATABASE = object()
+    wrong = [message for message in run_checks(tags=[checks.TAG]) if message.id == "autotask.E003"]
+    assert len(wrong) == 3
+
+
+def one():
+    """A function."""
+
+
+def two():
+    """Another one."""
+
+
+def test_two_functions_of_one_name_are_e004():
+    delayed_task(name="the.name")(one)
+    delayed_task(name="the.name")(two)
+    messages = found()
+    assert list(messages) == ["autotask.E004"]
+    assert "test_checks.one" in messages["autotask.E004"] and "test_checks.two" in messages["autotask.E004"]
+
+
+def test_a_module_that_is_imported_twice_defines_nothing_twice():
+    delayed_task(name="the.name")(one)
+    delayed_task(name="the.name")(one)
+    assert found() == {}
+
+
+def test_a_function_in_a_function_is_e005():
+    @delayed_task
+    def nested():
+        """Cannot be imported."""
+
+    messages = found()
+    assert list(messages) == ["autotask.E005"]
+    assert "nested in another function" in messages["autotask.E005"] and nested.name in messages["autotask.E005"]
+
+
+def test_a_lambda_is_e005():
+    delayed_task(name="a.lambda")(lambda: None)
+    assert "a lambda" in found()["autotask.E005"]
+
+
+def test_a_function_of_the_script_that_is_run_is_e005(monkeypatch):
+    monkeypatch.setattr(one, "__module__", "__main__")
+    delayed_task(one)
+    assert "__main__.one" in found()["autotask.E005"]
+
+
+class Callable:
+    """Something that can be called, and has no name of its own."""
+
+    def __call__(self):
+        """Do nothing."""
+
+
+def test_an_instance_that_can_be_called_goes_by_the_name_of_its_class():
+    delayed_task(name="the.name")(Callable())
+    delayed_task(name="other.name")(one)
+    assert found() == {}
+
+
+@pytest.mark.parametrize(("lease", "heartbeat", "ids"), [(14.9, 5, ["autotask.E006"]), (15, 5, [])])
+def test_a_lease_of_less_than_three_heartbeats_is_e006(settings, lease, heartbeat, ids):
+    settings.AUTOTASK_LEASE, settings.AUTOTASK_HEARTBEAT = lease, heartbeat
+    assert list(found()) == ids
+
+
+def test_an_unknown_setting_is_w001_with_the_one_that_was_meant(settings):
+    settings.AUTOTASK_THREDS = 8
+    messages = found()
+    assert list(messages) == ["autotask.W001"]
+    assert "AUTOTASK_THREDS" in messages["autotask.W001"]
+    assert "Did you mean AUTOTASK_THREADS?" in messages["autotask.W001"]
+
+
+def test_naive_moments_are_w003(settings):
+    settings.USE_TZ = False
+    assert list(found()) == ["autotask.W003"]
+
+
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
+def test_each_id_has_an_anchor_in_the_documentation(check):
+    id, _, _ = check.__doc__.partition(":")
+    page = (ROOT / "docs" / "reference" / "checks.rst").read_text(encoding="utf-8")
+    assert f"\n.. _{id}:\n\n{id}: " in page

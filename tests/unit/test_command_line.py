@@ -1,0 +1,173 @@
+"""What people type and read at ``manage.py autotask``: durations, queues, columns, help."""
+
+import re
+from argparse import ArgumentParser
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.core.management.base import CommandError
+
+from autotask.management import durations, queues, render
+from autotask.management.commands.autotask import SUBCOMMANDS, Command
+from autotask.management.diagnosis import Patient, Verdict
+from autotask.management.examination import CHECKS, compare_clocks
+from tests.documents import ROOT
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("15m", 900), ("12h", 43200), ("7d", 604800), ("0", 0), ("2", 2), ("1.5h", 5400), (" 3M ", 180)],
+)
+def test_durations_are_read(text, seconds):
+    assert durations.parse(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "7x", "-1s", "1h30m", "nan", "inf", "1e3", "٣s", "7 days", "9" * 20])
+def test_what_is_no_duration_is_refused_with_an_example(text):
+    with pytest.raises(ValueError, match="like 90s, 15m, 12h or 7d"):
+        durations.parse(text)
+
+
+def test_more_than_a_century_is_refused():
+    with pytest.raises(ValueError, match="century"):
+        durations.parse("40000d")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "0.0 s"),
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 m"),
+        (200, "3 m 20 s"),
+        (3600, "1 h"),
+        (3660, "1 h 1 m"),
+        (90_000, "1 d 1 h"),
+        (700_000, "8 d 2 h"),
+    ],
+)
+def test_durations_are_told_in_their_two_largest_units(seconds, words):
+    assert durations.in_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("registered", "served", "unserved", "words"),
+    [
+        ("", ["a", "b"], [], "all"),
+        ("a,b", ["a", "b"], ["c"], "a,b"),
+        ("-a", ["b"], ["a"], "all but a"),
+        ("a,b,-b", ["a"], ["b", "c"], "a,b but b"),
+    ],
+)
+def test_a_worker_serves_what_it_has_registered(registered, served, unserved, words):
+    assert all(queues.serves(registered, queue) for queue in served)
+    assert not any(queues.serves(registered, queue) for queue in unserved)
+    assert queues.in_words(registered) == words
+
+
+def test_columns_are_aligned_also_with_wide_characters():
+    assert render.table(["NAME", "N"], [("ab", 7), ("漢字", 10), ("", 1)], right=["N"]) == [
+        "NAME   N",
+        "ab     7",
+        "漢字  10",
+        "-      1",
+    ]
+
+
+def test_what_could_drive_a_terminal_is_not_printed():
+    lines = render.table(["A"], [("\x1b[2Jx\ry\u202e",)]) + render.paragraph("one\n\x9b31mtwo\x07\n")
+    assert all(line.isprintable() for line in lines)
+
+
+def test_json_is_ascii():
+    assert render.as_json({"a": "\x1bü"}, one_a_line=True) == '{"a": "\\u001b\\u00fc"}'
+
+
+_NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("database", "took", "verdict", "words"),
+    [
+        (0, 0, Verdict.OK, "agree"),
+        (4, 0, Verdict.OK, "agree"),
+        (7, 8, Verdict.OK, "agree"),
+        (6, 0, Verdict.PROBLEM, "6.0 s ahead of"),
+        (-6, 3, Verdict.PROBLEM, "6.0 s behind"),
+    ],
+)
+def test_clocks_may_differ_by_five_seconds_and_the_time_of_the_answer(database, took, verdict, words):
+    finding = compare_clocks(_NOON, _NOON + timedelta(seconds=database), _NOON + timedelta(seconds=took))
+    assert (finding.verdict, words in finding.text) == (verdict, True)
+
+
+def parse(*words: str):
+    return Command().create_parser("manage.py", "autotask").parse_args(words)
+
+
+@pytest.mark.parametrize("name", sorted(SUBCOMMANDS))
+def test_each_sub_command_has_help_with_examples(name, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        parse(name, "--help")
+    assert leaving.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"Examples:\n  python manage.py autotask {name}" in shown
+
+
+def test_the_help_tells_the_exit_codes(capsys):
+    with pytest.raises(SystemExit):
+        parse("--help")
+    shown = capsys.readouterr().out
+    assert all(f"  {code}  " in shown for code in range(5))
+    assert all(f"    {name} " in shown for name in SUBCOMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), "required: SUBCOMMAND"),
+        (("worker", "--threads", "0"), "'0' is not a whole number from 1 to 1000"),
+        (("worker", "--queues", "a,,b"), "'' is no name"),
+        (("list", "--limit", "1_0"), "'1_0' is not a whole number"),
+        (("list", "--state", "lost"), "invalid choice: 'lost'"),
+        (("list", "--name", "\x1b[2J"), "is no name"),
+        (("status", "--interval", "0"), "'0' is less than 0.1s"),
+        (("prune", "--older-than", "soon"), "'soon' is no duration"),
+        (("show",), "required: ID"),
+    ],
+)
+def test_wrong_usage_is_told_by_argument(words, expected):
+    with pytest.raises(CommandError) as raised:
+        parse(*words)
+    assert expected in str(raised.value)
+
+
+def test_what_django_gives_each_command_may_stand_before_and_behind_the_sub_command():
+    assert parse("--traceback", "status").traceback is True
+    assert parse("status", "--traceback", "--settings", "x").settings == "x"
+    assert parse("-v", "2", "status").verbosity == 2
+
+
+def test_a_patient_that_was_never_asked_has_nothing_to_close():
+    patient = Patient()
+    patient.close()
+    assert not patient.pooled
+
+
+@pytest.mark.parametrize("name", sorted(SUBCOMMANDS))
+def test_each_option_of_a_sub_command_is_in_the_documentation(name):
+    page = (ROOT / "docs" / "reference" / "commands.rst").read_text(encoding="utf-8")
+    own = ArgumentParser()
+    SUBCOMMANDS[name].add_arguments(own)
+    synopsis = re.search(rf"^    python manage.py autotask {name} .*$", page, re.M)[0]
+    options = {option for action in own._actions for option in action.option_strings} - {"-h", "--help"}
+    assert set(re.findall(r"--[a-z-]+", synopsis)) == options
+
+
+def test_each_check_of_the_doctor_is_in_the_documentation_with_its_number():
+    page = (ROOT / "docs" / "reference" / "commands.rst").read_text(encoding="utf-8")
+    listed = re.findall(r"^(\d+) +``(\w+)`` ", page, re.M)
+    assert listed == [(str(number), check.name) for number, check in enumerate(CHECKS, 1)]

@@ -1,0 +1,147 @@
+"""Settings: read live, typed, and refused with name, expectation and value."""
+
+import math
+from datetime import timedelta
+
+import pytest
+from django.conf import settings as django_settings
+
+from autotask.conf import Setting, Settings, settings as autotask_settings
+from autotask.exceptions import InvalidSetting
+
+ALL = list(Settings())
+
+
+def named(name):
+    (found,) = [setting for setting in ALL if setting.name == name]
+    return found
+
+
+@pytest.fixture
+def untouched(settings):
+    """Remove every setting of autotask."""
+    for setting in ALL:
+        if hasattr(settings, setting.name):
+            delattr(settings, setting.name)
+
+
+def test_there_are_settings_to_look_at():
+    assert len(ALL) > 15
+    assert len({setting.name for setting in ALL}) == len(ALL)
+
+
+@pytest.mark.parametrize("setting", ALL, ids=lambda setting: setting.name)
+def test_a_setting_has_a_name_a_meaning_and_a_default_of_its_own_kind(setting, untouched):
+    assert setting.name.startswith("AUTOTASK_")
+    assert setting.meaning.endswith(".")
+    assert setting.kind.expected
+    assert setting.accept(setting.default) == setting.default
+    assert type(setting.accept(setting.default)) is type(setting.default)
+    assert getattr(autotask_settings, setting.name.removeprefix("AUTOTASK_")) == setting.default
+
+
+def test_a_setting_is_read_live(settings):
+    settings.AUTOTASK_THREADS = 7
+    assert autotask_settings.THREADS == 7
+    settings.AUTOTASK_THREADS = 8
+    assert autotask_settings.THREADS == 8
+    del settings.AUTOTASK_THREADS
+    assert autotask_settings.THREADS == 4
+
+
+def test_the_class_gives_the_setting_itself():
+    assert isinstance(Settings.THREADS, Setting)
+    assert Settings.THREADS.name == "AUTOTASK_THREADS"
+
+
+GOOD = [
+    ("AUTOTASK_IS_ACTIVE", False, False),
+    ("AUTOTASK_DATABASE", "other", "other"),
+    ("AUTOTASK_COMPANION", "off", "off"),
+    ("AUTOTASK_QUEUES", ["a", "b"], ("a", "b")),
+    ("AUTOTASK_QUEUES", [], ()),
+    ("AUTOTASK_THREADS", 1, 1),
+    ("AUTOTASK_THREADS", 1000, 1000),
+    ("AUTOTASK_SHUTDOWN_GRACE", 0, 0.0),
+    ("AUTOTASK_POLL_INTERVAL", timedelta(seconds=3), 3.0),
+    ("AUTOTASK_POLL_INTERVAL", 0.05, 0.05),
+    ("AUTOTASK_RETRY_DELAY", 0.5, 0.5),
+    ("AUTOTASK_SIGNING_KEY", "key", "key"),
+    ("AUTOTASK_SIGNING_KEY", b"key", b"key"),
+    ("AUTOTASK_SIGNING_KEY", None, None),
+    ("AUTOTASK_SIGNING_KEY_FALLBACKS", ["a", b"b"], ("a", b"b")),
+    ("AUTOTASK_MAX_PAYLOAD", 2**30, 2**30),
+    ("AUTOTASK_MASKED_ARGUMENTS", ["iban"], ("iban",)),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "read"), GOOD)
+def test_a_good_value_is_read_in_the_type_of_the_setting(settings, name, value, read):
+    setattr(settings, name, value)
+    found = getattr(autotask_settings, name.removeprefix("AUTOTASK_"))
+    assert found == read
+    assert type(found) is type(read)
+
+
+BAD = {
+    "AUTOTASK_IS_ACTIVE": [0, 1, None, "False", "true", []],
+    "AUTOTASK_DATABASE": ["", None, 5, b"default"],
+    "AUTOTASK_TASKS_MODULE": ["", None, 5],
+    "AUTOTASK_COMPANION": ["on", "", None, True, [], {}],
+    "AUTOTASK_QUEUES": ["default", b"default", None, 5, ["a b"], [""], [None], {"a"}, ["-a"]],
+    "AUTOTASK_THREADS": [0, -1, 1001, "4", 4.0, True, None, math.inf],
+    "AUTOTASK_SHUTDOWN_GRACE": [-1, "10", None, math.nan, math.inf, True, timedelta(-1), 10**400],
+    "AUTOTASK_POLL_INTERVAL": [0, 0.01, "5", None, -math.inf],
+    "AUTOTASK_HEARTBEAT": [0, 0.05, None],
+    "AUTOTASK_LEASE": [0, 0.1, None],
+    "AUTOTASK_RETRY_DELAY": [-0.1, "2"],
+    "AUTOTASK_MAX_CRASHES": [0, 1001, 2.5, None],
+    "AUTOTASK_UNKNOWN_TASK_TIMEOUT": [-1, None],
+    "AUTOTASK_ERROR_TTL": [-1, None, math.inf],
+    "AUTOTASK_CLEAN_INTERVAL": [0, 0.5, None],
+    "AUTOTASK_MAX_PAYLOAD": [0, 1023, 2**30 + 1, 1e6, None],
+    "AUTOTASK_MASKED_ARGUMENTS": ["password", None, [5], [""], {"a": 1}],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_a_bad_value_is_refused_with_name_expectation_and_value(settings, name, value):
+    setattr(settings, name, value)
+    with pytest.raises(InvalidSetting) as caught:
+        getattr(autotask_settings, name.removeprefix("AUTOTASK_"))
+    assert isinstance(caught.value, ValueError)
+    assert str(caught.value) == f"{name} must be {named(name).kind.expected}, but is {value!r}."
+
+
+SECRETS = {
+    "AUTOTASK_SIGNING_KEY": ["", b"", 5, ["hunter2"], {"hunter2": 1}],
+    "AUTOTASK_SIGNING_KEY_FALLBACKS": ["hunter2", b"hunter2", [""], [5, "hunter2"], {"hunter2"}],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in SECRETS.items() for value in values])
+def test_a_bad_value_of_a_secret_is_refused_and_not_shown(settings, name, value):
+    setattr(settings, name, value)
+    with pytest.raises(InvalidSetting) as caught:
+        getattr(autotask_settings, name.removeprefix("AUTOTASK_"))
+    assert name in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value.facts)
+
+
+def test_every_setting_has_been_given_bad_values():
+    assert set(BAD) | set(SECRETS) == {setting.name for setting in ALL}, "a new setting belongs into the lists above"
+
+
+@pytest.mark.parametrize("name", ["AUTOTASK_LEASE", "AUTOTASK_ERROR_TTL", "AUTOTASK_SHUTDOWN_GRACE"])
+@pytest.mark.parametrize("value", [1e300, 10**12])
+def test_a_time_that_no_clock_of_the_database_can_add_is_refused(settings, name, value):
+    setattr(settings, name, value)
+    with pytest.raises(InvalidSetting):
+        getattr(autotask_settings, name.removeprefix("AUTOTASK_"))
+
+
+def test_a_name_that_is_no_setting_is_no_attribute():
+    with pytest.raises(AttributeError):
+        _ = autotask_settings.WIBBLE
+    assert not hasattr(django_settings, "AUTOTASK_WIBBLE")

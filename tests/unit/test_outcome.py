@@ -1,0 +1,220 @@
+"""What is written down for each way in which a call can end."""
+
+import dataclasses
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, strategies as st
+
+from autotask.exceptions import PayloadRefused, UnknownTask
+from autotask.options import Options
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask, State, new_id
+from autotask.worker import outcome
+from autotask.worker.outcome import GiveBack
+
+TASK = ClaimedTask(
+    id=new_id(),
+    fence=7,
+    name="shop.tasks.send",
+    queue="default",
+    priority=0,
+    attempt=3,
+    failures=1,
+    lost=1,
+    retries=2,
+    unknown_for=None,
+    ready_at=datetime(2026, 7, 1, tzinfo=UTC),
+    scheduled_for=None,
+    payload=b"",
+)
+
+
+def claimed(**changes):
+    return dataclasses.replace(TASK, **changes)
+
+
+def failed(error, options: Options | None = Options(), task=TASK, cancelled=False, **kwargs):
+    return outcome.failed(
+        task, error, options, cancelled=cancelled, base_delay=2.0, ended_at=50.0, seconds=1.5, **kwargs
+    )
+
+
+def raised(error):
+    """Return an exception with a traceback, as a task raises it."""
+    try:
+        raise error
+    except BaseException as caught:  # noqa: B036 - whatever it is
+        return caught
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+class Rude(Exception):
+    def __str__(self):
+        raise SystemExit(3)
+
+    __repr__ = __str__
+
+
+class Bodiless(Exception):
+    @property
+    def __traceback__(self):
+        raise RuntimeError("no traceback")
+
+
+def test_a_call_that_returned_is_done():
+    assert outcome.succeeded(TASK, b"value", ended_at=50.0, seconds=1.5) == Outcome(
+        id=TASK.id, fence=7, state=State.DONE, ended_at=50.0, seconds=1.5, value=b"value"
+    )
+
+
+def test_a_failure_with_retries_left_is_tried_again():
+    ended = failed(ValueError("no"), Options(backoff=5.0))
+    assert (ended.id, ended.fence, ended.state, ended.delay) == (TASK.id, 7, State.RETRY, 5.0)
+    assert (ended.ended_at, ended.seconds) == (50.0, 1.5)
+    assert (ended.error_type, ended.error_message) == ("builtins.ValueError", "ValueError: no")
+
+
+def test_a_failure_without_retries_left_is_an_error():
+    ended = failed(ValueError("no"), task=claimed(failures=2))
+    assert (ended.state, ended.delay) == (State.ERROR, 0.0)
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.integers(0, 20))
+def test_only_failures_use_up_retries(failures, retries, lost, attempt):
+    ended = failed(ValueError(), task=claimed(failures=failures, retries=retries, lost=lost, attempt=attempt))
+    assert (ended.state is State.RETRY) is (failures < retries)
+
+
+@pytest.mark.parametrize(("failures", "delay"), [(0, 2.0), (1, 4.0), (2, 8.0)])
+def test_the_first_failure_waits_for_the_base_delay(failures, delay):
+    ended = failed(ValueError(), task=claimed(failures=failures, retries=9))
+    assert ended.delay == pytest.approx(delay, rel=0.1)
+
+
+def test_an_exception_that_is_not_to_be_retried_is_an_error():
+    assert failed(ValueError(), Options(no_retry_on=(ValueError,))).state is State.ERROR
+    assert failed(ValueError(), Options(retry_on=(OSError,))).state is State.ERROR
+    assert failed(ConnectionError(), Options(retry_on=(OSError,))).state is State.RETRY
+
+
+def test_a_call_that_was_not_reached_is_not_tried_again():
+    assert failed(PayloadRefused(id=TASK.id, reason="altered"), options=None).state is State.ERROR
+
+
+def test_a_failure_after_somebody_asked_to_cancel_is_a_cancellation():
+    ended = failed(ValueError("no"), cancelled=True)
+    assert (ended.state, ended.delay, ended.error_message) == (State.CANCELLED, 0.0, "ValueError: no")
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [(-1, "ValueError: The backoff function must return"), (None, "TypeError"), ("x", "TypeError")],
+)
+def test_a_backoff_function_that_returns_nonsense_makes_it_an_error_that_tells_both(returned, told):
+    ended = failed(raised(KeyError("first")), Options(backoff=lambda *_: returned))
+    assert ended.state is State.ERROR
+    assert ended.error_message == "KeyError: 'first'"
+    assert "KeyError: 'first'" in ended.traceback
+    assert "its backoff function raised" in ended.traceback
+    assert told in ended.traceback
+
+
+def test_a_backoff_function_that_raises_makes_it_an_error_that_tells_both():
+    def backoff(error, attempt):
+        raise OSError("second")
+
+    ended = failed(raised(KeyError("first")), Options(backoff=backoff))
+    assert ended.state is State.ERROR
+    assert "KeyError: 'first'" in ended.traceback
+    assert "OSError: second" in ended.traceback
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_what_ends_programs_is_a_failure_of_the_task_like_any_other(error):
+    assert failed(error).state is State.RETRY
+    assert failed(error).error_type == f"builtins.{type(error).__name__}"
+
+
+@pytest.mark.parametrize("kind", [Speechless, Rude])
+def test_an_exception_without_words_is_written_down(kind):
+    ended = failed(raised(kind()))
+    assert ended.state is State.RETRY
+    assert ended.error_message.startswith(f"{kind.__name__}: (its text cannot be shown: __str__ raised ")
+    assert kind.__name__ in ended.traceback
+
+
+def test_an_exception_without_traceback_is_written_down():
+    ended = failed(Bodiless("no"))
+    assert ended.error_message == "Bodiless: no"
+    assert "Bodiless: no" in ended.traceback
+
+
+def test_the_traceback_tells_where_and_why():
+    # Given
+    try:
+        try:
+            raise KeyError("cause")
+        except KeyError as cause:
+            raise ValueError("effect") from cause
+    except ValueError as error:
+        # When
+        told = failed(error).traceback
+
+    # Then
+    assert "KeyError: 'cause'" in told
+    assert "ValueError: effect" in told
+    assert "test_the_traceback_tells_where_and_why" in told
+
+
+def test_the_traceback_of_an_endless_recursion_is_short():
+    # Given two functions, because equal lines are summed up anyway
+    def there():
+        here()
+
+    def here():
+        there()
+
+    try:
+        there()
+    except RecursionError as error:
+        # When
+        ended = failed(error)
+
+    # Then
+    assert ended.error_type == "builtins.RecursionError"
+    assert ended.error_message.startswith("RecursionError: maximum recursion depth exceeded")
+    assert len(ended.traceback.splitlines()) < 300
+
+
+def test_a_task_that_is_not_known_is_left_for_a_newer_worker():
+    given_back = outcome.unknown(TASK, UnknownTask(name="x", suggestion=""), patience=600, now=50.0)
+    assert given_back == GiveBack(TASK, delay=1.0)
+
+
+@pytest.mark.parametrize(("waited", "delay"), [(0.0, 1.0), (30.0, 4.0), (599.9, 10.0)])
+def test_the_longer_it_is_not_known_the_more_rarely_it_is_looked_at(waited, delay):
+    given_back = outcome.unknown(
+        claimed(unknown_for=waited), UnknownTask(name="x", suggestion=""), patience=600, now=50.0
+    )
+    assert given_back.delay == pytest.approx(delay)
+
+
+@pytest.mark.parametrize(("waited", "patience"), [(600.0, 600), (10_000.0, 600), (0.0, 0), (0.1, 0)])
+def test_a_task_that_was_not_known_for_too_long_ends_in_an_error_that_says_so(waited, patience):
+    ended = outcome.unknown(
+        claimed(unknown_for=waited), UnknownTask(name="shop.x", suggestion=""), patience=patience, now=50.0
+    )
+    assert (ended.state, ended.ended_at, ended.seconds) == (State.ERROR, 50.0, 0.0)
+    assert "No task named 'shop.x' is known here" in ended.error_message
+
+
+def test_without_patience_it_is_given_back_once_all_the_same():
+    # Only the database's clock says since when it is not known; the first worker that finds out sets it
+    assert isinstance(outcome.unknown(TASK, UnknownTask(name="x", suggestion=""), patience=0, now=50.0), GiveBack)

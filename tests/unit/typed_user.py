@@ -1,0 +1,95 @@
+"""A user's tasks, as a type checker sees them; test_typing.py has it checked. It is never run.
+
+A line with ``# error: code`` has to be refused with that code, and no other line may be.
+"""
+
+from typing import assert_type
+
+from autotask.handle import TaskHandle
+from autotask.task import Status
+from autotask.tasks import cron_task, delayed_task, periodic_task
+
+
+@delayed_task
+def add(x: int, y: int = 0, *, twice: bool = False) -> int:
+    return x + y
+
+
+@delayed_task(retries=3, queue="mail")
+def send(to: str) -> None: ...
+
+
+@delayed_task
+async def fetch(url: str) -> bytes:
+    return b""
+
+
+@delayed_task(ttl=60)
+async def fetch_many(*urls: str) -> list[bytes]:
+    return []
+
+
+@periodic_task(seconds=60)
+def tick() -> str:
+    return ""
+
+
+@cron_task(crontab="0 7 * * *")
+def wake_up() -> None: ...
+
+
+# A call returns a handle to what the function returns.
+assert_type(add(1, 2), TaskHandle[int])
+assert_type(add(1, twice=True), TaskHandle[int])
+assert_type(send("ann"), TaskHandle[None])
+assert_type(fetch("x"), TaskHandle[bytes])
+assert_type(fetch_many("x", "y"), TaskHandle[list[bytes]])
+
+# Wrong arguments are errors where they are written.
+add("a")  # error: arg-type
+add()  # error: call-arg
+send("ann", "bob")  # error: call-arg
+add(1, wibble=2)  # error: call-arg
+send(5)  # error: arg-type
+fetch(5)  # error: arg-type
+fetch_many(1)  # error: arg-type
+
+# So they are through every way to call.
+assert_type(add.enqueue(1, 2), TaskHandle[int])
+assert_type(add.using(delay=5)(1, 2), TaskHandle[int])
+assert_type(add.using(delay=5).using(priority=1).enqueue(1), TaskHandle[int])
+assert_type(add.call(1, 2), int)
+assert_type(fetch.call("x"), bytes)
+assert_type(add.enqueue_many([(1, 2), {"x": 1}]), list[TaskHandle[int]])
+add.enqueue("a")  # error: arg-type
+add.using(delay=5)("a")  # error: arg-type
+add.using(delay=5).enqueue("a")  # error: arg-type
+add.call("a")  # error: arg-type
+fetch.using(delay=5)(5)  # error: arg-type
+
+
+async def from_a_coroutine() -> None:
+    assert_type(await add.aenqueue(1, 2), TaskHandle[int])
+    assert_type(await add(1).await_result(), int)
+    assert_type(await fetch("x").await_result(timeout=5), bytes)
+    await add.aenqueue("a")  # error: arg-type
+
+
+# What a handle knows.
+handle = add(1, 2)
+assert_type(handle.status, Status)
+assert_type(handle.ready, bool)
+assert_type(handle.result, int | None)
+assert_type(handle.error_message, str)
+assert_type(handle.wait(timeout=5), int)
+assert_type(handle.cancel(), bool)
+
+# Options of the decorators.
+delayed_task(retries="3")  # error: call-overload
+periodic_task("60")  # error: arg-type
+cron_task(crontab=5)  # error: arg-type
+
+# A repeated function runs in place when it is called by hand.
+assert_type(tick(), str)
+assert_type(tick.enqueue(), TaskHandle[str])
+wake_up(1)  # error: call-arg
