@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import enum
+import functools
 import inspect
 import reprlib
 import uuid
@@ -32,8 +33,13 @@ _PLAIN = (
 
 def arguments(bound: inspect.BoundArguments) -> str:
     """Return the arguments of a call as text, like ``user_id=3, token=•••``."""
-    shown = _Shortened().shown(bound)
+    shown = _shortened(settings.MASKED_ARGUMENTS).shown(bound)
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+
+
+@functools.lru_cache(maxsize=8)
+def _shortened(masked: tuple[str, ...]) -> "_Shortened":
+    return _Shortened(masked)
 
 
 class _Shortened(reprlib.Repr):
@@ -42,19 +48,19 @@ class _Shortened(reprlib.Repr):
     That could be slow, raise, or, for a queryset, ask the database.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, masked: tuple[str, ...]) -> None:
         super().__init__()
         self.maxstring = self.maxother = self.maxlong = 80
-        self._words = tuple(word.lower() for word in settings.MASKED_ARGUMENTS)
+        self._words = tuple(word.lower() for word in masked)
 
     def shown(self, bound: inspect.BoundArguments) -> str:
         parts = []
         for name, value in bound.arguments.items():
             kind = bound.signature.parameters[name].kind
             if kind is inspect.Parameter.VAR_POSITIONAL:
-                parts += [self.repr(item) for item in value]
+                parts += [self._masked(name, item) for item in value]
             elif kind is inspect.Parameter.VAR_KEYWORD:
-                parts += [f"{key}={self._masked(key, item)}" for key, item in value.items()]
+                parts += [f"{key}={self._masked(f'{name} {key}', item)}" for key, item in value.items()]
             else:
                 parts.append(f"{name}={self._masked(name, value)}")
         return ", ".join(parts)
@@ -62,14 +68,20 @@ class _Shortened(reprlib.Repr):
     def repr1(self, x: Any, level: int) -> str:
         if type(x) in (str, int, list, tuple, set, frozenset, dict):
             return super().repr1(x, level)
-        if isinstance(x, _PLAIN) and type(x).__module__ in ("builtins", "datetime", "decimal", "uuid"):
+        # Asked of the type, because an instance may answer with code of its own: a lazy object would fetch its row.
+        kind = type(x)
+        if issubclass(kind, _PLAIN) and kind.__module__ in ("builtins", "datetime", "decimal", "uuid"):
             return repr(x)
-        if isinstance(x, (bytes, bytearray)):
-            return f"<{len(x)} bytes>"
-        if isinstance(x, enum.Enum):
-            return f"{type(x).__name__}.{x.name}"
-        pk = x.__dict__.get("id") if hasattr(x, "_meta") and hasattr(x, "__dict__") else None
-        return f"<{type(x).__name__}{'' if pk is None else f' {pk!r}'}>"
+        if issubclass(kind, (bytes, bytearray)):
+            return f"<{bytes.__len__(x) if issubclass(kind, bytes) else bytearray.__len__(x)} bytes>"
+        if issubclass(kind, enum.Enum):
+            return f"{kind.__name__}.{x._name_}"
+        pk = getattr(x, "__dict__", {}).get("id") if hasattr(kind, "_meta") else None
+        return f"<{kind.__name__} {self.repr1(pk, 1)}>" if type(pk) in (int, str, uuid.UUID) else f"<{kind.__name__}>"
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write out a number of thousands of digits.
+        return super().repr_int(x, level) if x.bit_length() < 10_000 else f"<int of {x.bit_length()} bits>"
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         if level <= 0:
@@ -81,6 +93,14 @@ class _Shortened(reprlib.Repr):
         return "{" + ", ".join(shown + (["…"] if len(x) > self.maxdict else [])) + "}"
 
     def _masked(self, name: Any, value: Any, level: int | None = None) -> str:
-        if isinstance(name, str) and any(word in name.lower() for word in self._words):
+        if self._is_secret(name):
             return MASK
         return self.repr1(value, self.maxlevel if level is None else level)
+
+    def _is_secret(self, name: Any) -> bool:
+        if issubclass(type(name), bytes):
+            name = bytes.decode(name, "latin-1")
+        if not issubclass(type(name), str):
+            return False
+        lower = str.lower(name)
+        return any(word in lower for word in self._words)

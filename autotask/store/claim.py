@@ -73,7 +73,8 @@ SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s, fence = nextv
     started_at = clock_timestamp()
 FROM picked WHERE t.id = picked.id
 RETURNING t.id, t.fence, t.name, t.queue, t.priority, t.attempt, t.failures, t.lost, t.retries,
-          extract(epoch FROM clock_timestamp() - t.unknown_since)::float8, t.ready_at, t.scheduled_for, t.payload
+          extract(epoch FROM clock_timestamp() - t.unknown_since)::float8, t.ready_at, t.scheduled_for, t.payload,
+          t.cancel_requested
 """
 
 
@@ -122,7 +123,7 @@ def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Seque
 
 
 def _record(row: tuple[Any, ...]) -> ClaimedTask:
-    id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, ready, tick, payload = row
+    id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, ready, tick, payload, cancel = row
     return ClaimedTask(
         id,
         fence,
@@ -137,4 +138,5 @@ def _record(row: tuple[Any, ...]) -> ClaimedTask:
         aware(ready),
         aware(tick),
         bytes(payload),
+        cancel,
     )

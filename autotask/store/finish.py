@@ -81,12 +81,13 @@ SELECT count(*), count(CASE WHEN awaited THEN pg_notify('autotask_ended_' || rep
 FROM ended
 """
 
+# What was to be cancelled just when it failed comes back at once, for the next worker to record it as cancelled.
 RETRY = f"""
 WITH {_OUTCOMES},
 ended AS (
     UPDATE autotask_task t
-    SET state = 0, run_at = clock_timestamp() + o.delay * interval '1 s', ready_at = NULL, failures = t.failures + 1,
-        fence = NULL, worker_id = NULL
+    SET state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL,
+        run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE o.delay END * interval '1 s'
     FROM outcome o WHERE t.id = o.id AND t.fence = o.fence
     RETURNING t.id, t.attempt, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
               o.seconds, o.error_type, o.error_message, o.traceback, clock_timestamp() AS now
