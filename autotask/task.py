@@ -97,6 +97,7 @@ class ClaimedTask:
     :ivar lost: earlier attempts whose worker died.
     :ivar unknown_for: seconds since a worker found that it does not know the function; None if none did.
     :ivar scheduled_for: the tick this task belongs to.
+    :ivar cancel_requested: whether it was to be cancelled while it ran before; then it is not run again.
     """
 
     id: uuid.UUID
@@ -112,3 +113,4 @@ class ClaimedTask:
     ready_at: datetime
     scheduled_for: datetime | None
     payload: bytes
+    cancel_requested: bool = False

@@ -32,7 +32,7 @@ LONGEST_WAIT = 30.0
 LOOK_EVERY = 0.5
 
 #: What the worker gets beyond the grace, in seconds, to write its last outcomes.
-LAST_WORDS = 0.9
+LAST_WORDS = 0.75
 
 #: Deaths in a row after which it is called a crash loop, once.
 CRASH_LOOP = 5

@@ -39,11 +39,13 @@ class Neighbour:
     pid_started: int
 
 
+# It may be said twice: the answer to the first time may have been lost.
 SIGN_ON = """
 INSERT INTO autotask_worker (id, kind, host, boot_id, pid, pid_started, serves_pid, queues, threads, version,
                              started_at, seen_at, lease_until)
 VALUES (%(id)s, %(kind)s, %(host)s, %(boot_id)s, %(pid)s, %(pid_started)s, %(serves_pid)s, %(queues)s, %(threads)s,
         %(version)s, clock_timestamp(), clock_timestamp(), clock_timestamp() + %(lease)s * interval '1 s')
+ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 """
 
 # A worker whose lease has run out gets no new one: its tasks may have been given away. Only the tiny table is touched,

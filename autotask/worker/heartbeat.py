@@ -32,8 +32,12 @@ class Heartbeat:
         self._worker_id = worker_id
         self._on_cancel = on_cancel
         self._on_lost = on_lost
-        self._beaten_at = time.monotonic()
         self.stopping = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Note that a new lease begins now."""
+        self._beaten_at = time.monotonic()
 
     def is_fresh(self) -> bool:
         """Whether the lease can be trusted to be this worker's."""

@@ -184,6 +184,8 @@ class Worker:
 
     def _take(self, connection: BaseDatabaseWrapper) -> Look:
         """Claim what fits and hand it over; return what is to be expected of another look."""
+        if not self._heartbeat.is_fresh():
+            return Look.LOCKED  # What is claimed under a doubtful lease would only have to be given back.
         if self._in_quarantine() or not (room := self._room()):
             return Look.NO_ROOM
         claimed = self._claim(connection, room, unbounded=False) if self._lanes else []
@@ -204,6 +206,7 @@ class Worker:
         self._held.update((task.id, task) for task in claimed)
         if claimed:
             self._sleep, self._locked_sleep = FIRST_SLEEP, LOCKED_SLEEP
+        self._cancelled.update(task.id for task in claimed if task.cancel_requested)
         for task in claimed:
             # A task that has lost its worker may have killed it: it runs alone, so that no other can be blamed.
             if task.lost:
@@ -351,6 +354,7 @@ class Worker:
                 if read.has_tables(self._connection.wrapper):
                     workers.sign_on(self._connection.wrapper, self._identity, settings.LEASE)
                     self._weather.succeeded()
+                    self._heartbeat.begin()
                     return True
             except (DatabaseError, InterfaceError) as error:
                 self._connection.close()
