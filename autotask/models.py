@@ -6,7 +6,8 @@ from django.utils.translation import gettext_lazy as _
 from autotask.task import State
 
 # Plain numbers, so that migrations do not import the enumeration.
-SCHEDULED, READY, RUNNING, ERROR = State.SCHEDULED.value, State.READY.value, State.RUNNING.value, State.ERROR.value
+SCHEDULED, READY, RUNNING = State.SCHEDULED.value, State.READY.value, State.RUNNING.value
+DONE, ERROR, CANCELLED = State.DONE.value, State.ERROR.value, State.CANCELLED.value
 
 
 class TaskFields(models.Model):
@@ -84,7 +85,15 @@ class Result(TaskFields):
         indexes = [
             models.Index("kept_until", name="autotask_result_kept"),
             models.Index("ended_at", name="autotask_result_ended"),
-            models.Index("id", name="autotask_result_error", condition=models.Q(state=ERROR)),
+            models.Index(
+                "state", "id", name="autotask_result_not_done", condition=models.Q(state__in=[ERROR, CANCELLED])
+            ),
+        ]
+        constraints = [
+            # With the one of the live table, it lets the planner leave out the half of the view that cannot match.
+            models.CheckConstraint(
+                name="autotask_result_is_ended", condition=models.Q(state__in=[DONE, ERROR, CANCELLED])
+            ),
         ]
 
 

@@ -227,7 +227,17 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(models.F("kept_until"), name="autotask_result_kept"),
                     models.Index(models.F("ended_at"), name="autotask_result_ended"),
-                    models.Index(models.F("id"), condition=models.Q(("state", 4)), name="autotask_result_error"),
+                    models.Index(
+                        models.F("state"),
+                        models.F("id"),
+                        condition=models.Q(("state__in", [4, 5])),
+                        name="autotask_result_not_done",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", [3, 4, 5])), name="autotask_result_is_ended"
+                    ),
                 ],
             },
         ),

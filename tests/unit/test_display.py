@@ -189,7 +189,14 @@ def test_other_words_can_be_masked(settings):
 
 @pytest.mark.parametrize(
     "value",
-    ["x" * 10_000_000, [1] * 1_000_000, {n: n for n in range(100_000)}, 10**4000, ["x" * 10_000] * 6, {"y" * 9999: "x" * 9999}],
+    [
+        "x" * 10_000_000,
+        [1] * 1_000_000,
+        {n: n for n in range(100_000)},
+        10**4000,
+        ["x" * 10_000] * 6,
+        {"y" * 9999: "x" * 9999},
+    ],
     ids=["text", "list", "dict", "number", "texts in a list", "texts in a dict"],
 )
 def test_large_values_are_cut_off(value):
@@ -216,7 +223,12 @@ def test_a_circle_comes_to_an_end():
     assert len(shown(circle, mapping)) < LONGEST
 
 
-@given(st.recursive(st.text() | st.integers() | st.floats() | st.binary() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.text() | st.integers() | st.floats() | st.binary() | st.none(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_any_plain_value_is_shown_within_the_length(value):
     assert len(shown(value, x=value)) <= LONGEST
 

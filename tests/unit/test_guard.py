@@ -56,7 +56,7 @@ def test_an_exit_status_is_told_in_words(status, words):
     assert how_it_ended(status) == words
 
 
-@given(st.integers(-2**31, 2**31))
+@given(st.integers(-(2**31), 2**31))
 def test_every_exit_status_can_be_told(status):
     assert str(abs(status)) in how_it_ended(status)
 

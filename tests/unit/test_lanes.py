@@ -139,7 +139,10 @@ def test_the_lower_bound_lies_a_little_before_what_was_taken_last(clock):
     known = knowing(("a", 0), ("b", 0))
     known.in_order()
     known.claimed([claimed("a", NOON - timedelta(seconds=1)), claimed("a", NOON)])
-    assert sorted(known.in_order(), key=str) == [BoundedLane(Lane("a", 0), NOON - SLACK), BoundedLane(Lane("b", 0), None)]
+    assert sorted(known.in_order(), key=str) == [
+        BoundedLane(Lane("a", 0), NOON - SLACK),
+        BoundedLane(Lane("b", 0), None),
+    ]
 
 
 def test_a_lower_bound_never_falls(clock):

@@ -34,7 +34,10 @@ def claimed(**changes):
     return dataclasses.replace(TASK, **changes)
 
 
-def failed(error, options: Options | None = Options(), task=TASK, cancelled=False, **kwargs):
+PLAIN = Options()
+
+
+def failed(error, options: Options | None = PLAIN, task=TASK, cancelled=False, **kwargs):
     return outcome.failed(
         task, error, options, cancelled=cancelled, base_delay=2.0, ended_at=50.0, seconds=1.5, **kwargs
     )

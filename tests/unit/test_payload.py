@@ -401,7 +401,9 @@ def test_arguments_may_be_as_large_as_the_limit_and_not_a_byte_larger(settings):
     assert sealed(b"x" * (5000 - overhead))
     with pytest.raises(PayloadTooLarge) as caught:
         sealed(b"x" * (5001 - overhead))
-    assert str(caught.value).startswith(f"The arguments of {NAME} take 5001 bytes when pickled, more than the limit of 5000")
+    assert str(caught.value).startswith(
+        f"The arguments of {NAME} take 5001 bytes when pickled, more than the limit of 5000"
+    )
     assert isinstance(caught.value, ValueError)
 
 
@@ -440,7 +442,12 @@ class Colour(enum.Enum):
 
 @pytest.mark.parametrize(
     "value",
-    [Colour.RED, datetime.timedelta(days=1), decimal.Decimal("1.10"), datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)],
+    [
+        Colour.RED,
+        datetime.timedelta(days=1),
+        decimal.Decimal("1.10"),
+        datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+    ],
 )
 def test_common_values_keep_their_type(value):
     ((again,), _) = load_arguments(sealed(value), id=ID, name=NAME)

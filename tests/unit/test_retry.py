@@ -19,7 +19,9 @@ def after(backoff, failures=1, base=2.0, chance=0.5, exception=None):
     )
 
 
-@pytest.mark.parametrize(("failures", "seconds"), [(1, 2), (2, 4), (3, 8), (8, 256), (9, 512), (10, 600), (10_000, 600)])
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(1, 2), (2, 4), (3, 8), (8, 256), (9, 512), (10, 600), (10_000, 600)]
+)
 def test_the_exponential_delay_doubles_up_to_ten_minutes(failures, seconds):
     assert exponential(failures, base=2) == seconds
 

@@ -252,7 +252,19 @@ def test_31_february_or_a_monday_comes():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "* * * *", "* * * * * *", "@never", "@reboot", "61 * * * *", "* * * * 8", "x * * * *", "*/0 * * * *", "\0", f"{'9' * 5000} * * * *"],
+    [
+        "",
+        "* * * *",
+        "* * * * * *",
+        "@never",
+        "@reboot",
+        "61 * * * *",
+        "* * * * 8",
+        "x * * * *",
+        "*/0 * * * *",
+        "\0",
+        f"{'9' * 5000} * * * *",
+    ],
     ids=lambda text: repr(text)[:20],
 )
 def test_bad_text_in_the_order_of_cron_is_refused(text):
@@ -376,7 +388,9 @@ CHANGES = [datetime(2011, 12, 30, 10), datetime(2026, 3, 29, 1), datetime(2026, 
            datetime(2026, 10, 3, 15, 30), datetime(2018, 2, 18, 2), datetime(2018, 11, 4, 3)]  # fmt: skip
 MOMENTS = st.one_of(
     st.datetimes(datetime(2011, 12, 20), datetime(2030, 1, 1)),
-    st.builds(lambda change, minutes: change + timedelta(minutes=minutes), st.sampled_from(CHANGES), st.floats(-200, 200)),
+    st.builds(
+        lambda change, minutes: change + timedelta(minutes=minutes), st.sampled_from(CHANGES), st.floats(-200, 200)
+    ),
 ).map(lambda moment: moment.replace(tzinfo=UTC))
 
 
@@ -462,7 +476,18 @@ def test_a_zone_of_pytz_is_as_good_as_one_of_zoneinfo():
 
 @pytest.mark.parametrize(
     "tz",
-    ["Europe/Berlln", "", "../etc/passwd", "/etc/passwd", "Europe", "a\0b", "berlin\n", dt.timezone(timedelta(hours=1)), 5, object()],
+    [
+        "Europe/Berlln",
+        "",
+        "../etc/passwd",
+        "/etc/passwd",
+        "Europe",
+        "a\0b",
+        "berlin\n",
+        dt.timezone(timedelta(hours=1)),
+        5,
+        object,
+    ],
     ids=lambda tz: repr(tz)[:30],
 )
 def test_what_is_no_zone_is_refused(tz):
@@ -531,7 +556,9 @@ def test_different_timetables_have_different_texts():
 
 
 def test_the_same_timetable_has_the_same_text_however_it_is_written():
-    assert from_crontab("0 7 * * *", "UTC").spec == numbers(minutes=0, hours=7).spec == from_cron("0 7 * * *", "UTC").spec
+    assert (
+        from_crontab("0 7 * * *", "UTC").spec == numbers(minutes=0, hours=7).spec == from_cron("0 7 * * *", "UTC").spec
+    )
 
 
 # --- at the decorators ----------------------------------------------------------------------------------------------

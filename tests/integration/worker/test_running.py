@@ -402,6 +402,8 @@ def test_a_periodic_task_runs_once_for_each_tick_with_two_workers(start_worker, 
 
     # Then
     with current().cursor() as cursor:
-        cursor.execute("SELECT count(*), count(DISTINCT scheduled_for) FROM autotask_record WHERE schedule = 'tests.ticking'")
+        cursor.execute(
+            "SELECT count(*), count(DISTINCT scheduled_for) FROM autotask_record WHERE schedule = 'tests.ticking'"
+        )
         total, ticks = cursor.fetchone()
     assert total == ticks

@@ -1,0 +1,14 @@
+"""The pages of the Django admin: tasks, workers and schedules, to look at; tasks can be retried and cancelled."""
+
+from django.contrib import admin
+
+from autotask.admin.schedules import ScheduleAdmin
+from autotask.admin.tasks import TaskAdmin
+from autotask.admin.workers import WorkerAdmin
+from autotask.models import Schedule, TaskRecord, Worker
+
+__all__ = ["ScheduleAdmin", "TaskAdmin", "WorkerAdmin"]
+
+admin.site.register(TaskRecord, TaskAdmin)
+admin.site.register(Schedule, ScheduleAdmin)
+admin.site.register(Worker, WorkerAdmin)

@@ -1,0 +1,134 @@
+"""The list of tasks, so that it is as fast with a million rows as with ten."""
+
+import re
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.admin.views.main import ChangeList
+from django.core import paginator
+from django.db.models import QuerySet
+from django.db.models.functions import Left
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+
+from autotask import registry
+from autotask.admin.filters import QueueFilter, StateFilter, TaskFilter
+from autotask.conf import settings
+from autotask.models import TaskRecord, Worker
+from autotask.store import read
+from autotask.store.connection import current
+from autotask.task import State
+
+if TYPE_CHECKING:
+    Paginator = paginator.Paginator[Any]
+else:
+    Paginator = paginator.Paginator  # cannot be subscripted when it runs
+
+#: Filters without an index of their own look among the newest so many tasks (those of Oban's dashboard do the same),
+#: and no page lies further back than this.
+WINDOW = 100_000
+
+#: Rows are counted up to this number.
+COUNTED = 10_000
+
+#: An id that begins with so many digits, 48 bits of which are milliseconds, lies within about a minute.
+_NARROW = 8
+
+_HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
+
+
+class TaskPaginator(Paginator):
+    """Pages without counting the table: all rows are estimated, filtered ones counted up to ``COUNTED``.
+
+    :ivar estimated: whether the count is an estimate.
+    :ivar more: whether there are more rows than were counted.
+    """
+
+    estimated = False
+    more = False
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows as far as it is worth knowing."""
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]  # the admin has nothing else
+        if not rows.query.where and (estimate := read.estimated_count(current())) > COUNTED:
+            self.estimated = True
+            return estimate
+        counted = rows.order_by()[: COUNTED + 1].count()
+        self.more = counted > COUNTED
+        return min(counted, COUNTED)
+
+    @cached_property
+    def num_pages(self) -> int:
+        """The number of pages that can be looked at; the database would count its way to the later ones row by row."""
+        return min(super().num_pages, max(1, WINDOW // self.per_page))
+
+
+class TaskList(ChangeList):
+    """One page of the list."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Return the rows that fit filters and search; errors, which may be long, come shortened."""
+        rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+        if self._looks_through():
+            rows = self._newest(rows)
+        page: QuerySet[Any] = rows.defer("error_message").annotate(error_start=Left("error_message", 200))
+        return page
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page, and with one query more the workers on it."""
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        attach_workers(self.result_list)
+
+    def _looks_through(self) -> bool:
+        # Without an index of its own, a condition may have the database look at all rows to find the few that fit.
+        digits = id_digits(self.query)
+        if len(digits) >= _NARROW:
+            return False
+        by_name = bool(self.query.strip()) and not digits
+        return by_name or self._state is State.DONE or self._chosen(QueueFilter) or self._chosen(TaskFilter)
+
+    def _newest(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        candidates = self.root_queryset
+        # States other than DONE have an index: no matter how old the task that runs, it is among the newest such tasks.
+        if self._state not in (None, State.DONE):
+            candidates = candidates.filter(state=self._state)
+        edge = candidates.order_by("-id").values_list("id", flat=True)[WINDOW : WINDOW + 1]
+        return rows.filter(id__gt=edge[0]) if edge else rows
+
+    @property
+    def _state(self) -> State | None:
+        return next((choice.state() for choice in self.filter_specs if isinstance(choice, StateFilter)), None)
+
+    def _chosen(self, kind: type[QueueFilter] | type[TaskFilter]) -> bool:
+        return any(isinstance(choice, kind) and bool(choice.value()) for choice in self.filter_specs)
+
+
+def id_digits(text: str) -> str:
+    """Return the digits if the text is the beginning of an id and not the name of a task; "" otherwise."""
+    digits = text.strip().lower().replace("-", "")
+    is_name = any(definition.name == text.strip() for definition in registry.definitions())
+    return digits if _HEXADECIMAL.fullmatch(digits) and not is_name else ""
+
+
+def search(rows: QuerySet[Any], text: str) -> QuerySet[Any]:
+    """Leave the tasks whose id begins with the text, or whose name it is."""
+    if digits := id_digits(text):
+        return rows.filter(id__range=(uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))))
+    return rows.filter(name=text.strip()) if text.strip() else rows
+
+
+def attach_workers(records: Sequence[TaskRecord]) -> None:
+    """Look up the workers of these tasks, for :func:`worker_of`."""
+    ids = {record.worker_id for record in records if record.worker_id}
+    workers = Worker.objects.using(settings.DATABASE).in_bulk(list(ids)) if ids else {}
+    for record in records:
+        vars(record)["worker"] = workers.get(record.worker_id)
+
+
+def worker_of(record: TaskRecord) -> Worker | None:
+    """Return the worker of a task, if it is still registered and was looked up."""
+    worker: Worker | None = vars(record).get("worker")
+    return worker

@@ -1,0 +1,60 @@
+"""What the pages have in common: they read the database of autotask, and change nothing."""
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+
+from autotask.conf import settings
+from autotask.models import TaskRecord
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin  # cannot be subscripted when it runs
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Pages without adding, changing and deleting, and without queries that grow with the table."""
+
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    sortable_by = ()
+
+    class Media:
+        css = {"all": ["autotask/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Read from the database of autotask, whatever the routers say."""
+        return super().get_queryset(request).using(settings.DATABASE)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Allow the filters on the page; anything else in the address could be a search through all the rows."""
+        return lookup in {choice.parameter_name for choice in self.list_filter}  # type: ignore[union-attr]  # no strings
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def tasks_address(self) -> str | None:
+        """Return the address of the list of tasks; None if this site has none."""
+        if not self.admin_site.is_registered(TaskRecord):
+            return None
+        return reverse("admin:autotask_taskrecord_changelist", current_app=self.admin_site.name)
+
+    def task_address(self, id: uuid.UUID) -> str | None:
+        """Return the address of a task's page; None if this site has none."""
+        if not self.admin_site.is_registered(TaskRecord):
+            return None
+        return reverse("admin:autotask_taskrecord_change", args=(id,), current_app=self.admin_site.name)

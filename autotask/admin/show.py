@@ -1,0 +1,129 @@
+"""How facts become parts of a page: states, moments, durations, text; all of it escaped."""
+
+import re
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import Truncator
+from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
+
+from autotask.task import State
+
+#: What stands where there is nothing to show.
+NOTHING = "–"
+
+STATE_WORDS = {
+    State.SCHEDULED: pgettext_lazy("state of a task", "scheduled"),
+    State.READY: pgettext_lazy("state of a task", "waiting"),
+    State.RUNNING: pgettext_lazy("state of a task", "running"),
+    State.DONE: pgettext_lazy("state of a task", "done"),
+    State.ERROR: pgettext_lazy("state of a task", "error"),
+    State.CANCELLED: pgettext_lazy("state of a task", "cancelled"),
+    State.RETRY: pgettext_lazy("outcome of an attempt", "failed, to be retried"),
+    State.LOST: pgettext_lazy("outcome of an attempt", "worker lost"),
+}
+
+STATE_HELP = {
+    State.SCHEDULED: gettext_lazy("due later"),
+    State.READY: gettext_lazy("due, and waiting for a worker"),
+    State.RETRY: gettext_lazy("this attempt failed, and another one was due"),
+    State.LOST: gettext_lazy("the worker of this attempt died"),
+}
+
+
+def pill(word: object, kind: str, title: object = "") -> SafeString:
+    """Return a word on a coloured ground; *kind* is the name of the colour in the style sheet."""
+    return format_html('<span class="autotask-pill autotask-{}" title="{}">{}</span>', kind, title, word)
+
+
+def state(value: int) -> SafeString:
+    """Return a state as a word with its colour."""
+    known = State(value)
+    return pill(STATE_WORDS[known], known.name.lower(), STATE_HELP.get(known, ""))
+
+
+def duration(time: timedelta | None) -> str:
+    """Return a duration in its one or two largest units; less than nothing is nothing (clocks differ a little)."""
+    if time is None:
+        return NOTHING
+    seconds = max(0.0, time.total_seconds())
+    if seconds < 0.9995:
+        return gettext("%(number)d ms") % {"number": round(seconds * 1000)}
+    if seconds < 59.95:
+        return gettext("%(number).1f s") % {"number": seconds}
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return gettext("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": rest}
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return gettext("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
+    days, hours = divmod(hours, 24)
+    return gettext("%(days)d d %(hours)d h") % {"days": days, "hours": hours}
+
+
+def relative(value: datetime) -> str:
+    """Return how long ago a moment was, or how far off it is, in one unit."""
+    seconds = (timezone.now() - value).total_seconds()
+    words = gettext("%(time)s ago") if seconds >= 0 else gettext("in %(time)s")
+    return words % {"time": _roughly(abs(seconds))}
+
+
+def _roughly(seconds: float) -> str:
+    for size, words in (
+        (86400, gettext("%(number)d d")),
+        (3600, gettext("%(number)d h")),
+        (60, gettext("%(number)d min")),
+    ):
+        if seconds >= size:
+            return words % {"number": round(seconds / size)}
+    return gettext("%(number)d s") % {"number": seconds}
+
+
+def moment(value: datetime | None, words: str | None = None) -> str:
+    """Return a moment as a short text, with the exact time to hover over."""
+    if value is None:
+        return NOTHING
+    local = _local(value)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        local.isoformat(),
+        local.isoformat(" ", "milliseconds"),
+        relative(value) if words is None else words,
+    )
+
+
+def exact_moment(value: datetime | None) -> str:
+    """Return a moment to the millisecond, and how long ago it was."""
+    if value is None:
+        return NOTHING
+    local = _local(value)
+    return format_html(
+        '<time datetime="{}">{}</time> ({})', local.isoformat(), local.isoformat(" ", "milliseconds"), relative(value)
+    )
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return the beginning of a text, with more of it to hover over."""
+    return format_html('<span title="{}">{}</span>', text, Truncator(text).chars(longest)) if text else ""
+
+
+def name(text: str) -> str:
+    """Return a dotted name that may be broken into lines after its dots."""
+    parts = format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in re.findall(r"[^.]*\.+|[^.]+", text)))
+    return format_html('<span class="autotask-name">{}</span>', parts)
+
+
+def preformatted(text: str) -> str:
+    """Return a text as it is, line by line."""
+    return format_html('<pre class="autotask-text">{}</pre>', text) if text else NOTHING
+
+
+def link(address: str | None, text: object) -> str:
+    """Return a link, or only its text if there is no address."""
+    return str(text) if address is None else format_html('<a href="{}">{}</a>', address, text)
+
+
+def _local(value: datetime) -> datetime:
+    return timezone.localtime(value) if timezone.is_aware(value) else value

@@ -1,0 +1,372 @@
+"""The pages of tasks, live and ended in one list, with the buttons to retry and to cancel them."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext, gettext_lazy as _, ngettext
+
+from autotask.admin import show
+from autotask.admin.actions import CANCELLABLE, RETRYABLE, Log, Tally, cancel_tasks, retry_tasks
+from autotask.admin.filters import QueueFilter, StateFilter, TaskFilter
+from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
+from autotask.admin.readonly import ReadOnlyAdmin
+from autotask.conf import settings
+from autotask.models import Attempt, TaskRecord
+from autotask.task import State
+
+#: Tasks that one press of a button deals with at most, so that the request ends in time.
+MOST_AT_ONCE = 5000
+
+#: Attempts shown on the page of a task.
+MOST_ATTEMPTS = 20
+
+Act = Callable[[Sequence[TaskRecord], Log], Tally]
+
+
+class TaskAdmin(ReadOnlyAdmin):
+    """Tasks: what waits, what runs, how it ended and why."""
+
+    list_display = (
+        "state_pill",
+        "task",
+        "what_with",
+        "queue_name",
+        "enqueued",
+        "waited",
+        "ran",
+        "attempts",
+        "worker",
+    )
+    list_display_links = ("task",)
+    list_filter = (StateFilter, QueueFilter, TaskFilter)
+    list_per_page = 50
+    ordering = ("-id",)
+    paginator = TaskPaginator
+    search_fields = ("id",)  # for the box to be there; what is searched is in get_search_results()
+    search_help_text = _(
+        "The id or its beginning, or the full name of a task. "
+        "Names, queues and “done” are looked for among the newest 100,000 tasks."
+    )
+    actions = ("retry", "cancel")
+    fieldsets = (
+        (None, {"fields": (("state_pill", "queue_name", "priority"), "id", "task", "arguments_in_full", "error")}),
+        (_("Attempts"), {"fields": (("attempts", "failures", "workers_lost"), "worker", ("schedule_name", "tick"))}),
+        (_("Times"), {"fields": (("created", "due"), ("started", "ended"), ("waited", "ran"), "kept")}),
+    )
+
+    # --- the list ---------------------------------------------------------------------------------------------------
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list that is fast with many rows."""
+        return TaskList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search by id or name; free text would have to look at all rows."""
+        return search(queryset, search_term), False
+
+    @admin.display(description=_("state"))
+    def state_pill(self, record: TaskRecord) -> str:
+        """Show the state as a word with its colour."""
+        pill = show.state(record.state)
+        if record.state == State.RUNNING and record.cancel_requested:
+            return format_html("{} {}", pill, gettext("asked to stop"))
+        return pill
+
+    @admin.display(description=_("task"))
+    def task(self, record: TaskRecord) -> str:
+        """Show the name of the task."""
+        return show.name(record.name)
+
+    @admin.display(description=_("arguments"))
+    def what_with(self, record: TaskRecord) -> str:
+        """Show the arguments in short, and why the task failed."""
+        arguments = show.shortened(record.arguments, 80)
+        error = vars(record).get("error_start", "")
+        if not error:
+            return arguments
+        return format_html('{}<div class="autotask-reason">{}</div>', arguments, show.shortened(error, 100))
+
+    @admin.display(description=_("queue"))
+    def queue_name(self, record: TaskRecord) -> str:
+        """Show the queue."""
+        return record.queue
+
+    @admin.display(description=_("enqueued"))
+    def enqueued(self, record: TaskRecord) -> str:
+        """Show how long ago it was enqueued."""
+        return show.moment(record.created_at)
+
+    @admin.display(description=_("waited"))
+    def waited(self, record: TaskRecord) -> str:
+        """Show how long it waited for a worker, or when it is due."""
+        if record.state == State.SCHEDULED:
+            return show.moment(record.run_at)
+        return show.duration(_waited(record, timezone.now()))
+
+    @admin.display(description=_("ran"))
+    def ran(self, record: TaskRecord) -> str:
+        """Show how long its last attempt took, or takes."""
+        return show.duration(_ran(record, timezone.now()))
+
+    @admin.display(description=_("attempts"))
+    def attempts(self, record: TaskRecord) -> str:
+        """Show how many attempts were started, and how many there may be."""
+        if not record.retries:
+            return str(record.attempt)
+        return gettext("%(number)d of %(most)d") % {"number": record.attempt, "most": record.retries + 1}
+
+    @admin.display(description=_("worker"))
+    def worker(self, record: TaskRecord) -> str:
+        """Show the worker of the last attempt; one that is gone by the beginning of its id."""
+        if record.worker_id is None:
+            return show.NOTHING
+        worker = worker_of(record)
+        text = str(worker) if worker else record.worker_id.hex[-8:]
+        title = record.worker_id if worker else gettext("not registered any more: %(id)s") % {"id": record.worker_id}
+        return format_html('<span class="autotask-name" title="{}">{}</span>', title, text)
+
+    # --- one task ---------------------------------------------------------------------------------------------------
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: TaskRecord | None = None,
+    ) -> HttpResponse:
+        """Show the task with its attempts, and the buttons that this user may press."""
+        assert obj is not None  # nothing can be added
+        attach_workers([obj])
+        newest = Attempt.objects.using(settings.DATABASE).filter(task_id=obj.id).order_by("-id")
+        attempts = list(newest[: MOST_ATTEMPTS + 1])
+        context |= {
+            "attempts": [_shown(attempt) for attempt in reversed(attempts[:MOST_ATTEMPTS])],
+            "more_attempts": len(attempts) > MOST_ATTEMPTS,
+            "can_retry": obj.state in RETRYABLE and self.has_retry_permission(request),
+            "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
+        }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> "type[ModelForm[Any]]":
+        """Return a form without fields: the page only shows."""
+        return super().get_form(request, obj, change, **{**kwargs, "fields": ()})
+
+    @admin.display(description=_("arguments"))
+    def arguments_in_full(self, record: TaskRecord) -> str:
+        """Show the arguments as far as they are stored as text."""
+        return show.preformatted(record.arguments)
+
+    @admin.display(description=_("error"))
+    def error(self, record: TaskRecord) -> str:
+        """Show why the task failed."""
+        return show.preformatted(record.error_message)
+
+    @admin.display(description=_("enqueued"))
+    def created(self, record: TaskRecord) -> str:
+        """Show when it was enqueued."""
+        return show.exact_moment(record.created_at)
+
+    @admin.display(description=_("due"))
+    def due(self, record: TaskRecord) -> str:
+        """Show when it was or is due."""
+        return show.exact_moment(record.run_at)
+
+    @admin.display(description=_("started"))
+    def started(self, record: TaskRecord) -> str:
+        """Show when the last attempt began."""
+        return show.exact_moment(record.started_at)
+
+    @admin.display(description=_("ended"))
+    def ended(self, record: TaskRecord) -> str:
+        """Show when it ended."""
+        return show.exact_moment(record.ended_at)
+
+    @admin.display(description=_("kept until"))
+    def kept(self, record: TaskRecord) -> str:
+        """Show when its result may be removed."""
+        if record.kept_until is None:
+            return gettext("%(time)s after it has ended") % {"time": show.duration(timedelta(seconds=record.ttl))}
+        return show.exact_moment(record.kept_until)
+
+    @admin.display(description=_("workers lost"))
+    def workers_lost(self, record: TaskRecord) -> str:
+        """Show in how many attempts the worker died."""
+        return str(record.lost)
+
+    @admin.display(description=_("schedule"))
+    def schedule_name(self, record: TaskRecord) -> str:
+        """Show the schedule that made it."""
+        return record.schedule or show.NOTHING
+
+    @admin.display(description=_("tick"))
+    def tick(self, record: TaskRecord) -> str:
+        """Show the moment of the schedule that it belongs to."""
+        return show.exact_moment(record.scheduled_for)
+
+    # --- retry and cancel -------------------------------------------------------------------------------------------
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may retry tasks."""
+        return request.user.has_perm("autotask.retry_task")
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may cancel tasks."""
+        return request.user.has_perm("autotask.cancel_task")
+
+    @admin.action(description=_("Retry selected tasks"), permissions=["retry"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Run tasks again that ended in an error or were cancelled."""
+        self._act_on_many(request, queryset, RETRYABLE, self._retry)
+
+    @admin.action(description=_("Cancel selected tasks"), permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Cancel tasks that wait, and ask running ones to stop."""
+        self._act_on_many(request, queryset, CANCELLABLE, self._cancel)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the two buttons on a task's page."""
+        own = [
+            path("<path:object_id>/retry/", self.admin_site.admin_view(self.retry_view), name="autotask_task_retry"),
+            path("<path:object_id>/cancel/", self.admin_site.admin_view(self.cancel_view), name="autotask_task_cancel"),
+        ]
+        return own + super().get_urls()
+
+    def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Retry one task."""
+        return self._act_on_one(request, object_id, self.has_retry_permission, self._retry)
+
+    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Cancel one task."""
+        return self._act_on_one(request, object_id, self.has_cancel_permission, self._cancel)
+
+    def _act_on_one(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        permitted: Callable[[HttpRequest], bool],
+        act: Callable[[HttpRequest, Sequence[TaskRecord]], Tally],
+    ) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not (self.has_view_permission(request) and permitted(request)):
+            raise PermissionDenied
+        record = self.get_object(request, unquote(object_id))
+        if record is None:
+            self.message_user(request, gettext("The task is not in the database any more."), messages.WARNING)
+            return HttpResponseRedirect(self.tasks_address() or "/")
+        act(request, [record])
+        return HttpResponseRedirect(self.task_address(record.id) or "/")
+
+    def _act_on_many(
+        self,
+        request: HttpRequest,
+        matching: QuerySet[Any],
+        states: Sequence[State],
+        act: Callable[[HttpRequest, Sequence[TaskRecord]], Tally],
+    ) -> None:
+        if request.POST.get("select_across") == "1":
+            # Of all that match, those that can be acted on; the others were hardly meant.
+            records = list(matching.filter(state__in=states).order_by().only("id", "name", "state")[: MOST_AT_ONCE + 1])
+            act(request, records[:MOST_AT_ONCE])
+            if len(records) > MOST_AT_ONCE:
+                more = gettext("There are more: these were the first %(number)d.") % {"number": MOST_AT_ONCE}
+                self.message_user(request, more, messages.WARNING)
+            return
+        # Chosen one by one: a task whose state has changed since the page was made is still meant.
+        chosen = {uuid.UUID(id) for id in request.POST.getlist(ACTION_CHECKBOX_NAME)}
+        found = {record.id: record for record in self.get_queryset(request).filter(id__in=chosen)}
+        act(request, [found.get(id) or TaskRecord(id=id) for id in chosen])
+
+    def _retry(self, request: HttpRequest, records: Sequence[TaskRecord]) -> Tally:
+        tally = retry_tasks(records, partial(self._log, request, gettext("Retried.")))
+        self._tell(
+            request,
+            tally,
+            ngettext("%(number)d task will run again.", "%(number)d tasks will run again.", tally.done),
+            ngettext("%(number)d task was not retried", "%(number)d tasks were not retried", tally.refused.total()),
+        )
+        return tally
+
+    def _cancel(self, request: HttpRequest, records: Sequence[TaskRecord]) -> Tally:
+        tally = cancel_tasks(records, partial(self._log, request, gettext("Cancelled.")))
+        self._tell(
+            request,
+            tally,
+            ngettext("%(number)d task was cancelled.", "%(number)d tasks were cancelled.", tally.done),
+            ngettext("%(number)d task was not cancelled", "%(number)d tasks were not cancelled", tally.refused.total()),
+        )
+        return tally
+
+    def _log(self, request: HttpRequest, message: str, records: Sequence[Model]) -> None:
+        if records:
+            assert request.user.pk is not None  # only who is logged in gets here
+            LogEntry.objects.log_actions(request.user.pk, records, CHANGE, message)
+
+    def _tell(self, request: HttpRequest, tally: Tally, done: str, refused: str) -> None:
+        if tally.done:
+            self.message_user(request, done % {"number": tally.done}, messages.SUCCESS)
+        if tally.asked:
+            asked = ngettext(
+                "%(number)d running task was asked to stop.",
+                "%(number)d running tasks were asked to stop.",
+                tally.asked,
+            )
+            self.message_user(request, asked % {"number": tally.asked}, messages.SUCCESS)
+        if tally.refused:
+            reasons = ", ".join(f"{_why_not(state)} ({number})" for state, number in tally.refused.most_common())
+            self.message_user(request, f"{refused % {'number': tally.refused.total()}}: {reasons}.", messages.WARNING)
+        if not (tally.done or tally.asked or tally.refused):
+            self.message_user(request, gettext("None of these tasks is in a state for that."), messages.WARNING)
+
+
+def _why_not(state: State | None) -> str:
+    if state is None:
+        return gettext("not in the database any more")
+    return str(show.STATE_WORDS[state])
+
+
+def _waited(record: TaskRecord, now: datetime) -> timedelta | None:
+    if record.state == State.READY:
+        return now - record.run_at
+    return None if record.started_at is None else record.started_at - record.run_at
+
+
+def _ran(record: TaskRecord, now: datetime) -> timedelta | None:
+    if record.started_at is None or record.state in (State.SCHEDULED, State.READY):
+        return None
+    if record.state == State.RUNNING:
+        return now - record.started_at
+    return None if record.ended_at is None else record.ended_at - record.started_at
+
+
+def _shown(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "state": show.state(attempt.state),
+        "ended": show.exact_moment(attempt.ended_at),
+        "ran": show.duration(attempt.ended_at - attempt.started_at if attempt.started_at else None),
+        "worker": attempt.worker_id,
+        "error": attempt.error_message or attempt.error_type,
+        "traceback": attempt.traceback,
+    }

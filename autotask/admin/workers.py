@@ -1,0 +1,152 @@
+"""The pages of workers: who is alive, and what they do."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import BooleanField, Count, DurationField, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, Now
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
+
+from autotask.admin import show
+from autotask.admin.readonly import ReadOnlyAdmin
+from autotask.conf import settings
+from autotask.models import Task, Worker
+from autotask.task import State
+
+KINDS = {
+    "companion": pgettext_lazy("kind of worker", "companion"),
+    "worker": pgettext_lazy("kind of worker", "dedicated worker"),
+}
+
+#: Running tasks listed on the page of a worker.
+MOST_TASKS = 100
+
+
+class WorkerAdmin(ReadOnlyAdmin):
+    """Workers; one that has not reported within its lease is marked."""
+
+    list_display = (
+        "name",
+        "life",
+        "kind_word",
+        "django_process",
+        "served_queues",
+        "threads",
+        "running",
+        "seen",
+        "started",
+    )
+    list_display_links = ("name",)
+    list_filter = ()
+    ordering = ("host", "pid")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "id",
+                    "life",
+                    "host",
+                    "pid",
+                    "kind_word",
+                    "django_process",
+                    "served_queues",
+                    "threads",
+                    "version",
+                )
+            },
+        ),
+        (_("Times"), {"fields": ("started_exactly", "seen_exactly", "lease")}),
+        (_("Running tasks"), {"fields": ("tasks",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Add the number of running tasks and, by the clock of the database, whether the lease is over."""
+        mine = Task.objects.filter(worker_id=OuterRef("id"), state=State.RUNNING)
+        running = mine.order_by().values("worker_id").annotate(number=Count("*")).values("number")
+        workers: QuerySet[Any] = super().get_queryset(request)
+        with_more: QuerySet[Any] = workers.annotate(
+            running_tasks=Coalesce(Subquery(running), 0),
+            is_stale=ExpressionWrapper(Q(lease_until__lt=Now()), output_field=BooleanField()),
+            since_seen=ExpressionWrapper(Now() - F("seen_at"), output_field=DurationField()),
+        )
+        return with_more
+
+    @admin.display(description=_("worker"))
+    def name(self, worker: Worker) -> str:
+        """Show host and process id."""
+        return show.name(str(worker))
+
+    @admin.display(description=_("state"))
+    def life(self, worker: Worker) -> str:
+        """Show whether it lives."""
+        if worker.is_stale:  # type: ignore[attr-defined]  # annotated in get_queryset()
+            return show.pill(
+                gettext("lost"),
+                "lost",
+                gettext("It has not reported within its lease; other workers take over its tasks."),
+            )
+        if worker.stopping:
+            return show.pill(gettext("stopping"), "scheduled", gettext("It takes no new tasks."))
+        return show.pill(gettext("alive"), "done")
+
+    @admin.display(description=_("kind"))
+    def kind_word(self, worker: Worker) -> str:
+        """Show whether it serves one Django process or stands alone."""
+        return str(KINDS.get(worker.kind, worker.kind))
+
+    @admin.display(description=_("Django process"))
+    def django_process(self, worker: Worker) -> str:
+        """Show the process id of the Django process whose companion it is."""
+        return show.NOTHING if worker.serves_pid is None else str(worker.serves_pid)
+
+    @admin.display(description=_("queues"))
+    def served_queues(self, worker: Worker) -> str:
+        """Show the queues it serves."""
+        return worker.queues.replace(",", ", ") or gettext("all")
+
+    @admin.display(description=_("running"))
+    def running(self, worker: Worker) -> str:
+        """Show how many tasks it runs."""
+        return str(worker.running_tasks)  # type: ignore[attr-defined]  # annotated in get_queryset()
+
+    @admin.display(description=_("last seen"))
+    def seen(self, worker: Worker) -> str:
+        """Show how long ago it reported."""
+        since: timedelta = worker.since_seen  # type: ignore[attr-defined]  # annotated in get_queryset()
+        return show.moment(worker.seen_at, gettext("%(time)s ago") % {"time": show.duration(since)})
+
+    @admin.display(description=_("started"))
+    def started(self, worker: Worker) -> str:
+        """Show how long ago it started."""
+        return show.moment(worker.started_at)
+
+    @admin.display(description=_("started"))
+    def started_exactly(self, worker: Worker) -> str:
+        """Show when it started."""
+        return show.exact_moment(worker.started_at)
+
+    @admin.display(description=_("last seen"))
+    def seen_exactly(self, worker: Worker) -> str:
+        """Show when it reported last."""
+        return show.exact_moment(worker.seen_at)
+
+    @admin.display(description=_("lease until"))
+    def lease(self, worker: Worker) -> str:
+        """Show when its tasks go to others unless it reports."""
+        return show.exact_moment(worker.lease_until)
+
+    @admin.display(description=_("tasks"))
+    def tasks(self, worker: Worker) -> str:
+        """Show what it runs, longest running first."""
+        live = Task.objects.using(settings.DATABASE).filter(worker_id=worker.id, state=State.RUNNING)
+        rows = [
+            (show.link(self.task_address(id), show.name(name)), show.moment(started))
+            for id, name, started in live.order_by("started_at").values_list("id", "name", "started_at")[:MOST_TASKS]
+        ]
+        if not rows:
+            return gettext("none")
+        return format_html('<ul class="autotask-tasks">{}</ul>', format_html_join("", "<li>{} {}</li>", rows))

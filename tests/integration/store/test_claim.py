@@ -1,0 +1,252 @@
+"""Claims: each task is taken once, in order, within limits, and only by workers that live."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+
+from autotask.store import claim
+from autotask.store.claim import BoundedLane, Lane
+from autotask.store.connection import current, execute
+from autotask.task import State
+from tests.integration.store.shapes import explain, fill, put, sign_on, state, stored, take
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_claim_takes_a_task_and_says_all_about_it():
+    # Given
+    worker = sign_on()
+    (id,) = put(queue="mail", priority=5, retries=2, payload=b"\x00\xff")
+
+    # When
+    (task,) = take(worker)
+
+    # Then
+    assert (task.id, task.name, task.queue, task.priority) == (id, "tests.task", "mail", 5)
+    assert (task.attempt, task.failures, task.lost, task.retries) == (1, 0, 0, 2)
+    assert (task.unknown_for, task.scheduled_for, task.payload) == (None, None, b"\x00\xff")
+    row = stored(id)
+    assert (row.state, row.fence, row.worker_id, row.attempt) == (State.RUNNING, task.fence, worker, 1)
+    assert row.started_at >= row.created_at
+
+
+def test_each_claim_has_a_fence_of_its_own():
+    worker = sign_on()
+    put(20)
+    fences = [task.fence for task in take(worker)]
+    assert len(set(fences)) == 20
+
+
+def test_what_is_not_due_is_not_taken():
+    worker = sign_on()
+    put(3, delay=60)
+    assert take(worker) == []
+
+
+@pytest.mark.parametrize("lease", [0.0, -0.001, -100.0])
+def test_a_worker_whose_lease_has_run_out_takes_nothing(lease):
+    put(3)
+    assert take(sign_on(lease=lease)) == []
+
+
+def test_a_worker_that_is_not_registered_takes_nothing():
+    (id,) = put()
+    assert take(uuid.uuid4()) == []
+    assert state(id) is State.READY
+
+
+# --- races ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_passes_over_what_another_is_just_taking(transaction):
+    # Given
+    mine, other = sign_on(), sign_on()
+    ids = put(10)
+    taken = take(other, limit=4, connection=transaction)
+
+    # When
+    rest = take(mine)
+
+    # Then nobody waited, and all are taken once
+    assert len(taken) == 4
+    assert len(rest) == 6
+    assert {task.id for task in taken + rest} == set(ids)
+
+
+def test_what_a_claim_that_was_rolled_back_took_can_be_taken(transaction):
+    mine, other = sign_on(), sign_on()
+    put(10)
+    take(other, connection=transaction)
+    assert take(mine) == []
+    execute(transaction, "ROLLBACK")
+    assert [task.attempt for task in take(mine)] == [1] * 10
+
+
+def test_claims_at_the_same_time_never_take_the_same_task(in_threads):
+    # Given
+    ids = [id for queue in "abc" for priority in (0, 5) for id in put(50, queue=queue, priority=priority)]
+    workers = [sign_on() for _ in range(4)]
+
+    # When
+    def take_all(connection, number):
+        taken = []
+        while found := take(workers[number], limit=7, per_lane=3, connection=connection):
+            taken += found
+        return taken
+
+    taken = [task for tasks in in_threads(take_all, times=4) for task in tasks]
+
+    # Then
+    assert sorted(task.id for task in taken) == sorted(ids)
+    assert len({task.fence for task in taken}) == 300
+    assert {task.attempt for task in taken} == {1}
+
+
+# --- limits and order -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 100])
+@pytest.mark.parametrize("lanes", [1, 40])
+def test_a_claim_takes_exactly_as_many_as_asked_for(limit, lanes):
+    # Given
+    worker = sign_on()
+    ids = [id for number in range(lanes) for id in put(120 // lanes, queue=f"q{number}", priority=number % 3)]
+
+    # When
+    taken = take(worker, limit=limit)
+
+    # Then
+    assert len(taken) == limit
+    assert sum(state(id) is State.RUNNING for id in ids) == limit
+
+
+def test_a_claim_takes_no_more_of_one_lane_than_its_share():
+    worker = sign_on()
+    for queue in "abc":
+        put(20, queue=queue)
+    taken = [task.queue for task in take(worker, limit=30, per_lane=10)]
+    assert sorted(taken) == ["a"] * 10 + ["b"] * 10 + ["c"] * 10
+
+
+def test_a_lane_that_has_less_than_its_share_leaves_its_place_to_later_ones():
+    worker = sign_on()
+    put(2, queue="a")
+    put(20, queue="b")
+    taken = [task.queue for task in take(worker, limit=10, per_lane=9)]
+    assert sorted(taken) == ["a"] * 2 + ["b"] * 8
+
+
+def test_the_oldest_of_a_lane_is_taken_first():
+    worker = sign_on()
+    ids = [put()[0] for _ in range(10)]
+    assert [task.id for task in take(worker, limit=4)] == ids[:4]
+    assert [task.id for task in take(worker)] == ids[4:]
+
+
+def test_larger_priorities_are_taken_first_also_when_they_came_later():
+    worker = sign_on()
+    low, normal, high = put(3, priority=-100), put(3), put(3, priority=100)
+    assert [{task.id for task in take(worker, limit=3)} for _ in range(3)] == [set(high), set(normal), set(low)]
+
+
+def test_what_is_taken_is_returned_best_first():
+    worker = sign_on()
+    for priority in (0, 100, -100, 5):
+        put(2, priority=priority)
+    assert [task.priority for task in take(worker)] == [100, 100, 5, 5, 0, 0, -100, -100]
+
+
+def test_a_lower_bound_hides_what_became_ready_before_it():
+    # Given
+    worker = sign_on()
+    (old,) = put()
+    lane = Lane("default", 0)
+    since = stored(old).created_at + timedelta(hours=1)
+
+    # When, then
+    assert claim.claim(current(), worker, [BoundedLane(lane, since)], per_lane=5, limit=5) == []
+    assert len(claim.claim(current(), worker, [BoundedLane(lane, None)], per_lane=5, limit=5)) == 1
+
+
+def test_lanes_that_are_empty_or_unknown_are_no_error():
+    worker = sign_on()
+    put()
+    lanes = [Lane("nothing", 0), Lane("default", 7), Lane("default", 0)]
+    assert len(take(worker, lanes=lanes)) == 1
+    assert take(worker, lanes=[]) == []
+
+
+def test_the_lanes_that_exist_are_found():
+    sign_on()
+    put(3, queue="b", priority=5)
+    put(3, queue="b", priority=-5)
+    put(3, queue="a")
+    put(3, queue="later", delay=60)
+    assert claim.find_lanes(current()) == [Lane("a", 0), Lane("b", -5), Lane("b", 5)]
+
+
+def test_no_lanes_are_found_where_there_is_no_work():
+    assert claim.find_lanes(current()) == []
+
+
+# --- claims that got no answer --------------------------------------------------------------------------------------
+
+
+def test_what_runs_under_a_worker_s_name_without_its_knowing_is_given_back():
+    # Given
+    mine, other = sign_on(), sign_on()
+    put(4)
+    held, *forgotten = take(mine, limit=3)
+    (of_other,) = take(other)
+
+    # When
+    given_back = claim.reconcile(current(), mine, [held.id])
+
+    # Then
+    assert given_back == 2
+    assert {(stored(task.id).state, stored(task.id).attempt) for task in forgotten} == {(State.READY, 0)}
+    assert state(held.id) is State.RUNNING
+    assert state(of_other.id) is State.RUNNING
+
+
+def test_a_worker_that_holds_nothing_gets_rid_of_everything():
+    worker = sign_on()
+    put(3)
+    take(worker)
+    assert claim.reconcile(current(), worker, []) == 3
+    assert len(take(worker)) == 3
+
+
+# --- how it is done -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["statistics of an empty table", "statistics of a full table"])
+def full_table(request):
+    """Rows that are ready and rows that are due in days, 50,000 each."""
+    execute(current(), "ANALYZE autotask_task")
+    fill(50_000, State.SCHEDULED)
+    fill(50_000, State.READY)
+    if request.param == "statistics of a full table":
+        execute(current(), "ANALYZE autotask_task")
+
+
+def test_a_claim_reads_little_of_a_full_table(full_table):
+    # Given
+    params = {"worker_id": sign_on(), "queues": ["other", "default"], "priorities": [5, 0], "since": [None, None]}
+
+    # When
+    plan = explain(claim.CLAIM.format(per_lane=10, limit=10), params)
+
+    # Then
+    assert "Index Scan autotask_ready" in plan.scans
+    assert not {scan for scan in plan.scans if scan.startswith("Seq Scan autotask_task")}
+    assert plan.buffers < 500
+
+
+def test_a_look_for_lanes_reads_little_of_a_full_table(full_table):
+    put(1, queue="other", priority=7)
+    plan = explain(claim.LANES, {})
+    assert any("autotask_ready" in scan for scan in plan.scans)
+    assert not {scan for scan in plan.scans if scan.startswith("Seq Scan autotask_task")}
+    assert plan.buffers < 100

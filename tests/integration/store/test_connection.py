@@ -1,0 +1,119 @@
+"""Connections: the caller's own, and those of a worker that nobody else can touch."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db.utils import DatabaseError, DataError, ProgrammingError
+
+from autotask.exceptions import NotPostgreSQL
+from autotask.store.connection import aware, current, dedicated, execute, is_weather, rows, text
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def of_a_worker(transactional_db):
+    connection = dedicated("role of a test")
+    yield connection
+    connection.close()
+
+
+def test_the_connection_of_the_caller_is_django_s_own():
+    assert current() is connections["default"]
+
+
+def test_another_kind_of_database_is_refused(settings, monkeypatch):
+    monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
+    with pytest.raises(NotPostgreSQL, match="autotask needs PostgreSQL, but the database 'default' uses"):
+        current()
+
+
+def test_a_connection_of_a_worker_says_what_it_is_for_and_does_not_wait_for_ever(of_a_worker):
+    assert rows(of_a_worker.wrapper, "SHOW application_name") == [("autotask role of a test",)]
+    assert rows(of_a_worker.wrapper, "SHOW statement_timeout") == [("10s",)]
+    assert rows(of_a_worker.wrapper, "SHOW lock_timeout") == [("3s",)]
+
+
+def test_it_is_on_the_database_of_the_tests(of_a_worker):
+    ((name,),) = rows(of_a_worker.wrapper, "SELECT current_database()")
+    assert name == current().settings_dict["NAME"]
+    assert name.startswith("test_")
+
+
+def test_it_is_another_session_than_the_caller_s_and_survives_what_closes_those(of_a_worker):
+    # Given
+    ((mine,),) = rows(current(), "SELECT pg_backend_pid()")
+    ((own,),) = rows(of_a_worker.wrapper, "SELECT pg_backend_pid()")
+    assert mine != own
+
+    # When
+    close_old_connections()
+    connections.close_all()
+
+    # Then
+    assert rows(of_a_worker.wrapper, "SELECT pg_backend_pid()") == [(own,)]
+
+
+def test_after_its_loss_the_next_use_opens_a_new_one(of_a_worker):
+    # Given
+    ((pid,),) = rows(of_a_worker.wrapper, "SELECT pg_backend_pid()")
+    rows(current(), "SELECT pg_terminate_backend(%(pid)s)", {"pid": pid})
+
+    # When
+    with pytest.raises((OperationalError, InterfaceError)) as caught:
+        rows(of_a_worker.wrapper, "SELECT 1")
+    of_a_worker.close()
+    of_a_worker.close()
+
+    # Then
+    assert is_weather(caught.value)
+    assert rows(of_a_worker.wrapper, "SELECT pg_backend_pid()") != [(pid,)]
+
+
+def test_a_statement_that_is_wrong_is_no_weather():
+    for statement in ("SELECT wibble", "SELECT 1/0", "SELECT 'x'::int"):
+        with pytest.raises((ProgrammingError, DataError, DatabaseError)) as caught:
+            rows(current(), statement)
+        assert not is_weather(caught.value)
+    assert not is_weather(ValueError())
+
+
+def test_a_database_that_can_only_be_read_is_weather(of_a_worker):
+    execute(of_a_worker.wrapper, "SET default_transaction_read_only = on")
+    with pytest.raises(DatabaseError) as caught:
+        execute(of_a_worker.wrapper, "DELETE FROM autotask_task")
+    assert is_weather(caught.value)
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_moments_are_aware_whatever_the_site_uses(settings, use_tz):
+    settings.USE_TZ = use_tz
+    settings.TIME_ZONE = "Australia/Lord_Howe"
+    connections["default"].close()
+    ((moment,),) = rows(current(), "SELECT timestamptz '2026-07-01 12:00+00'")
+    assert aware(moment) == datetime(2026, 7, 1, 12, tzinfo=UTC)
+    assert aware(moment).tzinfo is UTC
+    connections["default"].close()
+
+
+def test_an_aware_moment_stays_the_same_and_none_stays_none():
+    moment = datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    assert aware(moment) == moment
+    assert aware(None) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ("plain", "plain"),
+        ("a\0b", "a\\0b"),
+        ("\ud800", "\\ud800"),
+        ("😀", "😀"),
+        ("", ""),
+        ("x" * 50, "x" * 9 + "…"),
+    ],
+)
+def test_any_text_can_be_stored(value, stored):
+    assert text(value, 10) == stored
+    assert rows(current(), "SELECT %(value)s::text", {"value": text(value, 10)}) == [(stored,)]

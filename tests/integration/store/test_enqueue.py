@@ -1,0 +1,243 @@
+"""New tasks: inside the caller's transaction, all or none, ready or scheduled."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from autotask import definition
+from autotask.exceptions import InvalidArguments, PayloadTooLarge, UnpicklableArgument
+from autotask.handle import TaskHandle
+from autotask.signals import task_enqueued
+from autotask.store import notify
+from autotask.store.connection import current, rows
+from autotask.task import WAITING, State, new_id
+from autotask.tasks import delayed_task
+from tests.integration.store.shapes import count, put, state, stored
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@delayed_task(queue="mail", priority=7, retries=2, ttl=60)
+def greet(name, *, greeting="Hello"):
+    return f"{greeting} {name}"
+
+
+class Changed(Exception):
+    """Somebody changed his mind."""
+
+
+@pytest.fixture
+def woken(monkeypatch):
+    """Collect the moments at which a worker would be woken."""
+    calls = []
+    notify.set_waker(lambda: calls.append(count("autotask_task")))
+    yield calls
+    notify.set_waker(None)
+
+
+@pytest.fixture
+def announced():
+    """Collect what the signal tells."""
+    calls = []
+
+    def receiver(sender, signal, **facts):
+        calls.append(facts)
+
+    task_enqueued.connect(receiver)
+    yield calls
+    task_enqueued.disconnect(receiver)
+
+
+# --- one ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_is_a_row():
+    # When
+    handle = greet("Ann")
+
+    # Then
+    row = stored(handle.id)
+    assert (row.name, row.queue, row.priority, row.retries) == (greet.name, "mail", 7, 2)
+    assert (row.state, row.attempt, row.failures, row.lost) == (State.READY, 0, 0, 0)
+    assert row.arguments == "name='Ann'"
+    assert row.created_at == row.run_at
+
+
+@pytest.mark.parametrize("seconds", [-3600, 0, 3600])
+def test_a_moment_in_the_past_is_due_now_and_one_in_the_future_is_not(seconds):
+    moment = datetime.now(UTC) + timedelta(seconds=seconds)
+    row = stored(greet.using(run_after=moment)("Ann").id)
+    assert row.state is (State.SCHEDULED if seconds > 0 else State.READY)
+    assert row.run_at == moment
+
+
+def test_a_delay_counts_from_the_call_also_in_a_long_transaction():
+    with transaction.atomic():
+        rows(current(), "SELECT pg_sleep(0.05)")
+        row = stored(greet.using(delay=10)("Ann").id)
+        ((begun,),) = rows(current(), "SELECT now()")
+    assert row.run_at - row.created_at == timedelta(seconds=10)
+    assert row.created_at - begun >= timedelta(seconds=0.05)
+
+
+@pytest.mark.parametrize("delay", [1e-9, 0.0000004])
+def test_a_delay_too_short_for_the_clock_is_none(delay):
+    assert state(put(delay=delay)[0]) is State.READY
+
+
+def test_arguments_that_hold_what_postgresql_cannot_store_are_shown_somehow():
+    row = stored(greet("a\0b\ud800").id)
+    assert "a" in row.arguments
+
+
+def test_wrong_arguments_are_a_type_error_that_shows_the_signature():
+    with pytest.raises(TypeError, match=r"greet\(name, \*, greeting='Hello'\): missing .*'name'. Nothing was enqueued"):
+        greet()
+    assert count("autotask_task") == 0
+
+
+# --- transactions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_call_in_a_transaction_that_is_rolled_back_leaves_nothing(woken, announced):
+    # When
+    with pytest.raises(Changed), transaction.atomic():
+        greet("Ann")
+        greet.enqueue_many([("Bob",), ("Carl",)])
+        raise Changed
+
+    # Then
+    assert count("autotask_task") == 0
+    assert woken == []
+    assert announced == []
+
+
+def test_a_call_in_a_savepoint_that_is_rolled_back_leaves_nothing(woken):
+    with transaction.atomic():
+        kept = greet("Ann")
+        with pytest.raises(Changed), transaction.atomic():
+            greet("Bob")
+            raise Changed
+    assert count("autotask_task") == 1
+    assert kept.status is WAITING
+
+
+def test_nobody_else_sees_a_task_before_the_commit(other_connection, woken, announced):
+    with transaction.atomic():
+        handle = greet("Ann")
+        assert rows(other_connection, "SELECT count(*) FROM autotask_task") == [(0,)]
+        assert woken == []
+        assert announced == []
+    assert rows(other_connection, "SELECT count(*) FROM autotask_task") == [(1,)]
+    assert woken == [1]
+    assert announced == [{"task_id": handle.id, "name": greet.name, "queue": "mail"}]
+
+
+def test_outside_of_a_transaction_a_call_is_committed_at_once(other_connection, woken):
+    greet("Ann")
+    assert rows(other_connection, "SELECT count(*) FROM autotask_task") == [(1,)]
+    assert woken == [1]
+
+
+def test_a_receiver_that_fails_harms_nobody():
+    def receiver(**_):
+        raise Changed
+
+    task_enqueued.connect(receiver)
+    try:
+        handle = greet("Ann")
+    finally:
+        task_enqueued.disconnect(receiver)
+    assert handle.status is WAITING
+
+
+def test_a_program_that_commits_by_hand_can_call_too(other_connection):
+    # Given
+    connection = current()
+    connection.set_autocommit(False)
+    try:
+        # When
+        greet("Ann")
+        assert rows(other_connection, "SELECT count(*) FROM autotask_task") == [(0,)]
+        connection.commit()
+    finally:
+        connection.rollback()
+        connection.set_autocommit(True)
+
+    # Then
+    assert rows(other_connection, "SELECT count(*) FROM autotask_task") == [(1,)]
+
+
+# --- many -----------------------------------------------------------------------------------------------------------
+
+
+def test_many_calls_are_stored_in_order_with_one_statement(django_assert_num_queries, monkeypatch):
+    monkeypatch.setattr(notify, "_waker", lambda: None)
+    with django_assert_num_queries(1):
+        handles = greet.enqueue_many([("Ann",), {"name": "Bob", "greeting": "Hi"}, ("Carl",)])
+    assert all(isinstance(handle, TaskHandle) for handle in handles)
+    assert [stored(handle.id).arguments for handle in handles] == [
+        "name='Ann'",
+        "name='Bob', greeting='Hi'",
+        "name='Carl'",
+    ]
+    assert len({handle.id for handle in handles}) == 3
+
+
+def test_many_may_be_none(django_assert_num_queries, woken):
+    with django_assert_num_queries(0):
+        assert greet.enqueue_many([]) == []
+        assert greet.enqueue_many(iter(())) == []
+    assert woken == []
+
+
+def test_many_may_be_very_many():
+    handles = greet.using(delay=60).enqueue_many((str(number),) for number in range(3000))
+    assert count("autotask_task") == len(handles) == 3000
+    assert rows(current(), "SELECT DISTINCT state, queue, priority, retries, ttl FROM autotask_task") == [
+        (0, "mail", 7, 2, 60.0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "told"),
+    [
+        ("Bob", InvalidArguments, "Item 1 of .*greet.enqueue_many"),
+        (["Bob"], InvalidArguments, r"but is \['Bob'\]"),
+        (5, InvalidArguments, "but is 5"),
+        (None, InvalidArguments, "but is None"),
+        ((), TypeError, "missing a required argument: 'name'"),
+        (("a", "b"), TypeError, "too many positional arguments"),
+        ({"name": "Bob", "wibble": 1}, TypeError, "unexpected keyword argument 'wibble'"),
+        ((lambda: None,), UnpicklableArgument, r"The argument args\[0\] of"),
+        (("x" * 300_000,), PayloadTooLarge, "more than the limit"),
+    ],
+    ids=lambda value: repr(value)[:25],
+)
+def test_with_a_bad_item_none_is_stored_and_the_item_is_named(item, error, told):
+    with pytest.raises(error, match=told) as caught:
+        greet.enqueue_many([("Ann",), item, ("Carl",)])
+    assert "tem 1 of" in str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
+    assert count("autotask_task") == 0
+
+
+def test_when_the_database_refuses_one_none_is_stored(monkeypatch):
+    # Given
+    ids = [new_id(), new_id()]
+    ids.append(ids[0])
+    remaining = iter(ids)
+    monkeypatch.setattr(definition, "new_id", lambda: next(remaining))
+
+    # When
+    with pytest.raises(IntegrityError):
+        greet.enqueue_many([("Ann",), ("Bob",), ("Carl",)])
+
+    # Then
+    assert count("autotask_task") == 0
+
+
+def test_a_single_argument_that_cannot_be_pickled_stores_nothing():
+    with pytest.raises(UnpicklableArgument, match="greet"):
+        greet("Ann", greeting=lambda: None)
+    assert count("autotask_task") == 0

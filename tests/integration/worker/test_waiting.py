@@ -1,0 +1,313 @@
+"""Handles: what they say at each moment, and how they wait."""
+
+import asyncio
+import threading
+import time
+import uuid
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections, transaction
+
+from autotask import handle as handle_module
+from autotask.exceptions import (
+    NotRetryable,
+    TaskCancelled,
+    TaskExpired,
+    TaskFailed,
+    WaitInTransaction,
+    WaitTimeout,
+)
+from autotask.handle import TaskHandle
+from autotask.store import notify
+from autotask.store.connection import current, execute, rows
+from autotask.task import CANCELLED, DONE, ERROR, RUNNING, WAITING
+from tests.helpers import wait_until
+from tests.integration.worker import tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def in_a_thread(function):
+    """Start a function in a thread; call what is returned to get its result."""
+    results = []
+
+    def run():
+        try:
+            results.append(function())
+        except Exception as error:
+            results.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def result():
+        thread.join(20)
+        assert results, "it has not come to an end"
+        return results[0]
+
+    return result
+
+
+def forget(handle):
+    """Remove all that is known of a task, as pruning does."""
+    execute(current(), "DELETE FROM autotask_result WHERE id = %(id)s", {"id": handle.id})
+    execute(current(), "DELETE FROM autotask_task WHERE id = %(id)s", {"id": handle.id})
+
+
+# --- what a handle says ---------------------------------------------------------------------------------------------
+
+
+def test_a_handle_follows_its_task(start_worker):
+    handle = tasks.pass_gate("follow")
+    assert (handle.status, handle.ready, handle.result, handle.attempts) == (WAITING, False, None, 0)
+    start_worker()
+    assert tasks.gate("follow reached").wait(10)
+    assert (handle.status, handle.ready, handle.result, handle.attempts) == (RUNNING, False, None, 1)
+    tasks.gate("follow").set()
+    assert handle.wait(10) == "follow"
+    assert (handle.status, handle.ready, handle.result, handle.error_message) == (DONE, True, "follow", "")
+
+
+def test_what_has_ended_is_asked_once(worker, django_assert_num_queries):
+    handle = tasks.echo(5)
+    handle.wait(10)
+    with django_assert_num_queries(0):
+        assert (handle.status, handle.ready, handle.result, handle.error_message) == (DONE, True, 5, "")
+        assert handle.wait(10) == 5
+
+
+@pytest.mark.parametrize("ask", ["status", "ready", "result", "error_message", "attempts", "wait"])
+def test_a_handle_whose_task_is_gone_says_so_and_gives_no_wrong_answer(ask):
+    handle = tasks.echo(5)
+    forget(handle)
+    with pytest.raises(TaskExpired, match=rf"Task {handle.id} \(.*echo\) is not in the database"):
+        answer = getattr(handle, ask)
+        answer(timeout=5)
+
+
+def test_an_answer_that_was_had_outlives_the_result_until_it_is_asked_for_anew(worker):
+    handle = tasks.echo(5)
+    handle.wait(10)
+    forget(handle)
+    assert handle.result == 5
+    handle.refresh()
+    with pytest.raises(TaskExpired):
+        _ = handle.result
+
+
+def test_a_handle_can_be_made_of_an_id(worker):
+    again = TaskHandle(tasks.echo(5).id)
+    assert again.wait(10) == 5
+
+
+def test_handles_of_the_same_task_are_equal():
+    handle = tasks.echo(5)
+    assert handle == TaskHandle(handle.id)
+    assert len({handle, TaskHandle(handle.id)}) == 1
+    assert handle != TaskHandle(uuid.uuid4())
+    assert handle != handle.id
+
+
+# --- waiting --------------------------------------------------------------------------------------------------------
+
+
+def test_waiting_is_ended_by_the_end_of_the_task_and_not_by_the_next_look(worker, monkeypatch):
+    # Given
+    monkeypatch.setattr(handle_module, "_FIRST_LOOK", 15.0)
+    monkeypatch.setattr(handle_module, "_LONGEST_LOOK", 15.0)
+    handle = tasks.pass_gate("soon")
+    assert tasks.gate("soon reached").wait(10)
+    ended = in_a_thread(lambda: (handle.wait(15), time.monotonic()))
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
+
+    # When
+    opened = time.monotonic()
+    tasks.gate("soon").set()
+
+    # Then
+    value, moment = ended()
+    assert value == "soon"
+    assert moment - opened < 5
+
+
+def test_waiting_without_end_ends_with_the_task(worker):
+    assert tasks.echo(5).wait() == 5
+
+
+def test_waiting_too_short_says_how_the_task_stands():
+    handle = tasks.echo(5)
+    begun = time.monotonic()
+    with pytest.raises(WaitTimeout, match="had not ended after 0.2 seconds; it is waiting") as caught:
+        handle.wait(timeout=0.2)
+    assert isinstance(caught.value, TimeoutError)
+    assert 0.2 <= time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 1e-9])
+def test_a_wait_of_no_time_is_one_look(worker, timeout):
+    handle = tasks.echo.using(delay=60)(5)
+    with pytest.raises(WaitTimeout):
+        handle.wait(timeout=timeout)
+    other = tasks.echo(6)
+    wait_until(lambda: TaskHandle(other.id).ready)
+    assert other.wait(timeout=timeout) == 6
+
+
+def test_waiting_in_a_transaction_is_refused_because_it_could_never_end(worker):
+    with transaction.atomic():
+        handle = tasks.echo(5)
+        with pytest.raises(WaitInTransaction, match=r"wait\(\) after the atomic block"):
+            handle.wait(timeout=10)
+    assert handle.wait(10) == 5
+
+
+def test_waiting_where_a_program_commits_by_hand_is_refused():
+    handle = tasks.echo(5)
+    connection = current()
+    connection.set_autocommit(False)
+    try:
+        with pytest.raises(WaitInTransaction):
+            handle.wait(timeout=10)
+    finally:
+        connection.rollback()
+        connection.set_autocommit(True)
+
+
+def test_waiting_for_what_fails_raises_with_its_message(worker):
+    handle = tasks.raise_by_name("SystemExit")
+    with pytest.raises(TaskFailed, match=rf"Task {handle.id} \(.*raise_by_name\) ended in an error: SystemExit: 3"):
+        handle.wait(10)
+    assert (handle.status, handle.result) == (ERROR, None)
+
+
+def test_waiting_for_what_is_cancelled_raises():
+    # Given
+    handle = tasks.echo.using(delay=60)(5)
+    waiting = in_a_thread(lambda: handle.wait(15))
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
+
+    # When
+    TaskHandle(handle.id).cancel()
+
+    # Then
+    assert isinstance(waiting(), TaskCancelled)
+
+
+def test_waiting_for_what_goes_away_meanwhile_raises():
+    handle = tasks.echo.using(delay=60)(5)
+    waiting = in_a_thread(lambda: handle.wait(15))
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
+    forget(handle)
+    assert isinstance(waiting(), TaskExpired)
+
+
+def test_many_can_wait_for_one_task(start_worker):
+    handle = tasks.echo(5)
+    waiting = [in_a_thread(lambda: TaskHandle(handle.id).wait(15)) for _ in range(5)]
+    start_worker()
+    assert [each() for each in waiting] == [5] * 5
+
+
+def test_waiting_leaves_nothing_to_be_heard_on_the_caller_s_connection(worker):
+    tasks.echo(5).wait(10)
+    with pytest.raises(WaitTimeout):
+        tasks.echo.using(delay=60)(5).wait(0.05)
+    assert rows(current(), "SELECT pg_listening_channels()") == []
+
+
+def test_waiting_through_a_connection_that_hears_nothing_ends_too(worker, monkeypatch):
+    # As through a pooler that shares its connections between transactions
+    monkeypatch.setattr(notify, "listen", lambda *_: None)
+    assert tasks.echo(5).wait(10) == 5
+
+
+def test_a_wait_whose_connection_is_lost_raises_what_django_raises_and_the_next_one_works(worker):
+    # Given
+    handle = tasks.pass_gate("lost")
+
+    def first_and_second():
+        try:
+            handle.wait(15)
+        except Exception as error:
+            connections.close_all()
+            return type(error).__module__, handle.wait(15)
+        return "not raised"
+
+    waiting = in_a_thread(first_and_second)
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
+
+    # When
+    execute(
+        current(),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND application_name NOT LIKE 'autotask %%'",
+        {},
+    )
+    tasks.gate("lost").set()
+
+    # Then
+    assert waiting() == ("django.db.utils", "lost")
+
+
+# --- coroutines -----------------------------------------------------------------------------------------------------
+
+
+async def with_own_connections(coroutine):
+    """Run a coroutine, and close what its thread has opened, as Django does at the end of a request."""
+    try:
+        return await coroutine
+    finally:
+        await sync_to_async(connections.close_all)()
+
+
+def test_waiting_in_coroutines_does_not_hold_up_the_others(start_worker):
+    async def several():
+        handles = [await tasks.double.aenqueue(n) for n in range(4)]
+        start_worker()
+        return await asyncio.gather(*[handle.await_result(15) for handle in handles])
+
+    assert asyncio.run(with_own_connections(several())) == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("how", "error"), [("fail", TaskFailed), ("cancel", TaskCancelled), ("delay", WaitTimeout), ("gone", TaskExpired)]
+)
+def test_waiting_in_a_coroutine_raises_what_waiting_raises(worker, how, error):
+    # Given
+    handle = tasks.raise_by_name("SystemExit") if how == "fail" else tasks.echo.using(delay=60)(5)
+    if how == "cancel":
+        handle.cancel()
+    if how == "gone":
+        forget(handle)
+
+    # When, then
+    with pytest.raises(error):
+        asyncio.run(with_own_connections(handle.await_result(timeout=0.2 if how == "delay" else 15)))
+
+
+# --- again ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_lives_succeeded_or_is_gone_cannot_be_retried(worker):
+    waiting = tasks.echo.using(delay=60)(5)
+    with pytest.raises(NotRetryable, match=f"Task {waiting.id} cannot be retried: it is waiting"):
+        waiting.retry()
+    done = tasks.echo(5)
+    done.wait(10)
+    with pytest.raises(NotRetryable, match="it is done"):
+        done.retry()
+    assert done.result == 5
+    forget(done)
+    with pytest.raises(NotRetryable, match="it is not in the database"):
+        done.retry()
+
+
+def test_a_cancelled_task_can_be_retried_and_waited_for(worker):
+    handle = tasks.echo.using(delay=60)(5)
+    handle.cancel()
+    assert handle.status is CANCELLED
+    handle.retry()
+    assert handle.wait(10) == 5
