@@ -10,8 +10,7 @@ from django.conf import settings as django_settings
 from autotask import registry
 from autotask.definition import Definition, DelayedTask, ScheduledTask
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
-from autotask.options import Options, plain_name
-from autotask.options import seconds as checked_seconds
+from autotask.options import Options, plain_name, seconds as checked_seconds
 from autotask.schedules import crontab as crontabs
 from autotask.schedules.base import Timetable
 from autotask.schedules.crontab import Numbers

@@ -411,7 +411,8 @@ def test_prune_deletes_what_is_past_its_time_to_live():
 def test_worker_passes_its_options_on_and_marks_its_process(monkeypatch, settings):
     # Given
     settings.AUTOTASK_THREADS = 9
-    monkeypatch.delenv("AUTOTASK_WORKER", raising=False)
+    monkeypatch.setenv("AUTOTASK_WORKER", "")  # so that what the command sets is taken back after the test
+    monkeypatch.delenv("AUTOTASK_WORKER")
     seen = []
 
     def run_worker(options):

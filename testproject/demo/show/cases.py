@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autotask.task import CANCELLED, DONE, ERROR, Status
+from autotask.task import CANCELLED, DONE, ERROR, RUNNING, WAITING, Status
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ def stream() -> Iterator[Case]:
 
 def problems(case: Case, course: Course, output: Path) -> list[str]:
     """Return what is not as expected; empty if all is well."""
+    if course.status in (WAITING, RUNNING):
+        return ["did not end in time"]
     found = []
     if course.status is not case.status:
         found.append(f"is {course.status}")

@@ -71,15 +71,20 @@ class Website:
                 self._open(urllib.request.Request(self.url))
                 return
             except urllib.error.HTTPError as error:
-                raise WebsiteDown(f"{self.url} answers {error.code}; see {self.log}") from error
+                raise WebsiteDown(f"{self.url} answers {error.code}") from error
             except (OSError, TimeoutError):
                 time.sleep(0.1)
-        raise WebsiteDown(f"runserver does not answer after {START_TIMEOUT} s; see {self.log}")
+        raise WebsiteDown(f"runserver does not answer after {START_TIMEOUT} s")
 
     def check(self) -> None:
         """Raise WebsiteDown if runserver has ended."""
         if self.process.poll() is not None:
-            raise WebsiteDown(f"runserver ended with {self.process.returncode}; see {self.log}")
+            raise WebsiteDown(f"runserver ended with {self.process.returncode}")
+
+    def last_words(self) -> str:
+        """Return the end of what runserver and its companion have said."""
+        lines = self.log.read_text(errors="replace").splitlines()[-30:]
+        return "\n".join([f"The end of {self.log}:", *(f"    {line}" for line in lines)])
 
     def owns(self, pid: int | None) -> bool:
         """Whether a process is one of the site's."""

@@ -29,18 +29,13 @@ def test_a_task_is_seen_once_at_every_moment_of_its_life(in_threads):
 
     # When one runs them while the other looks at them
     def run(connection, number):
-        seen = set()
         if number == 0:
             while tasks := take(worker, limit=2, connection=connection):
                 end(*tasks, connection=connection)
-        else:
-            for _ in range(10):
-                for id in ids:
-                    found = rows(connection, read.TASK, {"id": id})
-                    seen.add(len(found))
-        return seen
+            return set()
+        return {len(rows(connection, read.TASK, {"id": id})) for _ in range(10) for id in ids}
 
-    _, seen = in_threads(run, times=2)
+    seen = set.union(*in_threads(run, times=2))
 
     # Then
     assert seen == {1}

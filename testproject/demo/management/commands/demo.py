@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 import secrets
 import shutil
 import signal
@@ -19,6 +20,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, connections
 
 from autotask import embedded
+from autotask.conf import settings as autotask_settings
 from autotask.models import Schedule, TaskRecord, Worker
 from autotask.task import CANCELLED, DONE
 from demo.show import watch
@@ -35,6 +37,10 @@ USER = "demo"
 
 PERIODIC = "demo.tasks.count_mails"
 CRON = "demo.tasks.ring_the_minute"
+
+
+class Failed(Exception):
+    """Something in the demo is not as it should be."""
 
 
 class Command(BaseCommand):
@@ -54,11 +60,13 @@ class Command(BaseCommand):
     def handle(self, *, once: bool, port: int | None, timeout: float, **options: Any) -> None:
         """Run until Ctrl-C or, with --once, until the tasks have ended."""
         _end_like_ctrl_c()
+        site = Website(settings.BASE_DIR, settings.DEMO_OUTPUT / "runserver.log", port)
         try:
             with _alone(), contextlib.ExitStack() as stack:
                 stack.callback(_stop_database)
                 self._prepare()
-                site = stack.enter_context(Website(settings.BASE_DIR, settings.DEMO_OUTPUT / "runserver.log", port))
+                stack.callback(self._see_companions_off)
+                stack.enter_context(site)
                 stack.enter_context(_undisturbed_end())
                 self._greet(site)
                 if once:
@@ -66,18 +74,20 @@ class Command(BaseCommand):
                 else:
                     self._go_on(site)
         except KeyboardInterrupt:
-            self._say("Stopped.")
+            self._say("\nStopped.")
             if once:
                 raise
-        except WebsiteDown as down:
-            raise CommandError(str(down)) from down
+        except (Failed, WebsiteDown) as failed:
+            raise CommandError(f"{site.last_words()}\n\n{failed}") from failed
 
     def _say(self, text: str = "") -> None:
         self.stdout.write(text)
         self.stdout.flush()
 
     def _prepare(self) -> None:
-        shutil.rmtree(settings.DEMO_OUTPUT, ignore_errors=True)
+        self._companions: dict[uuid.UUID, int] = {}
+        for folder in ("charts", "mail", "reports"):
+            shutil.rmtree(settings.DEMO_OUTPUT / folder, ignore_errors=True)
         self._say("Preparing the database …")
         call_command("migrate", verbosity=0, interactive=False)
         self._password = secrets.token_urlsafe(9)
@@ -86,11 +96,10 @@ class Command(BaseCommand):
         )
         user.set_password(self._password)
         user.save()
+        self._since = _database_clock()
+        self._watch = watch.Watch(self._since)
 
     def _greet(self, site: Website) -> None:
-        self._since = _database_clock()
-        self._companions: set[uuid.UUID] = set()
-        self._watch = watch.Watch(self._since)
         self._say("Starting runserver …")
         site.wait_until_up()
         companion = self._wait_for_companion(site)
@@ -100,20 +109,27 @@ Admin:      {site.url}/admin/    user {USER}, password {self._password}
 Companion:  process {companion.pid}, started by runserver, {companion.threads} threads
 Files:      {settings.DEMO_OUTPUT}
 """)
+        self._say()
 
     def _wait_for_companion(self, site: Website, seconds: float = 30) -> Worker:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             site.check()
-            for worker in self._living_companions(site):
-                return worker
+            if companions := self._living_companions(site):
+                return companions[0]
             time.sleep(LOOK)
-        raise CommandError(f"runserver has no companion after {seconds:g} s; see {site.log}")
+        raise Failed(f"runserver has no companion after {seconds:g} s")
 
     def _living_companions(self, site: Website) -> list[Worker]:
         found = [worker for worker in Worker.objects.filter(stopping=False) if site.owns(worker.serves_pid)]
-        self._companions |= {worker.id for worker in found}
+        self._companions |= {worker.id: worker.pid for worker in found}
         return found
+
+    def _see_companions_off(self) -> None:
+        """Wait until the workers have seen that runserver is gone, and ended: they need the database for that."""
+        deadline = time.monotonic() + autotask_settings.SHUTDOWN_GRACE + 5
+        while any(_is_running(pid) for pid in self._companions.values()) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _look(self, site: Website) -> None:
         site.check()
@@ -122,7 +138,8 @@ Files:      {settings.DEMO_OUTPUT}
             self._say(line)
 
     def _go_on(self, site: Website) -> None:
-        self._say("Ctrl-C ends all of it.\n")
+        self._say("Ctrl-C ends all of it.")
+        self._say()
         for case in stream():
             _enqueue(site, case)
             next_one = time.monotonic() + PACE
@@ -136,11 +153,12 @@ Files:      {settings.DEMO_OUTPUT}
         while not self._ended(id for _, id in calls) and time.monotonic() < deadline:
             self._look(site)
             time.sleep(LOOK)
+        self._look(site)
         rows = [self._row(case, id) for case, id in calls] + [self._periodic_row(), self._cron_row()]
         self._say("\n" + table(rows))
         failed = sum(bool(row.problems) for row in rows)
         if failed:
-            raise CommandError(f"{failed} of {len(rows)} not as expected; see {site.log}")
+            raise Failed(f"{failed} of {len(rows)} not as expected")
         self._say(f"\nAll {len(rows)} as expected.")
 
     def _ended(self, ids: Iterator[uuid.UUID]) -> bool:
@@ -202,9 +220,18 @@ def _database_clock() -> datetime:
         return moment
 
 
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _end_like_ctrl_c() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
 
 
 @contextlib.contextmanager
@@ -220,9 +247,8 @@ def _undisturbed_end() -> Iterator[None]:
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """Refuse to run while another demo uses the same folder."""
-    folder = settings.DEMO_OUTPUT.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "demo.lock").open("w") as lock:
+    settings.DEMO_OUTPUT.mkdir(parents=True, exist_ok=True)
+    with (settings.DEMO_OUTPUT / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

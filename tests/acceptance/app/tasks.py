@@ -1,0 +1,43 @@
+"""Tasks that tell where they run, take a while, or do what a worker does not survive."""
+
+import itertools
+import os
+import time
+from collections import deque
+from pathlib import Path
+
+from autotask.tasks import delayed_task
+
+
+@delayed_task
+def who() -> int:
+    """Return the process id of the worker."""
+    return os.getpid()
+
+
+@delayed_task
+def work(seconds: float, diary: str) -> str:
+    """Take a while, and write down the start and the end of it."""
+    _note(diary, "started")
+    time.sleep(seconds)
+    _note(diary, "finished")
+    return "done"
+
+
+@delayed_task
+def wait_for(file: str) -> None:
+    """Take as long as it takes until there is such a file."""
+    while not Path(file).exists():
+        time.sleep(0.05)
+
+
+@delayed_task
+def hold_the_gil(diary: str) -> None:
+    """Never come back from C, so that no other thread of the worker runs, nor a signal handler."""
+    _note(diary, "started")
+    deque(itertools.repeat(None), maxlen=0)
+
+
+def _note(diary: str, what: str) -> None:
+    with Path(diary).open("a", encoding="utf-8") as file:
+        file.write(f"{what}\n")

@@ -1,0 +1,7 @@
+"""The addresses of the app."""
+
+from django.urls import path
+
+from tests.acceptance.app import views
+
+urlpatterns = [path("", views.index), path("call/<name>/", views.call)]

@@ -1,0 +1,23 @@
+"""Two pages: which process answers, and one that enqueues a task."""
+
+import json
+import os
+
+from django.http import HttpRequest, JsonResponse
+from django.utils.module_loading import import_string
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+
+
+@require_GET
+def index(request: HttpRequest) -> JsonResponse:
+    """Tell which process this is."""
+    return JsonResponse({"pid": os.getpid()})
+
+
+@csrf_exempt
+@require_POST
+def call(request: HttpRequest, name: str) -> JsonResponse:
+    """Call a task function with the arguments in the body, and tell the id of the task."""
+    handle = import_string(name)(*json.loads(request.body))
+    return JsonResponse({"id": str(handle.id)})

@@ -1,0 +1,57 @@
+"""Find the processes that a test has started, and those that these have started, wherever they belong to by now."""
+
+import contextlib
+import os
+
+import psutil
+
+#: Which test a process comes from, in its environment: children inherit it, whoever their parent becomes.
+MARK = "ACCEPTANCE_MARK"
+
+_GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied)
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Return the living processes of a test."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(*_GONE):
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
+def is_guard(process: psutil.Process) -> bool:
+    """Whether a process is the guard of a companion."""
+    return _runs(process, "autotask.companion.guard")
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Whether a process is the worker of a companion."""
+    return _runs(process, "autotask.companion.child")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it is not just waiting to be reaped."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def children(pid: int) -> set[int]:
+    """Return the process ids of the children of a process."""
+    return {child.pid for child in psutil.Process(pid).children()}
+
+
+def zombies(pid: int) -> list[psutil.Process]:
+    """Return the descendants of a process that have ended, but were not reaped."""
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if child.status() == psutil.STATUS_ZOMBIE]
+
+
+def _runs(process: psutil.Process, module: str) -> bool:
+    try:
+        return module in process.cmdline()
+    except _GONE:
+        return False
