@@ -206,7 +206,9 @@ def _translated(part: str, kind: Field, position: int, text: str) -> str:
 def _listed(numbers: Numbers, kind: Field) -> str:
     if numbers is None:
         return "*"
-    several: list[Any] = list(numbers) if isinstance(numbers, Iterable) and not isinstance(numbers, bytes) else [numbers]
+    several: list[Any] = (
+        list(numbers) if isinstance(numbers, Iterable) and not isinstance(numbers, bytes) else [numbers]
+    )
     if not several or not all(_fits(number, kind) for number in several):
         raise InvalidSchedule(
             expression=f"{kind.name}={numbers!r}",

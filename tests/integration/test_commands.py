@@ -332,7 +332,9 @@ def test_a_beginning_that_several_ids_have_is_refused():
 
 
 @pytest.mark.parametrize("command", ["show", "retry", "cancel"])
-@pytest.mark.parametrize("id", ["01930f3e", "0193b0a4-0000-7000-8000-000000000000", "nonsense", "1930f3e", "\x1b[2J", "0" * 33, ""])
+@pytest.mark.parametrize(
+    "id", ["01930f3e", "0193b0a4-0000-7000-8000-000000000000", "nonsense", "1930f3e", "\x1b[2J", "0" * 33, ""]
+)
 def test_an_id_of_no_task_ends_with_4(command, id):
     shown = manage(command, id)
     assert (shown.code, shown.out) == (4, "")
