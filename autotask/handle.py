@@ -161,23 +161,21 @@ class TaskHandle(Generic[R]):
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
-        channel = notify.ended_channel(self.id)
-        notify.listen(connection, channel)
+        ear = notify.Ear(connection, notify.ended_channel(self.id))
         try:
             # In this order: what ends before it is asked to tell is seen by the first look.
             read.ask_to_be_told(connection, self.id)
-            self._look_until(connection, deadline, timeout)
+            self._look_until(ear, deadline, timeout)
         finally:
-            if connection.connection is not None:
-                notify.unlisten(connection, channel)
+            ear.close()
 
-    def _look_until(self, connection: BaseDatabaseWrapper, deadline: float | None, timeout: float | None) -> None:
+    def _look_until(self, ear: notify.Ear, deadline: float | None, timeout: float | None) -> None:
         look = _FIRST_LOOK
         while not (stored := self._stored()).state.ended:
             left = look if deadline is None else min(look, deadline - time.monotonic())
             if left <= 0:
                 raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=stored.state.status)
-            notify.wait(connection, left)
+            ear.wait(left)
             look = min(2 * look, _LONGEST_LOOK)
 
     def _outcome(self) -> R:

@@ -52,6 +52,7 @@ class Task(TaskFields):
         default_permissions = ()
         indexes = [
             models.Index("queue", "priority", "ready_at", name="autotask_ready", condition=models.Q(state=READY)),
+            models.Index("queue", "priority", name="autotask_suspect", condition=models.Q(state=READY, lost__gt=0)),
             models.Index("run_at", name="autotask_due", condition=models.Q(state=SCHEDULED)),
             models.Index("worker_id", name="autotask_running", condition=models.Q(state=RUNNING)),
             models.Index("schedule", name="autotask_of_schedule", condition=models.Q(schedule__isnull=False)),

@@ -1,5 +1,6 @@
 """Fixtures: a worker in this process, and a second connection for races."""
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 
@@ -7,6 +8,9 @@ import pytest
 
 from autotask.store.connection import dedicated
 from autotask.worker.loop import Worker, WorkerOptions
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

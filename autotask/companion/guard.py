@@ -8,12 +8,12 @@ import argparse
 import contextlib
 import os
 import random
-import select
 import signal
 import subprocess
 import sys
 import time
 
+from autotask import readable
 from autotask.companion import life
 
 #: Exit status of a worker that cannot start because of how the project is configured (EX_CONFIG of sysexits.h).
@@ -107,8 +107,7 @@ class Guard:
     def _is_over(self) -> bool:
         if self._told_to_stop or life.is_orphan(self._parent):
             return True
-        readable, _, _ = select.select([self._life_fd], [], [], 0)
-        return bool(readable) and not os.read(self._life_fd, 1)
+        return bool(readable.wait([self._life_fd], 0)) and not os.read(self._life_fd, 1)
 
     def _look_after_worker(self) -> None:
         now = time.monotonic()
@@ -118,6 +117,7 @@ class Guard:
             return
         status = self._worker.poll()
         if status is not None:
+            self._end_its_children(self._worker.pid)
             self._worker = None
             self._note_death(status, now)
 
@@ -134,7 +134,12 @@ class Guard:
         command = [sys.executable, "-m", "autotask.companion.child"]
         try:
             self._worker = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, close_fds=True, pass_fds=(self._wake_fd,)
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                close_fds=True,
+                pass_fds=(self._wake_fd,),
+                process_group=0,  # so that what tasks have started and left behind can be ended with it
             )
         except OSError as error:  # no memory, or no more processes
             self._note_death(1, self._started_at, f"could not be started: {error}")
@@ -164,8 +169,7 @@ class Guard:
         wait = LOOK_EVERY
         if self._worker is None:
             wait = max(0.0, min(wait, self._start_at - time.monotonic()))
-        readable, _, _ = select.select([self._life_fd, self._signals], [], [], wait)
-        if self._signals in readable:
+        if self._signals in readable.wait([self._life_fd, self._signals], wait):
             os.read(self._signals, 4096)
 
     def _stop_worker(self) -> None:
@@ -177,6 +181,12 @@ class Guard:
         except subprocess.TimeoutExpired:
             self._worker.kill()
             self._worker.wait()
+        self._end_its_children(self._worker.pid)
+
+    def _end_its_children(self, worker: int) -> None:
+        # Usually there are none, and so no group any more.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(worker, signal.SIGTERM)
 
 
 def say(what: str, parent: int) -> None:

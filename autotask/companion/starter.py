@@ -1,5 +1,6 @@
 """Whether this Django process should have a companion, and if so, start the supervisor."""
 
+import functools
 import logging
 import os
 import threading
@@ -20,7 +21,7 @@ def start_if_serving() -> None:
         if servers.is_serving():
             start()
         elif servers.forks_later():
-            os.register_at_fork(after_in_child=_start_in_fork)
+            os.register_at_fork(after_in_child=functools.partial(_start_in_fork_of, os.getpid()))
     except Exception:  # whatever it is, the server starts all the same
         logger.exception("The companion was not started")
 
@@ -43,8 +44,9 @@ def is_worker() -> bool:
     return "AUTOTASK_GUARD" in os.environ or "AUTOTASK_WORKER" in os.environ
 
 
-def _start_in_fork() -> None:
-    if servers.is_serving():
+def _start_in_fork_of(master: int) -> None:
+    # A worker of the server may fork too, but what it forks does not serve.
+    if os.getppid() == master and servers.is_serving():
         start()
 
 

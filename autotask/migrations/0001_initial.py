@@ -300,6 +300,12 @@ class Migration(migrations.Migration):
                         condition=models.Q(("state", 1)),
                         name="autotask_ready",
                     ),
+                    models.Index(
+                        models.F("queue"),
+                        models.F("priority"),
+                        condition=models.Q(("lost__gt", 0), ("state", 1)),
+                        name="autotask_suspect",
+                    ),
                     models.Index(models.F("run_at"), condition=models.Q(("state", 0)), name="autotask_due"),
                     models.Index(models.F("worker_id"), condition=models.Q(("state", 2)), name="autotask_running"),
                     models.Index(

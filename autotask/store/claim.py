@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store.connection import aware, rows
+from autotask.store.connection import in_utc, rows
 from autotask.task import ClaimedTask
 
 
@@ -29,7 +29,7 @@ class BoundedLane:
 
 
 # A loose index scan: one descent of autotask_ready for each lane that exists, however many tasks are in it.
-# (PostgreSQL wiki, "Loose indexscan".)
+# (PostgreSQL wiki, "Loose indexscan".) Suspects are few, and have an index of their own.
 LANES = """
 WITH RECURSIVE lane AS (
     (SELECT queue, priority FROM autotask_task WHERE state = 1 ORDER BY queue, priority LIMIT 1)
@@ -41,7 +41,9 @@ WITH RECURSIVE lane AS (
         ORDER BY t.queue, t.priority LIMIT 1
     ) AS following
 )
-SELECT queue, priority FROM lane
+SELECT queue, priority, false FROM lane
+UNION ALL
+(SELECT DISTINCT queue, priority, true FROM autotask_task WHERE state = 1 AND lost > 0)
 """
 
 # * MATERIALIZED, because a subquery that the planner may run again would lock and take more rows than its limit.
@@ -51,6 +53,7 @@ SELECT queue, priority FROM lane
 # * The lower bound skips the dead entries of what was claimed before, which a long transaction anywhere keeps alive.
 # * A worker whose lease has run out gets nothing: others may have given its tasks away already.
 # * The limits are part of the text: as parameters they would make the planner guess.
+# * Suspects, which have lost a worker, are left out, unless nobody has found an idle moment for them in half a minute.
 CLAIM = """
 WITH alive AS MATERIALIZED (
     SELECT 1 FROM autotask_worker WHERE id = %(worker_id)s AND lease_until > clock_timestamp()
@@ -61,7 +64,7 @@ picked AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT t.id FROM autotask_task t
         WHERE t.state = 1 AND t.queue = lane.queue AND t.priority = lane.priority
-          AND t.ready_at >= coalesce(lane.since, '-infinity')
+          AND t.ready_at >= coalesce(lane.since, '-infinity') AND {which}
         ORDER BY t.ready_at LIMIT {per_lane}
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS chosen
@@ -73,26 +76,40 @@ SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s, fence = nextv
     started_at = clock_timestamp()
 FROM picked WHERE t.id = picked.id
 RETURNING t.id, t.fence, t.name, t.queue, t.priority, t.attempt, t.failures, t.lost, t.retries,
-          extract(epoch FROM clock_timestamp() - t.unknown_since)::float8, t.ready_at, t.scheduled_for, t.payload,
+          extract(epoch FROM clock_timestamp() - t.unknown_since)::float8, t.ready_at AT TIME ZONE 'UTC', t.scheduled_for AT TIME ZONE 'UTC', t.payload,
           t.cancel_requested
 """
 
 
-def find_lanes(connection: BaseDatabaseWrapper) -> list[Lane]:
-    """Return the lanes that hold ready tasks now."""
-    return [Lane(queue, priority) for queue, priority in rows(connection, LANES)]
+#: Which tasks of a lane a claim takes.
+INNOCENT = "(t.lost = 0 OR t.ready_at < statement_timestamp() - interval '30 s')"
+SUSPECT = "t.lost > 0"
+
+
+def find_lanes(connection: BaseDatabaseWrapper) -> tuple[list[Lane], list[Lane]]:
+    """Return the lanes that hold ready tasks now, and those among them that hold suspects."""
+    found = rows(connection, LANES)
+    lanes = [Lane(queue, priority) for queue, priority, suspect in found if not suspect]
+    return lanes, [Lane(queue, priority) for queue, priority, suspect in found if suspect]
 
 
 def claim(
-    connection: BaseDatabaseWrapper, worker_id: uuid.UUID, lanes: Sequence[BoundedLane], *, per_lane: int, limit: int
+    connection: BaseDatabaseWrapper,
+    worker_id: uuid.UUID,
+    lanes: Sequence[BoundedLane],
+    *,
+    per_lane: int,
+    limit: int,
+    which: str = INNOCENT,
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
 
+    :param which: :data:`INNOCENT` or :data:`SUSPECT`.
     :returns: what was taken, best first.
     """
     found = rows(
         connection,
-        CLAIM.format(per_lane=int(per_lane), limit=int(limit)),
+        CLAIM.format(per_lane=int(per_lane), limit=int(limit), which=which),
         {
             "worker_id": worker_id,
             "queues": [bounded.lane.queue for bounded in lanes],
@@ -109,13 +126,15 @@ def claim(
 RECONCILE = """
 UPDATE autotask_task t
 SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL
-WHERE t.worker_id = %(worker_id)s AND t.state = 2 AND NOT t.id = ANY(%(held)s::uuid[])
+WHERE t.worker_id = %(worker_id)s AND t.state = 2 AND NOT t.fence = ANY(%(held)s::bigint[])
 RETURNING 1
 """
 
 
-def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Sequence[uuid.UUID]) -> int:
+def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Sequence[int]) -> int:
     """Give back what runs under this worker's name but is not held by it.
+
+    :param held: the fences of what is held.
 
     :returns: how many tasks that were.
     """
@@ -135,8 +154,8 @@ def _record(row: tuple[Any, ...]) -> ClaimedTask:
         lost,
         retries,
         unknown_for,
-        aware(ready),
-        aware(tick),
+        in_utc(ready),
+        in_utc(tick),
         bytes(payload),
         cancel,
     )

@@ -25,13 +25,15 @@ KEEPALIVE = {
 
 #: A worker's own statements are short: one that waits longer than this waits for something that is wrong.
 SESSION = """
-SELECT set_config('statement_timeout', '10s', false), set_config('lock_timeout', '3s', false),
+SELECT set_config('statement_timeout', '10s', false), set_config('lock_timeout', %(lock_timeout)s, false),
        set_config('idle_in_transaction_session_timeout', '15s', false),
        set_config('default_transaction_isolation', 'read committed', false)
 """
 
 #: SQLSTATEs that mean "the database cannot do it now" without being operational errors of the driver: read only.
 _WEATHER_STATES = {"25006"}
+
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 def current() -> BaseDatabaseWrapper:
@@ -45,9 +47,13 @@ def current() -> BaseDatabaseWrapper:
     return connection
 
 
-def dedicated(role: str) -> "Dedicated":
-    """Return a connection for one thread of a worker, opened at its first statement."""
-    return Dedicated(role)
+def dedicated(role: str, lock_timeout: float = 3.0) -> "Dedicated":
+    """Return a connection for one thread of a worker, opened at its first statement.
+
+    :param role: what it is for, for people who look at ``pg_stat_activity``.
+    :param lock_timeout: seconds after which a statement gives up waiting for a lock.
+    """
+    return Dedicated(role, lock_timeout)
 
 
 class Dedicated:
@@ -56,7 +62,8 @@ class Dedicated:
     It is not one of ``django.db.connections``, so neither a task nor ``close_old_connections()`` can touch it.
     """
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, lock_timeout: float) -> None:
+        self._lock_timeout = lock_timeout
         base = current().settings_dict
         options = {**KEEPALIVE, "application_name": f"autotask {role}", **base.get("OPTIONS", {})}
         # A pool belongs to the web process; a worker holds few connections for its whole life.
@@ -98,7 +105,7 @@ class Dedicated:
         # and LISTEN would hear nothing.
         self.pooled = rows(wrapper, "SELECT pg_backend_pid()")[0][0] != wrapper.connection.info.backend_pid
         if not self.pooled:
-            execute(wrapper, SESSION)
+            execute(wrapper, SESSION, {"lock_timeout": f"{self._lock_timeout * 1000:.0f}ms"})
         return wrapper
 
 
@@ -142,9 +149,18 @@ def is_weather(error: BaseException) -> bool:
     """Whether an error means that the database is away for a while, rather than that a statement is wrong."""
     if isinstance(error, (OperationalError, InterfaceError)):
         return True
-    cause = error.__cause__
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    return isinstance(error, DatabaseError) and state in _WEATHER_STATES
+    return isinstance(error, DatabaseError) and _state(error) in _WEATHER_STATES
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether an error means that a row is locked by somebody else for longer than the lock timeout."""
+    return _state(error) == _LOCK_NOT_AVAILABLE
+
+
+def _state(error: BaseException) -> str | None:
+    """Return the SQLSTATE of an error of the database."""
+    state: str | None = getattr(error.__cause__, "sqlstate", None) or getattr(error.__cause__, "pgcode", None)
+    return state
 
 
 @overload
@@ -158,6 +174,18 @@ def aware(moment: datetime | None) -> datetime | None:
     if moment.utcoffset() is None:
         moment = timezone.make_aware(moment, timezone.get_default_timezone())
     return moment.astimezone(UTC)
+
+
+@overload
+def in_utc(moment: None) -> None: ...
+@overload
+def in_utc(moment: datetime) -> datetime: ...
+def in_utc(moment: datetime | None) -> datetime | None:
+    """Return a moment that was selected ``AT TIME ZONE 'UTC'``, and so without a zone, as an aware one.
+
+    With ``USE_TZ = False`` only this is exact: in the hour that is repeated in autumn a local time means two moments.
+    """
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def text(value: str, longest: int = 100_000) -> str:

@@ -101,7 +101,7 @@ SELECT count(*) FROM ended
 RECORDED = """
 SELECT o.id FROM unnest(%(id)s::uuid[], %(fence)s::bigint[]) AS o(id, fence)
 WHERE EXISTS (SELECT 1 FROM autotask_result r WHERE r.id = o.id AND r.fence = o.fence)
-   OR EXISTS (SELECT 1 FROM autotask_attempt a WHERE a.task_id = o.id AND a.fence = o.fence)
+   OR EXISTS (SELECT 1 FROM autotask_attempt a WHERE a.task_id = o.id AND a.fence = o.fence AND a.state <> 7)
 """
 
 RELEASE = """

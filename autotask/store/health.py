@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.store import notify
 from autotask.store.connection import aware, execute, rows
@@ -53,18 +52,9 @@ def old_transactions(connection: BaseDatabaseWrapper, seconds: float) -> list[Ol
 
 def hears(connection: BaseDatabaseWrapper) -> bool:
     """Whether LISTEN on this connection hears a NOTIFY; what a session sends itself is there before the answer."""
-    raw = connection.connection
-    heard: list[object] = []
-    notify.listen(connection, _CHANNEL)
+    ear = notify.Ear(connection, _CHANNEL)
     try:
-        if is_psycopg3:
-            raw.add_notify_handler(heard.append)
         execute(connection, f"NOTIFY {_CHANNEL}")
-        if is_psycopg3:
-            raw.remove_notify_handler(heard.append)
-        else:
-            heard += raw.notifies
-            raw.notifies.clear()
+        return ear.heard()
     finally:
-        notify.unlisten(connection, _CHANNEL)
-    return bool(heard)
+        ear.close()

@@ -1,6 +1,6 @@
 """LISTEN and NOTIFY: the channel names and the wake-up calls."""
 
-import select
+import os
 import threading
 import time
 import uuid
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
+from autotask import readable
 from autotask.store.connection import execute
 
 #: Workers listen here for new work.
@@ -34,6 +35,15 @@ def set_waker(waker: Callable[[], None] | None) -> None:
     _waker = waker
 
 
+def _renew_in_fork() -> None:
+    # A thread of the parent may have held the lock, and is not here to release it.
+    global _throttle
+    _throttle = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_in_fork)
+
+
 def wake_after_commit(connection: BaseDatabaseWrapper) -> None:
     """Wake a worker as soon as the caller's transaction has committed, never inside it."""
     # Where a program commits by hand, nobody is told when; workers find the task by looking.
@@ -56,36 +66,42 @@ def send(connection: BaseDatabaseWrapper) -> None:
     execute(connection, f"NOTIFY {WORK_CHANNEL}")
 
 
-def listen(connection: BaseDatabaseWrapper, channel: str) -> None:
-    """Start listening on a channel."""
-    execute(connection, f"LISTEN {channel}")
+class Ear:
+    """A connection that listens on one channel. What it hears does not matter: who hears something looks anyway.
 
+    What comes together with the answer to another statement is heard too: both drivers keep it (psycopg since 3.2.4),
+    while nothing would be seen of it on the socket.
 
-def unlisten(connection: BaseDatabaseWrapper, channel: str) -> None:
-    """Stop listening on a channel."""
-    execute(connection, f"UNLISTEN {channel}")
-
-
-def wait(connection: BaseDatabaseWrapper, seconds: float) -> None:
-    """Wait until the connection hears something or the time is over.
-
-    :raises django.db.OperationalError: the connection is broken.
+    :raises django.db.OperationalError: the connection is broken; all methods may raise it.
     """
-    readable, _, _ = select.select([connection.connection.fileno()], [], [], max(0.0, seconds))
-    if readable:
-        heard(connection)
 
+    def __init__(self, connection: BaseDatabaseWrapper, channel: str) -> None:
+        self._connection = connection
+        self._channel = channel
+        execute(connection, f"LISTEN {channel}")
+        self._raw = connection.connection
 
-def heard(connection: BaseDatabaseWrapper) -> None:
-    """Take in what the connection has heard, without waiting. What it was does not matter: everybody looks anyway.
+    def close(self) -> None:
+        """Stop listening."""
+        if self._connection.connection is not self._raw:
+            return  # The connection is another one by now.
+        execute(self._connection, f"UNLISTEN {self._channel}")
 
-    :raises django.db.OperationalError: the connection is broken.
-    """
-    raw = connection.connection
-    with connection.wrap_database_errors:
-        if is_psycopg3:
-            for _ in raw.notifies(timeout=0):
-                pass
-        else:
-            raw.poll()
-            raw.notifies.clear()
+    def fileno(self) -> int:
+        """Return the file descriptor that becomes readable when there is something to hear."""
+        return int(self._raw.fileno())
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something is heard or the time is over."""
+        if not self.heard() and readable.wait([self.fileno()], seconds):
+            self.heard()
+
+    def heard(self) -> bool:
+        """Take in, without waiting, what has come, and return whether there was anything since the last time."""
+        with self._connection.wrap_database_errors:
+            if is_psycopg3:
+                return bool(list(self._raw.notifies(timeout=0)))
+            self._raw.poll()
+            heard = bool(self._raw.notifies)
+            self._raw.notifies.clear()
+            return heard

@@ -46,7 +46,7 @@ kept AS (
                                  failures, lost, retries, ttl, worker_id, fence, schedule, scheduled_for,
                                  ended_at, kept_until, payload, error_message)
     SELECT id, CASE WHEN cancel_requested THEN 5 ELSE 4 END, queue, priority, name, arguments, created_at, run_at,
-           started_at, attempt, failures, lost + 1, retries, ttl, worker_id, fence, schedule, scheduled_for,
+           started_at, attempt, failures, lost + 1, retries, ttl, worker_id, NULL, schedule, scheduled_for,
            clock_timestamp(), clock_timestamp() + greatest(ttl, %(error_ttl)s) * interval '1 s', payload,
            CASE WHEN cancel_requested THEN '' ELSE format('killed its worker %%s times: %%s', lost + 1, %(reason)s::text) END
     FROM over

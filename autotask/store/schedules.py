@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import enqueue
-from autotask.store.connection import aware, execute, rows
+from autotask.store.connection import execute, in_utc, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Move:
     next_tick: datetime
 
 
-NOW = "SELECT clock_timestamp()"
+NOW = "SELECT clock_timestamp() AT TIME ZONE 'UTC'"
 
 # A changed timetable starts anew; one that stays keeps its next tick, so a restart shifts nothing.
 REGISTER = """
@@ -49,15 +49,21 @@ ON CONFLICT (name) DO UPDATE SET
     next_tick = CASE WHEN autotask_schedule.spec = excluded.spec THEN autotask_schedule.next_tick
                      ELSE excluded.next_tick END,
     spec = excluded.spec
+WHERE autotask_schedule.declared_at < clock_timestamp() - %(unless_declared)s * interval '1 s'
 """
 
-DECLARE = "UPDATE autotask_schedule SET declared_at = clock_timestamp() WHERE name = ANY(%(names)s)"
+DECLARE = """
+UPDATE autotask_schedule s SET declared_at = clock_timestamp()
+FROM unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec)
+WHERE d.name = s.name AND d.spec = s.spec
+"""
 
 # Without a lock: whoever moves the schedule first enqueues its task, the others find that it has moved.
 # The spec is compared because during a deploy two versions of the code may declare the same schedule differently; the
 # version that registered last has it.
 DUE = """
-SELECT s.name, s.task, s.spec, s.last_tick, s.next_tick, statement_timestamp()
+SELECT s.name, s.task, s.spec, s.last_tick AT TIME ZONE 'UTC', s.next_tick AT TIME ZONE 'UTC',
+       statement_timestamp() AT TIME ZONE 'UTC'
 FROM autotask_schedule s
 JOIN unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec) ON d.name = s.name AND d.spec = s.spec
 WHERE s.next_tick <= statement_timestamp()
@@ -79,7 +85,9 @@ WHERE t.schedule IN (SELECT name FROM moved)
 """
 
 NEXT = """
-SELECT extract(epoch FROM min(next_tick) - clock_timestamp())::float8 FROM autotask_schedule WHERE name = ANY(%(names)s)
+SELECT extract(epoch FROM min(s.next_tick) - clock_timestamp())::float8
+FROM autotask_schedule s
+JOIN unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec) ON d.name = s.name AND d.spec = s.spec
 """
 
 LIVE_OF = "SELECT DISTINCT schedule FROM autotask_task WHERE schedule = ANY(%(names)s)"
@@ -92,22 +100,31 @@ DELETE FROM autotask_schedule WHERE declared_at < clock_timestamp() - %(seconds)
 def now(connection: BaseDatabaseWrapper) -> datetime:
     """Return the time of the database."""
     moment: datetime = rows(connection, NOW)[0][0]
-    return aware(moment)
+    return in_utc(moment)
 
 
-def register(connection: BaseDatabaseWrapper, declared: Sequence[tuple[str, str, str, datetime]]) -> None:
+def register(
+    connection: BaseDatabaseWrapper,
+    declared: Sequence[tuple[str, str, str, datetime]],
+    unless_declared: float = -1,
+) -> None:
     """Enter schedules, or say that they are still declared.
 
     :param declared: name, task, spec and the first tick if it is new or its spec has changed.
+    :param unless_declared: those that somebody has declared in the last so many seconds stay as they are.
     """
     if declared:
         names, tasks, specs, ticks = (list(column) for column in zip(*declared, strict=True))
-        execute(connection, REGISTER, {"name": names, "task": tasks, "spec": specs, "next_tick": ticks})
+        execute(
+            connection,
+            REGISTER,
+            {"name": names, "task": tasks, "spec": specs, "next_tick": ticks, "unless_declared": unless_declared},
+        )
 
 
-def declare(connection: BaseDatabaseWrapper, names: Sequence[str]) -> None:
-    """Say that schedules are still declared by the code of a living worker."""
-    execute(connection, DECLARE, {"names": list(names)})
+def declare(connection: BaseDatabaseWrapper, specs: Mapping[str, str]) -> None:
+    """Say that schedules, by name, are still declared by the code of a living worker with just these timetables."""
+    execute(connection, DECLARE, _names_and_specs(specs))
 
 
 def due(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 500) -> list[StoredSchedule]:
@@ -115,9 +132,9 @@ def due(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 
 
     :param specs: for each name the timetable that the caller's code has; others are none of its business.
     """
-    params = {"names": list(specs), "specs": list(specs.values())}
+    params = _names_and_specs(specs)
     return [
-        StoredSchedule(name, task, spec, aware(last), aware(following), aware(moment))
+        StoredSchedule(name, task, spec, in_utc(last), in_utc(following), in_utc(moment))
         for name, task, spec, last, following, moment in rows(connection, DUE.format(limit=int(limit)), params)
     ]
 
@@ -136,9 +153,9 @@ def advance(connection: BaseDatabaseWrapper, moves: Sequence[Move], tasks: Seque
     return execute(connection, ADVANCE, {**params, **enqueue.columns(tasks)})
 
 
-def seconds_to_next(connection: BaseDatabaseWrapper, names: Sequence[str]) -> float | None:
+def seconds_to_next(connection: BaseDatabaseWrapper, specs: Mapping[str, str]) -> float | None:
     """Return the seconds until the next tick of these schedules; negative when it is over, None when there is none."""
-    seconds: float | None = rows(connection, NEXT, {"names": list(names)})[0][0]
+    seconds: float | None = rows(connection, NEXT, _names_and_specs(specs))[0][0]
     return seconds
 
 
@@ -150,3 +167,7 @@ def with_live_tasks(connection: BaseDatabaseWrapper, names: Sequence[str]) -> se
 def retire(connection: BaseDatabaseWrapper, seconds: float) -> int:
     """Delete the schedules that no worker has declared for so many seconds."""
     return execute(connection, RETIRE, {"seconds": seconds})
+
+
+def _names_and_specs(specs: Mapping[str, str]) -> dict[str, list[str]]:
+    return {"names": list(specs), "specs": list(specs.values())}

@@ -48,12 +48,12 @@ VALUES (%(id)s, %(kind)s, %(host)s, %(boot_id)s, %(pid)s, %(pid_started)s, %(ser
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 """
 
-# A worker whose lease has run out gets no new one: its tasks may have been given away. Only the tiny table is touched,
-# and no index, so each beat is a HOT update.
+# A rescue takes the row of a worker together with its tasks: as long as the row is there, nothing was given away, and
+# the lease may be renewed even if it had run out. Only the tiny table is touched, and no index: a HOT update.
 BEAT = """
 UPDATE autotask_worker
 SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + %(lease)s * interval '1 s', stopping = %(stopping)s
-WHERE id = %(id)s AND lease_until > clock_timestamp()
+WHERE id = %(id)s
 RETURNING (SELECT array_agg(t.id) FROM autotask_task t WHERE t.worker_id = %(id)s AND t.state = 2 AND t.cancel_requested)
 """
 

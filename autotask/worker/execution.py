@@ -111,7 +111,7 @@ def _tidy_connections() -> None:
 
 def _abandon(connection: BaseDatabaseWrapper) -> None:
     try:
-        connection.connection.close()
+        connection.close()
     finally:
         # A wrapper that was left in the middle of a transaction cannot be mended; the next use makes a new one.
         del connections[connection.alias]

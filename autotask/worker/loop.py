@@ -5,7 +5,6 @@ import enum
 import logging
 import time
 import uuid
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.store import claim, notify, promote, read, workers
+from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import dedicated
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
@@ -50,8 +50,19 @@ LOCKED_SLEEP = 0.001
 #: Seconds between two looks for tasks that have become due, while there is other work.
 PROMOTE_EVERY = 0.2
 
-#: The longest sleep while there is no room, in seconds.
+#: The longest sleep while there is no room, in seconds. What waits behind tasks that have not ended for as long is given
+#: back.
 BUSY_SLEEP = 1.0
+
+#: Seconds between two looks for lanes that are not known yet, while the known ones have enough.
+LOOK_EVERY = 0.2
+
+#: Tasks whose outcome is not recorded yet, beyond which nothing more is claimed.
+MOST_HELD = 2000
+
+#: Seconds for which nothing is claimed so that a suspect can run alone, and seconds between two such times.
+DRAIN_FOR = 2.0
+DRAIN_EVERY = 10.0
 
 #: Seconds to write the last outcomes in when the grace is over.
 LAST_WORDS = 0.5
@@ -105,8 +116,9 @@ class Worker:
         self._identity = self._new_identity()
         self._held: dict[uuid.UUID, ClaimedTask] = {}
         self._cancelled: set[uuid.UUID] = set()
-        self._suspects: deque[ClaimedTask] = deque()
+        self._suspected: list[Lane] = []
         self._alone = False
+        self._drain_at = self._drain_until = float("-inf")
         self._unsure = False
         self._stop_at: float | None = None
         self._connection = dedicated("claim")
@@ -115,7 +127,11 @@ class Worker:
         self._sleep = FIRST_SLEEP
         self._locked_sleep = LOCKED_SLEEP
         self._promote_at = float("-inf")
+        self._look_at = float("-inf")
+        self._reconcile_at = float("-inf")
         self._prepared: BaseDatabaseWrapper | None = None
+        self._ear: notify.Ear | None = None
+        self._finished_before, self._finished_at = 0, time.monotonic()
         self._last_busy = (0, 0.0)
         self._task_seconds: float | None = None
         self._recorder = Recorder(lambda: self._identity.id, self._let_go)
@@ -157,71 +173,82 @@ class Worker:
         try:
             connection = self._connection.wrapper
             self._prepare(connection)
-            if self._unsure:
-                # What was claimed under the former name may run elsewhere by now.
-                self._unsure = False
-                self._give_back_waiting()
+            self._give_back_stuck()
             look = self._take(connection)
             due = None
             if look is not Look.MORE or time.monotonic() >= self._promote_at:
                 due = self._promote(connection)
-        except (DatabaseError, InterfaceError) as error:
+            self._weather.succeeded()
+            if look is not Look.MORE and due != 0:
+                self._pause(connection, look, due)
+        except (DatabaseError, InterfaceError, OSError) as error:  # OSError: the socket of a lost connection
             self._connection.close()
             self.wakeup.sleep(self._weather.failed(error))
-            return
-        self._weather.succeeded()
-        if look is Look.MORE or due == 0:
-            return
-        if look is Look.NO_ROOM:
-            self._sleep_until_room(connection, due)
-        elif look is Look.LOCKED:
-            self._sleep_on(connection, self._locked_sleep)
-            self._locked_sleep = min(2 * self._locked_sleep, FIRST_SLEEP)
-        elif self.options.burst and not self._pool.outstanding():
-            self.stop()
-        else:
-            self._sleep_until(connection, due)
 
     def _take(self, connection: BaseDatabaseWrapper) -> Look:
         """Claim what fits and hand it over; return what is to be expected of another look."""
-        if not self._heartbeat.is_fresh():
-            return Look.LOCKED  # What is claimed under a doubtful lease would only have to be given back.
-        if self._in_quarantine() or not (room := self._room()):
+        if not self._heartbeat.is_fresh() or len(self._held) > MOST_HELD:
+            # What is claimed under a doubtful lease would only have to be given back; and while outcomes cannot be
+            # recorded, there must not be ever more of them.
+            return Look.LOCKED
+        if time.monotonic() >= self._look_at:
+            self._look(connection)
+        if self._in_quarantine(connection) or not (room := self._room()):
             return Look.NO_ROOM
         claimed = self._claim(connection, room, unbounded=False) if self._lanes else []
         if len(claimed) == room:
             return Look.MORE
         # Fewer than asked for: there may be lanes that are not known yet, or rows below the lower bounds.
-        self._lanes.found(claim.find_lanes(connection))
+        self._look(connection)
         if self._lanes.busy and not claimed:
             claimed = self._claim(connection, room, unbounded=True)
         if self._lanes.busy:
             return Look.MORE if claimed else Look.LOCKED
         return Look.NOTHING
 
+    def _look(self, connection: BaseDatabaseWrapper) -> None:
+        """Find the lanes that hold work, also while known ones have enough: there may be more urgent ones."""
+        began = time.monotonic()
+        lanes, suspected = claim.find_lanes(connection)
+        self._lanes.found(lanes)
+        self._suspected = [lane for lane in suspected if self.options.serves(lane.queue)]
+        now = time.monotonic()
+        # Where old transactions make looking dear, it is done less often.
+        self._look_at = now + max(LOOK_EVERY, 50 * (now - began))
+
     def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
         lanes = self._lanes.in_order(unbounded=unbounded)
         claimed = claim.claim(connection, self._identity.id, lanes, per_lane=self._lanes.share(room), limit=room)
         self._lanes.claimed(claimed)
-        self._held.update((task.id, task) for task in claimed)
         if claimed:
             self._sleep, self._locked_sleep = FIRST_SLEEP, LOCKED_SLEEP
-        self._cancelled.update(task.id for task in claimed if task.cancel_requested)
-        for task in claimed:
-            # A task that has lost its worker may have killed it: it runs alone, so that no other can be blamed.
-            if task.lost:
-                self._suspects.append(task)
-            else:
-                self._pool.submit(task)
+        self._submit(claimed)
         return claimed
 
-    def _in_quarantine(self) -> bool:
-        """Whether nothing may be claimed, because a suspect runs or has to run alone; starts it when it can."""
-        if self._pool.outstanding():
-            return self._alone or bool(self._suspects)
-        self._alone = bool(self._suspects)
-        if self._alone:
-            self._pool.submit(self._suspects.popleft())
+    def _submit(self, claimed: list[ClaimedTask]) -> None:
+        self._held.update((task.id, task) for task in claimed)
+        self._cancelled.update(task.id for task in claimed if task.cancel_requested)
+        for task in claimed:
+            self._pool.submit(task)
+
+    def _in_quarantine(self, connection: BaseDatabaseWrapper) -> bool:
+        """Whether nothing else may be claimed now, because of a suspect: a task that has lost its worker.
+
+        It may have killed it. So it is claimed by itself, when nothing else is held, and nothing is claimed beside it:
+        if it kills again, no other task can be blamed. What runs gets a moment to come to its end first. A long task
+        does not hold up the others for longer than that; then the suspect is left for a worker that is idle.
+        """
+        if self._alone or self._suspected:
+            now = time.monotonic()
+            if self._held:
+                if now >= self._drain_at:
+                    self._drain_at, self._drain_until = now + DRAIN_EVERY, now + DRAIN_FOR
+                return self._alone or now < self._drain_until
+            lanes = [BoundedLane(lane, None) for lane in self._suspected]
+            suspect = claim.claim(connection, self._identity.id, lanes, per_lane=1, limit=1, which=claim.SUSPECT)
+            self._submit(suspect)
+            self._alone = bool(suspect)
+            self._look(connection)
         return self._alone
 
     def _room(self) -> int:
@@ -252,47 +279,83 @@ class Worker:
 
     # --- sleeping ---------------------------------------------------------------------------------------------------
 
+    def _pause(self, connection: BaseDatabaseWrapper, look: Look, due: float | None) -> None:
+        if look is Look.NO_ROOM:
+            self._sleep_until_room(connection, due)
+        elif look is Look.LOCKED:
+            self._sleep_on(connection, self._locked_sleep)
+            self._locked_sleep = min(2 * self._locked_sleep, FIRST_SLEEP)
+        elif self.options.burst and not self._held:
+            self.stop()
+        else:
+            self._sleep_until(connection, due)
+
     def _sleep_until(self, connection: BaseDatabaseWrapper, due: float | None) -> None:
         """Sleep until woken, until the next task is due, or until it is time for a look by oneself."""
-        self._sleep_on(connection, min(self._sleep, self._sleep if due is None else due))
-        self._sleep = min(2 * self._sleep, settings.POLL_INTERVAL)
+        if self._sleep_on(connection, min(self._sleep, self._sleep if due is None else due)):
+            # Who woke this worker may have been too quick for the next wake-up to be sent: look again soon.
+            self._sleep = FIRST_SLEEP
+        else:
+            self._sleep = min(2 * self._sleep, settings.POLL_INTERVAL)
 
     def _sleep_until_room(self, connection: BaseDatabaseWrapper, due: float | None) -> None:
         self._pool.wake_when(self._prefetch() // 2)
         # What has ended before it was asked to wake the loop does not wake it.
-        if not self._pool.outstanding() or (self._room() and not self._alone and not self._suspects):
+        if not self._alone and not self._suspected and self._room():
             return
-        self._sleep_on(connection, BUSY_SLEEP if due is None else min(BUSY_SLEEP, max(due, PROMOTE_EVERY)))
+        longest = DRAIN_FOR / 10 if self._alone or self._suspected else BUSY_SLEEP
+        self._sleep_on(connection, longest if due is None else min(longest, max(due, PROMOTE_EVERY)))
         if self.wakeup.called and not self._room():
             # Somebody has enqueued and there is no room here; others may have some.
-            notify.send(connection)
+            notify.send(self._connection.wrapper)
 
-    def _sleep_on(self, connection: BaseDatabaseWrapper, seconds: float) -> None:
+    def _give_back_stuck(self) -> None:
+        """Give back what waits behind tasks that take longer than the last ones did: another worker may be free."""
+        now, (finished, _) = time.monotonic(), self._pool.busy_seconds()
+        if finished != self._finished_before:
+            self._finished_before, self._finished_at = finished, now
+        elif now - self._finished_at >= BUSY_SLEEP and self._some_wait():
+            self._task_seconds = now - self._finished_at
+            self._give_back_waiting()
+
+    def _some_wait(self) -> bool:
+        return self._pool.outstanding() > self.options.threads
+
+    def _sleep_on(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
+        """Sleep, and return whether the loop was woken."""
         if self._stop_at is not None:
-            return
-        if self._connection.pooled:
-            self.wakeup.sleep(seconds)
-            return
-        self.wakeup.sleep(seconds, connection.connection.fileno())
-        try:
-            notify.heard(connection)
-        except (DatabaseError, InterfaceError) as error:
-            self._connection.close()
-            self.wakeup.sleep(self._weather.failed(error))
+            return True
+        if self._some_wait():
+            seconds = min(seconds, BUSY_SLEEP)
+        if self._ear is None:
+            return self.wakeup.sleep(seconds)
+        if self._ear.heard():
+            return True  # It came with the answer to an earlier statement.
+        woken = self.wakeup.sleep(seconds, self._ear.fileno())
+        self._ear.heard()
+        return woken
 
     def _prepare(self, connection: BaseDatabaseWrapper) -> None:
-        """Do what a new connection needs: give back claims whose answer was lost with the old one, and listen."""
+        """Listen on a new connection; from time to time, put right what lost answers have left behind."""
+        if self._unsure:
+            # What was claimed under the former name may run elsewhere by now.
+            self._unsure = False
+            self._give_back_waiting()
+        now = time.monotonic()
+        if self._prepared is not connection or now >= self._reconcile_at:
+            lost = claim.reconcile(connection, self._identity.id, [task.fence for task in self._held.copy().values()])
+            if lost:
+                logger.warning("%d tasks given back whose claim had got no answer from the database", lost)
+            self._reconcile_at = now + settings.LEASE
         if self._prepared is connection:
             return
-        lost = claim.reconcile(connection, self._identity.id, list(self._held))
-        if lost:
-            logger.warning("%d tasks given back whose claim had got no answer from the database", lost)
+        self._ear = None
         if self._connection.pooled:
             logger.info(
                 "The database is reached through a pooler, where LISTEN hears nothing: looking for work by polling"
             )
         else:
-            notify.listen(connection, notify.WORK_CHANNEL)
+            self._ear = notify.Ear(connection, notify.WORK_CHANNEL)
         self._prepared = connection
 
     # --- what the threads of the pool call --------------------------------------------------------------------------
@@ -316,10 +379,16 @@ class Worker:
 
     # --- what the other threads call --------------------------------------------------------------------------------
 
-    def _let_go(self, ids: Iterable[uuid.UUID]) -> None:
-        for id in ids:
-            self._held.pop(id, None)
-            self._cancelled.discard(id)
+    def _let_go(self, tasks: Iterable[ClaimedTask]) -> None:
+        for task in tasks:
+            # The same task may have been claimed again meanwhile.
+            if self._held.get(task.id) is task:
+                del self._held[task.id]
+                self._cancelled.discard(task.id)
+        if self._alone and not self._held:
+            self._alone = False
+        if not self._held and (self._suspected or self.options.burst):
+            self.wakeup.wake()
 
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
         self._cancelled.update(id for id in ids if id in self._held)
@@ -394,9 +463,8 @@ class Worker:
         return drained
 
     def _give_back_waiting(self) -> None:
-        for task in [*self._pool.take_back(), *self._suspects]:
+        for task in self._pool.take_back():
             self._recorder.put((task, GiveBack(task)))
-        self._suspects.clear()
 
     def _drain(self) -> bool:
         # In short steps: a second request to stop moves the end of the grace to now.

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 
 from autotask.worker.loop import Worker, WorkerOptions
 
@@ -16,6 +17,7 @@ def run_worker(options: WorkerOptions) -> int:
     """
     show_log_lines()
     worker = Worker(options)
+    os.register_at_fork(after_in_child=_forget_signals)
     signal.set_wakeup_fd(worker.wakeup.write_fd, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -27,6 +29,14 @@ def run_worker(options: WorkerOptions) -> int:
         sys.stderr.flush()
         os._exit(0)
     return 0
+
+
+def _forget_signals() -> None:
+    """Let what a task forks be ended by signals, which it would else pass on to the worker or not obey at all."""
+    if threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def show_log_lines() -> None:

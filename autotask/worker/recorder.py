@@ -8,13 +8,13 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DataError
 
 from autotask.conf import settings
 from autotask.payload import describe
 from autotask.signals import one_line
 from autotask.store import finish
-from autotask.store.connection import dedicated, is_weather
+from autotask.store.connection import dedicated, is_locked
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.worker.outcome import GiveBack
@@ -25,24 +25,28 @@ logger = logging.getLogger("autotask.worker")
 #: Outcomes that are written with one statement at most.
 LARGEST_BATCH = 200
 
-#: Tries after which a batch that the database refuses, rather than misses, is written one by one.
-TRIES_TOGETHER = 3
+#: Seconds for which a batch waits for the lock of a row.
+LOCK_TIMEOUT = 0.3
+
+#: What the driver and the database raise for a value that they cannot take.
+UNSTORABLE = (DataError, ValueError, OverflowError)
 
 Record = tuple[ClaimedTask, Outcome | GiveBack]
+Write = Callable[[list[Record]], int]
 
 
 class Recorder:
     """A thread with a connection of its own, so that writing outcomes and claiming do not wait for each other.
 
     :param worker_id: returns the present id of the worker.
-    :param recorded: called with the ids whose claim is over, whether their outcome was accepted or not.
+    :param recorded: called with the tasks whose claim is over, whether their outcome was accepted or not.
     """
 
-    def __init__(self, worker_id: Callable[[], uuid.UUID], recorded: Callable[[Sequence[uuid.UUID]], None]) -> None:
+    def __init__(self, worker_id: Callable[[], uuid.UUID], recorded: Callable[[Sequence[ClaimedTask]], None]) -> None:
         self._worker_id = worker_id
         self._recorded = recorded
         self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
-        self._connection = dedicated("recorder")
+        self._connection = dedicated("recorder", LOCK_TIMEOUT)
         self._weather = Weather("record outcomes")
         self._thread = threading.Thread(target=self._run, name="autotask-recorder", daemon=True)
         self._closing = threading.Event()
@@ -84,68 +88,75 @@ class Recorder:
         return batch, True
 
     def _write_until_done(self, batch: list[Record]) -> None:
-        outcomes = [record for _, record in batch if isinstance(record, Outcome)]
-        self._persist(self._end, [outcome for outcome in outcomes if outcome.state is not State.RETRY])
-        self._persist(self._retry, [outcome for outcome in outcomes if outcome.state is State.RETRY])
-        back = [record for _, record in batch if isinstance(record, GiveBack)]
-        if back:
-            self._persist_release(back)
-        self._recorded([task.id for task, _ in batch])
+        ended: list[Record] = []
+        again: list[Record] = []
+        back: list[Record] = []
+        for record in batch:
+            kind = back if isinstance(record[1], GiveBack) else again if record[1].state is State.RETRY else ended
+            kind.append(record)
+        self._persist(self._end, ended)
+        self._persist(self._retry, again)
+        self._persist(self._release, back)
 
-    def _persist(self, write: Callable[[Sequence[Outcome]], int], group: list[Outcome]) -> None:
-        tries = 0
+    def _persist(self, write: Write, group: list[Record], *, replaced: bool = False) -> None:
         while group and not self._closing.is_set():
-            tries += 1
             try:
                 stale = [] if write(group) == len(group) else self._stale(group)
-            except (DatabaseError, InterfaceError) as error:
-                self._wait(error)
-                if tries >= TRIES_TOGETHER and not is_weather(error):
-                    self._persist_apart(group, error)
+            except Exception as error:  # whatever it is, this thread has to go on: every task ends here
+                if is_locked(error):
+                    self._persist_unlocked(write, group)
                     return
+                if isinstance(error, UNSTORABLE):
+                    self._persist_apart(write, group, error, replaced)
+                    return
+                self._connection.close()
+                self._closing.wait(self._weather.failed(error))
                 continue
             self._weather.succeeded()
             self._refuse(stale)
+            self._recorded([task for task, _ in group])
             return
 
-    def _persist_apart(self, group: list[Outcome], error: Exception) -> None:
+    def _persist_unlocked(self, write: Write, group: list[Record]) -> None:
+        """Somebody holds the lock of one row, as by cancel() in a long transaction: the others do not wait for it."""
+        if len(group) > 1:
+            for record in group:
+                self._persist(write, [record])
+        else:
+            self._records.put(group[0])
+
+    def _persist_apart(self, write: Write, group: list[Record], error: Exception, replaced: bool) -> None:
         """One of them cannot be stored: alone, it does not hold up the others, and is replaced by an error."""
         if len(group) > 1:
-            for outcome in group:
-                self._persist(self._retry if outcome.state is State.RETRY else self._end, [outcome])
+            for record in group:
+                self._persist(write, [record])
+            return
+        (task, outcome), *_ = group
+        if replaced or isinstance(outcome, GiveBack):
+            logger.error("The outcome of task %s cannot be stored at all: %s", task.id, one_line(describe(error)))
             return
         message = f"its outcome could not be stored: {one_line(describe(error))}"
-        self._persist(
-            self._end,
-            [dataclasses.replace(group[0], state=State.ERROR, value=None, error_message=message, traceback="")],
-        )
+        bare = dataclasses.replace(outcome, state=State.ERROR, value=None, error_message=message, traceback="")
+        self._persist(self._end, [(task, bare)], replaced=True)
 
-    def _persist_release(self, back: list[GiveBack]) -> None:
-        claims = [(given.task.id, given.task.fence, given.delay) for given in back]
-        while not self._closing.is_set():
-            try:
-                finish.release(self._connection.wrapper, claims)
-            except (DatabaseError, InterfaceError) as error:
-                self._wait(error)
-                continue
-            self._weather.succeeded()
-            return
+    def _stale(self, group: list[Record]) -> list[Record]:
+        known = finish.recorded(self._connection.wrapper, _outcomes(group))
+        return [record for record in group if isinstance(record[1], Outcome) and record[0].id not in known]
 
-    def _stale(self, group: list[Outcome]) -> list[Outcome]:
-        known = finish.recorded(self._connection.wrapper, group)
-        return [outcome for outcome in group if outcome.id not in known]
-
-    def _end(self, outcomes: Sequence[Outcome]) -> int:
+    def _end(self, group: list[Record]) -> int:
+        outcomes = _outcomes(group)
         return finish.end(self._connection.wrapper, outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
 
-    def _retry(self, outcomes: Sequence[Outcome]) -> int:
+    def _retry(self, group: list[Record]) -> int:
+        outcomes = _outcomes(group)
         return finish.retry(self._connection.wrapper, outcomes, now=time.monotonic(), worker_id=self._worker_id())
 
-    def _wait(self, error: Exception) -> None:
-        self._connection.close()
-        self._closing.wait(self._weather.failed(error))
+    def _release(self, group: list[Record]) -> int:
+        claims = [(task.id, task.fence, given.delay) for task, given in group if isinstance(given, GiveBack)]
+        finish.release(self._connection.wrapper, claims)
+        return len(group)  # What was not ours any more needs no giving back.
 
-    def _refuse(self, stale: list[Outcome]) -> None:
+    def _refuse(self, stale: list[Record]) -> None:
         if not stale:
             return
         self.refused += len(stale)
@@ -154,6 +165,10 @@ class Recorder:
             "%d outcomes refused, the first one %s of task %s: their claims are no longer this worker's; "
             "the tasks were given to another worker, cancelled or deleted meanwhile",
             len(stale),
-            stale[0].state.name,
-            stale[0].id,
+            _outcomes(stale)[0].state.name,
+            stale[0][0].id,
         )
+
+
+def _outcomes(group: list[Record]) -> list[Outcome]:
+    return [outcome for _, outcome in group if isinstance(outcome, Outcome)]

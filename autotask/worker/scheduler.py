@@ -29,6 +29,10 @@ LATEST = timedelta(hours=1)
 LOOK_EVERY = 30.0
 
 
+#: No two looks are closer than this many seconds; ticks that come faster are made up for by one task.
+SHORTEST_WAIT = 0.02
+
+
 class Scheduler:
     """Turns ticks into tasks. Any number of workers may do this at once: each tick is enqueued once.
 
@@ -46,29 +50,35 @@ class Scheduler:
         tasks = registry.schedules()
         if not tasks:
             return DECLARE_EVERY
-        self._declare(connection, tasks)
-        due = schedules.due(connection, {name: task.schedule.spec for name, task in tasks.items()})
+        specs = {name: task.schedule.spec for name, task in tasks.items()}
+        self._declare(connection, tasks, specs)
+        due = schedules.due(connection, specs)
         if due:
             self._enqueue(connection, due, tasks)
-        seconds = schedules.seconds_to_next(connection, list(tasks))
-        return LOOK_EVERY if seconds is None else min(max(seconds, 0.0), LOOK_EVERY)
+        seconds = schedules.seconds_to_next(connection, specs)
+        return LOOK_EVERY if seconds is None else min(max(seconds, SHORTEST_WAIT), LOOK_EVERY)
 
-    def _declare(self, connection: BaseDatabaseWrapper, tasks: Schedules) -> None:
+    def _declare(self, connection: BaseDatabaseWrapper, tasks: Schedules, specs: Mapping[str, str]) -> None:
         now = time.monotonic()
         if self._declared_at is None:
-            moment = schedules.now(connection)
-            declared = [
-                (name, task.name, task.schedule.spec, task.schedule.first_after(moment)) for name, task in tasks.items()
-            ]
-            schedules.register(connection, declared)
+            self._register(connection, tasks, unless_declared=-1)
         elif now - self._declared_at >= DECLARE_EVERY:
-            schedules.declare(connection, list(tasks))
+            schedules.declare(connection, specs)
+            # A newer version of the code may have been tried and taken back: what it declared is nobody's now.
+            self._register(connection, tasks, unless_declared=3 * DECLARE_EVERY)
             retired = schedules.retire(connection, RETIRE_AFTER)
             if retired:
                 logger.info("%d schedules retired that no worker has declared for a day", retired)
         else:
             return
         self._declared_at = now
+
+    def _register(self, connection: BaseDatabaseWrapper, tasks: Schedules, unless_declared: float) -> None:
+        moment = schedules.now(connection)
+        declared = [
+            (name, task.name, task.schedule.spec, task.schedule.first_after(moment)) for name, task in tasks.items()
+        ]
+        schedules.register(connection, declared, unless_declared)
 
     def _enqueue(self, connection: BaseDatabaseWrapper, due: list[StoredSchedule], tasks: Schedules) -> None:
         busy = schedules.with_live_tasks(connection, [schedule.name for schedule in due])

@@ -13,6 +13,9 @@ from autotask.worker.weather import Weather
 
 logger = logging.getLogger("autotask.worker")
 
+#: Seconds until a service is run again that has failed for another reason than the database: less than any lease.
+AFTER_FAILURE = 5.0
+
 
 class Service(Protocol):
     """A chore beside the worker's loop."""
@@ -51,10 +54,12 @@ class ServiceThread:
     def _run(self) -> None:
         while not self._stopping.is_set():
             now = time.monotonic()
-            for service in self._services:
-                if self._due[service] <= now and not self._stopping.is_set():
-                    self._due[service] = time.monotonic() + self._run_one(service)
-            self._stopping.wait(max(0.0, min(self._due.values()) - time.monotonic()))
+            due = [service for service in self._services if self._due[service] <= now]
+            if due:
+                # One at a time, the first of them first: a heartbeat does not wait for all the others.
+                self._due[due[0]] = time.monotonic() + self._run_one(due[0])
+            else:
+                self._stopping.wait(max(0.0, min(self._due.values()) - now))
         self._connection.close()
 
     def _run_one(self, service: Service) -> float:
@@ -68,6 +73,6 @@ class ServiceThread:
             logger.exception(
                 "The service of the worker that should %s has failed, and will be run again", service.doing
             )
-            return 30.0
+            return AFTER_FAILURE
         weather.succeeded()
         return wait

@@ -1,7 +1,8 @@
 """What the loop sleeps on: any thread, a signal or another process can end its sleep by one byte."""
 
 import os
-import select
+
+from autotask import readable
 
 
 class Wakeup:
@@ -34,18 +35,20 @@ class Wakeup:
         self.called = True
         self.wake()
 
-    def sleep(self, seconds: float, ear: int | None = None) -> None:
+    def sleep(self, seconds: float, ear: int | None = None) -> bool:
         """Sleep until woken, until *ear* is readable, or until the time is over.
 
         :param ear: a file descriptor of a connection that listens; what it hears is left for the caller to read.
+        :returns: whether it was woken.
         """
         self.called = False
         watched = [fd for fd in (self._read, self._also, ear) if fd is not None]
-        readable, _, _ = select.select(watched, [], [], max(0.0, seconds))
-        for fd in readable:
+        ready = readable.wait(watched, seconds)
+        for fd in ready:
             if fd != ear:
                 self._empty(fd)
-        self.called = self.called or self._also in readable
+        self.called = self.called or self._also in ready
+        return bool(ready)
 
     def close(self) -> None:
         """Close the pipe."""

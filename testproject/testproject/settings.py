@@ -6,6 +6,8 @@ These environment variables change them:
     use this PostgreSQL instead of an own one
 ``DEMO_PGDATA``
     where the own PostgreSQL keeps its data
+``DEMO_FSYNC``
+    ``off``: it does not wait for the disk, for tests
 ``DEMO_OUTPUT``
     where the tasks of the demo write their files
 ``SECRET_KEY``, ``DEBUG``
@@ -84,7 +86,9 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": embedded.database_from_environment(DEMO_PGDATA)}
+DATABASES = {
+    "default": embedded.database_from_environment(DEMO_PGDATA, settings={"fsync": os.environ.get("DEMO_FSYNC", "on")})
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LANGUAGE_CODE = "en"

@@ -183,11 +183,46 @@ def test_the_lanes_that_exist_are_found():
     put(3, queue="b", priority=-5)
     put(3, queue="a")
     put(3, queue="later", delay=60)
-    assert claim.find_lanes(current()) == [Lane("a", 0), Lane("b", -5), Lane("b", 5)]
+    assert claim.find_lanes(current()) == ([Lane("a", 0), Lane("b", -5), Lane("b", 5)], [])
+
+
+def test_the_lanes_of_suspects_are_found_beside_the_others():
+    put(2, queue="a")
+    (suspect,) = put(queue="b")
+    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect})
+    assert claim.find_lanes(current()) == ([Lane("a", 0), Lane("b", 0)], [Lane("b", 0)])
+
+
+def test_suspects_are_claimed_only_by_who_asks_for_them_until_they_have_waited_for_long():
+    # Given
+    worker = sign_on()
+    suspect, innocent = put(2)
+    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect})
+    lanes = [BoundedLane(Lane("default", 0), None)]
+
+    # Then
+    assert [task.id for task in take(worker)] == [innocent]
+
+    # When
+    found = claim.claim(current(), worker, lanes, per_lane=1, limit=1, which=claim.SUSPECT)
+
+    # Then
+    assert [task.id for task in found] == [suspect]
+
+    # When: nobody finds an idle moment for another one
+    (other,) = put()
+    execute(
+        current(),
+        "UPDATE autotask_task SET lost = 1, ready_at = ready_at - interval '1 minute' WHERE id = %(id)s",
+        {"id": other},
+    )
+
+    # Then
+    assert [task.id for task in take(worker)] == [other]
 
 
 def test_no_lanes_are_found_where_there_is_no_work():
-    assert claim.find_lanes(current()) == []
+    assert claim.find_lanes(current()) == ([], [])
 
 
 # --- claims that got no answer --------------------------------------------------------------------------------------
@@ -201,7 +236,7 @@ def test_what_runs_under_a_worker_s_name_without_its_knowing_is_given_back():
     (of_other,) = take(other)
 
     # When
-    given_back = claim.reconcile(current(), mine, [held.id])
+    given_back = claim.reconcile(current(), mine, [held.fence])
 
     # Then
     assert given_back == 2
@@ -236,7 +271,7 @@ def test_a_claim_reads_little_of_a_full_table(full_table):
     params = {"worker_id": sign_on(), "queues": ["other", "default"], "priorities": [5, 0], "since": [None, None]}
 
     # When
-    plan = explain(claim.CLAIM.format(per_lane=10, limit=10), params)
+    plan = explain(claim.CLAIM.format(per_lane=10, limit=10, which=claim.INNOCENT), params)
 
     # Then
     assert "Index Scan autotask_ready" in plan.scans

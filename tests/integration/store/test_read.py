@@ -126,7 +126,7 @@ def test_a_task_among_many_is_found_by_its_id():
 def test_who_waits_for_a_task_is_told_of_its_end(other_connection, how):
     # Given
     (id,) = put()
-    notify.listen(other_connection, notify.ended_channel(id))
+    ear = notify.Ear(other_connection, notify.ended_channel(id))
     read.ask_to_be_told(current(), id)
 
     # When
@@ -137,15 +137,27 @@ def test_who_waits_for_a_task_is_told_of_its_end(other_connection, how):
 
     # Then the connection wakes long before the time is over
     begun = time.monotonic()
-    notify.wait(other_connection, 20.0)
+    ear.wait(20.0)
     assert time.monotonic() - begun < 10
+
+
+def test_what_is_heard_with_the_answer_to_another_statement_is_not_missed(other_connection):
+    # Given
+    ear = notify.Ear(other_connection, "autotask_test")
+
+    # When: the server sends both together, and nothing more is to come on the socket
+    execute(other_connection, "NOTIFY autotask_test")
+
+    # Then
+    assert ear.heard() is True
+    assert ear.heard() is False
 
 
 def test_nobody_is_told_of_a_task_that_nobody_waits_for(other_connection):
     # Given
     awaited, other = put(2)
     for id in (awaited, other):
-        notify.listen(other_connection, notify.ended_channel(id))
+        execute(other_connection, f"LISTEN {notify.ended_channel(id)}")
     read.ask_to_be_told(current(), awaited)
 
     # When

@@ -34,7 +34,7 @@ def die_with(id, **kwargs):
     """Have a new worker claim the task and die."""
     make_ready()
     worker = sign_on()
-    assert [task.id for task in take(worker)] == [id]
+    assert [task.id for task in take(worker, which="true")] == [id]
     return rescued(worker, **kwargs)
 
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connections
 
 from autotask.store import schedules
 from autotask.store.connection import current, execute, rows
@@ -12,6 +13,7 @@ from tests.integration.store.shapes import count, new_task, put, stored
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+EVERY = "every 60 s"
 MINUTE = timedelta(minutes=1)
 
 
@@ -61,7 +63,7 @@ def test_several_are_registered_at_the_same_time_by_several_workers(in_threads):
 def test_no_schedule_at_all_is_no_error():
     schedules.register(current(), [])
     assert schedules.due(current(), {}) == []
-    assert schedules.seconds_to_next(current(), []) is None
+    assert schedules.seconds_to_next(current(), {}) is None
     assert schedules.advance(current(), [], []) == 0
 
 
@@ -94,10 +96,10 @@ def test_the_longest_overdue_comes_first_and_no_more_than_asked_for():
 def test_the_seconds_to_the_next_tick_may_be_over():
     now = schedules.now(current())
     register("a", tick=now + MINUTE)
-    assert schedules.seconds_to_next(current(), ["a"]) == pytest.approx(60, abs=5)
+    assert schedules.seconds_to_next(current(), {"a": EVERY}) == pytest.approx(60, abs=5)
     register("b", tick=now - MINUTE)
-    assert schedules.seconds_to_next(current(), ["a", "b"]) == pytest.approx(-60, abs=5)
-    assert schedules.seconds_to_next(current(), ["c"]) is None
+    assert schedules.seconds_to_next(current(), {"a": EVERY, "b": EVERY}) == pytest.approx(-60, abs=5)
+    assert schedules.seconds_to_next(current(), {"c": EVERY}) is None
 
 
 def test_a_schedule_that_nobody_declares_any_more_is_retired():
@@ -111,8 +113,46 @@ def test_a_schedule_that_nobody_declares_any_more_is_retired():
 def test_a_declaration_keeps_a_schedule():
     register()
     execute(current(), "UPDATE autotask_schedule SET declared_at = declared_at - interval '2 days'")
-    schedules.declare(current(), ["tick", "unknown"])
+    schedules.declare(current(), {"tick": EVERY, "unknown": EVERY})
     assert schedules.retire(current(), 86400.0) == 0
+
+
+def test_a_tick_of_another_timetable_is_not_waited_for():
+    now = schedules.now(current())
+    register("a", tick=now - MINUTE)
+    assert schedules.seconds_to_next(current(), {"a": "every 5 s"}) is None
+
+
+def test_a_timetable_that_somebody_has_declared_lately_is_not_replaced_and_one_of_nobody_is():
+    # Given
+    register("a", tick=NOON)
+    newer = [("a", "tests.tick", "every 5 s", NOON)]
+
+    # When
+    schedules.register(current(), newer, unless_declared=900)
+
+    # Then
+    assert schedules.due(current(), {"a": "every 5 s"}) == []
+
+    # When
+    execute(current(), "UPDATE autotask_schedule SET declared_at = declared_at - interval '1 hour'")
+    schedules.register(current(), newer, unless_declared=900)
+
+    # Then
+    assert [schedule.name for schedule in schedules.due(current(), {"a": "every 5 s"})] == ["a"]
+
+
+def test_moments_are_exact_where_local_times_mean_two(settings):
+    # Given: New York in the hour that is repeated when summer time ends, without time zones in Django
+    settings.USE_TZ, settings.TIME_ZONE = False, "America/New_York"
+    connections["default"].close()
+    second_half_past_one = datetime(2024, 11, 3, 6, 30, tzinfo=UTC)
+    register("a", tick=second_half_past_one)
+
+    # Then
+    (due,) = schedules.due(current(), {"a": EVERY})
+    assert due.next_tick == second_half_past_one
+    connections["default"].close()
 
 
 # --- ticks ----------------------------------------------------------------------------------------------------------
@@ -211,4 +251,4 @@ def test_a_schedule_whose_task_waits_or_runs_is_told():
     register("a")
     register("b")
     put(schedule="a", scheduled_for=NOON)
-    assert schedules.with_live_tasks(current(), ["a", "b"]) == {"a"}
+    assert schedules.with_live_tasks(current(), {"a": EVERY, "b": EVERY}) == {"a"}

@@ -1,8 +1,10 @@
 """Task functions that the tests of the worker run."""
 
+import multiprocessing
 import os
 import threading
 import time
+import warnings
 from pathlib import Path
 
 from django.db import connection, transaction
@@ -94,6 +96,20 @@ def return_bytes(count: int) -> bytes:
 @delayed_task
 async def double(value: int) -> int:
     return 2 * value
+
+
+@delayed_task
+def nap(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@delayed_task
+def fork_a_pool() -> list[int]:
+    """Use processes as CPU-bound tasks do; they are forked from a process with threads, which Python warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            return pool.map(abs, [-1, -2])
 
 
 @delayed_task

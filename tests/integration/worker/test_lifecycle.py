@@ -70,12 +70,12 @@ def test_a_worker_lives_through_the_loss_of_each_of_its_connections(worker):
         assert tasks.echo(role).wait(10) == role
 
 
-def test_a_worker_whose_lease_ran_out_goes_on_under_a_new_name(worker):
+def test_a_worker_that_was_buried_goes_on_under_a_new_name(worker):
     # Given
     former = wait_until(lambda: read.workers(current()))[0].id
 
     # When
-    execute(current(), "UPDATE autotask_worker SET lease_until = clock_timestamp() - interval '1 s'")
+    execute(current(), "DELETE FROM autotask_worker")
 
     # Then
     wait_until(lambda: [w for w in read.workers(current()) if w.id != former and w.alive])
@@ -158,6 +158,83 @@ def test_a_task_that_kills_its_workers_ends_in_error(settings):
     assert handle.status is ERROR
     assert handle.error_message == "killed its worker 3 times: signal 9 (SIGKILL)"
     assert len(handle.failed_attempts) == 3
+
+
+def test_outcomes_do_not_wait_for_one_whose_row_is_locked(start_worker, other_connection):
+    # Given: a running task whose row somebody locks, as cancel() in a long transaction does
+    start_worker(threads=2)
+    locked = tasks.pass_gate("locked")
+    assert tasks.gate("locked reached").wait(10)
+    other_connection.set_autocommit(False)
+    execute(other_connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s FOR UPDATE", {"id": locked.id})
+    tasks.gate("locked").set()
+
+    # When
+    others = tasks.echo.enqueue_many([(i,) for i in range(20)])
+
+    # Then
+    for handle in others:
+        handle.wait(10)
+    assert not locked.ready
+
+    # When
+    other_connection.rollback()
+    other_connection.set_autocommit(True)
+
+    # Then
+    assert locked.wait(10) == "locked"
+
+
+def test_urgent_work_in_an_unknown_lane_is_found_while_the_known_ones_have_enough(start_worker):
+    # Given
+    backlog = tasks.nap.enqueue_many([(0.02,)] * 400)
+    start_worker(threads=2)
+    wait_until(lambda: backlog[0].ready)
+
+    # When
+    urgent = tasks.echo.using(priority=100)("urgent")
+
+    # Then
+    assert urgent.wait(10) == "urgent"
+    assert not backlog[-1].ready
+
+
+def test_what_waits_behind_long_tasks_is_given_back_to_who_is_free(start_worker):
+    # Given: a worker that knows only short tasks holds some behind two long ones
+    first = start_worker(threads=2)
+    for handle in tasks.echo.enqueue_many([(i,) for i in range(50)]):
+        handle.wait(10)
+    long = tasks.pass_gate.enqueue_many([("long",), ("long",)])
+    short = tasks.echo.enqueue_many([(i,) for i in range(30)])
+    wait_until(lambda: len(first._held) > 2, what="a claim of more than what can run")
+
+    # When
+    start_worker(threads=1)
+
+    # Then
+    for handle in short:
+        handle.wait(10)
+    tasks.gate("long").set()
+    for handle in long:
+        handle.wait(10)
+
+
+def test_a_long_task_does_not_keep_others_from_running_beside_it_when_there_is_a_suspect(start_worker):
+    # Given
+    start_worker(threads=2)
+    long = tasks.pass_gate("beside")
+    assert tasks.gate("beside reached").wait(10)
+    suspect = tasks.echo.using(delay=0.01)("suspect")
+    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
+
+    # When
+    innocent = tasks.echo("innocent")
+
+    # Then
+    assert innocent.wait(10) == "innocent"
+    tasks.gate("beside").set()
+    assert long.wait(10) == "beside"
+    assert suspect.wait(10) == "suspect"
 
 
 def test_a_suspect_runs_alone(start_worker):

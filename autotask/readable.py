@@ -1,0 +1,17 @@
+"""Wait until file descriptors can be read; standard library only, and for any number a descriptor may have."""
+
+import select
+from collections.abc import Iterable
+
+
+def wait(descriptors: Iterable[int], seconds: float) -> set[int]:
+    """Wait until one of the descriptors can be read, has ended or is broken, or until the time is over.
+
+    ``select.select`` refuses descriptors from 1024 on, which a busy server process may well have.
+
+    :returns: those that can be read.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN | select.POLLPRI)
+    return {descriptor for descriptor, _ in poll.poll(max(0.0, seconds) * 1000)}
