@@ -78,9 +78,9 @@ def _complain(error: Exception, early_deaths: int) -> None:
     serves = int(os.environ.get("AUTOTASK_SERVES", "0"))
     if early_deaths == 0:
         logging.shutdown()
-        say("the worker could not start:\n" + traceback.format_exc().rstrip(), serves)
+        say("the worker failed:\n" + traceback.format_exc().rstrip(), serves)
     else:
-        say(f"the worker could not start: {type(error).__name__}: {error}", serves)
+        say(f"the worker failed: {type(error).__name__}: {error}", serves)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,39 @@ def test_a_killed_worker_is_replaced_and_its_task_is_run_again(site, server, dia
     assert "Traceback" not in server.output()
 
 
+def test_a_task_that_kills_its_workers_ends_in_error_and_takes_no_other_along(site, server, diary):
+    # Given: some tasks that run, and wait, beside it
+    beside = [server.call("work", 0.3, str(diary)) for _ in range(6)]
+
+    # When
+    poison = server.call("kill_the_worker")
+
+    # Then
+    task = wait_until(lambda: site.has_ended(poison), 30, "the end of the task")
+    assert (task.state, task.lost) == (State.ERROR, 3)
+    assert task.error_message == "killed its worker 3 times: signal 9 (SIGKILL)"
+    innocents = [site.wait_for_end(id, 30) for id in beside]
+    assert {task.state for task in innocents} == {State.DONE}
+    assert max(task.lost for task in innocents) <= 1
+
+
+def test_a_task_can_fork_processes_and_end_them(site, server):
+    task = site.wait_for_end(server.call("fork_a_pool"))
+    assert site.result(task) == [1, 2]
+
+
+def test_what_a_task_has_left_running_ends_with_its_worker(site, server):
+    # Given
+    child = site.result(site.wait_for_end(server.call("leave_a_child", 600)))
+    assert psutil.pid_exists(child)
+
+    # When
+    kill(site.companion(server).worker)
+
+    # Then
+    wait_until(lambda: not psutil.pid_exists(child), 5, "the end of the child")
+
+
 def test_a_task_that_was_lost_is_back_in_the_queue_in_a_second_and_a_half(site, server, diary):
     """The bound is that of another worker, which lives already: one that starts takes its time for that as well."""
     # Given
@@ -151,7 +184,7 @@ def test_a_worker_that_cannot_start_is_tried_ever_more_rarely_until_it_can(site)
     [error] = server.lines(r"ERROR: the worker died (\d) times in a row, the last time: (.*); will go on trying\n")
     assert error.groups() == ("5", "exit status 1")
     assert len(server.lines("Traceback")) == 1
-    assert len(server.lines(r"guard of \d+: the worker could not start: RuntimeError: this worker is broken\n")) == 4
+    assert len(server.lines(r"guard of \d+: the worker failed: RuntimeError: this worker is broken\n")) == 4
 
     # When
     (app / "healed").touch()

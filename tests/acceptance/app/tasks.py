@@ -1,8 +1,12 @@
 """Tasks that tell where they run, take a while, or do what a worker does not survive."""
 
 import itertools
+import multiprocessing
 import os
+import signal
+import subprocess
 import time
+import warnings
 from collections import deque
 from pathlib import Path
 
@@ -36,6 +40,27 @@ def hold_the_gil(diary: str) -> None:
     """Never come back from C, so that no other thread of the worker runs, nor a signal handler."""
     _note(diary, "started")
     deque(itertools.repeat(None), maxlen=0)
+
+
+@delayed_task
+def kill_the_worker() -> None:
+    """Take the whole process along."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@delayed_task
+def fork_a_pool() -> list[int]:
+    """Use processes as CPU-bound tasks do; they are forked from a process with threads, which Python warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            return pool.map(abs, [-1, -2])
+
+
+@delayed_task
+def leave_a_child(seconds: int) -> int:
+    """Start a program and do not wait for its end."""
+    return subprocess.Popen(["sleep", str(seconds)]).pid
 
 
 def _note(diary: str, what: str) -> None:

@@ -1,10 +1,8 @@
 """Task functions that the tests of the worker run."""
 
-import multiprocessing
 import os
 import threading
 import time
-import warnings
 from pathlib import Path
 
 from django.db import connection, transaction
@@ -101,15 +99,6 @@ async def double(value: int) -> int:
 @delayed_task
 def nap(seconds: float) -> None:
     time.sleep(seconds)
-
-
-@delayed_task
-def fork_a_pool() -> list[int]:
-    """Use processes as CPU-bound tasks do; they are forked from a process with threads, which Python warns of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        with multiprocessing.get_context("fork").Pool(2) as pool:
-            return pool.map(abs, [-1, -2])
 
 
 @delayed_task
