@@ -191,15 +191,14 @@ class Worker:
             # What is claimed under a doubtful lease would only have to be given back; and while outcomes cannot be
             # recorded, there must not be ever more of them.
             return Look.LOCKED
-        if time.monotonic() >= self._look_at:
-            self._look(connection)
         if self._in_quarantine(connection) or not (room := self._room()):
             return Look.NO_ROOM
         claimed = self._claim(connection, room, unbounded=False) if self._lanes else []
+        if len(claimed) < room or time.monotonic() >= self._look_at:
+            self._look(connection)
         if len(claimed) == room:
             return Look.MORE
-        # Fewer than asked for: there may be lanes that are not known yet, or rows below the lower bounds.
-        self._look(connection)
+        # Fewer than asked for: there may be lanes that were not known, or rows below the lower bounds.
         if self._lanes.busy and not claimed:
             claimed = self._claim(connection, room, unbounded=True)
         if self._lanes.busy:
@@ -207,7 +206,7 @@ class Worker:
         return Look.NOTHING
 
     def _look(self, connection: BaseDatabaseWrapper) -> None:
-        """Find the lanes that hold work, also while known ones have enough: there may be more urgent ones."""
+        """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
         began = time.monotonic()
         lanes, suspected = claim.find_lanes(connection)
         self._lanes.found(lanes)

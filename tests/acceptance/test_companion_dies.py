@@ -73,9 +73,9 @@ def test_a_task_that_kills_its_workers_ends_in_error_and_takes_no_other_along(si
     assert max(task.lost for task in innocents) <= 1
 
 
-def test_a_task_can_fork_processes_and_end_them(site, server):
-    task = site.wait_for_end(server.call("fork_a_pool"))
-    assert site.result(task) == [1, 2]
+def test_a_task_can_fork_a_process_and_end_it(site, server):
+    task = site.wait_for_end(server.call("fork_and_terminate"))
+    assert site.result(task) == -signal.SIGTERM
 
 
 def test_what_a_task_has_left_running_ends_with_its_worker(site, server):

@@ -84,8 +84,10 @@ def test_a_short_task_finishes_within_the_grace_and_a_long_one_is_given_back(sit
     # Given
     server = site.runserver("--noreload")
     site.companion(server)
-    short, long = server.call("work", 1.0, str(diary)), server.call("work", 60, str(tmp_path / "other"))
-    wait_until(lambda: started(diary)() and site.task(long).state is State.RUNNING, what="the start of the tasks")
+    other = tmp_path / "other"
+    other.touch()
+    short, long = server.call("work", 1.0, str(diary)), server.call("work", 60, str(other))
+    wait_until(lambda: started(diary)() and started(other)(), what="the start of the tasks")
 
     # When
     server.signal_group(signum)

@@ -1,7 +1,6 @@
 """Tasks that tell where they run, take a while, or do what a worker does not survive."""
 
 import itertools
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -49,12 +48,19 @@ def kill_the_worker() -> None:
 
 
 @delayed_task
-def fork_a_pool() -> list[int]:
-    """Use processes as CPU-bound tasks do; they are forked from a process with threads, which Python warns of."""
+def fork_and_terminate() -> int:
+    """Fork, as multiprocessing does, end the child by SIGTERM, as multiprocessing does, and return how it ended."""
+    reading, writing = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        with multiprocessing.get_context("fork").Pool(2) as pool:
-            return pool.map(abs, [-1, -2])
+        warnings.simplefilter("ignore", DeprecationWarning)  # The worker has threads, and Python warns of that.
+        child = os.fork()
+    if child == 0:
+        os.write(writing, b"!")
+        time.sleep(600)
+        os._exit(0)
+    os.read(reading, 1)
+    os.kill(child, signal.SIGTERM)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @delayed_task
