@@ -384,9 +384,8 @@ class Worker:
             if self._held.get(task.id) is task:
                 del self._held[task.id]
                 self._cancelled.discard(task.id)
-        if self._alone and not self._held:
+        if not self._held and (self._alone or self._suspected or self.options.burst):
             self._alone = False
-        if not self._held and (self._suspected or self.options.burst):
             self.wakeup.wake()
 
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
