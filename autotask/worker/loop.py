@@ -22,6 +22,7 @@ from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.identity import make_identity
 from autotask.worker.lanes import Lanes
 from autotask.worker.outcome import GiveBack
+from autotask.worker.pools.base import Pool
 from autotask.worker.pools.threads import ThreadPool
 from autotask.worker.pruner import Pruner
 from autotask.worker.recorder import Recorder
@@ -135,7 +136,7 @@ class Worker:
         self._last_busy = (0, 0.0)
         self._task_seconds: float | None = None
         self._recorder = Recorder(lambda: self._identity.id, self._let_go)
-        self._pool: ThreadPool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
+        self._pool: Pool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
         self._heartbeat = Heartbeat(lambda: self._identity.id, self._cancel, self._register_anew)
         self._services = ServiceThread(
             self._heartbeat,
