@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings as django_settings
+from django.utils.functional import empty
 
 from autotask.exceptions import InvalidSetting
 from autotask.options import PLAIN_NAME
@@ -98,6 +99,20 @@ SECRET = Kind("a non-empty string, or None for SECRET_KEY", _secret, secret=True
 SECRETS = Kind("a list of non-empty strings", _secrets, secret=True)
 
 
+#: Stands for a setting that a project leaves alone.
+UNSET: Any = object()
+
+
+def _configured() -> Any:
+    """Return what holds the project's settings now.
+
+    Django's lazy object runs Python code for each attribute and raises for the missing ones, which are the rule here:
+    several microseconds for each, several times for each task.
+    """
+    holder = object.__getattribute__(django_settings, "_wrapped")
+    return django_settings if holder is empty else holder
+
+
 class Setting(Generic[T]):
     """One setting, as a descriptor: reading the attribute reads ``django.conf.settings`` now."""
 
@@ -116,11 +131,8 @@ class Setting(Generic[T]):
     def __get__(self, instance: object | None, owner: type) -> "Setting[T] | T":
         if instance is None:
             return self
-        try:
-            value = getattr(django_settings, self.name)
-        except AttributeError:
-            return self.default
-        return self.accept(value)
+        value = getattr(_configured(), self.name, UNSET)
+        return self.default if value is UNSET else self.accept(value)
 
     def accept(self, value: Any) -> T:
         """Return the value in the setting's own type.

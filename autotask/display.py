@@ -7,6 +7,7 @@ import functools
 import inspect
 import reprlib
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from autotask.conf import settings
@@ -15,6 +16,8 @@ MASK = "•••"
 
 #: Longest text that is stored for the arguments of one task.
 LONGEST = 500
+
+_SMALL = 10**18
 
 #: Values whose repr() is short and runs no code of others.
 _PLAIN = (
@@ -33,7 +36,15 @@ _PLAIN = (
 
 def arguments(bound: inspect.BoundArguments) -> str:
     """Return the arguments of a call as text, like ``user_id=3, token=•••``."""
-    shown = _shortened(settings.MASKED_ARGUMENTS).shown(bound)
+    return _cut(_shortened(settings.MASKED_ARGUMENTS).shown(bound))
+
+
+def positional(names: Sequence[str], values: Sequence[Any]) -> str:
+    """Return the same for a call by position only: the first values of parameters with these names."""
+    return _cut(_shortened(settings.MASKED_ARGUMENTS).named(names, values))
+
+
+def _cut(shown: str) -> str:
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 
 
@@ -53,6 +64,9 @@ class _Shortened(reprlib.Repr):
         self.maxstring = self.maxother = self.maxlong = 80
         self._words = tuple(word.lower() for word in masked)
 
+    def named(self, names: Sequence[str], values: Sequence[Any]) -> str:
+        return ", ".join([f"{name}={self._masked(name, value)}" for name, value in zip(names, values, strict=False)])
+
     def shown(self, bound: inspect.BoundArguments) -> str:
         parts = []
         for name, value in bound.arguments.items():
@@ -66,6 +80,8 @@ class _Shortened(reprlib.Repr):
         return ", ".join(parts)
 
     def repr1(self, x: Any, level: int) -> str:
+        if type(x) is int and -_SMALL < x < _SMALL:
+            return repr(x)  # Most arguments are keys.
         if type(x) in (str, int, list, tuple, set, frozenset, dict):
             return super().repr1(x, level)
         # Asked of the type, because an instance may answer with code of its own: a lazy object would fetch its row.
@@ -102,5 +118,9 @@ class _Shortened(reprlib.Repr):
             name = bytes.decode(name, "latin-1")
         if not issubclass(type(name), str):
             return False
-        lower = str.lower(name)
-        return any(word in lower for word in self._words)
+        return _contains(self._words, str.lower(name))
+
+
+@functools.lru_cache(maxsize=1000)
+def _contains(words: tuple[str, ...], name: str) -> bool:
+    return any(word in name for word in words)

@@ -1,7 +1,7 @@
 """Every exception autotask raises or understands, under one root; the docstring is the message."""
 
 import inspect
-from typing import Any
+from typing import Any, Self
 
 
 class AutotaskError(Exception):
@@ -12,11 +12,16 @@ class AutotaskError(Exception):
         self.__dict__.update(facts)
         super().__init__(self._message(facts))
 
+    def within(self, place: str) -> Self:
+        """Return the same error with a message that says first where it came up."""
+        return type(self)(**{**self.facts, "place": place})
+
     @classmethod
     def _message(cls, facts: dict[str, Any]) -> str:
         # Without docstrings (python -OO) the facts alone have to do.
         template = " ".join(inspect.cleandoc(cls.__doc__ or "").split()) or cls.__name__ + ": {facts}"
-        return template.format(facts=facts, **facts)
+        message = template.format(facts=facts, **facts)
+        return f"{facts['place']}: {message}" if "place" in facts else message
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.facts)

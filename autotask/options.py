@@ -51,7 +51,7 @@ def whole(value: Any, option: str, where: str, least: int, most: int) -> int:
         )
     if not least <= value <= most:
         raise InvalidOption(option=option, where=where, expected=f"a whole number from {least} to {most}", value=value)
-    return value
+    return int(value)  # an enumeration too becomes the plain number that is stored
 
 
 def plain_name(value: Any, option: str, where: str) -> str:

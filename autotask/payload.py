@@ -108,8 +108,7 @@ def _result_context(id: uuid.UUID, fence: int) -> bytes:
 
 
 def _seal(body: bytes, context: bytes) -> bytes:
-    key = _key(_current_secret())
-    key_id = _key_id(key)
+    key, key_id = _key(_current_secret())
     return b"".join((_HEAD, key_id, _mac(key, key_id, context, body), body))
 
 
@@ -125,8 +124,8 @@ def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> bytes:
         "if the key was changed, add the old one to SECRET_KEY_FALLBACKS or AUTOTASK_SIGNING_KEY_FALLBACKS"
     )
     for secret in _secrets():
-        key = _key(secret)
-        if key_id == _key_id(key):
+        key, known_id = _key(secret)
+        if key_id == known_id:
             if hmac.compare_digest(mac, _mac(key, key_id, context, body)):
                 return body
             # Go on: two keys may have the same id.
@@ -139,9 +138,11 @@ def _strange_head(envelope: bytes) -> str:
     return f"it has version {version}, codec {codec}, flags {flags}, which this version of autotask does not know"
 
 
-def _mac(key: bytes, key_id: bytes, context: bytes, body: bytes) -> bytes:
+def _mac(key: hmac.HMAC, key_id: bytes, context: bytes, body: bytes) -> bytes:
     # The length keeps context and body apart: bytes cannot be shifted from one to the other.
-    return hmac.digest(key, b"".join((_HEAD, key_id, len(context).to_bytes(4, "big"), context, body)), "sha256")
+    mac = key.copy()
+    mac.update(b"".join((_HEAD, key_id, len(context).to_bytes(4, "big"), context, body)))
+    return mac.digest()
 
 
 def _current_secret() -> str | bytes:
@@ -158,14 +159,11 @@ def _secrets() -> Iterator[str | bytes]:
 
 
 @functools.lru_cache(maxsize=32)
-def _key(secret: str | bytes) -> bytes:
+def _key(secret: str | bytes) -> tuple[hmac.HMAC, bytes]:
+    """Return what signs with the key that is made of a secret, to be copied, and the id by which envelopes name the key."""
     raw = secret.encode() if isinstance(secret, str) else secret
-    return hashlib.sha256(b"autotask.payload.v1\0" + raw).digest()
-
-
-@functools.lru_cache(maxsize=32)
-def _key_id(key: bytes) -> bytes:
-    return hashlib.sha256(b"autotask.key-id\0" + key).digest()[:4]
+    key = hashlib.sha256(b"autotask.payload.v1\0" + raw).digest()
+    return hmac.new(key, digestmod="sha256"), hashlib.sha256(b"autotask.key-id\0" + key).digest()[:4]
 
 
 def _refuse_large(body: bytes, what: str, name: str) -> None:

@@ -1,7 +1,6 @@
-"""The Django signals autotask sends, and the receiver that writes the log lines; a listener that fails harms nobody."""
+"""The Django signals autotask sends, and the log line beside them; a listener that fails harms nobody."""
 
 import logging
-from typing import Any
 
 from django.dispatch import Signal
 
@@ -28,9 +27,14 @@ _LEVELS = {
 }
 
 
-def _log_end(
-    *, task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None, **_: Any
+def log_end(
+    task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None
 ) -> None:
+    """Write the log line of an attempt that has ended; DONE is for the level DEBUG only.
+
+    :param seconds: how long it took.
+    :param exception: what was raised, or None.
+    """
     level = _LEVELS[state]
     if logger.isEnabledFor(level):
         # No argument and no value: they may be secret. What failed for good shows where.
@@ -53,6 +57,3 @@ def one_line(text: str, longest: int = 500) -> str:
     """Return text that cannot forge log lines or drive a terminal: without control characters, and not too long."""
     shown = "".join(character if character.isprintable() else " " for character in text[:longest])
     return shown + ("…" if len(text) > longest else "")
-
-
-task_ended.connect(_log_end, dispatch_uid="autotask.log")

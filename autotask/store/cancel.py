@@ -23,7 +23,9 @@ kept AS (
 SELECT CASE WHEN awaited THEN pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') END FROM gone
 """
 
-ASK_RUNNING = "UPDATE autotask_task SET cancel_requested = true WHERE id = %(id)s AND state = 2 RETURNING 1"
+# What runs has a fence. By its state the planner might look for it in the index of running rows, which is full of dead
+# entries.
+ASK_RUNNING = "UPDATE autotask_task SET cancel_requested = true WHERE id = %(id)s AND fence IS NOT NULL RETURNING 1"
 
 #: A task can go from waiting to running and back between two statements, but hardly this often.
 _TRIES = 5

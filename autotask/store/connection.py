@@ -123,11 +123,12 @@ def with_callers_transaction(action: Callable[[], object]) -> None:
     If autotask has a database of its own, it is done after the commit of the caller's transaction on the default
     database. The two commits are not one: if the process dies between them, it is not done.
     """
-    default = connections[DEFAULT_DB_ALIAS]
-    if settings.DATABASE != DEFAULT_DB_ALIAS and default.in_atomic_block and not current().in_atomic_block:
-        default.on_commit(action)
-    else:
-        action()
+    if settings.DATABASE != DEFAULT_DB_ALIAS:
+        default = connections[DEFAULT_DB_ALIAS]
+        if default.in_atomic_block and not current().in_atomic_block:
+            default.on_commit(action)
+            return
+    action()
 
 
 def rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
@@ -138,7 +139,9 @@ def rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | 
         return found
 
 
-def execute(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None) -> int:
+def execute(
+    connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | tuple[Any, ...] | None = None
+) -> int:
     """Run one statement and return the number of rows it touched."""
     with connection.cursor() as cursor:
         cursor.execute(sql, params)

@@ -1,18 +1,17 @@
 """Record how attempts ended, only while the claims are still ours."""
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.store import arrays
 from autotask.store.connection import rows, text
 from autotask.task import State
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one attempt ended.
 
     :ivar state: DONE, ERROR, CANCELLED or RETRY.
@@ -49,7 +48,7 @@ noted AS (
                                   error_type, error_message, traceback)
     SELECT e.id, e.attempt, e.old_fence, e.new_state, e.old_worker_id,
            e.now - (e.ended_ago + e.seconds) * interval '1 s', e.now - e.ended_ago * interval '1 s',
-           e.error_type, e.error_message, e.traceback
+           coalesce(e.error_type, ''), coalesce(e.error_message, ''), coalesce(e.traceback, '')
     FROM ended e WHERE e.new_state <> 3
 )
 """
@@ -73,7 +72,7 @@ kept AS (
            e.failures + CASE WHEN e.new_state = 4 THEN 1 ELSE 0 END, e.lost, e.retries, e.ttl, e.worker_id, e.fence,
            e.schedule, e.scheduled_for, e.now - e.ended_ago * interval '1 s',
            e.now + CASE WHEN e.new_state = 4 THEN greatest(e.ttl, %(error_ttl)s) ELSE e.ttl END * interval '1 s',
-           CASE WHEN e.new_state = 3 THEN NULL ELSE e.payload END, e.value, e.error_message
+           CASE WHEN e.new_state = 3 THEN NULL ELSE e.payload END, e.value, coalesce(e.error_message, '')
     FROM ended e
 ),
 {_NOTE_ATTEMPT}
@@ -87,7 +86,7 @@ WITH {_OUTCOMES},
 ended AS (
     UPDATE autotask_task t
     SET state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL,
-        run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE o.delay END * interval '1 s'
+        run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE coalesce(o.delay, 0) END * interval '1 s'
     FROM outcome o WHERE t.id = o.id AND t.fence = o.fence
     RETURNING t.id, t.attempt, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
               o.seconds, o.error_type, o.error_message, o.traceback, clock_timestamp() AS now
@@ -97,11 +96,12 @@ SELECT count(*) FROM ended
 """
 
 # Both tables keep the fence of what was recorded. So what was recorded now, or by an earlier try whose COMMIT got no
-# answer, can be told from what was not accepted.
+# answer, can be told from what was not accepted. No two claims have the same fence.
 RECORDED = """
-SELECT o.id FROM unnest(%(id)s::uuid[], %(fence)s::bigint[]) AS o(id, fence)
-WHERE EXISTS (SELECT 1 FROM autotask_result r WHERE r.id = o.id AND r.fence = o.fence)
-   OR EXISTS (SELECT 1 FROM autotask_attempt a WHERE a.task_id = o.id AND a.fence = o.fence AND a.state <> 7)
+SELECT id FROM autotask_result WHERE id = ANY(%(id)s::uuid[]) AND fence = ANY(%(fence)s::bigint[])
+UNION ALL
+SELECT task_id FROM autotask_attempt
+WHERE task_id = ANY(%(id)s::uuid[]) AND fence = ANY(%(fence)s::bigint[]) AND state <> 7
 """
 
 RELEASE = """
@@ -134,7 +134,8 @@ def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: 
 
 def recorded(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
     """Return the ids whose outcome is in the database with just this fence."""
-    found = rows(connection, RECORDED, {"id": [o.id for o in outcomes], "fence": [o.fence for o in outcomes]})
+    ids, fences = arrays.uuids(o.id for o in outcomes), arrays.numbers(o.fence for o in outcomes)
+    found = rows(connection, RECORDED, {"id": ids, "fence": fences})
     return {row[0] for row in found}
 
 
@@ -147,21 +148,30 @@ def release(connection: BaseDatabaseWrapper, claims: Sequence[tuple[uuid.UUID, i
     found = rows(
         connection,
         RELEASE,
-        {"id": [c[0] for c in claims], "fence": [c[1] for c in claims], "delay": [c[2] for c in claims]},
+        {
+            "id": arrays.uuids(id for id, _, _ in claims),
+            "fence": arrays.numbers(fence for _, fence, _ in claims),
+            "delay": arrays.numbers(delay for _, _, delay in claims),
+        },
     )
     return {row[0] for row in found}
 
 
-def _columns(outcomes: Sequence[Outcome], now: float) -> dict[str, list[Any]]:
+def _columns(outcomes: Sequence[Outcome], now: float) -> dict[str, str]:
     return {
-        "id": [o.id for o in outcomes],
-        "fence": [o.fence for o in outcomes],
-        "state": [int(o.state) for o in outcomes],
-        "ended_ago": [now - o.ended_at for o in outcomes],
-        "seconds": [o.seconds for o in outcomes],
-        "value": [o.value for o in outcomes],
-        "error_type": [text(o.error_type, 500) for o in outcomes],
-        "error_message": [text(o.error_message, 10_000) for o in outcomes],
-        "traceback": [text(o.traceback) for o in outcomes],
-        "delay": [o.delay for o in outcomes],
+        "id": arrays.uuids([o.id for o in outcomes]),
+        "fence": arrays.numbers([o.fence for o in outcomes]),
+        "state": arrays.numbers([o.state.value for o in outcomes]),
+        "ended_ago": arrays.numbers([now - o.ended_at for o in outcomes]),
+        "seconds": arrays.numbers([o.seconds for o in outcomes]),
+        "value": _or_none(arrays.binaries, [o.value for o in outcomes]),
+        "error_type": _or_none(arrays.texts, [text(o.error_type, 500) for o in outcomes]),
+        "error_message": _or_none(arrays.texts, [text(o.error_message, 10_000) for o in outcomes]),
+        "traceback": _or_none(arrays.texts, [text(o.traceback) for o in outcomes]),
+        "delay": _or_none(arrays.numbers, [o.delay for o in outcomes]),
     }
+
+
+def _or_none(literal: Callable[[list[Any]], str], values: list[Any]) -> str:
+    # Most outcomes are successes without a value. unnest() fills up what is shorter than the rest with NULL.
+    return literal(values) if any(values) else "{}"

@@ -1,5 +1,6 @@
 """LISTEN and NOTIFY: the channel names and the wake-up calls."""
 
+import logging
 import os
 import threading
 import time
@@ -11,6 +12,8 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask import readable
 from autotask.store.connection import execute
+
+logger = logging.getLogger("autotask")
 
 #: Workers listen here for new work.
 WORK_CHANNEL = "autotask_work"
@@ -46,13 +49,21 @@ os.register_at_fork(after_in_child=_renew_in_fork)
 
 def wake_after_commit(connection: BaseDatabaseWrapper) -> None:
     """Wake a worker as soon as the caller's transaction has committed, never inside it."""
+    if connection.in_atomic_block:
+        connection.on_commit(lambda: _wake(connection))
+    elif connection.autocommit:
+        _wake(connection)
     # Where a program commits by hand, nobody is told when; workers find the task by looking.
-    if connection.in_atomic_block or connection.get_autocommit():
-        connection.on_commit(_wake(connection), robust=True)
 
 
-def _wake(connection: BaseDatabaseWrapper) -> Callable[[], None]:
-    return _waker or (lambda: send(connection))
+def _wake(connection: BaseDatabaseWrapper) -> None:
+    try:
+        if _waker is not None:
+            _waker()
+        else:
+            send(connection)
+    except Exception as error:  # The task is stored, and is found by looking: no reason to fail for the caller.
+        logger.warning("Workers could not be told of new work: %s", error)
 
 
 def send(connection: BaseDatabaseWrapper) -> None:

@@ -79,9 +79,10 @@ FROM autotask_result
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
 TASK = f"{_LIVE} WHERE id = %(id)s UNION ALL {_ENDED} WHERE id = %(id)s"
 
-# The primary keys grow with time, so both branches are read from their end and merged.
+# The primary keys grow with time, so both branches are read from their end and merged; but only if the conditions,
+# even "true", are outside: with conditions inside, the planner would read all of both tables.
 NEWEST = """
-SELECT * FROM ({live} {where} UNION ALL {ended} {where}) AS every ORDER BY id DESC LIMIT {limit}
+SELECT * FROM ({live} UNION ALL {ended}) AS every WHERE {conditions} ORDER BY id DESC LIMIT {limit}
 """
 
 ATTEMPTS = """
@@ -167,8 +168,7 @@ def newest(
     conditions += ["state = ANY(%(states)s::smallint[])"] if states else []
     conditions += ["queue = %(queue)s"] if queue is not None else []
     conditions += ["name = %(name)s"] if name is not None else []
-    where = "WHERE " + " AND ".join(conditions)
-    sql = NEWEST.format(live=_LIVE, ended=_ENDED, where=where, limit=int(limit))
+    sql = NEWEST.format(live=_LIVE, ended=_ENDED, conditions=" AND ".join(conditions), limit=int(limit))
     params = {"states": [int(state) for state in states], "queue": queue, "name": name}
     return [_stored(row) for row in rows(connection, sql, params)]
 

@@ -10,6 +10,7 @@ from autotask.store.connection import rows
 # Three kinds of orphans: of a worker that is known to be dead, of one whose lease has run out, and of one that is not in
 # the register at all. The first death puts a task back at once; each further one doubles the wait, since the task may
 # be what kills its workers. Taking the fence away is what shuts out a late outcome.
+# By an array of ids, because the planner takes the orphans for many, and in a join would read all that waits as well.
 RESCUE = """
 WITH dead AS MATERIALIZED (
     SELECT id FROM autotask_worker
@@ -25,7 +26,7 @@ orphan AS MATERIALIZED (
 noted AS (
     INSERT INTO autotask_attempt (task_id, number, fence, state, worker_id, started_at, ended_at, error_message)
     SELECT t.id, t.attempt, t.fence, 7, t.worker_id, t.started_at, clock_timestamp(), %(reason)s
-    FROM autotask_task t JOIN orphan USING (id)
+    FROM autotask_task t WHERE t.id = ANY(ARRAY(SELECT id FROM orphan))
 ),
 back AS (
     UPDATE autotask_task t
@@ -33,12 +34,12 @@ back AS (
         state = CASE WHEN t.lost = 0 THEN 1 ELSE 0 END,
         ready_at = CASE WHEN t.lost = 0 THEN clock_timestamp() END,
         run_at = CASE WHEN t.lost = 0 THEN t.run_at ELSE clock_timestamp() + power(2, t.lost - 1) * interval '1 s' END
-    FROM orphan WHERE t.id = orphan.id AND t.lost + 1 < %(max_crashes)s AND NOT t.cancel_requested
+    WHERE t.id = ANY(ARRAY(SELECT id FROM orphan)) AND t.lost + 1 < %(max_crashes)s AND NOT t.cancel_requested
     RETURNING t.id
 ),
 over AS (
-    DELETE FROM autotask_task t USING orphan
-    WHERE t.id = orphan.id AND (t.lost + 1 >= %(max_crashes)s OR t.cancel_requested)
+    DELETE FROM autotask_task t
+    WHERE t.id = ANY(ARRAY(SELECT id FROM orphan)) AND (t.lost + 1 >= %(max_crashes)s OR t.cancel_requested)
     RETURNING t.*
 ),
 kept AS (

@@ -81,7 +81,7 @@ WITH moved AS (
     RETURNING s.name
 )
 {enqueue.MANY}
-WHERE t.schedule IN (SELECT name FROM moved)
+WHERE kind.schedule IN (SELECT name FROM moved)
 """
 
 NEXT = """

@@ -6,18 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.db import connections, reset_queries
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import payload, registry
 from autotask.conf import settings
 from autotask.exceptions import PayloadTooNew, UnknownTask
 from autotask.options import Options
-from autotask.signals import task_ended, task_started
+from autotask.signals import log_end, task_ended, task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.worker import outcome
 from autotask.worker.outcome import GiveBack
+from autotask.worker.tidiness import tidy_connections
 
 
 def execute(task: ClaimedTask, is_cancelled: Callable[[ClaimedTask], bool]) -> Outcome | GiveBack:
@@ -33,8 +32,9 @@ def execute(task: ClaimedTask, is_cancelled: Callable[[ClaimedTask], bool]) -> O
         return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
         return _failed(task, error, None, is_cancelled(task), begun)
-    task_started.send_robust(sender=None, task=task)
-    _tidy_connections()
+    if task_started.receivers:
+        task_started.send_robust(sender=None, task=task)
+    tidy_connections()
     # Trying again can help only while the function has not come to its end.
     options: Options | None = definition.options
     try:
@@ -45,7 +45,7 @@ def execute(task: ClaimedTask, is_cancelled: Callable[[ClaimedTask], bool]) -> O
     except BaseException as error:  # noqa: B036 - SystemExit and the like are how a task can end too
         return _failed(task, error, options, is_cancelled(task), begun)
     finally:
-        _tidy_connections()
+        tidy_connections()
     now = time.monotonic()
     ended = outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)
     _tell(task, ended, None)
@@ -87,6 +87,9 @@ def _failed(
 
 
 def _tell(task: ClaimedTask, ended: Outcome, error: BaseException | None) -> None:
+    log_end(task, ended.state, ended.seconds, ended.error_message, error)
+    if not task_ended.receivers:
+        return  # Sending to nobody costs more than everything else here.
     task_ended.send_robust(
         sender=None,
         task=task,
@@ -95,23 +98,3 @@ def _tell(task: ClaimedTask, ended: Outcome, error: BaseException | None) -> Non
         error_message=ended.error_message,
         exception=error,
     )
-
-
-def _tidy_connections() -> None:
-    """What Django does around a request, and a rollback of what was left open: a task gets no other task's mess."""
-    reset_queries()
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is None:
-            continue
-        if connection.in_atomic_block or not connection.autocommit:
-            _abandon(connection)
-        else:
-            connection.close_if_unusable_or_obsolete()
-
-
-def _abandon(connection: BaseDatabaseWrapper) -> None:
-    try:
-        connection.close()
-    finally:
-        # A wrapper that was left in the middle of a transaction cannot be mended; the next use makes a new one.
-        del connections[connection.alias]

@@ -11,6 +11,10 @@ from autotask.task import ClaimedTask
 #: Rows can become visible this much later than their ready_at says without having to wait for an unbounded look.
 SLACK = timedelta(seconds=5)
 
+#: Only this often (in seconds) the slack is looked through as well: where an old transaction keeps dead entries alive, all
+#: that was claimed in the last seconds is in it. A row that it would have found sooner is found when the lane runs dry.
+SLACK_EVERY = 1.0
+
 #: At least this often (in seconds) everything is looked at, for the sake of rows that became visible later still.
 UNBOUNDED_EVERY = 10.0
 
@@ -31,7 +35,7 @@ class Lanes:
         self._lanes: list[Lane] = []
         self._busy: list[Lane] = []
         self._since: dict[Lane, datetime] = {}
-        self._unbounded_at = float("-inf")
+        self._unbounded_at = self._slack_at = float("-inf")
         self._turn = 0
 
     def __bool__(self) -> bool:
@@ -56,7 +60,7 @@ class Lanes:
     def claimed(self, tasks: Iterable[ClaimedTask]) -> None:
         """Raise the lower bounds to what was taken, given in the order of ready_at."""
         for (queue, priority), last in {(task.queue, task.priority): task.ready_at for task in tasks}.items():
-            lane, since = Lane(queue, priority), last - SLACK
+            lane, since = Lane(queue, priority), last
             if lane not in self._since or since > self._since[lane]:
                 self._since[lane] = since
 
@@ -64,11 +68,15 @@ class Lanes:
         """Return the lanes, larger priorities first; queues of equal priority take turns at being first."""
         now = time.monotonic()
         if unbounded or now - self._unbounded_at >= UNBOUNDED_EVERY:
-            self._unbounded_at = now
+            self._unbounded_at = self._slack_at = now
             unbounded = True
+        slack = timedelta(0)
+        if now - self._slack_at >= SLACK_EVERY:
+            self._slack_at, slack = now, SLACK
         self._turn += 1
         lanes = [lane for group in self._by_priority() for lane in _turned(group, self._turn)]
-        return [BoundedLane(lane, None if unbounded else self._since.get(lane)) for lane in lanes[:MOST_LANES]]
+        since = {} if unbounded else self._since
+        return [BoundedLane(lane, since[lane] - slack if lane in since else None) for lane in lanes[:MOST_LANES]]
 
     def share(self, limit: int) -> int:
         """Return how many of *limit* tasks one lane may give, so that no queue fills a batch alone while others wait."""

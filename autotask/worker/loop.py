@@ -34,11 +34,15 @@ from autotask.worker.weather import Weather
 
 logger = logging.getLogger("autotask.worker")
 
-#: Tasks taken by one claim at most: ten already save most of the cost, a hundred nearly all.
-LARGEST_CLAIM = 100
+#: Tasks taken by one claim at most. Each claim is a commit and has to be planned, which a hundred already share well; with
+#: many more the planner takes to reading the whole table.
+LARGEST_CLAIM = 200
 
 #: What is claimed beyond the free places should start within this many seconds.
 PREFETCH = 0.05
+
+#: Tasks held beyond the free places at most: enough to keep the pool busy while the next claim is under way.
+MOST_PREFETCHED = 600
 
 #: The first sleep without work, in seconds; each further one is twice as long, up to AUTOTASK_POLL_INTERVAL.
 #: Its length covers the interval in which a process sends no second NOTIFY.
@@ -55,8 +59,10 @@ PROMOTE_EVERY = 0.2
 #: back.
 BUSY_SLEEP = 1.0
 
-#: Seconds between two looks for lanes that are not known yet, while the known ones have enough.
-LOOK_EVERY = 0.2
+#: Seconds between two looks for lanes that are not known yet, while the known ones have enough; and how much longer than
+#: a look takes it must be at least, so that looking stays cheap where old transactions make it dear.
+LOOK_EVERY = 0.02
+LOOK_SHARE = 10
 
 #: Tasks whose outcome is not recorded yet, beyond which nothing more is claimed.
 MOST_HELD = 2000
@@ -213,8 +219,7 @@ class Worker:
         self._lanes.found(lanes)
         self._suspected = [lane for lane in suspected if self.options.serves(lane.queue)]
         now = time.monotonic()
-        # Where old transactions make looking dear, it is done less often.
-        self._look_at = now + max(LOOK_EVERY, 50 * (now - began))
+        self._look_at = now + max(LOOK_EVERY, LOOK_SHARE * (now - began))
 
     def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
         lanes = self._lanes.in_order(unbounded=unbounded)
@@ -226,8 +231,8 @@ class Worker:
         return claimed
 
     def _submit(self, claimed: list[ClaimedTask]) -> None:
-        self._held.update((task.id, task) for task in claimed)
-        self._cancelled.update(task.id for task in claimed if task.cancel_requested)
+        self._held.update({task.id: task for task in claimed})
+        self._cancelled.update([task.id for task in claimed if task.cancel_requested])
         for task in claimed:
             self._pool.submit(task)
 
@@ -269,7 +274,7 @@ class Worker:
             self._last_busy = count, seconds
         if self._task_seconds is None:
             return 0
-        return min(2 * LARGEST_CLAIM, int(self.options.threads * PREFETCH / max(self._task_seconds, 1e-6)))
+        return min(MOST_PREFETCHED, int(self.options.threads * PREFETCH / max(self._task_seconds, 1e-6)))
 
     def _promote(self, connection: BaseDatabaseWrapper) -> float | None:
         """Make ready what is due; return the seconds until more will be, 0 if something has become ready now."""

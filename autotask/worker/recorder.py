@@ -1,6 +1,5 @@
 """Write outcomes down, as many as there are at once, until the database has them."""
 
-import dataclasses
 import logging
 import queue
 import threading
@@ -136,7 +135,7 @@ class Recorder:
             logger.error("The outcome of task %s cannot be stored at all: %s", task.id, one_line(describe(error)))
             return
         message = f"its outcome could not be stored: {one_line(describe(error))}"
-        bare = dataclasses.replace(outcome, state=State.ERROR, value=None, error_message=message, traceback="")
+        bare = outcome._replace(state=State.ERROR, value=None, error_message=message, traceback="")
         self._persist(self._end, [(task, bare)], replaced=True)
 
     def _stale(self, group: list[Record]) -> list[Record]:

@@ -9,8 +9,6 @@ import subprocess
 import sys
 import threading
 import uuid
-from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from django.core.management import call_command
@@ -18,7 +16,6 @@ from django.core.management.base import CommandError
 from django.db import connection
 from django.db.backends.postgresql.features import DatabaseFeatures
 
-import autotask
 from autotask import registry
 from autotask.management import examination
 from autotask.management.commands.autotask import Command
@@ -26,13 +23,11 @@ from autotask.management.diagnosis import Patient, Verdict
 from autotask.management.subcommands import worker as worker_command
 from autotask.store import enqueue, health, workers
 from autotask.store.connection import execute
-from autotask.store.enqueue import NewTask
+from autotask.store.enqueue import Kind, NewTask
 from autotask.store.workers import WorkerIdentity
 from autotask.task import CANCELLED, DONE, ERROR, RUNNING, new_id
 from autotask.tasks import delayed_task
-from tests.helpers import wait_until
-
-ROOT = Path(autotask.__file__).parents[1]
+from tests.helpers import ROOT, environment, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -98,16 +93,6 @@ def manage(*words: object) -> Outcome:
     return Outcome(0, out.getvalue(), err.getvalue())
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a process that uses the test database."""
-    parts = connection.settings_dict
-    user = ":".join(quote(parts[key], safe="") for key in ("USER", "PASSWORD") if parts[key])
-    place = f"host={quote(parts['HOST'], safe='')}&port={parts['PORT']}"
-    url = f"postgres://{user}@/{quote(parts['NAME'])}?{place}"
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "DATABASE_URL": url, "PYTHONPATH": path, **more}
-
-
 def start(*words: str, **more: str) -> subprocess.Popen:
     """Start the command in a process of its own."""
     return subprocess.Popen(
@@ -132,14 +117,8 @@ def insert(id: uuid.UUID, queue: str = "default") -> None:
     enqueue.insert(
         connection,
         NewTask(
-            id=id,
-            name="some.name",
-            queue=queue,
-            priority=0,
-            delay=0,
-            run_after=None,
-            retries=0,
-            ttl=60,
+            id,
+            Kind(name="some.name", queue=queue, priority=0, delay=0, run_after=None, retries=0, ttl=60),
             arguments="",
             payload=b"",
         ),

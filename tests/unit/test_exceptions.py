@@ -66,6 +66,17 @@ def test_an_exception_survives_pickling(cls):
     assert again.args == error.args
 
 
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_error_can_say_where_it_came_up(cls):
+    # When
+    error = cls(**fields(cls)).within("Item 3 of {here}")
+
+    # Then
+    assert type(error) is cls
+    assert str(error) == f"Item 3 of {{here}}: {cls(**fields(cls))}"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 @pytest.mark.parametrize("value", ["{", "}", "{0}", "{where}", "%s", "{value.__class__}", "\n\0"])
 def test_a_fact_that_looks_like_a_template_is_shown_as_it_is(value):
     error = exceptions.InvalidOption(option="queue", where="{here}", expected="{x}", value=value)

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from autotask.store.claim import BoundedLane, Lane
 from autotask.task import ClaimedTask, new_id
 from autotask.worker import lanes as lanes_module
-from autotask.worker.lanes import MOST_LANES, SLACK, UNBOUNDED_EVERY, Lanes
+from autotask.worker.lanes import MOST_LANES, SLACK, SLACK_EVERY, UNBOUNDED_EVERY, Lanes
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -135,14 +135,28 @@ def test_the_first_look_has_no_lower_bound(clock):
     assert known.in_order() == [BoundedLane(Lane("a", 0), None)]
 
 
-def test_the_lower_bound_lies_a_little_before_what_was_taken_last(clock):
+def test_the_lower_bound_is_what_was_taken_last(clock):
     known = knowing(("a", 0), ("b", 0))
     known.in_order()
     known.claimed([claimed("a", NOON - timedelta(seconds=1)), claimed("a", NOON)])
     assert sorted(known.in_order(), key=str) == [
-        BoundedLane(Lane("a", 0), NOON - SLACK),
+        BoundedLane(Lane("a", 0), NOON),
         BoundedLane(Lane("b", 0), None),
     ]
+
+
+def test_each_second_the_lower_bound_lies_a_little_before_what_was_taken_last(clock):
+    # Given
+    known = knowing(("a", 0))
+    known.in_order()
+    known.claimed([claimed("a", NOON)])
+
+    # When, then
+    for _ in range(3):
+        clock.now += SLACK_EVERY - 0.1
+        assert known.in_order()[0].since == NOON
+        clock.now += 0.1
+        assert known.in_order()[0].since == NOON - SLACK
 
 
 def test_a_lower_bound_never_falls(clock):
@@ -150,14 +164,14 @@ def test_a_lower_bound_never_falls(clock):
     known.in_order()
     known.claimed([claimed("a", NOON)])
     known.claimed([claimed("a", NOON - timedelta(hours=1))])
-    assert known.in_order() == [BoundedLane(Lane("a", 0), NOON - SLACK)]
+    assert known.in_order() == [BoundedLane(Lane("a", 0), NOON)]
 
 
 def test_the_priorities_of_a_queue_have_bounds_of_their_own(clock):
     known = knowing(("a", 0), ("a", 1))
     known.in_order()
     known.claimed([claimed("a", NOON, priority=1)])
-    assert known.in_order() == [BoundedLane(Lane("a", 1), NOON - SLACK), BoundedLane(Lane("a", 0), None)]
+    assert known.in_order() == [BoundedLane(Lane("a", 1), NOON), BoundedLane(Lane("a", 0), None)]
 
 
 def test_everything_is_looked_at_once_in_a_while(clock):
@@ -181,7 +195,7 @@ def test_a_look_at_everything_on_demand_counts_as_one(clock):
     clock.now += UNBOUNDED_EVERY - 0.1
     assert known.in_order(unbounded=True)[0].since is None
     clock.now += 0.2
-    assert known.in_order()[0].since == NOON - SLACK
+    assert known.in_order()[0].since == NOON
 
 
 def test_a_lane_that_is_forgotten_comes_back_without_a_bound(clock):

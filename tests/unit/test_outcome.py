@@ -1,6 +1,5 @@
 """What is written down for each way in which a call can end."""
 
-import dataclasses
 from datetime import UTC, datetime
 
 import pytest
@@ -31,7 +30,7 @@ TASK = ClaimedTask(
 
 
 def claimed(**changes):
-    return dataclasses.replace(TASK, **changes)
+    return TASK._replace(**changes)
 
 
 PLAIN = Options()

@@ -1,14 +1,12 @@
-"""Short ways to make rows and workers, and to look at plans."""
+"""Short ways to make rows and workers, and to look at them."""
 
-import json
 import time
 import uuid
-from dataclasses import dataclass
 
 from autotask.store import claim, enqueue, read, workers
 from autotask.store.claim import BoundedLane
 from autotask.store.connection import current, execute, rows
-from autotask.store.enqueue import NewTask
+from autotask.store.enqueue import Kind, NewTask
 from autotask.store.finish import Outcome
 from autotask.store.workers import WorkerIdentity
 from autotask.task import State, new_id
@@ -16,19 +14,12 @@ from autotask.task import State, new_id
 
 def new_task(**changes):
     """Return a row to be, with defaults for all that does not matter."""
-    defaults = {
-        "id": new_id(),
-        "name": "tests.task",
-        "queue": "default",
-        "priority": 0,
-        "delay": 0.0,
-        "run_after": None,
-        "retries": 0,
-        "ttl": 300.0,
-        "arguments": "",
-        "payload": b"payload",
-    }
-    return NewTask(**defaults | changes)
+    kind = Kind(
+        name="tests.task", queue="default", priority=0, delay=0.0, run_after=None, retries=0, ttl=300.0
+    )._asdict()
+    own = {"id": new_id(), "arguments": "", "payload": b"payload"}
+    given = {**kind, **own, **changes}
+    return NewTask(kind=Kind(**{name: given.pop(name) for name in kind}), **given)
 
 
 def put(count=1, connection=None, **changes):
@@ -93,47 +84,3 @@ def outcome(task, state=State.DONE, **changes):
 def count(table):
     """Return the number of rows."""
     return rows(current(), f"SELECT count(*) FROM {table}")[0][0]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a statement was executed: what was scanned, and how many pages were looked at."""
-
-    scans: set[str]
-    buffers: int
-
-
-def explain(sql, params):
-    """Execute a statement, undo it, and return its plan."""
-    connection = current()
-    execute(connection, "BEGIN")
-    try:
-        (found,) = rows(connection, f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}", params)
-    finally:
-        execute(connection, "ROLLBACK")
-    (report,) = json.loads(found[0]) if isinstance(found[0], str) else found[0]
-    root = report["Plan"]
-    return Plan(set(_scans(root)), root["Shared Hit Blocks"] + root["Shared Read Blocks"])
-
-
-def _scans(node):
-    if "Scan" in node["Node Type"]:
-        yield f"{node['Node Type']} {node.get('Index Name') or node.get('Relation Name') or ''}".strip()
-    for child in node.get("Plans", ()):
-        yield from _scans(child)
-
-
-def fill(count, state):
-    """Insert many rows fast: ready ones, or ones that are due in days."""
-    execute(
-        current(),
-        """
-        INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl,
-                                   arguments, payload)
-        SELECT gen_random_uuid(), 'tests.task', 'default', 0, %(state)s, clock_timestamp(),
-               clock_timestamp() + CASE WHEN %(state)s = 0 THEN n * interval '1 s' + interval '1 day' ELSE '0' END,
-               CASE WHEN %(state)s = 1 THEN clock_timestamp() END, 0, 300, '', 'payload'
-        FROM generate_series(1, %(count)s) AS n
-        """,
-        {"state": int(state), "count": count},
-    )

@@ -9,7 +9,7 @@ from autotask.store import claim
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current, execute
 from autotask.task import State
-from tests.integration.store.shapes import explain, fill, put, sign_on, state, stored, take
+from tests.integration.store.shapes import put, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -251,37 +251,3 @@ def test_a_worker_that_holds_nothing_gets_rid_of_everything():
     take(worker)
     assert claim.reconcile(current(), worker, []) == 3
     assert len(take(worker)) == 3
-
-
-# --- how it is done -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["statistics of an empty table", "statistics of a full table"])
-def full_table(request):
-    """Rows that are ready and rows that are due in days, 50,000 each."""
-    execute(current(), "ANALYZE autotask_task")
-    fill(50_000, State.SCHEDULED)
-    fill(50_000, State.READY)
-    if request.param == "statistics of a full table":
-        execute(current(), "ANALYZE autotask_task")
-
-
-def test_a_claim_reads_little_of_a_full_table(full_table):
-    # Given
-    params = {"worker_id": sign_on(), "queues": ["other", "default"], "priorities": [5, 0], "since": [None, None]}
-
-    # When
-    plan = explain(claim.CLAIM.format(per_lane=10, limit=10, which=claim.INNOCENT), params)
-
-    # Then
-    assert "Index Scan autotask_ready" in plan.scans
-    assert not {scan for scan in plan.scans if scan.startswith("Seq Scan autotask_task")}
-    assert plan.buffers < 500
-
-
-def test_a_look_for_lanes_reads_little_of_a_full_table(full_table):
-    put(1, queue="other", priority=7)
-    plan = explain(claim.LANES, {})
-    assert any("autotask_ready" in scan for scan in plan.scans)
-    assert not {scan for scan in plan.scans if scan.startswith("Seq Scan autotask_task")}
-    assert plan.buffers < 100

@@ -203,23 +203,67 @@ def test_many_may_be_very_many():
 @pytest.mark.parametrize(
     ("item", "error", "told"),
     [
-        ("Bob", InvalidArguments, "Item 1 of .*greet.enqueue_many"),
+        ("Bob", InvalidArguments, "must be a tuple of positional or a dict of keyword arguments, but is 'Bob'"),
         (["Bob"], InvalidArguments, r"but is \['Bob'\]"),
         (5, InvalidArguments, "but is 5"),
         (None, InvalidArguments, "but is None"),
         ((), TypeError, "missing a required argument: 'name'"),
         (("a", "b"), TypeError, "too many positional arguments"),
         ({"name": "Bob", "wibble": 1}, TypeError, "unexpected keyword argument 'wibble'"),
+        ({5: "Bob"}, TypeError, "must be strings"),
         ((lambda: None,), UnpicklableArgument, r"The argument args\[0\] of"),
-        (("x" * 300_000,), PayloadTooLarge, "more than the limit"),
+        (("x" * 1_000_000,), PayloadTooLarge, "take 1000.* bytes when pickled, more than the limit of 262144 bytes"),
     ],
     ids=lambda value: repr(value)[:25],
 )
-def test_with_a_bad_item_none_is_stored_and_the_item_is_named(item, error, told):
-    with pytest.raises(error, match=told) as caught:
-        greet.enqueue_many([("Ann",), item, ("Carl",)])
-    assert "tem 1 of" in str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
+@pytest.mark.parametrize("index", [0, 1, 300])
+def test_with_a_bad_item_none_is_stored_and_the_message_names_the_item(
+    item, error, told, index, woken, django_assert_num_queries
+):
+    # Given
+    items = [("Ann",)] * 301
+    items[index] = item
+
+    # When
+    with django_assert_num_queries(0), pytest.raises(error, match=told) as caught:
+        greet.enqueue_many(items)
+
+    # Then
+    assert str(caught.value).startswith(f"Item {index} of {greet.name}.enqueue_many()")
     assert count("autotask_task") == 0
+    assert woken == []
+
+
+def test_the_first_of_several_bad_items_is_named():
+    with pytest.raises(UnpicklableArgument, match=r"^Item 2 of .*enqueue_many\(\): The argument greeting of"):
+        greet.enqueue_many([("Ann",), ("Bob",), {"name": "Carl", "greeting": lambda: None}, 5])
+
+
+def test_why_an_item_cannot_be_pickled_is_its_cause():
+    with pytest.raises(UnpicklableArgument) as caught:
+        greet.enqueue_many([(lambda: None,)])
+    assert "pickle" in str(caught.value.__cause__)
+
+
+def test_items_that_cannot_be_read_to_their_end_store_nothing():
+    def items():
+        yield ("Ann",)
+        raise Changed
+
+    with pytest.raises(Changed):
+        greet.enqueue_many(items())
+    assert count("autotask_task") == 0
+
+
+@pytest.mark.parametrize("bad", [(lambda: None,), ("x" * 1_000_000,), 5], ids=["unpicklable", "large", "no tuple"])
+def test_a_bad_item_in_a_transaction_spoils_only_its_own_call(bad):
+    with transaction.atomic():
+        kept = greet("Ann")
+        with pytest.raises((TypeError, ValueError)):
+            greet.enqueue_many([("Bob",), bad])
+        also_kept = greet("Carl")
+    assert [kept.status, also_kept.status] == [WAITING] * 2
+    assert count("autotask_task") == 2
 
 
 def test_when_the_database_refuses_one_none_is_stored(monkeypatch):
@@ -241,3 +285,19 @@ def test_a_single_argument_that_cannot_be_pickled_stores_nothing():
     with pytest.raises(UnpicklableArgument, match="greet"):
         greet("Ann", greeting=lambda: None)
     assert count("autotask_task") == 0
+
+
+@pytest.mark.parametrize("call", [greet, greet.enqueue, greet.using(delay=60)], ids=["call", "enqueue", "later"])
+def test_a_megabyte_is_refused_with_the_limit_in_the_message(call, woken, django_assert_num_queries):
+    with (
+        django_assert_num_queries(0),
+        pytest.raises(PayloadTooLarge, match=r"take 1000\d+ bytes when pickled, more than the limit of 262144 bytes"),
+    ):
+        call("x" * 1_000_000)
+    assert count("autotask_task") == 0
+    assert woken == []
+
+
+def test_many_items_may_be_larger_together_than_one_may_be_alone():
+    handles = greet.using(delay=60).enqueue_many([("x" * 200_000,)] * 20)
+    assert count("autotask_task") == len(handles) == 20

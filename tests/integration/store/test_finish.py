@@ -9,7 +9,7 @@ import pytest
 from autotask.store import finish, read, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import State
-from tests.integration.store.shapes import count, explain, outcome, put, sign_on, state, stored, take
+from tests.integration.store.shapes import count, outcome, put, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -306,16 +306,3 @@ def test_a_request_to_cancel_is_not_forgotten_when_the_task_goes_back(worker, ho
     # Then the next worker hears of it with the claim, and at once
     (again,) = take(worker)
     assert again.cancel_requested
-
-
-# --- how it is done -------------------------------------------------------------------------------------------------
-
-
-def test_an_end_is_found_by_its_id_also_among_many_that_run(worker):
-    put(2000)
-    tasks = take(worker, limit=2000)
-    execute(current(), "ANALYZE autotask_task")
-    params = finish._columns([outcome(task) for task in tasks[:10]], time.monotonic())
-    plan = explain(finish.END, {**params, "error_ttl": 1.0})
-    assert any("autotask_task_pkey" in scan for scan in plan.scans)
-    assert not any("autotask_running" in scan for scan in plan.scans)

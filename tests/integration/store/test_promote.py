@@ -5,7 +5,7 @@ import pytest
 from autotask.store import promote
 from autotask.store.connection import current, execute, rows
 from autotask.task import State
-from tests.integration.store.shapes import count, explain, fill, put, state
+from tests.integration.store.shapes import count, put, state
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -73,21 +73,3 @@ def test_promotions_at_the_same_time_make_each_task_ready_once(in_threads):
 
     assert sum(in_threads(promote_all, times=3)) == 200
     assert count("autotask_task WHERE state = 1") == 200
-
-
-@pytest.mark.parametrize("analyzed", [False, True], ids=["statistics of an empty table", "statistics of a full table"])
-def test_a_promotion_reads_nothing_of_the_future(analyzed):
-    # Given
-    execute(current(), "ANALYZE autotask_task")
-    fill(50_000, State.SCHEDULED)
-    make_due(put(5, delay=60))
-    if analyzed:
-        execute(current(), "ANALYZE autotask_task")
-
-    # When
-    plan = explain(promote.PROMOTE.format(limit=500), {})
-
-    # Then
-    assert any("autotask_due" in scan for scan in plan.scans)
-    assert not {scan for scan in plan.scans if scan.startswith("Seq Scan")}
-    assert plan.buffers < 200

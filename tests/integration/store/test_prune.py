@@ -7,7 +7,7 @@ import pytest
 from autotask.store import finish, prune
 from autotask.store.connection import current, execute
 from autotask.task import State
-from tests.integration.store.shapes import count, explain, outcome, put, sign_on, state, take
+from tests.integration.store.shapes import count, outcome, put, sign_on, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -93,20 +93,3 @@ def test_the_attempts_of_live_tasks_stay():
     # When, then
     assert prune.prune(current()) == 0
     assert count("autotask_attempt") == 1
-
-
-def test_a_look_for_old_results_reads_nothing_of_those_that_are_kept():
-    execute(
-        current(),
-        """
-        INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, retries, ttl,
-                                     ended_at, kept_until)
-        SELECT gen_random_uuid(), 3, 'default', 0, 'x', '', now(), now(), 0, 300, now(), now() + n * interval '1 min'
-        FROM generate_series(1, 20000) AS n
-        """,
-    )
-    execute(current(), "ANALYZE autotask_result")
-    plan = explain(prune.PRUNE.format(limit=1000), {"longer": 0.0})
-    assert "Index Scan autotask_result_kept" in plan.scans
-    assert not {scan for scan in plan.scans if scan.startswith("Seq Scan autotask_result")}
-    assert plan.buffers < 50

@@ -8,7 +8,7 @@ from autotask.store import cancel, finish, notify, read
 from autotask.store.connection import current, execute, rows
 from autotask.task import State, new_id
 from tests.helpers import wait_until
-from tests.integration.store.shapes import explain, outcome, put, sign_on, stored, take
+from tests.integration.store.shapes import outcome, put, sign_on, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,15 +108,6 @@ def test_what_has_ended_lately_is_counted_by_state():
 
 def test_the_tables_are_there():
     assert read.has_tables(current()) is True
-
-
-def test_a_task_among_many_is_found_by_its_id():
-    put(5000)
-    execute(current(), "ANALYZE autotask_task")
-    (id,) = put()
-    plan = explain(read.TASK, {"id": id})
-    assert not {scan for scan in plan.scans if scan.startswith("Seq Scan autotask_task")}
-    assert plan.buffers < 20
 
 
 # --- being told -----------------------------------------------------------------------------------------------------

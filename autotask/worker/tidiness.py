@@ -1,0 +1,50 @@
+"""What Django does around a request, done around each task: a task gets no other task's mess."""
+
+import threading
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+
+class _Thread(threading.local):
+    """What is known of the connections of one thread."""
+
+    has_connected = False
+
+
+_thread = _Thread()
+
+
+def tidy_connections() -> None:
+    """Roll back what was left open in this thread, and close connections as ``close_old_connections()`` would.
+
+    A thread that has not connected is left in peace: asking for its connections takes longer than a short task.
+    """
+    if not _thread.has_connected:
+        return
+    connected = [connection for connection in connections.all(initialized_only=True) if connection.connection]
+    for connection in connected:
+        connection.queries_log.clear()
+        if connection.in_atomic_block or not connection.autocommit:
+            _abandon(connection)
+        else:
+            connection.close_if_unusable_or_obsolete()
+    _thread.has_connected = any(connection.connection for connection in connected)
+
+
+def _remember(**_: Any) -> None:
+    _thread.has_connected = True
+
+
+def _abandon(connection: BaseDatabaseWrapper) -> None:
+    try:
+        connection.close()
+    finally:
+        # A wrapper that was left in the middle of a transaction cannot be mended; the next use makes a new one.
+        del connections[connection.alias]
+
+
+# Sent in the thread that connects.
+connection_created.connect(_remember, dispatch_uid="autotask.tidiness")

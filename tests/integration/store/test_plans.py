@@ -1,0 +1,246 @@
+"""What the statements of the store read of large tables: a few pages, found by indexes, whatever the planner knows."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from autotask.store import (
+    cancel,
+    claim,
+    enqueue,
+    find,
+    finish,
+    promote,
+    prune,
+    read,
+    requeue,
+    rescue,
+    schedules,
+    workers,
+)
+from autotask.store.claim import Lane
+from autotask.store.connection import current, execute, rows
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask, State
+from tests.integration.store import crowd
+from tests.integration.store.crowd import Crowd
+from tests.integration.store.plans import assert_cheap, explained
+from tests.integration.store.shapes import count, new_task, outcome, put, state, take
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="module", params=crowd.STATISTICS)
+def crowded(request, django_db_setup, django_db_blocker):
+    """Large tables; each test undoes what it does to them."""
+    with django_db_blocker.unblock(), crowd.own_schema():
+        yield crowd.gather(request.param)
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a worker or a web process asks of the store.
+
+    :ivar index: what it must use; "" if there is nothing to look for.
+    :ivar buffers: pages that it may read.
+    :ivar avoids: what it must not use.
+    :ivar before: what is done first, at no cost.
+    :ivar result: what is returned, if that shows how much was done.
+    """
+
+    do: Callable[[Crowd], object]
+    index: str
+    buffers: int
+    avoids: str = ""
+    before: Callable[[Crowd], object] = id
+    result: object = None
+
+
+def ended(tasks: list[ClaimedTask], state: State = State.DONE) -> list[Outcome]:
+    return [outcome(task, state) for task in tasks]
+
+
+def end(tasks: list[ClaimedTask], state: State) -> int:
+    return finish.end(current(), ended(tasks, state), now=time.monotonic(), error_ttl=9.0)
+
+
+def retry(c: Crowd) -> int:
+    return finish.retry(current(), ended(c.held, State.RETRY), now=time.monotonic(), worker_id=c.worker)
+
+
+def release(c: Crowd) -> int:
+    return len(finish.release(current(), [(task.id, task.fence, 0.0) for task in c.held]))
+
+
+def recorded(c: Crowd) -> object:
+    return finish.recorded(current(), ended(c.held[:20]))
+
+
+def newest(c: Crowd) -> object:
+    return read.newest(current())
+
+
+def make_due(c: Crowd) -> None:
+    crowd.multiply("autotask_task", c.future, 1000, run_at="clock_timestamp() - n * interval '1 s'")
+
+
+#: The index of what runs is full of dead entries: as long as an old transaction keeps them, they are walked each time.
+RUNNING = "autotask_running"
+
+LANES = [Lane("urgent", 100), Lane("mail", 10), Lane("nothing", 5), Lane("default", 0), Lane("mail", 0)]
+
+#: Whatever the planner knows: with no statistics at all as after an upgrade of the server, and with wrong ones.
+ACTS = {
+    "claim ten": Act(
+        lambda c: len(take(c.worker, limit=10, lanes=LANES)), "autotask_ready", 200, avoids=RUNNING, result=10
+    ),
+    "claim a hundred": Act(
+        lambda c: len(take(c.worker, limit=100, lanes=LANES)), "autotask_ready", 2000, avoids=RUNNING, result=100
+    ),
+    "claim where nothing is": Act(
+        lambda c: take(c.worker, lanes=[Lane("nothing", number) for number in range(10)]), "autotask_ready", 40
+    ),
+    "claim a suspect where none is": Act(
+        lambda c: take(c.worker, limit=1, lanes=[Lane("default", 0)], which=claim.SUSPECT), "autotask_suspect", 10
+    ),
+    "find lanes": Act(lambda c: claim.find_lanes(current()), "autotask_ready", 40),
+    "reconcile": Act(
+        lambda c: claim.reconcile(current(), c.worker, [task.fence for task in c.held[10:]]),
+        "autotask_running",
+        400,
+        result=10,
+    ),
+    "promote where nothing is due": Act(lambda c: promote.promote(current()), "autotask_due", 20),
+    "promote what is due": Act(
+        lambda c: promote.promote(current())[0], "autotask_due", 10_000, before=make_due, result=500
+    ),
+    "end two hundred": Act(lambda c: end(c.held, State.DONE), "autotask_task_pkey", 2000, avoids=RUNNING, result=197),
+    "end two hundred in errors": Act(
+        lambda c: end(c.held, State.ERROR), "autotask_task_pkey", 2000, avoids=RUNNING, result=197
+    ),
+    "end one": Act(lambda c: end(c.held[:1], State.DONE), "autotask_task_pkey", 20, avoids=RUNNING, result=1),
+    "retry two hundred": Act(retry, "autotask_task_pkey", 4000, avoids=RUNNING, result=197),
+    "release two hundred": Act(release, "autotask_task_pkey", 4000, avoids=RUNNING, result=197),
+    "rescue a hundred": Act(
+        lambda c: rescue.rescue(current(), [], reason="gone", max_crashes=3, error_ttl=9.0),
+        "autotask_running",
+        4000,
+        result=(1, 100, 0),
+    ),
+    "prune a thousand": Act(lambda c: prune.prune(current(), limit=1000), "autotask_result_kept", 10_000, result=1000),
+    "enqueue": Act(lambda c: enqueue.insert(current(), new_task()), "", 20),
+    "enqueue a hundred": Act(lambda c: enqueue.insert_many(current(), [new_task() for _ in range(100)]), "", 1500),
+    "look for live tasks of schedules": Act(
+        lambda c: schedules.with_live_tasks(current(), ["one", "other"]), "autotask_of_schedule", 10
+    ),
+    "find by the beginning of the id": Act(
+        lambda c: find.between(current(), c.waiting, c.waiting), "autotask_task_pkey", 20
+    ),
+    "cancel": Act(lambda c: cancel.cancel(current(), c.waiting), "autotask_task_pkey", 40),
+    "cancel what runs": Act(lambda c: cancel.cancel(current(), c.held[0].id), "autotask_task_pkey", 40, avoids=RUNNING),
+    "cancel what has ended": Act(
+        lambda c: cancel.cancel(current(), c.failed), "autotask_task_pkey", 40, avoids=RUNNING
+    ),
+    "requeue": Act(lambda c: requeue.requeue(current(), c.failed), "autotask_result_pkey", 40),
+    "read what waits": Act(lambda c: read.task(current(), c.waiting), "autotask_task_pkey", 20),
+    "read what has ended": Act(lambda c: read.task(current(), c.failed), "autotask_result_pkey", 20),
+    "read the attempts": Act(lambda c: read.attempts(current(), c.failed), "autotask_attempt_task", 10),
+    "ask to be told": Act(lambda c: read.ask_to_be_told(current(), c.waiting), "autotask_task_pkey", 20),
+    "list the newest": Act(newest, "autotask_task_pkey", 60, before=newest),
+    "list the newest of a queue": Act(lambda c: read.newest(current(), queue="default"), "autotask_task_pkey", 60),
+    "beat": Act(lambda c: workers.beat(current(), c.worker, lease=30.0, stopping=False), "autotask_running", 200),
+    "list the workers": Act(lambda c: read.workers(current()), "autotask_running", 400),
+}
+
+#: What is rare, or asked for by people, may depend on statistics.
+WITH_STATISTICS = {
+    "look for what is recorded": Act(recorded, "autotask_attempt_task", 2000),
+    "count what has ended lately": Act(lambda c: read.ended_lately(current(), 10.0), "autotask_result_ended", 300),
+    "count what can be pruned": Act(lambda c: prune.prunable(current()), "autotask_result_kept", crowd.ROWS // 100),
+}
+
+
+def cost(act: Act, crowded: Crowd) -> None:
+    """Assert that an act costs no more than it may."""
+    act.before(crowded)
+    with explained(current()) as plans:
+        result = act.do(crowded)
+    assert_cheap(plans, index=act.index, buffers=act.buffers, avoids=act.avoids)
+    assert act.result in (None, result)
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_an_act_reads_little_of_large_tables(crowded, act):
+    cost(act, crowded)
+
+
+@pytest.mark.parametrize("crowded", ["fresh statistics"], indirect=True)
+@pytest.mark.parametrize("act", WITH_STATISTICS.values(), ids=WITH_STATISTICS)
+def test_with_statistics_an_act_reads_little_of_large_tables(crowded, act):
+    cost(act, crowded)
+
+
+GUARDED = {name: act for name, act in {**ACTS, **WITH_STATISTICS}.items() if act.index}
+
+
+@pytest.mark.parametrize("crowded", ["fresh statistics"], indirect=True)
+@pytest.mark.parametrize("act", GUARDED.values(), ids=GUARDED)
+def test_without_its_index_an_act_is_found_to_be_dear(crowded, act):
+    # Given
+    if act.index.endswith("_pkey"):
+        execute(current(), f"ALTER TABLE {act.index.removesuffix('_pkey')} DROP CONSTRAINT {act.index}")
+    else:
+        execute(current(), f"DROP INDEX {act.index}")
+
+    # When, then
+    with pytest.raises(AssertionError, match="whole tables were read|other indexes were used"):
+        cost(act, crowded)
+
+
+@pytest.mark.parametrize("crowded", ["fresh statistics"], indirect=True)
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("SELECT count(name) FROM autotask_task", "whole tables were read"),
+        ("SELECT 1 FROM autotask_task WHERE id = gen_random_uuid()", "whole tables were read"),  # a volatile condition
+        ("SELECT count(*) FROM autotask_result WHERE kept_until < now()", "other indexes were used"),
+        ("SELECT count(*) FROM autotask_task WHERE state = 2", "autotask_running was used"),
+        ("SELECT ready_at FROM autotask_task WHERE state = 1 ORDER BY ready_at LIMIT 1", "a table was sorted"),
+        ("SELECT count(payload) FROM autotask_task WHERE state = 1 AND queue = 'default'", "more than 40 pages"),
+    ],
+)
+def test_what_is_dear_is_found(crowded, sql, found):
+    # Given
+    if "whole" not in found:
+        execute(current(), "SET LOCAL enable_seqscan = off")
+
+    # When
+    with explained(current()) as plans:
+        rows(current(), sql)
+
+    # Then
+    with pytest.raises(AssertionError, match=found):
+        index = "autotask_running" if "state = 2" in sql else "autotask_ready"
+        assert_cheap(plans, index=index, buffers=40, avoids="autotask_running")
+
+
+def test_an_act_that_executes_nothing_is_no_cheap_one():
+    with pytest.raises(AssertionError, match="no statement"):
+        assert_cheap([], index="", buffers=0)
+
+
+def test_what_is_explained_is_done_once():
+    # Given
+    before = count("autotask_task")
+
+    # When
+    with explained(current()) as plans:
+        (id,) = put()
+        execute(current(), "SET LOCAL enable_seqscan = on")
+
+    # Then
+    assert len(plans) == 1
+    assert count("autotask_task") == before + 1
+    assert state(id) is State.READY

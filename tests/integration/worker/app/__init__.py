@@ -1,0 +1,1 @@
+"""Task functions for workers that are processes of their own."""
