@@ -1,53 +1,38 @@
-"""Measure, print a table, and write JSON if asked to."""
+"""Choose the command: measure autotask by itself, compare it with others, or write the report."""
 
-import argparse
-import json
-import os
-import platform
-import statistics
+import signal
 import sys
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+
+from benchmarks.errors import BenchmarkError
 
 
-def main() -> None:
-    """Run each measure several times, one after the other, and show the medians."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "--repeat", type=int, default=3, help="times that everything is measured (default: %(default)s)"
-    )
-    parser.add_argument("--tasks", type=int, default=20_000, help="tasks to drain (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="file for the figures")
-    options = parser.parse_args()
+def main(arguments: Sequence[str]) -> None:
+    """Run the command that the first word names."""
+    for package in ("psutil", "django"):
+        if find_spec(package) is None:
+            raise BenchmarkError(f"{package} is not installed. Run: tox -e benchmarks, or: pip install {package}")
+    command, rest = _command(arguments)
+    command(rest)
 
-    # Companion and workers are processes of their own, and have to find the same settings.
-    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-    import django
 
-    django.setup()
-    # Both need Django to be set up.
-    from django.core.management import call_command
+def _command(arguments: Sequence[str]) -> tuple[Callable[[Sequence[str]], None], Sequence[str]]:
+    # Imported when it is known that what they need is there.
+    from benchmarks import compare, report, suite
 
-    from benchmarks import measures
-
-    call_command("migrate", verbosity=0)
-    measures.clear()
-    rounds = []
-    for number in range(options.repeat):
-        print(f"round {number + 1} of {options.repeat}", file=sys.stderr)
-        figures = measures.enqueue(2000)
-        figures |= measures.enqueue_many(10_000)
-        figures |= measures.drain(options.tasks)
-        figures |= measures.latency(200)
-        measures.clear()
-        rounds.append(figures)
-    medians = {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
-    for name, value in medians.items():
-        print(f"{name:40} {value:12,.2f}")
-    if options.json:
-        machine = {"python": platform.python_version(), "django": django.get_version(), "cpus": os.cpu_count()}
-        options.json.write_text(json.dumps({"machine": machine, "medians": medians, "rounds": rounds}, indent=2) + "\n")
+    commands = {"compare": compare.main, "report": report.main}
+    if arguments and arguments[0] in commands:
+        return commands[arguments[0]], arguments[1:]
+    return suite.main, arguments
 
 
 if __name__ == "__main__":
-    main()
+    # As Ctrl-C: what was started is put away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        main(sys.argv[1:])
+    except BenchmarkError as error:
+        sys.exit(f"benchmarks: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

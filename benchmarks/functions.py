@@ -1,16 +1,38 @@
-"""The task functions that are measured."""
+"""The task functions that are measured, as autotask knows them."""
 
 import time
 
 from autotask.tasks import delayed_task
+from benchmarks import probe
 
 
 @delayed_task
-def nothing(number: int) -> None:
-    """Do nothing."""
+def nothing(number: int) -> int:
+    """Only tell that it has begun."""
+    return probe.hit(number)
 
 
 @delayed_task
-def clock() -> float:
-    """Return when the first line of the function ran, on the clock that processes of one machine share."""
-    return time.monotonic()
+def sleep_1ms(number: int) -> int:
+    """Wait for something, shortly."""
+    probe.hit(number)
+    time.sleep(0.001)
+    return number
+
+
+@delayed_task
+def sleep_10ms(number: int) -> int:
+    """Wait for something, as for the answer of a server."""
+    probe.hit(number)
+    time.sleep(0.01)
+    return number
+
+
+@delayed_task
+def compute_2ms(number: int) -> int:
+    """Use a CPU for two milliseconds."""
+    probe.hit(number)
+    end = time.thread_time() + 0.002
+    while time.thread_time() < end:
+        pass
+    return number

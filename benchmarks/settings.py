@@ -1,14 +1,14 @@
-"""Django settings of the benchmarks: as in production, on the server that the environment names, or else on an own one."""
+"""Django settings of what is measured, as in production, on the database that the ``PG*`` variables name."""
 
-from pathlib import Path
+import os
 
-from autotask import embedded
+from autotask.embedded import environment
 
 SECRET_KEY = "benchmark"
 DEBUG = False
 USE_TZ = True
+DATABASES = {"default": {**(environment.database(os.environ) or {}), "CONN_MAX_AGE": None}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
 INSTALLED_APPS = ["django.contrib.contenttypes", "autotask", "benchmarks"]
 AUTOTASK_TASKS_MODULE = "functions"
-DATABASES = {"default": embedded.database_from_environment(Path(__file__).parent / ".pgdata")}
-DATABASES["default"]["CONN_MAX_AGE"] = None
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

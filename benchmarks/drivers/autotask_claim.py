@@ -1,0 +1,65 @@
+"""How many pages the server looks at to find the tasks of one claim."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connection, transaction
+
+from autotask.store import claim
+from autotask.store.claim import BoundedLane
+from benchmarks.drivers.base import Driver
+from benchmarks.drivers.workers import Workers
+
+#: A queue without tasks: its worker is there, and takes none.
+_NOWHERE = "nowhere"
+
+
+class _Explained(Exception):
+    """The plan of a statement, in the place of its answer."""
+
+
+def claim_buffers(driver: Driver) -> dict[str, Any]:
+    """The pages that are looked at to find and lock a hundred tasks, on tables as they are."""
+    driver.connect()
+    driver.sql.settle()
+    # Only a worker whose lease has not run out is given tasks.
+    workers = Workers([sys.executable, *driver.worker_command(), "--queues", _NOWHERE], 1)
+    try:
+        while not (id := driver.sql.value("SELECT id FROM autotask_worker")):
+            workers.check()
+        plan = _explain_claim(id)
+    finally:
+        workers.stop()
+    return {"buffers": sum(_buffers(node) for node in _nodes(plan) if node["Node Type"] == "LockRows")}
+
+
+def _explain_claim(worker_id: Any) -> dict[str, Any]:
+    lanes, _ = claim.find_lanes(connection)
+    bounded = [BoundedLane(lane, None) for lane in lanes]
+    try:
+        # The transaction is undone by the exception that brings the plan.
+        with transaction.atomic(), connection.execute_wrapper(_explain):
+            claim.claim(connection, worker_id, bounded, per_lane=100, limit=100)
+    except _Explained as explained:
+        plan: dict[str, Any] = explained.args[0]
+        return plan
+    raise AssertionError("the claim was not executed")
+
+
+def _explain(execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> None:
+    execute(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}", params, many, context)
+    (report,) = context["cursor"].fetchone()
+    (found,) = json.loads(report) if isinstance(report, str) else report
+    raise _Explained(found["Plan"])
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _buffers(node: dict[str, Any]) -> int:
+    return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])

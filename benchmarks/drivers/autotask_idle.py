@@ -1,0 +1,97 @@
+"""What a companion costs: while there is nothing to do, and in memory after many tasks."""
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import psutil
+from django.db import connections
+
+from benchmarks.drivers.autotask_companion import Companion
+from benchmarks.drivers.base import Driver
+from benchmarks.drivers.metrics import start_idle, wait_for
+from benchmarks.sql import Connection
+
+#: Seconds until a worker that has nothing to do looks no more often than it has to.
+_CALM = 10.0
+
+#: Tasks that are enqueued at once, and run before memory is looked at for the first time.
+_AT_ONCE = 10_000
+
+_BARE = "import django; django.setup(); print(flush=True); input()"
+
+
+def idle(driver: Driver) -> dict[str, Any]:
+    """What guard and worker of an idle companion cost."""
+    companion = start_idle(driver)
+    assert isinstance(companion, Companion)
+    connections.close_all()
+    time.sleep(_CALM)
+    cpu, statements, began = companion.cpu_seconds(), _statements(driver.sql), time.monotonic()
+    time.sleep(driver.order.seconds)
+    seconds = time.monotonic() - began
+    # The look itself is one of them.
+    statements = _statements(driver.sql) - statements - 1
+    bare = _bare_django()
+    return {
+        "statements_per_s": statements / seconds,
+        "cpu_percent": 100 * (companion.cpu_seconds() - cpu) / seconds,
+        "connections": driver.sql.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ),
+        "guard_mb": megabytes(companion.guard),
+        "worker_mb": megabytes(companion.worker),
+        "django_mb": bare,
+    }
+
+
+def growth(driver: Driver) -> dict[str, Any]:
+    """By how much the memory of a companion's worker grows while it runs many tasks."""
+    companion = start_idle(driver)
+    assert isinstance(companion, Companion)
+    driver.reader.clear()
+    sizes = []
+    for done in range(0, driver.order.tasks, _AT_ONCE):
+        driver.enqueue_many(_AT_ONCE)
+        wait_for(driver.reader, done + _AT_ONCE, companion)
+        while driver.sql.value(driver.unfinished):
+            time.sleep(0.1)
+        sizes.append(megabytes(companion.worker))
+    return {"growth_mb": sizes[-1] - sizes[0], "tasks": _AT_ONCE * (len(sizes) - 1)}
+
+
+def megabytes(process: psutil.Process) -> float:
+    """Return the memory of a process: its own, and its share of what it has in common with others."""
+    found = process.memory_full_info()
+    return (getattr(found, "pss", 0) or found.uss) / 1e6
+
+
+def _bare_django() -> float:
+    """Return the memory of a process with the same settings that has set Django up, and nothing more."""
+    with subprocess.Popen([sys.executable, "-c", _BARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        process.stdout.readline()
+        size = megabytes(psutil.Process(process.pid))
+        process.stdin.close()
+    return size
+
+
+def _statements(connection: Connection) -> int:
+    """Return how many statements this database has been asked for.
+
+    A worker's statements are transactions of their own, so these are counted where the extension is not loaded.
+    """
+    if "pg_stat_statements" not in connection.value("SHOW shared_preload_libraries"):
+        return int(
+            connection.value(
+                "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+            )
+        )
+    connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    return int(
+        connection.value(
+            "SELECT sum(calls) FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid "
+            "WHERE d.datname = current_database()"
+        )
+    )

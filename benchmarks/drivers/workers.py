@@ -1,0 +1,55 @@
+"""The worker processes of a measurement: started, watched, and stopped with all that they have started."""
+
+import subprocess
+import sys
+
+import psutil
+
+#: Seconds that a worker gets to leave by itself.
+_PATIENCE = 10.0
+
+
+class Workers:
+    """Worker processes that run the same command.
+
+    :param command: the program and its arguments.
+    """
+
+    def __init__(self, command: list[str], count: int) -> None:
+        # What they print goes to the log of the driver.
+        self._processes = [
+            psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=sys.stderr) for _ in range(count)
+        ]
+
+    def check(self) -> None:
+        """Raise if one of them has ended."""
+        for process in self._processes:
+            if (status := process.poll()) is not None:
+                raise RuntimeError(f"a worker has ended with status {status}")
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that they and their children have used so far."""
+        return sum(cpu_seconds(process) for process in self._processes)
+
+    def stop(self) -> None:
+        """Ask them to leave, wait, and kill what is left."""
+        family = [member for process in self._processes for member in (*process.children(recursive=True), process)]
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+        _, alive = psutil.wait_procs(family, _PATIENCE)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive, _PATIENCE)
+
+
+def cpu_seconds(root: psutil.Process) -> float:
+    """Return the CPU time of a process and all below it, those included that have ended and were waited for."""
+    total = 0.0
+    for process in (root, *root.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total

@@ -1,0 +1,43 @@
+"""Numbers: percentiles, medians, ratios taken in each round, and how they are written."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What several rounds have shown."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Return the spread of at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that is not less than this share of all values (nearest rank).
+
+    :param share: from 0 to 1.
+    """
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def ratios(values: Sequence[float | None], others: Sequence[float | None]) -> list[float]:
+    """Return value / other for each round that has both."""
+    return [value / other for value, other in zip(values, others, strict=True) if value is not None and other]
+
+
+def write(value: float) -> str:
+    """Return a number as people read it: three digits that mean something, thousands apart."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"

@@ -1,0 +1,24 @@
+"""What an idle companion costs."""
+
+from benchmarks.measures.measure import Bench, Figure, Measure
+
+
+def _take(bench: Bench) -> dict[str, float]:
+    found = bench.run("idle", "companion")
+    return found | {"beyond_django_mb": found["worker_mb"] - found["django_mb"]}
+
+
+MEASURE = Measure(
+    "idle",
+    "a companion that has nothing to do",
+    (
+        Figure("statements_per_s", "statements (or transactions) of an idle companion", "1/s", most=1),
+        Figure("cpu_percent", "CPU of guard and worker", "%", most=0.5),
+        Figure("connections", "connections", "", most=3),
+        Figure("guard_mb", "memory of the guard (PSS)", "MB", most=13),
+        Figure("worker_mb", "memory of the worker (PSS)", "MB"),
+        Figure("beyond_django_mb", "of which beyond a bare django.setup()", "MB", most=12),
+    ),
+    _take,
+    once=True,
+)

@@ -1,0 +1,33 @@
+"""What rows cost that are not the work: future ones, ended ones, and dead ones that an old transaction keeps."""
+
+from benchmarks.measures.measure import Bench, Figure, Measure
+
+
+def _take(bench: Bench) -> dict[str, float]:
+    rows = bench.scale.rows
+    # Before and after the others, so that a machine that gets slower meanwhile is not taken for a larger table.
+    before = bench.drain()
+    rates = {
+        "future_older": bench.drain(prefill="future", rows=rows),
+        "future_younger": bench.drain(prefill="future", rows=rows, younger=True),
+        "ended": bench.drain(prefill="ended", rows=rows),
+        "snapshot": bench.drain(snapshot=True),
+    }
+    empty = (before + bench.drain()) / 2
+    buffers = bench.run("claim_buffers", prefill="future", rows=rows)["buffers"]
+    return {"empty": empty, "claim_buffers": buffers} | {name: rate / empty for name, rate in rates.items()}
+
+
+MEASURE = Measure(
+    "size",
+    "a drain beside a million other rows",
+    (
+        Figure("empty", "drain, empty tables", "tasks/s"),
+        Figure("future_older", "with future rows, older than the work", "×", least=0.85),
+        Figure("future_younger", "with future rows, younger than the work", "×", least=0.85),
+        Figure("ended", "with ended rows", "×", least=0.85),
+        Figure("snapshot", "with an old snapshot open", "×", least=0.85),
+        Figure("claim_buffers", "pages looked at to find 100 tasks", "", most=200),
+    ),
+    _take,
+)

@@ -1,0 +1,33 @@
+"""How fast tasks are that wait for something, with fifty threads."""
+
+from benchmarks.measures.measure import Bench, Figure, Measure
+
+_THREADS = 50
+
+
+def _take(bench: Bench) -> dict[str, float]:
+    # No task can be faster than one that does nothing: with the shorter sleep, that is the lower of the two limits.
+    nothing = bench.drain(threads=_THREADS)
+    short, long = (
+        bench.drain(function="sleep_1ms", threads=_THREADS),
+        bench.drain(function="sleep_10ms", threads=_THREADS),
+    )
+    return {
+        "short": short,
+        "short_ratio": short / min(nothing, _THREADS / 0.001),
+        "long": long,
+        "long_ratio": long / min(nothing, _THREADS / 0.01),
+    }
+
+
+MEASURE = Measure(
+    "sleep",
+    "tasks that sleep, fifty threads",
+    (
+        Figure("short", "drain of tasks that sleep 1 ms", "tasks/s"),
+        Figure("short_ratio", "to the limit: 50 / 1 ms, or a drain of no-op tasks", "×", least=0.8),
+        Figure("long", "drain of tasks that sleep 10 ms", "tasks/s"),
+        Figure("long_ratio", "to the limit: 50 / 10 ms, or a drain of no-op tasks", "×", least=0.8),
+    ),
+    _take,
+)

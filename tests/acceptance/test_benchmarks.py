@@ -1,0 +1,136 @@
+"""``python -m benchmarks`` on a real server: it measures, and whatever happens it leaves nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from django.db import connections
+
+from autotask.embedded import binaries
+from benchmarks.server import Server
+from tests.acceptance import processes
+from tests.helpers import wait_until
+
+ROOT = Path(__file__).parents[2]
+
+needs_embedded = pytest.mark.skipif(
+    not any(find_spec(package) for package in binaries.PACKAGES), reason="no package with a PostgreSQL is installed"
+)
+
+
+class Benchmarks:
+    """Runs of ``python -m benchmarks``, on the server of the tests."""
+
+    def __init__(self, folder: Path, maintenance) -> None:
+        self.json = folder / "figures.json"
+        self._log = folder / "log"
+        self._maintenance = maintenance
+        self._mark = uuid.uuid4().hex
+        self._server = Server.from_settings(connections["default"].settings_dict)
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: str, named: bool = True) -> subprocess.Popen[bytes]:
+        """Start one; without *named* it has to find a server by itself."""
+        kept = {name: text for name, text in os.environ.items() if name != "DATABASE_URL" and not name.startswith("PG")}
+        address = self._server.environment(self._server.home_database) if named else {}
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks", *arguments, "--json", str(self.json)],
+                cwd=ROOT,
+                env=kept | address | {processes.MARK: self._mark},
+                stdout=log,
+                stderr=log,
+            )
+        self.running.append(process)
+        return process
+
+    def run(self, *arguments: str, named: bool = True) -> dict[str, float]:
+        """Run one to its end, and return the medians by measure and figure."""
+        status = self.start(*arguments, named=named).wait(120)
+        assert status == 0, self.output()
+        figures = json.loads(self.json.read_text())["figures"]
+        return {f"{figure['measure']} {figure['key']}": figure["median"] for figure in figures}
+
+    def output(self) -> str:
+        """Return what was printed."""
+        return self._log.read_text(errors="replace")
+
+    def databases(self) -> list[str]:
+        """Return the databases that these runs have made and not dropped."""
+        with self._maintenance.cursor() as cursor:
+            cursor.execute("SELECT datname FROM pg_database")
+            names = [name for (name,) in cursor.fetchall()]
+        return [name for name in names for run in self.running if name.startswith(f"autotask_benchmark_{run.pid}_")]
+
+    def end(self) -> None:
+        """Check that nothing is left; kill what is."""
+        try:
+            wait_until(lambda: not processes.marked(self._mark), 20, "the end of all processes")
+        finally:
+            for process in processes.marked(self._mark):
+                process.kill()
+
+
+@pytest.fixture
+def benchmarks(tmp_path, maintenance, django_db_blocker) -> Iterator[Benchmarks]:
+    """Runs of the tool, of which nothing may be left."""
+    with django_db_blocker.unblock():
+        runs = Benchmarks(tmp_path, maintenance)
+        yield runs
+        runs.end()
+        assert runs.databases() == []
+
+
+def test_a_tiny_run_measures_what_it_is_asked_for(benchmarks):
+    # When
+    found = benchmarks.run("drain", "enqueue", "bulk", "--tasks", "200", "--repeat", "1")
+
+    # Then
+    assert found["drain rate"] > 0
+    assert found["drain duplicates"] == 0
+    assert 0 < found["enqueue ratio"] < 10
+    assert found["bulk rate"] > 0
+    assert "tasks/s" in benchmarks.output()
+
+
+def test_autotask_is_measured_as_its_peers_are(benchmarks):
+    for metric in ("drain", "enqueue", "roundtrip"):
+        process = benchmarks.start("compare", metric, "--with", "", "--tasks", "100", "--samples", "2", "--repeat", "1")
+        assert process.wait(120) == 0, benchmarks.output()
+        (result,) = json.loads(benchmarks.json.read_text())["results"]
+        (figures,) = result["rounds"]["autotask"]
+        assert figures.get("rate", figures.get("p50_ms")) > 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_in_the_middle_leaves_nothing(benchmarks, signum):
+    # Given: it is at work in a database of its own
+    process = benchmarks.start("drain", "--tasks", "1_000_000", "--repeat", "1")
+    wait_until(benchmarks.databases, what="a database of the run")
+
+    # When
+    process.send_signal(signum)
+
+    # Then
+    assert process.wait(30) in (130, 143)
+    assert benchmarks.databases() == []
+
+
+@needs_embedded
+def test_without_a_server_it_starts_its_own_and_puts_it_away(benchmarks, tmp_path):
+    # When: one server, and a slower one where there is a compiler
+    found = benchmarks.run(
+        "drain", "fsync", "--tasks", "200", "--repeat", "1", "--data", str(tmp_path / "data"), named=False
+    )
+
+    # Then
+    assert found["drain rate"] > 0
+    assert "fsync rate" in found or "it needs Linux and a C compiler" in benchmarks.output()
+    assert not (tmp_path / "data").exists()
