@@ -1,14 +1,14 @@
 """What calling a task returns: status, ready, result, wait and cancel for one row."""
 
+import asyncio
 import time
 import uuid
 from typing import Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import payload
+from autotask import listener, payload
 from autotask.exceptions import NotRetryable, TaskCancelled, TaskExpired, TaskFailed, WaitInTransaction, WaitTimeout
 from autotask.store import cancel, notify, read, requeue
 from autotask.store.connection import current
@@ -119,7 +119,9 @@ class TaskHandle(Generic[R]):
 
     async def await_result(self, timeout: float | None = None) -> R:
         """Like :meth:`wait`, without blocking the event loop."""
-        return await sync_to_async(self._wait_and_close, thread_sensitive=False)(timeout)
+        if self._ended is None:
+            await self._listen_async(timeout)
+        return self._outcome()
 
     def cancel(self) -> bool:
         """Cancel the task: at once if it waits; if it runs, its worker is told.
@@ -164,7 +166,8 @@ class TaskHandle(Generic[R]):
         ear = notify.Ear(connection, notify.ended_channel(self.id))
         try:
             # In this order: what ends before it is asked to tell is seen by the first look.
-            read.ask_to_be_told(connection, self.id)
+            if read.ask_to_be_told(connection, self.id):
+                self._wait_on(ear, _FIRST_LOOK, deadline)
             self._look_until(ear, deadline, timeout)
         finally:
             ear.close()
@@ -172,11 +175,16 @@ class TaskHandle(Generic[R]):
     def _look_until(self, ear: notify.Ear, deadline: float | None, timeout: float | None) -> None:
         look = _FIRST_LOOK
         while not (stored := self._stored()).state.ended:
-            left = look if deadline is None else min(look, deadline - time.monotonic())
-            if left <= 0:
+            if not self._wait_on(ear, look, deadline):
                 raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=stored.state.status)
-            ear.wait(left)
             look = min(2 * look, _LONGEST_LOOK)
+
+    def _wait_on(self, ear: notify.Ear, seconds: float, deadline: float | None) -> bool:
+        """Wait until something is heard or the time is over; return False at once when the deadline has passed."""
+        left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
+        if left > 0:
+            ear.wait(left)
+        return left > 0
 
     def _outcome(self) -> R:
         stored = self._stored()
@@ -188,9 +196,11 @@ class TaskHandle(Generic[R]):
         result: Any = self.result
         return result  # type: ignore[no-any-return]  # None too is what the function returned
 
-    def _wait_and_close(self, timeout: float | None) -> R:
-        # The thread is one of a pool and goes on living, without its connection.
+    async def _listen_async(self, timeout: float | None) -> None:
         try:
-            return self.wait(timeout)
-        finally:
-            connections.close_all()
+            self._ended = await asyncio.wait_for(listener.ended(self.id), timeout)
+        except TimeoutError:
+            status = await sync_to_async(lambda: self.status)()
+            raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=status) from None
+        if self._ended is None:
+            raise TaskExpired(id=self.id, name=self.name)

@@ -109,10 +109,16 @@ class Ear:
 
     def heard(self) -> bool:
         """Take in, without waiting, what has come, and return whether there was anything since the last time."""
-        with self._connection.wrap_database_errors:
-            if is_psycopg3:
-                return bool(list(self._raw.notifies(timeout=0)))
-            self._raw.poll()
-            heard = bool(self._raw.notifies)
-            self._raw.notifies.clear()
-            return heard
+        return bool(heard(self._connection))
+
+
+def heard(connection: BaseDatabaseWrapper) -> set[str]:
+    """Take in, without waiting, what has come, and return the channels on which something was told since the last time."""
+    raw = connection.connection
+    with connection.wrap_database_errors:
+        if is_psycopg3:
+            return {told.channel for told in raw.notifies(timeout=0)}
+        raw.poll()
+        channels = {told.channel for told in raw.notifies}
+        raw.notifies.clear()
+        return channels

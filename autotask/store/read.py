@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.store import arrays
 from autotask.store.connection import aware, execute, rows
 from autotask.task import State
 
@@ -78,6 +79,7 @@ FROM autotask_result
 
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
 TASK = f"{_LIVE} WHERE id = %(id)s UNION ALL {_ENDED} WHERE id = %(id)s"
+TASKS = f"{_LIVE} WHERE id = ANY(%(ids)s::uuid[]) UNION ALL {_ENDED} WHERE id = ANY(%(ids)s::uuid[])"
 
 # The primary keys grow with time, so both branches are read from their end and merged; but only if the conditions,
 # even "true", are outside: with conditions inside, the planner would read all of both tables.
@@ -152,6 +154,11 @@ def task(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
     return _stored(found[0]) if found else None
 
 
+def tasks(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> list[StoredTask]:
+    """Return those of the tasks that are there, in no order."""
+    return [_stored(row) for row in rows(connection, TASKS, {"ids": arrays.uuids(ids)})] if ids else []
+
+
 def newest(
     connection: BaseDatabaseWrapper,
     *,
@@ -181,9 +188,12 @@ def attempts(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredAttem
     ]
 
 
-def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
-    """Have the end of a task told on its channel; nothing happens if it has ended already."""
-    execute(connection, AWAIT, {"id": id})
+def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
+    """Have the end of a task told on its channel.
+
+    :returns: whether that is sure. If it is not, the task has ended or is gone, or somebody else has asked already.
+    """
+    return execute(connection, AWAIT, {"id": id}) == 1
 
 
 def counts(connection: BaseDatabaseWrapper) -> list[QueueCounts]:

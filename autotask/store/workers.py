@@ -59,9 +59,10 @@ RETURNING (SELECT array_agg(t.id) FROM autotask_task t WHERE t.worker_id = %(id)
 
 SIGN_OFF = "DELETE FROM autotask_worker WHERE id = %(id)s"
 
-NEIGHBOURS = """
-SELECT id, pid, pid_started FROM autotask_worker
-WHERE host = %(host)s AND boot_id = %(boot_id)s AND id <> %(id)s
+OTHERS = """
+SELECT id, pid, pid_started, host = %(host)s AND boot_id = %(boot_id)s, lease_until < clock_timestamp()
+FROM autotask_worker
+WHERE id <> %(id)s AND (host = %(host)s AND boot_id = %(boot_id)s OR lease_until < clock_timestamp())
 """
 
 
@@ -85,7 +86,9 @@ def sign_off(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
     execute(connection, SIGN_OFF, {"id": id})
 
 
-def neighbours(connection: BaseDatabaseWrapper, worker: WorkerIdentity) -> list[Neighbour]:
-    """Return the other workers that run on the same host."""
+def others(connection: BaseDatabaseWrapper, worker: WorkerIdentity) -> tuple[list[Neighbour], bool]:
+    """Return the other workers that run on the same host, and whether the lease of any worker at all has run out."""
     params = {"host": worker.host, "boot_id": worker.boot_id, "id": worker.id}
-    return [Neighbour(*row) for row in rows(connection, NEIGHBOURS, params)]
+    found = rows(connection, OTHERS, params)
+    neighbours = [Neighbour(id, pid, started) for id, pid, started, here, _ in found if here]
+    return neighbours, any(overdue for *_, overdue in found)

@@ -17,6 +17,7 @@ from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import dedicated
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
+from autotask.wakeup import Wakeup
 from autotask.worker import execution
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.identity import make_identity
@@ -29,7 +30,6 @@ from autotask.worker.recorder import Recorder
 from autotask.worker.rescuer import Rescuer
 from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
-from autotask.worker.wakeup import Wakeup
 from autotask.worker.weather import Weather
 
 logger = logging.getLogger("autotask.worker")
@@ -132,6 +132,8 @@ class Worker:
         self._weather = Weather("claim tasks")
         self._lanes = Lanes(options.serves)
         self._sleep = FIRST_SLEEP
+        #: Whether there is a reason to claim before having looked: nobody has woken an idle worker for nothing.
+        self._hopeful = True
         self._locked_sleep = LOCKED_SLEEP
         self._promote_at = float("-inf")
         self._look_at = float("-inf")
@@ -200,7 +202,8 @@ class Worker:
             return Look.LOCKED
         if self._in_quarantine(connection) or not (room := self._room()):
             return Look.NO_ROOM
-        claimed = self._claim(connection, room, unbounded=False) if self._lanes else []
+        claimed = self._claim(connection, room, unbounded=False) if self._lanes and self._hopeful else []
+        self._hopeful = True
         if len(claimed) < room or time.monotonic() >= self._look_at:
             self._look(connection)
         if len(claimed) == room:
@@ -301,6 +304,7 @@ class Worker:
             # Who woke this worker may have been too quick for the next wake-up to be sent: look again soon.
             self._sleep = FIRST_SLEEP
         else:
+            self._hopeful = False
             self._sleep = min(2 * self._sleep, settings.POLL_INTERVAL)
 
     def _sleep_until_room(self, connection: BaseDatabaseWrapper, due: float | None) -> None:

@@ -32,20 +32,20 @@ class Rescuer:
         self._wake = wake
         self._reason = reason
         self._neighbours: list[Neighbour] = []
-        self._ask_at = float("-inf")
+        self._ask_at = self._sweep_at = float("-inf")
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Rescue what there is to rescue."""
-        now = time.monotonic()
-        asked = now >= self._ask_at
-        if asked:
-            self._neighbours = workers.neighbours(connection, self._identity())
+        now, overdue = time.monotonic(), False
+        if now >= self._ask_at:
+            self._neighbours, overdue = workers.others(connection, self._identity())
+            self._ask_at = now + settings.HEARTBEAT
         gone = [neighbour for neighbour in self._neighbours if is_gone(neighbour)]
-        if gone or asked:
+        # What runs for a worker that is not even in the register is found by looking there once in a while.
+        if gone or overdue or now >= self._sweep_at:
             self._rescue(connection, [neighbour.id for neighbour in gone])
             self._neighbours = [neighbour for neighbour in self._neighbours if neighbour not in gone]
-        if asked:
-            self._ask_at = now + settings.HEARTBEAT
+            self._sweep_at = now + settings.LEASE
         return min(LOOK_EVERY, settings.HEARTBEAT)
 
     def _rescue(self, connection: BaseDatabaseWrapper, gone: list[uuid.UUID]) -> None:

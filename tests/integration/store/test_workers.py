@@ -120,10 +120,17 @@ def test_neighbours_are_the_other_workers_of_the_same_boot_of_the_same_host():
     sign_on(boot_id="another boot")
 
     # When
-    found = workers.neighbours(current(), identity)
+    found, overdue = workers.others(current(), identity)
 
     # Then
     assert [(each.id, each.pid, each.pid_started) for each in found] == [(neighbour, 7, 70)]
+    assert not overdue
+
+
+def test_a_lease_that_has_run_out_is_noticed_wherever_its_worker_is():
+    identity = WorkerIdentity(uuid.uuid4(), "worker", "here", "boot", 1, 1, None, (), 4, "1")
+    sign_on(lease=-1.0, host="elsewhere")
+    assert workers.others(current(), identity) == ([], True)
 
 
 def test_a_request_to_cancel_is_told_with_each_beat_until_the_task_has_ended():

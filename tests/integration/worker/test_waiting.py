@@ -288,6 +288,69 @@ def test_waiting_in_a_coroutine_raises_what_waiting_raises(worker, how, error):
         asyncio.run(with_own_connections(handle.await_result(timeout=0.2 if how == "delay" else 15)))
 
 
+def listening():
+    """Return the pids of the connections by which coroutines wait."""
+    return [
+        pid
+        for (pid,) in rows(
+            current(),
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'autotask listener'",
+        )
+    ]
+
+
+def test_all_coroutines_wait_by_one_connection_that_is_closed_soon_after(worker):
+    # Given
+    async def all_of_them():
+        return await asyncio.gather(*[handle.await_result(30) for handle in handles])
+
+    handles = [tasks.pass_gate(f"crowd {number}") for number in range(40)]
+    waiting = in_a_thread(lambda: asyncio.run(all_of_them()))
+    wait_until(lambda: rows(current(), "SELECT count(*) FROM autotask_task WHERE awaited") == [(40,)])
+
+    # Then
+    assert len(listening()) == 1
+
+    # When
+    for number in range(40):
+        tasks.gate(f"crowd {number}").set()
+
+    # Then
+    assert waiting() == [f"crowd {number}" for number in range(40)]
+    wait_until(lambda: not listening(), what="the end of the connection")
+
+
+def test_a_coroutine_whose_connection_is_lost_gets_what_django_raises_and_the_next_one_waits(worker):
+    # Given
+    handle = tasks.pass_gate("lost async")
+    waiting = in_a_thread(lambda: asyncio.run(handle.await_result(15)))
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
+
+    # When
+    (pid,) = listening()
+    rows(current(), "SELECT pg_terminate_backend(%(pid)s)", {"pid": pid})
+
+    # Then
+    assert type(waiting()).__module__ == "django.db.utils"
+    tasks.gate("lost async").set()
+    assert asyncio.run(handle.await_result(15)) == "lost async"
+
+
+def test_a_coroutine_that_waits_no_more_is_forgotten(worker):
+    # Given
+    handle = tasks.pass_gate("given up")
+
+    # When
+    with pytest.raises(WaitTimeout):
+        asyncio.run(with_own_connections(handle.await_result(timeout=0.3)))
+
+    # Then
+    wait_until(lambda: not listening(), what="the end of the connection")
+    tasks.gate("given up").set()
+    assert handle.wait(15) == "given up"
+
+
 # --- again ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""What the loop sleeps on: any thread, a signal or another process can end its sleep by one byte."""
+"""What a loop sleeps on: any thread, a signal or another process can end its sleep by one byte."""
 
 import os
 

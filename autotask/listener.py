@@ -1,0 +1,168 @@
+"""One thread and one connection by which all coroutines of a process wait for the ends of their tasks."""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import notify, read
+from autotask.store.connection import Dedicated, dedicated
+from autotask.store.read import StoredTask
+from autotask.wakeup import Wakeup
+
+#: The thread looks by itself as well, after a twentieth of a second at first and each second at last, for the case that
+#: nothing can be heard (through a pooler that shares connections between transactions).
+_FIRST_LOOK = 0.05
+_LONGEST_LOOK = 1.0
+
+#: Seconds after which a thread for which nobody waits ends, and closes its connection.
+_IDLE = 2.0
+
+
+class _Waiter:
+    """A coroutine that waits for the end of a task."""
+
+    def __init__(self, id: uuid.UUID) -> None:
+        self.id = id
+        self.channel = notify.ended_channel(id)
+        self.ear: notify.Ear | None = None
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[StoredTask | None] = self._loop.create_future()
+
+    def tell(self, stored: StoredTask | None) -> None:
+        self._settle(self.future.set_result, stored)
+
+    def fail(self, error: Exception) -> None:
+        self._settle(self.future.set_exception, error)
+
+    def _settle(self, settle: Callable[[Any], None], value: object) -> None:
+        with contextlib.suppress(RuntimeError):  # The event loop is closed: nobody waits any more.
+            self._loop.call_soon_threadsafe(lambda: None if self.future.done() else settle(value))
+
+
+class Listener:
+    """Waits for any number of tasks at a time, in a thread that exists only while somebody waits and a moment longer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wakeup = Wakeup()
+        self._new: list[_Waiter] = []
+        self._waiters: list[_Waiter] = []
+        self._thread: threading.Thread | None = None
+        self._idle_at = 0.0
+        self._look = _FIRST_LOOK
+
+    async def ended(self, id: uuid.UUID) -> StoredTask | None:
+        """Wait until a task has ended, and return it; None if it is not in the database (any more).
+
+        :raises django.db.DatabaseError: the database cannot be asked.
+        """
+        waiter = _Waiter(id)
+        with self._lock:
+            self._new.append(waiter)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="autotask-listener", daemon=True)
+                self._thread.start()
+        self._wakeup.wake()
+        return await waiter.future
+
+    # --- what the thread does ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        connection = dedicated("listener")
+        while self._is_wanted():
+            try:
+                self._turn(connection)
+            except (DatabaseError, InterfaceError, OSError) as error:  # OSError: the socket of a lost connection
+                connection.close()
+                self._fail(error)
+        connection.close()
+
+    def _is_wanted(self) -> bool:
+        with self._lock:
+            if self._new or self._waiters:
+                self._idle_at = time.monotonic() + _IDLE
+            elif time.monotonic() >= self._idle_at:
+                self._thread = None
+                return False
+            return True
+
+    def _turn(self, connection: Dedicated) -> None:
+        wrapper = connection.wrapper
+        if unsure := self._admit(connection):
+            self._settle(wrapper, unsure)
+        channels = notify.heard(wrapper)
+        if not channels and not self._sleep(wrapper):
+            self._look = min(2 * self._look, _LONGEST_LOOK)
+            self._settle(wrapper, self._waiters)
+            return
+        channels |= notify.heard(wrapper)
+        self._settle(wrapper, [waiter for waiter in self._waiters if waiter.channel in channels])
+
+    def _sleep(self, wrapper: BaseDatabaseWrapper) -> bool:
+        """Sleep, and return whether somebody new or the database has ended the sleep."""
+        return self._wakeup.sleep(self._look if self._waiters else _IDLE, wrapper.connection.fileno())
+
+    def _admit(self, connection: Dedicated) -> list[_Waiter]:
+        """Take in who is new, and return those whose task may have ended before."""
+        with self._lock:
+            new, self._new = self._new, []
+            self._waiters += new
+        if new:
+            self._look = _FIRST_LOOK
+        unsure = new.copy()
+        for waiter in new:
+            # In this order: what ends before it is asked to tell is seen by the first look.
+            if not connection.pooled:
+                waiter.ear = notify.Ear(connection.wrapper, waiter.channel)
+            if read.ask_to_be_told(connection.wrapper, waiter.id):
+                unsure.remove(waiter)
+        return unsure
+
+    def _settle(self, wrapper: BaseDatabaseWrapper, waiters: Iterable[_Waiter]) -> None:
+        """Tell those whose task has ended or is gone, and forget them and those who wait no more."""
+        waiters = [waiter for waiter in waiters if not waiter.future.done()]
+        found = {stored.id: stored for stored in read.tasks(wrapper, [waiter.id for waiter in waiters])}
+        told = set()
+        for waiter in waiters:
+            stored = found.get(waiter.id)
+            if stored is None or stored.state.ended:
+                waiter.tell(stored)
+                told.add(waiter)
+        leaving = [waiter for waiter in self._waiters if waiter in told or waiter.future.done()]
+        self._waiters = [waiter for waiter in self._waiters if waiter not in leaving]
+        still_awaited = {waiter.channel for waiter in self._waiters}
+        for waiter in leaving:
+            if waiter.ear is not None and waiter.channel not in still_awaited:
+                waiter.ear.close()
+
+    def _fail(self, error: Exception) -> None:
+        with self._lock:
+            waiters, self._waiters, self._new = self._waiters + self._new, [], []
+        for waiter in waiters:
+            waiter.fail(error)
+        self._idle_at = time.monotonic()  # Nobody is left, so the thread ends; the next one begins anew.
+
+
+_listener = Listener()
+
+
+async def ended(id: uuid.UUID) -> StoredTask | None:
+    """Wait until a task has ended, and return it; see :meth:`Listener.ended`."""
+    return await _listener.ended(id)
+
+
+def _renew_in_fork() -> None:
+    # The thread has stayed behind in the parent, and so has whoever waited.
+    global _listener
+    _listener = Listener()
+
+
+os.register_at_fork(after_in_child=_renew_in_fork)
