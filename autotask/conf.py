@@ -8,8 +8,8 @@ from django.conf import settings as django_settings
 from django.utils.functional import empty
 
 from autotask.exceptions import InvalidSetting
-from autotask.options import PLAIN_NAME
-from autotask.task import LONGEST_TIME
+from autotask.options import PLAIN_NAME, SHORTEST_TIMEOUT
+from autotask.task import COROUTINE, LONGEST_TIME, PROCESS
 
 T = TypeVar("T")
 
@@ -83,6 +83,22 @@ def _secrets(value: Any) -> tuple[str | bytes, ...]:
     return tuple(secret for secret in map(_secret, value) if secret is not None)
 
 
+def _executors(value: Any) -> dict[str, tuple[str, int]]:
+    _refuse_unless(isinstance(value, dict))
+    return {_executor_name(name): _executor(given) for name, given in value.items()}
+
+
+def _executor_name(name: Any) -> str:
+    _refuse_unless(PLAIN_NAME.fullmatch(_text(name)) is not None and name not in ("thread", PROCESS, COROUTINE))
+    return str(name)
+
+
+def _executor(given: Any) -> tuple[str, int]:
+    path, size = (given, EXECUTOR_SIZE) if isinstance(given, str) else given
+    _refuse_unless("." in _text(path))
+    return path, _whole(1, 10_000)(size)
+
+
 def _one_of(*words: str) -> Kind[str]:
     def read(value: Any) -> str:
         _refuse_unless(value in words)
@@ -91,10 +107,18 @@ def _one_of(*words: str) -> Kind[str]:
     return Kind(" or ".join(map(repr, words)), read)
 
 
+#: Tasks that an executor is handed at a time, where nothing else is said.
+EXECUTOR_SIZE = 100
+
 FLAG = Kind("True or False", _flag)
 TEXT = Kind("a non-empty string", _text)
 TEXTS = Kind("a list of strings", _texts)
 QUEUES = Kind("a list of queue names (letters, digits and _ . : -)", _queues)
+EXECUTORS = Kind(
+    'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
+    "an executor, or a pair of such a path and a number",
+    _executors,
+)
 SECRET = Kind("a non-empty string, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = Kind("a list of non-empty strings", _secrets, secret=True)
 
@@ -166,6 +190,23 @@ class Settings:
     THREADS = Setting(
         Kind("a whole number from 1 to 1000", _whole(1, 1000)), 4, "Threads of one worker that run tasks."
     )
+    COROUTINES = Setting(
+        Kind("a whole number from 0 to 10000", _whole(0, 10_000)),
+        100,
+        "Coroutines that one worker runs at a time; 0: it leaves them to other workers.",
+    )
+    PROCESSES = Setting(
+        Kind("a whole number from 0 to 1000", _whole(0, 1000)),
+        2,
+        'Child processes of one worker that run tasks with executor="process", each started when it is first needed; '
+        "0: it leaves them to other workers.",
+    )
+    EXECUTORS = Setting(
+        EXECUTORS,
+        {},
+        "Executors of concurrent.futures that tasks can name: for each name the dotted path of a function that returns "
+        f"one, or a pair of that and the number of tasks it is handed at a time ({EXECUTOR_SIZE}, if it is not given).",
+    )
     SHUTDOWN_GRACE = Setting(
         Kind("seconds, from 0 to a century", _seconds(0)),
         10.0,
@@ -185,6 +226,11 @@ class Settings:
         "Seconds without a sign of life after which a worker's tasks are given to others. At least three heartbeats.",
     )
 
+    TIMEOUT = Setting(
+        Kind("seconds, from 0.1 to a century", _seconds(SHORTEST_TIMEOUT)),
+        4 * 3600.0,
+        "Seconds that one attempt of a task may take that has no timeout of its own.",
+    )
     RETRY_DELAY = Setting(
         Kind("seconds, from 0 to a century", _seconds(0)),
         2.0,

@@ -4,12 +4,14 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 
-from autotask import display, payload
+from autotask import context, display, payload
 from autotask.conf import settings
+from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
@@ -18,7 +20,7 @@ from autotask.signals import task_enqueued
 from autotask.store import enqueue, notify
 from autotask.store.connection import current, text, with_callers_transaction
 from autotask.store.enqueue import Kind, NewTask
-from autotask.task import new_id
+from autotask.task import COROUTINE, THREAD, new_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,6 +32,7 @@ class Definition(Generic[P, R]):
     :ivar function: what the author wrote.
     :ivar name: the name under which workers find it, by default ``module.qualname``.
     :ivar options: how it is run.
+    :ivar executor: where it is run, see :data:`autotask.task.THREAD`.
     """
 
     def __init__(self, function: Callable[P, Any], name: str, options: Options) -> None:
@@ -37,6 +40,7 @@ class Definition(Generic[P, R]):
         self.name = name
         self.options = options
         self.is_async = inspect.iscoroutinefunction(function)
+        self.executor = _stored_executor(options, self.is_async)
         # The attributes of the function are not copied: they could overwrite those above.
         functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
 
@@ -47,7 +51,8 @@ class Definition(Generic[P, R]):
         """Return the same task with other options for the calls made through it.
 
         :param options: ``delay`` (seconds or timedelta), ``run_after`` (aware datetime), ``queue``, ``priority``,
-            ``retries``, ``ttl`` (seconds or timedelta).
+            ``retries``, ``ttl`` (seconds or timedelta), ``expires`` (seconds, timedelta or aware datetime),
+            ``timeout`` (seconds or timedelta).
         :raises UnknownOption: an option is not one of these.
         :raises InvalidOption: a value is out of its range.
         :raises InvalidOptionType: a value has the wrong type.
@@ -90,17 +95,33 @@ class Definition(Generic[P, R]):
         return [TaskHandle(task.id, self.name) for task in tasks]
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now, and return what it returns; nothing is stored."""
-        function = async_to_sync(self.function) if self.is_async else self.function
-        result: R = function(*args, **kwargs)
+        """Run the function here and now, and return what it returns; nothing is stored.
+
+        What it raises is raised, Retry, Snooze, Cancel and Discard too. A function that takes a context gets the one of
+        the task that runs here, or else one of its own, whose progress nobody hears of.
+        """
+        function = self._in_place()
+        result: R = async_to_sync(function)(*args, **kwargs) if self.is_async else function(*args, **kwargs)
         return result
+
+    def with_context(self, context: TaskContext) -> Callable[..., Any]:
+        """Return the function, with the context as its first argument if it takes one."""
+        function: Callable[..., Any] = self.function
+        return functools.partial(function, context) if self.options.takes_context else function
+
+    def _in_place(self) -> Callable[..., Any]:
+        return self.with_context(context.current() or TaskContext(new_id(), self.name))
 
     def _with(self, options: Options) -> Self:
         return type(self)(self.function, self.name, options)
 
     @functools.cached_property
     def _signature(self) -> inspect.Signature:
-        return inspect.signature(self.function)
+        signature = inspect.signature(self.function)
+        if not self.options.takes_context:
+            return signature
+        first, *others = signature.parameters.values()
+        return signature if first.kind is first.VAR_POSITIONAL else signature.replace(parameters=others)
 
     @functools.cached_property
     def _positional(self) -> tuple[tuple[str, ...], float]:
@@ -122,6 +143,11 @@ class Definition(Generic[P, R]):
             run_after=options.run_after,
             retries=options.retries,
             ttl=options.ttl,
+            timeout=options.timeout,
+            executor=self.executor,
+            expires=None if isinstance(options.expires, datetime) else options.expires,
+            expires_at=options.expires if isinstance(options.expires, datetime) else None,
+            at_most_once=options.at_most_once,
         )
 
     def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any]) -> NewTask:
@@ -164,6 +190,12 @@ class Definition(Generic[P, R]):
             connection.on_commit(functools.partial(_send_enqueued, tasks), robust=True)
 
 
+def _stored_executor(options: Options, is_async: bool) -> str:
+    if options.executor is None:
+        return COROUTINE if is_async else THREAD
+    return THREAD if options.executor == "thread" else options.executor
+
+
 def _send_enqueued(tasks: list[NewTask]) -> None:
     for task in tasks:
         task_enqueued.send_robust(sender=Definition, task_id=task.id, name=task.kind.name, queue=task.kind.queue)
@@ -178,7 +210,7 @@ class DelayedTask(Definition[P, R]):
         With ``AUTOTASK_IS_ACTIVE = False`` the function runs at once and its value is returned.
         """
         if not settings.IS_ACTIVE:
-            return self.function(*args, **kwargs)  # type: ignore[no-any-return]  # the switch undoes the decorator
+            return self._in_place()(*args, **kwargs)  # type: ignore[no-any-return]  # the switch undoes the decorator
         return self.enqueue(*args, **kwargs)
 
 
@@ -196,7 +228,7 @@ class ScheduledTask(Definition[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, and return what it returns."""
-        result: R = self.function(*args, **kwargs)
+        result: R = self._in_place()(*args, **kwargs)
         return result
 
     def tick_task(self, tick: Any) -> NewTask:

@@ -99,7 +99,7 @@ class TaskFailed(AutotaskError):
 
 
 class TaskCancelled(AutotaskError):
-    """Task {id} ({name}) was cancelled."""
+    """Task {id} ({name}) was cancelled{reason}."""
 
 
 class WaitTimeout(AutotaskError, TimeoutError):
@@ -113,6 +113,29 @@ class WaitInTransaction(AutotaskError, RuntimeError):
 
 class NotRetryable(AutotaskError):
     """Task {id} cannot be retried: {reason}."""
+
+
+# --- raised in a task function from outside -------------------------------------------------------------------------
+
+
+class TaskInterrupted(BaseException):
+    """Raised in a task function that has to stop: the root of the three below.
+
+    It is no ``Exception``, so ``except Exception`` lets it pass. Catch it to clean up, then raise it again: whatever the
+    function raises from then on counts as the interruption, but what it returns is its result.
+    """
+
+
+class TimeLimitExceeded(TaskInterrupted):
+    """The attempt has taken longer than its ``timeout``."""
+
+
+class CancelRequested(TaskInterrupted):
+    """The task is to be cancelled."""
+
+
+class WorkerStopping(TaskInterrupted):
+    """The worker has to end, and the grace is over; another worker will run the task."""
 
 
 # --- the world around -----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from asgiref.sync import sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import listener, payload
+from autotask.context import Progress
 from autotask.exceptions import NotRetryable, TaskCancelled, TaskExpired, TaskFailed, WaitInTransaction, WaitTimeout
 from autotask.store import cancel, notify, read, requeue
 from autotask.store.connection import current
@@ -77,7 +78,9 @@ class TaskHandle(Generic[R]):
 
     @property
     def error_message(self) -> str:
-        """Why the task ended in ERROR, or why its last attempt failed while it waits for a retry; "" without an error.
+        """Why the task ended in ERROR or as CANCELLED, or why its last attempt failed while it waits for a retry.
+
+        It is "" without an error, and for a task that somebody cancelled while it waited.
 
         :raises TaskExpired: the task is not in the database (any more).
         """
@@ -86,6 +89,17 @@ class TaskHandle(Generic[R]):
             return stored.error_message
         attempts = read.attempts(current(), self.id)
         return attempts[-1].error_message if attempts else ""
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the task has said that it has come, see :meth:`autotask.context.TaskContext.progress`.
+
+        It is about a second old while the task runs, and the last word of its last attempt from then on; None if there
+        was none.
+
+        :raises TaskExpired: the task is not in the database (any more).
+        """
+        return self._stored().progress
 
     @property
     def attempts(self) -> int:
@@ -105,7 +119,7 @@ class TaskHandle(Generic[R]):
 
         :param timeout: seconds to wait at most; None waits for ever.
         :raises TaskFailed: it ended in ERROR.
-        :raises TaskCancelled: it was cancelled.
+        :raises TaskCancelled: it was cancelled, has expired, or its function raised Cancel or Discard.
         :raises WaitTimeout: it has not ended in time. (A TimeoutError.)
         :raises WaitInTransaction: there is an open transaction, in which the task would never be seen to end.
         :raises TaskExpired: the task is not in the database (any more).
@@ -124,10 +138,10 @@ class TaskHandle(Generic[R]):
         return self._outcome()
 
     def cancel(self) -> bool:
-        """Cancel the task: at once if it waits; if it runs, its worker is told.
+        """Cancel the task: at once if it waits; if it runs, its worker is told to stop it.
 
-        A function that runs is not interrupted: the task ends as DONE if it returns, and as CANCELLED instead of being
-        retried if it raises.
+        It is asked to stop and soon interrupted, and ends as CANCELLED when it has stopped; if it returns a value before
+        that, as DONE.
 
         :returns: whether it was cancelled or its worker told; False if it had ended.
         """
@@ -191,7 +205,8 @@ class TaskHandle(Generic[R]):
         if stored.state.status is ERROR:
             raise TaskFailed(id=self.id, name=stored.name, error_message=stored.error_message)
         if stored.state.status is CANCELLED:
-            raise TaskCancelled(id=self.id, name=stored.name)
+            reason = f": {stored.error_message}" if stored.error_message else ""
+            raise TaskCancelled(id=self.id, name=stored.name, reason=reason)
         assert stored.state.status is DONE
         result: Any = self.result
         return result  # type: ignore[no-any-return]  # None too is what the function returned

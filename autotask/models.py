@@ -27,10 +27,15 @@ class TaskFields(models.Model):
     lost = models.IntegerField(_("lost"), db_default=0, help_text=_("Attempts whose worker died."))
     retries = models.IntegerField(_("retries"))
     ttl = models.FloatField(_("time to live"), help_text=_("Seconds for which the result is kept at least."))
+    timeout = models.FloatField(_("time limit"), null=True, help_text=_("Seconds that one attempt may take."))
+    executor = models.TextField(_("executor"), db_default="", help_text=_("Where it runs; empty means in a thread."))
     worker_id = models.UUIDField(_("worker"), null=True)
     fence = models.BigIntegerField(null=True)
     schedule = models.TextField(_("schedule"), null=True)
     scheduled_for = models.DateTimeField(_("tick"), null=True)
+    at_most_once = models.BooleanField(_("at most once"), db_default=False)
+    progress_done = models.FloatField(_("done"), null=True)
+    progress_total = models.FloatField(_("of"), null=True)
 
     class Meta:
         abstract = True
@@ -43,6 +48,7 @@ class Task(TaskFields):
     cancel_requested = models.BooleanField(db_default=False)
     awaited = models.BooleanField(db_default=False)
     unknown_since = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(_("expires"), null=True)
     payload = models.BinaryField()
 
     class Meta:
@@ -51,8 +57,16 @@ class Task(TaskFields):
         verbose_name_plural = _("live tasks")
         default_permissions = ()
         indexes = [
-            models.Index("queue", "priority", "ready_at", name="autotask_ready", condition=models.Q(state=READY)),
-            models.Index("queue", "priority", name="autotask_suspect", condition=models.Q(state=READY, lost__gt=0)),
+            models.Index(
+                "queue", "priority", "executor", "ready_at", name="autotask_ready", condition=models.Q(state=READY)
+            ),
+            models.Index(
+                "queue",
+                "priority",
+                "executor",
+                name="autotask_suspect",
+                condition=models.Q(state=READY, lost__gt=0),
+            ),
             models.Index("run_at", name="autotask_due", condition=models.Q(state=SCHEDULED)),
             models.Index("worker_id", name="autotask_running", condition=models.Q(state=RUNNING)),
             models.Index("schedule", name="autotask_of_schedule", condition=models.Q(schedule__isnull=False)),
@@ -194,6 +208,10 @@ class TaskRecord(models.Model):
     worker_id = models.UUIDField(_("worker"), null=True)
     schedule = models.TextField(_("schedule"), null=True)
     scheduled_for = models.DateTimeField(_("tick"), null=True)
+    at_most_once = models.BooleanField(_("at most once"))
+    progress_done = models.FloatField(_("done"), null=True)
+    progress_total = models.FloatField(_("of"), null=True)
+    expires_at = models.DateTimeField(_("expires"), null=True)
     cancel_requested = models.BooleanField(_("cancellation asked for"))
     error_message = models.TextField(_("error"))
 

@@ -10,12 +10,15 @@ from typing import Any
 
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
 from autotask.retry import EXPONENTIAL, Backoff
-from autotask.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, LONGEST_TIME, MAX_PRIORITY, MIN_PRIORITY
+from autotask.task import COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, LONGEST_TIME, MAX_PRIORITY, MIN_PRIORITY
 
 #: Names of queues and tasks end up in channel names, command lines and addresses, so they are plain.
 PLAIN_NAME = re.compile(r"\w[\w.:<>-]{0,199}")
 
 MOST_RETRIES = 10_000
+
+#: Seconds. Less could not be kept: workers look at their clocks a few times a second.
+SHORTEST_TIMEOUT = 0.1
 
 
 def seconds(value: Any, option: str, where: str, least: float = 0) -> float:
@@ -52,6 +55,18 @@ def whole(value: Any, option: str, where: str, least: int, most: int) -> int:
     if not least <= value <= most:
         raise InvalidOption(option=option, where=where, expected=f"a whole number from {least} to {most}", value=value)
     return int(value)  # an enumeration too becomes the plain number that is stored
+
+
+def flag(value: Any, option: str, where: str) -> bool:
+    """Return True or False.
+
+    :raises InvalidOptionType: the value is neither; what is merely true may be a mistake.
+    """
+    if not isinstance(value, bool):
+        raise InvalidOptionType(
+            option=option, where=where, expected="True or False", value=value, type=type(value).__name__
+        )
+    return value
 
 
 def plain_name(value: Any, option: str, where: str) -> str:
@@ -115,6 +130,13 @@ class Options:
     :ivar retry_on: only these exceptions are retried; None means all.
     :ivar no_retry_on: these exceptions are never retried.
     :ivar ttl: seconds for which the result is kept at least.
+    :ivar expires: no attempt begins so many seconds after the task is due, or after this moment; None: never too late.
+    :ivar takes_context: the first argument of the function is an :class:`autotask.context.TaskContext`.
+    :ivar atomic: the function runs in a transaction, which its outcome joins.
+    :ivar at_most_once: a run that was cut off is not followed by a second one.
+    :ivar timeout: seconds that one attempt may take; None: AUTOTASK_TIMEOUT.
+    :ivar executor: "thread", "process" or a name in AUTOTASK_EXECUTORS; None: a thread, or the event loop for a coroutine
+        function.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -126,6 +148,12 @@ class Options:
     retry_on: tuple[type[BaseException], ...] | None = None
     no_retry_on: tuple[type[BaseException], ...] = ()
     ttl: float = 300.0
+    expires: float | datetime | None = None
+    takes_context: bool = False
+    atomic: bool = False
+    at_most_once: bool = False
+    timeout: float | None = None
+    executor: str | None = None
 
     @classmethod
     def of(cls, where: str, /, **given: Any) -> "Options":
@@ -146,7 +174,10 @@ class Options:
         checked = {name: _CHECKS[name](value, where) for name, value in given.items() if value is not None}
         if "delay" in checked:
             checked["run_after"] = None
-        return dataclasses.replace(self, **checked)
+        changed = dataclasses.replace(self, **checked)
+        if changed.at_most_once and changed.retries:
+            raise ConflictingOptions(where=where, first="at_most_once", second="retries")
+        return changed
 
     def retries_on(self, exception: BaseException) -> bool:
         """Whether this exception may be followed by another attempt, if any are left."""
@@ -155,31 +186,61 @@ class Options:
         return self.retry_on is None or isinstance(exception, self.retry_on)
 
 
-def _moment(value: Any, where: str) -> datetime:
+def _moment(value: Any, option: str, where: str) -> datetime:
     if not isinstance(value, datetime):
         raise InvalidOptionType(
-            option="run_after", where=where, expected="an aware datetime", value=value, type=type(value).__name__
+            option=option, where=where, expected="an aware datetime", value=value, type=type(value).__name__
         )
     if value.utcoffset() is None:
-        raise InvalidOption(
-            option="run_after", where=where, expected="an aware datetime (with a time zone)", value=value
-        )
+        raise InvalidOption(option=option, where=where, expected="an aware datetime (with a time zone)", value=value)
     return value
+
+
+def _expiry(value: Any, where: str) -> float | datetime:
+    if isinstance(value, datetime):
+        return _moment(value, "expires", where)
+    if isinstance(value, (int, float, timedelta)) and not isinstance(value, bool):
+        return seconds(value, "expires", where)
+    raise InvalidOptionType(
+        option="expires",
+        where=where,
+        expected="a number of seconds, a timedelta or an aware datetime",
+        value=value,
+        type=type(value).__name__,
+    )
+
+
+def _executor(value: Any, where: str) -> str:
+    name = plain_name(value, "executor", where)
+    if name == COROUTINE:
+        raise InvalidOption(
+            option="executor",
+            where=where,
+            expected='"thread", "process" or a name in AUTOTASK_EXECUTORS (a coroutine function needs none)',
+            value=value,
+        )
+    return name
 
 
 _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "queue": lambda value, where: plain_name(value, "queue", where),
     "priority": lambda value, where: whole(value, "priority", where, MIN_PRIORITY, MAX_PRIORITY),
     "delay": lambda value, where: seconds(value, "delay", where),
-    "run_after": _moment,
+    "run_after": lambda value, where: _moment(value, "run_after", where),
     "retries": lambda value, where: whole(value, "retries", where, 0, MOST_RETRIES),
     "backoff": _backoff,
     "retry_on": lambda value, where: _exceptions(value, "retry_on", where),
     "no_retry_on": lambda value, where: _exceptions(value, "no_retry_on", where),
     "ttl": lambda value, where: seconds(value, "ttl", where),
+    "expires": _expiry,
+    "takes_context": lambda value, where: flag(value, "takes_context", where),
+    "atomic": lambda value, where: flag(value, "atomic", where),
+    "at_most_once": lambda value, where: flag(value, "at_most_once", where),
+    "timeout": lambda value, where: seconds(value, "timeout", where, least=SHORTEST_TIMEOUT),
+    "executor": _executor,
 }
 
 OPTION_NAMES = tuple(_CHECKS)
 
 #: What ``using()`` may change for one call.
-CALL_OPTION_NAMES = ("delay", "run_after", "queue", "priority", "retries", "ttl")
+CALL_OPTION_NAMES = ("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout")

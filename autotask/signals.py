@@ -4,6 +4,7 @@ import logging
 
 from django.dispatch import Signal
 
+from autotask.control import Discard
 from autotask.task import ClaimedTask, State
 
 logger = logging.getLogger("autotask.task")
@@ -15,13 +16,14 @@ task_enqueued = Signal()
 task_started = Signal()
 
 #: An attempt has ended, in the worker. Arguments: ``task`` (:class:`autotask.task.ClaimedTask`), ``state``
-#: (:class:`autotask.task.State`: DONE, ERROR, CANCELLED or RETRY), ``seconds`` it took, ``error_message``, and
-#: ``exception`` (None, or what was raised).
+#: (:class:`autotask.task.State`: DONE, ERROR, CANCELLED, RETRY, or SCHEDULED when the task has snoozed), ``seconds`` it
+#: took, ``error_message``, and ``exception`` (None, or what was raised).
 task_ended = Signal()
 
 _LEVELS = {
     State.DONE: logging.DEBUG,
     State.CANCELLED: logging.INFO,
+    State.SCHEDULED: logging.DEBUG,
     State.RETRY: logging.WARNING,
     State.ERROR: logging.ERROR,
 }
@@ -35,7 +37,7 @@ def log_end(
     :param seconds: how long it took.
     :param exception: what was raised, or None.
     """
-    level = _LEVELS[state]
+    level = logging.DEBUG if isinstance(exception, Discard) else _LEVELS[state]
     if logger.isEnabledFor(level):
         # No argument and no value: they may be secret. What failed for good shows where.
         logger.log(

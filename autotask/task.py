@@ -69,6 +69,12 @@ MAX_PRIORITY = 100
 DEFAULT_PRIORITY = 0
 DEFAULT_QUEUE = "default"
 
+#: Where a task runs, as it is stored: in a thread of the worker, on its event loop, or in a process of its own. Any
+#: other value is a name in AUTOTASK_EXECUTORS. Threads, by far the most frequent, cost no byte.
+THREAD = ""
+COROUTINE = "coroutine"
+PROCESS = "process"
+
 #: A century, in seconds: anything longer is a mistake in the unit, and would overflow a timestamp sooner or later.
 LONGEST_TIME = 100 * 366 * 86400
 
@@ -101,6 +107,9 @@ class ClaimedTask(NamedTuple):
     :ivar unknown_for: seconds since a worker found that it does not know the function; None if none did.
     :ivar scheduled_for: the tick this task belongs to.
     :ivar cancel_requested: whether it was to be cancelled while it ran before; then it is not run again.
+    :ivar late: seconds by which it was claimed after it had expired, then it is not run; None if it had not.
+    :ivar at_most_once: whether a run that is cut off must not be followed by a second one.
+    :ivar timeout: seconds that one attempt may take; None: as many as the worker allows.
     """
 
     id: uuid.UUID
@@ -117,3 +126,6 @@ class ClaimedTask(NamedTuple):
     scheduled_for: datetime | None
     payload: bytes
     cancel_requested: bool = False
+    late: float | None = None
+    at_most_once: bool = False
+    timeout: float | None = None

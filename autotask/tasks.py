@@ -1,13 +1,15 @@
-"""The decorators you write tasks with: delayed_task, periodic_task, cron_task."""
+"""What you write tasks with: delayed_task, periodic_task, cron_task, and what a task may raise."""
 
 import inspect
 from collections.abc import Callable, Coroutine
 from datetime import timedelta, tzinfo
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from django.conf import settings as django_settings
 
 from autotask import registry
+from autotask.context import TaskContext, current
+from autotask.control import Cancel, Discard, Retry, Snooze
 from autotask.definition import Definition, DelayedTask, ScheduledTask
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
 from autotask.options import Options, plain_name, seconds as checked_seconds
@@ -15,6 +17,18 @@ from autotask.schedules import crontab as crontabs
 from autotask.schedules.base import Timetable
 from autotask.schedules.crontab import Numbers
 from autotask.schedules.every import Every
+
+__all__ = [
+    "Cancel",
+    "Discard",
+    "Retry",
+    "Snooze",
+    "TaskContext",
+    "cron_task",
+    "current",
+    "delayed_task",
+    "periodic_task",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,14 +41,37 @@ class _MakesDelayed(Protocol):
     def __call__(self, function: Callable[P, R]) -> DelayedTask[P, R]: ...
 
 
+class _MakesDelayedWithContext(Protocol):
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[TaskContext, P], Coroutine[Any, Any, R]]
+    ) -> DelayedTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[TaskContext, P], R]) -> DelayedTask[P, R]: ...
+
+
 class _MakesScheduled(Protocol):
     def __call__(self, function: Callable[P, R]) -> ScheduledTask[P, R]: ...
+
+
+class _MakesScheduledWithContext(Protocol):
+    def __call__(self, function: Callable[Concatenate[TaskContext, P], R]) -> ScheduledTask[P, R]: ...
 
 
 @overload
 def delayed_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> DelayedTask[P, R]: ...
 @overload
 def delayed_task(function: Callable[P, R], /) -> DelayedTask[P, R]: ...
+@overload
+def delayed_task(
+    *,
+    takes_context: Literal[True],
+    delay: float | timedelta = 0,
+    retries: int = 0,
+    ttl: float | timedelta = 300,
+    name: str | None = None,
+    **options: Any,
+) -> _MakesDelayedWithContext: ...
 @overload
 def delayed_task(
     *,
@@ -70,7 +107,12 @@ def delayed_task(
         wait carry it.
     :param options: ``queue`` (name), ``priority`` (−100 to 100, larger first), ``backoff`` ("exponential", seconds, a
         list of seconds, or ``f(exception, attempt)`` that returns seconds), ``retry_on`` and ``no_retry_on`` (exception
-        classes).
+        classes), ``expires`` (seconds after it is due, timedelta or aware datetime, from which on it is not begun any
+        more), ``takes_context`` (the function gets a :class:`~autotask.context.TaskContext` as its first argument),
+        ``atomic`` (it runs in a transaction that its outcome joins), ``at_most_once`` (a run that was cut off is not
+        followed by a second one), ``timeout`` (seconds or timedelta that one attempt may take; by default
+        ``AUTOTASK_TIMEOUT``), ``executor`` ("thread", "process" or a name in ``AUTOTASK_EXECUTORS``; by default a thread,
+        or an event loop for a coroutine function).
     :raises UnknownOption: an option is not known. (A TypeError.)
     :raises InvalidOption: a value is out of its range. (A ValueError.)
     :raises InvalidOptionType: a value has the wrong type. (A TypeError.)
@@ -79,14 +121,28 @@ def delayed_task(
     def decorate(function: Callable[..., Any]) -> DelayedTask[..., Any]:
         where = f"@delayed_task of {_described(function)}"
         checked = Options.of(where, delay=delay, retries=retries, ttl=ttl, **options)
-        return registry.register(DelayedTask(_callable(function, where), _name(function, name, where), checked))
+        called = _fitting(_callable(function, where), checked, where)
+        return registry.register(DelayedTask(called, _name(function, name, where), checked))
 
     return decorate if function is None else decorate(function)
 
 
+@overload
+def periodic_task(
+    seconds: float | timedelta = 3600,
+    start_now: bool = False,
+    *,
+    takes_context: Literal[True],
+    name: str | None = None,
+    **options: Any,
+) -> _MakesScheduledWithContext: ...
+@overload
 def periodic_task(
     seconds: float | timedelta = 3600, start_now: bool = False, *, name: str | None = None, **options: Any
-) -> _MakesScheduled:
+) -> _MakesScheduled: ...
+def periodic_task(
+    seconds: float | timedelta = 3600, start_now: bool = False, *, name: str | None = None, **options: Any
+) -> Any:
     """Make a function run again and again, at a fixed interval.
 
     The function is not to be called; it takes no arguments, and has to be in a module that is imported when Django
@@ -100,7 +156,7 @@ def periodic_task(
     :raises InvalidOption: the interval is less than a tenth of a second.
     """
 
-    def decorate(function: Callable[P, R]) -> ScheduledTask[P, R]:
+    def decorate(function: Callable[..., Any]) -> ScheduledTask[..., Any]:
         where = f"@periodic_task of {_described(function)}"
         if not isinstance(start_now, bool):
             raise InvalidOptionType(
@@ -116,6 +172,22 @@ def periodic_task(
     return decorate
 
 
+@overload
+def cron_task(
+    minutes: Numbers = None,
+    hours: Numbers = None,
+    dow: Numbers = None,
+    months: Numbers = None,
+    dom: Numbers = None,
+    crontab: str | None = None,
+    *,
+    takes_context: Literal[True],
+    cron: str | None = None,
+    tz: str | tzinfo | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> _MakesScheduledWithContext: ...
+@overload
 def cron_task(
     minutes: Numbers = None,
     hours: Numbers = None,
@@ -128,7 +200,20 @@ def cron_task(
     tz: str | tzinfo | None = None,
     name: str | None = None,
     **options: Any,
-) -> _MakesScheduled:
+) -> _MakesScheduled: ...
+def cron_task(
+    minutes: Numbers = None,
+    hours: Numbers = None,
+    dow: Numbers = None,
+    months: Numbers = None,
+    dom: Numbers = None,
+    crontab: str | None = None,
+    *,
+    cron: str | None = None,
+    tz: str | tzinfo | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> Any:
     """Make a function run by the calendar. The same rules as for :func:`periodic_task` apply to the function.
 
     If both *dow* and *dom* are given, a day that matches either of them is due.
@@ -148,7 +233,7 @@ def cron_task(
     :raises InvalidSchedule: the fields or the text make no sense, or never come true. (A ValueError.)
     """
 
-    def decorate(function: Callable[P, R]) -> ScheduledTask[P, R]:
+    def decorate(function: Callable[..., Any]) -> ScheduledTask[..., Any]:
         where = f"@cron_task of {_described(function)}"
         if cron is not None and crontab is not None:
             raise ConflictingOptions(where=where, first="crontab", second="cron")
@@ -177,14 +262,12 @@ def _timetable(
 
 
 def _scheduled(
-    function: Callable[P, R], name: str | None, where: str, options: dict[str, Any], timetable: Timetable
-) -> ScheduledTask[P, R]:
+    function: Callable[..., Any], name: str | None, where: str, options: dict[str, Any], timetable: Timetable
+) -> ScheduledTask[..., Any]:
     checked = Options.of(where, **options)
-    _refuse_parameters(function, where)
-    task: ScheduledTask[P, R] = ScheduledTask(
-        _callable(function, where), _name(function, name, where), checked, timetable
-    )
-    return registry.register(task)
+    called = _fitting(_callable(function, where), checked, where)
+    _refuse_parameters(called, checked, where)
+    return registry.register(ScheduledTask(called, _name(function, name, where), checked, timetable))
 
 
 def _callable(function: Any, where: str) -> Callable[..., Any]:
@@ -196,9 +279,30 @@ def _callable(function: Any, where: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # callable() has just said what it is
 
 
-def _refuse_parameters(function: Callable[..., Any], where: str) -> None:
+def _fitting(function: Callable[..., Any], options: Options, where: str) -> Callable[..., Any]:
+    """Return a function that these options make sense for; refuse others."""
+    if options.takes_context and not _takes_one(function):
+        raise InvalidOption(
+            option="takes_context", where=where, expected="False, or the first argument the context", value=True
+        )
+    if options.atomic and inspect.iscoroutinefunction(function):
+        raise InvalidOption(
+            option="atomic", where=where, expected="False: Django has no transactions in coroutines", value=True
+        )
+    return function
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
     try:
-        inspect.signature(function).bind()
+        inspect.signature(function).bind_partial(None)
+    except TypeError:
+        return False
+    return True
+
+
+def _refuse_parameters(function: Callable[..., Any], options: Options, where: str) -> None:
+    try:
+        inspect.signature(function).bind(*([None] if options.takes_context else []))
     except TypeError as error:
         raise InvalidOption(
             option="function", where=where, expected="a function that can be called without arguments", value=str(error)

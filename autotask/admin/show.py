@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import Truncator
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
+from autotask.context import Progress
 from autotask.task import State
 
 #: What stands where there is nothing to show.
@@ -79,6 +80,15 @@ def _roughly(seconds: float) -> str:
         if seconds >= size:
             return words % {"number": round(seconds / size)}
     return gettext("%(number)d s") % {"number": seconds}
+
+
+def progress(said: Progress | None) -> str:
+    """Return how far a task has come: a bar if it has said how much there is in all, and its numbers."""
+    if said is None:
+        return NOTHING
+    if said.fraction is None:
+        return str(said)
+    return format_html('<progress class="autotask-progress" value="{}" max="1"></progress> {}', said.fraction, said)
 
 
 def moment(value: datetime | None, words: str | None = None) -> str:

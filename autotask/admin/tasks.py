@@ -26,6 +26,7 @@ from autotask.admin.filters import QueueFilter, StateFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
 from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.conf import settings
+from autotask.context import Progress
 from autotask.models import Attempt, TaskRecord
 from autotask.task import State
 
@@ -49,6 +50,7 @@ class TaskAdmin(ReadOnlyAdmin):
         "enqueued",
         "waited",
         "ran",
+        "progress",
         "attempts",
         "worker",
     )
@@ -65,8 +67,11 @@ class TaskAdmin(ReadOnlyAdmin):
     actions = ("retry", "cancel")
     fieldsets = (
         (None, {"fields": (("state_pill", "queue_name", "priority"), "id", "task", "arguments_in_full", "error")}),
-        (_("Attempts"), {"fields": (("attempts", "failures", "workers_lost"), "worker", ("schedule_name", "tick"))}),
-        (_("Times"), {"fields": (("created", "due"), ("started", "ended"), ("waited", "ran"), "kept")}),
+        (
+            _("Attempts"),
+            {"fields": (("attempts", "failures", "workers_lost"), "worker", "progress", ("schedule_name", "tick"))},
+        ),
+        (_("Times"), {"fields": (("created", "due", "expires"), ("started", "ended"), ("waited", "ran"), "kept")}),
     )
 
     # --- the list ---------------------------------------------------------------------------------------------------
@@ -96,12 +101,13 @@ class TaskAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("arguments"))
     def what_with(self, record: TaskRecord) -> str:
-        """Show the arguments in short, and why the task failed."""
+        """Show the arguments in short, and why the task failed or was cancelled."""
         arguments = show.shortened(record.arguments, 80)
         error = vars(record).get("error_start", "")
         if not error:
             return arguments
-        return format_html('{}<div class="autotask-reason">{}</div>', arguments, show.shortened(error, 100))
+        kind = "autotask-note" if record.state == State.CANCELLED else "autotask-reason"
+        return format_html('{}<div class="{}">{}</div>', arguments, kind, show.shortened(error, 100))
 
     @admin.display(description=_("queue"))
     def queue_name(self, record: TaskRecord) -> str:
@@ -128,9 +134,18 @@ class TaskAdmin(ReadOnlyAdmin):
     @admin.display(description=_("attempts"))
     def attempts(self, record: TaskRecord) -> str:
         """Show how many attempts were started, and how many there may be."""
+        if record.at_most_once:
+            return gettext("%(number)d, at most once") % {"number": record.attempt}
         if not record.retries:
             return str(record.attempt)
         return gettext("%(number)d of %(most)d") % {"number": record.attempt, "most": record.retries + 1}
+
+    @admin.display(description=_("progress"))
+    def progress(self, record: TaskRecord) -> str:
+        """Show how far it says it has come."""
+        if record.progress_done is None:
+            return show.NOTHING
+        return show.progress(Progress(record.progress_done, record.progress_total))
 
     @admin.display(description=_("worker"))
     def worker(self, record: TaskRecord) -> str:
@@ -177,9 +192,9 @@ class TaskAdmin(ReadOnlyAdmin):
         """Show the arguments as far as they are stored as text."""
         return show.preformatted(record.arguments)
 
-    @admin.display(description=_("error"))
+    @admin.display(description=_("error or reason"))
     def error(self, record: TaskRecord) -> str:
-        """Show why the task failed."""
+        """Show why the task failed or was cancelled."""
         return show.preformatted(record.error_message)
 
     @admin.display(description=_("enqueued"))
@@ -191,6 +206,11 @@ class TaskAdmin(ReadOnlyAdmin):
     def due(self, record: TaskRecord) -> str:
         """Show when it was or is due."""
         return show.exact_moment(record.run_at)
+
+    @admin.display(description=_("expires"))
+    def expires(self, record: TaskRecord) -> str:
+        """Show from when on it is not begun any more."""
+        return show.exact_moment(record.expires_at)
 
     @admin.display(description=_("started"))
     def started(self, record: TaskRecord) -> str:

@@ -9,8 +9,9 @@ import threading
 import time
 import traceback
 
-from autotask.companion import life
-from autotask.companion.guard import LOOK_EVERY, MISCONFIGURED, say
+from autotask import life, module_path
+from autotask.companion.guard import LOOK_EVERY, say
+from autotask.exit_status import MISCONFIGURED
 
 
 def main() -> int:
@@ -22,7 +23,7 @@ def main() -> int:
         threading.Thread(target=_leave_without, args=(guard,), daemon=True).start()
     life.ignore_interrupts()
     faulthandler.enable()
-    _restore_environment()
+    module_path.restore()
     early_deaths = int(os.environ.get("AUTOTASK_EARLY_DEATHS", "0"))
     try:
         return _work()
@@ -46,20 +47,13 @@ def _work() -> int:
             kind="companion",
             queues=settings.QUEUES,
             threads=settings.THREADS,
+            coroutines=settings.COROUTINES,
+            processes=settings.PROCESSES,
             serves_pid=int(os.environ["AUTOTASK_SERVES"]),
             wake_fd=int(os.environ["AUTOTASK_WAKE_FD"]),
             predecessor=os.environ.get("AUTOTASK_PREDECESSOR", ""),
         )
     )
-
-
-def _restore_environment() -> None:
-    """Programs that tasks run get the module path that the Django process has, not the one made for this worker."""
-    former = os.environ.pop("AUTOTASK_PYTHONPATH", "")
-    if former:
-        os.environ["PYTHONPATH"] = former
-    else:
-        os.environ.pop("PYTHONPATH", None)
 
 
 def _leave_without(guard: int) -> None:

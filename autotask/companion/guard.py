@@ -13,11 +13,8 @@ import subprocess
 import sys
 import time
 
-from autotask import readable
-from autotask.companion import life
-
-#: Exit status of a worker that cannot start because of how the project is configured (EX_CONFIG of sysexits.h).
-MISCONFIGURED = 78
+from autotask import life, readable
+from autotask.exit_status import MISCONFIGURED, RECYCLED, how_it_ended
 
 #: Seconds between two starts of a worker that says it is misconfigured.
 MISCONFIGURED_WAIT = 30.0
@@ -33,6 +30,10 @@ LOOK_EVERY = 0.5
 
 #: What the worker gets beyond the grace, in seconds, to write its last outcomes.
 LAST_WORDS = 0.75
+
+#: Signals to stop that come within so many seconds are one request: a service manager may send it to all processes, and
+#: the kernel does it when the Django process is gone.
+SAME_REQUEST = 0.3
 
 #: Deaths in a row after which it is called a crash loop, once.
 CRASH_LOOP = 5
@@ -50,16 +51,6 @@ def wait_before_start(deaths: int, status: int, chance: float) -> float:
     if deaths <= 1:
         return 0.0
     return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(deaths - 2, 16)) * (0.8 + 0.4 * chance)
-
-
-def how_it_ended(status: int) -> str:
-    """Return an exit status of subprocess in words."""
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"signal {-status} ({signal.Signals(-status).name})"
-    except ValueError:
-        return f"signal {-status}"
 
 
 class Guard:
@@ -81,7 +72,8 @@ class Guard:
         self._start_at = time.monotonic()
         self._deaths = 0
         self._last_words = ""
-        self._told_to_stop = False
+        self._stop_signals = 0
+        self._last_stop_signal = float("-inf")
         self._signals, self._signal_writer = os.pipe()
 
     def run(self) -> None:
@@ -102,10 +94,13 @@ class Guard:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def _on_stop(self, *_: object) -> None:
-        self._told_to_stop = True
+        now = time.monotonic()
+        if now - self._last_stop_signal >= SAME_REQUEST:
+            self._stop_signals += 1
+        self._last_stop_signal = now
 
     def _is_over(self) -> bool:
-        if self._told_to_stop or life.is_orphan(self._parent):
+        if self._stop_signals or life.is_orphan(self._parent):
             return True
         return bool(readable.wait([self._life_fd], 0)) and not os.read(self._life_fd, 1)
 
@@ -147,12 +142,12 @@ class Guard:
     def _note_death(self, status: int, now: float, how: str = "") -> None:
         lived = now - self._started_at
         how = how or how_it_ended(status)
-        # A worker that ended by itself without an error, as one that recycles itself does, has not failed.
-        self._deaths = 0 if status == 0 else 1 if lived >= LIVED_WELL else self._deaths + 1
+        # A worker that ended by itself without an error, or to get rid of a task, has not failed.
+        self._deaths = 0 if status in (0, RECYCLED) else 1 if lived >= LIVED_WELL else self._deaths + 1
         wait = wait_before_start(self._deaths, status, random.random())
         self._start_at = now + wait
         self._last_words = how
-        if status == 0:
+        if self._deaths == 0:
             return
         if self._deaths == CRASH_LOOP:
             say(
@@ -176,12 +171,23 @@ class Guard:
         if self._worker is None or self._worker.poll() is not None:
             return
         self._worker.terminate()
-        try:
-            self._worker.wait(self._grace + LAST_WORDS)
-        except subprocess.TimeoutExpired:
+        deadline = time.monotonic() + self._grace + LAST_WORDS
+        in_a_hurry = False
+        while self._worker.poll() is None and (left := deadline - time.monotonic()) > 0:
+            if not in_a_hurry and self._is_urgent():
+                in_a_hurry = True
+                self._worker.terminate()
+                deadline = time.monotonic() + LAST_WORDS
+            elif self._signals in readable.wait([self._signals], left):
+                os.read(self._signals, 4096)
+        if self._worker.poll() is None:
             self._worker.kill()
             self._worker.wait()
         self._end_its_children(self._worker.pid)
+
+    def _is_urgent(self) -> bool:
+        """Whether this process was told to stop a second time. The kernel tells it once, when the Django process is gone."""
+        return self._stop_signals - (1 if life.is_orphan(self._parent) else 0) >= 2
 
     def _end_its_children(self, worker: int) -> None:
         # Usually there are none, and so no group any more.

@@ -7,16 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
-import autotask
+from autotask import module_path
 from autotask.conf import settings
 from autotask.store import notify
 
 logger = logging.getLogger("autotask.companion")
-
-#: The folder that holds the package, for an interpreter that knows no installed packages.
-_HOME = str(Path(autotask.__file__).resolve().parent.parent)
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 30.0
@@ -86,11 +82,8 @@ class Supervisor:
 
 def _environment() -> dict[str, str]:
     """Return the environment in which the worker finds the same modules and settings as this process."""
-    path = [entry or os.getcwd() for entry in sys.path]
-    # -S leaves out site-packages for the guard only; both know the modules of the project by this variable.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, _HOME])}
-    # For the programs that tasks may run, the worker puts this one back.
-    environment["AUTOTASK_PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
+    # -S leaves out site-packages for the guard only; both know the modules of the project by a variable.
+    environment = module_path.handed_on(os.environ)
     for name in [name for name in environment if name == "RUN_MAIN" or name.startswith("WERKZEUG_")]:
         del environment[name]
     return environment

@@ -6,6 +6,7 @@ from typing import Any
 from autotask.management import render
 from autotask.management.durations import in_words
 from autotask.store.read import StoredAttempt, StoredTask
+from autotask.task import State
 
 
 def document(task: StoredTask) -> dict[str, Any]:
@@ -27,6 +28,10 @@ def document(task: StoredTask) -> dict[str, Any]:
         "failures": task.failures,
         "lost": task.lost,
         "retries": task.retries,
+        "scheduled_for": render.stamp(task.scheduled_for),
+        "expires_at": render.stamp(task.expires_at),
+        "at_most_once": task.at_most_once,
+        "progress": None if task.progress is None else {"done": task.progress.done, "total": task.progress.total},
         "worker_id": None if task.worker_id is None else str(task.worker_id),
         "cancel_requested": task.cancel_requested,
         "error_message": task.error_message,
@@ -58,12 +63,14 @@ def lines(task: StoredTask, attempts: Sequence[StoredAttempt]) -> list[str]:
             ("arguments", task.arguments),
             ("created", render.moment(task.created_at)),
             ("due", render.moment(task.run_at)),
+            ("expires", render.moment(task.expires_at)),
             ("started", render.moment(task.started_at)),
             ("ended", render.moment(task.ended_at)),
             ("kept until", render.moment(task.kept_until)),
             ("attempts", _attempts(task)),
+            ("progress", _progress(task)),
             ("worker", task.worker_id or ""),
-            ("error", task.error_message),
+            ("reason" if task.state is State.CANCELLED else "error", task.error_message),
         ]
     )
     for attempt in attempts:
@@ -78,7 +85,15 @@ def _state(task: StoredTask) -> str:
 
 
 def _attempts(task: StoredTask) -> str:
-    return f"{task.attempt} started, {task.failures} failed, {task.lost} lost; {task.retries} retries allowed"
+    allowed = "at most once" if task.at_most_once else f"{task.retries} retries allowed"
+    return f"{task.attempt} started, {task.failures} failed, {task.lost} lost; {allowed}"
+
+
+def _progress(task: StoredTask) -> str:
+    if task.progress is None:
+        return ""
+    share = task.progress.fraction
+    return f"{task.progress}" + ("" if share is None else f" ({share:.0%})")
 
 
 def _attempt_lines(attempt: StoredAttempt) -> list[str]:

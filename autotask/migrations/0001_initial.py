@@ -34,12 +34,14 @@ CREATE VIEW autotask_record AS
 SELECT id, state, queue, priority, name, arguments, created_at, run_at, started_at,
        NULL::timestamptz AS ended_at, NULL::timestamptz AS kept_until,
        attempt, failures, lost, retries, ttl, worker_id, schedule, scheduled_for,
+       at_most_once, progress_done, progress_total, expires_at,
        cancel_requested, ''::text AS error_message
 FROM autotask_task
 UNION ALL
 SELECT id, state, queue, priority, name, arguments, created_at, run_at, started_at,
        ended_at, kept_until,
        attempt, failures, lost, retries, ttl, worker_id, schedule, scheduled_for,
+       at_most_once, progress_done, progress_total, NULL,
        false, error_message
 FROM autotask_result
 """
@@ -85,6 +87,10 @@ class Migration(migrations.Migration):
                 ("worker_id", models.UUIDField(null=True, verbose_name="worker")),
                 ("schedule", models.TextField(null=True, verbose_name="schedule")),
                 ("scheduled_for", models.DateTimeField(null=True, verbose_name="tick")),
+                ("at_most_once", models.BooleanField(verbose_name="at most once")),
+                ("progress_done", models.FloatField(null=True, verbose_name="done")),
+                ("progress_total", models.FloatField(null=True, verbose_name="of")),
+                ("expires_at", models.DateTimeField(null=True, verbose_name="expires")),
                 ("cancel_requested", models.BooleanField(verbose_name="cancellation asked for")),
                 ("error_message", models.TextField(verbose_name="error")),
             ],
@@ -209,10 +215,25 @@ class Migration(migrations.Migration):
                         help_text="Seconds for which the result is kept at least.", verbose_name="time to live"
                     ),
                 ),
+                (
+                    "timeout",
+                    models.FloatField(
+                        help_text="Seconds that one attempt may take.", null=True, verbose_name="time limit"
+                    ),
+                ),
+                (
+                    "executor",
+                    models.TextField(
+                        db_default="", help_text="Where it runs; empty means in a thread.", verbose_name="executor"
+                    ),
+                ),
                 ("worker_id", models.UUIDField(null=True, verbose_name="worker")),
                 ("fence", models.BigIntegerField(null=True)),
                 ("schedule", models.TextField(null=True, verbose_name="schedule")),
                 ("scheduled_for", models.DateTimeField(null=True, verbose_name="tick")),
+                ("at_most_once", models.BooleanField(db_default=False, verbose_name="at most once")),
+                ("progress_done", models.FloatField(null=True, verbose_name="done")),
+                ("progress_total", models.FloatField(null=True, verbose_name="of")),
                 ("ended_at", models.DateTimeField(verbose_name="ended")),
                 ("kept_until", models.DateTimeField(verbose_name="kept until")),
                 ("payload", models.BinaryField(null=True)),
@@ -277,14 +298,30 @@ class Migration(migrations.Migration):
                         help_text="Seconds for which the result is kept at least.", verbose_name="time to live"
                     ),
                 ),
+                (
+                    "timeout",
+                    models.FloatField(
+                        help_text="Seconds that one attempt may take.", null=True, verbose_name="time limit"
+                    ),
+                ),
+                (
+                    "executor",
+                    models.TextField(
+                        db_default="", help_text="Where it runs; empty means in a thread.", verbose_name="executor"
+                    ),
+                ),
                 ("worker_id", models.UUIDField(null=True, verbose_name="worker")),
                 ("fence", models.BigIntegerField(null=True)),
                 ("schedule", models.TextField(null=True, verbose_name="schedule")),
                 ("scheduled_for", models.DateTimeField(null=True, verbose_name="tick")),
+                ("at_most_once", models.BooleanField(db_default=False, verbose_name="at most once")),
+                ("progress_done", models.FloatField(null=True, verbose_name="done")),
+                ("progress_total", models.FloatField(null=True, verbose_name="of")),
                 ("ready_at", models.DateTimeField(null=True)),
                 ("cancel_requested", models.BooleanField(db_default=False)),
                 ("awaited", models.BooleanField(db_default=False)),
                 ("unknown_since", models.DateTimeField(null=True)),
+                ("expires_at", models.DateTimeField(null=True, verbose_name="expires")),
                 ("payload", models.BinaryField()),
             ],
             options={
@@ -296,6 +333,7 @@ class Migration(migrations.Migration):
                     models.Index(
                         models.F("queue"),
                         models.F("priority"),
+                        models.F("executor"),
                         models.F("ready_at"),
                         condition=models.Q(("state", 1)),
                         name="autotask_ready",
@@ -303,6 +341,7 @@ class Migration(migrations.Migration):
                     models.Index(
                         models.F("queue"),
                         models.F("priority"),
+                        models.F("executor"),
                         condition=models.Q(("lost__gt", 0), ("state", 1)),
                         name="autotask_suspect",
                     ),

@@ -19,6 +19,16 @@ def numbers(values: Iterable[float]) -> str:
     return _literal(map(repr, values))
 
 
+def flags(values: Iterable[bool]) -> str:
+    """Return a literal of ``boolean[]``."""
+    return _literal(["t" if value else "f" for value in values])
+
+
+def maybe_numbers(values: Iterable[float | None]) -> str:
+    """Return the same as :func:`numbers`, with NULL for None."""
+    return _literal(["NULL" if value is None else repr(value) for value in values])
+
+
 def moments(values: Iterable[datetime | None]) -> str:
     """Return a literal of ``timestamptz[]``; the moments are aware."""
     return _literal(["NULL" if value is None else value.isoformat() for value in values])

@@ -14,18 +14,23 @@ WITH gone AS (
 ),
 kept AS (
     INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
-                                 failures, lost, retries, ttl, schedule, scheduled_for, ended_at, kept_until, payload)
+                                 failures, lost, retries, ttl, timeout, executor, schedule, scheduled_for,
+                                 at_most_once, progress_done, progress_total, ended_at, kept_until, payload)
     SELECT id, 5, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
-           failures, lost, retries, ttl, schedule, scheduled_for, clock_timestamp(),
+           failures, lost, retries, ttl, timeout, executor, schedule, scheduled_for,
+           at_most_once, progress_done, progress_total, clock_timestamp(),
            clock_timestamp() + ttl * interval '1 s', payload
     FROM gone
 )
 SELECT CASE WHEN awaited THEN pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') END FROM gone
 """
 
-# What runs has a fence. By its state the planner might look for it in the index of running rows, which is full of dead
-# entries.
-ASK_RUNNING = "UPDATE autotask_task SET cancel_requested = true WHERE id = %(id)s AND fence IS NOT NULL RETURNING 1"
+# The worker learns of it by its next heartbeat, or at once where it can hear. What runs has a fence. By its state the
+# planner might look for it in the index of running rows, which is full of dead entries.
+ASK_RUNNING = """
+UPDATE autotask_task SET cancel_requested = true WHERE id = %(id)s AND fence IS NOT NULL
+RETURNING pg_notify('autotask_worker_' || replace(worker_id::text, '-', ''), '')
+"""
 
 #: A task can go from waiting to running and back between two statements, but hardly this often.
 _TRIES = 5

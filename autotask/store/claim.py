@@ -9,15 +9,16 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import in_utc, rows
-from autotask.task import ClaimedTask
+from autotask.task import THREAD, ClaimedTask
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """The ready tasks of one queue and priority."""
+    """The ready tasks of one queue and priority that run in the same pool."""
 
     queue: str
     priority: int
+    executor: str = THREAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,18 @@ class BoundedLane:
 # (PostgreSQL wiki, "Loose indexscan".) Suspects are few, and have an index of their own.
 LANES = """
 WITH RECURSIVE lane AS (
-    (SELECT queue, priority FROM autotask_task WHERE state = 1 ORDER BY queue, priority LIMIT 1)
+    (SELECT queue, priority, executor FROM autotask_task WHERE state = 1 ORDER BY queue, priority, executor LIMIT 1)
     UNION ALL
-    SELECT following.queue, following.priority
+    SELECT following.queue, following.priority, following.executor
     FROM lane CROSS JOIN LATERAL (
-        SELECT t.queue, t.priority FROM autotask_task t
-        WHERE t.state = 1 AND (t.queue, t.priority) > (lane.queue, lane.priority)
-        ORDER BY t.queue, t.priority LIMIT 1
+        SELECT t.queue, t.priority, t.executor FROM autotask_task t
+        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
+        ORDER BY t.queue, t.priority, t.executor LIMIT 1
     ) AS following
 )
-SELECT queue, priority, false FROM lane
+SELECT queue, priority, executor, false FROM lane
 UNION ALL
-(SELECT DISTINCT queue, priority, true FROM autotask_task WHERE state = 1 AND lost > 0)
+(SELECT DISTINCT queue, priority, executor, true FROM autotask_task WHERE state = 1 AND lost > 0)
 """
 
 # * MATERIALIZED, because a subquery that the planner may run again would lock and take more rows than its limit.
@@ -54,16 +55,18 @@ UNION ALL
 # * A worker whose lease has run out gets nothing: others may have given its tasks away already.
 # * The limits are part of the text: as parameters they would make the planner guess.
 # * Suspects, which have lost a worker, are left out, unless nobody has found an idle moment for them in half a minute.
+# * What has expired is claimed like the rest, for the worker to end it: the index need not know of it.
 CLAIM = """
 WITH alive AS MATERIALIZED (
     SELECT 1 FROM autotask_worker WHERE id = %(worker_id)s AND lease_until > clock_timestamp()
 ),
 picked AS MATERIALIZED (
     SELECT chosen.id
-    FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::timestamptz[]) AS lane(queue, priority, since)
+    FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(executors)s::text[], %(since)s::timestamptz[])
+         AS lane(queue, priority, executor, since)
     CROSS JOIN LATERAL (
         SELECT t.id FROM autotask_task t
-        WHERE t.state = 1 AND t.queue = lane.queue AND t.priority = lane.priority
+        WHERE t.state = 1 AND t.queue = lane.queue AND t.priority = lane.priority AND t.executor = lane.executor
           AND t.ready_at >= coalesce(lane.since, '-infinity') AND {which}
         ORDER BY t.ready_at LIMIT {per_lane}
         FOR NO KEY UPDATE SKIP LOCKED
@@ -73,24 +76,30 @@ picked AS MATERIALIZED (
 )
 UPDATE autotask_task t
 SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s, fence = nextval('autotask_fence'),
-    started_at = clock_timestamp()
+    started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL
 FROM picked WHERE t.id = picked.id
 RETURNING t.id, t.fence, t.name, t.queue, t.priority, t.attempt, t.failures, t.lost, t.retries,
           extract(epoch FROM clock_timestamp() - t.unknown_since)::float8, t.ready_at AT TIME ZONE 'UTC', t.scheduled_for AT TIME ZONE 'UTC', t.payload,
-          t.cancel_requested
+          t.cancel_requested,
+          CASE WHEN t.expires_at <= t.started_at THEN extract(epoch FROM t.started_at - t.expires_at)::float8 END,
+          t.at_most_once, t.timeout
 """
 
+
+# A pool claims from its own lanes only, as much as it has room for. So tasks that wait for a full pool are neither taken
+# nor read past by the claims of another one, however many they are: the executor is a column of the index.
 
 #: Which tasks of a lane a claim takes.
 INNOCENT = "(t.lost = 0 OR t.ready_at < statement_timestamp() - interval '30 s')"
 SUSPECT = "t.lost > 0"
+ALL = "true"
 
 
 def find_lanes(connection: BaseDatabaseWrapper) -> tuple[list[Lane], list[Lane]]:
     """Return the lanes that hold ready tasks now, and those among them that hold suspects."""
     found = rows(connection, LANES)
-    lanes = [Lane(queue, priority) for queue, priority, suspect in found if not suspect]
-    return lanes, [Lane(queue, priority) for queue, priority, suspect in found if suspect]
+    lanes = [Lane(*lane) for *lane, suspect in found if not suspect]
+    return lanes, [Lane(*lane) for *lane, suspect in found if suspect]
 
 
 def claim(
@@ -104,7 +113,7 @@ def claim(
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
 
-    :param which: :data:`INNOCENT` or :data:`SUSPECT`.
+    :param which: :data:`INNOCENT`, :data:`SUSPECT` or :data:`ALL`.
     :returns: what was taken, best first.
     """
     found = rows(
@@ -114,6 +123,7 @@ def claim(
             "worker_id": worker_id,
             "queues": [bounded.lane.queue for bounded in lanes],
             "priorities": [bounded.lane.priority for bounded in lanes],
+            "executors": [bounded.lane.executor for bounded in lanes],
             "since": [bounded.since for bounded in lanes],
         },
     )
@@ -142,7 +152,7 @@ def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Seque
 
 
 def _record(row: tuple[Any, ...]) -> ClaimedTask:
-    id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, ready, tick, payload, cancel = row
+    id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, ready, tick, payload, *rest = row
     return ClaimedTask(
         id,
         fence,
@@ -157,5 +167,5 @@ def _record(row: tuple[Any, ...]) -> ClaimedTask:
         in_utc(ready),
         in_utc(tick),
         bytes(payload),
-        cancel,
+        *rest,
     )

@@ -85,9 +85,14 @@ class Dedicated:
 
         :raises django.db.OperationalError: the database cannot be reached.
         """
-        if self._wrapper is None or self._wrapper.connection is None:
+        if self._wrapper is None or not self.is_open:
             self._wrapper = self._open()
         return self._wrapper
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection; it may be broken."""
+        return self._wrapper is not None and self._wrapper.connection is not None
 
     def close(self) -> None:
         """Close the connection, if it is open; the next use opens a new one."""

@@ -9,12 +9,16 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays
 from autotask.store.connection import execute
+from autotask.task import THREAD
 
 
 class Kind(NamedTuple):
     """What tasks of one bulk have in common, as a rule.
 
     :ivar delay: seconds from now on before which it does not run; *run_after* wins if both are given.
+    :ivar expires: seconds after it is due from which on no attempt begins; *expires_at* wins if both are given.
+    :ivar timeout: seconds that one attempt may take; None: as many as the worker allows.
+    :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
     """
 
     name: str
@@ -26,6 +30,21 @@ class Kind(NamedTuple):
     ttl: float
     schedule: str | None = None
     scheduled_for: datetime | None = None
+    expires: float | None = None
+    expires_at: datetime | None = None
+    at_most_once: bool = False
+    timeout: float | None = None
+    executor: str = THREAD
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is due at once, and nothing about it is out of the ordinary."""
+        return not self.delay and self.run_after is None and self[_SPECIAL] == _NOTHING_SPECIAL
+
+
+#: What few tasks have: all that may be left out.
+_SPECIAL = slice(Kind._fields.index("schedule"), None)
+_NOTHING_SPECIAL = tuple(Kind._field_defaults.values())
 
 
 class NewTask(NamedTuple):
@@ -50,10 +69,13 @@ VALUES (%s, %s, %s, %s, 1, clock_timestamp(), clock_timestamp(), clock_timestamp
 # that no moment of a row contradicts another. clock_timestamp() and not now(): in a long transaction now() is long ago.
 LATER = """
 INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at,
-                           retries, ttl, arguments, schedule, scheduled_for, payload)
+                           retries, ttl, arguments, schedule, scheduled_for, payload, expires_at, at_most_once,
+                           timeout, executor)
 SELECT %(id)s, %(name)s, %(queue)s, %(priority)s, CASE WHEN due.at > clock.now THEN 0 ELSE 1 END,
        clock.now, due.at, CASE WHEN due.at > clock.now THEN NULL ELSE clock.now END,
-       %(retries)s, %(ttl)s, %(arguments)s, %(schedule)s, %(scheduled_for)s::timestamptz, %(payload)s
+       %(retries)s, %(ttl)s, %(arguments)s, %(schedule)s, %(scheduled_for)s::timestamptz, %(payload)s,
+       coalesce(%(expires_at)s::timestamptz, due.at + %(expires)s * interval '1 s'), %(at_most_once)s,
+       %(timeout)s, %(executor)s
 FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock
 CROSS JOIN LATERAL (
     SELECT coalesce(%(run_after)s::timestamptz, clock.now + %(delay)s * interval '1 s') AS at OFFSET 0
@@ -64,15 +86,20 @@ CROSS JOIN LATERAL (
 # the lower bound of a claim cannot tell apart what is ready at one moment.
 MANY = """
 INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at,
-                           retries, ttl, arguments, schedule, scheduled_for, payload)
+                           retries, ttl, arguments, schedule, scheduled_for, payload, expires_at, at_most_once,
+                           timeout, executor)
 SELECT t.id, kind.name, kind.queue, kind.priority, CASE WHEN due.at > clock.now THEN 0 ELSE 1 END,
        clock.now, due.at, CASE WHEN due.at > clock.now THEN NULL ELSE clock.now + t.place * interval '1 us' END,
-       kind.retries, kind.ttl, t.arguments, kind.schedule, kind.scheduled_for, t.payload
+       kind.retries, kind.ttl, t.arguments, kind.schedule, kind.scheduled_for, t.payload,
+       coalesce(kind.expires_at, due.at + kind.expires * interval '1 s'), kind.at_most_once, kind.timeout, kind.executor
 FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock
 CROSS JOIN unnest(
     %(name)s::text[], %(queue)s::text[], %(priority)s::smallint[], %(delay)s::float8[], %(run_after)s::timestamptz[],
-    %(retries)s::int[], %(ttl)s::float8[], %(schedule)s::text[], %(scheduled_for)s::timestamptz[]
-) WITH ORDINALITY AS kind(name, queue, priority, delay, run_after, retries, ttl, schedule, scheduled_for, number)
+    %(retries)s::int[], %(ttl)s::float8[], %(schedule)s::text[], %(scheduled_for)s::timestamptz[],
+    %(expires)s::float8[], %(expires_at)s::timestamptz[], %(at_most_once)s::boolean[], %(timeout)s::float8[],
+    %(executor)s::text[]
+) WITH ORDINALITY AS kind(name, queue, priority, delay, run_after, retries, ttl, schedule, scheduled_for,
+                          expires, expires_at, at_most_once, timeout, executor, number)
 CROSS JOIN LATERAL (
     SELECT coalesce(kind.run_after, clock.now + kind.delay * interval '1 s') AS at OFFSET 0
 ) AS due
@@ -84,7 +111,7 @@ JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s:
 def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
     """Insert one task."""
     id, kind, arguments, payload = task
-    if kind.run_after is None and kind.delay == 0 and kind.schedule is None:
+    if kind.is_plain:
         own = (kind.name, kind.queue, kind.priority, kind.retries, kind.ttl)
         execute(connection, NOW, (id.hex, *own, arguments, payload))
     else:
@@ -120,4 +147,9 @@ _COMMON: dict[str, Callable[[list[Any]], str]] = {
     "ttl": arrays.numbers,
     "schedule": arrays.texts,
     "scheduled_for": arrays.moments,
+    "expires": arrays.maybe_numbers,
+    "expires_at": arrays.moments,
+    "at_most_once": arrays.flags,
+    "timeout": arrays.maybe_numbers,
+    "executor": arrays.texts,
 }

@@ -19,6 +19,8 @@ class Outcome(NamedTuple):
     :ivar seconds: how long it took.
     :ivar value: the signed result.
     :ivar delay: seconds until the next attempt, for RETRY.
+    :ivar began: whether the function was called; what was cancelled or had expired before is no attempt.
+    :ivar recorded: whether it is in the database already, by the transaction that the function ran in.
     """
 
     id: uuid.UUID
@@ -31,14 +33,30 @@ class Outcome(NamedTuple):
     error_message: str = ""
     traceback: str = ""
     delay: float = 0.0
+    began: bool = True
+    recorded: bool = False
+
+
+class Release(NamedTuple):
+    """A claim that is given back.
+
+    :ivar delay: seconds until the task becomes ready again.
+    :ivar unknown: whether it is given back because its function is not known here.
+    """
+
+    id: uuid.UUID
+    fence: int
+    delay: float = 0.0
+    unknown: bool = False
 
 
 _OUTCOMES = """
 outcome AS (
     SELECT * FROM unnest(
         %(id)s::uuid[], %(fence)s::bigint[], %(state)s::smallint[], %(ended_ago)s::float8[], %(seconds)s::float8[],
-        %(value)s::bytea[], %(error_type)s::text[], %(error_message)s::text[], %(traceback)s::text[], %(delay)s::float8[]
-    ) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay)
+        %(value)s::bytea[], %(error_type)s::text[], %(error_message)s::text[], %(traceback)s::text[], %(delay)s::float8[],
+        %(began)s::boolean[]
+    ) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay, began)
 )
 """
 
@@ -49,7 +67,7 @@ noted AS (
     SELECT e.id, e.attempt, e.old_fence, e.new_state, e.old_worker_id,
            e.now - (e.ended_ago + e.seconds) * interval '1 s', e.now - e.ended_ago * interval '1 s',
            coalesce(e.error_type, ''), coalesce(e.error_message, ''), coalesce(e.traceback, '')
-    FROM ended e WHERE e.new_state <> 3
+    FROM ended e WHERE e.new_state <> 3 AND e.began
 )
 """
 
@@ -61,16 +79,20 @@ WITH {_OUTCOMES},
 ended AS (
     DELETE FROM autotask_task t USING outcome o WHERE t.id = o.id AND t.fence = o.fence
     RETURNING t.*, t.fence AS old_fence, t.worker_id AS old_worker_id, o.new_state, o.ended_ago, o.seconds, o.value,
-              o.error_type, o.error_message, o.traceback, clock_timestamp() AS now
+              o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
 ),
 kept AS (
     INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
-                                 failures, lost, retries, ttl, worker_id, fence, schedule, scheduled_for,
+                                 failures, lost, retries, ttl, timeout, executor, worker_id, fence, schedule, scheduled_for,
+                                 at_most_once, progress_done, progress_total,
                                  ended_at, kept_until, payload, value, error_message)
     SELECT e.id, e.new_state, e.queue, e.priority, e.name, e.arguments, e.created_at, e.run_at,
-           e.now - (e.ended_ago + e.seconds) * interval '1 s', e.attempt,
-           e.failures + CASE WHEN e.new_state = 4 THEN 1 ELSE 0 END, e.lost, e.retries, e.ttl, e.worker_id, e.fence,
-           e.schedule, e.scheduled_for, e.now - e.ended_ago * interval '1 s',
+           CASE WHEN e.began THEN e.now - (e.ended_ago + e.seconds) * interval '1 s' END,
+           e.attempt - CASE WHEN e.began THEN 0 ELSE 1 END,
+           e.failures + CASE WHEN e.new_state = 4 THEN 1 ELSE 0 END, e.lost, e.retries, e.ttl,
+           e.timeout, e.executor, e.worker_id, e.fence,
+           e.schedule, e.scheduled_for, e.at_most_once, e.progress_done, e.progress_total,
+           e.now - e.ended_ago * interval '1 s',
            e.now + CASE WHEN e.new_state = 4 THEN greatest(e.ttl, %(error_ttl)s) ELSE e.ttl END * interval '1 s',
            CASE WHEN e.new_state = 3 THEN NULL ELSE e.payload END, e.value, coalesce(e.error_message, '')
     FROM ended e
@@ -89,7 +111,7 @@ ended AS (
         run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE coalesce(o.delay, 0) END * interval '1 s'
     FROM outcome o WHERE t.id = o.id AND t.fence = o.fence
     RETURNING t.id, t.attempt, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
-              o.seconds, o.error_type, o.error_message, o.traceback, clock_timestamp() AS now
+              o.seconds, o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
 ),
 {_NOTE_ATTEMPT}
 SELECT count(*) FROM ended
@@ -104,13 +126,17 @@ SELECT task_id FROM autotask_attempt
 WHERE task_id = ANY(%(id)s::uuid[]) AND fence = ANY(%(fence)s::bigint[]) AND state <> 7
 """
 
+# What was to be cancelled comes back at once, as above.
 RELEASE = """
 UPDATE autotask_task t
-SET state = CASE WHEN o.delay > 0 THEN 0 ELSE 1 END, attempt = t.attempt - 1, fence = NULL, worker_id = NULL,
-    run_at = CASE WHEN o.delay > 0 THEN clock_timestamp() + o.delay * interval '1 s' ELSE t.run_at END,
-    ready_at = CASE WHEN o.delay > 0 THEN NULL ELSE clock_timestamp() END,
-    unknown_since = CASE WHEN o.delay > 0 THEN coalesce(t.unknown_since, clock_timestamp()) ELSE t.unknown_since END
-FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[]) AS o(id, fence, delay)
+SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END,
+    run_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN clock_timestamp() + o.delay * interval '1 s'
+                  ELSE t.run_at END,
+    ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN NULL ELSE clock_timestamp() END,
+    attempt = t.attempt - 1, fence = NULL, worker_id = NULL,
+    unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp()) ELSE t.unknown_since END
+FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[], %(unknown)s::boolean[])
+     AS o(id, fence, delay, unknown)
 WHERE t.id = o.id AND t.fence = o.fence
 RETURNING t.id
 """
@@ -139,22 +165,18 @@ def recorded(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome]) -> se
     return {row[0] for row in found}
 
 
-def release(connection: BaseDatabaseWrapper, claims: Sequence[tuple[uuid.UUID, int, float]]) -> set[uuid.UUID]:
-    """Give tasks back untouched, as if they had not been claimed.
+def release(connection: BaseDatabaseWrapper, releases: Sequence[Release]) -> set[uuid.UUID]:
+    """Give tasks back as if they had not been claimed: the attempt does not count.
 
-    :param claims: id, fence, and seconds for which nobody needs to look at it: 0, or more when its function is unknown.
     :returns: the ids that were ours.
     """
-    found = rows(
-        connection,
-        RELEASE,
-        {
-            "id": arrays.uuids(id for id, _, _ in claims),
-            "fence": arrays.numbers(fence for _, fence, _ in claims),
-            "delay": arrays.numbers(delay for _, _, delay in claims),
-        },
-    )
-    return {row[0] for row in found}
+    params = {
+        "id": arrays.uuids([release.id for release in releases]),
+        "fence": arrays.numbers([release.fence for release in releases]),
+        "delay": arrays.numbers([release.delay for release in releases]),
+        "unknown": arrays.flags([release.unknown for release in releases]),
+    }
+    return {row[0] for row in rows(connection, RELEASE, params)}
 
 
 def _columns(outcomes: Sequence[Outcome], now: float) -> dict[str, str]:
@@ -169,6 +191,7 @@ def _columns(outcomes: Sequence[Outcome], now: float) -> dict[str, str]:
         "error_message": _or_none(arrays.texts, [text(o.error_message, 10_000) for o in outcomes]),
         "traceback": _or_none(arrays.texts, [text(o.traceback) for o in outcomes]),
         "delay": _or_none(arrays.numbers, [o.delay for o in outcomes]),
+        "began": arrays.flags([o.began for o in outcomes]),
     }
 
 

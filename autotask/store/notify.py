@@ -32,6 +32,11 @@ def ended_channel(id: uuid.UUID) -> str:
     return f"autotask_ended_{id.hex}"
 
 
+def worker_channel(id: uuid.UUID) -> str:
+    """Return the channel on which a worker is told that one of its running tasks is to be cancelled."""
+    return f"autotask_worker_{id.hex}"
+
+
 def set_waker(waker: Callable[[], None] | None) -> None:
     """Say how this process wakes a worker of its own; None: it has none, and sends NOTIFY instead."""
     global _waker

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.context import Progress
 from autotask.store import arrays
 from autotask.store.connection import aware, execute, rows
 from autotask.task import State
@@ -34,9 +35,19 @@ class StoredTask:
     fence: int | None
     worker_id: uuid.UUID | None
     arguments: str
+    scheduled_for: datetime | None
+    at_most_once: bool
+    progress_done: float | None
+    progress_total: float | None
+    expires_at: datetime | None
     cancel_requested: bool
     error_message: str
     value: bytes | None
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far it has said that it has come; None if it has said nothing."""
+        return None if self.progress_done is None else Progress(self.progress_done, self.progress_total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +76,16 @@ class QueueCounts:
 
 _LIVE = """
 SELECT id, name, queue, priority, state, created_at, run_at, started_at, NULL::timestamptz AS ended_at,
-       NULL::timestamptz AS kept_until, attempt, failures, lost, retries, fence, worker_id, arguments, cancel_requested,
+       NULL::timestamptz AS kept_until, attempt, failures, lost, retries, fence, worker_id, arguments,
+       scheduled_for, at_most_once, progress_done, progress_total, expires_at, cancel_requested,
        ''::text AS error_message, NULL::bytea AS value
 FROM autotask_task
 """
 
 _ENDED = """
 SELECT id, name, queue, priority, state, created_at, run_at, started_at, ended_at,
-       kept_until, attempt, failures, lost, retries, fence, worker_id, arguments, false,
+       kept_until, attempt, failures, lost, retries, fence, worker_id, arguments,
+       scheduled_for, at_most_once, progress_done, progress_total, NULL, false,
        error_message, value
 FROM autotask_result
 """
@@ -223,7 +236,7 @@ def has_tables(connection: BaseDatabaseWrapper) -> bool:
 
 def _stored(row: tuple[Any, ...]) -> StoredTask:
     columns = dict(zip(StoredTask.__slots__, row, strict=True))
-    for moment in ("created_at", "run_at", "started_at", "ended_at", "kept_until"):
+    for moment in ("created_at", "run_at", "started_at", "ended_at", "kept_until", "scheduled_for", "expires_at"):
         columns[moment] = aware(columns[moment])
     columns["state"] = State(columns["state"])
     columns["value"] = None if columns["value"] is None else bytes(columns["value"])

@@ -5,28 +5,20 @@ from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store.connection import rows
+from autotask.store.connection import rows, text
 
-# Three kinds of orphans: of a worker that is known to be dead, of one whose lease has run out, and of one that is not in
-# the register at all. The first death puts a task back at once; each further one doubles the wait, since the task may
-# be what kills its workers. Taking the fence away is what shuts out a late outcome.
+# The first death puts a task back at once; each further one doubles the wait, since the task may be what kills its
+# workers. Taking the fence away is what shuts out a late outcome.
+# A task that is to run at most once may have begun, so it ends here.
 # By an array of ids, because the planner takes the orphans for many, and in a join would read all that waits as well.
-RESCUE = """
-WITH dead AS MATERIALIZED (
-    SELECT id FROM autotask_worker
-    WHERE lease_until < clock_timestamp() OR id = ANY(%(dead)s::uuid[])
-    ORDER BY id FOR UPDATE SKIP LOCKED
-),
-orphan AS MATERIALIZED (
-    SELECT t.id FROM autotask_task t
-    WHERE t.state = 2
-      AND (t.worker_id IN (SELECT id FROM dead) OR NOT EXISTS (SELECT 1 FROM autotask_worker w WHERE w.id = t.worker_id))
-    ORDER BY t.id FOR UPDATE SKIP LOCKED
-),
+_RUNS_AGAIN = "t.lost + 1 < %(max_crashes)s AND NOT t.at_most_once AND NOT t.cancel_requested AS runs_again"
+
+_BACK_OR_OVER = """
 noted AS (
     INSERT INTO autotask_attempt (task_id, number, fence, state, worker_id, started_at, ended_at, error_message)
-    SELECT t.id, t.attempt, t.fence, 7, t.worker_id, t.started_at, clock_timestamp(), %(reason)s
-    FROM autotask_task t WHERE t.id = ANY(ARRAY(SELECT id FROM orphan))
+    SELECT t.id, t.attempt, t.fence, 7, t.worker_id, t.started_at, clock_timestamp(), orphan.reason
+    FROM autotask_task t JOIN orphan USING (id)
+    WHERE t.id = ANY(ARRAY(SELECT id FROM orphan))
 ),
 back AS (
     UPDATE autotask_task t
@@ -34,29 +26,63 @@ back AS (
         state = CASE WHEN t.lost = 0 THEN 1 ELSE 0 END,
         ready_at = CASE WHEN t.lost = 0 THEN clock_timestamp() END,
         run_at = CASE WHEN t.lost = 0 THEN t.run_at ELSE clock_timestamp() + power(2, t.lost - 1) * interval '1 s' END
-    WHERE t.id = ANY(ARRAY(SELECT id FROM orphan)) AND t.lost + 1 < %(max_crashes)s AND NOT t.cancel_requested
+    WHERE t.id = ANY(ARRAY(SELECT id FROM orphan WHERE runs_again))
     RETURNING t.id
 ),
 over AS (
-    DELETE FROM autotask_task t
-    WHERE t.id = ANY(ARRAY(SELECT id FROM orphan)) AND (t.lost + 1 >= %(max_crashes)s OR t.cancel_requested)
-    RETURNING t.*
+    DELETE FROM autotask_task t USING orphan
+    WHERE t.id = ANY(ARRAY(SELECT id FROM orphan WHERE NOT runs_again)) AND orphan.id = t.id
+    RETURNING t.*, orphan.reason
 ),
 kept AS (
     INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
-                                 failures, lost, retries, ttl, worker_id, fence, schedule, scheduled_for,
-                                 ended_at, kept_until, payload, error_message)
+                                 failures, lost, retries, ttl, timeout, executor, worker_id, fence, schedule, scheduled_for,
+                                 at_most_once, progress_done, progress_total, ended_at, kept_until, payload, error_message)
     SELECT id, CASE WHEN cancel_requested THEN 5 ELSE 4 END, queue, priority, name, arguments, created_at, run_at,
-           started_at, attempt, failures, lost + 1, retries, ttl, worker_id, NULL, schedule, scheduled_for,
-           clock_timestamp(), clock_timestamp() + greatest(ttl, %(error_ttl)s) * interval '1 s', payload,
-           CASE WHEN cancel_requested THEN '' ELSE format('killed its worker %%s times: %%s', lost + 1, %(reason)s::text) END
+           started_at, attempt, failures, lost + 1, retries, ttl, timeout, executor, worker_id, NULL, schedule, scheduled_for,
+           at_most_once, progress_done, progress_total, clock_timestamp(), clock_timestamp() + greatest(ttl, %(error_ttl)s) * interval '1 s', payload,
+           CASE WHEN cancel_requested THEN ''
+                WHEN at_most_once THEN format('its %%s died: %%s; at_most_once: it is not run again', %(what)s::text, reason)
+                ELSE format('killed its %%s %%s times: %%s', %(what)s::text, lost + 1, reason) END
     FROM over
 ),
 told AS (
     SELECT pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') FROM over WHERE awaited
+)
+"""
+
+# Three kinds of orphans: of a worker that is known to be dead, of one whose lease has run out, and of one that is not in
+# the register at all.
+RESCUE = f"""
+WITH dead AS MATERIALIZED (
+    SELECT id FROM autotask_worker
+    WHERE lease_until < clock_timestamp() OR id = ANY(%(dead)s::uuid[])
+    ORDER BY id FOR UPDATE SKIP LOCKED
 ),
+orphan AS MATERIALIZED (
+    SELECT t.id, %(reason)s::text AS reason, {_RUNS_AGAIN}
+    FROM autotask_task t
+    WHERE t.state = 2
+      AND (t.worker_id IN (SELECT id FROM dead) OR NOT EXISTS (SELECT 1 FROM autotask_worker w WHERE w.id = t.worker_id))
+    ORDER BY t.id FOR UPDATE SKIP LOCKED
+),
+{_BACK_OR_OVER},
 buried AS (DELETE FROM autotask_worker w USING dead WHERE w.id = dead.id RETURNING w.id)
 SELECT (SELECT count(*) FROM buried), (SELECT count(*) FROM back), (SELECT count(*) FROM over),
+       (SELECT count(*) FROM told)
+"""
+
+# The worker lives, but the process in which it had a task run does not.
+LOSE = f"""
+WITH orphan AS MATERIALIZED (
+    SELECT t.id, o.reason, {_RUNS_AGAIN}
+    FROM autotask_task t
+    JOIN unnest(%(id)s::uuid[], %(fence)s::bigint[], %(reason)s::text[]) AS o(id, fence, reason)
+      ON t.id = o.id AND t.fence = o.fence
+    ORDER BY t.id FOR UPDATE OF t
+),
+{_BACK_OR_OVER}
+SELECT (SELECT count(*) FROM orphan), (SELECT count(*) FROM back), (SELECT count(*) FROM over),
        (SELECT count(*) FROM told)
 """
 
@@ -72,6 +98,35 @@ def rescue(
     :param error_ttl: seconds for which errors are kept at least.
     :returns: numbers of workers buried, of tasks given back, and of tasks ended.
     """
-    params = {"dead": list(dead), "reason": reason, "max_crashes": max_crashes, "error_ttl": error_ttl}
+    params = {
+        "dead": list(dead),
+        "reason": reason,
+        "what": "worker",
+        "max_crashes": max_crashes,
+        "error_ttl": error_ttl,
+    }
     buried, back, over, _told = rows(connection, RESCUE, params)[0]
     return buried, back, over
+
+
+def lose(
+    connection: BaseDatabaseWrapper,
+    claims: Sequence[tuple[uuid.UUID, int, str]],
+    *,
+    max_crashes: int,
+    error_ttl: float,
+) -> int:
+    """Give back tasks whose process has died, while their worker lives; end those that have killed too many.
+
+    :param claims: id, fence, and what is known of the death.
+    :returns: how many were still ours.
+    """
+    params = {
+        "id": [claim[0] for claim in claims],
+        "fence": [claim[1] for claim in claims],
+        "reason": [text(claim[2], 10_000) for claim in claims],
+        "what": "process",
+        "max_crashes": max_crashes,
+        "error_ttl": error_ttl,
+    }
+    return int(rows(connection, LOSE, params)[0][0])

@@ -1,62 +1,93 @@
 """One task from claim to outcome: load, call, time, catch, decide."""
 
 import contextvars
+import functools
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.db import transaction
 
 from autotask import payload, registry
 from autotask.conf import settings
-from autotask.exceptions import PayloadTooNew, UnknownTask
+from autotask.context import TaskContext, running
+from autotask.control import Snooze
+from autotask.definition import Definition
+from autotask.exceptions import PayloadTooNew, TimeLimitExceeded, UnknownTask, WorkerStopping
 from autotask.options import Options
 from autotask.signals import log_end, task_ended, task_started
+from autotask.store import finish, progress
+from autotask.store.connection import current
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.worker import outcome
 from autotask.worker.outcome import GiveBack
+from autotask.worker.pools.base import Attempt, Run
+from autotask.worker.reporter import Reports
 from autotask.worker.tidiness import tidy_connections
 
+logger = logging.getLogger("autotask.worker")
 
-def execute(task: ClaimedTask, is_cancelled: Callable[[ClaimedTask], bool]) -> Outcome | GiveBack:
+
+class ResultRefused(Exception):
+    """The function has come to its end, but what it returned cannot be stored; the cause says why."""
+
+
+class ClaimLost(Exception):
+    """The claim of a task is this worker's no more, so the transaction in which its function ran is undone."""
+
+
+def execute(
+    task: ClaimedTask,
+    is_cancelled: Callable[[ClaimedTask], bool],
+    reporter: Reports,
+    attempt: Attempt,
+) -> Outcome | GiveBack:
     """Run one attempt of a task in this thread. Never raises.
 
     :param is_cancelled: tells whether somebody has asked to cancel it.
+    :param reporter: where the function leaves word of its progress.
+    :param attempt: by which the function is called, and told that it should stop.
     """
     begun = time.monotonic()
+    if task.late is not None:
+        return told(task, outcome.expired(task, ended_at=begun))
     try:
         definition = registry.get(task.name)
         args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
     except (UnknownTask, PayloadTooNew) as error:
         return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
-        return _failed(task, error, None, is_cancelled(task), begun)
+        return failed(task, error, None, is_cancelled(task), begun)
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
     tidy_connections()
-    # Trying again can help only while the function has not come to its end.
-    options: Options | None = definition.options
+    report = functools.partial(reporter.report, (task.id, task.fence))
+    context = TaskContext(
+        task.id, task.name, task.attempt, task.scheduled_for, stop=attempt.stop_request(), report=report
+    )
+    run = functools.partial(_run, task, definition, context, attempt, args, kwargs, begun)
+    if definition.options.atomic:
+        run = functools.partial(_run_atomic, task, run, reporter)
     try:
         # A context of its own: what a task sets does not reach the next one.
-        value = contextvars.Context().run(_call, definition.function, definition.is_async, args, kwargs)
-        options = None
-        envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
+        return told(task, contextvars.Context().run(run))
+    except ResultRefused as refused:
+        # Trying again can help only while the function has not come to its end.
+        return failed(task, refused.__cause__ or refused, None, is_cancelled(task), begun)
     except BaseException as error:  # noqa: B036 - SystemExit and the like are how a task can end too
-        return _failed(task, error, options, is_cancelled(task), begun)
+        return failed(task, error, definition.options, is_cancelled(task), begun)
     finally:
+        context.close()
         tidy_connections()
-    now = time.monotonic()
-    ended = outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)
-    _tell(task, ended, None)
-    return ended
 
 
 def cancelled(task: ClaimedTask) -> Outcome:
     """Return the outcome of a task that was cancelled between its claim and its start."""
-    ended = Outcome(id=task.id, fence=task.fence, state=State.CANCELLED, ended_at=time.monotonic(), seconds=0.0)
-    _tell(task, ended, None)
-    return ended
+    now = time.monotonic()
+    return told(task, Outcome(task.id, task.fence, State.CANCELLED, ended_at=now, seconds=0.0, began=False))
 
 
 def broken(task: ClaimedTask, error: BaseException) -> Outcome:
@@ -65,14 +96,101 @@ def broken(task: ClaimedTask, error: BaseException) -> Outcome:
     return outcome.failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
 
 
+def given_up(run: Run[ClaimedTask], limit: float, where: str, is_cancelled: bool) -> Outcome | GiveBack:
+    """Return the outcome of a task that does not stop after its time limit of so many seconds.
+
+    :param where: the lines of code it is at.
+    """
+    error = TimeLimitExceeded(f"timed out after {limit:g} s")
+    error.add_note(f"It does not stop. It is at:\n{where}")
+    return stopped(run, error, is_cancelled)
+
+
+def left_behind(run: Run[ClaimedTask], is_cancelled: bool) -> Outcome | GiveBack:
+    """Return the outcome of a task that does not stop although its worker has to end."""
+    return stopped(run, WorkerStopping("its worker has ended"), is_cancelled)
+
+
+def stopped(run: Run[ClaimedTask], error: BaseException, is_cancelled: bool) -> Outcome | GiveBack:
+    """Return the outcome of a run that was cut off."""
+    try:
+        options: Options | None = registry.get(run.record.name).options
+    except UnknownTask:
+        options = None
+    return failed(run.record, error, options, is_cancelled, run.began)
+
+
+def _run(
+    task: ClaimedTask,
+    definition: Definition[Any, Any],
+    context: TaskContext,
+    attempt: Attempt,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    begun: float,
+) -> Outcome:
+    function = definition.with_context(context)
+    with running(context):
+        # Nothing but this call is ever interrupted.
+        value = attempt.call(_call, function, definition.is_async, args, kwargs)
+    return sealed(task, value, begun)
+
+
+def sealed(task: ClaimedTask, value: Any, begun: float) -> Outcome:
+    """Return the outcome of an attempt that returned a value.
+
+    :raises ResultRefused: the value cannot be stored.
+    """
+    try:
+        envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
+    except BaseException as error:  # noqa: B036 - pickling can raise anything
+        raise ResultRefused from error
+    now = time.monotonic()
+    return outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)
+
+
 def _call(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return async_to_sync(function)(*args, **kwargs) if is_async else function(*args, **kwargs)
 
 
-def _failed(
+def _run_atomic(task: ClaimedTask, run: Callable[[], Outcome], reporter: Reports) -> Outcome:
+    """Run the function in a transaction, and record its outcome in it: both are committed, or neither."""
+    ended: list[Outcome] = []
+    committed: list[bool] = []
+    try:
+        with transaction.atomic(settings.DATABASE):
+            # The first to be called after the commit, so that it tells a commit from what others do after it.
+            current().on_commit(lambda: committed.append(True))
+            ended.append(run())
+            if last_word := reporter.last_word((task.id, task.fence)):
+                progress.note(current(), {(task.id, task.fence): last_word}, wait=True)
+            if not finish.end(current(), ended, now=time.monotonic(), error_ttl=settings.ERROR_TTL):
+                raise ClaimLost
+    except ClaimLost:
+        return ended[0]  # The recorder will find the same, and say so.
+    except BaseException:
+        if not committed:
+            raise
+        logger.exception("%s %s was committed; what was to be done on commit has failed", task.name, task.id)
+    return ended[0]._replace(recorded=True)
+
+
+def failed(
     task: ClaimedTask, error: BaseException, options: Options | None, is_cancelled: bool, begun: float
-) -> Outcome:
+) -> Outcome | GiveBack:
+    """Return the outcome of an attempt that raised, and tell of it.
+
+    :param options: of its definition; None when trying again is no use.
+    :param begun: when it began, on the monotonic clock.
+    """
     now = time.monotonic()
+    if isinstance(error, Snooze) and options is not None and not is_cancelled:
+        _tell(task, State.SCHEDULED, now - begun, str(error), error)
+        return GiveBack(task, delay=error.seconds)
+    if isinstance(error, WorkerStopping) and not (is_cancelled or task.at_most_once):
+        _tell(task, State.SCHEDULED, now - begun, str(error), error)
+        logger.info("%s %s was interrupted, since its worker has to end; it is given back", task.name, task.id)
+        return GiveBack(task)
     ended = outcome.failed(
         task,
         error,
@@ -82,19 +200,17 @@ def _failed(
         ended_at=now,
         seconds=now - begun,
     )
-    _tell(task, ended, error)
+    return told(task, ended, error)
+
+
+def told(task: ClaimedTask, ended: Outcome, error: BaseException | None = None) -> Outcome:
+    """Tell of an outcome, and return it."""
+    _tell(task, ended.state, ended.seconds, ended.error_message, error)
     return ended
 
 
-def _tell(task: ClaimedTask, ended: Outcome, error: BaseException | None) -> None:
-    log_end(task, ended.state, ended.seconds, ended.error_message, error)
+def _tell(task: ClaimedTask, state: State, seconds: float, message: str, error: BaseException | None) -> None:
+    log_end(task, state, seconds, message, error)
     if not task_ended.receivers:
         return  # Sending to nobody costs more than everything else here.
-    task_ended.send_robust(
-        sender=None,
-        task=task,
-        state=ended.state,
-        seconds=ended.seconds,
-        error_message=ended.error_message,
-        exception=error,
-    )
+    task_ended.send_robust(sender=None, task=task, state=state, seconds=seconds, error_message=message, exception=error)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from autotask.store.claim import BoundedLane, Lane
-from autotask.task import ClaimedTask
+from autotask.task import THREAD, ClaimedTask
 
 #: Rows can become visible this much later than their ready_at says without having to wait for an unbounded look.
 SLACK = timedelta(seconds=5)
@@ -23,15 +23,17 @@ MOST_LANES = 100
 
 
 class Lanes:
-    """The lanes that a worker knows of.
+    """The lanes of one pool that a worker knows of.
 
     A lane's lower bound is an optimisation only: it lets a claim skip the dead entries of what was claimed before.
 
     :param serves: whether a queue is to be served.
+    :param executor: the name of the pool in the rows of its tasks.
     """
 
-    def __init__(self, serves: Callable[[str], bool]) -> None:
+    def __init__(self, serves: Callable[[str], bool], executor: str = THREAD) -> None:
         self._serves = serves
+        self._executor = executor
         self._lanes: list[Lane] = []
         self._busy: list[Lane] = []
         self._since: dict[Lane, datetime] = {}
@@ -51,7 +53,7 @@ class Lanes:
 
         The lanes that were busy before stay on the list, last: where work came from lately, more may come.
         """
-        self._busy = [lane for lane in lanes if self._serves(lane.queue)]
+        self._busy = [lane for lane in lanes if lane.executor == self._executor and self._serves(lane.queue)]
         # All that are busy, however many: which of them are looked at is for in_order() to say.
         self._lanes = list(dict.fromkeys(self._busy + self._lanes))[: max(MOST_LANES, len(self._busy))]
         kept = set(self._lanes)
@@ -60,7 +62,7 @@ class Lanes:
     def claimed(self, tasks: Iterable[ClaimedTask]) -> None:
         """Raise the lower bounds to what was taken, given in the order of ready_at."""
         for (queue, priority), last in {(task.queue, task.priority): task.ready_at for task in tasks}.items():
-            lane, since = Lane(queue, priority), last
+            lane, since = Lane(queue, priority, self._executor), last
             if lane not in self._since or since > self._since[lane]:
                 self._since[lane] = since
 

@@ -12,24 +12,31 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
+from autotask.exit_status import RECYCLED
 from autotask.store import claim, notify, promote, read, workers
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import dedicated
 from autotask.store.finish import Outcome
-from autotask.task import ClaimedTask
+from autotask.task import COROUTINE, PROCESS, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import execution
+from autotask.worker import coroutine, execution, executors
+from autotask.worker.dispatch import Dispatch
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.identity import make_identity
+from autotask.worker.intake import IN_PROCESS, Intake
 from autotask.worker.lanes import Lanes
-from autotask.worker.outcome import GiveBack
-from autotask.worker.pools.base import Pool
+from autotask.worker.outcome import GiveBack, Lost
+from autotask.worker.pools.base import Abandoned, Attempt, Pool, Run
+from autotask.worker.pools.coroutines import CoroutinePlace, CoroutinePool
+from autotask.worker.pools.processes import ProcessPool
 from autotask.worker.pools.threads import ThreadPool
 from autotask.worker.pruner import Pruner
 from autotask.worker.recorder import Recorder
+from autotask.worker.reporter import Reporter
 from autotask.worker.rescuer import Rescuer
 from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
+from autotask.worker.watch import STOP_WITHIN, Watch
 from autotask.worker.weather import Weather
 
 logger = logging.getLogger("autotask.worker")
@@ -71,8 +78,15 @@ MOST_HELD = 2000
 DRAIN_FOR = 2.0
 DRAIN_EVERY = 10.0
 
-#: Seconds to write the last outcomes in when the grace is over.
+#: Seconds that tasks get to stop in when the grace is over and they are interrupted.
+TO_STOP = 0.2
+
+#: Seconds to write the last outcomes in after that.
 LAST_WORDS = 0.5
+
+#: Requests to stop that come within so many seconds are one: a service manager may tell each process of a service, and
+#: the guard tells its worker too.
+SAME_REQUEST = 0.3
 
 #: Seconds between two tries to find the tables before ``migrate`` has made them.
 TABLES_EVERY = 2.0
@@ -94,6 +108,9 @@ class WorkerOptions:
     :ivar kind: "companion" or "worker", for people.
     :ivar queues: only these are served; empty means all.
     :ivar exclude_queues: these are not served.
+    :ivar threads: how many tasks it runs at a time in threads.
+    :ivar coroutines: how many of those it runs at a time whose function is a coroutine function.
+    :ivar processes: how many of those it runs at a time that have asked for a process.
     :ivar serves_pid: the Django process whose companion it is.
     :ivar wake_fd: a pipe by whose bytes that process wakes the worker.
     :ivar burst: end when there is nothing more to do.
@@ -104,6 +121,8 @@ class WorkerOptions:
     queues: tuple[str, ...] = ()
     exclude_queues: tuple[str, ...] = ()
     threads: int = 4
+    coroutines: int = 100
+    processes: int = 2
     serves_pid: int | None = None
     wake_fd: int | None = None
     burst: bool = False
@@ -127,7 +146,11 @@ class Worker:
         self._alone = False
         self._drain_at = self._drain_until = float("-inf")
         self._unsure = False
+        self._woken = False
         self._stop_at: float | None = None
+        self._asked_at = float("-inf")
+        self._given_up: set[int] = set()
+        self.exit_status = 0
         self._connection = dedicated("claim")
         self._weather = Weather("claim tasks")
         self._lanes = Lanes(options.serves)
@@ -143,13 +166,29 @@ class Worker:
         self._finished_before, self._finished_at = 0, time.monotonic()
         self._last_busy = (0, 0.0)
         self._task_seconds: float | None = None
-        self._recorder = Recorder(lambda: self._identity.id, self._let_go)
+        self._reporter = Reporter()
+        self._recorder = Recorder(lambda: self._identity.id, self._let_go, self._reporter)
         self._pool: Pool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
+        coroutines = CoroutinePool(options.coroutines, self._run_coroutine, self.wakeup.wake)
+        dispatch = Dispatch(self._not_begun, self._is_cancelled, self._reporter, self._put)
+        beside: dict[str, Pool[ClaimedTask]] = {
+            COROUTINE: coroutines,
+            PROCESS: ProcessPool(options.processes, "autotask.worker.child", dispatch, self.wakeup.wake),
+            **executors.pools(dispatch, self.wakeup.wake),
+        }
+        self._intakes = {name: Intake(name, pool, options.serves) for name, pool in beside.items()}
+        self._pools = [self._pool, *beside.values()]
+        self._watch = Watch(self._pools, self._is_cancelled, self._give_up)
         self._heartbeat = Heartbeat(lambda: self._identity.id, self._cancel, self._register_anew)
+        # Alone on its connection: no other service that waits for the database may hold up the beat.
+        self._beats = ServiceThread(
+            "heartbeat", self._heartbeat, channel=lambda: notify.worker_channel(self._identity.id)
+        )
         self._services = ServiceThread(
-            self._heartbeat,
+            "services",
             Rescuer(lambda: self._identity, self.wakeup.wake, options.predecessor),
             Scheduler(self.wakeup.wake),
+            self._reporter,
             Pruner(),
         )
 
@@ -162,7 +201,9 @@ class Worker:
             return True
         notify.set_waker(self.wakeup.call)
         self._recorder.start()
+        self._beats.start()
         self._services.start()
+        self._watch.start()
         logger.info("%s", self._introduction())
         while self._stop_at is None:
             self._turn()
@@ -170,10 +211,19 @@ class Worker:
 
     def stop(self) -> None:
         """Tell the worker to finish what it runs and to leave. May be called from a signal handler."""
+        now = time.monotonic()
+        if self._asked_at == float("-inf"):
+            self._stop_at = now + settings.SHUTDOWN_GRACE
+        elif now - self._asked_at >= SAME_REQUEST:
+            self._stop_at = now  # Asked twice: at once.
+        self._asked_at = now
+        self.wakeup.wake()
+
+    def recycle(self) -> None:
+        """Have the worker leave, with a status of its own, when all that it runs has come to its end."""
+        self.exit_status = RECYCLED
         if self._stop_at is None:
-            self._stop_at = time.monotonic() + settings.SHUTDOWN_GRACE
-        else:
-            self._stop_at = time.monotonic()  # Asked twice: at once.
+            self._stop_at = float("inf")
         self.wakeup.wake()
 
     # --- one turn of the loop ---------------------------------------------------------------------------------------
@@ -183,7 +233,7 @@ class Worker:
             connection = self._connection.wrapper
             self._prepare(connection)
             self._give_back_stuck()
-            look = self._take(connection)
+            look = self._take_beside(connection, self._take(connection))
             due = None
             if look is not Look.MORE or time.monotonic() >= self._promote_at:
                 due = self._promote(connection)
@@ -196,7 +246,7 @@ class Worker:
 
     def _take(self, connection: BaseDatabaseWrapper) -> Look:
         """Claim what fits and hand it over; return what is to be expected of another look."""
-        if not self._heartbeat.is_fresh() or len(self._held) > MOST_HELD:
+        if not self._may_claim():
             # What is claimed under a doubtful lease would only have to be given back; and while outcomes cannot be
             # recorded, there must not be ever more of them.
             return Look.LOCKED
@@ -215,12 +265,37 @@ class Worker:
             return Look.MORE if claimed else Look.LOCKED
         return Look.NOTHING
 
+    def _may_claim(self) -> bool:
+        return self._heartbeat.is_fresh() and len(self._held) <= MOST_HELD
+
+    def _take_beside(self, connection: BaseDatabaseWrapper, look: Look) -> Look:
+        """Claim for the pools beside the threads; *look* is what the threads have to expect, returned for all of them."""
+        if not self._may_claim() or self._alone or (self._suspected and time.monotonic() < self._drain_until):
+            return look
+        if look is Look.NO_ROOM and (self._woken or time.monotonic() >= self._look_at):
+            self._look(connection)  # The threads have not looked; they are busy.
+        looks = {look, *(self._take_into(intake, connection) for intake in self._intakes.values())}
+        return next((best for best in (Look.MORE, Look.LOCKED, Look.NO_ROOM) if best in looks), Look.NOTHING)
+
+    def _take_into(self, intake: Intake, connection: BaseDatabaseWrapper) -> Look:
+        if not intake.has_work() or not (room := min(LARGEST_CLAIM, intake.room())):
+            return Look.NOTHING  # until the pool wakes the loop
+        if claimed := intake.claim(connection, self._identity.id, room):
+            self._note_claimed(claimed, intake.pool)
+            return Look.MORE
+        self._look(connection)
+        return Look.LOCKED if intake.has_work() else Look.NOTHING
+
     def _look(self, connection: BaseDatabaseWrapper) -> None:
         """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
         began = time.monotonic()
         lanes, suspected = claim.find_lanes(connection)
         self._lanes.found(lanes)
-        self._suspected = [lane for lane in suspected if self.options.serves(lane.queue)]
+        for intake in self._intakes.values():
+            intake.lanes.found(lanes)
+        self._suspected = [
+            lane for lane in suspected if lane.executor in IN_PROCESS and self.options.serves(lane.queue)
+        ]
         now = time.monotonic()
         self._look_at = now + max(LOOK_EVERY, LOOK_SHARE * (now - began))
 
@@ -228,16 +303,20 @@ class Worker:
         lanes = self._lanes.in_order(unbounded=unbounded)
         claimed = claim.claim(connection, self._identity.id, lanes, per_lane=self._lanes.share(room), limit=room)
         self._lanes.claimed(claimed)
-        if claimed:
-            self._sleep, self._locked_sleep = FIRST_SLEEP, LOCKED_SLEEP
-        self._submit(claimed)
+        self._note_claimed(claimed, self._pool)
         return claimed
 
-    def _submit(self, claimed: list[ClaimedTask]) -> None:
+    def _note_claimed(self, claimed: list[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
+        if claimed:
+            self._sleep, self._locked_sleep = FIRST_SLEEP, LOCKED_SLEEP
+        self._submit(claimed, pool)
+
+    def _submit(self, claimed: list[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
         self._held.update({task.id: task for task in claimed})
         self._cancelled.update([task.id for task in claimed if task.cancel_requested])
         for task in claimed:
-            self._pool.submit(task)
+            pool.submit(task)
+        self._watch.wake()
 
     def _in_quarantine(self, connection: BaseDatabaseWrapper) -> bool:
         """Whether nothing else may be claimed now, because of a suspect: a task that has lost its worker.
@@ -252,9 +331,10 @@ class Worker:
                 if now >= self._drain_at:
                     self._drain_at, self._drain_until = now + DRAIN_EVERY, now + DRAIN_FOR
                 return self._alone or now < self._drain_until
-            lanes = [BoundedLane(lane, None) for lane in self._suspected]
+            executor = self._suspected[0].executor
+            lanes = [BoundedLane(lane, None) for lane in self._suspected if lane.executor == executor]
             suspect = claim.claim(connection, self._identity.id, lanes, per_lane=1, limit=1, which=claim.SUSPECT)
-            self._submit(suspect)
+            self._submit(suspect, self._intakes[executor].pool if executor in self._intakes else self._pool)
             self._alone = bool(suspect)
             self._look(connection)
         return self._alone
@@ -332,6 +412,10 @@ class Worker:
 
     def _sleep_on(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
         """Sleep, and return whether the loop was woken."""
+        self._woken = self._sleep_well(connection, seconds)
+        return self._woken
+
+    def _sleep_well(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
         if self._stop_at is not None:
             return True
         if self._some_wait():
@@ -369,19 +453,38 @@ class Worker:
 
     # --- what the threads of the pool call --------------------------------------------------------------------------
 
-    def _run_one(self, task: ClaimedTask) -> None:
+    def _run_one(self, task: ClaimedTask, attempt: Attempt) -> None:
         try:
-            self._recorder.put((task, self._outcome_of(task)))
+            self._put(task, self._outcome_of(task, attempt))
         except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
             self._recorder.put((task, execution.broken(task, error)))
 
-    def _outcome_of(self, task: ClaimedTask) -> Outcome | GiveBack:
+    async def _run_coroutine(self, task: ClaimedTask, place: CoroutinePlace[ClaimedTask]) -> None:
+        try:
+            ended = self._not_begun(task)
+            if ended is None:
+                ended = await coroutine.execute(task, self._is_cancelled, self._reporter, place)
+            self._put(task, ended)
+            await coroutine.tidy(ended, idle=self._intakes[COROUTINE].pool.outstanding() == 1)
+        except BaseException as error:  # noqa: B036 - as above
+            logger.exception("The worker itself failed at %s %s", task.name, task.id)
+            self._recorder.put((task, execution.broken(task, error)))
+
+    def _outcome_of(self, task: ClaimedTask, attempt: Attempt) -> Outcome | GiveBack:
+        if (ended := self._not_begun(task)) is not None:
+            return ended
+        return execution.execute(task, self._is_cancelled, self._reporter, attempt)
+
+    def _not_begun(self, task: ClaimedTask) -> Outcome | GiveBack | None:
+        """Return the outcome of a task that must not begin, although it was claimed."""
         if task.id in self._cancelled:
             return execution.cancelled(task)
-        if not self._heartbeat.is_fresh():
-            return GiveBack(task)
-        return execution.execute(task, self._is_cancelled)
+        return None if self._heartbeat.is_fresh() else GiveBack(task)
+
+    def _put(self, task: ClaimedTask, ended: Outcome | GiveBack | Lost) -> None:
+        if task.fence not in self._given_up:  # else its outcome was recorded without waiting for it
+            self._recorder.put((task, ended))
 
     def _is_cancelled(self, task: ClaimedTask) -> bool:
         return task.id in self._cancelled
@@ -400,6 +503,24 @@ class Worker:
 
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
         self._cancelled.update(id for id in ids if id in self._held)
+        self._watch.wake()
+
+    def _give_up(self, pool: Pool[ClaimedTask], run: Run[ClaimedTask], limit: float, left: Abandoned) -> None:
+        task = run.record
+        self._given_up.add(task.fence)
+        self._recorder.put((task, execution.given_up(run, limit, left.where, self._is_cancelled(task))))
+        if left.hangs:
+            logger.error(
+                "%s %s does not stop, %g s after its limit of %g s; this worker takes no more tasks, and makes way for "
+                "another one when those that run have ended",
+                task.name,
+                task.id,
+                STOP_WITHIN,
+                limit,
+            )
+            if left.with_others:
+                self._leave_behind(pool)
+            self.recycle()
 
     def _register_anew(self, connection: BaseDatabaseWrapper) -> None:
         identity = self._new_identity()
@@ -454,32 +575,64 @@ class Worker:
         """Give back what has not begun, wait for what runs, give back what does not come to its end."""
         self._heartbeat.stopping = True
         self._give_back_waiting()
-        drained = self._drain()
+        if self._asked_at > float("-inf"):
+            self._watch.ask_all()
+        drained = self._drain() or self._interrupt()
         if not drained:
-            for task in self._pool.running():
-                logger.warning("%s %s does not stop; it is given back to be run by another worker", task.name, task.id)
-                self._recorder.put((task, GiveBack(task)))
-        written = self._recorder.stop(
-            max(LAST_WORDS, self._stop_at - time.monotonic()) if self._stop_at else LAST_WORDS
-        )
+            self._give_back_running()
+        written = self._recorder.stop(max(LAST_WORDS, min(self._seconds_left(), settings.SHUTDOWN_GRACE)))
+        self._beats.stop(LAST_WORDS)
         self._services.stop(LAST_WORDS)
+        self._watch.stop()
         if written:
             self._sign_off()
+        for pool in self._pools:
+            pool.close()
         notify.set_waker(None)
         self._connection.close()
         logger.info("worker %d stopped", self._identity.pid)
-        return drained
+        return drained and not self._given_up
 
     def _give_back_waiting(self) -> None:
-        for task in self._pool.take_back():
-            self._recorder.put((task, GiveBack(task)))
+        for pool in self._pools:
+            for task in pool.take_back():
+                self._recorder.put((task, GiveBack(task)))
 
     def _drain(self) -> bool:
         # In short steps: a second request to stop moves the end of the grace to now.
-        while not self._pool.drain(0.05):
-            if self._stop_at is None or time.monotonic() >= self._stop_at:
+        while not self._all_drained(0.05):
+            if self._seconds_left() <= 0:
                 return False
+            if self._asked_at > float("-inf"):
+                self._watch.ask_all()  # It may have been asked since it began to recycle itself.
         return True
+
+    def _interrupt(self) -> bool:
+        """Interrupt what has not come to its end within the grace; return whether all of it has stopped now."""
+        self._watch.interrupt_all()
+        return self._all_drained(TO_STOP)
+
+    def _all_drained(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        return all(pool.drain(max(0.0, deadline - time.monotonic())) for pool in self._pools)
+
+    def _give_back_running(self) -> None:
+        for pool in self._pools:
+            self._leave_behind(pool)
+
+    def _leave_behind(self, pool: Pool[ClaimedTask]) -> None:
+        for run in pool.running():
+            task = run.record
+            if pool.abandon(task) is not None:
+                self._given_up.add(task.fence)
+                ended = execution.left_behind(run, self._is_cancelled(task))
+                what = "is given back to be run by another worker" if isinstance(ended, GiveBack) else "ends so"
+                logger.warning("%s %s does not stop; it %s", task.name, task.id, what)
+                self._recorder.put((task, ended))
+
+    def _seconds_left(self) -> float:
+        """Return the rest of the grace; a worker that recycles itself waits for its tasks as long as they may run."""
+        return 0.0 if self._stop_at is None else self._stop_at - time.monotonic()
 
     def _sign_off(self) -> None:
         # If it cannot be done, the lease runs out by itself.

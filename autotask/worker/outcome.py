@@ -4,6 +4,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autotask.control import Cancel, Discard, Retry
+from autotask.exceptions import TaskInterrupted, WorkerStopping
 from autotask.options import Options
 from autotask.payload import describe
 from autotask.retry import delay_after
@@ -16,10 +18,26 @@ _MOST_FRAMES = 50
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """A task that this worker will not run; *delay* is 0, or seconds for which nobody here needs to look at it again."""
+    """A task that goes back to be run later, as if it had not been claimed.
+
+    :ivar delay: seconds until it becomes ready again.
+    :ivar unknown: whether that is because its function is not known here.
+    """
 
     task: ClaimedTask
     delay: float = 0.0
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A task whose process has died, while its worker lives.
+
+    :ivar reason: what is known of the death, for people.
+    """
+
+    task: ClaimedTask
+    reason: str
 
 
 def succeeded(task: ClaimedTask, value: bytes | None, *, ended_at: float, seconds: float) -> Outcome:
@@ -44,14 +62,15 @@ def failed(
     :param cancelled: whether somebody asked to cancel the task while it ran.
     :param base_delay: the first exponential delay, in seconds.
     """
-    state, delay, told = State.ERROR, 0.0, _shown(error)
-    if cancelled:
-        state = State.CANCELLED
-    elif options is not None and task.failures < task.retries and options.retries_on(error):
+    state, delay = _verdict(task, error, options, cancelled), 0.0
+    # Who discards a task says that there is nothing to be looked into.
+    told = "" if isinstance(error, Discard) else _shown(error)
+    if state is State.RETRY:
+        assert options is not None  # there is no second try without them
         try:
-            delay = delay_after(options.backoff, exception=error, failures=task.failures + 1, base=base_delay)
-            state = State.RETRY
+            delay = _delay(error, options, task.failures + 1, base_delay, delay_after)
         except Exception as second:  # a backoff function of the user
+            state = State.ERROR
             told += f"\n\nand its backoff function raised:\n\n{_shown(second)}"
     return Outcome(
         id=task.id,
@@ -60,9 +79,22 @@ def failed(
         ended_at=ended_at,
         seconds=seconds,
         error_type=f"{type(error).__module__}.{type(error).__qualname__}",
-        error_message=describe(error),
+        error_message=_message(task, error, state),
         traceback=told,
         delay=delay,
+    )
+
+
+def expired(task: ClaimedTask, *, ended_at: float) -> Outcome:
+    """Return the outcome of a task that no worker has begun in time."""
+    return Outcome(
+        id=task.id,
+        fence=task.fence,
+        state=State.CANCELLED,
+        ended_at=ended_at,
+        seconds=0.0,
+        error_message=f"expired: it was claimed {task.late or 0.0:.3g} seconds too late",
+        began=False,
     )
 
 
@@ -74,7 +106,32 @@ def unknown(task: ClaimedTask, error: Exception, *, patience: float, now: float)
     waited = task.unknown_for or 0.0
     if task.unknown_for is not None and waited >= patience:
         return failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
-    return GiveBack(task, delay=min(10.0, 1.0 + waited / 10))
+    return GiveBack(task, delay=min(10.0, 1.0 + waited / 10), unknown=True)
+
+
+def _verdict(task: ClaimedTask, error: BaseException, options: Options | None, cancelled: bool) -> State:
+    if cancelled or isinstance(error, (Cancel, Discard)):
+        return State.CANCELLED
+    again = options is not None and (isinstance(error, Retry) or options.retries_on(error))
+    return State.RETRY if again and task.failures < task.retries else State.ERROR
+
+
+def _message(task: ClaimedTask, error: BaseException, state: State) -> str:
+    if isinstance(error, WorkerStopping) and state is State.ERROR:
+        return f"{error}; at_most_once: it is not run again"
+    if isinstance(error, (Cancel, Discard, TaskInterrupted)):
+        return str(error)
+    if isinstance(error, Retry) and state is State.ERROR and task.failures >= task.retries:
+        return f"{describe(error)} (no retries are left: retries={task.retries})"
+    return describe(error)
+
+
+def _delay(
+    error: BaseException, options: Options, failures: int, base_delay: float, delay_after: Callable[..., float]
+) -> float:
+    if isinstance(error, Retry) and error.delay is not None:
+        return error.delay
+    return delay_after(options.backoff, exception=error, failures=failures, base=base_delay)
 
 
 def _shown(error: BaseException) -> str:

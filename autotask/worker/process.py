@@ -4,8 +4,9 @@ import logging
 import os
 import signal
 import sys
-import threading
 
+from autotask import life
+from autotask.worker.log_lines import show_log_lines
 from autotask.worker.loop import Worker, WorkerOptions
 
 
@@ -17,7 +18,7 @@ def run_worker(options: WorkerOptions) -> int:
     """
     show_log_lines()
     worker = Worker(options)
-    os.register_at_fork(after_in_child=_forget_signals)
+    os.register_at_fork(after_in_child=life.forget_signals)
     signal.set_wakeup_fd(worker.wakeup.write_fd, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -27,24 +28,5 @@ def run_worker(options: WorkerOptions) -> int:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
-    return 0
-
-
-def _forget_signals() -> None:
-    """Let what a task forks be ended by signals, which it would else pass on to the worker or not obey at all."""
-    if threading.current_thread() is threading.main_thread():
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def show_log_lines() -> None:
-    """Write what autotask has to say to stderr, unless the project has said where its log lines go."""
-    logger = logging.getLogger("autotask")
-    if not logger.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("autotask[%(process)d] %(levelname)s %(message)s"))
-        logger.addHandler(handler)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.INFO)
+        os._exit(worker.exit_status)
+    return worker.exit_status

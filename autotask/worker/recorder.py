@@ -12,11 +12,12 @@ from django.db import DataError
 from autotask.conf import settings
 from autotask.payload import describe
 from autotask.signals import one_line
-from autotask.store import finish
+from autotask.store import finish, progress, rescue
 from autotask.store.connection import dedicated, is_locked
-from autotask.store.finish import Outcome
+from autotask.store.finish import Outcome, Release
 from autotask.task import ClaimedTask, State
-from autotask.worker.outcome import GiveBack
+from autotask.worker.outcome import GiveBack, Lost
+from autotask.worker.reporter import Reporter
 from autotask.worker.weather import Weather
 
 logger = logging.getLogger("autotask.worker")
@@ -27,10 +28,13 @@ LARGEST_BATCH = 200
 #: Seconds for which a batch waits for the lock of a row.
 LOCK_TIMEOUT = 0.3
 
+#: Seconds without an outcome after which the connection is closed: an idle worker is to hold few of them.
+IDLE = 60.0
+
 #: What the driver and the database raise for a value that they cannot take.
 UNSTORABLE = (DataError, ValueError, OverflowError)
 
-Record = tuple[ClaimedTask, Outcome | GiveBack]
+Record = tuple[ClaimedTask, Outcome | GiveBack | Lost]
 Write = Callable[[list[Record]], int]
 
 
@@ -39,11 +43,18 @@ class Recorder:
 
     :param worker_id: returns the present id of the worker.
     :param recorded: called with the tasks whose claim is over, whether their outcome was accepted or not.
+    :param reporter: has the last words of the tasks on their progress.
     """
 
-    def __init__(self, worker_id: Callable[[], uuid.UUID], recorded: Callable[[Sequence[ClaimedTask]], None]) -> None:
+    def __init__(
+        self,
+        worker_id: Callable[[], uuid.UUID],
+        recorded: Callable[[Sequence[ClaimedTask]], None],
+        reporter: Reporter,
+    ) -> None:
         self._worker_id = worker_id
         self._recorded = recorded
+        self._reporter = reporter
         self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._connection = dedicated("recorder", LOCK_TIMEOUT)
         self._weather = Weather("record outcomes")
@@ -75,7 +86,7 @@ class Recorder:
 
     def _next_batch(self) -> tuple[list[Record], bool]:
         batch: list[Record] = []
-        record = self._records.get()
+        record = self._next()
         while record is not None:
             batch.append(record)
             if len(batch) == LARGEST_BATCH:
@@ -86,16 +97,34 @@ class Recorder:
                 return batch, False
         return batch, True
 
+    def _next(self) -> Record | None:
+        try:
+            return self._records.get(timeout=IDLE)
+        except queue.Empty:
+            self._connection.close()
+            return self._records.get()
+
     def _write_until_done(self, batch: list[Record]) -> None:
         ended: list[Record] = []
         again: list[Record] = []
         back: list[Record] = []
+        known: list[Record] = []
+        lost: list[Record] = []
         for record in batch:
-            kind = back if isinstance(record[1], GiveBack) else again if record[1].state is State.RETRY else ended
-            kind.append(record)
+            if isinstance(record[1], GiveBack):
+                back.append(record)
+            elif isinstance(record[1], Lost):
+                lost.append(record)
+            elif record[1].recorded:
+                known.append(record)
+            else:
+                (again if record[1].state is State.RETRY else ended).append(record)
+        if known:
+            self._let_go(known)
         self._persist(self._end, ended)
         self._persist(self._retry, again)
         self._persist(self._release, back)
+        self._persist(self._lose, lost)
 
     def _persist(self, write: Write, group: list[Record], *, replaced: bool = False) -> None:
         while group and not self._closing.is_set():
@@ -113,8 +142,13 @@ class Recorder:
                 continue
             self._weather.succeeded()
             self._refuse(stale)
-            self._recorded([task for task, _ in group])
+            self._let_go(group)
             return
+
+    def _let_go(self, group: list[Record]) -> None:
+        for task, _ in group:
+            self._reporter.forget((task.id, task.fence))
+        self._recorded([task for task, _ in group])
 
     def _persist_unlocked(self, write: Write, group: list[Record]) -> None:
         """Somebody holds the lock of one row, as by cancel() in a long transaction: the others do not wait for it."""
@@ -131,7 +165,7 @@ class Recorder:
                 self._persist(write, [record])
             return
         (task, outcome), *_ = group
-        if replaced or isinstance(outcome, GiveBack):
+        if replaced or isinstance(outcome, (GiveBack, Lost)):
             logger.error("The outcome of task %s cannot be stored at all: %s", task.id, one_line(describe(error)))
             return
         message = f"its outcome could not be stored: {one_line(describe(error))}"
@@ -143,17 +177,36 @@ class Recorder:
         return [record for record in group if isinstance(record[1], Outcome) and record[0].id not in known]
 
     def _end(self, group: list[Record]) -> int:
+        self._note_last_words(group)
         outcomes = _outcomes(group)
         return finish.end(self._connection.wrapper, outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
 
     def _retry(self, group: list[Record]) -> int:
+        self._note_last_words(group)
         outcomes = _outcomes(group)
         return finish.retry(self._connection.wrapper, outcomes, now=time.monotonic(), worker_id=self._worker_id())
 
     def _release(self, group: list[Record]) -> int:
-        claims = [(task.id, task.fence, given.delay) for task, given in group if isinstance(given, GiveBack)]
-        finish.release(self._connection.wrapper, claims)
+        self._note_last_words(group)
+        releases = [
+            Release(task.id, task.fence, given.delay, given.unknown)
+            for task, given in group
+            if isinstance(given, GiveBack)
+        ]
+        finish.release(self._connection.wrapper, releases)
         return len(group)  # What was not ours any more needs no giving back.
+
+    def _lose(self, group: list[Record]) -> int:
+        claims = [(task.id, task.fence, lost.reason) for task, lost in group if isinstance(lost, Lost)]
+        rescue.lose(self._connection.wrapper, claims, max_crashes=settings.MAX_CRASHES, error_ttl=settings.ERROR_TTL)
+        return len(group)  # What was not ours any more needs no giving back.
+
+    def _note_last_words(self, group: list[Record]) -> None:
+        """Write down what tasks said of their progress just before their end: when their claims are over, it is late."""
+        claims = [(task.id, task.fence) for task, _ in group]
+        words = {claim: word for claim in claims if (word := self._reporter.last_word(claim))}
+        if words:
+            progress.note(self._connection.wrapper, words, wait=True)
 
     def _refuse(self, stale: list[Record]) -> None:
         if not stale:

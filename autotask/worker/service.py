@@ -1,14 +1,17 @@
-"""A small thing that runs beside the loop, and the thread that runs all of them with one connection."""
+"""A small thing that runs beside the loop, and the thread that runs such things on a connection of their own."""
 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.store import notify
 from autotask.store.connection import dedicated
+from autotask.wakeup import Wakeup
 from autotask.worker.weather import Weather
 
 logger = logging.getLogger("autotask.worker")
@@ -28,19 +31,24 @@ class Service(Protocol):
 
 
 class ServiceThread:
-    """The thread that runs the services; its connection is neither the loop's nor the recorder's.
+    """A thread that runs services on a connection of their own.
 
+    :param role: what the connection is for, for people who look at ``pg_stat_activity``.
     :param services: in the order of their importance.
+    :param channel: returns the name of a channel; what is heard there makes all services due at once.
     """
 
-    def __init__(self, *services: Service) -> None:
+    def __init__(self, role: str, *services: Service, channel: Callable[[], str] | None = None) -> None:
         now = time.monotonic()
         self._services = services
         self._due = dict.fromkeys(services, now)
         self._weather = {service: Weather(service.doing) for service in services}
-        self._connection = dedicated("services")
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="autotask-services", daemon=True)
+        self._channel = channel
+        self._connection = dedicated(role)
+        self._ear: tuple[BaseDatabaseWrapper, str, notify.Ear] | None = None
+        self._wakeup = Wakeup()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"autotask-{role}", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -48,24 +56,28 @@ class ServiceThread:
 
     def stop(self, seconds: float) -> None:
         """End the thread, waiting at most so many seconds for the statement it is at."""
-        self._stopping.set()
+        self._stopping = True
+        self._wakeup.wake()
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping:
             now = time.monotonic()
             due = [service for service in self._services if self._due[service] <= now]
             if due:
-                # One at a time, the first of them first: a heartbeat does not wait for all the others.
+                # One at a time, the first of them first: what is important does not wait for all the others.
                 self._due[due[0]] = time.monotonic() + self._run_one(due[0])
-            else:
-                self._stopping.wait(max(0.0, min(self._due.values()) - now))
+            elif self._sleep(min(self._due.values()) - now):
+                self._due = dict.fromkeys(self._services, now)
         self._connection.close()
 
     def _run_one(self, service: Service) -> float:
         weather = self._weather[service]
         try:
-            wait = service.run_once(self._connection.wrapper)
+            connection = self._connection.wrapper
+            # In this order: what is told before it can be heard is seen by the service.
+            self._listen()
+            wait = service.run_once(connection)
         except (DatabaseError, InterfaceError) as error:
             self._connection.close()
             return weather.failed(error)
@@ -76,3 +88,28 @@ class ServiceThread:
             return AFTER_FAILURE
         weather.succeeded()
         return wait
+
+    def _sleep(self, seconds: float) -> bool:
+        """Sleep, and return whether something was heard meanwhile."""
+        try:
+            ear = self._listen()
+            if ear is None:
+                self._wakeup.sleep(seconds)
+                return False
+            if not ear.heard():
+                self._wakeup.sleep(seconds, ear.fileno())
+                return ear.heard()
+            return True
+        except (DatabaseError, InterfaceError, OSError):  # OSError: the socket of a lost connection
+            self._connection.close()
+            return True  # The service that is run now connects anew, or says that it cannot.
+
+    def _listen(self) -> notify.Ear | None:
+        if self._channel is None or not self._connection.is_open:
+            return None  # A connection that cannot be had is the concern of who needs it for more.
+        connection, channel = self._connection.wrapper, self._channel()
+        if self._ear is None or self._ear[0] is not connection or self._ear[1] != channel:
+            if self._connection.pooled:
+                return None  # LISTEN would hear nothing.
+            self._ear = (connection, channel, notify.Ear(connection, channel))
+        return self._ear[2]

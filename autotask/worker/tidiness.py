@@ -34,6 +34,16 @@ def tidy_connections() -> None:
     _thread.has_connected = any(connection.connection for connection in connected)
 
 
+def drop_broken_connections() -> None:
+    """Close the connections of this thread that are broken, and leave all others alone: somebody may be using them."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None and connection.errors_occurred and not connection.in_atomic_block:
+            if connection.is_usable():
+                connection.errors_occurred = False
+            else:
+                connection.close()
+
+
 def _remember(**_: Any) -> None:
     _thread.has_connected = True
 

@@ -61,7 +61,8 @@ class ExceptionsList(FromCode):
         return [
             line
             for item in found
-            if issubclass(item, exceptions.AutotaskError) and item.__module__ == exceptions.__name__
+            if issubclass(item, (exceptions.AutotaskError, exceptions.TaskInterrupted))
+            and item.__module__ == exceptions.__name__
             for line in _exception(item)
         ]
 
@@ -91,15 +92,17 @@ def _plain(text: str) -> str:
     return text.replace("*", r"\*").replace("_ ", r"\_ ")
 
 
-def _exception(item: type[Exception]) -> list[str]:
+def _exception(item: type[BaseException]) -> list[str]:
     bases = ", ".join(_base(base) for base in item.__bases__)
-    template = " ".join(inspect.cleandoc(item.__doc__ or "").split())
+    text = " ".join(inspect.cleandoc(item.__doc__ or "").split())
+    if issubclass(item, exceptions.AutotaskError):
+        text = f"``{text}``"  # It is the template of the message.
     return [
         f".. py:exception:: autotask.exceptions.{item.__name__}",
         "",
         f"    Bases: {bases}",
         "",
-        f"    ``{template}``",
+        f"    {text}",
         "",
     ]
 

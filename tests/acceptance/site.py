@@ -140,6 +140,10 @@ class Site:
         ]
         return self._serve(command, port, settings)
 
+    def worker(self, *options: str, **settings: Any) -> Server:
+        """Start a dedicated worker."""
+        return self._start([str(ROOT / "testproject" / "manage.py"), "autotask", "worker", *options], 0, settings)
+
     def script(self, text: str, **settings: Any) -> Server:
         """Start a program."""
         return self._start(["-u", "-c", text], 0, settings)

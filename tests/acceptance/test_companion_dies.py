@@ -5,6 +5,7 @@ import signal
 import psutil
 import pytest
 
+from autotask.context import Progress
 from autotask.store import read
 from autotask.task import State
 from tests.acceptance import processes
@@ -71,6 +72,51 @@ def test_a_task_that_kills_its_workers_ends_in_error_and_takes_no_other_along(si
     innocents = [site.wait_for_end(id, 30) for id in beside]
     assert {task.state for task in innocents} == {State.DONE}
     assert max(task.lost for task in innocents) <= 1
+
+
+def test_a_task_that_may_run_once_only_is_not_run_again(site, server, diary):
+    # Given
+    id = server.call("work_once", 60, str(diary))
+    wait_until(started(diary), what="the start of the task")
+
+    # When
+    kill(site.companion(server).worker)
+
+    # Then
+    task = wait_until(lambda: site.has_ended(id), what="the end of the task")
+    assert (task.state, task.attempt, task.lost) == (State.ERROR, 1, 1)
+    assert task.error_message == "its worker died: signal 9 (SIGKILL); at_most_once: it is not run again"
+    site.wait_for_end(server.call("who"))
+    assert diary.read_text().split() == ["started"]
+
+
+def test_of_an_atomic_task_whose_worker_is_killed_nothing_is_left_but_that_it_is_run_again(site, server, diary):
+    # Given
+    id = server.call("write_and_work", str(diary))
+    wait_until(started(diary), what="the start of the task")
+
+    # When
+    kill(site.companion(server).worker)
+
+    # Then what it had enqueued the first time was never there
+    task = site.wait_for_end(id)
+    assert (task.state, task.attempt, task.lost) == (State.DONE, 2, 1)
+    enqueued = [task for task in read.newest(site.database) if task.name.endswith("who")]
+    assert len(enqueued) == 1
+    assert diary.read_text().split() == ["started", "started"]
+
+
+def test_a_task_in_a_process_of_its_own_can_be_atomic(site, server):
+    # When
+    good, bad = server.call("enqueue_in_a_process", True), server.call("enqueue_in_a_process", False)
+
+    # Then
+    task = site.wait_for_end(good)
+    assert site.result(task) != site.companion(server).worker
+    assert task.progress == Progress(1.0, 2.0)
+    assert wait_until(lambda: site.has_ended(bad), what="the end of the task").state is State.ERROR
+    enqueued = [task for task in read.newest(site.database) if task.name.endswith("who")]
+    assert len(enqueued) == 1
 
 
 def test_a_task_can_fork_a_process_and_end_it(site, server):

@@ -76,7 +76,7 @@ def test_recycled_workers_of_gunicorn_leave_the_right_number_of_companions_and_l
 
     # When
     def recycled():
-        given_back = server.lines(f"wait_for {long} does not stop; it is given back")
+        given_back = server.lines(f"wait_for {long} was interrupted, since its worker has to end; it is given back")
         return given_back and not {companion.django for companion in first} & processes.children(server.pid)
 
     calls = 0

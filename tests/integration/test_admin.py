@@ -200,6 +200,28 @@ def test_the_page_of_a_failed_task_tells_why(admin, worker):
     assert "Cancel this task" not in html
 
 
+def test_how_far_a_task_has_come_and_why_it_was_cancelled_are_shown(admin):
+    # Given
+    half = ended(
+        State.CANCELLED, progress_done=3.0, progress_total=4.0, error_message="nobody wants it", at_most_once=True
+    )
+    ended(State.DONE, progress_done=512.0)
+
+    # Then
+    for html in (page(admin, TASKS), page(admin, f"{TASKS}{half.id}/change/")):
+        assert '<progress class="autotask-progress" value="0.75" max="1"></progress> 3/4' in html
+        assert "nobody wants it" in html
+        assert "1, at most once" in html
+    assert re.search(r"field-progress[^>]*>512<", page(admin, TASKS))
+    assert '<div class="autotask-note"><span title="nobody wants it">' in page(admin, TASKS)
+
+
+def test_the_page_of_a_task_tells_when_it_expires(admin):
+    moment = timezone.now() + timedelta(hours=2)
+    handle = add.using(expires=moment)(1, 2)
+    assert timezone.localtime(moment).isoformat() in page(admin, page_of(handle))
+
+
 def test_secrets_are_masked(admin):
     # Given
     handle = log_in("ada", "sesame")

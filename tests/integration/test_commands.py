@@ -26,7 +26,7 @@ from autotask.store.connection import execute
 from autotask.store.enqueue import Kind, NewTask
 from autotask.store.workers import WorkerIdentity
 from autotask.task import CANCELLED, DONE, ERROR, RUNNING, new_id
-from autotask.tasks import delayed_task
+from autotask.tasks import Cancel, TaskContext, delayed_task
 from tests.helpers import ROOT, environment, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -49,6 +49,12 @@ def misbehave() -> None:
     raise ValueError("\x1b[2Jgone\nsecond \x9b31mline")
 
 
+@delayed_task(takes_context=True, at_most_once=True)
+def give_up(context: TaskContext, number: int) -> None:
+    context.progress(3, 4)
+    raise Cancel(f"nobody wants {number} any more")
+
+
 @delayed_task
 def hold() -> None:
     _may_end.wait(30)
@@ -57,7 +63,7 @@ def hold() -> None:
 @pytest.fixture(autouse=True)
 def _own_definitions(monkeypatch):
     # Those of other tests may be such as the system checks complain of.
-    monkeypatch.setattr(registry, "_definitions", {task.name: task for task in (add, forget, misbehave, hold)})
+    monkeypatch.setattr(registry, "_definitions", {task.name: task for task in (add, forget, misbehave, give_up, hold)})
     monkeypatch.setattr(registry, "_duplicates", [])
 
 
@@ -281,13 +287,38 @@ def test_show_tells_everything_but_the_result(worker):
     assert list(document) == [
         *("id", "name", "queue", "priority", "status", "state", "arguments"),
         *("created_at", "run_at", "started_at", "ended_at", "kept_until"),
-        *("attempt", "failures", "lost", "retries", "worker_id", "cancel_requested", "error_message", "attempts"),
+        *("attempt", "failures", "lost", "retries", "scheduled_for", "expires_at", "at_most_once", "progress"),
+        *("worker_id", "cancel_requested", "error_message", "attempts"),
     ]
     [attempt] = document["attempts"]
     assert list(attempt) == [
         *("number", "state", "started_at", "ended_at", "error_type", "error_message", "traceback"),
     ]
     assert (document["status"], attempt["state"]) == ("error", "error")
+
+
+def test_show_and_list_tell_how_far_a_task_has_come_and_why_it_was_cancelled(worker):
+    # Given
+    handle = give_up(7)
+    wait_until(lambda: handle.status == CANCELLED)
+
+    # Then
+    shown, document = manage("show", handle.id), manage("show", handle.id, "--json").json
+    assert re.search(r"^progress +3/4 \(75%\)$", shown.out, re.M)
+    assert re.search(r"^reason +nobody wants 7 any more$", shown.out, re.M)
+    assert re.search(r"^attempts +1 started, 0 failed, 0 lost; at most once$", shown.out, re.M)
+    assert document["progress"] == {"done": 3, "total": 4}
+    assert (document["status"], document["error_message"]) == ("cancelled", "nobody wants 7 any more")
+    assert document["at_most_once"] is True
+    assert re.search(r" 3/4 .* nobody wants 7 any more$", manage("list").out, re.M)
+
+
+def test_show_tells_when_a_task_expires():
+    handle = add.using(expires=3600)(1, 2)
+    shown, document = manage("show", handle.id), manage("show", handle.id, "--json").json
+    assert re.search(r"^expires +20\d\d-", shown.out, re.M)
+    assert document["expires_at"] > document["run_at"]
+    assert document["progress"] is None
 
 
 def test_a_task_is_found_by_the_beginning_of_its_id():

@@ -180,7 +180,20 @@ def test_the_quickstart_can_be_followed(project):
     )
 
 
-@pytest.mark.parametrize("page", ["retry", "schedules"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "at_most_once",
+        "control",
+        "executors",
+        "expire",
+        "progress",
+        "retry",
+        "schedules",
+        "time_limits",
+        "transactions",
+    ],
+)
 def test_the_examples_of_a_page_are_valid_tasks(shop, page):
     # Given
     found = blocks(ROOT / "docs" / "howto" / f"{page}.rst")

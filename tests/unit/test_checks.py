@@ -170,3 +170,34 @@ def test_each_id_has_an_anchor_in_the_documentation(check):
     id, _, _ = check.__doc__.partition(":")
     page = (ROOT / "docs" / "reference" / "checks.rst").read_text(encoding="utf-8")
     assert f"\n.. _{id}:\n\n{id}: " in page
+
+
+def no_executor():
+    raise AssertionError("a check does not make executors")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("tests.unit.test_checks.no_such", "cannot be imported"),
+        ("tests.no_such.module", "cannot be imported"),
+        ("autotask.checks.TAG", "is no function"),
+    ],
+)
+def test_an_executor_whose_path_leads_nowhere_is_e007(settings, path, said):
+    settings.AUTOTASK_EXECUTORS = {"good": f"{__name__}.no_executor", "bad": path}
+    messages = found()
+    assert list(messages) == ["autotask.E007"]
+    assert "'bad'" in messages["autotask.E007"] and said in messages["autotask.E007"]
+
+
+def test_a_task_for_an_executor_that_is_not_there_is_e008_with_the_one_that_was_meant(settings):
+    # Given
+    settings.AUTOTASK_EXECUTORS = {"cluster": f"{__name__}.no_executor"}
+    for executor in (None, "thread", "process", "cluster", "clutser"):
+        delayed_task(name=f"tests.{executor}", executor=executor)(one)
+
+    # Then
+    messages = found()
+    assert list(messages) == ["autotask.E008"]
+    assert "'clutser'" in messages["autotask.E008"] and "Did you mean cluster?" in messages["autotask.E008"]

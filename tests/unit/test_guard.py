@@ -7,14 +7,8 @@ import sys
 import pytest
 from hypothesis import given, strategies as st
 
-from autotask.companion.guard import (
-    FIRST_WAIT,
-    LONGEST_WAIT,
-    MISCONFIGURED,
-    MISCONFIGURED_WAIT,
-    how_it_ended,
-    wait_before_start,
-)
+from autotask.companion.guard import FIRST_WAIT, LONGEST_WAIT, MISCONFIGURED_WAIT, wait_before_start
+from autotask.exit_status import MISCONFIGURED, how_it_ended
 
 chances = st.floats(0, 1)
 

@@ -62,6 +62,14 @@ def test_without_options_the_defaults_are_those_of_the_documentation():
         ({"retry_on": [OSError]}, (OSError,)),
         ({"no_retry_on": {ValueError}}, (ValueError,)),
         ({"run_after": NOW}, NOW),
+        ({"expires": 60}, 60.0),
+        ({"expires": datetime.timedelta(minutes=1)}, 60.0),
+        ({"expires": NOW}, NOW),
+        ({"takes_context": True}, True),
+        ({"atomic": True}, True),
+        ({"at_most_once": True}, True),
+        ({"timeout": datetime.timedelta(minutes=1)}, 60.0),
+        ({"executor": "process"}, "process"),
     ],
 )
 def test_a_good_value_is_taken(given, stored):
@@ -95,13 +103,18 @@ WRONG_TYPES = [
     *[(name, decimal.Decimal(5)) for name in ("delay", "ttl")],
     *[(name, value) for name in ("retries", "priority") for value in ("3", 3.0, True, False, [3], math.nan, noop)],
     *[("queue", value) for value in (1, b"default", ["default"], True, noop)],
+    *[("expires", value) for value in ("5", True, [1], (), {}, b"1", noop, datetime.date(2026, 7, 1))],
+    *[("timeout", value) for value in ("5", True, noop)],
+    *[("executor", value) for value in (5, True, b"process")],
+    *[(name, value) for name in ("takes_context", "atomic", "at_most_once") for value in (1, 0, "yes", [], noop)],
     *[("run_after", value) for value in (5, "2026-07-01", datetime.date(2026, 7, 1), datetime.timedelta(1), True)],
 ]
 
 WRONG_VALUES = [
+    ("expires", datetime.datetime(2026, 7, 1)),
     *[
         (name, value)
-        for name in ("delay", "ttl")
+        for name in ("delay", "ttl", "expires")
         for value in (
             -1,
             -0.001,
@@ -114,6 +127,8 @@ WRONG_VALUES = [
             datetime.timedelta.max,
         )
     ],
+    *[("timeout", value) for value in (0, 0.09, -1, math.inf, math.nan)],
+    *[("executor", value) for value in ("coroutine", "", "a b")],
     *[("retries", value) for value in (-1, MOST_RETRIES + 1, 10**30)],
     *[("priority", value) for value in (-101, 101, 2**15, -(10**30))],
     *[
@@ -141,7 +156,7 @@ def test_a_value_of_a_wrong_type_is_a_type_error_that_names_option_place_and_val
     with pytest.raises(InvalidOptionType) as caught:
         Options.of(HERE, **{name: value})
     assert isinstance(caught.value, TypeError)
-    for told in (repr(name), HERE, "must be a", repr(value), f"(of type {type(value).__name__})"):
+    for told in (repr(name), HERE, "must be ", repr(value), f"(of type {type(value).__name__})"):
         assert told in str(caught.value)
 
 
@@ -182,6 +197,17 @@ def test_a_value_that_cannot_be_compared_is_refused_like_any_other(name):
 def test_a_delay_and_a_moment_together_are_refused():
     with pytest.raises(ConflictingOptions, match=f"^{HERE} got both 'delay' and 'run_after': give one of them.$"):
         Options.of(HERE, delay=1, run_after=NOW)
+
+
+@pytest.mark.parametrize("given", [{"retries": 3, "at_most_once": True}, {"at_most_once": True, "retries": 1}])
+def test_retries_of_what_may_run_once_only_are_refused(given):
+    with pytest.raises(ConflictingOptions, match=f"^{HERE} got both 'at_most_once' and 'retries': give one of them.$"):
+        Options.of(HERE, **given)
+
+
+def test_retries_for_one_call_of_what_may_run_once_only_are_refused():
+    with pytest.raises(ConflictingOptions, match="'at_most_once' and 'retries'"):
+        Options.of(HERE, at_most_once=True, retries=0).replace(HERE, retries=1)
 
 
 # --- what is not known ----------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, strategies as st
 
-from autotask.exceptions import PayloadRefused, UnknownTask
+from autotask.control import Cancel, Discard, Retry, Snooze
+from autotask.exceptions import PayloadRefused, UnknownTask, WorkerStopping
 from autotask.options import Options
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State, new_id
@@ -195,9 +196,74 @@ def test_the_traceback_of_an_endless_recursion_is_short():
     assert len(ended.traceback.splitlines()) < 300
 
 
+# --- what the function says itself ----------------------------------------------------------------------------------
+
+
+def test_a_retry_counts_and_waits_as_long_as_it_says():
+    ended = failed(raised(Retry(delay=30, reason="their server is busy")))
+    assert (ended.state, ended.delay) == (State.RETRY, 30.0)
+    assert ended.error_message == "Retry: their server is busy"
+
+
+def test_a_retry_without_a_delay_waits_as_the_task_does():
+    ended = failed(raised(Retry()), Options(backoff=7.0))
+    assert (ended.state, ended.delay) == (State.RETRY, 7.0)
+
+
+@pytest.mark.parametrize("options", [Options(retry_on=(OSError,)), Options(no_retry_on=(Exception,))])
+def test_a_retry_is_one_whatever_is_retried_else(options):
+    assert failed(raised(Retry(delay=1)), options).state is State.RETRY
+
+
+def test_a_retry_without_retries_left_is_an_error_that_says_so():
+    ended = failed(raised(Retry(reason="busy")), task=claimed(failures=2, retries=2))
+    assert ended.state is State.ERROR
+    assert ended.error_message == "Retry: busy (no retries are left: retries=2)"
+
+
+def test_a_retry_shows_the_error_that_it_answers():
+    def busy():
+        try:
+            raise ConnectionError("503")
+        except ConnectionError as error:
+            raise Retry(delay=1) from error
+
+    with pytest.raises(Retry) as caught:
+        busy()
+    assert "ConnectionError: 503" in failed(caught.value).traceback
+
+
+@pytest.mark.parametrize("retries", [0, 5])
+def test_cancel_ends_a_task_with_its_reason_alone(retries):
+    ended = failed(raised(Cancel("the order was paid")), task=claimed(retries=retries))
+    assert (ended.state, ended.error_message) == (State.CANCELLED, "the order was paid")
+
+
+def test_discard_ends_a_task_quietly():
+    ended = failed(raised(Discard("the user is gone")))
+    assert (ended.state, ended.error_message, ended.traceback) == (State.CANCELLED, "discarded: the user is gone", "")
+
+
+@pytest.mark.parametrize("error", [Retry(delay=1), Snooze(1)], ids=repr)
+def test_what_was_to_be_cancelled_is_not_run_again_whatever_it_says(error):
+    assert failed(raised(error), cancelled=True).state is State.CANCELLED
+
+
+def test_what_may_run_once_only_is_not_run_again_when_its_worker_stops():
+    ended = failed(raised(WorkerStopping("its worker stops")), task=claimed(retries=0, failures=0, at_most_once=True))
+    assert ended.state is State.ERROR
+    assert ended.error_message == "its worker stops; at_most_once: it is not run again"
+
+
+def test_what_has_expired_is_cancelled_and_was_no_attempt():
+    ended = outcome.expired(claimed(late=12.345), ended_at=50.0)
+    assert (ended.state, ended.began, ended.traceback) == (State.CANCELLED, False, "")
+    assert ended.error_message == "expired: it was claimed 12.3 seconds too late"
+
+
 def test_a_task_that_is_not_known_is_left_for_a_newer_worker():
     given_back = outcome.unknown(TASK, UnknownTask(name="x", suggestion=""), patience=600, now=50.0)
-    assert given_back == GiveBack(TASK, delay=1.0)
+    assert given_back == GiveBack(TASK, delay=1.0, unknown=True)
 
 
 @pytest.mark.parametrize(("waited", "delay"), [(0.0, 1.0), (30.0, 4.0), (599.9, 10.0)])

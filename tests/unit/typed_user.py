@@ -3,11 +3,13 @@
 A line with ``# error: code`` has to be refused with that code, and no other line may be.
 """
 
+from datetime import datetime, timedelta
 from typing import assert_type
 
+from autotask.context import Progress
 from autotask.handle import TaskHandle
 from autotask.task import Status
-from autotask.tasks import cron_task, delayed_task, periodic_task
+from autotask.tasks import Retry, Snooze, TaskContext, cron_task, delayed_task, periodic_task
 
 
 @delayed_task
@@ -29,9 +31,26 @@ async def fetch_many(*urls: str) -> list[bytes]:
     return []
 
 
+@delayed_task(takes_context=True)
+def import_rows(context: TaskContext, path: str) -> int:
+    context.progress(1, 2)
+    assert_type(context.should_stop, bool)
+    raise Retry(delay=5)
+
+
+@delayed_task(takes_context=True, retries=1)
+async def fetch_all(context: TaskContext, *urls: str) -> list[bytes]:
+    raise Snooze(timedelta(minutes=1))
+
+
 @periodic_task(seconds=60)
 def tick() -> str:
     return ""
+
+
+@periodic_task(seconds=60, takes_context=True)
+def tock(context: TaskContext) -> datetime | None:
+    return context.scheduled_for
 
 
 @cron_task(crontab="0 7 * * *")
@@ -53,6 +72,15 @@ add(1, wibble=2)  # error: call-arg
 send(5)  # error: arg-type
 fetch(5)  # error: arg-type
 fetch_many(1)  # error: arg-type
+
+# The context is not among the arguments of a call.
+assert_type(import_rows("x"), TaskHandle[int])
+assert_type(fetch_all("x", "y"), TaskHandle[list[bytes]])
+assert_type(import_rows.call("x"), int)
+assert_type(tock(), datetime | None)
+assert_type(import_rows("x").progress, Progress | None)
+import_rows(5)  # error: arg-type
+import_rows()  # error: call-arg
 
 # So they are through every way to call.
 assert_type(add.enqueue(1, 2), TaskHandle[int])
@@ -86,8 +114,8 @@ assert_type(handle.cancel(), bool)
 
 # Options of the decorators.
 delayed_task(retries="3")  # error: call-overload
-periodic_task("60")  # error: arg-type
-cron_task(crontab=5)  # error: arg-type
+periodic_task("60")  # error: call-overload
+cron_task(crontab=5)  # error: call-overload
 
 # A repeated function runs in place when it is called by hand.
 assert_type(tick(), str)

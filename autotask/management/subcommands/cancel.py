@@ -38,8 +38,8 @@ def _cancel(id: uuid.UUID) -> str:
 SUBCOMMAND = Subcommand(
     name="cancel",
     help="Cancel tasks that wait, and ask those that run to stop.",
-    description="Cancel tasks that wait, at once. The worker of a task that runs is asked to stop it, which it can do "
-    "only between two attempts.",
+    description="Cancel tasks that wait, at once. The worker of a task that runs is told to stop it; it is cancelled "
+    "when it has stopped.",
     examples=(("cancel 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),),
     add_arguments=add_arguments,
     run=run,

@@ -34,8 +34,8 @@ def run(console: Console, *, state: str | None, queue: str | None, name: str | N
     if json:
         console.say(render.as_json({"tasks": [document(task) for task in tasks]}))
     elif tasks:
-        head = ("ID", "STATE", "NAME", "QUEUE", "PRIORITY", "ATTEMPTS", "CREATED", "ERROR")
-        console.say(*render.table(head, map(_row, tasks), right=("PRIORITY", "ATTEMPTS")))
+        head = ("ID", "STATE", "NAME", "QUEUE", "PRIORITY", "ATTEMPTS", "PROGRESS", "CREATED", "ERROR")
+        console.say(*render.table(head, map(_row, tasks), right=("PRIORITY", "ATTEMPTS", "PROGRESS")))
     else:
         console.complain("There is no such task.")
 
@@ -48,6 +48,7 @@ def _row(task: StoredTask) -> tuple[object, ...]:
         task.queue,
         task.priority,
         task.attempt,
+        task.progress or "",
         render.moment(task.created_at),
         one_line(task.error_message, ERROR_LENGTH),
     )

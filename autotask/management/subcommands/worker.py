@@ -20,13 +20,32 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--exclude-queues", type=plain_names, default=(), metavar="C", help="Do not serve these queues. Default: none."
     )
     parser.add_argument(
-        "--threads", type=whole(1, 1000), metavar="N", help="Tasks to run at a time. Default: AUTOTASK_THREADS."
+        "--threads", type=whole(1, 1000), metavar="N", help="Threads that run tasks. Default: AUTOTASK_THREADS."
+    )
+    parser.add_argument(
+        "--coroutines",
+        type=whole(0, 10_000),
+        metavar="N",
+        help="Coroutines to run at a time. Default: AUTOTASK_COROUTINES.",
+    )
+    parser.add_argument(
+        "--processes",
+        type=whole(0, 1000),
+        metavar="N",
+        help="Child processes that run tasks. Default: AUTOTASK_PROCESSES.",
     )
     parser.add_argument("--burst", action="store_true", help="End when nothing is left to do now.")
 
 
 def run(
-    console: Console, *, queues: tuple[str, ...], exclude_queues: tuple[str, ...], threads: int | None, burst: bool
+    console: Console,
+    *,
+    queues: tuple[str, ...],
+    exclude_queues: tuple[str, ...],
+    threads: int | None,
+    coroutines: int | None,
+    processes: int | None,
+    burst: bool,
 ) -> None:
     """Run a worker."""
     if queues and not set(queues) - set(exclude_queues):
@@ -41,6 +60,8 @@ def run(
             queues=queues,
             exclude_queues=exclude_queues,
             threads=threads or settings.THREADS,
+            coroutines=settings.COROUTINES if coroutines is None else coroutines,
+            processes=settings.PROCESSES if processes is None else processes,
             burst=burst,
         )
     )

@@ -1,23 +1,148 @@
 """Tasks in threads."""
 
+import ctypes
 import queue
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from autotask.context import StopRequest
+from autotask.exceptions import TaskInterrupted
+from autotask.worker.pools.base import Abandoned, Run
 
 T = TypeVar("T")
 
+#: Seconds that a task in a thread gets to see that it should stop, before an exception is raised in it.
+PATIENCE = 1.0
 
-class _Place:
-    """What one thread keeps; only that thread writes to it, so no lock is needed."""
 
-    __slots__ = ("finished", "record", "seconds")
+class Place:
+    """One thread of a pool: what it runs, and the one spot where that can be interrupted.
+
+    Python can raise an exception in another thread, but not say where: it comes when that thread is next at its turn,
+    and by then the thread may be at something else. So both sides keep to an order. The interrupter says whom it means
+    (``_struck``) before it looks whether the thread is inside the call; the thread leaves the call before it looks
+    whether it is meant. Whoever comes second sees the other. A thread that is meant waits until the interrupter is done,
+    and takes back what has not come yet. Nothing of this costs a lock.
+    """
+
+    __slots__ = (
+        "_abandoned",
+        "_inside",
+        "_interruption",
+        "_stop",
+        "_striking",
+        "_struck",
+        "began",
+        "finished",
+        "record",
+        "seconds",
+        "thread",
+    )
 
     def __init__(self) -> None:
+        self.thread = 0
+        self.record: object = None
+        self.began = 0.0
         self.finished = 0
         self.seconds = 0.0
-        self.record: object = None
+        self._abandoned = False
+        self._inside = False
+        self._struck: object = None
+        self._striking = False
+        self._interruption = TaskInterrupted()
+        self._stop: tuple[object, StopRequest] | None = None
+
+    # --- what the thread calls --------------------------------------------------------------------------------------
+
+    def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Call a function that may be interrupted; see :class:`autotask.worker.pools.base.Attempt`."""
+        if self._struck is not None:
+            self._settle()
+        error: BaseException | None = None
+        try:
+            try:
+                self._inside = True
+                value = function(*args)
+            finally:
+                self._inside = False
+        except BaseException as raised:
+            # Read once: an interrupter who comes too late takes it back.
+            if (struck := self._struck) is None:
+                raise
+            error = raised
+        else:
+            if (struck := self._struck) is None:
+                return value
+        interruption = self._interruption
+        try:
+            self._settle()
+        except TaskInterrupted:
+            self._settle()  # It has come at the very beginning of that, and will not come again.
+        if error is None:
+            return value
+        try:
+            if struck is not self.record:
+                raise error
+            # Whatever came of it; where it came is in the traceback.
+            cause = None if isinstance(error, TaskInterrupted) else error
+            raise interruption.with_traceback(error.__traceback__) from cause
+        finally:
+            del error  # or it would hold this frame, which holds it
+
+    def stop_request(self) -> StopRequest:
+        """Return what tells the function that it should stop."""
+        stop = StopRequest()
+        self._stop = (self.record, stop)
+        return stop
+
+    def _settle(self) -> None:
+        while True:
+            try:
+                while self._striking:
+                    time.sleep(0)
+                _raise_in(self.thread, None)
+                self._struck = None
+                break
+            except TaskInterrupted:
+                continue  # It has come just now, and will not come again.
+        if self._abandoned:
+            # Its outcome is recorded, and nobody waits for it any more. The end of the process will be its end.
+            threading.Event().wait()
+
+    # --- what the interrupter calls ---------------------------------------------------------------------------------
+
+    def ask(self, record: object, why: str) -> None:
+        """Tell the function that it should stop, if it has ever asked for what tells it."""
+        stop = self._stop
+        if stop is not None and stop[0] is record:
+            stop[1].ask(why)
+
+    def strike(self, record: object, interruption: TaskInterrupted) -> bool:
+        """Raise an exception in the thread, if it is inside the call for this record; return whether it is."""
+        self._striking = True
+        former = self._struck, self._interruption
+        self._interruption = interruption
+        self._struck = record
+        if hit := self._inside and self.record is record:
+            _raise_in(self.thread, type(interruption))
+        else:
+            self._struck, self._interruption = former
+        self._striking = False
+        return hit
+
+    def abandon(self) -> None:
+        """Have the thread stand still when it comes to the call, or out of it: it is to do and to say nothing more."""
+        self._abandoned = True
+        self._struck = self.record
+
+    def where(self) -> str:
+        """Return the lines of code that the thread is at."""
+        frame = sys._current_frames().get(self.thread)
+        return "".join(traceback.format_stack(frame)) if frame else ""
 
 
 class ThreadPool(Generic[T]):
@@ -26,9 +151,18 @@ class ThreadPool(Generic[T]):
     :param size: number of threads.
     :param run: what to do with a record; must not raise.
     :param wake: called from the threads when there is room, see :meth:`wake_when`.
+    :param name: what the names of the threads begin with.
     """
 
-    def __init__(self, size: int, run: Callable[[T], None], wake: Callable[[], None]) -> None:
+    patience = PATIENCE
+
+    def __init__(
+        self,
+        size: int,
+        run: Callable[[T, Place], None],
+        wake: Callable[[], None],
+        name: str = "autotask",
+    ) -> None:
         self.size = size
         self._run = run
         self._wake = wake
@@ -37,10 +171,10 @@ class ThreadPool(Generic[T]):
         self._wake_at = -1
         self._idle = threading.Condition()
         self._draining = False
-        self._places = [_Place() for _ in range(size)]
+        self._places = [Place() for _ in range(size)]
         for number, place in enumerate(self._places, 1):
             # Daemons: a task that never comes back must not keep a stopped worker from ending.
-            threading.Thread(target=self._work, args=(place,), name=f"autotask-{number}", daemon=True).start()
+            threading.Thread(target=self._work, args=(place,), name=f"{name}-{number}", daemon=True).start()
 
     def submit(self, record: T) -> None:
         """Run a record as soon as a thread is free. Only the loop's own thread calls this."""
@@ -65,9 +199,30 @@ class ThreadPool(Generic[T]):
             self._submitted -= len(taken)
             return taken
 
-    def running(self) -> list[T]:
+    def running(self) -> list[Run[T]]:
         """Return the records that are being run."""
-        return [place.record for place in self._places if place.record is not None]  # type: ignore[misc]  # set by _work
+        # In this order: the beginning of the next record must not be taken for that of this one.
+        seen = [(place.began, place.record) for place in self._places]
+        return [Run(record, began) for began, record in seen if record is not None]  # type: ignore[arg-type]  # a T, set by _work
+
+    def ask(self, record: T, why: str) -> None:
+        """Tell a record that it should stop; see :class:`autotask.context.StopRequest`."""
+        for place in self._places:
+            place.ask(record, why)
+
+    def interrupt(self, record: T, interruption: TaskInterrupted) -> bool:
+        """Raise an exception in the thread that runs a record. It comes when the thread next runs code of Python."""
+        return any(place.strike(record, interruption) for place in self._places if place.record is record)
+
+    def abandon(self, record: T) -> Abandoned | None:
+        """Forget a record and its thread; there is no way to end a thread from outside."""
+        for place in self._places:
+            if place.record is record:
+                self._submitted -= place.finished + 1
+                self._places = [other for other in self._places if other is not place]
+                place.abandon()
+                return Abandoned(hangs=True, where=place.where())
+        return None
 
     def drain(self, seconds: float) -> bool:
         """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
@@ -81,15 +236,19 @@ class ThreadPool(Generic[T]):
         """Return how many records have been finished, and the seconds they took altogether."""
         return sum(place.finished for place in self._places), sum(place.seconds for place in self._places)
 
-    def _work(self, place: _Place) -> None:
+    def close(self) -> None:
+        """Do nothing: the threads are daemons."""
+
+    def _work(self, place: Place) -> None:
         # Looked up once: this loop is the cost of every task.
-        get, run, clock, waiting = self._todo.get, self._run, time.perf_counter, self._todo.qsize
+        get, run, clock, waiting = self._todo.get, self._run, time.monotonic, self._todo.qsize
+        place.thread = threading.get_ident()
         while True:
             record = get()
+            place.began = began = clock()
             place.record = record
-            begun = clock()
-            run(record)
-            place.seconds += clock() - begun
+            run(record, place)
+            place.seconds += clock() - began
             place.record = None
             place.finished += 1
             if waiting() <= self._wake_at:
@@ -98,3 +257,12 @@ class ThreadPool(Generic[T]):
             if self._draining:
                 with self._idle:
                     self._idle.notify_all()
+
+
+def _raise_in(thread: int, exception: type[TaskInterrupted] | None) -> None:
+    """Have the interpreter raise an exception in a thread; None takes back one that has not come yet.
+
+    Python/C API, "PyThreadState_SetAsyncExc".
+    """
+    target = ctypes.c_ulong(thread)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(target, None if exception is None else ctypes.py_object(exception))

@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from pathlib import Path
 
-from autotask.tasks import delayed_task
+from autotask.tasks import TaskContext, delayed_task
 
 
 @delayed_task
@@ -25,6 +25,32 @@ def work(seconds: float, diary: str) -> str:
     time.sleep(seconds)
     _note(diary, "finished")
     return "done"
+
+
+@delayed_task(at_most_once=True)
+def work_once(seconds: float, diary: str) -> str:
+    """Take a while, and never begin a second time."""
+    return work.call(seconds, diary)
+
+
+@delayed_task(atomic=True)
+def write_and_work(diary: str) -> str:
+    """Enqueue a task, and take a while: the first time more of it than the worker is given."""
+    _note(diary, "started")
+    who()
+    if Path(diary).read_text().count("started") == 1:
+        time.sleep(60)
+    return "done"
+
+
+@delayed_task(atomic=True, executor="process", takes_context=True)
+def enqueue_in_a_process(context: TaskContext, succeed: bool) -> int:
+    """Enqueue a task, and come to an end one way or the other."""
+    who()
+    context.progress(1, 2)
+    if not succeed:
+        raise ValueError("after the call")
+    return os.getpid()
 
 
 @delayed_task

@@ -251,3 +251,36 @@ def test_a_worker_that_holds_nothing_gets_rid_of_everything():
     take(worker)
     assert claim.reconcile(current(), worker, []) == 3
     assert len(take(worker)) == 3
+
+
+# --- what has expired -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("expires", "late"), [(None, None), (60.0, None), (-5.0, 5.0)])
+def test_a_claim_tells_by_how_much_it_comes_too_late(expires, late):
+    put(expires=expires)
+    (task,) = take(sign_on())
+    assert task.late == (late and pytest.approx(late, abs=1))
+
+
+def test_a_claim_tells_whether_the_task_may_run_once_only():
+    put(at_most_once=True)
+    put()
+    assert sorted(task.at_most_once for task in take(sign_on())) == [False, True]
+
+
+# --- pools ----------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_of_different_pools_are_in_different_lanes():
+    # Given
+    (thread,), (process,) = put(), put(executor="process", timeout=5.0)
+    worker = sign_on()
+
+    # When
+    lanes, _ = claim.find_lanes(current())
+
+    # Then
+    assert lanes == [Lane("default", 0, ""), Lane("default", 0, "process")]
+    assert [task.id for task in take(worker, lanes=lanes[:1])] == [thread]
+    assert [(task.id, task.timeout) for task in take(worker, lanes=lanes[1:])] == [(process, 5.0)]

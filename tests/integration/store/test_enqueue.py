@@ -23,6 +23,10 @@ def greet(name, *, greeting="Hello"):
     return f"{greeting} {name}"
 
 
+@delayed_task(at_most_once=True)
+def burn(bridge): ...
+
+
 class Changed(Exception):
     """Somebody changed his mind."""
 
@@ -95,6 +99,40 @@ def test_wrong_arguments_are_a_type_error_that_shows_the_signature():
     with pytest.raises(TypeError, match=r"greet\(name, \*, greeting='Hello'\): missing .*'name'. Nothing was enqueued"):
         greet()
     assert count("autotask_task") == 0
+
+
+# --- expires and at_most_once ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expires", [60, timedelta(minutes=1)])
+@pytest.mark.parametrize("delay", [0, 10])
+def test_seconds_to_expire_in_count_from_the_moment_when_the_task_is_due(expires, delay):
+    row = stored(greet.using(expires=expires, delay=delay)("Ann").id)
+    assert row.expires_at == row.run_at + timedelta(minutes=1)
+    assert row.run_at - row.created_at == timedelta(seconds=delay)
+
+
+def test_a_moment_to_expire_at_is_that_moment():
+    moment = datetime.now(UTC) + timedelta(hours=1)
+    handle = greet.using(expires=moment, delay=7200)("Ann")
+    assert stored(handle.id).expires_at == moment
+
+
+def test_many_tasks_expire_each_in_its_time():
+    handles = greet.using(expires=60).enqueue_many([("Ann",), ("Bob",)])
+    for row in (stored(handle.id) for handle in handles):
+        assert row.expires_at == row.run_at + timedelta(minutes=1)
+
+
+def test_without_a_word_a_task_never_expires_and_is_run_again_when_its_worker_dies():
+    row = stored(greet("Ann").id)
+    assert (row.expires_at, row.at_most_once) == (None, False)
+
+
+def test_a_task_carries_that_it_may_run_once_only():
+    assert stored(burn("x").id).at_most_once is True
+    (handle,) = burn.enqueue_many([("y",)])
+    assert stored(handle.id).at_most_once is True
 
 
 # --- transactions ---------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 
 from autotask.store import finish, read, rescue
 from autotask.store.connection import current, execute, rows
+from autotask.store.finish import Release
 from autotask.task import State
 from tests.integration.store.shapes import count, outcome, put, sign_on, state, stored, take
 
@@ -115,6 +116,20 @@ def test_text_that_postgresql_cannot_store_is_stored_somehow(worker):
     assert len(after.error_message) < 10_100
 
 
+def test_what_has_not_begun_is_no_attempt(worker):
+    # Given
+    task = running(worker)
+
+    # When
+    assert end(outcome(task, State.CANCELLED, error_message="expired", began=False)) == 1
+
+    # Then
+    after = stored(task.id)
+    assert (after.state, after.attempt, after.started_at) == (State.CANCELLED, 0, None)
+    assert after.error_message == "expired"
+    assert count("autotask_attempt") == 0
+
+
 # --- whose claim it is ----------------------------------------------------------------------------------------------
 
 
@@ -128,7 +143,7 @@ def test_an_outcome_with_a_wrong_fence_changes_nothing(worker, change):
     # When
     assert end(wrong) == 0
     assert retry(outcome(task, State.RETRY, fence=task.fence + change)) == 0
-    assert finish.release(current(), [(task.id, task.fence + change, 0.0)]) == set()
+    assert finish.release(current(), [Release(task.id, task.fence + change)]) == set()
 
     # Then
     assert stored(task.id) == before
@@ -252,7 +267,7 @@ def test_a_task_that_is_given_back_is_as_if_it_had_not_been_claimed(worker):
     task = running(worker)
 
     # When
-    assert finish.release(current(), [(task.id, task.fence, 0.0)]) == {task.id}
+    assert finish.release(current(), [Release(task.id, task.fence)]) == {task.id}
 
     # Then
     after = stored(task.id)
@@ -267,7 +282,7 @@ def test_a_task_that_is_given_back_is_as_if_it_had_not_been_claimed(worker):
 def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_when(worker):
     # Given
     task = running(worker)
-    finish.release(current(), [(task.id, task.fence, 30.0)])
+    finish.release(current(), [Release(task.id, task.fence, 30.0, unknown=True)])
     assert state(task.id) is State.SCHEDULED
     execute(
         current(),
@@ -279,7 +294,7 @@ def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_wh
     (task,) = take(worker)
     assert task.unknown_for == pytest.approx(3600, abs=5)
     assert task.attempt == 1
-    finish.release(current(), [(task.id, task.fence, 30.0)])
+    finish.release(current(), [Release(task.id, task.fence, 30.0, unknown=True)])
 
     # Then the first moment counts
     execute(current(), "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp()")
@@ -287,10 +302,25 @@ def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_wh
     assert task.unknown_for == pytest.approx(3600, abs=5)
 
 
+def test_a_task_that_snoozes_waits_for_its_time_and_the_attempt_does_not_count(worker):
+    # Given
+    task = running(worker)
+
+    # When
+    assert finish.release(current(), [Release(task.id, task.fence, 30.0)]) == {task.id}
+
+    # Then
+    after = stored(task.id)
+    assert (after.state, after.attempt, after.failures, after.lost) == (State.SCHEDULED, 0, 0, 0)
+    ((now, unknown),) = rows(current(), "SELECT clock_timestamp(), unknown_since FROM autotask_task")
+    assert (after.run_at - now).total_seconds() == pytest.approx(30, abs=1)
+    assert unknown is None
+
+
 # --- cancelled meanwhile --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["tried again", "given back"])
+@pytest.mark.parametrize("how", ["tried again", "given back", "snoozed"])
 def test_a_request_to_cancel_is_not_forgotten_when_the_task_goes_back(worker, how):
     # Given
     task = running(worker, retries=3)
@@ -301,7 +331,7 @@ def test_a_request_to_cancel_is_not_forgotten_when_the_task_goes_back(worker, ho
         retry(outcome(task, State.RETRY, delay=300.0))
         execute(current(), "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp() WHERE run_at <= now()")
     else:
-        finish.release(current(), [(task.id, task.fence, 0.0)])
+        finish.release(current(), [Release(task.id, task.fence, delay=300.0 if how == "snoozed" else 0.0)])
 
     # Then the next worker hears of it with the claim, and at once
     (again,) = take(worker)

@@ -71,7 +71,7 @@ def retry(c: Crowd) -> int:
 
 
 def release(c: Crowd) -> int:
-    return len(finish.release(current(), [(task.id, task.fence, 0.0) for task in c.held]))
+    return len(finish.release(current(), [finish.Release(task.id, task.fence) for task in c.held]))
 
 
 def recorded(c: Crowd) -> object:

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from autotask.store import read, rescue
+from autotask.store import claim, read, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import State
 from tests.integration.store.shapes import count, put, sign_on, state, stored, take
@@ -186,3 +186,98 @@ def test_a_worker_that_is_just_renewing_its_lease_is_left_alone(transaction):
     assert rescued() == (0, 0, 0)
     execute(transaction, "COMMIT")
     assert rescued() == (0, 0, 0)
+
+
+# --- at most once ---------------------------------------------------------------------------------------------------
+
+
+def test_a_task_that_may_run_once_only_ends_with_its_worker_and_says_why():
+    # Given
+    worker = sign_on()
+    (once,) = put(at_most_once=True, ttl=5.0)
+    (other,) = put()
+    take(worker)
+
+    # When
+    assert rescued(worker) == (1, 1, 1)
+
+    # Then
+    row = stored(once)
+    assert (row.state, row.attempt, row.lost, row.at_most_once) == (State.ERROR, 1, 1, True)
+    assert row.error_message == "its worker died: signal 9 (SIGKILL); at_most_once: it is not run again"
+    assert (row.kept_until - row.ended_at).total_seconds() == pytest.approx(1000, abs=1)
+    assert [attempt.state for attempt in read.attempts(current(), once)] == [State.LOST]
+    assert state(other) is State.READY
+
+
+def test_a_task_that_may_run_once_only_and_was_to_be_cancelled_is_cancelled():
+    worker = sign_on()
+    (once,) = put(at_most_once=True)
+    take(worker)
+    execute(current(), "UPDATE autotask_task SET cancel_requested = true")
+    assert rescued(worker) == (1, 0, 1)
+    assert state(once) is State.CANCELLED
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back_also_if_it_may_run_once_only():
+    # Given a claim that no worker knows of: nothing has begun
+    worker = sign_on()
+    (once,) = put(at_most_once=True)
+    take(worker)
+
+    # When
+    assert claim.reconcile(current(), worker, held=[]) == 1
+
+    # Then
+    assert (state(once), stored(once).attempt) == (State.READY, 0)
+
+
+# --- processes of living workers ------------------------------------------------------------------------------------
+
+
+def lost(*tasks, reason="signal 11 (SIGSEGV)", max_crashes=3):
+    claims = [(task.id, task.fence, reason) for task in tasks]
+    return rescue.lose(current(), claims, max_crashes=max_crashes, error_ttl=1000.0)
+
+
+def test_a_task_whose_process_has_died_comes_back_and_its_worker_stays():
+    # Given
+    worker = sign_on()
+    put(2)
+    task, other = take(worker)
+
+    # When
+    assert lost(task) == 1
+
+    # Then
+    row = stored(task.id)
+    assert (row.state, row.attempt, row.lost, row.failures) == (State.READY, 1, 1, 0)
+    assert [(a.state, a.error_message) for a in read.attempts(current(), task.id)] == [
+        (State.LOST, "signal 11 (SIGSEGV)")
+    ]
+    assert state(other.id) is State.RUNNING
+    assert count("autotask_worker") == 1
+
+
+def test_a_task_that_has_killed_too_many_processes_ends():
+    put()
+    (task,) = take(sign_on())
+    assert lost(task, max_crashes=1) == 1
+    row = stored(task.id)
+    assert (row.state, row.error_message) == (State.ERROR, "killed its process 1 times: signal 11 (SIGSEGV)")
+
+
+def test_a_process_that_dies_late_changes_nothing_about_a_task_that_was_given_to_others():
+    # Given
+    worker = sign_on()
+    put()
+    (task,) = take(worker)
+    rescued(worker)
+    (again,) = take(sign_on(), which="true")
+
+    # When
+    assert lost(task) == 0
+
+    # Then
+    row = stored(again.id)
+    assert (row.state, row.lost) == (State.RUNNING, 1)

@@ -9,6 +9,7 @@ import pytest
 from autotask.store import read, rescue, workers
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR, WAITING, State
+from autotask.worker import recorder
 from autotask.worker.identity import make_identity
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
@@ -54,7 +55,7 @@ def test_what_does_not_stop_within_the_grace_is_given_back_with_its_attempt_rest
 
 
 def test_a_worker_lives_through_the_loss_of_each_of_its_connections(worker):
-    for role in ("claim", "recorder", "services"):
+    for role in ("claim", "recorder", "heartbeat", "services"):
         # Given
         assert tasks.echo(role).wait(10) == role
 
@@ -68,6 +69,20 @@ def test_a_worker_lives_through_the_loss_of_each_of_its_connections(worker):
         # Then
         assert killed == [(True,)], f"the worker has one connection named {role}"
         assert tasks.echo(role).wait(10) == role
+
+
+def test_an_idle_worker_does_not_keep_the_connection_for_outcomes(start_worker, monkeypatch):
+    # Given
+    monkeypatch.setattr(recorder, "IDLE", 0.2)
+    start_worker()
+    connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'autotask recorder'"
+
+    # When
+    assert tasks.echo(1).wait(10) == 1
+
+    # Then
+    wait_until(lambda: rows(current(), connections) == [(0,)], what="the end of the connection")
+    assert tasks.echo(2).wait(10) == 2
 
 
 def test_a_worker_that_was_buried_goes_on_under_a_new_name(worker):

@@ -1,9 +1,10 @@
-"""What the platform offers to tie one process's life to another's; standard library only."""
+"""What the platform offers to tie one process's life to another's, and signals to whom they are for; standard library only."""
 
 import ctypes
 import os
 import signal
 import sys
+import threading
 
 #: From linux/prctl.h: deliver a signal when the parent dies.
 _PR_SET_PDEATHSIG = 1
@@ -31,3 +32,11 @@ def is_orphan(parent: int) -> bool:
 def ignore_interrupts() -> None:
     """Leave Ctrl-C, which a terminal sends to all its processes, to the Django process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def forget_signals() -> None:
+    """Let what a worker forks be ended by signals, which it would else pass on to the worker or not obey at all."""
+    if threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,43 @@
+"""Note how far running tasks say they have come."""
+
+import uuid
+from collections.abc import Mapping
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.context import Progress
+from autotask.store.connection import rows
+
+# While a task runs, a row that somebody has locked is left out: a newer value will come. At its end it is waited for, as
+# the end itself has to.
+NOTE = """
+WITH free AS MATERIALIZED (
+    SELECT t.id, n.done, n.total
+    FROM autotask_task t
+    JOIN unnest(%(id)s::uuid[], %(fence)s::bigint[], %(done)s::float8[], %(total)s::float8[])
+         AS n(id, fence, done, total) ON t.id = n.id AND t.fence = n.fence
+    FOR NO KEY UPDATE OF t {locked}
+)
+UPDATE autotask_task t SET progress_done = free.done, progress_total = free.total
+FROM free WHERE t.id = free.id
+RETURNING t.id, t.fence
+"""
+
+#: A claim: id and fence.
+Claim = tuple[uuid.UUID, int]
+
+
+def note(connection: BaseDatabaseWrapper, reports: Mapping[Claim, Progress], *, wait: bool = False) -> set[Claim]:
+    """Write progress into the rows of running tasks, as far as their claims are still ours.
+
+    :param wait: whether to wait for rows that are locked.
+    :returns: those of the claims whose rows were written; the others are locked, or are ours no more.
+    """
+    params = {
+        "id": [id for id, _ in reports],
+        "fence": [fence for _, fence in reports],
+        "done": [progress.done for progress in reports.values()],
+        "total": [progress.total for progress in reports.values()],
+    }
+    statement = NOTE.format(locked="" if wait else "SKIP LOCKED")
+    return {(id, fence) for id, fence in rows(connection, statement, params)}

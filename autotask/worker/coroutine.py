@@ -1,0 +1,93 @@
+"""One task with a coroutine function from claim to outcome, on the event loop: load, await, time, catch, decide."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
+
+from autotask import payload, registry
+from autotask.conf import settings
+from autotask.context import TaskContext, running
+from autotask.exceptions import PayloadTooNew, UnknownTask
+from autotask.signals import task_ended, task_started
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask, State
+from autotask.worker import execution, outcome, tidiness
+from autotask.worker.outcome import GiveBack
+from autotask.worker.pools.base import PlainAttempt
+from autotask.worker.pools.coroutines import CoroutinePlace
+from autotask.worker.reporter import Reports
+
+R = TypeVar("R")
+
+
+async def execute(
+    task: ClaimedTask,
+    is_cancelled: Callable[[ClaimedTask], bool],
+    reporter: Reports,
+    place: CoroutinePlace[ClaimedTask],
+) -> Outcome | GiveBack:
+    """Run one attempt of a task on this event loop. Never raises.
+
+    The parameters are those of :func:`autotask.worker.execution.execute`.
+    """
+    begun = time.monotonic()
+    if task.late is not None:
+        return await _conclude(execution.told, task, outcome.expired(task, ended_at=begun))
+    try:
+        definition = registry.get(task.name)
+        if not definition.is_async:  # It was when the task was enqueued.
+            attempt = PlainAttempt(place.stop_request())
+            return await sync_to_async(execution.execute, thread_sensitive=False)(task, is_cancelled, reporter, attempt)
+        args, kwargs = await _load(task)
+    except (UnknownTask, PayloadTooNew) as error:
+        return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
+    except BaseException as error:  # noqa: B036 - unpickling can raise anything
+        return await _conclude(execution.failed, task, error, None, is_cancelled(task), begun)
+    if task_started.receivers:
+        await task_started.asend_robust(sender=None, task=task)
+    report = functools.partial(reporter.report, (task.id, task.fence))
+    context = TaskContext(
+        task.id, task.name, task.attempt, task.scheduled_for, stop=place.stop_request(), report=report
+    )
+    try:
+        with running(context):
+            value = await place.wait_for(definition.with_context(context)(*args, **kwargs))
+        ended = execution.sealed(task, value, begun)
+        return await _conclude(execution.told, task, ended)
+    except execution.ResultRefused as refused:
+        # Trying again can help only while the function has not come to its end.
+        return await _conclude(execution.failed, task, refused.__cause__ or refused, None, is_cancelled(task), begun)
+    except BaseException as error:  # noqa: B036 - whatever a task raises is how it can end
+        return await _conclude(execution.failed, task, error, definition.options, is_cancelled(task), begun)
+    finally:
+        context.close()
+
+
+async def _load(task: ClaimedTask) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    load = functools.partial(payload.load_arguments, task.payload, id=task.id, name=task.name)
+    try:
+        return load()
+    except SynchronousOnlyOperation:  # an argument that asks the database when it is unpickled
+        return await sync_to_async(load)()
+
+
+async def _conclude(conclude: Callable[..., R], *args: Any) -> R:
+    """Decide and tell; in a thread if somebody listens, who may want the database."""
+    if task_ended.receivers:
+        return await sync_to_async(conclude)(*args)
+    return conclude(*args)
+
+
+async def tidy(ended: Outcome | GiveBack, *, idle: bool) -> None:
+    """Tidy the Django connections of the one thread from which all coroutines of this process use the database.
+
+    :param idle: whether no other coroutine runs. If one does, it may be in the middle of reading rows.
+    """
+    if idle:
+        await sync_to_async(tidiness.tidy_connections)()
+    elif isinstance(ended, Outcome) and ended.state is not State.DONE:
+        await sync_to_async(tidiness.drop_broken_connections)()

@@ -1,0 +1,33 @@
+"""The executors that the project names in AUTOTASK_EXECUTORS, as pools."""
+
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from django.utils.module_loading import import_string
+
+from autotask.conf import settings
+from autotask.task import ClaimedTask
+from autotask.worker import remote
+from autotask.worker.pools.base import Pool
+from autotask.worker.pools.executors import ExecutorPool
+from autotask.worker.pools.processes import Customer
+
+
+def pools(customer: Customer[ClaimedTask], wake: Callable[[], None]) -> dict[str, Pool[ClaimedTask]]:
+    """Return a pool for each name. What makes the executor is imported when the first task needs it.
+
+    :param customer: whose tasks they are to run.
+    :param wake: called when there is room again.
+    """
+    run = functools.partial(remote.run, os.environ.get("DJANGO_SETTINGS_MODULE", ""))
+    return {
+        name: ExecutorPool(size, functools.partial(_make, path), run, customer, wake)
+        for name, (path, size) in settings.EXECUTORS.items()
+    }
+
+
+def _make(path: str) -> Executor:
+    executor: Executor = import_string(path)()
+    return executor

@@ -1,0 +1,56 @@
+"""What one pool beside the threads may claim: its lanes, and as much as it has room for."""
+
+import uuid
+from collections.abc import Callable
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import claim
+from autotask.task import COROUTINE, THREAD, ClaimedTask
+from autotask.worker.lanes import Lanes
+from autotask.worker.pools.base import Pool
+
+#: Tasks that run in the worker's own process, which they can take along when they crash.
+IN_PROCESS = (THREAD, COROUTINE)
+
+
+class Intake:
+    """Claims for one pool.
+
+    The threads hold some tasks more than they can run, so that short ones need not wait for the next claim. These pools
+    hold none: what they run takes longer, and what they cannot run now may run in another worker.
+
+    :param executor: the name of the pool in the rows of its tasks.
+    :param serves: whether a queue is to be served.
+    """
+
+    def __init__(self, executor: str, pool: Pool[ClaimedTask], serves: Callable[[str], bool]) -> None:
+        self.pool = pool
+        self.lanes = Lanes(serves, executor)
+        # A suspect that can harm nobody but itself need not run alone.
+        self._which = claim.INNOCENT if executor in IN_PROCESS else claim.ALL
+
+    def has_work(self) -> bool:
+        """Whether the last look found ready tasks for this pool."""
+        return self.lanes.busy
+
+    def room(self) -> int:
+        """Return how many more records the pool can run now. If there is no room, the loop is woken when there is."""
+        if not (room := self._room()):
+            self.pool.wake_when(0)
+            # What has ended before it was asked to wake the loop does not wake it.
+            room = self._room()
+        return room
+
+    def claim(self, connection: BaseDatabaseWrapper, worker_id: uuid.UUID, limit: int) -> list[ClaimedTask]:
+        """Take up to *limit* tasks."""
+        for unbounded in (False, True):
+            lanes, share = self.lanes.in_order(unbounded=unbounded), self.lanes.share(limit)
+            claimed = claim.claim(connection, worker_id, lanes, per_lane=share, limit=limit, which=self._which)
+            if claimed:
+                self.lanes.claimed(claimed)
+                return claimed
+        return []
+
+    def _room(self) -> int:
+        return max(0, self.pool.size - self.pool.outstanding())

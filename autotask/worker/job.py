@@ -1,0 +1,49 @@
+"""One task as it travels to another process, and what is done with it there."""
+
+import importlib
+from dataclasses import dataclass
+
+from autotask import registry
+from autotask.context import StopRequest
+from autotask.exceptions import UnknownTask
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask
+from autotask.worker import execution
+from autotask.worker.outcome import GiveBack
+from autotask.worker.pools.base import PlainAttempt
+from autotask.worker.reporter import Reports
+from autotask.worker.watch import TO_BE_CANCELLED
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed task, and the module that has to be imported for its function to be known."""
+
+    task: ClaimedTask
+    module: str
+
+
+def make(task: ClaimedTask) -> Job:
+    """Return the job of a task."""
+    try:
+        return Job(task, registry.get(task.name).function.__module__)
+    except UnknownTask:
+        return Job(task, "")
+
+
+def run(job: Job, reporter: Reports, stop: StopRequest) -> Outcome | GiveBack:
+    """Run a job in this process. Never raises."""
+    try:
+        registry.get(job.task.name)
+    except UnknownTask:
+        if job.module:
+            # Where it does not help, or fails, the task stays unknown, and is treated as such.
+            _import(job.module)
+    return execution.execute(job.task, lambda _: stop.reason == TO_BE_CANCELLED, reporter, PlainAttempt(stop))
+
+
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except Exception:
+        execution.logger.exception("The module %s of a task cannot be imported here", module)

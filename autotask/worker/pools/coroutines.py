@@ -1,0 +1,221 @@
+"""Tasks as coroutines, hundreds at a time, on one event loop in a thread."""
+
+import asyncio
+import contextvars
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from autotask.context import StopRequest
+from autotask.exceptions import TaskInterrupted
+from autotask.worker.pools.base import Abandoned, Run
+
+T = TypeVar("T")
+
+#: Seconds after which an event loop that does not answer is taken to be blocked by a coroutine that does not wait.
+ANSWERS_WITHIN = 1.0
+
+
+class CoroutinePlace(Generic[T]):
+    """One record on the event loop, and the one spot where it can be interrupted."""
+
+    __slots__ = ("_inside", "_interruption", "_stop", "began", "record", "task")
+
+    def __init__(self, record: T) -> None:
+        self.record = record
+        self.began = time.monotonic()
+        self.task: asyncio.Task[None] | None = None
+        self._inside = False
+        self._interruption: TaskInterrupted | None = None
+        self._stop = StopRequest()
+
+    async def wait_for(self, awaitable: Awaitable[Any]) -> Any:
+        """Wait for what may be interrupted.
+
+        :raises TaskInterrupted: it was interrupted, whatever it raised because of that.
+        """
+        self._inside = True
+        try:
+            return await awaitable
+        except BaseException as error:
+            if (interruption := self._interruption) is None:
+                raise
+            cause = None if isinstance(error, asyncio.CancelledError) else error
+            raise interruption.with_traceback(error.__traceback__) from cause
+        finally:
+            self._inside = False
+
+    def stop_request(self) -> StopRequest:
+        """Return what tells the function that it should stop."""
+        return self._stop
+
+    def can_be_interrupted(self) -> bool:
+        """Whether it waits for what may be interrupted."""
+        return self._inside
+
+    def interrupt(self, interruption: TaskInterrupted) -> None:
+        """Cancel what is waited for. Only the event loop calls this, so nothing can have changed when it comes."""
+        if self._inside and self.task is not None:
+            self._interruption = interruption
+            self.task.cancel()
+
+    def where(self) -> str:
+        """Return the lines of code at which the coroutine waits, from the outermost one to the innermost."""
+        lines: list[str] = []
+        waiting: Any = self.task and self.task.get_coro()
+        while (frame := getattr(waiting, "cr_frame", None)) is not None:
+            lines += traceback.format_stack(frame, 1)
+            waiting = waiting.cr_await
+        return "".join(lines)
+
+
+class CoroutinePool(Generic[T]):
+    """An event loop that runs records; its thread is started by the first of them.
+
+    :param size: how many records run at a time.
+    :param run: what to do with a record; must not raise.
+    :param wake: called from the event loop when there is room, see :meth:`wake_when`.
+    """
+
+    #: A coroutine is cancelled at once: it can catch that where it waits, and nowhere else.
+    patience = 0.0
+
+    def __init__(
+        self,
+        size: int,
+        run: Callable[[T, CoroutinePlace[T]], Coroutine[Any, Any, None]],
+        wake: Callable[[], None],
+    ) -> None:
+        self.size = size
+        self._run = run
+        self._wake = wake
+        self._todo: deque[T] = deque()
+        self._places: dict[int, CoroutinePlace[T]] = {}
+        self._submitted = self._finished = 0
+        self._seconds = 0.0
+        self._wake_at = -1
+        self._idle = threading.Condition()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    # --- what others call -------------------------------------------------------------------------------------------
+
+    def submit(self, record: T) -> None:
+        """Run a record on the event loop. Only the worker loop's own thread calls this."""
+        loop = self._loop or self._start()
+        self._submitted += 1
+        self._todo.append(record)
+        loop.call_soon_threadsafe(self._begin)
+
+    def outstanding(self) -> int:
+        """Return how many records have been submitted and not finished."""
+        return self._submitted - self._finished
+
+    def wake_when(self, waiting: int) -> None:
+        """Ask to be woken once when a record is finished and no more than *waiting* wait; −1 asks for nothing."""
+        self._wake_at = waiting
+
+    def take_back(self) -> list[T]:
+        """Return the records that have not begun, and forget them."""
+        taken: list[T] = []
+        try:
+            while True:
+                taken.append(self._todo.popleft())
+        except IndexError:
+            self._submitted -= len(taken)
+            return taken
+
+    def running(self) -> list[Run[T]]:
+        """Return the records that are being run."""
+        return [Run(place.record, place.began) for place in list(self._places.values())]
+
+    def ask(self, record: T, why: str) -> None:
+        """Tell a record that it should stop; see :class:`autotask.context.StopRequest`."""
+        if place := self._places.get(id(record)):
+            place.stop_request().ask(why)
+
+    def interrupt(self, record: T, interruption: TaskInterrupted) -> bool:
+        """Cancel the coroutine of a record."""
+        place = self._places.get(id(record))
+        if place is None or self._loop is None or not place.can_be_interrupted():
+            return False
+        self._loop.call_soon_threadsafe(place.interrupt, interruption)
+        return True
+
+    def abandon(self, record: T) -> Abandoned | None:
+        """Forget a record that goes on in spite of having been cancelled, or that blocks the event loop."""
+        place = self._places.pop(id(record), None)
+        if place is None:
+            return None
+        self._submitted -= 1
+        if self._answers():
+            return Abandoned(hangs=True, where=place.where())
+        frame = sys._current_frames().get(self._thread.ident or 0) if self._thread else None
+        where = "".join(traceback.format_stack(frame)) if frame else ""
+        return Abandoned(hangs=True, where=where, with_others=True)
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self.outstanding() == 0, seconds)
+
+    def busy_seconds(self) -> tuple[int, float]:
+        """Return how many records have been finished, and the seconds they took altogether."""
+        return self._finished, self._seconds
+
+    def close(self) -> None:
+        """End the event loop."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        self._loop = loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._work, args=(loop,), name="autotask-coroutines", daemon=True)
+        self._thread.start()
+        return loop
+
+    def _answers(self) -> bool:
+        """Whether the event loop is at its turn soon."""
+        if self._loop is None:
+            return False
+        answered = threading.Event()
+        self._loop.call_soon_threadsafe(answered.set)
+        return answered.wait(ANSWERS_WITHIN)
+
+    # --- what runs on the event loop --------------------------------------------------------------------------------
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+        loop.close()
+
+    def _begin(self) -> None:
+        try:
+            record = self._todo.popleft()
+        except IndexError:
+            return  # It was taken back.
+        place = CoroutinePlace(record)
+        self._places[id(record)] = place
+        # A context of its own: what a task sets does not reach the next one.
+        place.task = asyncio.get_running_loop().create_task(self._run_one(place), context=contextvars.Context())
+
+    async def _run_one(self, place: CoroutinePlace[T]) -> None:
+        try:
+            await self._run(place.record, place)
+        finally:
+            if self._places.pop(id(place.record), None) is not None:
+                self._note_end(place)
+
+    def _note_end(self, place: CoroutinePlace[T]) -> None:
+        self._seconds += time.monotonic() - place.began
+        with self._idle:
+            self._finished += 1
+            if self.outstanding() == 0:
+                self._idle.notify_all()
+        if len(self._todo) <= self._wake_at:
+            self._wake_at = -1
+            self._wake()

@@ -1,0 +1,374 @@
+"""Tasks in child processes that can be killed.
+
+A child is started when it is first needed, as a new interpreter: a fork of a process with threads, connections and locks
+would inherit them in any state. It runs one record at a time, and as many one after the other as come. Whatever becomes
+of it costs the record that it runs, and nothing else.
+"""
+
+import logging
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from autotask import module_path, readable
+from autotask.exceptions import TaskInterrupted
+from autotask.exit_status import how_it_ended
+from autotask.worker.pools.base import Abandoned, Run
+from autotask.worker.pools.threads import PATIENCE, Place, ThreadPool
+
+logger = logging.getLogger("autotask.worker")
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+#: Seconds between two looks whether a child that says nothing still lives. What it has forked may hold its pipe open.
+LOOK_EVERY = 0.5
+
+#: Children in a row that die before they have begun with a record. Then it is not run here.
+TRIES = 3
+
+#: Seconds that a child with nothing to do gets to end.
+TO_END = 1.0
+
+_LENGTH = struct.Struct("!Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a child says when it begins with a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a child says when it has ended a job.
+
+    :ivar value: what has come of it.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """What a child is told when the job that it runs should stop."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """What has become of a record whose child has died.
+
+    :ivar how: exit status or signal, in words.
+    """
+
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoChild:
+    """What has become of a record for which no child could be started.
+
+    :ivar how: how the last child that was to run it has ended.
+    """
+
+    how: str
+
+
+#: What can become of a record: something that the child says, an interruption, or an accident.
+End = Ended | TaskInterrupted | Died | NoChild
+
+
+class Customer(Protocol[T_contra]):
+    """Whose records are run: it makes jobs of them and hears what becomes of them, in the threads of the pool."""
+
+    def job(self, record: T_contra) -> Any:
+        """Return what a child needs to know of a record; None if it is not to be run after all."""
+
+    def heard(self, record: T_contra, message: Any) -> None:
+        """Take in what a child says while it runs a record."""
+
+    def ended(self, record: T_contra, began: float, end: End) -> None:
+        """Take in what has become of a record; must not raise."""
+
+
+def frame(message: Any) -> bytes:
+    """Return a message as it goes through a pipe."""
+    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Frames:
+    """The messages that come out of a pipe, which is read when there is something to read."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._buffer = bytearray()
+
+    def read(self) -> bool:
+        """Take in what there is, waiting if there is nothing; return False at the end of the pipe."""
+        data = os.read(self._descriptor, 1 << 20)
+        self._buffer += data
+        return bool(data)
+
+    def next(self) -> Any:
+        """Return the next message that has come as a whole, or None."""
+        if len(self._buffer) < _LENGTH.size:
+            return None
+        end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
+        if len(self._buffer) < end:
+            return None
+        body = bytes(self._buffer[_LENGTH.size : end])
+        del self._buffer[:end]
+        return pickle.loads(body)  # from a child of this process, by a pipe that nobody else has
+
+
+class ChildDied(Exception):
+    """The child is no more; the argument says how it ended."""
+
+
+class Child:
+    """One child process, seen from its parent."""
+
+    def __init__(self, module: str) -> None:
+        jobs, self._jobs = os.pipe()
+        self._messages, messages = os.pipe()
+        environment = {"AUTOTASK_WORKER": str(os.getpid()), **module_path.handed_on(os.environ)}
+        command = [sys.executable, "-m", module, str(os.getpid()), str(jobs), str(messages)]
+        try:
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, close_fds=True, pass_fds=(jobs, messages)
+            )
+        except BaseException:
+            os.close(self._jobs)
+            os.close(self._messages)
+            raise
+        finally:
+            os.close(jobs)
+            os.close(messages)
+        self.pid = self._process.pid
+        self._frames = Frames(self._messages)
+
+    def send(self, message: Any) -> None:
+        """Send a message; one that can read no more says so by its end."""
+        data = memoryview(frame(message))
+        try:
+            while data:
+                data = data[os.write(self._jobs, data) :]
+        except BrokenPipeError:
+            pass
+
+    def receive(self) -> Any:
+        """Wait for the next message.
+
+        :raises ChildDied: there will be none.
+        """
+        while (message := self._frames.next()) is None:
+            died = self._process.poll() is not None
+            # What it has said before it died is still there.
+            if readable.wait([self._messages], 0 if died else LOOK_EVERY):
+                if not self._frames.read():
+                    raise ChildDied(how_it_ended(self._process.wait()))
+            elif died:
+                raise ChildDied(how_it_ended(self._process.wait()))
+        return message
+
+    def kill(self) -> None:
+        """End it, now."""
+        self._process.kill()
+
+    def let_go(self) -> None:
+        """Let it end, when it has nothing to do."""
+        jobs, self._jobs = self._jobs, -1
+        if jobs >= 0:
+            os.close(jobs)
+
+    def close(self) -> None:
+        """Let it end, and see to it that it does."""
+        self.let_go()
+        try:
+            self._process.wait(TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._messages)
+
+
+class Desk(Generic[T]):
+    """One thread of the pool with its child: what the child runs, and whether it was killed for that."""
+
+    def __init__(self) -> None:
+        # Held while the child is given something else to run, so that who kills it kills what he means.
+        self.lock = threading.Lock()
+        self.child: Child | None = None
+        self.record: T | None = None
+        self.began: float | None = None
+        self.interruption: TaskInterrupted | None = None
+        self.asked = False
+
+    def begin(self, record: T) -> None:
+        """Note that a record is to be run."""
+        with self.lock:
+            self.record, self.began, self.interruption, self.asked = record, None, None, False
+
+    def end(self) -> tuple[float, TaskInterrupted | None]:
+        """Note that the record has ended, so that nobody kills for it any more; return when it began, and why it was cut off."""
+        with self.lock:
+            self.record = None
+            return time.monotonic() if self.began is None else self.began, self.interruption
+
+    def dismiss(self) -> Child | None:
+        """Kill the child if it runs something; else return it, to be let go."""
+        with self.lock:
+            if self.child is not None and self.record is not None:
+                self.child.kill()
+                return None
+            child, self.child = self.child, None
+            return child
+
+
+class ProcessPool(Generic[T]):
+    """Child processes, each with a thread that gives it records.
+
+    :param size: how many there are at most.
+    :param module: what a child runs; see :mod:`autotask.worker.child`.
+    :param wake: called when there is room, see :meth:`wake_when`.
+    """
+
+    patience = PATIENCE
+
+    def __init__(self, size: int, module: str, customer: Customer[T], wake: Callable[[], None]) -> None:
+        self.size = size
+        self._module = module
+        self._customer = customer
+        self._wake = wake
+        self._desks: dict[Place, Desk[T]] = {}
+        self._threads: ThreadPool[T] | None = None
+
+    def submit(self, record: T) -> None:
+        """Run a record as soon as a child is free."""
+        if self._threads is None:
+            self._threads = ThreadPool(self.size, self._run, self._wake, name="autotask-process")
+        self._threads.submit(record)
+
+    def outstanding(self) -> int:
+        """Return how many records have been submitted and not finished."""
+        return self._threads.outstanding() if self._threads else 0
+
+    def wake_when(self, waiting: int) -> None:
+        """Ask to be woken once when a record is finished and no more than *waiting* wait."""
+        if self._threads:
+            self._threads.wake_when(waiting)
+
+    def take_back(self) -> list[T]:
+        """Return the records that wait for a child, and forget them."""
+        return self._threads.take_back() if self._threads else []
+
+    def running(self) -> list[Run[T]]:
+        """Return the records that are being run; while its child is still being started, a record has just begun."""
+        now = time.monotonic()
+        seen = [(desk.record, desk.began) for desk in list(self._desks.values())]
+        return [Run(record, now if began is None else began) for record, began in seen if record is not None]
+
+    def ask(self, record: T, why: str) -> None:
+        """Tell the child that runs a record that it should stop."""
+        if desk := self._desk_of(record):
+            with desk.lock:
+                if desk.record is record and desk.child is not None and desk.began is not None and not desk.asked:
+                    desk.asked = True
+                    desk.child.send(Stop(why))
+
+    def interrupt(self, record: T, interruption: TaskInterrupted) -> bool:
+        """Kill the child that runs a record."""
+        desk = self._desk_of(record)
+        if desk is None:
+            return False
+        with desk.lock:
+            if desk.record is not record:
+                return False
+            desk.interruption = interruption
+            if desk.child is not None:
+                desk.child.kill()
+        return True
+
+    def abandon(self, record: T) -> Abandoned | None:
+        """Forget a record whose child does not even die; the kernel holds it."""
+        return Abandoned(hangs=False) if self._threads and self._threads.abandon(record) else None
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
+        return self._threads.drain(seconds) if self._threads else True
+
+    def busy_seconds(self) -> tuple[int, float]:
+        """Return how many records have been finished, and the seconds they took altogether."""
+        return self._threads.busy_seconds() if self._threads else (0, 0.0)
+
+    def close(self) -> None:
+        """End the children; what they still run is cut off."""
+        idle = [child for desk in list(self._desks.values()) if (child := desk.dismiss()) is not None]
+        for child in idle:
+            child.let_go()
+        for child in idle:
+            child.close()
+
+    def _desk_of(self, record: T) -> Desk[T] | None:
+        return next((desk for desk in list(self._desks.values()) if desk.record is record), None)
+
+    # --- what the threads do ----------------------------------------------------------------------------------------
+
+    def _run(self, record: T, place: Place) -> None:
+        desk = self._desks.setdefault(place, Desk())
+        if (job := self._customer.job(record)) is None:
+            return
+        desk.begin(record)
+        try:
+            end = self._served(desk, record, job)
+        except Exception as error:  # something is wrong here, and neither the thread nor the record must be lost
+            logger.exception("The pool of processes itself failed")
+            end = NoChild(f"{type(error).__name__}: {error}")
+        began, interruption = desk.end()
+        if interruption is not None and not isinstance(end, Ended):
+            end = interruption
+        self._customer.ended(record, began, end)
+
+    def _served(self, desk: Desk[T], record: T, job: Any) -> End:
+        how = ""
+        for _ in range(TRIES):
+            try:
+                self._sit_down(desk).send(job)
+                return self._listen(desk, record)
+            except ChildDied as death:
+                how = str(death)
+            except OSError as error:  # no memory, or no more processes
+                how = f"could not be started: {error}"
+            with desk.lock:
+                child, desk.child = desk.child, None
+            if child is not None:
+                child.close()
+            if desk.began is not None:
+                return Died(how)
+            if desk.interruption is not None:
+                return desk.interruption
+        return NoChild(how)
+
+    def _sit_down(self, desk: Desk[T]) -> Child:
+        with desk.lock:
+            if desk.child is None:
+                desk.child = Child(self._module)
+            return desk.child
+
+    def _listen(self, desk: Desk[T], record: T) -> Ended:
+        assert desk.child is not None
+        while not isinstance(message := desk.child.receive(), Ended):
+            if isinstance(message, Begun):
+                desk.began = time.monotonic()
+            else:
+                self._customer.heard(record, message)
+        return message

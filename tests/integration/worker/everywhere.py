@@ -1,0 +1,94 @@
+"""The same task functions for each of the pools, for the tests of what holds wherever a task runs."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+from autotask.tasks import delayed_task
+from tests.integration.worker.stubborn import mark
+
+
+def echo(value):
+    return value
+
+
+def fail() -> None:
+    raise KeyError("gone")
+
+
+def nap(path: str, seconds: float) -> str:
+    """Sleep, in a way that can be interrupted in a thread."""
+    mark(path, "began")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)
+    mark(path, "ended")
+    return "rested"
+
+
+def who(context) -> tuple[str, int]:
+    return str(context.id), context.attempt
+
+
+def return_lambda():
+    return lambda: None
+
+
+async def async_echo(value):
+    return value
+
+
+async def async_fail() -> None:
+    raise KeyError("gone")
+
+
+async def async_nap(path: str, seconds: float) -> str:
+    mark(path, "began")
+    await asyncio.sleep(seconds)
+    mark(path, "ended")
+    return "rested"
+
+
+async def async_who(context) -> tuple[str, int]:
+    return str(context.id), context.attempt
+
+
+async def async_return_lambda():
+    return lambda: None
+
+
+def _tasks(where, executor, functions):
+    make = {
+        name: delayed_task(
+            name=f"{__name__}.{name}_in_{where}",
+            executor=executor,
+            takes_context=name == "who",
+            retries=1 if name == "fail" else 0,
+            backoff=0.05,
+        )
+        for name in functions
+    }
+    return SimpleNamespace(**{name: make[name](function) for name, function in functions.items()})
+
+
+FUNCTIONS = {"echo": echo, "fail": fail, "nap": nap, "who": who, "return_lambda": return_lambda}
+COROUTINES = {
+    "echo": async_echo,
+    "fail": async_fail,
+    "nap": async_nap,
+    "who": async_who,
+    "return_lambda": async_return_lambda,
+}
+
+thread = _tasks("thread", None, FUNCTIONS)
+process = _tasks("process", "process", FUNCTIONS)
+coroutine = _tasks("coroutine", None, COROUTINES)
+executor = _tasks("executor", "everywhere", FUNCTIONS)
+
+ALL = {"thread": thread, "process": process, "coroutine": coroutine, "executor": executor}
+
+
+def threads() -> ThreadPoolExecutor:
+    """Return an executor; see AUTOTASK_EXECUTORS."""
+    return ThreadPoolExecutor(2)

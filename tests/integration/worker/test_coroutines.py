@@ -1,0 +1,227 @@
+"""Tasks with coroutine functions: many at a time on one event loop."""
+
+import time
+
+import pytest
+
+from autotask import registry
+from autotask.exit_status import RECYCLED
+from autotask.signals import task_ended, task_started
+from autotask.store.connection import current, execute, rows
+from autotask.task import CANCELLED, DONE, ERROR, WAITING
+from autotask.tasks import delayed_task
+from autotask.worker import watch
+from tests.helpers import wait_until
+from tests.integration.worker import stubborn, tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "lines"
+
+
+def began(path):
+    return any(line.startswith("began") for line in stubborn.lines(path))
+
+
+def ended(handle, seconds=10.0):
+    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
+    return handle.status
+
+
+def test_coroutines_run_by_the_hundred(start_worker, path):
+    # Given
+    handles = stubborn.meet.enqueue_many([(str(path), 100)] * 100)
+
+    # When
+    start_worker(threads=1)
+
+    # Then
+    assert {handle.wait(20) for handle in handles} == {100}
+
+
+def test_no_more_coroutines_run_at_a_time_than_there_is_room_for(start_worker, path):
+    # Given
+    start_worker(coroutines=3)
+    for _ in range(5):
+        stubborn.doze(str(path), 60)
+
+    # Then
+    wait_until(lambda: len(stubborn.lines(path)) == 3)
+    running = "SELECT count(*) FROM autotask_task WHERE state = 2 AND executor = 'coroutine'"
+    assert rows(current(), running) == [(3,)]
+
+
+def test_full_pools_do_not_hold_up_each_other(start_worker, path):
+    # Given: all threads are busy, and more than they can take waits before the coroutine
+    start_worker(threads=2, coroutines=2)
+    gates = tasks.pass_gate.enqueue_many([("both",)] * 20)
+    assert tasks.gate("both reached").wait(10)
+
+    # When
+    coroutines = [tasks.double(i) for i in range(10)]
+
+    # Then
+    assert [handle.wait(10) for handle in coroutines] == [2 * i for i in range(10)]
+
+    # Given: the other way round
+    tasks.gate("both").set()
+    for handle in gates:
+        handle.wait(10)
+    for _ in range(10):
+        stubborn.doze(str(path), 60)
+    wait_until(lambda: len(stubborn.lines(path)) == 2)
+
+    # Then
+    assert [handle.wait(10) for handle in tasks.echo.enqueue_many([(i,) for i in range(50)])] == list(range(50))
+    assert len(stubborn.lines(path)) == 2
+
+
+def test_a_coroutine_that_takes_too_long_is_cancelled(worker, path):
+    handle = stubborn.doze.using(timeout=0.3)(str(path), 60)
+    assert ended(handle) is ERROR
+    assert handle.error_message == "timed out after 0.3 s"
+    assert "stubborn.py" in handle.failed_attempts[0].traceback
+    assert stubborn.lines(path)[1:] == ["cleaned up"]
+
+
+def test_a_running_coroutine_is_cancelled_on_request(worker, path):
+    # Given
+    handle = stubborn.ask_in_coroutine.using(retries=2)(str(path))
+    wait_until(lambda: began(path))
+
+    # When
+    assert handle.cancel()
+
+    # Then
+    assert ended(handle) is CANCELLED
+    assert stubborn.lines(path)[1:] == ["True it is to be cancelled"]
+
+
+def test_coroutines_are_given_back_when_the_grace_is_over(start_worker, path, settings):
+    settings.AUTOTASK_SHUTDOWN_GRACE = 0.2
+    worker = start_worker()
+    handle = stubborn.doze(str(path), 60)
+    wait_until(lambda: began(path))
+    worker.stop()
+    wait_until(lambda: handle.status is WAITING)
+    assert handle.attempts == 0
+    assert stubborn.lines(path)[1:] == ["cleaned up"]
+
+
+def test_a_coroutine_that_shrugs_is_given_up_and_others_come_to_their_end(start_worker, path, monkeypatch):
+    # Given
+    monkeypatch.setattr(watch, "STOP_WITHIN", 0.5)
+    worker = start_worker()
+    other = stubborn.doze(str(path) + " of the other", 3)
+    handle = stubborn.shrug.using(timeout=0.2)(str(path), 4)
+
+    # Then
+    assert ended(handle) is ERROR
+    assert "asyncio.sleep" in handle.failed_attempts[0].traceback
+    assert ended(other) is DONE
+    wait_until(lambda: worker.exit_status == RECYCLED)
+    assert worker._recorder.refused == 0
+
+
+def test_a_coroutine_that_blocks_the_event_loop_costs_only_its_own_task(start_worker, path, monkeypatch):
+    # Given
+    monkeypatch.setattr(watch, "STOP_WITHIN", 0.5)
+    worker = start_worker()
+    sibling = stubborn.doze(str(path), 1)
+    wait_until(lambda: began(path))
+
+    # When
+    handle = stubborn.block.using(timeout=0.2)(5)
+
+    # Then
+    assert ended(handle) is ERROR
+    assert "time.sleep(seconds)" in handle.failed_attempts[0].traceback
+    wait_until(lambda: worker.exit_status == RECYCLED)
+    wait_until(lambda: sibling.status is WAITING)
+    assert sibling.attempts == 0
+
+    # When
+    start_worker()
+
+    # Then
+    assert ended(sibling) is DONE
+
+
+def test_coroutines_share_one_connection_and_leave_none_open(worker, settings):
+    # Given
+    name = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    assert tasks.double(1).wait(10) == 2
+    before = rows(current(), name)
+
+    # When
+    for handle in stubborn.count_rows.enqueue_many([()] * 30):
+        assert handle.wait(10) > 0
+
+    # Then
+    wait_until(lambda: rows(current(), name) == before)
+
+
+def test_a_coroutine_can_use_the_database_after_its_connection_was_lost(start_worker):
+    # Given: another coroutine keeps the pool from being idle, so the connection stays open
+    start_worker()
+    stubborn.doze("/dev/null", 60)
+    assert stubborn.count_rows().wait(10) > 0
+
+    # When
+    execute(
+        current(),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name NOT LIKE 'autotask %%' AND pid <> pg_backend_pid()",
+        {},
+    )
+
+    # Then: who meets the loss fails, who comes next does not
+    wait_until(lambda: ended(stubborn.count_rows()) is DONE)
+
+
+def test_receivers_of_signals_may_use_the_database_for_coroutines_too(worker):
+    # Given
+    told = []
+
+    def receiver(signal, task, **_):
+        if task.name == tasks.double.name:
+            told.append((signal, rows(current(), "SELECT 1")))
+
+    task_started.connect(receiver)
+    task_ended.connect(receiver)
+
+    # When
+    try:
+        assert tasks.double(4).wait(10) == 8
+    finally:
+        task_started.disconnect(receiver)
+        task_ended.disconnect(receiver)
+
+    # Then
+    assert told == [(task_started, [(1,)]), (task_ended, [(1,)])]
+
+
+def test_a_coroutine_starts_at_once_in_an_idle_worker(worker):
+    assert tasks.double(1).wait(10) == 2
+    began_at = time.monotonic()
+    assert tasks.double(2).wait(10) == 4
+    assert time.monotonic() - began_at < 0.5
+
+
+def test_a_function_that_is_no_coroutine_function_any_more_is_run_all_the_same(start_worker, monkeypatch):
+    # Given
+    handle = tasks.double(4)
+    monkeypatch.setitem(registry._definitions, tasks.double.name, delayed_task(name="tests.plain")(plain_double))
+
+    # When
+    start_worker()
+
+    # Then
+    assert handle.wait(10) == 12
+
+
+def plain_double(value):
+    return 3 * value

@@ -1,0 +1,136 @@
+"""What holds wherever a task runs: in a thread, on the event loop, in a process, in an executor of the project."""
+
+import pytest
+
+from autotask.store import read
+from autotask.store.connection import current
+from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
+from autotask.worker import watch
+from tests.helpers import wait_until
+from tests.integration.worker import everywhere, stubborn
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=everywhere.ALL.items(), ids=lambda item: item[0])
+def there(request, settings, monkeypatch):
+    """The tasks that run in one of the pools."""
+    settings.AUTOTASK_EXECUTORS = {"everywhere": ("tests.integration.worker.everywhere.threads", 2)}
+    # Nothing reaches a task in an executor of the project; it is given up soon.
+    monkeypatch.setattr(watch, "STOP_WITHIN", 0.3 if request.param[0] == "executor" else 10.0)
+    return request.param[1]
+
+
+@pytest.fixture
+def start(start_worker):
+    """Start a worker with room for two tasks in each pool."""
+    return lambda: start_worker(threads=2, coroutines=2, processes=2)
+
+
+def ended(handle, seconds=20.0):
+    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
+    return handle.status
+
+
+def test_a_value_comes_back(there, start):
+    start()
+    assert there.echo({"a": (1, b"\0", None)}).wait(20) == {"a": (1, b"\0", None)}
+
+
+def test_an_exception_is_recorded_with_its_traceback_and_retried(there, start):
+    start()
+    handle = there.fail()
+    assert ended(handle) is ERROR
+    assert handle.error_message == "KeyError: 'gone'"
+    assert [attempt.state for attempt in handle.failed_attempts] == [State.RETRY, State.ERROR]
+    assert all('raise KeyError("gone")' in attempt.traceback for attempt in handle.failed_attempts)
+
+
+def test_a_result_that_cannot_be_stored_is_an_error(there, start):
+    start()
+    handle = there.return_lambda()
+    assert ended(handle) is ERROR
+    assert "cannot be pickled" in handle.error_message
+
+
+def test_a_task_knows_itself(there, start):
+    start()
+    handle = there.who()
+    assert handle.wait(20) == (str(handle.id), 1)
+
+
+def test_the_time_limit_is_kept_and_the_place_is_free_again(there, start, tmp_path):
+    # Given
+    worker = start()
+    handles = [there.nap.using(timeout=0.3)(str(tmp_path / f"{i}"), 3) for i in range(4)]
+
+    # Then
+    assert {ended(handle) for handle in handles} == {ERROR}
+    assert {handle.error_message for handle in handles} == {"timed out after 0.3 s"}
+    assert there.echo("next").wait(20) == "next"
+    assert (worker.exit_status, worker._recorder.refused) == (0, 0)
+
+
+def test_no_more_run_at_a_time_than_there_is_room_for(there, start, tmp_path):
+    # Given
+    start()
+    handles = [there.nap(str(tmp_path / f"{i}"), 0.5) for i in range(6)]
+
+    # When
+    most = 0
+    while not all(handle.ready for handle in handles):
+        seen = [stubborn.lines(tmp_path / f"{i}") for i in range(6)]
+        most = max(most, sum(lines == ["began"] for lines in seen))
+
+    # Then
+    assert most == 2
+    assert {handle.status for handle in handles} == {DONE}
+
+
+def test_what_runs_when_the_worker_is_stopped_ends_within_the_grace_and_what_waits_is_given_back(
+    there, start, tmp_path
+):
+    # Given
+    worker = start()
+    handles = [there.nap(str(tmp_path / f"{i}"), 1.0) for i in range(6)]
+    wait_until(lambda: sum(bool(stubborn.lines(tmp_path / f"{i}")) for i in range(6)) == 2, what="the start of two")
+
+    # When
+    worker.stop()
+
+    # Then
+    wait_until(lambda: not read.workers(current()), what="the sign-off")
+    assert sorted(str(handle.status) for handle in handles) == ["done"] * 2 + ["waiting"] * 4
+    assert {handle.attempts for handle in handles if handle.status is WAITING} == {0}
+
+
+def test_what_outlasts_the_grace_is_given_back_with_its_attempt_restored(there, start, tmp_path, settings):
+    # Given
+    settings.AUTOTASK_SHUTDOWN_GRACE = 0.3
+    worker = start()
+    handle = there.nap(str(tmp_path / "path"), 4)
+    wait_until(lambda: stubborn.lines(tmp_path / "path"))
+
+    # When
+    worker.stop()
+
+    # Then
+    wait_until(lambda: not read.workers(current()), what="the sign-off")
+    assert (handle.status, handle.attempts, handle.failed_attempts) == (WAITING, 0, [])
+
+
+def test_a_task_that_was_cancelled_while_it_ran_is_cancelled_at_its_end_at_the_latest(there, start, tmp_path):
+    # Given
+    start()
+    handle = there.nap(str(tmp_path / "path"), 4)
+    wait_until(lambda: stubborn.lines(tmp_path / "path"))
+
+    # When
+    assert handle.cancel()
+
+    # Then
+    if there is everywhere.executor:
+        assert ended(handle) is DONE  # It had begun, and nothing could reach it.
+    else:
+        assert ended(handle, 3) is CANCELLED
+        assert stubborn.lines(tmp_path / "path") == ["began"]

@@ -1,0 +1,250 @@
+"""Time limits, cancellation of what runs, and the end of a worker whose tasks do not stop."""
+
+import threading
+import time
+
+import pytest
+
+from autotask.exit_status import RECYCLED
+from autotask.store import read
+from autotask.store.connection import current, execute
+from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
+from autotask.worker import watch
+from tests.helpers import wait_until
+from tests.integration.worker import stubborn, tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "lines"
+
+
+def began(path):
+    return any(line.startswith("began") for line in stubborn.lines(path))
+
+
+def ended(handle, seconds=10.0):
+    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
+    return handle.status
+
+
+def test_a_task_that_takes_too_long_ends_in_error_and_can_clean_up(worker, path):
+    # When
+    began_at = time.monotonic()
+    handle = stubborn.spin.using(timeout=0.5)(str(path))
+
+    # Then
+    assert ended(handle) is ERROR
+    assert 0.5 <= time.monotonic() - began_at < 2.5
+    assert handle.error_message == "timed out after 0.5 s"
+    assert "stubborn.py" in handle.failed_attempts[0].traceback
+    assert stubborn.lines(path)[1:] == ["cleaned up"]
+    assert tasks.echo(1).wait(10) == 1
+
+
+def test_the_setting_is_the_limit_of_tasks_that_have_none(start_worker, settings, path):
+    settings.AUTOTASK_TIMEOUT = 0.3
+    start_worker()
+    handle = stubborn.spin(str(path))
+    assert ended(handle) is ERROR
+    assert handle.error_message == "timed out after 0.3 s"
+
+
+def test_a_task_that_took_too_long_is_tried_again_while_retries_remain(worker, path):
+    handle = stubborn.spin.using(timeout=0.2, retries=1)(str(path))
+    assert ended(handle, 20) is ERROR
+    assert [attempt.state for attempt in handle.failed_attempts] == [State.RETRY, State.ERROR]
+    assert {attempt.error_message for attempt in handle.failed_attempts} == {"timed out after 0.2 s"}
+
+
+def test_what_a_task_raises_because_it_was_interrupted_counts_as_the_time_limit(worker, path):
+    handle = stubborn.turn_into_another.using(timeout=0.2)(str(path))
+    assert ended(handle) is ERROR
+    assert handle.error_message == "timed out after 0.2 s"
+    assert "ValueError: could not finish" in handle.failed_attempts[0].traceback
+
+
+def test_what_a_task_returns_when_it_was_interrupted_is_its_result(worker, path):
+    assert stubborn.return_when_interrupted.using(timeout=0.2)(str(path)).wait(10) == "as far as I came"
+
+
+def test_a_task_in_a_call_of_c_makes_its_worker_leave_when_the_others_have_ended(start_worker, path, monkeypatch):
+    # Given
+    monkeypatch.setattr(watch, "STOP_WITHIN", 0.5)
+    worker = start_worker(threads=3)
+    sibling = tasks.pass_gate("sibling")
+    assert tasks.gate("sibling reached").wait(10)
+
+    # When
+    hung = stubborn.sleep.using(timeout=0.2)(str(path), 15.0)
+
+    # Then: it is recorded at once, with the place where it hangs
+    assert ended(hung) is ERROR
+    assert hung.error_message == "timed out after 0.2 s"
+    assert "in sleep" in hung.failed_attempts[0].traceback
+    assert "time.sleep(seconds)" in hung.failed_attempts[0].traceback
+
+    # Then: nothing more is claimed, but the sibling is waited for
+    later = tasks.echo("later")
+    over = time.monotonic() + 1
+    wait_until(lambda: time.monotonic() > over)
+    assert later.status is WAITING
+    assert read.workers(current())
+    tasks.gate("sibling").set()
+    assert sibling.wait(10) == "sibling"
+    wait_until(lambda: not read.workers(current()), what="the sign-off")
+    assert worker.exit_status == RECYCLED
+    assert worker._recorder.refused == 0
+
+    # Then
+    start_worker()
+    assert later.wait(10) == "later"
+
+
+def test_a_task_that_swallows_the_interruption_is_given_up(start_worker, path, monkeypatch):
+    monkeypatch.setattr(watch, "STOP_WITHIN", 0.5)
+    worker = start_worker()
+    handle = stubborn.swallow.using(timeout=0.2)(str(path), 3.0)
+    assert ended(handle) is ERROR
+    wait_until(lambda: worker.exit_status == RECYCLED)
+    # It comes to its end after all; nobody wants to know any more.
+    wait_until(lambda: "went on to the end" in stubborn.lines(path))
+    assert stubborn.lines(path)[1] == "swallowed TimeLimitExceeded"
+    assert worker._recorder.refused == 0
+
+
+def test_a_task_that_hangs_before_its_function_is_called_is_given_up_and_not_called_any_more(
+    start_worker, path, monkeypatch
+):
+    # Given
+    monkeypatch.setattr(watch, "STOP_WITHIN", 0.3)
+    worker = start_worker()
+
+    # When
+    handle = stubborn.take.using(timeout=0.2)(str(path), stubborn.Slow(2))
+
+    # Then
+    assert ended(handle) is ERROR
+    assert "__setstate__" in handle.failed_attempts[0].traceback
+    wait_until(lambda: worker.exit_status == RECYCLED)
+    over = time.monotonic() + 2
+    wait_until(lambda: time.monotonic() > over, what="the end of the unpickling")
+    assert stubborn.lines(path) == []
+
+
+def test_a_running_task_is_cancelled(start_worker, path, settings):
+    # Given: a worker that would hear of it only in a minute
+    worker = start_worker()
+    settings.AUTOTASK_HEARTBEAT = 60
+    wait_until(lambda: worker._heartbeat.is_fresh())
+    handle = stubborn.spin.using(retries=3)(str(path))
+    wait_until(lambda: began(path))
+
+    # When
+    asked_at = time.monotonic()
+    assert handle.cancel() is True
+
+    # Then
+    assert ended(handle) is CANCELLED
+    assert time.monotonic() - asked_at < 3
+    assert stubborn.lines(path)[1:] == ["cleaned up"]
+    assert handle.attempts == 1
+    assert tasks.echo(1).wait(10) == 1
+
+
+def test_a_task_that_looks_is_asked_to_stop_before_it_is_interrupted(worker, path):
+    # Given
+    handle = stubborn.ask(str(path))
+    wait_until(lambda: began(path))
+
+    # When
+    handle.cancel()
+
+    # Then
+    ended(handle)
+    assert stubborn.lines(path)[1:] == ["it is to be cancelled"]
+
+
+def test_a_task_is_told_that_its_worker_stops(start_worker, path, settings):
+    # Given
+    settings.AUTOTASK_SHUTDOWN_GRACE = 10
+    worker = start_worker()
+    handle = stubborn.ask(str(path))
+    wait_until(lambda: began(path))
+
+    # When
+    worker.stop()
+
+    # Then
+    assert ended(handle) is DONE
+    assert handle.result == "its worker stops"
+
+
+def test_what_runs_when_the_grace_is_over_is_interrupted_and_given_back(start_worker, path, settings):
+    # Given
+    settings.AUTOTASK_SHUTDOWN_GRACE = 0.3
+    worker = start_worker()
+    handle = stubborn.spin(str(path))
+    wait_until(lambda: began(path))
+
+    # When
+    worker.stop()
+
+    # Then
+    wait_until(lambda: handle.status is WAITING)
+    assert handle.attempts == 0
+    assert handle.failed_attempts == []
+    assert stubborn.lines(path)[1:] == ["cleaned up"]
+
+
+def test_a_row_that_is_deleted_or_edited_under_a_running_task_costs_one_log_line(worker, path, caplog):
+    # Given
+    edited, deleted = tasks.pass_gate("edited"), tasks.pass_gate("deleted under")
+    for name in ("edited", "deleted under"):
+        assert tasks.gate(f"{name} reached").wait(10)
+
+    # When
+    execute(current(), "DELETE FROM autotask_task WHERE id = %(id)s", {"id": deleted.id})
+    execute(current(), "UPDATE autotask_task SET queue = 'other', priority = 3 WHERE id = %(id)s", {"id": edited.id})
+    for name in ("edited", "deleted under"):
+        tasks.gate(name).set()
+
+    # Then
+    assert edited.wait(10) == "edited"
+    wait_until(lambda: worker._recorder.refused == 1)
+    wait_until(lambda: any("refused" in record.message for record in caplog.records))
+    assert sum("refused" in record.message for record in caplog.records) == 1
+    assert tasks.echo(1).wait(10) == 1
+
+
+def test_an_interruption_never_reaches_the_next_task(start_worker):
+    # Given: one thread, and tasks that end just when they are to be interrupted
+    worker = start_worker(threads=1)
+    handles = [tasks.nap.using(timeout=0.1 + i % 7 / 1000)(0.1) for i in range(40)]
+    innocent = tasks.echo.enqueue_many([(i,) for i in range(200)])
+
+    # When
+    stop = threading.Event()
+
+    def look_often():
+        while not stop.is_set():
+            worker._watch.wake()
+            time.sleep(0.0005)
+
+    looker = threading.Thread(target=look_often)
+    looker.start()
+
+    # Then
+    try:
+        assert [handle.wait(30) for handle in innocent] == list(range(200))
+        for handle in handles:
+            ended(handle, 30)
+    finally:
+        stop.set()
+        looker.join()
+    assert {handle.error_message for handle in handles} <= {""} | {
+        f"timed out after {0.1 + i / 1000:g} s" for i in range(7)
+    }
+    assert any(handle.status is ERROR for handle in handles)

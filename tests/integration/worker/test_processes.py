@@ -1,0 +1,252 @@
+"""Tasks in child processes: killed when need be, and when they crash, alone."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from autotask.store import read
+from autotask.store.connection import current
+from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
+from tests.helpers import wait_until
+from tests.integration.worker import stubborn, tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "lines"
+
+
+def began(path):
+    return any(line.startswith("began") for line in stubborn.lines(path))
+
+
+def pids(path):
+    return [int(line.split()[1]) for line in stubborn.lines(path) if line.startswith("began")]
+
+
+def ended(handle, seconds=20.0):
+    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
+    return handle.status
+
+
+def children():
+    return {child.pid for child in psutil.Process().children() if "autotask.worker.child" in child.cmdline()}
+
+
+def test_a_process_is_started_when_it_is_needed_and_used_again(start_worker):
+    # Given
+    start_worker(processes=1)
+    assert tasks.echo(1).wait(10) == 1
+    assert children() == set()
+
+    # When
+    first, second = stubborn.process_id().wait(20), stubborn.process_id().wait(20)
+
+    # Then
+    assert first == second != os.getpid()
+    assert children() == {first}
+
+
+def test_no_process_is_left_when_the_worker_has_ended(start_worker):
+    worker = start_worker(processes=2)
+    pid = stubborn.process_id().wait(20)
+    worker.stop()
+    wait_until(lambda: not psutil.pid_exists(pid), what="the end of the process")
+    assert children() == set()
+
+
+def test_what_a_task_in_a_process_raises_is_recorded_with_its_traceback(start_worker):
+    start_worker(processes=1)
+    handle = stubborn.fail_in_process()
+    assert ended(handle) is ERROR
+    assert handle.error_message == "KeyError: 'gone'"
+    assert [attempt.state for attempt in handle.failed_attempts] == [State.RETRY, State.ERROR]
+    assert "in fail_in_process" in handle.failed_attempts[0].traceback
+
+
+def test_a_coroutine_function_can_run_in_a_process(start_worker):
+    start_worker(processes=1)
+    assert stubborn.double_in_process(4).wait(20) == 8
+
+
+@pytest.mark.parametrize(
+    "task", [stubborn.spin_in_process, stubborn.hold_the_interpreter], ids=lambda task: task.__name__
+)
+def test_a_process_whose_task_takes_too_long_is_killed_and_no_other(start_worker, path, task):
+    # Given
+    start_worker(processes=2)
+    sibling = stubborn.sleep_in_process(str(path) + " of the sibling", 3)
+    handle = task.using(timeout=0.5)(str(path))
+
+    # Then
+    assert ended(handle) is ERROR
+    assert handle.error_message == "timed out after 0.5 s"
+    assert not psutil.pid_exists(pids(path)[0])
+    assert sibling.wait(20) == "slept"
+    assert sibling.attempts == 1
+
+
+def test_a_call_of_c_in_a_process_is_killed_on_request(start_worker, path):
+    # Given
+    start_worker(processes=1)
+    handle = stubborn.sleep_in_process.using(retries=3)(str(path), 60)
+    wait_until(lambda: began(path))
+
+    # When
+    handle.cancel()
+
+    # Then
+    assert ended(handle, 5) is CANCELLED
+    assert handle.attempts == 1
+    assert stubborn.process_id().wait(20) != pids(path)[0]
+
+
+def test_a_task_in_a_process_is_asked_to_stop_before_it_is_killed_and_tells_its_progress(start_worker, path):
+    # Given
+    start_worker(processes=1)
+    handle = stubborn.ask_in_process(str(path))
+    wait_until(lambda: handle.progress and handle.progress.done > 1, what="news of the progress")
+    assert handle.progress.total == 1000
+
+    # When
+    handle.cancel()
+
+    # Then
+    ended(handle)
+    assert stubborn.lines(path)[1:] == ["it is to be cancelled"]
+    assert stubborn.process_id().wait(20) == pids(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "how"),
+    [
+        (stubborn.segfault, (), "signal 11 (SIGSEGV)"),
+        (stubborn.be_killed, (), "signal 9 (SIGKILL)"),
+        (stubborn.exit_hard, (0,), "exit status 0"),
+        (stubborn.exit_hard, (3,), "exit status 3"),
+        (stubborn.fork_and_die, (), "exit status 1"),
+    ],
+    ids=["segfault", "SIGKILL", "os._exit(0)", "os._exit(3)", "fork"],
+)
+def test_a_crash_costs_only_its_own_task(start_worker, path, settings, task, arguments, how):
+    # Given
+    settings.AUTOTASK_MAX_CRASHES = 2
+    start_worker(processes=2)
+    siblings = [stubborn.sleep_in_process(str(path) + " of the sibling", 2), tasks.pass_gate(str(path))]
+    assert tasks.gate(f"{path} reached").wait(10)
+
+    # When
+    handle = task(str(path), *arguments)
+
+    # Then
+    assert ended(handle) is ERROR
+    assert handle.error_message == f"killed its process 2 times: {how}"
+    assert [(a.state, a.error_message) for a in handle.failed_attempts] == [(State.LOST, how), (State.LOST, how)]
+    assert len(set(pids(path))) == 2
+    tasks.gate(str(path)).set()
+    assert [sibling.wait(20) for sibling in siblings] == ["slept", str(path)]
+    assert {sibling.attempts for sibling in siblings} == {1}
+    assert len(read.workers(current())) == 1
+
+
+def test_a_task_whose_process_was_killed_runs_again_without_spending_a_retry(start_worker, path):
+    start_worker(processes=1)
+    handle = stubborn.die_once(str(path))
+    assert handle.wait(20) == "second time"
+    assert handle.attempts == 2
+
+
+def test_a_task_that_may_run_once_only_is_not_run_again_when_its_process_dies(start_worker, path):
+    start_worker(processes=1)
+    handle = stubborn.die_at_most_once(str(path))
+    assert ended(handle) is ERROR
+    assert handle.error_message == "its process died: signal 9 (SIGKILL); at_most_once: it is not run again"
+    assert len(pids(path)) == 1
+
+
+def test_a_process_that_died_while_idle_is_nobodys_fault(start_worker):
+    # Given
+    start_worker(processes=1)
+    first = stubborn.process_id().wait(20)
+
+    # When
+    os.kill(first, signal.SIGKILL)
+    handle = stubborn.process_id()
+
+    # Then
+    assert handle.wait(20) != first
+    assert handle.attempts == 1
+
+
+def test_full_processes_hold_up_nothing_else(start_worker, path):
+    # Given: more tasks for processes than there are, before all others
+    start_worker(processes=1)
+    busy = stubborn.sleep_in_process.using(priority=50).enqueue_many([(str(path), 60)] * 200)
+    wait_until(lambda: began(path))
+
+    # When
+    others = [*tasks.echo.enqueue_many([(i,) for i in range(50)]), *(tasks.double(i) for i in range(5))]
+
+    # Then
+    for handle in others:
+        handle.wait(10)
+    assert [handle.status for handle in busy].count(WAITING) == 199
+
+
+def test_a_worker_without_processes_leaves_their_tasks_to_others(start_worker):
+    # Given
+    start_worker(processes=0)
+    handle = stubborn.process_id()
+    assert tasks.echo(1).wait(10) == 1
+    assert handle.status is WAITING
+
+    # When
+    start_worker(processes=1)
+
+    # Then
+    assert ended(handle) is DONE
+
+
+def test_what_runs_in_a_process_when_the_grace_is_over_is_killed_and_given_back(start_worker, path, settings):
+    # Given
+    settings.AUTOTASK_SHUTDOWN_GRACE = 0.3
+    worker = start_worker(processes=1)
+    handle = stubborn.sleep_in_process(str(path), 60)
+    wait_until(lambda: began(path))
+
+    # When
+    worker.stop()
+
+    # Then
+    wait_until(lambda: handle.status is WAITING)
+    assert handle.attempts == 0
+    wait_until(lambda: not psutil.pid_exists(pids(path)[0]), 5)
+
+
+def test_a_child_bears_the_signals_of_a_terminal_and_of_a_service_manager(start_worker, path):
+    # Given
+    start_worker(processes=1)
+    handle = stubborn.sleep_in_process(str(path), 2)
+    wait_until(lambda: began(path))
+
+    # When
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pids(path)[0], signum)
+
+    # Then
+    assert handle.wait(20) == "slept"
+    ignored = int(stubborn.signals_of_a_program().wait(20).split()[1], 16)
+    assert not ignored & (1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1)
+
+
+def test_the_time_that_a_process_takes_to_start_does_not_count(start_worker):
+    start_worker(processes=1)
+    began_at = time.monotonic()
+    handle = stubborn.process_id.using(timeout=0.1)()
+    assert ended(handle) is DONE
+    assert time.monotonic() - began_at > 0.1

@@ -1,0 +1,111 @@
+"""Exceptions raised in threads hit the call they are meant for, or nothing."""
+
+import collections
+import sys
+import threading
+import time
+
+import pytest
+
+from autotask.exceptions import TaskInterrupted, TimeLimitExceeded
+from autotask.worker.pools.threads import ThreadPool
+from tests.helpers import wait_until
+
+
+@pytest.fixture
+def quick_switches():
+    """Have the interpreter change between threads as often as it can."""
+    former = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(former)
+
+
+class Record:
+    """Something to run: how long, and what came of it."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self.struck = False
+        self.ends: list[str] = []
+
+
+def work(record):
+    for _ in range(record.rounds):
+        pass
+
+
+def test_an_exception_hits_the_call_it_is_meant_for_or_nothing(quick_switches):
+    # Given
+    outside: list[BaseException] = []
+
+    def run(record, place):
+        try:
+            try:
+                place.call(work, record)
+                record.ends.append("returned")
+            except TaskInterrupted as error:
+                record.ends.append(str(error))
+            for _ in range(20):  # what a worker does around the call
+                record.ends.count("")
+        except BaseException as error:  # noqa: B036 - that is what must not be
+            outside.append(error)
+
+    pool = ThreadPool(2, run, lambda: None)
+    records = [Record(rounds=200) for _ in range(20_000)]
+    done = threading.Event()
+
+    def strike():
+        while not done.is_set():
+            for seen in pool.running():
+                if pool.interrupt(seen.record, TimeLimitExceeded(str(id(seen.record)))):
+                    seen.record.struck = True
+            time.sleep(0)
+
+    # When
+    striker = threading.Thread(target=strike)
+    striker.start()
+    for record in records:
+        pool.submit(record)
+    drained = pool.drain(60)
+    done.set()
+    striker.join()
+
+    # Then
+    assert drained and outside == []
+    assert collections.Counter(len(record.ends) for record in records) == {1: len(records)}
+    hit = [record for record in records if record.ends != ["returned"]]
+    assert all(record.struck and record.ends == [str(id(record))] for record in hit)
+    assert hit, "nothing was ever interrupted"
+
+
+def test_a_thread_that_was_abandoned_does_nothing_more():
+    # Given
+    goes_on, after = threading.Event(), []
+
+    def run(record, place):
+        place.call(goes_on.wait, 10)
+        after.append(record)
+
+    pool = ThreadPool(1, run, lambda: None)
+    record = Record(0)
+    pool.submit(record)
+    wait_until(pool.running)
+
+    # When
+    left = pool.abandon(record)
+    goes_on.set()
+
+    # Then
+    assert left is not None and left.hangs and "wait" in left.where
+    assert pool.outstanding() == 0 and pool.drain(0)
+    assert after == []
+
+
+def test_what_has_ended_cannot_be_abandoned_or_interrupted():
+    pool = ThreadPool(1, lambda record, place: None, lambda: None)
+    record = Record(0)
+    pool.submit(record)
+    assert pool.drain(10)
+    assert pool.abandon(record) is None
+    assert pool.interrupt(record, TimeLimitExceeded("late")) is False
