@@ -141,6 +141,11 @@ def current() -> TaskContext | None:
     return _running.get(None)
 
 
+def enter(context: TaskContext) -> None:
+    """Make :func:`current` return this context from now on, in a context of contextvars that ends with the task."""
+    _running.set(context)
+
+
 @contextlib.contextmanager
 def running(context: TaskContext) -> Iterator[None]:
     """Make :func:`current` return this context inside the block."""

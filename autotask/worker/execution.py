@@ -12,7 +12,7 @@ from django.db import transaction
 
 from autotask import payload, registry
 from autotask.conf import settings
-from autotask.context import TaskContext, running
+from autotask.context import TaskContext, enter
 from autotask.control import Snooze
 from autotask.definition import Definition
 from autotask.exceptions import PayloadTooNew, TimeLimitExceeded, UnknownTask, WorkerStopping
@@ -129,10 +129,9 @@ def _run(
     kwargs: dict[str, Any],
     begun: float,
 ) -> Outcome:
-    function = definition.with_context(context)
-    with running(context):
-        # Nothing but this call is ever interrupted.
-        value = attempt.call(_call, function, definition.is_async, args, kwargs)
+    enter(context)
+    # Nothing but this call is ever interrupted.
+    value = attempt.call(_call, definition.with_context(context), definition.is_async, args, kwargs)
     return sealed(task, value, begun)
 
 

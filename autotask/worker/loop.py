@@ -66,10 +66,15 @@ PROMOTE_EVERY = 0.2
 #: back.
 BUSY_SLEEP = 1.0
 
-#: Seconds between two looks for lanes that are not known yet, while the known ones have enough; and how much longer than
-#: a look takes it must be at least, so that looking stays cheap where old transactions make it dear.
+#: Seconds in which none of several short tasks ends, after which more threads are woken for them.
+STANDSTILL = 0.005
+
+#: Seconds between two looks for lanes that are not known yet, while the known ones have enough and something has been
+#: enqueued; and how much longer than a look takes it must be at least, so that looking stays cheap where old transactions
+#: make it dear. As many seconds later it is looked for them even if nobody has told of anything.
 LOOK_EVERY = 0.02
 LOOK_SHARE = 10
+LOOK_ANYWAY = 0.2
 
 #: Tasks whose outcome is not recorded yet, beyond which nothing more is claimed.
 MOST_HELD = 2000
@@ -168,7 +173,7 @@ class Worker:
         self._task_seconds: float | None = None
         self._reporter = Reporter()
         self._recorder = Recorder(lambda: self._identity.id, self._let_go, self._reporter)
-        self._pool: Pool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
+        self._pool: ThreadPool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
         coroutines = CoroutinePool(options.coroutines, self._run_coroutine, self.wakeup.wake)
         dispatch = Dispatch(self._not_begun, self._is_cancelled, self._reporter, self._put)
         beside: dict[str, Pool[ClaimedTask]] = {
@@ -232,11 +237,15 @@ class Worker:
         try:
             connection = self._connection.wrapper
             self._prepare(connection)
+            self._pool.balance()
             self._give_back_stuck()
             look = self._take_beside(connection, self._take(connection))
             due = None
-            if look is not Look.MORE or time.monotonic() >= self._promote_at:
+            left = self._promote_at - time.monotonic()
+            if left <= 0 or look not in (Look.MORE, Look.NO_ROOM):
                 due = self._promote(connection)
+            elif look is Look.NO_ROOM:
+                due = left
             self._weather.succeeded()
             if look is not Look.MORE and due != 0:
                 self._pause(connection, look, due)
@@ -252,9 +261,10 @@ class Worker:
             return Look.LOCKED
         if self._in_quarantine(connection) or not (room := self._room()):
             return Look.NO_ROOM
+        look_at = self._look_at if self._is_called() else self._look_at + LOOK_ANYWAY
         claimed = self._claim(connection, room, unbounded=False) if self._lanes and self._hopeful else []
         self._hopeful = True
-        if len(claimed) < room or time.monotonic() >= self._look_at:
+        if len(claimed) < room or time.monotonic() >= look_at:
             self._look(connection)
         if len(claimed) == room:
             return Look.MORE
@@ -286,6 +296,11 @@ class Worker:
         self._look(connection)
         return Look.LOCKED if intake.has_work() else Look.NOTHING
 
+    def _is_called(self) -> bool:
+        """Whether something has been enqueued since this was asked last, as far as this worker was told."""
+        self.wakeup.sleep(0)
+        return (self._ear is not None and self._ear.heard()) or self.wakeup.called
+
     def _look(self, connection: BaseDatabaseWrapper) -> None:
         """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
         began = time.monotonic()
@@ -316,7 +331,7 @@ class Worker:
         self._cancelled.update([task.id for task in claimed if task.cancel_requested])
         for task in claimed:
             pool.submit(task)
-        self._watch.wake()
+        self._watch.begin()
 
     def _in_quarantine(self, connection: BaseDatabaseWrapper) -> bool:
         """Whether nothing else may be claimed now, because of a suspect: a task that has lost its worker.
@@ -420,6 +435,8 @@ class Worker:
             return True
         if self._some_wait():
             seconds = min(seconds, BUSY_SLEEP)
+        if self._pool.holds_back():
+            seconds = min(seconds, STANDSTILL)
         if self._ear is None:
             return self.wakeup.sleep(seconds)
         if self._ear.heard():

@@ -72,6 +72,7 @@ class Watch:
         self._interrupted: dict[int, type[TaskInterrupted]] = {}
         self._awake = threading.Event()
         self._ended = False
+        self._idle = True
         self._thread = threading.Thread(target=self._run, name="autotask-watch", daemon=True)
 
     def start(self) -> None:
@@ -79,8 +80,13 @@ class Watch:
         self._thread.start()
 
     def wake(self) -> None:
-        """Have it look soon: something was submitted, or is to be cancelled."""
+        """Have it look soon: something is to be cancelled."""
         self._awake.set()
+
+    def begin(self) -> None:
+        """Have it look from time to time: something was submitted."""
+        if self._idle:
+            self._awake.set()
 
     def ask_all(self) -> None:
         """From now on, tell all tasks that their worker stops."""
@@ -99,11 +105,13 @@ class Watch:
 
     def _run(self) -> None:
         while not self._ended:
+            self._idle = True  # Before the look, so that nothing can begin unseen.
             try:
                 something_runs = self._look(time.monotonic())
             except Exception:
                 logger.exception("The watch over running tasks has failed, and goes on")
                 something_runs = True
+            self._idle = not something_runs
             self._awake.wait(LOOK_EVERY if something_runs else None)
             self._awake.clear()
 

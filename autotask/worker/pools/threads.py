@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +18,11 @@ T = TypeVar("T")
 
 #: Seconds that a task in a thread gets to see that it should stop, before an exception is raised in it.
 PATIENCE = 1.0
+
+
+#: Seconds. Threads take turns at running Python, so for tasks that are shorter than this a second one is only in the way:
+#: each change of turns costs more than such a task.
+SHORT = 0.0005
 
 
 class Place:
@@ -166,9 +172,15 @@ class ThreadPool(Generic[T]):
         self.size = size
         self._run = run
         self._wake = wake
-        self._todo: queue.SimpleQueue[T] = queue.SimpleQueue()
+        self._todo: deque[T] = deque()
         self._submitted = 0
         self._wake_at = -1
+        # Who finds nothing to do sleeps on the bell.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._falling_asleep = threading.Lock()
+        self._asleep = 0
+        self._may_sleep = 0
+        self._balanced = (0, 0.0)
         self._idle = threading.Condition()
         self._draining = False
         self._places = [Place() for _ in range(size)]
@@ -179,7 +191,26 @@ class ThreadPool(Generic[T]):
     def submit(self, record: T) -> None:
         """Run a record as soon as a thread is free. Only the loop's own thread calls this."""
         self._submitted += 1
-        self._todo.put(record)
+        self._todo.append(record)
+        if self._asleep > self._may_sleep:
+            self._ring()
+
+    def balance(self) -> None:
+        """Let one thread run what is very short, and wake the others as soon as that one stands still."""
+        finished, seconds = self.busy_seconds()
+        done = finished - self._balanced[0]
+        if done:
+            short = (seconds - self._balanced[1]) / done < SHORT
+            self._may_sleep = self.size - 1 if short else 0
+            self._balanced = finished, seconds
+        elif self._todo:
+            self._may_sleep = 0
+        for _ in range(min(len(self._todo), self._asleep - self._may_sleep)):
+            self._ring()
+
+    def holds_back(self) -> bool:
+        """Whether threads sleep although there is something to do."""
+        return bool(self._todo) and self._asleep > 0
 
     def outstanding(self) -> int:
         """Return how many records have been submitted and not finished."""
@@ -194,8 +225,8 @@ class ThreadPool(Generic[T]):
         taken: list[T] = []
         try:
             while True:
-                taken.append(self._todo.get_nowait())
-        except queue.Empty:
+                taken.append(self._todo.popleft())
+        except IndexError:
             self._submitted -= len(taken)
             return taken
 
@@ -241,22 +272,41 @@ class ThreadPool(Generic[T]):
 
     def _work(self, place: Place) -> None:
         # Looked up once: this loop is the cost of every task.
-        get, run, clock, waiting = self._todo.get, self._run, time.monotonic, self._todo.qsize
+        take, run, clock, todo = self._todo.popleft, self._run, time.monotonic, self._todo
         place.thread = threading.get_ident()
         while True:
-            record = get()
+            try:
+                record = take()
+            except IndexError:
+                self._sleep()
+                continue
             place.began = began = clock()
             place.record = record
             run(record, place)
             place.seconds += clock() - began
             place.record = None
             place.finished += 1
-            if waiting() <= self._wake_at:
+            if len(todo) <= self._wake_at:
                 self._wake_at = -1
                 self._wake()
             if self._draining:
                 with self._idle:
                     self._idle.notify_all()
+
+    def _sleep(self) -> None:
+        with self._falling_asleep:
+            self._asleep += 1
+            # In this order: who submits something now has seen that this thread sleeps, or this thread sees what it is.
+            if self._todo:
+                self._asleep -= 1
+                return
+        self._bell.get()
+
+    def _ring(self) -> None:
+        with self._falling_asleep:
+            if self._asleep:
+                self._asleep -= 1
+                self._bell.put(None)
 
 
 def _raise_in(thread: int, exception: type[TaskInterrupted] | None) -> None:
