@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import notify, read
@@ -58,6 +57,7 @@ class Listener:
         self._thread: threading.Thread | None = None
         self._idle_at = 0.0
         self._look = _FIRST_LOOK
+        self._look_at = 0.0
 
     async def ended(self, id: uuid.UUID) -> StoredTask | None:
         """Wait until a task has ended, and return it; None if it is not in the database (any more).
@@ -68,22 +68,26 @@ class Listener:
         with self._lock:
             self._new.append(waiter)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="autotask-listener", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="autotask-listener", daemon=True)
+                thread.start()
+                self._thread = thread  # not before it runs: else nobody would try again
         self._wakeup.wake()
         return await waiter.future
 
     # --- what the thread does ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        connection = dedicated("listener")
+        connection: Dedicated | None = None
         while self._is_wanted():
             try:
+                connection = connection or dedicated("listener")
                 self._turn(connection)
-            except (DatabaseError, InterfaceError, OSError) as error:  # OSError: the socket of a lost connection
-                connection.close()
+            except Exception as error:  # whatever it is, those who wait must hear of it, and the next one find a thread
+                if connection is not None:
+                    connection.close()
                 self._fail(error)
-        connection.close()
+        if connection is not None:
+            connection.close()
 
     def _is_wanted(self) -> bool:
         with self._lock:
@@ -99,31 +103,37 @@ class Listener:
         if unsure := self._admit(connection):
             self._settle(wrapper, unsure)
         channels = notify.heard(wrapper)
-        if not channels and not self._sleep(wrapper):
+        if not channels:
+            self._sleep(wrapper)
+        # By the clock: where somebody new comes again and again, or much is heard, no sleep comes to its end.
+        if (now := time.monotonic()) >= self._look_at:
             self._look = min(2 * self._look, _LONGEST_LOOK)
+            self._look_at = now + self._look
             self._settle(wrapper, self._waiters)
             return
         channels |= notify.heard(wrapper)
         self._settle(wrapper, [waiter for waiter in self._waiters if waiter.channel in channels])
 
-    def _sleep(self, wrapper: BaseDatabaseWrapper) -> bool:
-        """Sleep, and return whether somebody new or the database has ended the sleep."""
-        return self._wakeup.sleep(self._look if self._waiters else _IDLE, wrapper.connection.fileno())
+    def _sleep(self, wrapper: BaseDatabaseWrapper) -> None:
+        """Sleep until somebody new or the database ends the sleep, or it is time to look."""
+        seconds = max(0.0, self._look_at - time.monotonic()) if self._waiters else _IDLE
+        self._wakeup.sleep(seconds, wrapper.connection.fileno())
 
     def _admit(self, connection: Dedicated) -> list[_Waiter]:
         """Take in who is new, and return those whose task may have ended before."""
         with self._lock:
             new, self._new = self._new, []
             self._waiters += new
-        if new:
-            self._look = _FIRST_LOOK
         unsure = new.copy()
         for waiter in new:
             # In this order: what ends before it is asked to tell is seen by the first look.
             if not connection.pooled:
                 waiter.ear = notify.Ear(connection.wrapper, waiter.channel)
-            if read.ask_to_be_told(connection.wrapper, waiter.id):
+            if read.ask_to_be_told(connection.wrapper, waiter.id, wait=False):
                 unsure.remove(waiter)
+        if unsure or (new and connection.pooled):  # else all of them will be told
+            self._look = _FIRST_LOOK
+            self._look_at = min(self._look_at, time.monotonic() + self._look)
         return unsure
 
     def _settle(self, wrapper: BaseDatabaseWrapper, waiters: Iterable[_Waiter]) -> None:

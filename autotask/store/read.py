@@ -113,6 +113,13 @@ FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 WHERE id = %(id)s AND NOT awaited
 """
 
+# The same for who must not wait for a row that somebody has locked, since others wait for him.
+AWAIT_UNLOCKED = """
+UPDATE autotask_task SET awaited = true
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
+WHERE id = (SELECT id FROM autotask_task WHERE id = %(id)s AND NOT awaited FOR NO KEY UPDATE SKIP LOCKED)
+"""
+
 COUNTS = """
 SELECT queue, count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),
        coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (WHERE state = 1)), 0)::float8
@@ -201,12 +208,14 @@ def attempts(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredAttem
     ]
 
 
-def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
+def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True) -> bool:
     """Have the end of a task told on its channel.
 
-    :returns: whether that is sure. If it is not, the task has ended or is gone, or somebody else has asked already.
+    :param wait: whether to wait for a row that is locked.
+    :returns: whether that is sure. If it is not, the task has ended or is gone, somebody else has asked already, or its
+        row is locked and was not waited for.
     """
-    return execute(connection, AWAIT, {"id": id}) == 1
+    return execute(connection, AWAIT if wait else AWAIT_UNLOCKED, {"id": id}) == 1
 
 
 def counts(connection: BaseDatabaseWrapper) -> list[QueueCounts]:

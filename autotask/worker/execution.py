@@ -26,7 +26,7 @@ from autotask.worker import outcome
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import Attempt, Run
 from autotask.worker.reporter import Reports
-from autotask.worker.tidiness import tidy_connections
+from autotask.worker.tidiness import look_again, tidy_connections
 
 logger = logging.getLogger("autotask.worker")
 
@@ -78,6 +78,7 @@ def execute(
         # Trying again can help only while the function has not come to its end.
         return failed(task, refused.__cause__ or refused, None, is_cancelled(task), begun)
     except BaseException as error:  # noqa: B036 - SystemExit and the like are how a task can end too
+        look_again()
         return failed(task, error, definition.options, is_cancelled(task), begun)
     finally:
         context.close()

@@ -6,12 +6,9 @@ from collections.abc import Callable
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claim
-from autotask.task import COROUTINE, THREAD, ClaimedTask
+from autotask.task import PROCESS, ClaimedTask
 from autotask.worker.lanes import Lanes
 from autotask.worker.pools.base import Pool
-
-#: Tasks that run in the worker's own process, which they can take along when they crash.
-IN_PROCESS = (THREAD, COROUTINE)
 
 
 class Intake:
@@ -28,7 +25,7 @@ class Intake:
         self.pool = pool
         self.lanes = Lanes(serves, executor)
         # A suspect that can harm nobody but itself need not run alone.
-        self._which = claim.INNOCENT if executor in IN_PROCESS else claim.ALL
+        self._which = claim.ALL if executor == PROCESS else claim.INNOCENT
 
     def has_work(self) -> bool:
         """Whether the last look found ready tasks for this pool."""

@@ -17,13 +17,13 @@ from autotask.store import claim, notify, promote, read, workers
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import dedicated
 from autotask.store.finish import Outcome
-from autotask.task import COROUTINE, PROCESS, ClaimedTask
+from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
 from autotask.worker import coroutine, execution, executors
 from autotask.worker.dispatch import Dispatch
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.identity import make_identity
-from autotask.worker.intake import IN_PROCESS, Intake
+from autotask.worker.intake import Intake
 from autotask.worker.lanes import Lanes
 from autotask.worker.outcome import GiveBack, Lost
 from autotask.worker.pools.base import Abandoned, Attempt, Pool, Run
@@ -183,6 +183,8 @@ class Worker:
         }
         self._intakes = {name: Intake(name, pool, options.serves) for name, pool in beside.items()}
         self._pools = [self._pool, *beside.values()]
+        #: Where a task that crashes takes others along; a child process runs one only.
+        self._crowded = {THREAD} | {name for name, pool in beside.items() if name != PROCESS and pool.size}
         self._watch = Watch(self._pools, self._is_cancelled, self._give_up)
         self._heartbeat = Heartbeat(lambda: self._identity.id, self._cancel, self._register_anew)
         # Alone on its connection: no other service that waits for the database may hold up the beat.
@@ -309,7 +311,7 @@ class Worker:
         for intake in self._intakes.values():
             intake.lanes.found(lanes)
         self._suspected = [
-            lane for lane in suspected if lane.executor in IN_PROCESS and self.options.serves(lane.queue)
+            lane for lane in suspected if lane.executor in self._crowded and self.options.serves(lane.queue)
         ]
         now = time.monotonic()
         self._look_at = now + max(LOOK_EVERY, LOOK_SHARE * (now - began))

@@ -73,14 +73,17 @@ class Recorder:
         self._thread.join(seconds)
         # A thread that still waits for the database gives up now: its tasks are rescued from this worker's lease.
         self._closing.set()
-        return not self._thread.is_alive()
+        return not self._thread.is_alive() and self._records.empty()
 
     def _run(self) -> None:
+        last = False
         while True:
-            batch, last = self._next_batch()
+            batch, told = self._next_batch()
+            last = last or told
             if batch:
                 self._write_until_done(batch)
-            if last or self._closing.is_set():
+            # What was put back, since somebody held the lock of its row, comes after the word that it is the end.
+            if self._closing.is_set() or (last and self._records.empty()):
                 self._connection.close()
                 return
 

@@ -17,6 +17,14 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
+def look_again() -> None:
+    """Have the connections of this thread looked at once, whether it is known to have any.
+
+    What cuts a task off may come while it connects: then the connection is there, and nobody has been told.
+    """
+    _thread.has_connected = True
+
+
 def tidy_connections() -> None:
     """Roll back what was left open in this thread, and close connections as ``close_old_connections()`` would.
 

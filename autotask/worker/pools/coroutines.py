@@ -101,6 +101,7 @@ class CoroutinePool(Generic[T]):
         self._idle = threading.Condition()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._asked: threading.Event | None = None
 
     # --- what others call -------------------------------------------------------------------------------------------
 
@@ -182,9 +183,12 @@ class CoroutinePool(Generic[T]):
         """Whether the event loop is at its turn soon."""
         if self._loop is None:
             return False
-        answered = threading.Event()
-        self._loop.call_soon_threadsafe(answered.set)
-        return answered.wait(ANSWERS_WITHIN)
+        asked = self._asked
+        if asked is None or asked.is_set():
+            self._asked = asked = threading.Event()
+            self._loop.call_soon_threadsafe(asked.set)
+            return asked.wait(ANSWERS_WITHIN)
+        return False  # It has not even answered the last one who asked; nobody waits a second time.
 
     # --- what runs on the event loop --------------------------------------------------------------------------------
 

@@ -300,7 +300,12 @@ class ProcessPool(Generic[T]):
 
     def abandon(self, record: T) -> Abandoned | None:
         """Forget a record whose child does not even die; the kernel holds it."""
-        return Abandoned(hangs=False) if self._threads and self._threads.abandon(record) else None
+        if self._threads is None or self._threads.abandon(record) is None:
+            return None
+        for place in [place for place, desk in list(self._desks.items()) if desk.record is record]:
+            del self._desks[place]  # or it would be seen to run for ever
+        self._threads.add_thread()
+        return Abandoned(hangs=False)
 
     def drain(self, seconds: float) -> bool:
         """Wait until everything submitted is finished, at most so many seconds; return whether it is."""

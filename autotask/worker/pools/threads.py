@@ -36,12 +36,12 @@ class Place:
     """
 
     __slots__ = (
-        "_abandoned",
         "_inside",
         "_interruption",
         "_stop",
         "_striking",
         "_struck",
+        "abandoned",
         "began",
         "finished",
         "record",
@@ -55,7 +55,7 @@ class Place:
         self.began = 0.0
         self.finished = 0
         self.seconds = 0.0
-        self._abandoned = False
+        self.abandoned = False
         self._inside = False
         self._struck: object = None
         self._striking = False
@@ -115,7 +115,7 @@ class Place:
                 break
             except TaskInterrupted:
                 continue  # It has come just now, and will not come again.
-        if self._abandoned:
+        if self.abandoned:
             # Its outcome is recorded, and nobody waits for it any more. The end of the process will be its end.
             threading.Event().wait()
 
@@ -142,7 +142,7 @@ class Place:
 
     def abandon(self) -> None:
         """Have the thread stand still when it comes to the call, or out of it: it is to do and to say nothing more."""
-        self._abandoned = True
+        self.abandoned = True
         self._struck = self.record
 
     def where(self) -> str:
@@ -183,10 +183,18 @@ class ThreadPool(Generic[T]):
         self._balanced = (0, 0.0)
         self._idle = threading.Condition()
         self._draining = False
-        self._places = [Place() for _ in range(size)]
-        for number, place in enumerate(self._places, 1):
-            # Daemons: a task that never comes back must not keep a stopped worker from ending.
-            threading.Thread(target=self._work, args=(place,), name=f"{name}-{number}", daemon=True).start()
+        self._name = name
+        self._places: list[Place] = []
+        for _ in range(size):
+            self.add_thread()
+
+    def add_thread(self) -> None:
+        """Start one more thread, at first or for one that was abandoned."""
+        place = Place()
+        self._places = [*self._places, place]
+        # Daemons: a task that never comes back must not keep a stopped worker from ending.
+        name = f"{self._name}-{len(self._places)}"
+        threading.Thread(target=self._work, args=(place,), name=name, daemon=True).start()
 
     def submit(self, record: T) -> None:
         """Run a record as soon as a thread is free. Only the loop's own thread calls this."""
@@ -283,6 +291,8 @@ class ThreadPool(Generic[T]):
             place.began = began = clock()
             place.record = record
             run(record, place)
+            if place.abandoned:
+                return  # It has come back after all, but is not counted any more.
             place.seconds += clock() - began
             place.record = None
             place.finished += 1
