@@ -56,7 +56,7 @@ told AS (
 RESCUE = f"""
 WITH dead AS MATERIALIZED (
     SELECT id FROM autotask_worker
-    WHERE lease_until < clock_timestamp() OR id = ANY(%(dead)s::uuid[])
+    WHERE (lease_until < clock_timestamp() AND id IS DISTINCT FROM %(rescuer)s::uuid) OR id = ANY(%(dead)s::uuid[])
     ORDER BY id FOR UPDATE SKIP LOCKED
 ),
 orphan AS MATERIALIZED (
@@ -88,7 +88,13 @@ SELECT (SELECT count(*) FROM orphan), (SELECT count(*) FROM back), (SELECT count
 
 
 def rescue(
-    connection: BaseDatabaseWrapper, dead: Sequence[uuid.UUID], *, reason: str, max_crashes: int, error_ttl: float
+    connection: BaseDatabaseWrapper,
+    dead: Sequence[uuid.UUID],
+    *,
+    reason: str,
+    max_crashes: int,
+    error_ttl: float,
+    rescuer: uuid.UUID | None = None,
 ) -> tuple[int, int, int]:
     """Give back the tasks of dead workers; end those that have killed too many.
 
@@ -96,6 +102,7 @@ def rescue(
     :param reason: what is known of the death, for people.
     :param max_crashes: deaths under one task after which it ends in ERROR.
     :param error_ttl: seconds for which errors are kept at least.
+    :param rescuer: the worker that rescues; its own lease may have run out.
     :returns: numbers of workers buried, of tasks given back, and of tasks ended.
     """
     params = {
@@ -104,6 +111,7 @@ def rescue(
         "what": "worker",
         "max_crashes": max_crashes,
         "error_ttl": error_ttl,
+        "rescuer": rescuer,
     }
     buried, back, over, _told = rows(connection, RESCUE, params)[0]
     return buried, back, over

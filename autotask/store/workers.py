@@ -54,8 +54,10 @@ BEAT = """
 UPDATE autotask_worker
 SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + %(lease)s * interval '1 s', stopping = %(stopping)s
 WHERE id = %(id)s
-RETURNING (SELECT array_agg(t.id) FROM autotask_task t WHERE t.worker_id = %(id)s AND t.state = 2 AND t.cancel_requested)
 """
+
+# Not a part of the beat: while somebody locks the table of tasks, as migrations do, leases are renewed all the same.
+TO_BE_CANCELLED = "SELECT id FROM autotask_task WHERE worker_id = %(id)s AND state = 2 AND cancel_requested"
 
 SIGN_OFF = "DELETE FROM autotask_worker WHERE id = %(id)s"
 
@@ -72,13 +74,17 @@ def sign_on(connection: BaseDatabaseWrapper, worker: WorkerIdentity, lease: floa
     execute(connection, SIGN_ON, {**columns, "queues": ",".join(worker.queues), "lease": lease})
 
 
-def beat(connection: BaseDatabaseWrapper, id: uuid.UUID, *, lease: float, stopping: bool) -> list[uuid.UUID] | None:
+def beat(connection: BaseDatabaseWrapper, id: uuid.UUID, *, lease: float, stopping: bool) -> bool:
     """Renew the lease of a worker.
 
-    :returns: those of its tasks that are to be cancelled; None when the worker is not registered any more.
+    :returns: whether it could be; not when the worker is not registered any more.
     """
-    found = rows(connection, BEAT, {"id": id, "lease": lease, "stopping": stopping})
-    return list(found[0][0] or ()) if found else None
+    return bool(execute(connection, BEAT, {"id": id, "lease": lease, "stopping": stopping}))
+
+
+def to_be_cancelled(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[uuid.UUID]:
+    """Return those of the tasks that a worker runs that are to be cancelled."""
+    return [row[0] for row in rows(connection, TO_BE_CANCELLED, {"id": id})]
 
 
 def sign_off(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:

@@ -19,6 +19,7 @@ class Heartbeat:
     :param worker_id: returns the present id of the worker.
     :param on_cancel: called with the ids of running tasks that are to be cancelled.
     :param on_lost: called when the register does not know the worker any more.
+    :param holds_tasks: tells whether there is anything that could be cancelled.
     """
 
     doing = "renew the lease of this worker"
@@ -28,10 +29,12 @@ class Heartbeat:
         worker_id: Callable[[], uuid.UUID],
         on_cancel: Callable[[Sequence[uuid.UUID]], None],
         on_lost: Callable[[BaseDatabaseWrapper], None],
+        holds_tasks: Callable[[], bool] = lambda: True,
     ) -> None:
         self._worker_id = worker_id
         self._on_cancel = on_cancel
         self._on_lost = on_lost
+        self._holds_tasks = holds_tasks
         self.stopping = False
         self.begin()
 
@@ -46,11 +49,10 @@ class Heartbeat:
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Renew the lease."""
         # Taken before the statement: the lease may have begun any moment after this one.
-        now = time.monotonic()
-        to_cancel = workers.beat(connection, self._worker_id(), lease=settings.LEASE, stopping=self.stopping)
-        if to_cancel is None:
+        now, worker_id = time.monotonic(), self._worker_id()
+        if not workers.beat(connection, worker_id, lease=settings.LEASE, stopping=self.stopping):
             self._on_lost(connection)
-        elif to_cancel:
-            self._on_cancel(to_cancel)
         self._beaten_at = now
+        if self._holds_tasks() and (to_cancel := workers.to_be_cancelled(connection, worker_id)):
+            self._on_cancel(to_cancel)
         return min(settings.HEARTBEAT, settings.LEASE / 3)

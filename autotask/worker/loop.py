@@ -186,7 +186,9 @@ class Worker:
         #: Where a task that crashes takes others along; a child process runs one only.
         self._crowded = {THREAD} | {name for name, pool in beside.items() if name != PROCESS and pool.size}
         self._watch = Watch(self._pools, self._is_cancelled, self._give_up)
-        self._heartbeat = Heartbeat(lambda: self._identity.id, self._cancel, self._register_anew)
+        self._heartbeat = Heartbeat(
+            lambda: self._identity.id, self._cancel, self._register_anew, lambda: bool(self._held)
+        )
         # Alone on its connection: no other service that waits for the database may hold up the beat.
         self._beats = ServiceThread(
             "heartbeat", self._heartbeat, channel=lambda: notify.worker_channel(self._identity.id)

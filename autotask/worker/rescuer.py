@@ -51,7 +51,12 @@ class Rescuer:
     def _rescue(self, connection: BaseDatabaseWrapper, gone: list[uuid.UUID]) -> None:
         reason = (self._reason or "its process is gone") if gone else "no sign of life from its worker"
         buried, back, ended = rescue.rescue(
-            connection, gone, reason=reason, max_crashes=settings.MAX_CRASHES, error_ttl=settings.ERROR_TTL
+            connection,
+            gone,
+            reason=reason,
+            max_crashes=settings.MAX_CRASHES,
+            error_ttl=settings.ERROR_TTL,
+            rescuer=self._identity().id,
         )
         if buried or back or ended:
             logger.warning(

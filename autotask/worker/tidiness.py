@@ -37,6 +37,8 @@ def tidy_connections() -> None:
         connection.queries_log.clear()
         if connection.in_atomic_block or not connection.autocommit:
             _abandon(connection)
+        elif getattr(connection.connection, "closed", False):
+            connection.close()  # The task has closed it behind Django's back.
         else:
             connection.close_if_unusable_or_obsolete()
     _thread.has_connected = any(connection.connection for connection in connected)

@@ -11,7 +11,7 @@ from autotask.store.connection import is_weather
 logger = logging.getLogger("autotask.worker")
 
 FIRST_WAIT = 0.1
-LONGEST_WAIT = 5.0
+LONGEST_WAIT = 3.0
 SAY_EVERY = 5.0
 
 
@@ -21,9 +21,14 @@ class Weather:
     :param doing: what cannot be done meanwhile, for people.
     """
 
+    #: When one of them has last said that the database is away. It is away for all connections of a worker, so one line
+    #: is enough for them.
+    _told_at = float("-inf")
+
     def __init__(self, doing: str) -> None:
         self._doing = doing
         self._failures = 0
+        self._has_said = False
         self._last_said = float("-inf")
 
     def failed(self, error: Exception) -> float:
@@ -33,18 +38,20 @@ class Weather:
         """
         self._failures += 1
         now = time.monotonic()
-        if now - self._last_said >= SAY_EVERY:
-            self._last_said = now
-            if is_weather(error):
+        if is_weather(error):
+            if now - Weather._told_at >= SAY_EVERY:
+                Weather._told_at, self._has_said = now, True
                 logger.warning("Cannot %s, will try again: %s", self._doing, one_line(describe(error)))
-            else:
-                logger.exception("Cannot %s, will try again", self._doing)
+        elif now - self._last_said >= SAY_EVERY:
+            self._last_said, self._has_said = now, True
+            logger.exception("Cannot %s, will try again", self._doing)
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures - 1, 10))
         return wait * random.uniform(0.8, 1.2)
 
     def succeeded(self) -> None:
         """Note that a statement succeeded."""
         if self._failures:
-            logger.info("Can %s again, after %d failed tries", self._doing, self._failures)
-            self._failures = 0
+            if self._has_said:
+                logger.info("Can %s again, after %d failed tries", self._doing, self._failures)
+            self._failures, self._has_said = 0, False
             self._last_said = float("-inf")

@@ -1,6 +1,7 @@
 """Exceptions raised in threads hit the call they are meant for, or nothing."""
 
 import collections
+import gc
 import sys
 import threading
 import time
@@ -14,11 +15,17 @@ from tests.helpers import wait_until
 
 @pytest.fixture
 def quick_switches():
-    """Have the interpreter change between threads as often as it can."""
+    """Have the interpreter change between threads as often as it can, and leave the garbage of other tests alone.
+
+    Python drops an exception that comes while an object is being finalized.
+    """
     former = sys.getswitchinterval()
+    gc.collect()
+    gc.disable()
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(former)
+    gc.enable()
 
 
 class Record:

@@ -34,7 +34,7 @@ def test_a_task_that_runs_is_asked_to_stop_and_its_worker_is_told():
 
     # Then
     assert (stored(id).state, stored(id).cancel_requested) == (State.RUNNING, True)
-    assert workers.beat(current(), worker, lease=30.0, stopping=False) == [id]
+    assert workers.to_be_cancelled(current(), worker) == [id]
 
 
 def test_what_has_ended_or_is_not_there_cannot_be_cancelled():

@@ -150,7 +150,10 @@ ACTS = {
     "ask to be told": Act(lambda c: read.ask_to_be_told(current(), c.waiting), "autotask_task_pkey", 20),
     "list the newest": Act(newest, "autotask_task_pkey", 60, before=newest),
     "list the newest of a queue": Act(lambda c: read.newest(current(), queue="default"), "autotask_task_pkey", 60),
-    "beat": Act(lambda c: workers.beat(current(), c.worker, lease=30.0, stopping=False), "autotask_running", 200),
+    "beat": Act(lambda c: workers.beat(current(), c.worker, lease=30.0, stopping=False), "", 20),
+    "what is to be cancelled": Act(
+        lambda c: workers.to_be_cancelled(current(), c.worker), "autotask_running", 400, result=[]
+    ),
     "list the workers": Act(lambda c: read.workers(current()), "autotask_running", 400),
 }
 

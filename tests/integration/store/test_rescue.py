@@ -72,6 +72,23 @@ def test_a_worker_whose_lease_ran_out_is_found_without_being_named():
     assert rescued() == (1, 2, 0)
 
 
+def test_a_worker_does_not_bury_itself_after_an_outage_but_others_whose_lease_ran_out():
+    # Given
+    mine, other = sign_on(), sign_on()
+    (kept, given) = put(2)
+    take(mine, limit=1)
+    take(other)
+    expire(mine)
+    expire(other)
+
+    # When
+    found = rescue.rescue(current(), [], reason="", max_crashes=3, error_ttl=60, rescuer=mine)
+
+    # Then
+    assert found == (1, 1, 0)
+    assert (state(kept), state(given)) == (State.RUNNING, State.READY)
+
+
 def test_a_task_of_a_worker_that_is_in_no_register_is_found_too():
     worker = sign_on()
     put(2)

@@ -22,7 +22,9 @@ def lease_of(worker):
 
 
 def beat(worker, lease=30.0, stopping=False):
-    return workers.beat(current(), worker, lease=lease, stopping=stopping)
+    """Return what is to be cancelled; None if the worker is not registered."""
+    registered = workers.beat(current(), worker, lease=lease, stopping=stopping)
+    return workers.to_be_cancelled(current(), worker) if registered else None
 
 
 def test_a_worker_is_found_in_the_register_with_all_that_it_tells():
@@ -102,6 +104,23 @@ def test_beats_touch_no_index():
     indexed = rows(current(), "SELECT indexdef FROM pg_indexes WHERE tablename = 'autotask_worker'")
     assert all("lease_until" not in definition and "seen_at" not in definition for (definition,) in indexed)
     assert rows(current(), "SELECT pg_relation_size('autotask_worker_pkey')") == before
+
+
+def test_beats_do_not_wait_for_a_lock_on_the_table_of_tasks(transaction):
+    # Given
+    worker = sign_on(lease=1.0)
+    execute(transaction, "LOCK TABLE autotask_task IN ACCESS EXCLUSIVE MODE")
+
+    # When
+    execute(current(), "SET statement_timeout = '2s'")
+    try:
+        renewed = workers.beat(current(), worker, lease=60.0, stopping=False)
+    finally:
+        execute(current(), "RESET statement_timeout")
+
+    # Then
+    assert renewed
+    assert lease_of(worker) > 50
 
 
 def test_a_worker_that_signs_off_is_gone():

@@ -1,0 +1,156 @@
+"""Tasks that return the fence of their claim, take a while, fail, or do what a worker does not survive."""
+
+import faulthandler
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from django.db import connection, transaction
+
+from autotask.tasks import delayed_task
+from tests.faults.witness import current
+
+KEPT = 86400
+
+
+@delayed_task(ttl=KEPT)
+def note(seconds: float = 0.0) -> int:
+    """Take a while, and return the fence of the claim."""
+    if seconds:
+        time.sleep(seconds)
+    return current().fence
+
+
+@delayed_task(ttl=KEPT, retries=20, backoff=0.05)
+def fail_first() -> int:
+    """Fail at the first attempt."""
+    if current().failures == 0:
+        raise ValueError("the first attempt fails")
+    return current().fence
+
+
+@delayed_task(ttl=KEPT)
+def wait_for(file: str) -> int:
+    """Take as long as it takes until there is such a file."""
+    while not Path(file).exists():
+        time.sleep(0.02)
+    return current().fence
+
+
+@delayed_task(ttl=KEPT)
+def hold_the_gil() -> None:
+    """Never come back from C: no other thread of the worker runs, nor a signal handler."""
+    deque(itertools.repeat(None), maxlen=0)
+
+
+@delayed_task(ttl=KEPT)
+def kill_the_worker() -> None:
+    """Take the whole process along."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@delayed_task(ttl=KEPT)
+def end_the_process(how: str) -> None:
+    """End the process, or try to."""
+    if how == "_exit":
+        os._exit(0)
+    elif how == "exit":
+        sys.exit(3)
+    faulthandler._sigsegv()  # type: ignore[attr-defined]
+
+
+@delayed_task(ttl=KEPT)
+def take_memory() -> int:
+    """Take memory until there is none."""
+    hoard = []
+    while True:
+        hoard.append(bytearray(16 * 2**20))
+
+
+class Unshowable(Exception):
+    """An exception that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Unreducible(Exception):
+    """An exception that cannot be pickled."""
+
+    def __reduce__(self) -> tuple[()]:
+        raise RuntimeError("not to be moved")
+
+
+@delayed_task(ttl=KEPT)
+def misbehave(how: str) -> object:
+    """Return or raise what cannot be stored, pickled or shown."""
+    if how == "unpicklable result":
+        return lambda: None
+    if how == "large result":
+        return bytes(100 * 2**20)
+    if how == "recursion":
+        return misbehave.call(how)
+    raise {
+        "unshowable": Unshowable(),
+        "unreducible": Unreducible(),
+        "SystemExit": SystemExit(3),
+        "KeyboardInterrupt": KeyboardInterrupt(),
+        "GeneratorExit": GeneratorExit(),
+        "BaseException": BaseException("bare"),
+        "surrogates": ValueError("\ud800\0 and so on" * 10_000),
+    }[how]
+
+
+@delayed_task(ttl=KEPT)
+def leave_a_mess(how: str) -> None:
+    """Leave something behind that the next task might stumble over."""
+    if how == "open transaction":
+        transaction.atomic().__enter__()
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE IF NOT EXISTS left_behind ()")
+    elif how == "search path":
+        with connection.cursor() as cursor:
+            cursor.execute("SET search_path = nowhere")
+    elif how == "closed connection":
+        connection.ensure_connection()
+        connection.connection.close()
+    elif how == "broken transaction":
+        connection.set_autocommit(False)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 / 0")
+    else:
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+
+
+@delayed_task(ttl=KEPT)
+def look_around() -> dict[str, object]:
+    """Tell what a task finds."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('search_path'), to_regclass('left_behind') IS NULL")
+        path, clean = cursor.fetchone()
+    return {"path": path, "clean": clean, "in_transaction": connection.in_atomic_block, "pid": os.getpid()}
+
+
+class Canary:
+    """Sings when it is unpickled."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _sing, (self.file,)
+
+
+def _sing(file: str) -> None:
+    Path(file).touch()
+
+
+@delayed_task(ttl=KEPT)
+def take(value: object) -> int:
+    """Take anything."""
+    return current().fence

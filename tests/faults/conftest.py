@@ -1,0 +1,205 @@
+"""The options of the suite, a server and a world for each test, and the table at the end."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.postgres import NoServer, Server
+from tests.faults.proxy import Proxy
+from tests.faults.report import PROPERTY, Figures, Report
+from tests.faults.world import World, migrated
+
+HERE = Path(__file__).parent
+
+#: Seconds that a random or lasting fault goes on in the quick subset.
+QUICK = 5.0
+
+SEED = 20261121
+
+#: The quick subset shares its machine with other tests: what takes its time is granted more of it.
+LENIENCE = 4.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults", "the fault suite (tests/faults)")
+    group.addoption("--faults-seconds", type=float, help="Run all faults; those that last go on for so long.")
+    group.addoption("--faults-seed", type=int, default=SEED, help="Of all that is random.")
+    group.addoption("--faults-json", type=Path, help="Where to write the table as JSON.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fault(*numbers, quick=False): a test of faults of tests/faults/catalogue.py")
+    config.stash[_REPORT] = Report(_seed(config), _seconds(config) is not None)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"faults: seed {_seed(config)} (--faults-seed)"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _seconds(config) is not None:
+        return
+    slow = [item for item in items if (mark := item.get_closest_marker("fault")) and not mark.kwargs.get("quick")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    mark = item.get_closest_marker("fault")
+    if mark is not None and call.when == "call":
+        figures = [vars(figure) for figure in item.stash[_FIGURES].found] if _FIGURES in item.stash else []
+        item.user_properties.append((PROPERTY, {"numbers": mark.args, "figures": figures}))
+        report.user_properties = item.user_properties
+    elif mark is not None and call.when == "setup" and not report.passed:
+        item.user_properties.append((PROPERTY, {"numbers": mark.args, "figures": []}))
+        report.user_properties = item.user_properties
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    # A test that is skipped has no call, and one whose setup fails neither.
+    if report.when == "call" or (report.when == "setup" and not report.passed):
+        for name, found in report.user_properties:
+            if name == PROPERTY:
+                entry = (found["numbers"], report.nodeid, *_verdict(report), found["figures"])
+                _collected.append(entry)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    table = config.stash[_REPORT]
+    for entry in _collected:
+        table.add(*entry)
+    if not table:
+        return
+    terminalreporter.section("faults")
+    for line in table.lines():
+        terminalreporter.write_line(line)
+    path = config.getoption("--faults-json", None)
+    if path:
+        table.save(path)
+
+
+@pytest.fixture(scope="session")
+def lasting(pytestconfig: pytest.Config) -> float:
+    """Seconds for which a fault that lasts goes on."""
+    return _seconds(pytestconfig) or QUICK
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """The figures of a test."""
+    found = Figures(1.0 if _seconds(request.config) is not None else LENIENCE)
+    request.node.stash[_FIGURES] = found
+    return found
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a migrated database, for tests that leave it as it was."""
+    with _running() as server:
+        migrated(server, tmp_path_factory.mktemp("migrated"))
+        yield server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers with a migrated database, to do with as one likes."""
+    started: list[Server] = []
+
+    def start(**settings: Any) -> Server:
+        try:
+            started.append(Server(**settings))
+        except NoServer as error:
+            pytest.skip(str(error))
+        server = started[-1].make()
+        folder = tmp_path / f"server {len(started)}"
+        folder.mkdir()
+        migrated(server, folder)
+        return server
+
+    yield start
+    for server in started:
+        server.remove()
+
+
+@pytest.fixture
+def make_world(
+    request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: Any
+) -> Iterator[Callable[[Server], World]]:
+    """Make worlds on servers."""
+    made: list[World] = []
+    name = "w_" + re.sub(r"\W+", "_", request.node.name).lower()[-50:]
+
+    def make(server: Server) -> World:
+        server.sql(f"CREATE DATABASE {name} TEMPLATE migrated")
+        folder = tmp_path / f"world {len(made)}"
+        folder.mkdir()
+        made.append(World(folder, server, name, _seed(request.config)))
+        return made[-1]
+
+    with django_db_blocker.unblock():
+        yield make
+        for world in made:
+            world.close()
+            for program in world.programs:
+                print(f"--- {' '.join(program.command[1:])} ({program.pid})\n{program.output()[-20_000:]}")
+
+
+@pytest.fixture
+def world(shared_server: Server, make_world: Callable[[Server], World]) -> Iterator[World]:
+    """A world on the shared server."""
+    world = make_world(shared_server)
+    yield world
+    world.close()
+    shared_server.sql(f"DROP DATABASE IF EXISTS {world.name} WITH (FORCE)")
+
+
+@pytest.fixture
+def proxy(world: World) -> Iterator[Proxy]:
+    """A proxy between all programs of the world that are started from now on, and its server."""
+    with Proxy(world.server.port, world.random) as proxy:
+        world.port = proxy.port
+        yield proxy
+        world.close()
+
+
+class _running:
+    """A server for the length of a ``with`` block."""
+
+    def __enter__(self) -> Server:
+        try:
+            self._server = Server()
+        except NoServer as error:
+            pytest.skip(str(error))
+        return self._server.make()
+
+    def __exit__(self, *_: object) -> None:
+        self._server.remove()
+
+
+_REPORT = pytest.StashKey[Report]()
+_FIGURES = pytest.StashKey[Figures]()
+_collected: list[tuple[Any, ...]] = []
+
+
+def _seconds(config: pytest.Config) -> float | None:
+    return config.getoption("--faults-seconds", None)
+
+
+def _seed(config: pytest.Config) -> int:
+    return config.getoption("--faults-seed", None) or SEED
+
+
+def _verdict(report: pytest.TestReport) -> tuple[str, str]:
+    if hasattr(report, "wasxfail"):
+        # Strict: one that passes has failed, and says so by itself.
+        return "fail", f"known: {report.wasxfail}"
+    if report.skipped:
+        return "not run", report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+    return ("pass", "") if report.passed else ("fail", "")

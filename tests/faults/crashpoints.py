@@ -1,0 +1,150 @@
+"""Named points in a worker at which it can be killed, made to fail, or held up for longer than its lease.
+
+There is nothing of this in the package: in a process of the suite that has the variable ``FAULTS_CRASH``, the functions
+around the points are wrapped. The variable names a folder; a point is armed by a file in it, and whichever process comes
+by first takes that file away and crashes. So one worker can go through all points, one after the other.
+
+``before … commit`` means that the statement was executed, and its transaction not committed: the wrapped function runs
+in a transaction then, as long as a point is armed.
+"""
+
+import importlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.connection import execute
+from tests.faults.ledger import Ledger
+
+VARIABLE = "FAULTS_CRASH"
+
+#: What is done in a transaction of the worker, by the names of the points around its commit.
+COMMITS = {
+    "claim": "autotask.store.claim.claim",
+    "outcome": "autotask.store.finish.end",
+    "retry": "autotask.store.finish.retry",
+    "promotion": "autotask.store.promote.promote",
+    "rescue": "autotask.store.rescue.rescue",
+    "heartbeat": "autotask.store.workers.beat",
+}
+
+#: The function that runs the body of a task.
+BODY = "autotask.worker.execution._call"
+
+POINTS = (
+    *(f"{when} {name} commit" for name in COMMITS for when in ("before", "after")),
+    "before body",
+    "after body",
+)
+
+ACTIONS = ("kill", "raise", "sleep")
+
+
+class Crash(Exception):
+    """What is raised at a crash point."""
+
+
+class CrashPoints:
+    """The side of the test: arms points, and sees them taken.
+
+    :param folder: an empty one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def arm(self, point: str, action: str, seconds: float = 0.0) -> None:
+        """Have the next process that comes by crash; *seconds* are for "sleep"."""
+        assert point in POINTS and action in ACTIONS
+        scratch = self.folder / "scratch"
+        scratch.write_text(f"{action} {seconds}")
+        scratch.rename(self.folder / _file(point))
+
+    def is_armed(self, point: str) -> bool:
+        """Whether nobody has come by yet."""
+        return (self.folder / _file(point)).exists()
+
+
+def install(ledger: Ledger) -> None:
+    """Wrap the functions around the points in this process."""
+    folder = Path(os.environ[VARIABLE])
+    for name, path in COMMITS.items():
+        _wrap(path, lambda function, name=name: _committing(function, name, folder, ledger))
+    _wrap(BODY, lambda function: _running(function, folder, ledger))
+
+
+def _wrap(path: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    module, _, name = path.rpartition(".")
+    home = importlib.import_module(module)
+    setattr(home, name, wrapper(getattr(home, name)))
+
+
+def _committing(function: Callable[..., Any], name: str, folder: Path, ledger: Ledger) -> Callable[..., Any]:
+    before, after = f"before {name} commit", f"after {name} commit"
+
+    def in_transaction(connection: BaseDatabaseWrapper, *args: Any, **kwargs: Any) -> Any:
+        execute(connection, "BEGIN")
+        value = function(connection, *args, **kwargs)
+        try:
+            if _has_done_something(value):
+                _reach(before, folder, ledger)
+        except Crash:
+            execute(connection, "ROLLBACK")  # as a statement does that fails by itself
+            raise
+        execute(connection, "COMMIT")
+        return value
+
+    def wrapped(connection: BaseDatabaseWrapper, *args: Any, **kwargs: Any) -> Any:
+        if (folder / _file(before)).exists():
+            value = in_transaction(connection, *args, **kwargs)
+        else:
+            value = function(connection, *args, **kwargs)
+        if _has_done_something(value):
+            _reach(after, folder, ledger)
+        return value
+
+    return wrapped
+
+
+def _has_done_something(value: Any) -> bool:
+    """Whether a statement has touched rows: a point is to be reached with something at stake.
+
+    They return how many, or whether, or a list of what they took, or several numbers of which the first one is a count.
+    """
+    return bool(value[0] if isinstance(value, tuple) else value)
+
+
+def _running(function: Callable[..., Any], folder: Path, ledger: Ledger) -> Callable[..., Any]:
+    def wrapped(*args: Any) -> Any:
+        _reach("before body", folder, ledger)
+        value = function(*args)
+        _reach("after body", folder, ledger)
+        return value
+
+    return wrapped
+
+
+def _reach(point: str, folder: Path, ledger: Ledger) -> None:
+    armed, taken = folder / _file(point), folder / f"taken by {os.getpid()}"
+    try:
+        armed.rename(taken)  # of several processes, one succeeds
+    except FileNotFoundError:
+        return
+    action, seconds = taken.read_text().split()
+    taken.unlink()
+    ledger.write("fault", point=point, action=action, seconds=float(seconds) if action == "sleep" else 0.0)
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "raise":
+        raise Crash(point)
+    else:
+        time.sleep(float(seconds))
+
+
+def _file(point: str) -> str:
+    return point.replace(" ", "-")

@@ -1,0 +1,171 @@
+"""A PostgreSQL server of one's own, to be stopped, restarted, paused and filled, for root and for others alike."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+from django.core.exceptions import ImproperlyConfigured
+
+from autotask.embedded import binaries
+from autotask.embedded.place import Place
+
+#: Whatever makes a start slow is not what is tested. A killed server loses nothing without fsync; a killed kernel might.
+FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "shared_buffers": "64MB"}
+
+START = 60
+
+
+class NoServer(Exception):
+    """There are no programs of PostgreSQL on this machine."""
+
+
+class Server:
+    """One server with its data in a folder of its own.
+
+    :param settings: of the server.
+    :param environment: variables that it is to have.
+    :param folder: an empty folder for its files; None makes one.
+    :raises NoServer: there are no programs to make it of.
+    """
+
+    def __init__(
+        self, *, environment: dict[str, str] | None = None, folder: Path | None = None, **settings: Any
+    ) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="autotask-faults-", dir="/tmp"))
+        self.port = free_port()
+        self._environment = {**binaries.clean_environment(), **(environment or {})}
+        # PostgreSQL refuses to run as root.
+        account = _account() if os.geteuid() == 0 else None
+        self._place = Place(self.folder, self.folder, account)
+        self._place.own(self.folder)
+        try:
+            self._programs = binaries.programs_for(self._place)
+        except ImproperlyConfigured as error:
+            raise NoServer(str(error)) from None
+        self.settings: dict[str, Any] = {
+            **FAST,
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self.folder,
+            "log_lock_waits": "on",
+            "log_line_prefix": "'%m [%p] %a '",
+            **settings,
+        }
+
+    @property
+    def data(self) -> Path:
+        """The folder of the data."""
+        return self._place.data
+
+    def make(self) -> "Server":
+        """Make the data, and start."""
+        # A large WAL segment for each of many servers would be waste.
+        self.run("initdb", "--username=postgres", "--auth=trust", "--no-sync", "--wal-segsize=4", "-D", self.data)
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start, and return when it takes connections."""
+        lines = "".join(f"{name} = {_quoted(value)}\n" for name, value in self.settings.items())
+        with (self.data / "postgresql.auto.conf").open("w") as file:
+            file.write(lines)
+        if self._place.account is not None:
+            os.chown(self.data / "postgresql.auto.conf", self._place.uid, self._place.gid)
+        self.run("pg_ctl", "start", "-w", "-t", str(START), "-D", self.data, "-l", self.folder / "log")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop; "immediate" is as if it had crashed."""
+        self.run("pg_ctl", "stop", "-w", "-t", str(START), "-D", self.data, "-m", mode)
+
+    def restart(self, mode: str = "immediate") -> None:
+        """Stop and start again."""
+        self.stop(mode)
+        self.start()
+
+    def follow(self, primary: "Server") -> None:
+        """Start as a standby of another server."""
+        source = f"host=127.0.0.1 port={primary.port} user=postgres"
+        self.run("pg_basebackup", "-R", "-c", "fast", "-X", "stream", "-d", source, "-D", self.data)
+        # What pg_basebackup has written for a standby is in the file that start() writes anew.
+        self.settings["primary_conninfo"] = source
+        self.start()
+
+    def promote(self) -> None:
+        """Make a primary of a standby."""
+        self.run("pg_ctl", "promote", "-w", "-D", self.data)
+
+    def pause(self) -> None:
+        """Stop all its processes where they are."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def log(self) -> str:
+        """Return what it has logged so far."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def remove(self) -> None:
+        """Stop it, running or not, and delete its files."""
+        with suppress(AssertionError):
+            self.resume()
+            self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def sql(self, text: str, database: str = "postgres") -> str:
+        """Run a statement as an administrator, and return what psql prints."""
+        address = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database)
+        return self.run("psql", "-XqtA", "-v", "ON_ERROR_STOP=1", *address, "-c", text)
+
+    def run(self, program: str, *arguments: object) -> str:
+        """Run one of PostgreSQL's programs to its end, as the account of the server."""
+        # Not a pipe: a server that was started keeps it open.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                [self._programs / program, *map(str, arguments)],
+                cwd="/",
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                **self._place.credentials,
+            )
+            output.seek(0)
+            text = output.read().decode(errors="replace").strip()
+        log = f"\n{self.log()[-2000:]}" if done.returncode and (self.folder / "log").exists() else ""
+        assert done.returncode == 0, f"{program} failed: {text}{log}"
+        return text
+
+    def _signal(self, signum: int) -> None:
+        try:
+            postmaster = psutil.Process(int((self.data / "postmaster.pid").read_text().splitlines()[0]))
+        except (OSError, psutil.NoSuchProcess):
+            return
+        for process in (postmaster, *postmaster.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signum)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _account() -> pwd.struct_passwd:
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    return known.get("postgres") or known["nobody"]
+
+
+def _quoted(value: object) -> str:
+    return str(value) if str(value).startswith("'") else f"'{value}'"

@@ -1,0 +1,179 @@
+"""A TCP proxy before PostgreSQL that can delay, cut, go silent, and lose the answer to a statement.
+
+It runs in a thread with an event loop of its own; its methods may be called from the test. To lose an answer means: the
+statement reaches the server and is committed, and the connection breaks before the client hears of it.
+"""
+
+import asyncio
+import random
+import socket
+import struct
+import threading
+from collections.abc import Coroutine
+from typing import Any, Self
+
+#: ReadyForQuery, "not in a transaction": all of what was asked is done and committed.
+_READY = b"Z\x00\x00\x00\x05I"
+
+#: SO_LINGER with no time: close() sends RST.
+_RESET = struct.pack("ii", 1, 0)
+
+#: Bytes of what a client has sent that are looked at for a statement.
+_REMEMBERED = 65536
+
+
+class Proxy:
+    """Connections from its port to a port of the same host, for the length of a ``with`` block.
+
+    :ivar port: where it listens.
+    :ivar target: the port to which new connections go.
+    :ivar delay: seconds that each piece of data takes, as mean and spread.
+    :ivar breaking: the share of pieces at which a connection breaks.
+    """
+
+    def __init__(self, target: int, chance: random.Random) -> None:
+        self.target = target
+        self.delay = (0.0, 0.0)
+        self.breaking = 0.0
+        self.port = 0
+        self.lost = 0
+        self._chance = chance
+        self._links: set[_Link] = set()
+        self._lose: list[bytes] = []
+        self._silent: bytes | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = self._do(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def lose_answer_to(self, statement: bytes) -> None:
+        """Lose the answer to the next statement that has these bytes in it; once."""
+        self._lose.append(statement)
+
+    def cut(self, of: bytes = b"") -> int:
+        """Break connections, all or those with these bytes in what the client has sent; return how many."""
+        return int(self._do(self._cut(of)))
+
+    def silence(self, of: bytes = b"") -> None:
+        """Pass nothing on, in either direction, of connections with these bytes; new ones as well."""
+        self._silent = of
+
+    def speak(self) -> None:
+        """Pass on what has come meanwhile, and everything from now on."""
+        self._silent = None
+
+    def has_lost(self) -> bool:
+        """Whether all answers that were to be lost have been."""
+        return not self._lose
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = _Link(self, writer)
+        self._links.add(link)
+        try:
+            await link.run(reader)
+        finally:
+            self._links.discard(link)
+
+    async def _cut(self, of: bytes) -> int:
+        chosen = [link for link in self._links if of in link.sent]
+        for link in chosen:
+            link.reset()
+        return len(chosen)
+
+    async def _end(self) -> None:
+        self._server.close()
+        await self._cut(b"")
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Link:
+    """One connection."""
+
+    def __init__(self, proxy: Proxy, client: asyncio.StreamWriter) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server: asyncio.StreamWriter | None = None
+        self._answer_is_lost = False
+        self.sent = b""
+
+    async def run(self, reader: asyncio.StreamReader) -> None:
+        while self._proxy._silent == b"":
+            await asyncio.sleep(0.05)
+        try:
+            replies, self._server = await asyncio.open_connection("127.0.0.1", self._proxy.target)
+        except OSError:
+            self.reset()
+            return
+        both = [
+            asyncio.ensure_future(self._pass_on(reader, True)),
+            asyncio.ensure_future(self._pass_on(replies, False)),
+        ]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+            for writer in (self._client, self._server):
+                writer.close()
+
+    def reset(self) -> None:
+        """Break the connection on both sides."""
+        for writer in (self._client, self._server):
+            if writer is not None and not writer.is_closing():
+                raw = writer.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                writer.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, to_server: bool) -> None:
+        answer = b""
+        while data := await reader.read(65536):
+            await self._hold()
+            if self._proxy.breaking and self._proxy._chance.random() < self._proxy.breaking:
+                self.reset()
+                return
+            if to_server:
+                self._look(data)
+            elif self._answer_is_lost:
+                answer += data
+                if answer.endswith(_READY):
+                    self._proxy.lost += 1
+                    self.reset()
+                    return
+                continue
+            writer = self._server if to_server else self._client
+            assert writer is not None
+            writer.write(data)
+            await writer.drain()
+
+    async def _hold(self) -> None:
+        mean, spread = self._proxy.delay
+        if mean:
+            await asyncio.sleep(max(0.0, self._proxy._chance.uniform(mean - spread, mean + spread)))
+        while self._proxy._silent is not None and self._proxy._silent in self.sent:
+            await asyncio.sleep(0.02)
+
+    def _look(self, data: bytes) -> None:
+        first = self.sent[:512]  # the name of the application
+        self.sent = first + (self.sent[512:] + data)[-_REMEMBERED:] if len(self.sent) > 512 else self.sent + data
+        for statement in self._proxy._lose:
+            if statement in self.sent[-len(data) - len(statement) :]:
+                self._proxy._lose.remove(statement)
+                self._answer_is_lost = True
+                return

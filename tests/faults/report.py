@@ -1,0 +1,126 @@
+"""What the suite has to say at its end: each fault with its figures, budgets and verdict, as a table and as JSON."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.faults.catalogue import FAULTS
+
+#: How a result gets from the process that ran a test to the one that reports.
+PROPERTY = "fault"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a fault, as measured, and what it may be."""
+
+    name: str
+    value: float
+    unit: str
+    budget: str
+    kept: bool
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:.4g}{' ' if self.unit else ''}{self.unit} ({self.budget})"
+
+
+class Figures:
+    """The figures of one test; each is checked as soon as it is known.
+
+    :param lenience: what budgets of time are multiplied by; more than 1 where the machine is shared with other tests.
+    """
+
+    def __init__(self, lenience: float = 1.0) -> None:
+        self.lenience = lenience
+        self.found: list[Figure] = []
+
+    def at_most(self, name: str, value: float, budget: float, unit: str = "") -> None:
+        """Record a figure that must not be larger; in seconds or milliseconds, the lenience is granted."""
+        allowed = budget * (self.lenience if unit in ("s", "ms") else 1.0)
+        self._note(name, value, unit, f"≤ {budget:g}", value <= allowed)
+
+    def at_least(self, name: str, value: float, budget: float, unit: str = "") -> None:
+        """Record a figure that must not be smaller."""
+        self._note(name, value, unit, f"≥ {budget:g}", value >= budget)
+
+    def exactly(self, name: str, value: float, budget: float) -> None:
+        """Record a count."""
+        self._note(name, value, "", f"= {budget:g}", value == budget)
+
+    def told(self, name: str, value: float, unit: str = "") -> None:
+        """Record a figure without a budget."""
+        self._note(name, value, unit, "no budget", True)
+
+    def _note(self, name: str, value: float, unit: str, budget: str, kept: bool) -> None:
+        self.found.append(Figure(name, float(value), unit, budget, kept))
+        assert kept, f"{name} is {value:g} {unit}, and should be {budget}"
+
+
+@dataclass
+class Entry:
+    """What one test of a fault came to."""
+
+    test: str
+    verdict: str
+    reason: str
+    figures: list[dict[str, Any]]
+
+
+class Report:
+    """Collects what the tests came to, in the process that reports.
+
+    :param full: whether all faults were to be tested, or the quick ones only.
+    """
+
+    def __init__(self, seed: int, full: bool) -> None:
+        self._seed = seed
+        self._full = full
+        self._entries: dict[int, list[Entry]] = defaultdict(list)
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def add(self, numbers: Iterable[int], test: str, verdict: str, reason: str, figures: list[dict[str, Any]]) -> None:
+        """Note what a test came to."""
+        for number in numbers:
+            self._entries[number].append(Entry(test, verdict, reason, figures))
+
+    def lines(self) -> list[str]:
+        """Return the table as lines of text."""
+        lines = [f"seed {self._seed}; {'all faults' if self._full else 'the quick ones only (all: tox -e faults)'}", ""]
+        for number, fault in FAULTS.items():
+            verdict, reason = self._verdict(number)
+            lines.append(f"{number:>3}  {verdict:<8}  {fault.title}  [{fault.holds}]{f'  {reason}' if reason else ''}")
+            for entry in self._entries.get(number, ()):
+                lines += [f"{'':>15}{Figure(**figure)}" for figure in entry.figures]
+        return lines
+
+    def save(self, path: Path) -> None:
+        """Write everything as JSON."""
+        found = []
+        for number, fault in FAULTS.items():
+            verdict, reason = self._verdict(number)
+            tests = [asdict(entry) for entry in self._entries.get(number, ())]
+            found.append(
+                {
+                    "number": number,
+                    "title": fault.title,
+                    "invariants": fault.holds.split(),
+                    "verdict": verdict,
+                    "reason": reason,
+                    "tests": tests,
+                }
+            )
+        path.write_text(json.dumps({"seed": self._seed, "full": self._full, "faults": found}, indent=2) + "\n")
+
+    def _verdict(self, number: int) -> tuple[str, str]:
+        """Return the worst of what the tests of a fault came to; what was not run has not passed."""
+        entries = self._entries.get(number, [])
+        for verdict in ("fail", "not run", "pass"):
+            reasons = [entry.reason for entry in entries if entry.verdict == verdict]
+            if reasons:
+                return verdict, "; ".join(filter(None, dict.fromkeys(reasons)))
+        return "not run", FAULTS[number].absent or "not chosen"

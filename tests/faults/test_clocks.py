@@ -1,0 +1,236 @@
+"""Clocks that are wrong, schedulers that die or are away, and poolers (faults 29, 36, 37, 39 and 40)."""
+
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from autotask.store.connection import execute, rows
+from autotask.task import State
+from tests.faults.app import tasks
+from tests.faults.postgres import free_port
+from tests.faults.world import quantile
+from tests.helpers import wait_until
+
+LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1")
+
+TICKING = {"FAULTS_APPS": "tests.faults.ticking"}
+
+
+@pytest.fixture
+def clock(tmp_path):
+    """A clock that can be set; its variables are for those who are to go by it."""
+    found = [path for pattern in LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
+    if not found:
+        pytest.skip("faketime is not installed")
+
+    class Clock:
+        # Anybody may read it: PostgreSQL may run as another account.
+        file = Path(f"/tmp/autotask-clock-{tmp_path.name}-{time.monotonic_ns()}")
+        variables = {
+            "LD_PRELOAD": str(found[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_DONT_RESET": "1",
+        }
+
+        def set(self, offset):
+            scratch = self.file.with_suffix(".new")
+            scratch.write_text(f"{offset}\n")
+            scratch.chmod(0o644)
+            scratch.rename(self.file)
+
+    clock = Clock()
+    clock.set("+0")
+    yield clock
+    clock.file.unlink()
+
+
+def ticks(world):
+    """Return the moments of the ticks that have become tasks, and of the insertion of these, as seconds."""
+    return rows(
+        world.database,
+        "SELECT extract(epoch FROM scheduled_for)::float8, extract(epoch FROM created_at)::float8, state, "
+        "extract(epoch FROM ended_at)::float8 FROM autotask_record WHERE schedule = 'faults.tick' ORDER BY 1",
+    )
+
+
+@pytest.mark.fault(36)
+def test_the_clock_of_a_worker_does_not_matter(world, clock, figures):
+    # Given
+    clock.set("+3600")
+    near = world.worker("--queues=another")
+    far = world.worker(**TICKING, **clock.variables)
+    wait_until(lambda: len(ticks(world)) >= 3, what="ticks")
+
+    # When
+    for offset in ("-3600", "+7200", "+0", "+3600"):
+        clock.set(offset)
+        seen = len(ticks(world))
+        wait_until(lambda seen=seen: len(ticks(world)) >= seen + 3, what="ticks")
+        id = world.call(tasks.note)
+        world.wait_for(id)
+
+    # Then
+    found = ticks(world)
+    steps = [round(b[0] - a[0], 3) for a, b in zip(found, found[1:], strict=False)]
+    figures.exactly("ticks that are not a second after the last one", sum(step != 1.0 for step in steps), 0)
+    figures.at_most("lateness p99", 1000 * quantile([made - tick for tick, made, *_ in found], 0.99), 300, "ms")
+    assert world.identity(near.pid) and world.identity(far.pid)
+    assert "lease of this worker had run out" not in far.output() + near.output()
+    far.signal(signal.SIGTERM)
+    assert far.process.wait(20) == 0
+
+
+@pytest.mark.fault(37)
+def test_a_jump_of_the_clock_of_the_database_makes_no_tick_twice(own_server, make_world, clock, figures):
+    # Given
+    server = own_server(environment=clock.variables)
+    world = make_world(server)
+    worker = world.worker(**TICKING)
+    wait_until(lambda: len(ticks(world)) >= 3, what="ticks")
+
+    # When
+    world.ledger.write("fault", pid=None, action="clock", seconds=60)
+    clock.set("+7200")
+    seen = len(ticks(world))
+    wait_until(lambda: len(ticks(world)) >= seen + 3, what="ticks after the jump forward")
+    forward = ticks(world)
+    clock.set("+6600")
+    time.sleep(3)
+    world.wait_for(world.call(tasks.note))
+
+    # Then: the jump forward is made up for by one task, and the jump back makes nothing twice
+    found = ticks(world)
+    figures.exactly("duplicates", sum(n - 1 for n in Counter(tick for tick, *_ in found).values()), 0)
+    gaps = [b[0] - a[0] for a, b in zip(forward, forward[1:], strict=False) if b[0] - a[0] > 2]
+    figures.exactly("gaps", len(gaps), 1)
+    assert gaps[0] == pytest.approx(7200, abs=5)
+    assert not worker.has_ended()
+    world.drain()
+    assert [state for *_, state, _ in ticks(world) if State(state) is not State.DONE] == []
+
+
+@pytest.mark.fault(39)
+def test_eight_schedulers_that_are_being_killed_enqueue_each_tick_once(world, figures, lasting):
+    # Given
+    world.settings["MAX_CRASHES"] = 100
+    world.keep(8, "--threads=1", **TICKING)
+
+    # When
+    end = time.monotonic() + lasting
+    while time.monotonic() < end:
+        pause = time.monotonic() + 1.0
+        world.until(lambda pause=pause: time.monotonic() > pause, 5, "the next kill")
+        world.kill(world.random.choice(world.kept()).pid)
+
+    # Then
+    found = ticks(world)
+    figures.told("ticks", len(found))
+    figures.exactly("duplicates", sum(n - 1 for n in Counter(tick for tick, *_ in found).values()), 0)
+    missing = 0
+    for (tick, _, _, ended), (following, *_) in zip(found, found[1:], strict=False):
+        # Those that came while the task of an earlier one was live are left out.
+        skipped = [tick + n for n in range(1, round(following - tick))]
+        missing += sum(ended is None or moment > ended + 0.05 for moment in skipped)
+    figures.exactly("missing", missing, 0)
+    figures.at_most("lateness p99", 1000 * quantile([made - tick for tick, made, *_ in found], 0.99), 300, "ms")
+
+
+@pytest.mark.fault(40, quick=True)
+@pytest.mark.parametrize("away, made_up", [(600, 1), (7200.5, 0)])
+def test_what_was_missed_while_no_scheduler_ran_is_made_up_for_by_one_task(world, figures, away, made_up):
+    # Given: a schedule that nobody has served for so long; it is due each hour
+    hourly = {**TICKING, "FAULTS_PERIOD": "10000" if made_up == 0 else "60"}
+    worker = world.worker(**hourly)
+    wait_until(lambda: rows(world.database, "SELECT 1 FROM autotask_schedule"), what="the registration")
+    worker.signal(signal.SIGTERM)
+    worker.process.wait(20)
+    execute(
+        world.database,
+        "UPDATE autotask_schedule SET next_tick = clock_timestamp() - %(away)s * interval '1 s'",
+        {"away": away},
+    )
+
+    # When
+    world.worker(**hourly)
+    wait_until(
+        lambda: rows(world.database, "SELECT 1 FROM autotask_schedule WHERE next_tick > clock_timestamp()"),
+        what="the next tick",
+    )
+
+    # Then
+    figures.exactly(f"tasks for {away:g} s", len(ticks(world)), made_up)
+
+
+CONFIGURATION = """
+[databases]
+* = host=127.0.0.1 port={server}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+max_client_conn = 100
+default_pool_size = 10
+ignore_startup_parameters = extra_float_digits
+"""
+
+
+@pytest.fixture
+def pooler(world):
+    """pgbouncer before the server of the world, which pools transactions; return its port."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("pgbouncer is not installed")
+    port, folder = (
+        free_port(),
+        Path(subprocess.check_output(["mktemp", "-d", "/tmp/autotask-pooler-XXXX"], text=True).strip()),
+    )
+    file = folder / "pgbouncer.ini"
+    file.write_text(
+        CONFIGURATION.format(server=world.server.port, port=port).replace("* =", f"{world.name} = user=postgres")
+    )
+    folder.chmod(0o755)
+    account = world.server._place.credentials
+    process = subprocess.Popen([program, file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account)
+    try:
+        yield port
+    finally:
+        world.close()
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.fault(29, quick=True)
+def test_everything_works_through_a_pooler_of_transactions(world, pooler, figures):
+    # Given
+    world.port = pooler
+    worker = world.worker(options={"POLL_INTERVAL": 1})
+    caller = world.caller("--rate=20", "--mixed")
+
+    # When
+    wait_until(lambda: len(world.events("enqueued")) > 60, 30, "some calls")
+    caller.finish()
+    world.drain()
+    waits = []
+    for _ in range(5):
+        time.sleep(1.2)  # until it sleeps as long as it ever does
+        called = time.monotonic()
+        waits.append(world.wait_for_start(world.call(tasks.note)).at - called)
+    world.drain()
+
+    # Then
+    figures.at_most("start after the call", max(waits), 1.2, "s")
+    figures.exactly("words about polling", worker.output().count("looking for work by polling"), 1)
+    figures.exactly("errors about prepared statements", worker.output().count("prepared statement"), 0)
+    figures.exactly("unclear calls", len(world.events("unknown")), 0)
+    assert "WARNING" not in worker.output().replace("WARNING tests.faults.app.tasks.fail_first", "")
+    assert world.check().violations == []

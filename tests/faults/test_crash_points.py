@@ -1,0 +1,61 @@
+"""Every crash point, with everything that can happen there (fault 2)."""
+
+import pytest
+
+from tests.faults.crashpoints import ACTIONS, POINTS
+
+#: What a stalled worker sleeps beyond its lease.
+BEYOND = 1.5
+
+#: The points at which a worker holds tasks; in the quick subset only they are gone through, and only by killing.
+ESSENTIAL = [point for point in POINTS if point.split()[1] in ("claim", "outcome", "body")]
+
+
+def go_through(world, points, actions):
+    """Have a worker crash at each point in each way, under load; return the verdict and how many crashes there were."""
+    crashes = 0
+    world.keep(2)
+    caller = world.caller("--rate=15", "--seconds=0.1", "--mixed")
+    for action in actions:
+        for point in points:
+            if point.split()[1] == "rescue":
+                # There has to be something to rescue.
+                world.crashpoints.arm("before body", "kill")
+                world.until(lambda: not world.crashpoints.is_armed("before body"), 30, "a death to rescue from")
+                crashes += 1
+            world.crashpoints.arm(point, action, world.settings["LEASE"] + BEYOND)
+            world.until(lambda p=point: not world.crashpoints.is_armed(p), 30, f"{action} {point}")
+            crashes += 1
+            # The next one comes when there are two workers again.
+            world.until(
+                lambda: all(world.identity(p.pid) for p in world.kept()), 30, f"two workers after {action} {point}"
+            )
+    caller.finish()
+    world.drain()
+    return world.check(), crashes
+
+
+def report(world, figures, verdict, crashes):
+    figures.told("calls", verdict.calls)
+    figures.told("executions", verdict.executions)
+    figures.told("outcomes refused", verdict.refused)
+    figures.exactly("crashes of those asked for", len(world.events("fault")) / crashes, 1)
+    figures.exactly("lost", len(verdict.lost), 0)
+    figures.exactly("overwritten", len(verdict.overwritten), 0)
+    figures.exactly("run again without a reason", len(verdict.unexcused), 0)
+    assert verdict.violations == []
+
+
+@pytest.mark.fault(2, quick=True)
+def test_nothing_is_lost_wherever_a_worker_is_killed(world, figures):
+    verdict, crashes = go_through(world, ESSENTIAL, ["kill"])
+    report(world, figures, verdict, crashes)
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_nothing_is_lost_whatever_happens_to_a_worker_anywhere(world, figures, action):
+    # A task may be touched by several of these crashes.
+    world.settings["MAX_CRASHES"] = 100
+    verdict, crashes = go_through(world, POINTS, [action])
+    report(world, figures, verdict, crashes)

@@ -1,0 +1,397 @@
+"""A model of the tables in memory, and the real statements: after each step of any history they agree."""
+
+import itertools
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from autotask.store import cancel, claim, enqueue, finish, promote, prune, requeue, rescue, workers
+from autotask.store.cancel import Cancellation
+from autotask.store.claim import INNOCENT, SUSPECT, BoundedLane, Lane
+from autotask.store.connection import current, execute, rows
+from autotask.store.finish import Outcome
+from autotask.task import State
+from tests.integration.store.shapes import new_task, sign_on
+
+LANES = [BoundedLane(Lane("default", 0), None)]
+
+MAX_CRASHES = 3
+
+#: What each run has to have come by.
+WORTH = (
+    *("claim of others", "claim of suspects", "claim under no lease", "end accepted", "end refused", "retry accepted"),
+    *("retry refused", "release", "cancel: cancelled", "cancel: requested", "cancel: too late", "promotion"),
+    *("requeue done", "requeue refused", "pruning", "rescue", "end by a rescue", "no burial of oneself"),
+    *("beat after the lease", "new identity", "end under the next claim", "retry under the next claim"),
+)
+
+WAITING = (State.SCHEDULED, State.READY)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the model knows of a task; *turn* is its place in the order of those that are ready."""
+
+    id: uuid.UUID
+    state: State
+    attempt: int = 0
+    failures: int = 0
+    lost: int = 0
+    fence: int | None = None
+    worker: str | None = None
+    cancel_requested: bool = False
+    turn: int = 0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a worker holds, perhaps no more by right."""
+
+    id: uuid.UUID
+    fence: int
+
+
+class Model(RuleBasedStateMachine):
+    """Two workers, and everything that can be done through the store.
+
+    :cvar reached: how often what is worth a test has come about; a history in which nothing happens proves nothing.
+    """
+
+    reached: Counter[str] = Counter()
+
+    def __init__(self) -> None:
+        super().__init__()
+        execute(current(), "TRUNCATE autotask_task, autotask_result, autotask_attempt, autotask_worker")
+        self.tasks: dict[uuid.UUID, Task] = {}
+        self.attempts: list[tuple[uuid.UUID, int, State]] = []
+        self.claims: list[Claim] = []
+        self.names = {name: sign_on(lease=3600) for name in "ab"}
+        self.alive = dict.fromkeys("ab", True)
+        self.registered = dict.fromkeys("ab", True)
+        self.turns, self.numbers = itertools.count(1), itertools.count(1)
+
+    # --- the life of tasks ------------------------------------------------------------------------------------------
+
+    @initialize()
+    def begin(self):
+        for delayed in (False, False, False, True):
+            self._enqueue(delayed)
+
+    @precondition(lambda self: len(self.tasks) < 8)
+    @rule(delayed=st.booleans())
+    def enqueue(self, delayed):
+        self._enqueue(delayed)
+
+    def _enqueue(self, delayed):
+        # In order, and the same in each run of a history.
+        new = new_task(id=uuid.UUID(int=next(self.numbers)), delay=3600.0 if delayed else 0.0, retries=2, ttl=3600.0)
+        enqueue.insert(current(), new)
+        self.tasks[new.id] = Task(new.id, State.SCHEDULED if delayed else State.READY, turn=next(self.turns))
+
+    @precondition(lambda self: self._in(State.READY))
+    @rule(name=st.sampled_from("ab"), limit=st.integers(1, 3), suspect=st.booleans())
+    def claim(self, name, limit, suspect):
+        self._claim(name, limit, suspect)
+
+    @precondition(lambda self: self._in(State.READY))
+    @rule(name=st.sampled_from("ab"), suspect=st.booleans())
+    def claim_and_die(self, name, suspect):
+        self.beat(name)
+        self._claim(name, 3, suspect)
+        self._rescue(name, "")
+
+    def _claim(self, name, limit, suspect):
+        which = SUSPECT if suspect else INNOCENT
+        found = claim.claim(current(), self.names[name], LANES, per_lane=limit, limit=limit, which=which)
+        ready = [t for t in self._in(State.READY) if (t.lost > 0) == (which == SUSPECT)]
+        expected = sorted(ready, key=lambda t: t.turn)[:limit] if self.alive[name] and self.registered[name] else []
+        assert [t.id for t in found] == [t.id for t in expected]
+        self.reached[f"claim of {'suspects' if suspect else 'others'}"] += bool(found)
+        self.reached["claim under no lease"] += bool(ready) and not expected
+        for got in found:
+            known = self.tasks[got.id]
+            self.tasks[got.id] = replace(
+                known, state=State.RUNNING, attempt=known.attempt + 1, fence=got.fence, worker=str(self.names[name])
+            )
+            assert (got.attempt, got.failures, got.lost) == (known.attempt + 1, known.failures, known.lost)
+            assert got.cancel_requested == known.cancel_requested
+            assert all(got.fence > earlier.fence for earlier in self.claims)
+            self.claims.append(Claim(got.id, got.fence))
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), state=st.sampled_from([State.DONE, State.ERROR, State.CANCELLED]))
+    def end(self, data, state):
+        self._end(self._held(data), state)
+
+    @precondition(lambda self: any(t.lost == 0 for t in self._in(State.READY)))
+    @rule(retry=st.booleans())
+    def come_late(self, retry):
+        self.beat("a")
+        self.beat("b")
+        self._claim("a", 3, suspect=False)
+        self._rescue("a", "")
+        self._claim("b", 3, suspect=True)
+        for held in [held for held in self.claims if self._is_late(held)][:1]:
+            if retry:
+                self._retry(held)
+            else:
+                self._end(held, State.DONE)
+
+    def _end(self, held, state):
+        accepted = finish.end(current(), [self._outcome(held, state)], now=time.monotonic(), error_ttl=3600)
+        assert accepted == self._is_current(held)
+        self.reached[f"end {'accepted' if accepted else 'refused'}"] += 1
+        self.reached["end under the next claim"] += self._is_late(held)
+        if accepted:
+            known = self.tasks[held.id]
+            failures = known.failures + (state is State.ERROR)
+            self.tasks[held.id] = replace(known, state=state, failures=failures)
+            if state is not State.DONE:
+                self.attempts.append((held.id, known.attempt, state))
+        recorded = finish.recorded(current(), [self._outcome(held, state)])
+        assert (held.id in recorded) or not accepted
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def retry(self, data):
+        self._retry(self._held(data))
+
+    def _retry(self, held):
+        outcome = self._outcome(held, State.RETRY)
+        accepted = finish.retry(current(), [outcome], now=time.monotonic(), worker_id=uuid.uuid4())
+        assert accepted == self._is_current(held)
+        self.reached[f"retry {'accepted' if accepted else 'refused'}"] += 1
+        self.reached["retry under the next claim"] += self._is_late(held)
+        if accepted:
+            known = self.tasks[held.id]
+            self.attempts.append((held.id, known.attempt, State.RETRY))
+            self.tasks[held.id] = replace(
+                known, state=State.SCHEDULED, failures=known.failures + 1, fence=None, worker=None
+            )
+
+    @precondition(lambda self: self._in(State.RUNNING))
+    @rule(name=st.sampled_from("ab"), data=st.data())
+    def release_what_is_not_held(self, name, data):
+        mine = [t for t in self._in(State.RUNNING) if t.worker == str(self.names[name])]
+        kept = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
+        given = claim.reconcile(current(), self.names[name], [t.fence for t in kept])
+        assert given == len(mine) - len(kept)
+        self.reached["release"] += bool(given)
+        back = [t for t in mine if t not in kept]
+        turns = self._order([t.id for t in back])
+        for known in back:
+            self.tasks[known.id] = replace(
+                known, state=State.READY, attempt=known.attempt - 1, fence=None, worker=None, turn=turns[known.id]
+            )
+
+    @precondition(lambda self: self.tasks)
+    @rule(data=st.data())
+    def cancel(self, data):
+        known = self._any(data)
+        found = cancel.cancel(current(), known.id)
+        self.reached[f"cancel: {found.value}"] += 1
+        if known.state in WAITING:
+            assert found is Cancellation.CANCELLED
+            self.tasks[known.id] = replace(known, state=State.CANCELLED)
+        elif known.state is State.RUNNING:
+            assert found is Cancellation.REQUESTED
+            self.tasks[known.id] = replace(known, cancel_requested=True)
+        else:
+            assert found is Cancellation.TOO_LATE
+
+    @precondition(lambda self: self._in(State.SCHEDULED))
+    @rule(data=st.data())
+    def become_due(self, data):
+        known = data.draw(st.sampled_from(self._in(State.SCHEDULED)))
+        execute(
+            current(),
+            "UPDATE autotask_task SET run_at = CASE WHEN id = %(id)s THEN now() - interval '1 s' "
+            "ELSE now() + interval '1 h' END WHERE state = 0",
+            {"id": known.id},
+        )
+        count, _ = promote.promote(current())
+        assert count == 1
+        self.reached["promotion"] += 1
+        self.tasks[known.id] = replace(known, state=State.READY, turn=next(self.turns))
+
+    @precondition(lambda self: self.tasks)
+    @rule(data=st.data())
+    def requeue(self, data):
+        known = self._any(data)
+        done = requeue.requeue(current(), known.id)
+        assert done == (known.state in (State.ERROR, State.CANCELLED))
+        self.reached[f"requeue {'done' if done else 'refused'}"] += 1
+        if done:
+            self.tasks[known.id] = Task(known.id, State.READY, known.attempt, turn=next(self.turns))
+
+    @precondition(lambda self: [t for t in self.tasks.values() if t.state.ended])
+    @rule(data=st.data())
+    def prune(self, data):
+        known = data.draw(st.sampled_from([t for t in self.tasks.values() if t.state.ended]))
+        sql = "UPDATE autotask_result SET kept_until = now() - interval '1 s' WHERE id = %(id)s"
+        execute(current(), sql, {"id": known.id})
+        assert prune.prune(current()) == 1
+        self.reached["pruning"] += 1
+        del self.tasks[known.id]
+        self.attempts = [attempt for attempt in self.attempts if attempt[0] != known.id]
+
+    # --- the life of workers ----------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self._in(State.RUNNING))
+    @rule(name=st.sampled_from("ab"))
+    def lose_the_lease(self, name):
+        self._lose_the_lease(name)
+
+    def _lose_the_lease(self, name):
+        sql = "UPDATE autotask_worker SET lease_until = now() - interval '1 s' WHERE id = %(id)s"
+        execute(current(), sql, {"id": self.names[name]})
+        self.alive[name] = False
+
+    @precondition(lambda self: not all(self.alive.values()) or any(t.cancel_requested for t in self.tasks.values()))
+    @rule(name=st.sampled_from("ab"))
+    def beat_again(self, name):
+        self.beat(name)
+
+    def beat(self, name):
+        found = workers.beat(current(), self.names[name], lease=3600, stopping=False)
+        assert found == self.registered[name]
+        self.reached["beat after the lease"] += found and not self.alive[name]
+        self.reached["new identity"] += not found
+        mine = [t for t in self._in(State.RUNNING) if t.worker == str(self.names[name])]
+        asked = {t.id for t in mine if t.cancel_requested}
+        assert set(workers.to_be_cancelled(current(), self.names[name])) == asked
+        if found:
+            self.alive[name] = True
+        else:
+            self.names[name] = sign_on(lease=3600)
+            self.alive[name] = self.registered[name] = True
+
+    @precondition(lambda self: self._in(State.RUNNING))
+    @rule(dead=st.sampled_from(["", "a", "b"]), by=st.sampled_from(["", "a", "b"]))
+    def rescue(self, dead, by):
+        self._rescue(dead, by)
+
+    @precondition(lambda self: self._in(State.RUNNING))
+    @rule(name=st.sampled_from("ab"))
+    def rescue_after_an_outage(self, name):
+        self._lose_the_lease(name)
+        self._rescue("", name)
+
+    def _rescue(self, dead, by):
+        known_dead = [self.names[dead]] if dead else []
+        gone = {n for n in "ab" if self.registered[n] and (n == dead or (not self.alive[n] and n != by))}
+        names = {str(self.names[n]) for n in gone}
+        orphans = [t for t in self._in(State.RUNNING) if t.worker in names]
+        found = rescue.rescue(
+            current(),
+            known_dead,
+            reason="",
+            max_crashes=MAX_CRASHES,
+            error_ttl=3600,
+            rescuer=self.names[by] if by else None,
+        )
+        over = [t for t in orphans if t.cancel_requested or t.lost + 1 >= MAX_CRASHES]
+        assert found == (len(gone), len(orphans) - len(over), len(over))
+        self.reached["rescue"] += len(orphans) > len(over)
+        self.reached["end by a rescue"] += bool(over)
+        self.reached["no burial of oneself"] += (
+            bool(by) and self.registered[by] and not self.alive[by] and by not in gone
+        )
+        for n in gone:
+            self.registered[n] = self.alive[n] = False
+        turns = self._order([t.id for t in orphans if t not in over and t.lost == 0])
+        for t in orphans:
+            self.attempts.append((t.id, t.attempt, State.LOST))
+            lost = replace(t, lost=t.lost + 1, fence=None)
+            if t in over:
+                self.tasks[t.id] = replace(lost, state=State.CANCELLED if t.cancel_requested else State.ERROR)
+            elif t.lost == 0:
+                self.tasks[t.id] = replace(lost, state=State.READY, worker=None, turn=turns[t.id])
+            else:
+                self.tasks[t.id] = replace(lost, state=State.SCHEDULED, worker=None)
+
+    # --- what must hold ---------------------------------------------------------------------------------------------
+
+    @invariant()
+    def tables_and_model_agree(self):
+        sql = """
+            SELECT id, state, attempt, failures, lost, fence, worker_id::text, cancel_requested FROM autotask_task
+            UNION ALL
+            SELECT id, state, attempt, failures, lost, fence, worker_id::text, NULL FROM autotask_result
+        """
+        stored = sorted(rows(current(), sql), key=lambda row: row[0])
+        known = [
+            (
+                t.id,
+                int(t.state),
+                t.attempt,
+                t.failures,
+                t.lost,
+                t.fence,
+                t.worker,
+                None if t.state.ended else t.cancel_requested,
+            )
+            for t in sorted(self.tasks.values(), key=lambda t: t.id)
+        ]
+        assert stored == known
+        found = rows(current(), "SELECT task_id, number, state FROM autotask_attempt")
+        assert sorted(found) == sorted((id, number, int(state)) for id, number, state in self.attempts)
+
+    # --- short ways -------------------------------------------------------------------------------------------------
+
+    def _in(self, state):
+        return [t for t in self.tasks.values() if t.state is state]
+
+    def _any(self, data):
+        return self.tasks[data.draw(st.sampled_from(list(self.tasks)))]
+
+    def _held(self, data):
+        """Choose a claim: one that is still good, one of a task that runs under another claim by now, or any."""
+        good = [held for held in self.claims if self._is_current(held)]
+        late = [held for held in self.claims if self._is_late(held)]
+        return data.draw(st.sampled_from(data.draw(st.sampled_from([good, late, self.claims])) or self.claims))
+
+    def _is_late(self, held):
+        known = self.tasks.get(held.id)
+        return known is not None and known.state is State.RUNNING and known.fence != held.fence
+
+    def _is_current(self, held):
+        known = self.tasks.get(held.id)
+        return known is not None and known.state is State.RUNNING and known.fence == held.fence
+
+    def _outcome(self, held, state):
+        return Outcome(held.id, held.fence, state, ended_at=time.monotonic(), seconds=0.0, delay=3600.0)
+
+    def _order(self, ids):
+        """Return the turns of tasks that one statement has made ready, in the order in which it came to them."""
+        sql = "SELECT id FROM autotask_task WHERE id = ANY(%(ids)s) ORDER BY ready_at"
+        return {row[0]: next(self.turns) for row in rows(current(), sql, {"ids": list(ids)})} if ids else {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_tables_do_what_the_model_does_in_any_history(pytestconfig):
+    Model.reached.clear()
+    long = pytestconfig.getoption("--faults-seconds", None) is not None
+    run_state_machine_as_test(
+        Model,
+        settings=settings(
+            max_examples=300 if long else 60,
+            stateful_step_count=50,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    assert {kind: Model.reached[kind] for kind in WORTH if not Model.reached[kind]} == {}

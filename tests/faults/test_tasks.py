@@ -1,0 +1,304 @@
+"""Tasks that misbehave, are tampered with, or are strange to their worker (faults 41 to 45 and 47)."""
+
+import pickle
+import time
+
+import psutil
+import pytest
+
+from autotask import payload
+from autotask.exceptions import PayloadRefused
+from autotask.payload import load_result
+from autotask.store import cancel, enqueue, read
+from autotask.store.connection import execute, rows
+from autotask.task import State
+from tests.acceptance import processes
+from tests.faults.app import tasks
+from tests.helpers import wait_until
+
+ROOT = processes.__file__.partition("/tests/")[0]
+
+NEWER = """
+from autotask.tasks import delayed_task
+from tests.faults.witness import current
+
+@delayed_task(name="faults.newer", ttl=86400)
+def newer():
+    return current().fence
+"""
+
+
+def put(world, new):
+    enqueue.insert(world.database, new)
+    world.ledger.write("enqueued", id=new.id)
+    return str(new.id)
+
+
+def renamed(task, name, **changes):
+    """Return a call of a task under another name."""
+    new = task._new_task((), {})
+    signed = payload.dump_arguments((), {}, id=new.id, name=name)
+    return new._replace(kind=new.kind._replace(name=name), **{"payload": signed, **changes})
+
+
+@pytest.mark.fault(41, quick=True)
+def test_an_unknown_task_is_left_for_a_newer_worker(world, figures):
+    # Given
+    world.worker()
+    id = put(world, renamed(tasks.note, "faults.newer"))
+    wait_until(lambda: world.task(id).state is State.SCHEDULED, what="the return of the task")
+
+    # When
+    app = world.folder / "newer"
+    app.mkdir()
+    (app / "__init__.py").touch()
+    (app / "tasks.py").write_text(NEWER)
+    newer = world.worker(FAULTS_APPS="newer", PYTHONPATH=f"{world.folder}:{ROOT}")
+    began = time.monotonic()
+
+    # Then
+    task = world.wait_for(id)
+    # It goes to the older worker again as often as chance will have it, and is left for a second each time, later more.
+    figures.at_most("done after the newer worker and", time.monotonic() - began, 15.0, "s")
+    assert (task.attempt, task.failures) == (1, 0)
+    assert {event.pid for event in world.events("start", id)} == {newer.pid}
+    assert world.check().violations == []
+
+
+@pytest.mark.fault(41, quick=True)
+def test_a_payload_of_a_newer_form_is_left_for_a_newer_worker(world):
+    # Given
+    new = tasks.note._new_task((), {})
+    id = put(world, renamed(tasks.note, new.kind.name, payload=b"AT\x02" + new.payload[3:]))
+
+    # When
+    world.worker()
+
+    # Then
+    wait_until(lambda: (t := world.task(id)).state is State.SCHEDULED and t.attempt == 0, what="the return of the task")
+    assert world.events("start") == []
+
+
+@pytest.mark.fault(41)
+@pytest.mark.xfail(
+    strict=True, reason="a call with arguments that the code of an older worker does not take fails there"
+)
+def test_a_call_with_newer_arguments_is_left_for_a_newer_worker(world):
+    new = tasks.note._new_task((), {})
+    signed = payload.dump_arguments((), {"seconds": 0.0, "newer": True}, id=new.id, name=new.kind.name)
+    id = put(world, new._replace(payload=signed))
+    world.worker()
+    wait_until(lambda: world.task(id).state is not State.READY and world.task(id).state is not State.RUNNING)
+    assert world.task(id).state is State.SCHEDULED
+
+
+def _flip(envelope):
+    return envelope[:-1] + bytes([envelope[-1] ^ 1])
+
+
+TAMPERED = {
+    "bit flipped": _flip,
+    "signature flipped": lambda envelope: envelope[:10] + bytes([envelope[10] ^ 1]) + envelope[11:],
+    "truncated": lambda envelope: envelope[:30],
+    "empty": lambda envelope: b"",
+    "bare pickle": lambda envelope: envelope[41:],
+    "ten megabytes": lambda envelope: envelope + bytes(10_000_000),
+}
+
+
+@pytest.mark.fault(42, quick=True)
+def test_nothing_that_was_tampered_with_is_unpickled(world, figures):
+    # Given: calls with an argument that sings when it is unpickled
+    song = world.folder / "song"
+    ids = {how: world.call(tasks.take, tasks.Canary(str(song))) for how in TAMPERED}
+    for how, id in ids.items():
+        [(envelope,)] = rows(world.database, "SELECT payload FROM autotask_task WHERE id = %(id)s", {"id": id})
+        changed = TAMPERED[how](bytes(envelope))
+        execute(world.database, "UPDATE autotask_task SET payload = %(p)s WHERE id = %(id)s", {"p": changed, "id": id})
+    ids["name swapped"] = world.call(tasks.take, tasks.Canary(str(song)))
+    execute(
+        world.database,
+        "UPDATE autotask_task SET name = %(name)s WHERE id = %(id)s",
+        {"name": tasks.note.name, "id": ids["name swapped"]},
+    )
+    ids["of another task"] = world.call(tasks.take, tasks.Canary(str(song)))
+    [(envelope,)] = rows(
+        world.database, "SELECT payload FROM autotask_task WHERE id = %(id)s", {"id": ids["name swapped"]}
+    )
+    execute(
+        world.database,
+        "UPDATE autotask_task SET payload = %(p)s WHERE id = %(id)s",
+        {"p": bytes(envelope), "id": ids["of another task"]},
+    )
+
+    # When
+    worker = world.worker()
+    base = psutil.Process(worker.pid).memory_info().rss
+    ended = {how: world.wait_for(id, state=State.ERROR) for how, id in ids.items()}
+
+    # Then
+    figures.exactly("forms of tampering", len(ended), 8)
+    figures.at_most("attempts of one", max(task.attempt for task in ended.values()), 1)
+    assert all(task.error_message.startswith("PayloadRefused") for task in ended.values())
+    figures.exactly("canaries unpickled", song.exists(), 0)
+    for id in world.call_many(tasks.note, [()] * 20):
+        world.wait_for(id)
+    figures.at_most("memory kept", (psutil.Process(worker.pid).memory_info().rss - base) / 2**20, 50, "MB")
+    assert not worker.has_ended()
+
+
+@pytest.mark.fault(42, quick=True)
+def test_a_payload_of_another_codec_is_refused_in_the_end_and_not_unpickled(world):
+    song = world.folder / "song"
+    id = world.call(tasks.take, tasks.Canary(str(song)))
+    execute(world.database, r"UPDATE autotask_task SET payload = set_byte(payload, 3, 77)")
+    world.worker(options={"UNKNOWN_TASK_TIMEOUT": 0.5})
+    assert "codec 77" in world.wait_for(id, state=State.ERROR).error_message
+    assert not song.exists()
+
+
+@pytest.mark.fault(42, quick=True)
+def test_a_result_cannot_be_moved_to_another_task(world):
+    world.worker()
+    first, second = (world.wait_for(world.call(tasks.note)) for _ in range(2))
+    with pytest.raises(PayloadRefused):
+        load_result(first.value, id=second.id, fence=second.fence)
+    with pytest.raises(PayloadRefused):
+        load_result(first.value, id=first.id, fence=first.fence + 1)
+    assert load_result(first.value, id=first.id, fence=first.fence) == first.fence
+
+
+@pytest.mark.fault(43, quick=True)
+def test_an_old_key_is_good_as_long_as_it_is_a_fallback(world, figures, settings):
+    # Given: calls that were signed with the key A
+    ids = world.call_many(tasks.note, [()] * 20)
+
+    # When: workers sign with B and still accept A
+    both = world.worker(FAULTS_SECRET_KEY="B", FAULTS_SECRET_KEY_FALLBACKS=f'["{settings.SECRET_KEY}"]')
+
+    # Then
+    figures.exactly("done with A as a fallback", len([world.wait_for(id) for id in ids]), 20)
+    task = world.task(ids[0])
+    with pytest.raises(PayloadRefused):
+        world.value(task)  # it was signed with B, which this process does not have
+    settings.SECRET_KEY_FALLBACKS = ["B"]
+    assert world.value(task) == task.fence
+    both.signal(15)
+    both.process.wait(20)
+
+    # When: A is gone
+    id = world.call(tasks.note)
+    world.worker(FAULTS_SECRET_KEY="B")
+
+    # Then
+    message = world.wait_for(id, state=State.ERROR).error_message
+    assert "SECRET_KEY_FALLBACKS" in message and settings.SECRET_KEY not in message
+
+
+MISBEHAVIOUR = {
+    "unpicklable result": "UnpicklableResult",
+    "large result": "PayloadTooLarge",
+    "recursion": "RecursionError",
+    "unshowable": "Unshowable: (its text cannot be shown",
+    "unreducible": "Unreducible",
+    "SystemExit": "SystemExit: 3",
+    "KeyboardInterrupt": "KeyboardInterrupt",
+    "GeneratorExit": "GeneratorExit",
+    "BaseException": "BaseException: bare",
+    "surrogates": "ValueError: ",
+}
+
+
+@pytest.mark.fault(44, quick=True)
+def test_whatever_a_task_returns_or_raises_its_outcome_is_recorded_and_the_worker_goes_on(world, figures):
+    # Given
+    worker = world.worker()
+
+    # When
+    ids = {how: world.call(tasks.misbehave, how) for how in MISBEHAVIOUR}
+
+    # Then
+    ended = {how: world.wait_for(id, state=State.ERROR) for how, id in ids.items()}
+    wrong = {how: task.error_message for how, task in ended.items() if MISBEHAVIOUR[how] not in task.error_message}
+    assert wrong == {}
+    figures.exactly("outcomes recorded", len(ended), len(MISBEHAVIOUR))
+    world.wait_for(world.call(tasks.note))
+    assert not worker.has_ended() and {event.pid for event in world.events("start")} == {worker.pid}
+
+
+@pytest.mark.fault(45, quick=True)
+def test_a_row_that_is_deleted_while_it_runs_is_one_line_in_the_log(world, figures):
+    # Given
+    worker = world.worker()
+    id = world.call(tasks.wait_for, str(world.folder / "go"))
+    world.wait_for_start(id)
+
+    # When
+    execute(world.database, "DELETE FROM autotask_task WHERE id = %(id)s", {"id": id})
+    (world.folder / "go").touch()
+
+    # Then
+    wait_until(lambda: world.events("refused", id), what="the refusal")
+    world.wait_for(world.call(tasks.note))
+    figures.exactly("log lines", worker.output().count("outcomes refused"), 1)
+    assert world.task(id) is None and not worker.has_ended()
+
+
+@pytest.mark.fault(45, quick=True)
+def test_a_row_that_is_edited_while_it_runs_keeps_the_edit_and_the_outcome(world):
+    worker = world.worker()
+    id = world.call(tasks.wait_for, str(world.folder / "go"))
+    world.wait_for_start(id)
+    execute(world.database, "UPDATE autotask_task SET priority = 7, queue = 'other' WHERE id = %(id)s", {"id": id})
+    (world.folder / "go").touch()
+    task = world.wait_for(id)
+    assert (task.priority, task.queue) == (7, "other")
+    assert not worker.has_ended() and world.check().violations == []
+
+
+@pytest.mark.fault(45, quick=True)
+def test_a_task_that_is_cancelled_while_it_runs_has_one_outcome(world):
+    worker = world.worker()
+    ids = world.call_many(tasks.wait_for, [(str(world.folder / "go"),)] * 2)
+    wait_until(lambda: len(world.events("start")) == 2, what="the start")
+    assert cancel.cancel(world.database, world.task(ids[0]).id) is cancel.Cancellation.REQUESTED
+    (world.folder / "go").touch()
+    ended = [wait_until(lambda id=id: world.ended(id), what="the end") for id in ids]
+    # What runs is not interrupted yet: it may come to its end.
+    assert ended[0].state in (State.DONE, State.CANCELLED) and ended[1].state is State.DONE
+    assert not worker.has_ended() and world.check().lost == []
+
+
+@pytest.mark.fault(47, quick=True)
+@pytest.mark.parametrize("how", ["open transaction", "closed connection", "broken transaction", "leaked thread"])
+def test_the_next_task_does_not_stumble_over_what_one_has_left(world, how):
+    # Given: one thread, so that the next task comes to the same place
+    worker = world.worker("--threads=1")
+    world.wait_for(world.call(tasks.look_around))
+
+    # When
+    id = world.call(tasks.leave_a_mess, how)
+    mess = world.until(lambda: world.ended(id), 20, "the end of the mess")
+
+    # Then
+    found = world.value(world.wait_for(world.call(tasks.look_around)))
+    assert found == {"path": '"$user", public', "clean": True, "in_transaction": False, "pid": worker.pid}
+    assert mess.state is (State.ERROR if how == "broken transaction" else State.DONE)
+    attempts = read.attempts(world.database, mess.id)
+    assert len(attempts) == (how == "broken transaction")
+
+
+@pytest.mark.fault(47, quick=True)
+def test_the_next_task_does_not_find_the_session_settings_of_another_one(world):
+    """With CONN_MAX_AGE it would, as the next request does in Django: sessions are what is kept then."""
+    world.max_age = 0
+    world.worker("--threads=1")
+    world.wait_for(world.call(tasks.leave_a_mess, "search path"))
+    found = world.value(world.wait_for(world.call(tasks.look_around)))
+    assert found["path"] == '"$user", public'
+
+
+def test_a_canary_sings_when_it_is_unpickled(tmp_path):
+    """Else the tests above would not show anything."""
+    pickle.loads(pickle.dumps(tasks.Canary(str(tmp_path / "song"))))
+    assert (tmp_path / "song").exists()
