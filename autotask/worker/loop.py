@@ -71,10 +71,11 @@ STANDSTILL = 0.005
 
 #: Seconds between two looks for lanes that are not known yet, while the known ones have enough and something has been
 #: enqueued; and how much longer than a look takes it must be at least, so that looking stays cheap where old transactions
-#: make it dear. As many seconds later it is looked for them even if nobody has told of anything.
+#: make it dear. So much later it is looked for them even if nobody has told of anything: of calls that follow each other
+#: closely only the first one is told of.
 LOOK_EVERY = 0.02
 LOOK_SHARE = 10
-LOOK_ANYWAY = 0.2
+LOOK_ANYWAY = 0.05
 
 #: Tasks whose outcome is not recorded yet, beyond which nothing more is claimed.
 MOST_HELD = 2000
@@ -151,7 +152,8 @@ class Worker:
         self._alone = False
         self._drain_at = self._drain_until = float("-inf")
         self._unsure = False
-        self._woken = False
+        #: Whether something has been enqueued since the last look for lanes, as far as this worker was told.
+        self._told = False
         self._stop_at: float | None = None
         self._asked_at = float("-inf")
         self._given_up: set[int] = set()
@@ -252,7 +254,7 @@ class Worker:
                 due = left
             self._weather.succeeded()
             if look is not Look.MORE and due != 0:
-                self._pause(connection, look, due)
+                self._pause(look, due)
         except (DatabaseError, InterfaceError, OSError) as error:  # OSError: the socket of a lost connection
             self._connection.close()
             self.wakeup.sleep(self._weather.failed(error))
@@ -265,7 +267,7 @@ class Worker:
             return Look.LOCKED
         if self._in_quarantine(connection) or not (room := self._room()):
             return Look.NO_ROOM
-        look_at = self._look_at if self._is_called() else self._look_at + LOOK_ANYWAY
+        look_at = self._time_to_look()
         claimed = self._claim(connection, room, unbounded=False) if self._lanes and self._hopeful else []
         self._hopeful = True
         if len(claimed) < room or time.monotonic() >= look_at:
@@ -286,7 +288,7 @@ class Worker:
         """Claim for the pools beside the threads; *look* is what the threads have to expect, returned for all of them."""
         if not self._may_claim() or self._alone or (self._suspected and time.monotonic() < self._drain_until):
             return look
-        if look is Look.NO_ROOM and (self._woken or time.monotonic() >= self._look_at):
+        if look is Look.NO_ROOM and time.monotonic() >= self._time_to_look():
             self._look(connection)  # The threads have not looked; they are busy.
         looks = {look, *(self._take_into(intake, connection) for intake in self._intakes.values())}
         return next((best for best in (Look.MORE, Look.LOCKED, Look.NO_ROOM) if best in looks), Look.NOTHING)
@@ -300,10 +302,11 @@ class Worker:
         self._look(connection)
         return Look.LOCKED if intake.has_work() else Look.NOTHING
 
-    def _is_called(self) -> bool:
-        """Whether something has been enqueued since this was asked last, as far as this worker was told."""
+    def _time_to_look(self) -> float:
+        """Return when to look for lanes that are not known; sooner if something has been enqueued since the last look."""
         self.wakeup.sleep(0)
-        return (self._ear is not None and self._ear.heard()) or self.wakeup.called
+        self._told = self._hears() or self.wakeup.called or self._told
+        return self._look_at + (0.0 if self._told else LOOK_ANYWAY)
 
     def _look(self, connection: BaseDatabaseWrapper) -> None:
         """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
@@ -317,6 +320,7 @@ class Worker:
         ]
         now = time.monotonic()
         self._look_at = now + max(LOOK_EVERY, LOOK_SHARE * (now - began))
+        self._told = False
 
     def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
         lanes = self._lanes.in_order(unbounded=unbounded)
@@ -386,33 +390,33 @@ class Worker:
 
     # --- sleeping ---------------------------------------------------------------------------------------------------
 
-    def _pause(self, connection: BaseDatabaseWrapper, look: Look, due: float | None) -> None:
+    def _pause(self, look: Look, due: float | None) -> None:
         if look is Look.NO_ROOM:
-            self._sleep_until_room(connection, due)
+            self._sleep_until_room(due)
         elif look is Look.LOCKED:
-            self._sleep_on(connection, self._locked_sleep)
+            self._sleep_on(self._locked_sleep)
             self._locked_sleep = min(2 * self._locked_sleep, FIRST_SLEEP)
         elif self.options.burst and not self._held:
             self.stop()
         else:
-            self._sleep_until(connection, due)
+            self._sleep_until(due)
 
-    def _sleep_until(self, connection: BaseDatabaseWrapper, due: float | None) -> None:
+    def _sleep_until(self, due: float | None) -> None:
         """Sleep until woken, until the next task is due, or until it is time for a look by oneself."""
-        if self._sleep_on(connection, min(self._sleep, self._sleep if due is None else due)):
+        if self._sleep_on(min(self._sleep, self._sleep if due is None else due)):
             # Who woke this worker may have been too quick for the next wake-up to be sent: look again soon.
             self._sleep = FIRST_SLEEP
         else:
             self._hopeful = False
             self._sleep = min(2 * self._sleep, settings.POLL_INTERVAL)
 
-    def _sleep_until_room(self, connection: BaseDatabaseWrapper, due: float | None) -> None:
+    def _sleep_until_room(self, due: float | None) -> None:
         self._pool.wake_when(self._prefetch() // 2)
         # What has ended before it was asked to wake the loop does not wake it.
         if not self._alone and not self._suspected and self._room():
             return
         longest = DRAIN_FOR / 10 if self._alone or self._suspected else BUSY_SLEEP
-        self._sleep_on(connection, longest if due is None else min(longest, max(due, PROMOTE_EVERY)))
+        self._sleep_on(longest if due is None else min(longest, max(due, PROMOTE_EVERY)))
         if self.wakeup.called and not self._room():
             # Somebody has enqueued and there is no room here; others may have some.
             notify.send(self._connection.wrapper)
@@ -429,25 +433,25 @@ class Worker:
     def _some_wait(self) -> bool:
         return self._pool.outstanding() > self.options.threads
 
-    def _sleep_on(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
+    def _sleep_on(self, seconds: float) -> bool:
         """Sleep, and return whether the loop was woken."""
-        self._woken = self._sleep_well(connection, seconds)
-        return self._woken
-
-    def _sleep_well(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
         if self._stop_at is not None:
             return True
         if self._some_wait():
             seconds = min(seconds, BUSY_SLEEP)
         if self._pool.holds_back():
             seconds = min(seconds, STANDSTILL)
-        if self._ear is None:
-            return self.wakeup.sleep(seconds)
-        if self._ear.heard():
+        if self._hears():
             return True  # It came with the answer to an earlier statement.
-        woken = self.wakeup.sleep(seconds, self._ear.fileno())
-        self._ear.heard()
+        woken = self.wakeup.sleep(seconds, None if self._ear is None else self._ear.fileno())
+        self._told = self._hears() or self.wakeup.called or self._told
         return woken
+
+    def _hears(self) -> bool:
+        """Take in what has come by NOTIFY, and return whether it was anything."""
+        heard = self._ear is not None and self._ear.heard()
+        self._told = self._told or heard
+        return heard
 
     def _prepare(self, connection: BaseDatabaseWrapper) -> None:
         """Listen on a new connection; from time to time, put right what lost answers have left behind."""
