@@ -50,6 +50,8 @@ UNION ALL
 # * MATERIALIZED, because a subquery that the planner may run again would lock and take more rows than its limit.
 # * One descent of autotask_ready for each lane, in the order of the array; the nested loop stops at the limit, so later
 #   lanes are neither read nor locked. "queue = ANY" with an ordered limit would sort the whole table.
+# * What was picked is looked up by an array. In a join, where statistics say that the table is empty, as they do after it was
+#   drained and vacuumed, the planner would compare each of its rows to each that was picked.
 # * Ordered by ready_at, never by id: the planner would walk the primary key instead, past everything that is not ready.
 # * The lower bound skips the dead entries of what was claimed before, which a long transaction anywhere keeps alive.
 # * A worker whose lease has run out gets nothing: others may have given its tasks away already.
@@ -77,7 +79,7 @@ picked AS MATERIALIZED (
 UPDATE autotask_task t
 SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s, fence = nextval('autotask_fence'),
     started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL
-FROM picked WHERE t.id = picked.id
+WHERE t.id = ANY(ARRAY(SELECT id FROM picked))
 RETURNING t.id, t.fence, t.name, t.queue, t.priority, t.attempt, t.failures, t.lost, t.retries,
           extract(epoch FROM clock_timestamp() - t.unknown_since)::float8, t.ready_at AT TIME ZONE 'UTC', t.scheduled_for AT TIME ZONE 'UTC', t.payload,
           t.cancel_requested,

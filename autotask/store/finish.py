@@ -71,13 +71,15 @@ noted AS (
 )
 """
 
+# The ids are given as an array as well, for the same reason as in a claim.
 # The only conditions are id and fence: with more of them the planner would take the index of running rows, which is
 # full of dead entries. A row that a rescue has given to another worker has another fence, or none: it is left alone.
 # The row leaves the table of live work and enters the table of results in one statement, so every reader sees it once.
 END = f"""
 WITH {_OUTCOMES},
 ended AS (
-    DELETE FROM autotask_task t USING outcome o WHERE t.id = o.id AND t.fence = o.fence
+    DELETE FROM autotask_task t USING outcome o
+    WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
     RETURNING t.*, t.fence AS old_fence, t.worker_id AS old_worker_id, o.new_state, o.ended_ago, o.seconds, o.value,
               o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
 ),
@@ -109,7 +111,7 @@ ended AS (
     UPDATE autotask_task t
     SET state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL,
         run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE coalesce(o.delay, 0) END * interval '1 s'
-    FROM outcome o WHERE t.id = o.id AND t.fence = o.fence
+    FROM outcome o WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
     RETURNING t.id, t.attempt, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
               o.seconds, o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
 ),
@@ -137,7 +139,7 @@ SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END,
     unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp()) ELSE t.unknown_since END
 FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[], %(unknown)s::boolean[])
      AS o(id, fence, delay, unknown)
-WHERE t.id = o.id AND t.fence = o.fence
+WHERE t.id = ANY(%(id)s::uuid[]) AND t.id = o.id AND t.fence = o.fence
 RETURNING t.id
 """
 

@@ -16,6 +16,7 @@ WITH free AS MATERIALIZED (
     FROM autotask_task t
     JOIN unnest(%(id)s::uuid[], %(fence)s::bigint[], %(done)s::float8[], %(total)s::float8[])
          AS n(id, fence, done, total) ON t.id = n.id AND t.fence = n.fence
+    WHERE t.id = ANY(%(id)s::uuid[])
     FOR NO KEY UPDATE OF t {locked}
 )
 UPDATE autotask_task t SET progress_done = free.done, progress_total = free.total

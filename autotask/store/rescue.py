@@ -79,6 +79,7 @@ WITH orphan AS MATERIALIZED (
     FROM autotask_task t
     JOIN unnest(%(id)s::uuid[], %(fence)s::bigint[], %(reason)s::text[]) AS o(id, fence, reason)
       ON t.id = o.id AND t.fence = o.fence
+    WHERE t.id = ANY(%(id)s::uuid[])
     ORDER BY t.id FOR UPDATE OF t
 ),
 {_BACK_OR_OVER}

@@ -25,7 +25,7 @@ class Plan:
     :ivar scans: what was scanned and how: "Index Scan autotask_ready".
     :ivar buffers: pages that were looked at, in memory or not.
     :ivar sorted: rows that went through the largest sort; 0 without one.
-    :ivar discarded: rows that were read and did not fit, over all scans.
+    :ivar discarded: rows that were read and did not fit, over all scans and joins.
     """
 
     sql: str
@@ -95,7 +95,9 @@ def _plan(sql: str, report: Any) -> Plan:
         sorted=max(
             (_times(node["Plans"][0], "Actual Rows") for node in nodes if "Sort" in node["Node Type"]), default=0
         ),
-        discarded=sum(_times(node, "Rows Removed by Filter") for node in nodes),
+        discarded=sum(
+            _times(node, "Rows Removed by Filter") + _times(node, "Rows Removed by Join Filter") for node in nodes
+        ),
     )
 
 

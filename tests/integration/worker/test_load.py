@@ -43,7 +43,7 @@ def ledger(tmp_path) -> Path:
     [
         pytest.param(["lone"] * 5, AHEAD, id="a queue that is known"),
         # A worker that has enough to do looks for new queues every few hundredths of a second.
-        pytest.param([f"lone{number}" for number in range(5)], 2 * AHEAD, id="queues that are new"),
+        pytest.param([f"lone{number}" for number in range(5)], 4 * AHEAD, id="queues that are new"),
     ],
 )
 def test_a_flooded_queue_delays_a_task_of_another_by_a_few_batches_only(start_processes, ledger, queues, bound):

@@ -1,0 +1,47 @@
+"""What statements read of a table that was drained and vacuumed and is full again: statistics say that it is empty."""
+
+import time
+
+import pytest
+
+from autotask.store import finish
+from autotask.store.connection import current, execute
+from autotask.store.finish import Release
+from autotask.task import State
+from tests.integration.store import crowd
+from tests.integration.store.plans import assert_cheap, explained
+from tests.integration.store.shapes import outcome, put, sign_on, take
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def end(tasks):
+    assert finish.end(current(), [outcome(task) for task in tasks], now=time.monotonic(), error_ttl=9.0) == len(tasks)
+
+
+def retry(tasks):
+    outcomes = [outcome(task, State.RETRY, error_message="no") for task in tasks]
+    assert finish.retry(current(), outcomes, now=time.monotonic(), worker_id=sign_on()) == len(tasks)
+
+
+def release(tasks):
+    assert len(finish.release(current(), [Release(task.id, task.fence) for task in tasks])) == len(tasks)
+
+
+@pytest.mark.parametrize("act", [end, retry, release])
+def test_outcomes_find_their_rows_by_the_primary_key(act):
+    with crowd.own_schema():
+        # Given
+        (first,) = put()
+        crowd.multiply("autotask_task", first, 20_000, ready_at="t.ready_at + n * interval '1 us'")
+        tasks = take(sign_on(), limit=200)
+        crowd.analyze()
+        execute(current(), "UPDATE pg_class SET reltuples = 0 WHERE oid = 'autotask_task'::regclass")
+
+        # When
+        with explained(current()) as found:
+            act(tasks)
+
+        # Then
+        assert_cheap(found, index="autotask_task_pkey", buffers=5000)
+        assert sum(plan.discarded for plan in found) <= 200 * 200, found
