@@ -16,9 +16,9 @@ from autotask.store.connection import Dedicated, dedicated
 from autotask.store.read import StoredTask
 from autotask.wakeup import Wakeup
 
-#: The thread looks by itself as well, after a twentieth of a second at first and each second at last, for the case that
+#: The thread looks by itself as well, after a hundredth of a second at first and each second at last, for the case that
 #: nothing can be heard (through a pooler that shares connections between transactions).
-_FIRST_LOOK = 0.05
+_FIRST_LOOK = 0.01
 _LONGEST_LOOK = 1.0
 
 #: Seconds after which a thread for which nobody waits ends, and closes its connection.

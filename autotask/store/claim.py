@@ -9,6 +9,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import in_utc, rows
+from autotask.store.prepared import prepared_rows
 from autotask.task import THREAD, ClaimedTask
 
 
@@ -60,7 +61,7 @@ UNION ALL
 # * What has expired is claimed like the rest, for the worker to end it: the index need not know of it.
 CLAIM = """
 WITH alive AS MATERIALIZED (
-    SELECT 1 FROM autotask_worker WHERE id = %(worker_id)s AND lease_until > clock_timestamp()
+    SELECT 1 FROM autotask_worker WHERE id = %(worker_id)s::uuid AND lease_until > clock_timestamp()
 ),
 picked AS MATERIALIZED (
     SELECT chosen.id
@@ -77,7 +78,7 @@ picked AS MATERIALIZED (
     LIMIT {limit}
 )
 UPDATE autotask_task t
-SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s, fence = nextval('autotask_fence'),
+SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'),
     started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL
 WHERE t.id = ANY(ARRAY(SELECT id FROM picked))
 RETURNING t.id, t.fence, t.name, t.queue, t.priority, t.attempt, t.failures, t.lost, t.retries,
@@ -99,7 +100,7 @@ ALL = "true"
 
 def find_lanes(connection: BaseDatabaseWrapper) -> tuple[list[Lane], list[Lane]]:
     """Return the lanes that hold ready tasks now, and those among them that hold suspects."""
-    found = rows(connection, LANES)
+    found = prepared_rows(connection, LANES)
     lanes = [Lane(*lane) for *lane, suspect in found if not suspect]
     return lanes, [Lane(*lane) for *lane, suspect in found if suspect]
 
@@ -118,7 +119,7 @@ def claim(
     :param which: :data:`INNOCENT`, :data:`SUSPECT` or :data:`ALL`.
     :returns: what was taken, best first.
     """
-    found = rows(
+    found = prepared_rows(
         connection,
         CLAIM.format(per_lane=int(per_lane), limit=int(limit), which=which),
         {

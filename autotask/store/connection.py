@@ -35,6 +35,9 @@ _WEATHER_STATES = {"25006"}
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
+#: The attribute of a connection that is one of a worker's own.
+_KEEPS_SESSION = "autotask_keeps_session"
+
 
 def current() -> BaseDatabaseWrapper:
     """Return the calling thread's own Django connection to the database of autotask.
@@ -111,7 +114,13 @@ class Dedicated:
         self.pooled = rows(wrapper, "SELECT pg_backend_pid()")[0][0] != wrapper.connection.info.backend_pid
         if not self.pooled:
             execute(wrapper, SESSION, {"lock_timeout": f"{self._lock_timeout * 1000:.0f}ms"})
+            setattr(wrapper, _KEEPS_SESSION, True)
         return wrapper
+
+
+def keeps_session(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a connection is a worker's own, and no pooler gives its session to others between two statements."""
+    return getattr(connection, _KEEPS_SESSION, False)
 
 
 def _quiet(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper]:

@@ -8,6 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays
 from autotask.store.connection import rows, text
+from autotask.store.prepared import prepared_rows
 from autotask.task import State
 
 
@@ -49,6 +50,9 @@ class Release(NamedTuple):
     delay: float = 0.0
     unknown: bool = False
 
+
+#: Up to so many outcomes the plan of a prepared statement is as good as one that knows how many they are.
+FEW = 10
 
 _OUTCOMES = """
 outcome AS (
@@ -95,7 +99,7 @@ kept AS (
            e.timeout, e.executor, e.worker_id, e.fence,
            e.schedule, e.scheduled_for, e.at_most_once, e.progress_done, e.progress_total,
            e.now - e.ended_ago * interval '1 s',
-           e.now + CASE WHEN e.new_state = 4 THEN greatest(e.ttl, %(error_ttl)s) ELSE e.ttl END * interval '1 s',
+           e.now + CASE WHEN e.new_state = 4 THEN greatest(e.ttl, %(error_ttl)s::float8) ELSE e.ttl END * interval '1 s',
            CASE WHEN e.new_state = 3 THEN NULL ELSE e.payload END, e.value, coalesce(e.error_message, '')
     FROM ended e
 ),
@@ -152,7 +156,8 @@ def end(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: fl
     :returns: how many were accepted. The others had been given away, cancelled or deleted, or are recorded already:
         :func:`recorded` tells.
     """
-    return int(rows(connection, END, {**_columns(outcomes, now), "error_ttl": error_ttl})[0][0])
+    run = prepared_rows if len(outcomes) <= FEW else rows
+    return int(run(connection, END, {**_columns(outcomes, now), "error_ttl": error_ttl})[0][0])
 
 
 def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, worker_id: uuid.UUID) -> int:

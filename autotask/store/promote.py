@@ -2,7 +2,7 @@
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store.connection import rows
+from autotask.store.prepared import prepared_rows
 
 # statement_timestamp() and not clock_timestamp(), which is volatile: the index condition would become a filter, and the
 # scan would walk all future rows.
@@ -29,5 +29,5 @@ def promote(connection: BaseDatabaseWrapper, limit: int = 500) -> tuple[int, flo
 
     :returns: how many, and the seconds until the next one will be due (None: none is scheduled).
     """
-    count, seconds = rows(connection, PROMOTE.format(limit=int(limit)))[0]
+    count, seconds = prepared_rows(connection, PROMOTE.format(limit=int(limit)))[0]
     return count, seconds

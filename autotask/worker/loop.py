@@ -53,7 +53,7 @@ MOST_PREFETCHED = 600
 
 #: The first sleep without work, in seconds; each further one is twice as long, up to AUTOTASK_POLL_INTERVAL.
 #: Its length covers the interval in which a process sends no second NOTIFY.
-FIRST_SLEEP = 0.15
+FIRST_SLEEP = 0.03
 
 #: The first sleep, in seconds, when all ready tasks are locked: by another worker that is claiming them, or by somebody
 #: who has asked to be told of their end. Each further one is twice as long, up to FIRST_SLEEP.

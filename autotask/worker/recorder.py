@@ -29,7 +29,7 @@ LARGEST_BATCH = 200
 LOCK_TIMEOUT = 0.3
 
 #: Seconds without an outcome after which the connection is closed: an idle worker is to hold few of them.
-IDLE = 60.0
+IDLE = 20.0
 
 #: What the driver and the database raise for a value that they cannot take.
 UNSTORABLE = (DataError, ValueError, OverflowError)

@@ -23,7 +23,7 @@ _START = 60.0
 
 #: Seconds between two samples of a latency. Long enough for the system to be idle again, and for those who send no more
 #: than some wake-ups in a time.
-_PAUSE = (0.12, 0.2)
+_PAUSE = (0.03, 0.06)
 
 
 def prepare(driver: Driver) -> Figures:

@@ -1,6 +1,8 @@
 """What the statements of the store read of large tables: a few pages, found by indexes, whatever the planner knows."""
 
+import dataclasses
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from autotask.store import (
     enqueue,
     find,
     finish,
+    prepared,
     promote,
     prune,
     read,
@@ -177,6 +180,27 @@ def cost(act: Act, crowded: Crowd) -> None:
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
 def test_an_act_reads_little_of_large_tables(crowded, act):
     cost(act, crowded)
+
+
+@pytest.fixture
+def generic(monkeypatch):
+    """All that may be prepared is, with the plan that it would have after some time, which knows no parameter."""
+    monkeypatch.setattr(prepared, "OFTEN", 1)
+    monkeypatch.setattr(prepared, "keeps_session", lambda connection: True)
+    monkeypatch.setattr(prepared, "_known", weakref.WeakKeyDictionary())
+    execute(current(), "SET LOCAL plan_cache_mode = force_generic_plan")
+    yield
+    execute(current(), "DEALLOCATE ALL")
+
+
+#: What a worker does again and again.
+REPEATED = {name: act for name, act in ACTS.items() if name.startswith(("claim", "find lanes", "promote", "end one"))}
+
+
+@pytest.mark.parametrize("act", REPEATED.values(), ids=REPEATED)
+def test_a_prepared_act_reads_little(crowded, generic, act):
+    # What the tests above have done and undone has left dead entries, which are walked too.
+    cost(dataclasses.replace(act, buffers=act.buffers + 500), crowded)
 
 
 @pytest.mark.parametrize("crowded", ["fresh statistics"], indirect=True)

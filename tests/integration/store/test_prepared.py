@@ -1,0 +1,102 @@
+"""Statements that a worker repeats on a connection of its own are planned once; others' connections are left as they are."""
+
+import pytest
+
+from autotask.store import claim, prepared
+from autotask.store.claim import BoundedLane, Lane
+from autotask.store.connection import current, dedicated, execute, rows
+from autotask.store.prepared import prepared_rows
+from tests.integration.store.shapes import put, sign_on
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ASK = "SELECT %(number)s::bigint, %(texts)s::text[], %(number)s::bigint"
+
+
+@pytest.fixture
+def own():
+    """A connection as a worker has it."""
+    connection = dedicated("tests")
+    yield connection
+    connection.close()
+
+
+def names(connection):
+    return {name for (name,) in rows(connection, "SELECT name FROM pg_prepared_statements")}
+
+
+def test_what_comes_often_is_prepared_and_gives_the_same_rows(own):
+    asked = [{"number": number, "texts": [f"it's {number}", None, "100 %"]} for number in range(prepared.OFTEN + 2)]
+    answers = [prepared_rows(own.wrapper, ASK, params) for params in asked]
+    assert answers == [[(one["number"], one["texts"], one["number"])] for one in asked]
+    assert len(names(own.wrapper)) == 1
+
+
+def test_what_comes_seldom_is_not_prepared(own):
+    for _ in range(prepared.OFTEN - 1):
+        prepared_rows(own.wrapper, "SELECT 1")
+    assert names(own.wrapper) == set()
+
+
+def test_nothing_is_prepared_on_the_connections_of_the_application():
+    for _ in range(2 * prepared.OFTEN):
+        assert prepared_rows(current(), "SELECT 1") == [(1,)]
+    assert names(current()) == set()
+
+
+def test_the_one_that_was_not_used_for_longest_makes_room(own):
+    # Given
+    for number in range(prepared.MOST):
+        for _ in range(prepared.OFTEN):
+            prepared_rows(own.wrapper, f"SELECT {number}")
+    before = names(own.wrapper)
+    prepared_rows(own.wrapper, "SELECT 0")
+
+    # When
+    for _ in range(prepared.OFTEN):
+        prepared_rows(own.wrapper, "SELECT 'one more'")
+
+    # Then
+    assert len(names(own.wrapper)) == prepared.MOST
+    assert len(before - names(own.wrapper)) == 1
+    assert [prepared_rows(own.wrapper, f"SELECT {number}") for number in (0, 1)] == [[(0,)], [(1,)]]
+
+
+def test_a_new_connection_begins_anew(own):
+    # Given
+    for _ in range(prepared.OFTEN):
+        prepared_rows(own.wrapper, "SELECT 1")
+    own.close()
+
+    # When, then
+    assert prepared_rows(own.wrapper, "SELECT 1") == [(1,)]
+    assert names(own.wrapper) == set()
+
+
+def test_a_prepared_claim_takes_what_one_that_is_not_prepared_takes(own):
+    # Given
+    worker, lanes = sign_on(), [BoundedLane(Lane("default", 5), None), BoundedLane(Lane("default", 0), None)]
+    low, high = put(6), put(2, priority=5)
+
+    # When
+    taken = [claim.claim(own.wrapper, worker, lanes, per_lane=1, limit=1) for _ in range(9)]
+
+    # Then
+    assert [task.id for tasks in taken for task in tasks] == [*high, *low]
+    assert len(names(own.wrapper)) == 1
+
+
+def test_after_a_change_of_a_table_a_prepared_statement_is_planned_anew(own):
+    # Given
+    execute(current(), "CREATE TABLE changing (number int)")
+    try:
+        for _ in range(prepared.OFTEN):
+            prepared_rows(own.wrapper, "SELECT number FROM changing")
+
+        # When
+        execute(current(), "ALTER TABLE changing ADD COLUMN other int")
+
+        # Then
+        assert prepared_rows(own.wrapper, "SELECT number FROM changing") == []
+    finally:
+        execute(current(), "DROP TABLE changing")
