@@ -9,7 +9,6 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 
 from autotask import payload, registry
-from autotask.conf import settings
 from autotask.context import TaskContext, running
 from autotask.exceptions import PayloadTooNew, UnknownTask
 from autotask.signals import task_ended, task_started
@@ -44,7 +43,7 @@ async def execute(
             return await sync_to_async(execution.execute, thread_sensitive=False)(task, is_cancelled, reporter, attempt)
         args, kwargs = await _load(task)
     except (UnknownTask, PayloadTooNew) as error:
-        return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
+        return await _conclude(execution.unknown, task, error)
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
         return await _conclude(execution.failed, task, error, None, is_cancelled(task), begun)
     if task_started.receivers:
@@ -62,6 +61,8 @@ async def execute(
         # Trying again can help only while the function has not come to its end.
         return await _conclude(execution.failed, task, refused.__cause__ or refused, None, is_cancelled(task), begun)
     except BaseException as error:  # noqa: B036 - whatever a task raises is how it can end
+        if isinstance(error, TypeError) and not definition.accepts(args, kwargs):
+            return await _conclude(functools.partial(execution.unknown, begun=True), task, error)
         return await _conclude(execution.failed, task, error, definition.options, is_cancelled(task), begun)
     finally:
         context.close()

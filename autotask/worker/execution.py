@@ -58,7 +58,7 @@ def execute(
         definition = registry.get(task.name)
         args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
     except (UnknownTask, PayloadTooNew) as error:
-        return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
+        return unknown(task, error)
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
         return failed(task, error, None, is_cancelled(task), begun)
     if task_started.receivers:
@@ -79,10 +79,28 @@ def execute(
         return failed(task, refused.__cause__ or refused, None, is_cancelled(task), begun)
     except BaseException as error:  # noqa: B036 - SystemExit and the like are how a task can end too
         look_again()
+        if isinstance(error, TypeError) and not definition.accepts(args, kwargs):
+            return unknown(task, error, begun=True)
         return failed(task, error, definition.options, is_cancelled(task), begun)
     finally:
         context.close()
         tidy_connections()
+
+
+def unknown(task: ClaimedTask, error: Exception, *, begun: bool = False) -> Outcome | GiveBack:
+    """Return what becomes of a task that is not known here; see :func:`autotask.worker.outcome.unknown`.
+
+    Calls that do not fit the function are refused where they are made. So one that does not fit it here was made by other
+    code than this worker's, and its function has not been reached.
+
+    :param begun: whether its beginning was told.
+    """
+    ended = outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
+    if isinstance(ended, Outcome):
+        return told(task, ended, error)
+    if begun:
+        _tell(task, State.SCHEDULED, 0.0, ended.unknown, error)
+    return ended
 
 
 def cancelled(task: ClaimedTask) -> Outcome:

@@ -36,6 +36,7 @@ from autotask.worker.reporter import Reporter
 from autotask.worker.rescuer import Rescuer
 from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
+from autotask.worker.strangers import Strangers
 from autotask.worker.watch import STOP_WITHIN, Watch
 from autotask.worker.weather import Weather
 
@@ -174,7 +175,8 @@ class Worker:
         self._last_busy = (0, 0.0)
         self._task_seconds: float | None = None
         self._reporter = Reporter()
-        self._recorder = Recorder(lambda: self._identity.id, self._let_go, self._reporter)
+        self._strangers = Strangers()
+        self._recorder = Recorder(lambda: self._identity.id, self._let_go, self._reporter, self._strangers)
         self._pool: ThreadPool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
         coroutines = CoroutinePool(options.coroutines, self._run_coroutine, self.wakeup.wake)
         dispatch = Dispatch(self._not_begun, self._is_cancelled, self._reporter, self._put)
@@ -183,7 +185,9 @@ class Worker:
             PROCESS: ProcessPool(options.processes, "autotask.worker.child", dispatch, self.wakeup.wake),
             **executors.pools(dispatch, self.wakeup.wake),
         }
-        self._intakes = {name: Intake(name, pool, options.serves) for name, pool in beside.items()}
+        self._intakes = {
+            name: Intake(name, pool, options.serves, self._strangers.names) for name, pool in beside.items()
+        }
         self._pools = [self._pool, *beside.values()]
         #: Where a task that crashes takes others along; a child process runs one only.
         self._crowded = {THREAD} | {name for name, pool in beside.items() if name != PROCESS and pool.size}
@@ -311,7 +315,7 @@ class Worker:
     def _look(self, connection: BaseDatabaseWrapper) -> None:
         """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
         began = time.monotonic()
-        lanes, suspected = claim.find_lanes(connection)
+        lanes, suspected = claim.find_lanes(connection, strangers=self._strangers.names())
         self._lanes.found(lanes)
         for intake in self._intakes.values():
             intake.lanes.found(lanes)
@@ -324,7 +328,14 @@ class Worker:
 
     def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
         lanes = self._lanes.in_order(unbounded=unbounded)
-        claimed = claim.claim(connection, self._identity.id, lanes, per_lane=self._lanes.share(room), limit=room)
+        claimed = claim.claim(
+            connection,
+            self._identity.id,
+            lanes,
+            per_lane=self._lanes.share(room),
+            limit=room,
+            strangers=self._strangers.names(),
+        )
         self._lanes.claimed(claimed)
         self._note_claimed(claimed, self._pool)
         return claimed
@@ -356,7 +367,15 @@ class Worker:
                 return self._alone or now < self._drain_until
             executor = self._suspected[0].executor
             lanes = [BoundedLane(lane, None) for lane in self._suspected if lane.executor == executor]
-            suspect = claim.claim(connection, self._identity.id, lanes, per_lane=1, limit=1, which=claim.SUSPECT)
+            suspect = claim.claim(
+                connection,
+                self._identity.id,
+                lanes,
+                per_lane=1,
+                limit=1,
+                which=claim.SUSPECT,
+                strangers=self._strangers.names(),
+            )
             self._submit(suspect, self._intakes[executor].pool if executor in self._intakes else self._pool)
             self._alone = bool(suspect)
             self._look(connection)

@@ -511,7 +511,7 @@ def test_the_doctor_finds_nothing_wrong_where_nothing_is(worker):
 
     # Then
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 13)]
+    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 14)]
     assert manage("doctor", "--quiet").out == ""
 
 
@@ -540,7 +540,7 @@ def test_the_doctor_takes_a_worker_without_a_lease_for_dead():
 def test_a_database_that_cannot_be_reached_is_one_problem():
     shown = process("autotask", "doctor", DATABASE_URL="postgres://nobody:hush@127.0.0.1:1/none")
     assert shown.code == 3
-    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 8
+    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 9
     assert "Traceback" not in shown.err and "hush" not in shown.out + shown.err
 
 
@@ -656,6 +656,20 @@ def test_the_doctor_finds_results_that_nobody_prunes():
     # Then
     assert list(problems()) == ["pruning"]
     assert "1 result " in problems()["pruning"] and "autotask prune" in problems()["pruning"]
+
+
+def test_the_doctor_finds_tasks_that_workers_do_not_know():
+    # Given
+    sign_on()
+    add(1, 2)
+    assert diagnosis()[0] == 0
+
+    # When
+    execute(connection, "UPDATE autotask_task SET name = 'shop.new', unknown_since = now() - interval '3 minutes'")
+
+    # Then
+    assert list(problems()) == ["unknown"]
+    assert "shop.new (1, for up to 3 m)" in problems()["unknown"]
 
 
 def test_the_doctor_finds_a_transaction_that_holds_back_vacuum(monkeypatch, other_connection):

@@ -103,6 +103,16 @@ def quick(value: int) -> int:
     return value
 
 
+@delayed_task
+async def quick_coroutine(value: int) -> int:
+    return value
+
+
+@delayed_task(executor="process")
+def quick_in_process(value: int) -> int:
+    return value
+
+
 def lines(path: Path) -> list[str]:
     """Return what was written so far."""
     return path.read_text().splitlines() if path.exists() else []
