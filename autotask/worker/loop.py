@@ -91,6 +91,10 @@ TO_STOP = 0.2
 #: Seconds to write the last outcomes in after that.
 LAST_WORDS = 0.5
 
+#: Seconds that tasks get to come to their end whose worker has to make way for another one, since one of them does not
+#: stop; or AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take for ever.
+RECYCLE_WITHIN = 300.0
+
 #: Requests to stop that come within so many seconds are one: a service manager may tell each process of a service, and
 #: the guard tells its worker too.
 SAME_REQUEST = 0.3
@@ -235,10 +239,10 @@ class Worker:
         self.wakeup.wake()
 
     def recycle(self) -> None:
-        """Have the worker leave, with a status of its own, when all that it runs has come to its end."""
+        """Have the worker leave, with a status of its own, when all that it runs has come to its end, or after a while."""
         self.exit_status = RECYCLED
         if self._stop_at is None:
-            self._stop_at = float("inf")
+            self._stop_at = time.monotonic() + max(RECYCLE_WITHIN, settings.SHUTDOWN_GRACE)
         self.wakeup.wake()
 
     # --- one turn of the loop ---------------------------------------------------------------------------------------
@@ -619,8 +623,6 @@ class Worker:
         """Give back what has not begun, wait for what runs, give back what does not come to its end."""
         self._heartbeat.stopping = True
         self._give_back_waiting()
-        if self._asked_at > float("-inf"):
-            self._watch.ask_all()
         drained = self._drain() or self._interrupt()
         if not drained:
             self._give_back_running()
@@ -643,13 +645,15 @@ class Worker:
                 self._recorder.put((task, GiveBack(task)))
 
     def _drain(self) -> bool:
-        # In short steps: a second request to stop moves the end of the grace to now.
-        while not self._all_drained(0.05):
+        while True:
+            # Who has more than the grace recycles itself, and does not trouble the others before it is time for it.
+            if self._seconds_left() <= settings.SHUTDOWN_GRACE:
+                self._watch.ask_all()
+            # In short steps: a request to stop may come meanwhile, a second one moves the end of the grace to now.
+            if self._all_drained(0.05):
+                return True
             if self._seconds_left() <= 0:
                 return False
-            if self._asked_at > float("-inf"):
-                self._watch.ask_all()  # It may have been asked since it began to recycle itself.
-        return True
 
     def _interrupt(self) -> bool:
         """Interrupt what has not come to its end within the grace; return whether all of it has stopped now."""
@@ -675,7 +679,7 @@ class Worker:
                 self._recorder.put((task, ended))
 
     def _seconds_left(self) -> float:
-        """Return the rest of the grace; a worker that recycles itself waits for its tasks as long as they may run."""
+        """Return the rest of the grace, or of the longer time that a worker has which recycles itself."""
         return 0.0 if self._stop_at is None else self._stop_at - time.monotonic()
 
     def _sign_off(self) -> None:
