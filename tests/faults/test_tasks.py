@@ -162,6 +162,19 @@ def test_nothing_that_was_tampered_with_is_unpickled(world, figures):
     assert not worker.has_ended()
 
 
+@pytest.mark.fault(42)
+def test_payloads_that_are_far_too_large_do_not_fill_the_memory_one_after_the_other(world, figures):
+    """What one leaves is what the driver and the allocator keep for the next one: for each thread, but not for each task."""
+    worker = psutil.Process(world.worker().pid)
+    base, sizes = worker.memory_info().rss, []
+    for _ in range(20):
+        new = tasks.note._new_task((), {})
+        world.wait_for(put(world, new._replace(payload=new.payload + bytes(10_000_000))), state=State.ERROR)
+        sizes.append(worker.memory_info().rss)
+    figures.told("memory kept after twenty times ten megabytes", (sizes[-1] - base) / 2**20, "MB")
+    figures.at_most("of that, by the last five", (max(sizes[15:]) - max(sizes[:15])) / 2**20, 15, "MB")
+
+
 @pytest.mark.fault(42, quick=True)
 def test_a_payload_of_another_codec_is_refused_in_the_end_and_not_unpickled(world):
     song = world.folder / "song"
