@@ -17,6 +17,7 @@ from autotask.store import claim, notify, promote, read, workers
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import dedicated
 from autotask.store.finish import Outcome
+from autotask.store.progress import Claim
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
 from autotask.worker import coroutine, execution, executors
@@ -178,7 +179,7 @@ class Worker:
         self._finished_before, self._finished_at = 0, time.monotonic()
         self._last_busy = (0, 0.0)
         self._task_seconds: float | None = None
-        self._reporter = Reporter()
+        self._reporter = Reporter(self._holds)
         self._strangers = Strangers()
         self._recorder = Recorder(lambda: self._identity.id, self._let_go, self._reporter, self._strangers)
         self._pool: ThreadPool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
@@ -506,7 +507,7 @@ class Worker:
             self._put(task, self._outcome_of(task, attempt))
         except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
-            self._recorder.put((task, execution.broken(task, error)))
+            self._put(task, execution.broken(task, error))
 
     async def _run_coroutine(self, task: ClaimedTask, place: CoroutinePlace[ClaimedTask]) -> None:
         try:
@@ -516,8 +517,10 @@ class Worker:
             self._put(task, ended)
             await coroutine.tidy(ended, idle=self._intakes[COROUTINE].pool.outstanding() == 1)
         except BaseException as error:  # noqa: B036 - as above
+            if place.is_destroyed():
+                raise
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
-            self._recorder.put((task, execution.broken(task, error)))
+            self._put(task, execution.broken(task, error))
 
     def _outcome_of(self, task: ClaimedTask, attempt: Attempt) -> Outcome | GiveBack:
         if (ended := self._not_begun(task)) is not None:
@@ -548,6 +551,10 @@ class Worker:
         if not self._held and (self._alone or self._suspected or self.options.burst):
             self._alone = False
             self.wakeup.wake()
+
+    def _holds(self, claim: Claim) -> bool:
+        task = self._held.get(claim[0])
+        return task is not None and task.fence == claim[1]
 
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
         self._cancelled.update(id for id in ids if id in self._held)
