@@ -32,6 +32,8 @@ class StoredTask:
     failures: int
     lost: int
     retries: int
+    timeout: float | None
+    executor: str
     fence: int | None
     worker_id: uuid.UUID | None
     arguments: str
@@ -85,7 +87,7 @@ class UnknownTasks:
 
 _LIVE = """
 SELECT id, name, queue, priority, state, created_at, run_at, started_at, NULL::timestamptz AS ended_at,
-       NULL::timestamptz AS kept_until, attempt, failures, lost, retries, fence, worker_id, arguments,
+       NULL::timestamptz AS kept_until, attempt, failures, lost, retries, timeout, executor, fence, worker_id, arguments,
        scheduled_for, at_most_once, progress_done, progress_total, expires_at, cancel_requested,
        ''::text AS error_message, NULL::bytea AS value
 FROM autotask_task
@@ -93,7 +95,7 @@ FROM autotask_task
 
 _ENDED = """
 SELECT id, name, queue, priority, state, created_at, run_at, started_at, ended_at,
-       kept_until, attempt, failures, lost, retries, fence, worker_id, arguments,
+       kept_until, attempt, failures, lost, retries, timeout, executor, fence, worker_id, arguments,
        scheduled_for, at_most_once, progress_done, progress_total, NULL, false,
        error_message, value
 FROM autotask_result

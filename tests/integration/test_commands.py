@@ -287,7 +287,8 @@ def test_show_tells_everything_but_the_result(worker):
     assert list(document) == [
         *("id", "name", "queue", "priority", "status", "state", "arguments"),
         *("created_at", "run_at", "started_at", "ended_at", "kept_until"),
-        *("attempt", "failures", "lost", "retries", "scheduled_for", "expires_at", "at_most_once", "progress"),
+        *("attempt", "failures", "lost", "retries", "timeout", "executor", "scheduled_for"),
+        *("expires_at", "at_most_once", "progress"),
         *("worker_id", "cancel_requested", "error_message", "attempts"),
     ]
     [attempt] = document["attempts"]
@@ -295,6 +296,24 @@ def test_show_tells_everything_but_the_result(worker):
         *("number", "state", "started_at", "ended_at", "error_type", "error_message", "traceback"),
     ]
     assert (document["status"], attempt["state"]) == ("error", "error")
+
+
+@pytest.mark.parametrize(
+    ("executor", "timeout", "words"),
+    [("", None, ("thread", "4 h (AUTOTASK_TIMEOUT)")), ("process", 90.0, ("process", "1 m 30 s"))],
+)
+def test_show_tells_where_a_task_runs_and_how_long_it_may_take(executor, timeout, words):
+    # Given
+    handle = add.using(delay=60)(1, 2)
+    execute(connection, "UPDATE autotask_task SET executor = %s, timeout = %s", (executor, timeout))
+
+    # When
+    shown, document = manage("show", handle.id).out, manage("show", handle.id, "--json").json
+
+    # Then
+    assert (document["executor"], document["timeout"]) == (executor or "thread", timeout)
+    assert re.search(rf"^executor +{words[0]}$", shown, re.M)
+    assert re.search(rf"^time limit +{re.escape(words[1])}$", shown, re.M)
 
 
 def test_show_and_list_tell_how_far_a_task_has_come_and_why_it_was_cancelled(worker):
