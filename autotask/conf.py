@@ -244,7 +244,7 @@ class Settings:
     UNKNOWN_TASK_TIMEOUT = Setting(
         Kind("seconds, from 0 to a century", _seconds(0)),
         600.0,
-        "Seconds for which a task whose function no worker knows is left for a newer worker.",
+        "Seconds for which a task whose function or arguments no worker knows is left for a newer worker.",
     )
     ERROR_TTL = Setting(
         Kind("seconds, from 0 to a century", _seconds(0)),

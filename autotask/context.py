@@ -1,11 +1,10 @@
 """What a running task can know and say of itself: the context that ``takes_context=True`` passes to it."""
 
-import contextlib
 import contextvars
 import logging
 import math
 import uuid
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -144,13 +143,3 @@ def current() -> TaskContext | None:
 def enter(context: TaskContext) -> None:
     """Make :func:`current` return this context from now on, in a context of contextvars that ends with the task."""
     _running.set(context)
-
-
-@contextlib.contextmanager
-def running(context: TaskContext) -> Iterator[None]:
-    """Make :func:`current` return this context inside the block."""
-    token = _running.set(context)
-    try:
-        yield
-    finally:
-        _running.reset(token)

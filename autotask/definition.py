@@ -109,6 +109,14 @@ class Definition(Generic[P, R]):
         function: Callable[..., Any] = self.function
         return functools.partial(function, context) if self.options.takes_context else function
 
+    def accepts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether the arguments fit the function."""
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError:
+            return False
+        return True
+
     def _in_place(self) -> Callable[..., Any]:
         return self.with_context(context.current() or TaskContext(new_id(), self.name))
 

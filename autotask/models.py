@@ -205,6 +205,8 @@ class TaskRecord(models.Model):
     lost = models.IntegerField(_("lost"))
     retries = models.IntegerField(_("retries"))
     ttl = models.FloatField(_("time to live"))
+    timeout = models.FloatField(_("time limit"), null=True)
+    executor = models.TextField(_("executor"))
     worker_id = models.UUIDField(_("worker"), null=True)
     schedule = models.TextField(_("schedule"), null=True)
     scheduled_for = models.DateTimeField(_("tick"), null=True)

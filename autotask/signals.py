@@ -16,8 +16,8 @@ task_enqueued = Signal()
 task_started = Signal()
 
 #: An attempt has ended, in the worker. Arguments: ``task`` (:class:`autotask.task.ClaimedTask`), ``state``
-#: (:class:`autotask.task.State`: DONE, ERROR, CANCELLED, RETRY, or SCHEDULED when the task has snoozed), ``seconds`` it
-#: took, ``error_message``, and ``exception`` (None, or what was raised).
+#: (:class:`autotask.task.State`: DONE, ERROR, CANCELLED, RETRY, or SCHEDULED when the task has snoozed or is given back),
+#: ``seconds`` it took, ``error_message``, and ``exception`` (None, or what was raised).
 task_ended = Signal()
 
 _LEVELS = {

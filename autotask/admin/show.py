@@ -10,7 +10,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
 from autotask.context import Progress
-from autotask.task import State
+from autotask.task import COROUTINE, PROCESS, THREAD, State
 
 #: What stands where there is nothing to show.
 NOTHING = "–"
@@ -24,6 +24,12 @@ STATE_WORDS = {
     State.CANCELLED: pgettext_lazy("state of a task", "cancelled"),
     State.RETRY: pgettext_lazy("outcome of an attempt", "failed, to be retried"),
     State.LOST: pgettext_lazy("outcome of an attempt", "worker lost"),
+}
+
+EXECUTOR_WORDS = {
+    THREAD: gettext_lazy("a thread"),
+    PROCESS: gettext_lazy("a process of its own"),
+    COROUTINE: gettext_lazy("a coroutine"),
 }
 
 STATE_HELP = {

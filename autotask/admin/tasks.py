@@ -69,7 +69,14 @@ class TaskAdmin(ReadOnlyAdmin):
         (None, {"fields": (("state_pill", "queue_name", "priority"), "id", "task", "arguments_in_full", "error")}),
         (
             _("Attempts"),
-            {"fields": (("attempts", "failures", "workers_lost"), "worker", "progress", ("schedule_name", "tick"))},
+            {
+                "fields": (
+                    ("attempts", "failures", "workers_lost"),
+                    ("worker", "runs_in", "time_limit"),
+                    "progress",
+                    ("schedule_name", "tick"),
+                )
+            },
         ),
         (_("Times"), {"fields": (("created", "due", "expires"), ("started", "ended"), ("waited", "ran"), "kept")}),
     )
@@ -228,6 +235,18 @@ class TaskAdmin(ReadOnlyAdmin):
         if record.kept_until is None:
             return gettext("%(time)s after it has ended") % {"time": show.duration(timedelta(seconds=record.ttl))}
         return show.exact_moment(record.kept_until)
+
+    @admin.display(description=_("runs in"))
+    def runs_in(self, record: TaskRecord) -> str:
+        """Show what runs it: a thread, a process, a coroutine, or an executor of the project."""
+        return str(show.EXECUTOR_WORDS.get(record.executor, record.executor))
+
+    @admin.display(description=_("time limit"))
+    def time_limit(self, record: TaskRecord) -> str:
+        """Show how long one attempt may take."""
+        if record.timeout is None:
+            return gettext("%(time)s (AUTOTASK_TIMEOUT)") % {"time": show.duration(timedelta(seconds=settings.TIMEOUT))}
+        return show.duration(timedelta(seconds=record.timeout))
 
     @admin.display(description=_("workers lost"))
     def workers_lost(self, record: TaskRecord) -> str:

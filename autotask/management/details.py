@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from autotask.conf import settings
 from autotask.management import render
 from autotask.management.durations import in_words
 from autotask.store.read import StoredAttempt, StoredTask
@@ -28,6 +29,8 @@ def document(task: StoredTask) -> dict[str, Any]:
         "failures": task.failures,
         "lost": task.lost,
         "retries": task.retries,
+        "timeout": task.timeout,
+        "executor": task.executor or "thread",
         "scheduled_for": render.stamp(task.scheduled_for),
         "expires_at": render.stamp(task.expires_at),
         "at_most_once": task.at_most_once,
@@ -68,6 +71,8 @@ def lines(task: StoredTask, attempts: Sequence[StoredAttempt]) -> list[str]:
             ("ended", render.moment(task.ended_at)),
             ("kept until", render.moment(task.kept_until)),
             ("attempts", _attempts(task)),
+            ("time limit", _time_limit(task)),
+            ("executor", task.executor or "thread"),
             ("progress", _progress(task)),
             ("worker", task.worker_id or ""),
             ("reason" if task.state is State.CANCELLED else "error", task.error_message),
@@ -87,6 +92,10 @@ def _state(task: StoredTask) -> str:
 def _attempts(task: StoredTask) -> str:
     allowed = "at most once" if task.at_most_once else f"{task.retries} retries allowed"
     return f"{task.attempt} started, {task.failures} failed, {task.lost} lost; {allowed}"
+
+
+def _time_limit(task: StoredTask) -> str:
+    return f"{in_words(settings.TIMEOUT)} (AUTOTASK_TIMEOUT)" if task.timeout is None else in_words(task.timeout)
 
 
 def _progress(task: StoredTask) -> str:

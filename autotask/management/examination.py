@@ -190,6 +190,22 @@ def look_at_transactions(patient: Patient) -> Finding:
     )
 
 
+def look_at_unknown(patient: Patient) -> Finding:
+    """Whether tasks wait for workers with newer code."""
+    strangers = read.unknown(patient.connection)
+    if not strangers:
+        return fine("workers know all tasks they have looked at")
+    listed = ", ".join(
+        f"{one_line(each.name, 200)} ({each.count}, for up to {in_words(each.longest)})" for each in strangers[:10]
+    )
+    return problem(
+        f"workers have given back {count(sum(each.count for each in strangers), 'task')} which their code does not "
+        f"know, or not with such arguments: {listed}",
+        "Restart the workers with the code that enqueues them; their log says what they do not know. After "
+        f"{in_words(settings.UNKNOWN_TASK_TIMEOUT)} (AUTOTASK_UNKNOWN_TASK_TIMEOUT) such tasks end in ERROR.",
+    )
+
+
 CHECKS = (
     Check(DATABASE, look_at_database),
     Check("tables", look_at_tables, (DATABASE,)),
@@ -203,6 +219,7 @@ CHECKS = (
     Check("listening", look_at_listening, (DATABASE,)),
     Check("pruning", look_at_pruning, (DATABASE, "tables", "workers")),
     Check("transactions", look_at_transactions, (DATABASE,)),
+    Check("unknown", look_at_unknown, (DATABASE, "tables")),
 )
 
 

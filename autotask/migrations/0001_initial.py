@@ -33,14 +33,14 @@ RECORD = """
 CREATE VIEW autotask_record AS
 SELECT id, state, queue, priority, name, arguments, created_at, run_at, started_at,
        NULL::timestamptz AS ended_at, NULL::timestamptz AS kept_until,
-       attempt, failures, lost, retries, ttl, worker_id, schedule, scheduled_for,
+       attempt, failures, lost, retries, ttl, timeout, executor, worker_id, schedule, scheduled_for,
        at_most_once, progress_done, progress_total, expires_at,
        cancel_requested, ''::text AS error_message
 FROM autotask_task
 UNION ALL
 SELECT id, state, queue, priority, name, arguments, created_at, run_at, started_at,
        ended_at, kept_until,
-       attempt, failures, lost, retries, ttl, worker_id, schedule, scheduled_for,
+       attempt, failures, lost, retries, ttl, timeout, executor, worker_id, schedule, scheduled_for,
        at_most_once, progress_done, progress_total, NULL,
        false, error_message
 FROM autotask_result
@@ -84,6 +84,8 @@ class Migration(migrations.Migration):
                 ("lost", models.IntegerField(verbose_name="lost")),
                 ("retries", models.IntegerField(verbose_name="retries")),
                 ("ttl", models.FloatField(verbose_name="time to live")),
+                ("timeout", models.FloatField(null=True, verbose_name="time limit")),
+                ("executor", models.TextField(verbose_name="executor")),
                 ("worker_id", models.UUIDField(null=True, verbose_name="worker")),
                 ("schedule", models.TextField(null=True, verbose_name="schedule")),
                 ("scheduled_for", models.DateTimeField(null=True, verbose_name="tick")),

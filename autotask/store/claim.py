@@ -34,18 +34,19 @@ class BoundedLane:
 # (PostgreSQL wiki, "Loose indexscan".) Suspects are few, and have an index of their own.
 LANES = """
 WITH RECURSIVE lane AS (
-    (SELECT queue, priority, executor FROM autotask_task WHERE state = 1 ORDER BY queue, priority, executor LIMIT 1)
+    (SELECT t.queue, t.priority, t.executor FROM autotask_task t
+     WHERE t.state = 1 AND {known} ORDER BY t.queue, t.priority, t.executor LIMIT 1)
     UNION ALL
     SELECT following.queue, following.priority, following.executor
     FROM lane CROSS JOIN LATERAL (
         SELECT t.queue, t.priority, t.executor FROM autotask_task t
-        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
+        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor) AND {known}
         ORDER BY t.queue, t.priority, t.executor LIMIT 1
     ) AS following
 )
 SELECT queue, priority, executor, false FROM lane
 UNION ALL
-(SELECT DISTINCT queue, priority, executor, true FROM autotask_task WHERE state = 1 AND lost > 0)
+(SELECT DISTINCT t.queue, t.priority, t.executor, true FROM autotask_task t WHERE t.state = 1 AND t.lost > 0 AND {known})
 """
 
 # * MATERIALIZED, because a subquery that the planner may run again would lock and take more rows than its limit.
@@ -70,7 +71,7 @@ picked AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT t.id FROM autotask_task t
         WHERE t.state = 1 AND t.queue = lane.queue AND t.priority = lane.priority AND t.executor = lane.executor
-          AND t.ready_at >= coalesce(lane.since, '-infinity') AND {which}
+          AND t.ready_at >= coalesce(lane.since, '-infinity') AND {which} AND {known}
         ORDER BY t.ready_at LIMIT {per_lane}
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS chosen
@@ -98,9 +99,16 @@ SUSPECT = "t.lost > 0"
 ALL = "true"
 
 
-def find_lanes(connection: BaseDatabaseWrapper) -> tuple[list[Lane], list[Lane]]:
-    """Return the lanes that hold ready tasks now, and those among them that hold suspects."""
-    found = prepared_rows(connection, LANES)
+#: What is left for newer workers is read past, by the heap: it is rare, and costs nothing while there is none.
+_KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(strangers)s::text[]))"
+
+
+def find_lanes(connection: BaseDatabaseWrapper, *, strangers: Sequence[str] = ()) -> tuple[list[Lane], list[Lane]]:
+    """Return the lanes that hold ready tasks now, and those among them that hold suspects.
+
+    :param strangers: as for :func:`claim`.
+    """
+    found = prepared_rows(connection, LANES.format(known=_known(strangers)), {"strangers": list(strangers)})
     lanes = [Lane(*lane) for *lane, suspect in found if not suspect]
     return lanes, [Lane(*lane) for *lane, suspect in found if suspect]
 
@@ -113,21 +121,24 @@ def claim(
     per_lane: int,
     limit: int,
     which: str = INNOCENT,
+    strangers: Sequence[str] = (),
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
 
     :param which: :data:`INNOCENT`, :data:`SUSPECT` or :data:`ALL`.
+    :param strangers: names; of these, what was given back as unknown before is left for others.
     :returns: what was taken, best first.
     """
     found = prepared_rows(
         connection,
-        CLAIM.format(per_lane=int(per_lane), limit=int(limit), which=which),
+        CLAIM.format(per_lane=int(per_lane), limit=int(limit), which=which, known=_known(strangers)),
         {
             "worker_id": worker_id,
             "queues": [bounded.lane.queue for bounded in lanes],
             "priorities": [bounded.lane.priority for bounded in lanes],
             "executors": [bounded.lane.executor for bounded in lanes],
             "since": [bounded.since for bounded in lanes],
+            "strangers": list(strangers),
         },
     )
     claimed = [_record(row) for row in found]
@@ -152,6 +163,10 @@ def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Seque
     :returns: how many tasks that were.
     """
     return len(rows(connection, RECONCILE, {"worker_id": worker_id, "held": list(held)}))
+
+
+def _known(strangers: Sequence[str]) -> str:
+    return _KNOWN if strangers else "true"
 
 
 def _record(row: tuple[Any, ...]) -> ClaimedTask:

@@ -113,7 +113,7 @@ RETRY = f"""
 WITH {_OUTCOMES},
 ended AS (
     UPDATE autotask_task t
-    SET state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL,
+    SET state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
         run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE coalesce(o.delay, 0) END * interval '1 s'
     FROM outcome o WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
     RETURNING t.id, t.attempt, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,

@@ -32,6 +32,8 @@ class StoredTask:
     failures: int
     lost: int
     retries: int
+    timeout: float | None
+    executor: str
     fence: int | None
     worker_id: uuid.UUID | None
     arguments: str
@@ -74,9 +76,18 @@ class QueueCounts:
     oldest: float
 
 
+@dataclass(frozen=True, slots=True)
+class UnknownTasks:
+    """The waiting tasks of one name that a worker did not know; *longest* is in seconds since it was found first."""
+
+    name: str
+    count: int
+    longest: float
+
+
 _LIVE = """
 SELECT id, name, queue, priority, state, created_at, run_at, started_at, NULL::timestamptz AS ended_at,
-       NULL::timestamptz AS kept_until, attempt, failures, lost, retries, fence, worker_id, arguments,
+       NULL::timestamptz AS kept_until, attempt, failures, lost, retries, timeout, executor, fence, worker_id, arguments,
        scheduled_for, at_most_once, progress_done, progress_total, expires_at, cancel_requested,
        ''::text AS error_message, NULL::bytea AS value
 FROM autotask_task
@@ -84,7 +95,7 @@ FROM autotask_task
 
 _ENDED = """
 SELECT id, name, queue, priority, state, created_at, run_at, started_at, ended_at,
-       kept_until, attempt, failures, lost, retries, fence, worker_id, arguments,
+       kept_until, attempt, failures, lost, retries, timeout, executor, fence, worker_id, arguments,
        scheduled_for, at_most_once, progress_done, progress_total, NULL, false,
        error_message, value
 FROM autotask_result
@@ -124,6 +135,11 @@ COUNTS = """
 SELECT queue, count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),
        coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (WHERE state = 1)), 0)::float8
 FROM autotask_task GROUP BY queue ORDER BY queue
+"""
+
+UNKNOWN = """
+SELECT name, count(*), extract(epoch FROM statement_timestamp() - min(unknown_since))::float8
+FROM autotask_task WHERE unknown_since IS NOT NULL AND state <> 2 GROUP BY name ORDER BY min(unknown_since)
 """
 
 ENDED_LATELY = """
@@ -221,6 +237,11 @@ def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool
 def counts(connection: BaseDatabaseWrapper) -> list[QueueCounts]:
     """Return how much each queue holds. Reads all live rows."""
     return [QueueCounts(*row) for row in rows(connection, COUNTS)]
+
+
+def unknown(connection: BaseDatabaseWrapper) -> list[UnknownTasks]:
+    """Return the waiting tasks that were given back as unknown, by name. Reads all live rows."""
+    return [UnknownTasks(*row) for row in rows(connection, UNKNOWN)]
 
 
 def ended_lately(connection: BaseDatabaseWrapper, seconds: float) -> dict[State, int]:

@@ -9,8 +9,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 
 from autotask import payload, registry
-from autotask.conf import settings
-from autotask.context import TaskContext, running
+from autotask.context import TaskContext, enter
 from autotask.exceptions import PayloadTooNew, UnknownTask
 from autotask.signals import task_ended, task_started
 from autotask.store.finish import Outcome
@@ -44,8 +43,10 @@ async def execute(
             return await sync_to_async(execution.execute, thread_sensitive=False)(task, is_cancelled, reporter, attempt)
         args, kwargs = await _load(task)
     except (UnknownTask, PayloadTooNew) as error:
-        return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
+        return await _conclude(execution.unknown, task, error)
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
+        if place.is_destroyed():
+            raise
         return await _conclude(execution.failed, task, error, None, is_cancelled(task), begun)
     if task_started.receivers:
         await task_started.asend_robust(sender=None, task=task)
@@ -54,14 +55,18 @@ async def execute(
         task.id, task.name, task.attempt, task.scheduled_for, stop=place.stop_request(), report=report
     )
     try:
-        with running(context):
-            value = await place.wait_for(definition.with_context(context)(*args, **kwargs))
+        enter(context)
+        value = await place.wait_for(definition.with_context(context)(*args, **kwargs))
         ended = execution.sealed(task, value, begun)
         return await _conclude(execution.told, task, ended)
     except execution.ResultRefused as refused:
         # Trying again can help only while the function has not come to its end.
         return await _conclude(execution.failed, task, refused.__cause__ or refused, None, is_cancelled(task), begun)
     except BaseException as error:  # noqa: B036 - whatever a task raises is how it can end
+        if place.is_destroyed():
+            raise
+        if isinstance(error, TypeError) and not definition.accepts(args, kwargs):
+            return await _conclude(functools.partial(execution.unknown, begun=True), task, error)
         return await _conclude(execution.failed, task, error, definition.options, is_cancelled(task), begun)
     finally:
         context.close()
@@ -87,7 +92,8 @@ async def tidy(ended: Outcome | GiveBack, *, idle: bool) -> None:
 
     :param idle: whether no other coroutine runs. If one does, it may be in the middle of reading rows.
     """
+    cut_off = not (isinstance(ended, Outcome) and ended.state is State.DONE)
     if idle:
-        await sync_to_async(tidiness.tidy_connections)()
-    elif isinstance(ended, Outcome) and ended.state is not State.DONE:
+        await sync_to_async(tidiness.tidy_connections)(unsure=cut_off)
+    elif cut_off:
         await sync_to_async(tidiness.drop_broken_connections)()

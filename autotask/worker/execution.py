@@ -26,7 +26,7 @@ from autotask.worker import outcome
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import Attempt, Run
 from autotask.worker.reporter import Reports
-from autotask.worker.tidiness import look_again, tidy_connections
+from autotask.worker.tidiness import tidy_connections
 
 logger = logging.getLogger("autotask.worker")
 
@@ -58,31 +58,51 @@ def execute(
         definition = registry.get(task.name)
         args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
     except (UnknownTask, PayloadTooNew) as error:
-        return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
+        return unknown(task, error)
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
         return failed(task, error, None, is_cancelled(task), begun)
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
     tidy_connections()
     report = functools.partial(reporter.report, (task.id, task.fence))
-    context = TaskContext(
-        task.id, task.name, task.attempt, task.scheduled_for, stop=attempt.stop_request(), report=report
-    )
+    stop = attempt.stop_request()
+    context = TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report)
+    unsure = True
     run = functools.partial(_run, task, definition, context, attempt, args, kwargs, begun)
     if definition.options.atomic:
         run = functools.partial(_run_atomic, task, run, reporter)
     try:
         # A context of its own: what a task sets does not reach the next one.
-        return told(task, contextvars.Context().run(run))
+        ended = contextvars.Context().run(run)
+        # It may have been interrupted while it connected, and have kept that to itself.
+        unsure = stop.reason is not None
+        return told(task, ended)
     except ResultRefused as refused:
         # Trying again can help only while the function has not come to its end.
         return failed(task, refused.__cause__ or refused, None, is_cancelled(task), begun)
     except BaseException as error:  # noqa: B036 - SystemExit and the like are how a task can end too
-        look_again()
+        if isinstance(error, TypeError) and not definition.accepts(args, kwargs):
+            return unknown(task, error, begun=True)
         return failed(task, error, definition.options, is_cancelled(task), begun)
     finally:
         context.close()
-        tidy_connections()
+        tidy_connections(unsure=unsure)
+
+
+def unknown(task: ClaimedTask, error: Exception, *, begun: bool = False) -> Outcome | GiveBack:
+    """Return what becomes of a task that is not known here; see :func:`autotask.worker.outcome.unknown`.
+
+    Calls that do not fit the function are refused where they are made. So one that does not fit it here was made by other
+    code than this worker's, and its function has not been reached.
+
+    :param begun: whether its beginning was told.
+    """
+    ended = outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
+    if isinstance(ended, Outcome):
+        return told(task, ended, error)
+    if begun:
+        _tell(task, State.SCHEDULED, 0.0, ended.unknown, error)
+    return ended
 
 
 def cancelled(task: ClaimedTask) -> Outcome:

@@ -19,12 +19,20 @@ class Intake:
 
     :param executor: the name of the pool in the rows of its tasks.
     :param serves: whether a queue is to be served.
+    :param strangers: returns the names of tasks that are left for newer workers.
     """
 
-    def __init__(self, executor: str, pool: Pool[ClaimedTask], serves: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        executor: str,
+        pool: Pool[ClaimedTask],
+        serves: Callable[[str], bool],
+        strangers: Callable[[], list[str]],
+    ) -> None:
         self.pool = pool
         self.lanes = Lanes(serves, executor)
         # A suspect that can harm nobody but itself need not run alone.
+        self._strangers = strangers
         self._which = claim.ALL if executor == PROCESS else claim.INNOCENT
 
     def has_work(self) -> bool:
@@ -43,7 +51,15 @@ class Intake:
         """Take up to *limit* tasks."""
         for unbounded in (False, True):
             lanes, share = self.lanes.in_order(unbounded=unbounded), self.lanes.share(limit)
-            claimed = claim.claim(connection, worker_id, lanes, per_lane=share, limit=limit, which=self._which)
+            claimed = claim.claim(
+                connection,
+                worker_id,
+                lanes,
+                per_lane=share,
+                limit=limit,
+                which=self._which,
+                strangers=self._strangers(),
+            )
             if claimed:
                 self.lanes.claimed(claimed)
                 return claimed

@@ -17,6 +17,7 @@ from autotask.store import claim, notify, promote, read, workers
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import dedicated
 from autotask.store.finish import Outcome
+from autotask.store.progress import Claim
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
 from autotask.worker import coroutine, execution, executors
@@ -36,6 +37,7 @@ from autotask.worker.reporter import Reporter
 from autotask.worker.rescuer import Rescuer
 from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
+from autotask.worker.strangers import Strangers
 from autotask.worker.watch import STOP_WITHIN, Watch
 from autotask.worker.weather import Weather
 
@@ -89,6 +91,10 @@ TO_STOP = 0.2
 
 #: Seconds to write the last outcomes in after that.
 LAST_WORDS = 0.5
+
+#: Seconds that tasks get to come to their end whose worker has to make way for another one, since one of them does not
+#: stop; or AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take for ever.
+RECYCLE_WITHIN = 300.0
 
 #: Requests to stop that come within so many seconds are one: a service manager may tell each process of a service, and
 #: the guard tells its worker too.
@@ -173,8 +179,9 @@ class Worker:
         self._finished_before, self._finished_at = 0, time.monotonic()
         self._last_busy = (0, 0.0)
         self._task_seconds: float | None = None
-        self._reporter = Reporter()
-        self._recorder = Recorder(lambda: self._identity.id, self._let_go, self._reporter)
+        self._reporter = Reporter(self._holds)
+        self._strangers = Strangers()
+        self._recorder = Recorder(lambda: self._identity.id, self._let_go, self._reporter, self._strangers)
         self._pool: ThreadPool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
         coroutines = CoroutinePool(options.coroutines, self._run_coroutine, self.wakeup.wake)
         dispatch = Dispatch(self._not_begun, self._is_cancelled, self._reporter, self._put)
@@ -183,7 +190,9 @@ class Worker:
             PROCESS: ProcessPool(options.processes, "autotask.worker.child", dispatch, self.wakeup.wake),
             **executors.pools(dispatch, self.wakeup.wake),
         }
-        self._intakes = {name: Intake(name, pool, options.serves) for name, pool in beside.items()}
+        self._intakes = {
+            name: Intake(name, pool, options.serves, self._strangers.names) for name, pool in beside.items()
+        }
         self._pools = [self._pool, *beside.values()]
         #: Where a task that crashes takes others along; a child process runs one only.
         self._crowded = {THREAD} | {name for name, pool in beside.items() if name != PROCESS and pool.size}
@@ -231,10 +240,10 @@ class Worker:
         self.wakeup.wake()
 
     def recycle(self) -> None:
-        """Have the worker leave, with a status of its own, when all that it runs has come to its end."""
+        """Have the worker leave, with a status of its own, when all that it runs has come to its end, or after a while."""
         self.exit_status = RECYCLED
         if self._stop_at is None:
-            self._stop_at = float("inf")
+            self._stop_at = time.monotonic() + max(RECYCLE_WITHIN, settings.SHUTDOWN_GRACE)
         self.wakeup.wake()
 
     # --- one turn of the loop ---------------------------------------------------------------------------------------
@@ -311,7 +320,7 @@ class Worker:
     def _look(self, connection: BaseDatabaseWrapper) -> None:
         """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
         began = time.monotonic()
-        lanes, suspected = claim.find_lanes(connection)
+        lanes, suspected = claim.find_lanes(connection, strangers=self._strangers.names())
         self._lanes.found(lanes)
         for intake in self._intakes.values():
             intake.lanes.found(lanes)
@@ -324,7 +333,14 @@ class Worker:
 
     def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
         lanes = self._lanes.in_order(unbounded=unbounded)
-        claimed = claim.claim(connection, self._identity.id, lanes, per_lane=self._lanes.share(room), limit=room)
+        claimed = claim.claim(
+            connection,
+            self._identity.id,
+            lanes,
+            per_lane=self._lanes.share(room),
+            limit=room,
+            strangers=self._strangers.names(),
+        )
         self._lanes.claimed(claimed)
         self._note_claimed(claimed, self._pool)
         return claimed
@@ -356,7 +372,15 @@ class Worker:
                 return self._alone or now < self._drain_until
             executor = self._suspected[0].executor
             lanes = [BoundedLane(lane, None) for lane in self._suspected if lane.executor == executor]
-            suspect = claim.claim(connection, self._identity.id, lanes, per_lane=1, limit=1, which=claim.SUSPECT)
+            suspect = claim.claim(
+                connection,
+                self._identity.id,
+                lanes,
+                per_lane=1,
+                limit=1,
+                which=claim.SUSPECT,
+                strangers=self._strangers.names(),
+            )
             self._submit(suspect, self._intakes[executor].pool if executor in self._intakes else self._pool)
             self._alone = bool(suspect)
             self._look(connection)
@@ -483,7 +507,7 @@ class Worker:
             self._put(task, self._outcome_of(task, attempt))
         except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
-            self._recorder.put((task, execution.broken(task, error)))
+            self._put(task, execution.broken(task, error))
 
     async def _run_coroutine(self, task: ClaimedTask, place: CoroutinePlace[ClaimedTask]) -> None:
         try:
@@ -493,8 +517,10 @@ class Worker:
             self._put(task, ended)
             await coroutine.tidy(ended, idle=self._intakes[COROUTINE].pool.outstanding() == 1)
         except BaseException as error:  # noqa: B036 - as above
+            if place.is_destroyed():
+                raise
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
-            self._recorder.put((task, execution.broken(task, error)))
+            self._put(task, execution.broken(task, error))
 
     def _outcome_of(self, task: ClaimedTask, attempt: Attempt) -> Outcome | GiveBack:
         if (ended := self._not_begun(task)) is not None:
@@ -525,6 +551,10 @@ class Worker:
         if not self._held and (self._alone or self._suspected or self.options.burst):
             self._alone = False
             self.wakeup.wake()
+
+    def _holds(self, claim: Claim) -> bool:
+        task = self._held.get(claim[0])
+        return task is not None and task.fence == claim[1]
 
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
         self._cancelled.update(id for id in ids if id in self._held)
@@ -600,8 +630,6 @@ class Worker:
         """Give back what has not begun, wait for what runs, give back what does not come to its end."""
         self._heartbeat.stopping = True
         self._give_back_waiting()
-        if self._asked_at > float("-inf"):
-            self._watch.ask_all()
         drained = self._drain() or self._interrupt()
         if not drained:
             self._give_back_running()
@@ -624,13 +652,15 @@ class Worker:
                 self._recorder.put((task, GiveBack(task)))
 
     def _drain(self) -> bool:
-        # In short steps: a second request to stop moves the end of the grace to now.
-        while not self._all_drained(0.05):
+        while True:
+            # Who has more than the grace recycles itself, and does not trouble the others before it is time for it.
+            if self._seconds_left() <= settings.SHUTDOWN_GRACE:
+                self._watch.ask_all()
+            # In short steps: a request to stop may come meanwhile, a second one moves the end of the grace to now.
+            if self._all_drained(0.05):
+                return True
             if self._seconds_left() <= 0:
                 return False
-            if self._asked_at > float("-inf"):
-                self._watch.ask_all()  # It may have been asked since it began to recycle itself.
-        return True
 
     def _interrupt(self) -> bool:
         """Interrupt what has not come to its end within the grace; return whether all of it has stopped now."""
@@ -656,7 +686,7 @@ class Worker:
                 self._recorder.put((task, ended))
 
     def _seconds_left(self) -> float:
-        """Return the rest of the grace; a worker that recycles itself waits for its tasks as long as they may run."""
+        """Return the rest of the grace, or of the longer time that a worker has which recycles itself."""
         return 0.0 if self._stop_at is None else self._stop_at - time.monotonic()
 
     def _sign_off(self) -> None:

@@ -12,6 +12,10 @@ from autotask.retry import delay_after
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 
+#: Seconds until a task that is not known here becomes ready again: the next worker may not know it either. This one leaves
+#: it alone for longer.
+UNKNOWN_DELAY = 0.25
+
 #: Frames kept of a traceback; a recursion has thousands.
 _MOST_FRAMES = 50
 
@@ -21,12 +25,12 @@ class GiveBack:
     """A task that goes back to be run later, as if it had not been claimed.
 
     :ivar delay: seconds until it becomes ready again.
-    :ivar unknown: whether that is because its function is not known here.
+    :ivar unknown: what of it is not known here, if that is the reason; else "".
     """
 
     task: ClaimedTask
     delay: float = 0.0
-    unknown: bool = False
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +103,13 @@ def expired(task: ClaimedTask, *, ended_at: float) -> Outcome:
 
 
 def unknown(task: ClaimedTask, error: Exception, *, patience: float, now: float) -> Outcome | GiveBack:
-    """Return what becomes of a task whose function, or whose form of payload, is not known here.
+    """Return what becomes of a task whose function, form of payload or parameters are not known here.
 
-    It may be known to a newer worker, so it is left for one; after *patience* seconds it ends in ERROR.
+    They may be known to a newer worker, so it is left for one; after *patience* seconds it ends in ERROR.
     """
-    waited = task.unknown_for or 0.0
-    if task.unknown_for is not None and waited >= patience:
+    if task.unknown_for is not None and task.unknown_for >= patience:
         return failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
-    return GiveBack(task, delay=min(10.0, 1.0 + waited / 10), unknown=True)
+    return GiveBack(task, delay=UNKNOWN_DELAY, unknown=describe(error))
 
 
 def _verdict(task: ClaimedTask, error: BaseException, options: Options | None, cancelled: bool) -> State:

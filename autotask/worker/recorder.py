@@ -18,6 +18,7 @@ from autotask.store.finish import Outcome, Release
 from autotask.task import ClaimedTask, State
 from autotask.worker.outcome import GiveBack, Lost
 from autotask.worker.reporter import Reporter
+from autotask.worker.strangers import Strangers
 from autotask.worker.weather import Weather
 
 logger = logging.getLogger("autotask.worker")
@@ -44,6 +45,7 @@ class Recorder:
     :param worker_id: returns the present id of the worker.
     :param recorded: called with the tasks whose claim is over, whether their outcome was accepted or not.
     :param reporter: has the last words of the tasks on their progress.
+    :param strangers: is told of tasks that are given back since they are not known here.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class Recorder:
         worker_id: Callable[[], uuid.UUID],
         recorded: Callable[[Sequence[ClaimedTask]], None],
         reporter: Reporter,
+        strangers: Strangers,
     ) -> None:
         self._worker_id = worker_id
         self._recorded = recorded
         self._reporter = reporter
+        self._strangers = strangers
         self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._connection = dedicated("recorder", LOCK_TIMEOUT)
         self._weather = Weather("record outcomes")
@@ -191,11 +195,12 @@ class Recorder:
 
     def _release(self, group: list[Record]) -> int:
         self._note_last_words(group)
-        releases = [
-            Release(task.id, task.fence, given.delay, given.unknown)
-            for task, given in group
-            if isinstance(given, GiveBack)
-        ]
+        given_back = [given for _, given in group if isinstance(given, GiveBack)]
+        for given in given_back:
+            if given.unknown:
+                # Before it can be claimed again.
+                self._strangers.met(given.task.name, given.unknown)
+        releases = [Release(given.task.id, given.task.fence, given.delay, bool(given.unknown)) for given in given_back]
         finish.release(self._connection.wrapper, releases)
         return len(group)  # What was not ours any more needs no giving back.
 

@@ -1,6 +1,7 @@
 """Service: write down how far running tasks say they have come."""
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -27,11 +28,14 @@ class Reporter:
     """Keeps the last word of each running task, and writes what is new, all of it with one statement.
 
     Tasks only leave word, so that neither a lock nor an outage of the database reaches them.
+
+    :param is_held: tells whether a claim is still this worker's.
     """
 
     doing = "note the progress of tasks"
 
-    def __init__(self) -> None:
+    def __init__(self, is_held: Callable[[Claim], bool]) -> None:
+        self._is_held = is_held
         self._lock = threading.Lock()
         self._last: dict[Claim, Progress] = {}
         self._new: set[Claim] = set()
@@ -59,6 +63,9 @@ class Reporter:
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Write what is new."""
         with self._lock:
+            # What was given up may go on, and have more to say.
+            self._last = {claim: said for claim, said in self._last.items() if self._is_held(claim)}
+            self._new &= self._last.keys()
             news = {claim: self._last[claim] for claim in self._new}
         if news:
             written = progress.note(connection, news)

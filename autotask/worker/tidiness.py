@@ -1,11 +1,15 @@
 """What Django does around a request, done around each task: a task gets no other task's mess."""
 
+import contextlib
+import logging
 import threading
 from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+
+logger = logging.getLogger("autotask.worker")
 
 
 class _Thread(threading.local):
@@ -17,31 +21,45 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def look_again() -> None:
-    """Have the connections of this thread looked at once, whether it is known to have any.
-
-    What cuts a task off may come while it connects: then the connection is there, and nobody has been told.
-    """
-    _thread.has_connected = True
-
-
-def tidy_connections() -> None:
+def tidy_connections(*, unsure: bool = False) -> None:
     """Roll back what was left open in this thread, and close connections as ``close_old_connections()`` would.
 
-    A thread that has not connected is left in peace: asking for its connections takes longer than a short task.
+    A thread that has not connected is left in peace: asking for its connections takes longer than a short task. Never
+    raises: what a task has left behind is nothing that its outcome depends on.
+
+    :param unsure: look whether it is known to have connected. What cuts a task off, or fails, may come while it
+        connects: then the connection is there, and nobody has been told.
     """
-    if not _thread.has_connected:
+    if not (_thread.has_connected or unsure):
         return
     connected = [connection for connection in connections.all(initialized_only=True) if connection.connection]
     for connection in connected:
-        connection.queries_log.clear()
-        if connection.in_atomic_block or not connection.autocommit:
-            _abandon(connection)
-        elif getattr(connection.connection, "closed", False):
-            connection.close()  # The task has closed it behind Django's back.
-        else:
-            connection.close_if_unusable_or_obsolete()
+        try:
+            _tidy(connection)
+        except Exception:
+            logger.exception("The connection %r was not left as it should be, and is given up", connection.alias)
+            _forget(connection)
     _thread.has_connected = any(connection.connection for connection in connected)
+
+
+def _tidy(connection: BaseDatabaseWrapper) -> None:
+    connection.queries_log.clear()
+    if connection.in_atomic_block or not connection.autocommit:
+        # A wrapper that was left in the middle of a transaction cannot be mended.
+        try:
+            connection.close()
+        finally:
+            _forget(connection)
+    elif getattr(connection.connection, "closed", False):
+        connection.close()  # The task has closed it behind Django's back.
+    else:
+        connection.close_if_unusable_or_obsolete()
+
+
+def _forget(connection: BaseDatabaseWrapper) -> None:
+    """Have the next use make a new one."""
+    with contextlib.suppress(AttributeError):  # It was forgotten before.
+        del connections[connection.alias]
 
 
 def drop_broken_connections() -> None:
@@ -56,14 +74,6 @@ def drop_broken_connections() -> None:
 
 def _remember(**_: Any) -> None:
     _thread.has_connected = True
-
-
-def _abandon(connection: BaseDatabaseWrapper) -> None:
-    try:
-        connection.close()
-    finally:
-        # A wrapper that was left in the middle of a transaction cannot be mended; the next use makes a new one.
-        del connections[connection.alias]
 
 
 # Sent in the thread that connects.

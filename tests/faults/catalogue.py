@@ -67,7 +67,7 @@ FAULTS = {
         Fault(43, "signing keys rotated", "I1 I9"),
         Fault(44, "results and exceptions that cannot be stored or shown", "I1 I8"),
         Fault(45, "row deleted, edited or cancelled while it runs", "I2 I7"),
-        Fault(46, "hung task, soft and hard time limit", "I5 I3", "elsewhere: tests/integration/worker/test_limits.py"),
+        Fault(46, "hung task, soft and hard time limit", "I5 I3"),
         Fault(47, "task leaves a mess behind", "I1"),
         Fault(48, "gunicorn recycles its workers", "I5 I3 I7", _SERVERS),
         Fault(49, "autoreload again and again", "I5", _SERVERS),

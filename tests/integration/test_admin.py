@@ -222,6 +222,21 @@ def test_the_page_of_a_task_tells_when_it_expires(admin):
     assert timezone.localtime(moment).isoformat() in page(admin, page_of(handle))
 
 
+@pytest.mark.parametrize(
+    ("executor", "timeout", "words"),
+    [
+        ("", None, ("a thread", "4 h 0 min (AUTOTASK_TIMEOUT)")),
+        ("process", 90.0, ("a process of its own", "1 min 30 s")),
+        ("cluster", 0.5, ("cluster", "500 ms")),
+    ],
+)
+def test_the_page_of_a_task_tells_where_it_runs_and_how_long_it_may_take(admin, executor, timeout, words):
+    record = ended(State.DONE, executor=executor, timeout=timeout)
+    shown = page(admin, f"{TASKS}{record.id}/change/")
+    for word in words:
+        assert f'<div class="readonly">{word}</div>' in shown
+
+
 def test_secrets_are_masked(admin):
     # Given
     handle = log_in("ada", "sesame")

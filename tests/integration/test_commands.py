@@ -287,7 +287,8 @@ def test_show_tells_everything_but_the_result(worker):
     assert list(document) == [
         *("id", "name", "queue", "priority", "status", "state", "arguments"),
         *("created_at", "run_at", "started_at", "ended_at", "kept_until"),
-        *("attempt", "failures", "lost", "retries", "scheduled_for", "expires_at", "at_most_once", "progress"),
+        *("attempt", "failures", "lost", "retries", "timeout", "executor", "scheduled_for"),
+        *("expires_at", "at_most_once", "progress"),
         *("worker_id", "cancel_requested", "error_message", "attempts"),
     ]
     [attempt] = document["attempts"]
@@ -295,6 +296,24 @@ def test_show_tells_everything_but_the_result(worker):
         *("number", "state", "started_at", "ended_at", "error_type", "error_message", "traceback"),
     ]
     assert (document["status"], attempt["state"]) == ("error", "error")
+
+
+@pytest.mark.parametrize(
+    ("executor", "timeout", "words"),
+    [("", None, ("thread", "4 h (AUTOTASK_TIMEOUT)")), ("process", 90.0, ("process", "1 m 30 s"))],
+)
+def test_show_tells_where_a_task_runs_and_how_long_it_may_take(executor, timeout, words):
+    # Given
+    handle = add.using(delay=60)(1, 2)
+    execute(connection, "UPDATE autotask_task SET executor = %s, timeout = %s", (executor, timeout))
+
+    # When
+    shown, document = manage("show", handle.id).out, manage("show", handle.id, "--json").json
+
+    # Then
+    assert (document["executor"], document["timeout"]) == (executor or "thread", timeout)
+    assert re.search(rf"^executor +{words[0]}$", shown, re.M)
+    assert re.search(rf"^time limit +{re.escape(words[1])}$", shown, re.M)
 
 
 def test_show_and_list_tell_how_far_a_task_has_come_and_why_it_was_cancelled(worker):
@@ -511,7 +530,7 @@ def test_the_doctor_finds_nothing_wrong_where_nothing_is(worker):
 
     # Then
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 13)]
+    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 14)]
     assert manage("doctor", "--quiet").out == ""
 
 
@@ -540,7 +559,7 @@ def test_the_doctor_takes_a_worker_without_a_lease_for_dead():
 def test_a_database_that_cannot_be_reached_is_one_problem():
     shown = process("autotask", "doctor", DATABASE_URL="postgres://nobody:hush@127.0.0.1:1/none")
     assert shown.code == 3
-    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 8
+    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 9
     assert "Traceback" not in shown.err and "hush" not in shown.out + shown.err
 
 
@@ -656,6 +675,20 @@ def test_the_doctor_finds_results_that_nobody_prunes():
     # Then
     assert list(problems()) == ["pruning"]
     assert "1 result " in problems()["pruning"] and "autotask prune" in problems()["pruning"]
+
+
+def test_the_doctor_finds_tasks_that_workers_do_not_know():
+    # Given
+    sign_on()
+    add(1, 2)
+    assert diagnosis()[0] == 0
+
+    # When
+    execute(connection, "UPDATE autotask_task SET name = 'shop.new', unknown_since = now() - interval '3 minutes'")
+
+    # Then
+    assert list(problems()) == ["unknown"]
+    assert "shop.new (1, for up to 3 m)" in problems()["unknown"]
 
 
 def test_the_doctor_finds_a_transaction_that_holds_back_vacuum(monkeypatch, other_connection):

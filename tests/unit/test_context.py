@@ -1,5 +1,6 @@
 """The context of a running task: what it tells the function, and what the function may say."""
 
+import contextvars
 import decimal
 import fractions
 import logging
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from autotask import context
-from autotask.context import Progress, StopRequest, TaskContext, running
+from autotask.context import Progress, StopRequest, TaskContext
 from autotask.task import new_id
 
 
@@ -123,18 +124,10 @@ def test_progress_has_a_share_and_a_text(progress, fraction, text):
 # --- current --------------------------------------------------------------------------------------------------------
 
 
-def test_deeper_code_finds_the_context_of_the_task_that_runs(task):
-    assert context.current() is None
-    with running(task):
-        assert context.current() is task
-        inner = TaskContext(new_id(), "inner")
-        with running(inner):
-            assert context.current() is inner
-        assert context.current() is task
-    assert context.current() is None
+def test_deeper_code_finds_the_context_of_the_task_that_runs_and_nothing_after_it(task):
+    def run():
+        context.enter(task)
+        return context.current()
 
-
-def test_a_context_ends_with_its_task_also_when_that_raises(task):
-    with pytest.raises(ValueError), running(task):
-        raise ValueError
+    assert contextvars.Context().run(run) is task
     assert context.current() is None

@@ -2,6 +2,7 @@
 
 import collections
 import gc
+import subprocess
 import sys
 import threading
 import time
@@ -107,6 +108,37 @@ def test_a_thread_that_was_abandoned_does_nothing_more():
     assert left is not None and left.hangs and "wait" in left.where
     assert pool.outstanding() == 0 and pool.drain(0)
     assert after == []
+
+
+def test_an_interruption_leaves_no_trace_in_the_interpreter():
+    """Python 3.11 can be left looking for one that was taken back: then a thread that is traced stands still."""
+    found = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.split() == ["struck", "went", "on"]
+
+
+TRACED = """
+import sys, threading, time
+from autotask.exceptions import TimeLimitExceeded
+from autotask.worker.pools.threads import ThreadPool
+
+def stand_still():
+    while True:
+        time.sleep(0.001)
+
+def run(record, place):
+    try:
+        place.call(record)
+    except TimeLimitExceeded:
+        print("struck", flush=True)
+
+threading.settrace(lambda *_: None)
+pool = ThreadPool(1, run, lambda: None)
+pool.submit(stand_still)
+while not pool.running() or not pool.interrupt(stand_still, TimeLimitExceeded()):
+    time.sleep(0.01)
+pool.submit(lambda: print("went on", flush=True))
+assert pool.drain(20)
+"""
 
 
 def test_what_has_ended_cannot_be_abandoned_or_interrupted():

@@ -42,7 +42,7 @@ class CoroutinePlace(Generic[T]):
         try:
             return await awaitable
         except BaseException as error:
-            if (interruption := self._interruption) is None:
+            if (interruption := self._interruption) is None or self.is_destroyed():
                 raise
             cause = None if isinstance(error, asyncio.CancelledError) else error
             raise interruption.with_traceback(error.__traceback__) from cause
@@ -62,6 +62,10 @@ class CoroutinePlace(Generic[T]):
         if self._inside and self.task is not None:
             self._interruption = interruption
             self.task.cancel()
+
+    def is_destroyed(self) -> bool:
+        """Whether its coroutine is being destroyed, with an event loop that has ended: then it must not wait any more."""
+        return self.task is None or asyncio.current_task(self.task.get_loop()) is not self.task
 
     def where(self) -> str:
         """Return the lines of code at which the coroutine waits, from the outermost one to the innermost."""
@@ -195,6 +199,8 @@ class CoroutinePool(Generic[T]):
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         loop.run_forever()
+        # What goes on although it was given up is destroyed with the event loop. That is told already.
+        loop.set_exception_handler(lambda loop, context: None)
         loop.close()
 
     def _begin(self) -> None:

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any, Generic, TypeVar
 
 from autotask.exceptions import TaskInterrupted
@@ -162,7 +162,7 @@ class ExecutorPool(Generic[T]):
     def _on_end(self, handed: Handed[T], executor: Executor, future: Future[Any]) -> None:
         try:
             end: Any = Ended(future.result())
-        except (CancelledError, Exception) as error:
+        except BaseException as error:  # noqa: B036 - what a worker thread of an executor raises, it hands on, be it SystemExit
             # Not the task, whose errors are results here: the executor.
             self._forget_executor(executor, error)
             end = handed.interruption or Died(f"{type(error).__name__}: {error}")

@@ -34,6 +34,9 @@ LOOK_EVERY = 0.5
 #: Children in a row that die before they have begun with a record. Then it is not run here.
 TRIES = 3
 
+#: Seconds that a child gets to start in, and to begin with a record.
+STARTS_WITHIN = 60.0
+
 #: Seconds that a child with nothing to do gets to end.
 TO_END = 1.0
 
@@ -165,12 +168,16 @@ class Child:
         except BrokenPipeError:
             pass
 
-    def receive(self) -> Any:
+    def receive(self, before: float = float("inf")) -> Any:
         """Wait for the next message.
 
+        :param before: a moment on the monotonic clock; a child that has said nothing by then is killed.
         :raises ChildDied: there will be none.
         """
         while (message := self._frames.next()) is None:
+            if time.monotonic() >= before:
+                self.kill()
+                raise ChildDied(f"had not begun after {STARTS_WITHIN:g} s")
             died = self._process.poll() is not None
             # What it has said before it died is still there.
             if readable.wait([self._messages], 0 if died else LOOK_EVERY):
@@ -371,7 +378,9 @@ class ProcessPool(Generic[T]):
 
     def _listen(self, desk: Desk[T], record: T) -> Ended:
         assert desk.child is not None
-        while not isinstance(message := desk.child.receive(), Ended):
+        before = time.monotonic() + STARTS_WITHIN
+        while not isinstance(message := desk.child.receive(before), Ended):
+            before = float("inf")  # Its record has a time limit of its own.
             if isinstance(message, Begun):
                 desk.began = time.monotonic()
             else:

@@ -32,7 +32,7 @@ class Place:
     and by then the thread may be at something else. So both sides keep to an order. The interrupter says whom it means
     (``_struck``) before it looks whether the thread is inside the call; the thread leaves the call before it looks
     whether it is meant. Whoever comes second sees the other. A thread that is meant waits until the interrupter is done,
-    and takes back what has not come yet. Nothing of this costs a lock.
+    and for what has not come yet. Nothing of this costs a lock.
     """
 
     __slots__ = (
@@ -106,15 +106,22 @@ class Place:
         return stop
 
     def _settle(self) -> None:
+        settled = False
         while True:
             try:
                 while self._striking:
                     time.sleep(0)
-                _raise_in(self.thread, None)
-                self._struck = None
-                break
+                if settled:
+                    break
+                # What has not come yet is replaced by what comes at once. Python could also take it back; but then, before
+                # 3.13, it goes on looking for it: all threads are slower from then on, for as long as the process lives,
+                # and in 3.11 one that is traced (by a debugger, or to measure coverage) does not come to its next line.
+                _raise_in(self.thread, TaskInterrupted)
+                for _ in range(100):
+                    pass
             except TaskInterrupted:
-                continue  # It has come just now, and will not come again.
+                settled = True  # No other one is on its way.
+        self._struck = None
         if self.abandoned:
             # Its outcome is recorded, and nobody waits for it any more. The end of the process will be its end.
             threading.Event().wait()
@@ -319,10 +326,9 @@ class ThreadPool(Generic[T]):
                 self._bell.put(None)
 
 
-def _raise_in(thread: int, exception: type[TaskInterrupted] | None) -> None:
-    """Have the interpreter raise an exception in a thread; None takes back one that has not come yet.
+def _raise_in(thread: int, exception: type[TaskInterrupted]) -> None:
+    """Have the interpreter raise an exception in a thread, instead of one that has not come yet.
 
     Python/C API, "PyThreadState_SetAsyncExc".
     """
-    target = ctypes.c_ulong(thread)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(target, None if exception is None else ctypes.py_object(exception))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(exception))

@@ -1,5 +1,6 @@
 """Tasks that return the fence of their claim, take a while, fail, or do what a worker does not survive."""
 
+import asyncio
 import faulthandler
 import itertools
 import os
@@ -40,6 +41,57 @@ def wait_for(file: str) -> int:
     while not Path(file).exists():
         time.sleep(0.02)
     return current().fence
+
+
+@delayed_task(ttl=KEPT, executor="process")
+def wait_for_in_process(file: str) -> int:
+    """Take as long as it takes until there is such a file."""
+    return wait_for.call(file)
+
+
+@delayed_task(ttl=KEPT)
+async def wait_for_in_coroutine(file: str) -> None:
+    """Take as long as it takes until there is such a file."""
+    while not Path(file).exists():
+        await asyncio.sleep(0.02)
+
+
+@delayed_task(ttl=KEPT)
+def spin() -> None:
+    """Run code of Python without end."""
+    while True:
+        pass
+
+
+@delayed_task(ttl=KEPT, executor="process")
+def spin_in_process() -> None:
+    """Run code of Python without end."""
+    while True:
+        pass
+
+
+@delayed_task(ttl=KEPT)
+async def doze() -> None:
+    """Wait on the event loop without end."""
+    await asyncio.sleep(3600)
+
+
+@delayed_task(ttl=KEPT)
+async def block(seconds: float) -> None:
+    """Hold up the event loop."""
+    time.sleep(seconds)
+
+
+@delayed_task(ttl=KEPT)
+def sleep_in_c(seconds: float) -> None:
+    """Wait in one call of C, which no exception can interrupt."""
+    time.sleep(seconds)
+
+
+@delayed_task(ttl=KEPT, executor="process")
+def hold_the_gil_in_process() -> None:
+    """Never come back from C."""
+    deque(itertools.repeat(None), maxlen=0)
 
 
 @delayed_task(ttl=KEPT)

@@ -221,6 +221,30 @@ def test_suspects_are_claimed_only_by_who_asks_for_them_until_they_have_waited_f
     assert [task.id for task in take(worker)] == [other]
 
 
+def test_what_was_given_back_as_unknown_is_left_to_others_by_who_does_not_know_it():
+    # Given: two tasks of one name, one of which was given back as unknown, and another one of its own queue
+    worker = sign_on()
+    unknown, known = put(2)
+    (alone,) = put(queue="newer", name="tests.newer")
+    execute(
+        current(),
+        "UPDATE autotask_task SET unknown_since = clock_timestamp(), lost = 1 WHERE id = ANY(%(ids)s)",
+        {"ids": [unknown, alone]},
+    )
+    strangers = ["tests.task", "tests.newer"]
+    lanes = [BoundedLane(Lane("default", 0), None), BoundedLane(Lane("newer", 0), None)]
+
+    # When
+    found, suspected = claim.find_lanes(current(), strangers=strangers)
+    kinds = {"per_lane": 9, "limit": 9, "which": claim.ALL}
+    claimed = claim.claim(current(), worker, lanes, strangers=strangers, **kinds)
+
+    # Then
+    assert (found, suspected) == ([Lane("default", 0)], [])
+    assert [task.id for task in claimed] == [known]
+    assert {task.id for task in claim.claim(current(), worker, lanes, **kinds)} == {unknown, alone}
+
+
 def test_no_lanes_are_found_where_there_is_no_work():
     assert claim.find_lanes(current()) == ([], [])
 

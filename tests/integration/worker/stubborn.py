@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
 
@@ -103,6 +104,16 @@ def quick(value: int) -> int:
     return value
 
 
+@delayed_task
+async def quick_coroutine(value: int) -> int:
+    return value
+
+
+@delayed_task(executor="process")
+def quick_in_process(value: int) -> int:
+    return value
+
+
 def lines(path: Path) -> list[str]:
     """Return what was written so far."""
     return path.read_text().splitlines() if path.exists() else []
@@ -124,6 +135,9 @@ async def shrug(path: str, seconds: float) -> None:
             await asyncio.sleep(end - time.monotonic())
         except asyncio.CancelledError:
             mark(path, "shrugged")
+        except GeneratorExit:
+            mark(path, "destroyed")
+            raise
     mark(path, "went on to the end")
 
 
@@ -296,6 +310,18 @@ def kill_the_cluster(path: str) -> None:
 def pool() -> ProcessPoolExecutor:
     """Return an executor; see AUTOTASK_EXECUTORS."""
     return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+
+
+class LeavingPool(ThreadPoolExecutor):
+    """An executor whose threads want to leave."""
+
+    def submit(self, function, /, *args, **kwargs):
+        return super().submit(sys.exit, 3)
+
+
+def leaving_pool() -> ThreadPoolExecutor:
+    """Return an executor; see AUTOTASK_EXECUTORS."""
+    return LeavingPool(1)
 
 
 def no_pool() -> ProcessPoolExecutor:

@@ -31,6 +31,11 @@ def echo(value):
 
 
 @delayed_task
+def echo_length(value):
+    return len(value)
+
+
+@delayed_task
 def write(path: str, line: str) -> None:
     """Append one line; a line this short is written by the system in one piece."""
     with open(path, "a") as file:

@@ -1,5 +1,6 @@
 """Tasks with coroutine functions: many at a time on one event loop."""
 
+import gc
 import time
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from autotask import registry
 from autotask.exit_status import RECYCLED
 from autotask.signals import task_ended, task_started
+from autotask.store import read
 from autotask.store.connection import current, execute, rows
-from autotask.task import CANCELLED, DONE, ERROR, WAITING
+from autotask.task import CANCELLED, COROUTINE, DONE, ERROR, RUNNING, WAITING
 from autotask.tasks import delayed_task
 from autotask.worker import watch
 from tests.helpers import wait_until
@@ -148,6 +150,65 @@ def test_a_coroutine_that_blocks_the_event_loop_costs_only_its_own_task(start_wo
 
     # Then
     assert ended(sibling) is DONE
+
+
+def test_a_worker_with_a_blocked_event_loop_stops_in_time(start_worker, path, settings):
+    # Given: many that wait beside one that blocks
+    settings.AUTOTASK_SHUTDOWN_GRACE = 0.3
+    worker = start_worker()
+    waiting = stubborn.doze.enqueue_many([(str(path), 60)] * 12)
+    wait_until(lambda: len(stubborn.lines(path)) == 12)
+    blocking = stubborn.block(12)
+    wait_until(lambda: blocking.status is RUNNING)
+
+    # When
+    worker.stop()
+
+    # Then: nobody asks the event loop for each of them
+    began_at = time.monotonic()
+    wait_until(lambda: not read.workers(current()), what="the sign-off")
+    assert time.monotonic() - began_at < 5
+    assert {handle.status for handle in waiting} == {WAITING}
+
+
+def test_a_worker_without_coroutines_leaves_suspects_among_them_to_others_too(start_worker):
+    # Given
+    handle = stubborn.quick_coroutine(1)
+    execute(current(), "UPDATE autotask_task SET lost = 1")
+
+    # When
+    start_worker(coroutines=0)
+
+    # Then
+    for number in range(20):
+        assert tasks.echo(number).wait(10) == number
+    assert (handle.status, handle.attempts) == (WAITING, 0)
+
+    # When
+    start_worker(coroutines=1)
+
+    # Then
+    assert handle.wait(10) == 1
+
+
+def test_what_is_destroyed_with_its_event_loop_is_no_error_of_the_worker(start_worker, path, monkeypatch, caplog):
+    # Given: a coroutine that was given up, and has been recorded
+    monkeypatch.setattr(watch, "STOP_WITHIN", 0.2)
+    worker = start_worker()
+    handle = stubborn.shrug.using(timeout=0.2)(str(path), 600)
+    assert ended(handle) is ERROR
+    wait_until(lambda: not read.workers(current()), what="the sign-off")
+
+    # When
+    pool = worker._intakes[COROUTINE].pool
+    wait_until(lambda: pool._loop.is_closed(), what="the end of the event loop")
+    refused = worker._recorder.refused
+    wait_until(lambda: gc.collect() or stubborn.lines(path)[-1] == "destroyed", what="the end of the coroutine")
+
+    # Then
+    assert worker._recorder.refused == refused and worker._recorder._records.empty()
+    lines = [record for record in caplog.records if record.levelname == "ERROR" and record.name != "autotask.task"]
+    assert [record.message.partition(" does not stop")[1] for record in lines] == [" does not stop"]
 
 
 def test_coroutines_share_one_connection_and_leave_none_open(worker, settings):

@@ -123,6 +123,35 @@ def test_an_executor_that_breaks_is_made_anew(start_with_pool, path, settings):
     assert stubborn.process_of_the_pool().wait(30)
 
 
+def test_a_task_that_breaks_its_executor_again_and_again_takes_no_other_along(start_with_pool, path, settings):
+    # Given
+    settings.AUTOTASK_MAX_CRASHES = 2
+    start_with_pool()
+    innocent = stubborn.nap_in_the_pool(str(path), 1.5)
+
+    # When
+    poison = stubborn.kill_the_pool(str(path))
+
+    # Then: after the first time each of them runs alone
+    assert ended(poison) is ERROR
+    assert ended(innocent) is DONE
+    assert [attempt.state for attempt in innocent.failed_attempts] == [State.LOST]
+
+
+def test_an_executor_that_hands_on_a_system_exit_costs_only_its_own_task(start_worker, settings):
+    # Given
+    settings.AUTOTASK_EXECUTORS = {"pool": "tests.integration.worker.stubborn.leaving_pool"}
+    settings.AUTOTASK_MAX_CRASHES = 1
+    start_worker()
+
+    # When
+    handle = stubborn.process_of_the_pool()
+
+    # Then
+    assert ended(handle) is ERROR
+    assert handle.error_message == "killed its process 1 times: SystemExit: 3"
+
+
 def test_a_task_whose_executor_cannot_be_made_is_given_back(start_worker, settings, caplog):
     # Given
     settings.AUTOTASK_EXECUTORS = {"pool": "tests.integration.worker.stubborn.no_pool"}

@@ -1,5 +1,6 @@
 """Control from inside: what a running task may say, what it is told, and the options around that."""
 
+import contextvars
 import datetime
 import logging
 import re
@@ -8,7 +9,7 @@ import time
 import pytest
 from django.db import transaction
 
-from autotask.context import Progress, TaskContext, running
+from autotask.context import Progress, TaskContext, enter
 from autotask.exceptions import InvalidOption, TaskCancelled
 from autotask.handle import TaskHandle
 from autotask.store import finish, progress, rescue
@@ -233,8 +234,12 @@ def test_a_call_in_place_has_a_context_of_its_own_and_inside_a_task_that_of_the_
     # When, then
     with pytest.raises(ValueError, match="first"):
         inside.tell.call()
-    with running(context):
-        assert inside.tell.call(5)[:3] == (context.id, "outer", 2)
+
+    def run():
+        enter(context)
+        return inside.tell.call(5)
+
+    assert contextvars.Context().run(run)[:3] == (context.id, "outer", 2)
 
 
 def test_without_autotask_a_call_gets_a_context_as_well(settings):
@@ -296,7 +301,7 @@ def test_progress_is_written_about_once_a_second_however_often_it_is_told(monkey
         "UPDATE autotask_task SET state = 2, fence = 7, worker_id = gen_random_uuid() WHERE id = %(id)s",
         {"id": handle.id},
     )
-    reporter = Reporter()
+    reporter = Reporter(lambda claim: True)
 
     # When
     for number in range(10_000):
@@ -309,10 +314,29 @@ def test_progress_is_written_about_once_a_second_however_often_it_is_told(monkey
     assert handle.progress == Progress(9_999.0)
 
 
+def test_what_is_said_after_the_end_is_dropped(monkeypatch):
+    # Given
+    written = []
+    monkeypatch.setattr(progress, "note", lambda connection, reports: written.append(reports) or set())
+    claim, held = (new_id(), 7), [True]
+    reporter = Reporter(lambda claim: held[0])
+    reporter.report(claim, Progress(1))
+
+    # When: a task that was given up goes on
+    held[0] = False
+    reporter.forget(claim)
+    reporter.report(claim, Progress(2))
+    reporter.run_once(current())
+
+    # Then
+    assert written == []
+    assert reporter.last_word(claim) is None
+
+
 def test_what_is_said_while_it_is_written_is_written_the_next_time(monkeypatch):
     # Given
     claim = new_id(), 7
-    reporter = Reporter()
+    reporter = Reporter(lambda claim: True)
 
     def note(connection, reports):
         reporter.report(claim, Progress(2))

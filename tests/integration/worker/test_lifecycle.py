@@ -200,6 +200,33 @@ def test_outcomes_do_not_wait_for_one_whose_row_is_locked(start_worker, other_co
     assert locked.wait(10) == "locked"
 
 
+def test_a_worker_that_stops_waits_for_the_row_of_an_outcome_that_is_locked(start_worker, other_connection):
+    # Given
+    worker = start_worker()
+    handle = tasks.pass_gate("locked at the end")
+    assert tasks.gate("locked at the end reached").wait(10)
+    other_connection.set_autocommit(False)
+    execute(other_connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s FOR UPDATE", {"id": handle.id})
+
+    # When: the outcome has been tried to be written, and has been put back
+    tasks.gate("locked at the end").set()
+    worker.stop()
+    wait_until(lambda: is_waited_for(handle), what="the first try")
+    wait_until(lambda: not is_waited_for(handle), what="its end")
+    other_connection.rollback()
+    other_connection.set_autocommit(True)
+
+    # Then
+    assert handle.wait(10) == "locked at the end"
+    wait_until(lambda: not read.workers(current()), what="the sign-off")
+
+
+def is_waited_for(handle):
+    """Return whether somebody waits for the lock of a row."""
+    sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(rows(current(), sql))
+
+
 def test_urgent_work_in_an_unknown_lane_is_found_while_the_known_ones_have_enough(start_worker):
     # Given
     backlog = tasks.nap.enqueue_many([(0.02,)] * 400)

@@ -9,7 +9,7 @@ from autotask.exit_status import RECYCLED
 from autotask.store import read
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
-from autotask.worker import watch
+from autotask.worker import loop, watch
 from tests.helpers import wait_until
 from tests.integration.worker import stubborn, tasks
 
@@ -101,6 +101,28 @@ def test_a_task_in_a_call_of_c_makes_its_worker_leave_when_the_others_have_ended
     # Then
     start_worker()
     assert later.wait(10) == "later"
+
+
+def test_a_worker_that_makes_way_does_not_wait_for_the_others_without_end(start_worker, path, monkeypatch, settings):
+    # Given
+    monkeypatch.setattr(watch, "STOP_WITHIN", 0.3)
+    monkeypatch.setattr(loop, "RECYCLE_WITHIN", 1.0)
+    settings.AUTOTASK_SHUTDOWN_GRACE = 0.3
+    worker = start_worker()
+    spinning = stubborn.spin(str(path))
+    wait_until(lambda: began(path))
+
+    # When
+    hung = stubborn.sleep.using(timeout=0.2)(str(path), 5.0)
+
+    # Then
+    assert ended(hung) is ERROR
+    given_up_at = time.monotonic()
+    wait_until(lambda: not read.workers(current()), what="the sign-off")
+    assert 0.5 <= time.monotonic() - given_up_at <= 4
+    assert (spinning.status, spinning.attempts) == (WAITING, 0)
+    assert "cleaned up" in stubborn.lines(path)
+    assert worker.exit_status == RECYCLED
 
 
 def test_a_task_that_swallows_the_interruption_is_given_up(start_worker, path, monkeypatch):

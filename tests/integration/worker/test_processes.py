@@ -9,7 +9,9 @@ import pytest
 
 from autotask.store import read
 from autotask.store.connection import current
-from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
+from autotask.task import CANCELLED, DONE, ERROR, PROCESS, WAITING, State
+from autotask.worker import pools, watch
+from autotask.worker.pools.processes import Child
 from tests.helpers import wait_until
 from tests.integration.worker import stubborn, tasks
 
@@ -242,6 +244,64 @@ def test_a_child_bears_the_signals_of_a_terminal_and_of_a_service_manager(start_
     assert handle.wait(20) == "slept"
     ignored = int(stubborn.signals_of_a_program().wait(20).split()[1], 16)
     assert not ignored & (1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1)
+
+
+def test_a_process_that_does_not_die_costs_the_pool_no_place(start_worker, path, monkeypatch):
+    # Given: as if the kernel held it
+    monkeypatch.setattr(watch, "STOP_WITHIN", 0.3)
+    kill = Child.kill
+    monkeypatch.setattr(Child, "kill", lambda child: None)
+    worker = start_worker(processes=1)
+
+    # When
+    handle = stubborn.sleep_in_process.using(timeout=0.3)(str(path), 20.0)
+
+    # Then
+    assert ended(handle) is ERROR
+    assert stubborn.process_id().wait(20) not in pids(path)
+    pool = worker._intakes[PROCESS].pool
+    wait_until(lambda: pool.outstanding() == 0)
+    assert worker.exit_status == 0
+
+    # When it dies after all
+    monkeypatch.setattr(Child, "kill", kill)
+    os.kill(pids(path)[0], signal.SIGKILL)
+
+    # Then
+    assert stubborn.process_id().wait(20)
+    assert pool.outstanding() == 0 and worker._recorder.refused == 0
+
+
+class Customer:
+    """Keeps what becomes of its records."""
+
+    def __init__(self):
+        self.ends = []
+
+    def job(self, record):
+        return record
+
+    def heard(self, record, message):
+        raise AssertionError("a child that does not begin has nothing to say")
+
+    def ended(self, record, began, end):
+        self.ends.append(end)
+
+
+def test_a_process_that_does_not_begin_is_killed_and_tried_again_some_times(monkeypatch):
+    # Given: as if django.setup() waited for something for ever
+    monkeypatch.setattr(pools.processes, "STARTS_WITHIN", 0.3)
+    customer = Customer()
+    pool = pools.processes.ProcessPool(1, "tests.integration.worker.sleeper", customer, lambda: None)
+
+    # When
+    pool.submit("job")
+
+    # Then
+    wait_until(lambda: customer.ends, what="the end of the tries")
+    assert customer.ends == [pools.processes.NoChild("had not begun after 0.3 s")]
+    assert pool.outstanding() == 0
+    assert not [child for child in psutil.Process().children() if "tests.integration.worker.sleeper" in child.cmdline()]
 
 
 def test_the_time_that_a_process_takes_to_start_does_not_count(start_worker):

@@ -11,11 +11,12 @@ from django.db import connections
 
 from autotask import payload
 from autotask.exceptions import TaskFailed
-from autotask.store import read
+from autotask.handle import TaskHandle
+from autotask.store import enqueue, read
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
 from tests.helpers import wait_until
-from tests.integration.worker import tasks
+from tests.integration.worker import stubborn, tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -214,6 +215,45 @@ def test_a_payload_of_a_newer_version_is_left_for_a_newer_worker(start_worker):
     # Then
     wait_until(lambda: _unknown_since(handle), what="the note that nobody can read it")
     assert handle.status is WAITING
+
+
+@pytest.mark.parametrize("task", [tasks.echo, stubborn.quick_coroutine, stubborn.quick_in_process])
+def test_a_call_that_the_function_does_not_take_is_left_for_a_newer_worker(start_worker, task):
+    # Given: what only newer code can have called
+    handle = enqueue_as_newer_code(task, {"value": 1, "newer": True})
+    start_worker()
+
+    # When
+    wait_until(lambda: _unknown_since(handle), what="the note that nobody can run it")
+
+    # Then: others of its name are run, also while it is ready and left alone
+    wait_until(lambda: state_of(handle) is State.READY, what="the time when others may take it")
+    assert task(2).wait(10) == 2
+    assert (handle.status, handle.attempts, handle.failed_attempts) == (WAITING, 0, [])
+
+    # When nobody has known it for too long
+    execute(current(), "UPDATE autotask_task SET unknown_since = unknown_since - interval '1 hour'")
+
+    # Then
+    assert outcome_of(handle) is ERROR
+    assert "unexpected keyword argument 'newer'" in handle.error_message
+
+
+def test_a_type_error_of_the_function_itself_is_an_error_like_others(worker):
+    handle = tasks.echo_length(1)
+    assert outcome_of(handle) is ERROR
+    assert "has no len()" in handle.error_message
+
+
+def enqueue_as_newer_code(task, kwargs):
+    new = task._new_task((0,), {})
+    signed = payload.dump_arguments((), kwargs, id=new.id, name=task.name)
+    enqueue.insert(current(), new._replace(payload=signed))
+    return TaskHandle(new.id)
+
+
+def state_of(handle):
+    return read.task(current(), handle.id).state
 
 
 def _unknown_since(handle):

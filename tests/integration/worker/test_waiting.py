@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
-from autotask import handle as handle_module
+from autotask import handle as handle_module, listener
 from autotask.exceptions import (
     NotRetryable,
     TaskCancelled,
@@ -20,7 +20,7 @@ from autotask.exceptions import (
 )
 from autotask.handle import TaskHandle
 from autotask.store import notify
-from autotask.store.connection import current, execute, rows
+from autotask.store.connection import Dedicated, current, execute, rows
 from autotask.task import CANCELLED, DONE, ERROR, RUNNING, WAITING
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
@@ -335,6 +335,86 @@ def test_a_coroutine_whose_connection_is_lost_gets_what_django_raises_and_the_ne
     assert type(waiting()).__module__ == "django.db.utils"
     tasks.gate("lost async").set()
     assert asyncio.run(handle.await_result(15)) == "lost async"
+
+
+def test_a_coroutine_does_not_wait_for_the_row_of_another_one_that_is_locked(worker, other_connection):
+    # Given
+    locked, other = tasks.echo.using(delay=600)(1), tasks.pass_gate("beside a lock")
+    other_connection.set_autocommit(False)
+    execute(other_connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s FOR UPDATE", {"id": locked.id})
+
+    # When
+    async def both():
+        first = asyncio.create_task(locked.await_result(60))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(other.await_result(60))
+        wait = asyncio.to_thread(wait_until, is_awaited)
+        await with_own_connections(wait)
+        tasks.gate("beside a lock").set()
+        value = await asyncio.wait_for(second, 2)
+        assert not first.done()
+        first.cancel()
+        return value
+
+    def is_awaited():
+        try:
+            return rows(current(), "SELECT 1 FROM autotask_task WHERE awaited AND id = %(id)s", {"id": other.id})
+        finally:
+            connections.close_all()
+
+    # Then
+    assert in_a_thread(lambda: asyncio.run(both()))() == "beside a lock"
+    other_connection.rollback()
+    other_connection.set_autocommit(True)
+
+
+def test_a_coroutine_hears_of_the_end_while_others_come_again_and_again(start_worker, monkeypatch):
+    """Behind a pooler, where nothing is heard: no sleep between two looks comes to its end."""
+    # Given
+    opened = Dedicated._open
+
+    def pooled(self):
+        wrapper = opened(self)
+        self.pooled = True
+        return wrapper
+
+    monkeypatch.setattr(Dedicated, "_open", pooled)
+    start_worker()
+    later = tasks.echo.using(delay=600)(1)
+    handle = tasks.nap(0.5)
+
+    # When
+    async def amid_others():
+        waiting = asyncio.create_task(handle.await_result(60))
+        others = []
+        while not waiting.done() and len(others) < 150:
+            others.append(asyncio.create_task(later.await_result(60)))
+            await asyncio.sleep(0.03)
+        for other in others:
+            other.cancel()
+        return waiting.done()
+
+    # Then
+    assert in_a_thread(lambda: asyncio.run(amid_others()))() is True
+
+
+def test_a_coroutine_hears_that_nobody_can_listen_and_the_next_one_finds_somebody(worker, monkeypatch):
+    # Given
+    def no_memory(role):
+        raise MemoryError(role)
+
+    monkeypatch.setattr(listener, "_listener", listener.Listener())
+    handle = tasks.pass_gate("nobody listens")
+
+    # When
+    with monkeypatch.context() as patched:
+        patched.setattr(listener, "dedicated", no_memory)
+        with pytest.raises(MemoryError):
+            asyncio.run(with_own_connections(handle.await_result(10)))
+
+    # Then
+    tasks.gate("nobody listens").set()
+    assert asyncio.run(with_own_connections(handle.await_result(10))) == "nobody listens"
 
 
 def test_a_coroutine_that_waits_no_more_is_forgotten(worker):

@@ -1,0 +1,53 @@
+"""Task functions that leave connections as they should not be left."""
+
+from asgiref.sync import sync_to_async
+from django.db import connection, transaction
+
+from autotask.exceptions import TaskInterrupted
+from autotask.tasks import delayed_task
+
+#: What the names of the threads begin with in which they use the database.
+THREADS = ("autotask-1", "ThreadPoolExecutor")
+
+
+def backend() -> int:
+    """Return which connection this is."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+@delayed_task
+def look() -> int:
+    return backend()
+
+
+@delayed_task
+def swallow_and_look() -> int:
+    """Come to a good end although interrupted."""
+    try:
+        return backend()
+    except TaskInterrupted:
+        return 0
+
+
+def _leave_open() -> int:
+    transaction.set_autocommit(False)
+    return backend()
+
+
+@delayed_task
+def leave_open() -> int:
+    """Leave a transaction open."""
+    return _leave_open()
+
+
+@delayed_task
+async def look_in_coroutine() -> int:
+    return await sync_to_async(backend)()
+
+
+@delayed_task
+async def leave_open_in_coroutine() -> int:
+    """Leave a transaction open."""
+    return await sync_to_async(_leave_open)()

@@ -1,0 +1,102 @@
+"""A task gets no other task's mess, also not from one that was cut off while it connected."""
+
+import threading
+import time
+
+import pytest
+from django.db.backends.signals import connection_created
+
+from autotask.task import DONE, ERROR
+from autotask.worker import tidiness
+from tests.helpers import wait_until
+from tests.integration.worker import messy
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def ended(handle):
+    wait_until(lambda: handle.ready, what=f"the end of {handle}")
+    return handle.status
+
+
+@pytest.fixture
+def while_connecting():
+    """Have something done once, when a thread of tasks connects, before the worker is told of the connection."""
+    receivers = connection_created.receivers[:]
+    todo = []
+
+    def receiver(connection, **_):
+        if todo and connection.alias == "default" and threading.current_thread().name.startswith(messy.THREADS):
+            todo.pop()()
+
+    def do(what):
+        todo.append(what)
+
+    # As the receivers of a project, which are connected before those of the worker.
+    with connection_created.lock:
+        connection_created.receivers[:] = []
+    connection_created.connect(receiver, weak=False)
+    with connection_created.lock:
+        connection_created.receivers += receivers
+        connection_created.sender_receivers_cache.clear()
+    yield do
+    with connection_created.lock:
+        connection_created.receivers[:] = receivers
+        connection_created.sender_receivers_cache.clear()
+
+
+def wait_long():
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def fail():
+    raise ValueError("a receiver of the project")
+
+
+@pytest.mark.parametrize("task", [messy.look, messy.swallow_and_look])
+def test_a_thread_that_was_interrupted_while_it_connected_is_tidied(start_worker, while_connecting, task):
+    # Given
+    start_worker(threads=1)
+    while_connecting(wait_long)
+
+    # When
+    assert ended(task.using(timeout=0.3)()) is (ERROR if task is messy.look else DONE)
+
+    # Then: what the next one leaves open does not reach the one after it
+    left = messy.leave_open().wait(10)
+    assert messy.look().wait(10) != left
+
+
+def test_a_thread_that_failed_while_it_connected_is_tidied(start_worker, while_connecting):
+    start_worker(threads=1)
+    while_connecting(fail)
+    assert ended(messy.look()) is ERROR
+    left = messy.leave_open().wait(10)
+    assert messy.look().wait(10) != left
+
+
+def test_coroutines_whose_thread_failed_while_it_connected_are_tidied(start_worker, while_connecting):
+    start_worker()
+    while_connecting(fail)
+    assert ended(messy.look_in_coroutine()) is ERROR
+    left = messy.leave_open_in_coroutine().wait(10)
+    assert messy.look_in_coroutine().wait(10) != left
+
+
+def test_what_cannot_be_tidied_changes_no_outcome(start_worker, monkeypatch, caplog):
+    # Given
+    start_worker(threads=1)
+
+    def broken(connection):
+        raise RuntimeError("no words")
+
+    # When
+    with monkeypatch.context() as patched:
+        patched.setattr(tidiness, "_tidy", broken)
+        first = messy.look().wait(10)
+
+    # Then
+    assert "was not left as it should be" in caplog.text
+    assert messy.look().wait(10) != first
