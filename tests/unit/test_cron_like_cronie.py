@@ -247,7 +247,7 @@ def test_for_three_days_every_moment_is_the_one_at_which_cronie_would_run_it(lin
         assert timetable.next_after(expected[position]) == expected[position + 1]
 
 
-@hypothesis_settings(max_examples=400 if LONG else 8)
+@hypothesis_settings(max_examples=200 if LONG else 8)
 @given(
     standard_lines(listed(terms(0, 59), "minutes"), listed(terms(0, 23), "hours")), st.sampled_from(ZONES), ANY_MOMENT
 )
