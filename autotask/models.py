@@ -198,6 +198,10 @@ class Schedule(models.Model):
         verbose_name = _("schedule")
         verbose_name_plural = _("schedules")
         default_permissions = ("view",)
+        permissions = [
+            ("pause_schedule", _("Can pause and resume schedules")),
+            ("run_schedule", _("Can run schedules")),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -62,15 +62,18 @@ def lines(entry: Entry, last: StoredTask | None, now: datetime) -> list[str]:
     """Return a schedule for people."""
     return [
         one_line(entry.name),
-        *("  " + line for line in render.fields(
-            [
-                ("when", _when(entry)),
-                ("state", _state(entry, now)),
-                ("last", "never" if last is None else _run(last, now, zone_of(entry))),
-                ("next", ", ".join(moment_in(zone_of(entry), moment) for moment in entry.coming(now, SHOWN))),
-            ]
-        )),
-    ]  # fmt: skip
+        *(
+            "  " + line
+            for line in render.fields(
+                [
+                    ("when", _when(entry)),
+                    ("state", _state(entry, now)),
+                    ("last", "never" if last is None else _run(last, now, zone_of(entry))),
+                    ("next", ", ".join(moment_in(zone_of(entry), moment) for moment in entry.coming(now, SHOWN))),
+                ]
+            )
+        ),
+    ]
 
 
 def zone_of(entry: Entry) -> tzinfo:

@@ -149,6 +149,10 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "schedules",
                 "db_table": "autotask_schedule",
                 "default_permissions": ("view",),
+                "permissions": [
+                    ("pause_schedule", "Can pause and resume schedules"),
+                    ("run_schedule", "Can run schedules"),
+                ],
             },
         ),
         migrations.CreateModel(
