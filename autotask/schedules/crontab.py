@@ -1,6 +1,7 @@
 """Crontab expressions: translate each notation to that of cron, answer when next; cronsim computes the moments."""
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from autotask.exceptions import InvalidSchedule
-from autotask.schedules import clocks
+from autotask.schedules import base, clocks
 
 #: What a field of a crontab may be given as: one number, or several.
 Numbers = int | Iterable[int] | None
@@ -74,8 +75,9 @@ _NAME = re.compile(r"\b[A-Z]{3}(?=L?\b)", re.ASCII)
 _RANGE = re.compile(r"(\d{1,4})-(\d{1,4})(?:/([1-9]\d{0,3}))?", re.ASCII)
 _STEP = re.compile(r".+/(\d+)", re.ASCII)
 
-#: How far back to look for the last due moment, in ascending order: the first window that holds one holds few.
-_WINDOWS = tuple(timedelta(hours=hours) for hours in (1, 24, 24 * 7, 24 * 32, 24 * 367, 24 * 366 * 8))
+#: How far back to look for the last due moments, in ascending order: the first window that holds enough does not hold
+#: many more. What is due less often is looked for from the beginning.
+_WINDOWS = tuple(timedelta(hours=hours) for hours in (2, 24, 24 * 7, 24 * 32, 24 * 367))
 
 
 def zone(name: str) -> ZoneInfo:
@@ -155,17 +157,23 @@ class Crontab:
         """Return the first moment due after the given one, in UTC."""
         return self._next_in_real_time(moment) if self.follows_real_time else self._next_on_the_wall(moment)
 
-    def latest_before(self, tick: datetime, now: datetime) -> datetime:
-        """Return the last due moment not after *now*."""
-        for window in _WINDOWS:
+    def due_until(self, tick: datetime, now: datetime, most: int) -> list[datetime]:
+        """Return the last due moments until *now*, in order."""
+        found: deque[datetime] = deque(maxlen=most)
+        for window in (*_WINDOWS, now - tick):
             start = max(tick, now - window)
-            latest = start if start == tick else None
-            moment = self.next_after(start)
+            found.clear()
+            moment = tick if start == tick else self.next_after(start)
             while moment <= now:
-                latest, moment = moment, self.next_after(moment)
-            if latest is not None:
-                return latest
-        return tick
+                found.append(moment)
+                moment = self.next_after(moment)
+            if start == tick or len(found) == most:
+                break
+        return list(found)
+
+    def upcoming(self, count: int = 5, after: datetime | None = None) -> list[datetime]:
+        """Return the next due moments after the given one, in UTC."""
+        return base.upcoming(self, count, after)
 
     def walls_between(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Yield what a clock that is never changed shows at due moments, from *start* until before *end*; without zones."""

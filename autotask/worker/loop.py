@@ -201,6 +201,7 @@ class Worker:
             Scheduler(self.wakeup.wake),
             self._reporter,
             Pruner(),
+            channel=lambda: notify.SCHEDULES_CHANNEL,
         )
 
     def run(self) -> bool:

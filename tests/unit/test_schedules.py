@@ -1,6 +1,8 @@
 """When repeated tasks are due: documented examples, bad fields, daylight saving, and no drift."""
 
+import asyncio
 import datetime as dt
+import inspect
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,13 +10,21 @@ import pytest
 import pytz
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
+from autotask import registry
 from autotask.exceptions import ConflictingOptions, InvalidSchedule
 from autotask.schedules.crontab import Crontab, from_cron, from_crontab, from_numbers, zone_name
 from autotask.schedules.every import Every
+from autotask.schedules.policy import Policy
 from autotask.tasks import cron_task, periodic_task
 
 BERLIN = "Europe/Berlin"
 LORD_HOWE = "Australia/Lord_Howe"
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch):
+    monkeypatch.setattr(registry, "_definitions", {})
+    monkeypatch.setattr(registry, "_duplicates", [])
 
 
 def at(text, tz="UTC"):
@@ -466,8 +476,8 @@ def test_the_next_moment_always_lies_ahead_and_none_is_passed_over(expression, t
 
 
 @hypothesis_settings(max_examples=60)
-@given(EXPRESSIONS, ZONES, MOMENTS, st.floats(0, 1))
-def test_the_latest_moment_equals_what_counting_finds(expression, tz, moment, share):
+@given(EXPRESSIONS, ZONES, MOMENTS, st.floats(0, 1), st.integers(1, 50))
+def test_what_was_due_until_now_equals_what_counting_finds(expression, tz, moment, share, most):
     # Given
     timetable = from_cron(expression, tz)
     tick = timetable.next_after(moment)
@@ -475,30 +485,41 @@ def test_the_latest_moment_equals_what_counting_finds(expression, tz, moment, sh
     now = tick + share * 40 * step
 
     # When
-    latest = timetable.latest_before(tick, now)
+    due = timetable.due_until(tick, now, most)
 
     # Then
-    expected = tick
-    while (following := timetable.next_after(expected)) <= now:
-        expected = following
-    assert latest == expected
+    expected = [tick]
+    while (following := timetable.next_after(expected[-1])) <= now:
+        expected.append(following)
+    assert due == expected[-most:]
 
 
-def test_the_latest_moment_is_found_fast_after_years_of_silence():
+def test_what_was_due_last_is_found_fast_after_years_of_silence():
     timetable = from_crontab("* * * * *", BERLIN)
-    assert timetable.latest_before(at("2000-01-01T00:00"), at("2026-06-01T12:00:30")) == at("2026-06-01T12:00")
+    now = at("2026-06-01T12:00:30")
+    due = timetable.due_until(at("2000-01-01T00:00"), now, 100)
+    assert due == [at("2026-06-01T12:00") - timedelta(minutes=99 - number) for number in range(100)]
 
 
-def test_the_latest_moment_of_a_rare_schedule_is_found_too():
+def test_what_was_due_of_a_rare_schedule_is_found_too():
     timetable = from_cron("0 0 29 2 *", "UTC")
-    assert timetable.latest_before(at("2000-02-29T00:00"), at("2027-06-01T00:00")) == at("2024-02-29T00:00")
+    due = timetable.due_until(at("2000-02-29T00:00"), at("2027-06-01T00:00"), 100)
+    assert due == [at(f"{year}-02-29T00:00") for year in range(2000, 2027, 4)]
 
 
-def test_a_clock_that_went_back_leaves_the_tick_as_it_is():
+def test_nothing_is_due_before_the_tick_when_the_clock_went_back():
     tick = at("2026-06-01T12:00")
     for timetable in (from_crontab("* * * * *", "UTC"), Every(60)):
-        assert timetable.latest_before(tick, tick - timedelta(hours=5)) == tick
-        assert timetable.latest_before(tick, tick) == tick
+        assert timetable.due_until(tick, tick - timedelta(hours=5), 100) == []
+        assert timetable.due_until(tick, tick, 100) == [tick]
+
+
+def test_the_next_moments_are_told():
+    start = at("2026-06-01T12:00:30")
+    assert from_crontab("* * * * *", BERLIN).upcoming(2, start) == [at("2026-06-01T12:01"), at("2026-06-01T12:02")]
+    assert Every(60).upcoming(2, start) == [at("2026-06-01T12:01:30"), at("2026-06-01T12:02:30")]
+    now = datetime.now(UTC)
+    assert all(now < moment <= now + timedelta(minutes=6) for moment in from_cron("* * * * *", "UTC").upcoming())
 
 
 # --- time zones -----------------------------------------------------------------------------------------------------
@@ -579,17 +600,17 @@ def test_an_interval_does_not_drift(seconds):
     st.integers(0, 5000),
     st.floats(0, 0.999),
 )
-def test_the_latest_moment_of_an_interval_is_on_its_grid(seconds, count, rest):
+def test_the_moments_that_were_due_of_an_interval_are_on_its_grid(seconds, count, rest):
     # Given
     every, start = Every(seconds), at("2026-06-01T12:00")
     interval = timedelta(seconds=seconds)
 
     # When
-    latest = every.latest_before(start, start + count * interval + rest * interval)
+    due = every.due_until(start, start + count * interval + rest * interval, 3)
 
     # Then
-    assert latest == start + count * interval
-    assert every.next_after(latest) == start + (count + 1) * interval
+    assert due == [start + number * interval for number in range(max(0, count - 2), count + 1)]
+    assert every.next_after(due[-1]) == start + (count + 1) * interval
 
 
 # --- in words -------------------------------------------------------------------------------------------------------
@@ -679,3 +700,80 @@ def test_what_is_no_text_is_refused_as_a_crontab(text):
     for name in ("crontab", "cron"):
         with pytest.raises((TypeError, ValueError), match="schedule|option"):
             cron_task(**{name: text})(noop)
+
+
+# --- what else a decorator may say, and what it makes -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "policy"),
+    [
+        ({}, Policy("once", "skip", 0.0)),
+        ({"misfire": "skip"}, Policy("skip", "skip", 0.0)),
+        ({"misfire": "all"}, Policy("all", "queue", 0.0)),
+        ({"misfire": "all", "overlap": "allow"}, Policy("all", "allow", 0.0)),
+        ({"overlap": "queue", "jitter": timedelta(minutes=1)}, Policy("once", "queue", 60.0)),
+    ],
+)
+def test_both_decorators_take_what_is_done_with_late_and_early_ticks(given, policy):
+    assert periodic_task(60, **given)(noop).policy == policy
+    assert cron_task(hours=3, **given)(noop).policy == policy
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"misfire": "twice"}, 'must be "once" or "skip" or "all", but is \'twice\''),
+        ({"overlap": "replace"}, 'must be "skip" or "queue" or "allow", but is \'replace\''),
+        ({"misfire": None}, 'must be "once" or "skip" or "all"'),
+        ({"jitter": -1}, "must be from 0 seconds to a century"),
+        ({"misfire": "all", "overlap": "skip"}, "got both 'misfire=\"all\"' and 'overlap=\"skip\"'"),
+        ({"misfires": "all"}, "got an unknown option 'misfires'"),
+    ],
+)
+def test_what_is_nonsense_is_refused_where_it_is_written(given, message):
+    for decorator in (periodic_task, cron_task):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            decorator(**given)(noop)
+        assert message in str(caught.value)
+
+
+def test_the_usual_options_are_those_of_the_tasks_of_the_ticks():
+    task = periodic_task(60, queue="night", priority=5, retries=2, timeout=9, expires=30, ttl=7)(noop)
+    kind = task.tick_task(at("2026-06-01T12:00")).kind
+    assert (kind.queue, kind.priority, kind.retries, kind.timeout, kind.expires) == ("night", 5, 2, 9.0, 30.0)
+    assert (kind.schedule, kind.scheduled_for) == (task.name, at("2026-06-01T12:00"))
+
+
+def double(number: int = 2) -> int:
+    """Return twice the number."""
+    return 2 * number
+
+
+def test_a_scheduled_function_can_be_called_by_hand_and_keeps_its_signature_and_its_text():
+    for decorate in (periodic_task(60), cron_task(hours=3, tz="UTC")):
+        task = decorate(double)
+        assert (task(), task(5), task(number=6)) == (4, 10, 12)
+        assert inspect.signature(task) == inspect.signature(double)
+        assert (task.__name__, task.__doc__, task.__module__) == ("double", double.__doc__, __name__)
+
+
+def test_a_scheduled_coroutine_function_can_be_called_by_hand():
+    async def later():
+        return 7
+
+    assert asyncio.run(periodic_task(60, name="later")(later)()) == 7
+
+
+def test_a_scheduled_function_shows_its_next_runs():
+    task = cron_task(cron="30 7 * * mon-fri", tz="UTC")(noop)
+    assert task.schedule.upcoming(2, after=at("2026-06-05T12:00")) == [at("2026-06-08T07:30"), at("2026-06-09T07:30")]
+
+
+def test_several_decorators_on_one_function_make_several_schedules():
+    first = periodic_task(60, name="first")(noop)
+    second = cron_task(hours=3, name="second", tz="UTC")(first)
+    assert (first.name, first.schedule.spec) == ("first", "every 60 s")
+    assert second.name == "second"
+    assert second.function is first.function is noop
+    assert set(registry.schedules()) >= {"first", "second"}

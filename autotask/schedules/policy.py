@@ -1,0 +1,75 @@
+"""What becomes of ticks that nobody has seen to in time, or that come before the run of an earlier one has ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+#: What becomes of ticks that were missed because no worker ran.
+Misfire = Literal["once", "skip", "all"]
+
+#: What becomes of a tick while the task of an earlier one waits or runs.
+Overlap = Literal["skip", "queue", "allow"]
+
+MISFIRES: tuple[Misfire, ...] = ("once", "skip", "all")
+OVERLAPS: tuple[Overlap, ...] = ("skip", "queue", "allow")
+
+#: A tick that is later than this was missed: longer than a worker or a database takes to restart.
+IN_TIME = timedelta(seconds=10)
+
+#: What was missed by more than this is not made up for, except where each tick is.
+LATEST = timedelta(hours=1)
+
+#: No more ticks than this are made up for, or held, the latest of them.
+MOST = 100
+
+
+class Choice(NamedTuple):
+    """Which ticks become tasks.
+
+    :ivar begin: those that become tasks now, in order.
+    :ivar held: those that wait for an earlier run to end, in order.
+    """
+
+    begin: list[datetime]
+    held: list[datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an author wants to happen.
+
+    :ivar misfire: "once": ticks that were missed are made up for by one task, that of the last of them, if it is at
+        most an hour late; "skip": they are left out; "all": each has its task, but no more than a hundred.
+    :ivar overlap: "skip": a tick that comes while the task of an earlier one waits or runs is left out; "queue": it
+        waits for the end of it; "allow": it does not matter.
+    :ivar jitter: each task is begun up to so many seconds after its tick, at random.
+    """
+
+    misfire: Misfire = "once"
+    overlap: Overlap = "skip"
+    jitter: float = 0.0
+
+    def made_up(self, due: Sequence[datetime], now: datetime) -> list[datetime]:
+        """Return those of the due moments, in order, that are not to be left out."""
+        if self.misfire == "all":
+            return list(due)
+        in_time = [tick for tick in due if now - tick <= IN_TIME]
+        if in_time or self.misfire == "skip":
+            return in_time
+        return [tick for tick in due[-1:] if now - tick <= LATEST]
+
+    def choose(self, held: Sequence[datetime], ticks: Sequence[datetime], busy: bool) -> Choice:
+        """Return what is to be done with ticks that are not to be left out.
+
+        :param held: those that have waited.
+        :param ticks: those that are due now.
+        :param busy: whether a task of the schedule waits or runs.
+        """
+        line = [*held, *ticks]
+        if self.overlap == "allow":
+            return Choice(line, [])
+        if self.overlap == "skip":
+            return Choice([] if busy else line[-1:], [])
+        line = line[-MOST:]
+        return Choice([], line) if busy else Choice(line[:1], line[1:])
