@@ -64,7 +64,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
     ordering = ("name",)
     actions = ("pause", "resume", "run_now")
     fieldsets = (
-        (None, {"fields": ("title", "condition_in_full", "when", "zone", "policy", "tasks")}),
+        (None, {"fields": ("title", "condition_in_full", "when", "policy", "tasks")}),
         (_("Next"), {"fields": ("coming", "clock_changes")}),
         (_("Times"), {"fields": ("last_exactly", "registered", "declared")}),
     )
@@ -190,20 +190,15 @@ class ScheduleAdmin(ReadOnlyAdmin):
             shown.append(gettext("The code of this process has another timetable."))
         return format_html_join(" ", "{}", ((part,) for part in shown))
 
-    @admin.display(description=_("time zone"))
-    def zone(self, schedule: Schedule) -> str:
-        """Show the time zone of the clock that it goes by."""
-        timetable = entry_of(schedule).timetable
-        return timetable.tz if isinstance(timetable, Crontab) else show.NOTHING
-
-    @admin.display(description=_("missed, overlapping, jitter"))
+    @admin.display(description=_("policy"))
     def policy(self, schedule: Schedule) -> str:
         """Show what becomes of ticks that were missed or overlap, and by how much tasks are delayed at random."""
         task = entry_of(schedule).task
         if task is None:
             return show.NOTHING
-        jitter = show.duration(timedelta(seconds=task.policy.jitter)) if task.policy.jitter else show.NOTHING
-        return f"{task.policy.misfire}, {task.policy.overlap}, {jitter}"
+        words = gettext("misfire: %(misfire)s · overlap: %(overlap)s · jitter: %(jitter)s")
+        jitter = show.duration(timedelta(seconds=task.policy.jitter)) if task.policy.jitter else gettext("none")
+        return words % {"misfire": task.policy.misfire, "overlap": task.policy.overlap, "jitter": jitter}
 
     @admin.display(description=_("due"))
     def coming(self, schedule: Schedule) -> str:

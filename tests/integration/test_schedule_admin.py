@@ -114,7 +114,7 @@ def test_the_page_shows_next_runs_changes_of_the_clock_and_policy(admin, reporti
     told = remarks(report.schedule, now, now + timedelta(days=365))
     assert told
     assert all(str(remark) in html for remark in told)
-    assert "skip, skip, 5.0 s" in html
+    assert "misfire: skip · overlap: skip · jitter: 5.0 s" in html
     assert "Europe/Berlin" in html
 
 
