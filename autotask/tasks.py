@@ -171,7 +171,7 @@ def periodic_task(
     :param start_now: True: the first run is as soon as a worker has registered the schedule; False: one interval later.
     :param name: the name of the schedule and its task, by default ``module.function``. A function may have several
         decorators, if each has a name of its own.
-    :param misfire: what becomes of ticks that were missed by more than ten seconds, because no worker ran. "once": they
+    :param misfire: what becomes of ticks that were missed, because no worker ran for more than ten seconds. "once": they
         are made up for by one task, if the last of them is at most an hour late; "skip": they are left out; "all": each
         has its task, up to a hundred.
     :param overlap: what becomes of a tick while the task of an earlier one waits or runs. "skip", the default: it is left

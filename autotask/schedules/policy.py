@@ -14,7 +14,8 @@ Overlap = Literal["skip", "queue", "allow"]
 MISFIRES: tuple[Misfire, ...] = ("once", "skip", "all")
 OVERLAPS: tuple[Overlap, ...] = ("skip", "queue", "allow")
 
-#: A tick that is later than this was missed: longer than a worker or a database takes to restart.
+#: Ticks are missed when nobody has seen to them for longer than this, which is what a worker or a database may take to
+#: restart. Until then each of them has its task.
 IN_TIME = timedelta(seconds=10)
 
 #: What was missed by more than this is not made up for, except where each tick is.
@@ -40,7 +41,8 @@ class Policy:
     """What an author wants to happen.
 
     :ivar misfire: "once": ticks that were missed are made up for by one task, that of the last of them, if it is at
-        most an hour late; "skip": they are left out; "all": each has its task, but no more than a hundred.
+        most an hour late; "skip": they are left out, but for the last one if it is in time; "all": each has its task,
+        but no more than a hundred.
     :ivar overlap: "skip": a tick that comes while the task of an earlier one waits or runs is left out; "queue": it
         waits for the end of it; "allow": it does not matter.
     :ivar jitter: each task is begun up to so many seconds after its tick, at random.
@@ -51,13 +53,12 @@ class Policy:
     jitter: float = 0.0
 
     def made_up(self, due: Sequence[datetime], now: datetime) -> list[datetime]:
-        """Return those of the due moments, in order, that are not to be left out."""
-        if self.misfire == "all":
+        """Return those of the due moments, at most :data:`MOST` of them in order, that are not to be left out."""
+        nothing_missed = len(due) < MOST and all(now - tick <= IN_TIME for tick in due[:1])
+        if self.misfire == "all" or nothing_missed:
             return list(due)
-        in_time = [tick for tick in due if now - tick <= IN_TIME]
-        if in_time or self.misfire == "skip":
-            return in_time
-        return [tick for tick in due[-1:] if now - tick <= LATEST]
+        latest = LATEST if self.misfire == "once" else IN_TIME
+        return [tick for tick in due[-1:] if now - tick <= latest]
 
     def choose(self, held: Sequence[datetime], ticks: Sequence[datetime], busy: bool) -> Choice:
         """Return what is to be done with ticks that are not to be left out.

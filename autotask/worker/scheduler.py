@@ -107,7 +107,7 @@ class Scheduler:
         if step.missed:
             logger.log(
                 logging.INFO if step.made_up else logging.WARNING,
-                "%s: ticks from %s to %s were missed; of them, %d are made up for",
+                "%s: ticks from %s to %s were missed; tasks that make up for them: %d",
                 name,
                 step.missed[0].isoformat(),
                 step.missed[-1].isoformat(),
@@ -129,8 +129,8 @@ class _Step:
 
     :ivar move: from where to where it moves.
     :ivar tasks: those to be enqueued.
-    :ivar missed: ticks that are late.
-    :ivar made_up: how many of them are made up for.
+    :ivar missed: ticks that nobody has seen to in time.
+    :ivar made_up: how many tasks make up for them.
     :ivar overlapped: ticks that are left out because of a task that waits or runs.
     """
 
@@ -147,8 +147,9 @@ class _Step:
         )
         self.tasks: list[NewTask] = [task.tick_task(tick) for tick in begin]
         # Of more ticks than are made up for at most, the first one is known, too.
-        self.missed = [tick for tick in (seen.next_tick, *due) if seen.now - tick > IN_TIME and not _paused(tick, seen)]
-        self.made_up = sum(seen.now - tick > IN_TIME for tick in ticks)
+        passed = [tick for tick in (seen.next_tick, *due) if tick <= seen.now and not _paused(tick, seen)]
+        self.missed = [tick for tick in passed if tick not in ticks or seen.now - tick > IN_TIME]
+        self.made_up = len(ticks)
         self.overlapped: list[datetime] = [tick for tick in (*held, *ticks) if tick not in (*begin, *hold)]
 
 

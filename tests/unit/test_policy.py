@@ -31,6 +31,13 @@ def test_a_tick_in_time_makes_up_for_those_that_were_missed(misfire):
     assert Policy(misfire=misfire).made_up(ago(125, 65, 5), NOW) == ago(5)
 
 
+@pytest.mark.parametrize("misfire", ["skip", "once"])
+@pytest.mark.parametrize("step", [0.1, 1])
+def test_after_ten_minutes_without_one_a_schedule_of_seconds_has_one_task(misfire, step):
+    due = ago(*(600 - step * number for number in range(int(600 / step))))[-MOST:]
+    assert Policy(misfire=misfire).made_up(due, NOW) == due[-1:]
+
+
 def test_what_was_missed_by_more_than_an_hour_is_made_up_for_only_if_all_is():
     assert Policy(misfire="once").made_up(ago(3599), NOW) == ago(3599)
     assert Policy(misfire="once").made_up(ago(3601), NOW) == []

@@ -14,6 +14,7 @@ from autotask.store.connection import current, execute, rows
 from autotask.tasks import cron_task, periodic_task
 from autotask.worker import scheduler
 from autotask.worker.scheduler import Scheduler
+from tests.helpers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -175,10 +176,10 @@ def test_missed_ticks_are_told_of(caplog):
     schedule(60, misfire="skip")
     service = Scheduler(lambda: None)
     run(service)
-    due_since(7 * 3600)
+    due_since(7 * 3600 + 30)
     run(service)
     (line,) = [line for line in caplog.messages if "missed" in line]
-    assert "of them, 0 are made up for" in line
+    assert "tasks that make up for them: 0" in line
 
 
 def test_a_hundred_ticks_at_most_are_made_up_for():
@@ -335,3 +336,36 @@ def test_a_schedule_that_somebody_has_locked_keeps_no_other_from_its_tick(other_
     execute(other_connection, "ROLLBACK")
     run(service)
     assert ticks("locked") == [0]
+
+
+# --- in a worker ----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_sleeps_until_a_far_tick_hears_of_a_resumption(start_worker):
+    # Given: a worker that has nothing to do for an hour, and will look by itself in 20 s
+    schedule(3600)
+    start_worker()
+    wait_until(lambda: schedule_runs.every(current()), what="the registration")
+    pause.pause(current(), "tick", "eve")
+    due_since(-1.0)
+    paused_at = time.monotonic()
+
+    # When
+    pause.resume(current(), "tick")
+
+    # Then
+    wait_until(lambda: ticks() == [0], what="the task of the tick")
+    assert time.monotonic() - paused_at < 5
+
+
+def test_a_task_that_is_run_by_hand_belongs_to_no_tick(start_worker):
+    # Given
+    seen = []
+    task = periodic_task(3600, name="tell", takes_context=True)(lambda context: seen.append(context.scheduled_for))
+    start_worker()
+
+    # When
+    task.run_now().wait(10)
+
+    # Then
+    assert seen == [None]
