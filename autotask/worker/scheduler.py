@@ -26,7 +26,7 @@ ABANDONED_AFTER = 3 * DECLARE_EVERY
 
 #: Seconds after which a schedule that no worker declares any more is retired: longer than any deployment takes.
 RETIRE_AFTER = 86400.0
-RETIRE_EVERY = 3600.0
+RETIRE_EVERY = 600.0
 
 #: Seconds after which the register is looked at even if no tick is expected; another worker may have changed it.
 LOOK_EVERY = 30.0

@@ -110,6 +110,44 @@ def test_ten_thousand_ticks_do_not_drift():
     assert after.next_tick > schedules.now(current())
 
 
+def test_two_versions_of_the_code_do_not_fight_and_lose_no_tick_when_one_of_them_is_taken_back(monkeypatch):
+    # Given: workers of two versions, of which the newer one has the schedule
+    old, new = {}, {}
+    for definitions, seconds in ((old, 60), (new, 30)):
+        monkeypatch.setattr(registry, "_definitions", definitions)
+        schedule(seconds)
+
+    def run_as(definitions):
+        monkeypatch.setattr(registry, "_definitions", definitions)
+        run()
+
+    run_as(old)
+    run_as(new)
+    (registered,) = schedule_runs.every(current())
+    assert registered.spec == "every 30 s"
+
+    # When: workers of both start again and again
+    for _ in range(3):
+        run_as(old)
+        run_as(new)
+
+    # Then
+    (now,) = schedule_runs.every(current())
+    assert (now.spec, now.registered_at, now.next_tick) == (
+        registered.spec,
+        registered.registered_at,
+        registered.next_tick,
+    )
+
+    # When: nobody has had the newer one for five minutes
+    execute(current(), "UPDATE autotask_schedule SET declared_at = declared_at - interval '310 s'")
+    run_as(old)
+
+    # Then: the ticks of the old one since then were missed, and are made up for
+    assert schedule_runs.every(current())[0].spec == "every 60 s"
+    assert ticks() == [0]
+
+
 # --- misfire and overlap --------------------------------------------------------------------------------------------
 
 
