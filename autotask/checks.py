@@ -2,10 +2,11 @@
 
 import difflib
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.db import connections
 from django.utils.module_loading import import_string
 
@@ -14,11 +15,16 @@ from autotask.conf import PREFIX, Setting, Settings, settings
 from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
 from autotask.payload import describe
+from autotask.schedules.crontab import Crontab
+from autotask.schedules.remarks import remarks
 from autotask.signals import one_line
 from autotask.task import COROUTINE, PROCESS, THREAD
 
 #: ``manage.py check --tag autotask`` runs these checks only.
 TAG = "autotask"
+
+#: Each clock that is changed at all is changed within this time.
+LOOK_AHEAD = timedelta(days=366)
 
 #: A lease that spans fewer heartbeats runs out when one of them is late.
 HEARTBEATS_IN_LEASE = 3
@@ -70,11 +76,11 @@ def check_values(**_: Any) -> list[CheckMessage]:
 
 
 def check_names(**_: Any) -> list[CheckMessage]:
-    """autotask.E004: two functions claim one name."""
+    """autotask.E004: two functions, or two schedules of one function, claim one name."""
     return [
         Error(
             f"Two tasks have the name {first.name!r}: {_place(first)} and {_place(second)}. Workers run the second one.",
-            hint='Give one of them another name: @delayed_task(name="…").',
+            hint='Give one of them another name, with name="…" in its decorator.',
             id="autotask.E004",
         )
         for first, second in registry.duplicates()
@@ -168,6 +174,23 @@ def check_time_zone(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_changes_of_clocks(**_: Any) -> list[CheckMessage]:
+    """autotask.I001: a cron task is due at a time that the clocks of its zone skip or repeat."""
+    now = datetime.now(UTC)
+    return [
+        Info(
+            f"The schedule {name!r} meets a change of the clock in {timetable.tz}: "
+            f"{'; '.join(map(str, remarks(timetable, now, now + LOOK_AHEAD)))}.",
+            hint='It still runs once that day. If the time matters, take one that each day has, or tz="UTC".',
+            id="autotask.I001",
+        )
+        for name, task in registry.schedules().items()
+        if isinstance(timetable := task.schedule, Crontab)
+        and not timetable.follows_real_time
+        and remarks(timetable, now, now + LOOK_AHEAD)
+    ]
+
+
 CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     check_engine,
     check_alias,
@@ -179,6 +202,7 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     check_executor_names,
     check_unknown,
     check_time_zone,
+    check_changes_of_clocks,
 )
 
 

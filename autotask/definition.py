@@ -3,8 +3,10 @@
 import functools
 import inspect
 import math
+import random
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -16,6 +18,7 @@ from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
 from autotask.schedules.base import Timetable
+from autotask.schedules.policy import Policy
 from autotask.signals import task_enqueued
 from autotask.store import enqueue, notify
 from autotask.store.connection import current, text, with_callers_transaction
@@ -24,6 +27,9 @@ from autotask.task import COROUTINE, THREAD, new_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Results of a schedule are kept until so many further ticks have come, so that its last runs can be shown.
+KEPT_RUNS = 20
 
 
 class Definition(Generic[P, R]):
@@ -228,21 +234,58 @@ class ScheduledTask(Definition[P, R]):
     Calling it by hand runs the function at once, in place.
 
     :ivar schedule: when it is due.
+    :ivar policy: what becomes of ticks that were missed, or that come too soon after one another.
     """
 
-    def __init__(self, function: Callable[P, Any], name: str, options: Options, schedule: Timetable) -> None:
+    def __init__(
+        self, function: Callable[P, Any], name: str, options: Options, schedule: Timetable, policy: Policy
+    ) -> None:
         super().__init__(function, name, options)
         self.schedule = schedule
+        self.policy = policy
+        self._ahead: deque[datetime] = deque()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, and return what it returns."""
         result: R = self._in_place()(*args, **kwargs)
         return result
 
-    def tick_task(self, tick: Any) -> NewTask:
-        """Return the task of one tick (an aware datetime)."""
+    def run_now(self) -> TaskHandle[R]:
+        """Enqueue a task of the schedule beside its ticks, and return its handle.
+
+        It belongs to no tick: its context has no ``scheduled_for``. It is run even if the schedule is paused, and
+        whatever the schedule does about overlaps.
+
+        :raises django.db.DatabaseError: it could not be stored.
+        """
+        now = datetime.now(UTC)
+        ttl = (self.schedule.upcoming(KEPT_RUNS, now)[-1] - now).total_seconds()
         task = self._new_task((), {})
-        return task._replace(kind=task.kind._replace(schedule=self.name, scheduled_for=tick))
+        task = task._replace(kind=task.kind._replace(schedule=self.name, ttl=max(ttl, task.kind.ttl)))
+        with_callers_transaction(functools.partial(self._insert, [task]))
+        return TaskHandle(task.id, self.name)
+
+    def tick_task(self, tick: datetime) -> NewTask:
+        """Return the task of one tick."""
+        task = self._new_task((), {})
+        kind = task.kind._replace(
+            schedule=self.name,
+            scheduled_for=tick,
+            delay=task.kind.delay + random.uniform(0, self.policy.jitter),
+            ttl=max(task.kind.ttl, (self.look_ahead(tick) - tick).total_seconds()),
+        )
+        return task._replace(kind=kind)
+
+    def look_ahead(self, tick: datetime) -> datetime:
+        """Return about when the twentieth tick after the given one will be, and remember the ticks in between.
+
+        That takes a millisecond for some timetables, and can be had before the tick comes, and many others with it.
+        """
+        while self._ahead and self._ahead[0] <= tick:
+            self._ahead.popleft()
+        missing = KEPT_RUNS - len(self._ahead)
+        self._ahead.extend(self.schedule.upcoming(missing, self._ahead[-1] if self._ahead else tick))
+        return self._ahead[-1]
 
     def _with(self, options: Options) -> Self:
-        return type(self)(self.function, self.name, options, self.schedule)
+        return type(self)(self.function, self.name, options, self.schedule, self.policy)

@@ -103,6 +103,12 @@ class Result(TaskFields):
             models.Index(
                 "state", "id", name="autotask_result_not_done", condition=models.Q(state__in=[ERROR, CANCELLED])
             ),
+            models.Index(
+                "schedule",
+                "created_at",
+                name="autotask_result_of_schedule",
+                condition=models.Q(schedule__isnull=False),
+            ),
         ]
         constraints = [
             # With the one of the live table, it lets the planner leave out the half of the view that cannot match.
@@ -169,11 +175,22 @@ class Schedule(models.Model):
     name = models.TextField(_("schedule"), primary_key=True)
     task = models.TextField(_("task"))
     spec = models.TextField(_("when"))
+    former = models.TextField(
+        db_default="", help_text=_("The timetables that it had before, for workers whose code is older; one a line.")
+    )
     registered_at = models.DateTimeField(_("registered"))
     last_tick = models.DateTimeField(_("last tick"), null=True)
     next_tick = models.DateTimeField(_("next tick"))
+    held = models.TextField(
+        _("held ticks"), db_default="", help_text=_("Ticks whose tasks wait for the end of an earlier one.")
+    )
     declared_at = models.DateTimeField(
         _("declared"), help_text=_("When a worker last said that its code has this schedule.")
+    )
+    paused_at = models.DateTimeField(_("paused"), null=True)
+    paused_by = models.TextField(_("paused by"), db_default="")
+    resumed_at = models.DateTimeField(
+        _("resumed"), null=True, help_text=_("Ticks from before this moment are not made up for.")
     )
 
     class Meta:
@@ -181,6 +198,10 @@ class Schedule(models.Model):
         verbose_name = _("schedule")
         verbose_name_plural = _("schedules")
         default_permissions = ("view",)
+        permissions = [
+            ("pause_schedule", _("Can pause and resume schedules")),
+            ("run_schedule", _("Can run schedules")),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -69,6 +69,17 @@ def flag(value: Any, option: str, where: str) -> bool:
     return value
 
 
+def one_of(value: Any, option: str, where: str, allowed: Sequence[str]) -> None:
+    """Refuse what is not one of the words that an option knows.
+
+    :raises InvalidOption: it is none of them.
+    """
+    if value not in allowed:
+        raise InvalidOption(
+            option=option, where=where, expected=" or ".join(f'"{word}"' for word in allowed), value=value
+        )
+
+
 def plain_name(value: Any, option: str, where: str) -> str:
     """Return a name of 1 to 200 letters, digits and ``_ . : < > -``.
 

@@ -14,9 +14,9 @@ _duplicates: list[tuple[Definition[Any, Any], Definition[Any, Any]]] = []
 
 
 def register(definition: D) -> D:
-    """Enter a definition under its name; a second one of another function is kept for the system check."""
+    """Enter a definition under its name; if it had another one, that is kept for the system check."""
     known = _definitions.get(definition.name)
-    if known is not None and _place(known) != _place(definition):
+    if known is not None and _clash(known, definition):
         _duplicates.append((known, definition))
     _definitions[definition.name] = definition
     return definition
@@ -49,6 +49,12 @@ def duplicates() -> Iterable[tuple[Definition[Any, Any], Definition[Any, Any]]]:
     return tuple(_duplicates)
 
 
-def _place(definition: Definition[Any, Any]) -> tuple[str, str]:
+def _clash(known: Definition[Any, Any], definition: Definition[Any, Any]) -> bool:
+    if known.function is definition.function and ScheduledTask in (type(known), type(definition)):
+        return True  # Two decorators on one function; one of the schedules would never run.
     # A module that is reloaded defines the same function again; that is no duplicate.
+    return _place(known) != _place(definition)
+
+
+def _place(definition: Definition[Any, Any]) -> tuple[str, str]:
     return definition.function.__module__, definition.function.__qualname__

@@ -12,11 +12,12 @@ from autotask.context import TaskContext, current
 from autotask.control import Cancel, Discard, Retry, Snooze
 from autotask.definition import Definition, DelayedTask, ScheduledTask
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
-from autotask.options import Options, plain_name, seconds as checked_seconds
+from autotask.options import Options, one_of, plain_name, seconds as checked_seconds
 from autotask.schedules import crontab as crontabs
 from autotask.schedules.base import Timetable
 from autotask.schedules.crontab import Numbers
 from autotask.schedules.every import Every
+from autotask.schedules.policy import MISFIRES, OVERLAPS, Misfire, Overlap, Policy
 
 __all__ = [
     "Cancel",
@@ -134,26 +135,50 @@ def periodic_task(
     *,
     takes_context: Literal[True],
     name: str | None = None,
+    misfire: Misfire = "once",
+    overlap: Overlap | None = None,
+    jitter: float | timedelta = 0,
     **options: Any,
 ) -> _MakesScheduledWithContext: ...
 @overload
 def periodic_task(
-    seconds: float | timedelta = 3600, start_now: bool = False, *, name: str | None = None, **options: Any
+    seconds: float | timedelta = 3600,
+    start_now: bool = False,
+    *,
+    name: str | None = None,
+    misfire: Misfire = "once",
+    overlap: Overlap | None = None,
+    jitter: float | timedelta = 0,
+    **options: Any,
 ) -> _MakesScheduled: ...
 def periodic_task(
-    seconds: float | timedelta = 3600, start_now: bool = False, *, name: str | None = None, **options: Any
+    seconds: float | timedelta = 3600,
+    start_now: bool = False,
+    *,
+    name: str | None = None,
+    misfire: Misfire = "once",
+    overlap: Overlap | None = None,
+    jitter: float | timedelta = 0,
+    **options: Any,
 ) -> Any:
     """Make a function run again and again, at a fixed interval.
 
-    The function is not to be called; it takes no arguments, and has to be in a module that is imported when Django
-    starts (``tasks.py`` of an app is). Each tick runs once, however many processes there are. A tick that comes while
-    the task of an earlier one still waits or runs is left out.
+    The function takes no arguments, and has to be in a module that is imported when Django starts (``tasks.py`` of an
+    app is). Each tick makes one task, however many processes there are. Called by hand, the function runs at once, in
+    place.
 
     :param seconds: the interval, in seconds or as a timedelta. It is anchored: restarts and long runs do not shift it.
-    :param start_now: True: the first run is as soon as possible; False: one interval from now.
-    :param name: the name of the schedule and its task, by default ``module.function``.
-    :param options: as for :func:`delayed_task`.
-    :raises InvalidOption: the interval is less than a tenth of a second.
+    :param start_now: True: the first run is as soon as a worker has registered the schedule; False: one interval later.
+    :param name: the name of the schedule and its task, by default ``module.function``. A function may have several
+        decorators, if each has a name of its own.
+    :param misfire: what becomes of ticks that were missed, because no worker ran for more than ten seconds. "once": they
+        are made up for by one task, if the last of them is at most an hour late; "skip": they are left out; "all": each
+        has its task, up to a hundred.
+    :param overlap: what becomes of a tick while the task of an earlier one waits or runs. "skip", the default: it is left
+        out; "queue", the default with ``misfire="all"``: it waits; "allow": it does not matter.
+    :param jitter: seconds (or timedelta) up to which each task is delayed at random, so that not all begin at once.
+    :param options: as for :func:`delayed_task`. They apply to the task of each tick.
+    :raises InvalidOption: the interval is less than a tenth of a second, or another value is out of its range.
     """
 
     def decorate(function: Callable[..., Any]) -> ScheduledTask[..., Any]:
@@ -167,7 +192,7 @@ def periodic_task(
                 type=type(start_now).__name__,
             )
         every = Every(checked_seconds(seconds, "seconds", where, least=0.1), start_now)
-        return _scheduled(function, name, where, options, every)
+        return _scheduled(function, name, where, options, every, _policy(misfire, overlap, jitter, where))
 
     return decorate
 
@@ -185,6 +210,9 @@ def cron_task(
     cron: str | None = None,
     tz: str | tzinfo | None = None,
     name: str | None = None,
+    misfire: Misfire = "once",
+    overlap: Overlap | None = None,
+    jitter: float | timedelta = 0,
     **options: Any,
 ) -> _MakesScheduledWithContext: ...
 @overload
@@ -199,6 +227,9 @@ def cron_task(
     cron: str | None = None,
     tz: str | tzinfo | None = None,
     name: str | None = None,
+    misfire: Misfire = "once",
+    overlap: Overlap | None = None,
+    jitter: float | timedelta = 0,
     **options: Any,
 ) -> _MakesScheduled: ...
 def cron_task(
@@ -212,6 +243,9 @@ def cron_task(
     cron: str | None = None,
     tz: str | tzinfo | None = None,
     name: str | None = None,
+    misfire: Misfire = "once",
+    overlap: Overlap | None = None,
+    jitter: float | timedelta = 0,
     **options: Any,
 ) -> Any:
     """Make a function run by the calendar. The same rules as for :func:`periodic_task` apply to the function.
@@ -228,8 +262,7 @@ def cron_task(
     :param cron: an expression as in crontab files: ``minute hour day-of-month month day-of-week`` with Sunday = 0 or 7,
         names, steps, ``L``, ``#``, or ``@daily`` and the like.
     :param tz: the time zone, by name or as a zone of ``zoneinfo`` or ``pytz``; the site's ``TIME_ZONE`` by default.
-    :param name: the name of the schedule and its task, by default ``module.function``.
-    :param options: as for :func:`delayed_task`.
+    :param name: as for :func:`periodic_task`, and so are *misfire*, *overlap*, *jitter* and *options*.
     :raises InvalidSchedule: the fields or the text make no sense, or never come true. (A ValueError.)
     """
 
@@ -239,7 +272,7 @@ def cron_task(
             raise ConflictingOptions(where=where, first="crontab", second="cron")
         zone = crontabs.zone_name(tz if tz is not None else django_settings.TIME_ZONE or "UTC")
         timetable = _timetable(minutes, hours, dow, months, dom, crontab, cron, zone)
-        return _scheduled(function, name, where, options, timetable)
+        return _scheduled(function, name, where, options, timetable, _policy(misfire, overlap, jitter, where))
 
     return decorate
 
@@ -261,13 +294,30 @@ def _timetable(
     return crontabs.from_numbers(minutes, hours, dow, months, dom, zone)
 
 
+def _policy(misfire: Misfire, overlap: Overlap | None, jitter: float | timedelta, where: str) -> Policy:
+    one_of(misfire, "misfire", where, MISFIRES)
+    if overlap is not None:
+        one_of(overlap, "overlap", where, OVERLAPS)
+    if (misfire, overlap) == ("all", "skip"):
+        # Of the ticks that are made up for together, all but one would be left out.
+        raise ConflictingOptions(where=where, first='misfire="all"', second='overlap="skip"')
+    return Policy(
+        misfire, overlap or ("queue" if misfire == "all" else "skip"), checked_seconds(jitter, "jitter", where)
+    )
+
+
 def _scheduled(
-    function: Callable[..., Any], name: str | None, where: str, options: dict[str, Any], timetable: Timetable
+    function: Callable[..., Any],
+    name: str | None,
+    where: str,
+    options: dict[str, Any],
+    timetable: Timetable,
+    policy: Policy,
 ) -> ScheduledTask[..., Any]:
     checked = Options.of(where, **options)
     called = _fitting(_callable(function, where), checked, where)
     _refuse_parameters(called, checked, where)
-    return registry.register(ScheduledTask(called, _name(function, name, where), checked, timetable))
+    return registry.register(ScheduledTask(called, _name(function, name, where), checked, timetable, policy))
 
 
 def _callable(function: Any, where: str) -> Callable[..., Any]:

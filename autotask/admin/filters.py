@@ -1,16 +1,18 @@
-"""The choices beside the list of tasks; they come from the code, never from a search through the rows."""
+"""The choices beside the lists; those of tasks come from the code, never from a search through the rows."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import ModelAdmin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from autotask import registry
 from autotask.admin.show import STATE_WORDS
+from autotask.agenda import LATE, Condition
 from autotask.conf import settings
 from autotask.task import State
 
@@ -74,3 +76,28 @@ class TaskFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Leave the tasks with that name."""
         return queryset.filter(name=self.value()) if self.value() else queryset
+
+
+class ConditionFilter(admin.SimpleListFilter):
+    """How a schedule is: one that is registered."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
+        """Return the words for it."""
+        return [
+            (Condition.ACTIVE.value, _("active")),
+            (Condition.PAUSED.value, _("paused")),
+            (Condition.LATE.value, _("late")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Leave the schedules that are like that, by the clock of the database."""
+        late = Q(next_tick__lt=Now() - LATE)
+        chosen = {
+            Condition.ACTIVE.value: ~late & Q(paused_at__isnull=True),
+            Condition.PAUSED.value: Q(paused_at__isnull=False),
+            Condition.LATE.value: late & Q(paused_at__isnull=True),
+        }.get(self.value() or "")
+        return queryset if chosen is None else queryset.filter(chosen)

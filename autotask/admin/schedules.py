@@ -1,52 +1,129 @@
-"""The pages of schedules: what repeats, when it ran and when it will."""
+"""The pages of schedules: what repeats, when it ran and when it will, with the buttons to pause, resume and run it."""
 
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.translation import gettext, gettext_lazy as _
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
+from autotask import agenda
 from autotask.admin import show
+from autotask.admin.filters import ConditionFilter
 from autotask.admin.readonly import ReadOnlyAdmin
+from autotask.admin.schedule_actions import Done, pause_schedules, resume_schedules, run_schedules
+from autotask.agenda import Condition, Entry
 from autotask.models import Schedule
+from autotask.schedules.crontab import Crontab
+from autotask.schedules.remarks import remarks
+from autotask.store import schedule_runs
+from autotask.store.connection import current
+from autotask.store.read import StoredTask
 
-#: A tick that is later than this has no worker that cares for it.
-LATE = timedelta(minutes=1)
+#: Due moments that the page of a schedule shows.
+MOST_COMING = 10
+
+#: Runs that the page of a schedule shows.
+MOST_RUNS = 20
+
+#: How far ahead changes of the clock are told of.
+_YEAR = timedelta(days=366)
+
+Act = Callable[[HttpRequest, Iterable[Schedule]], Done]
+
+
+class ScheduleList(ChangeList):
+    """One page of the list."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page, and with two queries more what the code says and the last runs."""
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        attach(self.result_list)
 
 
 class ScheduleAdmin(ReadOnlyAdmin):
     """Periodic and cron tasks."""
 
-    list_display = ("title", "spec_text", "last", "next", "tasks")
+    list_display = ("title", "condition", "when", "last_run", "next", "tasks")
     list_display_links = ("title",)
-    list_filter = ()
+    list_filter = (ConditionFilter,)
+    search_fields = ("name",)
     ordering = ("name",)
+    actions = ("pause", "resume", "run_now")
     fieldsets = (
-        (None, {"fields": ("title", "spec_text", "tasks")}),
-        (_("Times"), {"fields": ("last_exactly", "next_exactly", "registered", "declared")}),
+        (None, {"fields": ("title", "condition_in_full", "when", "policy", "tasks")}),
+        (_("Next"), {"fields": ("coming", "clock_changes")}),
+        (_("Times"), {"fields": ("last_exactly", "registered", "declared")}),
     )
+
+    # --- the list ---------------------------------------------------------------------------------------------------
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list that looks up runs and code for the whole page."""
+        return ScheduleList
 
     @admin.display(description=_("schedule"))
     def title(self, schedule: Schedule) -> str:
         """Show the name."""
         return show.name(schedule.name)
 
+    @admin.display(description=_("state"))
+    def condition(self, schedule: Schedule) -> str:
+        """Show whether it is paused, or nobody cares for it."""
+        entry = entry_of(schedule)
+        condition = entry.condition(datetime.now(UTC))
+        if condition is Condition.PAUSED:
+            return show.pill(gettext("paused"), "ready", gettext("by %(who)s") % {"who": schedule.paused_by})
+        if condition is Condition.LATE:
+            return show.pill(
+                gettext("late"), "lost", gettext("No worker has this schedule in its code, or none is alive.")
+            )
+        return show.pill(gettext("active"), "done")
+
     @admin.display(description=_("when"))
-    def spec_text(self, schedule: Schedule) -> str:
-        """Show the timetable."""
-        return schedule.spec
+    def when(self, schedule: Schedule) -> str:
+        """Show the timetable in words, and as it is written."""
+        entry = entry_of(schedule)
+        if not isinstance(entry.timetable, Crontab):
+            return entry.in_words()
+        return format_html(
+            '{}<div class="autotask-note">{} · {}</div>',
+            entry.in_words(),
+            entry.timetable.expression,
+            entry.timetable.tz,
+        )
 
-    @admin.display(description=_("last tick"))
-    def last(self, schedule: Schedule) -> str:
-        """Show how long ago it was due last."""
-        return show.moment(schedule.last_tick)
+    @admin.display(description=_("last run"))
+    def last_run(self, schedule: Schedule) -> str:
+        """Show how the newest of its tasks ended, or how far it is."""
+        run: StoredTask | None = vars(schedule).get("last_run")
+        if run is None:
+            return show.NOTHING
+        moment = show.moment(run.ended_at or run.started_at or run.created_at)
+        return format_html(
+            "{} {}", show.link(self.task_address(run.id), show.ended_state(run.state, run.error_message)), moment
+        )
 
-    @admin.display(description=_("next tick"))
+    @admin.display(description=_("next"))
     def next(self, schedule: Schedule) -> str:
-        """Show when it is due next; whether nobody cared for it."""
-        return self._marked(schedule, show.moment(schedule.next_tick))
+        """Show when it is due next."""
+        now = datetime.now(UTC)
+        entry = entry_of(schedule)
+        coming = [] if entry.condition(now) is Condition.PAUSED else entry.coming(now, 1)
+        return show.moment(coming[0]) if coming else show.NOTHING
 
     @admin.display(description=_("tasks"))
     def tasks(self, schedule: Schedule) -> str:
@@ -54,15 +131,92 @@ class ScheduleAdmin(ReadOnlyAdmin):
         address = self.tasks_address()
         return show.link(address and f"{address}?{urlencode({'task': schedule.task})}", gettext("tasks"))
 
+    # --- one schedule -----------------------------------------------------------------------------------------------
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the schedule with what the code says of it."""
+        schedule = super().get_object(request, object_id, from_field)
+        if schedule is not None:
+            attach([schedule])
+        return schedule
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> "type[ModelForm[Any]]":
+        """Return a form without fields: the page only shows."""
+        return super().get_form(request, obj, change, **{**kwargs, "fields": ()})
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Schedule | None = None,
+    ) -> HttpResponse:
+        """Show the schedule with its last runs, and the buttons that this user may press."""
+        assert obj is not None  # nothing can be added
+        may_pause, entry = self.has_pause_permission(request), entry_of(obj)
+        context |= {
+            "runs": [self._shown(run, entry) for run in schedule_runs.runs(current(), obj.name, MOST_RUNS)],
+            "can_pause": may_pause and obj.paused_at is None,
+            "can_resume": may_pause and obj.paused_at is not None,
+            "can_run": self.has_run_permission(request) and entry.task is not None,
+        }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def _shown(self, run: StoredTask, entry: Entry) -> dict[str, object]:
+        took = None if run.started_at is None or run.ended_at is None else run.ended_at - run.started_at
+        tick = run.scheduled_for
+        return {
+            "state": show.link(self.task_address(run.id), show.state(run.state)),
+            "tick": gettext("by hand") if tick is None else show.moment_in(tick, _zone(entry)),
+            "started": show.moment(run.started_at),
+            "ran": show.duration(took),
+            "error": run.error_message,
+        }
+
+    @admin.display(description=_("state"))
+    def condition_in_full(self, schedule: Schedule) -> str:
+        """Show whether it is paused, since when and by whom; whether the code has it."""
+        entry, shown = entry_of(schedule), [self.condition(schedule)]
+        if schedule.paused_at is not None:
+            words = gettext("by %(who)s") % {"who": schedule.paused_by or gettext("somebody")}
+            shown.append(format_html("{} {}", words, show.moment(schedule.paused_at)))
+        if entry.task is None:
+            shown.append(gettext("The code of this process does not have it."))
+        elif entry.code_differs:
+            shown.append(gettext("The code of this process has another timetable."))
+        return format_html_join(" ", "{}", ((part,) for part in shown))
+
+    @admin.display(description=_("policy"))
+    def policy(self, schedule: Schedule) -> str:
+        """Show what becomes of ticks that were missed or overlap, and by how much tasks are delayed at random."""
+        task = entry_of(schedule).task
+        if task is None:
+            return show.NOTHING
+        words = gettext("misfire: %(misfire)s · overlap: %(overlap)s · jitter: %(jitter)s")
+        jitter = show.duration(timedelta(seconds=task.policy.jitter)) if task.policy.jitter else gettext("none")
+        return words % {"misfire": task.policy.misfire, "overlap": task.policy.overlap, "jitter": jitter}
+
+    @admin.display(description=_("due"))
+    def coming(self, schedule: Schedule) -> str:
+        """Show when it is due next, as if it were not paused."""
+        entry = entry_of(schedule)
+        moments = entry.coming(datetime.now(UTC), MOST_COMING)
+        return _items(show.moment_in(moment, _zone(entry)) for moment in moments)
+
+    @admin.display(description=_("changes of the clock"))
+    def clock_changes(self, schedule: Schedule) -> str:
+        """Show what the changes of the clock within a year mean."""
+        timetable, now = entry_of(schedule).timetable, datetime.now(UTC)
+        return _items(map(str, remarks(timetable, now, now + _YEAR) if isinstance(timetable, Crontab) else ()))
+
     @admin.display(description=_("last tick"))
     def last_exactly(self, schedule: Schedule) -> str:
         """Show when it was due last."""
         return show.exact_moment(schedule.last_tick)
-
-    @admin.display(description=_("next tick"))
-    def next_exactly(self, schedule: Schedule) -> str:
-        """Show when it is due next."""
-        return self._marked(schedule, show.exact_moment(schedule.next_tick))
 
     @admin.display(description=_("registered"))
     def registered(self, schedule: Schedule) -> str:
@@ -74,8 +228,136 @@ class ScheduleAdmin(ReadOnlyAdmin):
         """Show when a worker last said that its code has this schedule."""
         return show.exact_moment(schedule.declared_at)
 
-    def _marked(self, schedule: Schedule, text: str) -> str:
-        if timezone.now() - schedule.next_tick < LATE:
-            return text
-        late = show.pill(gettext("late"), "lost", gettext("No worker has this schedule in its code, or none is alive."))
-        return format_html("{} {}", text, late)
+    # --- pause, resume and run --------------------------------------------------------------------------------------
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may pause and resume schedules."""
+        return request.user.has_perm("autotask.pause_schedule")
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may run schedules."""
+        return request.user.has_perm("autotask.run_schedule")
+
+    @admin.action(description=_("Pause selected schedules"), permissions=["pause"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Let their ticks pass without tasks."""
+        self._pause(request, queryset)
+
+    @admin.action(description=_("Resume selected schedules"), permissions=["pause"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Let their ticks make tasks again."""
+        self._resume(request, queryset)
+
+    @admin.action(description=_("Run selected schedules now"), permissions=["run"])
+    def run_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Enqueue a task of each beside its ticks."""
+        self._run_now(request, queryset)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the buttons on a schedule's page."""
+        buttons = (
+            ("pause", self.has_pause_permission, self._pause),
+            ("resume", self.has_pause_permission, self._resume),
+            ("run", self.has_run_permission, self._run_now),
+        )
+        own = [
+            path(
+                f"<path:object_id>/{word}/",
+                self.admin_site.admin_view(partial(self._act_on_one, permitted=permitted, act=act)),
+                name=f"autotask_schedule_{word}",
+            )
+            for word, permitted, act in buttons
+        ]
+        return own + super().get_urls()
+
+    def _act_on_one(
+        self, request: HttpRequest, object_id: str, permitted: Callable[[HttpRequest], bool], act: Act
+    ) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not (self.has_view_permission(request) and permitted(request)):
+            raise PermissionDenied
+        schedule = self.get_object(request, unquote(object_id))
+        if schedule is None:
+            self.message_user(request, gettext("The schedule is not registered any more."), messages.WARNING)
+            address = reverse("admin:autotask_schedule_changelist", current_app=self.admin_site.name)
+        else:
+            act(request, [schedule])
+            key = (schedule.pk,)
+            address = reverse("admin:autotask_schedule_change", args=key, current_app=self.admin_site.name)
+        return HttpResponseRedirect(address)
+
+    def _pause(self, request: HttpRequest, schedules: Iterable[Schedule]) -> Done:
+        done = pause_schedules(schedules, request.user.get_username(), partial(self._log, request, gettext("Paused.")))
+        number = len(done.names)
+        self._tell(
+            request,
+            done,
+            ngettext("%(number)d schedule is paused.", "%(number)d schedules are paused.", number),
+            gettext("paused already"),
+        )
+        return done
+
+    def _resume(self, request: HttpRequest, schedules: Iterable[Schedule]) -> Done:
+        done = resume_schedules(schedules, partial(self._log, request, gettext("Resumed.")))
+        number = len(done.names)
+        self._tell(
+            request,
+            done,
+            ngettext("%(number)d schedule is resumed.", "%(number)d schedules are resumed.", number),
+            gettext("not paused"),
+        )
+        return done
+
+    def _run_now(self, request: HttpRequest, schedules: Iterable[Schedule]) -> Done:
+        done = run_schedules(schedules, partial(self._log, request, gettext("Run by hand.")))
+        number = len(done.names)
+        self._tell(
+            request,
+            done,
+            ngettext("%(number)d task is enqueued.", "%(number)d tasks are enqueued.", number),
+            gettext("not in the code of this process"),
+        )
+        return done
+
+    def _log(self, request: HttpRequest, message: str, schedule: Schedule) -> None:
+        assert request.user.pk is not None  # only who is logged in gets here
+        LogEntry.objects.log_actions(request.user.pk, [schedule], CHANGE, message)
+
+    def _tell(self, request: HttpRequest, done: Done, words: str, why_not: str) -> None:
+        if done.names:
+            self.message_user(request, words % {"number": len(done.names)}, messages.SUCCESS)
+        if done.refused:
+            self.message_user(request, f"{why_not}: {_named(done.refused)}", messages.WARNING)
+
+
+def attach(schedules: Sequence[Schedule]) -> None:
+    """Look up what the code says of these schedules, for :func:`entry_of`, and their last runs."""
+    entries = {entry.name: entry for entry in agenda.entries(current())}
+    last = schedule_runs.last_runs(current(), [schedule.name for schedule in schedules])
+    for schedule in schedules:
+        # One that has just been retired is shown for the last time.
+        vars(schedule)["entry"] = entries.get(schedule.name) or Entry(schedule.name, None, None)
+        vars(schedule)["last_run"] = last.get(schedule.name)
+
+
+def entry_of(schedule: Schedule) -> Entry:
+    """Return what was looked up of a schedule."""
+    entry: Entry = vars(schedule)["entry"]
+    return entry
+
+
+def _zone(entry: Entry) -> Any:
+    return entry.timetable.zone if isinstance(entry.timetable, Crontab) else timezone.get_current_timezone()
+
+
+def _items(shown: Iterable[str]) -> str:
+    items = format_html_join("", "<li>{}</li>", ((each,) for each in shown))
+    return format_html('<ul class="autotask-tasks">{}</ul>', items) if items else show.NOTHING
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return (
+        shown if len(names) <= 5 else gettext("%(names)s and %(more)d more") % {"names": shown, "more": len(names) - 5}
+    )

@@ -1,9 +1,10 @@
 """How facts become parts of a page: states, moments, durations, text; all of it escaped."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from django.utils import timezone
+from django.utils.dateformat import format as date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import Truncator
@@ -45,6 +46,12 @@ def pill(word: object, kind: str, title: object = "") -> SafeString:
     return format_html('<span class="autotask-pill autotask-{}" title="{}">{}</span>', kind, title, word)
 
 
+def ended_state(value: int, error: str) -> SafeString:
+    """Return a state as a word with its colour, with the error, if there is one, to hover over."""
+    known = State(value)
+    return pill(STATE_WORDS[known], known.name.lower(), error or STATE_HELP.get(known, ""))
+
+
 def state(value: int) -> SafeString:
     """Return a state as a word with its colour."""
     known = State(value)
@@ -72,7 +79,7 @@ def duration(time: timedelta | None) -> str:
 
 def relative(value: datetime) -> str:
     """Return how long ago a moment was, or how far off it is, in one unit."""
-    seconds = (timezone.now() - value).total_seconds()
+    seconds = (_now_like(value) - value).total_seconds()
     words = gettext("%(time)s ago") if seconds >= 0 else gettext("in %(time)s")
     return words % {"time": _roughly(abs(seconds))}
 
@@ -120,6 +127,13 @@ def exact_moment(value: datetime | None) -> str:
     )
 
 
+def moment_in(value: datetime, zone: tzinfo) -> str:
+    """Return an aware moment to the second in a time zone, with the day of the week, and how far off it is."""
+    local = value.astimezone(zone)
+    words = f"{date_format(local, 'D')} {local.isoformat(' ', 'seconds')}"
+    return format_html('<time datetime="{}">{}</time> ({})', local.isoformat(), words, relative(value))
+
+
 def shortened(text: str, longest: int) -> str:
     """Return the beginning of a text, with more of it to hover over."""
     return format_html('<span title="{}">{}</span>', text, Truncator(text).chars(longest)) if text else ""
@@ -139,6 +153,11 @@ def preformatted(text: str) -> str:
 def link(address: str | None, text: object) -> str:
     """Return a link, or only its text if there is no address."""
     return str(text) if address is None else format_html('<a href="{}">{}</a>', address, text)
+
+
+def _now_like(value: datetime) -> datetime:
+    # Models give moments without a zone if Django has none; those of the store always have one.
+    return datetime.now(UTC) if timezone.is_aware(value) else timezone.now()
 
 
 def _local(value: datetime) -> datetime:

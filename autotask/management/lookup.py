@@ -1,12 +1,15 @@
-"""Which task somebody means by an id, or by the beginning of one."""
+"""Which task somebody means by an id, or by the beginning of one; which schedule by a name."""
 
+import difflib
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from django.core.management.base import CommandError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask import agenda
+from autotask.agenda import Entry
 from autotask.management.console import FAILED, NOT_FOUND, Console, failure
 from autotask.store import find
 
@@ -37,10 +40,26 @@ def find_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
     return found[0]
 
 
-def for_each(
-    console: Console, connection: BaseDatabaseWrapper, texts: Sequence[str], act: Callable[[uuid.UUID], str]
-) -> None:
-    """Do something with each of the tasks that are meant, and print what it returns.
+def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
+    """Return the schedule of that name.
+
+    :raises CommandError: there is none; the message names those that may be meant.
+    """
+    known = {entry.name: entry for entry in agenda.entries(connection)}
+    if name not in known:
+        raise failure(f"There is no schedule {name[:80]!r}{_meant(name, known)}.", NOT_FOUND)
+    return known[name]
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    # The last part of a name is what people remember.
+    same_end = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]]
+    close = same_end or difflib.get_close_matches(name, known, 3, cutoff=0.8)
+    return f" (did you mean {' or '.join(map(repr, close[:3]))}?)" if close else ""
+
+
+def for_each(console: Console, texts: Sequence[str], act: Callable[[str], str]) -> None:
+    """Do something with each task or schedule that is meant, and print what it returns.
 
     What cannot be done with one does not keep it from being done with the others.
 
@@ -49,7 +68,7 @@ def for_each(
     problems = []
     for text in texts:
         try:
-            console.say(act(find_id(connection, text)))
+            console.say(act(text))
         except CommandError as problem:
             problems.append(problem)
     if len(texts) == 1 and problems:

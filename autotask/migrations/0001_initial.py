@@ -111,13 +111,38 @@ class Migration(migrations.Migration):
                 ("name", models.TextField(primary_key=True, serialize=False, verbose_name="schedule")),
                 ("task", models.TextField(verbose_name="task")),
                 ("spec", models.TextField(verbose_name="when")),
+                (
+                    "former",
+                    models.TextField(
+                        db_default="",
+                        help_text="The timetables that it had before, for workers whose code is older; one a line.",
+                    ),
+                ),
                 ("registered_at", models.DateTimeField(verbose_name="registered")),
                 ("last_tick", models.DateTimeField(null=True, verbose_name="last tick")),
                 ("next_tick", models.DateTimeField(verbose_name="next tick")),
                 (
+                    "held",
+                    models.TextField(
+                        db_default="",
+                        help_text="Ticks whose tasks wait for the end of an earlier one.",
+                        verbose_name="held ticks",
+                    ),
+                ),
+                (
                     "declared_at",
                     models.DateTimeField(
                         help_text="When a worker last said that its code has this schedule.", verbose_name="declared"
+                    ),
+                ),
+                ("paused_at", models.DateTimeField(null=True, verbose_name="paused")),
+                ("paused_by", models.TextField(db_default="", verbose_name="paused by")),
+                (
+                    "resumed_at",
+                    models.DateTimeField(
+                        help_text="Ticks from before this moment are not made up for.",
+                        null=True,
+                        verbose_name="resumed",
                     ),
                 ),
             ],
@@ -126,6 +151,10 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "schedules",
                 "db_table": "autotask_schedule",
                 "default_permissions": ("view",),
+                "permissions": [
+                    ("pause_schedule", "Can pause and resume schedules"),
+                    ("run_schedule", "Can run schedules"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -255,6 +284,12 @@ class Migration(migrations.Migration):
                         models.F("id"),
                         condition=models.Q(("state__in", [4, 5])),
                         name="autotask_result_not_done",
+                    ),
+                    models.Index(
+                        models.F("schedule"),
+                        models.F("created_at"),
+                        condition=models.Q(("schedule__isnull", False)),
+                        name="autotask_result_of_schedule",
                     ),
                 ],
                 "constraints": [

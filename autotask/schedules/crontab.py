@@ -1,7 +1,8 @@
-"""Crontab expressions: parse once, answer when next in a time zone; cronsim computes the moments."""
+"""Crontab expressions: translate each notation to that of cron, answer when next; cronsim computes the moments."""
 
 import re
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from autotask.exceptions import InvalidSchedule
+from autotask.schedules import base, clocks
 
 #: What a field of a crontab may be given as: one number, or several.
 Numbers = int | Iterable[int] | None
@@ -40,6 +42,21 @@ ORDER = (MINUTES, HOURS, DOW, MONTHS, DOM)
 #: The order that cron uses, in ``cron="…"``.
 STANDARD_ORDER = (MINUTES, HOURS, DOM, MONTHS, DOW)
 
+#: For each field in the order of cron: what it is called there, and what it takes beside stars, ranges, lists and steps.
+CRON_FIELDS = {
+    MINUTES: ("minute", "numbers from 0 to 59"),
+    HOURS: ("hour", "numbers from 0 to 23"),
+    DOM: ("day-of-month", "numbers from 1 to 31, L or LW"),
+    MONTHS: ("month", "numbers from 1 to 12 or jan to dec"),
+    DOW: ("day-of-week", "numbers from 0 to 7 or sun to sat, with # or L behind them"),
+}
+
+#: Names in place of numbers, the first of them for the least number.
+NAMES = {
+    MONTHS: ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
+    DOW: ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"),
+}
+
 #: Short names of Vixie cron, see crontab(5).
 MACROS = {
     "@yearly": "0 0 1 1 *",
@@ -51,10 +68,16 @@ MACROS = {
     "@hourly": "0 * * * *",
 }
 
-_TERM = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?", re.ASCII)
+_SECOND = timedelta(seconds=1)
 
-#: How far back to look for the last due moment, in ascending order: the first window that holds one holds few.
-_WINDOWS = tuple(timedelta(hours=hours) for hours in (1, 24, 24 * 7, 24 * 32, 24 * 367, 24 * 366 * 8))
+_TERM = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?", re.ASCII)
+_NAME = re.compile(r"\b[A-Z]{3}(?=L?\b)", re.ASCII)
+_RANGE = re.compile(r"(\d{1,4})-(\d{1,4})(?:/([1-9]\d{0,3}))?", re.ASCII)
+_STEP = re.compile(r".+/(\d+)", re.ASCII)
+
+#: How far back to look for the last due moments, in ascending order: the first window that holds enough does not hold
+#: many more. What is due less often is looked for from the beginning.
+_WINDOWS = tuple(timedelta(hours=hours) for hours in (2, 24, 24 * 7, 24 * 32, 24 * 367))
 
 
 def zone(name: str) -> ZoneInfo:
@@ -100,7 +123,7 @@ class Crontab:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_zone", zone(self.tz))
         try:
-            next(CronSim(self.expression, datetime(2024, 1, 1, tzinfo=UTC)))
+            next(CronSim(self.expression, datetime(2024, 1, 1)))
         except (CronSimError, ValueError) as error:  # ValueError: a number of thousands of digits
             raise InvalidSchedule(expression=self.expression, problem=str(error)) from None
         except StopIteration:
@@ -111,28 +134,72 @@ class Crontab:
         """The expression and its time zone as text."""
         return f"cron {self.expression} ({self.tz})"
 
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone."""
+        return self._zone
+
+    @property
+    def follows_real_time(self) -> bool:
+        """Whether there is a wildcard in minute or hour, so that changes of the clock neither delay nor save a run."""
+        minute, hour, *_ = self.expression.split()
+        return minute.startswith("*") or hour.startswith("*")
+
+    def in_words(self) -> str:
+        """Return what the expression means, in English."""
+        return CronSim(self.expression, datetime(2024, 1, 1)).explain()
+
     def first_after(self, registered: datetime) -> datetime:
         """Return the first moment due after the registration."""
         return self.next_after(registered)
 
     def next_after(self, moment: datetime) -> datetime:
         """Return the first moment due after the given one, in UTC."""
+        return self._next_in_real_time(moment) if self.follows_real_time else self._next_on_the_wall(moment)
+
+    def due_until(self, tick: datetime, now: datetime, most: int) -> list[datetime]:
+        """Return the last due moments until *now*, in order."""
+        found: deque[datetime] = deque(maxlen=most)
+        for window in (*_WINDOWS, now - tick):
+            start = max(tick, now - window)
+            found.clear()
+            moment = tick if start == tick else self.next_after(start)
+            while moment <= now:
+                found.append(moment)
+                moment = self.next_after(moment)
+            if start == tick or len(found) == most:
+                break
+        return list(found)
+
+    def upcoming(self, count: int = 5, after: datetime | None = None) -> list[datetime]:
+        """Return the next due moments after the given one, in UTC."""
+        return base.upcoming(self, count, after)
+
+    def walls_between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Yield what a clock that is never changed shows at due moments, from *start* until before *end*; without zones."""
+        for wall in CronSim(self.expression, start - _SECOND):
+            if wall >= end:
+                return
+            yield wall
+
+    def _next_on_the_wall(self, moment: datetime) -> datetime:
         local = moment.astimezone(UTC if self.tz == "UTC" else self._zone)
         dues = (due.astimezone(UTC) for due in CronSim(self.expression, local))
         # Asked inside the second of two equal hours, cronsim answers with what was due in the first one.
         return next(due for due in dues if due > moment)
 
-    def latest_before(self, tick: datetime, now: datetime) -> datetime:
-        """Return the last due moment not after *now*."""
-        for window in _WINDOWS:
-            start = max(tick, now - window)
-            latest = start if start == tick else None
-            moment = self.next_after(start)
-            while moment <= now:
-                latest, moment = moment, self.next_after(moment)
-            if latest is not None:
-                return latest
-        return tick
+    def _next_in_real_time(self, moment: datetime) -> datetime:
+        # Between two changes, the clock goes as evenly as UTC. Across them, cronsim would take steps of whole hours, and
+        # lose its way where the clock is changed by half an hour, or at midnight.
+        start = moment.astimezone(UTC).replace(microsecond=0) + _SECOND
+        while True:
+            offset = clocks.offset(self._zone, start)
+            wall = (start + offset).replace(tzinfo=None)
+            due = (next(CronSim(self.expression, wall - _SECOND)) - offset).replace(tzinfo=UTC)
+            change = clocks.next_change(self._zone, start, due)
+            if change is None:
+                return due
+            start = change.at
 
 
 def from_crontab(text: str, tz: str) -> Crontab:
@@ -168,18 +235,64 @@ def from_cron(text: str, tz: str) -> Crontab:
     :raises InvalidSchedule: the text is not of that form.
     """
     _refuse_unless_text(text)
-    expression = MACROS.get(text.strip().lower(), text.strip())
-    if len(expression.split()) != 5:
+    parts = MACROS.get(text.strip().lower(), text).split()
+    if len(parts) != len(STANDARD_ORDER):
         raise InvalidSchedule(
             expression=text,
-            problem="expected 5 fields (minute hour day-of-month month day-of-week) or one of " + ", ".join(MACROS),
+            problem=f"expected 5 fields (minute hour day-of-month month day-of-week), got {len(parts)}, or one of "
+            + ", ".join(MACROS),
         )
-    return Crontab(expression, tz)
+    fields = [
+        ",".join(_standard_term(term, kind, position, text) for term in part.split(","))
+        for position, (part, kind) in enumerate(zip(parts, STANDARD_ORDER, strict=True), 1)
+    ]
+    return Crontab(" ".join(fields), tz)
 
 
 def _refuse_unless_text(text: object) -> None:
     if not isinstance(text, str):
         raise InvalidSchedule(expression=text, problem="expected text, like '0 7 * * *'")
+
+
+def _standard_term(term: str, kind: Field, position: int, text: str) -> str:
+    """Return one term of a field in cron's own notation as cronsim understands it."""
+    standard = _NAME.sub(lambda name: _number(name[0], kind), term.upper())
+    if ranged := _RANGE.fullmatch(standard):
+        first, last, step = (int(number) for number in ranged.groups("1"))
+        standard = _standard_range(standard, kind, first, last, step)
+    name, expected = CRON_FIELDS[kind]
+    stepped = _STEP.fullmatch(term)
+    # A step over the end of the field would be no step at all: */90 is not every 90 minutes, but every hour.
+    if not _is_known(standard, kind) or (stepped and int(stepped[1]) > kind.most - kind.least):
+        raise InvalidSchedule(
+            expression=text,
+            problem=f"field {position} ({name}) has {term!r}, expected * or {expected}, in ranges and lists like 1-3,5, "
+            f"with steps like */2 up to {kind.most - kind.least}",
+        )
+    return standard
+
+
+def _number(name: str, kind: Field) -> str:
+    names = NAMES.get(kind, ())
+    return str(names.index(name) + (kind is MONTHS)) if name in names else name
+
+
+def _standard_range(term: str, kind: Field, first: int, last: int, step: int) -> str:
+    if first == last:
+        return str(first)  # cronsim takes 7-7/10 for 7/10.
+    if kind is DOW and last < first <= 7:
+        # Over Sunday, into the next week: fri-mon.
+        return ",".join(str(day % 7) for day in range(first, last + 8, step))
+    return term
+
+
+def _is_known(term: str, kind: Field) -> bool:
+    others = dict.fromkeys(STANDARD_ORDER, "*")
+    try:
+        CronSim(" ".join({**others, kind: term or "?"}.values()), datetime(2024, 1, 1))
+    except (CronSimError, ValueError):  # ValueError: a number of thousands of digits
+        return False
+    return True
 
 
 def _translated(part: str, kind: Field, position: int, text: str) -> str:
@@ -214,7 +327,20 @@ def _listed(numbers: Numbers, kind: Field) -> str:
             expression=f"{kind.name}={numbers!r}",
             problem=f"expected integers from {kind.least} to {kind.most}, or None for every one",
         )
-    return ",".join(str(number + kind.shift) for number in sorted(set(several)))
+    return ",".join(_runs(sorted({number + kind.shift for number in several})))
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[str]:
+    """Yield ascending numbers, three or more in a row as a range, so that 8-17 can be read as such."""
+    start = 0
+    for end, number in enumerate(numbers, 1):
+        if end < len(numbers) and numbers[end] == number + 1:
+            continue
+        if end - start > 2:
+            yield f"{numbers[start]}-{number}"
+        else:
+            yield from map(str, numbers[start:end])
+        start = end
 
 
 def _fits(number: Any, kind: Field) -> bool:

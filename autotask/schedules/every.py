@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from autotask.schedules import base
+
+#: Name and seconds, the largest first.
+_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Every:
@@ -20,6 +25,12 @@ class Every:
         """The interval as text."""
         return f"every {self.seconds:.15g} s" + (", from now" if self.start_now else "")
 
+    def in_words(self) -> str:
+        """Return the interval in English, in its largest whole unit."""
+        unit, size = next((each for each in _UNITS if self.seconds % each[1] == 0), _UNITS[-1])
+        number = self.seconds / size
+        return f"Every {unit}" if number == 1 else f"Every {number:.15g} {unit}s"
+
     def first_after(self, registered: datetime) -> datetime:
         """Return the registration, or one interval later."""
         return registered if self.start_now else registered + timedelta(seconds=self.seconds)
@@ -28,7 +39,12 @@ class Every:
         """Return the moment one interval later; counting from the due moment, not from the run, there is no drift."""
         return moment + timedelta(seconds=self.seconds)
 
-    def latest_before(self, tick: datetime, now: datetime) -> datetime:
-        """Return the last due moment not after *now*."""
+    def due_until(self, tick: datetime, now: datetime, most: int) -> list[datetime]:
+        """Return the last due moments until *now*, in order."""
         interval = timedelta(seconds=self.seconds)
-        return tick + max(0, (now - tick) // interval) * interval
+        count = (now - tick) // interval + 1
+        return [tick + number * interval for number in range(max(0, count - most), count)]
+
+    def upcoming(self, count: int = 5, after: datetime | None = None) -> list[datetime]:
+        """Return the next due moments; the first is one interval after the given moment."""
+        return base.upcoming(self, count, after)

@@ -18,6 +18,9 @@ logger = logging.getLogger("autotask")
 #: Workers listen here for new work.
 WORK_CHANNEL = "autotask_work"
 
+#: Schedulers listen here for schedules that are due earlier than they have seen.
+SCHEDULES_CHANNEL = "autotask_schedules"
+
 #: NOTIFY takes a lock that all commits of the cluster pass, so no process sends more than one in this many seconds.
 #: Who misses one is served by the worker's next look, soon after the last wake-up.
 NOTIFY_INTERVAL = 0.02

@@ -85,7 +85,8 @@ class UnknownTasks:
     longest: float
 
 
-_LIVE = """
+#: The columns of :class:`StoredTask`, of live and of ended tasks.
+LIVE = """
 SELECT id, name, queue, priority, state, created_at, run_at, started_at, NULL::timestamptz AS ended_at,
        NULL::timestamptz AS kept_until, attempt, failures, lost, retries, timeout, executor, fence, worker_id, arguments,
        scheduled_for, at_most_once, progress_done, progress_total, expires_at, cancel_requested,
@@ -93,7 +94,7 @@ SELECT id, name, queue, priority, state, created_at, run_at, started_at, NULL::t
 FROM autotask_task
 """
 
-_ENDED = """
+ENDED = """
 SELECT id, name, queue, priority, state, created_at, run_at, started_at, ended_at,
        kept_until, attempt, failures, lost, retries, timeout, executor, fence, worker_id, arguments,
        scheduled_for, at_most_once, progress_done, progress_total, NULL, false,
@@ -102,8 +103,8 @@ FROM autotask_result
 """
 
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
-TASK = f"{_LIVE} WHERE id = %(id)s UNION ALL {_ENDED} WHERE id = %(id)s"
-TASKS = f"{_LIVE} WHERE id = ANY(%(ids)s::uuid[]) UNION ALL {_ENDED} WHERE id = ANY(%(ids)s::uuid[])"
+TASK = f"{LIVE} WHERE id = %(id)s UNION ALL {ENDED} WHERE id = %(id)s"
+TASKS = f"{LIVE} WHERE id = ANY(%(ids)s::uuid[]) UNION ALL {ENDED} WHERE id = ANY(%(ids)s::uuid[])"
 
 # The primary keys grow with time, so both branches are read from their end and merged; but only if the conditions,
 # even "true", are outside: with conditions inside, the planner would read all of both tables.
@@ -187,12 +188,12 @@ class LivingWorker:
 def task(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
     """Return a task; None if it is not there."""
     found = rows(connection, TASK, {"id": id})
-    return _stored(found[0]) if found else None
+    return stored(found[0]) if found else None
 
 
 def tasks(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> list[StoredTask]:
     """Return those of the tasks that are there, in no order."""
-    return [_stored(row) for row in rows(connection, TASKS, {"ids": arrays.uuids(ids)})] if ids else []
+    return [stored(row) for row in rows(connection, TASKS, {"ids": arrays.uuids(ids)})] if ids else []
 
 
 def newest(
@@ -211,9 +212,9 @@ def newest(
     conditions += ["state = ANY(%(states)s::smallint[])"] if states else []
     conditions += ["queue = %(queue)s"] if queue is not None else []
     conditions += ["name = %(name)s"] if name is not None else []
-    sql = NEWEST.format(live=_LIVE, ended=_ENDED, conditions=" AND ".join(conditions), limit=int(limit))
+    sql = NEWEST.format(live=LIVE, ended=ENDED, conditions=" AND ".join(conditions), limit=int(limit))
     params = {"states": [int(state) for state in states], "queue": queue, "name": name}
-    return [_stored(row) for row in rows(connection, sql, params)]
+    return [stored(row) for row in rows(connection, sql, params)]
 
 
 def attempts(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredAttempt]:
@@ -264,7 +265,8 @@ def has_tables(connection: BaseDatabaseWrapper) -> bool:
     return None not in rows(connection, TABLES)[0]
 
 
-def _stored(row: tuple[Any, ...]) -> StoredTask:
+def stored(row: Sequence[Any]) -> StoredTask:
+    """Return the task of a row of :data:`LIVE` or :data:`ENDED`."""
     columns = dict(zip(StoredTask.__slots__, row, strict=True))
     for moment in ("created_at", "run_at", "started_at", "ended_at", "kept_until", "scheduled_for", "expires_at"):
         columns[moment] = aware(columns[moment])

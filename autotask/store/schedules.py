@@ -3,97 +3,166 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import enqueue
+from autotask.store import arrays, enqueue
 from autotask.store.connection import execute, in_utc, rows
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSchedule:
-    """A schedule as it is in the database, and the database's own time when it was read."""
+class DueSchedule:
+    """A schedule with something to do, and the database's own time when it was read.
+
+    :ivar next_tick: the first tick that nobody has dealt with.
+    :ivar held: ticks whose tasks wait for the end of an earlier one, as they are stored.
+    :ivar resumed_at: ticks from before this moment passed while the schedule was paused.
+    :ivar busy: whether a task of the schedule waits or runs.
+    """
 
     name: str
-    task: str
     spec: str
-    last_tick: datetime | None
     next_tick: datetime
+    held: str
+    resumed_at: datetime | None
+    busy: bool
     now: datetime
+
+
+class Look(NamedTuple):
+    """What is to be done.
+
+    :ivar due: longest overdue first.
+    :ivar seconds: until the next tick of the others; None if there is none.
+    :ivar holds: whether a schedule has ticks that wait for the end of a task.
+    """
+
+    due: list[DueSchedule]
+    seconds: float | None
+    holds: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A step of one schedule: from the next tick as it was seen, to the last tick dealt with and the next one."""
+    """A step of one schedule: from what was seen to the last tick dealt with, the next one, and what is held now.
 
-    name: str
-    seen: datetime
-    last_tick: datetime
+    :ivar last_tick: None: no tick has been dealt with, only what was held has changed.
+    """
+
+    seen: DueSchedule
+    last_tick: datetime | None
     next_tick: datetime
+    held: str = ""
 
 
 NOW = "SELECT clock_timestamp() AT TIME ZONE 'UTC'"
 
-# A changed timetable starts anew; one that stays keeps its next tick, so a restart shifts nothing.
+#: Between the moments in ``held``.
+BETWEEN_HELD = " "
+
+# A changed timetable starts anew; one that stays keeps its next tick, so a restart shifts nothing. A timetable that the
+# schedule had before may be that of older code, of which a worker was started again in the middle of a deployment: it
+# counts only when no worker has declared the present one for a while. So two versions of the code do not fight.
 REGISTER = """
-INSERT INTO autotask_schedule (name, task, spec, registered_at, next_tick, declared_at)
+INSERT INTO autotask_schedule AS s (name, task, spec, registered_at, next_tick, declared_at)
 SELECT d.name, d.task, d.spec, clock_timestamp(), d.next_tick, clock_timestamp()
 FROM unnest(%(name)s::text[], %(task)s::text[], %(spec)s::text[], %(next_tick)s::timestamptz[])
      AS d(name, task, spec, next_tick)
 ORDER BY d.name
 ON CONFLICT (name) DO UPDATE SET
-    declared_at = clock_timestamp(),
-    task = excluded.task,
-    registered_at = CASE WHEN autotask_schedule.spec = excluded.spec THEN autotask_schedule.registered_at
-                         ELSE excluded.registered_at END,
-    next_tick = CASE WHEN autotask_schedule.spec = excluded.spec THEN autotask_schedule.next_tick
-                     ELSE excluded.next_tick END,
-    spec = excluded.spec
-WHERE autotask_schedule.declared_at < clock_timestamp() - %(unless_declared)s * interval '1 s'
+    declared_at = excluded.declared_at, task = excluded.task, spec = excluded.spec,
+    registered_at = excluded.registered_at, next_tick = excluded.next_tick, held = '',
+    former = array_to_string((array_prepend(s.spec, array_remove(string_to_array(s.former, E'\\n'), excluded.spec)))[1:10],
+                             E'\\n')
+WHERE s.spec <> excluded.spec
+  AND (excluded.spec <> ALL(string_to_array(s.former, E'\\n'))
+       OR s.declared_at < clock_timestamp() - %(abandoned)s * interval '1 s')
 """
 
+# Some worker writes, the others find that somebody has done so lately. Without waiting for anybody, and so without a
+# deadlock: a row that is locked is being moved by a worker that declares it as well.
 DECLARE = """
-UPDATE autotask_schedule s SET declared_at = clock_timestamp()
-FROM unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec)
-WHERE d.name = s.name AND d.spec = s.spec
-"""
-
-# Without a lock: whoever moves the schedule first enqueues its task, the others find that it has moved.
-# The spec is compared because during a deploy two versions of the code may declare the same schedule differently; the
-# version that registered last has it.
-DUE = """
-SELECT s.name, s.task, s.spec, s.last_tick AT TIME ZONE 'UTC', s.next_tick AT TIME ZONE 'UTC',
-       statement_timestamp() AT TIME ZONE 'UTC'
-FROM autotask_schedule s
-JOIN unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec) ON d.name = s.name AND d.spec = s.spec
-WHERE s.next_tick <= statement_timestamp()
-ORDER BY s.next_tick LIMIT {limit}
-"""
-
-# The schedule moves and its task appears in one statement, on condition that the next tick is still the one that was
-# seen: one task for each tick, with any number of workers and whatever dies when.
-ADVANCE = f"""
-WITH moved AS (
-    UPDATE autotask_schedule s SET last_tick = d.last_tick, next_tick = d.next_tick
-    FROM unnest(%(moved_name)s::text[], %(moved_seen)s::timestamptz[], %(moved_last)s::timestamptz[],
-                %(moved_next)s::timestamptz[]) AS d(name, seen, last_tick, next_tick)
-    WHERE s.name = d.name AND s.next_tick = d.seen
-    RETURNING s.name
+WITH declared AS (
+    SELECT * FROM unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec)
+),
+stale AS MATERIALIZED (
+    SELECT s.name FROM autotask_schedule s JOIN declared d ON d.name = s.name AND d.spec = s.spec
+    WHERE s.declared_at < clock_timestamp() - %(lately)s * interval '1 s'
+    ORDER BY s.name FOR NO KEY UPDATE OF s SKIP LOCKED
+),
+renewed AS (
+    UPDATE autotask_schedule s SET declared_at = clock_timestamp() FROM stale WHERE s.name = stale.name
 )
-{enqueue.MANY}
-WHERE kind.schedule IN (SELECT name FROM moved)
+SELECT d.name, (CASE WHEN d.spec = ANY(string_to_array(s.former, E'\\n')) THEN s.declared_at
+                     ELSE clock_timestamp() END) AT TIME ZONE 'UTC'
+FROM declared d LEFT JOIN autotask_schedule s ON s.name = d.name
+WHERE s.name IS NULL
+   OR (s.spec <> d.spec AND (d.spec <> ALL(string_to_array(s.former, E'\\n'))
+                             OR s.declared_at < clock_timestamp() - %(abandoned)s * interval '1 s'))
 """
 
-NEXT = """
-SELECT extract(epoch FROM min(s.next_tick) - clock_timestamp())::float8
-FROM autotask_schedule s
-JOIN unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec) ON d.name = s.name AND d.spec = s.spec
+# Without a lock: whoever moves a schedule first enqueues its task, the others find that it has moved. The spec is
+# compared because during a deployment two versions of the code may declare the same schedule differently.
+# The tasks of a schedule are looked for only where that matters.
+LOOK = """
+WITH mine AS MATERIALIZED (
+    SELECT s.name, s.spec, s.next_tick, s.held, s.resumed_at,
+           s.next_tick <= statement_timestamp() AS due,
+           s.held <> '' AND NOT EXISTS (SELECT FROM autotask_task t WHERE t.schedule = s.name) AS free
+    FROM autotask_schedule s
+    JOIN unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec) ON d.name = s.name AND d.spec = s.spec
+    WHERE s.paused_at IS NULL
+),
+first AS (SELECT * FROM mine WHERE due OR free ORDER BY next_tick LIMIT {limit})
+SELECT f.name, f.spec, f.next_tick AT TIME ZONE 'UTC', f.held, f.resumed_at AT TIME ZONE 'UTC',
+       EXISTS (SELECT FROM autotask_task t WHERE t.schedule = f.name),
+       statement_timestamp() AT TIME ZONE 'UTC', others.seconds, others.holds
+FROM (SELECT extract(epoch FROM min(next_tick) FILTER (WHERE NOT due) - clock_timestamp())::float8 AS seconds,
+             coalesce(bool_or(held <> ''), false) AS holds FROM mine) AS others
+LEFT JOIN first f ON true
+ORDER BY f.next_tick
 """
 
-LIVE_OF = "SELECT DISTINCT schedule FROM autotask_task WHERE schedule = ANY(%(names)s)"
+# The schedule moves and its tasks appear in one statement, on condition that it still is as it was seen: one task for
+# each tick, with any number of workers and whatever dies when. A row that is locked is being moved, paused or
+# registered by somebody else: it is left to him, or to the next look, and the others do not wait for it.
+ADVANCE = f"""
+WITH step AS (
+    SELECT * FROM unnest(
+        %(moved_name)s::text[], %(moved_spec)s::text[], %(seen_tick)s::timestamptz[], %(seen_held)s::text[],
+        %(last_tick)s::timestamptz[], %(next_tick)s::timestamptz[], %(held)s::text[]
+    ) AS d(name, spec, seen_tick, seen_held, last_tick, next_tick, held)
+),
+unmoved AS MATERIALIZED (
+    SELECT s.name FROM autotask_schedule s JOIN step d ON d.name = s.name
+    WHERE s.next_tick = d.seen_tick AND s.held = d.seen_held AND s.spec = d.spec AND s.paused_at IS NULL
+    ORDER BY s.name FOR NO KEY UPDATE OF s SKIP LOCKED
+),
+moved AS (
+    UPDATE autotask_schedule s
+    SET last_tick = coalesce(d.last_tick, s.last_tick), next_tick = d.next_tick, held = d.held
+    FROM step d JOIN unmoved ON unmoved.name = d.name
+    WHERE s.name = d.name
+    RETURNING s.name
+),
+made AS (
+    {enqueue.MANY}
+    WHERE kind.schedule IN (SELECT name FROM moved)
+    RETURNING 1
+)
+SELECT name, (SELECT count(*) FROM made) FROM moved
+"""
 
+# What is paused stays longer: if its code comes back, it must not begin to run again by itself.
 RETIRE = """
-DELETE FROM autotask_schedule WHERE declared_at < clock_timestamp() - %(seconds)s * interval '1 s'
+WITH old AS MATERIALIZED (
+    SELECT name FROM autotask_schedule
+    WHERE declared_at < clock_timestamp()
+                        - CASE WHEN paused_at IS NULL THEN 1 ELSE 30 END * %(seconds)s * interval '1 s'
+    ORDER BY name FOR UPDATE SKIP LOCKED
+)
+DELETE FROM autotask_schedule s USING old WHERE s.name = old.name RETURNING s.name
 """
 
 
@@ -103,71 +172,91 @@ def now(connection: BaseDatabaseWrapper) -> datetime:
     return in_utc(moment)
 
 
-def register(
-    connection: BaseDatabaseWrapper,
-    declared: Sequence[tuple[str, str, str, datetime]],
-    unless_declared: float = -1,
-) -> None:
-    """Enter schedules, or say that they are still declared.
+def declare(
+    connection: BaseDatabaseWrapper, specs: Mapping[str, str], *, lately: float, abandoned: float
+) -> dict[str, datetime]:
+    """Say that schedules, by name, are declared by the code of a living worker with just these timetables.
 
-    :param declared: name, task, spec and the first tick if it is new or its spec has changed.
-    :param unless_declared: those that somebody has declared in the last so many seconds stay as they are.
+    :param lately: nothing is written where somebody has said so in the last so many seconds.
+    :param abandoned: seconds after which a timetable that nobody declares has to make way for one that it had replaced.
+    :returns: the schedules that are to be registered, and from when on they count: those that are not in the database,
+        those whose timetable is new, both from now on, and those whose timetable is that of abandoned code, from its
+        last sign of life on.
+    """
+    params = {**_names_and_specs(specs), "lately": lately, "abandoned": abandoned}
+    return {name: in_utc(since) for name, since in rows(connection, DECLARE, params)}
+
+
+def register(
+    connection: BaseDatabaseWrapper, declared: Sequence[tuple[str, str, str, datetime]], *, abandoned: float
+) -> None:
+    """Enter schedules that :func:`declare` has told, unless somebody has done so meanwhile.
+
+    :param declared: name, task, spec and first tick.
     """
     if declared:
         names, tasks, specs, ticks = (list(column) for column in zip(*declared, strict=True))
-        execute(
-            connection,
-            REGISTER,
-            {"name": names, "task": tasks, "spec": specs, "next_tick": ticks, "unless_declared": unless_declared},
-        )
+        params = {
+            "name": arrays.texts(names),
+            "task": arrays.texts(tasks),
+            "spec": arrays.texts(specs),
+            "next_tick": arrays.moments(ticks),
+            "abandoned": abandoned,
+        }
+        execute(connection, REGISTER, params)
 
 
-def declare(connection: BaseDatabaseWrapper, specs: Mapping[str, str]) -> None:
-    """Say that schedules, by name, are still declared by the code of a living worker with just these timetables."""
-    execute(connection, DECLARE, _names_and_specs(specs))
-
-
-def due(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 500) -> list[StoredSchedule]:
-    """Return schedules that are due, longest overdue first.
+def look(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 1000) -> Look:
+    """Return the schedules that are due, and when the others will be.
 
     :param specs: for each name the timetable that the caller's code has; others are none of its business.
     """
-    params = _names_and_specs(specs)
-    return [
-        StoredSchedule(name, task, spec, in_utc(last), in_utc(following), in_utc(moment))
-        for name, task, spec, last, following, moment in rows(connection, DUE.format(limit=int(limit)), params)
+    found = rows(connection, LOOK.format(limit=int(limit)), _names_and_specs(specs))
+    due = [
+        DueSchedule(name, spec, in_utc(tick), held, in_utc(resumed), busy, in_utc(moment))
+        for name, spec, tick, held, resumed, busy, moment, *_ in found
+        if name is not None
     ]
+    return Look(due, *found[0][-2:])
 
 
-def advance(connection: BaseDatabaseWrapper, moves: Sequence[Move], tasks: Sequence[enqueue.NewTask]) -> int:
-    """Move schedules past due ticks and enqueue their tasks, except where another worker was faster.
+def advance(
+    connection: BaseDatabaseWrapper, moves: Sequence[Move], tasks: Sequence[enqueue.NewTask]
+) -> tuple[set[str], int]:
+    """Move schedules and enqueue their tasks, except where another worker was faster, or is at it.
 
-    :returns: how many tasks were enqueued.
+    :returns: the names of those that have moved, and how many tasks were enqueued.
     """
     params = {
-        "moved_name": [move.name for move in moves],
-        "moved_seen": [move.seen for move in moves],
-        "moved_last": [move.last_tick for move in moves],
-        "moved_next": [move.next_tick for move in moves],
+        "moved_name": arrays.texts([move.seen.name for move in moves]),
+        "moved_spec": arrays.texts([move.seen.spec for move in moves]),
+        "seen_tick": arrays.moments([move.seen.next_tick for move in moves]),
+        "seen_held": arrays.texts([move.seen.held for move in moves]),
+        "last_tick": arrays.moments([move.last_tick for move in moves]),
+        "next_tick": arrays.moments([move.next_tick for move in moves]),
+        "held": arrays.texts([move.held for move in moves]),
     }
-    return execute(connection, ADVANCE, {**params, **enqueue.columns(tasks)})
+    found = rows(connection, ADVANCE, {**enqueue.columns(tasks), **params})
+    return {name for name, _ in found}, found[0][1] if found else 0
 
 
-def seconds_to_next(connection: BaseDatabaseWrapper, specs: Mapping[str, str]) -> float | None:
-    """Return the seconds until the next tick of these schedules; negative when it is over, None when there is none."""
-    seconds: float | None = rows(connection, NEXT, _names_and_specs(specs))[0][0]
-    return seconds
+def retire(connection: BaseDatabaseWrapper, seconds: float) -> list[str]:
+    """Delete the schedules that no worker has declared for so many seconds, or thirty times as many if paused.
+
+    :returns: their names.
+    """
+    return [name for (name,) in rows(connection, RETIRE, {"seconds": seconds})]
 
 
-def with_live_tasks(connection: BaseDatabaseWrapper, names: Sequence[str]) -> set[str]:
-    """Return those of the schedules that have a task which waits or runs."""
-    return {row[0] for row in rows(connection, LIVE_OF, {"names": list(names)})}
+def as_held(moments: Sequence[datetime]) -> str:
+    """Return moments as they are stored in ``held``."""
+    return BETWEEN_HELD.join(moment.isoformat() for moment in moments)
 
 
-def retire(connection: BaseDatabaseWrapper, seconds: float) -> int:
-    """Delete the schedules that no worker has declared for so many seconds."""
-    return execute(connection, RETIRE, {"seconds": seconds})
+def from_held(held: str) -> list[datetime]:
+    """Return the moments of a stored ``held``."""
+    return [datetime.fromisoformat(text) for text in held.split(BETWEEN_HELD)] if held else []
 
 
-def _names_and_specs(specs: Mapping[str, str]) -> dict[str, list[str]]:
-    return {"names": list(specs), "specs": list(specs.values())}
+def _names_and_specs(specs: Mapping[str, str]) -> dict[str, str]:
+    return {"names": arrays.texts(specs), "specs": arrays.texts(specs.values())}

@@ -210,6 +210,7 @@ class Worker:
             Scheduler(self.wakeup.wake),
             self._reporter,
             Pruner(),
+            channel=lambda: notify.SCHEDULES_CHANNEL,
         )
 
     def run(self) -> bool:

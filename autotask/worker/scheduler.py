@@ -2,35 +2,43 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import registry
 from autotask.definition import ScheduledTask
+from autotask.schedules.policy import IN_TIME, MOST
 from autotask.store import schedules
-from autotask.store.schedules import Move, StoredSchedule
+from autotask.store.enqueue import NewTask
+from autotask.store.schedules import DueSchedule, Move
 
 logger = logging.getLogger("autotask.worker")
 
 Schedules = Mapping[str, ScheduledTask[..., object]]
 
 #: Seconds between two declarations that the code of this worker has its schedules.
-DECLARE_EVERY = 300.0
+DECLARE_EVERY = 20.0
+
+#: Seconds after which a timetable that no worker declares any more makes way for one that it had replaced.
+ABANDONED_AFTER = 3 * DECLARE_EVERY
 
 #: Seconds after which a schedule that no worker declares any more is retired: longer than any deployment takes.
 RETIRE_AFTER = 86400.0
-
-#: A tick missed by more than this is not made up for.
-LATEST = timedelta(hours=1)
+RETIRE_EVERY = 600.0
 
 #: Seconds after which the register is looked at even if no tick is expected; another worker may have changed it.
 LOOK_EVERY = 30.0
 
+#: Seconds until the next look for the end of a task that ticks wait for.
+HELD_LOOK = 0.5
 
-#: No two looks are closer than this many seconds; ticks that come faster are made up for by one task.
+#: No two looks are closer than this many seconds; ticks that come faster are enqueued together.
 SHORTEST_WAIT = 0.02
+
+#: Seconds until the next look where another worker is at a schedule that is due, or is stuck.
+LOCKED_LOOK = 0.1
 
 
 class Scheduler:
@@ -43,7 +51,9 @@ class Scheduler:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._declared_at: float | None = None
+        self._declare_at = float("-inf")
+        self._retire_at = time.monotonic() + RETIRE_EVERY
+        self._overlapping: set[str] = set()
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Enqueue what is due."""
@@ -51,48 +61,98 @@ class Scheduler:
         if not tasks:
             return DECLARE_EVERY
         specs = {name: task.schedule.spec for name, task in tasks.items()}
-        self._declare(connection, tasks, specs)
-        due = schedules.due(connection, specs)
-        if due:
-            self._enqueue(connection, due, tasks)
-        seconds = schedules.seconds_to_next(connection, specs)
-        return LOOK_EVERY if seconds is None else min(max(seconds, SHORTEST_WAIT), LOOK_EVERY)
+        if time.monotonic() >= self._declare_at:
+            self._declare(connection, tasks, specs)
+        look = schedules.look(connection, specs)
+        if look.due:
+            return self._enqueue(connection, look.due, tasks)
+        wait = LOOK_EVERY if look.seconds is None else max(look.seconds, SHORTEST_WAIT)
+        return min(wait, HELD_LOOK if look.holds else LOOK_EVERY, max(0.0, self._declare_at - time.monotonic()))
 
     def _declare(self, connection: BaseDatabaseWrapper, tasks: Schedules, specs: Mapping[str, str]) -> None:
+        anew = schedules.declare(connection, specs, lately=DECLARE_EVERY / 2, abandoned=ABANDONED_AFTER)
+        schedules.register(
+            connection,
+            [
+                (name, tasks[name].name, specs[name], tasks[name].schedule.first_after(since))
+                for name, since in anew.items()
+            ],
+            abandoned=ABANDONED_AFTER,
+        )
+        for task in tasks.values():
+            task.look_ahead(datetime.now(UTC))
         now = time.monotonic()
-        if self._declared_at is None:
-            self._register(connection, tasks, unless_declared=-1)
-        elif now - self._declared_at >= DECLARE_EVERY:
-            schedules.declare(connection, specs)
-            # A newer version of the code may have been tried and taken back: what it declared is nobody's now.
-            self._register(connection, tasks, unless_declared=3 * DECLARE_EVERY)
-            retired = schedules.retire(connection, RETIRE_AFTER)
-            if retired:
-                logger.info("%d schedules retired that no worker has declared for a day", retired)
-        else:
-            return
-        self._declared_at = now
+        if now >= self._retire_at:
+            if retired := schedules.retire(connection, RETIRE_AFTER):
+                logger.info("Schedules retired that no worker has declared for a day: %s", ", ".join(retired))
+            self._retire_at = now + RETIRE_EVERY
+        self._declare_at = now + DECLARE_EVERY
 
-    def _register(self, connection: BaseDatabaseWrapper, tasks: Schedules, unless_declared: float) -> None:
-        moment = schedules.now(connection)
-        declared = [
-            (name, task.name, task.schedule.spec, task.schedule.first_after(moment)) for name, task in tasks.items()
-        ]
-        schedules.register(connection, declared, unless_declared)
-
-    def _enqueue(self, connection: BaseDatabaseWrapper, due: list[StoredSchedule], tasks: Schedules) -> None:
-        busy = schedules.with_live_tasks(connection, [schedule.name for schedule in due])
-        moves = [_move(schedule, tasks[schedule.name]) for schedule in due]
-        new = [
-            tasks[move.name].tick_task(move.last_tick)
-            for move, schedule in zip(moves, due, strict=True)
-            if move.name not in busy and schedule.now - move.last_tick <= LATEST
-        ]
-        if schedules.advance(connection, moves, new):
+    def _enqueue(self, connection: BaseDatabaseWrapper, due: Sequence[DueSchedule], tasks: Schedules) -> float:
+        """Enqueue the tasks of schedules that are due, and return the seconds until the next look."""
+        steps = [_Step(schedule, tasks[schedule.name]) for schedule in due]
+        new = [task for step in steps for task in step.tasks]
+        moved, made = schedules.advance(connection, [step.move for step in steps], new)
+        for step in steps:
+            if step.move.seen.name in moved:
+                self._tell(step)
+        if made:
             self._wake()
+        # There may be more than one look has shown.
+        return 0.0 if len(moved) == len(steps) else LOCKED_LOOK
+
+    def _tell(self, step: "_Step") -> None:
+        """Say what was left out, of an overlap once only."""
+        name = step.move.seen.name
+        if step.missed:
+            logger.log(
+                logging.INFO if step.made_up else logging.WARNING,
+                "%s: ticks from %s to %s were missed; tasks that make up for them: %d",
+                name,
+                step.missed[0].isoformat(),
+                step.missed[-1].isoformat(),
+                step.made_up,
+            )
+        if not step.overlapped:
+            self._overlapping.discard(name)
+        elif name not in self._overlapping:
+            self._overlapping.add(name)
+            logger.info(
+                "%s: ticks are left out while a task of it waits or runs, that of %s and maybe more",
+                name,
+                step.overlapped[0].isoformat(),
+            )
 
 
-def _move(schedule: StoredSchedule, task: ScheduledTask[..., object]) -> Move:
-    """Ticks that were missed together are made up for by one task, that of the last one."""
-    tick = task.schedule.latest_before(schedule.next_tick, schedule.now)
-    return Move(schedule.name, seen=schedule.next_tick, last_tick=tick, next_tick=task.schedule.next_after(tick))
+class _Step:
+    """What is to be done with one schedule that is due.
+
+    :ivar move: from where to where it moves.
+    :ivar tasks: those to be enqueued.
+    :ivar missed: ticks that nobody has seen to in time.
+    :ivar made_up: how many tasks make up for them.
+    :ivar overlapped: ticks that are left out because of a task that waits or runs.
+    """
+
+    def __init__(self, seen: DueSchedule, task: ScheduledTask[..., object]) -> None:
+        due = task.schedule.due_until(seen.next_tick, seen.now, MOST)
+        ticks = task.policy.made_up([tick for tick in due if not _paused(tick, seen)], seen.now)
+        held = schedules.from_held(seen.held)
+        begin, hold = task.policy.choose(held, ticks, seen.busy)
+        self.move = Move(
+            seen,
+            last_tick=due[-1] if due else None,
+            next_tick=task.schedule.next_after(due[-1]) if due else seen.next_tick,
+            held=schedules.as_held(hold),
+        )
+        self.tasks: list[NewTask] = [task.tick_task(tick) for tick in begin]
+        # Of more ticks than are made up for at most, the first one is known, too.
+        passed = [tick for tick in (seen.next_tick, *due) if tick <= seen.now and not _paused(tick, seen)]
+        self.missed = [tick for tick in passed if tick not in ticks or seen.now - tick > IN_TIME]
+        self.made_up = len(ticks)
+        self.overlapped: list[datetime] = [tick for tick in (*held, *ticks) if tick not in (*begin, *hold)]
+
+
+def _paused(tick: datetime, seen: DueSchedule) -> bool:
+    """Whether a tick passed while the schedule was paused."""
+    return seen.resumed_at is not None and tick < seen.resumed_at

@@ -1,4 +1,4 @@
-"""Clocks that are wrong, schedulers that die or are away, and poolers (faults 29, 36, 37, 39 and 40)."""
+"""Clocks that are wrong, schedulers that die or are away, and poolers (faults 16, 29, 36, 37, 39 and 40)."""
 
 import shutil
 import signal
@@ -116,11 +116,20 @@ def test_a_jump_of_the_clock_of_the_database_makes_no_tick_twice(own_server, mak
     assert [state for *_, state, _ in ticks(world) if State(state) is not State.DONE] == []
 
 
-@pytest.mark.fault(39)
-def test_eight_schedulers_that_are_being_killed_enqueue_each_tick_once(world, figures, lasting):
+def assert_each_tick_is_one_task(world, figures):
+    """From the first tick to the last one, each second has had its task, once and in time."""
+    found = ticks(world)
+    figures.told("ticks", len(found))
+    figures.exactly("duplicates", sum(n - 1 for n in Counter(tick for tick, *_ in found).values()), 0)
+    figures.exactly("missing", round(found[-1][0] - found[0][0]) + 1 - len(found), 0)
+    return [made - tick for tick, made, *_ in found]
+
+
+@pytest.mark.fault(39, quick=True)
+def test_schedulers_that_are_being_killed_enqueue_each_tick_once(world, figures, lasting):
     # Given
     world.settings["MAX_CRASHES"] = 100
-    world.keep(8, "--threads=1", **TICKING)
+    world.keep(8 if lasting > 5 else 3, "--threads=1", **TICKING)
 
     # When
     end = time.monotonic() + lasting
@@ -130,42 +139,77 @@ def test_eight_schedulers_that_are_being_killed_enqueue_each_tick_once(world, fi
         world.kill(world.random.choice(world.kept()).pid)
 
     # Then
-    found = ticks(world)
-    figures.told("ticks", len(found))
-    figures.exactly("duplicates", sum(n - 1 for n in Counter(tick for tick, *_ in found).values()), 0)
-    missing = 0
-    for (tick, _, _, ended), (following, *_) in zip(found, found[1:], strict=False):
-        # Those that came while the task of an earlier one was live are left out.
-        skipped = [tick + n for n in range(1, round(following - tick))]
-        missing += sum(ended is None or moment > ended + 0.05 for moment in skipped)
-    figures.exactly("missing", missing, 0)
-    figures.at_most("lateness p99", 1000 * quantile([made - tick for tick, made, *_ in found], 0.99), 300, "ms")
+    lateness = assert_each_tick_is_one_task(world, figures)
+    figures.at_most("lateness p99", 1000 * quantile(lateness, 0.99), 300, "ms")
+    world.drain()
+    assert {State(state) for *_, state, _ in ticks(world)} == {State.DONE}
+
+
+@pytest.mark.fault(16, 39)
+def test_a_database_that_crashes_again_and_again_loses_no_tick_and_doubles_none(
+    own_server, make_world, figures, lasting
+):
+    # Given
+    server = own_server()
+    world = make_world(server)
+    world.keep(3, "--threads=1", **TICKING)
+    wait_until(lambda: len(ticks(world)) >= 2, what="ticks")
+
+    # When
+    for _ in range(max(1, int(lasting / 10))):
+        world.ledger.write("fault", pid=None, action="restart", seconds=5)
+        server.restart("immediate")
+        seen = len(ticks(world))
+        world.until(lambda seen=seen: len(ticks(world)) >= seen + 3, 30, "ticks after the crash")
+
+    # Then
+    lateness = assert_each_tick_is_one_task(world, figures)
+    figures.told("lateness at most", round(1000 * max(lateness)))
 
 
 @pytest.mark.fault(40, quick=True)
-@pytest.mark.parametrize("away, made_up", [(600, 1), (7200.5, 0)])
-def test_what_was_missed_while_no_scheduler_ran_is_made_up_for_by_one_task(world, figures, away, made_up):
-    # Given: a schedule that nobody has served for so long; it is due each hour
-    hourly = {**TICKING, "FAULTS_PERIOD": "10000" if made_up == 0 else "60"}
-    worker = world.worker(**hourly)
-    wait_until(lambda: rows(world.database, "SELECT 1 FROM autotask_schedule"), what="the registration")
+def test_what_was_missed_while_no_scheduler_ran_is_made_up_for_as_each_schedule_says(world, figures):
+    # Given: schedules that nobody has served for ten minutes, or one for two hours
+    apps = {"FAULTS_APPS": "tests.faults.away"}
+    worker = world.worker(**apps)
+    wait_until(lambda: len(rows(world.database, "SELECT 1 FROM autotask_schedule")) == 4, what="the registration")
     worker.signal(signal.SIGTERM)
     worker.process.wait(20)
     execute(
         world.database,
-        "UPDATE autotask_schedule SET next_tick = clock_timestamp() - %(away)s * interval '1 s'",
-        {"away": away},
+        "UPDATE autotask_schedule SET next_tick = clock_timestamp() - "
+        "CASE name WHEN 'faults.late' THEN interval '7200 s' ELSE interval '630 s' END",
     )
 
     # When
-    world.worker(**hourly)
+    world.worker(**apps)
     wait_until(
-        lambda: rows(world.database, "SELECT 1 FROM autotask_schedule WHERE next_tick > clock_timestamp()"),
-        what="the next tick",
+        lambda: (
+            not rows(
+                world.database, "SELECT 1 FROM autotask_schedule WHERE next_tick < clock_timestamp() OR held <> ''"
+            )
+        ),
+        20,
+        what="the next ticks",
     )
+    world.drain()
 
     # Then
-    figures.exactly(f"tasks for {away:g} s", len(ticks(world)), made_up)
+    found = dict(
+        rows(
+            world.database,
+            "SELECT s.name, count(r.id) FROM autotask_schedule s LEFT JOIN autotask_record r ON r.schedule = s.name "
+            "GROUP BY s.name",
+        )
+    )
+    for name, expected in (("skip", 0), ("once", 1), ("all", 11), ("late", 0)):
+        figures.exactly(f"tasks with misfire={name!r}", found[f"faults.{name}"], expected)
+    overlapping = rows(
+        world.database,
+        "SELECT 1 FROM autotask_result a JOIN autotask_result b ON a.schedule = 'faults.all' AND b.schedule = a.schedule "
+        "AND b.scheduled_for > a.scheduled_for AND b.started_at < a.ended_at",
+    )
+    figures.exactly("runs that overlap", len(overlapping), 0)
 
 
 CONFIGURATION = """

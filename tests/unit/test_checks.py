@@ -1,11 +1,13 @@
 """System checks: each id has one cause, and nothing that is wrong keeps the others from being told."""
 
+from types import FunctionType
+
 import pytest
 from django.core.checks import run_checks
 from django.db import ConnectionHandler, connections
 
 from autotask import checks, registry
-from autotask.tasks import delayed_task
+from autotask.tasks import cron_task, delayed_task, periodic_task
 from tests.documents import ROOT
 
 
@@ -109,6 +111,39 @@ def test_two_functions_of_one_name_are_e004():
 def test_a_module_that_is_imported_twice_defines_nothing_twice():
     delayed_task(name="the.name")(one)
     delayed_task(name="the.name")(one)
+    assert found() == {}
+
+
+def test_a_module_with_a_schedule_that_is_reloaded_defines_nothing_twice():
+    for _ in range(2):
+        periodic_task(name="the.name")(FunctionType(one.__code__, {"__name__": __name__}, "one"))
+    assert "autotask.E004" not in found()
+
+
+@pytest.mark.parametrize("second", [periodic_task(3600), cron_task(hours=3, tz="UTC"), delayed_task()])
+def test_two_schedules_of_one_function_without_a_name_of_their_own_are_e004(second):
+    second(periodic_task(60)(one))
+    messages = found()
+    assert list(messages) == ["autotask.E004"]
+    assert "test_checks.one" in messages["autotask.E004"]
+
+
+def test_two_schedules_of_one_function_with_names_are_fine():
+    periodic_task(3600, name="another")(periodic_task(60)(one))
+    assert found() == {}
+
+
+def test_a_fixed_time_that_a_clock_skips_is_i001():
+    cron_task(cron="30 2 * * *", tz="Europe/Berlin", name="at.night")(one)
+    messages = found()
+    assert list(messages) == ["autotask.I001"]
+    assert "'at.night'" in messages["autotask.I001"] and "02:30 of " in messages["autotask.I001"]
+    assert "does not exist" in messages["autotask.I001"] and "comes twice" in messages["autotask.I001"]
+
+
+@pytest.mark.parametrize("when", [{"cron": "30 4 * * *"}, {"cron": "*/5 * * * *"}, {"cron": "30 2 * * *", "tz": "UTC"}])
+def test_there_is_nothing_to_say_of_a_time_that_each_day_has_once_or_that_is_real(when):
+    cron_task(**{"tz": "Europe/Berlin", **when})(one)
     assert found() == {}
 
 

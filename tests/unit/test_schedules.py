@@ -1,6 +1,8 @@
 """When repeated tasks are due: documented examples, bad fields, daylight saving, and no drift."""
 
+import asyncio
 import datetime as dt
+import inspect
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,13 +10,21 @@ import pytest
 import pytz
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
+from autotask import registry
 from autotask.exceptions import ConflictingOptions, InvalidSchedule
 from autotask.schedules.crontab import Crontab, from_cron, from_crontab, from_numbers, zone_name
 from autotask.schedules.every import Every
+from autotask.schedules.policy import Policy
 from autotask.tasks import cron_task, periodic_task
 
 BERLIN = "Europe/Berlin"
 LORD_HOWE = "Australia/Lord_Howe"
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch):
+    monkeypatch.setattr(registry, "_definitions", {})
+    monkeypatch.setattr(registry, "_duplicates", [])
 
 
 def at(text, tz="UTC"):
@@ -262,6 +272,14 @@ def test_31_february_or_a_monday_comes():
         "* * * * 8",
         "x * * * *",
         "*/0 * * * *",
+        "7-7/0 * * * *",
+        "*/90 * * * *",
+        "* */24 * * *",
+        "0 0 * * sun1",
+        "0 0 * * sunday",
+        "0 0 * * fri-",
+        "0 0 * * fri-8",
+        "0 0 * nov-feb *",
         "\0",
         f"{'9' * 5000} * * * *",
     ],
@@ -271,6 +289,27 @@ def test_bad_text_in_the_order_of_cron_is_refused(text):
     with pytest.raises(InvalidSchedule) as caught:
         from_cron(text, "UTC")
     assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "field", "term", "expected"),
+    [
+        ("60 * * * *", 1, "minute", "60", "numbers from 0 to 59"),
+        ("0,61 * * * *", 1, "minute", "61", "numbers from 0 to 59"),
+        ("0 24 * * *", 2, "hour", "24", "numbers from 0 to 23"),
+        ("0 0 32 * *", 3, "day-of-month", "32", "numbers from 1 to 31, L or LW"),
+        ("0 0 1, * *", 3, "day-of-month", "", "numbers from 1 to 31, L or LW"),
+        ("0 0 1 foo *", 4, "month", "foo", "numbers from 1 to 12 or jan to dec"),
+        ("0 0 * * mon-xyz", 5, "day-of-week", "mon-xyz", "numbers from 0 to 7 or sun to sat"),
+        ("0 0 * * 1#6", 5, "day-of-week", "1#6", "with # or L behind them"),
+        ("*/90 * * * *", 1, "minute", "*/90", "with steps like */2 up to 59"),
+    ],
+)
+def test_a_bad_field_in_the_order_of_cron_is_refused_with_all_that_helps(text, position, field, term, expected):
+    with pytest.raises(InvalidSchedule) as caught:
+        from_cron(text, "UTC")
+    assert f"field {position} ({field}) has {term!r}, expected * or " in str(caught.value)
+    assert expected in str(caught.value)
 
 
 # --- cron's own notation --------------------------------------------------------------------------------------------
@@ -285,6 +324,15 @@ def test_bad_text_in_the_order_of_cron_is_refused(text):
         ("0 9 * * 7", "2026-06-01T10:00", ["2026-06-07 09:00", "2026-06-14 09:00"]),
         ("0 0 L * *", "2026-02-01T00:00", ["2026-02-28 00:00", "2026-03-31 00:00"]),
         ("0 0 * * 1#2", "2026-06-01T00:00", ["2026-06-08 00:00", "2026-07-13 00:00"]),
+        ("0 0 LW * *", "2026-05-01T00:00", ["2026-05-29 00:00", "2026-06-30 00:00"]),
+        ("0 0 * * friL", "2026-06-01T00:00", ["2026-06-26 00:00", "2026-07-31 00:00"]),
+        ("0 0 * * Sat-mon", "2026-06-02T00:00", ["2026-06-06 00:00", "2026-06-07 00:00", "2026-06-08 00:00"]),
+        ("0 0 * * fri-sun", "2026-06-01T00:00", ["2026-06-05 00:00", "2026-06-06 00:00", "2026-06-07 00:00"]),
+        ("0 0 * * 5-1/2", "2026-06-01T00:00", ["2026-06-05 00:00", "2026-06-07 00:00", "2026-06-12 00:00"]),
+        ("0 0 * * 7-1", "2026-06-02T00:00", ["2026-06-07 00:00", "2026-06-08 00:00", "2026-06-14 00:00"]),
+        ("7-7/10 * * * *", "2026-06-01T00:00", ["2026-06-01 00:07", "2026-06-01 01:07"]),
+        ("7/20 4 * * *", "2026-06-01T00:00", ["2026-06-01 04:07", "2026-06-01 04:27", "2026-06-01 04:47"]),
+        ("0 0 */2 * mon", "2026-06-01T00:00", ["2026-06-15 00:00", "2026-06-29 00:00"]),
         ("0 0 1 jan *", "2026-06-01T00:00", ["2027-01-01 00:00", "2028-01-01 00:00"]),
         ("@hourly", "2026-06-01T00:00", ["2026-06-01 01:00", "2026-06-01 02:00"]),
         ("@daily", "2026-06-01T00:00", ["2026-06-02 00:00", "2026-06-03 00:00"]),
@@ -296,7 +344,7 @@ def test_bad_text_in_the_order_of_cron_is_refused(text):
     ],
 )
 def test_cron_s_own_notation(text, start, due):
-    assert ticks(from_cron(text, "UTC"), at(start), 2) == due
+    assert ticks(from_cron(text, "UTC"), at(start), len(due)) == due
 
 
 # --- daylight saving ------------------------------------------------------------------------------------------------
@@ -347,6 +395,24 @@ def test_every_few_minutes_follows_real_time_through_a_change_of_the_clock(tz, d
         following = timetable.next_after(moment)
         assert following - moment == step
         moment = following
+
+
+def test_with_a_wildcard_what_the_clock_skips_is_left_out():
+    # Berlin, 2026-03-29: 02:00 to 03:00 do not exist
+    due = ticks(from_cron("*/30 2 * * *", BERLIN), at("2026-03-28T02:15", BERLIN), 2)
+    assert due == ["2026-03-28 02:30", "2026-03-30 02:00"]
+
+
+def test_with_a_wildcard_the_hour_behind_a_gap_of_half_an_hour_is_whole():
+    # Lord Howe, 2026-10-04: 02:00 to 02:30 do not exist
+    due = ticks(from_cron("*/30 2-3 * * *", LORD_HOWE), at("2026-10-04T01:59", LORD_HOWE), 3)
+    assert due == ["2026-10-04 02:30", "2026-10-04 03:00", "2026-10-04 03:30"]
+
+
+def test_with_a_wildcard_a_midnight_that_the_clock_skips_is_left_out():
+    # Sao Paulo, 2018-11-04: 00:00 to 01:00 do not exist
+    due = ticks(from_cron("*/30 0-1 * * *", "America/Sao_Paulo"), at("2018-11-03T23:59", "America/Sao_Paulo"), 2)
+    assert due == ["2018-11-04 01:00", "2018-11-04 01:30"]
 
 
 @pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-06-01", 24)])
@@ -410,8 +476,8 @@ def test_the_next_moment_always_lies_ahead_and_none_is_passed_over(expression, t
 
 
 @hypothesis_settings(max_examples=60)
-@given(EXPRESSIONS, ZONES, MOMENTS, st.floats(0, 1))
-def test_the_latest_moment_equals_what_counting_finds(expression, tz, moment, share):
+@given(EXPRESSIONS, ZONES, MOMENTS, st.floats(0, 1), st.integers(1, 50))
+def test_what_was_due_until_now_equals_what_counting_finds(expression, tz, moment, share, most):
     # Given
     timetable = from_cron(expression, tz)
     tick = timetable.next_after(moment)
@@ -419,30 +485,41 @@ def test_the_latest_moment_equals_what_counting_finds(expression, tz, moment, sh
     now = tick + share * 40 * step
 
     # When
-    latest = timetable.latest_before(tick, now)
+    due = timetable.due_until(tick, now, most)
 
     # Then
-    expected = tick
-    while (following := timetable.next_after(expected)) <= now:
-        expected = following
-    assert latest == expected
+    expected = [tick]
+    while (following := timetable.next_after(expected[-1])) <= now:
+        expected.append(following)
+    assert due == expected[-most:]
 
 
-def test_the_latest_moment_is_found_fast_after_years_of_silence():
+def test_what_was_due_last_is_found_fast_after_years_of_silence():
     timetable = from_crontab("* * * * *", BERLIN)
-    assert timetable.latest_before(at("2000-01-01T00:00"), at("2026-06-01T12:00:30")) == at("2026-06-01T12:00")
+    now = at("2026-06-01T12:00:30")
+    due = timetable.due_until(at("2000-01-01T00:00"), now, 100)
+    assert due == [at("2026-06-01T12:00") - timedelta(minutes=99 - number) for number in range(100)]
 
 
-def test_the_latest_moment_of_a_rare_schedule_is_found_too():
+def test_what_was_due_of_a_rare_schedule_is_found_too():
     timetable = from_cron("0 0 29 2 *", "UTC")
-    assert timetable.latest_before(at("2000-02-29T00:00"), at("2027-06-01T00:00")) == at("2024-02-29T00:00")
+    due = timetable.due_until(at("2000-02-29T00:00"), at("2027-06-01T00:00"), 100)
+    assert due == [at(f"{year}-02-29T00:00") for year in range(2000, 2027, 4)]
 
 
-def test_a_clock_that_went_back_leaves_the_tick_as_it_is():
+def test_nothing_is_due_before_the_tick_when_the_clock_went_back():
     tick = at("2026-06-01T12:00")
     for timetable in (from_crontab("* * * * *", "UTC"), Every(60)):
-        assert timetable.latest_before(tick, tick - timedelta(hours=5)) == tick
-        assert timetable.latest_before(tick, tick) == tick
+        assert timetable.due_until(tick, tick - timedelta(hours=5), 100) == []
+        assert timetable.due_until(tick, tick, 100) == [tick]
+
+
+def test_the_next_moments_are_told():
+    start = at("2026-06-01T12:00:30")
+    assert from_crontab("* * * * *", BERLIN).upcoming(2, start) == [at("2026-06-01T12:01"), at("2026-06-01T12:02")]
+    assert Every(60).upcoming(2, start) == [at("2026-06-01T12:01:30"), at("2026-06-01T12:02:30")]
+    now = datetime.now(UTC)
+    assert all(now < moment <= now + timedelta(minutes=6) for moment in from_cron("* * * * *", "UTC").upcoming())
 
 
 # --- time zones -----------------------------------------------------------------------------------------------------
@@ -523,17 +600,40 @@ def test_an_interval_does_not_drift(seconds):
     st.integers(0, 5000),
     st.floats(0, 0.999),
 )
-def test_the_latest_moment_of_an_interval_is_on_its_grid(seconds, count, rest):
+def test_the_moments_that_were_due_of_an_interval_are_on_its_grid(seconds, count, rest):
     # Given
     every, start = Every(seconds), at("2026-06-01T12:00")
     interval = timedelta(seconds=seconds)
 
     # When
-    latest = every.latest_before(start, start + count * interval + rest * interval)
+    due = every.due_until(start, start + count * interval + rest * interval, 3)
 
     # Then
-    assert latest == start + count * interval
-    assert every.next_after(latest) == start + (count + 1) * interval
+    assert due == [start + number * interval for number in range(max(0, count - 2), count + 1)]
+    assert every.next_after(due[-1]) == start + (count + 1) * interval
+
+
+# --- in words -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("timetable", "words"),
+    [
+        (from_crontab("15,30 7 * * *", "UTC"), "At 07:15 and 07:30 every day"),
+        (from_cron("0 6 L * *", "UTC"), "At 06:00 on the last day of every month"),
+        (from_cron("@weekly", "UTC"), "At 00:00 on Sunday"),
+        (numbers(minutes=0, hours=range(8, 18)), "At minute 0 past every hour from 8 through 17"),
+        (Every(1), "Every second"),
+        (Every(0.5), "Every 0.5 seconds"),
+        (Every(90), "Every 90 seconds"),
+        (Every(3600), "Every hour"),
+        (Every(5400), "Every 90 minutes"),
+        (Every(86400 * 7), "Every 7 days"),
+    ],
+    ids=lambda value: getattr(value, "spec", None),
+)
+def test_a_timetable_can_be_read(timetable, words):
+    assert timetable.in_words() == words
 
 
 # --- what makes a schedule start anew -------------------------------------------------------------------------------
@@ -585,7 +685,7 @@ def test_both_notations_together_are_refused():
 
 def test_the_fields_may_be_given_by_position():
     task = cron_task([0], [9], [0], [4, 7], range(10, 16), tz="UTC")(noop)
-    assert task.schedule == Crontab("0 9 10,11,12,13,14,15 4,7 1", "UTC")
+    assert task.schedule == Crontab("0 9 10-15 4,7 1", "UTC")
 
 
 def test_an_interval_may_be_a_timedelta():
@@ -600,3 +700,80 @@ def test_what_is_no_text_is_refused_as_a_crontab(text):
     for name in ("crontab", "cron"):
         with pytest.raises((TypeError, ValueError), match="schedule|option"):
             cron_task(**{name: text})(noop)
+
+
+# --- what else a decorator may say, and what it makes -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "policy"),
+    [
+        ({}, Policy("once", "skip", 0.0)),
+        ({"misfire": "skip"}, Policy("skip", "skip", 0.0)),
+        ({"misfire": "all"}, Policy("all", "queue", 0.0)),
+        ({"misfire": "all", "overlap": "allow"}, Policy("all", "allow", 0.0)),
+        ({"overlap": "queue", "jitter": timedelta(minutes=1)}, Policy("once", "queue", 60.0)),
+    ],
+)
+def test_both_decorators_take_what_is_done_with_late_and_early_ticks(given, policy):
+    assert periodic_task(60, **given)(noop).policy == policy
+    assert cron_task(hours=3, **given)(noop).policy == policy
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"misfire": "twice"}, 'must be "once" or "skip" or "all", but is \'twice\''),
+        ({"overlap": "replace"}, 'must be "skip" or "queue" or "allow", but is \'replace\''),
+        ({"misfire": None}, 'must be "once" or "skip" or "all"'),
+        ({"jitter": -1}, "must be from 0 seconds to a century"),
+        ({"misfire": "all", "overlap": "skip"}, "got both 'misfire=\"all\"' and 'overlap=\"skip\"'"),
+        ({"misfires": "all"}, "got an unknown option 'misfires'"),
+    ],
+)
+def test_what_is_nonsense_is_refused_where_it_is_written(given, message):
+    for decorator in (periodic_task, cron_task):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            decorator(**given)(noop)
+        assert message in str(caught.value)
+
+
+def test_the_usual_options_are_those_of_the_tasks_of_the_ticks():
+    task = periodic_task(60, queue="night", priority=5, retries=2, timeout=9, expires=30, ttl=7)(noop)
+    kind = task.tick_task(at("2026-06-01T12:00")).kind
+    assert (kind.queue, kind.priority, kind.retries, kind.timeout, kind.expires) == ("night", 5, 2, 9.0, 30.0)
+    assert (kind.schedule, kind.scheduled_for) == (task.name, at("2026-06-01T12:00"))
+
+
+def double(number: int = 2) -> int:
+    """Return twice the number."""
+    return 2 * number
+
+
+def test_a_scheduled_function_can_be_called_by_hand_and_keeps_its_signature_and_its_text():
+    for decorate in (periodic_task(60), cron_task(hours=3, tz="UTC")):
+        task = decorate(double)
+        assert (task(), task(5), task(number=6)) == (4, 10, 12)
+        assert inspect.signature(task) == inspect.signature(double)
+        assert (task.__name__, task.__doc__, task.__module__) == ("double", double.__doc__, __name__)
+
+
+def test_a_scheduled_coroutine_function_can_be_called_by_hand():
+    async def later():
+        return 7
+
+    assert asyncio.run(periodic_task(60, name="later")(later)()) == 7
+
+
+def test_a_scheduled_function_shows_its_next_runs():
+    task = cron_task(cron="30 7 * * mon-fri", tz="UTC")(noop)
+    assert task.schedule.upcoming(2, after=at("2026-06-05T12:00")) == [at("2026-06-08T07:30"), at("2026-06-09T07:30")]
+
+
+def test_several_decorators_on_one_function_make_several_schedules():
+    first = periodic_task(60, name="first")(noop)
+    second = cron_task(hours=3, name="second", tz="UTC")(first)
+    assert (first.name, first.schedule.spec) == ("first", "every 60 s")
+    assert second.name == "second"
+    assert second.function is first.function is noop
+    assert set(registry.schedules()) >= {"first", "second"}

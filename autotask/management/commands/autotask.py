@@ -13,12 +13,40 @@ from django.utils.connection import ConnectionDoesNotExist
 from autotask.checks import TAG
 from autotask.exceptions import AutotaskError
 from autotask.management.console import Console, failure
-from autotask.management.subcommands import cancel, doctor, list_tasks, prune, retry, show, status, worker
+from autotask.management.subcommands import (
+    cancel,
+    doctor,
+    list_tasks,
+    next_ticks,
+    pause,
+    prune,
+    resume,
+    retry,
+    run_schedule,
+    schedules,
+    show,
+    status,
+    worker,
+)
 from autotask.payload import describe
 
 SUBCOMMANDS = {
     module.SUBCOMMAND.name: module.SUBCOMMAND
-    for module in (worker, status, list_tasks, show, retry, cancel, prune, doctor)
+    for module in (
+        worker,
+        status,
+        list_tasks,
+        show,
+        retry,
+        cancel,
+        schedules,
+        next_ticks,
+        pause,
+        resume,
+        run_schedule,
+        prune,
+        doctor,
+    )
 }
 
 EPILOG = """\
@@ -27,7 +55,7 @@ Exit codes:
   1  error
   2  wrong usage
   3  unhealthy (doctor)
-  4  no such task
+  4  no such task or schedule
 
 Examples:
   python manage.py autotask doctor

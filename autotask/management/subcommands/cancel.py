@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from autotask.management.console import NOT_FOUND, Console, failure, open_tables
-from autotask.management.lookup import for_each
+from autotask.management.lookup import find_id, for_each
 from autotask.management.subcommand import Subcommand
 from autotask.store import read
 from autotask.store.cancel import Cancellation, cancel
@@ -19,7 +19,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(console: Console, *, ids: Sequence[str]) -> None:
     """Cancel each of the tasks."""
-    for_each(console, open_tables(), ids, _cancel)
+    connection = open_tables()
+    for_each(console, ids, lambda text: _cancel(find_id(connection, text)))
 
 
 def _cancel(id: uuid.UUID) -> str:

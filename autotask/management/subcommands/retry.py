@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autotask.exceptions import NotRetryable
 from autotask.handle import TaskHandle
 from autotask.management.console import Console, failure, open_tables
-from autotask.management.lookup import for_each
+from autotask.management.lookup import find_id, for_each
 from autotask.management.subcommand import Subcommand
 
 
@@ -18,7 +18,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(console: Console, *, ids: Sequence[str]) -> None:
     """Retry each of the tasks."""
-    for_each(console, open_tables(), ids, _retry)
+    connection = open_tables()
+    for_each(console, ids, lambda text: _retry(find_id(connection, text)))
 
 
 def _retry(id: uuid.UUID) -> str:

@@ -5,6 +5,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
@@ -20,6 +21,7 @@ from autotask.store import (
     read,
     requeue,
     rescue,
+    schedule_runs,
     schedules,
     workers,
 )
@@ -89,6 +91,14 @@ def make_due(c: Crowd) -> None:
     crowd.multiply("autotask_task", c.future, 1000, run_at="clock_timestamp() - n * interval '1 s'")
 
 
+SCHEDULES = ("one", "other")
+
+
+def make_schedules_due(c: Crowd) -> None:
+    due = schedules.now(current()) - timedelta(minutes=1)
+    schedules.register(current(), [(name, "tests.task", "daily", due) for name in SCHEDULES], abandoned=60)
+
+
 #: The index of what runs is full of dead entries: as long as an old transaction keeps them, they are walked each time.
 RUNNING = "autotask_running"
 
@@ -135,8 +145,18 @@ ACTS = {
     "prune a thousand": Act(lambda c: prune.prune(current(), limit=1000), "autotask_result_kept", 10_000, result=1000),
     "enqueue": Act(lambda c: enqueue.insert(current(), new_task()), "", 20),
     "enqueue a hundred": Act(lambda c: enqueue.insert_many(current(), [new_task() for _ in range(100)]), "", 1500),
-    "look for live tasks of schedules": Act(
-        lambda c: schedules.with_live_tasks(current(), ["one", "other"]), "autotask_of_schedule", 10
+    "look for what is due": Act(
+        lambda c: len(schedules.look(current(), dict.fromkeys(SCHEDULES, "daily")).due),
+        "autotask_of_schedule",
+        40,
+        before=make_schedules_due,
+        result=2,
+    ),
+    "last runs of schedules": Act(
+        lambda c: len(schedule_runs.last_runs(current(), SCHEDULES)), "autotask_result_of_schedule", 40
+    ),
+    "runs of a schedule": Act(
+        lambda c: len(schedule_runs.runs(current(), SCHEDULES[0])), "autotask_result_of_schedule", 40
     ),
     "find by the beginning of the id": Act(
         lambda c: find.between(current(), c.waiting, c.waiting), "autotask_task_pkey", 20

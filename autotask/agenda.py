@@ -1,0 +1,80 @@
+"""Schedules as people see them: what the code declares beside what is registered, and what comes next."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask import registry
+from autotask.definition import ScheduledTask
+from autotask.schedules.base import Timetable
+from autotask.schedules.outlook import coming
+from autotask.store import schedule_runs
+from autotask.store.schedule_runs import StoredSchedule
+
+#: A tick that is later than this has no worker that cares for it.
+LATE = timedelta(minutes=1)
+
+
+class Condition(enum.StrEnum):
+    """How a schedule is."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    LATE = "late"
+    NEW = "not registered"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One schedule.
+
+    :ivar stored: what is registered; None: no worker has seen it yet.
+    :ivar task: what the code of this process has; None: nothing.
+    """
+
+    name: str
+    stored: StoredSchedule | None
+    task: ScheduledTask[Any, Any] | None
+
+    @property
+    def timetable(self) -> Timetable | None:
+        """The timetable; None if the code of this process does not have the one that is registered."""
+        if self.task is None or (self.stored is not None and self.stored.spec != self.task.schedule.spec):
+            return None
+        return self.task.schedule
+
+    @property
+    def code_differs(self) -> bool:
+        """Whether the code of this process has another timetable than the one that is registered."""
+        return self.task is not None and self.timetable is None
+
+    def in_words(self) -> str:
+        """Return when it is due, in English as far as this process can tell."""
+        if self.timetable is not None:
+            return self.timetable.in_words()
+        return "" if self.stored is None else self.stored.spec
+
+    def condition(self, now: datetime) -> Condition:
+        """Return how it is at a moment."""
+        if self.stored is None:
+            return Condition.NEW
+        if self.stored.paused_at is not None:
+            return Condition.PAUSED
+        return Condition.LATE if now - self.stored.next_tick > LATE else Condition.ACTIVE
+
+    def coming(self, now: datetime, count: int) -> list[datetime]:
+        """Return the next due moments, as if nothing were paused or late; only the first one if the code is not here."""
+        if self.timetable is None:
+            return [] if self.stored is None or self.stored.next_tick <= now else [self.stored.next_tick]
+        next_tick = self.timetable.first_after(now) if self.stored is None else self.stored.next_tick
+        return coming(self.timetable, next_tick, now, count)
+
+
+def entries(connection: BaseDatabaseWrapper) -> list[Entry]:
+    """Return all schedules that are registered or in the code of this process, by name."""
+    declared = registry.schedules()
+    stored = {schedule.name: schedule for schedule in schedule_runs.every(connection)}
+    return [Entry(name, stored.get(name), declared.get(name)) for name in sorted(stored.keys() | declared.keys())]

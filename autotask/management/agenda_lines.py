@@ -1,0 +1,151 @@
+"""Schedules as lines of text, and as documents for programs."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from django.utils import timezone
+
+from autotask.agenda import Condition, Entry
+from autotask.management import render
+from autotask.management.durations import in_words
+from autotask.schedules.crontab import Crontab
+from autotask.schedules.every import Every
+from autotask.signals import one_line
+from autotask.store.read import StoredTask
+
+#: Due moments that the list shows of each schedule.
+SHOWN = 3
+
+#: Characters of an error that are shown.
+ERROR_LENGTH = 60
+
+
+def document(entry: Entry, last: StoredTask | None, now: datetime) -> dict[str, Any]:
+    """Return a schedule for programs; the keys are documented, and stay."""
+    stored, timetable = entry.stored, entry.timetable
+    return {
+        "name": entry.name,
+        "task": stored.task if stored is not None else entry.task and entry.task.name,
+        "condition": entry.condition(now).value,
+        "in_words": entry.in_words(),
+        "expression": timetable.expression if isinstance(timetable, Crontab) else None,
+        "seconds": timetable.seconds if isinstance(timetable, Every) else None,
+        "time_zone": timetable.tz if isinstance(timetable, Crontab) else None,
+        "spec": stored.spec if stored is not None else entry.task and entry.task.schedule.spec,
+        "in_code": entry.task is not None,
+        "paused_at": stored and render.stamp(stored.paused_at),
+        "paused_by": stored.paused_by if stored is not None else "",
+        "registered_at": stored and render.stamp(stored.registered_at),
+        "declared_at": stored and render.stamp(stored.declared_at),
+        "last_tick": stored and render.stamp(stored.last_tick),
+        "last_run": last and run_document(last),
+        "next": [render.stamp(moment) for moment in entry.coming(now, SHOWN)],
+    }
+
+
+def run_document(run: StoredTask) -> dict[str, Any]:
+    """Return a run of a schedule for programs."""
+    return {
+        "id": str(run.id),
+        "status": run.state.status.value,
+        "state": run.state.name.lower(),
+        "manual": run.scheduled_for is None,
+        "scheduled_for": render.stamp(run.scheduled_for),
+        "started_at": render.stamp(run.started_at),
+        "ended_at": render.stamp(run.ended_at),
+        "error_message": run.error_message,
+    }
+
+
+def lines(entry: Entry, last: StoredTask | None, now: datetime) -> list[str]:
+    """Return a schedule for people."""
+    return [
+        one_line(entry.name),
+        *(
+            "  " + line
+            for line in render.fields(
+                [
+                    ("when", _when(entry)),
+                    ("state", _state(entry, now)),
+                    ("last", "never" if last is None else _run(last, now, zone_of(entry))),
+                    ("next", ", ".join(moment_in(zone_of(entry), moment) for moment in entry.coming(now, SHOWN))),
+                ]
+            )
+        ),
+    ]
+
+
+def zone_of(entry: Entry) -> tzinfo:
+    """Return the time zone that goes with the words."""
+    return entry.timetable.zone if isinstance(entry.timetable, Crontab) else timezone.get_current_timezone()
+
+
+def moment_in(zone: tzinfo, moment: datetime) -> str:
+    """Return a moment for people, with the day of the week, in a time zone."""
+    local = moment.astimezone(zone)
+    return f"{local:%a} {local.isoformat(' ', 'seconds')}"
+
+
+def from_now(moment: datetime, now: datetime) -> str:
+    """Return how far off a moment is."""
+    return f"in {in_words((moment - now).total_seconds())}"
+
+
+def _when(entry: Entry) -> str:
+    if isinstance(entry.timetable, Crontab):
+        return f"{entry.in_words()} ({entry.timetable.expression}), {entry.timetable.tz}"
+    return entry.in_words()
+
+
+def _state(entry: Entry, now: datetime) -> str:
+    condition, words = entry.condition(now), entry.condition(now).value
+    if condition is Condition.PAUSED:
+        assert entry.stored is not None and entry.stored.paused_at is not None  # that is what makes it paused
+        ago = in_words((now - entry.stored.paused_at).total_seconds())
+        words = f"paused by {entry.stored.paused_by or 'somebody'} {ago} ago"
+    elif condition is Condition.LATE:
+        assert entry.stored is not None  # that is what makes it late
+        words = (
+            f"late by {in_words((now - entry.stored.next_tick).total_seconds())}: no living worker has it in its code"
+        )
+    elif condition is Condition.NEW:
+        words = "not registered: no worker with this code has run yet"
+    if entry.task is None:
+        words += "; not in the code of this process"
+    elif entry.code_differs:
+        words += "; the code of this process has another timetable"
+    return words
+
+
+def _run(run: StoredTask, now: datetime, zone: tzinfo) -> str:
+    moment = run.ended_at or run.started_at or run.created_at
+    shown = f"{moment_in(zone, moment)}  {run.state.status.value}"
+    if run.ended_at is not None and run.started_at is not None:
+        shown += f" after {in_words((run.ended_at - run.started_at).total_seconds())}"
+    if run.scheduled_for is None:
+        shown += ", by hand"
+    if run.error_message:
+        shown += f": {one_line(run.error_message, ERROR_LENGTH)}"
+    return shown
+
+
+def tick_lines(entry: Entry, ticks: Sequence[datetime], notes: dict[datetime, list[str]], now: datetime) -> list[str]:
+    """Return due moments for people, each with what is to be said of it."""
+    zone = zone_of(entry)
+    width = len(str(len(ticks)))
+    return [
+        "  ".join(
+            (f"{number:>{width}}", moment_in(zone, tick), from_now(tick, now), *notes.get(tick, ())),
+        )
+        for number, tick in enumerate(ticks, 1)
+    ]
+
+
+def tick_document(entry: Entry, tick: datetime, notes: dict[datetime, list[str]]) -> dict[str, Any]:
+    """Return a due moment for programs."""
+    return {
+        "at": render.stamp(tick.astimezone(UTC)),
+        "local": tick.astimezone(zone_of(entry)).isoformat(),
+        "remarks": notes.get(tick, []),
+    }

@@ -1,0 +1,57 @@
+"""``pause``: let the ticks of schedules pass without tasks."""
+
+import getpass
+import socket
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.management.console import Console, failure, open_tables
+from autotask.management.lookup import find_schedule, for_each
+from autotask.management.subcommand import Subcommand
+from autotask.store import pause as store
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("names", metavar="NAME", nargs="+", help="Names of schedules.")
+    parser.add_argument("--by", metavar="WHO", help="Who wants it, for people. Default: your user name and this host.")
+
+
+def run(console: Console, *, names: Sequence[str], by: str | None) -> None:
+    """Pause each of the schedules."""
+    connection = open_tables()
+    who = by or _who()
+    for_each(console, names, lambda name: _pause(connection, name, who))
+
+
+def _pause(connection: BaseDatabaseWrapper, name: str, by: str) -> str:
+    entry = find_schedule(connection, name)
+    if entry.stored is None:
+        raise failure(f"{name} is not registered yet: it can be paused when a worker with this code has run.")
+    if store.pause(connection, name, by):
+        return f"{name} is paused"
+    raise failure(f"{name} is paused already, by {entry.stored.paused_by or 'somebody'}.")
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"  # In containers, the user may have no name.
+    return f"{user}@{socket.gethostname()}"
+
+
+SUBCOMMAND = Subcommand(
+    name="pause",
+    help="Let the ticks of schedules pass without tasks, until they are resumed.",
+    description="Let the ticks of schedules pass without tasks, until they are resumed. It holds through deployments and "
+    "restarts. What waits or runs already is left alone: see cancel.",
+    examples=(
+        ("pause shop.tasks.send_reports", "one schedule"),
+        ("pause shop.tasks.send_reports --by 'Ada, until the printer is mended'", "and let others know why"),
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

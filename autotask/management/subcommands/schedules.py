@@ -1,0 +1,49 @@
+"""``schedules``: what repeats, when it ran, and when it will."""
+
+from argparse import ArgumentParser
+
+from autotask import agenda
+from autotask.management import agenda_lines, render
+from autotask.management.console import Console, open_tables
+from autotask.management.subcommand import Subcommand
+from autotask.store import schedule_runs
+from autotask.store.schedules import now
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("--json", action="store_true", help="Print one JSON document.")
+
+
+def run(console: Console, *, json: bool) -> None:
+    """Print all schedules."""
+    connection = open_tables()
+    moment = now(connection)
+    entries = agenda.entries(connection)
+    last = schedule_runs.last_runs(connection, [entry.name for entry in entries])
+    if json:
+        documents = [agenda_lines.document(entry, last.get(entry.name), moment) for entry in entries]
+        console.say(render.as_json({"at": render.stamp(moment), "schedules": documents}))
+    elif entries:
+        shown = [line for entry in entries for line in ("", *agenda_lines.lines(entry, last.get(entry.name), moment))]
+        console.say(*shown[1:])
+    else:
+        console.complain("There are no schedules: no function has been decorated with @periodic_task or @cron_task.")
+
+
+SUBCOMMAND = Subcommand(
+    name="schedules",
+    help="List periodic and cron tasks with their last run and the next ones.",
+    description="List the periodic and cron tasks that are registered or in the code: when they are due in words, whether "
+    "they are paused and by whom, how the last run ended, and when the next three are due. Moments are in the time zone "
+    "of the schedule.",
+    examples=(
+        ("schedules", "all of them"),
+        (
+            "schedules --json | jq '.schedules[] | select(.last_run.state == \"error\")'",
+            "those that failed, for programs",
+        ),
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

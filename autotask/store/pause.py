@@ -1,0 +1,36 @@
+"""Pause a schedule, and resume it."""
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import notify
+from autotask.store.connection import rows, text
+
+# A worker that is just moving the schedule holds the lock of the row: its tick was before the pause.
+PAUSE = """
+UPDATE autotask_schedule SET paused_at = clock_timestamp(), paused_by = %(by)s
+WHERE name = %(name)s AND paused_at IS NULL RETURNING name
+"""
+
+# Ticks of the time in between are not made up for: they were left out on purpose. The workers, which sleep until the
+# next tick that they know of, hear of it when it is committed.
+RESUME = f"""
+UPDATE autotask_schedule SET paused_at = NULL, paused_by = '', resumed_at = clock_timestamp()
+WHERE name = %(name)s AND paused_at IS NOT NULL RETURNING pg_notify('{notify.SCHEDULES_CHANNEL}', '')
+"""
+
+
+def pause(connection: BaseDatabaseWrapper, name: str, by: str) -> bool:
+    """Let the ticks of a schedule pass without tasks, until it is resumed. What waits or runs is left alone.
+
+    :param by: who wants it, for people.
+    :returns: whether it is done; False: there is no such schedule, or it is paused already.
+    """
+    return bool(rows(connection, PAUSE, {"name": name, "by": text(by, 200)}))
+
+
+def resume(connection: BaseDatabaseWrapper, name: str) -> bool:
+    """Let the ticks of a schedule make tasks again, from the next one on.
+
+    :returns: whether it is done; False: there is no such schedule, or it is not paused.
+    """
+    return bool(rows(connection, RESUME, {"name": name}))

@@ -1,0 +1,409 @@
+"""The scheduler: what becomes a task at which tick, what it costs, and what it says."""
+
+import logging
+import random
+import time
+from datetime import timedelta
+
+import pytest
+from django.test.utils import CaptureQueriesContext
+
+from autotask import registry
+from autotask.store import pause, schedule_runs, schedules
+from autotask.store.connection import current, execute, rows
+from autotask.tasks import cron_task, periodic_task
+from autotask.worker import scheduler
+from autotask.worker.scheduler import Scheduler
+from tests.helpers import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch):
+    """No tasks but those of the test."""
+    monkeypatch.setattr(registry, "_definitions", {})
+    monkeypatch.setattr(registry, "_duplicates", [])
+
+
+def tick():
+    """What is scheduled; it is not run here."""
+
+
+def schedule(seconds=60, name="tick", **options):
+    return periodic_task(seconds, name=name, **options)(tick)
+
+
+def due_since(seconds, name="tick"):
+    """Let the next tick of a schedule have come so many seconds ago."""
+    execute(
+        current(),
+        "UPDATE autotask_schedule SET next_tick = clock_timestamp() - %(seconds)s * interval '1 s' WHERE name = %(name)s",
+        {"seconds": seconds, "name": name},
+    )
+
+
+def run(service=None):
+    """Let a scheduler do all that there is to do, and return the seconds until the next look."""
+    service = service or Scheduler(lambda: None)
+    while not (wait := service.run_once(current())):
+        pass
+    return wait
+
+
+def ticks(name="tick"):
+    """Return the ticks that have become tasks, as seconds from the first one."""
+    found = sorted(run.scheduled_for for run in schedule_runs.runs(current(), name, limit=1000))
+    return [round((moment - found[0]).total_seconds()) for moment in found]
+
+
+def end_tasks():
+    execute(current(), "DELETE FROM autotask_task")
+
+
+# --- registration ---------------------------------------------------------------------------------------------------
+
+
+def test_the_first_tick_is_one_interval_after_the_registration_and_a_restart_does_not_shift_it():
+    # Given
+    schedule(60)
+    assert run() <= scheduler.DECLARE_EVERY
+    (first,) = schedule_runs.every(current())
+
+    # When
+    run()
+
+    # Then
+    (again,) = schedule_runs.every(current())
+    assert again.next_tick == first.next_tick
+    assert (first.next_tick - first.registered_at).total_seconds() == pytest.approx(60, abs=1)
+    assert ticks() == []
+
+
+def test_start_now_is_once_for_each_registration_not_for_each_process():
+    schedule(60, start_now=True)
+    for _ in range(3):
+        run()
+        assert ticks() == [0]
+    schedule(61, start_now=True)
+    end_tasks()
+    run()
+    assert ticks() == [0]
+
+
+def test_ten_thousand_ticks_do_not_drift():
+    # Given
+    schedule(7)
+    run()
+    due_since(0)
+    (before,) = schedule_runs.every(current())
+
+    # When: the clock of the worker goes through them a hundred at a time, and late
+    for _ in range(100):
+        execute(current(), "UPDATE autotask_schedule SET next_tick = next_tick - interval '700 s'")
+        run()
+
+    # Then
+    (after,) = schedule_runs.every(current())
+    moved = (after.next_tick - before.next_tick).total_seconds()
+    assert moved % 7 == 0
+    assert after.next_tick > schedules.now(current())
+
+
+def test_two_versions_of_the_code_do_not_fight_and_lose_no_tick_when_one_of_them_is_taken_back(monkeypatch):
+    # Given: workers of two versions, of which the newer one has the schedule
+    old, new = {}, {}
+    for definitions, seconds in ((old, 60), (new, 30)):
+        monkeypatch.setattr(registry, "_definitions", definitions)
+        schedule(seconds)
+
+    def run_as(definitions):
+        monkeypatch.setattr(registry, "_definitions", definitions)
+        run()
+
+    run_as(old)
+    run_as(new)
+    (registered,) = schedule_runs.every(current())
+    assert registered.spec == "every 30 s"
+
+    # When: workers of both start again and again
+    for _ in range(3):
+        run_as(old)
+        run_as(new)
+
+    # Then
+    (now,) = schedule_runs.every(current())
+    assert (now.spec, now.registered_at, now.next_tick) == (
+        registered.spec,
+        registered.registered_at,
+        registered.next_tick,
+    )
+
+    # When: nobody has had the newer one for five minutes
+    execute(current(), "UPDATE autotask_schedule SET declared_at = declared_at - interval '310 s'")
+    run_as(old)
+
+    # Then: the ticks of the old one since then were missed, and are made up for
+    assert schedule_runs.every(current())[0].spec == "every 60 s"
+    assert ticks() == [0]
+
+
+# --- misfire and overlap --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("misfire", "expected"), [("skip", []), ("once", [0]), ("all", [60 * number for number in range(11)])]
+)
+def test_ten_minutes_without_a_scheduler_make_none_one_or_all_of_the_ticks(misfire, expected):
+    # Given
+    schedule(60, misfire=misfire, overlap="allow")
+    run()
+    due_since(630)
+
+    # When
+    wait = run()
+
+    # Then
+    assert ticks() == expected
+    assert wait <= scheduler.DECLARE_EVERY
+    assert (schedule_runs.every(current())[0].next_tick - schedules.now(current())).total_seconds() == pytest.approx(
+        30, abs=2
+    )
+
+
+def test_what_waits_for_an_earlier_run_begins_one_after_the_other():
+    # Given
+    schedule(60, misfire="all")  # and so overlap="queue"
+    run()
+    due_since(150)
+
+    # When, then
+    assert run() <= scheduler.HELD_LOOK
+    started = []
+    for left in (2, 1, 0):
+        ((task_tick,),) = rows(current(), "SELECT scheduled_for AT TIME ZONE 'UTC' FROM autotask_task")
+        started.append(task_tick)
+        assert len(schedule_runs.every(current())[0].held) == left
+        end_tasks()
+        run()
+    assert [(b - a).total_seconds() for a, b in zip(started, started[1:], strict=False)] == [60, 60]
+    assert rows(current(), "SELECT 1 FROM autotask_task") == []
+
+
+def test_ticks_are_left_out_while_a_task_is_live_and_that_is_said_once(caplog):
+    # Given
+    caplog.set_level(logging.INFO, "autotask.worker")
+    schedule(60)
+    service = Scheduler(lambda: None)
+    run(service)
+    due_since(0)
+    run(service)
+
+    # When
+    for _ in range(3):
+        due_since(0)
+        run(service)
+
+    # Then
+    assert ticks() == [0]
+    assert sum("left out while a task of it waits or runs" in line for line in caplog.messages) == 1
+
+
+def test_missed_ticks_are_told_of(caplog):
+    caplog.set_level(logging.INFO, "autotask.worker")
+    schedule(60, misfire="skip")
+    service = Scheduler(lambda: None)
+    run(service)
+    due_since(7 * 3600 + 30)
+    run(service)
+    (line,) = [line for line in caplog.messages if "missed" in line]
+    assert "tasks that make up for them: 0" in line
+
+
+def test_a_hundred_ticks_at_most_are_made_up_for():
+    schedule(1, misfire="all", overlap="allow")
+    run()
+    due_since(1000)
+    run()
+    assert len(ticks()) in (100, 101)  # a second may have passed
+
+
+def test_what_passed_during_a_pause_is_not_made_up_for():
+    # Given
+    schedule(60, misfire="all", overlap="allow")
+    run()
+    pause.pause(current(), "tick", "eve")
+    due_since(600)
+    run()
+    assert ticks() == []
+
+    # When
+    pause.resume(current(), "tick")
+    wait = run()
+
+    # Then
+    assert ticks() == []
+    assert wait <= scheduler.DECLARE_EVERY
+    assert schedule_runs.every(current())[0].next_tick > schedules.now(current())
+
+
+def test_jitter_delays_the_task_and_not_the_tick(monkeypatch):
+    # Given
+    schedule(60, jitter=timedelta(seconds=30))
+    run()
+    due_since(1)
+    monkeypatch.setattr(random, "uniform", lambda least, most: most)
+
+    # When
+    run()
+
+    # Then
+    (task,) = schedule_runs.runs(current(), "tick")
+    assert (task.run_at - task.created_at).total_seconds() == pytest.approx(30, abs=0.1)
+    assert (task.created_at - task.scheduled_for).total_seconds() < 10
+
+
+# --- the task of a tick ---------------------------------------------------------------------------------------------
+
+
+def test_the_task_of_a_tick_has_the_options_of_the_decorator():
+    # Given
+    schedule(60, queue="night", priority=7, retries=2, timeout=5, expires=40, at_most_once=False)
+    run()
+    due_since(1)
+
+    # When
+    run()
+
+    # Then
+    found = rows(
+        current(),
+        "SELECT queue, priority, retries, timeout, extract(epoch FROM expires_at - run_at)::float8 FROM autotask_task",
+    )
+    assert found == [("night", 7, 2, 5.0, 40.0)]
+
+
+@pytest.mark.parametrize(("seconds", "ttl"), [(1, 300), (60, 1200)])
+def test_a_result_is_kept_until_twenty_more_ticks_have_come(seconds, ttl):
+    schedule(seconds, ttl=300)
+    run()
+    due_since(0)
+    run()
+    due_since(0)
+    end_tasks()
+    run()
+    ((found,),) = rows(current(), "SELECT ttl FROM autotask_task")
+    assert found == pytest.approx(ttl, abs=seconds)
+
+
+def test_a_schedule_can_be_run_by_hand_beside_its_ticks_and_even_if_it_is_paused():
+    # Given
+    task = schedule(3600)
+    run()
+    pause.pause(current(), "tick", "eve")
+
+    # When
+    handle = task.run_now()
+
+    # Then
+    (found,) = schedule_runs.runs(current(), "tick")
+    assert (found.id, found.scheduled_for) == (handle.id, None)
+    assert schedule_runs.every(current())[0].last_tick is None
+    assert rows(current(), "SELECT ttl > 19 * 3600 FROM autotask_task") == [(True,)]
+
+
+# --- what it costs --------------------------------------------------------------------------------------------------
+
+
+def test_a_scheduler_without_schedules_asks_nothing():
+    with CaptureQueriesContext(current()) as queries:
+        run()
+    assert len(queries) == 0
+
+
+def test_an_idle_scheduler_looks_once_and_then_sleeps_until_the_next_tick_or_for_long():
+    schedule(3600)
+    service = Scheduler(lambda: None)
+    run(service)
+    with CaptureQueriesContext(current()) as queries:
+        wait = run(service)
+    assert len(queries) == 1
+    assert wait > scheduler.DECLARE_EVERY - 1
+
+
+def test_a_thousand_schedules_of_one_second_are_enqueued_with_one_statement_within_a_second():
+    # Given: half of them by the calendar, each with an expression of its own
+    for number in range(500):
+        schedule(3600 + number, name=f"tick{number}")
+        cron_task(minutes=number % 60, hours=number // 60, tz="Europe/Berlin", name=f"tock{number}")(tick)
+    service = Scheduler(lambda: None)
+    run(service)
+    execute(current(), "UPDATE autotask_schedule SET next_tick = date_trunc('second', clock_timestamp())")
+
+    # When
+    began = time.monotonic()
+    with CaptureQueriesContext(current()) as queries:
+        run(service)
+    seconds = time.monotonic() - began
+
+    # Then
+    assert rows(current(), "SELECT count(*), count(DISTINCT schedule) FROM autotask_task") == [(1000, 1000)]
+    statements = [query["sql"] for query in queries]
+    assert sum("INSERT INTO autotask_task" in sql for sql in statements) == 1
+    assert len(statements) == 3  # a look, the tasks, and a look at what comes next
+    assert seconds < 1
+
+
+def test_a_schedule_that_somebody_has_locked_keeps_no_other_from_its_tick(other_connection):
+    # Given
+    schedule(60, name="locked")
+    schedule(60, name="free")
+    service = Scheduler(lambda: None)
+    run(service)
+    due_since(1, "locked")
+    due_since(1, "free")
+    execute(other_connection, "BEGIN")
+    execute(other_connection, "SELECT 1 FROM autotask_schedule WHERE name = 'locked' FOR UPDATE")
+
+    # When
+    wait = service.run_once(current())
+
+    # Then
+    assert wait == scheduler.LOCKED_LOOK
+    assert (ticks("free"), ticks("locked")) == ([0], [])
+    execute(other_connection, "ROLLBACK")
+    run(service)
+    assert ticks("locked") == [0]
+
+
+# --- in a worker ----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_sleeps_until_a_far_tick_hears_of_a_resumption(start_worker):
+    # Given: a worker that has nothing to do for an hour, and will look by itself in 20 s
+    schedule(3600)
+    start_worker()
+    wait_until(lambda: schedule_runs.every(current()), what="the registration")
+    pause.pause(current(), "tick", "eve")
+    due_since(-1.0)
+    paused_at = time.monotonic()
+
+    # When
+    pause.resume(current(), "tick")
+
+    # Then
+    wait_until(lambda: ticks() == [0], what="the task of the tick")
+    assert time.monotonic() - paused_at < 5
+
+
+def test_a_task_that_is_run_by_hand_belongs_to_no_tick(start_worker):
+    # Given
+    seen = []
+    task = periodic_task(3600, name="tell", takes_context=True)(lambda context: seen.append(context.scheduled_for))
+    start_worker()
+
+    # When
+    task.run_now().wait(10)
+
+    # Then
+    assert seen == [None]
