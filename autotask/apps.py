@@ -2,16 +2,18 @@
 
 import logging
 
+from collections.abc import Sequence
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
-from autotask import checks
+from autotask import checks, definition
 from autotask.companion import starter
 from autotask.conf import Settings, settings
 from autotask.exceptions import InvalidSetting
 
 logger = logging.getLogger("autotask")
+from autotask.store.enqueue import NewTask
 
 
 class AutotaskConfig(AppConfig):
@@ -29,6 +31,25 @@ class AutotaskConfig(AppConfig):
 
 
 def _tasks_module() -> str:
+        definition.when_stored.append(_run_if_immediate)
+
+
+def _run_if_immediate(tasks: Sequence[NewTask]) -> None:
+    if settings.IMMEDIATE:
+        # Imported here: a process that serves has no use for what tests need.
+        from autotask.testing.immediate import run
+
+        run(tasks)
+
+
+def _import_task_backends() -> None:
+    """Import the backends that Django's TASKS names, which is how a worker comes to know how their tasks are found."""
+    for entry in getattr(django_settings, "TASKS", {}).values():
+        path = entry.get("BACKEND", "")
+        # Its own need nothing of the kind. What cannot be imported is for Django to tell of, where it is used.
+        if not path.startswith(("django.", "django_tasks.")):
+            with contextlib.suppress(ImportError):
+                import_string(path)
     # An exception here would keep Django from starting, and "manage.py check" from telling what is wrong.
     try:
         return settings.TASKS_MODULE

@@ -38,6 +38,10 @@ def _flag(value: Any) -> bool:
     return bool(value)
 
 
+def _flag_or_raise(value: Any) -> bool | str:
+    return "raise" if value == "raise" else _flag(value)
+
+
 def _text(value: Any) -> str:
     _refuse_unless(isinstance(value, str) and value != "")
     return str(value)
@@ -121,6 +125,8 @@ EXECUTORS = Kind(
 )
 SECRET = Kind("a non-empty string, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = Kind("a list of non-empty strings", _secrets, secret=True)
+FLAG_OR_RAISE = Kind('True, False or "raise"', _flag_or_raise)
+MODULES = Kind("a list of dotted names of modules, or None", _modules)
 
 
 #: Stands for a setting that a project leaves alone.
@@ -185,6 +191,12 @@ class Settings:
         _one_of("process", "off"),
         "process",
         '"process": each serving Django process has a worker process of its own. "off": only dedicated workers run tasks.',
+    )
+    IMMEDIATE: Setting[bool | str] = Setting(
+        FLAG_OR_RAISE,
+        False,
+        "True: a call runs its task at once, in place, and returns a handle to a task that has ended; for tests. "
+        '"raise": and if the task ends in ERROR, the call raises what the function has raised.',
     )
     QUEUES = Setting(QUEUES, (), "Queues that companions serve; empty: all.")
     THREADS = Setting(

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
@@ -20,7 +20,11 @@ from autotask.signals import task_enqueued
 from autotask.store import enqueue, notify
 from autotask.store.connection import current, text, with_callers_transaction
 from autotask.store.enqueue import Kind, NewTask
-from autotask.task import COROUTINE, THREAD, new_id
+from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
+
+#: Called with what a call has just stored, inside the caller's transaction. So testing tools, which are made of parts of the
+#: worker, see calls.
+when_stored: list[Callable[[Sequence[NewTask]], object]] = []
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -112,6 +116,22 @@ class Definition(Generic[P, R]):
     def _in_place(self) -> Callable[..., Any]:
         return self.with_context(context.current() or TaskContext(new_id(), self.name))
 
+    def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
+        """Return what a worker calls with the stored arguments of a task."""
+        return self.with_context(context)
+
+    def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
+        """Take in how an attempt has ended, in the worker; only called if ``hears_ends`` is True."""
+
+    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments by the names of the parameters, defaults included.
+
+        :raises TypeError: they do not fit the function.
+        """
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
     def _with(self, options: Options) -> Self:
         return type(self)(self.function, self.name, options)
 
@@ -191,6 +211,8 @@ class Definition(Generic[P, R]):
 
 
 def _stored_executor(options: Options, is_async: bool) -> str:
+        for listener in when_stored:
+            listener(tasks)
     if options.executor is None:
         return COROUTINE if is_async else THREAD
     return THREAD if options.executor == "thread" else options.executor

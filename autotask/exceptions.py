@@ -127,6 +127,29 @@ class TaskInterrupted(BaseException):
 
 
 class TimeLimitExceeded(TaskInterrupted):
+class WorkerLost(AutotaskError):
+    """The worker that ran the task died, or was not heard of any more: {reason}"""
+
+
+class RunInTransaction(AutotaskError, RuntimeError):
+    """Tasks were to be run for a test inside a transaction of its own. What is enqueued there exists for workers only when
+    that transaction commits. Run them after the atomic block; a worker process needs a TransactionTestCase."""
+
+
+class EndlessTasks(AutotaskError, RuntimeError):
+    """{count} attempts of tasks were run for a test, and there is no end. The last ones were of {names}: do they enqueue
+    themselves, or wait for something that does not come?"""
+
+
+class NoSettingsModule(AutotaskError):
+    """A worker process for a test takes its settings from the module that DJANGO_SETTINGS_MODULE names; these settings
+    come from none."""
+
+
+class WorkerDidNotStart(AutotaskError):
+    """The worker process of a test did not start. It said: {output}"""
+
+
     """The attempt has taken longer than its ``timeout``."""
 
 

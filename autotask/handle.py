@@ -10,6 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import listener, payload
 from autotask.context import Progress
+from autotask.conf import settings
 from autotask.exceptions import NotRetryable, TaskCancelled, TaskExpired, TaskFailed, WaitInTransaction, WaitTimeout
 from autotask.store import cancel, notify, read, requeue
 from autotask.store.connection import current
@@ -121,13 +122,14 @@ class TaskHandle(Generic[R]):
         :raises TaskFailed: it ended in ERROR.
         :raises TaskCancelled: it was cancelled, has expired, or its function raised Cancel or Discard.
         :raises WaitTimeout: it has not ended in time. (A TimeoutError.)
-        :raises WaitInTransaction: there is an open transaction, in which the task would never be seen to end.
+        :raises WaitInTransaction: it has not ended, and there is an open transaction, in which it might never be seen to
+            end.
         :raises TaskExpired: the task is not in the database (any more).
         """
         connection = current()
         if connection.in_atomic_block or not connection.get_autocommit():
-            raise WaitInTransaction(id=self.id, name=self.name)
-        if self._ended is None:
+            self._refuse_unless_ended()
+        elif self._ended is None:
             self._listen(connection, timeout)
         return self._outcome()
 
@@ -137,6 +139,8 @@ class TaskHandle(Generic[R]):
             await self._listen_async(timeout)
         return self._outcome()
 
+        if self._ended is None and settings.IMMEDIATE:
+            await sync_to_async(self._stored)()  # It has ended, and nobody need be waited for.
     def cancel(self) -> bool:
         """Cancel the task: at once if it waits; if it runs, its worker is told to stop it.
 
@@ -182,6 +186,10 @@ class TaskHandle(Generic[R]):
             # In this order: what ends before it is asked to tell is seen by the first look.
             if read.ask_to_be_told(connection, self.id):
                 self._wait_on(ear, _FIRST_LOOK, deadline)
+    def _refuse_unless_ended(self) -> None:
+        if not self._stored().state.ended:
+            raise WaitInTransaction(id=self.id, name=self.name)
+
             self._look_until(ear, deadline, timeout)
         finally:
             ear.close()
@@ -218,4 +226,5 @@ class TaskHandle(Generic[R]):
             status = await sync_to_async(lambda: self.status)()
             raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=status) from None
         if self._ended is None:
-            raise TaskExpired(id=self.id, name=self.name)
+            # Others do not see it. In an open transaction this thread may.
+            await sync_to_async(self._refuse_unless_ended)()

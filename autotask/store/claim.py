@@ -97,6 +97,11 @@ SUSPECT = "t.lost > 0"
 ALL = "true"
 
 
+def only(id: uuid.UUID) -> str:
+    """Return what makes a claim take just this task."""
+    return f"t.id = '{id}'"
+
+
 def find_lanes(connection: BaseDatabaseWrapper) -> tuple[list[Lane], list[Lane]]:
     """Return the lanes that hold ready tasks now, and those among them that hold suspects."""
     found = rows(connection, LANES)
@@ -115,7 +120,7 @@ def claim(
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
 
-    :param which: :data:`INNOCENT`, :data:`SUSPECT` or :data:`ALL`.
+    :param which: :data:`INNOCENT`, :data:`SUSPECT`, :data:`ALL` or what :func:`only` returns.
     :returns: what was taken, best first.
     """
     found = rows(

@@ -48,22 +48,28 @@ def execute(
     """Run one attempt of a task in this thread. Never raises.
 
     :param is_cancelled: tells whether somebody has asked to cancel it.
+    tidy: Callable[[], None] = tidy_connections,
     :param reporter: where the function leaves word of its progress.
     :param attempt: by which the function is called, and told that it should stop.
     """
     begun = time.monotonic()
     if task.late is not None:
         return told(task, outcome.expired(task, ended_at=begun))
+    :param tidy: called before and after it, to put the connections of this thread in order.
     try:
         definition = registry.get(task.name)
         args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
     except (UnknownTask, PayloadTooNew) as error:
+    tidy()
+    options: Options | None = None
         return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
-        return failed(task, error, None, is_cancelled(task), begun)
+        try:
+            return without_arguments(task, error, options, is_cancelled(task), begun)
+        finally:
+            tidy()
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
-    tidy_connections()
     report = functools.partial(reporter.report, (task.id, task.fence))
     context = TaskContext(
         task.id, task.name, task.attempt, task.scheduled_for, stop=attempt.stop_request(), report=report
@@ -82,7 +88,23 @@ def execute(
         return failed(task, error, definition.options, is_cancelled(task), begun)
     finally:
         context.close()
-        tidy_connections()
+        tidy()
+
+
+def without_arguments(
+    task: ClaimedTask, error: BaseException, options: Options | None, is_cancelled: bool, begun: float
+) -> Outcome | GiveBack:
+    """Return the outcome of an attempt that did not begin because its arguments could not be had, and tell of it.
+
+    :param options: of its definition; None when that could not be had either.
+    """
+    if is_weather(error) and not is_cancelled:
+        _tell(task, State.SCHEDULED, time.monotonic() - begun, describe(error), error)
+        logger.info("%s %s is given back: the instances among its arguments cannot be fetched", task.name, task.id)
+        return GiveBack(task, delay=settings.RETRY_DELAY)
+    if isinstance(error, ObjectGone) and options is not None:
+        return failed(task, *outcome.gone(error, options), is_cancelled, begun)
+    return failed(task, error, None, is_cancelled, begun)
 
 
 def cancelled(task: ClaimedTask) -> Outcome:
