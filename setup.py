@@ -50,6 +50,8 @@ setup(
         ],
         "dask": ["distributed"],
         "pytz": ["pytz"],
+        # For Django 5.2. Django 6 has it built in, and both together would be in each other's way.
+        "django-tasks": ["django<6", "django-tasks>=0.12"],
         "psycopg3": ["psycopg[binary]>=3.2.4"],
     },
 )

@@ -1,19 +1,21 @@
 """Django's way in: discover tasks, register checks, start the companion."""
 
+import contextlib
 import logging
-
 from collections.abc import Sequence
+
 from django.apps import AppConfig
-from django.utils.module_loading import autodiscover_modules
+from django.conf import settings as django_settings
+from django.utils.module_loading import autodiscover_modules, import_string
 from django.utils.translation import gettext_lazy as _
 
 from autotask import checks, definition
 from autotask.companion import starter
 from autotask.conf import Settings, settings
 from autotask.exceptions import InvalidSetting
+from autotask.store.enqueue import NewTask
 
 logger = logging.getLogger("autotask")
-from autotask.store.enqueue import NewTask
 
 
 class AutotaskConfig(AppConfig):
@@ -26,11 +28,9 @@ class AutotaskConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks, import the tasks of all installed apps, give a process that serves its companion."""
         checks.register_all()
+        _import_task_backends()
         autodiscover_modules(_tasks_module())
         starter.start_if_serving()
-
-
-def _tasks_module() -> str:
         definition.when_stored.append(_run_if_immediate)
 
 
@@ -50,6 +50,9 @@ def _import_task_backends() -> None:
         if not path.startswith(("django.", "django_tasks.")):
             with contextlib.suppress(ImportError):
                 import_string(path)
+
+
+def _tasks_module() -> str:
     # An exception here would keep Django from starting, and "manage.py check" from telling what is wrong.
     try:
         return settings.TASKS_MODULE

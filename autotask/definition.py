@@ -39,6 +39,9 @@ class Definition(Generic[P, R]):
     :ivar executor: where it is run, see :data:`autotask.task.THREAD`.
     """
 
+    #: Whether the ends of attempts are told to :meth:`attempt_ended`.
+    hears_ends = False
+
     def __init__(self, function: Callable[P, Any], name: str, options: Options) -> None:
         self.function = function
         self.name = name
@@ -113,9 +116,6 @@ class Definition(Generic[P, R]):
         function: Callable[..., Any] = self.function
         return functools.partial(function, context) if self.options.takes_context else function
 
-    def _in_place(self) -> Callable[..., Any]:
-        return self.with_context(context.current() or TaskContext(new_id(), self.name))
-
     def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
         """Return what a worker calls with the stored arguments of a task."""
         return self.with_context(context)
@@ -131,6 +131,9 @@ class Definition(Generic[P, R]):
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.arguments
+
+    def _in_place(self) -> Callable[..., Any]:
+        return self.with_context(context.current() or TaskContext(new_id(), self.name))
 
     def _with(self, options: Options) -> Self:
         return type(self)(self.function, self.name, options)
@@ -208,11 +211,11 @@ class Definition(Generic[P, R]):
         notify.wake_after_commit(connection)
         if task_enqueued.receivers:
             connection.on_commit(functools.partial(_send_enqueued, tasks), robust=True)
+        for listener in when_stored:
+            listener(tasks)
 
 
 def _stored_executor(options: Options, is_async: bool) -> str:
-        for listener in when_stored:
-            listener(tasks)
     if options.executor is None:
         return COROUTINE if is_async else THREAD
     return THREAD if options.executor == "thread" else options.executor

@@ -59,6 +59,10 @@ class UnpicklableArgument(AutotaskError, TypeError):
     a list or dict of such), and look the rest up inside the task. Nothing was enqueued."""
 
 
+class UnsuitableArgument(UnpicklableArgument):
+    """The argument {path} of {task} is {what}. {advice} Nothing was enqueued."""
+
+
 class InvalidArguments(AutotaskError, TypeError):
     """Item {index} of {task}.enqueue_many() must be a tuple of positional or a dict of keyword arguments,
     but is {value!r}. Nothing was enqueued."""
@@ -74,6 +78,10 @@ class UnpicklableResult(AutotaskError, TypeError):
     pickled, or None."""
 
 
+class NotReferable(AutotaskError, TypeError):
+    """It is {what}. {advice}"""
+
+
 # --- what came back from the database -------------------------------------------------------------------------------
 
 
@@ -83,6 +91,14 @@ class PayloadRefused(AutotaskError):
 
 class PayloadTooNew(PayloadRefused):
     """The payload of task {id} was not unpickled: {reason}."""
+
+
+class NotAllowed(AutotaskError):
+    """{module}.{name} is not unpickled: {module} is not among the modules of AUTOTASK_PICKLE_ALLOWED."""
+
+
+class ObjectGone(AutotaskError, LookupError):
+    """The {model} with the primary key {pk!r} is not in the database {database!r}{others}."""
 
 
 class UnknownTask(AutotaskError, LookupError):
@@ -111,22 +127,6 @@ class WaitInTransaction(AutotaskError, RuntimeError):
     that transaction commits, so waiting here could never end. Call wait() after the atomic block."""
 
 
-class NotRetryable(AutotaskError):
-    """Task {id} cannot be retried: {reason}."""
-
-
-# --- raised in a task function from outside -------------------------------------------------------------------------
-
-
-class TaskInterrupted(BaseException):
-    """Raised in a task function that has to stop: the root of the three below.
-
-    It is no ``Exception``, so ``except Exception`` lets it pass. Catch it to clean up, then raise it again: whatever the
-    function raises from then on counts as the interruption, but what it returns is its result.
-    """
-
-
-class TimeLimitExceeded(TaskInterrupted):
 class WorkerLost(AutotaskError):
     """The worker that ran the task died, or was not heard of any more: {reason}"""
 
@@ -150,6 +150,22 @@ class WorkerDidNotStart(AutotaskError):
     """The worker process of a test did not start. It said: {output}"""
 
 
+class NotRetryable(AutotaskError):
+    """Task {id} cannot be retried: {reason}."""
+
+
+# --- raised in a task function from outside -------------------------------------------------------------------------
+
+
+class TaskInterrupted(BaseException):
+    """Raised in a task function that has to stop: the root of the three below.
+
+    It is no ``Exception``, so ``except Exception`` lets it pass. Catch it to clean up, then raise it again: whatever the
+    function raises from then on counts as the interruption, but what it returns is its result.
+    """
+
+
+class TimeLimitExceeded(TaskInterrupted):
     """The attempt has taken longer than its ``timeout``."""
 
 

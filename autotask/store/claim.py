@@ -134,7 +134,7 @@ def claim(
             "since": [bounded.since for bounded in lanes],
         },
     )
-    claimed = [_record(row) for row in found]
+    claimed = [_record(row, worker_id) for row in found]
     claimed.sort(key=lambda task: (-task.priority, task.ready_at, task.fence))
     return claimed
 
@@ -158,8 +158,9 @@ def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Seque
     return len(rows(connection, RECONCILE, {"worker_id": worker_id, "held": list(held)}))
 
 
-def _record(row: tuple[Any, ...]) -> ClaimedTask:
+def _record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:
     id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, ready, tick, payload, *rest = row
+    cancel_requested, late, at_most_once, timeout = rest
     return ClaimedTask(
         id,
         fence,
@@ -174,5 +175,9 @@ def _record(row: tuple[Any, ...]) -> ClaimedTask:
         in_utc(ready),
         in_utc(tick),
         bytes(payload),
-        *rest,
+        cancel_requested,
+        late,
+        at_most_once,
+        timeout,
+        worker_id,
     )

@@ -79,9 +79,12 @@ WITH moved AS (
                 %(moved_next)s::timestamptz[]) AS d(name, seen, last_tick, next_tick)
     WHERE s.name = d.name AND s.next_tick = d.seen
     RETURNING s.name
+),
+put AS (
+    {enqueue.MANY}
+    WHERE kind.schedule IN (SELECT name FROM moved)
 )
-{enqueue.MANY}
-WHERE kind.schedule IN (SELECT name FROM moved)
+SELECT name FROM moved
 """
 
 NEXT = """
@@ -139,10 +142,10 @@ def due(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 
     ]
 
 
-def advance(connection: BaseDatabaseWrapper, moves: Sequence[Move], tasks: Sequence[enqueue.NewTask]) -> int:
+def advance(connection: BaseDatabaseWrapper, moves: Sequence[Move], tasks: Sequence[enqueue.NewTask]) -> set[str]:
     """Move schedules past due ticks and enqueue their tasks, except where another worker was faster.
 
-    :returns: how many tasks were enqueued.
+    :returns: the names of those that were moved here.
     """
     params = {
         "moved_name": [move.name for move in moves],
@@ -150,7 +153,7 @@ def advance(connection: BaseDatabaseWrapper, moves: Sequence[Move], tasks: Seque
         "moved_last": [move.last_tick for move in moves],
         "moved_next": [move.next_tick for move in moves],
     }
-    return execute(connection, ADVANCE, {**params, **enqueue.columns(tasks)})
+    return {row[0] for row in rows(connection, ADVANCE, {**params, **enqueue.columns(tasks)})}
 
 
 def seconds_to_next(connection: BaseDatabaseWrapper, specs: Mapping[str, str]) -> float | None:

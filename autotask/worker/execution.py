@@ -15,11 +15,19 @@ from autotask.conf import settings
 from autotask.context import TaskContext, enter
 from autotask.control import Snooze
 from autotask.definition import Definition
-from autotask.exceptions import PayloadTooNew, TimeLimitExceeded, UnknownTask, WorkerStopping
+from autotask.exceptions import (
+    ObjectGone,
+    PayloadRefused,
+    PayloadTooNew,
+    TimeLimitExceeded,
+    UnknownTask,
+    WorkerStopping,
+)
 from autotask.options import Options
-from autotask.signals import log_end, task_ended, task_started
+from autotask.payload import describe
+from autotask.signals import end_is_heard, log_end, send_end, task_started
 from autotask.store import finish, progress
-from autotask.store.connection import current
+from autotask.store.connection import current, is_weather
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.worker import outcome
@@ -31,10 +39,6 @@ from autotask.worker.tidiness import look_again, tidy_connections
 logger = logging.getLogger("autotask.worker")
 
 
-class ResultRefused(Exception):
-    """The function has come to its end, but what it returned cannot be stored; the cause says why."""
-
-
 class ClaimLost(Exception):
     """The claim of a task is this worker's no more, so the transaction in which its function ran is undone."""
 
@@ -44,24 +48,25 @@ def execute(
     is_cancelled: Callable[[ClaimedTask], bool],
     reporter: Reports,
     attempt: Attempt,
+    tidy: Callable[[], None] = tidy_connections,
 ) -> Outcome | GiveBack:
     """Run one attempt of a task in this thread. Never raises.
 
     :param is_cancelled: tells whether somebody has asked to cancel it.
-    tidy: Callable[[], None] = tidy_connections,
     :param reporter: where the function leaves word of its progress.
     :param attempt: by which the function is called, and told that it should stop.
+    :param tidy: called before and after it, to put the connections of this thread in order.
     """
     begun = time.monotonic()
     if task.late is not None:
         return told(task, outcome.expired(task, ended_at=begun))
-    :param tidy: called before and after it, to put the connections of this thread in order.
-    try:
-        definition = registry.get(task.name)
-        args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
-    except (UnknownTask, PayloadTooNew) as error:
     tidy()
     options: Options | None = None
+    try:
+        definition = registry.find(task)
+        options = definition.options
+        args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
+    except (UnknownTask, PayloadTooNew) as error:
         return outcome.unknown(task, error, patience=settings.UNKNOWN_TASK_TIMEOUT, now=time.monotonic())
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
         try:
@@ -80,7 +85,7 @@ def execute(
     try:
         # A context of its own: what a task sets does not reach the next one.
         return told(task, contextvars.Context().run(run))
-    except ResultRefused as refused:
+    except outcome.ResultRefused as refused:
         # Trying again can help only while the function has not come to its end.
         return failed(task, refused.__cause__ or refused, None, is_cancelled(task), begun)
     except BaseException as error:  # noqa: B036 - SystemExit and the like are how a task can end too
@@ -137,8 +142,8 @@ def left_behind(run: Run[ClaimedTask], is_cancelled: bool) -> Outcome | GiveBack
 def stopped(run: Run[ClaimedTask], error: BaseException, is_cancelled: bool) -> Outcome | GiveBack:
     """Return the outcome of a run that was cut off."""
     try:
-        options: Options | None = registry.get(run.record.name).options
-    except UnknownTask:
+        options: Options | None = registry.find(run.record).options
+    except (UnknownTask, PayloadRefused):
         options = None
     return failed(run.record, error, options, is_cancelled, run.began)
 
@@ -154,7 +159,7 @@ def _run(
 ) -> Outcome:
     enter(context)
     # Nothing but this call is ever interrupted.
-    value = attempt.call(_call, definition.with_context(context), definition.is_async, args, kwargs)
+    value = attempt.call(_call, definition.for_attempt(task, context), definition.is_async, args, kwargs)
     return sealed(task, value, begun)
 
 
@@ -166,7 +171,7 @@ def sealed(task: ClaimedTask, value: Any, begun: float) -> Outcome:
     try:
         envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
     except BaseException as error:  # noqa: B036 - pickling can raise anything
-        raise ResultRefused from error
+        raise outcome.ResultRefused from error
     now = time.monotonic()
     return outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)
 
@@ -233,6 +238,8 @@ def told(task: ClaimedTask, ended: Outcome, error: BaseException | None = None) 
 
 def _tell(task: ClaimedTask, state: State, seconds: float, message: str, error: BaseException | None) -> None:
     log_end(task, state, seconds, message, error)
-    if not task_ended.receivers:
-        return  # Sending to nobody costs more than everything else here.
-    task_ended.send_robust(sender=None, task=task, state=state, seconds=seconds, error_message=message, exception=error)
+    definition = registry.known(task.name)
+    if definition is not None and definition.hears_ends:
+        definition.attempt_ended(task, state, message, error)
+    if end_is_heard():
+        send_end(task, state, seconds, message, error)

@@ -9,6 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import registry
 from autotask.definition import ScheduledTask
+from autotask.signals import tell_missed
 from autotask.store import schedules
 from autotask.store.schedules import Move, StoredSchedule
 
@@ -88,8 +89,22 @@ class Scheduler:
             for move, schedule in zip(moves, due, strict=True)
             if move.name not in busy and schedule.now - move.last_tick <= LATEST
         ]
-        if schedules.advance(connection, moves, new):
+        moved = schedules.advance(connection, moves, new)
+        made = {task.kind.schedule for task in new}
+        if moved & made:
             self._wake()
+        for move in moves:
+            if move.name in moved:
+                _tell_missed(move, made=move.name in made, busy=move.name in busy)
+
+
+def _tell_missed(move: Move, *, made: bool, busy: bool) -> None:
+    if made and move.seen == move.last_tick:
+        return
+    reason, level = (
+        ("made up for", logging.INFO) if made else ("busy", logging.DEBUG) if busy else ("late", logging.WARNING)
+    )
+    tell_missed(move.name, move.seen, move.last_tick, reason, level)
 
 
 def _move(schedule: StoredSchedule, task: ScheduledTask[..., object]) -> Move:
