@@ -6,11 +6,12 @@ import uuid
 from typing import Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import listener, payload
-from autotask.context import Progress
 from autotask.conf import settings
+from autotask.context import Progress
 from autotask.exceptions import NotRetryable, TaskCancelled, TaskExpired, TaskFailed, WaitInTransaction, WaitTimeout
 from autotask.store import cancel, notify, read, requeue
 from autotask.store.connection import current
@@ -68,6 +69,9 @@ class TaskHandle(Generic[R]):
     def result(self) -> R | None:
         """What the function returned; None until it is there, and if the task did not end as DONE.
 
+        Instances of models in it are as they are in the database now.
+
+        :raises ObjectGone: one of them is not there any more.
         :raises TaskExpired: the task is not in the database (any more).
         :raises PayloadRefused: the stored result was altered.
         """
@@ -135,12 +139,15 @@ class TaskHandle(Generic[R]):
 
     async def await_result(self, timeout: float | None = None) -> R:
         """Like :meth:`wait`, without blocking the event loop."""
-        if self._ended is None:
-            await self._listen_async(timeout)
-        return self._outcome()
-
         if self._ended is None and settings.IMMEDIATE:
             await sync_to_async(self._stored)()  # It has ended, and nobody need be waited for.
+        if self._ended is None:
+            await self._listen_async(timeout)
+        try:
+            return self._outcome()
+        except SynchronousOnlyOperation:  # a result with instances of models, which are fetched
+            return await sync_to_async(self._outcome)()
+
     def cancel(self) -> bool:
         """Cancel the task: at once if it waits; if it runs, its worker is told to stop it.
 
@@ -179,6 +186,10 @@ class TaskHandle(Generic[R]):
             self._ended = stored
         return stored
 
+    def _refuse_unless_ended(self) -> None:
+        if not self._stored().state.ended:
+            raise WaitInTransaction(id=self.id, name=self.name)
+
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
         ear = notify.Ear(connection, notify.ended_channel(self.id))
@@ -186,10 +197,6 @@ class TaskHandle(Generic[R]):
             # In this order: what ends before it is asked to tell is seen by the first look.
             if read.ask_to_be_told(connection, self.id):
                 self._wait_on(ear, _FIRST_LOOK, deadline)
-    def _refuse_unless_ended(self) -> None:
-        if not self._stored().state.ended:
-            raise WaitInTransaction(id=self.id, name=self.name)
-
             self._look_until(ear, deadline, timeout)
         finally:
             ear.close()

@@ -13,12 +13,12 @@ from django.utils.connection import ConnectionDoesNotExist
 from autotask.checks import TAG
 from autotask.exceptions import AutotaskError
 from autotask.management.console import Console, failure
-from autotask.management.subcommands import cancel, doctor, list_tasks, prune, retry, show, status, worker
+from autotask.management.subcommands import cancel, doctor, list_tasks, prune, resign, retry, show, status, worker
 from autotask.payload import describe
 
 SUBCOMMANDS = {
     module.SUBCOMMAND.name: module.SUBCOMMAND
-    for module in (worker, status, list_tasks, show, retry, cancel, prune, doctor)
+    for module in (worker, status, list_tasks, show, retry, cancel, prune, resign, doctor)
 }
 
 EPILOG = """\
