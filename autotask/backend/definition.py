@@ -70,6 +70,10 @@ class DjangoTask(Definition[Any, Any]):
         with_callers_transaction(functools.partial(self._insert, [NewTask(id, self._kind, shown, envelope)]))
         return id
 
+    def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments as the caller gave them, without the alias of the backend."""
+        return args[1:], kwargs
+
     def in_context(self, result: AutotaskResult) -> Callable[..., Any]:
         """Return the function, with Django's context as its first argument if it takes one."""
         function: Callable[..., Any] = self.function
