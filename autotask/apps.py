@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
@@ -12,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from autotask import checks, definition
 from autotask.companion import starter
 from autotask.conf import Settings, settings
+from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
 from autotask.store.enqueue import NewTask
 
@@ -34,7 +36,7 @@ class AutotaskConfig(AppConfig):
         definition.when_stored.append(_run_if_immediate)
 
 
-def _run_if_immediate(tasks: Sequence[NewTask]) -> None:
+def _run_if_immediate(_: Definition[Any, Any], tasks: Sequence[NewTask]) -> None:
     if settings.IMMEDIATE:
         # Imported here: a process that serves has no use for what tests need.
         from autotask.testing.immediate import run

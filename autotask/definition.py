@@ -22,9 +22,9 @@ from autotask.store.connection import current, text, with_callers_transaction
 from autotask.store.enqueue import Kind, NewTask
 from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
 
-#: Called with what a call has just stored, inside the caller's transaction. So testing tools, which are made of parts of the
-#: worker, see calls.
-when_stored: list[Callable[[Sequence[NewTask]], object]] = []
+#: Called with a definition and what a call of it has just stored, inside the caller's transaction. So testing tools, which
+#: are made of parts of the worker, see calls.
+when_stored: list[Callable[["Definition[Any, Any]", Sequence[NewTask]], object]] = []
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,6 +123,10 @@ class Definition(Generic[P, R]):
     def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
         """Take in how an attempt has ended, in the worker; only called if ``hears_ends`` is True."""
 
+    def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments as the caller gave them, made of those that are stored."""
+        return args, kwargs
+
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments by the names of the parameters, defaults included.
 
@@ -212,7 +216,7 @@ class Definition(Generic[P, R]):
         if task_enqueued.receivers:
             connection.on_commit(functools.partial(_send_enqueued, tasks), robust=True)
         for listener in when_stored:
-            listener(tasks)
+            listener(self, tasks)
 
 
 def _stored_executor(options: Options, is_async: bool) -> str:

@@ -8,7 +8,8 @@ from typing import Any, overload
 
 from asgiref.sync import sync_to_async
 
-from autotask import definition
+from autotask import definition as definitions
+from autotask.definition import Definition
 from autotask.exceptions import EndlessTasks, RunInTransaction
 from autotask.handle import TaskHandle
 from autotask.store import hasten
@@ -62,7 +63,7 @@ class CapturedTasks(Sequence[Enqueued]):
     ) -> Enqueued:
         """Return the first call of a task that was enqueued.
 
-        :param task: the decorated function, or the name of the task.
+        :param task: the decorated function, of autotask or of Django's tasks framework, or the name of the task.
         :param args: its arguments by position; ``unittest.mock.ANY`` equals everything.
         :param kwargs: its arguments by name. With neither of them any arguments will do; with one of them, or both, the
             call has to be the same as ``task(*args, **kwargs)``, however it was written.
@@ -134,12 +135,12 @@ class CapturedTasks(Sequence[Enqueued]):
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def note(self, tasks: Sequence[NewTask]) -> None:
+    def note(self, definition: Definition[Any, Any], tasks: Sequence[NewTask]) -> None:
         """Take in what was stored just now."""
         # While tasks are run that are due later, it is later for them too.
         now = self._moment or _now()
         for task in tasks:
-            call = Enqueued.of(task, now)
+            call = Enqueued.of(definition, task, now)
             self._calls.append((call, Fate()))
             self._due[task.id] = call.due
             self._expires[task.id] = call.expires
@@ -218,11 +219,11 @@ def captured_tasks() -> Iterator[CapturedTasks]:
     The object goes on to be of use after the block; it only takes in nothing new then.
     """
     tasks = CapturedTasks()
-    definition.when_stored.append(tasks.note)
+    definitions.when_stored.append(tasks.note)
     try:
         yield tasks
     finally:
-        definition.when_stored.remove(tasks.note)
+        definitions.when_stored.remove(tasks.note)
 
 
 def _now() -> datetime:

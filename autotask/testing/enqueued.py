@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from autotask import payload
+from autotask.definition import Definition
 from autotask.handle import TaskHandle
 from autotask.store.enqueue import NewTask
 
@@ -14,6 +15,7 @@ from autotask.store.enqueue import NewTask
 class Enqueued:
     """A call that was stored inside the block of :func:`autotask.testing.captured_tasks`.
 
+    :ivar definition: the task that was called.
     :ivar handle: what the call returned.
     :ivar name: the name of the task.
     :ivar queue: its queue.
@@ -22,6 +24,7 @@ class Enqueued:
     :ivar expires: from when on it is not begun any more; None: never.
     """
 
+    definition: Definition[Any, Any]
     handle: TaskHandle[Any]
     name: str
     queue: str
@@ -31,14 +34,19 @@ class Enqueued:
     _payload: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, task: NewTask, now: datetime) -> "Enqueued":
+    def of(cls, definition: Definition[Any, Any], task: NewTask, now: datetime) -> "Enqueued":
         """Return what is known of a task that was stored at that moment."""
         kind = task.kind
         due = kind.run_after or now + timedelta(seconds=kind.delay)
         expires = kind.expires_at
         if expires is None and kind.expires is not None:
             expires = due + timedelta(seconds=kind.expires)
-        return cls(TaskHandle(task.id, kind.name), kind.name, kind.queue, kind.priority, due, expires, task.payload)
+        handle: TaskHandle[Any] = TaskHandle(task.id, kind.name)
+        return cls(definition, handle, kind.name, kind.queue, kind.priority, due, expires, task.payload)
+
+    def bound(self) -> dict[str, Any]:
+        """Return the arguments by the names of the parameters, defaults included."""
+        return self.definition.bound(self.args, self.kwargs)
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -52,4 +60,4 @@ class Enqueued:
 
     @functools.cached_property
     def _arguments(self) -> payload.Arguments:
-        return payload.load_arguments(self._payload, id=self.handle.id, name=self.name)
+        return self.definition.as_called(*payload.load_arguments(self._payload, id=self.handle.id, name=self.name))

@@ -1,15 +1,26 @@
 """Pure: what a test expects to have been enqueued, whether a call is that, and what to tell people if none is."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from autotask import registry
 from autotask.definition import Definition
 from autotask.testing.enqueued import Enqueued
 
-TaskLike = Definition[Any, Any] | str
+
+class DjangoTaskLike(Protocol):
+    """What ``@task`` of Django's tasks framework makes of a function."""
+
+    func: Callable[..., Any]
+
+    @property
+    def module_path(self) -> str:
+        """Where the function is; with the backend of autotask, the name of the task."""
+
+
+TaskLike = Definition[Any, Any] | DjangoTaskLike | str
 
 #: A value that takes more characters is cut off in messages.
 _LONGEST_VALUE = 200
@@ -25,12 +36,13 @@ _LIKENESS = 0.6
 class Expectation:
     """A call as a test describes it.
 
-    :ivar arguments: by the names of the parameters, with defaults; None: any.
+    :ivar name: of the task.
+    :ivar arguments: by position and by name; None: any.
     :ivar queue: None: any.
     """
 
-    definition: Definition[Any, Any]
-    arguments: Mapping[str, Any] | None
+    name: str
+    arguments: tuple[tuple[Any, ...], Mapping[str, Any]] | None
     queue: str | None
 
     @classmethod
@@ -39,19 +51,23 @@ class Expectation:
     ) -> "Expectation":
         """Return what is described.
 
-        :raises TypeError: the arguments do not fit the function, or there is no such task.
+        :raises UnknownTask: there is no task of that name.
+        :raises TypeError: it is no task, or the arguments do not fit it.
         """
-        definition = registry.get(task) if isinstance(task, str) else task
-        if not isinstance(definition, Definition):
+        arguments = None if args is None and kwargs is None else (tuple(args or ()), dict(kwargs or {}))
+        if isinstance(task, str):
+            task = registry.get(task)
+        if isinstance(task, Definition):
+            if arguments is not None:
+                task.bound(*arguments)  # A call that cannot be made was never enqueued; the test is wrong.
+            return cls(task.name, arguments, queue)
+        if not hasattr(task, "module_path"):
             raise TypeError(f"A decorated function or the name of a task was expected, but came {task!r}.")
-        arguments = None
-        if args is not None or kwargs is not None:
-            arguments = definition.bound(tuple(args or ()), kwargs or {})
-        return cls(definition, arguments, queue)
+        return cls(task.module_path, arguments, queue)
 
     def is_met_by(self, call: Enqueued) -> bool:
         """Whether a call is what is expected."""
-        return call.name == self.definition.name and not self._differences(call)
+        return call.name == self.name and not self._differences(call)
 
     def missing(self, calls: Sequence[Enqueued]) -> str:
         """Return what to say when none of the calls is what is expected."""
@@ -66,20 +82,23 @@ class Expectation:
         return "\n".join([f"{self} was enqueued.", *(f"    {shown(call)}" for call in calls[:_MOST_LISTED])])
 
     def __str__(self) -> str:
-        arguments = "…" if self.arguments is None else _arguments(self.arguments)
         queue = "" if self.queue is None else f" in queue {self.queue!r}"
-        return f"{self.definition.name}({arguments}){queue}"
+        if self.arguments is None:
+            return f"{self.name}(…){queue}"
+        args, kwargs = self.arguments
+        return f"{self.name}({', '.join([*map(_value, args), *_named(kwargs)])}){queue}"
 
     def _differences(self, call: Enqueued) -> list[str]:
-        if call.name != self.definition.name:
-            return [f"is another task than {self.definition.name}"]
+        if call.name != self.name:
+            return [f"is another task than {self.name}"]
         found = []
         if self.arguments is not None:
-            given = self.definition.bound(call.args, call.kwargs)
+            given, expected = call.bound(), call.definition.bound(*self.arguments)
             found = [
-                f"{name} is {_value(given.get(name))}, not {_value(self.arguments.get(name))}"
-                for name in given.keys() | self.arguments.keys()
-                if self.arguments.get(name) != given.get(name)
+                f"{name} is {_value(given.get(name))}, not {_value(expected.get(name))}"
+                for name in given.keys() | expected.keys()
+                # In this order: unittest.mock.ANY, which the test may have given, is to be asked first.
+                if expected.get(name) != given.get(name)
             ]
         if self.queue is not None and call.queue != self.queue:
             found.append(f"queue is {call.queue!r}, not {self.queue!r}")
@@ -87,15 +106,15 @@ class Expectation:
 
     def _nearest(self, calls: Sequence[Enqueued]) -> Enqueued | None:
         """Return the call of the task with the fewest differences, or else one of the task whose name is most alike."""
-        if same := [call for call in calls if call.name == self.definition.name]:
+        if same := [call for call in calls if call.name == self.name]:
             return min(same, key=lambda call: len(self._differences(call)))
-        names = difflib.get_close_matches(self.definition.name, [call.name for call in calls], 1, _LIKENESS)
+        names = difflib.get_close_matches(self.name, [call.name for call in calls], 1, _LIKENESS)
         return next((call for call in calls if call.name in names), None)
 
 
 def shown(call: Enqueued) -> str:
     """Return a call for people."""
-    arguments = _arguments(registry.get(call.name).bound(call.args, call.kwargs))
+    arguments = ", ".join(_named(call.bound()))
     return f"{call.name}({arguments}) in queue {call.queue!r}, due {call.due:%Y-%m-%d %H:%M:%S %Z}"
 
 
@@ -108,8 +127,8 @@ def _listed(calls: Sequence[Enqueued]) -> str:
     return "\n".join([f"Enqueued ({len(calls)}):", *lines])
 
 
-def _arguments(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_value(value)}" for name, value in arguments.items())
+def _named(arguments: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={_value(value)}" for name, value in arguments.items()]
 
 
 def _value(value: Any) -> str:

@@ -6,9 +6,10 @@ from unittest.mock import ANY
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
-from django.db import connection, transaction
+from django.db import transaction
 from django.test import TestCase, TransactionTestCase
 
+from autotask.definition import DelayedTask
 from autotask.exceptions import EndlessTasks, RunInTransaction, UnknownTask, WaitInTransaction
 from autotask.handle import TaskHandle
 from autotask.signals import task_enqueued
@@ -73,7 +74,7 @@ def test_what_was_not_enqueued_is_told_with_the_nearest_call_and_all_others(auto
 
     # Then
     name, text = "tests.integration.testing.tasks", str(caught.value)
-    assert f"{name}.add(x=2, y=4) in queue 'sums' was not enqueued." in text
+    assert f"{name}.add(2, y=4) in queue 'sums' was not enqueued." in text
     assert f"Nearest: {name}.add(x=2, y=3) in queue 'sums'" in text
     assert "    y is 3, not 4\nEnqueued (3):\n" in text
     assert f"    {name}.add(x=7, y=9) in queue 'default', due 2" in text
@@ -250,9 +251,7 @@ def test_a_task_that_enqueues_itself_for_ever_is_stopped(autotask_captured, monk
 
 @pytest.mark.django_db
 def test_a_task_whose_function_is_gone_is_not_passed_over(autotask_captured):
-    tasks.add(1)
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE autotask_task SET name = 'tests.integration.testing.tasks.ad'")
+    DelayedTask(tasks.add.function, "tests.integration.testing.tasks.ad", tasks.add.options)(1)
     with pytest.raises(UnknownTask, match="did you mean"):
         autotask_captured.run_pending()
 
