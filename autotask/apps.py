@@ -1,15 +1,21 @@
 """Django's way in: discover tasks, register checks, start the companion."""
 
+import contextlib
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 from django.apps import AppConfig
-from django.utils.module_loading import autodiscover_modules
+from django.conf import settings as django_settings
+from django.utils.module_loading import autodiscover_modules, import_string
 from django.utils.translation import gettext_lazy as _
 
-from autotask import checks
+from autotask import checks, definition
 from autotask.companion import starter
 from autotask.conf import Settings, settings
+from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
+from autotask.store.enqueue import NewTask
 
 logger = logging.getLogger("autotask")
 
@@ -24,8 +30,28 @@ class AutotaskConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks, import the tasks of all installed apps, give a process that serves its companion."""
         checks.register_all()
+        _import_task_backends()
         autodiscover_modules(_tasks_module())
         starter.start_if_serving()
+        definition.when_stored.append(_run_if_immediate)
+
+
+def _run_if_immediate(_: Definition[Any, Any], tasks: Sequence[NewTask]) -> None:
+    if settings.IMMEDIATE:
+        # Imported here: a process that serves has no use for what tests need.
+        from autotask.testing.immediate import run
+
+        run(tasks)
+
+
+def _import_task_backends() -> None:
+    """Import the backends that Django's TASKS names, which is how a worker comes to know how their tasks are found."""
+    for entry in getattr(django_settings, "TASKS", {}).values():
+        path = entry.get("BACKEND", "")
+        # Its own need nothing of the kind. What cannot be imported is for Django to tell of, where it is used.
+        if not path.startswith(("django.", "django_tasks.")):
+            with contextlib.suppress(ImportError):
+                import_string(path)
 
 
 def _tasks_module() -> str:

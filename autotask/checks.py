@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -161,6 +162,19 @@ def check_unknown(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_allowed_modules(**_: Any) -> list[CheckMessage]:
+    """autotask.W004: what may be unpickled names a module that there is not."""
+    return [
+        Warning(
+            f"AUTOTASK_PICKLE_ALLOWED has {module!r}, but there is no such module: it allows nothing.",
+            hint="Give the dotted name of a module or package, without the names of classes.",
+            id="autotask.W004",
+        )
+        for module in _allowed_modules()
+        if not _is_module(module)
+    ]
+
+
 def check_time_zone(**_: Any) -> list[CheckMessage]:
     """autotask.W003: moments without a time zone."""
     if django_settings.USE_TZ:
@@ -201,6 +215,7 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     check_executor_paths,
     check_executor_names,
     check_unknown,
+    check_allowed_modules,
     check_time_zone,
     check_changes_of_clocks,
 )
@@ -224,6 +239,20 @@ def _executors() -> dict[str, tuple[str, int]]:
         return settings.EXECUTORS
     except InvalidSetting:
         return {}  # E003 tells.
+
+
+def _allowed_modules() -> tuple[str, ...]:
+    try:
+        return settings.PICKLE_ALLOWED or ()
+    except InvalidSetting:
+        return ()  # E003 tells.
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except Exception:  # the package it is in is not there, or raises anything
+        return False
 
 
 def _why_no_function(path: str) -> str:

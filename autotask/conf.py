@@ -38,6 +38,10 @@ def _flag(value: Any) -> bool:
     return bool(value)
 
 
+def _flag_or_raise(value: Any) -> bool | str:
+    return "raise" if value == "raise" else _flag(value)
+
+
 def _text(value: Any) -> str:
     _refuse_unless(isinstance(value, str) and value != "")
     return str(value)
@@ -70,6 +74,14 @@ def _whole(least: int, most: int) -> Callable[[Any], int]:
 def _texts(value: Any) -> tuple[str, ...]:
     _refuse_unless(isinstance(value, Sequence) and not isinstance(value, (str, bytes)))
     return tuple(_text(item) for item in value)
+
+
+def _modules(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = _texts(value)
+    _refuse_unless(all(part.isidentifier() for name in names for part in name.split(".")))
+    return names
 
 
 def _queues(value: Any) -> tuple[str, ...]:
@@ -113,6 +125,8 @@ EXECUTOR_SIZE = 100
 FLAG = Kind("True or False", _flag)
 TEXT = Kind("a non-empty string", _text)
 TEXTS = Kind("a list of strings", _texts)
+FLAG_OR_RAISE = Kind('True, False or "raise"', _flag_or_raise)
+MODULES = Kind("a list of dotted names of modules, or None", _modules)
 QUEUES = Kind("a list of queue names (letters, digits and _ . : -)", _queues)
 EXECUTORS = Kind(
     'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
@@ -177,6 +191,12 @@ class Settings:
         FLAG,
         True,
         "False: decorated functions are left undecorated in effect, a call runs at once and returns the value.",
+    )
+    IMMEDIATE: Setting[bool | str] = Setting(
+        FLAG_OR_RAISE,
+        False,
+        "True: a call runs its task at once, in place, and returns a handle to a task that has ended; for tests. "
+        '"raise": and if the task ends in ERROR, the call raises what the function has raised.',
     )
     DATABASE = Setting(TEXT, "default", "Alias of the database that holds the tables of autotask.")
     TASKS_MODULE = Setting(TEXT, "tasks", "Module that is imported from each installed app to find its tasks.")
@@ -267,6 +287,12 @@ class Settings:
         Kind("a whole number from 1024 to 1 GiB", _whole(1024, 2**30)),
         262_144,
         "Largest size of pickled arguments or results, in bytes.",
+    )
+    PICKLE_ALLOWED = Setting(
+        MODULES,
+        None,
+        "Modules whose classes and functions may be unpickled, with all modules inside them, besides values of everyday "
+        "life such as numbers, text, dates and instances of models; None: all modules.",
     )
     MASKED_ARGUMENTS = Setting(
         TEXTS,

@@ -5,7 +5,7 @@ import inspect
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
@@ -23,7 +23,11 @@ from autotask.signals import task_enqueued
 from autotask.store import enqueue, notify
 from autotask.store.connection import current, text, with_callers_transaction
 from autotask.store.enqueue import Kind, NewTask
-from autotask.task import COROUTINE, THREAD, new_id
+from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
+
+#: Called with a definition and what a call of it has just stored, inside the caller's transaction. So testing tools, which
+#: are made of parts of the worker, see calls.
+when_stored: list[Callable[["Definition[Any, Any]", Sequence[NewTask]], object]] = []
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +44,9 @@ class Definition(Generic[P, R]):
     :ivar options: how it is run.
     :ivar executor: where it is run, see :data:`autotask.task.THREAD`.
     """
+
+    #: Whether the ends of attempts are told to :meth:`attempt_ended`.
+    hears_ends = False
 
     def __init__(self, function: Callable[P, Any], name: str, options: Options) -> None:
         self.function = function
@@ -123,6 +130,26 @@ class Definition(Generic[P, R]):
             return False
         return True
 
+    def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
+        """Return what a worker calls with the stored arguments of a task."""
+        return self.with_context(context)
+
+    def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
+        """Take in how an attempt has ended, in the worker; only called if ``hears_ends`` is True."""
+
+    def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments as the caller gave them, made of those that are stored."""
+        return args, kwargs
+
+    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments by the names of the parameters, defaults included.
+
+        :raises TypeError: they do not fit the function.
+        """
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
     def _in_place(self) -> Callable[..., Any]:
         return self.with_context(context.current() or TaskContext(new_id(), self.name))
 
@@ -202,6 +229,8 @@ class Definition(Generic[P, R]):
         notify.wake_after_commit(connection)
         if task_enqueued.receivers:
             connection.on_commit(functools.partial(_send_enqueued, tasks), robust=True)
+        for listener in when_stored:
+            listener(self, tasks)
 
 
 def _stored_executor(options: Options, is_async: bool) -> str:

@@ -59,6 +59,10 @@ class UnpicklableArgument(AutotaskError, TypeError):
     a list or dict of such), and look the rest up inside the task. Nothing was enqueued."""
 
 
+class UnsuitableArgument(UnpicklableArgument):
+    """The argument {path} of {task} is {what}. {advice} Nothing was enqueued."""
+
+
 class InvalidArguments(AutotaskError, TypeError):
     """Item {index} of {task}.enqueue_many() must be a tuple of positional or a dict of keyword arguments,
     but is {value!r}. Nothing was enqueued."""
@@ -74,6 +78,10 @@ class UnpicklableResult(AutotaskError, TypeError):
     pickled, or None."""
 
 
+class NotReferable(AutotaskError, TypeError):
+    """It is {what}. {advice}"""
+
+
 # --- what came back from the database -------------------------------------------------------------------------------
 
 
@@ -83,6 +91,14 @@ class PayloadRefused(AutotaskError):
 
 class PayloadTooNew(PayloadRefused):
     """The payload of task {id} was not unpickled: {reason}."""
+
+
+class NotAllowed(AutotaskError):
+    """{module}.{name} is not unpickled: {module} is not among the modules of AUTOTASK_PICKLE_ALLOWED."""
+
+
+class ObjectGone(AutotaskError, LookupError):
+    """The {model} with the primary key {pk!r} is not in the database {database!r}{others}."""
 
 
 class UnknownTask(AutotaskError, LookupError):
@@ -109,6 +125,29 @@ class WaitTimeout(AutotaskError, TimeoutError):
 class WaitInTransaction(AutotaskError, RuntimeError):
     """wait() was called for task {id} ({name}) inside a transaction. The task becomes visible to workers only when
     that transaction commits, so waiting here could never end. Call wait() after the atomic block."""
+
+
+class WorkerLost(AutotaskError):
+    """The worker that ran the task died, or was not heard of any more: {reason}"""
+
+
+class RunInTransaction(AutotaskError, RuntimeError):
+    """Tasks were to be run for a test inside a transaction of its own. What is enqueued there exists for workers only when
+    that transaction commits. Run them after the atomic block; a worker process needs a TransactionTestCase."""
+
+
+class EndlessTasks(AutotaskError, RuntimeError):
+    """{count} attempts of tasks were run for a test, and there is no end. The last ones were of {names}: do they enqueue
+    themselves, or wait for something that does not come?"""
+
+
+class NoSettingsModule(AutotaskError):
+    """A worker process for a test takes its settings from the module that DJANGO_SETTINGS_MODULE names; these settings
+    come from none."""
+
+
+class WorkerDidNotStart(AutotaskError):
+    """The worker process of a test did not start. It said: {output}"""
 
 
 class NotRetryable(AutotaskError):

@@ -6,9 +6,11 @@ import uuid
 from typing import Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import listener, payload
+from autotask.conf import settings
 from autotask.context import Progress
 from autotask.exceptions import NotRetryable, TaskCancelled, TaskExpired, TaskFailed, WaitInTransaction, WaitTimeout
 from autotask.store import cancel, notify, read, requeue
@@ -67,6 +69,9 @@ class TaskHandle(Generic[R]):
     def result(self) -> R | None:
         """What the function returned; None until it is there, and if the task did not end as DONE.
 
+        Instances of models in it are as they are in the database now.
+
+        :raises ObjectGone: one of them is not there any more.
         :raises TaskExpired: the task is not in the database (any more).
         :raises PayloadRefused: the stored result was altered.
         """
@@ -121,21 +126,27 @@ class TaskHandle(Generic[R]):
         :raises TaskFailed: it ended in ERROR.
         :raises TaskCancelled: it was cancelled, has expired, or its function raised Cancel or Discard.
         :raises WaitTimeout: it has not ended in time. (A TimeoutError.)
-        :raises WaitInTransaction: there is an open transaction, in which the task would never be seen to end.
+        :raises WaitInTransaction: it has not ended, and there is an open transaction, in which it might never be seen to
+            end.
         :raises TaskExpired: the task is not in the database (any more).
         """
         connection = current()
         if connection.in_atomic_block or not connection.get_autocommit():
-            raise WaitInTransaction(id=self.id, name=self.name)
-        if self._ended is None:
+            self._refuse_unless_ended()
+        elif self._ended is None:
             self._listen(connection, timeout)
         return self._outcome()
 
     async def await_result(self, timeout: float | None = None) -> R:
         """Like :meth:`wait`, without blocking the event loop."""
+        if self._ended is None and settings.IMMEDIATE:
+            await sync_to_async(self._stored)()  # It has ended, and nobody need be waited for.
         if self._ended is None:
             await self._listen_async(timeout)
-        return self._outcome()
+        try:
+            return self._outcome()
+        except SynchronousOnlyOperation:  # a result with instances of models, which are fetched
+            return await sync_to_async(self._outcome)()
 
     def cancel(self) -> bool:
         """Cancel the task: at once if it waits; if it runs, its worker is told to stop it.
@@ -174,6 +185,10 @@ class TaskHandle(Generic[R]):
         if stored.state.ended:
             self._ended = stored
         return stored
+
+    def _refuse_unless_ended(self) -> None:
+        if not self._stored().state.ended:
+            raise WaitInTransaction(id=self.id, name=self.name)
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -218,4 +233,5 @@ class TaskHandle(Generic[R]):
             status = await sync_to_async(lambda: self.status)()
             raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=status) from None
         if self._ended is None:
-            raise TaskExpired(id=self.id, name=self.name)
+            # Others do not see it. In an open transaction this thread may.
+            await sync_to_async(self._refuse_unless_ended)()

@@ -145,6 +145,8 @@ class Options:
     :ivar takes_context: the first argument of the function is an :class:`autotask.context.TaskContext`.
     :ivar atomic: the function runs in a transaction, which its outcome joins.
     :ivar at_most_once: a run that was cut off is not followed by a second one.
+    :ivar on_missing: what becomes of a task when an instance among its arguments is not in the database any more: "error",
+        "discard" or "retry".
     :ivar timeout: seconds that one attempt may take; None: AUTOTASK_TIMEOUT.
     :ivar executor: "thread", "process" or a name in AUTOTASK_EXECUTORS; None: a thread, or the event loop for a coroutine
         function.
@@ -163,6 +165,7 @@ class Options:
     takes_context: bool = False
     atomic: bool = False
     at_most_once: bool = False
+    on_missing: str = "error"
     timeout: float | None = None
     executor: str | None = None
 
@@ -221,6 +224,12 @@ def _expiry(value: Any, where: str) -> float | datetime:
     )
 
 
+def _on_missing(value: Any, where: str) -> str:
+    if value not in ("error", "discard", "retry"):
+        raise InvalidOption(option="on_missing", where=where, expected='"error", "discard" or "retry"', value=value)
+    return str(value)
+
+
 def _executor(value: Any, where: str) -> str:
     name = plain_name(value, "executor", where)
     if name == COROUTINE:
@@ -247,11 +256,17 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "takes_context": lambda value, where: flag(value, "takes_context", where),
     "atomic": lambda value, where: flag(value, "atomic", where),
     "at_most_once": lambda value, where: flag(value, "at_most_once", where),
+    "on_missing": _on_missing,
     "timeout": lambda value, where: seconds(value, "timeout", where, least=SHORTEST_TIMEOUT),
     "executor": _executor,
 }
 
 OPTION_NAMES = tuple(_CHECKS)
+
+#: What a task of Django may have beside what Django knows: there the others have names, or places, of their own.
+DJANGO_TASK_OPTION_NAMES = tuple(
+    name for name in OPTION_NAMES if name not in ("queue", "priority", "delay", "run_after", "takes_context")
+)
 
 #: What ``using()`` may change for one call.
 CALL_OPTION_NAMES = ("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout")

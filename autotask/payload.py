@@ -4,6 +4,8 @@ An envelope is::
 
     "AT"  version  codec  flags  key id (4)  MAC (32)  body
 
+The flags say whether the body refers to instances of models; see :mod:`autotask.pickling`.
+
 The MAC is HMAC-SHA256 (RFC 2104) over all other bytes and the *context*: for arguments the id and name of the task, for
 results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt, and nothing is
 unpickled that was not signed with a key of this site. The key is derived from ``AUTOTASK_SIGNING_KEY`` or
@@ -13,28 +15,37 @@ unpickled that was not signed with a key of this site. The key is derived from `
 import functools
 import hashlib
 import hmac
-import pickle
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings as django_settings
 
+from autotask import pickling
 from autotask.conf import settings
-from autotask.exceptions import PayloadRefused, PayloadTooLarge, PayloadTooNew, UnpicklableArgument, UnpicklableResult
+from autotask.exceptions import (
+    NotReferable,
+    PayloadRefused,
+    PayloadTooLarge,
+    PayloadTooNew,
+    UnpicklableArgument,
+    UnpicklableResult,
+    UnsuitableArgument,
+)
 
 MAGIC = b"AT"
 VERSION = 1
 CODEC_PICKLE = 1
 NO_FLAGS = 0
+#: The body refers to instances of models.
+REFERS = 1
 
-_HEAD = bytes((*MAGIC, VERSION, CODEC_PICKLE, NO_FLAGS))
-_KEY_ID = slice(len(_HEAD), len(_HEAD) + 4)
+_PLAIN = bytes((*MAGIC, VERSION, CODEC_PICKLE, NO_FLAGS))
+_REFERRING = bytes((*MAGIC, VERSION, CODEC_PICKLE, REFERS))
+_HEAD = slice(0, len(_PLAIN))
+_KEY_ID = slice(_HEAD.stop, _HEAD.stop + 4)
 _MAC = slice(_KEY_ID.stop, _KEY_ID.stop + 32)
 _BODY = slice(_MAC.stop, None)
-
-#: Fixed, because old pickles have to be read by newer versions and the other way round during a deploy.
-PICKLE_PROTOCOL = 5
 
 #: How deep into containers to look for the argument that cannot be pickled.
 _DEEPEST_PATH = 8
@@ -45,15 +56,17 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 def dump_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], *, id: uuid.UUID, name: str) -> bytes:
     """Return the signed arguments of one task.
 
-    :raises UnpicklableArgument: an argument cannot be pickled; the message names it.
+    :raises UnpicklableArgument: an argument cannot be pickled, or is an unsaved instance of a model, or a queryset; the
+        message names it.
     :raises PayloadTooLarge: they take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
     """
+    has_parts = pickling.has_parts(args) or (bool(kwargs) and pickling.has_parts(kwargs.values()))
     try:
-        body = pickle.dumps((args, kwargs), PICKLE_PROTOCOL)
+        body, refers = pickling.dumps((args, kwargs), has_parts=has_parts)
     except Exception as error:  # whatever a __reduce__ or __getstate__ raises
         raise _unpicklable(args, kwargs, name, error) from error
     _refuse_large(body, "arguments", name)
-    return _seal(body, _task_context(id, name))
+    return _seal(_REFERRING if refers else _PLAIN, body, _task_context(id, name))
 
 
 def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
@@ -61,10 +74,27 @@ def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
 
     :raises PayloadTooNew: they are in a form that this version does not know.
     :raises PayloadRefused: they are not signed for this task with a key of this site.
+    :raises ObjectGone: they have an instance of a model that is not in the database any more.
+    :raises django.db.Error: the database could not be asked for instances.
     :raises Exception: whatever unpickling raises, for example ImportError for a class that is gone.
     """
-    args, kwargs = pickle.loads(_open(envelope, _task_context(id, name), id))
+    args, kwargs = pickling.loads(*_open(envelope, _task_context(id, name), id))
     return args, kwargs
+
+
+def load_enclosed(envelope: bytes) -> Arguments:
+    """Return the arguments of a task from an envelope that came out of another one, whose signature covers it."""
+    args, kwargs = pickling.loads(envelope[_BODY], envelope[_HEAD] == _REFERRING)
+    return args, kwargs
+
+
+def verify_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> None:
+    """Make sure that the arguments were signed for a task of this id and name, without unpickling them.
+
+    :raises PayloadTooNew: they are in a form that this version does not know.
+    :raises PayloadRefused: they are not signed for this task with a key of this site.
+    """
+    _open(envelope, _task_context(id, name), id)
 
 
 def dump_result(value: Any, *, id: uuid.UUID, fence: int, name: str) -> bytes | None:
@@ -76,18 +106,31 @@ def dump_result(value: Any, *, id: uuid.UUID, fence: int, name: str) -> bytes | 
     if value is None:
         return None
     try:
-        body = pickle.dumps(value, PICKLE_PROTOCOL)
+        body, refers = pickling.dumps(value, has_parts=pickling.has_parts((value,)))
     except Exception as error:  # whatever a __reduce__ or __getstate__ raises
-        raise UnpicklableResult(task=name, reason=describe(error)) from error
+        raise _unpicklable_result(value, name, error) from error
     _refuse_large(body, "results", name)
-    return _seal(body, _result_context(id, fence))
+    return _seal(_REFERRING if refers else _PLAIN, body, _result_context(id, fence))
 
 
 def load_result(envelope: bytes | None, *, id: uuid.UUID, fence: int) -> Any:
     """Return the result of an attempt; see :func:`load_arguments` for what is raised."""
     if envelope is None:
         return None
-    return pickle.loads(_open(envelope, _result_context(id, fence), id))
+    return pickling.loads(*_open(envelope, _result_context(id, fence), id))
+
+
+def resign_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> bytes:
+    """Return the arguments of a task signed with the present key; nothing is unpickled.
+
+    :raises PayloadRefused: they are not signed for this task with a key of this site.
+    """
+    return _resign(bytes(envelope), _task_context(id, name), id)
+
+
+def resign_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> bytes:
+    """Return the result of an attempt signed with the present key; see :func:`resign_arguments`."""
+    return _resign(bytes(envelope), _result_context(id, fence), id)
 
 
 def describe(error: BaseException) -> str:
@@ -107,18 +150,29 @@ def _result_context(id: uuid.UUID, fence: int) -> bytes:
     return b"result\0" + id.bytes + fence.to_bytes(8, "big")
 
 
-def _seal(body: bytes, context: bytes) -> bytes:
+def _seal(head: bytes, body: bytes, context: bytes) -> bytes:
     key, key_id = _key(_current_secret())
-    return b"".join((_HEAD, key_id, _mac(key, key_id, context, body), body))
+    return b"".join((head, key_id, _mac(key, head, key_id, context, body), body))
 
 
-def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> bytes:
+def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> tuple[bytes, bool]:
+    """Return the body of an envelope, and whether it refers to instances of models."""
     envelope = bytes(envelope)
+    _verify(envelope, context, id)
+    return envelope[_BODY], envelope[_HEAD] == _REFERRING
+
+
+def _resign(envelope: bytes, context: bytes, id: uuid.UUID) -> bytes:
+    _verify(envelope, context, id)
+    return _seal(envelope[_HEAD], envelope[_BODY], context)
+
+
+def _verify(envelope: bytes, context: bytes, id: uuid.UUID) -> None:
     if len(envelope) < _BODY.start or not envelope.startswith(MAGIC):
         raise PayloadRefused(id=id, reason="it is not a payload of autotask, or was cut off")
-    if not envelope.startswith(_HEAD):
+    head, key_id, mac, body = envelope[_HEAD], envelope[_KEY_ID], envelope[_MAC], envelope[_BODY]
+    if head != _PLAIN and head != _REFERRING:
         raise PayloadTooNew(id=id, reason=_strange_head(envelope))
-    key_id, mac, body = envelope[_KEY_ID], envelope[_MAC], envelope[_BODY]
     reason = (
         "it was signed with a key this site does not have; "
         "if the key was changed, add the old one to SECRET_KEY_FALLBACKS or AUTOTASK_SIGNING_KEY_FALLBACKS"
@@ -126,8 +180,8 @@ def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> bytes:
     for secret in _secrets():
         key, known_id = _key(secret)
         if key_id == known_id:
-            if hmac.compare_digest(mac, _mac(key, key_id, context, body)):
-                return body
+            if hmac.compare_digest(mac, _mac(key, head, key_id, context, body)):
+                return
             # Go on: two keys may have the same id.
             reason = "its signature does not match: it was altered, or belongs to another task"
     raise PayloadRefused(id=id, reason=reason)
@@ -138,10 +192,10 @@ def _strange_head(envelope: bytes) -> str:
     return f"it has version {version}, codec {codec}, flags {flags}, which this version of autotask does not know"
 
 
-def _mac(key: hmac.HMAC, key_id: bytes, context: bytes, body: bytes) -> bytes:
+def _mac(key: hmac.HMAC, head: bytes, key_id: bytes, context: bytes, body: bytes) -> bytes:
     # The length keeps context and body apart: bytes cannot be shifted from one to the other.
     mac = key.copy()
-    mac.update(b"".join((_HEAD, key_id, len(context).to_bytes(4, "big"), context, body)))
+    mac.update(b"".join((head, key_id, len(context).to_bytes(4, "big"), context, body)))
     return mac.digest()
 
 
@@ -174,34 +228,32 @@ def _refuse_large(body: bytes, what: str, name: str) -> None:
 
 def _unpicklable(args: tuple[Any, ...], kwargs: dict[str, Any], name: str, error: Exception) -> UnpicklableArgument:
     for path, value in [(f"args[{i}]", v) for i, v in enumerate(args)] + list(kwargs.items()):
-        reason = _why_unpicklable(value)
-        if reason is not None:
+        if (reason := _why_unpicklable(value)) is not None:
             path, reason = _deepest(path, value, reason, _DEEPEST_PATH)
-            return UnpicklableArgument(path=path, task=name, reason=reason)
+            if isinstance(reason, NotReferable):
+                return UnsuitableArgument(path=path, task=name, **reason.facts)
+            return UnpicklableArgument(path=path, task=name, reason=describe(reason))
     return UnpicklableArgument(path="list", task=name, reason=describe(error))
 
 
-def _deepest(path: str, value: Any, reason: str, depth: int) -> tuple[str, str]:
+def _unpicklable_result(value: Any, name: str, error: Exception) -> UnpicklableResult:
+    if not isinstance(error, NotReferable):
+        return UnpicklableResult(task=name, reason=describe(error))
+    path, reason = _deepest("result", value, error, _DEEPEST_PATH)
+    return UnpicklableResult(task=name, reason=f"{path}: {reason}".removesuffix("."))
+
+
+def _deepest(path: str, value: Any, reason: Exception, depth: int) -> tuple[str, Exception]:
     """Follow the value that cannot be pickled into its containers, as far as that names it better."""
-    for key, item in _items(value) if depth else ():
-        inner = _why_unpicklable(item)
-        if inner is not None:
+    for key, item in pickling.parts(value) if depth else ():
+        if (inner := _why_unpicklable(item)) is not None:
             return _deepest(path + key, item, inner, depth - 1)
     return path, reason
 
 
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f"[{key!r}]", item) for key, item in value.items())
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        yield from ((f"[{index}]", item) for index, item in enumerate(value))
-    elif hasattr(value, "__dict__") and not isinstance(value, type):
-        yield from ((f".{key}", item) for key, item in vars(value).items())
-
-
-def _why_unpicklable(value: Any) -> str | None:
+def _why_unpicklable(value: Any) -> Exception | None:
     try:
-        pickle.dumps(value, PICKLE_PROTOCOL)
+        pickling.dumps(value)
     except Exception as error:  # whatever a __reduce__ or __getstate__ raises
-        return describe(error)
+        return error
     return None

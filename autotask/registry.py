@@ -1,16 +1,18 @@
 """The name of every task and what it runs; filled by decorators, read by the worker."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from autotask.definition import Definition, ScheduledTask
 from autotask.exceptions import UnknownTask
+from autotask.task import ClaimedTask
 
 D = TypeVar("D", bound=Definition[Any, Any])
 
 _definitions: dict[str, Definition[Any, Any]] = {}
 _duplicates: list[tuple[Definition[Any, Any], Definition[Any, Any]]] = []
+_finders: list[Callable[[ClaimedTask], Definition[Any, Any] | None]] = []
 
 
 def register(definition: D) -> D:
@@ -32,6 +34,29 @@ def get(name: str) -> Definition[Any, Any]:
     except KeyError:
         close = difflib.get_close_matches(name, _definitions, 1)
         raise UnknownTask(name=name, suggestion=f" (did you mean {close[0]!r}?)" if close else "") from None
+
+
+def known(name: str) -> Definition[Any, Any] | None:
+    """Return the definition of that name, or None."""
+    return _definitions.get(name)
+
+
+def find(task: ClaimedTask) -> Definition[Any, Any]:
+    """Return the definition of a claimed task, also where no decorator of autotask has entered it.
+
+    :raises UnknownTask: there is none.
+    """
+    if task.name not in _definitions:
+        for finder in _finders:
+            if (found := finder(task)) is not None:
+                return register(found)
+    return get(task.name)
+
+
+def add_finder(finder: Callable[[ClaimedTask], Definition[Any, Any] | None]) -> None:
+    """Have a function asked for the definitions of tasks that no decorator has entered."""
+    if finder not in _finders:
+        _finders.append(finder)
 
 
 def definitions() -> Iterable[Definition[Any, Any]]:

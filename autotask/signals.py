@@ -1,6 +1,9 @@
 """The Django signals autotask sends, and the log line beside them; a listener that fails harms nobody."""
 
 import logging
+import uuid
+from datetime import datetime
+from typing import Any
 
 from django.dispatch import Signal
 
@@ -19,6 +22,37 @@ task_started = Signal()
 #: (:class:`autotask.task.State`: DONE, ERROR, CANCELLED, RETRY, or SCHEDULED when the task has snoozed or is given back),
 #: ``seconds`` it took, ``error_message``, and ``exception`` (None, or what was raised).
 task_ended = Signal()
+
+#: One kind of end each, after ``task_ended`` and with the same arguments: DONE; ERROR; RETRY, so there will be another
+#: attempt; CANCELLED, where ``task`` is None if it was cancelled before a worker had it. These four and the next one have
+#: ``task_id``, ``name`` and ``queue``, too.
+task_succeeded = Signal()
+task_failed = Signal()
+task_retrying = Signal()
+task_cancelled = Signal()
+
+#: A worker or process died while it ran a task. Sent by the worker that found out. Arguments: ``task_id``, ``name``,
+#: ``queue``, ``reason`` (for people), ``ended`` (True: the task has ended in ERROR or, if that was asked for, as CANCELLED;
+#: False: it will be run again).
+task_lost = Signal()
+
+#: A worker is ready to claim tasks; a worker claims no more and is about to leave. Arguments: ``worker_id``, ``kind``
+#: ("companion" or "worker"), ``pid``, ``queues``.
+worker_started = Signal()
+worker_stopping = Signal()
+
+#: Ticks of a schedule have passed without a task of their own. Arguments: ``name``, ``first`` and ``last`` (the moments of
+#: the first and the last of these ticks, which may be one), ``reason``: "busy" (an earlier task of the schedule still waits
+#: or runs), "made up for" (no worker was there in time; the task of the last of them stands for all), "late" (it was too
+#: late for that, too).
+schedule_missed = Signal()
+
+_OF_STATE = {
+    State.DONE: task_succeeded,
+    State.ERROR: task_failed,
+    State.RETRY: task_retrying,
+    State.CANCELLED: task_cancelled,
+}
 
 _LEVELS = {
     State.DONE: logging.DEBUG,
@@ -51,8 +85,87 @@ def log_end(
             task.retries + 1,
             f": {one_line(error_message)}" if error_message else "",
             exc_info=exception if state is State.ERROR else None,
-            extra={"task_id": str(task.id), "task_name": task.name, "attempt": task.attempt, "queue": task.queue},
+            extra={
+                "task_id": str(task.id),
+                "task_name": task.name,
+                "queue": task.queue,
+                "attempt": task.attempt,
+                "state": state.name.lower(),
+                "seconds": seconds,
+                "worker_id": str(task.worker_id) if task.worker_id else None,
+            },
         )
+
+
+def end_is_heard() -> bool:
+    """Whether somebody wants to know how attempts end. Sending to nobody would cost more than the rest of a short task."""
+    return bool(task_ended.receivers) or any(signal.receivers for signal in _OF_STATE.values())
+
+
+def send_end(
+    task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None
+) -> None:
+    """Send ``task_ended``, and the signal of this kind of end if there is one."""
+    facts: dict[str, Any] = {
+        "task": task,
+        "state": state,
+        "seconds": seconds,
+        "error_message": error_message,
+        "exception": exception,
+    }
+    task_ended.send_robust(sender=None, **facts)
+    if state in _OF_STATE:
+        _OF_STATE[state].send_robust(sender=None, task_id=task.id, name=task.name, queue=task.queue, **facts)
+
+
+def tell_cancelled(id: uuid.UUID, name: str, queue: str) -> None:
+    """Log and send that a task was cancelled which no worker had."""
+    logger.log(
+        _LEVELS[State.CANCELLED],
+        "%s %s: cancelled while it waited",
+        name,
+        id,
+        extra={"task_id": str(id), "task_name": name, "queue": queue, "state": "cancelled"},
+    )
+    task_cancelled.send_robust(
+        sender=None,
+        task_id=id,
+        name=name,
+        queue=queue,
+        task=None,
+        state=State.CANCELLED,
+        seconds=0.0,
+        error_message="",
+        exception=None,
+    )
+
+
+def tell_lost(id: uuid.UUID, name: str, queue: str, reason: str, ended: bool) -> None:
+    """Log and send that a worker or process died while it ran a task."""
+    logger.log(
+        logging.ERROR if ended else logging.WARNING,
+        "%s %s: lost: %s; %s",
+        name,
+        id,
+        one_line(reason),
+        "it has ended" if ended else "it will be run again",
+        extra={"task_id": str(id), "task_name": name, "queue": queue, "state": "lost"},
+    )
+    task_lost.send_robust(sender=None, task_id=id, name=name, queue=queue, reason=reason, ended=ended)
+
+
+def tell_missed(name: str, first: datetime, last: datetime, reason: str, level: int) -> None:
+    """Log, on that level, and send that a schedule had ticks without a task of their own."""
+    logging.getLogger("autotask.worker").log(
+        level,
+        "schedule %s: ticks without a task of their own, from %s to %s: %s",
+        name,
+        first.isoformat(),
+        last.isoformat(),
+        reason,
+        extra={"schedule": name, "reason": reason},
+    )
+    schedule_missed.send_robust(sender=None, name=name, first=first, last=last, reason=reason)
 
 
 def one_line(text: str, longest: int = 500) -> str:

@@ -4,7 +4,7 @@ import enum
 import os
 import time
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 
@@ -83,6 +83,8 @@ LONGEST_TIME = 100 * 366 * 86400
 _VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
 _RANDOM_BITS = ~(0xF << 76 | 0x3 << 62) & (1 << 80) - 1
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def new_id() -> uuid.UUID:
     """Return a UUID of version 7 (RFC 9562): 48 bits of milliseconds, then random bits.
@@ -93,6 +95,11 @@ def new_id() -> uuid.UUID:
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big") & _RANDOM_BITS
     return uuid.UUID(int=milliseconds << 80 | random | _VERSION_AND_VARIANT)
+
+
+def enqueued_at(id: uuid.UUID) -> datetime:
+    """Return when an id was made, in UTC and to the millisecond."""
+    return _EPOCH + timedelta(milliseconds=id.int >> 80)
 
 
 class ClaimedTask(NamedTuple):
@@ -110,6 +117,7 @@ class ClaimedTask(NamedTuple):
     :ivar late: seconds by which it was claimed after it had expired, then it is not run; None if it had not.
     :ivar at_most_once: whether a run that is cut off must not be followed by a second one.
     :ivar timeout: seconds that one attempt may take; None: as many as the worker allows.
+    :ivar worker_id: the worker that has claimed it.
     """
 
     id: uuid.UUID
@@ -129,3 +137,4 @@ class ClaimedTask(NamedTuple):
     late: float | None = None
     at_most_once: bool = False
     timeout: float | None = None
+    worker_id: uuid.UUID | None = None

@@ -1,5 +1,6 @@
 """What you write tasks with: delayed_task, periodic_task, cron_task, and what a task may raise."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Coroutine
 from datetime import timedelta, tzinfo
@@ -12,12 +13,20 @@ from autotask.context import TaskContext, current
 from autotask.control import Cancel, Discard, Retry, Snooze
 from autotask.definition import Definition, DelayedTask, ScheduledTask
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
-from autotask.options import Options, one_of, plain_name, seconds as checked_seconds
+from autotask.options import (
+    DJANGO_TASK_OPTION_NAMES,
+    Options,
+    one_of,
+    plain_name,
+    reject_unknown,
+    seconds as checked_seconds,
+)
 from autotask.schedules import crontab as crontabs
 from autotask.schedules.base import Timetable
 from autotask.schedules.crontab import Numbers
 from autotask.schedules.every import Every
 from autotask.schedules.policy import MISFIRES, OVERLAPS, Misfire, Overlap, Policy
+from autotask.task import DEFAULT_PRIORITY, DEFAULT_QUEUE
 
 __all__ = [
     "Cancel",
@@ -29,6 +38,7 @@ __all__ = [
     "current",
     "delayed_task",
     "periodic_task",
+    "task",
 ]
 
 P = ParamSpec("P")
@@ -111,9 +121,10 @@ def delayed_task(
         classes), ``expires`` (seconds after it is due, timedelta or aware datetime, from which on it is not begun any
         more), ``takes_context`` (the function gets a :class:`~autotask.context.TaskContext` as its first argument),
         ``atomic`` (it runs in a transaction that its outcome joins), ``at_most_once`` (a run that was cut off is not
-        followed by a second one), ``timeout`` (seconds or timedelta that one attempt may take; by default
-        ``AUTOTASK_TIMEOUT``), ``executor`` ("thread", "process" or a name in ``AUTOTASK_EXECUTORS``; by default a thread,
-        or an event loop for a coroutine function).
+        followed by a second one), ``on_missing`` ("error", "discard" or "retry": what becomes of the task when an instance
+        of a model among its arguments is not in the database any more), ``timeout`` (seconds or timedelta that one
+        attempt may take; by default ``AUTOTASK_TIMEOUT``), ``executor`` ("thread", "process" or a name in
+        ``AUTOTASK_EXECUTORS``; by default a thread, or an event loop for a coroutine function).
     :raises UnknownOption: an option is not known. (A TypeError.)
     :raises InvalidOption: a value is out of its range. (A ValueError.)
     :raises InvalidOptionType: a value has the wrong type. (A TypeError.)
@@ -275,6 +286,51 @@ def cron_task(
         return _scheduled(function, name, where, options, timetable, _policy(misfire, overlap, jitter, where))
 
     return decorate
+
+
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    priority: int = DEFAULT_PRIORITY,
+    queue_name: str = DEFAULT_QUEUE,
+    backend: str = "default",
+    takes_context: bool = False,
+    **options: Any,
+) -> Any:
+    """Make a function a task of Django's own tasks framework, with options of autotask in every version of Django.
+
+    It is ``django.tasks.task`` of Django 6.1, which passes options on to the backend; Django 6.0 and the backport for 5.2
+    do not. Where the backend is another one than :class:`autotask.backend.AutotaskBackend`, as in tests, the options have
+    no effect.
+
+    :param priority: −100 to 100, larger first.
+    :param queue_name: one of the ``QUEUES`` of the backend.
+    :param backend: the alias of the backend in ``TASKS``.
+    :param takes_context: whether the first argument of the function, ``context``, is Django's ``TaskContext``.
+    :param options: ``retries``, ``timeout`` and the others of :class:`autotask.backend.AutotaskTask`.
+    :raises UnknownOption: an option is not known. (A TypeError.)
+    :raises InvalidTask: the backend does not accept the task.
+    :raises ImproperlyConfigured: there is no tasks framework: Django is 5.2, without the backport.
+    """
+    # Here, because on Django 5.2 it need not be installed, and changes classes of Django when it is imported.
+    from autotask.django_tasks import task_backends
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        reject_unknown(options, DJANGO_TASK_OPTION_NAMES, f"@task of {_described(function)}")
+        task_class = task_backends[backend].task_class
+        known = {field.name for field in dataclasses.fields(task_class)}
+        return task_class(
+            func=function,
+            priority=priority,
+            queue_name=queue_name,
+            backend=backend,
+            takes_context=takes_context,
+            run_after=None,
+            **{name: value for name, value in options.items() if name in known},
+        )
+
+    return decorate if function is None else decorate(function)
 
 
 def _timetable(

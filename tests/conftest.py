@@ -9,6 +9,8 @@ import pytest
 from autotask.store.connection import dedicated
 from autotask.worker.loop import Worker, WorkerOptions
 
+pytest_plugins = ["autotask.pytest_plugin"]
+
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

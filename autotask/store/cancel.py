@@ -1,10 +1,12 @@
 """Cancel what waits; ask what runs to stop."""
 
 import enum
+import functools
 import uuid
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.signals import tell_cancelled
 from autotask.store.connection import rows
 
 # The row lock decides the race with a claim: whoever comes second sees the other's state and finds nothing to do.
@@ -22,7 +24,7 @@ kept AS (
            clock_timestamp() + ttl * interval '1 s', payload
     FROM gone
 )
-SELECT CASE WHEN awaited THEN pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') END FROM gone
+SELECT name, queue, CASE WHEN awaited THEN pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') END FROM gone
 """
 
 # The worker learns of it by its next heartbeat, or at once where it can hear. What runs has a fence. By its state the
@@ -50,7 +52,9 @@ def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Cancellation:
     :returns: what was done; TOO_LATE when the task has ended, or is not there.
     """
     for _ in range(_TRIES):
-        if rows(connection, CANCEL_WAITING, {"id": id}):
+        if gone := rows(connection, CANCEL_WAITING, {"id": id}):
+            (name, queue, _), *_ = gone
+            connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
             return Cancellation.CANCELLED
         if rows(connection, ASK_RUNNING, {"id": id}):
             return Cancellation.REQUESTED

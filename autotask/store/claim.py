@@ -99,6 +99,11 @@ SUSPECT = "t.lost > 0"
 ALL = "true"
 
 
+def only(id: uuid.UUID) -> str:
+    """Return what makes a claim take just this task."""
+    return f"t.id = '{id}'"
+
+
 #: What is left for newer workers is read past, by the heap: it is rare, and costs nothing while there is none.
 _KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(strangers)s::text[]))"
 
@@ -125,7 +130,7 @@ def claim(
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
 
-    :param which: :data:`INNOCENT`, :data:`SUSPECT` or :data:`ALL`.
+    :param which: :data:`INNOCENT`, :data:`SUSPECT`, :data:`ALL` or what :func:`only` returns.
     :param strangers: names; of these, what was given back as unknown before is left for others.
     :returns: what was taken, best first.
     """
@@ -141,7 +146,7 @@ def claim(
             "strangers": list(strangers),
         },
     )
-    claimed = [_record(row) for row in found]
+    claimed = [_record(row, worker_id) for row in found]
     claimed.sort(key=lambda task: (-task.priority, task.ready_at, task.fence))
     return claimed
 
@@ -169,8 +174,9 @@ def _known(strangers: Sequence[str]) -> str:
     return _KNOWN if strangers else "true"
 
 
-def _record(row: tuple[Any, ...]) -> ClaimedTask:
+def _record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:
     id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, ready, tick, payload, *rest = row
+    cancel_requested, late, at_most_once, timeout = rest
     return ClaimedTask(
         id,
         fence,
@@ -185,5 +191,9 @@ def _record(row: tuple[Any, ...]) -> ClaimedTask:
         in_utc(ready),
         in_utc(tick),
         bytes(payload),
-        *rest,
+        cancel_requested,
+        late,
+        at_most_once,
+        timeout,
+        worker_id,
     )

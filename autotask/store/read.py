@@ -63,6 +63,20 @@ class StoredAttempt:
     error_type: str
     error_message: str
     traceback: str
+    worker_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A task with all that is known of its attempts.
+
+    :ivar payload: its arguments; None once it has ended as DONE.
+    :ivar attempts: those that did not succeed, oldest first.
+    """
+
+    task: StoredTask
+    payload: bytes | None
+    attempts: tuple[StoredAttempt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +126,18 @@ NEWEST = """
 SELECT * FROM ({live} UNION ALL {ended}) AS every WHERE {conditions} ORDER BY id DESC LIMIT {limit}
 """
 
-ATTEMPTS = """
-SELECT number, state, started_at, ended_at, error_type, error_message, traceback
-FROM autotask_attempt WHERE task_id = %(id)s ORDER BY id
+_ATTEMPT = "a.number, a.state, a.started_at, a.ended_at, a.error_type, a.error_message, a.traceback, a.worker_id"
+
+ATTEMPTS = f"SELECT {_ATTEMPT} FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id"
+
+# All of it in one snapshot: what an attempt has left and what the task says of itself fit together.
+HISTORY = f"""
+SELECT coalesce(live.payload, ended.payload), {_ATTEMPT}, found.*
+FROM ({TASK}) AS found
+LEFT JOIN autotask_task live ON live.id = %(id)s
+LEFT JOIN autotask_result ended ON ended.id = %(id)s
+LEFT JOIN autotask_attempt a ON a.task_id = %(id)s
+ORDER BY a.id
 """
 
 # Need not survive a crash of the server, so its commit does not wait for the disk: the row is locked for a moment only,
@@ -219,10 +242,18 @@ def newest(
 
 def attempts(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredAttempt]:
     """Return the attempts of a task that did not succeed, oldest first."""
-    return [
-        StoredAttempt(number, State(state), aware(started), aware(ended), *texts)
-        for number, state, started, ended, *texts in rows(connection, ATTEMPTS, {"id": id})
-    ]
+    return [_attempt(row) for row in rows(connection, ATTEMPTS, {"id": id})]
+
+
+def history(connection: BaseDatabaseWrapper, id: uuid.UUID) -> History | None:
+    """Return a task with its payload and its attempts; None if it is not there."""
+    found = rows(connection, HISTORY, {"id": id})
+    if not found:
+        return None
+    width = 1 + len(StoredAttempt.__slots__)
+    payload, *_ = found[0]
+    attempts = tuple(_attempt(row[1:width]) for row in found if row[1] is not None)
+    return History(stored(found[0][width:]), None if payload is None else bytes(payload), attempts)
 
 
 def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True) -> bool:
@@ -263,6 +294,11 @@ def estimated_count(connection: BaseDatabaseWrapper) -> int:
 def has_tables(connection: BaseDatabaseWrapper) -> bool:
     """Whether ``migrate`` has made the tables."""
     return None not in rows(connection, TABLES)[0]
+
+
+def _attempt(row: tuple[Any, ...]) -> StoredAttempt:
+    number, state, started, ended, *rest = row
+    return StoredAttempt(number, State(state), aware(started), aware(ended), *rest)
 
 
 def stored(row: Sequence[Any]) -> StoredTask:

@@ -1,10 +1,13 @@
 """Give back the tasks whose worker no longer lives."""
 
+import functools
+import json
 import uuid
 from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.signals import tell_lost
 from autotask.store.connection import rows, text
 
 # The first death puts a task back at once; each further one doubles the wait, since the task may be what kills its
@@ -27,7 +30,7 @@ back AS (
         ready_at = CASE WHEN t.lost = 0 THEN clock_timestamp() END,
         run_at = CASE WHEN t.lost = 0 THEN t.run_at ELSE clock_timestamp() + power(2, t.lost - 1) * interval '1 s' END
     WHERE t.id = ANY(ARRAY(SELECT id FROM orphan WHERE runs_again))
-    RETURNING t.id
+    RETURNING t.id, t.name, t.queue
 ),
 over AS (
     DELETE FROM autotask_task t USING orphan
@@ -45,6 +48,11 @@ kept AS (
                 WHEN at_most_once THEN format('its %%s died: %%s; at_most_once: it is not run again', %(what)s::text, reason)
                 ELSE format('killed its %%s %%s times: %%s', %(what)s::text, lost + 1, reason) END
     FROM over
+),
+lost AS (
+    SELECT json_agg(json_build_array(gone.id, gone.name, gone.queue, orphan.reason, gone.ended))::text AS all_of_them
+    FROM (SELECT id, name, queue, false AS ended FROM back UNION ALL SELECT id, name, queue, true FROM over) AS gone
+    JOIN orphan USING (id)
 ),
 told AS (
     SELECT pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') FROM over WHERE awaited
@@ -69,7 +77,7 @@ orphan AS MATERIALIZED (
 {_BACK_OR_OVER},
 buried AS (DELETE FROM autotask_worker w USING dead WHERE w.id = dead.id RETURNING w.id)
 SELECT (SELECT count(*) FROM buried), (SELECT count(*) FROM back), (SELECT count(*) FROM over),
-       (SELECT count(*) FROM told)
+       (SELECT count(*) FROM told), (SELECT all_of_them FROM lost)
 """
 
 # The worker lives, but the process in which it had a task run does not.
@@ -84,7 +92,7 @@ WITH orphan AS MATERIALIZED (
 ),
 {_BACK_OR_OVER}
 SELECT (SELECT count(*) FROM orphan), (SELECT count(*) FROM back), (SELECT count(*) FROM over),
-       (SELECT count(*) FROM told)
+       (SELECT count(*) FROM told), (SELECT all_of_them FROM lost)
 """
 
 
@@ -114,7 +122,8 @@ def rescue(
         "error_ttl": error_ttl,
         "rescuer": rescuer,
     }
-    buried, back, over, _told = rows(connection, RESCUE, params)[0]
+    buried, back, over, _told, lost = rows(connection, RESCUE, params)[0]
+    _tell(connection, lost)
     return buried, back, over
 
 
@@ -138,4 +147,11 @@ def lose(
         "max_crashes": max_crashes,
         "error_ttl": error_ttl,
     }
-    return int(rows(connection, LOSE, params)[0][0])
+    orphans, _back, _over, _told, lost = rows(connection, LOSE, params)[0]
+    _tell(connection, lost)
+    return int(orphans)
+
+
+def _tell(connection: BaseDatabaseWrapper, lost: str | None) -> None:
+    for id, name, queue, reason, ended in json.loads(lost or "[]"):
+        connection.on_commit(functools.partial(tell_lost, uuid.UUID(id), name, queue, reason, ended), robust=True)

@@ -10,8 +10,10 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from autotask import payload, registry
 from autotask.context import TaskContext, enter
+from autotask.definition import Definition
 from autotask.exceptions import PayloadTooNew, UnknownTask
-from autotask.signals import task_ended, task_started
+from autotask.options import Options
+from autotask.signals import end_is_heard, task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.worker import execution, outcome, tidiness
@@ -36,8 +38,10 @@ async def execute(
     begun = time.monotonic()
     if task.late is not None:
         return await _conclude(execution.told, task, outcome.expired(task, ended_at=begun))
+    options: Options | None = None
     try:
-        definition = registry.get(task.name)
+        definition = await _find(task)
+        options = definition.options
         if not definition.is_async:  # It was when the task was enqueued.
             attempt = PlainAttempt(place.stop_request())
             return await sync_to_async(execution.execute, thread_sensitive=False)(task, is_cancelled, reporter, attempt)
@@ -47,7 +51,7 @@ async def execute(
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
         if place.is_destroyed():
             raise
-        return await _conclude(execution.failed, task, error, None, is_cancelled(task), begun)
+        return await _conclude(execution.without_arguments, task, error, options, is_cancelled(task), begun)
     if task_started.receivers:
         await task_started.asend_robust(sender=None, task=task)
     report = functools.partial(reporter.report, (task.id, task.fence))
@@ -56,10 +60,10 @@ async def execute(
     )
     try:
         enter(context)
-        value = await place.wait_for(definition.with_context(context)(*args, **kwargs))
+        value = await place.wait_for(definition.for_attempt(task, context)(*args, **kwargs))
         ended = execution.sealed(task, value, begun)
         return await _conclude(execution.told, task, ended)
-    except execution.ResultRefused as refused:
+    except outcome.ResultRefused as refused:
         # Trying again can help only while the function has not come to its end.
         return await _conclude(execution.failed, task, refused.__cause__ or refused, None, is_cancelled(task), begun)
     except BaseException as error:  # noqa: B036 - whatever a task raises is how it can end
@@ -72,17 +76,23 @@ async def execute(
         context.close()
 
 
+async def _find(task: ClaimedTask) -> Definition[Any, Any]:
+    if registry.known(task.name) is None:
+        return await sync_to_async(registry.find)(task)  # It may import a module, which may do anything.
+    return registry.find(task)
+
+
 async def _load(task: ClaimedTask) -> tuple[tuple[Any, ...], dict[str, Any]]:
     load = functools.partial(payload.load_arguments, task.payload, id=task.id, name=task.name)
     try:
         return load()
-    except SynchronousOnlyOperation:  # an argument that asks the database when it is unpickled
+    except SynchronousOnlyOperation:  # instances of models, or what else asks the database when it is unpickled
         return await sync_to_async(load)()
 
 
 async def _conclude(conclude: Callable[..., R], *args: Any) -> R:
     """Decide and tell; in a thread if somebody listens, who may want the database."""
-    if task_ended.receivers:
+    if end_is_heard() or ((definition := registry.known(args[0].name)) and definition.hears_ends):
         return await sync_to_async(conclude)(*args)
     return conclude(*args)
 

@@ -5,7 +5,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
 from django.db import transaction
@@ -15,11 +15,19 @@ from autotask.conf import settings
 from autotask.context import TaskContext, enter
 from autotask.control import Snooze
 from autotask.definition import Definition
-from autotask.exceptions import PayloadTooNew, TimeLimitExceeded, UnknownTask, WorkerStopping
+from autotask.exceptions import (
+    ObjectGone,
+    PayloadRefused,
+    PayloadTooNew,
+    TimeLimitExceeded,
+    UnknownTask,
+    WorkerStopping,
+)
 from autotask.options import Options
-from autotask.signals import log_end, task_ended, task_started
+from autotask.payload import describe
+from autotask.signals import end_is_heard, log_end, send_end, task_started
 from autotask.store import finish, progress
-from autotask.store.connection import current
+from autotask.store.connection import current, is_weather
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.worker import outcome
@@ -31,8 +39,11 @@ from autotask.worker.tidiness import tidy_connections
 logger = logging.getLogger("autotask.worker")
 
 
-class ResultRefused(Exception):
-    """The function has come to its end, but what it returned cannot be stored; the cause says why."""
+class Tidy(Protocol):
+    """Puts the connections of this thread in order."""
+
+    def __call__(self, *, unsure: bool = False) -> None:
+        """Do it; see :func:`autotask.worker.tidiness.tidy_connections`."""
 
 
 class ClaimLost(Exception):
@@ -44,26 +55,33 @@ def execute(
     is_cancelled: Callable[[ClaimedTask], bool],
     reporter: Reports,
     attempt: Attempt,
+    tidy: Tidy = tidy_connections,
 ) -> Outcome | GiveBack:
     """Run one attempt of a task in this thread. Never raises.
 
     :param is_cancelled: tells whether somebody has asked to cancel it.
     :param reporter: where the function leaves word of its progress.
     :param attempt: by which the function is called, and told that it should stop.
+    :param tidy: called before and after it, to put the connections of this thread in order.
     """
     begun = time.monotonic()
     if task.late is not None:
         return told(task, outcome.expired(task, ended_at=begun))
+    tidy()
+    options: Options | None = None
     try:
-        definition = registry.get(task.name)
+        definition = registry.find(task)
+        options = definition.options
         args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
     except (UnknownTask, PayloadTooNew) as error:
         return unknown(task, error)
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
-        return failed(task, error, None, is_cancelled(task), begun)
+        try:
+            return without_arguments(task, error, options, is_cancelled(task), begun)
+        finally:
+            tidy()
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
-    tidy_connections()
     report = functools.partial(reporter.report, (task.id, task.fence))
     stop = attempt.stop_request()
     context = TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report)
@@ -77,7 +95,7 @@ def execute(
         # It may have been interrupted while it connected, and have kept that to itself.
         unsure = stop.reason is not None
         return told(task, ended)
-    except ResultRefused as refused:
+    except outcome.ResultRefused as refused:
         # Trying again can help only while the function has not come to its end.
         return failed(task, refused.__cause__ or refused, None, is_cancelled(task), begun)
     except BaseException as error:  # noqa: B036 - SystemExit and the like are how a task can end too
@@ -86,7 +104,7 @@ def execute(
         return failed(task, error, definition.options, is_cancelled(task), begun)
     finally:
         context.close()
-        tidy_connections(unsure=unsure)
+        tidy(unsure=unsure)
 
 
 def unknown(task: ClaimedTask, error: Exception, *, begun: bool = False) -> Outcome | GiveBack:
@@ -103,6 +121,22 @@ def unknown(task: ClaimedTask, error: Exception, *, begun: bool = False) -> Outc
     if begun:
         _tell(task, State.SCHEDULED, 0.0, ended.unknown, error)
     return ended
+
+
+def without_arguments(
+    task: ClaimedTask, error: BaseException, options: Options | None, is_cancelled: bool, begun: float
+) -> Outcome | GiveBack:
+    """Return the outcome of an attempt that did not begin because its arguments could not be had, and tell of it.
+
+    :param options: of its definition; None when that could not be had either.
+    """
+    if is_weather(error) and not is_cancelled:
+        _tell(task, State.SCHEDULED, time.monotonic() - begun, describe(error), error)
+        logger.info("%s %s is given back: the instances among its arguments cannot be fetched", task.name, task.id)
+        return GiveBack(task, delay=settings.RETRY_DELAY)
+    if isinstance(error, ObjectGone) and options is not None:
+        return failed(task, *outcome.gone(error, options), is_cancelled, begun)
+    return failed(task, error, None, is_cancelled, begun)
 
 
 def cancelled(task: ClaimedTask) -> Outcome:
@@ -135,8 +169,8 @@ def left_behind(run: Run[ClaimedTask], is_cancelled: bool) -> Outcome | GiveBack
 def stopped(run: Run[ClaimedTask], error: BaseException, is_cancelled: bool) -> Outcome | GiveBack:
     """Return the outcome of a run that was cut off."""
     try:
-        options: Options | None = registry.get(run.record.name).options
-    except UnknownTask:
+        options: Options | None = registry.find(run.record).options
+    except (UnknownTask, PayloadRefused):
         options = None
     return failed(run.record, error, options, is_cancelled, run.began)
 
@@ -152,7 +186,7 @@ def _run(
 ) -> Outcome:
     enter(context)
     # Nothing but this call is ever interrupted.
-    value = attempt.call(_call, definition.with_context(context), definition.is_async, args, kwargs)
+    value = attempt.call(_call, definition.for_attempt(task, context), definition.is_async, args, kwargs)
     return sealed(task, value, begun)
 
 
@@ -164,7 +198,7 @@ def sealed(task: ClaimedTask, value: Any, begun: float) -> Outcome:
     try:
         envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
     except BaseException as error:  # noqa: B036 - pickling can raise anything
-        raise ResultRefused from error
+        raise outcome.ResultRefused from error
     now = time.monotonic()
     return outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)
 
@@ -231,6 +265,8 @@ def told(task: ClaimedTask, ended: Outcome, error: BaseException | None = None) 
 
 def _tell(task: ClaimedTask, state: State, seconds: float, message: str, error: BaseException | None) -> None:
     log_end(task, state, seconds, message, error)
-    if not task_ended.receivers:
-        return  # Sending to nobody costs more than everything else here.
-    task_ended.send_robust(sender=None, task=task, state=state, seconds=seconds, error_message=message, exception=error)
+    definition = registry.known(task.name)
+    if definition is not None and definition.hears_ends:
+        definition.attempt_ended(task, state, message, error)
+    if end_is_heard():
+        send_end(task, state, seconds, message, error)

@@ -7,12 +7,14 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.exit_status import RECYCLED
+from autotask.signals import worker_started, worker_stopping
 from autotask.store import claim, notify, promote, read, workers
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import dedicated
@@ -226,6 +228,7 @@ class Worker:
         self._services.start()
         self._watch.start()
         logger.info("%s", self._introduction())
+        worker_started.send_robust(sender=Worker, **self._facts())
         while self._stop_at is None:
             self._turn()
         return self._leave()
@@ -620,6 +623,10 @@ class Worker:
             self.wakeup.sleep(TABLES_EVERY)
         return False
 
+    def _facts(self) -> dict[str, Any]:
+        identity = self._identity
+        return {"worker_id": identity.id, "kind": identity.kind, "pid": identity.pid, "queues": identity.queues}
+
     def _introduction(self) -> str:
         identity, options = self._identity, self.options
         served = ", ".join(options.queues) or "all"
@@ -631,6 +638,7 @@ class Worker:
         """Give back what has not begun, wait for what runs, give back what does not come to its end."""
         self._heartbeat.stopping = True
         self._give_back_waiting()
+        worker_stopping.send_robust(sender=Worker, **self._facts())
         drained = self._drain() or self._interrupt()
         if not drained:
             self._give_back_running()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autotask.control import Cancel, Discard, Retry
-from autotask.exceptions import TaskInterrupted, WorkerStopping
+from autotask.exceptions import ObjectGone, TaskInterrupted, WorkerStopping
 from autotask.options import Options
 from autotask.payload import describe
 from autotask.retry import delay_after
@@ -18,6 +18,10 @@ UNKNOWN_DELAY = 0.25
 
 #: Frames kept of a traceback; a recursion has thousands.
 _MOST_FRAMES = 50
+
+
+class ResultRefused(Exception):
+    """The function has come to its end, but what it returned cannot be stored; the cause says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,17 @@ def unknown(task: ClaimedTask, error: Exception, *, patience: float, now: float)
     if task.unknown_for is not None and task.unknown_for >= patience:
         return failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
     return GiveBack(task, delay=UNKNOWN_DELAY, unknown=describe(error))
+
+
+def gone(error: ObjectGone, options: Options) -> tuple[BaseException, Options | None]:
+    """Return what counts as raised where an instance among the arguments is gone, and the options for :func:`failed`."""
+    if options.on_missing == "discard":
+        return Discard(str(error)), options
+    if options.on_missing == "error":
+        return error, None
+    again = Retry(reason=str(error))
+    again.__cause__ = error
+    return again, options
 
 
 def _verdict(task: ClaimedTask, error: BaseException, options: Options | None, cancelled: bool) -> State:

@@ -3,23 +3,22 @@
 import logging
 import queue
 import threading
-import time
 import uuid
 from collections.abc import Callable, Sequence
 
 from django.db import DataError
 
-from autotask.conf import settings
 from autotask.payload import describe
 from autotask.signals import one_line
-from autotask.store import finish, progress, rescue
+from autotask.store import finish
 from autotask.store.connection import dedicated, is_locked
-from autotask.store.finish import Outcome, Release
+from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.worker.outcome import GiveBack, Lost
 from autotask.worker.reporter import Reporter
 from autotask.worker.strangers import Strangers
 from autotask.worker.weather import Weather
+from autotask.worker.writes import Record, Write, Writes, outcomes_of
 
 logger = logging.getLogger("autotask.worker")
 
@@ -34,9 +33,6 @@ IDLE = 20.0
 
 #: What the driver and the database raise for a value that they cannot take.
 UNSTORABLE = (DataError, ValueError, OverflowError)
-
-Record = tuple[ClaimedTask, Outcome | GiveBack | Lost]
-Write = Callable[[list[Record]], int]
 
 
 class Recorder:
@@ -55,12 +51,11 @@ class Recorder:
         reporter: Reporter,
         strangers: Strangers,
     ) -> None:
-        self._worker_id = worker_id
         self._recorded = recorded
         self._reporter = reporter
-        self._strangers = strangers
         self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._connection = dedicated("recorder", LOCK_TIMEOUT)
+        self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, strangers)
         self._weather = Weather("record outcomes")
         self._thread = threading.Thread(target=self._run, name="autotask-recorder", daemon=True)
         self._closing = threading.Event()
@@ -112,26 +107,10 @@ class Recorder:
             return self._records.get()
 
     def _write_until_done(self, batch: list[Record]) -> None:
-        ended: list[Record] = []
-        again: list[Record] = []
-        back: list[Record] = []
-        known: list[Record] = []
-        lost: list[Record] = []
-        for record in batch:
-            if isinstance(record[1], GiveBack):
-                back.append(record)
-            elif isinstance(record[1], Lost):
-                lost.append(record)
-            elif record[1].recorded:
-                known.append(record)
-            else:
-                (again if record[1].state is State.RETRY else ended).append(record)
-        if known:
+        if known := [record for record in batch if isinstance(record[1], Outcome) and record[1].recorded]:
             self._let_go(known)
-        self._persist(self._end, ended)
-        self._persist(self._retry, again)
-        self._persist(self._release, back)
-        self._persist(self._lose, lost)
+        for write, group in self._writes.parted(batch):
+            self._persist(write, group)
 
     def _persist(self, write: Write, group: list[Record], *, replaced: bool = False) -> None:
         while group and not self._closing.is_set():
@@ -177,44 +156,11 @@ class Recorder:
             return
         message = f"its outcome could not be stored: {one_line(describe(error))}"
         bare = outcome._replace(state=State.ERROR, value=None, error_message=message, traceback="")
-        self._persist(self._end, [(task, bare)], replaced=True)
+        self._persist(self._writes.end, [(task, bare)], replaced=True)
 
     def _stale(self, group: list[Record]) -> list[Record]:
-        known = finish.recorded(self._connection.wrapper, _outcomes(group))
+        known = finish.recorded(self._connection.wrapper, outcomes_of(group))
         return [record for record in group if isinstance(record[1], Outcome) and record[0].id not in known]
-
-    def _end(self, group: list[Record]) -> int:
-        self._note_last_words(group)
-        outcomes = _outcomes(group)
-        return finish.end(self._connection.wrapper, outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
-
-    def _retry(self, group: list[Record]) -> int:
-        self._note_last_words(group)
-        outcomes = _outcomes(group)
-        return finish.retry(self._connection.wrapper, outcomes, now=time.monotonic(), worker_id=self._worker_id())
-
-    def _release(self, group: list[Record]) -> int:
-        self._note_last_words(group)
-        given_back = [given for _, given in group if isinstance(given, GiveBack)]
-        for given in given_back:
-            if given.unknown:
-                # Before it can be claimed again.
-                self._strangers.met(given.task.name, given.unknown)
-        releases = [Release(given.task.id, given.task.fence, given.delay, bool(given.unknown)) for given in given_back]
-        finish.release(self._connection.wrapper, releases)
-        return len(group)  # What was not ours any more needs no giving back.
-
-    def _lose(self, group: list[Record]) -> int:
-        claims = [(task.id, task.fence, lost.reason) for task, lost in group if isinstance(lost, Lost)]
-        rescue.lose(self._connection.wrapper, claims, max_crashes=settings.MAX_CRASHES, error_ttl=settings.ERROR_TTL)
-        return len(group)  # What was not ours any more needs no giving back.
-
-    def _note_last_words(self, group: list[Record]) -> None:
-        """Write down what tasks said of their progress just before their end: when their claims are over, it is late."""
-        claims = [(task.id, task.fence) for task, _ in group]
-        words = {claim: word for claim in claims if (word := self._reporter.last_word(claim))}
-        if words:
-            progress.note(self._connection.wrapper, words, wait=True)
 
     def _refuse(self, stale: list[Record]) -> None:
         if not stale:
@@ -225,10 +171,6 @@ class Recorder:
             "%d outcomes refused, the first one %s of task %s: their claims are no longer this worker's; "
             "the tasks were given to another worker, cancelled or deleted meanwhile",
             len(stale),
-            _outcomes(stale)[0].state.name,
+            outcomes_of(stale)[0].state.name,
             stale[0][0].id,
         )
-
-
-def _outcomes(group: list[Record]) -> list[Outcome]:
-    return [outcome for _, outcome in group if isinstance(outcome, Outcome)]

@@ -10,6 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import registry
 from autotask.definition import ScheduledTask
 from autotask.schedules.policy import IN_TIME, MOST
+from autotask.signals import tell_missed
 from autotask.store import schedules
 from autotask.store.enqueue import NewTask
 from autotask.store.schedules import DueSchedule, Move
@@ -102,26 +103,17 @@ class Scheduler:
         return 0.0 if len(moved) == len(steps) else LOCKED_LOOK
 
     def _tell(self, step: "_Step") -> None:
-        """Say what was left out, of an overlap once only."""
-        name = step.move.seen.name
-        if step.missed:
-            logger.log(
-                logging.INFO if step.made_up else logging.WARNING,
-                "%s: ticks from %s to %s were missed; tasks that make up for them: %d",
-                name,
-                step.missed[0].isoformat(),
-                step.missed[-1].isoformat(),
-                step.made_up,
-            )
-        if not step.overlapped:
+        """Say what was left out; of an overlap once only, unless somebody reads everything."""
+        name, missed, overlapped = step.move.seen.name, step.missed, step.overlapped
+        if missed:
+            reason, level = ("made up for", logging.INFO) if step.made_up else ("late", logging.WARNING)
+            tell_missed(name, missed[0], missed[-1], reason, level)
+        if not overlapped:
             self._overlapping.discard(name)
-        elif name not in self._overlapping:
+        else:
+            level = logging.DEBUG if name in self._overlapping else logging.INFO
             self._overlapping.add(name)
-            logger.info(
-                "%s: ticks are left out while a task of it waits or runs, that of %s and maybe more",
-                name,
-                step.overlapped[0].isoformat(),
-            )
+            tell_missed(name, overlapped[0], overlapped[-1], "busy", level)
 
 
 class _Step:

@@ -18,6 +18,7 @@ These environment variables change them:
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,10 @@ DATABASES = {
     "default": embedded.database_from_environment(DEMO_PGDATA, settings={"fsync": os.environ.get("DEMO_FSYNC", "on")})
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Tasks of Django itself run on the same workers. Django 5.2 has them by a backport only.
+if django.VERSION >= (6, 0) or find_spec("django_tasks"):
+    TASKS = {"default": {"BACKEND": "autotask.backend.AutotaskBackend"}}
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "Europe/Berlin"

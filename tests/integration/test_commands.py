@@ -606,7 +606,7 @@ def test_the_doctor_misses_tables():
 
 @pytest.mark.usefixtures("_without_tables")
 @pytest.mark.parametrize(
-    "words", [["status"], ["list"], ["show", "0" * 32], ["retry", "x"], ["cancel", "x"], ["prune"]]
+    "words", [["status"], ["list"], ["show", "0" * 32], ["retry", "x"], ["cancel", "x"], ["prune"], ["resign"]]
 )
 def test_without_tables_there_is_one_line_that_says_so(words):
     shown = manage(*words)

@@ -63,6 +63,8 @@ def test_an_unknown_alias_is_e002_with_the_one_that_was_meant(settings):
         ("AUTOTASK_IS_ACTIVE", 1),
         ("AUTOTASK_TASKS_MODULE", 5),
         ("AUTOTASK_QUEUES", "mail"),
+        ("AUTOTASK_PICKLE_ALLOWED", "shop"),
+        ("AUTOTASK_PICKLE_ALLOWED", ["shop", 3]),
     ],
 )
 def test_a_value_that_cannot_be_is_e003_and_named(settings, name, value):
@@ -90,6 +92,15 @@ def test_several_wrong_values_are_all_told(settings):
     settings.AUTOTASK_THREADS = settings.AUTOTASK_LEASE = settings.AUTOTASK_DATABASE = object()
     wrong = [message for message in run_checks(tags=[checks.TAG]) if message.id == "autotask.E003"]
     assert len(wrong) == 3
+
+
+def test_a_module_that_is_allowed_and_not_there_is_w004(settings):
+    settings.AUTOTASK_PICKLE_ALLOWED = ["decimal", "django.utils", "tests.unit.test_checks"]
+    assert found() == {}
+    for wrong in ("shopp", "decimal.Decimal", "shopp.models"):
+        settings.AUTOTASK_PICKLE_ALLOWED = ["decimal", wrong]
+        messages = found()
+        assert list(messages) == ["autotask.W004"] and repr(wrong) in messages["autotask.W004"]
 
 
 def one():

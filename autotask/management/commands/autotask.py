@@ -20,6 +20,7 @@ from autotask.management.subcommands import (
     next_ticks,
     pause,
     prune,
+    resign,
     resume,
     retry,
     run_schedule,
@@ -45,6 +46,7 @@ SUBCOMMANDS = {
         resume,
         run_schedule,
         prune,
+        resign,
         doctor,
     )
 }

@@ -1,0 +1,141 @@
+"""What Django's ``task_backends`` hands out: checks tasks, stores calls, looks results up."""
+
+import difflib
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Error
+
+from autotask.backend import definition, result as results
+from autotask.backend.definition import SERIALIZER, DjangoTask
+from autotask.backend.task import AutotaskTask, varied
+from autotask.django_tasks import (
+    AnyTask,
+    BaseTaskBackend,
+    InvalidTask,
+    TaskResultDoesNotExist,
+    normalize_json,
+    task_enqueued,
+)
+from autotask.exceptions import AutotaskError
+from autotask.options import DJANGO_TASK_OPTION_NAMES, PLAIN_NAME, Options
+
+#: Where a task keeps its definition, and the options of the backend that it was made with.
+_MADE = "_autotask_definition"
+
+
+class AutotaskBackend(BaseTaskBackend):
+    """Runs the tasks of Django on the workers and companions of autotask.
+
+    ``OPTIONS`` are ``SERIALIZER`` ("json": arguments and values are what JSON can hold, as with Django's own backends;
+    "pickle", the default: whatever can be pickled), and in capitals the options of tasks that do not say otherwise, such as
+    ``RETRIES``, ``TIMEOUT`` and ``TTL``.
+    """
+
+    task_class = AutotaskTask
+    #: Where ``OPTIONS`` name none.
+    default_serializer = "pickle"
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def validate_task(self, task: AnyTask) -> None:
+        """Refuse a task that cannot be run.
+
+        :raises InvalidTask: the reason.
+        """
+        deferred = isinstance(task.run_after, timedelta)
+        super().validate_task(varied(task, run_after=None) if deferred else task)
+        self._definition(task)
+
+    def enqueue(self, task: AnyTask, args: Any, kwargs: Any) -> Any:
+        """Store a call, tell the receivers of Django, and return an :class:`AutotaskResult`. The task exists if and only if the caller's transaction commits.
+
+        :raises InvalidTask: the backend does not accept the task, or a worker could not find it.
+        :raises TypeError: the arguments do not fit the function, or cannot be stored.
+        :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
+        """
+        self.validate_task(task)
+        found = definition.at(task.module_path)
+        if found is None or found.func is not task.func:
+            raise InvalidTask(
+                f"A worker could not find this task: {task.module_path} is not a task with this function. "
+                "Decorate the function where it is defined."
+            )
+        if self.is_strict:
+            args, kwargs = normalize_json(args), normalize_json(kwargs)
+        id = self._definition(task).store(self.alias, tuple(args), dict(kwargs))
+        result = results.new(task, id, self.alias, args, kwargs)
+        task_enqueued.send_robust(sender=type(self), task_result=result)
+        return result
+
+    def get_result(self, result_id: str) -> Any:
+        """Return the :class:`AutotaskResult` of a task.
+
+        :raises TaskResultDoesNotExist: it is not in the database (any more), or is none of Django's.
+        :raises PayloadRefused: what is stored of it was altered.
+        """
+        try:
+            id = uuid.UUID(result_id)
+        except (ValueError, TypeError, AttributeError):
+            raise TaskResultDoesNotExist(result_id) from None
+        if (result := definition.look_up(id, self.alias)) is None:
+            raise TaskResultDoesNotExist(result_id)
+        return result
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether arguments and values are to be what JSON can hold."""
+        return bool(self.options.get(definition.SERIALIZER, self.default_serializer) == "json")
+
+    def check(self, **_: Any) -> list[CheckMessage]:
+        """Return what is wrong with the entry in TASKS."""
+        return list(self._problems())
+
+    def _problems(self) -> Iterator[CheckMessage]:
+        if not apps.is_installed("autotask"):
+            yield Error(
+                f"TASKS[{self.alias!r}] is a backend of autotask, which is not in INSTALLED_APPS.",
+                hint='Add "autotask" to INSTALLED_APPS, and run: python manage.py migrate',
+                id="autotask.E009",
+            )
+        for name, problem in self._wrong_options():
+            yield Error(f"TASKS[{self.alias!r}]: the option {name} {problem}.", id="autotask.E010")
+        for queue in sorted(map(str, self.queues)):
+            if not PLAIN_NAME.fullmatch(queue):
+                yield Error(
+                    f"TASKS[{self.alias!r}]: {queue!r} cannot be the name of a queue.",
+                    hint="Names of queues are 1 to 200 letters, digits and _ . : -",
+                    id="autotask.E011",
+                )
+
+    def _wrong_options(self) -> Iterator[tuple[str, str]]:
+        known = [SERIALIZER, *(name.upper() for name in DJANGO_TASK_OPTION_NAMES)]
+        for name, value in self.options.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                yield name, f"is not known (did you mean {close[0]}?)" if close else "is not known"
+            elif name == SERIALIZER:
+                if value not in ("json", "pickle"):
+                    yield name, f'must be "json" or "pickle", but is {value!r}'
+            else:
+                try:
+                    Options.of(f"TASKS[{self.alias!r}]", **{name.lower(): value})
+                except AutotaskError as error:
+                    yield name, f"is wrong: {error}"
+
+    def _definition(self, task: AnyTask) -> DjangoTask:
+        # Kept with the task: a call through it does not check its options anew. Not every class of tasks has the room.
+        made, options = getattr(task, _MADE, (None, None))
+        if made is None or options != self.options:
+            try:
+                made = DjangoTask(task)
+            except AutotaskError as error:
+                raise InvalidTask(str(error)) from error
+            if isinstance(task, AutotaskTask):
+                object.__setattr__(task, _MADE, (made, self.options))
+        return made

@@ -1,0 +1,211 @@
+"""Django's task as a definition of autotask: how it is stored, found by a worker, called, and told of."""
+
+import functools
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from autotask import payload
+from autotask.backend import result as results
+from autotask.backend.result import AutotaskResult
+from autotask.backend.task import extra_options
+from autotask.context import TaskContext
+from autotask.definition import Definition
+from autotask.django_tasks import (
+    AnyTask,
+    BaseTaskBackend,
+    Task,
+    TaskContext as DjangoContext,
+    normalize_json,
+    task_backends,
+    task_finished,
+    task_started,
+)
+from autotask.options import Options
+from autotask.store import read
+from autotask.store.connection import current, text, with_callers_transaction
+from autotask.store.enqueue import NewTask
+from autotask.task import ClaimedTask, State, new_id
+from autotask.worker.outcome import ResultRefused
+
+logger = logging.getLogger("autotask.worker")
+
+#: Seconds for which results are kept where nothing else is said: who asks Django for a result may come much later.
+TTL = 86400
+
+#: The option of the backend that has arguments and values be what JSON can hold.
+SERIALIZER = "SERIALIZER"
+
+# What runs in this process now, by id and fence.
+_running: dict[tuple[uuid.UUID, int], AutotaskResult] = {}
+
+
+class DjangoTask(Definition[Any, Any]):
+    """A definition made of a task of Django.
+
+    :param task: an instance of Django's Task.
+    :raises AutotaskError: its options make no sense.
+    """
+
+    hears_ends = True
+
+    def __init__(self, task: AnyTask) -> None:
+        where = f"@task of {task.module_path}"
+        super().__init__(task.func, task.module_path, Options.of(where, **_options(task)))
+        self.task = task
+
+    def store(self, alias: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> uuid.UUID:
+        """Store a call, in the caller's transaction, and return its id.
+
+        :param alias: of the backend through which it was enqueued.
+        """
+        id, shown = new_id(), text(self._shown(args, kwargs))
+        envelope = payload.dump_arguments((alias, *args), kwargs, id=id, name=self.name)
+        with_callers_transaction(functools.partial(self._insert, [NewTask(id, self._kind, shown, envelope)]))
+        return id
+
+    def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments as the caller gave them, without the alias of the backend."""
+        return args[1:], kwargs
+
+    def in_context(self, result: AutotaskResult) -> Callable[..., Any]:
+        """Return the function, with Django's context as its first argument if it takes one."""
+        function: Callable[..., Any] = self.function
+        return functools.partial(function, DjangoContext(task_result=result)) if self.task.takes_context else function
+
+    def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
+        """Return what calls the function as Django would: with Django's context, and its signals around it."""
+        return functools.partial(_arun if self.is_async else _run, self, task)
+
+    def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
+        """Tell Django's receivers of a task that has come to its end; a retry is none."""
+        result = _running.pop((task.id, task.fence), None)
+        if not state.ended:
+            return
+        try:
+            if result is None:  # It ended before its function was called, or in another process.
+                result = look_up(task.id)
+            if result is not None and not result.is_finished:
+                problem = None if state is State.DONE else results.error_of(error, message)
+                _tell_finished(results.ended(result, problem))
+        except Exception:
+            logger.exception("The end of %s %s could not be told to the receivers of Django", task.name, task.id)
+
+
+def find(claimed: ClaimedTask) -> DjangoTask | None:
+    """Return the definition of a claimed task if there is a task of Django at the module path that is its name.
+
+    :raises PayloadRefused: nobody of this site has enqueued it, so nothing is imported for it.
+    """
+    payload.verify_arguments(claimed.payload, id=claimed.id, name=claimed.name)
+    task = at(claimed.name)
+    return None if task is None else DjangoTask(task)
+
+
+def look_up(id: uuid.UUID, alias: str | None = None) -> AutotaskResult | None:
+    """Return how a task stands; None if it is not in the database (any more), or is no task of Django.
+
+    :param alias: of the backend that is asked; by default that of the task where it is defined.
+    :raises PayloadRefused: what is stored of it was altered. Nothing is imported for it.
+    """
+    history = read.history(current(), id)
+    if history is None or (kept := results.kept(history)) is None:
+        return None
+    task = at(history.task.name)
+    return None if task is None else results.stored(task, history, alias or task.backend, kept)
+
+
+def at(module_path: str) -> AnyTask | None:
+    """Return the task of Django at a module path; None if there is none, or it cannot be imported."""
+    try:
+        found = import_string(module_path)
+    except ImportError:
+        return None
+    except Exception:
+        logger.exception("The module of %s cannot be imported here", module_path)
+        return None
+    return found if isinstance(found, Task) else None
+
+
+def tell_of_lost(task_id: uuid.UUID, name: str, ended: bool, **_: Any) -> None:
+    """Tell Django's receivers of a task that has ended because its workers died: a receiver of ``task_lost``."""
+    if ended and at(name) is not None and (result := look_up(task_id)) is not None:
+        _tell_finished(result)
+
+
+def defaults(backend: BaseTaskBackend) -> dict[str, Any]:
+    """Return the options of tasks that say nothing else."""
+    given = {name.lower(): value for name, value in backend.options.items() if name != SERIALIZER}
+    return {"ttl": TTL, **given}
+
+
+def _options(task: AnyTask) -> dict[str, Any]:
+    after: Any = task.run_after  # Autotask takes a timedelta, too.
+    later = {"delay": after} if isinstance(after, timedelta) else {"run_after": _aware(after)}
+    return {
+        **defaults(task.get_backend()),
+        **extra_options(task),
+        **later,
+        "queue": task.queue_name,
+        "priority": int(task.priority),
+        "takes_context": task.takes_context,
+    }
+
+
+def _run(definition: DjangoTask, claimed: ClaimedTask, alias: str, /, *args: Any, **kwargs: Any) -> Any:
+    backend, past = task_backends[alias], _past(claimed)
+    result = _begin(definition, claimed, alias, args, kwargs, past)
+    task_started.send_robust(sender=type(backend), task_result=result)
+    return _kept(definition.in_context(result)(*args, **kwargs), result, claimed, backend)
+
+
+async def _arun(definition: DjangoTask, claimed: ClaimedTask, alias: str, /, *args: Any, **kwargs: Any) -> Any:
+    backend, past = task_backends[alias], await sync_to_async(_past)(claimed)
+    result = _begin(definition, claimed, alias, args, kwargs, past)
+    await task_started.asend_robust(sender=type(backend), task_result=result)
+    return _kept(await definition.in_context(result)(*args, **kwargs), result, claimed, backend)
+
+
+def _begin(
+    definition: DjangoTask,
+    claimed: ClaimedTask,
+    alias: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    past: read.History | None,
+) -> AutotaskResult:
+    result = results.running(definition.task, claimed, alias, args, kwargs, past)
+    _running[claimed.id, claimed.fence] = result
+    return result
+
+
+def _past(claimed: ClaimedTask) -> read.History | None:
+    return read.history(current(), claimed.id) if claimed.attempt > 1 else None
+
+
+def _kept(value: Any, result: AutotaskResult, claimed: ClaimedTask, backend: BaseTaskBackend) -> tuple[Any, str, bytes]:
+    """Return what is stored as the value, see :class:`autotask.backend.result.Kept`."""
+    if getattr(backend, "is_strict", False):
+        try:
+            value = normalize_json(value)
+        except (TypeError, ValueError) as error:
+            raise ResultRefused from error
+    results.keep_value(result, value)
+    return results.Kept(value, claimed.name, claimed.payload).as_stored()
+
+
+def _tell_finished(result: AutotaskResult) -> None:
+    task_finished.send_robust(sender=type(task_backends[result.backend]), task_result=result)
+
+
+def _aware(moment: Any) -> Any:
+    """Return a moment with its zone: with USE_TZ = False Django takes it without one."""
+    if isinstance(moment, datetime) and timezone.is_naive(moment):
+        return timezone.make_aware(moment, timezone.get_default_timezone())
+    return moment

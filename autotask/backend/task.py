@@ -1,0 +1,64 @@
+"""Django's Task with the options of autotask."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from autotask.django_tasks import AnyTask
+from autotask.options import DJANGO_TASK_OPTION_NAMES, reject_unknown
+from autotask.retry import Backoff
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutotaskTask(AnyTask):
+    """What ``@task`` makes of a function where the backend is autotask. None means: as ``OPTIONS`` of the backend says.
+
+    The options are those of :func:`autotask.tasks.delayed_task`.
+    """
+
+    retries: int | None = None
+    backoff: Backoff | Sequence[float] | None = None
+    retry_on: Any = None
+    no_retry_on: Any = None
+    timeout: float | timedelta | None = None
+    ttl: float | timedelta | None = None
+    expires: float | timedelta | datetime | None = None
+    atomic: bool | None = None
+    at_most_once: bool | None = None
+    executor: str | None = None
+    on_missing: str | None = None
+
+    def using(
+        self,
+        *,
+        priority: int | None = None,
+        queue_name: str | None = None,
+        run_after: datetime | timedelta | None = None,
+        backend: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return the same task with other options.
+
+        :param run_after: the moment, or the time from the call on, before which it does not run.
+        :param options: ``retries``, ``timeout`` and the others, see :class:`AutotaskTask`.
+        :raises UnknownOption: an option is not known. (A TypeError.)
+        :raises InvalidTask: a value is wrong.
+        """
+        reject_unknown(options, DJANGO_TASK_OPTION_NAMES, f"{self.module_path}.using()")
+        given = {"priority": priority, "queue_name": queue_name, "run_after": run_after, "backend": backend, **options}
+        return dataclasses.replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+def extra_options(task: AnyTask) -> Mapping[str, Any]:
+    """Return the options of autotask that a task of any class has."""
+    return {name: value for name in DJANGO_TASK_OPTION_NAMES if (value := getattr(task, name, None)) is not None}
+
+
+def varied(task: AnyTask, **changes: Any) -> AnyTask:
+    """Return a copy of a task with other values, whether or not its backend would accept it now."""
+    copy = object.__new__(type(task))
+    for field in dataclasses.fields(task):
+        object.__setattr__(copy, field.name, changes.get(field.name, getattr(task, field.name)))
+    return copy

@@ -1,0 +1,92 @@
+"""Sign everything anew that an older key has signed, until a look at all of it finds nothing left to do."""
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask import payload
+from autotask.exceptions import PayloadRefused
+from autotask.store import resign
+from autotask.store.resign import FAILED, RESULTS, WAITING, Place, Signed
+
+#: In this order: what goes to the other table meanwhile is found there. What comes back is found in the next round.
+PLACES = (WAITING, FAILED, RESULTS)
+
+#: Looks at everything. More than two are needed where rows were locked or moved at the wrong moments.
+ROUNDS = 10
+
+_FIRST = uuid.UUID(int=0)
+
+
+@dataclass
+class Findings:
+    """What one look at everything has found.
+
+    :ivar outdated: how many were signed with an older key, by place.
+    :ivar written: how many of them have been signed anew.
+    :ivar current: how many were signed with the present key.
+    :ivar refused: what does not verify, which is left alone.
+    """
+
+    outdated: Counter[Place] = field(default_factory=Counter)
+    written: Counter[Place] = field(default_factory=Counter)
+    current: int = 0
+    refused: list[tuple[Place, PayloadRefused]] = field(default_factory=list)
+
+
+def examine(connection: BaseDatabaseWrapper) -> Findings:
+    """Look at everything, and change nothing."""
+    return _look(connection, write=False)
+
+
+def resign_all(connection: BaseDatabaseWrapper) -> Findings:
+    """Sign anew what an older key has signed, in batches with a transaction each, while everything goes on.
+
+    :returns: the findings of the last look, with all that was written from the first one on. If something is outdated
+        still, others have had it locked each time.
+    """
+    written: Counter[Place] = Counter()
+    for _ in range(ROUNDS):
+        found = _look(connection, write=True)
+        written += found.written
+        if not found.outdated.total():
+            break
+    found.written = written
+    return found
+
+
+def _look(connection: BaseDatabaseWrapper, *, write: bool) -> Findings:
+    found = Findings()
+    for place in PLACES:
+        after = _FIRST
+        while batch := resign.read(connection, place, after):
+            after = batch[-1].id
+            changed = _outdated(place, batch, found)
+            if write:
+                found.written[place] += resign.write(connection, place, changed)
+    return found
+
+
+def _outdated(place: Place, batch: list[Signed], found: Findings) -> list[tuple[Signed, bytes]]:
+    """Return what an older key has signed, each with its new envelope."""
+    changed = []
+    for signed in batch:
+        try:
+            envelope = _resigned(place, signed)
+        except PayloadRefused as refused:
+            found.refused.append((place, refused))
+            continue
+        if envelope == signed.envelope:
+            found.current += 1
+        else:
+            changed.append((signed, envelope))
+    found.outdated[place] += len(changed)
+    return changed
+
+
+def _resigned(place: Place, signed: Signed) -> bytes:
+    if place is RESULTS:
+        return payload.resign_result(signed.envelope, id=signed.id, fence=signed.fence)
+    return payload.resign_arguments(signed.envelope, id=signed.id, name=signed.name)

@@ -1,0 +1,35 @@
+"""Look at all that waits, and make one task ready whenever it is due; for tests, which have a clock of their own."""
+
+import uuid
+from datetime import datetime
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.claim import Lane
+from autotask.store.connection import in_utc, rows
+from autotask.task import State
+
+WAITING = "SELECT id, name, priority, state, run_at AT TIME ZONE 'UTC' FROM autotask_task WHERE state <> 2"
+
+HASTEN = """
+UPDATE autotask_task SET state = 1, ready_at = coalesce(ready_at, clock_timestamp())
+WHERE id = %(id)s AND state <> 2
+RETURNING queue, priority, executor
+"""
+
+
+def waiting(connection: BaseDatabaseWrapper) -> list[tuple[uuid.UUID, str, int, datetime | None]]:
+    """Return id, name and priority of all that waits, and when it is due; None: it is ready."""
+    return [
+        (id, name, priority, None if state == State.READY else in_utc(run_at))
+        for id, name, priority, state, run_at in rows(connection, WAITING)
+    ]
+
+
+def hasten(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Lane | None:
+    """Make a task ready.
+
+    :returns: the lane in which it can be claimed; None if it does not wait.
+    """
+    found = rows(connection, HASTEN, {"id": id})
+    return Lane(*found[0]) if found else None

@@ -1,0 +1,24 @@
+"""Whether the transaction in which something was stored was rolled back, without asking the database."""
+
+import functools
+
+from autotask.store.connection import current
+from autotask.testing.transactions import held_for_commit
+
+
+class Fate:
+    """Follows what is stored on the current connection now.
+
+    Django forgets what is to be done on commit when the transaction, or the block of it, is rolled back.
+    """
+
+    def __init__(self) -> None:
+        self._connection = current()
+        self._committed = False
+        self._commit = functools.partial(setattr, self, "_committed", True)
+        self._connection.on_commit(self._commit)
+
+    def is_undone(self) -> bool:
+        """Whether it was rolled back."""
+        held = held_for_commit(self._connection)
+        return not self._committed and all(function is not self._commit for _, function, _ in held)

@@ -1,0 +1,64 @@
+"""What a test process hands on to a worker process that it starts: its settings as they are now, and its tasks."""
+
+import importlib
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import ENVIRONMENT_VARIABLE, settings
+from django.db import connections
+
+from autotask import registry
+from autotask.exceptions import NoSettingsModule
+from autotask.testing_process import MODULES, ORIGINAL, VALUES
+
+
+def environment(file: str) -> dict[str, str]:
+    """Return the environment of a process that has the settings of this one, databases included, and knows its tasks.
+
+    :param file: the path of a file that holds what differs from the settings module; it is written.
+    :raises NoSettingsModule: no environment variable names the settings module.
+    """
+    if (module := os.environ.get(ENVIRONMENT_VARIABLE)) is None:
+        raise NoSettingsModule
+    values = {**dict(_changed(module)), "DATABASES": _databases()}
+    # It may hold passwords; nobody else is to read it.
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
+        pickle.dump(values, opened)
+    path = os.pathsep.join([entry for entry in sys.path if entry])
+    return {
+        **os.environ,
+        ORIGINAL: module,
+        VALUES: file,
+        MODULES: ",".join(sorted({definition.function.__module__ for definition in registry.definitions()})),
+        ENVIRONMENT_VARIABLE: "autotask.testing_process.settings",
+        "PYTHONPATH": path,
+    }
+
+
+def _changed(module: str) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that the test, or its runner, has changed, as far as they can be handed on."""
+    original = importlib.import_module(module)
+    for name in dir(settings):
+        if name.isupper() and name != "SETTINGS_MODULE" and settings.is_overridden(name):  # type: ignore[misc]  # the stubs do not know it
+            value = getattr(settings, name)
+            if value != getattr(original, name, None) and _can_be_pickled(value):
+                yield name, value
+
+
+def _can_be_pickled(value: Any) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # whatever it raises, the settings of the module have to do
+        return False
+    return True
+
+
+def _databases() -> dict[str, Any]:
+    # Those of the connections, and not of the settings: processes of a parallel run have copies.
+    return {
+        alias: {name: value for name, value in connections[alias].settings_dict.items() if _can_be_pickled(value)}
+        for alias in connections
+    }

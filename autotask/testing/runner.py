@@ -1,0 +1,123 @@
+"""A worker that runs one task at a time in the thread of a test, with the parts of a real one."""
+
+import contextlib
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from autotask import registry
+from autotask.conf import settings
+from autotask.exceptions import TaskFailed
+from autotask.store import claim, hasten, workers
+from autotask.store.claim import BoundedLane
+from autotask.store.connection import current
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask, State
+from autotask.testing import transactions
+from autotask.testing.attempt import InPlace
+from autotask.worker import execution
+from autotask.worker.identity import make_identity
+from autotask.worker.outcome import GiveBack
+from autotask.worker.reporter import Reporter
+from autotask.worker.strangers import Strangers
+from autotask.worker.writes import Writes
+
+logger = logging.getLogger("autotask.testing")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How one attempt has ended.
+
+    :ivar error: what the function has raised, or None.
+    """
+
+    task: ClaimedTask
+    ended: Outcome | GiveBack
+    error: BaseException | None
+
+    @property
+    def again_after(self) -> float | None:
+        """Seconds after which the task is to be run again; None if it has ended."""
+        if isinstance(self.ended, GiveBack) or self.ended.state is State.RETRY:
+            return self.ended.delay
+        return None
+
+    def raise_error(self) -> None:
+        """Raise what the function has raised, if the task has ended in ERROR.
+
+        :raises TaskFailed: it ended in ERROR for another reason.
+        """
+        if isinstance(self.ended, Outcome) and self.ended.state is State.ERROR:
+            message = self.ended.error_message
+            raise self.error or TaskFailed(id=self.task.id, name=self.task.name, error_message=message)
+
+
+class Runner:
+    """Claims, runs and records tasks on the connection of the calling thread."""
+
+    def __init__(self) -> None:
+        self._id = uuid.uuid4()
+        self._reporter = Reporter(lambda claim: True)
+        self._writes = Writes(current, lambda: self._id, self._reporter, Strangers())
+
+    @contextlib.contextmanager
+    def signed_on(self) -> Iterator[None]:
+        """Be in the register of workers inside the block."""
+        identity = make_identity(kind="test", serves_pid=None, queues=(), threads=1)
+        self._id = identity.id
+        workers.sign_on(current(), identity, settings.LEASE)
+        try:
+            yield
+        finally:
+            workers.sign_off(current(), self._id)
+
+    def run(self, id: uuid.UUID, late: Callable[[ClaimedTask], float | None] = lambda task: task.late) -> Ran | None:
+        """Run one attempt of a task, whenever it is due.
+
+        :param late: tells by how many seconds it has expired, or None; by default the clock of the database does.
+        :returns: how the attempt ended; None if the task does not wait, or somebody else holds it.
+        :raises UnknownTask: its function is not known.
+        """
+        if (task := self._claim(id)) is None:
+            return None
+        task = task._replace(late=late(task))
+        since, attempt = transactions.marks(), InPlace()
+        ended = self._execute(task, attempt)
+        self._run_left_on_commit(task, since)
+        for write, group in self._writes.parted([(task, ended)]):
+            if group:
+                write(group)
+        attempt.raise_what_is_not_for_tasks()
+        if isinstance(ended, GiveBack) and ended.unknown:
+            registry.find(task)
+        return Ran(task, ended, attempt.error)
+
+    def _claim(self, id: uuid.UUID) -> ClaimedTask | None:
+        connection = current()
+        if (lane := hasten.hasten(connection, id)) is None:
+            return None
+        bounded = [BoundedLane(lane, None)]
+        claimed = claim.claim(connection, self._id, bounded, per_lane=1, limit=1, which=claim.only(id))
+        return claimed[0] if claimed else None
+
+    def _execute(self, task: ClaimedTask, attempt: InPlace) -> Outcome | GiveBack:
+        if task.cancel_requested:
+            return execution.cancelled(task)
+        return execution.execute(task, self._is_cancelled, self._reporter, attempt, tidy=_leave_alone)
+
+    def _is_cancelled(self, task: ClaimedTask) -> bool:
+        return task.id in workers.to_be_cancelled(current(), self._id)
+
+    def _run_left_on_commit(self, task: ClaimedTask, since: transactions.Marks) -> None:
+        """Do what was to be done at the commit of the transaction in which an ``atomic`` task has ended."""
+        try:
+            with transactions.sheltered():
+                transactions.run_on_commit(since)
+        except Exception:
+            logger.exception("%s %s was committed; what was to be done on commit has failed", task.name, task.id)
+
+
+def _leave_alone(*, unsure: bool = False) -> None:
+    """The connections are the test's, and stay as they are."""

@@ -1,0 +1,1 @@
+"""Tasks of Django itself, on the workers of autotask."""

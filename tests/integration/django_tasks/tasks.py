@@ -1,0 +1,106 @@
+"""Task functions of Django that the tests run."""
+
+import threading
+import time
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+
+import django
+
+from autotask.context import current
+from autotask.tasks import Cancel, task
+
+plain_task = import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks").task
+
+gates: dict[str, threading.Event] = {}
+
+
+def gate(name: str) -> threading.Event:
+    """Return the event by which a test lets tasks of this process go on."""
+    return gates.setdefault(name, threading.Event())
+
+
+@plain_task
+def echo(value):
+    return value
+
+
+@plain_task
+async def double(number):
+    return 2 * number
+
+
+@plain_task(priority=7)
+def urgent(path, word):
+    with open(path, "a") as file:
+        file.write(word + "\n")
+
+
+@plain_task(takes_context=True)
+def look_around(context):
+    result = context.task_result
+    return {
+        "attempt": context.attempt,
+        "id": result.id,
+        "status": str(result.status),
+        "args": result.args,
+        "queue": result.task.queue_name,
+        "name": current().name,
+    }
+
+
+@plain_task(takes_context=True)
+async def look_around_async(context, *, word):
+    await context.task_result.arefresh()
+    return [context.attempt, str(context.task_result.status), context.task_result.kwargs, word]
+
+
+@task(retries=2, backoff=0.05)
+def fail_until(path, successes_at):
+    with open(path, "a") as file:
+        file.write("x")
+    calls = len(Path(path).read_text())
+    if calls < successes_at:
+        raise ValueError(f"call {calls}")
+    return calls
+
+
+@task(retries=1, backoff=0.01, takes_context=True)
+def fail_with_context(context):
+    raise LookupError(f"attempt {context.attempt} after {len(context.task_result.errors)} errors")
+
+
+@plain_task
+def give_up(reason):
+    raise Cancel(reason)
+
+
+@plain_task
+def wait_for(name):
+    assert gate(name).wait(20)
+
+
+@task(timeout=0.2)
+def sleep_too_long():
+    for _ in range(400):
+        time.sleep(0.05)
+
+
+@task(executor="process")
+def in_a_process(word):
+    return word.upper()
+
+
+@task(expires=timedelta(seconds=1))
+def perishable():
+    """Never run by the test that lets it expire."""
+
+
+@plain_task
+def unpicklable():
+    return lambda: None
+
+
+def undecorated():
+    """Is no task at its module path."""
