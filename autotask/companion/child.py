@@ -10,7 +10,8 @@ import time
 import traceback
 
 from autotask import life, module_path
-from autotask.companion.guard import LOOK_EVERY, say
+from autotask.charge import LOOK_EVERY
+from autotask.companion.guard import say
 from autotask.exit_status import MISCONFIGURED
 
 

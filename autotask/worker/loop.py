@@ -3,6 +3,7 @@
 import contextlib
 import enum
 import logging
+import os
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -37,6 +38,7 @@ from autotask.worker.rescuer import Rescuer
 from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
 from autotask.worker.watch import STOP_WITHIN, Watch
+from autotask.worker.wear import Wear
 from autotask.worker.weather import Weather
 
 logger = logging.getLogger("autotask.worker")
@@ -120,6 +122,11 @@ class WorkerOptions:
     :ivar serves_pid: the Django process whose companion it is.
     :ivar wake_fd: a pipe by whose bytes that process wakes the worker.
     :ivar burst: end when there is nothing more to do.
+    :ivar max_tasks: after so many tasks it makes way for a fresh one.
+    :ivar max_memory: when its process uses more bytes than this, it makes way for a fresh one.
+    :ivar reload: when its code changes, it makes way for one with the new code.
+    :ivar leave_fd: a pipe into which it writes a byte when it makes way, so that it need not have come to its end for
+        the next one to start.
     :ivar predecessor: what is known of the death of the worker before this one.
     """
 
@@ -132,6 +139,10 @@ class WorkerOptions:
     serves_pid: int | None = None
     wake_fd: int | None = None
     burst: bool = False
+    max_tasks: int | None = None
+    max_memory: int | None = None
+    reload: bool = False
+    leave_fd: int | None = None
     predecessor: str = ""
 
     def serves(self, queue: str) -> bool:
@@ -159,6 +170,7 @@ class Worker:
         self._given_up: set[int] = set()
         self.exit_status = 0
         self._connection = dedicated("claim")
+        self._wear = Wear(options.max_tasks, options.max_memory)
         self._weather = Weather("claim tasks")
         self._lanes = Lanes(options.serves)
         self._sleep = FIRST_SLEEP
@@ -218,6 +230,7 @@ class Worker:
         logger.info("%s", self._introduction())
         while self._stop_at is None:
             self._turn()
+            self._look_at_wear()
         return self._leave()
 
     def stop(self) -> None:
@@ -236,6 +249,13 @@ class Worker:
         if self._stop_at is None:
             self._stop_at = float("inf")
         self.wakeup.wake()
+
+    def renew(self) -> None:
+        """Like :meth:`stop`, with the status that asks for a successor: the code has changed. Any thread may call this."""
+        if self._stop_at is None:
+            logger.info("The code has changed; worker %d makes way for one that has the new code", self._identity.pid)
+            self.exit_status = RECYCLED
+            self.stop()
 
     # --- one turn of the loop ---------------------------------------------------------------------------------------
 
@@ -261,6 +281,8 @@ class Worker:
 
     def _take(self, connection: BaseDatabaseWrapper) -> Look:
         """Claim what fits and hand it over; return what is to be expected of another look."""
+        if self._wear.is_used_up():
+            return Look.NO_ROOM
         if not self._may_claim():
             # What is claimed under a doubtful lease would only have to be given back; and while outcomes cannot be
             # recorded, there must not be ever more of them.
@@ -294,7 +316,7 @@ class Worker:
         return next((best for best in (Look.MORE, Look.LOCKED, Look.NO_ROOM) if best in looks), Look.NOTHING)
 
     def _take_into(self, intake: Intake, connection: BaseDatabaseWrapper) -> Look:
-        if not intake.has_work() or not (room := min(LARGEST_CLAIM, intake.room())):
+        if not intake.has_work() or not (room := self._wear.left(min(LARGEST_CLAIM, intake.room()))):
             return Look.NOTHING  # until the pool wakes the loop
         if claimed := intake.claim(connection, self._identity.id, room):
             self._note_claimed(claimed, intake.pool)
@@ -335,6 +357,7 @@ class Worker:
         self._submit(claimed, pool)
 
     def _submit(self, claimed: list[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
+        self._wear.take(len(claimed))
         self._held.update({task.id: task for task in claimed})
         self._cancelled.update([task.id for task in claimed if task.cancel_requested])
         for task in claimed:
@@ -368,7 +391,7 @@ class Worker:
         outstanding = self._pool.outstanding()
         if outstanding > self.options.threads - 1 + prefetch // 2:
             return 0
-        return min(LARGEST_CLAIM, self.options.threads + prefetch - outstanding)
+        return self._wear.left(min(LARGEST_CLAIM, self.options.threads + prefetch - outstanding))
 
     def _prefetch(self) -> int:
         """Return how many tasks to hold beyond those that run, going by how long the last ones took."""
@@ -381,6 +404,15 @@ class Worker:
         if self._task_seconds is None:
             return 0
         return min(MOST_PREFETCHED, int(self.options.threads * PREFETCH / max(self._task_seconds, 1e-6)))
+
+    def _look_at_wear(self) -> None:
+        """Make way for a fresh worker when this one has done enough."""
+        if self._wear.is_used_up() and not self._some_wait():
+            logger.info("worker %d has done its %d tasks, and makes way", self._identity.pid, self.options.max_tasks)
+            self.recycle()
+        elif excess := self._wear.excess():
+            logger.info("worker %d uses much memory, %s, and makes way", self._identity.pid, excess)
+            self.recycle()
 
     def _promote(self, connection: BaseDatabaseWrapper) -> float | None:
         """Make ready what is due; return the seconds until more will be, 0 if something has become ready now."""
@@ -599,6 +631,7 @@ class Worker:
     def _leave(self) -> bool:
         """Give back what has not begun, wait for what runs, give back what does not come to its end."""
         self._heartbeat.stopping = True
+        self._make_way()
         self._give_back_waiting()
         if self._asked_at > float("-inf"):
             self._watch.ask_all()
@@ -618,9 +651,16 @@ class Worker:
         logger.info("worker %d stopped", self._identity.pid)
         return drained and not self._given_up
 
+    def _make_way(self) -> None:
+        if self.options.leave_fd is not None and self.exit_status == RECYCLED:
+            # Whoever reads it may be gone.
+            with contextlib.suppress(OSError):
+                os.write(self.options.leave_fd, b"\0")
+
     def _give_back_waiting(self) -> None:
         for pool in self._pools:
             for task in pool.take_back():
+                self._wear.take(-1)
                 self._recorder.put((task, GiveBack(task)))
 
     def _drain(self) -> bool:

@@ -6,6 +6,7 @@ import signal
 import sys
 
 from autotask import life
+from autotask.worker import code_watch
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.loop import Worker, WorkerOptions
 
@@ -26,6 +27,8 @@ def run_worker(options: WorkerOptions) -> int:
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: worker.stop())
+    if options.reload:
+        code_watch.start(worker.renew)
     if not worker.run():
         # Threads that did not come to their end would be met by an interpreter that is being taken apart.
         logging.shutdown()
