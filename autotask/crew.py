@@ -1,5 +1,6 @@
 """Several dedicated workers, or one that is renewed from time to time, under one supervisor."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from django.utils.autoreload import get_child_arguments
 from autotask import charge, life
 from autotask.charge import LOOK_EVERY, Charge
 from autotask.conf import settings
+from autotask.exit_status import RECYCLED
 from autotask.stop_signals import StopSignals
 from autotask.worker import code_watch
 from autotask.worker.log_lines import show_log_lines
@@ -70,10 +72,17 @@ def work(options: WorkerOptions) -> int:
     supervisor = int(os.environ.pop(_MARK))
     leave_fd = int(os.environ.pop("AUTOTASK_LEAVE_FD"))
     os.set_inheritable(leave_fd, False)
+
+    def make_way(status: int) -> None:
+        if status == RECYCLED:
+            # Whoever reads it may be gone.
+            with contextlib.suppress(OSError):
+                os.write(leave_fd, b"\0")
+
     life.die_with_parent(supervisor, signal.SIGTERM)
     if sys.platform != "linux":
         threading.Thread(target=_stop_without, args=(supervisor,), daemon=True).start()
-    return run_worker(replace(options, leave_fd=leave_fd, predecessor=os.environ.pop("AUTOTASK_PREDECESSOR", "")))
+    return run_worker(replace(options, make_way=make_way, predecessor=os.environ.pop("AUTOTASK_PREDECESSOR", "")))
 
 
 def _stop_without(supervisor: int) -> None:

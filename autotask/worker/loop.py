@@ -2,11 +2,11 @@
 
 import contextlib
 import enum
+import functools
 import logging
-import os
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db import DatabaseError, InterfaceError
@@ -40,6 +40,7 @@ from autotask.worker.service import ServiceThread
 from autotask.worker.watch import STOP_WITHIN, Watch
 from autotask.worker.wear import Wear
 from autotask.worker.weather import Weather
+from autotask.worker.yielding import Yielding
 
 logger = logging.getLogger("autotask.worker")
 
@@ -125,8 +126,8 @@ class WorkerOptions:
     :ivar max_tasks: after so many tasks it makes way for a fresh one.
     :ivar max_memory: when its process uses more bytes than this, it makes way for a fresh one.
     :ivar reload: when its code changes, it makes way for one with the new code.
-    :ivar leave_fd: a pipe into which it writes a byte when it makes way, so that it need not have come to its end for
-        the next one to start.
+    :ivar yields: leave to dedicated workers what they serve.
+    :ivar make_way: is called with its exit status when it takes no more tasks, so that others need not wait for its end.
     :ivar predecessor: what is known of the death of the worker before this one.
     """
 
@@ -142,7 +143,8 @@ class WorkerOptions:
     max_tasks: int | None = None
     max_memory: int | None = None
     reload: bool = False
-    leave_fd: int | None = None
+    yields: bool = False
+    make_way: Callable[[int], None] = lambda status: None
     predecessor: str = ""
 
     def serves(self, queue: str) -> bool:
@@ -156,7 +158,6 @@ class Worker:
     def __init__(self, options: WorkerOptions) -> None:
         self.options = options
         self.wakeup = Wakeup(options.wake_fd)
-        self._identity = self._new_identity()
         self._held: dict[uuid.UUID, ClaimedTask] = {}
         self._cancelled: set[uuid.UUID] = set()
         self._suspected: list[Lane] = []
@@ -172,7 +173,8 @@ class Worker:
         self._connection = dedicated("claim")
         self._wear = Wear(options.max_tasks, options.max_memory)
         self._weather = Weather("claim tasks")
-        self._lanes = Lanes(options.serves)
+        self._yielding = Yielding(self._look_before_claiming)
+        self._lanes = Lanes(self._serving(THREAD))
         self._sleep = FIRST_SLEEP
         #: Whether there is a reason to claim before having looked: nobody has woken an idle worker for nothing.
         self._hopeful = True
@@ -195,7 +197,8 @@ class Worker:
             PROCESS: ProcessPool(options.processes, "autotask.worker.child", dispatch, self.wakeup.wake),
             **executors.pools(dispatch, self.wakeup.wake),
         }
-        self._intakes = {name: Intake(name, pool, options.serves) for name, pool in beside.items()}
+        self._intakes = {name: Intake(name, pool, self._serving(name)) for name, pool in beside.items()}
+        self._identity = self._new_identity()
         self._pools = [self._pool, *beside.values()]
         #: Where a task that crashes takes others along; a child process runs one only.
         self._crowded = {THREAD} | {name for name, pool in beside.items() if name != PROCESS and pool.size}
@@ -213,6 +216,7 @@ class Worker:
             Scheduler(self.wakeup.wake),
             self._reporter,
             Pruner(),
+            *([self._yielding] if options.yields else []),
         )
 
     def run(self) -> bool:
@@ -333,16 +337,18 @@ class Worker:
     def _look(self, connection: BaseDatabaseWrapper) -> None:
         """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
         began = time.monotonic()
+        called, self.wakeup.called, self._told = self.wakeup.called, False, False
         lanes, suspected = claim.find_lanes(connection)
         self._lanes.found(lanes)
         for intake in self._intakes.values():
             intake.lanes.found(lanes)
         self._suspected = [
-            lane for lane in suspected if lane.executor in self._crowded and self.options.serves(lane.queue)
+            lane for lane in suspected if lane.executor in self._crowded and self._serves(lane.executor, lane.queue)
         ]
+        if called and not all(self._serves(lane.executor, lane.queue) for lane in lanes):
+            notify.send(connection)  # Who has enqueued may have told this worker only, and it is for others.
         now = time.monotonic()
         self._look_at = now + max(LOOK_EVERY, LOOK_SHARE * (now - began))
-        self._told = False
 
     def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
         lanes = self._lanes.in_order(unbounded=unbounded)
@@ -420,6 +426,12 @@ class Worker:
         count, seconds = promote.promote(connection)
         return 0.0 if count else seconds
 
+    def _serving(self, executor: str) -> Callable[[str], bool]:
+        return functools.partial(self._serves, executor)
+
+    def _serves(self, executor: str, queue: str) -> bool:
+        return self.options.serves(queue) and not self._yielding.leaves(executor, queue)
+
     # --- sleeping ---------------------------------------------------------------------------------------------------
 
     def _pause(self, look: Look, due: float | None) -> None:
@@ -451,6 +463,7 @@ class Worker:
         self._sleep_on(longest if due is None else min(longest, max(due, PROMOTE_EVERY)))
         if self.wakeup.called and not self._room():
             # Somebody has enqueued and there is no room here; others may have some.
+            self.wakeup.called = False
             notify.send(self._connection.wrapper)
 
     def _give_back_stuck(self) -> None:
@@ -562,6 +575,10 @@ class Worker:
         self._cancelled.update(id for id in ids if id in self._held)
         self._watch.wake()
 
+    def _look_before_claiming(self) -> None:
+        self._hopeful = False
+        self.wakeup.wake()
+
     def _give_up(self, pool: Pool[ClaimedTask], run: Run[ClaimedTask], limit: float, left: Abandoned) -> None:
         task = run.record
         self._given_up.add(task.fence)
@@ -599,6 +616,7 @@ class Worker:
             # What is not served is registered too, with a sign that no name begins with.
             queues=(*self.options.queues, *(f"-{queue}" for queue in self.options.exclude_queues)),
             threads=self.options.threads,
+            executors=tuple(name for name, intake in self._intakes.items() if intake.pool.size),
         )
 
     def _sign_on(self) -> bool:
@@ -631,7 +649,7 @@ class Worker:
     def _leave(self) -> bool:
         """Give back what has not begun, wait for what runs, give back what does not come to its end."""
         self._heartbeat.stopping = True
-        self._make_way()
+        self.options.make_way(self.exit_status)
         self._give_back_waiting()
         if self._asked_at > float("-inf"):
             self._watch.ask_all()
@@ -650,12 +668,6 @@ class Worker:
         self._connection.close()
         logger.info("worker %d stopped", self._identity.pid)
         return drained and not self._given_up
-
-    def _make_way(self) -> None:
-        if self.options.leave_fd is not None and self.exit_status == RECYCLED:
-            # Whoever reads it may be gone.
-            with contextlib.suppress(OSError):
-                os.write(self.options.leave_fd, b"\0")
 
     def _give_back_waiting(self) -> None:
         for pool in self._pools:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.core.management.base import CommandError
 
-from autotask.management import durations, queues, render
+from autotask import queues
+from autotask.management import durations, render
 from autotask.management.commands.autotask import SUBCOMMANDS, Command
 from autotask.management.diagnosis import Patient, Verdict
 from autotask.management.examination import CHECKS, compare_clocks
