@@ -48,6 +48,7 @@ setup(
         ],
         "dask": ["distributed"],
         "pytz": ["pytz"],
+        "titles": ["setproctitle"],
         "psycopg3": ["psycopg[binary]>=3.2.4"],
     },
 )

@@ -16,7 +16,7 @@ from autotask.charge import LOOK_EVERY, Charge
 from autotask.conf import settings
 from autotask.exit_status import RECYCLED
 from autotask.stop_signals import StopSignals
-from autotask.worker import code_watch
+from autotask.worker import code_watch, title
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.loop import WorkerOptions
 from autotask.worker.process import run_worker
@@ -45,6 +45,7 @@ class Crew:
     def run(self) -> int:
         """Keep the workers running until told to stop; return the exit status of the process."""
         show_log_lines()
+        title.shower("supervisor")
         self._signals.catch(signal.SIGTERM, signal.SIGINT)
         if self._reload:
             code_watch.start(self._try_now)

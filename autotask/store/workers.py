@@ -90,7 +90,11 @@ WHERE id <> %(id)s AND (host = %(host)s AND boot_id = %(boot_id)s OR lease_until
 def sign_on(connection: BaseDatabaseWrapper, worker: WorkerIdentity, lease: float) -> None:
     """Enter a worker in the register with a lease of so many seconds."""
     columns = {name: getattr(worker, name) for name in WorkerIdentity.__slots__}
-    execute(connection, SIGN_ON, {**columns, "queues": ",".join(worker.queues), "executors": ",".join(worker.executors), "lease": lease})
+    execute(
+        connection,
+        SIGN_ON,
+        {**columns, "queues": ",".join(worker.queues), "executors": ",".join(worker.executors), "lease": lease},
+    )
 
 
 def beat(connection: BaseDatabaseWrapper, id: uuid.UUID, *, lease: float, stopping: bool) -> bool:

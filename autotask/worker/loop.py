@@ -153,9 +153,14 @@ class WorkerOptions:
 
 
 class Worker:
-    """A process that claims and runs tasks. :meth:`run` returns after :meth:`stop`."""
+    """A process that claims and runs tasks. :meth:`run` returns after :meth:`stop`.
 
-    def __init__(self, options: WorkerOptions) -> None:
+    :param show: called a few times a second, while something runs, with all that runs; and once when nothing does.
+    """
+
+    def __init__(
+        self, options: WorkerOptions, show: Callable[[Sequence[Run[ClaimedTask]]], None] | None = None
+    ) -> None:
         self.options = options
         self.wakeup = Wakeup(options.wake_fd)
         self._held: dict[uuid.UUID, ClaimedTask] = {}
@@ -202,7 +207,7 @@ class Worker:
         self._pools = [self._pool, *beside.values()]
         #: Where a task that crashes takes others along; a child process runs one only.
         self._crowded = {THREAD} | {name for name, pool in beside.items() if name != PROCESS and pool.size}
-        self._watch = Watch(self._pools, self._is_cancelled, self._give_up)
+        self._watch = Watch(self._pools, self._is_cancelled, self._give_up, show)
         self._heartbeat = Heartbeat(
             lambda: self._identity.id, self._cancel, self._register_anew, lambda: bool(self._held)
         )
