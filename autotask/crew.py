@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from django.utils.autoreload import get_child_arguments
@@ -40,7 +41,8 @@ class Crew:
         self._signals = StopSignals()
         environment = {**os.environ, _MARK: str(os.getpid())}
         command = [str(word) for word in get_child_arguments()]
-        self._charges = [Charge(command, environment, _say, overlap=True, until_done=burst) for _ in range(size)]
+        # A burst is over when nothing is left, which cannot be seen while a former worker still gives something back.
+        self._charges = [Charge(command, environment, _say, overlap=not burst, until_done=burst) for _ in range(size)]
 
     def run(self) -> int:
         """Keep the workers running until told to stop; return the exit status of the process."""
@@ -71,19 +73,26 @@ def is_member() -> bool:
 def work(options: WorkerOptions) -> int:
     """Run one of the workers; return the exit status of the process."""
     supervisor = int(os.environ.pop(_MARK))
-    leave_fd = int(os.environ.pop("AUTOTASK_LEAVE_FD"))
-    os.set_inheritable(leave_fd, False)
+    life.die_with_parent(supervisor, signal.SIGTERM)
+    if sys.platform != "linux":
+        threading.Thread(target=_stop_without, args=(supervisor,), daemon=True).start()
+    return run_worker(replace(options, make_way=_way_out(), predecessor=os.environ.pop("AUTOTASK_PREDECESSOR", "")))
+
+
+def _way_out() -> Callable[[int], None]:
+    """Return what tells the supervisor that a successor is wanted, where that need not wait for the end of this process."""
+    given = os.environ.pop("AUTOTASK_LEAVE_FD", "")
+    if not given:
+        return lambda status: None
+    os.set_inheritable(int(given), False)
 
     def make_way(status: int) -> None:
         if status == RECYCLED:
             # Whoever reads it may be gone.
             with contextlib.suppress(OSError):
-                os.write(leave_fd, b"\0")
+                os.write(int(given), b"\0")
 
-    life.die_with_parent(supervisor, signal.SIGTERM)
-    if sys.platform != "linux":
-        threading.Thread(target=_stop_without, args=(supervisor,), daemon=True).start()
-    return run_worker(replace(options, make_way=make_way, predecessor=os.environ.pop("AUTOTASK_PREDECESSOR", "")))
+    return make_way
 
 
 def _stop_without(supervisor: int) -> None:

@@ -6,7 +6,6 @@ import logging
 import os
 import tempfile
 
-from django.conf import settings as django_settings
 from django.db import connections
 
 from autotask.companion.election import Candidate
@@ -37,7 +36,7 @@ def _site() -> str:
     database = connections[settings.DATABASE].settings_dict
     same = [
         *(str(database[name]) for name in ("HOST", "PORT", "NAME")),
-        django_settings.SETTINGS_MODULE,
+        os.environ.get("DJANGO_SETTINGS_MODULE", ""),
         sorted(settings.QUEUES),
     ]
     return hashlib.sha256(json.dumps(same).encode()).hexdigest()[:16]

@@ -6,6 +6,7 @@ import time
 import psutil
 import pytest
 
+from autotask.store import notify
 from autotask.store.connection import rows
 from autotask.task import State
 from tests.acceptance import processes
@@ -54,12 +55,10 @@ def test_one_companion_works_and_when_it_is_killed_the_next_one_works_within_a_s
     small, large = sorted(process.memory_info().rss for process in idle)
     assert small < large / 2, "those that are not next have no Django"
 
-    # When a task is enqueued by a process whose own companion stands by, it need not wait for a look
-    began = time.monotonic()
-    callers = set()
-    while len(callers) < 3 and time.monotonic() < began + 10:
-        callers.add(server.get())
-        site.wait_for_end(server.call("who"), 2)
+    # Then whoever enqueues tells all workers, since his own one may only stand by
+    ear = notify.Ear(site.database, notify.WORK_CHANNEL)
+    site.wait_for_end(server.call("who"))
+    wait_until(ear.heard, 2, "the word")
 
     # When
     diary = tmp_path / "diary"
