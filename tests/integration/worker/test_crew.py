@@ -16,7 +16,7 @@ from tests.integration.worker.app.tasks import hoard, sign, sign_and_wait
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-TASKS = 2000 if LONG else 60
+TASKS = 1000 if LONG else 60
 MAX_TASKS = 50 if LONG else 20
 
 
