@@ -202,9 +202,15 @@ class Settings:
     TASKS_MODULE = Setting(TEXT, "tasks", "Module that is imported from each installed app to find its tasks.")
 
     COMPANION = Setting(
-        _one_of("process", "off"),
+        _one_of("process", "host", "off"),
         "process",
-        '"process": each serving Django process has a worker process of its own. "off": only dedicated workers run tasks.',
+        '"process": each serving Django process has a worker process of its own. "host": of those on one host, one works, and '
+        'the others stand by. "off": only dedicated workers run tasks.',
+    )
+    COMPANION_YIELDS = Setting(
+        FLAG,
+        False,
+        "True: companions leave queues that a dedicated worker serves to it, as long as it lives.",
     )
     QUEUES = Setting(QUEUES, (), "Queues that companions serve; empty: all.")
     THREADS = Setting(

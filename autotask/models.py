@@ -153,6 +153,7 @@ class Worker(models.Model):
     serves_pid = models.IntegerField(_("Django process"), null=True)
     queues = models.TextField(_("queues"), db_default="", help_text=_("Comma-separated; empty means all."))
     threads = models.SmallIntegerField(_("threads"))
+    executors = models.TextField(db_default="")
     version = models.TextField(_("version"))
     stopping = models.BooleanField(_("stopping"), db_default=False)
     started_at = models.DateTimeField(_("started"))

@@ -9,7 +9,7 @@ class Wakeup:
     """A pipe to oneself.
 
     :param also: the read end of a pipe into which another process writes when it has enqueued something.
-    :ivar called: whether something was enqueued since the last sleep began, in this process or the other one.
+    :ivar called: whether something was enqueued, in this process or the other one. Who heeds it sets it to False.
     """
 
     def __init__(self, also: int | None = None) -> None:
@@ -41,7 +41,6 @@ class Wakeup:
         :param ear: a file descriptor of a connection that listens; what it hears is left for the caller to read.
         :returns: whether it was woken.
         """
-        self.called = False
         watched = [fd for fd in (self._read, self._also, ear) if fd is not None]
         ready = readable.wait(watched, seconds)
         for fd in ready:

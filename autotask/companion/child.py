@@ -10,7 +10,9 @@ import time
 import traceback
 
 from autotask import life, module_path
-from autotask.companion.guard import LOOK_EVERY, say
+from autotask.charge import LOOK_EVERY
+from autotask.companion.election import Candidate
+from autotask.companion.guard import say
 from autotask.exit_status import MISCONFIGURED
 
 
@@ -33,15 +35,23 @@ def main() -> int:
 
 
 def _work() -> int:
+    place = os.environ.pop("AUTOTASK_ELECTION", "")
+    candidate = Candidate(place) if place else None
+    if candidate:
+        candidate.wait_to_be_next()
     # Imported here and not above: a project that cannot be imported is what _complain() is for.
     import django
 
     django.setup()
 
     from autotask.conf import settings
+    from autotask.worker.log_lines import show_log_lines
     from autotask.worker.loop import WorkerOptions
     from autotask.worker.process import run_worker
 
+    show_log_lines()
+    if candidate:
+        candidate.wait_to_be_active(_stand_by)
     return run_worker(
         WorkerOptions(
             kind="companion",
@@ -51,8 +61,18 @@ def _work() -> int:
             processes=settings.PROCESSES,
             serves_pid=int(os.environ["AUTOTASK_SERVES"]),
             wake_fd=int(os.environ["AUTOTASK_WAKE_FD"]),
+            yields=settings.COMPANION_YIELDS,
+            make_way=lambda status: candidate.make_way() if candidate else None,
             predecessor=os.environ.get("AUTOTASK_PREDECESSOR", ""),
         )
+    )
+
+
+def _stand_by() -> None:
+    logging.getLogger("autotask.worker").info(
+        "worker %d stands by for Django process %s: the companion of another one works on this host",
+        os.getpid(),
+        os.environ["AUTOTASK_SERVES"],
     )
 
 

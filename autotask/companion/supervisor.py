@@ -9,6 +9,7 @@ import threading
 import time
 
 from autotask import module_path
+from autotask.companion.meeting_place import meeting_place
 from autotask.conf import settings
 from autotask.store import notify
 
@@ -39,7 +40,8 @@ class Supervisor:
     def start(self) -> None:
         """Start the thread. It has to outlive the guard: to the kernel, the thread that starts a process is its parent."""
         self._thread.start()
-        notify.set_waker(self.wake)
+        # With one worker for all processes of the host, that of this process may only stand by.
+        notify.set_waker(None if settings.COMPANION == "host" else self.wake)
 
     def wake(self) -> None:
         """Tell the worker that something was enqueued."""
@@ -84,6 +86,8 @@ def _environment() -> dict[str, str]:
     """Return the environment in which the worker finds the same modules and settings as this process."""
     # -S leaves out site-packages for the guard only; both know the modules of the project by a variable.
     environment = module_path.handed_on(os.environ)
+    if place := meeting_place():
+        environment["AUTOTASK_ELECTION"] = place
     for name in [name for name in environment if name == "RUN_MAIN" or name.startswith("WERKZEUG_")]:
         del environment[name]
     return environment

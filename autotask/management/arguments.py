@@ -1,10 +1,16 @@
 """Types of arguments, as argparse wants them: read a text, or say what was expected."""
 
+import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 
 from autotask.management import durations
 from autotask.options import PLAIN_NAME
+
+_SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(M|G)(?:i?B)?", re.I)
+
+#: The units of sizes, in bytes.
+_UNITS = {"M": 2**20, "G": 2**30}
 
 
 def duration(least: float = 0) -> Callable[[str], float]:
@@ -32,6 +38,14 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def size(text: str) -> int:
+    """Return a size in bytes. It has to have a unit: nobody means bytes, and few would agree on what else."""
+    found = _SIZE.fullmatch(text)
+    if not found or not float(found[1]):
+        raise ArgumentTypeError(f"{text!r} is no size: write it like 512M or 1.5G")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def plain_name(text: str) -> str:

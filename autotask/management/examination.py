@@ -10,8 +10,8 @@ from autotask.checks import TAG
 from autotask.conf import settings
 from autotask.management.diagnosis import DATABASE, Check, Finding, Patient, fine, problem
 from autotask.management.durations import in_words
-from autotask.management.queues import serves
 from autotask.management.render import count, moment
+from autotask.queues import serves
 from autotask.signals import one_line
 from autotask.store import health, prune, read, schedules
 from autotask.store.connection import current

@@ -174,6 +174,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("threads", models.SmallIntegerField(verbose_name="threads")),
+                ("executors", models.TextField(db_default="")),
                 ("version", models.TextField(verbose_name="version")),
                 ("stopping", models.BooleanField(db_default=False, verbose_name="stopping")),
                 ("started_at", models.DateTimeField(verbose_name="started")),

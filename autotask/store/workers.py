@@ -14,6 +14,7 @@ class WorkerIdentity:
 
     :ivar boot_id: names the boot of the host and the namespace of its process ids, so that two workers with the same
         one can look each other up by process id.
+    :ivar executors: the pools that it has beside its threads.
     :ivar pid_started: when the process began, as the host counts; a process id alone may have been used again.
     :ivar serves_pid: the Django process whose companion it is; None for a dedicated worker.
     """
@@ -28,6 +29,7 @@ class WorkerIdentity:
     queues: tuple[str, ...]
     threads: int
     version: str
+    executors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,24 @@ class Neighbour:
     pid_started: int
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a dedicated worker serves.
+
+    :ivar queues: as it is registered, see :mod:`autotask.queues`.
+    :ivar executors: the pools that it has beside its threads.
+    """
+
+    queues: str
+    executors: tuple[str, ...]
+
+
 # It may be said twice: the answer to the first time may have been lost.
 SIGN_ON = """
-INSERT INTO autotask_worker (id, kind, host, boot_id, pid, pid_started, serves_pid, queues, threads, version,
+INSERT INTO autotask_worker (id, kind, host, boot_id, pid, pid_started, serves_pid, queues, threads, version, executors,
                              started_at, seen_at, lease_until)
 VALUES (%(id)s, %(kind)s, %(host)s, %(boot_id)s, %(pid)s, %(pid_started)s, %(serves_pid)s, %(queues)s, %(threads)s,
-        %(version)s, clock_timestamp(), clock_timestamp(), clock_timestamp() + %(lease)s * interval '1 s')
+        %(version)s, %(executors)s, clock_timestamp(), clock_timestamp(), clock_timestamp() + %(lease)s * interval '1 s')
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 """
 
@@ -61,6 +75,11 @@ TO_BE_CANCELLED = "SELECT id FROM autotask_task WHERE worker_id = %(id)s AND sta
 
 SIGN_OFF = "DELETE FROM autotask_worker WHERE id = %(id)s"
 
+DEDICATED = """
+SELECT queues, executors FROM autotask_worker
+WHERE kind = 'worker' AND NOT stopping AND lease_until > clock_timestamp() ORDER BY id
+"""
+
 OTHERS = """
 SELECT id, pid, pid_started, host = %(host)s AND boot_id = %(boot_id)s, lease_until < clock_timestamp()
 FROM autotask_worker
@@ -71,7 +90,11 @@ WHERE id <> %(id)s AND (host = %(host)s AND boot_id = %(boot_id)s OR lease_until
 def sign_on(connection: BaseDatabaseWrapper, worker: WorkerIdentity, lease: float) -> None:
     """Enter a worker in the register with a lease of so many seconds."""
     columns = {name: getattr(worker, name) for name in WorkerIdentity.__slots__}
-    execute(connection, SIGN_ON, {**columns, "queues": ",".join(worker.queues), "lease": lease})
+    execute(
+        connection,
+        SIGN_ON,
+        {**columns, "queues": ",".join(worker.queues), "executors": ",".join(worker.executors), "lease": lease},
+    )
 
 
 def beat(connection: BaseDatabaseWrapper, id: uuid.UUID, *, lease: float, stopping: bool) -> bool:
@@ -98,3 +121,8 @@ def others(connection: BaseDatabaseWrapper, worker: WorkerIdentity) -> tuple[lis
     found = rows(connection, OTHERS, params)
     neighbours = [Neighbour(id, pid, started) for id, pid, started, here, _ in found if here]
     return neighbours, any(overdue for *_, overdue in found)
+
+
+def dedicated(connection: BaseDatabaseWrapper) -> list[Serving]:
+    """Return what the dedicated workers serve that live and take tasks."""
+    return [Serving(queues, tuple(executors.split(","))) for queues, executors in rows(connection, DEDICATED)]

@@ -8,7 +8,9 @@ from autotask import __version__
 from autotask.store.workers import Neighbour, WorkerIdentity
 
 
-def make_identity(*, kind: str, serves_pid: int | None, queues: tuple[str, ...], threads: int) -> WorkerIdentity:
+def make_identity(
+    *, kind: str, serves_pid: int | None, queues: tuple[str, ...], threads: int, executors: tuple[str, ...] = ()
+) -> WorkerIdentity:
     """Return a new identity for this process. A worker that has lost its lease needs a new one."""
     return WorkerIdentity(
         id=uuid.uuid4(),
@@ -21,6 +23,7 @@ def make_identity(*, kind: str, serves_pid: int | None, queues: tuple[str, ...],
         queues=queues,
         threads=threads,
         version=__version__,
+        executors=executors,
     )
 
 

@@ -55,7 +55,8 @@ class Lanes:
         """
         self._busy = [lane for lane in lanes if lane.executor == self._executor and self._serves(lane.queue)]
         # All that are busy, however many: which of them are looked at is for in_order() to say.
-        self._lanes = list(dict.fromkeys(self._busy + self._lanes))[: max(MOST_LANES, len(self._busy))]
+        former = [lane for lane in self._lanes if self._serves(lane.queue)]
+        self._lanes = list(dict.fromkeys(self._busy + former))[: max(MOST_LANES, len(self._busy))]
         kept = set(self._lanes)
         self._since = {lane: since for lane, since in self._since.items() if lane in kept}
 

@@ -2,10 +2,11 @@
 
 import contextlib
 import enum
+import functools
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,9 @@ from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
 from autotask.worker.strangers import Strangers
 from autotask.worker.watch import STOP_WITHIN, Watch
+from autotask.worker.wear import Wear
 from autotask.worker.weather import Weather
+from autotask.worker.yielding import Yielding
 
 logger = logging.getLogger("autotask.worker")
 
@@ -128,6 +131,11 @@ class WorkerOptions:
     :ivar serves_pid: the Django process whose companion it is.
     :ivar wake_fd: a pipe by whose bytes that process wakes the worker.
     :ivar burst: end when there is nothing more to do.
+    :ivar max_tasks: after so many tasks it makes way for a fresh one.
+    :ivar max_memory: when its process uses more bytes than this, it makes way for a fresh one.
+    :ivar reload: when its code changes, it makes way for one with the new code.
+    :ivar yields: leave to dedicated workers what they serve.
+    :ivar make_way: is called with its exit status when it takes no more tasks, so that others need not wait for its end.
     :ivar predecessor: what is known of the death of the worker before this one.
     """
 
@@ -140,6 +148,11 @@ class WorkerOptions:
     serves_pid: int | None = None
     wake_fd: int | None = None
     burst: bool = False
+    max_tasks: int | None = None
+    max_memory: int | None = None
+    reload: bool = False
+    yields: bool = False
+    make_way: Callable[[int], None] = lambda status: None
     predecessor: str = ""
 
     def serves(self, queue: str) -> bool:
@@ -148,12 +161,16 @@ class WorkerOptions:
 
 
 class Worker:
-    """A process that claims and runs tasks. :meth:`run` returns after :meth:`stop`."""
+    """A process that claims and runs tasks. :meth:`run` returns after :meth:`stop`.
 
-    def __init__(self, options: WorkerOptions) -> None:
+    :param show: called a few times a second, while something runs, with all that runs; and once when nothing does.
+    """
+
+    def __init__(
+        self, options: WorkerOptions, show: Callable[[Sequence[Run[ClaimedTask]]], None] | None = None
+    ) -> None:
         self.options = options
         self.wakeup = Wakeup(options.wake_fd)
-        self._identity = self._new_identity()
         self._held: dict[uuid.UUID, ClaimedTask] = {}
         self._cancelled: set[uuid.UUID] = set()
         self._suspected: list[Lane] = []
@@ -167,8 +184,10 @@ class Worker:
         self._given_up: set[int] = set()
         self.exit_status = 0
         self._connection = dedicated("claim")
+        self._wear = Wear(options.max_tasks, options.max_memory)
         self._weather = Weather("claim tasks")
-        self._lanes = Lanes(options.serves)
+        self._yielding = Yielding(self._look_before_claiming)
+        self._lanes = Lanes(self._serving(THREAD))
         self._sleep = FIRST_SLEEP
         #: Whether there is a reason to claim before having looked: nobody has woken an idle worker for nothing.
         self._hopeful = True
@@ -193,12 +212,13 @@ class Worker:
             **executors.pools(dispatch, self.wakeup.wake),
         }
         self._intakes = {
-            name: Intake(name, pool, options.serves, self._strangers.names) for name, pool in beside.items()
+            name: Intake(name, pool, self._serving(name), self._strangers.names) for name, pool in beside.items()
         }
+        self._identity = self._new_identity()
         self._pools = [self._pool, *beside.values()]
         #: Where a task that crashes takes others along; a child process runs one only.
         self._crowded = {THREAD} | {name for name, pool in beside.items() if name != PROCESS and pool.size}
-        self._watch = Watch(self._pools, self._is_cancelled, self._give_up)
+        self._watch = Watch(self._pools, self._is_cancelled, self._give_up, show)
         self._heartbeat = Heartbeat(
             lambda: self._identity.id, self._cancel, self._register_anew, lambda: bool(self._held)
         )
@@ -212,6 +232,7 @@ class Worker:
             Scheduler(self.wakeup.wake),
             self._reporter,
             Pruner(),
+            *([self._yielding] if options.yields else []),
             channel=lambda: notify.SCHEDULES_CHANNEL,
         )
 
@@ -231,6 +252,7 @@ class Worker:
         worker_started.send_robust(sender=Worker, **self._facts())
         while self._stop_at is None:
             self._turn()
+            self._look_at_wear()
         return self._leave()
 
     def stop(self) -> None:
@@ -249,6 +271,13 @@ class Worker:
         if self._stop_at is None:
             self._stop_at = time.monotonic() + max(RECYCLE_WITHIN, settings.SHUTDOWN_GRACE)
         self.wakeup.wake()
+
+    def renew(self) -> None:
+        """Like :meth:`stop`, with the status that asks for a successor: the code has changed. Any thread may call this."""
+        if self._stop_at is None:
+            logger.info("The code has changed; worker %d makes way for one that has the new code", self._identity.pid)
+            self.exit_status = RECYCLED
+            self.stop()
 
     # --- one turn of the loop ---------------------------------------------------------------------------------------
 
@@ -274,6 +303,8 @@ class Worker:
 
     def _take(self, connection: BaseDatabaseWrapper) -> Look:
         """Claim what fits and hand it over; return what is to be expected of another look."""
+        if self._wear.is_used_up():
+            return Look.NO_ROOM
         if not self._may_claim():
             # What is claimed under a doubtful lease would only have to be given back; and while outcomes cannot be
             # recorded, there must not be ever more of them.
@@ -307,7 +338,7 @@ class Worker:
         return next((best for best in (Look.MORE, Look.LOCKED, Look.NO_ROOM) if best in looks), Look.NOTHING)
 
     def _take_into(self, intake: Intake, connection: BaseDatabaseWrapper) -> Look:
-        if not intake.has_work() or not (room := min(LARGEST_CLAIM, intake.room())):
+        if not intake.has_work() or not (room := self._wear.left(min(LARGEST_CLAIM, intake.room()))):
             return Look.NOTHING  # until the pool wakes the loop
         if claimed := intake.claim(connection, self._identity.id, room):
             self._note_claimed(claimed, intake.pool)
@@ -324,16 +355,18 @@ class Worker:
     def _look(self, connection: BaseDatabaseWrapper) -> None:
         """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
         began = time.monotonic()
+        called, self.wakeup.called, self._told = self.wakeup.called, False, False
         lanes, suspected = claim.find_lanes(connection, strangers=self._strangers.names())
         self._lanes.found(lanes)
         for intake in self._intakes.values():
             intake.lanes.found(lanes)
         self._suspected = [
-            lane for lane in suspected if lane.executor in self._crowded and self.options.serves(lane.queue)
+            lane for lane in suspected if lane.executor in self._crowded and self._serves(lane.executor, lane.queue)
         ]
+        if called and not all(self._serves(lane.executor, lane.queue) for lane in lanes):
+            notify.send(connection)  # Who has enqueued may have told this worker only, and it is for others.
         now = time.monotonic()
         self._look_at = now + max(LOOK_EVERY, LOOK_SHARE * (now - began))
-        self._told = False
 
     def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
         lanes = self._lanes.in_order(unbounded=unbounded)
@@ -355,6 +388,7 @@ class Worker:
         self._submit(claimed, pool)
 
     def _submit(self, claimed: list[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
+        self._wear.take(len(claimed))
         self._held.update({task.id: task for task in claimed})
         self._cancelled.update([task.id for task in claimed if task.cancel_requested])
         for task in claimed:
@@ -396,7 +430,7 @@ class Worker:
         outstanding = self._pool.outstanding()
         if outstanding > self.options.threads - 1 + prefetch // 2:
             return 0
-        return min(LARGEST_CLAIM, self.options.threads + prefetch - outstanding)
+        return self._wear.left(min(LARGEST_CLAIM, self.options.threads + prefetch - outstanding))
 
     def _prefetch(self) -> int:
         """Return how many tasks to hold beyond those that run, going by how long the last ones took."""
@@ -410,11 +444,26 @@ class Worker:
             return 0
         return min(MOST_PREFETCHED, int(self.options.threads * PREFETCH / max(self._task_seconds, 1e-6)))
 
+    def _look_at_wear(self) -> None:
+        """Make way for a fresh worker when this one has done enough."""
+        if self._wear.is_used_up() and not self._some_wait():
+            logger.info("worker %d has done its %d tasks, and makes way", self._identity.pid, self.options.max_tasks)
+            self.recycle()
+        elif excess := self._wear.excess():
+            logger.info("worker %d uses much memory, %s, and makes way", self._identity.pid, excess)
+            self.recycle()
+
     def _promote(self, connection: BaseDatabaseWrapper) -> float | None:
         """Make ready what is due; return the seconds until more will be, 0 if something has become ready now."""
         self._promote_at = time.monotonic() + PROMOTE_EVERY
         count, seconds = promote.promote(connection)
         return 0.0 if count else seconds
+
+    def _serving(self, executor: str) -> Callable[[str], bool]:
+        return functools.partial(self._serves, executor)
+
+    def _serves(self, executor: str, queue: str) -> bool:
+        return self.options.serves(queue) and not self._yielding.leaves(executor, queue)
 
     # --- sleeping ---------------------------------------------------------------------------------------------------
 
@@ -447,6 +496,7 @@ class Worker:
         self._sleep_on(longest if due is None else min(longest, max(due, PROMOTE_EVERY)))
         if self.wakeup.called and not self._room():
             # Somebody has enqueued and there is no room here; others may have some.
+            self.wakeup.called = False
             notify.send(self._connection.wrapper)
 
     def _give_back_stuck(self) -> None:
@@ -564,6 +614,10 @@ class Worker:
         self._cancelled.update(id for id in ids if id in self._held)
         self._watch.wake()
 
+    def _look_before_claiming(self) -> None:
+        self._hopeful = False
+        self.wakeup.wake()
+
     def _give_up(self, pool: Pool[ClaimedTask], run: Run[ClaimedTask], limit: float, left: Abandoned) -> None:
         task = run.record
         self._given_up.add(task.fence)
@@ -601,6 +655,7 @@ class Worker:
             # What is not served is registered too, with a sign that no name begins with.
             queues=(*self.options.queues, *(f"-{queue}" for queue in self.options.exclude_queues)),
             threads=self.options.threads,
+            executors=tuple(name for name, intake in self._intakes.items() if intake.pool.size),
         )
 
     def _sign_on(self) -> bool:
@@ -637,6 +692,7 @@ class Worker:
     def _leave(self) -> bool:
         """Give back what has not begun, wait for what runs, give back what does not come to its end."""
         self._heartbeat.stopping = True
+        self.options.make_way(self.exit_status)
         self._give_back_waiting()
         worker_stopping.send_robust(sender=Worker, **self._facts())
         drained = self._drain() or self._interrupt()
@@ -658,6 +714,7 @@ class Worker:
     def _give_back_waiting(self) -> None:
         for pool in self._pools:
             for task in pool.take_back():
+                self._wear.take(-1)
                 self._recorder.put((task, GiveBack(task)))
 
     def _drain(self) -> bool:

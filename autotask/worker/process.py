@@ -6,6 +6,7 @@ import signal
 import sys
 
 from autotask import life
+from autotask.worker import code_watch, title
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.loop import Worker, WorkerOptions
 
@@ -17,7 +18,8 @@ def run_worker(options: WorkerOptions) -> int:
     ignored already, as it is in a companion.
     """
     show_log_lines()
-    worker = Worker(options)
+    whose = f" of {options.serves_pid}" if options.serves_pid else ""
+    worker = Worker(options, title.shower(f"worker{whose}"))
     os.register_at_fork(after_in_child=life.forget_signals)
     signal.set_wakeup_fd(worker.wakeup.write_fd, warn_on_full_buffer=False)
     # Who has waited for the database gets its turn after this many seconds: with Python's 5 ms, claims and outcomes would
@@ -26,6 +28,8 @@ def run_worker(options: WorkerOptions) -> int:
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: worker.stop())
+    if options.reload:
+        code_watch.start(worker.renew)
     if not worker.run():
         # Threads that did not come to their end would be met by an interpreter that is being taken apart.
         logging.shutdown()

@@ -55,6 +55,7 @@ class Watch:
     :param pools: where tasks run.
     :param is_cancelled: tells whether a task is to be cancelled.
     :param give_up: called with the pool and the run of a task that does not stop, its limit in seconds, and what its pool has left of it.
+    :param show: called with all that runs, after each look.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class Watch:
         pools: Sequence[Pool[ClaimedTask]],
         is_cancelled: Callable[[ClaimedTask], bool],
         give_up: Callable[[Pool[ClaimedTask], Run[ClaimedTask], float, Abandoned], None],
+        show: Callable[[Sequence[Run[ClaimedTask]]], None] | None = None,
     ) -> None:
         self._pools = pools
         self._is_cancelled = is_cancelled
         self._give_up = give_up
+        self._show = show
         self._stopping = False
         self._over = False
         self._cancelled_at: dict[int, float] = {}
@@ -117,14 +120,15 @@ class Watch:
 
     def _look(self, now: float) -> bool:
         limit = settings.TIMEOUT
-        seen = set()
-        for pool in self._pools:
-            for run in pool.running():
-                seen.add(run.record.fence)
-                self._look_at(pool, run, now, run.record.timeout or limit)
+        running = [(pool, run) for pool in self._pools for run in pool.running()]
+        for pool, run in running:
+            self._look_at(pool, run, now, run.record.timeout or limit)
+        seen = {run.record.fence for _, run in running}
         for noted in (self._cancelled_at, self._interrupted):
             for fence in noted.keys() - seen:
                 del noted[fence]
+        if self._show is not None:
+            self._show([run for _, run in running])
         return any(pool.outstanding() for pool in self._pools)
 
     def _look_at(self, pool: Pool[ClaimedTask], run: Run[ClaimedTask], now: float, limit: float) -> None:

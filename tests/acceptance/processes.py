@@ -28,7 +28,7 @@ def is_guard(process: psutil.Process) -> bool:
 
 def is_worker(process: psutil.Process) -> bool:
     """Whether a process is the worker of a companion."""
-    return _runs(process, "autotask.companion.child")
+    return _runs(process, "autotask.companion.child") or _has_title(process, "autotask: worker of ")
 
 
 def is_alive(pid: int) -> bool:
@@ -48,6 +48,13 @@ def zombies(pid: int) -> list[psutil.Process]:
     """Return the descendants of a process that have ended, but were not reaped."""
     children = psutil.Process(pid).children(recursive=True)
     return [child for child in children if child.status() == psutil.STATUS_ZOMBIE]
+
+
+def _has_title(process: psutil.Process, title: str) -> bool:
+    try:
+        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith(title)
+    except _GONE:
+        return False
 
 
 def _runs(process: psutil.Process, module: str) -> bool:

@@ -178,6 +178,8 @@ class Site:
             "ACCEPTANCE_STARTED": str(self._started),
             "AUTOTASK_SHUTDOWN_GRACE": str(GRACE),
             "DJANGO_SETTINGS_MODULE": "tests.acceptance.app.settings",
+            # Where setproctitle is installed, the mark shall not make room for a title.
+            "SPT_NOENV": "1",
             "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "testproject", self.folder))),
             **{f"AUTOTASK_{name}": json.dumps(value) for name, value in settings.items()},
         }

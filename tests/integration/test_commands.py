@@ -467,6 +467,11 @@ def test_worker_refuses_to_serve_nothing():
     assert manage("worker", "--queues", "a", "--exclude-queues", "a,b").code == 2
 
 
+def test_worker_refuses_to_reload_and_to_end():
+    shown = manage("worker", "--reload", "--burst")
+    assert shown.code == 2 and "choose one of them" in shown.err
+
+
 def test_worker_refuses_to_start_where_the_checks_find_an_error(settings):
     settings.AUTOTASK_LEASE = 1
     shown = manage("worker", "--burst")

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.core.management.base import CommandError
 
-from autotask.management import durations, queues, render
+from autotask import queues
+from autotask.management import durations, render
 from autotask.management.commands.autotask import SUBCOMMANDS, Command
 from autotask.management.diagnosis import Patient, Verdict
 from autotask.management.examination import CHECKS, compare_clocks
@@ -131,6 +132,10 @@ def test_the_help_tells_the_exit_codes(capsys):
         ((), "required: SUBCOMMAND"),
         (("worker", "--threads", "0"), "'0' is not a whole number from 1 to 1000"),
         (("worker", "--queues", "a,,b"), "'' is no name"),
+        (("worker", "--workers", "0"), "'0' is not a whole number from 1 to 1000"),
+        (("worker", "--max-tasks", "many"), "'many' is not a whole number from 1 to 999999999"),
+        (("worker", "--max-memory", "512"), "'512' is no size: write it like 512M or 1.5G"),
+        (("worker", "--max-memory", "0M"), "'0M' is no size"),
         (("list", "--limit", "1_0"), "'1_0' is not a whole number"),
         (("list", "--state", "lost"), "invalid choice: 'lost'"),
         (("list", "--name", "\x1b[2J"), "is no name"),
@@ -143,6 +148,13 @@ def test_wrong_usage_is_told_by_argument(words, expected):
     with pytest.raises(CommandError) as raised:
         parse(*words)
     assert expected in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("512M", 2**29), ("1.5G", 3 * 2**29), ("256mb", 2**28), ("2GiB", 2**31), ("0.5M", 2**19)]
+)
+def test_sizes_are_binary_units(text, size):
+    assert parse("worker", "--max-memory", text).max_memory == size
 
 
 def test_what_django_gives_each_command_may_stand_before_and_behind_the_sub_command():

@@ -1,4 +1,4 @@
-"""What the guard decides: how long to wait before the next worker, and how the last one ended."""
+"""What the keeper of a worker decides: how long to wait before the next worker, and how the last one ended."""
 
 import signal
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import pytest
 from hypothesis import given, strategies as st
 
-from autotask.companion.guard import FIRST_WAIT, LONGEST_WAIT, MISCONFIGURED_WAIT, wait_before_start
+from autotask.charge import FIRST_WAIT, LONGEST_WAIT, MISCONFIGURED_WAIT, wait_before_start
 from autotask.exit_status import MISCONFIGURED, how_it_ended
 
 chances = st.floats(0, 1)

@@ -10,7 +10,8 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.management import queues, render
+from autotask import queues
+from autotask.management import render
 from autotask.management.arguments import duration
 from autotask.management.console import Console, open_tables
 from autotask.management.durations import in_words

@@ -1,10 +1,12 @@
-"""``worker``: run tasks in this process until told to stop."""
+"""``worker``: run tasks, in this process or in several that it looks after, until told to stop."""
 
 import os
+import sys
 from argparse import ArgumentParser
 
+from autotask import crew
 from autotask.conf import settings
-from autotask.management.arguments import plain_names, whole
+from autotask.management.arguments import plain_names, size, whole
 from autotask.management.console import USAGE, Console, failure
 from autotask.management.subcommand import Subcommand
 from autotask.worker.loop import WorkerOptions
@@ -34,6 +36,26 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="Child processes that run tasks. Default: AUTOTASK_PROCESSES.",
     )
+    parser.add_argument(
+        "--workers",
+        type=whole(1, 1000),
+        default=1,
+        metavar="N",
+        help="Run so many such workers, each in a process of its own. Default: 1.",
+    )
+    parser.add_argument(
+        "--max-tasks",
+        type=whole(1, 999_999_999),
+        metavar="N",
+        help="Replace a worker by a fresh one after so many tasks.",
+    )
+    parser.add_argument(
+        "--max-memory",
+        type=size,
+        metavar="SIZE",
+        help="Replace a worker by a fresh one when its process uses more memory, like 512M or 1.5G.",
+    )
+    parser.add_argument("--reload", action="store_true", help="Replace workers when the code changes, for development.")
     parser.add_argument("--burst", action="store_true", help="End when nothing is left to do now.")
 
 
@@ -45,40 +67,58 @@ def run(
     threads: int | None,
     coroutines: int | None,
     processes: int | None,
+    workers: int,
+    max_tasks: int | None,
+    max_memory: int | None,
+    reload: bool,
     burst: bool,
 ) -> None:
-    """Run a worker."""
+    """Run a worker, or several."""
     if queues and not set(queues) - set(exclude_queues):
         raise failure("--exclude-queues leaves none of --queues to serve.", USAGE)
-    if not settings.IS_ACTIVE:
-        console.complain("AUTOTASK_IS_ACTIVE is False: calls run in place. Only what is stored already is run here.")
+    if reload and burst:
+        raise failure("--reload waits for changes, and --burst for the end of the work: choose one of them.", USAGE)
+    options = WorkerOptions(
+        kind="worker",
+        queues=queues,
+        exclude_queues=exclude_queues,
+        threads=threads or settings.THREADS,
+        coroutines=settings.COROUTINES if coroutines is None else coroutines,
+        processes=settings.PROCESSES if processes is None else processes,
+        max_tasks=max_tasks,
+        max_memory=max_memory,
+        reload=reload,
+        burst=burst,
+    )
     # Whatever the tasks of this worker start is not to start a companion of its own.
     os.environ["AUTOTASK_WORKER"] = str(os.getpid())
-    status = run_worker(
-        WorkerOptions(
-            kind="worker",
-            queues=queues,
-            exclude_queues=exclude_queues,
-            threads=threads or settings.THREADS,
-            coroutines=settings.COROUTINES if coroutines is None else coroutines,
-            processes=settings.PROCESSES if processes is None else processes,
-            burst=burst,
-        )
-    )
+    if crew.is_member():
+        sys.exit(crew.work(options))
+    if not settings.IS_ACTIVE:
+        console.complain("AUTOTASK_IS_ACTIVE is False: calls run in place. Only what is stored already is run here.")
+    if workers > 1 or max_tasks or max_memory or reload:
+        status = crew.Crew(workers, burst=burst, reload=reload).run()
+    else:
+        status = run_worker(options)
     if status:
         raise failure(f"The worker ended with status {status}.", status)
 
 
 SUBCOMMAND = Subcommand(
     name="worker",
-    help="Run tasks in this process until told to stop.",
-    description="Run tasks in this process: a dedicated worker, beside or instead of the companions of the site. "
-    "The first SIGTERM or Ctrl-C lets running tasks finish for AUTOTASK_SHUTDOWN_GRACE seconds, a second one ends the "
-    "worker at once. Log lines go to stderr.",
+    help="Run tasks until told to stop.",
+    description="Run tasks: a dedicated worker, beside or instead of the companions of the site. The first SIGTERM or "
+    "Ctrl-C lets running tasks finish for AUTOTASK_SHUTDOWN_GRACE seconds, a second one ends the worker at once. With "
+    "--workers, --max-tasks, --max-memory or --reload, the workers are processes of their own, and this one looks after "
+    "them; replacing one loses no task. Log lines go to stderr. Exit status: 0 it was told to end, or --burst found no "
+    "more to do; 1 it has failed; 2 wrong usage; 75 start it again, to get rid of a task that does not stop.",
     examples=(
         ("worker", "serve all queues"),
         ("worker --queues mail,reports --threads 8", "serve two queues, with eight threads"),
         ("worker --exclude-queues slow", "serve all queues but one"),
+        ("worker --workers 4", "four processes, each with its threads"),
+        ("worker --max-tasks 10000 --max-memory 512M", "replace a worker before it has leaked too much"),
+        ("worker --reload", "have it follow changes of the code, for development"),
         ("worker --burst", "run what is there, then end"),
     ),
     add_arguments=add_arguments,

@@ -39,6 +39,10 @@ class WorkerProcess:
         """Whether the process has ended."""
         return self._process.poll() is not None
 
+    def wait(self, seconds: float = 20.0) -> int:
+        """Wait until it ends by itself, and return its exit status."""
+        return self._process.wait(seconds)
+
     def stop(self) -> int:
         """Tell it to leave and return its exit status; kill it if it does not leave."""
         if not self.has_ended():
@@ -71,3 +75,18 @@ def start_processes(transactional_db, tmp_path) -> Iterator[Callable[..., list[W
     yield start
     statuses = [process.stop() for process in started]
     assert statuses == [0] * len(started), [process.output for process in started]
+
+
+@pytest.fixture
+def start_crew(transactional_db, tmp_path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start the command that looks after workers of its own; what is left of it after the test is killed."""
+    started: list[WorkerProcess] = []
+
+    def start(*words: str) -> WorkerProcess:
+        started.append(WorkerProcess(tmp_path / f"crew{len(started)}.log", words))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if not process.has_ended():
+            process.stop()

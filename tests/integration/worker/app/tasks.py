@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 
 from autotask.tasks import delayed_task
 
@@ -15,6 +16,30 @@ def nothing() -> None:
 def note(path: str, line: str) -> None:
     """Append one line. The lines of all processes are in the order in which they were written."""
     os.write(_open(path), f"{line}\n".encode())
+
+
+@delayed_task
+def sign(path: str, line: str) -> None:
+    """Append a line and the id of the process."""
+    os.write(_open(path), f"{line} {os.getpid()}\n".encode())
+
+
+@delayed_task
+def sign_and_wait(path: str, line: str, until: str) -> None:
+    """Append a line and the id of the process, and take as long as it takes until there is a file."""
+    os.write(_open(path), f"{line} {os.getpid()}\n".encode())
+    while not os.path.exists(until):
+        time.sleep(0.02)
+
+
+_hoard: list[bytes] = []
+
+
+@delayed_task
+def hoard(path: str, size: int) -> None:
+    """Leak memory."""
+    _hoard.append(b"x" * size)
+    os.write(_open(path), f"hoard {os.getpid()}\n".encode())
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,238 @@
+"""One worker process that is kept running: started, replaced when it ends, and stopped in time; standard library only."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from autotask.exit_status import MISCONFIGURED, RECYCLED, how_it_ended
+from autotask.stop_signals import StopSignals
+
+#: Seconds between two starts of a worker that says it is misconfigured.
+MISCONFIGURED_WAIT = 30.0
+
+#: A worker that has lived this many seconds has started well; the next one is started at once.
+LIVED_WELL = 10.0
+
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 30.0
+
+#: Seconds between two looks of who keeps a worker, where nothing wakes it.
+LOOK_EVERY = 0.5
+
+#: What the worker gets beyond the grace, in seconds, to write its last outcomes.
+LAST_WORDS = 0.75
+
+#: Deaths in a row after which it is called a crash loop, once.
+CRASH_LOOP = 5
+
+
+def wait_before_start(deaths: int, status: int, chance: float) -> float:
+    """Return the seconds to wait before the next start of a worker.
+
+    :param deaths: how many workers in a row have died early, the last one included.
+    :param status: the exit status of the last one.
+    :param chance: a random number from 0 to 1, so that workers of one site do not start all at once.
+    """
+    if status == MISCONFIGURED:
+        return MISCONFIGURED_WAIT
+    if deaths <= 1:
+        return 0.0
+    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(deaths - 2, 16)) * (0.8 + 0.4 * chance)
+
+
+class Say(Protocol):
+    """Writes one line to where people read it."""
+
+    def __call__(self, what: str, *, serious: bool = False) -> None:
+        """Write it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    process: subprocess.Popen[bytes]
+    started_at: float
+    leaving: int | None
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def says_that_it_leaves(self) -> bool:
+        # A byte and not the end of the pipe, which what a task has forked may hold open.
+        with contextlib.suppress(BlockingIOError):
+            return self.leaving is not None and bool(os.read(self.leaving, 1))
+        return False
+
+    def bury(self) -> None:
+        """End what its tasks have started and left behind."""
+        if self.leaving is not None:
+            os.close(self.leaving)
+        # Usually there are none, and so no group any more.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+
+
+class Charge:
+    """One worker that is kept running.
+
+    :param command: starts it.
+    :param environment: its environment, to which is added what it has to know of its predecessor.
+    :param say: writes a line when it has died.
+    :param pass_fds: file descriptors that it inherits.
+    :param overlap: whether a worker that leaves by itself gets its successor while it still comes to its end.
+    :param until_done: whether a worker that has ended well gets no successor.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        say: Say,
+        *,
+        pass_fds: Sequence[int] = (),
+        overlap: bool = False,
+        until_done: bool = False,
+    ) -> None:
+        self._command = command
+        self._environment = environment
+        self._say = say
+        self._pass_fds = tuple(pass_fds)
+        self._overlap = overlap
+        self._until_done = until_done
+        self._present: _Running | None = None
+        self._leaving: list[_Running] = []
+        self._start_at = time.monotonic()
+        self._deaths = 0
+        self._last_words = ""
+        self._done = False
+
+    def look_after(self) -> None:
+        """Start the worker, or the next one, if it is time."""
+        for former in self._leaving.copy():
+            if former.has_ended():
+                former.bury()
+                self._leaving.remove(former)
+        present = self._present
+        if present is None:
+            if not self._done and time.monotonic() >= self._start_at:
+                self._start()
+        elif present.has_ended():
+            present.bury()
+            self._present = None
+            self._note_death(present.process.returncode, time.monotonic() - present.started_at)
+        elif present.says_that_it_leaves():
+            self._leaving.append(present)
+            self._present = None
+            self._start_at = time.monotonic()
+
+    def is_done(self) -> bool:
+        """Whether there is nothing running, and nothing to be started any more."""
+        return self._done and not self._leaving
+
+    def rest(self) -> float:
+        """Return for how many seconds it can be left alone, unless a signal comes or :meth:`descriptors` can be read."""
+        if self._present is not None or self._done:
+            return LOOK_EVERY
+        return max(0.0, min(LOOK_EVERY, self._start_at - time.monotonic()))
+
+    def descriptors(self) -> list[int]:
+        """Return the descriptors that can be read when there is something to do."""
+        return [] if self._present is None or self._present.leaving is None else [self._present.leaving]
+
+    def try_now(self) -> None:
+        """Start a worker that has died at once: the reason may be gone."""
+        self._start_at = time.monotonic()
+
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        """Return the processes that have not ended."""
+        known = [*self._leaving, *([self._present] if self._present else [])]
+        return [each.process for each in known if not each.has_ended()]
+
+    def bury(self) -> None:
+        """End what tasks have started and left behind, when all is over."""
+        for each in (*self._leaving, *([self._present] if self._present else [])):
+            each.bury()
+
+    def _start(self) -> None:
+        reader, writer = os.pipe() if self._overlap else (None, None)
+        environment = {
+            **self._environment,
+            "AUTOTASK_EARLY_DEATHS": str(self._deaths),
+            "AUTOTASK_PREDECESSOR": self._last_words,
+        }
+        if writer is not None and reader is not None:
+            os.set_blocking(reader, False)
+            environment["AUTOTASK_LEAVE_FD"] = str(writer)
+        started_at = time.monotonic()
+        try:
+            process = subprocess.Popen(
+                self._command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                close_fds=True,
+                pass_fds=self._pass_fds if writer is None else (*self._pass_fds, writer),
+                process_group=0,  # so that what tasks have started and left behind can be ended with it
+            )
+        except OSError as error:  # no memory, or no more processes
+            if reader is not None:
+                os.close(reader)
+            self._note_death(1, 0.0, f"could not be started: {error}")
+        else:
+            self._present = _Running(process, started_at, reader)
+        finally:
+            if writer is not None:
+                os.close(writer)
+
+    def _note_death(self, status: int, lived: float, how: str = "") -> None:
+        how = how or how_it_ended(status)
+        # A worker that ended by itself without an error, or to make way for another one, has not failed.
+        self._deaths = 0 if status in (0, RECYCLED) else 1 if lived >= LIVED_WELL else self._deaths + 1
+        wait = wait_before_start(self._deaths, status, random.random())
+        self._start_at = time.monotonic() + wait
+        self._last_words = how
+        self._done = self._until_done and status == 0
+        if self._deaths == 0:
+            return
+        if self._deaths == CRASH_LOOP:
+            again = f"the worker died {self._deaths} times in a row, the last time: {how}; will go on trying"
+            self._say(again, serious=True)
+        elif self._deaths < CRASH_LOOP and status != MISCONFIGURED:
+            soon = f"in {wait:.1f} s" if wait else "now"
+            self._say(f"the worker ended ({how}) after {lived:.1f} s; the next one starts {soon}")
+
+
+def stop(charges: Sequence[Charge], grace: float, signals: StopSignals, is_urgent: Callable[[], bool]) -> None:
+    """Tell all workers to stop, wait for them, and kill those that do not.
+
+    :param grace: seconds that they get to finish what they run.
+    :param is_urgent: tells whether they are to stop at once, without the grace.
+    """
+
+    def running() -> list[subprocess.Popen[bytes]]:
+        return [process for charge in charges for process in charge.running()]
+
+    _tell(running())
+    deadline = time.monotonic() + grace + LAST_WORDS
+    in_a_hurry = False
+    while running() and (left := deadline - time.monotonic()) > 0:
+        if not in_a_hurry and is_urgent():
+            in_a_hurry = True
+            _tell(running())
+            deadline = time.monotonic() + LAST_WORDS
+        else:
+            signals.sleep(left)
+    for process in running():
+        process.kill()
+        process.wait()
+    for charge in charges:
+        charge.bury()
+
+
+def _tell(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()

@@ -1,0 +1,106 @@
+"""Several dedicated workers, or one that is renewed from time to time, under one supervisor."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from django.utils.autoreload import get_child_arguments
+
+from autotask import charge, life
+from autotask.charge import LOOK_EVERY, Charge
+from autotask.conf import settings
+from autotask.exit_status import RECYCLED
+from autotask.stop_signals import StopSignals
+from autotask.worker import code_watch, title
+from autotask.worker.log_lines import show_log_lines
+from autotask.worker.loop import WorkerOptions
+from autotask.worker.process import run_worker
+
+logger = logging.getLogger("autotask.worker")
+
+#: Tells a worker that it belongs to a supervisor, and which process that is.
+_MARK = "AUTOTASK_CREW"
+
+
+class Crew:
+    """The supervisor. Each worker runs the command of this process once more, and finds itself marked as one of a crew.
+
+    :param size: how many workers there are.
+    :param burst: come to an end when all workers have.
+    :param reload: workers watch their code. Where they cannot even start, a change has them tried again at once.
+    """
+
+    def __init__(self, size: int, *, burst: bool, reload: bool) -> None:
+        self._reload = reload
+        self._signals = StopSignals()
+        environment = {**os.environ, _MARK: str(os.getpid())}
+        command = [str(word) for word in get_child_arguments()]
+        # A burst is over when nothing is left, which cannot be seen while a former worker still gives something back.
+        self._charges = [Charge(command, environment, _say, overlap=not burst, until_done=burst) for _ in range(size)]
+
+    def run(self) -> int:
+        """Keep the workers running until told to stop; return the exit status of the process."""
+        show_log_lines()
+        title.shower("supervisor")
+        self._signals.catch(signal.SIGTERM, signal.SIGINT)
+        if self._reload:
+            code_watch.start(self._try_now)
+        while not self._signals.count and not all(each.is_done() for each in self._charges):
+            for each in self._charges:
+                each.look_after()
+            descriptors = [descriptor for each in self._charges for descriptor in each.descriptors()]
+            self._signals.sleep(min(each.rest() for each in self._charges), descriptors)
+        charge.stop(self._charges, settings.SHUTDOWN_GRACE, self._signals, lambda: self._signals.count >= 2)
+        return 0
+
+    def _try_now(self) -> None:
+        for each in self._charges:
+            each.try_now()
+        self._signals.wake()
+
+
+def is_member() -> bool:
+    """Whether this process is one of the workers of a crew."""
+    return _MARK in os.environ
+
+
+def work(options: WorkerOptions) -> int:
+    """Run one of the workers; return the exit status of the process."""
+    supervisor = int(os.environ.pop(_MARK))
+    life.die_with_parent(supervisor, signal.SIGTERM)
+    if sys.platform != "linux":
+        threading.Thread(target=_stop_without, args=(supervisor,), daemon=True).start()
+    return run_worker(replace(options, make_way=_way_out(), predecessor=os.environ.pop("AUTOTASK_PREDECESSOR", "")))
+
+
+def _way_out() -> Callable[[int], None]:
+    """Return what tells the supervisor that a successor is wanted, where that need not wait for the end of this process."""
+    given = os.environ.pop("AUTOTASK_LEAVE_FD", "")
+    if not given:
+        return lambda status: None
+    os.set_inheritable(int(given), False)
+
+    def make_way(status: int) -> None:
+        if status == RECYCLED:
+            # Whoever reads it may be gone.
+            with contextlib.suppress(OSError):
+                os.write(int(given), b"\0")
+
+    return make_way
+
+
+def _stop_without(supervisor: int) -> None:
+    """Do by looking what the kernel of Linux does by itself."""
+    while not life.is_orphan(supervisor):
+        time.sleep(LOOK_EVERY)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _say(what: str, *, serious: bool = False) -> None:
+    logger.log(logging.ERROR if serious else logging.WARNING, "supervisor %d: %s", os.getpid(), what)

@@ -1,0 +1,101 @@
+"""``AUTOTASK_COMPANION = "host"``: one companion works, and another one takes over as soon as it does not any more."""
+
+import signal
+import time
+
+import psutil
+import pytest
+
+from autotask.store import notify
+from autotask.store.connection import rows
+from autotask.task import State
+from tests.acceptance import processes
+from tests.acceptance.site import START
+from tests.helpers import wait_until
+
+#: Seconds until another one works.
+TAKEOVER = 1.0
+
+
+@pytest.fixture
+def server(site, tmp_path, monkeypatch):
+    """A gunicorn with three workers on a host of its own, as far as locks go."""
+    locks = tmp_path / "locks"
+    locks.mkdir()
+    monkeypatch.setenv("TMPDIR", str(locks))
+    return site.gunicorn("--workers=3", COMPANION="host", SHUTDOWN_GRACE=10)
+
+
+def settled(site, server):
+    """The companion that works, when a next one stands by and each process of the server has a guard."""
+    working = site.companions()
+    known = {str(process.pid) for process in site.processes()}
+    waiting = {line[1] for line in server.lines(r"worker (\d+) stands by")} & known
+    if len(working) == 1 and waiting - {str(working[0].worker)} and len(site.guards()) == 3:
+        return working[0]
+    return None
+
+
+def wait_until_settled(site, server):
+    return wait_until(lambda: settled(site, server), START, "one that works and one that stands by")
+
+
+def seconds_until_another_works(site, old):
+    began = time.monotonic()
+    wait_until(lambda: {each.pid for each in site.registered()} - {old.worker}, 10, "another worker")
+    return time.monotonic() - began
+
+
+def test_one_companion_works_and_when_it_is_killed_the_next_one_works_within_a_second(site, server, tmp_path):
+    # Given
+    first = wait_until_settled(site, server)
+    sessions = "SELECT count(DISTINCT client_port) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'autotask %%'"
+    assert rows(site.database, sessions)[0][0] <= 4
+    idle = [process for process in site.processes() if processes.is_worker(process) and process.pid != first.worker]
+    small, large = sorted(process.memory_info().rss for process in idle)
+    assert small < large / 2, "those that are not next have no Django"
+
+    # Then whoever enqueues tells all workers, since his own one may only stand by
+    ear = notify.Ear(site.database, notify.WORK_CHANNEL)
+    site.wait_for_end(server.call("who"))
+    wait_until(ear.heard, 2, "the word")
+
+    # When
+    diary = tmp_path / "diary"
+    diary.touch()
+    task = server.call("work", 0.5, str(diary))
+    wait_until(lambda: "started" in diary.read_text(), what="the start of the task")
+    psutil.Process(first.worker).kill()
+
+    # Then
+    assert seconds_until_another_works(site, first) < TAKEOVER
+    assert site.wait_for_end(task).lost == 1
+    second = wait_until_settled(site, server)
+    assert second.worker != first.worker
+
+    # When
+    psutil.Process(second.django).kill()
+
+    # Then
+    assert seconds_until_another_works(site, second) < TAKEOVER
+    wait_until(lambda: not processes.is_alive(second.worker), what="the end of the former one")
+    wait_until_settled(site, server)
+    site.wait_for_end(server.call("who"))
+    assert "Traceback" not in server.output()
+
+
+def test_the_next_one_works_while_the_former_one_finishes_what_it_runs(site, server, tmp_path):
+    # Given
+    first = wait_until_settled(site, server)
+    sign = tmp_path / "sign"
+    long = server.call("wait_for", str(sign))
+    wait_until(lambda: site.task(long).state is State.RUNNING, what="the start of the task")
+
+    # When
+    psutil.Process(first.django).send_signal(signal.SIGTERM)
+
+    # Then
+    assert seconds_until_another_works(site, first) < 2 * TAKEOVER, "gunicorn takes a moment to stop"
+    assert site.result(site.wait_for_end(server.call("who"))) != first.worker
+    sign.touch()
+    assert site.wait_for_end(long).attempt == 1

@@ -1,0 +1,92 @@
+"""Where the companions of one host meet, and what becomes of those that find no place."""
+
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from autotask.companion.election import Candidate
+from autotask.companion.meeting_place import meeting_place
+
+
+@pytest.fixture(autouse=True)
+def folder(settings, monkeypatch, tmp_path):
+    settings.AUTOTASK_COMPANION = "host"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_there_is_one_place_for_each_site(settings, folder):
+    first = meeting_place()
+    assert first == meeting_place() and first.startswith(str(folder))
+    settings.AUTOTASK_QUEUES = ["mail"]
+    assert meeting_place() != first
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+
+
+def test_there_is_no_place_where_each_companion_works(settings, folder):
+    settings.AUTOTASK_COMPANION = "process"
+    assert meeting_place() is None
+    assert not list(folder.iterdir())
+
+
+def test_without_a_place_for_the_lock_the_companion_works_and_a_line_says_why(folder, monkeypatch, caplog):
+    # Given a folder that is none
+    file = folder / "file"
+    file.touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(file))
+
+    # When
+    with caplog.at_level(logging.WARNING):
+        place = meeting_place()
+
+    # Then
+    assert place is None
+    assert "there is no place for the lock" in caplog.text and "TMPDIR" in caplog.text
+
+
+def test_a_file_that_somebody_else_has_put_there_is_refused(folder):
+    # Given
+    (folder / "mine").touch()
+    (folder / "trap.active").symlink_to(folder / "mine")
+
+    # Then
+    with pytest.raises(OSError, match="symbolic links"):
+        Candidate(str(folder / "trap"))
+
+
+def test_candidates_need_the_standard_library_only():
+    code = (
+        "import sys; import autotask.companion.child;"
+        "print([name for name in sys.modules if name.startswith(('django', 'psycopg', 'cronsim'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_what_the_active_one_has_forked_does_not_hold_the_lock(folder):
+    # Given a worker that has forked, and is gone
+    code = (
+        "import os, sys, time; from autotask.companion.election import Candidate;"
+        "candidate = Candidate(sys.argv[1]); candidate.wait_to_be_next(); candidate.wait_to_be_active(print);"
+        "child = os.fork();"
+        "time.sleep(60) if child == 0 else open(sys.argv[2], 'w').write(str(child))"
+    )
+    path, note = str(folder / "site"), folder / "child"
+    subprocess.run([sys.executable, "-c", code, path, str(note)], timeout=60, check=True)
+
+    # When
+    candidate = Candidate(path)
+    candidate.wait_to_be_next()
+    waited = []
+    candidate.wait_to_be_active(lambda: waited.append(True))
+
+    # Then
+    assert not waited
+    candidate.close()
+    os.kill(int(note.read_text()), signal.SIGKILL)
