@@ -32,7 +32,7 @@ copyright = author
 release = version = autotask.__version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "from_code"]
-exclude_patterns = ["_build", "_ext", "explanation/performance_figures.rst"]
+exclude_patterns = ["_build", "_ext", "explanation/performance_figures.rst", "explanation/guarantees_figures.rst"]
 default_role = "literal"
 nitpicky = False
 

@@ -38,6 +38,8 @@ def tidy_connections(*, unsure: bool = False) -> None:
             _tidy(connection)
         except Exception:
             logger.exception("The connection %r was not left as it should be, and is given up", connection.alias)
+            with contextlib.suppress(Exception):
+                connection.close()
             _forget(connection)
     _thread.has_connected = any(connection.connection for connection in connected)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Fault:
     """One line of the table.
 
-    :ivar holds: the invariants (see docs/contributing.rst).
+    :ivar holds: the invariants (see docs/explanation/guarantees.rst).
     :ivar absent: why there is no test of it in this suite; empty where there is one.
     """
 

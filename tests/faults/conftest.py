@@ -83,6 +83,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     path = config.getoption("--faults-json", None)
     if path:
         table.save(path)
+        terminalreporter.write_line(f"For the documentation: python -m tests.faults.page {path}")
 
 
 @pytest.fixture(scope="session")

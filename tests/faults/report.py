@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from tests.faults.catalogue import FAULTS
 
 #: How a result gets from the process that ran a test to the one that reports.
@@ -114,7 +115,8 @@ class Report:
                     "tests": tests,
                 }
             )
-        path.write_text(json.dumps({"seed": self._seed, "full": self._full, "faults": found}, indent=2) + "\n")
+        document = {"seed": self._seed, "full": self._full, "machine": machine.describe({}), "faults": found}
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def _verdict(self, number: int) -> tuple[str, str]:
         """Return the worst of what the tests of a fault came to; what was not run has not passed."""

@@ -1,6 +1,7 @@
 """The tools themselves: what is wrong is found, and what is right is not called wrong."""
 
 import importlib
+import platform
 import subprocess
 import sys
 import threading
@@ -10,7 +11,8 @@ import pytest
 
 from autotask.store.connection import rows
 from autotask.task import State
-from tests.faults import crashpoints
+from tests.faults import crashpoints, page
+from tests.faults.catalogue import FAULTS
 from tests.faults.checker import Row, check
 from tests.faults.ledger import Event, Ledger
 from tests.faults.report import Figures, Report
@@ -169,3 +171,32 @@ def test_nothing_of_the_crash_points_is_in_the_package():
 def test_a_program_that_has_ended_is_noticed(world):
     program = world.start("-c", "pass")
     wait_until(program.has_ended)
+
+
+def test_the_page_of_the_documentation_shows_the_worst_of_figures_of_one_name_and_what_was_not_run(tmp_path):
+    # Given
+    report = Report(7, full=True)
+    for seconds in (0.5, 1.25, 0.75):
+        figures = Figures()
+        figures.at_most("back after", seconds, 1.5, "s")
+        figures.at_least("tasks_a_second", seconds, 0.25)
+        report.add([1], "a test", "pass", "", [vars(figure) for figure in figures.found])
+    report.add([29], "another one", "not run", "no pgbouncer", [])
+    report.save(tmp_path / "faults.json")
+
+    # When
+    page.main([str(tmp_path / "faults.json"), "--to", str(tmp_path / "page.rst")])
+
+    # Then
+    shown = (tmp_path / "page.rst").read_text()
+    assert "All faults, seed 7. " in shown and f"Python {platform.python_version()}" in shown
+    assert (
+        "    * - 1\n"
+        "      - worker killed at random times\n"
+        "      - I1 I2 I3 I4\n"
+        "      - | back after 1.25 s (≤ 1.5), the worst of 3\n"
+        "        | tasks\\_a\\_second 0.5 (≥ 0.25), the worst of 3\n"
+        "      - pass\n"
+    ) in shown
+    assert "not run: no pgbouncer" in shown
+    assert shown.count("    * - ") == 1 + len(FAULTS)

@@ -54,13 +54,15 @@ def sign_on(lease=30.0, **changes):
     return worker.id
 
 
-def take(worker_id, limit=100, per_lane=None, connection=None, lanes=None, which=claim.INNOCENT):
+def take(worker_id, limit=100, per_lane=None, connection=None, lanes=None, which=claim.INNOCENT, strangers=()):
     """Claim from all lanes there are, or from those given."""
     connection = connection or current()
     if lanes is None:
         lanes = sorted(claim.find_lanes(connection)[0], key=lambda lane: -lane.priority)
     bounded = [BoundedLane(lane, None) for lane in lanes]
-    return claim.claim(connection, worker_id, bounded, per_lane=per_lane or limit, limit=limit, which=which)
+    return claim.claim(
+        connection, worker_id, bounded, per_lane=per_lane or limit, limit=limit, which=which, strangers=strangers
+    )
 
 
 def stored(id):

@@ -118,7 +118,17 @@ ACTS = {
     "claim a suspect where none is": Act(
         lambda c: take(c.worker, limit=1, lanes=[Lane("default", 0)], which=claim.SUSPECT), "autotask_suspect", 10
     ),
+    "claim beside strangers": Act(
+        lambda c: len(take(c.worker, limit=10, lanes=LANES, strangers=["tests.newer"])),
+        "autotask_ready",
+        200,
+        avoids=RUNNING,
+        result=10,
+    ),
     "find lanes": Act(lambda c: claim.find_lanes(current()), "autotask_ready", 40),
+    "find lanes beside strangers": Act(
+        lambda c: claim.find_lanes(current(), strangers=["tests.newer"]), "autotask_ready", 60
+    ),
     "reconcile": Act(
         lambda c: claim.reconcile(current(), c.worker, [task.fence for task in c.held[10:]]),
         "autotask_running",

@@ -351,7 +351,7 @@ def test_a_coroutine_does_not_wait_for_the_row_of_another_one_that_is_locked(wor
         wait = asyncio.to_thread(wait_until, is_awaited)
         await with_own_connections(wait)
         tasks.gate("beside a lock").set()
-        value = await asyncio.wait_for(second, 2)
+        value = await asyncio.wait_for(second, 10)
         assert not first.done()
         first.cancel()
         return value
