@@ -39,6 +39,12 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def kill(process: psutil.Process) -> None:
+    """Kill a process, which may just have gone by itself."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
 def children(pid: int) -> set[int]:
     """Return the process ids of the children of a process, but not that of the tracker that multiprocessing starts."""
     found = set()

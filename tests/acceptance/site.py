@@ -298,11 +298,11 @@ class Site:
             # Not everything is in the group of a server that was killed: a Django process can outlive its parent.
             for process in self.processes():
                 if not (processes.is_guard(process) or processes.is_worker(process)):
-                    process.kill()
+                    processes.kill(process)
             self.wait_until_gone()
         finally:
             for process in self.processes():
-                process.kill()
+                processes.kill(process)
 
 
 def _free_port() -> int:
