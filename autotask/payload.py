@@ -72,13 +72,17 @@ def dump_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], *, id: uuid.UU
 def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
     """Return the arguments of a task.
 
-    :raises PayloadTooNew: they are in a form that this version does not know.
+    :raises PayloadTooNew: they are in a form, or of a class, that this code does not know; newer code may.
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     :raises ObjectGone: they have an instance of a model that is not in the database any more.
     :raises django.db.Error: the database could not be asked for instances.
-    :raises Exception: whatever unpickling raises, for example ImportError for a class that is gone.
+    :raises Exception: whatever else unpickling raises.
     """
-    args, kwargs = pickling.loads(*_open(envelope, _task_context(id, name), id))
+    body, refers = _open(envelope, _task_context(id, name), id)
+    try:
+        args, kwargs = pickling.loads(body, refers)
+    except (ModuleNotFoundError, AttributeError) as error:  # what pickle raises where there is no such module or class
+        raise PayloadTooNew(id=id, reason=f"its arguments are not known to this code: {describe(error)}") from error
     return args, kwargs
 
 
@@ -114,7 +118,11 @@ def dump_result(value: Any, *, id: uuid.UUID, fence: int, name: str) -> bytes | 
 
 
 def load_result(envelope: bytes | None, *, id: uuid.UUID, fence: int) -> Any:
-    """Return the result of an attempt; see :func:`load_arguments` for what is raised."""
+    """Return the result of an attempt.
+
+    :raises PayloadRefused: it is not signed for this attempt with a key of this site.
+    :raises Exception: whatever unpickling raises, for example ImportError for a class that is gone.
+    """
     if envelope is None:
         return None
     return pickling.loads(*_open(envelope, _result_context(id, fence), id))

@@ -2,9 +2,9 @@
 
 
 def start() -> bool:
-    """Start a companion for this process, for programs that serve but are not known as servers.
+    """Start a companion for this process, for programs that do not answer requests by Django, or not yet.
 
-    ``runserver`` and gunicorn need no call. It may be called again: a process has one companion.
+    Servers need no call. It may be called again: a process has one companion.
 
     :returns: whether this process has a companion now; it has none where ``AUTOTASK_IS_ACTIVE`` is False,
         ``AUTOTASK_COMPANION`` is ``"off"``, or the process is itself a worker.

@@ -1,44 +1,172 @@
-"""Which serving process this is, and where a companion may start; one function a server."""
+"""Where a process serves, and how that is known; one function a server.
 
+Each function is asked while Django is being set up, which servers do when they load the application. It answers whether
+the process belongs to its server, and if so, has had *start* called, or will have it called where requests are answered.
+Most servers give themselves away by the modules whose functions are being executed. A module that is merely imported
+says nothing: a project may import a server, or a part of it, for any reason.
+"""
+
+import functools
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from types import FrameType
+from typing import Any
+
+from autotask.companion import first_request
+
+logger = logging.getLogger("autotask.companion")
+
+#: Starts a companion for this process; tells whether it has one now.
+Start = Callable[[], bool]
 
 
-def is_serving() -> bool:
-    """Whether this process, as it is now, serves requests by a server that is known."""
-    return runserver() or gunicorn_worker()
+def call_where_served(start: Start) -> None:
+    """Call *start* in this process if it serves, or see to it that it is called in those of its forks that do.
+
+    Where nothing is known, the first request tells. Commands and tests serve nobody, even if they answer requests.
+    """
+    running = {module for module, _ in _running()}
+    if not any(server(running, start) for server in SERVERS) and not (is_command(running) or is_test(running)):
+        first_request.call(start)
 
 
-def forks_later() -> bool:
-    """Whether this process will not serve itself, but forks others that will."""
-    return gunicorn_preloading()
-
-
-def runserver() -> bool:
-    """Whether this is ``manage.py runserver``: without autoreload the process itself, else the child that reloads."""
-    words = sys.argv[1:]
-    if words[:1] != ["runserver"] or {"-h", "--help", "--version"} & set(words):
+def runserver(running: Collection[str], start: Start) -> bool:
+    """``manage.py runserver``: without autoreload the process itself, else the child that is replaced."""
+    if not _is_command("runserver", running):
         return False
-    return "--noreload" in words or os.environ.get("RUN_MAIN") == "true"
+    if not _asks_for_help() and ("--noreload" in sys.argv or os.environ.get("RUN_MAIN") == "true"):
+        start()
+    return True
 
 
-def gunicorn_worker() -> bool:
-    """Whether this is a worker of gunicorn that is loading the application, or is just being forked to serve it."""
-    return "gunicorn.arbiter" in sys.modules and bool({"gunicorn.workers.base", "spawn_worker"} & set(_on_stack()))
+def runserver_plus(running: Collection[str], start: Start) -> bool:
+    """``manage.py runserver_plus`` of django-extensions: the same, by the reloader of Werkzeug."""
+    if not _is_command("runserver_plus", running):
+        return False
+    if not _asks_for_help() and ("--noreload" in sys.argv or os.environ.get("WERKZEUG_RUN_MAIN") == "true"):
+        start()
+    return True
 
 
-def gunicorn_preloading() -> bool:
-    """Whether this is the arbiter of gunicorn, loading the application before it forks workers (``--preload``)."""
-    return "gunicorn.arbiter" in sys.modules and not gunicorn_worker()
+def gunicorn(running: Collection[str], start: Start) -> bool:
+    """gunicorn: each worker loads the application; or, with ``--preload``, the arbiter does, and then forks workers."""
+    if "gunicorn.arbiter" not in running:
+        return False
+    if "gunicorn.workers.base" in running:
+        start()
+    else:
+        os.register_at_fork(after_in_child=functools.partial(_in_fork_of_arbiter, os.getpid(), start))
+        first_request.call(start)  # should a later gunicorn fork in another way
+    return True
 
 
-def _on_stack() -> Iterator[str]:
-    """Yield the names of the modules, and of gunicorn's functions, that are being executed."""
-    frame = sys._getframe()
+def uvicorn(running: Collection[str], start: Start) -> bool:
+    """uvicorn: whoever serves loads the application, be it the only process, one of several, or one to be reloaded."""
+    return _if("uvicorn.server" in running, start)
+
+
+def hypercorn(running: Collection[str], start: Start) -> bool:
+    """hypercorn: each worker; with ``--reload`` the parent loads the application too, to see of which files it is made."""
+    return _if("hypercorn.asyncio.run" in running, start)
+
+
+def daphne(running: Collection[str], start: Start) -> bool:
+    """daphne: its only process."""
+    return _if("daphne.cli" in running, start)
+
+
+def granian(running: Collection[str], start: Start) -> bool:
+    """granian: each worker; its parent never loads the application."""
+    return _if("granian.server.mp" in running or "granian.server.mt" in running, start)
+
+
+def waitress(running: Collection[str], start: Start) -> bool:
+    """``waitress-serve``: its only process."""
+    return _if("waitress.runner" in running, start)
+
+
+def uwsgi(running: Collection[str], start: Start) -> bool:
+    """uWSGI: the master loads the application and forks workers; with ``lazy-apps`` each worker does it for itself.
+
+    uWSGI forks without the knowledge of Python, but calls a hook of its own in each worker, also in one that has no
+    master. Where somebody else takes this hook away, the first request starts the companion.
+    """
+    server: Any = sys.modules.get("uwsgi")
+    if not hasattr(server, "worker_id"):
+        return False
+    if server.worker_id():
+        _start_in_worker_of_uwsgi(start)
+    else:
+        server.post_fork_hook = functools.partial(_in_fork_of_uwsgi, getattr(server, "post_fork_hook", None), start)
+        first_request.call(start)
+    return True
+
+
+def mod_wsgi(running: Collection[str], start: Start) -> bool:
+    """mod_wsgi: Apache's processes load the application when they serve it, embedded or as daemons.
+
+    There is a package of the same name for tools. The module inside of Apache is told by its attributes.
+    """
+    return _if(hasattr(sys.modules.get("mod_wsgi"), "process_group"), start)
+
+
+SERVERS = (runserver, runserver_plus, gunicorn, uvicorn, hypercorn, daphne, granian, waitress, uwsgi, mod_wsgi)
+
+
+def is_command(running: Collection[str]) -> bool:
+    """Whether this is a management command."""
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    return "django.core.management" in running or program in ("manage.py", "django-admin", "django-admin.py")
+
+
+def is_test(running: Collection[str]) -> bool:
+    """Whether Django is set up for tests, some of which may have servers of their own."""
+    return any(module.partition(".")[0] in ("_pytest", "pytest", "unittest") for module in running)
+
+
+def _is_command(name: str, running: Collection[str]) -> bool:
+    return sys.argv[1:2] == [name] and is_command(running)
+
+
+def _asks_for_help() -> bool:
+    return bool({"-h", "--help", "--version"} & set(sys.argv))
+
+
+def _if(serves: bool, start: Start) -> bool:
+    if serves:
+        start()
+    return serves
+
+
+def _in_fork_of_arbiter(arbiter: int, start: Start) -> None:
+    # The arbiter forks other processes too; and a worker may fork, but what it forks does not serve.
+    if os.getppid() == arbiter and ("gunicorn.arbiter", "spawn_worker") in _running():
+        start()
+
+
+def _in_fork_of_uwsgi(former_hook: Callable[[], object] | None, start: Start) -> None:
+    if former_hook is not None:
+        former_hook()
+    _start_in_worker_of_uwsgi(start)
+
+
+def _start_in_worker_of_uwsgi(start: Start) -> None:
+    server: Any = sys.modules["uwsgi"]
+    number = server.worker_id()  # 0: a mule or a spooler
+    # Since 2.0.27 it has threads unasked. Either option is enough, whatever its value.
+    threads = server.version_info[:3] >= (2, 0, 27) or bool({"enable-threads", "threads"} & server.opt.keys())
+    if number and start() and number == 1 and not threads:
+        logger.warning(
+            "uWSGI runs no threads of Python beside requests. There is a companion, but it may not be replaced as soon as "
+            "it dies. Add to the options of uWSGI: enable-threads = true"
+        )
+
+
+def _running() -> Iterator[tuple[str, str]]:
+    """Yield the functions that are being executed in this thread, by their modules and names."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        yield module
-        if module == "gunicorn.arbiter":
-            yield frame.f_code.co_name
-        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+        yield frame.f_globals.get("__name__", ""), frame.f_code.co_name
+        frame = frame.f_back

@@ -1,27 +1,28 @@
 """Whether this Django process should have a companion, and if so, start the supervisor."""
 
-import functools
 import logging
 import os
 import threading
 
-from autotask.companion import servers
+from autotask.companion import first_request, servers
 from autotask.companion.supervisor import Supervisor
 from autotask.conf import settings
 
 logger = logging.getLogger("autotask.companion")
 
+#: Seconds after which a request may try again to start what could not be started.
+TRY_AGAIN = 10.0
+
+_failures = 0
 _supervisor: Supervisor | None = None
 _lock = threading.Lock()
 
 
 def start_if_serving() -> None:
-    """Start a companion if this process serves, or as soon as a fork of it does. Never raises."""
+    """Start a companion if this process serves, or as soon as it or a fork of it does. Never raises."""
     try:
-        if servers.is_serving():
-            start()
-        elif servers.forks_later():
-            os.register_at_fork(after_in_child=functools.partial(_start_in_fork_of, os.getpid()))
+        if not is_worker():
+            servers.call_where_served(_start_or_try_again)
     except Exception:  # whatever it is, the server starts all the same
         logger.exception("The companion was not started")
 
@@ -44,10 +45,17 @@ def is_worker() -> bool:
     return "AUTOTASK_GUARD" in os.environ or "AUTOTASK_WORKER" in os.environ
 
 
-def _start_in_fork_of(master: int) -> None:
-    # A worker of the server may fork too, but what it forks does not serve.
-    if os.getppid() == master and servers.is_serving():
-        start()
+def _start_or_try_again() -> bool:
+    """Like :func:`start`, for a process that serves. Never raises, and does not take long."""
+    global _failures
+    try:
+        return start()
+    except Exception as error:  # no memory, no more threads or files: the server goes on serving
+        _failures += 1
+        log = logger.error if _failures == 1 else logger.debug
+        log("The companion was not started, will try again: %s", error, exc_info=_failures == 1)
+        first_request.call(_start_or_try_again, wait=TRY_AGAIN)
+        return False
 
 
 def _forget_in_fork() -> None:

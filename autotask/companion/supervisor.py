@@ -4,11 +4,11 @@ import contextlib
 import logging
 import os
 import subprocess
-import sys
 import threading
 import time
 
 from autotask import module_path
+from autotask.companion import interpreter
 from autotask.companion.meeting_place import meeting_place
 from autotask.conf import settings
 from autotask.store import notify
@@ -33,13 +33,21 @@ class Supervisor:
         # The guard holds the read end of the first pipe, and reads its end when this process is gone. Nobody writes
         # to it. The second one carries a byte for each transaction that has enqueued something to the worker.
         self._life_read, self._life_write = os.pipe()
-        self._wake_read, self._wake_write = os.pipe()
+        try:
+            self._wake_read, self._wake_write = os.pipe()
+        except OSError:
+            _close(self._life_read, self._life_write)
+            raise
         os.set_blocking(self._wake_write, False)
         self._thread = threading.Thread(target=self._run, name="autotask-supervisor", daemon=True)
 
     def start(self) -> None:
         """Start the thread. It has to outlive the guard: to the kernel, the thread that starts a process is its parent."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except (RuntimeError, MemoryError):  # no more threads
+            self.forget()
+            raise
         # With one worker for all processes of the host, that of this process may only stand by.
         notify.set_waker(None if settings.COMPANION == "host" else self.wake)
 
@@ -52,8 +60,7 @@ class Supervisor:
     def forget(self) -> None:
         """Let go of everything in a fork of the process, which has inherited what belongs to its parent."""
         notify.set_waker(None)
-        for descriptor in (self._life_read, self._life_write, self._wake_read, self._wake_write):
-            os.close(descriptor)
+        _close(self._life_read, self._life_write, self._wake_read, self._wake_write)
 
     def _run(self) -> None:
         failures = 0
@@ -69,7 +76,7 @@ class Supervisor:
             time.sleep(0 if failures <= 1 else min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(failures, 16)))
 
     def _start_guard(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-S", "-m", "autotask.companion.guard"]
+        command = [interpreter.path(), "-S", "-m", "autotask.companion.guard"]
         command += ["--parent", str(self.pid), "--life-fd", str(self._life_read), "--wake-fd", str(self._wake_read)]
         command += ["--grace", str(settings.SHUTDOWN_GRACE)]
         return subprocess.Popen(
@@ -80,6 +87,11 @@ class Supervisor:
             pass_fds=(self._life_read, self._wake_read),
             start_new_session=True,  # a signal to the server's process group is the server's business
         )
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _environment() -> dict[str, str]:

@@ -1,18 +1,24 @@
-"""Fixtures: a site on a database of its own, and proof that nothing of it is left when its test is over."""
+"""Fixtures: a site on a database of its own, and proof that nothing of it is left when its test is over; a table of servers."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
+from tests.acceptance.kinds import KINDS
 from tests.acceptance.site import Site
+from tests.acceptance.table import PROPERTY, Table, verdict
+from tests.helpers import LONG
 
 #: Of this run of the tests; several may use one server.
 NAME = f"autotask_acceptance_{os.getpid()}"
+
+_table = Table()
 
 
 def _connect(name: str | None) -> BaseDatabaseWrapper:
@@ -78,3 +84,35 @@ def _create(maintenance: BaseDatabaseWrapper, name: str, template: str = "templa
 def _drop(maintenance: BaseDatabaseWrapper, name: str) -> None:
     with maintenance.cursor() as cursor:
         cursor.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What a test of a server has measured."""
+    figures: dict[str, Any] = {}
+    request.node.user_properties.append((PROPERTY, figures))
+    return figures
+
+
+@pytest.fixture(params=[kind for kind in KINDS if LONG or kind.quick], ids=lambda kind: kind.name)
+def kind(request, measured):
+    """A way to run a server; one that is not installed is not tested."""
+    measured.update(name=request.param.name, version=request.param.version())
+    if not measured["version"]:
+        measured["version"] = "not installed"
+        pytest.skip("not installed")
+    return request.param
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    for name, figures in report.user_properties:
+        # A test that is skipped has no call, and one whose setup fails neither.
+        if name == PROPERTY and (report.when == "call" or not report.passed):
+            _table.add(figures["name"], verdict(report), figures)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _table:
+        terminalreporter.section("servers")
+        for line in _table.lines():
+            terminalreporter.write_line(line)

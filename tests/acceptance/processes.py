@@ -39,9 +39,20 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def kill(process: psutil.Process) -> None:
+    """Kill a process, which may just have gone by itself."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
 def children(pid: int) -> set[int]:
-    """Return the process ids of the children of a process."""
-    return {child.pid for child in psutil.Process(pid).children()}
+    """Return the process ids of the children of a process, but not that of the tracker that multiprocessing starts."""
+    found = set()
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(*_GONE):
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 def zombies(pid: int) -> list[psutil.Process]:

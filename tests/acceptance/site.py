@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from autotask.store import read
 from autotask.store.read import LivingWorker, StoredTask
 from autotask.task import State
 from tests.acceptance import processes
+from tests.acceptance.kinds import Kind
 from tests.helpers import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +116,8 @@ class Site:
         self.database = database
         self.servers: list[Server] = []
         self.apps: list[str] = []
+        self.server_apps: tuple[str, ...] = ()
+        self.paths: list[str] = []
         self._mark = uuid.uuid4().hex
         self._started = folder / "started"
         self._started.touch()
@@ -140,13 +144,26 @@ class Site:
         ]
         return self._serve(command, port, settings)
 
+    def serve(self, kind: Kind, *options: str, **settings: Any) -> Server:
+        """Start a server of any kind with further options, and return when it answers."""
+        port = _free_port()
+        values = {"{port}": str(port), "{manage}": str(ROOT / "testproject" / "manage.py")}
+        command = [reduce(lambda word, item: word.replace(*item), values.items(), word) for word in kind.command]
+        self.server_apps = kind.apps
+        self.paths = [os.environ[kind.path]] if kind.path else []
+        return self._serve([*command, *options], port, settings)
+
     def worker(self, *options: str, **settings: Any) -> Server:
         """Start a dedicated worker."""
         return self._start([str(ROOT / "testproject" / "manage.py"), "autotask", "worker", *options], 0, settings)
 
     def script(self, text: str, **settings: Any) -> Server:
         """Start a program."""
-        return self._start(["-u", "-c", text], 0, settings)
+        return self.program("-u", "-c", text, **settings)
+
+    def program(self, *words: str, **settings: Any) -> Server:
+        """Start Python with some words."""
+        return self._start(list(words), 0, settings)
 
     def manage(self, *arguments: str, **settings: Any) -> str:
         """Run a command of ``manage.py`` to its end; return its output."""
@@ -174,13 +191,14 @@ class Site:
             **os.environ,
             processes.MARK: self._mark,
             "ACCEPTANCE_APPS": " ".join(self.apps),
+            "ACCEPTANCE_SERVER_APPS": " ".join(self.server_apps),
             "ACCEPTANCE_DATABASE": self.database.settings_dict["NAME"],
             "ACCEPTANCE_STARTED": str(self._started),
             "AUTOTASK_SHUTDOWN_GRACE": str(GRACE),
             "DJANGO_SETTINGS_MODULE": "tests.acceptance.app.settings",
             # Where setproctitle is installed, the mark shall not make room for a title.
             "SPT_NOENV": "1",
-            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "testproject", self.folder))),
+            "PYTHONPATH": os.pathsep.join(map(str, (*self.paths, ROOT, ROOT / "testproject", self.folder))),
             **{f"AUTOTASK_{name}": json.dumps(value) for name, value in settings.items()},
         }
         self.servers.append(Server([sys.executable, *arguments], environment, self.folder, port))
@@ -280,11 +298,11 @@ class Site:
             # Not everything is in the group of a server that was killed: a Django process can outlive its parent.
             for process in self.processes():
                 if not (processes.is_guard(process) or processes.is_worker(process)):
-                    process.kill()
+                    processes.kill(process)
             self.wait_until_gone()
         finally:
             for process in self.processes():
-                process.kill()
+                processes.kill(process)
 
 
 def _free_port() -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from autotask.task import WAITING
 from tests.acceptance.site import START
-from tests.helpers import wait_until
+from tests.helpers import LONG, wait_until
 
 INTRODUCTION = r"worker (\d+) started as the companion of Django process (\d+) \(queues: all; threads: 4\)"
 
@@ -47,13 +47,16 @@ def test_a_companion_that_comes_before_the_tables_waits_for_them_quietly(new_sit
     assert not server.lines("Traceback|(ERROR|WARNING) autotask|does not exist")
 
 
+#: The test has a server of its own, and that one gets a request; but it serves nobody.
 TEST_CASE = """
-from django.test import TestCase
+from urllib.request import urlopen
+from django.test import LiveServerTestCase
 from tests.acceptance.app.tasks import who
 
-class ATest(TestCase):
-    def test_a_call(self):
+class ATest(LiveServerTestCase):
+    def test_a_call_and_a_request(self):
         assert who().status == "waiting"
+        assert urlopen(self.live_server_url).status == 200
 """
 
 
@@ -63,6 +66,8 @@ class ATest(TestCase):
         ("migrate",),
         ("check",),
         ("test", "tested"),
+        ("makemigrations", "--check"),
+        ("collectstatic", "--dry-run", "--no-input"),
         ("shell", "-c", "from tests.acceptance.app.tasks import who; print(who().status)"),
     ],
     ids=lambda command: command[0],
@@ -74,6 +79,69 @@ def test_no_command_starts_a_companion(site, command):
 
     assert site.companions_started() == []
     assert command[0] != "shell" or WAITING in output
+
+
+PYTEST = """
+from urllib.request import urlopen
+
+def test_a_request(live_server):
+    assert urlopen(live_server.url).status == 200
+"""
+
+
+def test_neither_pytest_nor_its_live_server_starts_a_companion(site):
+    home = site.app("tested", test_it=PYTEST)
+
+    program = site.program(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", f"--rootdir={home}", str(home)
+    )
+
+    assert program.process.wait(START) == 0, program.output()
+    assert "1 passed" in program.output()
+    assert site.companions_started() == []
+
+
+CELERY = """
+from celery import Celery
+
+app = Celery(broker="memory://")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+"""
+
+RQ = """
+import django
+django.setup()
+import fakeredis, rq
+
+queue = rq.Queue(connection=fakeredis.FakeStrictRedis())
+job = queue.enqueue("operator.add", 1, 2)
+rq.SimpleWorker([queue], connection=queue.connection).work(burst=True)
+print("ended", job.is_finished)
+"""
+
+
+@pytest.mark.skipif(not LONG, reason="takes other queues")
+def test_a_worker_of_celery_has_no_companion(site):
+    pytest.importorskip("celery")
+    site.app("other", queue=CELERY)
+
+    program = site.program("-m", "celery", "-A", "other.queue", "worker", "--pool=solo", "--loglevel=INFO")
+
+    wait_until(lambda: program.lines("ready\\."), START, "a worker of Celery")
+    assert site.companions_started() == []
+
+
+@pytest.mark.skipif(not LONG, reason="takes other queues")
+def test_a_worker_of_rq_has_no_companion(site):
+    pytest.importorskip("rq")
+    pytest.importorskip("fakeredis")
+
+    program = site.script(RQ)
+
+    assert program.process.wait(START) == 0
+    assert "ended True" in program.output()
+    assert site.companions_started() == []
 
 
 @pytest.mark.parametrize("command", ["check", "migrate"])

@@ -1,6 +1,7 @@
 """gunicorn's workers come and go, and each has one companion as long as it lives."""
 
 import signal
+import urllib.request
 
 import psutil
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from autotask.task import State
 from tests.acceptance import processes
 from tests.acceptance.site import BEYOND_GRACE, GRACE, START
-from tests.helpers import wait_until
+from tests.helpers import LONG, wait_until
 
 
 def settled(site, server, count=2):
@@ -111,3 +112,20 @@ def test_a_reload_by_hup_replaces_the_companions(site):
     assert not {companion.worker for companion in before} & {companion.worker for companion in after}
     site.wait_for_end(server.call("who"))
     assert "Traceback" not in server.output()
+
+
+@pytest.mark.skipif(not LONG, reason="gunicorn looks at its workers once in a while")
+def test_a_worker_that_gunicorn_gives_up_goes_with_its_companion(site):
+    # Given
+    server = site.gunicorn("--timeout=2")
+    before = wait_until_settled(site, server)
+
+    # When
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"{server.url}hang/", timeout=10)
+
+    # Then
+    [victim] = wait_until(lambda: set(before) - set(settled(site, server) or before), START, "a new companion")
+    assert all_gone(victim.django, victim.guard, victim.worker)()
+    assert processes.zombies(server.pid) == []
+    site.wait_for_end(server.call("who"))

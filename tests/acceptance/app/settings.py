@@ -6,6 +6,8 @@ These environment variables come from ``tests/acceptance/site.py``:
     the name of the database
 ``ACCEPTANCE_APPS``
     further apps, which a test has written
+``ACCEPTANCE_SERVER_APPS``
+    apps of a server, which come before all others
 ``ACCEPTANCE_STARTED``
     a file to which the process writes the command of each process that it starts
 """
@@ -18,11 +20,13 @@ from testproject.settings import DATABASES, INSTALLED_APPS
 
 DATABASES["default"]["NAME"] = os.environ["ACCEPTANCE_DATABASE"]
 INSTALLED_APPS = [
+    *os.environ["ACCEPTANCE_SERVER_APPS"].split(),
     *(app for app in INSTALLED_APPS if app != "demo"),
     "tests.acceptance.app",
     *os.environ["ACCEPTANCE_APPS"].split(),
 ]
 ROOT_URLCONF = "tests.acceptance.app.urls"
+STATIC_ROOT = "collected"
 
 
 def _write_down(event: str, arguments: tuple[object, ...]) -> None:

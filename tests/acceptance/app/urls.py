@@ -4,4 +4,4 @@ from django.urls import path
 
 from tests.acceptance.app import views
 
-urlpatterns = [path("", views.index), path("call/<name>/", views.call)]
+urlpatterns = [path("", views.index), path("hang/", views.hang), path("call/<name>/", views.call)]

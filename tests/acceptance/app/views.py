@@ -1,7 +1,8 @@
-"""Two pages: which process answers, and one that enqueues a task."""
+"""Which process answers, a call of a task, and a page that takes too long."""
 
 import json
 import os
+import time
 
 from django.http import HttpRequest, JsonResponse
 from django.utils.module_loading import import_string
@@ -13,6 +14,13 @@ from django.views.decorators.http import require_GET, require_POST
 def index(request: HttpRequest) -> JsonResponse:
     """Tell which process this is."""
     return JsonResponse({"pid": os.getpid()})
+
+
+@require_GET
+def hang(request: HttpRequest) -> JsonResponse:
+    """Take longer than any server lets it."""
+    time.sleep(600)
+    return JsonResponse({})
 
 
 @csrf_exempt
