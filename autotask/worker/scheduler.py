@@ -102,7 +102,7 @@ class Scheduler:
         return 0.0 if len(moved) == len(steps) else LOCKED_LOOK
 
     def _tell(self, step: "_Step") -> None:
-        """Say what was left out, of an overlap once only."""
+        """Say what was left out; that ticks overlap, of which there may be many, is said once of each schedule."""
         name = step.move.seen.name
         if step.missed:
             logger.log(
@@ -113,12 +113,10 @@ class Scheduler:
                 step.missed[-1].isoformat(),
                 step.made_up,
             )
-        if not step.overlapped:
-            self._overlapping.discard(name)
-        elif name not in self._overlapping:
+        if step.overlapped and name not in self._overlapping:
             self._overlapping.add(name)
             logger.info(
-                "%s: ticks are left out while a task of it waits or runs, that of %s and maybe more",
+                "%s: ticks are left out while a task of it waits or runs, that of %s and perhaps others from now on",
                 name,
                 step.overlapped[0].isoformat(),
             )
