@@ -2,14 +2,16 @@
 
 import enum
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
 
 from autotask import registry
 from autotask.definition import ScheduledTask
 from autotask.schedules.base import Timetable
+from autotask.schedules.crontab import Crontab
 from autotask.schedules.outlook import coming
 from autotask.store import schedule_runs
 from autotask.store.schedule_runs import StoredSchedule
@@ -50,6 +52,11 @@ class Entry:
     def code_differs(self) -> bool:
         """Whether the code of this process has another timetable than the one that is registered."""
         return self.task is not None and self.timetable is None
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone that goes with the words: that of the timetable, or Django's current one."""
+        return self.timetable.zone if isinstance(self.timetable, Crontab) else timezone.get_current_timezone()
 
     def in_words(self) -> str:
         """Return when it is due, in English as far as this process can tell."""

@@ -15,7 +15,6 @@ from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
@@ -114,7 +113,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
             return show.NOTHING
         moment = show.moment(run.ended_at or run.started_at or run.created_at)
         return format_html(
-            "{} {}", show.link(self.task_address(run.id), show.ended_state(run.state, run.error_message)), moment
+            "{} {}", show.link(self.task_address(run.id), show.state(run.state, run.error_message)), moment
         )
 
     @admin.display(description=_("next"))
@@ -171,7 +170,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
         tick = run.scheduled_for
         return {
             "state": show.link(self.task_address(run.id), show.state(run.state)),
-            "tick": gettext("by hand") if tick is None else show.moment_in(tick, _zone(entry)),
+            "tick": gettext("by hand") if tick is None else show.moment_in(tick, entry.zone),
             "started": show.moment(run.started_at),
             "ran": show.duration(took),
             "error": run.error_message,
@@ -205,7 +204,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
         """Show when it is due next, as if it were not paused."""
         entry = entry_of(schedule)
         moments = entry.coming(datetime.now(UTC), MOST_COMING)
-        return _items(show.moment_in(moment, _zone(entry)) for moment in moments)
+        return _items(show.moment_in(moment, entry.zone) for moment in moments)
 
     @admin.display(description=_("changes of the clock"))
     def clock_changes(self, schedule: Schedule) -> str:
@@ -345,10 +344,6 @@ def entry_of(schedule: Schedule) -> Entry:
     """Return what was looked up of a schedule."""
     entry: Entry = vars(schedule)["entry"]
     return entry
-
-
-def _zone(entry: Entry) -> Any:
-    return entry.timetable.zone if isinstance(entry.timetable, Crontab) else timezone.get_current_timezone()
 
 
 def _items(shown: Iterable[str]) -> str:

@@ -46,16 +46,10 @@ def pill(word: object, kind: str, title: object = "") -> SafeString:
     return format_html('<span class="autotask-pill autotask-{}" title="{}">{}</span>', kind, title, word)
 
 
-def ended_state(value: int, error: str) -> SafeString:
-    """Return a state as a word with its colour, with the error, if there is one, to hover over."""
+def state(value: int, title: str = "") -> SafeString:
+    """Return a state as a word with its colour, and with a title or what it means to hover over."""
     known = State(value)
-    return pill(STATE_WORDS[known], known.name.lower(), error or STATE_HELP.get(known, ""))
-
-
-def state(value: int) -> SafeString:
-    """Return a state as a word with its colour."""
-    known = State(value)
-    return pill(STATE_WORDS[known], known.name.lower(), STATE_HELP.get(known, ""))
+    return pill(STATE_WORDS[known], known.name.lower(), title or STATE_HELP.get(known, ""))
 
 
 def duration(time: timedelta | None) -> str:

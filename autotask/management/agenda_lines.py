@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from django.utils import timezone
-
 from autotask.agenda import Condition, Entry
 from autotask.management import render
 from autotask.management.durations import in_words
@@ -68,17 +66,12 @@ def lines(entry: Entry, last: StoredTask | None, now: datetime) -> list[str]:
                 [
                     ("when", _when(entry)),
                     ("state", _state(entry, now)),
-                    ("last", "never" if last is None else _run(last, now, zone_of(entry))),
-                    ("next", ", ".join(moment_in(zone_of(entry), moment) for moment in entry.coming(now, SHOWN))),
+                    ("last", "never" if last is None else _run(last, now, entry.zone)),
+                    ("next", ", ".join(moment_in(entry.zone, moment) for moment in entry.coming(now, SHOWN))),
                 ]
             )
         ),
     ]
-
-
-def zone_of(entry: Entry) -> tzinfo:
-    """Return the time zone that goes with the words."""
-    return entry.timetable.zone if isinstance(entry.timetable, Crontab) else timezone.get_current_timezone()
 
 
 def moment_in(zone: tzinfo, moment: datetime) -> str:
@@ -132,7 +125,7 @@ def _run(run: StoredTask, now: datetime, zone: tzinfo) -> str:
 
 def tick_lines(entry: Entry, ticks: Sequence[datetime], notes: dict[datetime, list[str]], now: datetime) -> list[str]:
     """Return due moments for people, each with what is to be said of it."""
-    zone = zone_of(entry)
+    zone = entry.zone
     width = len(str(len(ticks)))
     return [
         "  ".join(
@@ -146,6 +139,6 @@ def tick_document(entry: Entry, tick: datetime, notes: dict[datetime, list[str]]
     """Return a due moment for programs."""
     return {
         "at": render.stamp(tick.astimezone(UTC)),
-        "local": tick.astimezone(zone_of(entry)).isoformat(),
+        "local": tick.astimezone(entry.zone).isoformat(),
         "remarks": notes.get(tick, []),
     }

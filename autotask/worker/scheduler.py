@@ -103,14 +103,12 @@ class Scheduler:
         return 0.0 if len(moved) == len(steps) else LOCKED_LOOK
 
     def _tell(self, step: "_Step") -> None:
-        """Say what was left out; of an overlap once only, unless somebody reads everything."""
+        """Say what was left out; that ticks overlap, of which there may be many, is said once of each schedule."""
         name, missed, overlapped = step.move.seen.name, step.missed, step.overlapped
         if missed:
             reason, level = ("made up for", logging.INFO) if step.made_up else ("late", logging.WARNING)
             tell_missed(name, missed[0], missed[-1], reason, level)
-        if not overlapped:
-            self._overlapping.discard(name)
-        else:
+        if overlapped:
             level = logging.DEBUG if name in self._overlapping else logging.INFO
             self._overlapping.add(name)
             tell_missed(name, overlapped[0], overlapped[-1], "busy", level)

@@ -246,13 +246,13 @@ def test_a_bad_number_is_refused_with_its_field_and_its_range(field, value):
 
 @pytest.mark.parametrize("fields", [{"months": 2, "dom": 30}, {"months": [2, 4], "dom": 31}])
 def test_a_day_that_never_comes_is_refused(fields):
-    with pytest.raises(InvalidSchedule, match="is no schedule: .*"):
+    with pytest.raises(InvalidSchedule, match="is no schedule: no such day ever comes"):
         numbers(**fields)
 
 
 def test_31_february_is_refused_in_each_notation():
     for make in (lambda: from_crontab("0 0 * 2 31", "UTC"), lambda: from_cron("0 0 31 2 *", "UTC")):
-        with pytest.raises(InvalidSchedule):
+        with pytest.raises(InvalidSchedule, match="no such day ever comes"):
             make()
 
 
