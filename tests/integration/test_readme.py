@@ -187,6 +187,7 @@ def test_the_quickstart_can_be_followed(project):
 @pytest.mark.parametrize(
     "page",
     [
+        "arguments",
         "at_most_once",
         "control",
         pytest.param("django_tasks", marks=needs_django_6),
