@@ -225,7 +225,7 @@ def _expiry(value: Any, where: str) -> float | datetime:
 
 
 def _on_missing(value: Any, where: str) -> str:
-    if value not in ("error", "discard", "retry"):
+    if not isinstance(value, str) or value not in ("error", "discard", "retry"):
         raise InvalidOption(option="on_missing", where=where, expected='"error", "discard" or "retry"', value=value)
     return str(value)
 

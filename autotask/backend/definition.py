@@ -27,6 +27,7 @@ from autotask.django_tasks import (
     task_finished,
     task_started,
 )
+from autotask.exceptions import PayloadRefused
 from autotask.options import Options
 from autotask.store import read
 from autotask.store.connection import current, text, with_callers_transaction
@@ -101,9 +102,12 @@ class DjangoTask(Definition[Any, Any]):
 def find(claimed: ClaimedTask) -> DjangoTask | None:
     """Return the definition of a claimed task if there is a task of Django at the module path that is its name.
 
-    :raises PayloadRefused: nobody of this site has enqueued it, so nothing is imported for it.
+    Nothing is imported for a task that nobody of this site has enqueued under that name.
     """
-    payload.verify_arguments(claimed.payload, id=claimed.id, name=claimed.name)
+    try:
+        payload.verify_arguments(claimed.payload, id=claimed.id, name=claimed.name)
+    except PayloadRefused:
+        return None
     task = at(claimed.name)
     return None if task is None else DjangoTask(task)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from django.conf import ENVIRONMENT_VARIABLE, settings
+from django.conf import ENVIRONMENT_VARIABLE, global_settings, settings
 from django.db import connections
 
 from autotask import registry
@@ -42,9 +42,11 @@ def _changed(module: str) -> Iterator[tuple[str, Any]]:
     """Yield the settings that the test, or its runner, has changed, as far as they can be handed on."""
     original = importlib.import_module(module)
     for name in dir(settings):
-        if name.isupper() and name != "SETTINGS_MODULE" and settings.is_overridden(name):  # type: ignore[misc]  # the stubs do not know it
+        if name.isupper() and name != "SETTINGS_MODULE":
             value = getattr(settings, name)
-            if value != getattr(original, name, None) and _can_be_pickled(value):
+            # Also what the project has left as Django has it: runners of tests set the backend for mails.
+            before = getattr(original, name, getattr(global_settings, name, None))
+            if value != before and _can_be_pickled(value):
                 yield name, value
 
 

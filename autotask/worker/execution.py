@@ -17,7 +17,6 @@ from autotask.control import Snooze
 from autotask.definition import Definition
 from autotask.exceptions import (
     ObjectGone,
-    PayloadRefused,
     PayloadTooNew,
     TimeLimitExceeded,
     UnknownTask,
@@ -170,7 +169,7 @@ def stopped(run: Run[ClaimedTask], error: BaseException, is_cancelled: bool) -> 
     """Return the outcome of a run that was cut off."""
     try:
         options: Options | None = registry.find(run.record).options
-    except (UnknownTask, PayloadRefused):
+    except UnknownTask:
         options = None
     return failed(run.record, error, options, is_cancelled, run.began)
 

@@ -2,6 +2,7 @@
 
 import pickle
 import time
+import zlib
 
 import psutil
 import pytest
@@ -111,6 +112,15 @@ def _flip(envelope):
     return envelope[:-1] + bytes([envelope[-1] ^ 1])
 
 
+def _with_body(envelope, body):
+    return envelope[:41] + body
+
+
+def _signed_by_somebody_else(envelope):
+    key, _ = payload._key("another key")
+    return envelope[:5] + b"1234" + payload._mac(key, envelope[:5], b"1234", b"", envelope[41:]) + envelope[41:]
+
+
 TAMPERED = {
     "bit flipped": _flip,
     "signature flipped": lambda envelope: envelope[:10] + bytes([envelope[10] ^ 1]) + envelope[11:],
@@ -118,6 +128,9 @@ TAMPERED = {
     "empty": lambda envelope: b"",
     "bare pickle": lambda envelope: envelope[41:],
     "ten megabytes": lambda envelope: envelope + bytes(10_000_000),
+    "said to refer to instances": lambda envelope: envelope[:4] + b"\x01" + envelope[5:],
+    "compressed bomb": lambda envelope: _with_body(envelope, zlib.compress(bytes(100_000_000))),
+    "signed by somebody else": _signed_by_somebody_else,
 }
 
 
@@ -145,6 +158,15 @@ def test_nothing_that_was_tampered_with_is_unpickled(world, figures):
         "UPDATE autotask_task SET payload = %(p)s WHERE id = %(id)s",
         {"p": bytes(envelope), "id": ids["of another task"]},
     )
+    ids["a result"] = world.call(tasks.note)
+    result = payload.dump_result(
+        ((tasks.Canary(str(song)),), {}), id=world.task(ids["a result"]).id, fence=1, name=tasks.note.name
+    )
+    execute(
+        world.database,
+        "UPDATE autotask_task SET payload = %(p)s WHERE id = %(id)s",
+        {"p": result, "id": ids["a result"]},
+    )
 
     # When
     worker = world.worker()
@@ -152,7 +174,7 @@ def test_nothing_that_was_tampered_with_is_unpickled(world, figures):
     ended = {how: world.wait_for(id, state=State.ERROR) for how, id in ids.items()}
 
     # Then
-    figures.exactly("forms of tampering", len(ended), 8)
+    figures.exactly("forms of tampering", len(ended), len(TAMPERED) + 3)
     figures.at_most("attempts of one", max(task.attempt for task in ended.values()), 1)
     assert all(task.error_message.startswith("PayloadRefused") for task in ended.values())
     figures.exactly("canaries unpickled", song.exists(), 0)
@@ -196,6 +218,20 @@ def test_a_result_cannot_be_moved_to_another_task(world):
     assert load_result(first.value, id=first.id, fence=first.fence) == first.fence
 
 
+@pytest.mark.fault(42, quick=True)
+def test_nothing_of_a_result_that_was_tampered_with_is_unpickled(world, figures):
+    song = world.folder / "song"
+    world.worker()
+    done = world.wait_for(world.call(tasks.note))
+    sings = payload.dump_result(tasks.Canary(str(song)), id=done.id, fence=done.fence, name=tasks.note.name)
+    for tamper in TAMPERED.values():
+        with pytest.raises(PayloadRefused):
+            load_result(tamper(sings), id=done.id, fence=done.fence)
+    figures.exactly("canaries unpickled from results", song.exists(), 0)
+    load_result(sings, id=done.id, fence=done.fence)
+    assert song.exists(), "else this would not show anything"
+
+
 @pytest.mark.fault(43, quick=True)
 def test_an_old_key_is_good_as_long_as_it_is_a_fallback(world, figures, settings):
     # Given: calls that were signed with the key A
@@ -223,12 +259,37 @@ def test_an_old_key_is_good_as_long_as_it_is_a_fallback(world, figures, settings
     assert "SECRET_KEY_FALLBACKS" in message and settings.SECRET_KEY not in message
 
 
+@pytest.mark.fault(43, quick=True)
+def test_after_all_was_signed_anew_nothing_fails_without_the_old_key(world, figures, settings):
+    # Given: calls that were signed with the key A, one of them running
+    settings.AUTOTASK_SIGNING_KEY = "A"
+    old = world.worker("--queues=default", options={"SIGNING_KEY": "A"})
+    running = world.call(tasks.wait_for, str(world.folder / "never"))
+    world.wait_for_start(running)
+    ids = [running, *world.call_many(tasks.note, [()] * 20, queue="later")]
+
+    # When
+    both = {"SIGNING_KEY": "B", "SIGNING_KEY_FALLBACKS": ["A"]}
+    signed = world.start("-m", "django", "autotask", "resign", options=both)
+    assert signed.process.wait(30) == 0, signed.output()
+    world.kill(old.pid)
+    (world.folder / "never").touch()
+    world.worker(options={"SIGNING_KEY": "B"})
+
+    # Then
+    figures.exactly("done without the old key", len([world.wait_for(id) for id in ids]), 21)
+    assert "21 payloads (21 arguments of live tasks) signed anew." in signed.output()
+
+
 MISBEHAVIOUR = {
     "unpicklable result": "UnpicklableResult",
+    "unreducible result": "UnpicklableResult",
+    "parting result": "SystemExit: 5",
     "large result": "PayloadTooLarge",
     "recursion": "RecursionError",
     "unshowable": "Unshowable: (its text cannot be shown",
     "unreducible": "Unreducible",
+    "rude": "Rude: (its text cannot be shown",
     "SystemExit": "SystemExit: 3",
     "KeyboardInterrupt": "KeyboardInterrupt",
     "GeneratorExit": "GeneratorExit",

@@ -56,11 +56,11 @@ def tables_of_models(db, settings):
 
 
 @pytest.fixture
-def elsewhere(tables_of_models):
+def elsewhere(tables_of_models, tmp_path):
     """The alias of a second database with the same tables."""
     connections.settings["elsewhere"] = copy.deepcopy(connections.settings["default"]) | {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": ":memory:",
+        "NAME": tmp_path / "elsewhere.sqlite3",
         "OPTIONS": {},
     }
     # A test may not connect to what it has not declared, and when it could it was not there yet.

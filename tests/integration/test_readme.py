@@ -12,8 +12,10 @@ from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 
+import django
 import psutil
 import pytest
+from django.db import connection
 
 from autotask import embedded
 from autotask.embedded import binaries
@@ -23,6 +25,8 @@ from tests.helpers import wait_until
 needs_embedded = pytest.mark.skipif(
     not any(find_spec(package) for package in binaries.PACKAGES), reason="no package with a PostgreSQL is installed"
 )
+
+needs_django_6 = pytest.mark.skipif(django.VERSION < (6, 0), reason="has no tasks of its own")
 
 #: What runs in "manage.py shell": the blocks one after the other, with the same variables, what is printed compared.
 SESSION = """
@@ -53,7 +57,7 @@ class Project:
             name: value
             for name, value in os.environ.items()
             if name not in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL") and not name.startswith(("PG", "AUTOTASK_"))
-        } | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        } | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTEST_PLUGINS": "autotask.pytest_plugin"}
 
     def follow(self, page: Iterable[Block]) -> None:
         """Do what the blocks say, in their order; Python without a file, and sessions, go to a shell."""
@@ -183,8 +187,10 @@ def test_the_quickstart_can_be_followed(project):
 @pytest.mark.parametrize(
     "page",
     [
+        "howto/arguments",
         "howto/at_most_once",
         "howto/control",
+        pytest.param("howto/django_tasks", marks=needs_django_6),
         "howto/executors",
         "howto/expire",
         "howto/progress",
@@ -203,6 +209,18 @@ def test_the_examples_of_a_page_are_valid_tasks(shop, page):
     # When, Then: the files first, since the sessions import from them
     shop.write(Block(ROOT / "README.rst", 0, "python", '# mysite/settings.py\nINSTALLED_APPS += ["autotask"]\n'))
     shop.follow(sorted(found, key=lambda block: block.file is None))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_tests_of_the_page_on_testing_pass(shop):
+    # Given: a test database of their own, on the same server
+    server = {key: connection.settings_dict[key] for key in ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT")}
+    database = server | {"TEST": {"NAME": f"autotask_documentation_{os.getpid()}"}}
+    text = f'# mysite/settings.py\nINSTALLED_APPS += ["autotask"]\nDATABASES = {{"default": {database!r}}}\n'
+    shop.write(Block(ROOT / "README.rst", 0, "python", text))
+
+    # When, Then
+    shop.follow(blocks(ROOT / "docs" / "howto" / "test_your_tasks.rst"))
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if blocks(page)], ids=lambda page: page.stem)

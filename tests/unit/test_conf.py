@@ -55,6 +55,8 @@ def test_the_class_gives_the_setting_itself():
 
 
 GOOD = [
+    ("AUTOTASK_IMMEDIATE", True, True),
+    ("AUTOTASK_IMMEDIATE", "raise", "raise"),
     ("AUTOTASK_IS_ACTIVE", False, False),
     ("AUTOTASK_DATABASE", "other", "other"),
     ("AUTOTASK_COMPANION", "off", "off"),
@@ -93,6 +95,7 @@ def test_a_good_value_is_read_in_the_type_of_the_setting(settings, name, value, 
 
 
 BAD = {
+    "AUTOTASK_IMMEDIATE": [0, 1, None, "True", "raises", ""],
     "AUTOTASK_IS_ACTIVE": [0, 1, None, "False", "true", []],
     "AUTOTASK_DATABASE": ["", None, 5, b"default"],
     "AUTOTASK_TASKS_MODULE": ["", None, 5],

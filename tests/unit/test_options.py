@@ -111,6 +111,7 @@ WRONG_TYPES = [
 ]
 
 WRONG_VALUES = [
+    *[("on_missing", value) for value in ("", "Error", "skip", True, 5, b"error", ["retry"])],
     ("expires", datetime.datetime(2026, 7, 1)),
     *[
         (name, value)

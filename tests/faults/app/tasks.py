@@ -131,6 +131,20 @@ class Unshowable(Exception):
         raise RuntimeError("no words")
 
 
+class Rude(Exception):
+    """An exception that ends the program when it is asked what it is."""
+
+    def __str__(self) -> str:
+        raise SystemExit(4)
+
+
+class Parting:
+    """A value that ends the program when it is pickled."""
+
+    def __reduce__(self) -> tuple[()]:
+        raise SystemExit(5)
+
+
 class Unreducible(Exception):
     """An exception that cannot be pickled."""
 
@@ -143,6 +157,10 @@ def misbehave(how: str) -> object:
     """Return or raise what cannot be stored, pickled or shown."""
     if how == "unpicklable result":
         return lambda: None
+    if how == "unreducible result":
+        return [Unreducible()]
+    if how == "parting result":
+        return Parting()
     if how == "large result":
         return bytes(100 * 2**20)
     if how == "recursion":
@@ -150,6 +168,7 @@ def misbehave(how: str) -> object:
     raise {
         "unshowable": Unshowable(),
         "unreducible": Unreducible(),
+        "rude": Rude(),
         "SystemExit": SystemExit(3),
         "KeyboardInterrupt": KeyboardInterrupt(),
         "GeneratorExit": GeneratorExit(),

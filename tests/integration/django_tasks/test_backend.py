@@ -20,7 +20,7 @@ from autotask.django_tasks import (
     task_finished,
     task_started,
 )
-from autotask.exceptions import PayloadRefused, UnknownOption
+from autotask.exceptions import PayloadRefused, UnknownOption, UnknownTask
 from autotask.options import DJANGO_TASK_OPTION_NAMES
 from autotask.store import claim, read, rescue
 from autotask.store.claim import BoundedLane, Lane
@@ -234,7 +234,7 @@ def test_nothing_is_imported_for_a_task_that_nobody_of_this_site_has_enqueued():
 
     # Then
     assert "this" not in sys.modules and find_spec("this")
-    with pytest.raises(PayloadRefused):
+    with pytest.raises(UnknownTask):
         registry.find(claimed)
     with pytest.raises(PayloadRefused):
         task_backends["default"].get_result(result.id)

@@ -1,0 +1,33 @@
+"""The testing tools work for Django's own tasks as well."""
+
+from importlib.util import find_spec
+
+import django
+import pytest
+
+if django.VERSION < (6, 0) and not find_spec("django_tasks"):
+    pytest.skip("there are no tasks of Django", allow_module_level=True)
+
+from tests.integration.django_tasks import tasks  # noqa: E402 - cannot be imported where there are none
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_call_is_found_and_run(autotask_captured):
+    # When
+    result = tasks.echo.enqueue([1])
+
+    # Then
+    call = autotask_captured.assert_enqueued(tasks.echo, args=([1],))
+    assert (call.args, call.kwargs, str(call.handle.id)) == (([1],), {}, result.id)
+    with pytest.raises(AssertionError, match=r"echo\(\[2\]\) was not enqueued.\nNearest: .*echo\(value=\[1\]\)"):
+        autotask_captured.assert_enqueued(tasks.echo, args=([2],))
+    autotask_captured.run_pending()
+    result.refresh()
+    assert result.return_value == [1]
+
+
+def test_a_call_runs_at_once(autotask_immediate):
+    result = tasks.echo.enqueue([1])
+    result.refresh()
+    assert result.return_value == [1]
