@@ -22,7 +22,7 @@ OFTEN = 3
 MOST = 20
 
 #: Statements of a connection that are counted at most, before counting begins anew.
-MOST_COUNTED = 500
+MOST_COUNTED = 50
 
 _PARAMETER = re.compile(r"%\((\w+)\)s::(\w+(?:\[\])?)")
 
