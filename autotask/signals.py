@@ -43,8 +43,8 @@ worker_stopping = Signal()
 
 #: Ticks of a schedule have passed without a task of their own. Arguments: ``name``, ``first`` and ``last`` (the moments of
 #: the first and the last of these ticks, which may be one), ``reason``: "busy" (an earlier task of the schedule still waits
-#: or runs), "made up for" (no worker was there in time; the task of the last of them stands for all), "late" (it was too
-#: late for that, too).
+#: or runs), "made up for" (no worker was there in time; the task of the last of them stands for all), "late" (no task
+#: makes up for them).
 schedule_missed = Signal()
 
 _OF_STATE = {
