@@ -184,10 +184,9 @@ def test_live_and_ended_tasks_are_in_one_list_newest_first(admin, worker):
         assert word in html
 
 
-def test_the_page_of_a_failed_task_tells_why(admin, worker):
+def test_the_page_of_a_failed_task_tells_why(admin, autotask_immediate):
     # Given
     failed = fail("no paper")
-    wait_until(lambda: failed.ready)
 
     # When
     html = page(admin, page_of(failed))
@@ -313,11 +312,9 @@ def test_pages_hold_neither_inline_style_nor_inline_script(admin):
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", html)
 
 
-def test_payloads_and_values_are_never_read(admin, worker):
+def test_payloads_and_values_are_never_read(admin, autotask_immediate):
     # Given
     done, failed = add(1, 2), fail("no paper")
-    done.wait(10)
-    wait_until(lambda: failed.ready)
 
     # When
     with CaptureQueriesContext(connection) as queries:

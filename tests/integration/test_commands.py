@@ -25,7 +25,7 @@ from autotask.store import enqueue, health, workers
 from autotask.store.connection import execute
 from autotask.store.enqueue import Kind, NewTask
 from autotask.store.workers import WorkerIdentity
-from autotask.task import CANCELLED, DONE, ERROR, RUNNING, new_id
+from autotask.task import CANCELLED, DONE, RUNNING, new_id
 from autotask.tasks import Cancel, TaskContext, delayed_task
 from tests.helpers import ROOT, environment, wait_until
 
@@ -258,10 +258,9 @@ def test_list_says_on_stderr_when_there_is_nothing():
     assert (shown.code, shown.out, shown.err) == (0, "", "There is no such task.\n")
 
 
-def test_what_an_error_says_cannot_drive_the_terminal(worker):
+def test_what_an_error_says_cannot_drive_the_terminal(autotask_immediate):
     # Given
     handle = misbehave()
-    wait_until(lambda: handle.status == ERROR)
 
     # Then
     for words in (["list"], ["show", handle.id], ["list", "--json"], ["show", handle.id, "--json"]):
@@ -271,10 +270,9 @@ def test_what_an_error_says_cannot_drive_the_terminal(worker):
     assert "\x1b[2Jgone" in manage("show", handle.id, "--json").json["error_message"]
 
 
-def test_show_tells_everything_but_the_result(worker):
+def test_show_tells_everything_but_the_result(autotask_immediate):
     # Given
     handle = misbehave()
-    wait_until(lambda: handle.status == ERROR)
 
     # When
     shown, document = manage("show", handle.id), manage("show", handle.id, "--json").json
@@ -316,10 +314,9 @@ def test_show_tells_where_a_task_runs_and_how_long_it_may_take(executor, timeout
     assert re.search(rf"^time limit +{re.escape(words[1])}$", shown, re.M)
 
 
-def test_show_and_list_tell_how_far_a_task_has_come_and_why_it_was_cancelled(worker):
+def test_show_and_list_tell_how_far_a_task_has_come_and_why_it_was_cancelled(autotask_immediate):
     # Given
     handle = give_up(7)
-    wait_until(lambda: handle.status == CANCELLED)
 
     # Then
     shown, document = manage("show", handle.id), manage("show", handle.id, "--json").json
