@@ -127,7 +127,8 @@ class Model(RuleBasedStateMachine):
             )
             assert (got.attempt, got.failures, got.lost) == (known.attempt + 1, known.failures, known.lost)
             assert got.cancel_requested == known.cancel_requested
-            assert all(got.fence > earlier.fence for earlier in self.claims)
+            assert all(got.fence > earlier.fence for earlier in self.claims if earlier.id == got.id)
+            assert got.fence not in {earlier.fence for earlier in self.claims}
             self.claims.append(Claim(got.id, got.fence))
 
     @precondition(lambda self: self.claims)

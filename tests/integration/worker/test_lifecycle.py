@@ -200,8 +200,9 @@ def test_outcomes_do_not_wait_for_one_whose_row_is_locked(start_worker, other_co
     assert locked.wait(10) == "locked"
 
 
-def test_a_worker_that_stops_waits_for_the_row_of_an_outcome_that_is_locked(start_worker, other_connection):
+def test_a_worker_that_stops_waits_for_the_row_of_an_outcome_that_is_locked(start_worker, other_connection, settings):
     # Given
+    settings.AUTOTASK_SHUTDOWN_GRACE = 30
     worker = start_worker()
     handle = tasks.pass_gate("locked at the end")
     assert tasks.gate("locked at the end reached").wait(10)

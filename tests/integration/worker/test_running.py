@@ -170,8 +170,11 @@ def test_arguments_cannot_be_moved_to_another_task(start_worker):
     assert second.wait(10) == 2
 
 
-def test_arguments_whose_class_is_gone_are_an_error_like_any_other(start_worker, monkeypatch):
+def test_arguments_whose_class_nobody_knows_are_left_for_a_newer_worker_and_fail_after_a_while(
+    start_worker, monkeypatch, settings
+):
     # Given
+    settings.AUTOTASK_UNKNOWN_TASK_TIMEOUT = 0
     handle = tasks.echo(tasks.Unshowable())
     monkeypatch.delattr(tasks, "Unshowable")
 
