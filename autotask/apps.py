@@ -33,7 +33,8 @@ class AutotaskConfig(AppConfig):
         _import_task_backends()
         autodiscover_modules(_tasks_module())
         starter.start_if_serving()
-        definition.when_stored.append(_run_if_immediate)
+        if _run_if_immediate not in definition.when_stored:  # Tests that change INSTALLED_APPS make apps ready again.
+            definition.when_stored.append(_run_if_immediate)
 
 
 def _run_if_immediate(_: Definition[Any, Any], tasks: Sequence[NewTask]) -> None:

@@ -40,6 +40,8 @@ def start_worker(transactional_db, settings) -> Iterator[Callable[..., Worker]]:
     yield start
     for worker, thread in running:
         worker.stop()
+        thread.join(0.5)
+        worker.stop()  # Asked twice, it does not wait for tasks that a test has left running.
         thread.join(10)
         assert not thread.is_alive(), "the worker did not stop"
 

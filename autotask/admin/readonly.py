@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
+from django.forms import ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -34,6 +35,12 @@ class ReadOnlyAdmin(ModelAdmin):
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Allow the filters on the page; anything else in the address could be a search through all the rows."""
         return lookup in {choice.parameter_name for choice in self.list_filter}  # type: ignore[union-attr]  # no strings
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> "type[ModelForm[Any]]":
+        """Return a form without fields: the page only shows."""
+        return super().get_form(request, obj, change, **{**kwargs, "fields": ()})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody may."""

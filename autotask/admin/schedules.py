@@ -12,7 +12,6 @@ from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
@@ -138,12 +137,6 @@ class ScheduleAdmin(ReadOnlyAdmin):
         if schedule is not None:
             attach([schedule])
         return schedule
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> "type[ModelForm[Any]]":
-        """Return a form without fields: the page only shows."""
-        return super().get_form(request, obj, change, **{**kwargs, "fields": ()})
 
     def render_change_form(
         self,

@@ -13,7 +13,6 @@ from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -187,12 +186,6 @@ class TaskAdmin(ReadOnlyAdmin):
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> "type[ModelForm[Any]]":
-        """Return a form without fields: the page only shows."""
-        return super().get_form(request, obj, change, **{**kwargs, "fields": ()})
 
     @admin.display(description=_("arguments"))
     def arguments_in_full(self, record: TaskRecord) -> str:

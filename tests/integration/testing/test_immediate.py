@@ -3,9 +3,10 @@
 import datetime
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import transaction
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, override_settings
 
 from autotask.exceptions import TaskCancelled, TaskFailed, UnpicklableArgument, WaitInTransaction
 from autotask.store import read
@@ -110,6 +111,13 @@ def test_a_task_that_snoozes_stays_as_it_is(autotask_immediate):
     assert (handle.status, tasks.ran) == (WAITING, [60])
     with pytest.raises(WaitInTransaction):
         handle.wait()
+
+
+@pytest.mark.django_db
+def test_apps_that_are_made_ready_again_do_not_run_tasks_again(autotask_immediate):
+    with override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS]):
+        tasks.snooze(60, 99)
+    assert tasks.ran == [60]
 
 
 @pytest.mark.django_db
