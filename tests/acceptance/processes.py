@@ -11,6 +11,14 @@ MARK = "ACCEPTANCE_MARK"
 _GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied)
 
 
+def environment(mark: str) -> dict[str, str]:
+    """Return the variables by which a process and what it starts are found.
+
+    Where setproctitle is installed, they shall not make room for a title.
+    """
+    return {MARK: mark, "SPT_NOENV": "1"}
+
+
 def marked(mark: str) -> list[psutil.Process]:
     """Return the living processes of a test."""
     found = []

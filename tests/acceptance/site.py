@@ -189,15 +189,13 @@ class Site:
     def _start(self, arguments: list[str], port: int, settings: dict[str, Any]) -> Server:
         environment = {
             **os.environ,
-            processes.MARK: self._mark,
+            **processes.environment(self._mark),
             "ACCEPTANCE_APPS": " ".join(self.apps),
             "ACCEPTANCE_SERVER_APPS": " ".join(self.server_apps),
             "ACCEPTANCE_DATABASE": self.database.settings_dict["NAME"],
             "ACCEPTANCE_STARTED": str(self._started),
             "AUTOTASK_SHUTDOWN_GRACE": str(GRACE),
             "DJANGO_SETTINGS_MODULE": "tests.acceptance.app.settings",
-            # Where setproctitle is installed, the mark shall not make room for a title.
-            "SPT_NOENV": "1",
             "PYTHONPATH": os.pathsep.join(map(str, (*self.paths, ROOT, ROOT / "testproject", self.folder))),
             **{f"AUTOTASK_{name}": json.dumps(value) for name, value in settings.items()},
         }

@@ -44,7 +44,7 @@ class Benchmarks:
             process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks", *arguments, "--json", str(self.json)],
                 cwd=ROOT,
-                env=kept | address | {processes.MARK: self._mark},
+                env=kept | address | processes.environment(self._mark),
                 stdout=log,
                 stderr=log,
             )

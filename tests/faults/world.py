@@ -179,7 +179,7 @@ class World:
         """Start a Python program on this world; *options* are settings of autotask."""
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AUTOTASK_", "PG"))},
-            processes.MARK: self._mark,
+            **processes.environment(self._mark),
             "DJANGO_SETTINGS_MODULE": "tests.faults.app.settings",
             "FAULTS_DATABASE": json.dumps(self.entry()),
             "FAULTS_SECRET_KEY": settings.SECRET_KEY,

@@ -127,7 +127,7 @@ def test_a_task_that_breaks_its_executor_again_and_again_takes_no_other_along(st
     # Given
     settings.AUTOTASK_MAX_CRASHES = 2
     start_with_pool()
-    innocent = stubborn.nap_in_the_pool(str(path), 1.5)
+    innocent = stubborn.nap_in_the_pool(str(path), 3.0)  # longer than a process of the pool takes to start
 
     # When
     poison = stubborn.kill_the_pool(str(path))
