@@ -17,10 +17,11 @@ def call(what: Callable[[], object], *, wait: float = 0.0) -> None:
     """
     not_before = time.monotonic() + wait
 
-    def on_request(sender: type, **_: Any) -> None:
+    def on_request(sender: object, **_: Any) -> None:
         # A server has built one of these. The client of Django's tests has handlers of its own.
-        if issubclass(sender, (WSGIHandler, ASGIHandler)) and time.monotonic() >= not_before:
-            request_started.disconnect(on_request)
+        serves = isinstance(sender, type) and issubclass(sender, (WSGIHandler, ASGIHandler))
+        # Of several first requests at a time, one only finds it connected still.
+        if serves and time.monotonic() >= not_before and request_started.disconnect(on_request):
             what()
 
     request_started.connect(on_request, weak=False)

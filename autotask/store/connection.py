@@ -72,6 +72,8 @@ class Dedicated:
         # A pool belongs to the web process; a worker holds few connections for its whole life.
         options.pop("pool", None)
         options.pop("isolation_level", None)
+        # The arguments of a prepared statement cannot be bound by the server a second time.
+        options.pop("server_side_binding", None)
         self._settings = {
             **base,
             "OPTIONS": options,

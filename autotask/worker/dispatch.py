@@ -13,6 +13,7 @@ from autotask.worker.outcome import GiveBack, Lost
 from autotask.worker.pools.base import Run
 from autotask.worker.pools.processes import Died, End, Ended
 from autotask.worker.reporter import Reporter
+from autotask.worker.tidiness import tidy_connections
 
 logger = logging.getLogger("autotask.worker")
 
@@ -59,6 +60,8 @@ class Dispatch:
         except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
             self._put(task, execution.broken(task, error))
+        finally:
+            tidy_connections(unsure=True)  # as those who are told of the end have left them
 
     def _outcome(self, task: ClaimedTask, began: float, end: End) -> Outcome | GiveBack | Lost:
         if isinstance(end, BaseException):

@@ -41,6 +41,7 @@ from autotask.worker.rescuer import Rescuer
 from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
 from autotask.worker.strangers import Strangers
+from autotask.worker.tidiness import tidy_connections
 from autotask.worker.watch import STOP_WITHIN, Watch
 from autotask.worker.wear import Wear
 from autotask.worker.weather import Weather
@@ -622,6 +623,7 @@ class Worker:
         task = run.record
         self._given_up.add(task.fence)
         self._recorder.put((task, execution.given_up(run, limit, left.where, self._is_cancelled(task))))
+        tidy_connections(unsure=True)  # as those who are told of the end have left them
         if left.hangs:
             logger.error(
                 "%s %s does not stop, %g s after its limit of %g s; this worker takes no more tasks, and makes way for "

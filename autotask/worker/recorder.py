@@ -17,6 +17,7 @@ from autotask.task import ClaimedTask, State
 from autotask.worker.outcome import GiveBack, Lost
 from autotask.worker.reporter import Reporter
 from autotask.worker.strangers import Strangers
+from autotask.worker.tidiness import tidy_connections
 from autotask.worker.weather import Weather
 from autotask.worker.writes import Record, Write, Writes, outcomes_of
 
@@ -111,6 +112,8 @@ class Recorder:
             self._let_go(known)
         for write, group in self._writes.parted(batch):
             self._persist(write, group)
+        if any(isinstance(ended, Lost) for _, ended in batch):
+            tidy_connections(unsure=True)  # as those who are told of it have left them
 
     def _persist(self, write: Write, group: list[Record], *, replaced: bool = False) -> None:
         while group and not self._closing.is_set():

@@ -12,6 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import notify
 from autotask.store.connection import dedicated
 from autotask.wakeup import Wakeup
+from autotask.worker.tidiness import tidy_connections
 from autotask.worker.weather import Weather
 
 logger = logging.getLogger("autotask.worker")
@@ -86,6 +87,9 @@ class ServiceThread:
                 "The service of the worker that should %s has failed, and will be run again", service.doing
             )
             return AFTER_FAILURE
+        finally:
+            # Those who are told of what a service finds may use Django's connections in this thread.
+            tidy_connections(unsure=True)
         weather.succeeded()
         return wait
 

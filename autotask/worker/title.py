@@ -1,14 +1,17 @@
 """What lists of processes such as ``ps`` and ``top`` show of a worker, where setproctitle is installed: what it runs."""
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 from autotask.task import ClaimedTask
 from autotask.worker.pools.base import Run
 
-try:
+if find_spec("setproctitle"):
     from setproctitle import setproctitle
-except ImportError:
-    setproctitle = None
+
+    _set: Callable[[str], None] | None = setproctitle
+else:
+    _set = None
 
 
 class Title:
@@ -23,14 +26,14 @@ class Title:
 
     def show(self, running: Sequence[Run[ClaimedTask]]) -> None:
         """Tell what is being run."""
-        if (title := text(self._who, running)) != self._shown and setproctitle is not None:
-            setproctitle(title)
+        if (title := text(self._who, running)) != self._shown and _set is not None:
+            _set(title)
             self._shown = title
 
 
 def shower(who: str) -> Callable[[Sequence[Run[ClaimedTask]]], None] | None:
     """Return what shows what this process runs, which is nothing yet; None where nothing can be shown."""
-    if setproctitle is None:
+    if _set is None:
         return None
     title = Title(who)
     title.show([])

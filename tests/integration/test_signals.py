@@ -9,7 +9,7 @@ from django.db import transaction
 from autotask import registry, signals
 from autotask.handle import TaskHandle
 from autotask.store import rescue, schedules
-from autotask.store.connection import current, execute
+from autotask.store.connection import current, execute, rows
 from autotask.task import State
 from autotask.tasks import periodic_task
 from autotask.worker.scheduler import Scheduler
@@ -158,6 +158,30 @@ def test_a_task_whose_process_died_is_told_of(told):
 
     # Then
     assert (facts(told, "task_lost")["task_id"], facts(told, "task_lost")["reason"]) == (handle.id, "exit status 1")
+
+
+def test_who_is_told_of_losses_has_a_good_connection_also_after_one_was_cut_off(start_worker):
+    # Given
+    pids = []
+
+    def hear(**_):
+        pids.append(rows(current(), "SELECT pg_backend_pid()")[0][0])
+
+    start_worker(queues=("elsewhere",))
+    signals.task_lost.connect(hear)
+    try:
+        for number in (1, 2):
+            # When
+            tasks.echo(number)
+            dead = sign_on()
+            take(dead, limit=1)
+            execute(current(), "UPDATE autotask_worker SET lease_until = '-infinity' WHERE id = %(id)s", {"id": dead})
+
+            # Then
+            wait_until(lambda number=number: len(pids) == number, what="the signal")
+            execute(current(), "SELECT pg_terminate_backend(%(pid)s)", {"pid": pids[-1]})
+    finally:
+        signals.task_lost.disconnect(hear)
 
 
 def test_a_worker_is_told_of_when_it_is_ready_and_when_it_leaves(told, start_worker):

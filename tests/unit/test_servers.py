@@ -96,6 +96,9 @@ def test_the_first_request_of_a_server_counts_and_that_of_a_test_does_not(start)
     request_started.send(ClientHandler)
     assert start.count == 0
 
+    request_started.send(None)  # by somebody who is no server
+    assert start.count == 0
+
     request_started.send(WSGIHandler)
     request_started.send(WSGIHandler)
     assert start.count == 1

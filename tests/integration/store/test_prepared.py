@@ -86,6 +86,21 @@ def test_a_prepared_claim_takes_what_one_that_is_not_prepared_takes(own):
     assert len(names(own.wrapper)) == 1
 
 
+def test_where_the_application_binds_in_the_server_a_worker_does_not():
+    # Given
+    current().settings_dict["OPTIONS"]["server_side_binding"] = True
+    try:
+        connection = dedicated("tests")
+    finally:
+        del current().settings_dict["OPTIONS"]["server_side_binding"]
+
+    # When, then
+    params = {"number": 1, "texts": ["a"]}
+    answers = [prepared_rows(connection.wrapper, ASK, params) for _ in range(prepared.OFTEN + 1)]
+    connection.close()
+    assert answers == [[(1, ["a"], 1)]] * len(answers)
+
+
 def test_after_a_change_of_a_table_a_prepared_statement_is_planned_anew(own):
     # Given
     execute(current(), "CREATE TABLE changing (number int)")
