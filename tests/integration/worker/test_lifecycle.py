@@ -54,6 +54,24 @@ def test_what_does_not_stop_within_the_grace_is_given_back_with_its_attempt_rest
     tasks.gate("stubborn").set()
 
 
+def test_the_first_request_to_stop_after_a_change_of_the_code_leaves_the_grace(start_worker, settings):
+    # Given
+    worker = start_worker(threads=1)
+    settings.AUTOTASK_SHUTDOWN_GRACE = 1
+    handle = tasks.pass_gate("renewed")
+    assert tasks.gate("renewed reached").wait(10)
+    worker.renew()
+
+    # When
+    asked_at = time.monotonic()
+    worker.stop()
+
+    # Then
+    wait_until(lambda: handle.status is WAITING)
+    assert time.monotonic() - asked_at >= 1
+    tasks.gate("renewed").set()
+
+
 def test_a_worker_lives_through_the_loss_of_each_of_its_connections(worker):
     for role in ("claim", "recorder", "heartbeat", "services"):
         # Given
