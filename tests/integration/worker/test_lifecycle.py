@@ -9,7 +9,7 @@ import pytest
 from autotask.store import read, rescue, workers
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR, WAITING, State
-from autotask.worker import recorder
+from autotask.worker import loop, recorder
 from autotask.worker.identity import make_identity
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
@@ -54,8 +54,9 @@ def test_what_does_not_stop_within_the_grace_is_given_back_with_its_attempt_rest
     tasks.gate("stubborn").set()
 
 
-def test_the_first_request_to_stop_after_a_change_of_the_code_leaves_the_grace(start_worker, settings):
+def test_the_first_request_to_stop_after_a_change_of_the_code_leaves_the_grace(start_worker, settings, monkeypatch):
     # Given
+    monkeypatch.setattr(loop, "SAME_REQUEST", 0)
     worker = start_worker(threads=1)
     settings.AUTOTASK_SHUTDOWN_GRACE = 1
     handle = tasks.pass_gate("renewed")
