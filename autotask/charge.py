@@ -31,6 +31,10 @@ LAST_WORDS = 0.75
 #: Deaths in a row after which it is called a crash loop, once.
 CRASH_LOOP = 5
 
+#: Workers of one place that may come to their end beside their successor. Were there no limit, there would be as many
+#: processes as long tasks where each worker makes way after a few of them.
+MOST_LEAVING = 1
+
 
 def wait_before_start(deaths: int, status: int, chance: float) -> float:
     """Return the seconds to wait before the next start of a worker.
@@ -125,10 +129,11 @@ class Charge:
             present.bury()
             self._present = None
             self._note_death(present.process.returncode, time.monotonic() - present.started_at)
-        elif present.says_that_it_leaves():
+        elif self._has_place_beside() and present.says_that_it_leaves():
             self._leaving.append(present)
             self._present = None
             self._start_at = time.monotonic()
+            self._deaths, self._last_words = 0, ""
 
     def is_done(self) -> bool:
         """Whether there is nothing running, and nothing to be started any more."""
@@ -142,7 +147,9 @@ class Charge:
 
     def descriptors(self) -> list[int]:
         """Return the descriptors that can be read when there is something to do."""
-        return [] if self._present is None or self._present.leaving is None else [self._present.leaving]
+        if self._present is None or self._present.leaving is None or not self._has_place_beside():
+            return []
+        return [self._present.leaving]
 
     def try_now(self) -> None:
         """Start a worker that has died at once: the reason may be gone."""
@@ -158,18 +165,24 @@ class Charge:
         for each in (*self._leaving, *([self._present] if self._present else [])):
             each.bury()
 
+    def _has_place_beside(self) -> bool:
+        """Whether a worker that leaves gets its successor now; else its byte is left in the pipe until there is a place."""
+        return len(self._leaving) < MOST_LEAVING
+
     def _start(self) -> None:
-        reader, writer = os.pipe() if self._overlap else (None, None)
+        reader: int | None = None
+        writer: int | None = None
         environment = {
             **self._environment,
             "AUTOTASK_EARLY_DEATHS": str(self._deaths),
             "AUTOTASK_PREDECESSOR": self._last_words,
         }
-        if writer is not None and reader is not None:
-            os.set_blocking(reader, False)
-            environment["AUTOTASK_LEAVE_FD"] = str(writer)
         started_at = time.monotonic()
         try:
+            if self._overlap:
+                reader, writer = os.pipe()
+                os.set_blocking(reader, False)
+                environment["AUTOTASK_LEAVE_FD"] = str(writer)
             process = subprocess.Popen(
                 self._command,
                 env=environment,
@@ -178,7 +191,7 @@ class Charge:
                 pass_fds=self._pass_fds if writer is None else (*self._pass_fds, writer),
                 process_group=0,  # so that what tasks have started and left behind can be ended with it
             )
-        except OSError as error:  # no memory, or no more processes
+        except OSError as error:  # no memory, no more processes, or no more descriptors
             if reader is not None:
                 os.close(reader)
             self._note_death(1, 0.0, f"could not be started: {error}")

@@ -278,7 +278,9 @@ class Worker:
         if self._stop_at is None:
             logger.info("The code has changed; worker %d makes way for one that has the new code", self._identity.pid)
             self.exit_status = RECYCLED
-            self.stop()
+            # Nobody has asked it to stop: the first one who does must not be taken for the second.
+            self._stop_at = time.monotonic() + settings.SHUTDOWN_GRACE
+            self.wakeup.wake()
 
     # --- one turn of the loop ---------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 from autotask.store import read, rescue, workers
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR, WAITING, State
-from autotask.worker import recorder
+from autotask.worker import loop, recorder
 from autotask.worker.identity import make_identity
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
@@ -52,6 +52,25 @@ def test_what_does_not_stop_within_the_grace_is_given_back_with_its_attempt_rest
     wait_until(lambda: handle.status is WAITING)
     assert handle.attempts == 0
     tasks.gate("stubborn").set()
+
+
+def test_the_first_request_to_stop_after_a_change_of_the_code_leaves_the_grace(start_worker, settings, monkeypatch):
+    # Given
+    monkeypatch.setattr(loop, "SAME_REQUEST", 0)
+    worker = start_worker(threads=1)
+    settings.AUTOTASK_SHUTDOWN_GRACE = 1
+    handle = tasks.pass_gate("renewed")
+    assert tasks.gate("renewed reached").wait(10)
+    worker.renew()
+
+    # When
+    asked_at = time.monotonic()
+    worker.stop()
+
+    # Then
+    wait_until(lambda: handle.status is WAITING)
+    assert time.monotonic() - asked_at >= 1
+    tasks.gate("renewed").set()
 
 
 def test_a_worker_lives_through_the_loss_of_each_of_its_connections(worker):
