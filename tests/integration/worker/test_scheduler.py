@@ -148,6 +148,31 @@ def test_two_versions_of_the_code_do_not_fight_and_lose_no_tick_when_one_of_them
     assert ticks() == [0]
 
 
+def test_a_tick_that_the_old_code_enqueues_while_the_new_one_registers_is_not_enqueued_again(monkeypatch):
+    # Given: the old code, and a worker of the new one that learns of the tick before
+    schedule(60)
+    run()
+    due_since(0)
+    new = schedule(3600, start_now=True)
+    old_declare = schedules.declare
+
+    def declare_before_the_tick(connection, specs, **options):
+        anew = old_declare(connection, specs, **options)
+        execute(current(), "UPDATE autotask_schedule SET last_tick = clock_timestamp()")
+        return anew
+
+    monkeypatch.setattr(schedules, "declare", declare_before_the_tick)
+    service = Scheduler(lambda: None)
+
+    # When
+    wait = run(service)
+
+    # Then: it comes again soon
+    assert new.schedule.spec != schedule_runs.every(current())[0].spec
+    assert ticks() == []
+    assert wait <= scheduler.DECLARE_AGAIN
+
+
 # --- misfire and overlap --------------------------------------------------------------------------------------------
 
 
