@@ -64,12 +64,17 @@ BETWEEN_HELD = " "
 # A changed timetable starts anew; one that stays keeps its next tick, so a restart shifts nothing. A timetable that the
 # schedule had before may be that of older code, of which a worker was started again in the middle of a deployment: it
 # counts only when no worker has declared the present one for a while. So two versions of the code do not fight.
-# A tick that a worker of the other version has dealt with since the declaration is not dealt with again.
+# A tick that a worker of the other version has dealt with since the declaration is not dealt with again. A row that is
+# locked, for however long, is left to the next declaration: neither the other schedules nor their ticks wait for it.
 REGISTER = """
+WITH free AS MATERIALIZED (
+    SELECT name FROM autotask_schedule WHERE name = ANY(%(name)s::text[]) ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
+)
 INSERT INTO autotask_schedule AS s (name, task, spec, registered_at, next_tick, declared_at)
 SELECT d.name, d.task, d.spec, clock_timestamp(), d.next_tick, clock_timestamp()
 FROM unnest(%(name)s::text[], %(task)s::text[], %(spec)s::text[], %(next_tick)s::timestamptz[])
      AS d(name, task, spec, next_tick)
+WHERE d.name IN (SELECT name FROM free) OR NOT EXISTS (SELECT FROM autotask_schedule s WHERE s.name = d.name)
 ORDER BY d.name
 ON CONFLICT (name) DO UPDATE SET
     declared_at = excluded.declared_at, task = excluded.task, spec = excluded.spec,
@@ -193,7 +198,7 @@ def declare(
 def register(
     connection: BaseDatabaseWrapper, declared: Sequence[tuple[str, str, str, datetime]], *, abandoned: float
 ) -> int:
-    """Enter schedules that :func:`declare` has told, unless somebody has done so or dealt with the first tick meanwhile.
+    """Enter schedules that :func:`declare` has told, unless somebody is at it or was faster.
 
     :param declared: name, task, spec and first tick.
     :returns: how many were entered; what is to become of the others the next declaration tells.

@@ -22,7 +22,7 @@ Schedules = Mapping[str, ScheduledTask[..., object]]
 #: Seconds between two declarations that the code of this worker has its schedules.
 DECLARE_EVERY = 20.0
 
-#: Seconds until the next declaration where another worker was at a schedule that was to be registered.
+#: Seconds until the next declaration where somebody else was at a schedule that was to be registered.
 DECLARE_AGAIN = 1.0
 
 #: Seconds after which a timetable that no worker declares any more makes way for one that it had replaced.
