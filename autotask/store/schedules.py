@@ -64,11 +64,17 @@ BETWEEN_HELD = " "
 # A changed timetable starts anew; one that stays keeps its next tick, so a restart shifts nothing. A timetable that the
 # schedule had before may be that of older code, of which a worker was started again in the middle of a deployment: it
 # counts only when no worker has declared the present one for a while. So two versions of the code do not fight.
+# A tick that a worker of the other version has dealt with since the declaration is not dealt with again. A row that is
+# locked, for however long, is left to the next declaration: neither the other schedules nor their ticks wait for it.
 REGISTER = """
+WITH free AS MATERIALIZED (
+    SELECT name FROM autotask_schedule WHERE name = ANY(%(name)s::text[]) ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
+)
 INSERT INTO autotask_schedule AS s (name, task, spec, registered_at, next_tick, declared_at)
 SELECT d.name, d.task, d.spec, clock_timestamp(), d.next_tick, clock_timestamp()
 FROM unnest(%(name)s::text[], %(task)s::text[], %(spec)s::text[], %(next_tick)s::timestamptz[])
      AS d(name, task, spec, next_tick)
+WHERE d.name IN (SELECT name FROM free) OR NOT EXISTS (SELECT FROM autotask_schedule s WHERE s.name = d.name)
 ORDER BY d.name
 ON CONFLICT (name) DO UPDATE SET
     declared_at = excluded.declared_at, task = excluded.task, spec = excluded.spec,
@@ -78,10 +84,12 @@ ON CONFLICT (name) DO UPDATE SET
 WHERE s.spec <> excluded.spec
   AND (excluded.spec <> ALL(string_to_array(s.former, E'\\n'))
        OR s.declared_at < clock_timestamp() - %(abandoned)s * interval '1 s')
+  AND (s.last_tick IS NULL OR s.last_tick < excluded.next_tick)
 """
 
 # Some worker writes, the others find that somebody has done so lately. Without waiting for anybody, and so without a
-# deadlock: a row that is locked is being moved by a worker that declares it as well.
+# deadlock: a row that is locked is being moved by a worker that declares it as well. What is registered counts from after
+# the last tick on: declared_at may be older than that. (greatest() passes over the NULL of a schedule without a tick.)
 DECLARE = """
 WITH declared AS (
     SELECT * FROM unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec)
@@ -94,8 +102,8 @@ stale AS MATERIALIZED (
 renewed AS (
     UPDATE autotask_schedule s SET declared_at = clock_timestamp() FROM stale WHERE s.name = stale.name
 )
-SELECT d.name, (CASE WHEN d.spec = ANY(string_to_array(s.former, E'\\n')) THEN s.declared_at
-                     ELSE clock_timestamp() END) AT TIME ZONE 'UTC'
+SELECT d.name, greatest(CASE WHEN d.spec = ANY(string_to_array(s.former, E'\\n')) THEN s.declared_at
+                             ELSE clock_timestamp() END, s.last_tick + interval '1 us') AT TIME ZONE 'UTC'
 FROM declared d LEFT JOIN autotask_schedule s ON s.name = d.name
 WHERE s.name IS NULL
    OR (s.spec <> d.spec AND (d.spec <> ALL(string_to_array(s.former, E'\\n'))
@@ -181,7 +189,7 @@ def declare(
     :param abandoned: seconds after which a timetable that nobody declares has to make way for one that it had replaced.
     :returns: the schedules that are to be registered, and from when on they count: those that are not in the database,
         those whose timetable is new, both from now on, and those whose timetable is that of abandoned code, from its
-        last sign of life on.
+        last sign of life or the last tick on.
     """
     params = {**_names_and_specs(specs), "lately": lately, "abandoned": abandoned}
     return {name: in_utc(since) for name, since in rows(connection, DECLARE, params)}
@@ -189,21 +197,23 @@ def declare(
 
 def register(
     connection: BaseDatabaseWrapper, declared: Sequence[tuple[str, str, str, datetime]], *, abandoned: float
-) -> None:
-    """Enter schedules that :func:`declare` has told, unless somebody has done so meanwhile.
+) -> int:
+    """Enter schedules that :func:`declare` has told, unless somebody is at it or was faster.
 
     :param declared: name, task, spec and first tick.
+    :returns: how many were entered; what is to become of the others the next declaration tells.
     """
-    if declared:
-        names, tasks, specs, ticks = (list(column) for column in zip(*declared, strict=True))
-        params = {
-            "name": arrays.texts(names),
-            "task": arrays.texts(tasks),
-            "spec": arrays.texts(specs),
-            "next_tick": arrays.moments(ticks),
-            "abandoned": abandoned,
-        }
-        execute(connection, REGISTER, params)
+    if not declared:
+        return 0
+    names, tasks, specs, ticks = (list(column) for column in zip(*declared, strict=True))
+    params = {
+        "name": arrays.texts(names),
+        "task": arrays.texts(tasks),
+        "spec": arrays.texts(specs),
+        "next_tick": arrays.moments(ticks),
+        "abandoned": abandoned,
+    }
+    return execute(connection, REGISTER, params)
 
 
 def look(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 1000) -> Look:

@@ -22,6 +22,9 @@ Schedules = Mapping[str, ScheduledTask[..., object]]
 #: Seconds between two declarations that the code of this worker has its schedules.
 DECLARE_EVERY = 20.0
 
+#: Seconds until the next declaration where somebody else was at a schedule that was to be registered.
+DECLARE_AGAIN = 1.0
+
 #: Seconds after which a timetable that no worker declares any more makes way for one that it had replaced.
 ABANDONED_AFTER = 3 * DECLARE_EVERY
 
@@ -72,7 +75,7 @@ class Scheduler:
 
     def _declare(self, connection: BaseDatabaseWrapper, tasks: Schedules, specs: Mapping[str, str]) -> None:
         anew = schedules.declare(connection, specs, lately=DECLARE_EVERY / 2, abandoned=ABANDONED_AFTER)
-        schedules.register(
+        entered = schedules.register(
             connection,
             [
                 (name, tasks[name].name, specs[name], tasks[name].schedule.first_after(since))
@@ -87,7 +90,7 @@ class Scheduler:
             if retired := schedules.retire(connection, RETIRE_AFTER):
                 logger.info("Schedules retired that no worker has declared for a day: %s", ", ".join(retired))
             self._retire_at = now + RETIRE_EVERY
-        self._declare_at = now + DECLARE_EVERY
+        self._declare_at = now + (DECLARE_EVERY if entered == len(anew) else DECLARE_AGAIN)
 
     def _enqueue(self, connection: BaseDatabaseWrapper, due: Sequence[DueSchedule], tasks: Schedules) -> float:
         """Enqueue the tasks of schedules that are due, and return the seconds until the next look."""

@@ -18,7 +18,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def register(name="tick", spec=EVERY, tick=NOON, task="tests.tick"):
-    schedules.register(current(), [(name, task, spec, tick)], abandoned=60)
+    return schedules.register(current(), [(name, task, spec, tick)], abandoned=60)
 
 
 def declare(specs, lately=-1.0):
@@ -44,6 +44,11 @@ def move(name="tick", tick=NOON, by=MINUTE, held=""):
 
 def tick_of(move):
     return new_task(name="tests.tick", schedule=move.seen.name, scheduled_for=move.last_tick)
+
+
+def deal_with_a_tick(tick):
+    execute(current(), "UPDATE autotask_schedule SET last_tick = %(tick)s", {"tick": tick})
+    return tick
 
 
 def next_ticks():
@@ -100,7 +105,7 @@ def test_several_are_registered_at_the_same_time_by_several_workers(in_threads):
 
 
 def test_no_schedule_at_all_is_no_error():
-    schedules.register(current(), [], abandoned=60)
+    assert schedules.register(current(), [], abandoned=60) == 0
     assert declare({}) == {}
     assert schedules.look(current(), {}) == ([], None, False)
     assert schedules.advance(current(), [], []) == (set(), 0)
@@ -177,6 +182,35 @@ def test_when_nobody_declares_the_new_timetable_any_more_the_old_one_goes_on_fro
     assert spec_of() == OLD
     assert next_ticks() == {"tick": NOON + MINUTE}
     assert declare({"tick": NEW}) == {}  # and the workers of the new code do not fight for it
+
+
+def test_the_old_timetable_goes_on_after_the_last_tick_if_that_is_younger_than_the_last_declaration():
+    # Given: the new code was declared, enqueued a tick and died
+    register(spec=OLD)
+    register(spec=NEW)
+    age(61)
+    tick = deal_with_a_tick(schedules.now(current()) - timedelta(seconds=58))
+
+    # Then
+    assert tick < declare({"tick": OLD})["tick"] < tick + timedelta(seconds=1)
+
+
+def test_a_new_timetable_starts_after_the_last_tick_even_if_the_clock_was_set_back():
+    register(spec=OLD)
+    tick = deal_with_a_tick(schedules.now(current()) + MINUTE)
+    assert tick < declare({"tick": NEW})["tick"] < tick + timedelta(seconds=1)
+
+
+def test_a_tick_that_the_old_code_deals_with_between_declaration_and_registration_is_not_begun_again():
+    # Given
+    register(spec=OLD)
+    schedules.advance(current(), [move()], [tick_of(move())])
+
+    # Then
+    assert register(spec=NEW, tick=NOON) == 0
+    assert next_ticks() == {"tick": NOON + MINUTE}
+    assert register(spec=NEW, tick=NOON + timedelta(seconds=5)) == 1
+    assert next_ticks() == {"tick": NOON + timedelta(seconds=5)}
 
 
 def test_of_three_versions_each_gives_way_to_the_newest():

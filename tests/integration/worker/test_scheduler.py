@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.test.utils import CaptureQueriesContext
 
 from autotask import registry
@@ -146,6 +147,31 @@ def test_two_versions_of_the_code_do_not_fight_and_lose_no_tick_when_one_of_them
     # Then: the ticks of the old one since then were missed, and are made up for
     assert schedule_runs.every(current())[0].spec == "every 60 s"
     assert ticks() == [0]
+
+
+def test_a_tick_that_the_old_code_enqueues_while_the_new_one_registers_is_not_enqueued_again(monkeypatch):
+    # Given: the old code, and a worker of the new one that learns of the tick before
+    schedule(60)
+    run()
+    due_since(0)
+    new = schedule(3600, start_now=True)
+    old_declare = schedules.declare
+
+    def declare_before_the_tick(connection, specs, **options):
+        anew = old_declare(connection, specs, **options)
+        execute(current(), "UPDATE autotask_schedule SET last_tick = clock_timestamp()")
+        return anew
+
+    monkeypatch.setattr(schedules, "declare", declare_before_the_tick)
+    service = Scheduler(lambda: None)
+
+    # When
+    wait = run(service)
+
+    # Then: it comes again soon
+    assert new.schedule.spec != schedule_runs.every(current())[0].spec
+    assert ticks() == []
+    assert wait <= scheduler.DECLARE_AGAIN
 
 
 # --- misfire and overlap --------------------------------------------------------------------------------------------
@@ -373,6 +399,33 @@ def test_a_schedule_that_somebody_has_locked_keeps_no_other_from_its_tick(other_
     execute(other_connection, "ROLLBACK")
     run(service)
     assert ticks("locked") == [0]
+
+
+def test_a_changed_schedule_that_somebody_has_locked_keeps_no_other_from_its_registration_and_its_tick(
+    other_connection,
+):
+    # Given: of three changed or unchanged schedules one that is locked
+    for name in ("locked", "changed", "same"):
+        schedule(60, name=name)
+    run()
+    due_since(1, "same")
+    schedule(90, name="locked")
+    schedule(90, name="changed")
+    service = Scheduler(lambda: None)
+
+    # When
+    with transaction.atomic():
+        execute(current(), "SELECT 1 FROM autotask_schedule WHERE name = 'locked' FOR UPDATE")
+        service.run_once(other_connection)
+        wait = service.run_once(other_connection)
+
+    # Then: it is tried again soon
+    specs = {found.name: found.spec for found in schedule_runs.every(current())}
+    assert specs == {"locked": "every 60 s", "changed": "every 90 s", "same": "every 60 s"}
+    assert ticks("same") == [0]
+    assert wait <= scheduler.DECLARE_AGAIN
+    wait_until(lambda: run(service) > scheduler.DECLARE_AGAIN, what="the next declaration")
+    assert {found.name: found.spec for found in schedule_runs.every(current())}["locked"] == "every 90 s"
 
 
 # --- in a worker ----------------------------------------------------------------------------------------------------
