@@ -191,6 +191,7 @@ def periodic_task(
     :param options: as for :func:`delayed_task`. They apply to the task of each tick.
     :raises InvalidOption: the interval is less than a tenth of a second, or another value is out of its range.
     """
+    _refuse_function(seconds, "seconds", "@periodic_task")
 
     def decorate(function: Callable[..., Any]) -> ScheduledTask[..., Any]:
         where = f"@periodic_task of {_described(function)}"
@@ -276,6 +277,7 @@ def cron_task(
     :param name: as for :func:`periodic_task`, and so are *misfire*, *overlap*, *jitter* and *options*.
     :raises InvalidSchedule: the fields or the text make no sense, or never come true. (A ValueError.)
     """
+    _refuse_function(minutes, "minutes", "@cron_task")
 
     def decorate(function: Callable[..., Any]) -> ScheduledTask[..., Any]:
         where = f"@cron_task of {_described(function)}"
@@ -331,6 +333,18 @@ def task(
         )
 
     return decorate if function is None else decorate(function)
+
+
+def _refuse_function(value: Any, option: str, decorator: str) -> None:
+    """Refuse a function in the place of the first option: the decorator would be left at that, and make no task."""
+    if callable(value):
+        raise InvalidOptionType(
+            option=option,
+            where=f"{decorator} of {_described(value)}",
+            expected=f"given in parentheses (write {decorator}(...), or {decorator}() for the defaults)",
+            value=value,
+            type=type(value).__name__,
+        )
 
 
 def _timetable(
