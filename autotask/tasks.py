@@ -272,17 +272,21 @@ def cron_task(
     :param crontab: all of it as text in this order: ``minutes hours dow months dom``, with ``*``, ``,`` and ``-``.
         Everything above is ignored if this is given. **This is not the order of crontab files**, see *cron*.
     :param cron: an expression as in crontab files: ``minute hour day-of-month month day-of-week`` with Sunday = 0 or 7,
-        names, steps, ``L``, ``#``, or ``@daily`` and the like.
+        names, steps, ``L``, ``#``, or ``@daily`` and the like. It stands alone: nothing above may be given with it.
     :param tz: the time zone, by name or as a zone of ``zoneinfo`` or ``pytz``; the site's ``TIME_ZONE`` by default.
     :param name: as for :func:`periodic_task`, and so are *misfire*, *overlap*, *jitter* and *options*.
     :raises InvalidSchedule: the fields or the text make no sense, or never come true. (A ValueError.)
+    :raises ConflictingOptions: *cron* and another way to say when are given. (A TypeError.)
     """
     _refuse_function(minutes, "minutes", "@cron_task")
 
     def decorate(function: Callable[..., Any]) -> ScheduledTask[..., Any]:
         where = f"@cron_task of {_described(function)}"
-        if cron is not None and crontab is not None:
-            raise ConflictingOptions(where=where, first="crontab", second="cron")
+        if cron is not None:
+            fields = {"crontab": crontab, "minutes": minutes, "hours": hours, "dow": dow, "months": months, "dom": dom}
+            for field, value in fields.items():
+                if value is not None:
+                    raise ConflictingOptions(where=where, first=field, second="cron")
         zone = crontabs.zone_name(tz if tz is not None else django_settings.TIME_ZONE or "UTC")
         timetable = _timetable(minutes, hours, dow, months, dom, crontab, cron, zone)
         return _scheduled(function, name, where, options, timetable, _policy(misfire, overlap, jitter, where))
