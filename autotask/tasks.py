@@ -12,8 +12,9 @@ from autotask import registry
 from autotask.context import TaskContext, current
 from autotask.control import Cancel, Discard, Retry, Snooze
 from autotask.definition import Definition, DelayedTask, ScheduledTask
-from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
+from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
 from autotask.options import (
+    DEFINITION_OPTION_NAMES,
     DJANGO_TASK_OPTION_NAMES,
     Options,
     one_of,
@@ -132,7 +133,7 @@ def delayed_task(
 
     def decorate(function: Callable[..., Any]) -> DelayedTask[..., Any]:
         where = f"@delayed_task of {_described(function)}"
-        checked = Options.of(where, delay=delay, retries=retries, ttl=ttl, **options)
+        checked = _options(where, delay=delay, retries=retries, ttl=ttl, **options)
         called = _fitting(_callable(function, where), checked, where)
         return registry.register(DelayedTask(called, _name(function, name, where), checked))
 
@@ -388,10 +389,22 @@ def _scheduled(
     timetable: Timetable,
     policy: Policy,
 ) -> ScheduledTask[..., Any]:
-    checked = Options.of(where, **options)
+    checked = _options(where, **options)
     called = _fitting(_callable(function, where), checked, where)
     _refuse_parameters(called, checked, where)
     return registry.register(ScheduledTask(called, _name(function, name, where), checked, timetable, policy))
+
+
+def _options(where: str, /, **given: Any) -> Options:
+    if "run_after" in given:
+        raise UnknownOption(
+            where=where,
+            option="run_after",
+            suggestion=", which belongs to one call: .using(run_after=...)",
+            known=", ".join(DEFINITION_OPTION_NAMES),
+        )
+    reject_unknown(given, DEFINITION_OPTION_NAMES, where)
+    return Options.of(where, **given)
 
 
 def _callable(function: Any, where: str) -> Callable[..., Any]:

@@ -251,6 +251,14 @@ def test_each_decorator_refuses_what_it_does_not_know_and_names_the_function(dec
 
 
 @pytest.mark.parametrize("decorator", [delayed_task, periodic_task, cron_task])
+@pytest.mark.parametrize("value", [NOW, None])
+def test_each_decorator_leaves_the_moment_to_the_call(decorator, value):
+    with pytest.raises(UnknownOption, match=r"'run_after', which belongs to one call: \.using\(run_after=") as caught:
+        decorator(run_after=value)(noop)
+    assert "run_after" not in caught.value.known
+
+
+@pytest.mark.parametrize("decorator", [delayed_task, periodic_task, cron_task])
 def test_each_decorator_checks_its_values_and_names_the_function(decorator):
     with pytest.raises(ValueError, match=rf"'priority' of @{decorator.__name__} of tests.unit.test_options.noop"):
         decorator(priority=1000)(noop)
