@@ -3,13 +3,15 @@
 import datetime
 import decimal
 import math
+import re
 
 import pytest
 
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
-from autotask.options import MOST_RETRIES, OPTION_NAMES, Options
+from autotask.options import DEFINITION_OPTION_NAMES, MOST_RETRIES, OPTION_NAMES, Options
 from autotask.task import LONGEST_TIME
 from autotask.tasks import cron_task, delayed_task, periodic_task
+from tests.documents import ROOT
 
 HERE = "@delayed_task of shop.tasks.send"
 NOW = datetime.datetime(2026, 7, 1, 12, tzinfo=datetime.UTC)
@@ -305,6 +307,11 @@ def test_a_repeated_function_is_decorated_with_parentheses(decorator):
     written = rf"@{decorator.__name__}\(\.\.\.\)"
     with pytest.raises(InvalidOptionType, match=rf"of tests.unit.test_options.noop must be .* \(write {written}"):
         decorator(noop)
+
+
+def test_the_page_on_decorators_lists_every_option():
+    page = (ROOT / "docs" / "reference" / "decorators.rst").read_text(encoding="utf-8")
+    assert set(re.findall(r"^``(\w+)``  ", page, re.MULTILINE)) == {*DEFINITION_OPTION_NAMES, "name"}
 
 
 # --- at a call ------------------------------------------------------------------------------------------------------
