@@ -12,7 +12,16 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import listener, payload
 from autotask.conf import settings
 from autotask.context import Progress
-from autotask.exceptions import NotRetryable, TaskCancelled, TaskExpired, TaskFailed, WaitInTransaction, WaitTimeout
+from autotask.exceptions import (
+    InvalidOption,
+    InvalidOptionType,
+    NotRetryable,
+    TaskCancelled,
+    TaskExpired,
+    TaskFailed,
+    WaitInTransaction,
+    WaitTimeout,
+)
 from autotask.store import cancel, notify, read, requeue
 from autotask.store.connection import current
 from autotask.store.read import StoredAttempt, StoredTask
@@ -31,12 +40,14 @@ class TaskHandle(Generic[R]):
 
     Each attribute asks the database until the task has ended; from then on the answer is kept.
 
-    :param id: the id of the task, for a handle to a task that was enqueued elsewhere.
+    :param id: the id of the task, also as text, for a handle to a task that was enqueued elsewhere.
     :param name: the name of the task, for messages.
+    :raises InvalidOption: the text is no UUID. (A ValueError.)
+    :raises InvalidOptionType: the id is neither a UUID nor text. (A TypeError.)
     """
 
-    def __init__(self, id: uuid.UUID, name: str = "") -> None:
-        self.id = id
+    def __init__(self, id: uuid.UUID | str, name: str = "") -> None:
+        self.id = id if isinstance(id, uuid.UUID) else _uuid(id)
         self.name = name
         self._ended: StoredTask | None = None
 
@@ -235,3 +246,14 @@ class TaskHandle(Generic[R]):
         if self._ended is None:
             # Others do not see it. In an open transaction this thread may.
             await sync_to_async(self._refuse_unless_ended)()
+
+
+def _uuid(id: Any) -> uuid.UUID:
+    # Not left to PostgreSQL: what it refuses aborts the caller's transaction.
+    expected = "a UUID, or the text of one"
+    if not isinstance(id, str):
+        raise InvalidOptionType(option="id", where="TaskHandle", expected=expected, value=id, type=type(id).__name__)
+    try:
+        return uuid.UUID(id)
+    except ValueError:
+        raise InvalidOption(option="id", where="TaskHandle", expected=expected, value=id) from None

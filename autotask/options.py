@@ -263,6 +263,9 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
 
 OPTION_NAMES = tuple(_CHECKS)
 
+#: What a definition may say for all its calls; a moment is that of one call.
+DEFINITION_OPTION_NAMES = tuple(name for name in OPTION_NAMES if name != "run_after")
+
 #: What a task of Django may have beside what Django knows: there the others have names, or places, of their own.
 DJANGO_TASK_OPTION_NAMES = tuple(
     name for name in OPTION_NAMES if name not in ("queue", "priority", "delay", "run_after", "takes_context")

@@ -12,8 +12,9 @@ from autotask import registry
 from autotask.context import TaskContext, current
 from autotask.control import Cancel, Discard, Retry, Snooze
 from autotask.definition import Definition, DelayedTask, ScheduledTask
-from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
+from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
 from autotask.options import (
+    DEFINITION_OPTION_NAMES,
     DJANGO_TASK_OPTION_NAMES,
     Options,
     one_of,
@@ -132,7 +133,7 @@ def delayed_task(
 
     def decorate(function: Callable[..., Any]) -> DelayedTask[..., Any]:
         where = f"@delayed_task of {_described(function)}"
-        checked = Options.of(where, delay=delay, retries=retries, ttl=ttl, **options)
+        checked = _options(where, delay=delay, retries=retries, ttl=ttl, **options)
         called = _fitting(_callable(function, where), checked, where)
         return registry.register(DelayedTask(called, _name(function, name, where), checked))
 
@@ -191,6 +192,7 @@ def periodic_task(
     :param options: as for :func:`delayed_task`. They apply to the task of each tick.
     :raises InvalidOption: the interval is less than a tenth of a second, or another value is out of its range.
     """
+    _refuse_function(seconds, "seconds", "@periodic_task")
 
     def decorate(function: Callable[..., Any]) -> ScheduledTask[..., Any]:
         where = f"@periodic_task of {_described(function)}"
@@ -271,16 +273,21 @@ def cron_task(
     :param crontab: all of it as text in this order: ``minutes hours dow months dom``, with ``*``, ``,`` and ``-``.
         Everything above is ignored if this is given. **This is not the order of crontab files**, see *cron*.
     :param cron: an expression as in crontab files: ``minute hour day-of-month month day-of-week`` with Sunday = 0 or 7,
-        names, steps, ``L``, ``#``, or ``@daily`` and the like.
+        names, steps, ``L``, ``#``, or ``@daily`` and the like. It stands alone: nothing above may be given with it.
     :param tz: the time zone, by name or as a zone of ``zoneinfo`` or ``pytz``; the site's ``TIME_ZONE`` by default.
     :param name: as for :func:`periodic_task`, and so are *misfire*, *overlap*, *jitter* and *options*.
     :raises InvalidSchedule: the fields or the text make no sense, or never come true. (A ValueError.)
+    :raises ConflictingOptions: *cron* and another way to say when are given. (A TypeError.)
     """
+    _refuse_function(minutes, "minutes", "@cron_task")
 
     def decorate(function: Callable[..., Any]) -> ScheduledTask[..., Any]:
         where = f"@cron_task of {_described(function)}"
-        if cron is not None and crontab is not None:
-            raise ConflictingOptions(where=where, first="crontab", second="cron")
+        if cron is not None:
+            fields = {"crontab": crontab, "minutes": minutes, "hours": hours, "dow": dow, "months": months, "dom": dom}
+            for field, value in fields.items():
+                if value is not None:
+                    raise ConflictingOptions(where=where, first=field, second="cron")
         zone = crontabs.zone_name(tz if tz is not None else django_settings.TIME_ZONE or "UTC")
         timetable = _timetable(minutes, hours, dow, months, dom, crontab, cron, zone)
         return _scheduled(function, name, where, options, timetable, _policy(misfire, overlap, jitter, where))
@@ -333,6 +340,18 @@ def task(
     return decorate if function is None else decorate(function)
 
 
+def _refuse_function(value: Any, option: str, decorator: str) -> None:
+    """Refuse a function in the place of the first option: the decorator would be left at that, and make no task."""
+    if callable(value):
+        raise InvalidOptionType(
+            option=option,
+            where=f"{decorator} of {_described(value)}",
+            expected=f"given in parentheses (write {decorator}(...), or {decorator}() for the defaults)",
+            value=value,
+            type=type(value).__name__,
+        )
+
+
 def _timetable(
     minutes: Numbers,
     hours: Numbers,
@@ -370,10 +389,22 @@ def _scheduled(
     timetable: Timetable,
     policy: Policy,
 ) -> ScheduledTask[..., Any]:
-    checked = Options.of(where, **options)
+    checked = _options(where, **options)
     called = _fitting(_callable(function, where), checked, where)
     _refuse_parameters(called, checked, where)
     return registry.register(ScheduledTask(called, _name(function, name, where), checked, timetable, policy))
+
+
+def _options(where: str, /, **given: Any) -> Options:
+    if "run_after" in given:
+        raise UnknownOption(
+            where=where,
+            option="run_after",
+            suggestion=", which belongs to one call: .using(run_after=...)",
+            known=", ".join(DEFINITION_OPTION_NAMES),
+        )
+    reject_unknown(given, DEFINITION_OPTION_NAMES, where)
+    return Options.of(where, **given)
 
 
 def _callable(function: Any, where: str) -> Callable[..., Any]:

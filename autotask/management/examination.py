@@ -58,13 +58,18 @@ def look_at_tables(patient: Patient) -> Finding:
 
 
 def look_at_switch(patient: Patient) -> Finding:
-    """Whether calls are stored at all."""
-    if settings.IS_ACTIVE:
-        return fine("AUTOTASK_IS_ACTIVE is True")
-    return problem(
-        "AUTOTASK_IS_ACTIVE is False: calls run at once, in place, and no companion starts",
-        "Set AUTOTASK_IS_ACTIVE = True.",
-    )
+    """Whether calls are stored at all, and left to workers."""
+    if not settings.IS_ACTIVE:
+        return problem(
+            "AUTOTASK_IS_ACTIVE is False: calls run at once, in place, and no companion starts",
+            "Set AUTOTASK_IS_ACTIVE = True.",
+        )
+    if settings.IMMEDIATE:
+        return problem(
+            f"AUTOTASK_IMMEDIATE is {settings.IMMEDIATE!r}: calls run their tasks at once, in place, as tests want it",
+            "Remove AUTOTASK_IMMEDIATE from the settings of the site.",
+        )
+    return fine("AUTOTASK_IS_ACTIVE is True")
 
 
 def look_at_system_checks(patient: Patient) -> Finding:

@@ -622,6 +622,14 @@ def test_the_doctor_sees_that_autotask_is_switched_off(settings):
     assert list(problems()) == ["switch"]
 
 
+@pytest.mark.parametrize("value", [True, "raise"])
+def test_the_doctor_sees_that_a_site_runs_tasks_at_the_call(settings, value):
+    sign_on()
+    settings.AUTOTASK_IMMEDIATE = value
+    assert list(problems()) == ["switch"]
+    assert f"AUTOTASK_IMMEDIATE is {value!r}" in problems()["switch"]
+
+
 def test_the_doctor_repeats_what_the_system_checks_find(settings):
     sign_on()
     settings.AUTOTASK_LEASE, settings.AUTOTASK_HEARTBEAT = 30, 20

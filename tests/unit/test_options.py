@@ -3,13 +3,15 @@
 import datetime
 import decimal
 import math
+import re
 
 import pytest
 
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
-from autotask.options import MOST_RETRIES, OPTION_NAMES, Options
+from autotask.options import DEFINITION_OPTION_NAMES, MOST_RETRIES, OPTION_NAMES, Options
 from autotask.task import LONGEST_TIME
 from autotask.tasks import cron_task, delayed_task, periodic_task
+from tests.documents import ROOT
 
 HERE = "@delayed_task of shop.tasks.send"
 NOW = datetime.datetime(2026, 7, 1, 12, tzinfo=datetime.UTC)
@@ -251,6 +253,14 @@ def test_each_decorator_refuses_what_it_does_not_know_and_names_the_function(dec
 
 
 @pytest.mark.parametrize("decorator", [delayed_task, periodic_task, cron_task])
+@pytest.mark.parametrize("value", [NOW, None])
+def test_each_decorator_leaves_the_moment_to_the_call(decorator, value):
+    with pytest.raises(UnknownOption, match=r"'run_after', which belongs to one call: \.using\(run_after=") as caught:
+        decorator(run_after=value)(noop)
+    assert "run_after" not in caught.value.known
+
+
+@pytest.mark.parametrize("decorator", [delayed_task, periodic_task, cron_task])
 def test_each_decorator_checks_its_values_and_names_the_function(decorator):
     with pytest.raises(ValueError, match=rf"'priority' of @{decorator.__name__} of tests.unit.test_options.noop"):
         decorator(priority=1000)(noop)
@@ -294,8 +304,14 @@ def test_a_repeated_function_takes_no_arguments(decorator):
 
 @pytest.mark.parametrize("decorator", [periodic_task, cron_task])
 def test_a_repeated_function_is_decorated_with_parentheses(decorator):
-    with pytest.raises((InvalidOptionType, ValueError)):
-        decorator(noop)(noop)
+    written = rf"@{decorator.__name__}\(\.\.\.\)"
+    with pytest.raises(InvalidOptionType, match=rf"of tests.unit.test_options.noop must be .* \(write {written}"):
+        decorator(noop)
+
+
+def test_the_page_on_decorators_lists_every_option():
+    page = (ROOT / "docs" / "reference" / "decorators.rst").read_text(encoding="utf-8")
+    assert set(re.findall(r"^``(\w+)``  ", page, re.MULTILINE)) == {*DEFINITION_OPTION_NAMES, "name"}
 
 
 # --- at a call ------------------------------------------------------------------------------------------------------

@@ -683,6 +683,13 @@ def test_both_notations_together_are_refused():
         cron_task(crontab="* * * * *", cron="* * * * *")(noop)
 
 
+@pytest.mark.parametrize("field", ["minutes", "hours", "dow", "months", "dom"])
+@pytest.mark.parametrize("numbers", [0, 7, [1, 2]])
+def test_numbers_beside_the_notation_of_cron_are_refused(field, numbers):
+    with pytest.raises(ConflictingOptions, match=f"noop got both '{field}' and 'cron': give one of them"):
+        cron_task(cron="0 6 * * *", **{field: numbers})(noop)
+
+
 def test_the_fields_may_be_given_by_position():
     task = cron_task([0], [9], [0], [4, 7], range(10, 16), tz="UTC")(noop)
     assert task.schedule == Crontab("0 9 10-15 4,7 1", "UTC")
