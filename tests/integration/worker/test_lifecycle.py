@@ -231,8 +231,8 @@ def test_a_worker_that_stops_waits_for_the_row_of_an_outcome_that_is_locked(star
     # When: the outcome has been tried to be written, and has been put back
     tasks.gate("locked at the end").set()
     worker.stop()
-    wait_until(lambda: is_waited_for(handle), what="the first try")
-    wait_until(lambda: not is_waited_for(handle), what="its end")
+    seen = set()
+    wait_until(lambda: len(noted(seen, tries())) >= 2, what="a second try")
     other_connection.rollback()
     other_connection.set_autocommit(True)
 
@@ -241,10 +241,16 @@ def test_a_worker_that_stops_waits_for_the_row_of_an_outcome_that_is_locked(star
     wait_until(lambda: not read.workers(current()), what="the sign-off")
 
 
-def is_waited_for(handle):
-    """Return whether somebody waits for the lock of a row."""
-    sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    return bool(rows(current(), sql))
+def tries():
+    """Return when each statement that waits for the lock of a row has begun."""
+    sql = "SELECT query_start FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return rows(current(), sql)
+
+
+def noted(seen, more):
+    """Return what was seen, with more of it."""
+    seen.update(more)
+    return seen
 
 
 def test_urgent_work_in_an_unknown_lane_is_found_while_the_known_ones_have_enough(start_worker):
