@@ -104,12 +104,10 @@ RUNNING = "autotask_running"
 
 LANES = [Lane("urgent", 100), Lane("mail", 10), Lane("nothing", 5), Lane("default", 0), Lane("mail", 0)]
 
-# Tests that came before have done and undone things, whose dead entries are walked too; a whole table would be thousands
-# of pages.
 #: Whatever the planner knows: with no statistics at all as after an upgrade of the server, and with wrong ones.
 ACTS = {
     "claim ten": Act(
-        lambda c: len(take(c.worker, limit=10, lanes=LANES)), "autotask_ready", 400, avoids=RUNNING, result=10
+        lambda c: len(take(c.worker, limit=10, lanes=LANES)), "autotask_ready", 200, avoids=RUNNING, result=10
     ),
     "claim a hundred": Act(
         lambda c: len(take(c.worker, limit=100, lanes=LANES)), "autotask_ready", 2000, avoids=RUNNING, result=100
@@ -118,12 +116,12 @@ ACTS = {
         lambda c: take(c.worker, lanes=[Lane("nothing", number) for number in range(10)]), "autotask_ready", 40
     ),
     "claim a suspect where none is": Act(
-        lambda c: take(c.worker, limit=1, lanes=[Lane("default", 0)], which=claim.SUSPECT), "autotask_suspect", 40
+        lambda c: take(c.worker, limit=1, lanes=[Lane("default", 0)], which=claim.SUSPECT), "autotask_suspect", 10
     ),
     "claim beside strangers": Act(
         lambda c: len(take(c.worker, limit=10, lanes=LANES, strangers=["tests.newer"])),
         "autotask_ready",
-        200,
+        300,  # They are read past, by the row.
         avoids=RUNNING,
         result=10,
     ),
@@ -137,7 +135,7 @@ ACTS = {
         400,
         result=10,
     ),
-    "promote where nothing is due": Act(lambda c: promote.promote(current()), "autotask_due", 400),
+    "promote where nothing is due": Act(lambda c: promote.promote(current()), "autotask_due", 20),
     "promote what is due": Act(
         lambda c: promote.promote(current())[0], "autotask_due", 10_000, before=make_due, result=500
     ),
@@ -155,7 +153,7 @@ ACTS = {
         result=(1, 100, 0),
     ),
     "prune a thousand": Act(lambda c: prune.prune(current(), limit=1000), "autotask_result_kept", 10_000, result=1000),
-    "enqueue": Act(lambda c: enqueue.insert(current(), new_task()), "", 60),
+    "enqueue": Act(lambda c: enqueue.insert(current(), new_task()), "", 20),
     "enqueue a hundred": Act(lambda c: enqueue.insert_many(current(), [new_task() for _ in range(100)]), "", 1500),
     "look for what is due": Act(
         lambda c: len(schedules.look(current(), dict.fromkeys(SCHEDULES, "daily")).due),
@@ -232,7 +230,7 @@ REPEATED = {name: act for name, act in ACTS.items() if name.startswith(("claim",
 
 @pytest.mark.parametrize("act", REPEATED.values(), ids=REPEATED)
 def test_a_prepared_act_reads_little(crowded, generic, act):
-    # What the tests above have done and undone has left dead entries, which are walked too.
+    # Without statistics a generic plan may read dead entries by a bitmap, which does not clear them away.
     cost(dataclasses.replace(act, buffers=act.buffers + 500), crowded)
 
 

@@ -280,6 +280,14 @@ def nap_in_the_pool(path: str, seconds: float) -> str:
     return "slept"
 
 
+@delayed_task(executor="pool")
+def outlast_in_the_pool(path: str, seconds: float) -> None:
+    """Run until another task has begun, and for a while longer."""
+    while not lines(Path(path)):
+        time.sleep(0.01)
+    time.sleep(seconds)
+
+
 @delayed_task(executor="pool", retries=1, backoff=0.05)
 def fail_in_the_pool() -> None:
     raise KeyError("gone")

@@ -127,12 +127,12 @@ def test_a_task_that_breaks_its_executor_again_and_again_takes_no_other_along(st
     # Given
     settings.AUTOTASK_MAX_CRASHES = 2
     start_with_pool()
-    innocent = stubborn.nap_in_the_pool(str(path), 3.0)  # longer than a process of the pool takes to start
+    innocent = stubborn.outlast_in_the_pool(str(path), 3.0)
 
     # When
     poison = stubborn.kill_the_pool(str(path))
 
-    # Then: after the first time each of them runs alone
+    # Then: after the first time, which the innocent one waits for, each of them runs alone
     assert ended(poison) is ERROR
     assert ended(innocent) is DONE
     assert [attempt.state for attempt in innocent.failed_attempts] == [State.LOST]
