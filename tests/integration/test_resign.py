@@ -11,6 +11,7 @@ from autotask.management import resigning
 from autotask.payload import load_arguments, load_result
 from autotask.store import finish, resign
 from autotask.store.connection import current, execute, rows
+from autotask.store.read import workers
 from autotask.store.resign import BATCH, FAILED, RESULTS, WAITING
 from autotask.task import State
 from autotask.tasks import delayed_task
@@ -77,6 +78,7 @@ def test_after_it_the_old_key_can_be_removed(start_worker, settings):
     worker = start_worker()
     wait_until(lambda: done.ready and failed.ready)
     worker.stop()
+    wait_until(lambda: not workers(current()), what="the worker's sign-off")
     claimed, claim = running(double, 2)
     waiting, later = double(3), double.using(delay=1000)(4)
     rotate(settings)
