@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable
 
@@ -16,6 +17,10 @@ NEXT_LOOKS_EVERY = 0.05
 
 #: Seconds between two looks of the others, whether one of them may be the next one.
 OTHERS_LOOK_EVERY = 0.5
+
+#: Seconds between two times at which the active one makes its files look new: what clears away old temporary files leaves
+#: them then. systemd's does that after ten days, others after some hours at the least.
+TOUCH_EVERY = 1800.0
 
 
 class Candidate:
@@ -28,8 +33,12 @@ class Candidate:
     """
 
     def __init__(self, path: str) -> None:
-        self._active = _open(f"{path}.active")
-        self._next = _open(f"{path}.next")
+        self._active = _Lock(f"{path}.active")
+        try:
+            self._next = _Lock(f"{path}.next")
+        except OSError:
+            self._active.close()
+            raise
 
     def wait_to_be_next(self) -> None:
         """Wait until only the worker that is active comes before this one."""
@@ -40,32 +49,75 @@ class Candidate:
 
         :param stand_by: is called if it has to wait.
         """
-        if not _lock(self._active):
+        if not self._active.take():
             stand_by()
             _wait(self._active, NEXT_LOOKS_EVERY)
-        fcntl.lockf(self._next, fcntl.LOCK_UN)
+        self._next.release()
+        threading.Thread(target=self._keep_young, name="autotask-election", daemon=True).start()
 
     def make_way(self) -> None:
         """Let the next one begin: this one takes no more tasks."""
-        fcntl.lockf(self._active, fcntl.LOCK_UN)
+        self._active.release()
 
     def close(self) -> None:
         """Give up, whatever was reached."""
-        os.close(self._active)
-        os.close(self._next)
+        self._active.close()
+        self._next.close()
+
+    def _keep_young(self) -> None:
+        while True:
+            self._active.touch()
+            self._next.touch()
+            time.sleep(TOUCH_EVERY)
 
 
-def _wait(descriptor: int, seconds: float) -> None:
-    while not _lock(descriptor):
+class _Lock:
+    """A lock of a file that others may remove."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = _open(path)
+
+    def take(self) -> bool:
+        """Take the lock if nobody has it; return whether it is taken."""
+        while self._take():
+            if self._is_in_place():
+                return True
+            # Whoever comes next would take the lock of a new file. This process has no lock of that one yet, which
+            # closing any of its descriptors would give up.
+            renewed = _open(self._path)
+            os.close(self._descriptor)
+            self._descriptor = renewed
+        return False
+
+    def release(self) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+
+    def touch(self) -> None:
+        """Let the file look as if it were new."""
+        with contextlib.suppress(OSError):
+            os.utime(self._path, follow_symlinks=False)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _take(self) -> bool:
+        # Some systems say EACCES and not EAGAIN.
+        with contextlib.suppress(BlockingIOError, PermissionError):
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
+
+def _wait(lock: _Lock, seconds: float) -> None:
+    while not lock.take():
         time.sleep(seconds)
-
-
-def _lock(descriptor: int) -> bool:
-    # Some systems say EACCES and not EAGAIN.
-    with contextlib.suppress(BlockingIOError, PermissionError):
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
 
 
 def _open(path: str) -> int:

@@ -18,8 +18,8 @@ def meeting_place() -> str | None:
     """Return what the paths of the locks begin with; None where each companion is to work, or no lock can be had."""
     if settings.COMPANION != "host":
         return None
-    path = os.path.join(tempfile.gettempdir(), f"autotask-{os.geteuid()}-{_site()}")
     try:
+        path = os.path.join(tempfile.gettempdir(), f"autotask-{os.geteuid()}-{_site()}")
         Candidate(path).close()
     except OSError as error:
         logger.warning(

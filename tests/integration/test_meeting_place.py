@@ -7,11 +7,15 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 
+import psutil
 import pytest
 
+from autotask.companion import election
 from autotask.companion.election import Candidate
 from autotask.companion.meeting_place import meeting_place
+from tests.helpers import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +54,33 @@ def test_without_a_place_for_the_lock_the_companion_works_and_a_line_says_why(fo
     assert "there is no place for the lock" in caplog.text and "TMPDIR" in caplog.text
 
 
+def test_where_no_folder_for_temporary_files_can_be_written_to_the_companion_works_and_a_line_says_why(
+    monkeypatch, caplog
+):
+    # Given
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/nothing-can-be-made-here"])
+
+    # When
+    with caplog.at_level(logging.WARNING):
+        place = meeting_place()
+
+    # Then
+    assert place is None
+    assert "there is no place for the lock (" in caplog.text
+
+
+def test_who_can_have_one_lock_only_leaves_none_open(folder):
+    # Given
+    (folder / "site.next").mkdir()
+    files = psutil.Process().num_fds()
+
+    # Then
+    with pytest.raises(OSError, match="directory"):
+        Candidate(str(folder / "site"))
+    assert psutil.Process().num_fds() == files
+
+
 def test_a_file_that_somebody_else_has_put_there_is_refused(folder):
     # Given
     (folder / "mine").touch()
@@ -67,6 +98,50 @@ def test_candidates_need_the_standard_library_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_when_the_file_of_the_lock_was_removed_the_lock_of_the_new_file_counts(folder):
+    # Given one who stands by, and whoever comes after the file was removed
+    late = Candidate(str(folder / "site"))
+    (folder / "site.active").unlink()
+    code = (
+        "import sys; from autotask.companion.election import Candidate;"
+        "candidate = Candidate(sys.argv[1]); candidate.wait_to_be_next(); candidate.wait_to_be_active(print);"
+        "print('active', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(folder / "site")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"active\n"
+        stands_by, active = threading.Event(), threading.Event()
+
+        # When
+        def wait():
+            late.wait_to_be_next()
+            late.wait_to_be_active(stands_by.set)
+            active.set()
+
+        threading.Thread(target=wait, daemon=True).start()
+
+        # Then
+        assert stands_by.wait(20)
+        assert not active.is_set()
+        other.stdin.close()
+        assert active.wait(20)
+
+
+def test_the_files_of_who_is_active_do_not_grow_old(folder, monkeypatch):
+    # Given
+    monkeypatch.setattr(election, "TOUCH_EVERY", 0.01)
+    candidate = Candidate(str(folder / "site"))
+    candidate.wait_to_be_next()
+    candidate.wait_to_be_active(lambda: None)
+
+    # When
+    for file in folder.iterdir():
+        os.utime(file, (0, 0))
+
+    # Then
+    wait_until(lambda: all(file.stat().st_mtime > 0 for file in folder.iterdir()))
 
 
 def test_what_the_active_one_has_forked_does_not_hold_the_lock(folder):
