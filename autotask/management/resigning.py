@@ -52,7 +52,11 @@ def resign_all(connection: BaseDatabaseWrapper) -> Findings:
         found = _look(connection, write=True)
         written += found.written
         if not found.outdated.total():
-            break
+            # Rows may have gone to and fro between the tables. At one moment each is somewhere.
+            with resign.at_one_moment(connection):
+                found = _look(connection, write=False)
+            if not found.outdated.total():
+                break
     found.written = written
     return found
 

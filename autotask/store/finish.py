@@ -43,12 +43,14 @@ class Release(NamedTuple):
 
     :ivar delay: seconds until the task becomes ready again.
     :ivar unknown: whether it is given back because its function is not known here.
+    :ivar known: whether its function was called here. Where neither is so, nobody knows.
     """
 
     id: uuid.UUID
     fence: int
     delay: float = 0.0
     unknown: bool = False
+    known: bool = False
 
 
 #: Up to so many outcomes the plan of a prepared statement is as good as one that knows how many they are.
@@ -140,9 +142,10 @@ SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END,
                   ELSE t.run_at END,
     ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN NULL ELSE clock_timestamp() END,
     attempt = t.attempt - 1, fence = NULL, worker_id = NULL,
-    unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp()) ELSE t.unknown_since END
-FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[], %(unknown)s::boolean[])
-     AS o(id, fence, delay, unknown)
+    unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp())
+                         WHEN NOT o.known THEN t.unknown_since END
+FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[], %(unknown)s::boolean[], %(known)s::boolean[])
+     AS o(id, fence, delay, unknown, known)
 WHERE t.id = ANY(%(id)s::uuid[]) AND t.id = o.id AND t.fence = o.fence
 RETURNING t.id
 """
@@ -182,6 +185,7 @@ def release(connection: BaseDatabaseWrapper, releases: Sequence[Release]) -> set
         "fence": arrays.numbers([release.fence for release in releases]),
         "delay": arrays.numbers([release.delay for release in releases]),
         "unknown": arrays.flags([release.unknown for release in releases]),
+        "known": arrays.flags([release.known for release in releases]),
     }
     return {row[0] for row in rows(connection, RELEASE, params)}
 

@@ -1,9 +1,11 @@
 """Read everything that is signed, batch by batch, and write back what was signed anew."""
 
+import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays
@@ -62,6 +64,20 @@ UPDATE {table} t SET {column} = new.new
 FROM new
 WHERE t.id = new.id AND t.{column} = new.old AND t.id = ANY(ARRAY(SELECT id FROM free))
 """
+
+
+@contextlib.contextmanager
+def at_one_moment(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """See all rows as they were at the first look, however long the looks take, and write nothing.
+
+    In a transaction of the caller it is too late for that: each look is at its own moment.
+    """
+    if connection.in_atomic_block:
+        yield
+        return
+    with transaction.atomic(using=connection.alias):
+        execute(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 def read(connection: BaseDatabaseWrapper, place: Place, after: uuid.UUID) -> list[Signed]:

@@ -75,4 +75,4 @@ class Dispatch:
         if isinstance(end.value, Outcome):
             # The clock of another machine means nothing here.
             return end.value._replace(ended_at=time.monotonic())
-        return GiveBack(task, delay=end.value.delay, unknown=end.value.unknown)
+        return GiveBack(task, delay=end.value.delay, unknown=end.value.unknown, known=end.value.known)

@@ -239,11 +239,11 @@ def failed(
     now = time.monotonic()
     if isinstance(error, Snooze) and options is not None and not is_cancelled:
         _tell(task, State.SCHEDULED, now - begun, str(error), error)
-        return GiveBack(task, delay=error.seconds)
+        return GiveBack(task, delay=error.seconds, known=True)
     if isinstance(error, WorkerStopping) and not (is_cancelled or task.at_most_once):
         _tell(task, State.SCHEDULED, now - begun, str(error), error)
         logger.info("%s %s was interrupted, since its worker has to end; it is given back", task.name, task.id)
-        return GiveBack(task)
+        return GiveBack(task, known=True)
     ended = outcome.failed(
         task,
         error,

@@ -30,11 +30,13 @@ class GiveBack:
 
     :ivar delay: seconds until it becomes ready again.
     :ivar unknown: what of it is not known here, if that is the reason; else "".
+    :ivar known: whether its function was called here.
     """
 
     task: ClaimedTask
     delay: float = 0.0
     unknown: str = ""
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,9 +71,10 @@ class Recorder:
         """Write what is left and end the thread; return whether it could be done in so many seconds."""
         self._records.put(None)
         self._thread.join(seconds)
+        written = not self._thread.is_alive() and self._records.empty()
         # A thread that still waits for the database gives up now: its tasks are rescued from this worker's lease.
         self._closing.set()
-        return not self._thread.is_alive() and self._records.empty()
+        return written
 
     def _run(self) -> None:
         last = False

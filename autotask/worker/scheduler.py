@@ -12,6 +12,7 @@ from autotask.definition import ScheduledTask
 from autotask.schedules.policy import IN_TIME, MOST
 from autotask.signals import tell_missed
 from autotask.store import schedules
+from autotask.store.connection import keeps_session
 from autotask.store.enqueue import NewTask
 from autotask.store.schedules import DueSchedule, Move
 
@@ -34,6 +35,9 @@ RETIRE_EVERY = 600.0
 
 #: Seconds after which the register is looked at even if no tick is expected; another worker may have changed it.
 LOOK_EVERY = 30.0
+
+#: The same behind a pooler, where nobody hears that a schedule was resumed: its next tick must not come too late for that.
+DEAF_LOOK = IN_TIME.total_seconds() / 2
 
 #: Seconds until the next look for the end of a task that ticks wait for.
 HELD_LOOK = 0.5
@@ -71,7 +75,8 @@ class Scheduler:
         if look.due:
             return self._enqueue(connection, look.due, tasks)
         wait = LOOK_EVERY if look.seconds is None else max(look.seconds, SHORTEST_WAIT)
-        return min(wait, HELD_LOOK if look.holds else LOOK_EVERY, max(0.0, self._declare_at - time.monotonic()))
+        longest = LOOK_EVERY if keeps_session(connection) else DEAF_LOOK
+        return min(wait, HELD_LOOK if look.holds else longest, max(0.0, self._declare_at - time.monotonic()))
 
     def _declare(self, connection: BaseDatabaseWrapper, tasks: Schedules, specs: Mapping[str, str]) -> None:
         anew = schedules.declare(connection, specs, lately=DECLARE_EVERY / 2, abandoned=ABANDONED_AFTER)

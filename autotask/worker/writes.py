@@ -73,7 +73,10 @@ class Writes:
             if given.unknown:
                 # Before it can be claimed again.
                 self._strangers.met(given.task.name, given.unknown)
-        releases = [Release(given.task.id, given.task.fence, given.delay, bool(given.unknown)) for given in given_back]
+        releases = [
+            Release(given.task.id, given.task.fence, given.delay, bool(given.unknown), given.known)
+            for given in given_back
+        ]
         finish.release(self._connection(), releases)
         return len(group)  # What was not ours any more needs no giving back.
 

@@ -208,6 +208,38 @@ def test_what_was_written_by_somebody_else_meanwhile_is_not_overwritten(settings
     assert rows(current(), "SELECT convert_from(value, 'utf8') FROM autotask_result") == [("second",)]
 
 
+def test_what_comes_back_behind_the_look_is_found_all_the_same(settings, monkeypatch):
+    # Given a failed task that is retried when live tasks have been looked at, and failed ones have not
+    handle, claim = running(fail, 1)
+    end(outcome(claim, State.ERROR))
+    rotate(settings)
+    read, retried = resign.read, []
+
+    def retry_before(connection, place, after):
+        if place is FAILED and not retried:
+            retried.append(handle.retry())
+        return read(connection, place, after)
+
+    monkeypatch.setattr(resign, "read", retry_before)
+
+    # When
+    shown = manage("resign")
+
+    # Then
+    assert retried and shown.code == 0
+    assert shown.out.startswith("1 payload (1 arguments of live tasks) signed anew.\n")
+    retire(settings)
+    load_arguments(payload_of(handle), id=handle.id, name=fail.name)
+
+
+def test_the_last_look_sees_everything_at_one_moment(other_connection):
+    handle, claim = running(fail, 1)
+    with resign.at_one_moment(current()):
+        assert resign.read(current(), FAILED, resigning._FIRST) == []
+        end(outcome(claim, State.ERROR), connection=other_connection)
+        assert [signed.id for signed in resign.read(current(), WAITING, resigning._FIRST)] == [handle.id]
+
+
 def test_nothing_is_written_where_there_is_nothing(settings):
     assert resign.read(current(), FAILED, resigning._FIRST) == []
     assert resign.write(current(), FAILED, []) == 0

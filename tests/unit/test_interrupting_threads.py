@@ -6,10 +6,12 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 
 from autotask.exceptions import TaskInterrupted, TimeLimitExceeded
+from autotask.worker.pools import threads
 from autotask.worker.pools.threads import ThreadPool
 from tests.helpers import wait_until
 
@@ -41,6 +43,36 @@ class Record:
 def work(record):
     for _ in range(record.rounds):
         pass
+
+
+def test_who_is_given_up_at_its_very_end_holds_up_no_other_record(monkeypatch):
+    # Given a thread at the look of a clock that follows its record
+    at_the_clock, go_on = threading.Event(), threading.Event()
+    looks, clock = [], time.monotonic
+
+    def slow_clock():
+        if threading.current_thread().name.startswith("slow"):
+            looks.append(True)
+            if len(looks) == 2:
+                at_the_clock.set()
+                assert go_on.wait(20)
+        return clock()
+
+    monkeypatch.setattr(threads, "time", types.SimpleNamespace(monotonic=slow_clock, sleep=time.sleep))
+    ends = []
+    pool = ThreadPool(1, lambda record, place: ends.append(place.call(str, record)), lambda: None, name="slow")
+    pool.submit("first")
+    assert at_the_clock.wait(20)
+
+    # When
+    left = pool.abandon("first")
+    pool.submit("second")
+    go_on.set()
+
+    # Then
+    assert left is None, "it has come to its end"
+    assert pool.drain(20)
+    assert ends == ["first", "second"]
 
 
 def test_an_exception_hits_the_call_it_is_meant_for_or_nothing(quick_switches):

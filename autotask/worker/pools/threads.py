@@ -33,6 +33,9 @@ class Place:
     (``_struck``) before it looks whether the thread is inside the call; the thread leaves the call before it looks
     whether it is meant. Whoever comes second sees the other. A thread that is meant waits until the interrupter is done,
     and for what has not come yet. Nothing of this costs a lock.
+
+    Giving a thread up is like that, too: who does it says so (``doubtful``) before it looks at the record, and the thread has
+    no record any more before it looks whether it is in doubt. Only then it asks under the lock what was decided.
     """
 
     __slots__ = (
@@ -43,6 +46,7 @@ class Place:
         "_struck",
         "abandoned",
         "began",
+        "doubtful",
         "finished",
         "record",
         "seconds",
@@ -56,6 +60,7 @@ class Place:
         self.finished = 0
         self.seconds = 0.0
         self.abandoned = False
+        self.doubtful = False
         self._inside = False
         self._struck: object = None
         self._striking = False
@@ -147,10 +152,18 @@ class Place:
         self._striking = False
         return hit
 
-    def abandon(self) -> None:
-        """Have the thread stand still when it comes to the call, or out of it: it is to do and to say nothing more."""
+    def abandon(self, record: object) -> bool:
+        """Have the thread stand still when it comes out of the call for this record: it is to do and to say nothing more.
+
+        :returns: False if it has left that record, and goes on.
+        """
+        self.doubtful = True
+        if self.record is not record:
+            self.doubtful = False
+            return False
         self.abandoned = True
-        self._struck = self.record
+        self._struck = record
+        return True
 
     def where(self) -> str:
         """Return the lines of code that the thread is at."""
@@ -189,6 +202,7 @@ class ThreadPool(Generic[T]):
         self._may_sleep = 0
         self._balanced = (0, 0.0)
         self._idle = threading.Condition()
+        self._abandoning = threading.Lock()
         self._draining = False
         self._name = name
         self._places: list[Place] = []
@@ -262,13 +276,13 @@ class ThreadPool(Generic[T]):
 
     def abandon(self, record: T) -> Abandoned | None:
         """Forget a record and its thread; there is no way to end a thread from outside."""
-        for place in self._places:
-            if place.record is record:
-                self._submitted -= place.finished + 1
-                self._places = [other for other in self._places if other is not place]
-                place.abandon()
-                return Abandoned(hangs=True, where=place.where())
-        return None
+        with self._abandoning:
+            place = next((place for place in self._places if place.abandon(record)), None)
+            if place is None:
+                return None
+            self._submitted -= place.finished + 1
+            self._places = [other for other in self._places if other is not place]
+        return Abandoned(hangs=True, where=place.where())
 
     def drain(self, seconds: float) -> bool:
         """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
@@ -298,10 +312,10 @@ class ThreadPool(Generic[T]):
             place.began = began = clock()
             place.record = record
             run(record, place)
-            if place.abandoned:
+            place.record = None
+            if place.doubtful and self._is_abandoned(place):
                 return  # It has come back after all, but is not counted any more.
             place.seconds += clock() - began
-            place.record = None
             place.finished += 1
             if len(todo) <= self._wake_at:
                 self._wake_at = -1
@@ -309,6 +323,10 @@ class ThreadPool(Generic[T]):
             if self._draining:
                 with self._idle:
                     self._idle.notify_all()
+
+    def _is_abandoned(self, place: Place) -> bool:
+        with self._abandoning:
+            return place.abandoned
 
     def _sleep(self) -> None:
         with self._falling_asleep:

@@ -302,6 +302,27 @@ def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_wh
     assert task.unknown_for == pytest.approx(3600, abs=5)
 
 
+def test_what_was_called_at_last_is_no_longer_unknown(worker):
+    # Given a task that some worker did not know
+    task = running(worker)
+    finish.release(current(), [Release(task.id, task.fence, unknown=True)])
+
+    # When another one gives it back without a look at it
+    (task,) = take(worker)
+    finish.release(current(), [Release(task.id, task.fence)])
+
+    # Then that says nothing
+    (task,) = take(worker)
+    assert task.unknown_for is not None
+
+    # When one has called its function
+    finish.release(current(), [Release(task.id, task.fence, known=True)])
+
+    # Then
+    (task,) = take(worker)
+    assert task.unknown_for is None
+
+
 def test_a_task_that_snoozes_waits_for_its_time_and_the_attempt_does_not_count(worker):
     # Given
     task = running(worker)

@@ -1,5 +1,6 @@
 """The scheduler: what becomes a task at which tick, what it costs, and what it says."""
 
+import contextlib
 import logging
 import random
 import time
@@ -10,8 +11,9 @@ from django.db import transaction
 from django.test.utils import CaptureQueriesContext
 
 from autotask import registry
+from autotask.schedules.policy import IN_TIME
 from autotask.store import pause, schedule_runs, schedules
-from autotask.store.connection import current, execute, rows
+from autotask.store.connection import current, dedicated, execute, rows
 from autotask.tasks import cron_task, periodic_task
 from autotask.worker import scheduler
 from autotask.worker.scheduler import Scheduler
@@ -377,6 +379,16 @@ def test_a_thousand_schedules_of_one_second_are_enqueued_with_one_statement_with
     assert sum("INSERT INTO autotask_task" in sql for sql in statements) == 1
     assert len(statements) == 3  # a look, the tasks, and a look at what comes next
     assert seconds < 1
+
+
+def test_where_nobody_hears_of_a_resumed_schedule_it_is_looked_at_before_its_tick_would_be_late():
+    # Given
+    schedule(3600)
+
+    # Then
+    assert run() == scheduler.DEAF_LOOK <= IN_TIME.total_seconds() / 2
+    with contextlib.closing(dedicated("scheduler")) as connection:
+        assert Scheduler(lambda: None).run_once(connection.wrapper) > scheduler.DEAF_LOOK
 
 
 def test_a_schedule_that_somebody_has_locked_keeps_no_other_from_its_tick(other_connection):
