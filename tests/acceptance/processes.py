@@ -53,6 +53,13 @@ def kill(process: psutil.Process) -> None:
         process.kill()
 
 
+def parent(process: psutil.Process) -> int | None:
+    """Return the process id of the parent, None where the process has ended."""
+    with contextlib.suppress(*_GONE):
+        return int(process.ppid())
+    return None
+
+
 def children(pid: int) -> set[int]:
     """Return the process ids of the children of a process, but not that of the tracker that multiprocessing starts."""
     found = set()

@@ -24,13 +24,14 @@ from autotask.store.read import LivingWorker, StoredTask
 from autotask.task import State
 from tests.acceptance import processes
 from tests.acceptance.kinds import Kind
-from tests.helpers import wait_until
+from tests.helpers import LONG, wait_until
 
 ROOT = Path(__file__).parents[2]
 
-#: AUTOTASK_SHUTDOWN_GRACE of all servers, and what they may take beyond it until all that belongs to them is gone.
+#: AUTOTASK_SHUTDOWN_GRACE of all servers, and what they may take beyond it until all that belongs to them is gone; more
+#: where tests share a machine.
 GRACE = 2.0
-BEYOND_GRACE = 1.0
+BEYOND_GRACE = 1.0 if LONG else 8.0
 
 #: Seconds that a server, or a new worker, may take to start on a busy machine.
 START = 20.0

@@ -1,7 +1,7 @@
 """``AUTOTASK_COMPANION_YIELDS``: a companion steps aside for a dedicated worker, and is there when that is gone."""
 
 from tests.acceptance.site import START
-from tests.helpers import wait_until
+from tests.helpers import LONG, wait_until
 
 
 def test_a_companion_is_back_soon_after_a_dedicated_worker_was_killed(site):
@@ -15,7 +15,7 @@ def test_a_companion_is_back_soon_after_a_dedicated_worker_was_killed(site):
         return site.result(site.wait_for_end(server.call("who")))
 
     # When
-    wait_until(lambda: runs_it() == dedicated.pid, 3, "a look of the companion")
+    wait_until(lambda: runs_it() == dedicated.pid, what="a look of the companion")
 
     # Then
     assert {runs_it() for _ in range(5)} == {dedicated.pid}
@@ -25,5 +25,5 @@ def test_a_companion_is_back_soon_after_a_dedicated_worker_was_killed(site):
     dedicated.process.wait()
 
     # Then: a worker hears of its neighbours with each heartbeat, and sees within half a second that one is gone
-    task = site.wait_for_end(server.call("who"), 3)
+    task = site.wait_for_end(server.call("who"), 3 if LONG else START)
     assert site.result(task) == companion.worker

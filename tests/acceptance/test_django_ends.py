@@ -8,7 +8,7 @@ import pytest
 from autotask.task import State
 from tests.acceptance import processes
 from tests.acceptance.site import START
-from tests.helpers import wait_until
+from tests.helpers import LONG, wait_until
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_fork_that_outlives_its_django_process_does_not_keep_the_companion(sit
     # Then
     wait_until(
         lambda: not processes.is_alive(companion.guard) and not processes.is_alive(companion.worker),
-        1.5,
+        1.5 if LONG else START,
         "the end of the companion",
     )
     assert [process.pid for process in site.processes()] == [int(fork[1])]

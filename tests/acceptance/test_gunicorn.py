@@ -46,7 +46,7 @@ def test_each_worker_of_gunicorn_has_a_companion_and_one_that_is_killed_is_repla
 
     # Then
     wait_until(all_gone(victim.guard, victim.worker), GRACE + BEYOND_GRACE, "the end of the companion")
-    assert survivor in wait_until_settled(site, server, 5)
+    assert survivor in wait_until_settled(site, server, 5 if LONG else START)
     site.wait_for_end(server.call("who"))
     assert "Traceback" not in server.output()
 
@@ -62,7 +62,9 @@ def test_companions_go_with_a_gunicorn_whose_master_is_killed(site, options):
     server.process.wait(10)
 
     # Then
-    wait_until(all_gone(*(companion.django for companion in companions)), 6, "the end of gunicorn's workers")
+    wait_until(
+        all_gone(*(companion.django for companion in companions)), 6 if LONG else START, "the end of gunicorn's workers"
+    )
     site.wait_until_gone()
 
 
@@ -106,7 +108,7 @@ def test_a_reload_by_hup_replaces_the_companions(site):
 
     # Then
     wait_until(
-        lambda: not {companion.django for companion in before} & processes.children(server.pid), 10, "new workers"
+        lambda: not {companion.django for companion in before} & processes.children(server.pid), what="new workers"
     )
     after = wait_until_settled(site, server)
     assert not {companion.worker for companion in before} & {companion.worker for companion in after}

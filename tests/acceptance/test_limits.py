@@ -8,7 +8,7 @@ import pytest
 
 from autotask.task import State
 from tests.acceptance import processes
-from tests.acceptance.site import GRACE
+from tests.acceptance.site import BEYOND_GRACE, GRACE
 from tests.helpers import wait_until
 
 #: An app whose tasks do not stop, and which has workers give them up soon.
@@ -72,9 +72,9 @@ def test_a_worker_with_a_hung_task_makes_way_for_another_one_at_once(site, file,
     site.app("hasty", **HASTY)
     server = site.runserver("--noreload")
     companion = site.companion(server)
-    diary = tmp_path / "diary"
-    sibling = server.call("work", 3.0, str(diary))
-    wait_until(diary.exists)
+    sign = tmp_path / "sign"
+    sibling = server.call("wait_for", str(sign))
+    wait_until(lambda: site.task(sibling).state is State.RUNNING, what="the start of the sibling")
 
     # When
     hung = server.call("hasty.tasks.hang", str(file))
@@ -85,6 +85,8 @@ def test_a_worker_with_a_hung_task_makes_way_for_another_one_at_once(site, file,
     assert processes.is_alive(companion.worker)
 
     # Then: the sibling comes to its end, and then there is another worker
+    wait_until(lambda: any(worker.stopping for worker in site.registered()), what="a worker that makes way")
+    sign.touch()
     site.wait_for_end(sibling)
     wait_until(lambda: not processes.is_alive(companion.worker))
     successor = site.companion(server, other_than=companion)
@@ -110,21 +112,23 @@ def test_a_worker_whose_event_loop_is_blocked_makes_way_too(site, file):
 
 
 @pytest.mark.parametrize("who", ["worker", "guard", "django"])
-@pytest.mark.parametrize("name", ["sleep", "hold_the_gil"])
-def test_no_process_of_a_task_outlives_its_worker(site, file, who, name):
+def test_no_process_of_a_task_outlives_its_worker(site, tmp_path, who):
     # Given
     site.app("hasty", **HASTY)
-    server = site.runserver("--noreload")
+    server = site.runserver("--noreload", PROCESSES=2)
     companion = site.companion(server)
-    server.call(f"hasty.tasks.{name}", str(file))
-    child = int(written(file))
-    assert psutil.Process(child).ppid() == companion.worker
+    children = []
+    for name in ("sleep", "hold_the_gil"):
+        server.call(f"hasty.tasks.{name}", str(tmp_path / name))
+        children.append(int(written(tmp_path / name)))
+    assert {psutil.Process(child).ppid() for child in children} == {companion.worker}
 
     # When
     os.kill(getattr(companion, who), signal.SIGKILL)
 
     # Then
-    wait_until(lambda: not processes.is_alive(child), GRACE + 1.0 if who == "django" else 2.0)
+    most = BEYOND_GRACE + (GRACE if who == "django" else 1.0)
+    wait_until(lambda: not any(map(processes.is_alive, children)), most, "the end of the processes")
 
 
 def test_a_task_in_a_process_uses_the_database(site):
@@ -159,7 +163,7 @@ def test_a_second_request_to_stop_is_obeyed_at_once(site, tmp_path):
     os.kill(companion.guard, signal.SIGTERM)
 
     # Then
-    wait_until(lambda: not processes.is_alive(companion.guard), 2.0)
+    wait_until(lambda: not processes.is_alive(companion.guard), 1.0 + BEYOND_GRACE)
     assert not processes.is_alive(companion.worker)
     task = site.task(id)
     assert (task.state, task.attempt) == (State.READY, 0)

@@ -17,7 +17,7 @@ TASKS = 40
 CLIENTS = 4
 
 #: Seconds after which a new worker is ready to claim when the last one was killed; more where tests share a machine.
-REPLACED = 3.0 if LONG else 8.0
+REPLACED = 3.0 if LONG else START
 
 
 def serving(site):
@@ -73,7 +73,7 @@ def test_each_process_that_serves_has_a_companion_that_runs_each_task_once_and_i
             server.get()
         return len(serving(site)) == kind.serving
 
-    measured["late"] = seconds_until(complete, 1.0 if LONG else 5.0, "a guard for each process that serves")
+    measured["late"] = seconds_until(complete, 1.0 if LONG else START, "a guard for each process that serves")
     companions = wait_until_settled(site, server, kind)
     measured.update(serving=kind.serving, companions=len(companions))
 

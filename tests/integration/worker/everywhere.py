@@ -3,6 +3,7 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 from autotask.tasks import delayed_task
@@ -25,6 +26,16 @@ def nap(path: str, seconds: float) -> str:
         time.sleep(0.01)
     mark(path, "ended")
     return "rested"
+
+
+def stay(path: str, end: str) -> str:
+    """Run until there is such a file, or for a minute, in a way that can be interrupted in a thread."""
+    mark(path, "began")
+    latest = time.monotonic() + 60
+    while not Path(end).exists() and time.monotonic() < latest:
+        time.sleep(0.01)
+    mark(path, "ended")
+    return "stayed"
 
 
 def who(context) -> tuple[str, int]:
@@ -50,6 +61,15 @@ async def async_nap(path: str, seconds: float) -> str:
     return "rested"
 
 
+async def async_stay(path: str, end: str) -> str:
+    mark(path, "began")
+    latest = time.monotonic() + 60
+    while not Path(end).exists() and time.monotonic() < latest:
+        await asyncio.sleep(0.01)
+    mark(path, "ended")
+    return "stayed"
+
+
 async def async_who(context) -> tuple[str, int]:
     return str(context.id), context.attempt
 
@@ -72,11 +92,12 @@ def _tasks(where, executor, functions):
     return SimpleNamespace(**{name: make[name](function) for name, function in functions.items()})
 
 
-FUNCTIONS = {"echo": echo, "fail": fail, "nap": nap, "who": who, "return_lambda": return_lambda}
+FUNCTIONS = {"echo": echo, "fail": fail, "nap": nap, "stay": stay, "who": who, "return_lambda": return_lambda}
 COROUTINES = {
     "echo": async_echo,
     "fail": async_fail,
     "nap": async_nap,
+    "stay": async_stay,
     "who": async_who,
     "return_lambda": async_return_lambda,
 }

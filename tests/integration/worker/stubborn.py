@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
+from typing import ClassVar
 
 from django.contrib.contenttypes.models import ContentType
 
 from autotask.tasks import delayed_task
+from tests.integration.worker.tasks import gate
 
 
 def mark(path: str, line: str) -> None:
@@ -44,13 +47,12 @@ def sleep(path: str, seconds: float) -> None:
 
 
 @delayed_task
-def swallow(path: str, seconds: float) -> None:
-    """Catch whatever comes, and go on for a while."""
+def swallow(path: str, end: str) -> None:
+    """Catch whatever comes, and go on until there is such a file."""
     mark(path, f"began {os.getpid()}")
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while not Path(end).exists():
         try:
-            while time.monotonic() < end:
+            while not Path(end).exists():
                 time.sleep(0.01)
         except BaseException as error:
             mark(path, f"swallowed {type(error).__name__}")
@@ -189,6 +191,12 @@ def sleep_in_process(path: str, seconds: float) -> str:
 
 
 @delayed_task(executor="process")
+def stay_in_process(path: str, end: str) -> str:
+    """Run until there is such a file, in a process of its own."""
+    return _stay(path, end)
+
+
+@delayed_task(executor="process")
 def hold_the_interpreter(path: str) -> None:
     """Run one call of C without end that lets no other thread run."""
     mark(path, f"began {os.getpid()}")
@@ -281,9 +289,23 @@ def nap_in_the_pool(path: str, seconds: float) -> str:
 
 
 @delayed_task(executor="pool")
-def outlast_in_the_pool(path: str, seconds: float) -> None:
+def stay_in_the_pool(path: str, end: str) -> str:
+    """Run until there is such a file."""
+    return _stay(path, end)
+
+
+def _stay(path: str, end: str) -> str:
+    mark(path, f"began {os.getpid()}")
+    while not Path(end).exists():
+        time.sleep(0.01)
+    return "stayed"
+
+
+@delayed_task(executor="pool")
+def outlast_in_the_pool(path: str, other: str, seconds: float) -> None:
     """Run until another task has begun, and for a while longer."""
-    while not lines(Path(path)):
+    mark(path, "began")
+    while not lines(Path(other)):
         time.sleep(0.01)
     time.sleep(seconds)
 
@@ -338,14 +360,20 @@ def no_pool() -> ProcessPoolExecutor:
 
 
 class Slow:
-    """An argument that takes its time when it is unpickled."""
+    """An argument that is unpickled when a gate is opened, in one call of C.
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    :cvar threads: those in which that was begun.
+    """
 
-    def __setstate__(self, state: dict[str, float]) -> None:
+    threads: ClassVar[list[threading.Thread]] = []
+
+    def __init__(self, gate: str) -> None:
+        self.gate = gate
+
+    def __setstate__(self, state: dict[str, str]) -> None:
         self.__dict__.update(state)
-        time.sleep(self.seconds)
+        self.threads.append(threading.current_thread())
+        gate(self.gate).wait(60)
 
 
 @delayed_task

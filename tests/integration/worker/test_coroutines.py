@@ -82,9 +82,9 @@ def test_full_pools_do_not_hold_up_each_other(start_worker, path):
 
 
 def test_a_coroutine_that_takes_too_long_is_cancelled(worker, path):
-    handle = stubborn.doze.using(timeout=0.3)(str(path), 60)
+    handle = stubborn.doze.using(timeout=1)(str(path), 60)
     assert ended(handle) is ERROR
-    assert handle.error_message == "timed out after 0.3 s"
+    assert handle.error_message == "timed out after 1 s"
     assert "stubborn.py" in handle.failed_attempts[0].traceback
     assert stubborn.lines(path)[1:] == ["cleaned up"]
 
@@ -118,7 +118,7 @@ def test_a_coroutine_that_shrugs_is_given_up_and_others_come_to_their_end(start_
     monkeypatch.setattr(watch, "STOP_WITHIN", 0.5)
     worker = start_worker()
     other = stubborn.doze(str(path) + " of the other", 3)
-    handle = stubborn.shrug.using(timeout=0.2)(str(path), 4)
+    handle = stubborn.shrug.using(timeout=1)(str(path), 60)
 
     # Then
     assert ended(handle) is ERROR
@@ -136,7 +136,7 @@ def test_a_coroutine_that_blocks_the_event_loop_costs_only_its_own_task(start_wo
     wait_until(lambda: began(path))
 
     # When
-    handle = stubborn.block.using(timeout=0.2)(5)
+    handle = stubborn.block.using(timeout=0.5)(15)
 
     # Then
     assert ended(handle) is ERROR
@@ -167,7 +167,7 @@ def test_a_worker_with_a_blocked_event_loop_stops_in_time(start_worker, path, se
     # Then: nobody asks the event loop for each of them
     began_at = time.monotonic()
     wait_until(lambda: not read.workers(current()), what="the sign-off")
-    assert time.monotonic() - began_at < 5
+    assert time.monotonic() - began_at < 10
     assert {handle.status for handle in waiting} == {WAITING}
 
 
@@ -195,7 +195,7 @@ def test_what_is_destroyed_with_its_event_loop_is_no_error_of_the_worker(start_w
     # Given: a coroutine that was given up, and has been recorded
     monkeypatch.setattr(watch, "STOP_WITHIN", 0.2)
     worker = start_worker()
-    handle = stubborn.shrug.using(timeout=0.2)(str(path), 600)
+    handle = stubborn.shrug.using(timeout=1)(str(path), 600)
     assert ended(handle) is ERROR
     wait_until(lambda: not read.workers(current()), what="the sign-off")
 
@@ -267,9 +267,14 @@ def test_receivers_of_signals_may_use_the_database_for_coroutines_too(worker):
 
 def test_a_coroutine_starts_at_once_in_an_idle_worker(worker):
     assert tasks.double(1).wait(10) == 2
-    began_at = time.monotonic()
-    assert tasks.double(2).wait(10) == 4
-    assert time.monotonic() - began_at < 0.5
+
+    def seconds():
+        began_at = time.monotonic()
+        assert tasks.double(2).wait(10) == 4
+        return time.monotonic() - began_at
+
+    # On a busy machine not each time
+    assert any(seconds() < 0.5 for _ in range(20))
 
 
 def test_a_function_that_is_no_coroutine_function_any_more_is_run_all_the_same(start_worker, monkeypatch):

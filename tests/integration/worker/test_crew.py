@@ -115,7 +115,9 @@ def test_a_worker_of_a_crew_that_is_killed_is_replaced_and_its_task_runs_again(s
     os.kill(victim, signal.SIGKILL)
 
     # Then
-    [_, (_, other)] = wait_until(lambda: signed(ledger)[1:] and signed(ledger), 5, "the second start of the task")
+    [_, (_, other)] = wait_until(
+        lambda: signed(ledger)[1:] and signed(ledger), 5 if LONG else 20, "the second start of the task"
+    )
     assert other != victim
     wait_until(lambda: len(members(crew)) == 2, what="two workers")
     (tmp_path / "end").touch()

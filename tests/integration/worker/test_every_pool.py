@@ -74,17 +74,17 @@ def test_the_time_limit_is_kept_and_the_place_is_free_again(there, start, tmp_pa
 def test_no_more_run_at_a_time_than_there_is_room_for(there, start, tmp_path):
     # Given
     start()
-    handles = [there.nap(str(tmp_path / f"{i}"), 0.5) for i in range(6)]
+    handles = [there.stay(str(tmp_path / f"{i}"), str(tmp_path / f"end {i}")) for i in range(6)]
 
-    # When
-    most = 0
-    while not all(handle.ready for handle in handles):
-        seen = [stubborn.lines(tmp_path / f"{i}") for i in range(6)]
-        most = max(most, sum(lines == ["began"] for lines in seen))
+    def running():
+        return [i for i in range(6) if stubborn.lines(tmp_path / f"{i}") == ["began"]]
 
-    # Then
-    assert most == 2
-    assert {handle.status for handle in handles} == {DONE}
+    # When, then: whoever leaves makes room for one
+    for left in range(6, 0, -1):
+        inside = wait_until(lambda left=left: len(running()) >= min(left, 2) and running(), what="the start of two")
+        assert len(inside) == min(left, 2)
+        (tmp_path / f"end {inside[0]}").touch()
+        assert ended(handles[inside[0]]) is DONE
 
 
 def test_what_runs_when_the_worker_is_stopped_ends_within_the_grace_and_what_waits_is_given_back(
@@ -92,7 +92,8 @@ def test_what_runs_when_the_worker_is_stopped_ends_within_the_grace_and_what_wai
 ):
     # Given
     worker = start()
-    handles = [there.nap(str(tmp_path / f"{i}"), 1.0) for i in range(6)]
+    end = tmp_path / "end"
+    handles = [there.stay(str(tmp_path / f"{i}"), str(end)) for i in range(6)]
 
     def begun():
         return sum(bool(stubborn.lines(tmp_path / f"{i}")) for i in range(6))
@@ -101,6 +102,7 @@ def test_what_runs_when_the_worker_is_stopped_ends_within_the_grace_and_what_wai
 
     # When
     worker.stop()
+    end.touch()
 
     # Then
     wait_until(lambda: not read.workers(current()), what="the sign-off")
@@ -127,7 +129,8 @@ def test_what_outlasts_the_grace_is_given_back_with_its_attempt_restored(there, 
 def test_a_task_that_was_cancelled_while_it_ran_is_cancelled_at_its_end_at_the_latest(there, start, tmp_path):
     # Given
     start()
-    handle = there.nap(str(tmp_path / "path"), 4)
+    end = tmp_path / "end"
+    handle = there.stay(str(tmp_path / "path"), str(end))
     wait_until(lambda: stubborn.lines(tmp_path / "path"))
 
     # When
@@ -135,7 +138,8 @@ def test_a_task_that_was_cancelled_while_it_ran_is_cancelled_at_its_end_at_the_l
 
     # Then
     if there is everywhere.executor:
+        end.touch()
         assert ended(handle) is DONE  # It had begun, and nothing could reach it.
     else:
-        assert ended(handle, 3) is CANCELLED
+        assert ended(handle) is CANCELLED
         assert stubborn.lines(tmp_path / "path") == ["began"]

@@ -67,12 +67,15 @@ def test_a_task_that_names_an_executor_waits_for_a_worker_that_has_it(start_work
 def test_an_executor_is_handed_no_more_than_there_is_room_for_and_holds_up_nobody(start_with_pool, path):
     # Given
     start_with_pool()
-    handles = stubborn.nap_in_the_pool.enqueue_many([(str(path), 2)] * 20)
+    handles = stubborn.stay_in_the_pool.enqueue_many([(str(path), str(path.with_name("end")))] * 20)
     wait_until(lambda: began(path), 30)
 
     # Then
-    assert tasks.echo(1).wait(10) == 1
-    assert [handle.status for handle in handles].count(WAITING) == 18
+    try:
+        assert tasks.echo(1).wait(10) == 1
+        assert [handle.status for handle in handles].count(WAITING) == 18
+    finally:
+        path.with_name("end").touch()
 
 
 def test_a_task_that_takes_too_long_in_an_executor_is_given_up_without_harm_to_the_worker(
@@ -127,7 +130,14 @@ def test_a_task_that_breaks_its_executor_again_and_again_takes_no_other_along(st
     # Given
     settings.AUTOTASK_MAX_CRASHES = 2
     start_with_pool()
-    innocent = stubborn.outlast_in_the_pool(str(path), 3.0)
+    # ProcessPoolExecutor may overlook the death of a process that it has only just started.
+    warm, end = path.with_name("warm"), path.with_name("end")
+    first = stubborn.stay_in_the_pool.enqueue_many([(str(warm), str(end))] * 2)
+    wait_until(lambda: len(stubborn.lines(warm)) == 2, 30, "two processes")
+    end.touch()
+    assert [handle.wait(30) for handle in first] == ["stayed"] * 2
+    innocent = stubborn.outlast_in_the_pool(str(path) + " of the innocent", str(path), 3.0)
+    wait_until(lambda: began(path.with_name("lines of the innocent")), 30, "the start of the innocent one")
 
     # When
     poison = stubborn.kill_the_pool(str(path))

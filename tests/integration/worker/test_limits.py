@@ -1,7 +1,9 @@
 """Time limits, cancellation of what runs, and the end of a worker whose tasks do not stop."""
 
+import sys
 import threading
 import time
+import traceback
 
 import pytest
 
@@ -25,6 +27,12 @@ def began(path):
     return any(line.startswith("began") for line in stubborn.lines(path))
 
 
+def stands_still(thread):
+    """Whether a thread that was given up does nothing more, which it finds out before it calls something."""
+    frame = sys._current_frames().get(thread.ident)
+    return frame is None or "_settle" in {line.name for line in traceback.extract_stack(frame)}
+
+
 def ended(handle, seconds=10.0):
     wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
     return handle.status
@@ -33,12 +41,12 @@ def ended(handle, seconds=10.0):
 def test_a_task_that_takes_too_long_ends_in_error_and_can_clean_up(worker, path):
     # When
     began_at = time.monotonic()
-    handle = stubborn.spin.using(timeout=0.5)(str(path))
+    handle = stubborn.spin.using(timeout=1)(str(path))
 
     # Then
     assert ended(handle) is ERROR
-    assert 0.5 <= time.monotonic() - began_at < 2.5
-    assert handle.error_message == "timed out after 0.5 s"
+    assert time.monotonic() - began_at >= 1
+    assert handle.error_message == "timed out after 1 s"
     assert "stubborn.py" in handle.failed_attempts[0].traceback
     assert stubborn.lines(path)[1:] == ["cleaned up"]
     assert tasks.echo(1).wait(10) == 1
@@ -60,14 +68,14 @@ def test_a_task_that_took_too_long_is_tried_again_while_retries_remain(worker, p
 
 
 def test_what_a_task_raises_because_it_was_interrupted_counts_as_the_time_limit(worker, path):
-    handle = stubborn.turn_into_another.using(timeout=0.2)(str(path))
+    handle = stubborn.turn_into_another.using(timeout=1)(str(path))
     assert ended(handle) is ERROR
-    assert handle.error_message == "timed out after 0.2 s"
+    assert handle.error_message == "timed out after 1 s"
     assert "ValueError: could not finish" in handle.failed_attempts[0].traceback
 
 
 def test_what_a_task_returns_when_it_was_interrupted_is_its_result(worker, path):
-    assert stubborn.return_when_interrupted.using(timeout=0.2)(str(path)).wait(10) == "as far as I came"
+    assert stubborn.return_when_interrupted.using(timeout=1)(str(path)).wait(10) == "as far as I came"
 
 
 def test_a_task_in_a_call_of_c_makes_its_worker_leave_when_the_others_have_ended(start_worker, path, monkeypatch):
@@ -78,11 +86,11 @@ def test_a_task_in_a_call_of_c_makes_its_worker_leave_when_the_others_have_ended
     assert tasks.gate("sibling reached").wait(10)
 
     # When
-    hung = stubborn.sleep.using(timeout=0.2)(str(path), 15.0)
+    hung = stubborn.sleep.using(timeout=1)(str(path), 15.0)
 
     # Then: it is recorded at once, with the place where it hangs
     assert ended(hung) is ERROR
-    assert hung.error_message == "timed out after 0.2 s"
+    assert hung.error_message == "timed out after 1 s"
     assert "in sleep" in hung.failed_attempts[0].traceback
     assert "time.sleep(seconds)" in hung.failed_attempts[0].traceback
 
@@ -113,13 +121,13 @@ def test_a_worker_that_makes_way_does_not_wait_for_the_others_without_end(start_
     wait_until(lambda: began(path))
 
     # When
-    hung = stubborn.sleep.using(timeout=0.2)(str(path), 5.0)
+    asked_at = time.monotonic()
+    hung = stubborn.sleep.using(timeout=0.2)(str(path), 15.0)
 
-    # Then
+    # Then: once the hung one was given up, it waits for as long as it may
     assert ended(hung) is ERROR
-    given_up_at = time.monotonic()
     wait_until(lambda: not read.workers(current()), what="the sign-off")
-    assert 0.5 <= time.monotonic() - given_up_at <= 4
+    assert time.monotonic() - asked_at >= 0.2 + watch.STOP_WITHIN + loop.RECYCLE_WITHIN
     assert (spinning.status, spinning.attempts) == (WAITING, 0)
     assert "cleaned up" in stubborn.lines(path)
     assert worker.exit_status == RECYCLED
@@ -128,9 +136,11 @@ def test_a_worker_that_makes_way_does_not_wait_for_the_others_without_end(start_
 def test_a_task_that_swallows_the_interruption_is_given_up(start_worker, path, monkeypatch):
     monkeypatch.setattr(watch, "STOP_WITHIN", 0.5)
     worker = start_worker()
-    handle = stubborn.swallow.using(timeout=0.2)(str(path), 3.0)
+    end = path.with_name("end")
+    handle = stubborn.swallow.using(timeout=1)(str(path), str(end))
     assert ended(handle) is ERROR
     wait_until(lambda: worker.exit_status == RECYCLED)
+    end.touch()
     # It comes to its end after all; nobody wants to know any more.
     wait_until(lambda: "went on to the end" in stubborn.lines(path))
     assert stubborn.lines(path)[1] == "swallowed TimeLimitExceeded"
@@ -145,14 +155,15 @@ def test_a_task_that_hangs_before_its_function_is_called_is_given_up_and_not_cal
     worker = start_worker()
 
     # When
-    handle = stubborn.take.using(timeout=0.2)(str(path), stubborn.Slow(2))
+    handle = stubborn.take.using(timeout=1)(str(path), stubborn.Slow("unpickled"))
 
     # Then
     assert ended(handle) is ERROR
     assert "__setstate__" in handle.failed_attempts[0].traceback
     wait_until(lambda: worker.exit_status == RECYCLED)
-    over = time.monotonic() + 2
-    wait_until(lambda: time.monotonic() > over, what="the end of the unpickling")
+    (thread,) = stubborn.Slow.threads
+    tasks.gate("unpickled").set()
+    wait_until(lambda: stands_still(thread), what="the end of the unpickling")
     assert stubborn.lines(path) == []
 
 
@@ -165,12 +176,10 @@ def test_a_running_task_is_cancelled(start_worker, path, settings):
     wait_until(lambda: began(path))
 
     # When
-    asked_at = time.monotonic()
     assert handle.cancel() is True
 
     # Then
     assert ended(handle) is CANCELLED
-    assert time.monotonic() - asked_at < 3
     assert stubborn.lines(path)[1:] == ["cleaned up"]
     assert handle.attempts == 1
     assert tasks.echo(1).wait(10) == 1

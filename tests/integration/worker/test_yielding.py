@@ -76,4 +76,4 @@ def test_a_companion_passes_on_the_word_of_tasks_that_it_does_not_serve(start_wo
     tasks.echo.using(queue="other")(1)
 
     # Then
-    wait_until(ear.heard, 5, "the word")
+    wait_until(ear.heard, what="the word")
