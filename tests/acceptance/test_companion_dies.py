@@ -150,15 +150,13 @@ def test_a_task_that_was_lost_is_back_in_the_queue_in_a_second_and_a_half(site, 
     id = server.call("work", 60, str(diary))
     wait_until(started(diary), what="the start of the task")
     holder = site.task(id).worker_id
-    living = read.workers(site.database)
-    [killed] = [worker for worker in living if worker.id == holder]
+    [killed] = [worker for worker in read.workers(site.database) if worker.id == holder]
 
     # When
     kill(killed.pid)
 
     # Then
     wait_until(started(diary, 2), BY_ANOTHER, "the second start of the task")
-    assert site.task(id).worker_id in {worker.id for worker in living}, "it waited for a new worker"
     assert server.answers() and other.answers()
 
 
