@@ -43,7 +43,7 @@ class Release(NamedTuple):
 
     :ivar delay: seconds until the task becomes ready again.
     :ivar unknown: whether it is given back because its function is not known here.
-    :ivar known: whether its function was called here. Where neither is so, nobody knows.
+    :ivar known: whether its function is known where it is given back. Where neither is so, nobody has looked.
     """
 
     id: uuid.UUID

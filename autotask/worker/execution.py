@@ -243,7 +243,7 @@ def failed(
     if isinstance(error, WorkerStopping) and not (is_cancelled or task.at_most_once):
         _tell(task, State.SCHEDULED, now - begun, str(error), error)
         logger.info("%s %s was interrupted, since its worker has to end; it is given back", task.name, task.id)
-        return GiveBack(task, known=True)
+        return GiveBack(task, known=options is not None)
     ended = outcome.failed(
         task,
         error,

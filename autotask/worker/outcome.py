@@ -30,7 +30,7 @@ class GiveBack:
 
     :ivar delay: seconds until it becomes ready again.
     :ivar unknown: what of it is not known here, if that is the reason; else "".
-    :ivar known: whether its function was called here.
+    :ivar known: whether its function is known here. Where neither is said, nobody has looked.
     """
 
     task: ClaimedTask

@@ -302,7 +302,7 @@ def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_wh
     assert task.unknown_for == pytest.approx(3600, abs=5)
 
 
-def test_what_was_called_at_last_is_no_longer_unknown(worker):
+def test_what_is_known_at_last_is_no_longer_unknown(worker):
     # Given a task that some worker did not know
     task = running(worker)
     finish.release(current(), [Release(task.id, task.fence, unknown=True)])
@@ -315,7 +315,7 @@ def test_what_was_called_at_last_is_no_longer_unknown(worker):
     (task,) = take(worker)
     assert task.unknown_for is not None
 
-    # When one has called its function
+    # When one knows its function
     finish.release(current(), [Release(task.id, task.fence, known=True)])
 
     # Then
