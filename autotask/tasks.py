@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta, tzinfo
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
@@ -41,6 +41,10 @@ __all__ = [
     "periodic_task",
     "task",
 ]
+
+_SCHEDULE_OPTION_NAMES = ("name", "misfire", "overlap", "jitter")
+_PERIODIC_OPTION_NAMES = ("seconds", "start_now", *_SCHEDULE_OPTION_NAMES)
+_CRON_OPTION_NAMES = ("minutes", "hours", "dow", "months", "dom", "crontab", "cron", "tz", *_SCHEDULE_OPTION_NAMES)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -133,7 +137,7 @@ def delayed_task(
 
     def decorate(function: Callable[..., Any]) -> DelayedTask[..., Any]:
         where = f"@delayed_task of {_described(function)}"
-        checked = _options(where, delay=delay, retries=retries, ttl=ttl, **options)
+        checked = _options(where, ("name",), delay=delay, retries=retries, ttl=ttl, **options)
         called = _fitting(_callable(function, where), checked, where)
         return registry.register(DelayedTask(called, _name(function, name, where), checked))
 
@@ -205,7 +209,8 @@ def periodic_task(
                 type=type(start_now).__name__,
             )
         every = Every(checked_seconds(seconds, "seconds", where, least=0.1), start_now)
-        return _scheduled(function, name, where, options, every, _policy(misfire, overlap, jitter, where))
+        checked = _options(where, _PERIODIC_OPTION_NAMES, **options)
+        return _scheduled(function, name, where, checked, every, _policy(misfire, overlap, jitter, where))
 
     return decorate
 
@@ -290,7 +295,8 @@ def cron_task(
                     raise ConflictingOptions(where=where, first=field, second="cron")
         zone = crontabs.zone_name(tz if tz is not None else django_settings.TIME_ZONE or "UTC")
         timetable = _timetable(minutes, hours, dow, months, dom, crontab, cron, zone)
-        return _scheduled(function, name, where, options, timetable, _policy(misfire, overlap, jitter, where))
+        checked = _options(where, _CRON_OPTION_NAMES, **options)
+        return _scheduled(function, name, where, checked, timetable, _policy(misfire, overlap, jitter, where))
 
     return decorate
 
@@ -385,25 +391,25 @@ def _scheduled(
     function: Callable[..., Any],
     name: str | None,
     where: str,
-    options: dict[str, Any],
+    options: Options,
     timetable: Timetable,
     policy: Policy,
 ) -> ScheduledTask[..., Any]:
-    checked = _options(where, **options)
-    called = _fitting(_callable(function, where), checked, where)
-    _refuse_parameters(called, checked, where)
-    return registry.register(ScheduledTask(called, _name(function, name, where), checked, timetable, policy))
+    called = _fitting(_callable(function, where), options, where)
+    _refuse_parameters(called, options, where)
+    return registry.register(ScheduledTask(called, _name(function, name, where), options, timetable, policy))
 
 
-def _options(where: str, /, **given: Any) -> Options:
+def _options(where: str, own: Sequence[str], /, **given: Any) -> Options:
+    """Check the options of a definition; *own* are those that the decorator takes for itself, to be told of as well."""
     if "run_after" in given:
         raise UnknownOption(
             where=where,
             option="run_after",
             suggestion=", which belongs to one call: .using(run_after=...)",
-            known=", ".join(DEFINITION_OPTION_NAMES),
+            known=", ".join((*own, *DEFINITION_OPTION_NAMES)),
         )
-    reject_unknown(given, DEFINITION_OPTION_NAMES, where)
+    reject_unknown(given, (*own, *DEFINITION_OPTION_NAMES), where)
     return Options.of(where, **given)
 
 

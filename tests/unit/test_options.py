@@ -238,6 +238,22 @@ def test_an_unknown_option_is_refused_with_the_nearest_known_one(name, meant):
     assert "It knows: queue, priority, delay" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("decorator", "meant"),
+    [
+        (delayed_task(nam="shop.report"), "name"),
+        (periodic_task(second=60), "seconds"),
+        (cron_task(hour=7), "hours"),
+        (cron_task(missfire="skip"), "misfire"),
+        (cron_task(retires=3), "retries"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_nearest_one_of_its_decorator(decorator, meant):
+    with pytest.raises(UnknownOption, match=f"did you mean '{meant}'") as caught:
+        decorator(noop)
+    assert meant in str(caught.value).partition("It knows: ")[2].strip(".").split(", ")
+
+
 def test_an_unknown_option_is_refused_also_when_its_value_is_none():
     with pytest.raises(UnknownOption):
         Options.of(HERE, retires=None)
