@@ -10,10 +10,14 @@ import socket
 import struct
 import threading
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, Self
 
 #: ReadyForQuery, "not in a transaction": all of what was asked is done and committed.
 _READY = b"Z\x00\x00\x00\x05I"
+
+#: The end of an answer that has no rows: a CommandComplete like "UPDATE 0", and ReadyForQuery.
+_NO_ROWS = b" 0\x00" + _READY
 
 #: SO_LINGER with no time: close() sends RST.
 _RESET = struct.pack("ii", 1, 0)
@@ -39,7 +43,7 @@ class Proxy:
         self.lost = 0
         self._chance = chance
         self._links: set[_Link] = set()
-        self._lose: list[bytes] = []
+        self._lose: list[_Loss] = []
         self._silent: bytes | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -56,9 +60,12 @@ class Proxy:
         self._thread.join(10)
         self._loop.close()
 
-    def lose_answer_to(self, statement: bytes) -> None:
-        """Lose the answer to the next statement that has these bytes in it; once."""
-        self._lose.append(statement)
+    def lose_answer_to(self, statement: bytes, with_rows: bool = False) -> None:
+        """Lose the answer to the next statement that has these bytes in it; once.
+
+        :param with_rows: to the next one whose answer has rows.
+        """
+        self._lose.append(_Loss(statement, with_rows))
 
     def cut(self, of: bytes = b"") -> int:
         """Break connections, all or those with these bytes in what the client has sent; return how many."""
@@ -102,6 +109,14 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """An answer that is to be lost."""
+
+    statement: bytes
+    with_rows: bool
+
+
 class _Link:
     """One connection."""
 
@@ -109,7 +124,7 @@ class _Link:
         self._proxy = proxy
         self._client = client
         self._server: asyncio.StreamWriter | None = None
-        self._answer_is_lost = False
+        self._loss: _Loss | None = None
         self.sent = b""
 
     async def run(self, reader: asyncio.StreamReader) -> None:
@@ -150,13 +165,16 @@ class _Link:
                 return
             if to_server:
                 self._look(data)
-            elif self._answer_is_lost:
+            elif self._loss is not None:
                 answer += data
-                if answer.endswith(_READY):
+                if not answer.endswith(_READY):
+                    continue
+                if not (self._loss.with_rows and answer.endswith(_NO_ROWS)):
                     self._proxy.lost += 1
                     self.reset()
                     return
-                continue
+                self._proxy._lose.append(self._loss)
+                self._loss, data, answer = None, answer, b""
             writer = self._server if to_server else self._client
             assert writer is not None
             writer.write(data)
@@ -172,8 +190,8 @@ class _Link:
     def _look(self, data: bytes) -> None:
         first = self.sent[:512]  # the name of the application
         self.sent = first + (self.sent[512:] + data)[-_REMEMBERED:] if len(self.sent) > 512 else self.sent + data
-        for statement in self._proxy._lose:
-            if statement in self.sent[-len(data) - len(statement) :]:
-                self._proxy._lose.remove(statement)
-                self._answer_is_lost = True
+        for loss in self._proxy._lose:
+            if loss.statement in self.sent[-len(data) - len(loss.statement) :]:
+                self._proxy._lose.remove(loss)
+                self._loss = loss
                 return

@@ -126,6 +126,21 @@ def test_a_proxy_loses_the_answer_to_a_statement_that_was_committed(world, proxy
     assert rows(world.database, "SELECT n FROM t") == [(42,)]
 
 
+def test_a_proxy_loses_the_first_answer_that_has_rows(world, proxy):
+    # Given
+    connection = world.connect()
+    proxy.lose_answer_to(b"FROM generate_series", with_rows=True)
+
+    # When
+    assert rows(connection, "SELECT n FROM generate_series(1, 0) AS n") == []
+
+    # Then
+    assert not proxy.has_lost()
+    with pytest.raises(Exception, match="connection|closed"):
+        rows(connection, "SELECT n FROM generate_series(1, 1) AS n")
+    assert proxy.has_lost() and proxy.lost == 1
+
+
 def test_a_proxy_can_go_silent_cut_and_delay(world, proxy):
     # Given
     connection = world.connect(application_name="the one")
