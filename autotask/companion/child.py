@@ -35,8 +35,7 @@ def main() -> int:
 
 
 def _work() -> int:
-    place = os.environ.pop("AUTOTASK_ELECTION", "")
-    candidate = Candidate(place) if place else None
+    candidate = _candidate(os.environ.pop("AUTOTASK_ELECTION", ""))
     if candidate:
         candidate.wait_to_be_next()
     # Imported here and not above: a project that cannot be imported is what _complain() is for.
@@ -66,6 +65,16 @@ def _work() -> int:
             predecessor=os.environ.get("AUTOTASK_PREDECESSOR", ""),
         )
     )
+
+
+def _candidate(place: str) -> Candidate | None:
+    """Return who takes part in the election of a place; None where each companion works, or the place is no more."""
+    try:
+        return Candidate(place) if place else None
+    except OSError as error:
+        serves = int(os.environ["AUTOTASK_SERVES"])
+        say(f"the place for the lock is gone ({error}): this companion works beside others of this host", serves)
+        return None
 
 
 def _stand_by() -> None:

@@ -85,7 +85,10 @@ class _Lock:
                 return True
             # Whoever comes next would take the lock of a new file. This process has no lock of that one yet, which
             # closing any of its descriptors would give up.
-            renewed = _open(self._path)
+            try:
+                renewed = _open(self._path)
+            except OSError:
+                return True  # nobody can make a new file, so this lock is the only one there is
             os.close(self._descriptor)
             self._descriptor = renewed
         return False
@@ -111,7 +114,7 @@ class _Lock:
     def _is_in_place(self) -> bool:
         try:
             return os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor))
-        except FileNotFoundError:
+        except OSError:
             return False
 
 

@@ -1,8 +1,10 @@
 """Whatever goes wrong with a companion, the process that serves goes on serving, as fast as without one."""
 
+import secrets
 import signal
 import statistics
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -65,6 +67,57 @@ def test_a_process_that_has_no_room_for_a_companion_serves_all_the_same_until_it
     # Then
     site.companion(server)
     site.wait_for_end(server.call("who"))
+
+
+CROWDED = """
+import os, threading
+from pathlib import Path
+from wsgiref.simple_server import make_server
+from testproject.wsgi import application
+from autotask.companion import starter
+
+starter.TRY_AGAIN = 0.5
+group = Path("{group}")
+(group / "cgroup.procs").write_text(str(os.getpid()))
+(group / "pids.max").write_text(str(threading.active_count() + {room}))
+make_server("127.0.0.1", {{port}}, application).serve_forever()
+"""
+
+
+@pytest.fixture
+def group():
+    """A control group of Linux, which can have a limit of processes and threads that binds root as well."""
+    root = Path("/sys/fs/cgroup")
+    group = (root / "pids" if (root / "pids").is_dir() else root) / f"autotask-{secrets.token_hex(4)}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control groups here: {error}")
+    yield group
+    wait_until(lambda: not (group / "cgroup.procs").read_text(), what="the end of the group")
+    group.rmdir()
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 3])
+def test_a_process_that_may_not_have_enough_others_serves_all_the_same_until_it_may(site, group, room):
+    # Given: a server, a thread of it, a guard and a worker are what a companion takes
+    server = site.serve(Kind("a crowded server", "", ("-u", "-c", CROWDED.format(group=group, room=room))))
+
+    # When
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        assert server.get() == server.pid
+
+    # Then
+    assert site.companions() == []
+
+    # When
+    (group / "pids.max").write_text("max")
+
+    # Then
+    site.companion(server)
+    site.wait_for_end(server.call("who"))
+    end(server)
 
 
 #: Workers of this app die at once; whoever else has it does not.

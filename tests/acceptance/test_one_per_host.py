@@ -1,5 +1,6 @@
 """``AUTOTASK_COMPANION = "host"``: one companion works, and another one takes over as soon as it does not any more."""
 
+import shutil
 import signal
 import time
 
@@ -99,3 +100,18 @@ def test_the_next_one_works_while_the_former_one_finishes_what_it_runs(site, ser
     assert site.result(site.wait_for_end(server.call("who"))) != first.worker
     sign.touch()
     assert site.wait_for_end(long).attempt == 1
+
+
+def test_when_the_folder_of_the_locks_is_gone_there_is_still_one_that_works(site, server, tmp_path):
+    # Given
+    first = wait_until_settled(site, server)
+    shutil.rmtree(tmp_path / "locks")
+
+    # When: the next one has the lock of a file that is no more
+    psutil.Process(first.worker).kill()
+
+    # Then: it works, and whoever starts anew does so as well
+    assert seconds_until_another_works(site, first) < TAKEOVER
+    wait_until(lambda: server.lines("the place for the lock is gone"), START, "a line that says so")
+    wait_until(lambda: len(site.companions()) == 2, START, "the companion of the one that was killed")
+    site.wait_for_end(server.call("who"))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -127,6 +128,23 @@ def test_when_the_file_of_the_lock_was_removed_the_lock_of_the_new_file_counts(f
         assert not active.is_set()
         other.stdin.close()
         assert active.wait(20)
+
+
+def test_when_the_file_of_the_lock_cannot_be_made_again_the_lock_of_the_removed_one_counts(folder):
+    # Given
+    place = folder / "temporary"
+    place.mkdir()
+    candidate = Candidate(str(place / "site"))
+    shutil.rmtree(place)
+
+    # When
+    waited = []
+    candidate.wait_to_be_next()
+    candidate.wait_to_be_active(lambda: waited.append(True))
+
+    # Then
+    assert not waited
+    candidate.close()
 
 
 def test_the_files_of_who_is_active_do_not_grow_old(folder, monkeypatch):
