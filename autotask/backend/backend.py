@@ -104,7 +104,7 @@ class AutotaskBackend(BaseTaskBackend):
                 id="autotask.E009",
             )
         for name, problem in self._wrong_options():
-            yield Error(f"TASKS[{self.alias!r}]: the option {name} {problem}.", id="autotask.E010")
+            yield Error(f"TASKS[{self.alias!r}]: the option {name} {problem}", id="autotask.E010")
         for queue in sorted(map(str, self.queues)):
             if not PLAIN_NAME.fullmatch(queue):
                 yield Error(
@@ -118,10 +118,10 @@ class AutotaskBackend(BaseTaskBackend):
         for name, value in self.options.items():
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1)
-                yield name, f"is not known (did you mean {close[0]}?)" if close else "is not known"
+                yield name, f"is not known (did you mean {close[0]}?)." if close else "is not known."
             elif name == SERIALIZER:
                 if value not in ("json", "pickle"):
-                    yield name, f'must be "json" or "pickle", but is {value!r}'
+                    yield name, f'must be "json" or "pickle", but is {value!r}.'
             else:
                 try:
                     Options.of(f"TASKS[{self.alias!r}]", **{name.lower(): value})
