@@ -1,4 +1,4 @@
-"""How many pages the server looks at to find the tasks of one claim."""
+"""How many pages the server looks at for one claim."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ class _Explained(Exception):
 
 
 def claim_buffers(driver: Driver) -> dict[str, Any]:
-    """The pages that are looked at to find and lock a hundred tasks, on tables as they are."""
+    """The pages that are looked at on tables as they are: for a claim of ten tasks, and to find and lock a hundred."""
     driver.connect()
     driver.sql.settle()
     # Only a worker whose lease has not run out is given tasks.
@@ -29,19 +29,22 @@ def claim_buffers(driver: Driver) -> dict[str, Any]:
     try:
         while not (id := driver.sql.value("SELECT id FROM autotask_worker")):
             workers.check()
-        plan = _explain_claim(id)
+        ten = _explain_claim(id, 10)
+        driver.sql.settle()
+        hundred = _explain_claim(id, 100)
     finally:
         workers.stop()
-    return {"buffers": sum(_buffers(node) for node in _nodes(plan) if node["Node Type"] == "LockRows")}
+    found = sum(_buffers(node) for node in _nodes(hundred) if node["Node Type"] == "LockRows")
+    return {"claim": _buffers(ten), "find": found}
 
 
-def _explain_claim(worker_id: Any) -> dict[str, Any]:
+def _explain_claim(worker_id: Any, tasks: int) -> dict[str, Any]:
     lanes, _ = claim.find_lanes(connection)
     bounded = [BoundedLane(lane, None) for lane in lanes]
     try:
         # The transaction is undone by the exception that brings the plan.
         with transaction.atomic(), connection.execute_wrapper(_explain):
-            claim.claim(connection, worker_id, bounded, per_lane=100, limit=100)
+            claim.claim(connection, worker_id, bounded, per_lane=tasks, limit=tasks)
     except _Explained as explained:
         plan: dict[str, Any] = explained.args[0]
         return plan
@@ -62,4 +65,5 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _buffers(node: dict[str, Any]) -> int:
+    """Of a node and all below it."""
     return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])

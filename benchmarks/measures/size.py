@@ -14,8 +14,9 @@ def _take(bench: Bench) -> dict[str, float]:
         "snapshot": bench.drain(snapshot=True),
     }
     empty = (before + bench.drain()) / 2
-    buffers = bench.run("claim_buffers", prefill="future", rows=rows)["buffers"]
-    return {"empty": empty, "claim_buffers": buffers} | {name: rate / empty for name, rate in rates.items()}
+    buffers = bench.run("claim_buffers", prefill="future", rows=rows)
+    pages = {"claim_buffers": buffers["claim"], "find_buffers": buffers["find"]}
+    return {"empty": empty, **pages} | {name: rate / empty for name, rate in rates.items()}
 
 
 MEASURE = Measure(
@@ -27,7 +28,8 @@ MEASURE = Measure(
         Figure("future_younger", "with future rows, younger than the work", "×", least=0.85),
         Figure("ended", "with ended rows", "×", least=0.85),
         Figure("snapshot", "with an old snapshot open", "×", least=0.85),
-        Figure("claim_buffers", "pages looked at to find 100 tasks", "", most=200),
+        Figure("claim_buffers", "pages that a claim of ten tasks looks at, those it changes included", "", most=200),
+        Figure("find_buffers", "pages looked at to find and lock a hundred", ""),
     ),
     _take,
 )
