@@ -131,7 +131,8 @@ def test_a_task_that_takes_all_memory_costs_itself_and_not_the_worker(world, fig
     task = world.wait_for(greedy, state=State.ERROR)
 
     # Then
-    figures.at_most("next task done after", _seconds_until(lambda: world.ended(world.call(tasks.note))), 3.0, "s")
+    next_one = world.call(tasks.note)
+    figures.at_most("next task done after", _seconds_until(lambda: world.ended(next_one)), 3.0, "s")
     assert "MemoryError" in task.error_message
     assert not worker.has_ended()
     world.drain()
