@@ -1,6 +1,7 @@
 """What a caller of Django's tasks sees of them: statuses, values, errors of all attempts, workers."""
 
 import asyncio
+import dataclasses
 import datetime
 import uuid
 from decimal import Decimal
@@ -267,7 +268,7 @@ def test_a_status_can_be_looked_up_where_the_arguments_cannot_be_unpickled(monke
 
 
 def test_a_function_that_is_no_task_at_its_module_path_is_refused():
-    nameless = type(tasks.echo)(func=tasks.undecorated)
+    nameless = dataclasses.replace(tasks.echo, func=tasks.undecorated)
     with pytest.raises(InvalidTask, match="could not find"):
         nameless.enqueue()
 
