@@ -5,14 +5,18 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.test import TransactionTestCase
 
 from autotask.store.connection import dedicated
 from autotask.worker.loop import Worker, WorkerOptions
+from tests import tables
 
 pytest_plugins = ["autotask.pytest_plugin"]
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+TransactionTestCase._fixture_teardown = tables.empty  # type: ignore[method-assign]
 
 
 @pytest.fixture
