@@ -35,9 +35,7 @@ def main() -> int:
 
 
 def _work() -> int:
-    candidate = _candidate(os.environ.pop("AUTOTASK_ELECTION", ""))
-    if candidate:
-        candidate.wait_to_be_next()
+    candidate = _next_one(os.environ.pop("AUTOTASK_ELECTION", ""))
     # Imported here and not above: a project that cannot be imported is what _complain() is for.
     import django
 
@@ -67,14 +65,18 @@ def _work() -> int:
     )
 
 
-def _candidate(place: str) -> Candidate | None:
-    """Return who takes part in the election of a place; None where each companion works, or the place is no more."""
+def _next_one(place: str) -> Candidate | None:
+    """Return who is next at a place, when it is; None where each companion works, or no lock can be had."""
+    if not place:
+        return None
     try:
-        return Candidate(place) if place else None
+        candidate = Candidate(place)
+        candidate.wait_to_be_next()
     except OSError as error:
         serves = int(os.environ["AUTOTASK_SERVES"])
-        say(f"the place for the lock is gone ({error}): this companion works beside others of this host", serves)
+        say(f"there is no lock any more ({error}): this companion works beside others of this host", serves)
         return None
+    return candidate
 
 
 def _stand_by() -> None:

@@ -88,7 +88,7 @@ class _Lock:
             try:
                 renewed = _open(self._path)
             except OSError:
-                return True  # nobody can make a new file, so this lock is the only one there is
+                return True  # as long as no file can be made there, this lock is the only one there is
             os.close(self._descriptor)
             self._descriptor = renewed
         return False

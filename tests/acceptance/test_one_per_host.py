@@ -105,13 +105,17 @@ def test_the_next_one_works_while_the_former_one_finishes_what_it_runs(site, ser
 def test_when_the_folder_of_the_locks_is_gone_there_is_still_one_that_works(site, server, tmp_path):
     # Given
     first = wait_until_settled(site, server)
+    waiting = {int(line[1]) for line in server.lines(r"worker (\d+) stands by")}
     shutil.rmtree(tmp_path / "locks")
 
-    # When: the next one has the lock of a file that is no more
+    # When
     psutil.Process(first.worker).kill()
 
-    # Then: it works, and whoever starts anew does so as well
+    # Then: the next one works by the lock of a file that is no more
     assert seconds_until_another_works(site, first) < TAKEOVER
-    wait_until(lambda: server.lines("the place for the lock is gone"), START, "a line that says so")
-    wait_until(lambda: len(site.companions()) == 2, START, "the companion of the one that was killed")
+    wait_until(lambda: {each.pid for each in site.registered()} & waiting - {first.worker}, what="the next one")
+
+    # And whoever starts anew works beside it
+    wait_until(lambda: server.lines("there is no lock any more"), START, "a line that says so")
     site.wait_for_end(server.call("who"))
+    assert "Traceback" not in server.output()
