@@ -69,10 +69,13 @@ def _next_one(place: str) -> Candidate | None:
     """Return who is next at a place, when it is; None where each companion works, or no lock can be had."""
     if not place:
         return None
+    candidate = None
     try:
         candidate = Candidate(place)
         candidate.wait_to_be_next()
     except OSError as error:
+        if candidate:
+            candidate.close()
         serves = int(os.environ["AUTOTASK_SERVES"])
         say(f"there is no lock any more ({error}): this companion works beside others of this host", serves)
         return None

@@ -1,5 +1,6 @@
 """Where the companions of one host meet, and what becomes of those that find no place."""
 
+import errno
 import logging
 import os
 import shutil
@@ -13,7 +14,7 @@ import threading
 import psutil
 import pytest
 
-from autotask.companion import election
+from autotask.companion import child, election
 from autotask.companion.election import Candidate
 from autotask.companion.meeting_place import meeting_place
 from tests.helpers import wait_until
@@ -145,6 +146,24 @@ def test_when_the_file_of_the_lock_cannot_be_made_again_the_lock_of_the_removed_
     # Then
     assert not waited
     candidate.close()
+
+
+def test_where_files_cannot_be_locked_the_companion_works_and_a_line_says_why(folder, monkeypatch, capfd):
+    # Given a folder of a network without a service for locks
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(election.fcntl, "lockf", refuse)
+    monkeypatch.setenv("AUTOTASK_SERVES", "1")
+    files = psutil.Process().num_fds()
+
+    # When
+    candidate = child._next_one(str(folder / "site"))
+
+    # Then
+    assert candidate is None
+    assert psutil.Process().num_fds() == files
+    assert "No locks available" in capfd.readouterr().err
 
 
 def test_the_files_of_who_is_active_do_not_grow_old(folder, monkeypatch):
