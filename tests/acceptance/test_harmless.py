@@ -124,7 +124,6 @@ def test_a_process_that_may_not_have_enough_others_serves_all_the_same_until_it_
     # Then
     site.companion(server)
     site.wait_for_end(server.call("who"))
-    end(server)
 
 
 #: Workers of this app die at once; whoever else has it does not.

@@ -72,8 +72,7 @@ def directory(tmp_path):
     embedded.remove(tmp_path / "pgdata")
 
 
-@pytest.fixture
-def use(directory):
+def users_of(directory):
     users = []
 
     def start(**options):
@@ -83,6 +82,12 @@ def use(directory):
     yield start
     for user in users:
         user.kill()
+
+
+@pytest.fixture
+def use(directory):
+    """Start users of a server of the test's own."""
+    yield from users_of(directory)
 
 
 @pytest.fixture(scope="module")
@@ -101,15 +106,7 @@ def shared(tmp_path_factory):
 @pytest.fixture
 def join(shared):
     """Start further users of the shared server."""
-    users = []
-
-    def start(**options):
-        users.append(User(shared, **options))
-        return users[-1]
-
-    yield start
-    for user in users:
-        user.kill()
+    yield from users_of(shared)
 
 
 def ask(entry, question, *values):
