@@ -86,3 +86,9 @@ def outcome(task, state=State.DONE, **changes):
 def count(table):
     """Return the number of rows."""
     return rows(current(), f"SELECT count(*) FROM {table}")[0][0]
+
+
+def now():
+    """Return the time of the server."""
+    ((moment,),) = rows(current(), "SELECT clock_timestamp()")
+    return moment

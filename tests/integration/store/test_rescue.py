@@ -8,7 +8,7 @@ import pytest
 from autotask.store import claim, read, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import State
-from tests.integration.store.shapes import count, put, sign_on, state, stored, take
+from tests.integration.store.shapes import count, now, put, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,12 +108,6 @@ def test_what_waits_is_not_touched():
     before = [stored(id) for id in ids]
     rescued(worker)
     assert [stored(id) for id in ids] == before
-
-
-def now():
-    """Return the time of the server."""
-    ((moment,),) = rows(current(), "SELECT clock_timestamp()")
-    return moment
 
 
 def test_each_further_death_doubles_the_wait():
