@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 
-from autotask import context, display, payload
+from autotask import context, display, handover, payload
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
@@ -222,11 +222,13 @@ class Definition(Generic[P, R]):
 
     def _insert(self, tasks: list[NewTask]) -> None:
         connection = current()
+        handed = False
         if len(tasks) == 1:
-            enqueue.insert(connection, tasks[0])
+            handed = handover.insert(connection, tasks[0])
         else:
             enqueue.insert_many(connection, tasks)
-        notify.wake_after_commit(connection)
+        if not handed:
+            notify.wake_after_commit(connection)
         if task_enqueued.receivers:
             connection.on_commit(functools.partial(_send_enqueued, tasks), robust=True)
         for listener in when_stored:

@@ -1,15 +1,29 @@
-"""What a loop sleeps on: any thread, a signal or another process can end its sleep by one byte."""
+"""What a loop sleeps on: any thread, a signal or another process can end its sleep."""
 
 import os
+import struct
 
 from autotask import readable
+
+#: What another process writes when it has enqueued something.
+WORD = b"\0"
+
+#: What it writes when it hands something over: a sign, the length of what follows, and that.
+_SIGN = 1
+_HEAD = struct.Struct("=BH")
+
+
+def handing(body: bytes) -> bytes:
+    """Return what to write to hand something over: at once, at most :data:`select.PIPE_BUF` bytes."""
+    return _HEAD.pack(_SIGN, len(body)) + body
 
 
 class Wakeup:
     """A pipe to oneself.
 
-    :param also: the read end of a pipe into which another process writes when it has enqueued something.
+    :param also: the read end of a pipe into which another process writes when it has enqueued something, or hands it over.
     :ivar called: whether something was enqueued, in this process or the other one. Who heeds it sets it to False.
+    :ivar handed: what was handed over. Who takes it removes it.
     """
 
     def __init__(self, also: int | None = None) -> None:
@@ -18,6 +32,7 @@ class Wakeup:
         os.set_blocking(self.write_fd, False)
         self._also = also
         self.called = False
+        self.handed: list[bytes] = []
         if also is not None:
             os.set_blocking(also, False)
 
@@ -46,7 +61,6 @@ class Wakeup:
         for fd in ready:
             if fd != ear:
                 self._empty(fd)
-        self.called = self.called or self._also in ready
         return bool(ready)
 
     def close(self) -> None:
@@ -56,7 +70,22 @@ class Wakeup:
 
     def _empty(self, fd: int) -> None:
         try:
-            if not os.read(fd, 65536) and fd == self._also:
-                self._also = None  # The other side is gone; who has to care about that watches another pipe.
+            words = os.read(fd, 65536)
         except BlockingIOError:
-            pass
+            return
+        if fd == self._also:
+            self._take_in(words)
+
+    def _take_in(self, words: bytes) -> None:
+        if not words:
+            self._also = None  # The other side is gone; who has to care about that watches another pipe.
+        at = 0
+        while at < len(words):
+            if words[at] == _SIGN and at + _HEAD.size <= len(words):
+                length = _HEAD.unpack_from(words, at)[1]
+                at += _HEAD.size
+                self.handed.append(words[at : at + length])
+                at += length
+            else:
+                self.called = True
+                at += 1

@@ -58,11 +58,17 @@ def _work() -> int:
             processes=settings.PROCESSES,
             serves_pid=int(os.environ["AUTOTASK_SERVES"]),
             wake_fd=int(os.environ["AUTOTASK_WAKE_FD"]),
+            offer_fds=_pair(os.environ["AUTOTASK_OFFER_FDS"]),
             yields=settings.COMPANION_YIELDS,
             make_way=lambda status: candidate.make_way() if candidate else None,
             predecessor=os.environ.get("AUTOTASK_PREDECESSOR", ""),
         )
     )
+
+
+def _pair(words: str) -> tuple[int, int]:
+    first, second = words.split(",")
+    return int(first), int(second)
 
 
 def _next_one(place: str) -> Candidate | None:

@@ -9,8 +9,9 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
-from autotask import charge, life, readable
+from autotask import charge, life, offer, readable
 from autotask.charge import LOOK_EVERY, Charge
 from autotask.stop_signals import StopSignals
 
@@ -21,12 +22,14 @@ class Guard:
     :param parent: process id of the Django process.
     :param life_fd: read end of a pipe that the Django process holds open and never writes to; its end means "stop".
     :param wake_fd: read end of the pipe by which the Django process wakes the worker; passed on to it.
+    :param offer_fds: the ends of the pipe in which the worker makes its offers; passed on to it.
     :param grace: seconds that the worker gets to finish what it runs.
     """
 
-    def __init__(self, parent: int, life_fd: int, wake_fd: int, grace: float) -> None:
+    def __init__(self, parent: int, life_fd: int, wake_fd: int, offer_fds: Sequence[int], grace: float) -> None:
         self._parent = parent
         self._life_fd = life_fd
+        self._offer_fds = offer_fds
         self._grace = grace
         self._signals = StopSignals()
         environment = {
@@ -34,9 +37,10 @@ class Guard:
             "AUTOTASK_GUARD": str(os.getpid()),
             "AUTOTASK_SERVES": str(parent),
             "AUTOTASK_WAKE_FD": str(wake_fd),
+            "AUTOTASK_OFFER_FDS": ",".join(map(str, offer_fds)),
         }
         command = [sys.executable, "-m", "autotask.companion.child"]
-        self._worker = Charge(command, environment, self._say, pass_fds=(wake_fd,))
+        self._worker = Charge(command, environment, self._say, pass_fds=(wake_fd, *offer_fds))
 
     def run(self) -> None:
         """Watch until the Django process is gone or this process is told to stop, then stop the worker."""
@@ -45,6 +49,8 @@ class Guard:
         life.die_with_parent(self._parent, signal.SIGTERM)
         while not self._is_over():
             self._worker.look_after()
+            if not self._worker.running():
+                offer.take(self._offer_fds[0])  # The worker that has made it is dead.
             self._signals.sleep(min(LOOK_EVERY, self._worker.rest()), [self._life_fd])
         charge.stop([self._worker], self._grace, self._signals, self._is_urgent)
 
@@ -74,9 +80,10 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--life-fd", type=int, required=True)
     parser.add_argument("--wake-fd", type=int, required=True)
+    parser.add_argument("--offer-fds", type=int, nargs=2, required=True)
     parser.add_argument("--grace", type=float, required=True)
     options = parser.parse_args()
-    Guard(options.parent, options.life_fd, options.wake_fd, options.grace).run()
+    Guard(options.parent, options.life_fd, options.wake_fd, options.offer_fds, options.grace).run()
 
 
 if __name__ == "__main__":

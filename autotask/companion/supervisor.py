@@ -1,15 +1,15 @@
-"""The thread in the Django process: start the guard, replace it, wake its worker, let it go."""
+"""The thread in the Django process: start the guard, replace it, let it go."""
 
-import contextlib
 import logging
 import os
 import subprocess
 import threading
 import time
 
-from autotask import module_path
+from autotask import handover, module_path
 from autotask.companion import interpreter
 from autotask.companion.meeting_place import meeting_place
+from autotask.companion.pipes import Pipes
 from autotask.conf import settings
 from autotask.store import notify
 
@@ -30,15 +30,7 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        # The guard holds the read end of the first pipe, and reads its end when this process is gone. Nobody writes
-        # to it. The second one carries a byte for each transaction that has enqueued something to the worker.
-        self._life_read, self._life_write = os.pipe()
-        try:
-            self._wake_read, self._wake_write = os.pipe()
-        except OSError:
-            _close(self._life_read, self._life_write)
-            raise
-        os.set_blocking(self._wake_write, False)
+        self._pipes = Pipes()
         self._thread = threading.Thread(target=self._run, name="autotask-supervisor", daemon=True)
 
     def start(self) -> None:
@@ -49,18 +41,15 @@ class Supervisor:
             self.forget()
             raise
         # With one worker for all processes of the host, that of this process may only stand by.
-        notify.set_waker(None if settings.COMPANION == "host" else self.wake)
-
-    def wake(self) -> None:
-        """Tell the worker that something was enqueued."""
-        # If the pipe is full of bytes that nobody has read yet, it need not be told again.
-        with contextlib.suppress(OSError):
-            os.write(self._wake_write, b"\0")
+        if settings.COMPANION != "host":
+            notify.set_waker(self._pipes.wake_worker)
+            handover.set_line(self._pipes)
 
     def forget(self) -> None:
         """Let go of everything in a fork of the process, which has inherited what belongs to its parent."""
         notify.set_waker(None)
-        _close(self._life_read, self._life_write, self._wake_read, self._wake_write)
+        handover.set_line(None)
+        self._pipes.close()
 
     def _run(self) -> None:
         failures = 0
@@ -76,22 +65,19 @@ class Supervisor:
             time.sleep(0 if failures <= 1 else min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(failures, 16)))
 
     def _start_guard(self) -> subprocess.Popen[bytes]:
+        pipes = self._pipes
         command = [interpreter.path(), "-S", "-m", "autotask.companion.guard"]
-        command += ["--parent", str(self.pid), "--life-fd", str(self._life_read), "--wake-fd", str(self._wake_read)]
+        command += ["--parent", str(self.pid), "--life-fd", str(pipes.life), "--wake-fd", str(pipes.wake)]
+        command += ["--offer-fds", *map(str, pipes.offers)]
         command += ["--grace", str(settings.SHUTDOWN_GRACE)]
         return subprocess.Popen(
             command,
             env=_environment(),
             stdin=subprocess.DEVNULL,
             close_fds=True,  # else it would keep the port of the server open
-            pass_fds=(self._life_read, self._wake_read),
+            pass_fds=(pipes.life, pipes.wake, *pipes.offers),
             start_new_session=True,  # a signal to the server's process group is the server's business
         )
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def _environment() -> dict[str, str]:

@@ -151,23 +151,24 @@ def claim(
     return claimed
 
 
-# After a claim whose answer was lost, its rows run under this worker's name without its knowing.
+# What runs under this worker's name without its knowing: its claim got no answer, or who stored it as claimed by this
+# worker died before handing it over.
 RECONCILE = """
 UPDATE autotask_task t
 SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL
 WHERE t.worker_id = %(worker_id)s AND t.state = 2 AND NOT t.fence = ANY(%(held)s::bigint[])
-RETURNING 1
+RETURNING t.id
 """
 
 
-def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Sequence[int]) -> int:
+def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Sequence[int]) -> list[uuid.UUID]:
     """Give back what runs under this worker's name but is not held by it.
 
     :param held: the fences of what is held.
 
-    :returns: how many tasks that were.
+    :returns: the ids of the tasks.
     """
-    return len(rows(connection, RECONCILE, {"worker_id": worker_id, "held": list(held)}))
+    return [row[0] for row in rows(connection, RECONCILE, {"worker_id": worker_id, "held": list(held)})]
 
 
 def _known(strangers: Sequence[str]) -> str:

@@ -37,9 +37,14 @@ class Kind(NamedTuple):
     executor: str = THREAD
 
     @property
+    def is_due(self) -> bool:
+        """Whether it is due at once."""
+        return not self.delay and self.run_after is None
+
+    @property
     def is_plain(self) -> bool:
         """Whether it is due at once, and nothing about it is out of the ordinary."""
-        return not self.delay and self.run_after is None and self[_SPECIAL] == _NOTHING_SPECIAL
+        return self.is_due and self[_SPECIAL] == _NOTHING_SPECIAL
 
 
 #: What few tasks have: all that may be left out.
@@ -63,6 +68,16 @@ class NewTask(NamedTuple):
 NOW = """
 INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload)
 VALUES (%s, %s, %s, %s, 1, clock_timestamp(), clock_timestamp(), clock_timestamp(), %s, %s, %s, %s)
+"""
+
+# The same, as claimed by a worker that has offered it. Whether that has its lease is for the worker to see to when it is
+# handed over: to ask for it here would cost each of these calls a tenth of a millisecond.
+CLAIMED = """
+INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload,
+                           attempt, started_at, worker_id, fence)
+VALUES (%s, %s, %s, %s, 2, clock_timestamp(), clock_timestamp(), clock_timestamp(), %s, %s, %s, %s,
+        1, clock_timestamp(), %s, nextval('autotask_fence'))
+RETURNING fence
 """
 
 # What is due is inserted ready to be claimed; only what is not has to be promoted later. The clock is read once, so
@@ -112,10 +127,21 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
     """Insert one task."""
     id, kind, arguments, payload = task
     if kind.is_plain:
-        own = (kind.name, kind.queue, kind.priority, kind.retries, kind.ttl)
-        execute(connection, NOW, (id.hex, *own, arguments, payload))
+        execute(connection, NOW, _plain(task))
     else:
         execute(connection, LATER, {"id": id, "arguments": arguments, "payload": payload, **kind._asdict()})
+
+
+def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uuid.UUID) -> int:
+    """Insert one plain task as claimed by a worker, and return the fence of the claim."""
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIMED, (*_plain(task), worker_id.hex))
+        return int(cursor.fetchone()[0])
+
+
+def _plain(task: NewTask) -> tuple[str | int | float | bytes, ...]:
+    id, kind, arguments, payload = task
+    return id.hex, kind.name, kind.queue, kind.priority, kind.retries, kind.ttl, arguments, payload
 
 
 def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:

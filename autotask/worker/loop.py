@@ -13,8 +13,10 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask import handover
 from autotask.conf import settings
 from autotask.exit_status import RECYCLED
+from autotask.offer import Offers
 from autotask.signals import worker_started, worker_stopping
 from autotask.store import claim, notify, promote, read, workers
 from autotask.store.claim import BoundedLane, Lane
@@ -88,6 +90,12 @@ LOOK_ANYWAY = 0.05
 #: Tasks whose outcome is not recorded yet, beyond which nothing more is claimed.
 MOST_HELD = 2000
 
+#: Seconds after which a task is looked for in the database that could have been handed over and was not.
+HANDED_WITHIN = 1.0
+
+#: Tasks remembered that were given back before they were handed over.
+MOST_DISOWNED = 10_000
+
 #: Seconds for which nothing is claimed so that a suspect can run alone, and seconds between two such times.
 DRAIN_FOR = 2.0
 DRAIN_EVERY = 10.0
@@ -131,6 +139,7 @@ class WorkerOptions:
     :ivar processes: how many of those it runs at a time that have asked for a process.
     :ivar serves_pid: the Django process whose companion it is.
     :ivar wake_fd: a pipe by whose bytes that process wakes the worker.
+    :ivar offer_fds: the ends of a pipe in which it offers that process to be handed the next task.
     :ivar burst: end when there is nothing more to do.
     :ivar max_tasks: after so many tasks it makes way for a fresh one.
     :ivar max_memory: when its process uses more bytes than this, it makes way for a fresh one.
@@ -148,6 +157,7 @@ class WorkerOptions:
     processes: int = 2
     serves_pid: int | None = None
     wake_fd: int | None = None
+    offer_fds: tuple[int, int] | None = None
     burst: bool = False
     max_tasks: int | None = None
     max_memory: int | None = None
@@ -178,12 +188,15 @@ class Worker:
         self._alone = False
         self._drain_at = self._drain_until = float("-inf")
         self._unsure = False
-        #: Whether something has been enqueued since the last look for lanes, as far as this worker was told.
+        #: Whether this worker has heard by NOTIFY, since the last look for lanes, that something was enqueued.
         self._told = False
         self._stop_at: float | None = None
         self._asked_at = float("-inf")
         self._given_up: set[int] = set()
         self.exit_status = 0
+        self._offers = Offers(options.offer_fds)
+        #: What was given back before it was handed over, as far as this worker knows. To run it would be of no use.
+        self._disowned: set[uuid.UUID] = set()
         self._connection = dedicated("claim")
         self._wear = Wear(options.max_tasks, options.max_memory)
         self._weather = Weather("claim tasks")
@@ -287,6 +300,7 @@ class Worker:
     def _turn(self) -> None:
         try:
             connection = self._connection.wrapper
+            self._accept()
             self._prepare(connection)
             self._pool.balance()
             self._give_back_stuck()
@@ -352,8 +366,8 @@ class Worker:
     def _time_to_look(self) -> float:
         """Return when to look for lanes that are not known; sooner if something has been enqueued since the last look."""
         self.wakeup.sleep(0)
-        self._told = self._hears() or self.wakeup.called or self._told
-        return self._look_at + (0.0 if self._told else LOOK_ANYWAY)
+        self._hears()
+        return self._look_at + (0.0 if self._told or self.wakeup.called else LOOK_ANYWAY)
 
     def _look(self, connection: BaseDatabaseWrapper) -> None:
         """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
@@ -483,12 +497,48 @@ class Worker:
 
     def _sleep_until(self, due: float | None) -> None:
         """Sleep until woken, until the next task is due, or until it is time for a look by oneself."""
-        if self._sleep_on(min(self._sleep, self._sleep if due is None else due)):
+        if self._sleep_and_accept(min(self._sleep, self._sleep if due is None else due)):
             # Who woke this worker may have been too quick for the next wake-up to be sent: look again soon.
             self._sleep = FIRST_SLEEP
         else:
             self._hopeful = False
             self._sleep = min(2 * self._sleep, settings.POLL_INTERVAL)
+
+    def _sleep_and_accept(self, seconds: float) -> bool:
+        """Sleep, and accept what is handed over meanwhile; return whether the loop was woken for anything else."""
+        until = time.monotonic() + seconds
+        self._offer()
+        try:
+            while (left := until - time.monotonic()) > 0 and self._sleep_on(left):
+                if not self._accept() or self.wakeup.called or self._told or self._stop_at is not None:
+                    return True
+                # However many are handed over, it is looked for others soon.
+                until = min(until, time.monotonic() + FIRST_SLEEP)
+            return False
+        finally:
+            self._offers.close()
+            if self._offers.taken:
+                self._reconcile_at = min(self._reconcile_at, time.monotonic() + HANDED_WITHIN)
+
+    def _offer(self) -> None:
+        """Offer to be given the next task, if there is nothing that speaks against any."""
+        unrestricted = not self.options.queues and not self.options.exclude_queues and self._yielding.leaves_nothing()
+        if unrestricted and self._may_claim() and not self._alone and not self._suspected:
+            self._offers.open(self._identity.id)
+            if not self._held:
+                self._offers.make()
+
+    def _accept(self) -> bool:
+        """Take in what was handed over; return whether there was anything."""
+        handed, self.wakeup.handed = self.wakeup.handed, []
+        for task in map(handover.load, handed):
+            mine = task.worker_id == self._identity.id and task.id not in self._disowned
+            if mine and self._stop_at is None and self._may_claim() and not self._alone and self._room():
+                self._note_claimed([task], self._pool)
+            else:
+                self._recorder.put((task, GiveBack(task)))
+            self._offers.settle()
+        return bool(handed)
 
     def _sleep_until_room(self, due: float | None) -> None:
         self._pool.wake_when(self._prefetch() // 2)
@@ -499,7 +549,7 @@ class Worker:
         self._sleep_on(longest if due is None else min(longest, max(due, PROMOTE_EVERY)))
         if self.wakeup.called and not self._room():
             # Somebody has enqueued and there is no room here; others may have some.
-            self.wakeup.called = False
+            self.wakeup.called, self._told = False, True
             notify.send(self._connection.wrapper)
 
     def _give_back_stuck(self) -> None:
@@ -525,7 +575,7 @@ class Worker:
         if self._hears():
             return True  # It came with the answer to an earlier statement.
         woken = self.wakeup.sleep(seconds, None if self._ear is None else self._ear.fileno())
-        self._told = self._hears() or self.wakeup.called or self._told
+        self._hears()
         return woken
 
     def _hears(self) -> bool:
@@ -542,9 +592,7 @@ class Worker:
             self._give_back_waiting()
         now = time.monotonic()
         if self._prepared is not connection or now >= self._reconcile_at:
-            lost = claim.reconcile(connection, self._identity.id, [task.fence for task in self._held.copy().values()])
-            if lost:
-                logger.warning("%d tasks given back whose claim had got no answer from the database", lost)
+            self._reconcile(connection)
             self._reconcile_at = now + settings.LEASE
         if self._prepared is connection:
             return
@@ -556,6 +604,16 @@ class Worker:
         else:
             self._ear = notify.Ear(connection, notify.WORK_CHANNEL)
         self._prepared = connection
+
+    def _reconcile(self, connection: BaseDatabaseWrapper) -> None:
+        """Give back what runs under the name of this worker without its knowing."""
+        lost = claim.reconcile(connection, self._identity.id, [task.fence for task in self._held.copy().values()])
+        if lost:
+            logger.warning("%d tasks given back that were claimed for this worker without its being told", len(lost))
+        if len(self._disowned) > MOST_DISOWNED:
+            self._disowned.clear()
+        self._disowned.update(lost)
+        self._offers.settle()
 
     # --- what the threads of the pool call --------------------------------------------------------------------------
 
@@ -605,6 +663,8 @@ class Worker:
             if self._held.get(task.id) is task:
                 del self._held[task.id]
                 self._cancelled.discard(task.id)
+        if not self._held:
+            self._offers.make()
         if not self._held and (self._alone or self._suspected or self.options.burst):
             self._alone = False
             self.wakeup.wake()
@@ -762,4 +822,5 @@ class Worker:
     def _sign_off(self) -> None:
         # If it cannot be done, the lease runs out by itself.
         with contextlib.suppress(DatabaseError, InterfaceError):
+            self._reconcile(self._connection.wrapper)
             workers.sign_off(self._connection.wrapper, self._identity.id)

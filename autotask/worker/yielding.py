@@ -31,6 +31,10 @@ class Yielding:
             for worker in self._dedicated
         )
 
+    def leaves_nothing(self) -> bool:
+        """Whether there is no dedicated worker to leave anything to."""
+        return not self._dedicated
+
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Look at the register."""
         former, self._dedicated = self._dedicated, workers.dedicated(connection)

@@ -78,5 +78,7 @@ FAULTS = {
         Fault(54, "many results to prune under load", "I7 I8"),
         Fault(55, "soak for hours", "I1 to I8", "elsewhere: not a part of this suite, it takes hours"),
         Fault(56, "hostile strings in admin and logs", "I9", "elsewhere: not a part of this suite"),
+        Fault(57, "companion killed while it is handed tasks", "I1 I2 I4"),
+        Fault(58, "process killed or standing still between storing a task and handing it over", "I1 I4"),
     )
 }

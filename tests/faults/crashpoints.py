@@ -1,4 +1,4 @@
-"""Named points in a worker at which it can be killed, made to fail, or held up for longer than its lease.
+"""Named points in a worker, or a process that calls, at which it can be killed, made to fail, or held up for longer than its lease.
 
 There is nothing of this in the package: in a process of the suite that has the variable ``FAULTS_CRASH``, the functions
 around the points are wrapped. The variable names a folder; a point is armed by a file in it, and whichever process comes
@@ -42,6 +42,11 @@ POINTS = (
     "after body",
 )
 
+#: What is done in the process of a site: a call is stored as claimed by its companion, and handed over after that.
+HANDOVER = "handover", "autotask.store.enqueue.insert_claimed"
+
+HANDOVER_POINTS = tuple(f"{when} {HANDOVER[0]} commit" for when in ("before", "after"))
+
 ACTIONS = ("kill", "raise", "sleep")
 
 
@@ -60,7 +65,7 @@ class CrashPoints:
 
     def arm(self, point: str, action: str, seconds: float = 0.0) -> None:
         """Have the next process that comes by crash; *seconds* are for "sleep"."""
-        assert point in POINTS and action in ACTIONS
+        assert point in POINTS + HANDOVER_POINTS and action in ACTIONS
         scratch = self.folder / "scratch"
         scratch.write_text(f"{action} {seconds}")
         scratch.rename(self.folder / _file(point))
@@ -73,7 +78,7 @@ class CrashPoints:
 def install(ledger: Ledger) -> None:
     """Wrap the functions around the points in this process."""
     folder = Path(os.environ[VARIABLE])
-    for name, path in COMMITS.items():
+    for name, path in (*COMMITS.items(), HANDOVER):
         _wrap(path, lambda function, name=name: _committing(function, name, folder, ledger))
     _wrap(BODY, lambda function: _running(function, folder, ledger))
 

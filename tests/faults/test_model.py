@@ -34,6 +34,7 @@ WORTH = (
     *("claim of others", "claim of suspects", "claim under no lease", "end accepted", "end refused", "retry accepted"),
     *("retry refused", "release", "cancel: cancelled", "cancel: requested", "cancel: too late", "promotion"),
     *("requeue done", "requeue refused", "pruning", "rescue", "end by a rescue", "no burial of oneself"),
+    *("handed over", "handed over to who is dead"),
     *("beat after the lease", "new identity", "end under the next claim", "retry under the next claim"),
 )
 
@@ -93,6 +94,19 @@ class Model(RuleBasedStateMachine):
     @rule(delayed=st.booleans())
     def enqueue(self, delayed):
         self._enqueue(delayed)
+
+    @precondition(lambda self: len(self.tasks) < 8)
+    @rule(name=st.sampled_from("ab"))
+    def enqueue_as_claimed(self, name):
+        new = new_task(id=uuid.UUID(int=next(self.numbers)), retries=2, ttl=3600.0)
+        fence = enqueue.insert_claimed(current(), new, self.names[name])
+        assert fence not in {earlier.fence for earlier in self.claims}
+        self.tasks[new.id] = Task(
+            new.id, State.RUNNING, attempt=1, fence=fence, worker=str(self.names[name]), turn=next(self.turns)
+        )
+        self.claims.append(Claim(new.id, fence))
+        self.reached["handed over"] += 1
+        self.reached["handed over to who is dead"] += not (self.alive[name] and self.registered[name])
 
     def _enqueue(self, delayed):
         # In order, and the same in each run of a history.
@@ -188,7 +202,7 @@ class Model(RuleBasedStateMachine):
         mine = [t for t in self._in(State.RUNNING) if t.worker == str(self.names[name])]
         kept = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
         given = claim.reconcile(current(), self.names[name], [t.fence for t in kept])
-        assert given == len(mine) - len(kept)
+        assert {str(id) for id in given} == {str(t.id) for t in mine if t not in kept}
         self.reached["release"] += bool(given)
         back = [t for t in mine if t not in kept]
         turns = self._order([t.id for t in back])
@@ -293,8 +307,8 @@ class Model(RuleBasedStateMachine):
     def _rescue(self, dead, by):
         known_dead = [self.names[dead]] if dead else []
         gone = {n for n in "ab" if self.registered[n] and (n == dead or (not self.alive[n] and n != by))}
-        names = {str(self.names[n]) for n in gone}
-        orphans = [t for t in self._in(State.RUNNING) if t.worker in names]
+        living = {str(self.names[n]) for n in "ab" if self.registered[n] and n not in gone}
+        orphans = [t for t in self._in(State.RUNNING) if t.worker not in living]
         found = rescue.rescue(
             current(),
             known_dead,

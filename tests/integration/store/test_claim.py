@@ -263,7 +263,7 @@ def test_what_runs_under_a_worker_s_name_without_its_knowing_is_given_back():
     given_back = claim.reconcile(current(), mine, [held.fence])
 
     # Then
-    assert given_back == 2
+    assert set(given_back) == {task.id for task in forgotten}
     assert {(stored(task.id).state, stored(task.id).attempt) for task in forgotten} == {(State.READY, 0)}
     assert state(held.id) is State.RUNNING
     assert state(of_other.id) is State.RUNNING
@@ -273,7 +273,7 @@ def test_a_worker_that_holds_nothing_gets_rid_of_everything():
     worker = sign_on()
     put(3)
     take(worker)
-    assert claim.reconcile(current(), worker, []) == 3
+    assert len(claim.reconcile(current(), worker, [])) == 3
     assert len(take(worker)) == 3
 
 

@@ -130,7 +130,7 @@ ACTS = {
         lambda c: claim.find_lanes(current(), strangers=["tests.newer"]), "autotask_ready", 60
     ),
     "reconcile": Act(
-        lambda c: claim.reconcile(current(), c.worker, [task.fence for task in c.held[10:]]),
+        lambda c: len(claim.reconcile(current(), c.worker, [task.fence for task in c.held[10:]])),
         "autotask_running",
         400,
         result=10,

@@ -243,7 +243,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back_also_if_it_may_run_once_onl
     take(worker)
 
     # When
-    assert claim.reconcile(current(), worker, held=[]) == 1
+    assert claim.reconcile(current(), worker, held=[]) == [once]
 
     # Then
     assert (state(once), stored(once).attempt) == (State.READY, 0)

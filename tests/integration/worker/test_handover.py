@@ -1,0 +1,319 @@
+"""What an idle companion is handed by the process that it serves, and what becomes of it when that goes wrong."""
+
+import os
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connections, transaction
+
+from autotask import handover, readable
+from autotask.companion.pipes import Pipes
+from autotask.handle import TaskHandle
+from autotask.store import claim, enqueue, rescue
+from autotask.store.connection import current, rows
+from autotask.task import DONE, RUNNING, WAITING
+from autotask.worker import loop
+from tests.helpers import wait_until
+from tests.integration.worker import tasks
+from tests.integration.worker.tasks import gate
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def pipes():
+    """The pipes to a companion, as the process has them that it serves."""
+    pipes = Pipes()
+    handover.set_line(pipes)
+    yield pipes
+    handover.set_line(None)
+    pipes.close()
+
+
+@pytest.fixture
+def serve(pipes, start_worker):
+    """Start a worker at the other end of the pipes."""
+
+    def serve(**options):
+        return start_worker(wake_fd=os.dup(pipes.wake), offer_fds=pipes.offers, **options)
+
+    return serve
+
+
+@pytest.fixture
+def companion(serve, pipes):
+    """A worker at the other end of the pipes that has nothing to do."""
+    worker = serve()
+    until_offered(pipes)
+    return worker
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "calls")
+
+
+@pytest.fixture
+def searched(monkeypatch):
+    """The ids of the tasks that were found by looking for them."""
+    ids = []
+
+    def claim_and_note(*args, **options):
+        claimed = real(*args, **options)
+        ids.extend(task.id for task in claimed)
+        return claimed
+
+    real = claim.claim
+    monkeypatch.setattr(claim, "claim", claim_and_note)
+    return ids
+
+
+def is_offered(pipes):
+    return bool(readable.wait([pipes.offers[0]], 0))
+
+
+def until_offered(pipes):
+    wait_until(lambda: is_offered(pipes), what="an offer")
+
+
+def lines(path):
+    with open(path) as file:
+        return file.read().split()
+
+
+def store_without_handing_over(pipes, path, word):
+    """Do what a caller does that dies between its commit and the handing over."""
+    task = tasks.write._new_task((path, word), {})
+    # While it looks around there is none for a moment.
+    worker_id = wait_until(pipes.take_offer, what="an offer")
+    fence = enqueue.insert_claimed(current(), task, worker_id)
+    return TaskHandle(task.id), handover.dump(task, fence, worker_id)
+
+
+def test_an_idle_companion_is_handed_a_call_and_looks_for_nothing(companion, searched):
+    # When
+    handle = tasks.echo(7)
+
+    # Then
+    assert handle.wait(10) == 7
+    assert handle.id not in searched
+    assert handle.attempts == 1
+
+
+def test_it_offers_to_be_handed_the_next_one_as_soon_as_it_has_nothing_to_do_again(companion, searched, pipes):
+    for number in range(5):
+        handle = tasks.echo(number)
+        assert handle.wait(10) == number
+        assert handle.id not in searched
+        until_offered(pipes)
+
+
+def test_what_is_handed_over_runs_at_once_as_far_as_others_can_see(pipes, companion):
+    # When
+    handle = tasks.pass_gate("handed")
+
+    # Then
+    assert gate("handed reached").wait(10)
+    assert handle.status is RUNNING
+    assert rows(
+        current(), "SELECT worker_id, attempt, started_at IS NOT NULL FROM autotask_task WHERE name LIKE '%%gate'"
+    ) == [(companion._identity.id, 1, True)]
+    gate("handed").set()
+    wait_until(lambda: handle.status is DONE)
+
+
+def test_a_companion_that_runs_something_is_not_handed_more(pipes, companion, searched):
+    # Given
+    first = tasks.pass_gate("busy")
+    assert gate("busy reached").wait(10)
+
+    # When
+    second = tasks.echo(2)
+
+    # Then
+    assert second.wait(10) == 2
+    assert second.id in searched
+    gate("busy").set()
+    wait_until(lambda: first.status is DONE)
+
+
+def test_inside_a_transaction_nothing_is_handed_over(companion, pipes, searched):
+    with transaction.atomic():
+        handle = tasks.echo(1)
+        assert handle.status is WAITING
+        assert is_offered(pipes)
+    assert handle.wait(10) == 1
+    assert handle.id in searched
+
+
+def test_what_is_rolled_back_is_never_run(companion, pipes, path):
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        tasks.write(path, "x")
+        1 / 0  # noqa: B018
+    tasks.echo(1).wait(10)
+    assert not os.path.exists(path)
+
+
+def test_a_delayed_call_and_a_bulk_are_not_handed_over(companion, pipes, searched):
+    later = tasks.echo.using(delay=0.05)(1)
+    many = tasks.echo.enqueue_many([(2,), (3,)])
+    wait_until(lambda: all(handle.ready for handle in (later, *many)))
+    assert {handle.id for handle in (later, *many)} <= set(searched)
+
+
+def test_large_arguments_are_not_handed_over(companion, searched):
+    handle = tasks.echo_length("x" * 10_000)
+    assert handle.wait(10) == 10_000
+    assert handle.id in searched
+
+
+def test_what_cannot_be_stored_is_an_error_of_the_caller_and_the_companion_goes_on(companion, pipes, monkeypatch, path):
+    # Given
+    monkeypatch.setattr(enqueue, "CLAIMED", enqueue.CLAIMED.replace("autotask_fence", "no_such_sequence"))
+
+    # When
+    with pytest.raises(Exception, match="no_such_sequence"):
+        tasks.write(path, "x")
+
+    # Then
+    monkeypatch.undo()
+    assert tasks.echo(1).wait(10) == 1
+    until_offered(pipes)
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("options", [{"queues": ("default",)}, {"exclude_queues": ("mail",)}])
+def test_a_companion_that_does_not_serve_all_queues_offers_nothing(serve, pipes, options, searched):
+    serve(**options)
+    handle = tasks.echo(1)
+    assert handle.wait(10) == 1
+    assert handle.id in searched
+    assert not is_offered(pipes)
+
+
+def test_a_companion_that_yields_to_a_dedicated_worker_offers_nothing(serve, pipes, start_worker):
+    # Given
+    companion = serve(kind="companion", yields=True)
+    until_offered(pipes)
+
+    # When
+    start_worker(kind="worker")
+
+    # Then
+    wait_until(lambda: not companion._yielding.leaves_nothing())
+    wait_until(lambda: not is_offered(pipes), what="the offer to be taken back")
+    assert tasks.echo(1).wait(10) == 1
+
+
+def test_a_task_whose_caller_died_before_handing_it_over_is_run_all_the_same(companion, pipes, path):
+    # When
+    began = time.monotonic()
+    handle, _ = store_without_handing_over(pipes, path, "x")
+
+    # Then
+    wait_until(lambda: handle.status is DONE)
+    assert lines(path) == ["x"]
+    assert handle.attempts == 1
+    assert time.monotonic() - began < 10 * loop.HANDED_WITHIN
+    until_offered(pipes)
+
+
+def test_what_is_handed_over_after_it_was_given_back_is_not_run_twice(companion, pipes, path):
+    # Given
+    handle, body = store_without_handing_over(pipes, path, "x")
+    wait_until(lambda: handle.status is DONE)
+
+    # When
+    pipes.hand_over(body)
+
+    # Then
+    assert tasks.echo(1).wait(10) == 1
+    assert lines(path) == ["x"]
+
+
+def test_what_was_meant_for_a_dead_worker_goes_back_to_be_run_once(companion, pipes, path):
+    # Given
+    dead = uuid.uuid4()
+    wait_until(pipes.take_offer, what="an offer")
+    task = tasks.write._new_task((path, "x"), {})
+    fence = enqueue.insert_claimed(current(), task, dead)
+
+    # When
+    pipes.hand_over(handover.dump(task, fence, dead))
+
+    # Then
+    handle = TaskHandle(task.id)
+    wait_until(lambda: handle.status is DONE)
+    assert lines(path) == ["x"]
+    assert handle.attempts == 1
+
+
+def test_what_is_stored_for_a_worker_that_is_not_registered_any_more_is_rescued(pipes, path):
+    # Given
+    task = tasks.write._new_task((path, "x"), {})
+    enqueue.insert_claimed(current(), task, uuid.uuid4())
+
+    # When
+    rescue.rescue(current(), [], reason="gone", max_crashes=3, error_ttl=60.0)
+
+    # Then
+    assert TaskHandle(task.id).status is WAITING
+
+
+def test_a_worker_that_stops_leaves_nothing_under_its_name(companion, pipes, path):
+    # Given
+    handle, body = store_without_handing_over(pipes, path, "x")
+
+    # When
+    companion.stop()
+    pipes.hand_over(body)
+
+    # Then
+    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_worker"), what="the worker's sign-off")
+    assert handle.status is WAITING or lines(path) == ["x"]
+    assert not is_offered(pipes)
+
+
+def test_what_is_handed_over_beside_a_suspect_that_runs_alone_waits_for_it(companion, pipes, searched, path):
+    # Given: a task that has lost a worker, so that it runs alone
+    with transaction.atomic():
+        suspect = tasks.pass_gate("alone")
+        rows(current(), "UPDATE autotask_task SET lost = 1 RETURNING 1")
+        handle, body = store_without_handing_over(pipes, path, "x")
+    assert gate("alone reached").wait(20)
+
+    # When
+    pipes.hand_over(body)
+
+    # Then
+    wait_until(lambda: handle.status is WAITING)
+    assert not os.path.exists(path)
+    gate("alone").set()
+    wait_until(lambda: suspect.status is DONE and handle.status is DONE)
+    assert lines(path) == ["x"]
+
+
+def test_a_worker_makes_way_after_as_many_tasks_as_it_was_told_handed_over_or_not(serve, pipes):
+    worker = serve(max_tasks=2)
+    until_offered(pipes)
+    handles = [tasks.echo(number) for number in range(3)]
+    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_worker"), what="the worker's sign-off")
+    assert sum(handle.status is DONE for handle in handles) <= 2
+    assert {handle.status for handle in handles} <= {DONE, WAITING}
+    assert not is_offered(pipes)
+    assert worker.exit_status
+
+
+def test_calls_from_many_threads_are_each_run_once(companion, pipes, path):
+    def call(number):
+        try:
+            return tasks.write(path, str(number))
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as threads:
+        handles = list(threads.map(call, range(200)))
+    wait_until(lambda: all(handle.status is DONE for handle in handles))
+    assert sorted(map(int, lines(path))) == list(range(200))

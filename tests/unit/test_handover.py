@@ -1,0 +1,51 @@
+"""What a worker is given of a task that was stored as claimed by it."""
+
+import select
+import uuid
+
+from hypothesis import given, strategies as st
+
+from autotask import handover
+from autotask.store.enqueue import Kind, NewTask
+from autotask.task import MAX_PRIORITY, MIN_PRIORITY
+from autotask.wakeup import handing
+
+names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=100)
+
+
+def new_task(name="a.b", queue="default", priority=0, retries=0, payload=b"", **more):
+    kind = Kind(name=name, queue=queue, priority=priority, delay=0.0, run_after=None, retries=retries, ttl=60.0, **more)
+    return NewTask(uuid.uuid4(), kind, "", payload)
+
+
+@given(
+    names,
+    names,
+    st.integers(MIN_PRIORITY, MAX_PRIORITY),
+    st.integers(0, 2**31 - 1),
+    st.binary(max_size=1000),
+    st.integers(1, 2**63 - 1),
+)
+def test_the_worker_gets_what_was_stored(name, queue, priority, retries, payload, fence):
+    task = new_task(name, queue, priority, retries, payload)
+    worker_id = uuid.uuid4()
+    got = handover.load(handover.dump(task, fence, worker_id))
+    assert (got.id, got.name, got.queue, got.priority, got.retries) == (task.id, name, queue, priority, retries)
+    assert (got.payload, got.fence, got.worker_id, got.attempt) == (payload, fence, worker_id, 1)
+
+
+@given(names, names, st.integers(0, 5000))
+def test_whatever_is_handed_over_can_be_written_to_a_pipe_at_once(name, queue, size):
+    task = new_task(name, queue, payload=b"x" * size)
+    if handover.can_be_handed(task):
+        assert len(handing(handover.dump(task, 2**63 - 1, uuid.uuid4()))) <= select.PIPE_BUF
+    else:
+        assert size > select.PIPE_BUF / 2
+
+
+def test_only_plain_tasks_that_are_due_are_handed_over():
+    assert handover.can_be_handed(new_task())
+    for special in ({"timeout": 1.0}, {"expires": 1.0}, {"at_most_once": True}, {"executor": "coroutine"}):
+        assert not handover.can_be_handed(new_task(**special))
+    delayed = new_task()
+    assert not handover.can_be_handed(delayed._replace(kind=delayed.kind._replace(delay=1.0)))
