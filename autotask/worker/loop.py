@@ -91,7 +91,7 @@ LOOK_ANYWAY = 0.05
 MOST_HELD = 2000
 
 #: Seconds after which a task is looked for in the database that could have been handed over and was not.
-HANDED_WITHIN = 1.0
+HANDED_WITHIN = 0.5
 
 #: Tasks remembered that were given back before they were handed over.
 MOST_DISOWNED = 10_000

@@ -65,6 +65,7 @@ def test_what_a_process_has_stored_that_dies_before_handing_it_over_is_run_by_ot
 
     # When
     until_handed_over(world, point, "kill")
+    world.ledger.write("unknown", seconds=0.0, error="the caller was killed")
     wait_until(lambda: not processes.is_alive(worker), what="the end of the companion")
 
     # Then: what was committed is run, although nobody was told of it, and what was not is not
