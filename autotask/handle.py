@@ -25,6 +25,7 @@ from autotask.exceptions import (
 from autotask.store import cancel, notify, read, requeue
 from autotask.store.connection import current
 from autotask.store.read import StoredAttempt, StoredTask
+from autotask.store.told import ToldTask, told_task
 from autotask.task import CANCELLED, DONE, ERROR, State, Status
 
 R = TypeVar("R")
@@ -49,7 +50,7 @@ class TaskHandle(Generic[R]):
     def __init__(self, id: uuid.UUID | str, name: str = "") -> None:
         self.id = id if isinstance(id, uuid.UUID) else _uuid(id)
         self.name = name
-        self._ended: StoredTask | None = None
+        self._ended: StoredTask | ToldTask | None = None
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.name or '?'} {self.id}>"
@@ -187,7 +188,7 @@ class TaskHandle(Generic[R]):
         """Forget what is known of an ended task, so that the next attribute asks the database again."""
         self._ended = None
 
-    def _stored(self) -> StoredTask:
+    def _stored(self) -> StoredTask | ToldTask:
         if self._ended is not None:
             return self._ended
         stored = read.task(current(), self.id)
@@ -224,6 +225,7 @@ class TaskHandle(Generic[R]):
         left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
         if left > 0:
             ear.wait(left)
+            self._ended = told_task(self.id, ear.told)
         return left > 0
 
     def _outcome(self) -> R:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import notify, read
 from autotask.store.connection import Dedicated, dedicated
 from autotask.store.read import StoredTask
+from autotask.store.told import ToldTask, told_task
 from autotask.wakeup import Wakeup
 
 #: The thread looks by itself as well, after a hundredth of a second at first and each second at last, for the case that
@@ -25,6 +26,10 @@ _LONGEST_LOOK = 1.0
 _IDLE = 2.0
 
 
+#: What those who wait are told: None if the task is not there.
+Ended = StoredTask | ToldTask | None
+
+
 class _Waiter:
     """A coroutine that waits for the end of a task."""
 
@@ -33,10 +38,10 @@ class _Waiter:
         self.channel = notify.ended_channel(id)
         self.ear: notify.Ear | None = None
         self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[StoredTask | None] = self._loop.create_future()
+        self.future: asyncio.Future[Ended] = self._loop.create_future()
 
-    def tell(self, stored: StoredTask | None) -> None:
-        self._settle(self.future.set_result, stored)
+    def tell(self, ended: Ended) -> None:
+        self._settle(self.future.set_result, ended)
 
     def fail(self, error: Exception) -> None:
         self._settle(self.future.set_exception, error)
@@ -59,7 +64,7 @@ class Listener:
         self._look = _FIRST_LOOK
         self._look_at = 0.0
 
-    async def ended(self, id: uuid.UUID) -> StoredTask | None:
+    async def ended(self, id: uuid.UUID) -> Ended:
         """Wait until a task has ended, and return it; None if it is not in the database (any more).
 
         :raises django.db.DatabaseError: the database cannot be asked.
@@ -102,8 +107,8 @@ class Listener:
         wrapper = connection.wrapper
         if unsure := self._admit(connection):
             self._settle(wrapper, unsure)
-        channels = notify.heard(wrapper)
-        if not channels:
+        told = notify.heard(wrapper)
+        if not told:
             self._sleep(wrapper)
         # By the clock: where somebody new comes again and again, or much is heard, no sleep comes to its end.
         if (now := time.monotonic()) >= self._look_at:
@@ -111,8 +116,8 @@ class Listener:
             self._look_at = now + self._look
             self._settle(wrapper, self._waiters)
             return
-        channels |= notify.heard(wrapper)
-        self._settle(wrapper, [waiter for waiter in self._waiters if waiter.channel in channels])
+        told |= notify.heard(wrapper)
+        self._settle(wrapper, [waiter for waiter in self._waiters if waiter.channel in told], told)
 
     def _sleep(self, wrapper: BaseDatabaseWrapper) -> None:
         """Sleep until somebody new or the database ends the sleep, or it is time to look."""
@@ -136,17 +141,24 @@ class Listener:
             self._look_at = min(self._look_at, time.monotonic() + self._look)
         return unsure
 
-    def _settle(self, wrapper: BaseDatabaseWrapper, waiters: Iterable[_Waiter]) -> None:
-        """Tell those whose task has ended or is gone, and forget them and those who wait no more."""
+    def _settle(
+        self, wrapper: BaseDatabaseWrapper, waiters: Iterable[_Waiter], told: Mapping[str, str] | None = None
+    ) -> None:
+        """Tell those whose task has ended or is gone, and forget them and those who wait no more.
+
+        :param told: what has come on the channels of some of them.
+        """
         waiters = [waiter for waiter in waiters if not waiter.future.done()]
-        found = {stored.id: stored for stored in read.tasks(wrapper, [waiter.id for waiter in waiters])}
-        told = set()
+        words = told or {}
+        known = {waiter.id: told_task(waiter.id, words.get(waiter.channel, "")) for waiter in waiters}
+        found = {stored.id: stored for stored in read.tasks(wrapper, [id for id in known if known[id] is None])}
+        settled = set()
         for waiter in waiters:
-            stored = found.get(waiter.id)
-            if stored is None or stored.state.ended:
-                waiter.tell(stored)
-                told.add(waiter)
-        leaving = [waiter for waiter in self._waiters if waiter in told or waiter.future.done()]
+            ended = known[waiter.id] or found.get(waiter.id)
+            if ended is None or ended.state.ended:
+                waiter.tell(ended)
+                settled.add(waiter)
+        leaving = [waiter for waiter in self._waiters if waiter in settled or waiter.future.done()]
         self._waiters = [waiter for waiter in self._waiters if waiter not in leaving]
         still_awaited = {waiter.channel for waiter in self._waiters}
         for waiter in leaving:
@@ -164,7 +176,7 @@ class Listener:
 _listener = Listener()
 
 
-async def ended(id: uuid.UUID) -> StoredTask | None:
+async def ended(id: uuid.UUID) -> Ended:
     """Wait until a task has ended, and return it; see :meth:`Listener.ended`."""
     return await _listener.ended(id)
 

@@ -128,6 +128,14 @@ def load_result(envelope: bytes | None, *, id: uuid.UUID, fence: int) -> Any:
     return pickling.loads(*_open(envelope, _result_context(id, fence), id))
 
 
+def verify_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> None:
+    """Make sure that a result was signed for this attempt, without unpickling it.
+
+    :raises PayloadRefused: it is not signed for this attempt with a key of this site.
+    """
+    _verify(envelope, _result_context(id, fence), id)
+
+
 def resign_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> bytes:
     """Return the arguments of a task signed with the present key; nothing is unpickled.
 

@@ -9,6 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import arrays
 from autotask.store.connection import rows, text
 from autotask.store.prepared import prepared_rows
+from autotask.store.told import WORDS
 from autotask.task import State
 
 
@@ -106,8 +107,8 @@ kept AS (
     FROM ended e
 ),
 {_NOTE_ATTEMPT}
-SELECT count(*), count(CASE WHEN awaited THEN pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') END)
-FROM ended
+SELECT count(*), count(CASE WHEN e.awaited THEN pg_notify('autotask_ended_' || replace(e.id::text, '-', ''), {WORDS}) END)
+FROM ended e
 """
 
 # What was to be cancelled just when it failed comes back at once, for the next worker to record it as cancelled.

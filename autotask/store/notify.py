@@ -86,17 +86,19 @@ def send(connection: BaseDatabaseWrapper) -> None:
 
 
 class Ear:
-    """A connection that listens on one channel. What it hears does not matter: who hears something looks anyway.
+    """A connection that listens on one channel. Who hears something looks anyway, or finds in it what to look for.
 
     What comes together with the answer to another statement is heard too: both drivers keep it (psycopg since 3.2.4),
     while nothing would be seen of it on the socket.
 
+    :ivar told: what was told last.
     :raises django.db.OperationalError: the connection is broken; all methods may raise it.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper, channel: str) -> None:
         self._connection = connection
         self._channel = channel
+        self.told = ""
         execute(connection, f"LISTEN {channel}")
         self._raw = connection.connection
 
@@ -117,16 +119,18 @@ class Ear:
 
     def heard(self) -> bool:
         """Take in, without waiting, what has come, and return whether there was anything since the last time."""
-        return bool(heard(self._connection))
+        come = heard(self._connection)
+        self.told = come.get(self._channel, self.told)
+        return bool(come)
 
 
-def heard(connection: BaseDatabaseWrapper) -> set[str]:
-    """Take in, without waiting, what has come, and return the channels on which something was told since the last time."""
+def heard(connection: BaseDatabaseWrapper) -> dict[str, str]:
+    """Take in, without waiting, what has come, and return by channel what was told last, since the last time."""
     raw = connection.connection
     with connection.wrap_database_errors:
         if is_psycopg3:
-            return {told.channel for told in raw.notifies(timeout=0)}
+            return {told.channel: told.payload for told in raw.notifies(timeout=0)}
         raw.poll()
-        channels = {told.channel for told in raw.notifies}
+        told = {told.channel: told.payload for told in raw.notifies}
         raw.notifies.clear()
-        return channels
+        return told

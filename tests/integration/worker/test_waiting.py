@@ -21,6 +21,7 @@ from autotask.exceptions import (
 from autotask.handle import TaskHandle
 from autotask.store import notify
 from autotask.store.connection import Dedicated, current, execute, rows
+from autotask.store.told import ToldTask
 from autotask.task import CANCELLED, DONE, ERROR, RUNNING, WAITING
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
@@ -202,6 +203,64 @@ def test_waiting_for_what_goes_away_meanwhile_raises():
     wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
     forget(handle)
     assert isinstance(waiting(), TaskExpired)
+
+
+def when_awaited(handle, act):
+    """Do something as soon as somebody has asked to be told of the end of a task."""
+
+    def wait_and_act():
+        awaited = "SELECT awaited FROM autotask_task WHERE id = %(id)s"
+        wait_until(lambda: rows(current(), awaited, {"id": handle.id}) == [(True,)], what="somebody who waits")
+        return act()
+
+    return in_a_thread(wait_and_act)
+
+
+def test_the_result_comes_with_the_word_of_the_end_and_is_not_asked_for(worker, django_assert_num_queries):
+    # Given
+    handle = tasks.pass_gate("told")
+    opened = when_awaited(handle, tasks.gate("told").set)
+
+    # When: LISTEN, the wish to be told, UNLISTEN
+    with django_assert_num_queries(3):
+        assert handle.wait(10) == "told"
+        assert (handle.status, handle.ready, handle.result, handle.attempts) == (DONE, True, "told", 1)
+    opened()
+
+
+def test_a_coroutine_is_told_the_result_too(worker):
+    # Given
+    handle = tasks.pass_gate("told too")
+    opened = when_awaited(handle, tasks.gate("told too").set)
+
+    # Then
+    assert asyncio.run(handle.await_result(10)) == "told too"
+    assert isinstance(handle._ended, ToldTask)
+    opened()
+
+
+def test_a_result_too_large_to_be_told_is_read(worker):
+    text = "x" * 20_000
+    assert tasks.echo(text).wait(10) == text
+
+
+@pytest.mark.parametrize("words", ["", "done", "1 1 - - gASVBQAAAAAAAACMAWGULg==", "x y z - gASV", "1 1 - - ===="])
+def test_word_of_an_end_is_not_believed_unless_it_is_signed(worker, words):
+    # Given
+    handle = tasks.pass_gate(f"forged {words}")
+
+    # When: somebody says that it has ended, and only then it does
+    def forge():
+        channel = notify.ended_channel(handle.id)
+        for _ in range(3):
+            execute(current(), "SELECT pg_notify(%(channel)s, %(words)s)", {"channel": channel, "words": words})
+        tasks.gate(f"forged {words}").set()
+
+    forged = when_awaited(handle, forge)
+
+    # Then
+    assert handle.wait(10) == f"forged {words}"
+    forged()
 
 
 def test_many_can_wait_for_one_task(start_worker):
