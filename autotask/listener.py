@@ -17,10 +17,13 @@ from autotask.store.read import StoredTask
 from autotask.store.told import ToldTask, told_task
 from autotask.wakeup import Wakeup
 
-#: The thread looks by itself as well, after a hundredth of a second at first and each second at last, for the case that
+#: The thread looks by itself as well, after some milliseconds at first and each second at last, for the case that
 #: nothing can be heard (through a pooler that shares connections between transactions).
-_FIRST_LOOK = 0.01
+_FIRST_LOOK = 0.002
 _LONGEST_LOOK = 1.0
+
+#: Until looks are so many seconds apart it is asked again to be told.
+_ASKED_FOR = 0.1
 
 #: Seconds after which a thread for which nobody waits ends, and closes its connection.
 _IDLE = 2.0
@@ -31,12 +34,17 @@ Ended = StoredTask | ToldTask | None
 
 
 class _Waiter:
-    """A coroutine that waits for the end of a task."""
+    """A coroutine that waits for the end of a task.
+
+    :ivar sure: whether the end will be told. If it is not, the task has ended, or others have asked to be told, or its row
+        was locked.
+    """
 
     def __init__(self, id: uuid.UUID) -> None:
         self.id = id
         self.channel = notify.ended_channel(id)
         self.ear: notify.Ear | None = None
+        self.sure = False
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Ended] = self._loop.create_future()
 
@@ -105,13 +113,14 @@ class Listener:
 
     def _turn(self, connection: Dedicated) -> None:
         wrapper = connection.wrapper
-        if unsure := self._admit(connection):
-            self._settle(wrapper, unsure)
+        self._admit(connection)
         told = notify.heard(wrapper)
         if not told:
             self._sleep(wrapper)
         # By the clock: where somebody new comes again and again, or much is heard, no sleep comes to its end.
         if (now := time.monotonic()) >= self._look_at:
+            if self._look <= _ASKED_FOR:
+                self._ask(wrapper, self._waiters)
             self._look = min(2 * self._look, _LONGEST_LOOK)
             self._look_at = now + self._look
             self._settle(wrapper, self._waiters)
@@ -124,22 +133,26 @@ class Listener:
         seconds = max(0.0, self._look_at - time.monotonic()) if self._waiters else _IDLE
         self._wakeup.sleep(seconds, wrapper.connection.fileno())
 
-    def _admit(self, connection: Dedicated) -> list[_Waiter]:
-        """Take in who is new, and return those whose task may have ended before."""
+    def _admit(self, connection: Dedicated) -> None:
+        """Take in who is new, and look at those of their tasks that may have ended before."""
         with self._lock:
             new, self._new = self._new, []
             self._waiters += new
-        unsure = new.copy()
-        for waiter in new:
-            # In this order: what ends before it is asked to tell is seen by the first look.
-            if not connection.pooled:
+        if not connection.pooled:
+            for waiter in new:
                 waiter.ear = notify.Ear(connection.wrapper, waiter.channel)
-            if read.ask_to_be_told(connection.wrapper, waiter.id, wait=False):
-                unsure.remove(waiter)
+        # In this order: what ends before it is asked to tell is seen by the first look.
+        self._ask(connection.wrapper, new)
+        unsure = [waiter for waiter in new if not waiter.sure]
         if unsure or (new and connection.pooled):  # else all of them will be told
             self._look = _FIRST_LOOK
             self._look_at = min(self._look_at, time.monotonic() + self._look)
-        return unsure
+            self._settle(connection.wrapper, unsure)
+
+    def _ask(self, wrapper: BaseDatabaseWrapper, waiters: Iterable[_Waiter]) -> None:
+        """Ask to be told of the ends for which that is not sure: the row may have been locked for a moment, by a claim."""
+        for waiter in waiters:
+            waiter.sure = waiter.sure or read.ask_to_be_told(wrapper, waiter.id, wait=False)
 
     def _settle(
         self, wrapper: BaseDatabaseWrapper, waiters: Iterable[_Waiter], told: Mapping[str, str] | None = None

@@ -78,18 +78,7 @@ noted AS (
 )
 """
 
-# The ids are given as an array as well, for the same reason as in a claim.
-# The only conditions are id and fence: with more of them the planner would take the index of running rows, which is
-# full of dead entries. A row that a rescue has given to another worker has another fence, or none: it is left alone.
-# The row leaves the table of live work and enters the table of results in one statement, so every reader sees it once.
-END = f"""
-WITH {_OUTCOMES},
-ended AS (
-    DELETE FROM autotask_task t USING outcome o
-    WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
-    RETURNING t.*, t.fence AS old_fence, t.worker_id AS old_worker_id, o.new_state, o.ended_ago, o.seconds, o.value,
-              o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
-),
+_KEEP = """
 kept AS (
     INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
                                  failures, lost, retries, ttl, timeout, executor, worker_id, fence, schedule, scheduled_for,
@@ -105,10 +94,41 @@ kept AS (
            e.now + CASE WHEN e.new_state = 4 THEN greatest(e.ttl, %(error_ttl)s::float8) ELSE e.ttl END * interval '1 s',
            CASE WHEN e.new_state = 3 THEN NULL ELSE e.payload END, e.value, coalesce(e.error_message, '')
     FROM ended e
-),
-{_NOTE_ATTEMPT}
+)
+"""
+
+_TELL = f"""
 SELECT count(*), count(CASE WHEN e.awaited THEN pg_notify('autotask_ended_' || replace(e.id::text, '-', ''), {WORDS}) END)
 FROM ended e
+"""
+
+# The ids are given as an array as well, for the same reason as in a claim.
+# The only conditions are id and fence: with more of them the planner would take the index of running rows, which is
+# full of dead entries. A row that a rescue has given to another worker has another fence, or none: it is left alone.
+# The row leaves the table of live work and enters the table of results in one statement, so every reader sees it once.
+END = f"""
+WITH {_OUTCOMES},
+ended AS (
+    DELETE FROM autotask_task t USING outcome o
+    WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
+    RETURNING t.*, t.fence AS old_fence, t.worker_id AS old_worker_id, o.new_state, o.ended_ago, o.seconds, o.value,
+              o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
+),
+{_KEEP},
+{_NOTE_ATTEMPT}
+{_TELL}
+"""
+
+# One success, as they come while there is little to do: without arrays, joins and attempts it takes a quarter less time.
+END_ONE = f"""
+WITH ended AS (
+    DELETE FROM autotask_task t WHERE t.id = %(id)s::uuid AND t.fence = %(fence)s::bigint
+    RETURNING t.*, {State.DONE:d}::smallint AS new_state, %(ended_ago)s::float8 AS ended_ago,
+              %(seconds)s::float8 AS seconds, %(value)s::bytea AS value, '' AS error_message, true AS began,
+              clock_timestamp() AS now
+),
+{_KEEP}
+{_TELL}
 """
 
 # What was to be cancelled just when it failed comes back at once, for the next worker to record it as cancelled.
@@ -160,8 +180,22 @@ def end(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: fl
     :returns: how many were accepted. The others had been given away, cancelled or deleted, or are recorded already:
         :func:`recorded` tells.
     """
+    if len(outcomes) == 1 and outcomes[0].state is State.DONE and outcomes[0].began:
+        return _end_one(connection, outcomes[0], now, error_ttl)
     run = prepared_rows if len(outcomes) <= FEW else rows
     return int(run(connection, END, {**_columns(outcomes, now), "error_ttl": error_ttl})[0][0])
+
+
+def _end_one(connection: BaseDatabaseWrapper, outcome: Outcome, now: float, error_ttl: float) -> int:
+    params = {
+        "id": outcome.id,
+        "fence": outcome.fence,
+        "ended_ago": now - outcome.ended_at,
+        "seconds": outcome.seconds,
+        "value": outcome.value,
+        "error_ttl": error_ttl,
+    }
+    return int(prepared_rows(connection, END_ONE, params)[0][0])
 
 
 def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, worker_id: uuid.UUID) -> int:

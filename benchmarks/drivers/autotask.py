@@ -1,9 +1,9 @@
 """autotask, through its public API."""
 
+import asyncio
 import sys
 
 import django
-from asgiref.sync import async_to_sync
 from django.core.management import call_command
 from django.utils.module_loading import import_string
 
@@ -52,6 +52,7 @@ class Autotask(Driver):
     def connect(self) -> None:
         django.setup()
         # Tasks can be defined when Django is set up, and not before.
+        self._runner = asyncio.Runner()
         self.task = import_string(f"benchmarks.functions.{self.order.function}")
 
     def enqueue(self, number: int) -> object:
@@ -62,7 +63,8 @@ class Autotask(Driver):
 
     def round_trip(self, number: int) -> None:
         if self.config == "await":
-            async_to_sync(self._round_trip)(number)
+            # One event loop for all of them, as a server has one for all requests.
+            self._runner.run(self._round_trip(number))
         else:
             self.task(number).wait(timeout=30)
 

@@ -144,6 +144,9 @@ ACTS = {
         lambda c: end(c.held, State.ERROR), "autotask_task_pkey", 2000, avoids=RUNNING, result=197
     ),
     "end one": Act(lambda c: end(c.held[:1], State.DONE), "autotask_task_pkey", 20, avoids=RUNNING, result=1),
+    "end one in an error": Act(
+        lambda c: end(c.held[:1], State.ERROR), "autotask_task_pkey", 40, avoids=RUNNING, result=1
+    ),
     "retry two hundred": Act(retry, "autotask_task_pkey", 4000, avoids=RUNNING, result=197),
     "release two hundred": Act(release, "autotask_task_pkey", 4000, avoids=RUNNING, result=197),
     "rescue a hundred": Act(
@@ -155,6 +158,7 @@ ACTS = {
     "prune a thousand": Act(lambda c: prune.prune(current(), limit=1000), "autotask_result_kept", 10_000, result=1000),
     # A page of an index that is full is cleared of dead entries first, for which their rows are looked at.
     "enqueue": Act(lambda c: enqueue.insert(current(), new_task()), "", 80),
+    "enqueue as claimed": Act(lambda c: enqueue.insert_claimed(current(), new_task(), c.worker), "", 80),
     "enqueue a hundred": Act(lambda c: enqueue.insert_many(current(), [new_task() for _ in range(100)]), "", 1500),
     "look for what is due": Act(
         lambda c: len(schedules.look(current(), dict.fromkeys(SCHEDULES, "daily")).due),
