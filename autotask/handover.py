@@ -1,17 +1,18 @@
 """Store a task as claimed by the worker of this process, if that offers it, and hand it over: nobody has to look for it.
 
 The worker is told after the commit. Should it not be told, it finds the task in the table, among those that run under its
-name, and gives it back; should it die, its tasks are rescued like all others.
+name, and gives it back; should it die, its tasks are rescued like others.
 """
 
 import select
 import struct
 import uuid
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.offer import Offer
 from autotask.store import enqueue
 from autotask.store.enqueue import NewTask
 from autotask.task import ClaimedTask
@@ -19,15 +20,24 @@ from autotask.task import ClaimedTask
 #: Bytes of what is handed over at most: so much is written to a pipe at once or not at all, and not mixed with anything else.
 LARGEST = select.PIPE_BUF - 64
 
-#: Id, worker, fence, priority, retries; then name, queue and payload, with a NUL between them.
-_HEAD = struct.Struct("=16s16sqhi")
+#: The form of what follows, id, worker and number of the offer, fence, priority, retries; then name, queue and payload, with a
+#: NUL between them.
+_VERSION = 1
+_HEAD = struct.Struct("=B16s16sIqhi")
+
+
+class Handed(NamedTuple):
+    """A task that was handed over, and the offer that was taken for it."""
+
+    task: ClaimedTask
+    offer: Offer
 
 
 class Line(Protocol):
     """The way to the worker of this process."""
 
-    def take_offer(self) -> uuid.UUID | None:
-        """Return the worker to store a task for, if it has made an offer."""
+    def take_offer(self) -> Offer | None:
+        """Take the offer of the worker to be handed a task, if it has made one."""
 
     def hand_over(self, body: bytes) -> None:
         """Give it the task."""
@@ -50,10 +60,10 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> bool:
     line = _line
     # Inside a transaction nobody knows when it is committed, nor whether.
     if line is not None and not connection.in_atomic_block and connection.get_autocommit() and can_be_handed(task):
-        worker_id = line.take_offer()
-        if worker_id is not None:
-            fence = enqueue.insert_claimed(connection, task, worker_id)
-            line.hand_over(dump(task, fence, worker_id))
+        offer = line.take_offer()
+        if offer is not None:
+            fence = enqueue.insert_claimed(connection, task, offer.worker_id)
+            line.hand_over(dump(task, fence, offer))
             return True
     enqueue.insert(connection, task)
     return False
@@ -66,18 +76,24 @@ def can_be_handed(task: NewTask) -> bool:
     return kind.is_plain and len(task.payload) + 4 * (len(kind.name) + len(kind.queue)) + _HEAD.size <= LARGEST
 
 
-def dump(task: NewTask, fence: int, worker_id: uuid.UUID) -> bytes:
+def dump(task: NewTask, fence: int, offer: Offer) -> bytes:
     """Return what a worker is given of a task that was stored as claimed by it."""
     id, kind, _, payload = task
-    head = _HEAD.pack(id.bytes, worker_id.bytes, fence, kind.priority, kind.retries)
+    head = _HEAD.pack(_VERSION, id.bytes, *(offer.worker_id.bytes, offer.number), fence, kind.priority, kind.retries)
     return b"\0".join((head + kind.name.encode(), kind.queue.encode(), payload))
 
 
-def load(body: bytes) -> ClaimedTask:
-    """Return the task from what :func:`dump` has made of it."""
-    id, worker_id, fence, priority, retries = _HEAD.unpack_from(body)
+def load(body: bytes) -> Handed:
+    """Return what :func:`dump` was given.
+
+    :raises ValueError: it was made by code that is older or newer than this.
+    """
+    if not body or body[0] != _VERSION or len(body) < _HEAD.size:
+        raise ValueError(f"{len(body)} bytes were handed over in a form that this version of autotask does not know")
+    _, id, worker_id, number, fence, priority, retries = _HEAD.unpack_from(body)
     name, queue, payload = body[_HEAD.size :].split(b"\0", 2)
-    return ClaimedTask(
+    offer = Offer(uuid.UUID(bytes=worker_id), number)
+    task = ClaimedTask(
         id=uuid.UUID(bytes=id),
         fence=fence,
         name=name.decode(),
@@ -91,5 +107,6 @@ def load(body: bytes) -> ClaimedTask:
         ready_at=datetime.now(UTC),
         scheduled_for=None,
         payload=payload,
-        worker_id=uuid.UUID(bytes=worker_id),
+        worker_id=offer.worker_id,
     )
+    return Handed(task, offer)

@@ -1,41 +1,62 @@
 """What a worker that has nothing to do offers the process it serves: the next task may be stored as claimed by it."""
 
-import contextlib
 import os
+import struct
 import threading
+import time
 import uuid
+from typing import NamedTuple
 
-#: Bytes of an offer: it is the id of the worker.
-_SIZE = 16
+from autotask import readable
+
+#: Seconds after which a task for which an offer was taken should have come.
+OVERDUE = 0.5
+
+#: The form of an offer, in its first byte: the code at the other end of the pipe may be older or newer.
+_VERSION = 1
+_FORM = struct.Struct("=B16sI")
 
 
-def take(descriptor: int) -> uuid.UUID | None:
-    """Return the worker that makes an offer, if one does. Nobody else can take the same offer.
+class Offer(NamedTuple):
+    """An offer; its number comes back with the task."""
 
-    :param descriptor: the end of the pipe from which offers are read.
+    worker_id: uuid.UUID
+    number: int
+
+
+def take(descriptor: int) -> Offer | None:
+    """Return the offer that is there, if one is. Nobody else can take the same one.
+
+    :param descriptor: the end of the pipe from which offers are read; it must not block.
     """
+    words = bytearray(_FORM.size)
     try:
-        offer = os.read(descriptor, _SIZE)
-    except BlockingIOError:
+        # Not os.read(): eventlet replaces that by one that waits.
+        if os.readv(descriptor, [words]) < len(words) or words[0] != _VERSION:
+            return None
+    except OSError:  # There is none, or the process has closed what it did not know.
         return None
-    return uuid.UUID(bytes=offer) if len(offer) == _SIZE else None
+    _, id, number = _FORM.unpack(words)
+    return Offer(uuid.UUID(bytes=id), number)
 
 
 class Offers:
     """The offers of one worker, in a pipe that it shares with the process it serves; there is one at most.
 
-    Who reads an offer has it. So the worker can take back what is still there, and learns whether it was taken.
+    Who reads an offer has it. So the worker can take back what is still there, and sees that it was taken.
 
     :param descriptors: the ends of the pipe, for reading and for writing; None if there is nobody to make offers to.
-    :ivar taken: whether one was taken of which nothing more is known yet: a task is on its way, or its caller has died.
     """
 
     def __init__(self, descriptors: tuple[int, int] | None) -> None:
         self._descriptors = descriptors
         self._lock = threading.Lock()
         self._id: uuid.UUID | None = None
-        self._made = False
-        self.taken = False
+        #: Whether the last one may still be in the pipe.
+        self._is_out = False
+        #: When it was seen that the last one was taken, until it is known what has become of it.
+        self._taken_at: float | None = None
+        self._last = self._void = 0
         if descriptors is not None:
             for descriptor in descriptors:
                 os.set_blocking(descriptor, False)
@@ -43,22 +64,22 @@ class Offers:
             take(descriptors[0])
 
     def open(self, id: uuid.UUID) -> None:
-        """Let offers be made from now on.
-
-        :param id: of the worker.
-        """
+        """Let the worker of this id make offers from now on."""
         with self._lock:
             self._id = id
 
     def make(self) -> None:
-        """Make an offer, if they are open and none was taken that is not settled. Any thread may call this."""
+        """Make an offer, unless they are closed, or one is there or was taken. Any thread may call this."""
         with self._lock:
-            self._take_back()
-            if self._id is not None and self._descriptors is not None and not self.taken:
-                # Where the pipe is broken there is nobody left to take it.
-                with contextlib.suppress(OSError):
-                    os.write(self._descriptors[1], self._id.bytes)
-                    self._made = True
+            self._look()
+            if self._id is None or self._descriptors is None or self._is_out or self._taken_at is not None:
+                return
+            try:
+                os.writev(self._descriptors[1], [_FORM.pack(_VERSION, self._id.bytes, self._last + 1)])
+            except OSError:
+                return  # There is nobody left to take it.
+            self._last += 1
+            self._is_out = True
 
     def close(self) -> None:
         """Take back what is still there, and let no more offers be made."""
@@ -66,12 +87,38 @@ class Offers:
             self._take_back()
             self._id = None
 
-    def settle(self) -> None:
-        """Note that it is known what has become of the offer that was taken."""
+    def are_open(self) -> bool:
+        """Whether offers are made, or one was taken: tasks may be stored as this worker's of which it does not know yet."""
+        return self._id is not None or self._taken_at is not None
+
+    def is_overdue(self) -> bool:
+        """Whether an offer was taken a while ago, and nothing has come."""
         with self._lock:
-            self._made = self.taken = False
+            self._look()
+            return self._taken_at is not None and time.monotonic() - self._taken_at >= OVERDUE
+
+    def accept(self, number: int) -> bool:
+        """Note that a task has come for an offer, and return whether that still counts."""
+        with self._lock:
+            if number == self._last:
+                self._is_out, self._taken_at = False, None
+            return number > self._void
+
+    def void(self) -> None:
+        """Let nothing count any more that comes for an offer made so far: it is about to be looked for in the database."""
+        with self._lock:
+            self._take_back()
+            self._void, self._taken_at = self._last, None
+
+    def _look(self) -> None:
+        """See whether the last one was taken."""
+        if self._is_out and self._descriptors is not None and not readable.wait([self._descriptors[0]], 0):
+            self._note_taken()
 
     def _take_back(self) -> None:
-        if self._descriptors is not None and take(self._descriptors[0]) is None:
-            self.taken = self.taken or self._made
-        self._made = False
+        if self._is_out and self._descriptors is not None and take(self._descriptors[0]) is None:
+            self._note_taken()
+        self._is_out = False
+
+    def _note_taken(self) -> None:
+        self._is_out, self._taken_at = False, time.monotonic()

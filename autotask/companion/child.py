@@ -58,7 +58,7 @@ def _work() -> int:
             processes=settings.PROCESSES,
             serves_pid=int(os.environ["AUTOTASK_SERVES"]),
             wake_fd=int(os.environ["AUTOTASK_WAKE_FD"]),
-            offer_fds=_pair(os.environ["AUTOTASK_OFFER_FDS"]),
+            offer_fds=_pair(os.environ.get("AUTOTASK_OFFER_FDS", "")),
             yields=settings.COMPANION_YIELDS,
             make_way=lambda status: candidate.make_way() if candidate else None,
             predecessor=os.environ.get("AUTOTASK_PREDECESSOR", ""),
@@ -66,9 +66,10 @@ def _work() -> int:
     )
 
 
-def _pair(words: str) -> tuple[int, int]:
-    first, second = words.split(",")
-    return int(first), int(second)
+def _pair(words: str) -> tuple[int, int] | None:
+    """Return two descriptors; None where an older guard, which an upgrade has left running, has told of none."""
+    first, comma, second = words.partition(",")
+    return (int(first), int(second)) if comma else None
 
 
 def _next_one(place: str) -> Candidate | None:

@@ -22,7 +22,8 @@ class Guard:
     :param parent: process id of the Django process.
     :param life_fd: read end of a pipe that the Django process holds open and never writes to; its end means "stop".
     :param wake_fd: read end of the pipe by which the Django process wakes the worker; passed on to it.
-    :param offer_fds: the ends of the pipe in which the worker makes its offers; passed on to it.
+    :param offer_fds: the ends of the pipe in which the worker makes its offers; passed on to it. An older Django process has
+        none.
     :param grace: seconds that the worker gets to finish what it runs.
     """
 
@@ -37,7 +38,7 @@ class Guard:
             "AUTOTASK_GUARD": str(os.getpid()),
             "AUTOTASK_SERVES": str(parent),
             "AUTOTASK_WAKE_FD": str(wake_fd),
-            "AUTOTASK_OFFER_FDS": ",".join(map(str, offer_fds)),
+            **({"AUTOTASK_OFFER_FDS": ",".join(map(str, offer_fds))} if offer_fds else {}),
         }
         command = [sys.executable, "-m", "autotask.companion.child"]
         self._worker = Charge(command, environment, self._say, pass_fds=(wake_fd, *offer_fds))
@@ -48,9 +49,9 @@ class Guard:
         self._signals.catch(signal.SIGTERM)
         life.die_with_parent(self._parent, signal.SIGTERM)
         while not self._is_over():
-            self._worker.look_after()
-            if not self._worker.running():
+            if self._offer_fds and not self._worker.running():
                 offer.take(self._offer_fds[0])  # The worker that has made it is dead.
+            self._worker.look_after()
             self._signals.sleep(min(LOOK_EVERY, self._worker.rest()), [self._life_fd])
         charge.stop([self._worker], self._grace, self._signals, self._is_urgent)
 
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--life-fd", type=int, required=True)
     parser.add_argument("--wake-fd", type=int, required=True)
-    parser.add_argument("--offer-fds", type=int, nargs=2, required=True)
+    parser.add_argument("--offer-fds", type=int, nargs=2, default=())
     parser.add_argument("--grace", type=float, required=True)
     options = parser.parse_args()
     Guard(options.parent, options.life_fd, options.wake_fd, options.offer_fds, options.grace).run()

@@ -2,9 +2,8 @@
 
 import contextlib
 import os
-import uuid
 
-from autotask import offer
+from autotask.offer import Offer, take
 from autotask.wakeup import WORD, handing
 
 
@@ -40,9 +39,9 @@ class Pipes:
         # If the pipe is full of words that nobody has read yet, it need not be told again.
         self._write(WORD)
 
-    def take_offer(self) -> uuid.UUID | None:
-        """Return the worker that offers to be handed a task, if it does."""
-        return offer.take(self.offers[0])
+    def take_offer(self) -> Offer | None:
+        """Take the offer of the worker to be handed a task, if it has made one."""
+        return take(self.offers[0])
 
     def hand_over(self, body: bytes) -> None:
         """Give the worker a task that is stored as claimed by it."""
@@ -51,4 +50,4 @@ class Pipes:
 
     def _write(self, words: bytes) -> None:
         with contextlib.suppress(OSError):
-            os.write(self._wake_write, words)
+            os.writev(self._wake_write, [words])  # not os.write(): eventlet replaces that by one that waits

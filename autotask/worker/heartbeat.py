@@ -36,6 +36,7 @@ class Heartbeat:
         self._on_lost = on_lost
         self._holds_tasks = holds_tasks
         self.stopping = False
+        self._next_at = float("-inf")
         self.begin()
 
     def begin(self) -> None:
@@ -53,6 +54,11 @@ class Heartbeat:
         if not workers.beat(connection, worker_id, lease=settings.LEASE, stopping=self.stopping):
             self._on_lost(connection)
         self._beaten_at = now
-        if self._holds_tasks() and (to_cancel := workers.to_be_cancelled(connection, worker_id)):
+        # Before its time it is called since somebody has asked to cancel something.
+        if (self._holds_tasks() or now < self._next_at) and (
+            to_cancel := workers.to_be_cancelled(connection, worker_id)
+        ):
             self._on_cancel(to_cancel)
-        return min(settings.HEARTBEAT, settings.LEASE / 3)
+        seconds = min(settings.HEARTBEAT, settings.LEASE / 3)
+        self._next_at = now + seconds
+        return seconds

@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import handover
 from autotask.conf import settings
 from autotask.exit_status import RECYCLED
-from autotask.offer import Offers
+from autotask.offer import OVERDUE, Offers
 from autotask.signals import worker_started, worker_stopping
 from autotask.store import claim, notify, promote, read, workers
 from autotask.store.claim import BoundedLane, Lane
@@ -89,12 +89,6 @@ LOOK_ANYWAY = 0.05
 
 #: Tasks whose outcome is not recorded yet, beyond which nothing more is claimed.
 MOST_HELD = 2000
-
-#: Seconds after which a task is looked for in the database that could have been handed over and was not.
-HANDED_WITHIN = 0.5
-
-#: Tasks remembered that were given back before they were handed over.
-MOST_DISOWNED = 10_000
 
 #: Seconds for which nothing is claimed so that a suspect can run alone, and seconds between two such times.
 DRAIN_FOR = 2.0
@@ -195,8 +189,6 @@ class Worker:
         self._given_up: set[int] = set()
         self.exit_status = 0
         self._offers = Offers(options.offer_fds)
-        #: What was given back before it was handed over, as far as this worker knows. To run it would be of no use.
-        self._disowned: set[uuid.UUID] = set()
         self._connection = dedicated("claim")
         self._wear = Wear(options.max_tasks, options.max_memory)
         self._weather = Weather("claim tasks")
@@ -373,6 +365,8 @@ class Worker:
         """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
         began = time.monotonic()
         called, self.wakeup.called, self._told = self.wakeup.called, False, False
+        if not self._held:
+            self._cancelled.clear()
         lanes, suspected = claim.find_lanes(connection, strangers=self._strangers.names())
         self._lanes.found(lanes)
         for intake in self._intakes.values():
@@ -509,16 +503,22 @@ class Worker:
         until = time.monotonic() + seconds
         self._offer()
         try:
-            while (left := until - time.monotonic()) > 0 and self._sleep_on(left):
-                if not self._accept() or self.wakeup.called or self._told or self._stop_at is not None:
+            while (left := until - time.monotonic()) > 0:
+                # Nothing wakes this worker when its offer is taken.
+                woken = self._sleep_on(min(left, OVERDUE) if self._offers.are_open() else left)
+                accepted = self._accept()
+                if (woken and not accepted) or self.wakeup.called or self._told or self._stop_at is not None:
                     return True
-                # However many are handed over, it is looked for others soon.
-                until = min(until, time.monotonic() + FIRST_SLEEP)
+                if accepted:
+                    # However many are handed over, it is looked for others soon.
+                    until = min(until, time.monotonic() + FIRST_SLEEP)
+                elif self._some_wait() or self._pool.holds_back():
+                    break  # The pool wants to be looked after.
+                elif self._offers.is_overdue():
+                    return True
             return False
         finally:
             self._offers.close()
-            if self._offers.taken:
-                self._reconcile_at = min(self._reconcile_at, time.monotonic() + HANDED_WITHIN)
 
     def _offer(self) -> None:
         """Offer to be given the next task, if there is nothing that speaks against any."""
@@ -530,15 +530,20 @@ class Worker:
 
     def _accept(self) -> bool:
         """Take in what was handed over; return whether there was anything."""
-        handed, self.wakeup.handed = self.wakeup.handed, []
-        for task in map(handover.load, handed):
-            mine = task.worker_id == self._identity.id and task.id not in self._disowned
+        bodies, self.wakeup.handed = self.wakeup.handed, []
+        for body in bodies:
+            try:
+                task, offer = handover.load(body)
+            except ValueError as error:
+                logger.warning("%s; the task will be found in the table", error)
+                continue
+            mine = offer.worker_id == self._identity.id and self._offers.accept(offer.number)
             if mine and self._stop_at is None and self._may_claim() and not self._alone and self._room():
                 self._note_claimed([task], self._pool)
             else:
                 self._recorder.put((task, GiveBack(task)))
-            self._offers.settle()
-        return bool(handed)
+                self._sleep = FIRST_SLEEP
+        return bool(bodies)
 
     def _sleep_until_room(self, due: float | None) -> None:
         self._pool.wake_when(self._prefetch() // 2)
@@ -572,8 +577,8 @@ class Worker:
             seconds = min(seconds, BUSY_SLEEP)
         if self._pool.holds_back():
             seconds = min(seconds, STANDSTILL)
-        if self._hears():
-            return True  # It came with the answer to an earlier statement.
+        if self._hears() or self.wakeup.handed:
+            return True  # It came with the answer to an earlier statement, or while something else was looked for.
         woken = self.wakeup.sleep(seconds, None if self._ear is None else self._ear.fileno())
         self._hears()
         return woken
@@ -591,7 +596,7 @@ class Worker:
             self._unsure = False
             self._give_back_waiting()
         now = time.monotonic()
-        if self._prepared is not connection or now >= self._reconcile_at:
+        if self._prepared is not connection or now >= self._reconcile_at or self._offers.is_overdue():
             self._reconcile(connection)
             self._reconcile_at = now + settings.LEASE
         if self._prepared is connection:
@@ -607,13 +612,13 @@ class Worker:
 
     def _reconcile(self, connection: BaseDatabaseWrapper) -> None:
         """Give back what runs under the name of this worker without its knowing."""
+        # In this order: what is handed over before is held, and what comes later than this is not run.
+        self.wakeup.sleep(0)
+        self._accept()
+        self._offers.void()
         lost = claim.reconcile(connection, self._identity.id, [task.fence for task in self._held.copy().values()])
         if lost:
             logger.warning("%d tasks given back that were claimed for this worker without its being told", len(lost))
-        if len(self._disowned) > MOST_DISOWNED:
-            self._disowned.clear()
-        self._disowned.update(lost)
-        self._offers.settle()
 
     # --- what the threads of the pool call --------------------------------------------------------------------------
 
@@ -674,7 +679,8 @@ class Worker:
         return task is not None and task.fence == claim[1]
 
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
-        self._cancelled.update(id for id in ids if id in self._held)
+        # What was stored as claimed by this worker may be on its way.
+        self._cancelled.update(id for id in ids if id in self._held or self._offers.are_open())
         self._watch.wake()
 
     def _look_before_claiming(self) -> None:
@@ -783,6 +789,7 @@ class Worker:
 
     def _drain(self) -> bool:
         while True:
+            self._give_back_late()
             # Who has more than the grace recycles itself, and does not trouble the others before it is time for it.
             if self._seconds_left() <= settings.SHUTDOWN_GRACE:
                 self._watch.ask_all()
@@ -791,6 +798,15 @@ class Worker:
                 return True
             if self._seconds_left() <= 0:
                 return False
+
+    def _give_back_late(self) -> None:
+        """Give back what is handed over while this worker comes to its end, or was to be handed over and was not."""
+        self.wakeup.sleep(0)
+        self._accept()
+        if self._offers.is_overdue():
+            # If it cannot be done now, it is done at the end.
+            with contextlib.suppress(DatabaseError, InterfaceError, OSError):
+                self._reconcile(self._connection.wrapper)
 
     def _interrupt(self) -> bool:
         """Interrupt what has not come to its end within the grace; return whether all of it has stopped now."""

@@ -3,9 +3,11 @@
 import select
 import uuid
 
+import pytest
 from hypothesis import given, strategies as st
 
 from autotask import handover
+from autotask.offer import Offer
 from autotask.store.enqueue import Kind, NewTask
 from autotask.task import MAX_PRIORITY, MIN_PRIORITY
 from autotask.wakeup import handing
@@ -27,18 +29,18 @@ def new_task(name="a.b", queue="default", priority=0, retries=0, payload=b"", **
     st.integers(1, 2**63 - 1),
 )
 def test_the_worker_gets_what_was_stored(name, queue, priority, retries, payload, fence):
-    task = new_task(name, queue, priority, retries, payload)
-    worker_id = uuid.uuid4()
-    got = handover.load(handover.dump(task, fence, worker_id))
+    task, offer = new_task(name, queue, priority, retries, payload), Offer(uuid.uuid4(), 2**32 - 1)
+    got, of = handover.load(handover.dump(task, fence, offer))
+    assert of == offer
     assert (got.id, got.name, got.queue, got.priority, got.retries) == (task.id, name, queue, priority, retries)
-    assert (got.payload, got.fence, got.worker_id, got.attempt) == (payload, fence, worker_id, 1)
+    assert (got.payload, got.fence, got.worker_id, got.attempt) == (payload, fence, offer.worker_id, 1)
 
 
 @given(names, names, st.integers(0, 5000))
 def test_whatever_is_handed_over_can_be_written_to_a_pipe_at_once(name, queue, size):
     task = new_task(name, queue, payload=b"x" * size)
     if handover.can_be_handed(task):
-        assert len(handing(handover.dump(task, 2**63 - 1, uuid.uuid4()))) <= select.PIPE_BUF
+        assert len(handing(handover.dump(task, 2**63 - 1, Offer(uuid.uuid4(), 1)))) <= select.PIPE_BUF
     else:
         assert size > select.PIPE_BUF / 2
 
@@ -49,3 +51,17 @@ def test_only_plain_tasks_that_are_due_are_handed_over():
         assert not handover.can_be_handed(new_task(**special))
     delayed = new_task()
     assert not handover.can_be_handed(delayed._replace(kind=delayed.kind._replace(delay=1.0)))
+
+
+@given(st.binary(max_size=300))
+def test_what_other_code_hands_over_is_refused_as_such(body):
+    if body[:1] != b"\1":
+        with pytest.raises(ValueError, match="a form that this version of autotask does not know"):
+            handover.load(body)
+
+
+def test_what_was_cut_off_is_refused_too():
+    body = handover.dump(new_task(), 1, Offer(uuid.uuid4(), 1))
+    for length in range(len(body) - len("a.b\0default\0")):
+        with pytest.raises(ValueError):
+            handover.load(body[:length])

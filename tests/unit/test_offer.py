@@ -5,7 +5,8 @@ import uuid
 
 import pytest
 
-from autotask.offer import Offers, take
+from autotask import offer
+from autotask.offer import Offer, Offers, take
 
 ME = uuid.UUID(int=1)
 
@@ -28,29 +29,40 @@ def offers(pipe):
 
 def test_an_offer_is_taken_by_one_caller_only(pipe, offers):
     offers.make()
-    assert take(pipe[0]) == ME
+    assert take(pipe[0]) == Offer(ME, 1)
     assert take(pipe[0]) is None
 
 
 def test_there_is_one_offer_at_most_however_often_it_is_made(pipe, offers):
     offers.make()
     offers.make()
-    assert take(pipe[0]) == ME
+    assert take(pipe[0]) == Offer(ME, 1)
     assert take(pipe[0]) is None
 
 
-def test_an_offer_that_nobody_has_taken_is_taken_back(pipe, offers):
+def test_an_offer_that_nobody_has_taken_is_taken_back(pipe, offers, monkeypatch):
+    monkeypatch.setattr(offer, "OVERDUE", 0.0)
     offers.make()
     offers.close()
-    assert not offers.taken
+    assert not offers.is_overdue()
     assert take(pipe[0]) is None
 
 
-def test_the_worker_learns_that_its_offer_was_taken(pipe, offers):
+def test_the_worker_sees_that_its_offer_was_taken_and_nothing_comes(pipe, offers, monkeypatch):
+    offers.make()
+    assert not offers.is_overdue()
+    take(pipe[0])
+    assert not offers.is_overdue()
+    monkeypatch.setattr(offer, "OVERDUE", 0.0)
+    assert offers.is_overdue()
+
+
+def test_it_sees_so_too_when_it_closes_its_offers(pipe, offers, monkeypatch):
+    monkeypatch.setattr(offer, "OVERDUE", 0.0)
     offers.make()
     take(pipe[0])
     offers.close()
-    assert offers.taken
+    assert offers.is_overdue()
 
 
 def test_none_is_made_until_it_is_known_what_has_become_of_the_last_one(pipe, offers):
@@ -59,17 +71,49 @@ def test_none_is_made_until_it_is_known_what_has_become_of_the_last_one(pipe, of
     offers.make()
     assert take(pipe[0]) is None
 
-    offers.settle()
+    assert offers.accept(1)
     offers.make()
-    assert take(pipe[0]) == ME
+    assert take(pipe[0]) == Offer(ME, 2)
 
 
-def test_one_that_was_accepted_is_not_taken_for_one_that_is_still_to_come(pipe, offers):
+def test_nothing_is_overdue_any_more_when_it_has_come(pipe, offers, monkeypatch):
+    monkeypatch.setattr(offer, "OVERDUE", 0.0)
     offers.make()
     take(pipe[0])
-    offers.settle()
-    offers.close()
-    assert not offers.taken
+    assert offers.is_overdue()
+    assert offers.accept(1)
+    assert not offers.is_overdue()
+
+
+def test_what_comes_after_it_was_looked_for_does_not_count(pipe, offers):
+    # Given
+    offers.make()
+    take(pipe[0])
+
+    # When
+    offers.void()
+    offers.make()
+
+    # Then
+    assert not offers.accept(1)
+    assert take(pipe[0]) == Offer(ME, 2)
+    assert offers.accept(2)
+
+
+def test_what_comes_late_does_not_settle_a_later_offer(pipe, offers, monkeypatch):
+    # Given
+    monkeypatch.setattr(offer, "OVERDUE", 0.0)
+    offers.make()
+    take(pipe[0])
+    offers.void()
+    offers.make()
+    take(pipe[0])
+
+    # When
+    offers.accept(1)
+
+    # Then
+    assert offers.is_overdue()
 
 
 def test_none_is_made_before_they_are_opened_nor_after_they_are_closed(pipe):
@@ -89,12 +133,24 @@ def test_what_a_dead_worker_has_offered_is_gone_when_the_next_one_begins(pipe, o
     assert take(pipe[0]) is None
 
 
+def test_an_offer_in_a_form_of_other_code_is_not_taken_for_one(pipe):
+    os.write(pipe[1], bytes([200]) * 21)
+    assert take(pipe[0]) is None
+
+
+def test_a_descriptor_that_somebody_has_closed_is_no_offer():
+    read, write = os.pipe()
+    os.close(read)
+    os.close(write)
+    assert take(read) is None
+
+
 def test_a_worker_without_a_process_to_serve_makes_none():
     offers = Offers(None)
     offers.open(ME)
     offers.make()
+    assert not offers.is_overdue()
     offers.close()
-    assert not offers.taken
 
 
 def test_an_offer_to_a_process_that_is_gone_does_no_harm():
