@@ -414,23 +414,6 @@ def test_what_is_handed_to_a_worker_that_goes_on_under_a_new_name_is_run_once(co
     assert lines(path) == ["x"]
 
 
-def test_a_pipe_that_is_full_holds_up_nobody(companion, pipes, path, monkeypatch):
-    # Given
-    reading = threading.Event()
-    turn = companion._turn
-    monkeypatch.setattr(companion, "_turn", lambda: reading.wait(20) and turn())
-    companion.wakeup.wake()
-    handle, body = store_without_handing_over(pipes, path, "x") if is_offered(pipes) else (tasks.echo(1), b"")
-
-    # When
-    for _ in range(20_000):
-        pipes.hand_over(b"x" * 1000)
-    reading.set()
-
-    # Then
-    wait_until(lambda: handle.status is DONE, seconds=30)
-
-
 def test_what_is_handed_over_beside_a_suspect_that_runs_alone_waits_for_it(companion, pipes, searched, path):
     # Given: a task that has lost a worker, so that it runs alone
     with transaction.atomic():
