@@ -204,10 +204,9 @@ class TaskHandle(Generic[R]):
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
-        ear = notify.Ear(connection, notify.ended_channel(self.id))
+        ear, sure = read.listen(connection, self.id)
         try:
-            # In this order: what ends before it is asked to tell is seen by the first look.
-            if read.ask_to_be_told(connection, self.id):
+            if sure:  # else it may have ended before, which the first look shows
                 self._wait_on(ear, _FIRST_LOOK, deadline)
             self._look_until(ear, deadline, timeout)
         finally:

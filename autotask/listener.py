@@ -138,11 +138,12 @@ class Listener:
         with self._lock:
             new, self._new = self._new, []
             self._waiters += new
-        if not connection.pooled:
+        if connection.pooled:
+            self._ask(connection.wrapper, new)
+        else:
             for waiter in new:
-                waiter.ear = notify.Ear(connection.wrapper, waiter.channel)
-        # In this order: what ends before it is asked to tell is seen by the first look.
-        self._ask(connection.wrapper, new)
+                waiter.ear, waiter.sure = read.listen(connection.wrapper, waiter.id, wait=False)
+        # What ends before it is asked to tell is seen by the first look.
         unsure = [waiter for waiter in new if not waiter.sure]
         if unsure or (new and connection.pooled):  # else all of them will be told
             self._look = _FIRST_LOOK

@@ -91,15 +91,21 @@ class Ear:
     What comes together with the answer to another statement is heard too: both drivers keep it (psycopg since 3.2.4),
     while nothing would be seen of it on the socket.
 
+    :param also: a statement without parameters that is run together with LISTEN, in one transaction and at one go.
     :ivar told: what was told last.
+    :ivar touched: how many rows that statement has touched.
     :raises django.db.OperationalError: the connection is broken; all methods may raise it.
     """
 
-    def __init__(self, connection: BaseDatabaseWrapper, channel: str) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, channel: str, *, also: str = "") -> None:
         self._connection = connection
         self._channel = channel
         self.told = ""
-        execute(connection, f"LISTEN {channel}")
+        with connection.cursor() as cursor:
+            cursor.execute(f"LISTEN {channel}; {also}" if also else f"LISTEN {channel}")
+            while is_psycopg3 and cursor.nextset():
+                pass  # psycopg2 has the last result only.
+            self.touched = cursor.rowcount
         self._raw = connection.connection
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.context import Progress
 from autotask.store import arrays
 from autotask.store.connection import aware, execute, rows
+from autotask.store.notify import Ear, ended_channel
 from autotask.task import State
 
 
@@ -264,6 +265,16 @@ def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool
         row is locked and was not waited for.
     """
     return execute(connection, AWAIT if wait else AWAIT_UNLOCKED, {"id": id}) == 1
+
+
+def listen(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True) -> tuple[Ear, bool]:
+    """Listen for the end of a task, and ask to be told of it, at one go; what is returned second says whether that is sure.
+
+    :param wait: as for :func:`ask_to_be_told`.
+    """
+    ask = (AWAIT if wait else AWAIT_UNLOCKED) % {"id": f"'{id}'"}
+    ear = Ear(connection, ended_channel(id), also=ask)
+    return ear, ear.touched == 1
 
 
 def counts(connection: BaseDatabaseWrapper) -> list[QueueCounts]:
