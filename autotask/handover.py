@@ -23,7 +23,7 @@ LARGEST = select.PIPE_BUF - 64
 #: The form of what follows, id, worker and number of the offer, fence, priority, retries; then name, queue and payload, with a
 #: NUL between them.
 _VERSION = 1
-_HEAD = struct.Struct("=B16s16sIqhi")
+_HEAD = struct.Struct("=B16s16sQqhi")
 
 
 class Handed(NamedTuple):

@@ -22,8 +22,8 @@ from autotask.wakeup import Wakeup
 _FIRST_LOOK = 0.002
 _LONGEST_LOOK = 1.0
 
-#: Until looks are so many seconds apart it is asked again to be told.
-_ASKED_FOR = 0.1
+#: How often it is asked again to be told, where that is not sure.
+_ASKED = 5
 
 #: Seconds after which a thread for which nobody waits ends, and closes its connection.
 _IDLE = 2.0
@@ -45,6 +45,7 @@ class _Waiter:
         self.channel = notify.ended_channel(id)
         self.ear: notify.Ear | None = None
         self.sure = False
+        self.asked = 0
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Ended] = self._loop.create_future()
 
@@ -119,8 +120,7 @@ class Listener:
             self._sleep(wrapper)
         # By the clock: where somebody new comes again and again, or much is heard, no sleep comes to its end.
         if (now := time.monotonic()) >= self._look_at:
-            if self._look <= _ASKED_FOR:
-                self._ask(wrapper, self._waiters)
+            self._ask(wrapper, self._waiters)
             self._look = min(2 * self._look, _LONGEST_LOOK)
             self._look_at = now + self._look
             self._settle(wrapper, self._waiters)
@@ -152,8 +152,11 @@ class Listener:
 
     def _ask(self, wrapper: BaseDatabaseWrapper, waiters: Iterable[_Waiter]) -> None:
         """Ask to be told of the ends for which that is not sure: the row may have been locked for a moment, by a claim."""
-        for waiter in waiters:
-            waiter.sure = waiter.sure or read.ask_to_be_told(wrapper, waiter.id, wait=False)
+        unsure = [waiter for waiter in waiters if not waiter.sure and waiter.asked < _ASKED]
+        sure = {id for id in {waiter.id for waiter in unsure} if read.ask_to_be_told(wrapper, id, wait=False)}
+        for waiter in unsure:
+            waiter.asked += 1
+            waiter.sure = waiter.id in sure
 
     def _settle(
         self, wrapper: BaseDatabaseWrapper, waiters: Iterable[_Waiter], told: Mapping[str, str] | None = None

@@ -14,7 +14,7 @@ OVERDUE = 0.5
 
 #: The form of an offer, in its first byte: the code at the other end of the pipe may be older or newer.
 _VERSION = 1
-_FORM = struct.Struct("=B16sI")
+_FORM = struct.Struct("=B16sQ")
 
 
 class Offer(NamedTuple):
@@ -104,11 +104,16 @@ class Offers:
                 self._is_out, self._taken_at = False, None
             return number > self._void
 
-    def void(self) -> None:
-        """Let nothing count any more that comes for an offer made so far: it is about to be looked for in the database."""
+    def void(self) -> bool:
+        """Let nothing count any more that comes for an offer made so far: it is about to be looked for in the database.
+
+        :returns: whether one was taken for which nothing has come.
+        """
         with self._lock:
             self._take_back()
+            missing = self._taken_at is not None
             self._void, self._taken_at = self._last, None
+            return missing
 
     def _look(self) -> None:
         """See whether the last one was taken."""

@@ -102,9 +102,14 @@ class Ear:
         self._channel = channel
         self.told = ""
         with connection.cursor() as cursor:
-            cursor.execute(f"LISTEN {channel}; {also}" if also else f"LISTEN {channel}")
-            while is_psycopg3 and cursor.nextset():
-                pass  # psycopg2 has the last result only.
+            # psycopg 3 with a prepare_threshold of 0 prepares whatever there is, and several statements cannot be.
+            if also and is_psycopg3 and cursor.connection.prepare_threshold == 0:
+                cursor.execute(f"LISTEN {channel}")
+                cursor.execute(also)
+            else:
+                cursor.execute(f"LISTEN {channel}; {also}" if also else f"LISTEN {channel}")
+                while is_psycopg3 and cursor.nextset():
+                    pass  # psycopg2 has the last result only.
             self.touched = cursor.rowcount
         self._raw = connection.connection
 

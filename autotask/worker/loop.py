@@ -201,6 +201,7 @@ class Worker:
         self._promote_at = float("-inf")
         self._look_at = float("-inf")
         self._reconcile_at = float("-inf")
+        self._reconcile_every = float("inf")
         self._prepared: BaseDatabaseWrapper | None = None
         self._ear: notify.Ear | None = None
         self._finished_before, self._finished_at = 0, time.monotonic()
@@ -500,7 +501,7 @@ class Worker:
 
     def _sleep_and_accept(self, seconds: float) -> bool:
         """Sleep, and accept what is handed over meanwhile; return whether the loop was woken for anything else."""
-        until = time.monotonic() + seconds
+        until = min(time.monotonic() + seconds, self._reconcile_at)
         self._offer()
         try:
             while (left := until - time.monotonic()) > 0:
@@ -597,8 +598,10 @@ class Worker:
             self._give_back_waiting()
         now = time.monotonic()
         if self._prepared is not connection or now >= self._reconcile_at or self._offers.is_overdue():
-            self._reconcile(connection)
-            self._reconcile_at = now + settings.LEASE
+            # Who has taken an offer may still be about to commit.
+            missing = self._reconcile(connection)
+            self._reconcile_every = OVERDUE if missing else min(2 * self._reconcile_every, settings.LEASE)
+            self._reconcile_at = now + self._reconcile_every
         if self._prepared is connection:
             return
         self._ear = None
@@ -610,15 +613,16 @@ class Worker:
             self._ear = notify.Ear(connection, notify.WORK_CHANNEL)
         self._prepared = connection
 
-    def _reconcile(self, connection: BaseDatabaseWrapper) -> None:
-        """Give back what runs under the name of this worker without its knowing."""
+    def _reconcile(self, connection: BaseDatabaseWrapper) -> bool:
+        """Give back what runs under the name of this worker without its knowing; return whether there should have been more."""
         # In this order: what is handed over before is held, and what comes later than this is not run.
         self.wakeup.sleep(0)
         self._accept()
-        self._offers.void()
+        missing = self._offers.void()
         lost = claim.reconcile(connection, self._identity.id, [task.fence for task in self._held.copy().values()])
         if lost:
             logger.warning("%d tasks given back that were claimed for this worker without its being told", len(lost))
+        return missing and not lost
 
     # --- what the threads of the pool call --------------------------------------------------------------------------
 
@@ -794,7 +798,7 @@ class Worker:
             if self._seconds_left() <= settings.SHUTDOWN_GRACE:
                 self._watch.ask_all()
             # In short steps: a request to stop may come meanwhile, a second one moves the end of the grace to now.
-            if self._all_drained(0.05):
+            if self._all_drained(0.05) and not self._offers.are_open():
                 return True
             if self._seconds_left() <= 0:
                 return False
@@ -805,8 +809,10 @@ class Worker:
         self._accept()
         if self._offers.is_overdue():
             # If it cannot be done now, it is done at the end.
-            with contextlib.suppress(DatabaseError, InterfaceError, OSError):
+            try:
                 self._reconcile(self._connection.wrapper)
+            except (DatabaseError, InterfaceError, OSError):
+                self._connection.close()
 
     def _interrupt(self) -> bool:
         """Interrupt what has not come to its end within the grace; return whether all of it has stopped now."""

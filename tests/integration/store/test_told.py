@@ -1,5 +1,6 @@
 """What comes with word of the end of a task."""
 
+import base64
 import time
 import uuid
 
@@ -54,6 +55,14 @@ def test_what_is_not_signed_or_not_a_result_is_only_told_of(value, state):
     stored, told = told_of(value, state)
     assert told is None
     assert stored.state is state
+
+
+def test_what_is_signed_for_another_task_or_attempt_is_no_result():
+    stored, told = told_of("value")
+    value = base64.b64encode(stored.value).decode()
+    assert told_task(stored.id, f"{stored.fence} 1 - - {value}") is not None
+    assert told_task(stored.id, f"{stored.fence + 1} 1 - - {value}") is None
+    assert told_task(uuid.uuid4(), f"{stored.fence} 1 - - {value}") is None
 
 
 @given(st.one_of(st.text(), st.lists(st.sampled_from(["1", "-", "x", "1e400", "nan", "gASV", "9" * 30])).map(" ".join)))

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import OperationalError, ProgrammingError, connections, transaction
 
-from autotask import handover, readable
+from autotask import handover, offer as offer_module, readable
 from autotask.companion.pipes import Pipes
 from autotask.handle import TaskHandle
 from autotask.offer import OVERDUE, Offer
@@ -256,6 +256,23 @@ def test_a_task_whose_caller_died_before_handing_it_over_is_run_all_the_same(
     until_offered(pipes)
 
 
+def test_a_task_that_was_stored_seconds_after_its_offer_was_taken_is_found_too(companion, pipes, path):
+    # Given: an INSERT that waits for a lock, say
+    offer = wait_until(pipes.take_offer, what="an offer")
+    until_offered(pipes)  # By now it has looked for it.
+
+    # When
+    task = tasks.write._new_task((path, "x"), {})
+    enqueue.insert_claimed(current(), task, offer.worker_id)
+    began = time.monotonic()
+
+    # Then
+    handle = TaskHandle(task.id)
+    wait_until(lambda: handle.status is DONE)
+    assert lines(path) == ["x"]
+    assert time.monotonic() - began < 10 * OVERDUE
+
+
 def test_what_is_handed_over_while_the_companion_looks_around_is_not_slept_on(companion, pipes, path, monkeypatch):
     # Given
     monkeypatch.setattr(loop, "OVERDUE", 600.0)
@@ -385,14 +402,18 @@ def test_a_worker_that_stops_leaves_nothing_under_its_name(companion, pipes, pat
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_what_comes_while_a_worker_waits_for_its_last_task_is_given_back_at_once(companion, pipes, path, is_told):
+def test_what_comes_while_a_worker_waits_for_its_last_task_is_given_back_at_once(
+    companion, pipes, path, is_told, monkeypatch
+):
     # Given
+    monkeypatch.setattr(offer_module, "OVERDUE", 600.0)
     handle, body = store_without_handing_over(pipes, path, "x")
     last = tasks.pass_gate(f"last {is_told}")
     assert gate(f"last {is_told} reached").wait(10)
 
     # When
     companion.stop()
+    monkeypatch.setattr(offer_module, "OVERDUE", OVERDUE)
     if is_told:
         pipes.hand_over(body)
 
@@ -418,8 +439,9 @@ def test_what_is_handed_to_a_worker_that_goes_on_under_a_new_name_is_run_once(co
     assert lines(path) == ["x"]
 
 
-def test_what_is_handed_over_beside_a_suspect_that_runs_alone_waits_for_it(companion, pipes, searched, path):
+def test_what_is_handed_over_beside_a_suspect_that_runs_alone_waits_for_it(companion, pipes, path, monkeypatch):
     # Given: a task that has lost a worker, so that it runs alone
+    monkeypatch.setattr(offer_module, "OVERDUE", 600.0)
     with transaction.atomic():
         suspect = tasks.pass_gate("alone")
         sql = "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s"

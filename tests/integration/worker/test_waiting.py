@@ -1,6 +1,7 @@
 """Handles: what they say at each moment, and how they wait."""
 
 import asyncio
+import base64
 import threading
 import time
 import uuid
@@ -19,7 +20,7 @@ from autotask.exceptions import (
     WaitTimeout,
 )
 from autotask.handle import TaskHandle
-from autotask.store import notify
+from autotask.store import notify, read
 from autotask.store.connection import Dedicated, current, execute, rows
 from autotask.store.told import ToldTask
 from autotask.task import CANCELLED, DONE, ERROR, RUNNING, WAITING
@@ -287,6 +288,49 @@ def test_word_of_an_end_is_not_believed_unless_it_is_signed(worker, words):
     # Then
     assert handle.wait(10) == f"forged {words}"
     forged()
+
+
+def test_a_signed_result_of_another_task_is_not_believed(worker):
+    # Given
+    other = tasks.echo("another")
+    other.wait(10)
+    other.refresh()
+    stored = read.task(current(), other.id)
+    handle = tasks.pass_gate("not another")
+
+    # When
+    def forge():
+        value = base64.b64encode(stored.value).decode()
+        words = f"{stored.fence} 1 - - {value}"
+        channel = notify.ended_channel(handle.id)
+        execute(current(), "SELECT pg_notify(%(channel)s, %(words)s)", {"channel": channel, "words": words})
+        tasks.gate("not another").set()
+
+    forged = when_awaited(handle, forge)
+
+    # Then
+    assert handle.wait(10) == "not another"
+    forged()
+
+
+def test_many_coroutines_that_wait_for_one_task_ask_a_few_times_and_not_each_for_itself(worker, monkeypatch):
+    # Given
+    asked = []
+    real = listener.read.ask_to_be_told
+    monkeypatch.setattr(
+        listener.read, "ask_to_be_told", lambda *args, **options: asked.append(args[1]) or real(*args, **options)
+    )
+    handle = tasks.pass_gate("for many")
+    opened = when_awaited(handle, tasks.gate("for many").set)
+
+    # When
+    async def many():
+        return await asyncio.gather(*(TaskHandle(handle.id).await_result(15) for _ in range(50)))
+
+    # Then
+    assert asyncio.run(many()) == ["for many"] * 50
+    assert len(asked) < 20
+    opened()
 
 
 def test_many_can_wait_for_one_task(start_worker):
