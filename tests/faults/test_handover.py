@@ -74,7 +74,7 @@ def test_what_a_process_has_stored_that_dies_before_handing_it_over_is_run_by_ot
     assert verdict.executions == verdict.calls + (1 if point.startswith("after") else 0)
 
 
-@pytest.mark.fault(58, quick=True)
+@pytest.mark.fault(58)
 def test_what_is_handed_over_seconds_late_is_run_in_time_and_once(world, figures):
     # Given
     caller = world.caller("--companion", "--rate=10")

@@ -471,7 +471,7 @@ def test_a_worker_makes_way_after_as_many_tasks_as_it_was_told_handed_over_or_no
     assert worker.exit_status
 
 
-def test_calls_from_many_threads_are_each_run_once(companion, pipes, path, searched, reconciled):
+def test_calls_from_many_threads_are_each_run_once(companion, pipes, path, reconciled):
     def call(number):
         try:
             return tasks.write(path, str(number))
@@ -482,5 +482,4 @@ def test_calls_from_many_threads_are_each_run_once(companion, pipes, path, searc
         handles = list(threads.map(call, range(200)))
     wait_until(lambda: all(handle.status is DONE for handle in handles))
     assert sorted(map(int, lines(path))) == list(range(200))
-    assert len({handle.id for handle in handles} - set(searched)) >= 1
     assert len(reconciled) <= 5
