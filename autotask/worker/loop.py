@@ -813,6 +813,7 @@ class Worker:
                 self._reconcile(self._connection.wrapper)
             except (DatabaseError, InterfaceError, OSError):
                 self._connection.close()
+                self._offers.void()  # else this worker would wait for it until its grace is over
 
     def _interrupt(self) -> bool:
         """Interrupt what has not come to its end within the grace; return whether all of it has stopped now."""
