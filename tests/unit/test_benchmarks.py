@@ -2,11 +2,12 @@
 
 import json
 import os
+import sys
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import compare, peers, plot, probe, report, suite, table
+from benchmarks import bare_threads, compare, peers, plot, probe, report, suite, table
 from benchmarks.errors import BenchmarkError
 from benchmarks.figures import Spread, percentile, ratios, write
 from benchmarks.measures import MEASURES
@@ -32,6 +33,12 @@ MACHINE = {
 @pytest.mark.parametrize(("share", "expected"), [(0, 1), (0.5, 50), (0.95, 95), (0.99, 99), (1, 100)])
 def test_a_percentile_is_the_nearest_value_of_that_rank(share, expected):
     assert percentile(list(range(100, 0, -1)), share) == expected
+
+
+def test_bare_threads_do_not_beat_the_arithmetic_and_leave_the_interpreter_as_it_was():
+    before = sys.getswitchinterval()
+    assert 0 < bare_threads.rate(100, threads=5, compute=0.0001, sleep=0.01) <= 5 / 0.0101 * 1.3
+    assert sys.getswitchinterval() == before
 
 
 def test_a_percentile_of_one_value_is_that_value():
