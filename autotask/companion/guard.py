@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from autotask import charge, life, offer, readable
+from autotask import charge, life, readable
 from autotask.charge import LOOK_EVERY, Charge
 from autotask.stop_signals import StopSignals
 
@@ -50,10 +50,16 @@ class Guard:
         life.die_with_parent(self._parent, signal.SIGTERM)
         while not self._is_over():
             if self._offer_fds and not self._worker.running():
-                offer.take(self._offer_fds[0])  # The worker that has made it is dead.
+                self._drop_offer()
             self._worker.look_after()
             self._signals.sleep(min(LOOK_EVERY, self._worker.rest()), [self._life_fd])
         charge.stop([self._worker], self._grace, self._signals, self._is_urgent)
+
+    def _drop_offer(self) -> None:
+        """Remove what the worker has offered that is dead."""
+        # Without autotask.offer and what that imports: this process is to stay small.
+        with contextlib.suppress(OSError):  # There is none.
+            os.readv(self._offer_fds[0], [bytearray(64)])
 
     def _is_over(self) -> bool:
         if self._signals.count or life.is_orphan(self._parent):

@@ -1,14 +1,19 @@
 """What the keeper of a worker decides: how long to wait before the next worker, and how the last one ended."""
 
+import os
 import signal
 import subprocess
 import sys
+import uuid
 
 import pytest
 from hypothesis import given, strategies as st
 
 from autotask.charge import FIRST_WAIT, LONGEST_WAIT, MISCONFIGURED_WAIT, wait_before_start
+from autotask.companion.guard import Guard
+from autotask.companion.pipes import Pipes
 from autotask.exit_status import MISCONFIGURED, how_it_ended
+from autotask.offer import Offers
 
 chances = st.floats(0, 1)
 
@@ -68,3 +73,27 @@ def test_the_guard_needs_the_standard_library_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_guard_removes_the_offer_of_a_worker_that_is_dead():
+    pipes = Pipes()
+    try:
+        offers = Offers(pipes.offers)
+        offers.open(uuid.uuid4())
+        offers.make()
+        guard = Guard(os.getpid(), pipes.life, pipes.wake, pipes.offers, grace=1.0)
+        guard._drop_offer()
+        assert pipes.take_offer() is None
+        guard._drop_offer()  # There may be none.
+    finally:
+        pipes.close()
+
+
+def test_the_guard_of_an_older_process_passes_on_no_offers():
+    pipes = Pipes()
+    try:
+        guard = Guard(os.getpid(), pipes.life, pipes.wake, (), grace=1.0)
+        assert "AUTOTASK_OFFER_FDS" not in guard._worker._environment
+        assert guard._worker._pass_fds == (pipes.wake,)
+    finally:
+        pipes.close()
