@@ -37,14 +37,9 @@ class Kind(NamedTuple):
     executor: str = THREAD
 
     @property
-    def is_due(self) -> bool:
-        """Whether it is due at once."""
-        return not self.delay and self.run_after is None
-
-    @property
     def is_plain(self) -> bool:
         """Whether it is due at once, and nothing about it is out of the ordinary."""
-        return self.is_due and self[_SPECIAL] == _NOTHING_SPECIAL
+        return not self.delay and self.run_after is None and self[_SPECIAL] == _NOTHING_SPECIAL
 
 
 #: What few tasks have: all that may be left out.
@@ -133,7 +128,11 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
 
 
 def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uuid.UUID) -> int:
-    """Insert one plain task as claimed by a worker, and return the fence of the claim."""
+    """Insert one task as claimed by a worker, and return the fence of the claim.
+
+    :param task: one whose kind is plain; outside a transaction, since the worker must not wait for a commit.
+    :param worker_id: who has offered to be handed it.
+    """
     with connection.cursor() as cursor:
         cursor.execute(CLAIMED, (*_plain(task), worker_id.hex))
         return int(cursor.fetchone()[0])
