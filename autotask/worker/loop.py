@@ -598,10 +598,9 @@ class Worker:
             self._give_back_waiting()
         now = time.monotonic()
         if self._prepared is not connection or now >= self._reconcile_at or self._offers.is_overdue():
-            # Who has taken an offer may still be about to commit.
-            missing = self._reconcile(connection)
-            self._reconcile_every = OVERDUE if missing else min(2 * self._reconcile_every, settings.LEASE)
-            self._reconcile_at = now + self._reconcile_every
+            self._reconcile(connection)
+            self._reconcile_at = now + min(self._reconcile_every, settings.LEASE)
+            self._reconcile_every *= 2
         if self._prepared is connection:
             return
         self._ear = None
@@ -613,16 +612,16 @@ class Worker:
             self._ear = notify.Ear(connection, notify.WORK_CHANNEL)
         self._prepared = connection
 
-    def _reconcile(self, connection: BaseDatabaseWrapper) -> bool:
-        """Give back what runs under the name of this worker without its knowing; return whether there should have been more."""
+    def _reconcile(self, connection: BaseDatabaseWrapper) -> None:
+        """Give back what runs under the name of this worker without its knowing."""
         # In this order: what is handed over before is held, and what comes later than this is not run.
         self.wakeup.sleep(0)
         self._accept()
-        missing = self._offers.void()
+        if self._offers.void():
+            self._reconcile_every = OVERDUE  # Who has taken it may still be about to commit.
         lost = claim.reconcile(connection, self._identity.id, [task.fence for task in self._held.copy().values()])
         if lost:
             logger.warning("%d tasks given back that were claimed for this worker without its being told", len(lost))
-        return missing and not lost
 
     # --- what the threads of the pool call --------------------------------------------------------------------------
 
