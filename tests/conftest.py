@@ -11,7 +11,7 @@ from autotask.store.connection import dedicated
 from autotask.worker.loop import Worker, WorkerOptions
 from tests import tables
 
-pytest_plugins = ["autotask.pytest_plugin"]
+pytest_plugins = ["autotask.pytest_plugin", "tests.refusing"]
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

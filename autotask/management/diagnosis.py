@@ -11,7 +11,8 @@ from django.utils.connection import ConnectionDoesNotExist
 from autotask.exceptions import AutotaskError
 from autotask.payload import describe
 from autotask.signals import one_line
-from autotask.store.connection import Dedicated, dedicated, is_weather
+from autotask.store.connection import Dedicated, dedicated
+from autotask.store.errors import is_weather
 
 
 class Verdict(enum.StrEnum):

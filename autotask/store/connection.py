@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 from django.utils import timezone
@@ -29,11 +29,6 @@ SELECT set_config('statement_timeout', '10s', false), set_config('lock_timeout',
        set_config('idle_in_transaction_session_timeout', '15s', false),
        set_config('default_transaction_isolation', 'read committed', false)
 """
-
-#: SQLSTATEs that mean "the database cannot do it now" without being operational errors of the driver: read only.
-_WEATHER_STATES = {"25006"}
-
-_LOCK_NOT_AVAILABLE = "55P03"
 
 #: The attribute of a connection that is one of a worker's own.
 _KEEPS_SESSION = "autotask_keeps_session"
@@ -162,24 +157,6 @@ def execute(
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return int(cursor.rowcount)
-
-
-def is_weather(error: BaseException) -> bool:
-    """Whether an error means that the database is away for a while, rather than that a statement is wrong."""
-    if isinstance(error, (OperationalError, InterfaceError)):
-        return True
-    return isinstance(error, DatabaseError) and _state(error) in _WEATHER_STATES
-
-
-def is_locked(error: BaseException) -> bool:
-    """Whether an error means that a row is locked by somebody else for longer than the lock timeout."""
-    return _state(error) == _LOCK_NOT_AVAILABLE
-
-
-def _state(error: BaseException) -> str | None:
-    """Return the SQLSTATE of an error of the database."""
-    state: str | None = getattr(error.__cause__, "sqlstate", None) or getattr(error.__cause__, "pgcode", None)
-    return state
 
 
 @overload

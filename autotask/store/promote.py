@@ -1,18 +1,21 @@
 """Make scheduled tasks ready when their moment has come."""
 
+import uuid
+
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.store.connection import execute, rows
+from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
 
 # statement_timestamp() and not clock_timestamp(), which is volatile: the index condition would become a filter, and the
 # scan would walk all future rows.
-PROMOTE = """
-WITH due AS MATERIALIZED (
-    SELECT id FROM autotask_task
-    WHERE state = 0 AND run_at <= statement_timestamp()
-    ORDER BY run_at LIMIT {limit}
-    FOR NO KEY UPDATE SKIP LOCKED
-),
+DUE = """
+SELECT id FROM autotask_task WHERE state = 0 AND run_at <= statement_timestamp() {unless} ORDER BY run_at LIMIT {limit}
+"""
+
+PROMOTE = f"""
+WITH due AS MATERIALIZED ({DUE} FOR NO KEY UPDATE SKIP LOCKED),
 promoted AS (
     UPDATE autotask_task t SET state = 1, ready_at = clock_timestamp()
     FROM due WHERE t.id = due.id
@@ -23,11 +26,42 @@ SELECT (SELECT count(*) FROM promoted),
         WHERE state = 0 AND run_at > statement_timestamp() ORDER BY run_at LIMIT 1)
 """
 
+PROMOTE_THESE = """
+WITH due AS MATERIALIZED (
+    SELECT id FROM autotask_task WHERE id = ANY(%(id)s::uuid[]) AND state = 0 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE autotask_task t SET state = 1, ready_at = clock_timestamp() FROM due WHERE t.id = due.id
+"""
 
-def promote(connection: BaseDatabaseWrapper, limit: int = 500) -> tuple[int, float | None]:
-    """Make up to *limit* due tasks ready.
+#: What the database has refused to make ready lately is left out; without any, the statement does not ask for it.
+_UNLESS = "AND id <> ALL(%(spared)s::uuid[])"
 
-    :returns: how many, and the seconds until the next one will be due (None: none is scheduled).
+
+def refusals() -> Refusals[uuid.UUID]:
+    """Return a memory for the tasks that the database refuses to have made ready."""
+    return Refusals("The scheduled task %s cannot be made ready")
+
+
+def promote(
+    connection: BaseDatabaseWrapper, limit: int = 500, *, refused: Refusals[uuid.UUID] | None = None
+) -> tuple[int, float | None]:
+    """Make up to *limit* due tasks ready. One that the database refuses holds up no other.
+
+    :param refused: remembers what was refused before; None: nothing was.
+    :returns: how many, and the seconds until the next one will be due (None: none is scheduled, or that is not known).
     """
-    count, seconds = prepared_rows(connection, PROMOTE.format(limit=int(limit)))[0]
-    return count, seconds
+    refused = refusals() if refused is None else refused
+    spared = refused.spared()
+    words = {"unless": _UNLESS if spared else "", "limit": int(limit)}
+    params = {"spared": spared} if spared else {}
+
+    def whole() -> tuple[int, float | None]:
+        count, seconds = prepared_rows(connection, PROMOTE.format(**words), params)[0]
+        return count, seconds
+
+    parts = refused.run_found(
+        whole,
+        lambda: [id for (id,) in rows(connection, DUE.format(**words), params)],
+        lambda ids: (execute(connection, PROMOTE_THESE, {"id": list(ids)}), None),
+    )
+    return sum(count for count, _ in parts), parts[0][1] if len(parts) == 1 else None

@@ -3,12 +3,14 @@
 import functools
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_lost
 from autotask.store.connection import rows, text
+from autotask.store.isolation import Refusals
 
 # The first death puts a task back at once; each further one doubles the wait, since the task may be what kills its
 # workers. Taking the fence away is what shuts out a late outcome.
@@ -59,24 +61,48 @@ told AS (
 )
 """
 
-# Three kinds of orphans: of a worker that is known to be dead, of one whose lease has run out, and of one that is not in
-# the register at all.
-RESCUE = f"""
-WITH dead AS MATERIALIZED (
+_DEAD = """
+dead AS MATERIALIZED (
     SELECT id FROM autotask_worker
     WHERE (lease_until < clock_timestamp() AND id IS DISTINCT FROM %(rescuer)s::uuid) OR id = ANY(%(dead)s::uuid[])
     ORDER BY id FOR UPDATE SKIP LOCKED
 ),
+buried AS (DELETE FROM autotask_worker w USING dead WHERE w.id = dead.id RETURNING w.id)
+"""
+
+# Three kinds of orphans: of a worker that is known to be dead, of one whose lease has run out, and of one that is not in
+# the register at all.
+RESCUE = f"""
+WITH {_DEAD},
 orphan AS MATERIALIZED (
     SELECT t.id, %(reason)s::text AS reason, {_RUNS_AGAIN}
     FROM autotask_task t
     WHERE t.state = 2
       AND (t.worker_id IN (SELECT id FROM dead) OR NOT EXISTS (SELECT 1 FROM autotask_worker w WHERE w.id = t.worker_id))
+      AND t.id <> ALL(%(spared)s::uuid[])
     ORDER BY t.id FOR UPDATE SKIP LOCKED
 ),
-{_BACK_OR_OVER},
-buried AS (DELETE FROM autotask_worker w USING dead WHERE w.id = dead.id RETURNING w.id)
+{_BACK_OR_OVER}
 SELECT (SELECT count(*) FROM buried), (SELECT count(*) FROM back), (SELECT count(*) FROM over),
+       (SELECT count(*) FROM told), (SELECT all_of_them FROM lost)
+"""
+
+# Where one of the orphans is refused, the workers are buried first. Then their tasks are found as those of workers that are
+# not in the register, so nothing is lost if the rescuer dies between the statements.
+BURY = f"WITH {_DEAD} SELECT count(*) FROM buried"
+
+_UNREGISTERED = "t.state = 2 AND NOT EXISTS (SELECT 1 FROM autotask_worker w WHERE w.id = t.worker_id)"
+
+ORPHANS = f"SELECT t.id FROM autotask_task t WHERE {_UNREGISTERED} AND t.id <> ALL(%(spared)s::uuid[]) ORDER BY t.id"
+
+RESCUE_THESE = f"""
+WITH orphan AS MATERIALIZED (
+    SELECT t.id, %(reason)s::text AS reason, {_RUNS_AGAIN}
+    FROM autotask_task t WHERE t.id = ANY(%(id)s::uuid[]) AND {_UNREGISTERED}
+    ORDER BY t.id FOR UPDATE SKIP LOCKED
+),
+{_BACK_OR_OVER}
+SELECT 0, (SELECT count(*) FROM back), (SELECT count(*) FROM over),
        (SELECT count(*) FROM told), (SELECT all_of_them FROM lost)
 """
 
@@ -96,6 +122,11 @@ SELECT (SELECT count(*) FROM orphan), (SELECT count(*) FROM back), (SELECT count
 """
 
 
+def refusals() -> Refusals[uuid.UUID]:
+    """Return a memory for the orphans that the database refuses to have given back or ended."""
+    return Refusals("The orphaned task %s can neither be given back nor ended")
+
+
 def rescue(
     connection: BaseDatabaseWrapper,
     dead: Sequence[uuid.UUID],
@@ -104,16 +135,21 @@ def rescue(
     max_crashes: int,
     error_ttl: float,
     rescuer: uuid.UUID | None = None,
+    refused: Refusals[uuid.UUID] | None = None,
 ) -> tuple[int, int, int]:
     """Give back the tasks of dead workers; end those that have killed too many.
+
+    A task that the database refuses to give back or to end holds up no other.
 
     :param dead: workers that are known to be dead; those whose lease has run out are found here.
     :param reason: what is known of the death, for people.
     :param max_crashes: deaths under one task after which it ends in ERROR.
     :param error_ttl: seconds for which errors are kept at least.
     :param rescuer: the worker that rescues; its own lease may have run out.
+    :param refused: remembers what was refused before; None: nothing was.
     :returns: numbers of workers buried, of tasks given back, and of tasks ended.
     """
+    refused = refusals() if refused is None else refused
     params = {
         "dead": list(dead),
         "reason": reason,
@@ -121,8 +157,25 @@ def rescue(
         "max_crashes": max_crashes,
         "error_ttl": error_ttl,
         "rescuer": rescuer,
+        "spared": refused.spared(),
     }
-    buried, back, over, _told, lost = rows(connection, RESCUE, params)[0]
+    buried = 0
+
+    def find() -> list[uuid.UUID]:
+        nonlocal buried
+        buried = int(rows(connection, BURY, params)[0][0])
+        return [id for (id,) in rows(connection, ORPHANS, params)]
+
+    parts = refused.run_found(
+        lambda: _rescue(connection, RESCUE, params),
+        find,
+        lambda ids: _rescue(connection, RESCUE_THESE, {**params, "id": list(ids)}),
+    )
+    return buried + sum(part[0] for part in parts), sum(part[1] for part in parts), sum(part[2] for part in parts)
+
+
+def _rescue(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> tuple[int, int, int]:
+    buried, back, over, _told, lost = rows(connection, sql, params)[0]
     _tell(connection, lost)
     return buried, back, over
 

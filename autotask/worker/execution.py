@@ -26,7 +26,8 @@ from autotask.options import Options
 from autotask.payload import describe
 from autotask.signals import end_is_heard, log_end, send_end, task_started
 from autotask.store import finish, progress
-from autotask.store.connection import current, is_weather
+from autotask.store.connection import current
+from autotask.store.errors import is_weather
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.worker import outcome

@@ -199,6 +199,7 @@ class Worker:
         self._hopeful = True
         self._locked_sleep = LOCKED_SLEEP
         self._promote_at = float("-inf")
+        self._never_ready = promote.refusals()
         self._look_at = float("-inf")
         self._reconcile_at = float("-inf")
         self._reconcile_every = float("inf")
@@ -468,7 +469,7 @@ class Worker:
     def _promote(self, connection: BaseDatabaseWrapper) -> float | None:
         """Make ready what is due; return the seconds until more will be, 0 if something has become ready now."""
         self._promote_at = time.monotonic() + PROMOTE_EVERY
-        count, seconds = promote.promote(connection)
+        count, seconds = promote.promote(connection, refused=self._never_ready)
         return 0.0 if count else seconds
 
     def _serving(self, executor: str) -> Callable[[str], bool]:
@@ -619,7 +620,10 @@ class Worker:
         self._accept()
         if self._offers.void():
             self._reconcile_every = OVERDUE  # Who has taken it may still be about to commit.
-        lost = claim.reconcile(connection, self._identity.id, [task.fence for task in self._held.copy().values()])
+        self._recorder.try_again()
+        # In this order: what is set aside is held until it is known to be.
+        held = [task.fence for task in self._held.copy().values()] + self._recorder.unrecorded()
+        lost = claim.reconcile(connection, self._identity.id, held)
         if lost:
             logger.warning("%d tasks given back that were claimed for this worker without its being told", len(lost))
 

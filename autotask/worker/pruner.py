@@ -17,8 +17,13 @@ class Pruner:
 
     doing = "delete old results"
 
+    def __init__(self) -> None:
+        self._refused = prune.refusals()
+
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Delete one batch."""
-        if prune.prune(connection, BATCH) == BATCH:
+        spared = len(self._refused.spared())
+        deleted = prune.prune(connection, BATCH, refused=self._refused)
+        if deleted + len(self._refused.spared()) - spared >= BATCH:
             return PAUSE
         return settings.CLEAN_INTERVAL * random.uniform(0.8, 1.2)

@@ -1,20 +1,22 @@
 """Write outcomes down, as many as there are at once, until the database has them."""
 
+import functools
 import logging
 import queue
 import threading
 import uuid
 from collections.abc import Callable, Sequence
 
-from django.db import DataError
-
 from autotask.payload import describe
 from autotask.signals import one_line
 from autotask.store import finish
-from autotask.store.connection import dedicated, is_locked
+from autotask.store.connection import dedicated
+from autotask.store.errors import Trouble, is_locked, trouble_of
 from autotask.store.finish import Outcome
+from autotask.store.isolation import Isolation
 from autotask.task import ClaimedTask, State
-from autotask.worker.outcome import GiveBack, Lost
+from autotask.worker.aside import Aside
+from autotask.worker.outcome import Lost
 from autotask.worker.reporter import Reporter
 from autotask.worker.strangers import Strangers
 from autotask.worker.tidiness import tidy_connections
@@ -31,9 +33,6 @@ LOCK_TIMEOUT = 0.3
 
 #: Seconds without an outcome after which the connection is closed: an idle worker is to hold few of them.
 IDLE = 20.0
-
-#: What the driver and the database raise for a value that they cannot take.
-UNSTORABLE = (DataError, ValueError, OverflowError)
 
 
 class Recorder:
@@ -58,6 +57,8 @@ class Recorder:
         self._connection = dedicated("recorder", LOCK_TIMEOUT)
         self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, strangers)
         self._weather = Weather("record outcomes")
+        self._isolation = Isolation()
+        self._aside = Aside()
         self._thread = threading.Thread(target=self._run, name="autotask-recorder", daemon=True)
         self._closing = threading.Event()
         self.refused = 0
@@ -75,6 +76,15 @@ class Recorder:
         # A thread that still waits for the database gives up now: its tasks are rescued from this worker's lease.
         self._closing.set()
         return written
+
+    def try_again(self) -> None:
+        """Try once more to record outcomes that were set aside, if it is time for that. Any thread may call this."""
+        for record in self._aside.due():
+            self.put(record)
+
+    def unrecorded(self) -> list[int]:
+        """Return the fences of the claims whose outcome was set aside. Any thread may call this."""
+        return self._aside.fences()
 
     def _run(self) -> None:
         last = False
@@ -116,51 +126,68 @@ class Recorder:
         if any(isinstance(ended, Lost) for _, ended in batch):
             tidy_connections(unsure=True)  # as those who are told of it have left them
 
-    def _persist(self, write: Write, group: list[Record], *, replaced: bool = False) -> None:
+    def _persist(self, write: Write, group: list[Record]) -> None:
         while group and not self._closing.is_set():
             try:
-                stale = [] if write(group) == len(group) else self._stale(group)
+                self._isolation.run(group, functools.partial(self._store, write), self._replace)
             except Exception as error:  # whatever it is, this thread has to go on: every task ends here
-                if is_locked(error):
-                    self._persist_unlocked(write, group)
-                    return
-                if isinstance(error, UNSTORABLE):
-                    self._persist_apart(write, group, error, replaced)
-                    return
+                # Once more with all of them, since what is recorded already is found by its fence.
                 self._connection.close()
                 self._closing.wait(self._weather.failed(error))
-                continue
-            self._weather.succeeded()
-            self._refuse(stale)
-            self._let_go(group)
+            else:
+                self._weather.succeeded()
+                return
+
+    def _store(self, write: Write, group: Sequence[Record]) -> None:
+        """Record outcomes, and let go of their tasks.
+
+        :raises Exception: the database cannot be reached, or refuses them.
+        """
+        group = list(group)
+        try:
+            stale = [] if write(group) == len(group) else self._stale(group)
+        except Exception as error:
+            if not is_locked(error):
+                raise
+            self._store_unlocked(write, group)
             return
+        self._refuse(stale)
+        self._let_go(group)
 
     def _let_go(self, group: list[Record]) -> None:
         for task, _ in group:
             self._reporter.forget((task.id, task.fence))
-        self._recorded([task for task, _ in group])
+        tasks = [task for task, _ in group]
+        self._aside.forget(tasks)
+        self._recorded(tasks)
 
-    def _persist_unlocked(self, write: Write, group: list[Record]) -> None:
+    def _store_unlocked(self, write: Write, group: list[Record]) -> None:
         """Somebody holds the lock of one row, as by cancel() in a long transaction: the others do not wait for it."""
         if len(group) > 1:
             for record in group:
-                self._persist(write, [record])
+                self._store(write, [record])
         else:
-            self._records.put(group[0])
+            self.put(group[0])
 
-    def _persist_apart(self, write: Write, group: list[Record], error: Exception, replaced: bool) -> None:
-        """One of them cannot be stored: alone, it does not hold up the others, and is replaced by an error."""
-        if len(group) > 1:
-            for record in group:
-                self._persist(write, [record])
-            return
-        (task, outcome), *_ = group
-        if replaced or isinstance(outcome, (GiveBack, Lost)):
-            logger.error("The outcome of task %s cannot be stored at all: %s", task.id, one_line(describe(error)))
-            return
-        message = f"its outcome could not be stored: {one_line(describe(error))}"
-        bare = outcome._replace(state=State.ERROR, value=None, error_message=message, traceback="")
-        self._persist(self._writes.end, [(task, bare)], replaced=True)
+    def _replace(self, record: Record, error: Exception) -> None:
+        """One of them is refused by itself: an error takes its place, or it is set aside.
+
+        An outcome that may not be at fault itself is set aside first, and replaced when it is refused once more later.
+        """
+        task, outcome = record
+        if isinstance(outcome, Outcome) and (trouble_of(error) is Trouble.REFUSED or self._aside.has_long(task)):
+            message = f"its outcome could not be stored: {one_line(describe(error))}"
+            bare = outcome._replace(state=State.ERROR, value=None, error_message=message, traceback="")
+            try:
+                self._store(self._writes.end, [(task, bare)])
+            except Exception as second:
+                if trouble_of(second) is Trouble.OUTAGE:
+                    raise
+            else:
+                return
+        self._aside.put(record, error)
+        self._reporter.forget((task.id, task.fence))
+        self._recorded([task])
 
     def _stale(self, group: list[Record]) -> list[Record]:
         known = finish.recorded(self._connection.wrapper, outcomes_of(group))

@@ -8,6 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.context import Progress
 from autotask.store import progress
+from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
 
 #: Seconds between two looks for news; so often at most is the progress of one task written.
@@ -36,6 +37,7 @@ class Reporter:
 
     def __init__(self, is_held: Callable[[Claim], bool]) -> None:
         self._is_held = is_held
+        self._isolation = Isolation()
         self._lock = threading.Lock()
         self._last: dict[Claim, Progress] = {}
         self._new: set[Claim] = set()
@@ -68,7 +70,13 @@ class Reporter:
             self._new &= self._last.keys()
             news = {claim: self._last[claim] for claim in self._new}
         if news:
-            written = progress.note(connection, news)
+            refused: set[Claim] = set()
+            parts = self._isolation.run(
+                list(news),
+                lambda part: progress.note(connection, {claim: news[claim] for claim in part}),
+                lambda claim, error: refused.add(claim),
+            )
+            written = refused.union(*parts)  # What is refused is given up: a newer value may be accepted.
             with self._lock:
                 # What was said meanwhile stays new.
                 self._new -= {claim for claim in written if self._last.get(claim) is news[claim]}

@@ -31,6 +31,7 @@ class Rescuer:
         self._identity = identity
         self._wake = wake
         self._reason = reason
+        self._refused = rescue.refusals()
         self._neighbours: list[Neighbour] = []
         self._ask_at = self._sweep_at = float("-inf")
 
@@ -57,6 +58,7 @@ class Rescuer:
             max_crashes=settings.MAX_CRASHES,
             error_ttl=settings.ERROR_TTL,
             rescuer=self._identity().id,
+            refused=self._refused,
         )
         if buried or back or ended:
             logger.warning(

@@ -14,6 +14,7 @@ from autotask.signals import tell_missed
 from autotask.store import schedules
 from autotask.store.connection import keeps_session
 from autotask.store.enqueue import NewTask
+from autotask.store.isolation import Refusals
 from autotask.store.schedules import DueSchedule, Move
 
 logger = logging.getLogger("autotask.worker")
@@ -62,6 +63,7 @@ class Scheduler:
         self._declare_at = float("-inf")
         self._retire_at = time.monotonic() + RETIRE_EVERY
         self._overlapping: set[str] = set()
+        self._refused: Refusals[str] = Refusals("The schedule %s cannot make a task")
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Enqueue what is due."""
@@ -71,7 +73,8 @@ class Scheduler:
         specs = {name: task.schedule.spec for name, task in tasks.items()}
         if time.monotonic() >= self._declare_at:
             self._declare(connection, tasks, specs)
-        look = schedules.look(connection, specs)
+        spared = self._refused.spared()
+        look = schedules.look(connection, {name: spec for name, spec in specs.items() if name not in spared})
         if look.due:
             return self._enqueue(connection, look.due, tasks)
         wait = LOOK_EVERY if look.seconds is None else max(look.seconds, SHORTEST_WAIT)
@@ -79,33 +82,42 @@ class Scheduler:
         return min(wait, HELD_LOOK if look.holds else longest, max(0.0, self._declare_at - time.monotonic()))
 
     def _declare(self, connection: BaseDatabaseWrapper, tasks: Schedules, specs: Mapping[str, str]) -> None:
-        anew = schedules.declare(connection, specs, lately=DECLARE_EVERY / 2, abandoned=ABANDONED_AFTER)
-        entered = schedules.register(
-            connection,
-            [
+        def declare(names: Sequence[str]) -> tuple[int, int]:
+            mine = {name: specs[name] for name in names}
+            anew = schedules.declare(connection, mine, lately=DECLARE_EVERY / 2, abandoned=ABANDONED_AFTER)
+            new = [
                 (name, tasks[name].name, specs[name], tasks[name].schedule.first_after(since))
                 for name, since in anew.items()
-            ],
-            abandoned=ABANDONED_AFTER,
-        )
+            ]
+            return len(new), schedules.register(connection, new, abandoned=ABANDONED_AFTER)
+
+        done = self._refused.run(list(specs), declare)
+        missing = sum(new - entered for new, entered in done)
         for task in tasks.values():
             task.look_ahead(datetime.now(UTC))
         now = time.monotonic()
+        self._declare_at = now + (DECLARE_AGAIN if missing else DECLARE_EVERY)
         if now >= self._retire_at:
+            # Noted before: what cannot be retired must not keep others from their ticks.
+            self._retire_at = now + RETIRE_EVERY
             if retired := schedules.retire(connection, RETIRE_AFTER):
                 logger.info("Schedules retired that no worker has declared for a day: %s", ", ".join(retired))
-            self._retire_at = now + RETIRE_EVERY
-        self._declare_at = now + (DECLARE_EVERY if entered == len(anew) else DECLARE_AGAIN)
 
     def _enqueue(self, connection: BaseDatabaseWrapper, due: Sequence[DueSchedule], tasks: Schedules) -> float:
         """Enqueue the tasks of schedules that are due, and return the seconds until the next look."""
-        steps = [_Step(schedule, tasks[schedule.name]) for schedule in due]
-        new = [task for step in steps for task in step.tasks]
-        moved, made = schedules.advance(connection, [step.move for step in steps], new)
-        for step in steps:
-            if step.move.seen.name in moved:
+        steps = {schedule.name: _Step(schedule, tasks[schedule.name]) for schedule in due}
+
+        def advance(names: Sequence[str]) -> tuple[set[str], int]:
+            mine = [steps[name] for name in names]
+            new = [task for step in mine for task in step.tasks]
+            return schedules.advance(connection, [step.move for step in mine], new)
+
+        done = self._refused.run(list(steps), advance)
+        moved = {name for names, _ in done for name in names}
+        for name, step in steps.items():
+            if name in moved:
                 self._tell(step)
-        if made:
+        if any(made for _, made in done):
             self._wake()
         # There may be more than one look has shown.
         return 0.0 if len(moved) == len(steps) else LOCKED_LOOK

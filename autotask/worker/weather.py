@@ -6,7 +6,7 @@ import time
 
 from autotask.payload import describe
 from autotask.signals import one_line
-from autotask.store.connection import is_weather
+from autotask.store.errors import is_weather
 
 logger = logging.getLogger("autotask.worker")
 

@@ -2,13 +2,16 @@
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
+from autotask.context import Progress
 from autotask.store import finish, progress, rescue
 from autotask.store.finish import Outcome, Release
+from autotask.store.isolation import Isolation
+from autotask.store.progress import Claim
 from autotask.task import ClaimedTask, State
 from autotask.worker.outcome import GiveBack, Lost
 from autotask.worker.reporter import Reports
@@ -40,6 +43,7 @@ class Writes:
         self._worker_id = worker_id
         self._reporter = reporter
         self._strangers = strangers
+        self._isolation = Isolation()
 
     def parted(self, records: Sequence[Record]) -> list[tuple[Write, list[Record]]]:
         """Return how to write the records down that are not in the database already, and which of them in which way."""
@@ -91,7 +95,11 @@ class Writes:
         claims = [(task.id, task.fence) for task, _ in group]
         words = {claim: word for claim in claims if (word := self._reporter.last_word(claim))}
         if words:
-            progress.note(self._connection(), words, wait=True)
+            # What is refused is left out: the end of a task does not hang on its last words.
+            self._isolation.run(list(words), lambda part: self._note(words, part), lambda claim, error: None)
+
+    def _note(self, words: Mapping[Claim, Progress], part: Sequence[Claim]) -> None:
+        progress.note(self._connection(), {claim: words[claim] for claim in part}, wait=True)
 
 
 def outcomes_of(group: list[Record]) -> list[Outcome]:

@@ -27,8 +27,8 @@ def run(console: Console, *, older_than: float, dry_run: bool) -> None:
     if dry_run:
         console.say(f"{count(prune.prunable(connection, older_than), 'result')} would be deleted.")
         return
-    total = 0
-    while deleted := prune.prune(connection, longer=older_than):
+    total, refused = 0, prune.refusals()
+    while deleted := prune.prune(connection, longer=older_than, refused=refused):
         total += deleted
     console.say(f"{count(total, 'result')} deleted.")
 

@@ -19,7 +19,7 @@ from autotask.management.subcommand import Subcommand
 from autotask.payload import describe
 from autotask.signals import one_line
 from autotask.store import read, schedules
-from autotask.store.connection import is_weather
+from autotask.store.errors import is_weather
 from autotask.store.read import LivingWorker, QueueCounts
 from autotask.task import State
 

@@ -7,7 +7,8 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from django.db.utils import DatabaseError, DataError, ProgrammingError
 
 from autotask.exceptions import NotPostgreSQL
-from autotask.store.connection import aware, current, dedicated, execute, is_weather, rows, text
+from autotask.store.connection import aware, current, dedicated, execute, rows, text
+from autotask.store.errors import is_weather
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,0 +1,76 @@
+"""What an error of the database says about the statement that met it: try again later, wait for a lock, or give in."""
+
+import enum
+
+from django.db import DataError, InterfaceError, OperationalError
+
+
+class Trouble(enum.Enum):
+    """Why a statement failed."""
+
+    OUTAGE = "the server cannot do it now: the same statement may succeed later"
+    LOCKED = "another transaction has held a lock for longer than the lock timeout"
+    REFUSED = "the server does not accept the rows of this statement"
+    DOUBTFUL = "either the rows are at fault, or the state of the server or of the session"
+
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+# The first two characters of a SQLSTATE are its class. (PostgreSQL documentation, "PostgreSQL Error Codes".) A class that is
+# not listed is DOUBTFUL: for example 42 (a missing right, table or column), 3F (a missing schema), 58 (an input or output
+# error), XX (a corrupt page), and 0A, 24, 25, 26, 34 (a prepared statement or transaction that is gone).
+_CLASSES = {
+    # Connection; authorization; missing database; deadlock or serialization; resources; operator intervention; old snapshot;
+    # configuration file.
+    **dict.fromkeys(("08", "28", "3D", "40", "53", "57", "72", "F0"), Trouble.OUTAGE),
+    # Triggers; CASE; cardinality; data; integrity; routines; CHECK OPTION; limits of the program; PL/pgSQL.
+    **dict.fromkeys(
+        ("09", "20", "21", "22", "23", "27", "2F", "38", "39", "44", "54", "P0"),
+        Trouble.REFUSED,
+    ),
+}
+
+_CODES = {
+    "25006": Trouble.OUTAGE,  # read-only: a standby, or a disk that is nearly full at many hosts
+    "25P03": Trouble.OUTAGE,  # the session was ended by idle_in_transaction_session_timeout
+    "25P04": Trouble.OUTAGE,  # or by transaction_timeout
+    "40002": Trouble.REFUSED,  # a deferred constraint
+    "55006": Trouble.OUTAGE,  # the object is in use
+    _LOCK_NOT_AVAILABLE: Trouble.LOCKED,
+}
+
+#: The queue of notifications is full, or the statement meets another limit of the server.
+_PROGRAM_LIMIT = "54000"
+
+
+def trouble_of(error: BaseException) -> Trouble:
+    """Return what an error means for the statement that raised it."""
+    state = sqlstate(error)
+    if state:
+        return _CODES.get(state) or _CLASSES.get(state[:2], Trouble.DOUBTFUL)
+    if isinstance(error, (OperationalError, InterfaceError, MemoryError)):
+        return Trouble.OUTAGE  # The driver raises these, for a connection that is broken.
+    if isinstance(error, (DataError, ValueError, OverflowError)):
+        return Trouble.REFUSED  # The driver cannot send such a value.
+    return Trouble.DOUBTFUL
+
+
+def is_weather(error: BaseException) -> bool:
+    """Whether the database is away for a while, rather than the statement wrong."""
+    return trouble_of(error) in (Trouble.OUTAGE, Trouble.LOCKED)
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether another transaction has held the lock of a row for longer than the lock timeout."""
+    return trouble_of(error) is Trouble.LOCKED
+
+
+def is_program_limit(error: BaseException) -> bool:
+    """Whether the server has met a limit of its own, such as a full queue of notifications."""
+    return sqlstate(error) == _PROGRAM_LIMIT
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE of an error of the database; None if the driver raised it by itself."""
+    state: str | None = getattr(error.__cause__, "sqlstate", None) or getattr(error.__cause__, "pgcode", None)
+    return state

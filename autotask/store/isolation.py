@@ -1,0 +1,173 @@
+"""One statement for many things: where the database refuses one of them, the others go on without it."""
+
+import logging
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+from autotask.payload import describe
+from autotask.signals import one_line
+from autotask.store.errors import Trouble, trouble_of
+
+logger = logging.getLogger("autotask.worker")
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
+R = TypeVar("R")
+
+#: So many refusals one after the other are a fault of the database rather than of what is refused. Then nothing more is
+#: taken apart for a while, twice as long each time; after that only a few are tried.
+MOST_IN_A_ROW = 100
+FEW_IN_A_ROW = 10
+FIRST_REST = 60.0
+LONGEST_REST = 240.0
+
+#: Seconds for which a thing that is refused by itself is left alone, twice as long each time.
+FIRST_SPARE = 60.0
+LONGEST_SPARE = 900.0
+
+#: Things that are left alone at most; the oldest one is tried again before its time.
+MOST_SPARED = 10_000
+
+
+class Isolation:
+    """Finds out what the database refuses by itself.
+
+    An error that clearly concerns the rows of a statement is a refusal at once. Of one that may concern the state of the
+    server or of the session, nobody can tell at first: it is raised, for the caller to connect again and wait, and is a
+    refusal when the next try meets such an error too. An outage is never one.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._doubted = False
+        self._in_a_row = 0
+        self._most = MOST_IN_A_ROW
+        self._rest = FIRST_REST
+        self._rest_until = float("-inf")
+
+    def run(
+        self, items: Sequence[T], act: Callable[[Sequence[T]], R], refused: Callable[[T, Exception], object]
+    ) -> list[R]:
+        """Act on all items at once; if the database refuses that, on halves, and so on.
+
+        :param act: runs one statement, which has no effect if it fails.
+        :param refused: called with each item that is refused by itself.
+        :returns: what *act* has returned, for each statement that was accepted.
+        :raises Exception: whatever *act* raises that is no refusal. Acting once more on all items must be harmless.
+        """
+        return self.run_found(lambda: act(items), lambda: items, act, refused)
+
+    def run_found(
+        self,
+        whole: Callable[[], R],
+        find: Callable[[], Sequence[T]],
+        act: Callable[[Sequence[T]], R],
+        refused: Callable[[T, Exception], object],
+    ) -> list[R]:
+        """Like :meth:`run`, for a statement that finds its rows by itself.
+
+        :param whole: runs that statement.
+        :param find: returns what the statement would act on; called only after a refusal.
+        """
+        try:
+            done = whole()
+        except Exception as error:
+            if not self._is_refusal(error):
+                raise
+        else:
+            self._accepted()
+            self._doubted = False
+            return [done]
+        results = self._apart(find(), act, refused)
+        self._doubted = False
+        return results
+
+    def _apart(
+        self, items: Sequence[T], act: Callable[[Sequence[T]], R], refused: Callable[[T, Exception], object]
+    ) -> list[R]:
+        results: list[R] = []
+        middle = (len(items) + 1) // 2
+        parts = [part for part in (items[middle:], items[:middle]) if part]
+        while parts:
+            part = parts.pop()
+            try:
+                results.append(act(part))
+            except Exception as error:
+                if not self._is_refusal(error):
+                    raise
+                if len(part) == 1:
+                    self._note_refused(error)
+                    refused(part[0], error)
+                else:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+            else:
+                self._accepted()
+        return results
+
+    def _is_refusal(self, error: Exception) -> bool:
+        trouble = trouble_of(error)
+        if self._clock() < self._rest_until:
+            return False
+        if trouble is Trouble.DOUBTFUL and not self._doubted:
+            self._doubted = True
+            return False
+        return trouble in (Trouble.REFUSED, Trouble.DOUBTFUL)
+
+    def _accepted(self) -> None:
+        self._in_a_row, self._most, self._rest = 0, MOST_IN_A_ROW, FIRST_REST
+        self._rest_until = float("-inf")
+
+    def _note_refused(self, error: Exception) -> None:
+        self._in_a_row += 1
+        if self._in_a_row >= self._most:
+            self._in_a_row, self._most = 0, FEW_IN_A_ROW
+            self._rest_until = self._clock() + self._rest
+            self._rest = min(2 * self._rest, LONGEST_REST)
+            logger.error(
+                "The database has refused all of the last statements: %s; this is left alone for a while",
+                one_line(describe(error)),
+            )
+
+
+class Refusals(Generic[H]):
+    """Isolation for a chore that comes again and again: what is refused by itself is left alone for a while.
+
+    :param cannot: what cannot be done, with a ``%s`` for the thing, for people.
+    """
+
+    def __init__(self, cannot: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cannot = cannot
+        self._clock = clock
+        self._isolation = Isolation(clock)
+        self._until: dict[H, float] = {}
+        self._seconds: dict[H, float] = {}
+
+    def run(self, items: Sequence[H], act: Callable[[Sequence[H]], R]) -> list[R]:
+        """Act on all items at once, or on as many at a time as the database accepts; see :meth:`Isolation.run`."""
+        return self._isolation.run(items, act, self._spare)
+
+    def run_found(
+        self, whole: Callable[[], R], find: Callable[[], Sequence[H]], act: Callable[[Sequence[H]], R]
+    ) -> list[R]:
+        """The same for a statement that finds its rows by itself; see :meth:`Isolation.run_found`."""
+        return self._isolation.run_found(whole, find, act, self._spare)
+
+    def spared(self) -> list[H]:
+        """Return what is to be left alone now."""
+        if not self._until:
+            return []  # as nearly always
+        now = self._clock()
+        return [item for item, until in self._until.items() if now < until]
+
+    def _spare(self, item: H, error: Exception) -> None:
+        seconds = min(2 * self._seconds.pop(item, FIRST_SPARE / 2), LONGEST_SPARE)
+        if seconds == FIRST_SPARE:
+            logger.error("%s; it is tried again from time to time: %s", self._cannot % item, one_line(describe(error)))
+        self._seconds[item] = seconds
+        self._until.pop(item, None)
+        self._until[item] = self._clock() + seconds
+        if len(self._until) > MOST_SPARED:
+            oldest = next(iter(self._until))
+            del self._until[oldest], self._seconds[oldest]
