@@ -421,6 +421,9 @@ class Worker:
                 if now >= self._drain_at:
                     self._drain_at, self._drain_until = now + DRAIN_EVERY, now + DRAIN_FOR
                 return self._alone or now < self._drain_until
+            self._alone = False  # Nothing is held, so whatever ran alone has ended.
+            if not self._suspected:
+                return False
             executor = self._suspected[0].executor
             lanes = [BoundedLane(lane, None) for lane in self._suspected if lane.executor == executor]
             suspect = claim.claim(
@@ -432,8 +435,9 @@ class Worker:
                 which=claim.SUSPECT,
                 strangers=self._strangers.names(),
             )
-            self._submit(suspect, self._intakes[executor].pool if executor in self._intakes else self._pool)
+            # In this order: as soon as it is submitted it may end, which ends its being alone.
             self._alone = bool(suspect)
+            self._submit(suspect, self._intakes[executor].pool if executor in self._intakes else self._pool)
             self._look(connection)
         return self._alone
 

@@ -349,3 +349,25 @@ def test_old_results_are_pruned_with_their_attempts_and_others_stay(start_worker
     assert read.attempts(current(), old.id) == []
     young.refresh()
     assert young.result == "stays"
+
+
+def test_a_suspect_that_ends_before_its_worker_looks_again_does_not_end_the_worker(start_worker, monkeypatch):
+    # Given: a worker whose loop stands still until the suspect has ended and its outcome is recorded
+    submit = loop.Worker._submit
+
+    def submit_and_stand_still(worker, claimed, pool):
+        submit(worker, claimed, pool)
+        if any(task.lost for task in claimed):
+            wait_until(lambda: not worker._held, what="the end of the suspect")
+
+    monkeypatch.setattr(loop.Worker, "_submit", submit_and_stand_still)
+    suspect = tasks.echo("suspect")
+    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
+
+    # When
+    worker = start_worker()
+
+    # Then
+    assert suspect.wait(10) == "suspect"
+    assert tasks.echo("next").wait(10) == "next"
+    assert not worker._alone
