@@ -1,14 +1,16 @@
 """Take due tasks for a worker: SKIP LOCKED, lane by lane, within limits."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.store import arrays
 from autotask.store.connection import in_utc, rows
+from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
 from autotask.task import THREAD, ClaimedTask
 
@@ -104,16 +106,28 @@ def only(id: uuid.UUID) -> str:
     return f"t.id = '{id}'"
 
 
+def refusals() -> Refusals[uuid.UUID]:
+    """Return a memory for the tasks that the database refuses to have claimed, or given back unclaimed."""
+    return Refusals("The task %s cannot be claimed")
+
+
+# What the claim would take, for the case that the database refuses one of these tasks.
+CANDIDATES = CLAIM.partition("\nUPDATE ")[0] + "\nSELECT id FROM picked"
+
+
 #: What is left for newer workers is read past, by the heap: it is rare, and costs nothing while there is none.
 _KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(strangers)s::text[]))"
 
 
-def find_lanes(connection: BaseDatabaseWrapper, *, strangers: Sequence[str] = ()) -> tuple[list[Lane], list[Lane]]:
+def find_lanes(
+    connection: BaseDatabaseWrapper, *, strangers: Sequence[str] = (), spared: Sequence[uuid.UUID] = ()
+) -> tuple[list[Lane], list[Lane]]:
     """Return the lanes that hold ready tasks now, and those among them that hold suspects.
 
     :param strangers: as for :func:`claim`.
+    :param spared: tasks that do not count.
     """
-    found = prepared_rows(connection, LANES.format(known=_known(strangers)), {"strangers": list(strangers)})
+    found = prepared_rows(connection, LANES.format(known=_known(strangers, spared)), {"strangers": list(strangers)})
     lanes = [Lane(*lane) for *lane, suspect in found if not suspect]
     return lanes, [Lane(*lane) for *lane, suspect in found if suspect]
 
@@ -127,26 +141,36 @@ def claim(
     limit: int,
     which: str = INNOCENT,
     strangers: Sequence[str] = (),
+    refused: Refusals[uuid.UUID] | None = None,
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
 
     :param which: :data:`INNOCENT`, :data:`SUSPECT`, :data:`ALL` or what :func:`only` returns.
     :param strangers: names; of these, what was given back as unknown before is left for others.
+    :param refused: remembers the tasks that the database has refused before; they hold up no other. None: none was.
     :returns: what was taken, best first.
     """
-    found = prepared_rows(
-        connection,
-        CLAIM.format(per_lane=int(per_lane), limit=int(limit), which=which, known=_known(strangers)),
-        {
-            "worker_id": worker_id,
-            "queues": [bounded.lane.queue for bounded in lanes],
-            "priorities": [bounded.lane.priority for bounded in lanes],
-            "executors": [bounded.lane.executor for bounded in lanes],
-            "since": [bounded.since for bounded in lanes],
-            "strangers": list(strangers),
-        },
+    refused = refusals() if refused is None else refused
+    known = _known(strangers, refused.spared())
+    params = {
+        "worker_id": worker_id,
+        "queues": [bounded.lane.queue for bounded in lanes],
+        "priorities": [bounded.lane.priority for bounded in lanes],
+        "executors": [bounded.lane.executor for bounded in lanes],
+        "since": [bounded.since for bounded in lanes],
+        "strangers": list(strangers),
+    }
+
+    def take(which: str, sql: str = CLAIM) -> list[tuple[Any, ...]]:
+        words = {"per_lane": int(per_lane), "limit": int(limit), "which": which, "known": known}
+        return prepared_rows(connection, sql.format(**words), params)
+
+    parts = refused.run_found(
+        lambda: take(which),
+        lambda: [id for (id,) in take(which, CANDIDATES)],
+        lambda ids: take(f"{which} AND t.id = {_any_of(ids)}"),
     )
-    claimed = [_record(row, worker_id) for row in found]
+    claimed = [_record(row, worker_id) for part in parts for row in part]
     claimed.sort(key=lambda task: (-task.priority, task.ready_at, task.fence))
     return claimed
 
@@ -157,22 +181,50 @@ RECONCILE = """
 UPDATE autotask_task t
 SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL
 WHERE t.worker_id = %(worker_id)s AND t.state = 2 AND NOT t.fence = ANY(%(held)s::bigint[])
+  AND t.id <> ALL(%(spared)s::uuid[]) {these}
 RETURNING t.id
 """
 
+UNKNOWN_TO_WORKER = """
+SELECT id FROM autotask_task
+WHERE worker_id = %(worker_id)s AND state = 2 AND NOT fence = ANY(%(held)s::bigint[]) AND id <> ALL(%(spared)s::uuid[])
+"""
 
-def reconcile(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, held: Sequence[int]) -> list[uuid.UUID]:
+
+def reconcile(
+    connection: BaseDatabaseWrapper,
+    worker_id: uuid.UUID,
+    held: Sequence[int],
+    *,
+    refused: Refusals[uuid.UUID] | None = None,
+) -> list[uuid.UUID]:
     """Give back what runs under this worker's name but is not held by it.
 
     :param held: the fences of what is held.
-
+    :param refused: as for :func:`claim`.
     :returns: the ids of the tasks.
     """
-    return [row[0] for row in rows(connection, RECONCILE, {"worker_id": worker_id, "held": list(held)})]
+    refused = refusals() if refused is None else refused
+    params = {"worker_id": worker_id, "held": list(held), "spared": refused.spared()}
+
+    def give_back(these: str) -> list[uuid.UUID]:
+        return [id for (id,) in rows(connection, RECONCILE.format(these=these), params)]
+
+    parts = refused.run_found(
+        lambda: give_back(""),
+        lambda: [id for (id,) in rows(connection, UNKNOWN_TO_WORKER, params)],
+        lambda ids: give_back(f"AND t.id = {_any_of(ids)}"),
+    )
+    return [id for part in parts for id in part]
 
 
-def _known(strangers: Sequence[str]) -> str:
-    return _KNOWN if strangers else "true"
+def _any_of(ids: Iterable[uuid.UUID]) -> str:
+    return f"ANY('{arrays.uuids(ids)}'::uuid[])"
+
+
+def _known(strangers: Sequence[str], spared: Sequence[uuid.UUID]) -> str:
+    known = _KNOWN if strangers else "true"
+    return f"{known} AND t.id <> ALL('{arrays.uuids(spared)}'::uuid[])" if spared else known
 
 
 def _record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:

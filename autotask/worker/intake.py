@@ -6,6 +6,7 @@ from collections.abc import Callable
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claim
+from autotask.store.isolation import Refusals
 from autotask.task import PROCESS, ClaimedTask
 from autotask.worker.lanes import Lanes
 from autotask.worker.pools.base import Pool
@@ -20,6 +21,7 @@ class Intake:
     :param executor: the name of the pool in the rows of its tasks.
     :param serves: whether a queue is to be served.
     :param strangers: returns the names of tasks that are left for newer workers.
+    :param refused: remembers the tasks that the database has refused to have claimed.
     """
 
     def __init__(
@@ -28,11 +30,13 @@ class Intake:
         pool: Pool[ClaimedTask],
         serves: Callable[[str], bool],
         strangers: Callable[[], list[str]],
+        refused: Refusals[uuid.UUID],
     ) -> None:
         self.pool = pool
         self.lanes = Lanes(serves, executor)
         # A suspect that can harm nobody but itself need not run alone.
         self._strangers = strangers
+        self._refused = refused
         self._which = claim.ALL if executor == PROCESS else claim.INNOCENT
 
     def has_work(self) -> bool:
@@ -59,6 +63,7 @@ class Intake:
                 limit=limit,
                 which=self._which,
                 strangers=self._strangers(),
+                refused=self._refused,
             )
             if claimed:
                 self.lanes.claimed(claimed)

@@ -200,6 +200,7 @@ class Worker:
         self._locked_sleep = LOCKED_SLEEP
         self._promote_at = float("-inf")
         self._never_ready = promote.refusals()
+        self._unclaimable = claim.refusals()
         self._look_at = float("-inf")
         self._reconcile_at = float("-inf")
         self._reconcile_every = float("inf")
@@ -220,7 +221,8 @@ class Worker:
             **executors.pools(dispatch, self.wakeup.wake),
         }
         self._intakes = {
-            name: Intake(name, pool, self._serving(name), self._strangers.names) for name, pool in beside.items()
+            name: Intake(name, pool, self._serving(name), self._strangers.names, self._unclaimable)
+            for name, pool in beside.items()
         }
         self._identity = self._new_identity()
         self._pools = [self._pool, *beside.values()]
@@ -369,7 +371,9 @@ class Worker:
         called, self.wakeup.called, self._told = self.wakeup.called, False, False
         if not self._held:
             self._cancelled.clear()
-        lanes, suspected = claim.find_lanes(connection, strangers=self._strangers.names())
+        lanes, suspected = claim.find_lanes(
+            connection, strangers=self._strangers.names(), spared=self._unclaimable.spared()
+        )
         self._lanes.found(lanes)
         for intake in self._intakes.values():
             intake.lanes.found(lanes)
@@ -390,6 +394,7 @@ class Worker:
             per_lane=self._lanes.share(room),
             limit=room,
             strangers=self._strangers.names(),
+            refused=self._unclaimable,
         )
         self._lanes.claimed(claimed)
         self._note_claimed(claimed, self._pool)
@@ -434,6 +439,7 @@ class Worker:
                 limit=1,
                 which=claim.SUSPECT,
                 strangers=self._strangers.names(),
+                refused=self._unclaimable,
             )
             # In this order: as soon as it is submitted it may end, which ends its being alone.
             self._alone = bool(suspect)
@@ -627,7 +633,7 @@ class Worker:
         self._recorder.try_again()
         # In this order: what is set aside is held until it is known to be.
         held = [task.fence for task in self._held.copy().values()] + self._recorder.unrecorded()
-        lost = claim.reconcile(connection, self._identity.id, held)
+        lost = claim.reconcile(connection, self._identity.id, held, refused=self._unclaimable)
         if lost:
             logger.warning("%d tasks given back that were claimed for this worker without its being told", len(lost))
 

@@ -5,10 +5,10 @@ import time
 import pytest
 
 from autotask.context import Progress
-from autotask.store import finish, promote, prune
+from autotask.store import claim, finish, promote, prune
 from autotask.store.claim import Lane
 from autotask.store.connection import current, execute, rows
-from autotask.task import DONE, ERROR, RUNNING, State
+from autotask.task import DONE, ERROR, RUNNING, WAITING, State
 from autotask.worker import aside
 from autotask.worker.identity import make_identity
 from autotask.worker.rescuer import Rescuer
@@ -239,3 +239,37 @@ def test_a_schedule_that_cannot_be_registered_keeps_no_other_from_its_ticks(refu
         lambda: count("autotask_result WHERE schedule = 'tests.ticking'") > 1, what="the ticks of the other schedule"
     )
     assert count("autotask_schedule WHERE name = 'tests.inside.tick'") == 0
+
+
+@pytest.mark.parametrize("task", [tasks.echo, tasks.double], ids=["thread", "coroutine"])
+def test_a_task_that_cannot_be_claimed_keeps_no_other_from_being_run(start_worker, refuse, caplog, task):
+    # Given: the first one in its lane
+    odd, *others = task.enqueue_many([(number,) for number in range(9)])
+    end = refuse("autotask_task", "UPDATE", f"NEW.id = '{odd.id}'")
+
+    # When
+    worker = start_worker()
+
+    # Then
+    assert {outcome_of(handle) for handle in others} == {DONE}
+    assert outcome_of(task(10)) is DONE
+    assert odd.status is WAITING
+    assert len(lines(caplog, "cannot be claimed")) == 1
+    wait_until(lambda: not worker._lanes.busy, what="a worker that sees nothing to do")
+    end()
+
+
+def test_a_task_that_cannot_be_given_back_keeps_no_other_from_that(refuse):
+    # Given: tasks that were claimed without the knowledge of their worker
+    worker = sign_on()
+    put(9)
+    claimed = take(worker)
+    refuse("autotask_task", "UPDATE", f"NEW.id = '{claimed[4].id}'")
+    refused = claim.refusals()
+
+    # When
+    found = claim.reconcile(current(), worker, [claimed[0].fence], refused=refused)
+
+    # Then
+    assert set(found) == {task.id for task in claimed} - {claimed[0].id, claimed[4].id}
+    assert claim.reconcile(current(), worker, [claimed[0].fence], refused=refused) == []
