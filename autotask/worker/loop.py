@@ -14,6 +14,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import handover
+from autotask.charge import RECYCLE_WITHIN
 from autotask.conf import settings
 from autotask.exit_status import RECYCLED
 from autotask.offer import OVERDUE, Offers
@@ -99,10 +100,6 @@ TO_STOP = 0.2
 
 #: Seconds to write the last outcomes in after that.
 LAST_WORDS = 0.5
-
-#: Seconds that tasks get to come to their end whose worker has to make way for another one, since one of them does not
-#: stop; or AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take for ever.
-RECYCLE_WITHIN = 300.0
 
 #: Requests to stop that come within so many seconds are one: a service manager may tell each process of a service, and
 #: the guard tells its worker too.
