@@ -8,11 +8,12 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
 from autotask import registry
-from autotask.conf import PREFIX, Setting, Settings, settings
+from autotask.conf import PREFIX, Setting, Settings, is_secret, settings
 from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
 from autotask.payload import describe
@@ -148,6 +149,18 @@ def check_executor_names(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_secrets(**_: Any) -> list[CheckMessage]:
+    """autotask.E012: a secret of Django that signs payloads is empty or blank."""
+    return [
+        Error(
+            f"{name} is empty or blank, and so is no key for the payloads of autotask: anybody could sign with it.",
+            hint=f"{cure} It may come from an environment variable that is not set here.",
+            id="autotask.E012",
+        )
+        for name, cure in _blank_secrets()
+    ]
+
+
 def check_unknown(**_: Any) -> list[CheckMessage]:
     """autotask.W001: a setting that autotask does not know."""
     known = [setting.name for setting in Settings()]
@@ -214,6 +227,7 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     check_lease,
     check_executor_paths,
     check_executor_names,
+    check_secrets,
     check_unknown,
     check_allowed_modules,
     check_time_zone,
@@ -246,6 +260,24 @@ def _allowed_modules() -> tuple[str, ...]:
         return settings.PICKLE_ALLOWED or ()
     except InvalidSetting:
         return ()  # E003 tells.
+
+
+def _blank_secrets() -> Iterable[tuple[str, str]]:
+    try:
+        own = settings.SIGNING_KEY
+    except InvalidSetting:
+        return  # E003 tells.
+    if own is not None:
+        return  # Django's are not used.
+    try:
+        secret: Any = django_settings.SECRET_KEY
+    except ImproperlyConfigured:  # which Django raises for an empty one
+        secret = ""
+    if not is_secret(secret):
+        yield "SECRET_KEY", "Set it to a long random string, or AUTOTASK_SIGNING_KEY."
+    for index, fallback in enumerate(django_settings.SECRET_KEY_FALLBACKS):
+        if not is_secret(fallback):
+            yield f"SECRET_KEY_FALLBACKS[{index}]", "Remove it, or give the older key."
 
 
 def _is_module(name: str) -> bool:

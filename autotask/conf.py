@@ -47,8 +47,18 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def is_secret(value: Any) -> bool:
+    """Whether something can be a key: text or bytes with more in it than white space and characters that do not show.
+
+    An environment variable that is missing or empty is none, and anybody could sign with it.
+    """
+    if isinstance(value, bytes):
+        return bool(value.strip(b"\0 \t\n\r\v\f"))
+    return isinstance(value, str) and any(not character.isspace() and character.isprintable() for character in value)
+
+
 def _secret(value: Any) -> str | bytes | None:
-    _refuse_unless(value is None or (isinstance(value, (str, bytes)) and len(value) > 0))
+    _refuse_unless(value is None or is_secret(value))
     return value  # type: ignore[no-any-return]  # its type was checked in the line above
 
 
@@ -133,8 +143,8 @@ EXECUTORS = Kind(
     "an executor, or a pair of such a path and a number",
     _executors,
 )
-SECRET = Kind("a non-empty string, or None for SECRET_KEY", _secret, secret=True)
-SECRETS = Kind("a list of non-empty strings", _secrets, secret=True)
+SECRET = Kind("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
+SECRETS = Kind("a list of strings that are not empty or blank", _secrets, secret=True)
 
 
 #: Stands for a setting that a project leaves alone.

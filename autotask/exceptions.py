@@ -94,7 +94,7 @@ class PayloadTooNew(PayloadRefused):
 
 
 class NotAllowed(AutotaskError):
-    """{module}.{name} is not unpickled: {module} is not among the modules of AUTOTASK_PICKLE_ALLOWED."""
+    """{module}.{name} is not unpickled: {reason}."""
 
 
 class ObjectGone(AutotaskError, LookupError):

@@ -22,8 +22,9 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from autotask import pickling
-from autotask.conf import settings
+from autotask.conf import is_secret, settings
 from autotask.exceptions import (
+    InvalidSetting,
     NotReferable,
     PayloadRefused,
     PayloadTooLarge,
@@ -225,12 +226,18 @@ def _secrets() -> Iterator[str | bytes]:
     # With a signing key of its own, a site that holds payloads signed with SECRET_KEY has to list it as a fallback:
     # the signing key may well have been introduced because SECRET_KEY leaked.
     if settings.SIGNING_KEY is None:
-        yield from django_settings.SECRET_KEY_FALLBACKS
+        # An entry that is empty, as of an environment variable that is not set, is no key: anybody could sign with it.
+        yield from filter(is_secret, django_settings.SECRET_KEY_FALLBACKS)
 
 
 @functools.lru_cache(maxsize=32)
 def _key(secret: str | bytes) -> tuple[hmac.HMAC, bytes]:
-    """Return what signs with the key that is made of a secret, to be copied, and the id by which envelopes name the key."""
+    """Return what signs with the key that is made of a secret, to be copied, and the id by which envelopes name the key.
+
+    :raises InvalidSetting: it is blank. The settings of autotask cannot be, so it is Django's.
+    """
+    if not is_secret(secret):
+        raise InvalidSetting(name="SECRET_KEY", expected="a string that is not empty or blank", value="•••")
     raw = secret.encode() if isinstance(secret, str) else secret
     key = hashlib.sha256(b"autotask.payload.v1\0" + raw).digest()
     return hmac.new(key, digestmod="sha256"), hashlib.sha256(b"autotask.key-id\0" + key).digest()[:4]

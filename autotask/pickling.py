@@ -66,7 +66,9 @@ def loads(body: bytes, refers: bool) -> Any:
     :raises Exception: whatever unpickling raises, for example ImportError for a class that is gone.
     """
     modules = settings.PICKLE_ALLOWED
-    if not refers and modules is None:
+    if modules is not None:
+        allowed.examine(body, modules, _MARK, pickles=2 if refers else 1)
+    elif not refers:
         return pickle.loads(body)
     file = io.BytesIO(body)
     instances: Sequence[Model] = ()
@@ -117,7 +119,7 @@ class _Unpickler(pickle.Unpickler):
     """Puts instances in the place of references, and keeps to what is allowed."""
 
     def __init__(self, file: io.BytesIO, modules: Sequence[str] | None, instances: Sequence[Model] = ()) -> None:
-        super().__init__(file)
+        super().__init__(file, fix_imports=False)
         self._modules = modules
         self._instances = instances
 
