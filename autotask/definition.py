@@ -15,6 +15,7 @@ from autotask import context, display, handover, payload
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
+from autotask.functions import is_coroutine_function, refuse_method
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
 from autotask.schedules.base import Timetable
@@ -52,13 +53,16 @@ class Definition(Generic[P, R]):
         self.function = function
         self.name = name
         self.options = options
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = is_coroutine_function(function)
         self.executor = _stored_executor(options, self.is_async)
         # The attributes of the function are not copied: they could overwrite those above.
         functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        refuse_method(self.function, owner)
 
     def using(self, **options: Any) -> Self:
         """Return the same task with other options for the calls made through it.
@@ -123,7 +127,8 @@ class Definition(Generic[P, R]):
         return functools.partial(function, context) if self.options.takes_context else function
 
     def accepts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether the arguments fit the function."""
+        """Whether arguments, as they are stored, fit the function."""
+        args, kwargs = self.as_called(args, kwargs)
         try:
             self._signature.bind(*args, **kwargs)
         except TypeError:
