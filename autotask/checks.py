@@ -15,6 +15,7 @@ from autotask import registry
 from autotask.conf import PREFIX, Setting, Settings, settings
 from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
+from autotask.functions import SCRIPTS
 from autotask.payload import describe
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import remarks
@@ -276,7 +277,7 @@ def _why_not_importable(definition: Definition[Any, Any]) -> str:
         return "a lambda"
     if "<locals>" in qualname:
         return "nested in another function"
-    if module == "__main__":
+    if module in SCRIPTS:
         return "in the script that is being run, which in a worker is another one"
     return ""
 

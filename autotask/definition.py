@@ -15,7 +15,7 @@ from autotask import context, display, handover, payload
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
-from autotask.functions import is_coroutine_function, refuse_method
+from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
 from autotask.schedules.base import Timetable
@@ -54,6 +54,7 @@ class Definition(Generic[P, R]):
         self.name = name
         self.options = options
         self.is_async = is_coroutine_function(function)
+        self._is_of_script = function.__module__ in SCRIPTS
         self.executor = _stored_executor(options, self.is_async)
         # The attributes of the function are not copied: they could overwrite those above.
         functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
@@ -84,10 +85,12 @@ class Definition(Generic[P, R]):
         The task exists if and only if the caller's transaction commits.
 
         :raises TypeError: the arguments do not fit the function.
+        :raises UnsuitableFunction: the function is defined in the script that is run.
         :raises UnpicklableArgument: an argument cannot be pickled.
         :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         :raises django.db.DatabaseError: it could not be stored.
         """
+        self._refuse_unreachable()
         task = self._new_task(args, kwargs)
         with_callers_transaction(functools.partial(self._insert, [task]))
         return TaskHandle(task.id, self.name)
@@ -106,6 +109,7 @@ class Definition(Generic[P, R]):
         :raises UnpicklableArgument: an item cannot be pickled.
         :raises PayloadTooLarge: an item takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         """
+        self._refuse_unreachable()
         tasks = [self._item(index, item) for index, item in enumerate(items)]
         if tasks:
             with_callers_transaction(functools.partial(self._insert, tasks))
@@ -195,6 +199,11 @@ class Definition(Generic[P, R]):
             expires_at=options.expires if isinstance(options.expires, datetime) else None,
             at_most_once=options.at_most_once,
         )
+
+    def _refuse_unreachable(self) -> None:
+        """Refuse a call that no worker could run; where calls are run in place, there need be none."""
+        if self._is_of_script and not settings.IMMEDIATE:
+            refuse_script(self.function)
 
     def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any]) -> NewTask:
         if isinstance(item, tuple):

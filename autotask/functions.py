@@ -8,6 +8,9 @@ from typing import Any
 from autotask.exceptions import InvalidOption, UnsuitableFunction
 from autotask.options import Options
 
+#: The modules that in a worker are others, and the same in a child of ``multiprocessing``: the script that is run.
+SCRIPTS = ("__main__", "__mp_main__")
+
 #: A function that decorates with a block, like ``@transaction.atomic``, has this code, which leaves the block as soon as
 #: the function has returned: before a coroutine is awaited.
 _BLOCK = ContextDecorator.__call__(ContextDecorator(), lambda: None).__code__
@@ -57,6 +60,19 @@ def refuse_method(function: Callable[..., Any], owner: type) -> None:
             problem="it is a method, and a call would take its first argument for the instance",
             advice="Decorate a function of the module that takes the instance as an argument, or put @staticmethod "
             "above the decorator.",
+        )
+
+
+def refuse_script(function: Callable[..., Any]) -> None:
+    """Refuse to enqueue a call of a function that is defined in the script that is run.
+
+    :raises UnsuitableFunction: it is.
+    """
+    if function.__module__ in SCRIPTS:
+        raise UnsuitableFunction(
+            function=f"{function.__module__}.{getattr(function, '__qualname__', function)}",
+            problem="it is defined in the script that is run, and a worker is another program, which does not know it",
+            advice="Define it in a module, such as the tasks.py of an app, and import it from there. Nothing was enqueued.",
         )
 
 
