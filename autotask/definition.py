@@ -90,7 +90,7 @@ class Definition(Generic[P, R]):
         :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         :raises django.db.DatabaseError: it could not be stored.
         """
-        self._refuse_unreachable()
+        self.refuse_unreachable()
         task = self._new_task(args, kwargs)
         with_callers_transaction(functools.partial(self._insert, [task]))
         return TaskHandle(task.id, self.name)
@@ -109,7 +109,7 @@ class Definition(Generic[P, R]):
         :raises UnpicklableArgument: an item cannot be pickled.
         :raises PayloadTooLarge: an item takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         """
-        self._refuse_unreachable()
+        self.refuse_unreachable()
         tasks = [self._item(index, item) for index, item in enumerate(items)]
         if tasks:
             with_callers_transaction(functools.partial(self._insert, tasks))
@@ -149,6 +149,14 @@ class Definition(Generic[P, R]):
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as the caller gave them, made of those that are stored."""
         return args, kwargs
+
+    def refuse_unreachable(self) -> None:
+        """Refuse a call that no worker could run; where calls are run in place, there need be none.
+
+        :raises UnsuitableFunction: the function is defined in the script that is run.
+        """
+        if self._is_of_script and not settings.IMMEDIATE:
+            refuse_script(self.function)
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments by the names of the parameters, defaults included.
@@ -199,11 +207,6 @@ class Definition(Generic[P, R]):
             expires_at=options.expires if isinstance(options.expires, datetime) else None,
             at_most_once=options.at_most_once,
         )
-
-    def _refuse_unreachable(self) -> None:
-        """Refuse a call that no worker could run; where calls are run in place, there need be none."""
-        if self._is_of_script and not settings.IMMEDIATE:
-            refuse_script(self.function)
 
     def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any]) -> NewTask:
         if isinstance(item, tuple):
