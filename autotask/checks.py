@@ -16,6 +16,7 @@ from autotask import registry
 from autotask.conf import PREFIX, Setting, Settings, is_secret, settings
 from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
+from autotask.functions import SCRIPTS
 from autotask.payload import describe
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import remarks
@@ -308,7 +309,7 @@ def _why_not_importable(definition: Definition[Any, Any]) -> str:
         return "a lambda"
     if "<locals>" in qualname:
         return "nested in another function"
-    if module == "__main__":
+    if module in SCRIPTS:
         return "in the script that is being run, which in a worker is another one"
     return ""
 

@@ -15,6 +15,7 @@ from autotask import context, display, handover, payload
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
+from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
 from autotask.schedules.base import Timetable
@@ -52,13 +53,17 @@ class Definition(Generic[P, R]):
         self.function = function
         self.name = name
         self.options = options
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = is_coroutine_function(function)
+        self._is_of_script = function.__module__ in SCRIPTS
         self.executor = _stored_executor(options, self.is_async)
         # The attributes of the function are not copied: they could overwrite those above.
         functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        refuse_method(self.function, owner)
 
     def using(self, **options: Any) -> Self:
         """Return the same task with other options for the calls made through it.
@@ -80,10 +85,12 @@ class Definition(Generic[P, R]):
         The task exists if and only if the caller's transaction commits.
 
         :raises TypeError: the arguments do not fit the function.
+        :raises UnsuitableFunction: the function is defined in the script that is run.
         :raises UnpicklableArgument: an argument cannot be pickled.
         :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         :raises django.db.DatabaseError: it could not be stored.
         """
+        self.refuse_unreachable()
         task = self._new_task(args, kwargs)
         with_callers_transaction(functools.partial(self._insert, [task]))
         return TaskHandle(task.id, self.name)
@@ -102,6 +109,7 @@ class Definition(Generic[P, R]):
         :raises UnpicklableArgument: an item cannot be pickled.
         :raises PayloadTooLarge: an item takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         """
+        self.refuse_unreachable()
         tasks = [self._item(index, item) for index, item in enumerate(items)]
         if tasks:
             with_callers_transaction(functools.partial(self._insert, tasks))
@@ -123,7 +131,8 @@ class Definition(Generic[P, R]):
         return functools.partial(function, context) if self.options.takes_context else function
 
     def accepts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether the arguments fit the function."""
+        """Whether arguments, as they are stored, fit the function."""
+        args, kwargs = self.as_called(args, kwargs)
         try:
             self._signature.bind(*args, **kwargs)
         except TypeError:
@@ -140,6 +149,14 @@ class Definition(Generic[P, R]):
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as the caller gave them, made of those that are stored."""
         return args, kwargs
+
+    def refuse_unreachable(self) -> None:
+        """Refuse a call that no worker could run; where calls are run in place, there need be none.
+
+        :raises UnsuitableFunction: the function is defined in the script that is run.
+        """
+        if self._is_of_script and not settings.IMMEDIATE:
+            refuse_script(self.function)
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments by the names of the parameters, defaults included.

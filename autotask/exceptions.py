@@ -54,6 +54,10 @@ class InvalidSchedule(AutotaskError, ValueError):
     """{expression!r} is no schedule: {problem}."""
 
 
+class UnsuitableFunction(AutotaskError, TypeError):
+    """{function} cannot be a task: {problem}. {advice}"""
+
+
 class UnpicklableArgument(AutotaskError, TypeError):
     """The argument {path} of {task} cannot be pickled: {reason}. Pass something that can be (an id, a number, text,
     a list or dict of such), and look the rest up inside the task. Nothing was enqueued."""
@@ -76,6 +80,11 @@ class PayloadTooLarge(AutotaskError, ValueError):
 class UnpicklableResult(AutotaskError, TypeError):
     """The result of {task} cannot be pickled: {reason}. The function ran to its end; return something that can be
     pickled, or None."""
+
+
+class NothingRan(AutotaskError, TypeError):
+    """{task} returned {what}, and that was not run: where a decorator hides that the task is a coroutine or generator
+    function, nothing of it ran. Have the decorator await or run what the function returns."""
 
 
 class NotReferable(AutotaskError, TypeError):

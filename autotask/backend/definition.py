@@ -27,7 +27,8 @@ from autotask.django_tasks import (
     task_finished,
     task_started,
 )
-from autotask.exceptions import PayloadRefused
+from autotask.exceptions import NothingRan, PayloadRefused
+from autotask.functions import refuse_unsuitable, still_to_be_run
 from autotask.options import Options
 from autotask.store import read
 from autotask.store.connection import current, text, with_callers_transaction
@@ -58,7 +59,9 @@ class DjangoTask(Definition[Any, Any]):
 
     def __init__(self, task: AnyTask) -> None:
         where = f"@task of {task.module_path}"
-        super().__init__(task.func, task.module_path, Options.of(where, **_options(task)))
+        options = Options.of(where, **_options(task))
+        refuse_unsuitable(task.func, options, where)
+        super().__init__(task.func, task.module_path, options)
         self.task = task
 
     def store(self, alias: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> uuid.UUID:
@@ -195,6 +198,8 @@ def _past(claimed: ClaimedTask) -> read.History | None:
 
 def _kept(value: Any, result: AutotaskResult, claimed: ClaimedTask, backend: BaseTaskBackend) -> tuple[Any, str, bytes]:
     """Return what is stored as the value, see :class:`autotask.backend.result.Kept`."""
+    if what := still_to_be_run(value):
+        raise NothingRan(task=claimed.name, what=what)
     if getattr(backend, "is_strict", False):
         try:
             value = normalize_json(value)

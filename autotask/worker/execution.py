@@ -16,12 +16,14 @@ from autotask.context import TaskContext, enter
 from autotask.control import Snooze
 from autotask.definition import Definition
 from autotask.exceptions import (
+    NothingRan,
     ObjectGone,
     PayloadTooNew,
     TimeLimitExceeded,
     UnknownTask,
     WorkerStopping,
 )
+from autotask.functions import still_to_be_run
 from autotask.options import Options
 from autotask.payload import describe
 from autotask.signals import end_is_heard, log_end, send_end, task_started
@@ -193,11 +195,14 @@ def _run(
 def sealed(task: ClaimedTask, value: Any, begun: float) -> Outcome:
     """Return the outcome of an attempt that returned a value.
 
+    :raises NothingRan: it is a coroutine or a generator, so what the function should do was not done.
     :raises ResultRefused: the value cannot be stored.
     """
     try:
         envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
     except BaseException as error:  # noqa: B036 - pickling can raise anything
+        if what := still_to_be_run(value):
+            raise NothingRan(task=task.name, what=what) from None
         raise outcome.ResultRefused from error
     now = time.monotonic()
     return outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)
