@@ -208,6 +208,7 @@ class Worker:
         self._reporter = Reporter(self._holds)
         self._strangers = Strangers()
         self._recorder = Recorder(lambda: self._identity.id, self._let_go, self._reporter, self._strangers)
+        self._burden = self._recorder.burden
         self._pool: ThreadPool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
         coroutines = CoroutinePool(options.coroutines, self._run_coroutine, self.wakeup.wake)
         dispatch = Dispatch(self._not_begun, self._is_cancelled, self._reporter, self._put)
@@ -334,7 +335,7 @@ class Worker:
         return Look.NOTHING
 
     def _may_claim(self) -> bool:
-        return self._heartbeat.is_fresh() and len(self._held) <= MOST_HELD
+        return self._heartbeat.is_fresh() and len(self._held) <= MOST_HELD and self._burden.is_bearable()
 
     def _take_beside(self, connection: BaseDatabaseWrapper, look: Look) -> Look:
         """Claim for the pools beside the threads; *look* is what the threads have to expect, returned for all of them."""
@@ -348,7 +349,7 @@ class Worker:
     def _take_into(self, intake: Intake, connection: BaseDatabaseWrapper) -> Look:
         if not intake.has_work() or not (room := self._wear.left(min(LARGEST_CLAIM, intake.room()))):
             return Look.NOTHING  # until the pool wakes the loop
-        if claimed := intake.claim(connection, self._identity.id, room):
+        if claimed := intake.claim(connection, self._identity.id, room, self._burden.most_claimed(room)):
             self._note_claimed(claimed, intake.pool)
             return Look.MORE
         self._look(connection)
@@ -386,6 +387,7 @@ class Worker:
             lanes,
             per_lane=self._lanes.share(room),
             limit=room,
+            most_bytes=self._burden.most_claimed(room),
             strangers=self._strangers.names(),
         )
         self._lanes.claimed(claimed)
@@ -399,7 +401,11 @@ class Worker:
 
     def _submit(self, claimed: list[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
         self._wear.take(len(claimed))
-        self._held.update({task.id: task for task in claimed})
+        self._burden.take(claimed)
+        for task in claimed:
+            if (former := self._held.get(task.id)) is not None:
+                self._burden.replace(former)
+            self._held[task.id] = task
         self._cancelled.update([task.id for task in claimed if task.cancel_requested])
         for task in claimed:
             pool.submit(task)
@@ -456,7 +462,9 @@ class Worker:
             self._last_busy = count, seconds
         if self._task_seconds is None:
             return 0
-        return min(MOST_PREFETCHED, int(self.options.threads * PREFETCH / max(self._task_seconds, 1e-6)))
+        prefetch = min(MOST_PREFETCHED, int(self.options.threads * PREFETCH / max(self._task_seconds, 1e-6)))
+        most = self._burden.most_ahead(new)
+        return prefetch if most is None else max(0, min(prefetch, most))
 
     def _look_at_wear(self) -> None:
         """Make way for a fresh worker when this one has done enough."""
@@ -675,6 +683,7 @@ class Worker:
             # The same task may have been claimed again meanwhile.
             if self._held.get(task.id) is task:
                 del self._held[task.id]
+                self._burden.let_go(task)
                 self._cancelled.discard(task.id)
         if not self._held:
             self._offers.make()
