@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from autotask import registry
+from autotask import carriers, registry
 from autotask.conf import PREFIX, Setting, Settings, is_secret, settings
 from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
@@ -162,6 +162,19 @@ def check_secrets(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_carriers(**_: Any) -> list[CheckMessage]:
+    """autotask.E014: a carrier cannot be used."""
+    return [
+        Error(
+            f"AUTOTASK_CONTEXT has {path!r}, but {problem}.",
+            hint="Give the dotted path of a class or an object with the methods carry() and restore(value).",
+            id="autotask.E014",
+        )
+        for path in _carriers()
+        if (problem := _why_no_carrier(path))
+    ]
+
+
 def check_unknown(**_: Any) -> list[CheckMessage]:
     """autotask.W001: a setting that autotask does not know."""
     known = [setting.name for setting in Settings()]
@@ -229,6 +242,7 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     check_executor_paths,
     check_executor_names,
     check_secrets,
+    check_carriers,
     check_unknown,
     check_allowed_modules,
     check_time_zone,
@@ -254,6 +268,13 @@ def _executors() -> dict[str, tuple[str, int]]:
         return settings.EXECUTORS
     except InvalidSetting:
         return {}  # E003 tells.
+
+
+def _carriers() -> tuple[str, ...]:
+    try:
+        return settings.CONTEXT
+    except InvalidSetting:
+        return ()  # E003 tells.
 
 
 def _allowed_modules() -> tuple[str, ...]:
@@ -293,6 +314,16 @@ def _why_no_function(path: str) -> str:
         return "" if callable(import_string(path)) else "that is no function"
     except Exception as error:  # the module of the project may raise anything
         return f"it cannot be imported ({one_line(describe(error))})"
+
+
+def _why_no_carrier(path: str) -> str:
+    try:
+        carriers.find(path)
+    except ImportError as error:
+        return f"it cannot be imported ({one_line(describe(error))})"
+    except Exception as error:  # the module of the project may raise anything
+        return f"it cannot be used ({one_line(describe(error))})"
+    return ""
 
 
 def _why_invalid(setting: Setting[Any]) -> InvalidSetting | None:

@@ -86,6 +86,12 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(_text(item) for item in value)
 
 
+def _paths(value: Any) -> tuple[str, ...]:
+    paths = _texts(value)
+    _refuse_unless(all("." in path and all(part.isidentifier() for part in path.split(".")) for path in paths))
+    return paths
+
+
 def _modules(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
@@ -142,6 +148,7 @@ FLAG = Kind("True or False", _flag)
 TEXT = Kind("a non-empty string", _text)
 TEXTS = Kind("a list of strings", _texts)
 FLAG_OR_RAISE = Kind('True, False or "raise"', _flag_or_raise)
+PATHS = Kind("a list of dotted paths", _paths)
 MODULES = Kind("a list of dotted names of modules, or None", _modules)
 QUEUES = Kind("a list of queue names (letters, digits and _ . : -)", _queues)
 EXECUTORS = Kind(
@@ -266,6 +273,13 @@ class Settings:
         Kind("seconds, from 0.5 to a century", _seconds(0.5)),
         30.0,
         "Seconds without a sign of life after which a worker's tasks are given to others. At least three heartbeats.",
+    )
+
+    CONTEXT = Setting(
+        PATHS,
+        (),
+        "Dotted paths of carriers, each of which carries something from a call to the run of its task, such as "
+        '"autotask.carriers.Language", "autotask.carriers.TimeZone" and "autotask.carriers.TenantSchema".',
     )
 
     TIMEOUT = Setting(

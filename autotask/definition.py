@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 
-from autotask import context, display, handover, payload
+from autotask import carriers, context, display, handover, payload
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
@@ -88,10 +88,11 @@ class Definition(Generic[P, R]):
         :raises UnsuitableFunction: the function is defined in the script that is run.
         :raises UnpicklableArgument: an argument cannot be pickled.
         :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
+        :raises ContextNotCarried: a carrier of ``AUTOTASK_CONTEXT`` failed.
         :raises django.db.DatabaseError: it could not be stored.
         """
         self.refuse_unreachable()
-        task = self._new_task(args, kwargs)
+        task = self._new_task(args, kwargs, carriers.carried(self.name))
         with_callers_transaction(functools.partial(self._insert, [task]))
         return TaskHandle(task.id, self.name)
 
@@ -110,7 +111,8 @@ class Definition(Generic[P, R]):
         :raises PayloadTooLarge: an item takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         """
         self.refuse_unreachable()
-        tasks = [self._item(index, item) for index, item in enumerate(items)]
+        carried = carriers.carried(self.name)
+        tasks = [self._item(index, item, carried) for index, item in enumerate(items)]
         if tasks:
             with_callers_transaction(functools.partial(self._insert, tasks))
         return [TaskHandle(task.id, self.name) for task in tasks]
@@ -208,7 +210,7 @@ class Definition(Generic[P, R]):
             at_most_once=options.at_most_once,
         )
 
-    def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any]) -> NewTask:
+    def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any], carried: Mapping[str, Any]) -> NewTask:
         if isinstance(item, tuple):
             args, kwargs = item, {}
         elif isinstance(item, Mapping):
@@ -217,15 +219,18 @@ class Definition(Generic[P, R]):
             raise InvalidArguments(index=index, task=self.name, value=item)
         place = f"Item {index} of {self.name}.enqueue_many()"
         try:
-            return self._new_task(args, kwargs)
+            return self._new_task(args, kwargs, carried)
         except AutotaskError as error:
             raise error.within(place) from error.__cause__
         except TypeError as error:
             raise TypeError(f"{place}: {error}") from None
 
-    def _new_task(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewTask:
+    def _new_task(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], carried: Mapping[str, Any] | None = None
+    ) -> NewTask:
         id, shown = new_id(), self._shown(args, kwargs)
-        return NewTask(id, self._kind, text(shown), payload.dump_arguments(args, kwargs, id=id, name=self.name))
+        envelope = payload.dump_arguments(args, kwargs, id=id, name=self.name, carried=carried)
+        return NewTask(id, self._kind, text(shown), envelope)
 
     def _shown(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the arguments for people, if they fit the function."""

@@ -67,6 +67,11 @@ class UnsuitableArgument(UnpicklableArgument):
     """The argument {path} of {task} is {what}. {advice} Nothing was enqueued."""
 
 
+class ContextNotCarried(AutotaskError):
+    """The carrier {path} of AUTOTASK_CONTEXT failed at a call of {task}: {reason}. Its carry() must return None or a value
+    that JSON can hold. Nothing was enqueued."""
+
+
 class InvalidArguments(AutotaskError, TypeError):
     """Item {index} of {task}.enqueue_many() must be a tuple of positional or a dict of keyword arguments,
     but is {value!r}. Nothing was enqueued."""
@@ -108,6 +113,16 @@ class NotAllowed(AutotaskError):
 
 class ObjectGone(AutotaskError, LookupError):
     """The {model} with the primary key {pk!r} is not in the database {database!r}{others}."""
+
+
+class OtherSchema(AutotaskError):
+    """The {model} with the primary key {pk!r} belongs to the schema {schema!r}, but the connection {database!r} is in the
+    schema {current!r}. Tasks run in the schema of their call if AUTOTASK_CONTEXT has "autotask.carriers.TenantSchema";
+    read results inside schema_context()."""
+
+
+class UnknownCarrier(AutotaskError, LookupError):
+    """The call carried a value of {path}, which this code cannot restore: {reason}."""
 
 
 class UnknownTask(AutotaskError, LookupError):

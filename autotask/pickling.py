@@ -58,7 +58,7 @@ def dumps(value: Any, *, has_parts: bool = True) -> tuple[bytes, bool]:
         allowed.examine(body, modules, _MARK)
     if not pickler.numbers:
         return body, False
-    return pickle.dumps([tuple(refers) for refers in pickler.numbers], PROTOCOL) + body, True
+    return pickle.dumps([refers.as_stored() for refers in pickler.numbers], PROTOCOL) + body, True
 
 
 def loads(body: bytes, refers: bool) -> Any:

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from autotask import payload
+from autotask import carriers, payload
 from autotask.backend import result as results
 from autotask.backend.result import AutotaskResult
 from autotask.backend.task import extra_options
@@ -70,7 +70,8 @@ class DjangoTask(Definition[Any, Any]):
         :param alias: of the backend through which it was enqueued.
         """
         id, shown = new_id(), text(self._shown(args, kwargs))
-        envelope = payload.dump_arguments((alias, *args), kwargs, id=id, name=self.name)
+        carried = carriers.carried(self.name)
+        envelope = payload.dump_arguments((alias, *args), kwargs, id=id, name=self.name, carried=carried)
         with_callers_transaction(functools.partial(self._insert, [NewTask(id, self._kind, shown, envelope)]))
         return id
 
