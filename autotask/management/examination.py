@@ -13,7 +13,7 @@ from autotask.management.durations import in_words
 from autotask.management.render import count, moment
 from autotask.queues import serves
 from autotask.signals import one_line
-from autotask.store import health, prune, read, schedules
+from autotask.store import health, notify, prune, read, schedules
 from autotask.store.connection import current
 from autotask.store.read import LivingWorker
 
@@ -25,6 +25,9 @@ LARGEST_DIFFERENCE = 5.0
 
 #: Seconds after which a transaction holds back vacuum too long.
 LONG_TRANSACTION = 300.0
+
+#: The share of the queue of notifications from which on something is wrong. PostgreSQL warns from half on, too.
+LARGEST_SHARE_OF_QUEUE = 0.5
 
 #: A result whose time has been over for so many cleaning intervals has been forgotten.
 MISSED_CLEANINGS = 10
@@ -156,6 +159,26 @@ def compare_clocks(before: datetime, database: datetime, after: datetime) -> Fin
     )
 
 
+def look_at_notifications(patient: Patient) -> Finding:
+    """Whether there is room in the queue of notifications, which all databases of the server share."""
+    connection = patient.connection
+    used = notify.usage(connection)
+    text = f"{used:.0%} of the queue of NOTIFY is in use"
+    if used < LARGEST_SHARE_OF_QUEUE:
+        return fine(text)
+    text += "; once it is full, workers and callers find news by polling only"
+    if not (laggard := health.laggard(connection)):
+        return problem(
+            text, 'See the log of PostgreSQL: after "NOTIFY queue is ... full" it names the process that holds it up.'
+        )
+    whose = one_line(" ".join(filter(None, (laggard.application, laggard.database and f"on {laggard.database}"))), 100)
+    age = "" if laggard.seconds is None else f", its transaction open for {in_words(laggard.seconds)}"
+    return problem(
+        f"{text}. It is held up by a session that listens: pid {laggard.pid} ({whose or 'of another role'}{age})",
+        f"End its transaction where it was begun, or: SELECT pg_terminate_backend({laggard.pid})",
+    )
+
+
 def look_at_listening(patient: Patient) -> Finding:
     """Whether workers hear at once of new work."""
     connection = patient.connection
@@ -221,7 +244,8 @@ CHECKS = (
     Check("queues", look_at_queues, (DATABASE, "tables", "workers")),
     Check("waiting", look_at_waiting, (DATABASE, "tables", "workers")),
     Check("clocks", look_at_clocks, (DATABASE,)),
-    Check("listening", look_at_listening, (DATABASE,)),
+    Check("notifications", look_at_notifications, (DATABASE,)),
+    Check("listening", look_at_listening, (DATABASE, "notifications")),
     Check("pruning", look_at_pruning, (DATABASE, "tables", "workers")),
     Check("transactions", look_at_transactions, (DATABASE,)),
     Check("unknown", look_at_unknown, (DATABASE, "tables")),

@@ -7,6 +7,7 @@ import uuid
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_cancelled
+from autotask.store import notify
 from autotask.store.connection import rows
 
 # The row lock decides the race with a claim: whoever comes second sees the other's state and finds nothing to do.
@@ -24,14 +25,13 @@ kept AS (
            clock_timestamp() + ttl * interval '1 s', payload
     FROM gone
 )
-SELECT name, queue, CASE WHEN awaited THEN pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') END FROM gone
+SELECT name, queue, awaited FROM gone
 """
 
 # The worker learns of it by its next heartbeat, or at once where it can hear. What runs has a fence. By its state the
 # planner might look for it in the index of running rows, which is full of dead entries.
 ASK_RUNNING = """
-UPDATE autotask_task SET cancel_requested = true WHERE id = %(id)s AND fence IS NOT NULL
-RETURNING pg_notify('autotask_worker_' || replace(worker_id::text, '-', ''), '')
+UPDATE autotask_task SET cancel_requested = true WHERE id = %(id)s AND fence IS NOT NULL RETURNING worker_id
 """
 
 #: A task can go from waiting to running and back between two statements, but hardly this often.
@@ -53,10 +53,13 @@ def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Cancellation:
     """
     for _ in range(_TRIES):
         if gone := rows(connection, CANCEL_WAITING, {"id": id}):
-            (name, queue, _), *_ = gone
+            (name, queue, awaited), *_ = gone
             connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
+            if awaited:
+                notify.tell_after_commit(connection, {notify.ended_channel(id): ""})
             return Cancellation.CANCELLED
-        if rows(connection, ASK_RUNNING, {"id": id}):
+        if asked := rows(connection, ASK_RUNNING, {"id": id}):
+            notify.tell_after_commit(connection, {notify.worker_channel(asked[0][0]): ""})
             return Cancellation.REQUESTED
         if not rows(connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s", {"id": id}):
             break

@@ -1,12 +1,13 @@
 """Record how attempts ended, only while the claims are still ours."""
 
+import functools
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays
+from autotask.store import arrays, notify
 from autotask.store.connection import rows, text
 from autotask.store.prepared import prepared_rows
 from autotask.store.told import WORDS
@@ -97,16 +98,20 @@ kept AS (
 )
 """
 
-_TELL = f"""
-SELECT count(*), count(CASE WHEN e.awaited THEN pg_notify('autotask_ended_' || replace(e.id::text, '-', ''), {WORDS}) END)
-FROM ended e
+_CHANNEL = "'autotask_ended_' || replace(e.id::text, '-', '')"
+
+_TELL = f"SELECT count(*), count(CASE WHEN e.awaited THEN pg_notify({_CHANNEL}, {WORDS}) END) FROM ended e"
+
+# In a transaction of others, whose commit must not fail for it, and where the queue of notifications is full.
+_TELL_LATER = f"""
+SELECT count(*), array_agg({_CHANNEL}) FILTER (WHERE e.awaited), array_agg({WORDS}) FILTER (WHERE e.awaited) FROM ended e
 """
 
 # The ids are given as an array as well, for the same reason as in a claim.
 # The only conditions are id and fence: with more of them the planner would take the index of running rows, which is
 # full of dead entries. A row that a rescue has given to another worker has another fence, or none: it is left alone.
 # The row leaves the table of live work and enters the table of results in one statement, so every reader sees it once.
-END = f"""
+_END = f"""
 WITH {_OUTCOMES},
 ended AS (
     DELETE FROM autotask_task t USING outcome o
@@ -116,11 +121,10 @@ ended AS (
 ),
 {_KEEP},
 {_NOTE_ATTEMPT}
-{_TELL}
 """
 
 # One success, as they come while there is little to do: without arrays, joins and attempts it takes a quarter less time.
-END_ONE = f"""
+_END_ONE = f"""
 WITH ended AS (
     DELETE FROM autotask_task t WHERE t.id = %(id)s::uuid AND t.fence = %(fence)s::bigint
     RETURNING t.*, {State.DONE:d}::smallint AS new_state, %(ended_ago)s::float8 AS ended_ago,
@@ -128,8 +132,10 @@ WITH ended AS (
               clock_timestamp() AS now
 ),
 {_KEEP}
-{_TELL}
 """
+
+END, END_ONE = _END + _TELL, _END_ONE + _TELL
+END_QUIETLY, END_ONE_QUIETLY = _END + _TELL_LATER, _END_ONE + _TELL_LATER
 
 # What was to be cancelled just when it failed comes back at once, for the next worker to record it as cancelled.
 RETRY = f"""
@@ -180,13 +186,28 @@ def end(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: fl
     :returns: how many were accepted. The others had been given away, cancelled or deleted, or are recorded already:
         :func:`recorded` tells.
     """
-    if len(outcomes) == 1 and outcomes[0].state is State.DONE and outcomes[0].began:
-        return _end_one(connection, outcomes[0], now, error_ttl)
+    end_these = _end_one if len(outcomes) == 1 and outcomes[0].state is State.DONE and outcomes[0].began else _end_many
+    if connection.in_atomic_block:
+        count, channels, words = end_these(connection, outcomes, now, error_ttl, False)
+        if channels:
+            notify.tell_after_commit(connection, dict(zip(channels, words, strict=True)))
+    else:
+        count, *_ = notify.tell_or_not(connection, functools.partial(end_these, connection, outcomes, now, error_ttl))
+    return int(count)
+
+
+def _end_many(
+    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], now: float, error_ttl: float, telling: bool
+) -> tuple[Any, ...]:
     run = prepared_rows if len(outcomes) <= FEW else rows
-    return int(run(connection, END, {**_columns(outcomes, now), "error_ttl": error_ttl})[0][0])
+    params = {**_columns(outcomes, now), "error_ttl": error_ttl}
+    return run(connection, END if telling else END_QUIETLY, params)[0]
 
 
-def _end_one(connection: BaseDatabaseWrapper, outcome: Outcome, now: float, error_ttl: float) -> int:
+def _end_one(
+    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], now: float, error_ttl: float, telling: bool
+) -> tuple[Any, ...]:
+    (outcome,) = outcomes
     params = {
         "id": outcome.id,
         "fence": outcome.fence,
@@ -195,7 +216,7 @@ def _end_one(connection: BaseDatabaseWrapper, outcome: Outcome, now: float, erro
         "value": outcome.value,
         "error_ttl": error_ttl,
     }
-    return int(prepared_rows(connection, END_ONE, params)[0][0])
+    return prepared_rows(connection, END_ONE if telling else END_ONE_QUIETLY, params)[0]
 
 
 def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, worker_id: uuid.UUID) -> int:

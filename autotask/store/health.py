@@ -1,9 +1,14 @@
 """What the database can tell of its own health."""
 
+import re
+import time
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.store import notify
 from autotask.store.connection import aware, execute, rows
@@ -22,6 +27,15 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
 ORDER BY xact_start
 """
 
+# Of another role's session only the process id can be seen without the rights of pg_read_all_stats.
+SESSION = """
+SELECT datname, application_name, extract(epoch FROM clock_timestamp() - xact_start)::float8
+FROM pg_stat_activity WHERE pid = %(pid)s
+"""
+
+#: PostgreSQL says at most every five seconds, to a session that notifies, whose listener holds up the queue.
+_SAID_EVERY = 5.0
+
 WHERE = "SELECT current_database(), current_setting('server_version')"
 
 
@@ -34,6 +48,19 @@ class OldTransaction:
     began: datetime
     query_start: datetime
     age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Laggard:
+    """The session that listens and has not read what fills the queue of notifications.
+
+    :ivar seconds: for how long its transaction has been open; None: there is none, or this role may not see it.
+    """
+
+    pid: int
+    database: str
+    application: str
+    seconds: float | None
 
 
 def where(connection: BaseDatabaseWrapper) -> tuple[str, str]:
@@ -58,3 +85,46 @@ def hears(connection: BaseDatabaseWrapper) -> bool:
         return ear.heard()
     finally:
         ear.close()
+
+
+def laggard(connection: BaseDatabaseWrapper) -> Laggard | None:
+    """Return the session that holds up a queue of notifications which is at least half full; None if it is not told.
+
+    It takes some seconds. No view shows which sessions listen. But PostgreSQL warns a session that notifies, and its warning names
+    the listener that is furthest behind. (PostgreSQL source, ``asyncQueueFillWarning`` in ``commands/async.c``.)
+    """
+    deadline = time.monotonic() + _SAID_EVERY + 1.5
+    while (pid := _warned_of(connection)) is None:
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.5)
+    found = rows(connection, SESSION, {"pid": pid})
+    database, application, seconds = found[0] if found else (None, None, None)
+    return Laggard(pid, database or "", application or "", seconds)
+
+
+def _warned_of(connection: BaseDatabaseWrapper) -> int | None:
+    """Notify, and return the process id in the warning that comes of it, if any."""
+    details: list[str] = []
+
+    def note(diagnostic: Any) -> None:
+        details.append(diagnostic.message_detail or "")
+
+    raw = connection.connection
+    if is_psycopg3:
+        raw.add_notice_handler(note)
+    else:
+        raw.notices.clear()
+    try:
+        execute(connection, f"NOTIFY {_CHANNEL}")
+    except DatabaseError:
+        if connection.connection is None or not connection.is_usable():
+            raise
+        # The queue is full; the warning came first.
+    finally:
+        if is_psycopg3:
+            raw.remove_notice_handler(note)
+        else:
+            details += [line for line in "".join(raw.notices).splitlines() if "PID" in line]
+    pids = [int(found[0]) for detail in details if (found := re.search(r"\d+", detail))]
+    return pids[0] if pids else None

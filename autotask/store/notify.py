@@ -1,17 +1,22 @@
 """LISTEN and NOTIFY: the channel names and the wake-up calls."""
 
+import functools
 import logging
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask import readable
-from autotask.store.connection import execute
+from autotask.store.connection import execute, rows
+from autotask.store.errors import is_program_limit
+
+R = TypeVar("R")
 
 logger = logging.getLogger("autotask")
 
@@ -25,9 +30,19 @@ SCHEDULES_CHANNEL = "autotask_schedules"
 #: Who misses one is served by the worker's next look, soon after the last wake-up.
 NOTIFY_INTERVAL = 0.02
 
+#: Seconds between two log lines about a queue of notifications that is full.
+SAY_EVERY = 60.0
+
+TELL = "SELECT pg_notify(channel, words) FROM unnest(%(channels)s::text[], %(words)s::text[]) AS told(channel, words)"
+
+#: How full the queue of notifications is. PostgreSQL frees what all listeners have read when it is asked this, and once the queue
+#: is full at no other time. (PostgreSQL source, ``asyncQueueAdvanceTail`` in ``commands/async.c``.)
+USAGE = "SELECT pg_notification_queue_usage()"
+
 _waker: Callable[[], None] | None = None
 _throttle = threading.Lock()
 _last_sent = float("-inf")
+_last_said = float("-inf")
 
 
 def ended_channel(id: uuid.UUID) -> str:
@@ -82,7 +97,68 @@ def send(connection: BaseDatabaseWrapper) -> None:
         if now - _last_sent < NOTIFY_INTERVAL:
             return
         _last_sent = now
-    execute(connection, f"NOTIFY {WORK_CHANNEL}")
+    tell_or_not(connection, lambda telling: execute(connection, f"NOTIFY {WORK_CHANNEL}") if telling else 0)
+
+
+def tell_after_commit(connection: BaseDatabaseWrapper, told: Mapping[str, str]) -> None:
+    """Tell words on channels as soon as the caller's transaction has committed; that they cannot be told is no error.
+
+    Not inside the transaction: where the queue of notifications is full, its commit would fail.
+    """
+    if connection.in_atomic_block:
+        connection.on_commit(functools.partial(_tell, connection, told), robust=True)
+    elif connection.get_autocommit():
+        _tell(connection, told)
+    # Where a program commits by hand, nobody is told when; those who wait look by themselves.
+
+
+def _tell(connection: BaseDatabaseWrapper, told: Mapping[str, str]) -> None:
+    params = {"channels": list(told), "words": list(told.values())}
+    try:
+        tell_or_not(connection, lambda telling: rows(connection, TELL, params) if telling else [])
+    except Exception as error:  # What is told is stored, and is found by looking.
+        logger.warning("The end of a task, or a request to cancel it, could not be told: %s", error)
+
+
+def tell_or_not(connection: BaseDatabaseWrapper, act: Callable[[bool], R]) -> R:
+    """Run a statement that also tells others of something; where the queue of notifications is full, without telling.
+
+    A listener anywhere in the cluster that stays in a transaction fills the queue. No work may depend on that: all who listen
+    look by themselves as well.
+
+    :param connection: it commits each statement.
+    :param act: runs the statement, and is called with whether to tell.
+    """
+    try:
+        return act(True)
+    except Exception as error:
+        if not is_program_limit(error):
+            raise
+    usage(connection)
+    try:
+        return act(True)
+    except Exception as error:
+        if not is_program_limit(error):
+            raise
+    done = act(False)
+    _say_full()
+    return done
+
+
+def usage(connection: BaseDatabaseWrapper) -> float:
+    """Return which share of the queue of notifications is in use, after freeing what all listeners have read."""
+    return float(rows(connection, USAGE)[0][0])
+
+
+def _say_full() -> None:
+    global _last_said
+    now = time.monotonic()
+    if now - _last_said >= SAY_EVERY:
+        _last_said = now
+        logger.warning(
+            "PostgreSQL's queue of notifications is full, because a session that listens stays in a transaction. Until it ends, "
+            "workers and callers find news by polling. 'python manage.py autotask doctor' names the session."
+        )
 
 
 class Ear:

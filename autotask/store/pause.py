@@ -13,9 +13,9 @@ WHERE name = %(name)s AND paused_at IS NULL RETURNING name
 
 # Ticks of the time in between are not made up for: they were left out on purpose. The workers, which sleep until the
 # next tick that they know of, hear of it when it is committed.
-RESUME = f"""
+RESUME = """
 UPDATE autotask_schedule SET paused_at = NULL, paused_by = '', resumed_at = clock_timestamp()
-WHERE name = %(name)s AND paused_at IS NOT NULL RETURNING pg_notify('{notify.SCHEDULES_CHANNEL}', '')
+WHERE name = %(name)s AND paused_at IS NOT NULL RETURNING name
 """
 
 
@@ -33,4 +33,7 @@ def resume(connection: BaseDatabaseWrapper, name: str) -> bool:
 
     :returns: whether it is done; False: there is no such schedule, or it is not paused.
     """
-    return bool(rows(connection, RESUME, {"name": name}))
+    resumed = bool(rows(connection, RESUME, {"name": name}))
+    if resumed:
+        notify.tell_after_commit(connection, {notify.SCHEDULES_CHANNEL: ""})
+    return resumed

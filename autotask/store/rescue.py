@@ -9,6 +9,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_lost
+from autotask.store import notify
 from autotask.store.connection import rows, text
 from autotask.store.isolation import Refusals
 
@@ -55,9 +56,6 @@ lost AS (
     SELECT json_agg(json_build_array(gone.id, gone.name, gone.queue, orphan.reason, gone.ended))::text AS all_of_them
     FROM (SELECT id, name, queue, false AS ended FROM back UNION ALL SELECT id, name, queue, true FROM over) AS gone
     JOIN orphan USING (id)
-),
-told AS (
-    SELECT pg_notify('autotask_ended_' || replace(id::text, '-', ''), '') FROM over WHERE awaited
 )
 """
 
@@ -84,7 +82,7 @@ orphan AS MATERIALIZED (
 ),
 {_BACK_OR_OVER}
 SELECT (SELECT count(*) FROM buried), (SELECT count(*) FROM back), (SELECT count(*) FROM over),
-       (SELECT count(*) FROM told), (SELECT all_of_them FROM lost)
+       (SELECT array_agg(id) FROM over WHERE awaited), (SELECT all_of_them FROM lost)
 """
 
 # Where one of the orphans is refused, the workers are buried first. Then their tasks are found as those of workers that are
@@ -103,7 +101,7 @@ WITH orphan AS MATERIALIZED (
 ),
 {_BACK_OR_OVER}
 SELECT 0, (SELECT count(*) FROM back), (SELECT count(*) FROM over),
-       (SELECT count(*) FROM told), (SELECT all_of_them FROM lost)
+       (SELECT array_agg(id) FROM over WHERE awaited), (SELECT all_of_them FROM lost)
 """
 
 # The worker lives, but the process in which it had a task run does not.
@@ -118,7 +116,7 @@ WITH orphan AS MATERIALIZED (
 ),
 {_BACK_OR_OVER}
 SELECT (SELECT count(*) FROM orphan), (SELECT count(*) FROM back), (SELECT count(*) FROM over),
-       (SELECT count(*) FROM told), (SELECT all_of_them FROM lost)
+       (SELECT array_agg(id) FROM over WHERE awaited), (SELECT all_of_them FROM lost)
 """
 
 
@@ -175,8 +173,8 @@ def rescue(
 
 
 def _rescue(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> tuple[int, int, int]:
-    buried, back, over, _told, lost = rows(connection, sql, params)[0]
-    _tell(connection, lost)
+    buried, back, over, awaited, lost = rows(connection, sql, params)[0]
+    _tell(connection, awaited, lost)
     return buried, back, over
 
 
@@ -200,11 +198,13 @@ def lose(
         "max_crashes": max_crashes,
         "error_ttl": error_ttl,
     }
-    orphans, _back, _over, _told, lost = rows(connection, LOSE, params)[0]
-    _tell(connection, lost)
+    orphans, _back, _over, awaited, lost = rows(connection, LOSE, params)[0]
+    _tell(connection, awaited, lost)
     return int(orphans)
 
 
-def _tell(connection: BaseDatabaseWrapper, lost: str | None) -> None:
+def _tell(connection: BaseDatabaseWrapper, awaited: Sequence[uuid.UUID] | None, lost: str | None) -> None:
+    if awaited:
+        notify.tell_after_commit(connection, {notify.ended_channel(id): "" for id in awaited})
     for id, name, queue, reason, ended in json.loads(lost or "[]"):
         connection.on_commit(functools.partial(tell_lost, uuid.UUID(id), name, queue, reason, ended), robust=True)

@@ -81,5 +81,7 @@ FAULTS = {
         Fault(57, "companion killed while it is handed tasks", "I1 I2 I4"),
         Fault(58, "process killed or standing still between storing a task and handing it over", "I1 I4"),
         Fault(62, "tasks leave threads, child processes and exit hooks behind that do not end", "I3 I4"),
+        Fault(59, "rows that the database refuses: outcomes, orphans, and all there are", "I1 I2 I4"),
+        Fault(60, "queue of notifications full", "I1 I7 I8"),
     )
 }

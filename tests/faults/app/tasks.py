@@ -30,6 +30,12 @@ def note(seconds: float = 0.0) -> int:
     return current().fence
 
 
+@delayed_task(ttl=KEPT, atomic=True)
+def note_atomically() -> int:
+    """Return the fence of the claim, from inside a transaction."""
+    return current().fence
+
+
 @delayed_task(ttl=KEPT, retries=20, backoff=0.05)
 def fail_first() -> int:
     """Fail at the first attempt."""

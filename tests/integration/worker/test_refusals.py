@@ -82,7 +82,7 @@ def test_a_task_whose_result_is_there_already_is_left_alone_and_run_once(start_w
     assert len(lines(caplog, "is set aside")) == 1
 
 
-@pytest.mark.parametrize("code", ["P0001", "42501", "XX001", "54000", "0A000"])
+@pytest.mark.parametrize("code", ["P0001", "42501", "54000"])
 def test_what_is_refused_for_all_is_recorded_as_it_was_when_the_cause_is_gone(start_worker, refuse, settings, code):
     # Given
     settings.AUTOTASK_LEASE = 1
