@@ -43,6 +43,7 @@ from autotask.worker.reporter import Reporter
 from autotask.worker.rescuer import Rescuer
 from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
+from autotask.worker.stall import StallWatch
 from autotask.worker.strangers import Strangers
 from autotask.worker.tidiness import tidy_connections
 from autotask.worker.watch import STOP_WITHIN, Watch
@@ -224,6 +225,7 @@ class Worker:
         self._pools = [self._pool, *beside.values()]
         #: Where a task that crashes takes others along; a child process runs one only.
         self._crowded = {THREAD} | {name for name, pool in beside.items() if name != PROCESS and pool.size}
+        self.stalls = StallWatch(self.wakeup, self._stop_tasks, lambda: self.exit_status)
         self._watch = Watch(self._pools, self._is_cancelled, self._give_up, show)
         self._heartbeat = Heartbeat(
             lambda: self._identity.id, self._cancel, self._register_anew, lambda: bool(self._held)
@@ -247,7 +249,9 @@ class Worker:
 
         :returns: whether all tasks came to their end; False if some had to be left in their threads.
         """
+        self.stalls.start()
         if not self._sign_on():
+            self.stalls.stop()
             return True
         notify.set_waker(self.wakeup.call)
         self._recorder.start()
@@ -700,6 +704,13 @@ class Worker:
         self._cancelled.update(id for id in ids if id in self._held or self._offers.are_open())
         self._watch.wake()
 
+    def _stop_tasks(self, over: bool) -> None:
+        """Do to the tasks what is due when the worker is to stop, while its loop waits for the database."""
+        self._give_back_waiting()
+        self._watch.ask_all()
+        if over:
+            self._watch.interrupt_all()
+
     def _look_before_claiming(self) -> None:
         self._hopeful = False
         self.wakeup.wake()
@@ -795,6 +806,7 @@ class Worker:
             pool.close()
         notify.set_waker(None)
         self._connection.close()
+        self.stalls.stop()
         logger.info("worker %d stopped", self._identity.pid)
         return drained and not self._given_up
 

@@ -20,7 +20,7 @@ def run_worker(options: WorkerOptions) -> int:
     whose = f" of {options.serves_pid}" if options.serves_pid else ""
     worker = Worker(options, title.shower(f"worker{whose}"))
     os.register_at_fork(after_in_child=life.forget_signals)
-    signal.set_wakeup_fd(worker.wakeup.write_fd, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(worker.stalls.signal_fd, warn_on_full_buffer=False)
     # Who has waited for the database gets its turn after this many seconds: with Python's 5 ms, claims and outcomes would
     # wait longer for short tasks than for the disk.
     sys.setswitchinterval(0.001)
