@@ -28,6 +28,13 @@ LOOK_EVERY = 0.5
 #: What the worker gets beyond the grace, in seconds, to write its last outcomes.
 LAST_WORDS = 0.75
 
+#: Seconds that tasks get to come to their end whose worker has to make way for another one, since one of them does not
+#: stop; or AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take for ever.
+RECYCLE_WITHIN = 300.0
+
+#: What a worker that makes way gets beyond that, in seconds, to write its last outcomes, and to end. Then it is killed.
+TO_END = 15.0
+
 #: Deaths in a row after which it is called a crash loop, once.
 CRASH_LOOP = 5
 
@@ -57,11 +64,12 @@ class Say(Protocol):
         """Write it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Running:
     process: subprocess.Popen[bytes]
     started_at: float
-    leaving: int | None
+    leaving: int
+    ends_before: float = float("inf")
 
     def has_ended(self) -> bool:
         return self.process.poll() is not None
@@ -69,13 +77,12 @@ class _Running:
     def says_that_it_leaves(self) -> bool:
         # A byte and not the end of the pipe, which what a task has forked may hold open.
         with contextlib.suppress(BlockingIOError):
-            return self.leaving is not None and bool(os.read(self.leaving, 1))
+            return bool(os.read(self.leaving, 1))
         return False
 
     def bury(self) -> None:
         """End what its tasks have started and left behind."""
-        if self.leaving is not None:
-            os.close(self.leaving)
+        os.close(self.leaving)
         # Usually there are none, and so no group any more.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGTERM)
@@ -86,6 +93,7 @@ class Charge:
 
     :param command: starts it.
     :param environment: its environment, to which is added what it has to know of its predecessor.
+    :param grace: seconds that it gets to finish what it runs when it is told to stop.
     :param say: writes a line when it has died.
     :param pass_fds: file descriptors that it inherits.
     :param overlap: whether a worker that leaves by itself gets its successor while it still comes to its end.
@@ -96,6 +104,7 @@ class Charge:
         self,
         command: Sequence[str],
         environment: Mapping[str, str],
+        grace: float,
         say: Say,
         *,
         pass_fds: Sequence[int] = (),
@@ -104,6 +113,7 @@ class Charge:
     ) -> None:
         self._command = command
         self._environment = environment
+        self._leaves_within = max(RECYCLE_WITHIN, grace) + TO_END
         self._say = say
         self._pass_fds = tuple(pass_fds)
         self._overlap = overlap
@@ -121,6 +131,8 @@ class Charge:
             if former.has_ended():
                 former.bury()
                 self._leaving.remove(former)
+            else:
+                self._kill_if_late(former)
         present = self._present
         if present is None:
             if not self._done and time.monotonic() >= self._start_at:
@@ -130,10 +142,14 @@ class Charge:
             self._present = None
             self._note_death(present.process.returncode, time.monotonic() - present.started_at)
         elif self._has_place_beside() and present.says_that_it_leaves():
-            self._leaving.append(present)
-            self._present = None
-            self._start_at = time.monotonic()
-            self._deaths, self._last_words = 0, ""
+            present.ends_before = time.monotonic() + self._leaves_within
+            if self._overlap:
+                self._leaving.append(present)
+                self._present = None
+                self._start_at = time.monotonic()
+                self._deaths, self._last_words = 0, ""
+        else:
+            self._kill_if_late(present)
 
     def is_done(self) -> bool:
         """Whether there is nothing running, and nothing to be started any more."""
@@ -147,7 +163,7 @@ class Charge:
 
     def descriptors(self) -> list[int]:
         """Return the descriptors that can be read when there is something to do."""
-        if self._present is None or self._present.leaving is None or not self._has_place_beside():
+        if self._present is None or not self._has_place_beside():
             return []
         return [self._present.leaving]
 
@@ -169,9 +185,16 @@ class Charge:
         """Whether a worker that leaves gets its successor now; else its byte is left in the pipe until there is a place."""
         return len(self._leaving) < MOST_LEAVING
 
+    def _kill_if_late(self, leaving: _Running) -> None:
+        """Kill a worker that has said that it leaves, and does not end: it would keep its place for ever."""
+        if time.monotonic() >= leaving.ends_before:
+            leaving.ends_before = float("inf")
+            late = f"{self._leaves_within:g} s after it has made way"
+            self._say(f"worker {leaving.process.pid} has not ended {late}, and is killed")
+            leaving.process.kill()
+
     def _start(self) -> None:
-        reader: int | None = None
-        writer: int | None = None
+        pipe: tuple[int, ...] = ()
         environment = {
             **self._environment,
             "AUTOTASK_EARLY_DEATHS": str(self._deaths),
@@ -179,27 +202,24 @@ class Charge:
         }
         started_at = time.monotonic()
         try:
-            if self._overlap:
-                reader, writer = os.pipe()
-                os.set_blocking(reader, False)
-                environment["AUTOTASK_LEAVE_FD"] = str(writer)
+            pipe = reader, writer = os.pipe()
+            os.set_blocking(reader, False)
+            environment["AUTOTASK_LEAVE_FD"] = str(writer)
             process = subprocess.Popen(
                 self._command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 close_fds=True,
-                pass_fds=self._pass_fds if writer is None else (*self._pass_fds, writer),
+                pass_fds=(*self._pass_fds, writer),
                 process_group=0,  # so that what tasks have started and left behind can be ended with it
             )
         except OSError as error:  # no memory, no more processes, or no more descriptors
-            if reader is not None:
-                os.close(reader)
+            for descriptor in pipe:
+                os.close(descriptor)
             self._note_death(1, 0.0, f"could not be started: {error}")
         else:
+            os.close(writer)
             self._present = _Running(process, started_at, reader)
-        finally:
-            if writer is not None:
-                os.close(writer)
 
     def _note_death(self, status: int, lived: float, how: str = "") -> None:
         how = how or how_it_ended(status)
@@ -217,6 +237,25 @@ class Charge:
         elif self._deaths < CRASH_LOOP and status != MISCONFIGURED:
             soon = f"in {wait:.1f} s" if wait else "now"
             self._say(f"the worker ended ({how}) after {lived:.1f} s; the next one starts {soon}")
+
+
+def way_out() -> Callable[[int], None]:
+    """Return what the worker itself calls, with its exit status, when it takes no more tasks.
+
+    It tells who keeps it that a successor is wanted, which need not wait for the end of this process.
+    """
+    given = os.environ.pop("AUTOTASK_LEAVE_FD", "")
+    if not given:
+        return lambda status: None
+    os.set_inheritable(int(given), False)
+
+    def make_way(status: int) -> None:
+        if status == RECYCLED:
+            # Whoever reads it may be gone.
+            with contextlib.suppress(OSError):
+                os.write(int(given), b"\0")
+
+    return make_way
 
 
 def stop(charges: Sequence[Charge], grace: float, signals: StopSignals, is_urgent: Callable[[], bool]) -> None:

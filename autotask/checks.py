@@ -8,13 +8,15 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from autotask import registry
-from autotask.conf import PREFIX, Setting, Settings, settings
+from autotask import carriers, registry
+from autotask.conf import PREFIX, Setting, Settings, is_secret, settings
 from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
+from autotask.functions import SCRIPTS
 from autotask.payload import describe
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import remarks
@@ -148,6 +150,31 @@ def check_executor_names(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_secrets(**_: Any) -> list[CheckMessage]:
+    """autotask.E012: a secret of Django that signs payloads is empty or blank."""
+    return [
+        Error(
+            f"{name} is empty or blank, and so is no key for the payloads of autotask: anybody could sign with it.",
+            hint=f"{cure} It may come from an environment variable that is not set here.",
+            id="autotask.E012",
+        )
+        for name, cure in _blank_secrets()
+    ]
+
+
+def check_carriers(**_: Any) -> list[CheckMessage]:
+    """autotask.E014: a carrier cannot be used."""
+    return [
+        Error(
+            f"AUTOTASK_CONTEXT has {path!r}, but {problem}.",
+            hint="Give the dotted path of a class or an object with the methods carry() and restore(value).",
+            id="autotask.E014",
+        )
+        for path in _carriers()
+        if (problem := _why_no_carrier(path))
+    ]
+
+
 def check_unknown(**_: Any) -> list[CheckMessage]:
     """autotask.W001: a setting that autotask does not know."""
     known = [setting.name for setting in Settings()]
@@ -214,6 +241,8 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     check_lease,
     check_executor_paths,
     check_executor_names,
+    check_secrets,
+    check_carriers,
     check_unknown,
     check_allowed_modules,
     check_time_zone,
@@ -241,11 +270,36 @@ def _executors() -> dict[str, tuple[str, int]]:
         return {}  # E003 tells.
 
 
+def _carriers() -> tuple[str, ...]:
+    try:
+        return settings.CONTEXT
+    except InvalidSetting:
+        return ()  # E003 tells.
+
+
 def _allowed_modules() -> tuple[str, ...]:
     try:
         return settings.PICKLE_ALLOWED or ()
     except InvalidSetting:
         return ()  # E003 tells.
+
+
+def _blank_secrets() -> Iterable[tuple[str, str]]:
+    try:
+        own = settings.SIGNING_KEY
+    except InvalidSetting:
+        return  # E003 tells.
+    if own is not None:
+        return  # Django's are not used.
+    try:
+        secret: Any = django_settings.SECRET_KEY
+    except ImproperlyConfigured:  # which Django raises for an empty one
+        secret = ""
+    if not is_secret(secret):
+        yield "SECRET_KEY", "Set it to a long random string, or AUTOTASK_SIGNING_KEY."
+    for index, fallback in enumerate(django_settings.SECRET_KEY_FALLBACKS):
+        if not is_secret(fallback):
+            yield f"SECRET_KEY_FALLBACKS[{index}]", "Remove it, or give the older key."
 
 
 def _is_module(name: str) -> bool:
@@ -262,6 +316,16 @@ def _why_no_function(path: str) -> str:
         return f"it cannot be imported ({one_line(describe(error))})"
 
 
+def _why_no_carrier(path: str) -> str:
+    try:
+        carriers.find(path)
+    except ImportError as error:
+        return f"it cannot be imported ({one_line(describe(error))})"
+    except Exception as error:  # the module of the project may raise anything
+        return f"it cannot be used ({one_line(describe(error))})"
+    return ""
+
+
 def _why_invalid(setting: Setting[Any]) -> InvalidSetting | None:
     try:
         setting.__get__(settings, Settings)
@@ -276,7 +340,7 @@ def _why_not_importable(definition: Definition[Any, Any]) -> str:
         return "a lambda"
     if "<locals>" in qualname:
         return "nested in another function"
-    if module == "__main__":
+    if module in SCRIPTS:
         return "in the script that is being run, which in a worker is another one"
     return ""
 

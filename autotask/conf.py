@@ -47,8 +47,18 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def is_secret(value: Any) -> bool:
+    """Whether something can be a key: text or bytes with more in it than white space and characters that do not show.
+
+    An environment variable that is missing or empty is none, and anybody could sign with it.
+    """
+    if isinstance(value, bytes):
+        return bool(value.strip(b"\0 \t\n\r\v\f"))
+    return isinstance(value, str) and any(not character.isspace() and character.isprintable() for character in value)
+
+
 def _secret(value: Any) -> str | bytes | None:
-    _refuse_unless(value is None or (isinstance(value, (str, bytes)) and len(value) > 0))
+    _refuse_unless(value is None or is_secret(value))
     return value  # type: ignore[no-any-return]  # its type was checked in the line above
 
 
@@ -74,6 +84,12 @@ def _whole(least: int, most: int) -> Callable[[Any], int]:
 def _texts(value: Any) -> tuple[str, ...]:
     _refuse_unless(isinstance(value, Sequence) and not isinstance(value, (str, bytes)))
     return tuple(_text(item) for item in value)
+
+
+def _paths(value: Any) -> tuple[str, ...]:
+    paths = _texts(value)
+    _refuse_unless(all("." in path and all(part.isidentifier() for part in path.split(".")) for path in paths))
+    return paths
 
 
 def _modules(value: Any) -> tuple[str, ...] | None:
@@ -122,10 +138,17 @@ def _one_of(*words: str) -> Kind[str]:
 #: Tasks that an executor is handed at a time, where nothing else is said.
 EXECUTOR_SIZE = 100
 
+#: The most bytes that AUTOTASK_MAX_PAYLOAD can be. They become a statement of twice as many, of which PostgreSQL takes 1 GB
+#: at most; but long before that it takes longer than the 10 seconds that a worker's statement may last. With psycopg 3.3 and
+#: PostgreSQL 15 on two processors one result of 32 MiB took 3 s, less than one of them in the server; of 64 MiB 8 s, of
+#: 128 MiB 21 s.
+LARGEST_PAYLOAD = 2**25
+
 FLAG = Kind("True or False", _flag)
 TEXT = Kind("a non-empty string", _text)
 TEXTS = Kind("a list of strings", _texts)
 FLAG_OR_RAISE = Kind('True, False or "raise"', _flag_or_raise)
+PATHS = Kind("a list of dotted paths", _paths)
 MODULES = Kind("a list of dotted names of modules, or None", _modules)
 QUEUES = Kind("a list of queue names (letters, digits and _ . : -)", _queues)
 EXECUTORS = Kind(
@@ -133,8 +156,8 @@ EXECUTORS = Kind(
     "an executor, or a pair of such a path and a number",
     _executors,
 )
-SECRET = Kind("a non-empty string, or None for SECRET_KEY", _secret, secret=True)
-SECRETS = Kind("a list of non-empty strings", _secrets, secret=True)
+SECRET = Kind("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
+SECRETS = Kind("a list of strings that are not empty or blank", _secrets, secret=True)
 
 
 #: Stands for a setting that a project leaves alone.
@@ -252,6 +275,13 @@ class Settings:
         "Seconds without a sign of life after which a worker's tasks are given to others. At least three heartbeats.",
     )
 
+    CONTEXT = Setting(
+        PATHS,
+        (),
+        "Dotted paths of carriers, each of which carries something from a call to the run of its task, such as "
+        '"autotask.carriers.Language", "autotask.carriers.TimeZone" and "autotask.carriers.TenantSchema".',
+    )
+
     TIMEOUT = Setting(
         Kind("seconds, from 0.1 to a century", _seconds(SHORTEST_TIMEOUT)),
         4 * 3600.0,
@@ -290,9 +320,9 @@ class Settings:
         "Older signing keys that are still accepted (as are SECRET_KEY_FALLBACKS while AUTOTASK_SIGNING_KEY is None).",
     )
     MAX_PAYLOAD = Setting(
-        Kind("a whole number from 1024 to 1 GiB", _whole(1024, 2**30)),
+        Kind("a whole number from 1024 to 32 MiB (33554432)", _whole(1024, LARGEST_PAYLOAD)),
         262_144,
-        "Largest size of pickled arguments or results, in bytes.",
+        "Largest size of pickled arguments or results, in bytes; at most 32 MiB.",
     )
     PICKLE_ALLOWED = Setting(
         MODULES,

@@ -1,13 +1,11 @@
 """Several dedicated workers, or one that is renewed from time to time, under one supervisor."""
 
-import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from django.utils.autoreload import get_child_arguments
@@ -15,7 +13,6 @@ from django.utils.autoreload import get_child_arguments
 from autotask import charge, life
 from autotask.charge import LOOK_EVERY, Charge
 from autotask.conf import settings
-from autotask.exit_status import RECYCLED
 from autotask.stop_signals import StopSignals
 from autotask.worker import code_watch, title
 from autotask.worker.log_lines import show_log_lines
@@ -42,7 +39,10 @@ class Crew:
         environment = {**os.environ, _MARK: str(os.getpid())}
         command = [str(word) for word in get_child_arguments()]
         # A burst is over when nothing is left, which cannot be seen while a former worker still gives something back.
-        self._charges = [Charge(command, environment, _say, overlap=not burst, until_done=burst) for _ in range(size)]
+        grace = settings.SHUTDOWN_GRACE
+        self._charges = [
+            Charge(command, environment, grace, _say, overlap=not burst, until_done=burst) for _ in range(size)
+        ]
 
     def run(self) -> int:
         """Keep the workers running until told to stop; return the exit status of the process."""
@@ -76,23 +76,9 @@ def work(options: WorkerOptions) -> int:
     life.die_with_parent(supervisor, signal.SIGTERM)
     if sys.platform != "linux":
         threading.Thread(target=_stop_without, args=(supervisor,), daemon=True).start()
-    return run_worker(replace(options, make_way=_way_out(), predecessor=os.environ.pop("AUTOTASK_PREDECESSOR", "")))
-
-
-def _way_out() -> Callable[[int], None]:
-    """Return what tells the supervisor that a successor is wanted, where that need not wait for the end of this process."""
-    given = os.environ.pop("AUTOTASK_LEAVE_FD", "")
-    if not given:
-        return lambda status: None
-    os.set_inheritable(int(given), False)
-
-    def make_way(status: int) -> None:
-        if status == RECYCLED:
-            # Whoever reads it may be gone.
-            with contextlib.suppress(OSError):
-                os.write(int(given), b"\0")
-
-    return make_way
+    return run_worker(
+        replace(options, make_way=charge.way_out(), predecessor=os.environ.pop("AUTOTASK_PREDECESSOR", ""))
+    )
 
 
 def _stop_without(supervisor: int) -> None:

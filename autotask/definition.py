@@ -11,10 +11,11 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 
-from autotask import context, display, handover, payload
+from autotask import carriers, context, display, handover, payload
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
+from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
 from autotask.schedules.base import Timetable
@@ -52,13 +53,17 @@ class Definition(Generic[P, R]):
         self.function = function
         self.name = name
         self.options = options
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = is_coroutine_function(function)
+        self._is_of_script = function.__module__ in SCRIPTS
         self.executor = _stored_executor(options, self.is_async)
         # The attributes of the function are not copied: they could overwrite those above.
         functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        refuse_method(self.function, owner)
 
     def using(self, **options: Any) -> Self:
         """Return the same task with other options for the calls made through it.
@@ -80,11 +85,14 @@ class Definition(Generic[P, R]):
         The task exists if and only if the caller's transaction commits.
 
         :raises TypeError: the arguments do not fit the function.
+        :raises UnsuitableFunction: the function is defined in the script that is run.
         :raises UnpicklableArgument: an argument cannot be pickled.
         :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
+        :raises ContextNotCarried: a carrier of ``AUTOTASK_CONTEXT`` failed.
         :raises django.db.DatabaseError: it could not be stored.
         """
-        task = self._new_task(args, kwargs)
+        self.refuse_unreachable()
+        task = self._new_task(args, kwargs, carriers.carried(self.name))
         with_callers_transaction(functools.partial(self._insert, [task]))
         return TaskHandle(task.id, self.name)
 
@@ -102,7 +110,9 @@ class Definition(Generic[P, R]):
         :raises UnpicklableArgument: an item cannot be pickled.
         :raises PayloadTooLarge: an item takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         """
-        tasks = [self._item(index, item) for index, item in enumerate(items)]
+        self.refuse_unreachable()
+        carried = carriers.carried(self.name)
+        tasks = [self._item(index, item, carried) for index, item in enumerate(items)]
         if tasks:
             with_callers_transaction(functools.partial(self._insert, tasks))
         return [TaskHandle(task.id, self.name) for task in tasks]
@@ -123,7 +133,8 @@ class Definition(Generic[P, R]):
         return functools.partial(function, context) if self.options.takes_context else function
 
     def accepts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether the arguments fit the function."""
+        """Whether arguments, as they are stored, fit the function."""
+        args, kwargs = self.as_called(args, kwargs)
         try:
             self._signature.bind(*args, **kwargs)
         except TypeError:
@@ -140,6 +151,14 @@ class Definition(Generic[P, R]):
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as the caller gave them, made of those that are stored."""
         return args, kwargs
+
+    def refuse_unreachable(self) -> None:
+        """Refuse a call that no worker could run; where calls are run in place, there need be none.
+
+        :raises UnsuitableFunction: the function is defined in the script that is run.
+        """
+        if self._is_of_script and not settings.IMMEDIATE:
+            refuse_script(self.function)
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments by the names of the parameters, defaults included.
@@ -191,7 +210,7 @@ class Definition(Generic[P, R]):
             at_most_once=options.at_most_once,
         )
 
-    def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any]) -> NewTask:
+    def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any], carried: Mapping[str, Any]) -> NewTask:
         if isinstance(item, tuple):
             args, kwargs = item, {}
         elif isinstance(item, Mapping):
@@ -200,15 +219,18 @@ class Definition(Generic[P, R]):
             raise InvalidArguments(index=index, task=self.name, value=item)
         place = f"Item {index} of {self.name}.enqueue_many()"
         try:
-            return self._new_task(args, kwargs)
+            return self._new_task(args, kwargs, carried)
         except AutotaskError as error:
             raise error.within(place) from error.__cause__
         except TypeError as error:
             raise TypeError(f"{place}: {error}") from None
 
-    def _new_task(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewTask:
+    def _new_task(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], carried: Mapping[str, Any] | None = None
+    ) -> NewTask:
         id, shown = new_id(), self._shown(args, kwargs)
-        return NewTask(id, self._kind, text(shown), payload.dump_arguments(args, kwargs, id=id, name=self.name))
+        envelope = payload.dump_arguments(args, kwargs, id=id, name=self.name, carried=carried)
+        return NewTask(id, self._kind, text(shown), envelope)
 
     def _shown(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the arguments for people, if they fit the function."""

@@ -54,6 +54,10 @@ class InvalidSchedule(AutotaskError, ValueError):
     """{expression!r} is no schedule: {problem}."""
 
 
+class UnsuitableFunction(AutotaskError, TypeError):
+    """{function} cannot be a task: {problem}. {advice}"""
+
+
 class UnpicklableArgument(AutotaskError, TypeError):
     """The argument {path} of {task} cannot be pickled: {reason}. Pass something that can be (an id, a number, text,
     a list or dict of such), and look the rest up inside the task. Nothing was enqueued."""
@@ -61,6 +65,11 @@ class UnpicklableArgument(AutotaskError, TypeError):
 
 class UnsuitableArgument(UnpicklableArgument):
     """The argument {path} of {task} is {what}. {advice} Nothing was enqueued."""
+
+
+class ContextNotCarried(AutotaskError):
+    """The carrier {path} of AUTOTASK_CONTEXT failed at a call of {task}: {reason}. Its carry() must return None or a value
+    that JSON can hold. Nothing was enqueued."""
 
 
 class InvalidArguments(AutotaskError, TypeError):
@@ -76,6 +85,11 @@ class PayloadTooLarge(AutotaskError, ValueError):
 class UnpicklableResult(AutotaskError, TypeError):
     """The result of {task} cannot be pickled: {reason}. The function ran to its end; return something that can be
     pickled, or None."""
+
+
+class NothingRan(AutotaskError, TypeError):
+    """{task} returned {what}, and that was not run: where a decorator hides that the task is a coroutine or generator
+    function, nothing of it ran. Have the decorator await or run what the function returns."""
 
 
 class NotReferable(AutotaskError, TypeError):
@@ -94,11 +108,21 @@ class PayloadTooNew(PayloadRefused):
 
 
 class NotAllowed(AutotaskError):
-    """{module}.{name} is not unpickled: {module} is not among the modules of AUTOTASK_PICKLE_ALLOWED."""
+    """{module}.{name} is not unpickled: {reason}."""
 
 
 class ObjectGone(AutotaskError, LookupError):
     """The {model} with the primary key {pk!r} is not in the database {database!r}{others}."""
+
+
+class OtherSchema(AutotaskError):
+    """The {model} with the primary key {pk!r} belongs to the schema {schema!r}, but the connection {database!r} is in the
+    schema {current!r}. Tasks run in the schema of their call if AUTOTASK_CONTEXT has "autotask.carriers.TenantSchema";
+    read results inside schema_context()."""
+
+
+class UnknownCarrier(AutotaskError, LookupError):
+    """The call carried a value of {path}, which this code cannot restore: {reason}."""
 
 
 class UnknownTask(AutotaskError, LookupError):

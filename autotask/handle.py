@@ -207,17 +207,19 @@ class TaskHandle(Generic[R]):
         ear, sure = read.listen(connection, self.id)
         try:
             if sure:  # else it may have ended before, which the first look shows
-                self._wait_on(ear, _FIRST_LOOK, deadline)
+                self._wait_on(ear, min(_FIRST_LOOK, ear.patience / 2), deadline)
             self._look_until(ear, deadline, timeout)
         finally:
             ear.close()
 
     def _look_until(self, ear: notify.Ear, deadline: float | None, timeout: float | None) -> None:
-        look = _FIRST_LOOK
+        # A look keeps the session of the caller from being idle for longer than it may be.
+        longest = min(_LONGEST_LOOK, ear.patience / 2)
+        look = min(_FIRST_LOOK, longest)
         while not (stored := self._stored()).state.ended:
             if not self._wait_on(ear, look, deadline):
                 raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=stored.state.status)
-            look = min(2 * look, _LONGEST_LOOK)
+            look = min(2 * look, longest)
 
     def _wait_on(self, ear: notify.Ear, seconds: float, deadline: float | None) -> bool:
         """Wait until something is heard or the time is over; return False at once when the deadline has passed."""

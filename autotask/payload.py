@@ -4,7 +4,8 @@ An envelope is::
 
     "AT"  version  codec  flags  key id (4)  MAC (32)  body
 
-The flags say whether the body refers to instances of models; see :mod:`autotask.pickling`.
+The flags say whether the body refers to instances of models, see :mod:`autotask.pickling`, and whether something that the
+call carries stands before it: its length (4) and JSON, see :mod:`autotask.carriers`.
 
 The MAC is HMAC-SHA256 (RFC 2104) over all other bytes and the *context*: for arguments the id and name of the task, for
 results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt, and nothing is
@@ -15,15 +16,17 @@ unpickled that was not signed with a key of this site. The key is derived from `
 import functools
 import hashlib
 import hmac
+import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.conf import settings as django_settings
 
 from autotask import pickling
-from autotask.conf import settings
+from autotask.conf import is_secret, settings
 from autotask.exceptions import (
+    InvalidSetting,
     NotReferable,
     PayloadRefused,
     PayloadTooLarge,
@@ -39,9 +42,13 @@ CODEC_PICKLE = 1
 NO_FLAGS = 0
 #: The body refers to instances of models.
 REFERS = 1
+#: Before the body stands what the call carries.
+CARRIES = 2
 
 _PLAIN = bytes((*MAGIC, VERSION, CODEC_PICKLE, NO_FLAGS))
 _REFERRING = bytes((*MAGIC, VERSION, CODEC_PICKLE, REFERS))
+_CARRYING = tuple(bytes((*MAGIC, VERSION, CODEC_PICKLE, CARRIES | flags)) for flags in (NO_FLAGS, REFERS))
+_FLAGS = len(_PLAIN) - 1
 _HEAD = slice(0, len(_PLAIN))
 _KEY_ID = slice(_HEAD.stop, _HEAD.stop + 4)
 _MAC = slice(_KEY_ID.stop, _KEY_ID.stop + 32)
@@ -53,9 +60,12 @@ _DEEPEST_PATH = 8
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def dump_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], *, id: uuid.UUID, name: str) -> bytes:
+def dump_arguments(
+    args: tuple[Any, ...], kwargs: dict[str, Any], *, id: uuid.UUID, name: str, carried: Mapping[str, Any] | None = None
+) -> bytes:
     """Return the signed arguments of one task.
 
+    :param carried: what the call carries, by the paths of the carriers.
     :raises UnpicklableArgument: an argument cannot be pickled, or is an unsaved instance of a model, or a queryset; the
         message names it.
     :raises PayloadTooLarge: they take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
@@ -65,8 +75,12 @@ def dump_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], *, id: uuid.UU
         body, refers = pickling.dumps((args, kwargs), has_parts=has_parts)
     except Exception as error:  # whatever a __reduce__ or __getstate__ raises
         raise _unpicklable(args, kwargs, name, error) from error
+    head = _REFERRING if refers else _PLAIN
+    if carried:
+        words = json.dumps(carried, separators=(",", ":")).encode()
+        head, body = _CARRYING[refers], b"".join((len(words).to_bytes(4, "big"), words, body))
     _refuse_large(body, "arguments", name)
-    return _seal(_REFERRING if refers else _PLAIN, body, _task_context(id, name))
+    return _seal(head, body, _task_context(id, name))
 
 
 def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
@@ -88,8 +102,25 @@ def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
 
 def load_enclosed(envelope: bytes) -> Arguments:
     """Return the arguments of a task from an envelope that came out of another one, whose signature covers it."""
-    args, kwargs = pickling.loads(envelope[_BODY], envelope[_HEAD] == _REFERRING)
+    args, kwargs = pickling.loads(*_contents(envelope))
     return args, kwargs
+
+
+def carries(envelope: bytes) -> bool:
+    """Whether something that the call carries is in an envelope, by what that says of itself."""
+    return len(envelope) > _FLAGS and bool(envelope[_FLAGS] & CARRIES)
+
+
+def load_carried(envelope: bytes, *, id: uuid.UUID, name: str) -> dict[str, Any]:
+    """Return what the call of a task carries, by the paths of the carriers.
+
+    :raises PayloadTooNew: it is in a form that this version does not know.
+    :raises PayloadRefused: it is not signed for this task with a key of this site.
+    """
+    envelope = bytes(envelope)
+    _verify(envelope, _task_context(id, name), id)
+    words: dict[str, Any] = json.loads(envelope[_BODY][4 : _length_of_carried(envelope)])
+    return words
 
 
 def verify_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> None:
@@ -175,7 +206,18 @@ def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> tuple[bytes, bool]:
     """Return the body of an envelope, and whether it refers to instances of models."""
     envelope = bytes(envelope)
     _verify(envelope, context, id)
-    return envelope[_BODY], envelope[_HEAD] == _REFERRING
+    return _contents(envelope)
+
+
+def _contents(envelope: bytes) -> tuple[bytes, bool]:
+    body = envelope[_BODY]
+    if carries(envelope):
+        body = body[_length_of_carried(envelope) :]
+    return body, bool(envelope[_FLAGS] & REFERS)
+
+
+def _length_of_carried(envelope: bytes) -> int:
+    return 4 + int.from_bytes(envelope[_BODY][:4], "big")
 
 
 def _resign(envelope: bytes, context: bytes, id: uuid.UUID) -> bytes:
@@ -187,7 +229,7 @@ def _verify(envelope: bytes, context: bytes, id: uuid.UUID) -> None:
     if len(envelope) < _BODY.start or not envelope.startswith(MAGIC):
         raise PayloadRefused(id=id, reason="it is not a payload of autotask, or was cut off")
     head, key_id, mac, body = envelope[_HEAD], envelope[_KEY_ID], envelope[_MAC], envelope[_BODY]
-    if head != _PLAIN and head != _REFERRING:
+    if head != _PLAIN and head != _REFERRING and head not in _CARRYING:
         raise PayloadTooNew(id=id, reason=_strange_head(envelope))
     reason = (
         "it was signed with a key this site does not have; "
@@ -225,12 +267,18 @@ def _secrets() -> Iterator[str | bytes]:
     # With a signing key of its own, a site that holds payloads signed with SECRET_KEY has to list it as a fallback:
     # the signing key may well have been introduced because SECRET_KEY leaked.
     if settings.SIGNING_KEY is None:
-        yield from django_settings.SECRET_KEY_FALLBACKS
+        # An entry that is empty, as of an environment variable that is not set, is no key: anybody could sign with it.
+        yield from filter(is_secret, django_settings.SECRET_KEY_FALLBACKS)
 
 
 @functools.lru_cache(maxsize=32)
 def _key(secret: str | bytes) -> tuple[hmac.HMAC, bytes]:
-    """Return what signs with the key that is made of a secret, to be copied, and the id by which envelopes name the key."""
+    """Return what signs with the key that is made of a secret, to be copied, and the id by which envelopes name the key.
+
+    :raises InvalidSetting: it is blank. The settings of autotask cannot be, so it is Django's.
+    """
+    if not is_secret(secret):
+        raise InvalidSetting(name="SECRET_KEY", expected="a string that is not empty or blank", value="•••")
     raw = secret.encode() if isinstance(secret, str) else secret
     key = hashlib.sha256(b"autotask.payload.v1\0" + raw).digest()
     return hmac.new(key, digestmod="sha256"), hashlib.sha256(b"autotask.key-id\0" + key).digest()[:4]

@@ -6,12 +6,15 @@ import io
 import pickle
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from types import FunctionType
 from typing import Any
 
 from django.db.models import Model
 
 from autotask import allowed
 from autotask.conf import settings
+from autotask.exceptions import NotReferable
+from autotask.functions import SCRIPTS
 from autotask.references import REFERABLE, Reference, fetch, reference
 
 #: Fixed, because old pickles have to be read by newer versions and the other way round during a deploy.
@@ -41,7 +44,7 @@ def dumps(value: Any, *, has_parts: bool = True) -> tuple[bytes, bool]:
     A pickle with references has a second one before it, with a list of what they refer to.
 
     :param has_parts: False lets it be done in the quickest way; see :func:`has_parts`.
-    :raises NotReferable: there is an unsaved instance or a queryset in it.
+    :raises NotReferable: there is an unsaved instance or a queryset in it, or something of the script that is run.
     :raises NotAllowed: AUTOTASK_PICKLE_ALLOWED would not let it be unpickled.
     :raises Exception: whatever pickling raises.
     """
@@ -55,7 +58,7 @@ def dumps(value: Any, *, has_parts: bool = True) -> tuple[bytes, bool]:
         allowed.examine(body, modules, _MARK)
     if not pickler.numbers:
         return body, False
-    return pickle.dumps([tuple(refers) for refers in pickler.numbers], PROTOCOL) + body, True
+    return pickle.dumps([refers.as_stored() for refers in pickler.numbers], PROTOCOL) + body, True
 
 
 def loads(body: bytes, refers: bool) -> Any:
@@ -66,7 +69,9 @@ def loads(body: bytes, refers: bool) -> Any:
     :raises Exception: whatever unpickling raises, for example ImportError for a class that is gone.
     """
     modules = settings.PICKLE_ALLOWED
-    if not refers and modules is None:
+    if modules is not None:
+        allowed.examine(body, modules, _MARK, pickles=2 if refers else 1)
+    elif not refers:
         return pickle.loads(body)
     file = io.BytesIO(body)
     instances: Sequence[Model] = ()
@@ -84,12 +89,22 @@ def parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, (list, tuple, set, frozenset)):
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif hasattr(value, "__dict__") and not isinstance(value, type):
-        yield from ((f".{key}", item) for key, item in vars(value).items())
+        # What Python keeps in an instance, like the class in a member of an enumeration, is not the author's.
+        yield from ((f".{key}", item) for key, item in vars(value).items() if not key.startswith("__"))
 
 
 def referred(number: int) -> Model:
     """Stand for an instance in a pickle. Only the unpickler of this module knows which one."""
     raise pickle.UnpicklingError(f"This pickle refers to {number}, which only autotask can fetch.")
+
+
+def _of_script(obj: "type | FunctionType") -> NotReferable:
+    kind = "of the class" if isinstance(obj, type) else "the function"
+    return NotReferable(
+        what=f"{kind} {obj.__module__}.{obj.__qualname__}, which belongs to the script that is run, and a worker is "
+        "another program",
+        advice=f"Define {obj.__qualname__} in a module, and import it from there.",
+    )
 
 
 class _Pickler(pickle.Pickler):
@@ -110,6 +125,9 @@ class _Pickler(pickle.Pickler):
         # isinstance() believes lazy objects, so request.user is the user.
         if isinstance(obj, REFERABLE):
             return referred, (self.numbers.setdefault(reference(obj), len(self.numbers)),)
+        # Of an instance, its class comes by here too.
+        if isinstance(obj, (type, FunctionType)) and obj.__module__ in SCRIPTS:
+            raise _of_script(obj)
         return NotImplemented
 
 
@@ -117,7 +135,7 @@ class _Unpickler(pickle.Unpickler):
     """Puts instances in the place of references, and keeps to what is allowed."""
 
     def __init__(self, file: io.BytesIO, modules: Sequence[str] | None, instances: Sequence[Model] = ()) -> None:
-        super().__init__(file)
+        super().__init__(file, fix_imports=False)
         self._modules = modules
         self._instances = instances
 

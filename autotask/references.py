@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from django.apps import apps
-from django.db import DEFAULT_DB_ALIAS
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model, QuerySet
 from django.db.models.options import Options
 from django.db.models.query import RawQuerySet
 
-from autotask.exceptions import NotReferable, ObjectGone
+from autotask.exceptions import NotReferable, ObjectGone, OtherSchema
 
 
 class Reference(NamedTuple):
@@ -18,11 +19,17 @@ class Reference(NamedTuple):
     :ivar model: the label of its model, like ``shop.Order``; that of a proxy, if it is an instance of one.
     :ivar database: the alias of the database it was loaded from or saved to.
     :ivar pk: its primary key; a tuple, if that is a composite one.
+    :ivar schema: the schema of the connection, where each tenant has its own and the model is one of theirs; else None.
     """
 
     model: str
     database: str
     pk: Any
+    schema: str | None = None
+
+    def as_stored(self) -> tuple[Any, ...]:
+        """Return it as it is pickled: without a schema, where there is none."""
+        return tuple(self) if self.schema is not None else tuple(self[:3])
 
 
 #: What is not pickled as it is: instances become references, querysets are refused.
@@ -52,7 +59,8 @@ def reference(value: "Model | QuerySet[Any] | RawQuerySet[Any]") -> Reference:
             what=f"a {label} without a primary key, as after delete()",
             advice="Nothing could be fetched by it: pass its values.",
         )
-    return Reference(label, value._state.db or DEFAULT_DB_ALIAS, _as_loaded(value._meta, pk))
+    database = value._state.db or DEFAULT_DB_ALIAS
+    return Reference(label, database, _as_loaded(value._meta, pk), _schema_for(value._meta, database))
 
 
 def fetch(references: Sequence[Reference]) -> list[Model]:
@@ -61,18 +69,21 @@ def fetch(references: Sequence[Reference]) -> list[Model]:
     They are looked up by the base managers of their models, as related objects are.
 
     :raises ObjectGone: at least one of them is not there.
+    :raises OtherSchema: one of them belongs to another schema than that of the connection.
     :raises LookupError: there is no such model.
     :raises django.db.Error: the database could not be asked.
     """
     wanted: dict[tuple[str, str], list[Any]] = {}
-    for model, database, pk in references:
+    for model, database, pk, schema in references:
+        _refuse_other_schema(model, database, pk, schema)
         wanted.setdefault((model, database), []).append(pk)
     found = {place: _by_key(*place, keys) for place, keys in wanted.items()}
     gone = [refers for refers in references if refers.pk not in found[refers.model, refers.database]]
     if gone:
         others = f" (nor are {len(gone) - 1} others that are referred to)" if len(gone) > 1 else ""
-        raise ObjectGone(**gone[0]._asdict(), others=others)
-    return [found[model, database][pk] for model, database, pk in references]
+        model, database, pk, _ = gone[0]
+        raise ObjectGone(model=model, database=database, pk=pk, others=others)
+    return [found[refers.model, refers.database][refers.pk] for refers in references]
 
 
 def _by_key(model: str, database: str, keys: list[Any]) -> dict[Any, Model]:
@@ -85,3 +96,48 @@ def _as_loaded(options: "Options[Any]", pk: Any) -> Any:
     if isinstance(pk, tuple):
         return tuple(field.to_python(part) for field, part in zip(options.pk_fields, pk, strict=True))
     return options.pk.to_python(pk)
+
+
+def _schema_for(options: "Options[Any]", database: str) -> str | None:
+    """Return the schema to which an instance belongs; None where all share one.
+
+    :raises NotReferable: its model has a table in the schemas of tenants only, and the connection is in none of these.
+    """
+    schema: str | None = getattr(connections[database], "schema_name", None)
+    if schema is None or not _of_tenants(options.app_label):
+        return None
+    if schema == _public_schema() and not _is_among(options.app_label, _shared_apps()):
+        raise NotReferable(
+            what=f"a {options.label}, which belongs to a tenant, while the connection is in the schema {schema!r}",
+            advice="Call the task inside schema_context() of that tenant.",
+        )
+    return schema
+
+
+def _refuse_other_schema(model: str, database: str, pk: Any, schema: str | None) -> None:
+    if schema is not None and (current := getattr(connections[database], "schema_name", None)) != schema:
+        raise OtherSchema(model=model, database=database, pk=pk, schema=schema, current=current)
+
+
+def _public_schema() -> str:
+    return str(getattr(settings, "PUBLIC_SCHEMA_NAME", "public"))
+
+
+def _of_tenants(app_label: str) -> bool:
+    """Whether each tenant has tables of an app: settings of django-tenants say that. If there are none, suppose it."""
+    if types := getattr(settings, "TENANT_TYPES", None):
+        return any(_is_among(app_label, kind["APPS"]) for name, kind in types.items() if name != _public_schema())
+    return _is_among(app_label, getattr(settings, "TENANT_APPS", None))
+
+
+def _shared_apps() -> Sequence[str] | None:
+    if types := getattr(settings, "TENANT_TYPES", None):
+        return types[_public_schema()]["APPS"]  # type: ignore[no-any-return]  # of django-tenants
+    return getattr(settings, "SHARED_APPS", None)
+
+
+def _is_among(app_label: str, names: Sequence[str] | None) -> bool:
+    if names is None:
+        return True
+    config = apps.get_app_config(app_label)
+    return config.name in names or f"{type(config).__module__}.{type(config).__name__}" in names

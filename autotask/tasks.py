@@ -13,6 +13,7 @@ from autotask.context import TaskContext, current
 from autotask.control import Cancel, Discard, Retry, Snooze
 from autotask.definition import Definition, DelayedTask, ScheduledTask
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
+from autotask.functions import refuse_unsuitable
 from autotask.options import (
     DEFINITION_OPTION_NAMES,
     DJANGO_TASK_OPTION_NAMES,
@@ -138,7 +139,8 @@ def delayed_task(
     def decorate(function: Callable[..., Any]) -> DelayedTask[..., Any]:
         where = f"@delayed_task of {_described(function)}"
         checked = _options(where, ("name",), delay=delay, retries=retries, ttl=ttl, **options)
-        called = _fitting(_callable(function, where), checked, where)
+        called = _callable(function, where)
+        refuse_unsuitable(called, checked, where)
         return registry.register(DelayedTask(called, _name(function, name, where), checked))
 
     return decorate if function is None else decorate(function)
@@ -395,7 +397,8 @@ def _scheduled(
     timetable: Timetable,
     policy: Policy,
 ) -> ScheduledTask[..., Any]:
-    called = _fitting(_callable(function, where), options, where)
+    called = _callable(function, where)
+    refuse_unsuitable(called, options, where)
     _refuse_parameters(called, options, where)
     return registry.register(ScheduledTask(called, _name(function, name, where), options, timetable, policy))
 
@@ -420,27 +423,6 @@ def _callable(function: Any, where: str) -> Callable[..., Any]:
     if not callable(function) or isinstance(function, type):
         raise InvalidOption(option="function", where=where, expected="a function", value=function)
     return function  # type: ignore[no-any-return]  # callable() has just said what it is
-
-
-def _fitting(function: Callable[..., Any], options: Options, where: str) -> Callable[..., Any]:
-    """Return a function that these options make sense for; refuse others."""
-    if options.takes_context and not _takes_one(function):
-        raise InvalidOption(
-            option="takes_context", where=where, expected="False, or the first argument the context", value=True
-        )
-    if options.atomic and inspect.iscoroutinefunction(function):
-        raise InvalidOption(
-            option="atomic", where=where, expected="False: Django has no transactions in coroutines", value=True
-        )
-    return function
-
-
-def _takes_one(function: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(function).bind_partial(None)
-    except TypeError:
-        return False
-    return True
 
 
 def _refuse_parameters(function: Callable[..., Any], options: Options, where: str) -> None:

@@ -20,7 +20,7 @@ from autotask.django_tasks import (
     normalize_json,
     task_enqueued,
 )
-from autotask.exceptions import AutotaskError
+from autotask.exceptions import AutotaskError, UnsuitableFunction
 from autotask.options import DJANGO_TASK_OPTION_NAMES, PLAIN_NAME, Options
 
 #: Where a task keeps its definition, and the options of the backend that it was made with.
@@ -66,6 +66,10 @@ class AutotaskBackend(BaseTaskBackend):
                 f"A worker could not find this task: {task.module_path} is not a task with this function. "
                 "Decorate the function where it is defined."
             )
+        try:
+            self._definition(task).refuse_unreachable()
+        except UnsuitableFunction as error:
+            raise InvalidTask(str(error)) from error
         if self.is_strict:
             args, kwargs = normalize_json(args), normalize_json(kwargs)
         id = self._definition(task).store(self.alias, tuple(args), dict(kwargs))

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from autotask import payload
+from autotask import carriers, payload
 from autotask.backend import result as results
 from autotask.backend.result import AutotaskResult
 from autotask.backend.task import extra_options
@@ -27,7 +27,8 @@ from autotask.django_tasks import (
     task_finished,
     task_started,
 )
-from autotask.exceptions import PayloadRefused
+from autotask.exceptions import NothingRan, PayloadRefused
+from autotask.functions import refuse_unsuitable, still_to_be_run
 from autotask.options import Options
 from autotask.store import read
 from autotask.store.connection import current, text, with_callers_transaction
@@ -58,7 +59,9 @@ class DjangoTask(Definition[Any, Any]):
 
     def __init__(self, task: AnyTask) -> None:
         where = f"@task of {task.module_path}"
-        super().__init__(task.func, task.module_path, Options.of(where, **_options(task)))
+        options = Options.of(where, **_options(task))
+        refuse_unsuitable(task.func, options, where)
+        super().__init__(task.func, task.module_path, options)
         self.task = task
 
     def store(self, alias: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> uuid.UUID:
@@ -67,7 +70,8 @@ class DjangoTask(Definition[Any, Any]):
         :param alias: of the backend through which it was enqueued.
         """
         id, shown = new_id(), text(self._shown(args, kwargs))
-        envelope = payload.dump_arguments((alias, *args), kwargs, id=id, name=self.name)
+        carried = carriers.carried(self.name)
+        envelope = payload.dump_arguments((alias, *args), kwargs, id=id, name=self.name, carried=carried)
         with_callers_transaction(functools.partial(self._insert, [NewTask(id, self._kind, shown, envelope)]))
         return id
 
@@ -195,6 +199,8 @@ def _past(claimed: ClaimedTask) -> read.History | None:
 
 def _kept(value: Any, result: AutotaskResult, claimed: ClaimedTask, backend: BaseTaskBackend) -> tuple[Any, str, bytes]:
     """Return what is stored as the value, see :class:`autotask.backend.result.Kept`."""
+    if what := still_to_be_run(value):
+        raise NothingRan(task=claimed.name, what=what)
     if getattr(backend, "is_strict", False):
         try:
             value = normalize_json(value)

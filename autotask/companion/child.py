@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
-from autotask import life, module_path
+from autotask import charge, life, module_path
 from autotask.charge import LOOK_EVERY
 from autotask.companion.election import Candidate
 from autotask.companion.guard import say
@@ -42,14 +43,16 @@ def _work() -> int:
     django.setup()
 
     from autotask.conf import settings
+    from autotask.worker import ending
     from autotask.worker.log_lines import show_log_lines
     from autotask.worker.loop import WorkerOptions
     from autotask.worker.process import run_worker
 
     show_log_lines()
+    tell_guard = charge.way_out()
     if candidate:
         candidate.wait_to_be_active(_stand_by)
-    return run_worker(
+    status = run_worker(
         WorkerOptions(
             kind="companion",
             queues=settings.QUEUES,
@@ -60,10 +63,18 @@ def _work() -> int:
             wake_fd=int(os.environ["AUTOTASK_WAKE_FD"]),
             offer_fds=_pair(os.environ.get("AUTOTASK_OFFER_FDS", "")),
             yields=settings.COMPANION_YIELDS,
-            make_way=lambda status: candidate.make_way() if candidate else None,
+            make_way=lambda status: _make_way(candidate, tell_guard, status),
             predecessor=os.environ.get("AUTOTASK_PREDECESSOR", ""),
         )
     )
+    ending.begin(status)
+    return status
+
+
+def _make_way(candidate: Candidate | None, tell_guard: Callable[[int], None], status: int) -> None:
+    if candidate:
+        candidate.make_way()
+    tell_guard(status)
 
 
 def _pair(words: str) -> tuple[int, int] | None:

@@ -41,7 +41,7 @@ class Guard:
             **({"AUTOTASK_OFFER_FDS": ",".join(map(str, offer_fds))} if offer_fds else {}),
         }
         command = [sys.executable, "-m", "autotask.companion.child"]
-        self._worker = Charge(command, environment, self._say, pass_fds=(wake_fd, *offer_fds))
+        self._worker = Charge(command, environment, grace, self._say, pass_fds=(wake_fd, *offer_fds))
 
     def run(self) -> None:
         """Watch until the Django process is gone or this process is told to stop, then stop the worker."""

@@ -5,11 +5,30 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 from django.db import connections
+from django.utils.functional import Promise
 
 from autotask.companion.election import Candidate
 from autotask.conf import settings
+
+#: Settings of a database that say how Django uses it and not which one it is; all others count, also those of other engines.
+_CLIENTS = (
+    *("ENGINE", "PASSWORD", "ATOMIC_REQUESTS", "AUTOCOMMIT", "CONN_HEALTH_CHECKS", "CONN_MAX_AGE"),
+    *("DISABLE_SERVER_SIDE_CURSORS", "TEST", "TIME_ZONE"),
+)
+_CLIENTS_OPTIONS = (
+    *("password", "passfile", "sslpassword", "application_name", "fallback_application_name", "connect_timeout"),
+    *("cursor_factory", "isolation_level", "pool", "prepare_threshold", "server_side_binding"),
+)
+
+#: Variables by which the client library of PostgreSQL finds the database where the settings do not say it.
+_VARIABLES = (
+    *("DJANGO_SETTINGS_MODULE", "PGDATABASE", "PGHOST", "PGHOSTADDR", "PGOPTIONS", "PGPORT", "PGSERVICE"),
+    *("PGSERVICEFILE", "PGSYSCONFDIR", "PGTARGETSESSIONATTRS", "PGUSER"),
+)
 
 logger = logging.getLogger("autotask.companion")
 
@@ -32,11 +51,28 @@ def meeting_place() -> str | None:
 
 
 def _site() -> str:
-    """Return what two companions have in common that do the same work."""
+    """Return what two companions have in common that do the same work, as a name that gives none of it away."""
     database = connections[settings.DATABASE].settings_dict
-    same = [
-        *(str(database[name]) for name in ("HOST", "PORT", "NAME")),
-        os.environ.get("DJANGO_SETTINGS_MODULE", ""),
-        sorted(settings.QUEUES),
-    ]
-    return hashlib.sha256(json.dumps(same).encode()).hexdigest()[:16]
+    options = database.get("OPTIONS") or {}
+    same = {
+        "database": {name: _plain(value) for name, value in database.items() if name not in (*_CLIENTS, "OPTIONS")},
+        "options": {name: _plain(value) for name, value in options.items() if name not in _CLIENTS_OPTIONS},
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "queues": sorted(settings.QUEUES),
+    }
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting in a form that is the same in each process of the site."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(repr, map(_plain, value)))
+    if isinstance(value, (str, int, float, os.PathLike, Promise)):  # a port is 5432 as well as "5432"
+        return str(value)
+    # What an object shows of itself may have its address in it, or call the code of others.
+    kind = value if isinstance(value, type) else type(value)
+    return None if value is None else f"{kind.__module__}.{kind.__qualname__}"

@@ -25,10 +25,12 @@ class Console:
 
     :ivar out: data, and nothing else.
     :ivar err: whatever is not what was asked for.
+    :ivar is_program: whether the process ends with the command; False where other code has called it.
     """
 
     out: OutputWrapper
     err: OutputWrapper
+    is_program: bool = False
 
     def say(self, *lines: str) -> None:
         """Print lines of data."""

@@ -62,16 +62,18 @@ UNION ALL
 # * The limits are part of the text: as parameters they would make the planner guess.
 # * Suspects, which have lost a worker, are left out, unless nobody has found an idle moment for them in half a minute.
 # * What has expired is claimed like the rest, for the worker to end it: the index need not know of it.
+# * Where arguments may be too many bytes for the worker, their sizes are added up, in the order in which they were picked;
+#   they are read from the row without reading the arguments. The first task is taken however large it is.
 CLAIM = """
 WITH alive AS MATERIALIZED (
     SELECT 1 FROM autotask_worker WHERE id = %(worker_id)s::uuid AND lease_until > clock_timestamp()
 ),
 picked AS MATERIALIZED (
-    SELECT chosen.id
+    SELECT chosen.id{its_size}
     FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(executors)s::text[], %(since)s::timestamptz[])
          AS lane(queue, priority, executor, since)
     CROSS JOIN LATERAL (
-        SELECT t.id FROM autotask_task t
+        SELECT t.id{size} FROM autotask_task t
         WHERE t.state = 1 AND t.queue = lane.queue AND t.priority = lane.priority AND t.executor = lane.executor
           AND t.ready_at >= coalesce(lane.since, '-infinity') AND {which} AND {known}
         ORDER BY t.ready_at LIMIT {per_lane}
@@ -79,11 +81,11 @@ picked AS MATERIALIZED (
     ) AS chosen
     WHERE EXISTS (SELECT 1 FROM alive)
     LIMIT {limit}
-)
+){bounded}
 UPDATE autotask_task t
 SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'),
     started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL
-WHERE t.id = ANY(ARRAY(SELECT id FROM picked))
+WHERE t.id = ANY(ARRAY(SELECT id FROM {taken}))
 RETURNING t.id, t.fence, t.name, t.queue, t.priority, t.attempt, t.failures, t.lost, t.retries,
           extract(epoch FROM clock_timestamp() - t.unknown_since)::float8, t.ready_at AT TIME ZONE 'UTC', t.scheduled_for AT TIME ZONE 'UTC', t.payload,
           t.cancel_requested,
@@ -91,6 +93,21 @@ RETURNING t.id, t.fence, t.name, t.queue, t.priority, t.attempt, t.failures, t.l
           t.at_most_once, t.timeout
 """
 
+
+#: What a claim has in the places that are about bytes: where it need not count them, and where it must.
+_UNBOUNDED = {"size": "", "its_size": "", "bounded": "", "taken": "picked"}
+_BOUNDED = {
+    "size": ", octet_length(t.payload) AS size",
+    "its_size": ", chosen.size",
+    "bounded": """,
+fitting AS MATERIALIZED (
+    SELECT id FROM (
+        SELECT id, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS before FROM picked
+    ) AS counted
+    WHERE before < %(most_bytes)s::bigint
+)""",
+    "taken": "fitting",
+}
 
 # A pool claims from its own lanes only, as much as it has room for. So tasks that wait for a full pool are neither taken
 # nor read past by the claims of another one, however many they are: the executor is a column of the index.
@@ -112,7 +129,7 @@ def refusals() -> Refusals[uuid.UUID]:
 
 
 # What the claim would take, for the case that the database refuses one of these tasks.
-CANDIDATES = CLAIM.partition("\nUPDATE ")[0] + "\nSELECT id FROM picked"
+CANDIDATES = CLAIM.partition("\nUPDATE ")[0] + "\nSELECT id FROM {taken}"
 
 
 #: What is left for newer workers is read past, by the heap: it is rare, and costs nothing while there is none.
@@ -140,10 +157,13 @@ def claim(
     per_lane: int,
     limit: int,
     which: str = INNOCENT,
+    most_bytes: int | None = None,
     strangers: Sequence[str] = (),
     refused: Refusals[uuid.UUID] | None = None,
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
+
+    :param most_bytes: when the arguments taken are as many bytes or more, no further task is taken; None: never.
 
     :param which: :data:`INNOCENT`, :data:`SUSPECT`, :data:`ALL` or what :func:`only` returns.
     :param strangers: names; of these, what was given back as unknown before is left for others.
@@ -159,10 +179,12 @@ def claim(
         "executors": [bounded.lane.executor for bounded in lanes],
         "since": [bounded.since for bounded in lanes],
         "strangers": list(strangers),
+        "most_bytes": most_bytes,
     }
+    size = _UNBOUNDED if most_bytes is None else _BOUNDED
 
     def take(which: str, sql: str = CLAIM) -> list[tuple[Any, ...]]:
-        words = {"per_lane": int(per_lane), "limit": int(limit), "which": which, "known": known}
+        words = {"per_lane": int(per_lane), "limit": int(limit), "which": which, "known": known, **size}
         return prepared_rows(connection, sql.format(**words), params)
 
     parts = refused.run_found(

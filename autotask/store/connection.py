@@ -1,12 +1,16 @@
 """A cursor on the configured database, rows as tuples; nothing else opens a connection."""
 
 import contextlib
+import threading
+import time
+import weakref
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.db.utils import load_backend
 from django.utils import timezone
 
@@ -23,12 +27,17 @@ KEEPALIVE = {
     "tcp_user_timeout": 20_000,
 }
 
-#: A worker's own statements are short: one that waits longer than this waits for something that is wrong.
-SESSION = """
-SELECT set_config('statement_timeout', '10s', false), set_config('lock_timeout', %(lock_timeout)s, false),
-       set_config('idle_in_transaction_session_timeout', '15s', false),
-       set_config('default_transaction_isolation', 'read committed', false)
-"""
+#: What a worker's own session needs, whatever ALTER ROLE or ALTER DATABASE have set: the name of a setting, its value, and
+#: the version of PostgreSQL that brought it. A worker's own statements are short: one that takes longer than this waits for
+#: something that is wrong. Its sessions may be idle for ever, since some of them only listen.
+SESSION = (
+    ("statement_timeout", "10s", 0),
+    ("lock_timeout", "%(lock_timeout)s", 0),
+    ("idle_in_transaction_session_timeout", "15s", 0),
+    ("default_transaction_isolation", "read committed", 0),
+    ("idle_session_timeout", "0", 140000),
+    ("transaction_timeout", "0", 170000),
+)
 
 #: The attribute of a connection that is one of a worker's own.
 _KEEPS_SESSION = "autotask_keeps_session"
@@ -61,6 +70,7 @@ class Dedicated:
     """
 
     def __init__(self, role: str, lock_timeout: float) -> None:
+        self.role = role
         self._lock_timeout = lock_timeout
         base = current().settings_dict
         options = {**KEEPALIVE, "application_name": f"autotask {role}", **base.get("OPTIONS", {})}
@@ -78,6 +88,8 @@ class Dedicated:
         }
         self._wrapper: BaseDatabaseWrapper | None = None
         self.pooled = False
+        with _all_lock:
+            _all.add(self)
 
     @property
     def wrapper(self) -> BaseDatabaseWrapper:
@@ -94,6 +106,12 @@ class Dedicated:
         """Whether there is a connection; it may be broken."""
         return self._wrapper is not None and self._wrapper.connection is not None
 
+    @property
+    def asked_at(self) -> float | None:
+        """When the statement was sent, by the monotonic clock, whose answer is awaited now; None if none is."""
+        asked_at: float | None = getattr(self._wrapper, "asked_at", None)
+        return asked_at
+
     def close(self) -> None:
         """Close the connection, if it is open; the next use opens a new one."""
         wrapper, self._wrapper = self._wrapper, None
@@ -103,16 +121,40 @@ class Dedicated:
                 wrapper.close()
 
     def _open(self) -> BaseDatabaseWrapper:
-        wrapper = _quiet(load_backend(self._settings["ENGINE"]).DatabaseWrapper)(self._settings, settings.DATABASE)
+        wrapper = _own(load_backend(self._settings["ENGINE"]).DatabaseWrapper)(self._settings, settings.DATABASE)
         wrapper.inc_thread_sharing()  # Opened by its thread, but it may be closed by another one at the end.
         wrapper.ensure_connection()  # and not connect(), which lets errors of the driver through
         # A pooler answers with a process id of its own making. A session setting would leak to its other clients,
         # and LISTEN would hear nothing.
-        self.pooled = rows(wrapper, "SELECT pg_backend_pid()")[0][0] != wrapper.connection.info.backend_pid
+        self.pooled = not self._set_session(wrapper)
         if not self.pooled:
-            execute(wrapper, SESSION, {"lock_timeout": f"{self._lock_timeout * 1000:.0f}ms"})
             setattr(wrapper, _KEEPS_SESSION, True)
         return wrapper
+
+    def _set_session(self, wrapper: BaseDatabaseWrapper) -> bool:
+        """Set what the session needs, at one go, if it is that of the server itself; return whether it is."""
+        info = wrapper.connection.info
+        values = ", ".join(
+            f"set_config('{name}', '{value}', false)" for name, value, since in SESSION if info.server_version >= since
+        )
+        sql = f"SELECT {values} WHERE pg_backend_pid() = {info.backend_pid:d}"
+        return bool(rows(wrapper, sql % {"lock_timeout": f"{self._lock_timeout * 1000:.0f}ms"}))
+
+
+#: All of this process, so that one thread can see for what the others wait.
+_all: weakref.WeakSet[Dedicated] = weakref.WeakSet()
+_all_lock = threading.Lock()
+
+
+def unanswered() -> tuple[float, str] | None:
+    """Return for how many seconds a worker's own connection has waited for an answer, and its role; None if none waits."""
+    with _all_lock:
+        own = list(_all)
+    waiting = [(asked_at, connection.role) for connection in own if (asked_at := connection.asked_at) is not None]
+    if not waiting:
+        return None
+    asked_at, role = min(waiting)
+    return time.monotonic() - asked_at, role
 
 
 def keeps_session(connection: BaseDatabaseWrapper) -> bool:
@@ -120,12 +162,25 @@ def keeps_session(connection: BaseDatabaseWrapper) -> bool:
     return getattr(connection, _KEEPS_SESSION, False)
 
 
-def _quiet(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper]:
-    """Return a class of connections that do not keep the text of each statement when DEBUG is True.
+class _Cursor(CursorWrapper):
+    """A cursor whose connection tells since when it waits for an answer."""
 
-    Django keeps 9000 of them for each connection until the end of a request, and a worker has no requests.
+    def execute(self, sql: Any, params: Any = None) -> Any:
+        self.db.asked_at = time.monotonic()
+        try:
+            return super().execute(sql, params)
+        finally:
+            self.db.asked_at = None
+
+
+def _own(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper]:
+    """Return a class of connections of a worker's own.
+
+    They do not keep the text of each statement when DEBUG is True: Django keeps 9000 of them for each connection until
+    the end of a request, and a worker has no requests.
     """
-    return type("QuietDatabaseWrapper", (wrapper_class,), {"queries_logged": False})
+    own = {"queries_logged": False, "asked_at": None, "make_cursor": lambda self, cursor: _Cursor(cursor, self)}
+    return type("OwnDatabaseWrapper", (wrapper_class,), own)
 
 
 def with_callers_transaction(action: Callable[[], object]) -> None:

@@ -1,10 +1,11 @@
 """Insert tasks, one or many, inside the caller's transaction."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays
@@ -41,6 +42,10 @@ class Kind(NamedTuple):
         """Whether it is due at once, and nothing about it is out of the ordinary."""
         return not self.delay and self.run_after is None and self[_SPECIAL] == _NOTHING_SPECIAL
 
+
+#: Bytes of arguments after which the tasks of a bulk go on in another statement. A statement has twice as many, and one of
+#: more than 1 GB would make the server close the connection.
+LARGEST_STATEMENT = 8 * 2**20
 
 #: What few tasks have: all that may be left out.
 _SPECIAL = slice(Kind._fields.index("schedule"), None)
@@ -144,8 +149,24 @@ def _plain(task: NewTask) -> tuple[str | int | float | bytes, ...]:
 
 
 def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
-    """Insert several tasks with one statement: all of them or none."""
-    execute(connection, MANY, columns(tasks))
+    """Insert several tasks: all of them or none, with one statement unless their arguments are many megabytes."""
+    first, *others = _parted(tasks)
+    if not others:
+        execute(connection, MANY, columns(first))
+        return
+    with transaction.atomic(using=connection.alias):
+        for part in (first, *others):
+            execute(connection, MANY, columns(part))
+
+
+def _parted(tasks: Sequence[NewTask]) -> Iterator[Sequence[NewTask]]:
+    begin = total = 0
+    for index, task in enumerate(tasks):
+        if total >= LARGEST_STATEMENT:
+            yield tasks[begin:index]
+            begin, total = index, 0
+        total += len(task.payload)
+    yield tasks[begin:]
 
 
 def columns(tasks: Sequence[NewTask]) -> dict[str, str]:

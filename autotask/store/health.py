@@ -36,6 +36,14 @@ FROM pg_stat_activity WHERE pid = %(pid)s
 #: PostgreSQL says at most every five seconds, to a session that notifies, whose listener holds up the queue.
 _SAID_EVERY = 5.0
 
+# Everybody sees what the sessions of the own role wait for. By the role and not by the process id, which a pooler hides.
+WAITS_FOR_STANDBY = """
+SELECT EXISTS (
+    SELECT 1 FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = session_user AND wait_event = 'SyncRep'
+)
+"""
+
 WHERE = "SELECT current_database(), current_setting('server_version')"
 
 
@@ -67,6 +75,11 @@ def where(connection: BaseDatabaseWrapper) -> tuple[str, str]:
     """Return the name of the database and the version of the server."""
     name, version = rows(connection, WHERE)[0]
     return name, version
+
+
+def waits_for_standby(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a session of this role waits for a synchronous standby, that is for the end of its commit."""
+    return bool(rows(connection, WAITS_FOR_STANDBY)[0][0])
 
 
 def old_transactions(connection: BaseDatabaseWrapper, seconds: float) -> list[OldTransaction]:

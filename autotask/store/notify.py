@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
@@ -167,9 +167,11 @@ class Ear:
     What comes together with the answer to another statement is heard too: both drivers keep it (psycopg since 3.2.4),
     while nothing would be seen of it on the socket.
 
-    :param also: a statement without parameters that is run together with LISTEN, in one transaction and at one go.
+    :param also: a statement without parameters that is run together with LISTEN, in one transaction and at one go; it
+        returns one row.
     :ivar told: what was told last.
-    :ivar touched: how many rows that statement has touched.
+    :ivar answer: the row that this statement has returned.
+    :ivar patience: seconds after which the server ends the session if nothing is asked of it.
     :raises django.db.OperationalError: the connection is broken; all methods may raise it.
     """
 
@@ -177,6 +179,8 @@ class Ear:
         self._connection = connection
         self._channel = channel
         self.told = ""
+        self.answer: tuple[Any, ...] = ()
+        self.patience = float("inf")
         with connection.cursor() as cursor:
             # psycopg 3 with a prepare_threshold of 0 prepares whatever there is, and several statements cannot be.
             if also and is_psycopg3 and cursor.connection.prepare_threshold == 0:
@@ -186,7 +190,8 @@ class Ear:
                 cursor.execute(f"LISTEN {channel}; {also}" if also else f"LISTEN {channel}")
                 while is_psycopg3 and cursor.nextset():
                     pass  # psycopg2 has the last result only.
-            self.touched = cursor.rowcount
+            if also:
+                self.answer = cursor.fetchone()
         self._raw = connection.connection
 
     def close(self) -> None:

@@ -156,6 +156,14 @@ FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 WHERE id = (SELECT id FROM autotask_task WHERE id = %(id)s AND NOT awaited FOR NO KEY UPDATE SKIP LOCKED)
 """
 
+# Together with LISTEN: whether the row was there, and after how many seconds the server ends an idle session, if it does.
+# (Since PostgreSQL 14.)
+ASKED = """
+WITH asked AS ({ask} RETURNING 1)
+SELECT (SELECT count(*) FROM asked),
+       nullif(extract(epoch FROM current_setting('idle_session_timeout', true)::interval), 0)::float8
+"""
+
 COUNTS = """
 SELECT queue, count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),
        coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (WHERE state = 1)), 0)::float8
@@ -273,8 +281,10 @@ def listen(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True)
     :param wait: as for :func:`ask_to_be_told`.
     """
     ask = (AWAIT if wait else AWAIT_UNLOCKED) % {"id": f"'{id}'"}
-    ear = Ear(connection, ended_channel(id), also=ask)
-    return ear, ear.touched == 1
+    ear = Ear(connection, ended_channel(id), also=ASKED.format(ask=ask))
+    asked, patience = ear.answer
+    ear.patience = float("inf") if patience is None else patience
+    return ear, asked == 1
 
 
 def counts(connection: BaseDatabaseWrapper) -> list[QueueCounts]:

@@ -40,14 +40,25 @@ WAITING = Place("autotask_task", "payload", "arguments of live tasks")
 FAILED = Place("autotask_result", "payload", "arguments of tasks that can be retried")
 RESULTS = Place("autotask_result", "value", "results")
 
-#: Payloads in one batch; they are read into memory, and can have AUTOTASK_MAX_PAYLOAD bytes each.
+#: Payloads in one batch, and bytes after which it ends: they are read into memory, and go into one statement as they were and
+#: as they are.
 BATCH = 100
+BATCH_BYTES = 4 * 2**20
 
 # In the order of the primary key, so that each batch begins where the last one has ended, whatever has come and gone.
 READ = """
+WITH following AS MATERIALIZED (
+    SELECT id, octet_length({column}) AS size FROM {table}
+    WHERE id > %(after)s AND {column} IS NOT NULL
+    ORDER BY id LIMIT {limit}
+),
+fitting AS (
+    SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM following) AS counted
+    WHERE before < {bytes}
+)
 SELECT id, name, coalesce(fence, 0), {column} FROM {table}
-WHERE id > %(after)s AND {column} IS NOT NULL
-ORDER BY id LIMIT {limit}
+WHERE id = ANY(ARRAY(SELECT id FROM fitting)) AND {column} IS NOT NULL
+ORDER BY id
 """
 
 # Whatever state a row is in by now, and whoever has claimed it: what it holds means the same as before, as long as it is
@@ -85,7 +96,7 @@ def read(connection: BaseDatabaseWrapper, place: Place, after: uuid.UUID) -> lis
 
     :param after: the last id of the batch before; at first the smallest one there is.
     """
-    sql = READ.format(table=place.table, column=place.column, limit=BATCH)
+    sql = READ.format(table=place.table, column=place.column, limit=BATCH, bytes=BATCH_BYTES)
     return [
         Signed(id, name, fence, bytes(envelope))
         for id, name, fence, envelope in rows(connection, sql, {"after": after})

@@ -1,17 +1,19 @@
 """One task with a coroutine function from claim to outcome, on the event loop: load, await, time, catch, decide."""
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
+from django.db import connections
 
-from autotask import payload, registry
+from autotask import carriers, payload, registry
 from autotask.context import TaskContext, enter
 from autotask.definition import Definition
-from autotask.exceptions import PayloadTooNew, UnknownTask
+from autotask.exceptions import PayloadTooNew, UnknownCarrier, UnknownTask
 from autotask.options import Options
 from autotask.signals import end_is_heard, task_started
 from autotask.store.finish import Outcome
@@ -21,6 +23,8 @@ from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import PlainAttempt
 from autotask.worker.pools.coroutines import CoroutinePlace
 from autotask.worker.reporter import Reports
+
+logger = logging.getLogger("autotask.worker")
 
 R = TypeVar("R")
 
@@ -38,6 +42,79 @@ async def execute(
     begun = time.monotonic()
     if task.late is not None:
         return await _conclude(execution.told, task, outcome.expired(task, ended_at=begun))
+    if payload.carries(task.payload):
+        return await _as_called(task, is_cancelled, reporter, place, begun)
+    return await _attempt(task, is_cancelled, reporter, place, begun)
+
+
+async def _as_called(
+    task: ClaimedTask,
+    is_cancelled: Callable[[ClaimedTask], bool],
+    reporter: Reports,
+    place: CoroutinePlace[ClaimedTask],
+    begun: float,
+) -> Outcome | GiveBack:
+    """Run one attempt with what the call carries restored around it."""
+    try:
+        carried = payload.load_carried(task.payload, id=task.id, name=task.name)
+        if carriers.need_thread(carried):
+            return await _in_own_thread(task, is_cancelled, reporter, place, begun, carried)
+        restored = carriers.restored(carried)
+    except (UnknownCarrier, PayloadTooNew) as error:
+        return await _conclude(execution.unknown, task, error)
+    except BaseException as error:  # noqa: B036 - a carrier of the project can raise anything
+        if place.is_destroyed():
+            raise
+        return await _conclude(execution.without_arguments, task, error, None, is_cancelled(task), begun)
+    try:
+        return await _attempt(task, is_cancelled, reporter, place, begun)
+    finally:
+        execution.leave(restored, task)
+
+
+async def _in_own_thread(
+    task: ClaimedTask,
+    is_cancelled: Callable[[ClaimedTask], bool],
+    reporter: Reports,
+    place: CoroutinePlace[ClaimedTask],
+    begun: float,
+    carried: dict[str, Any],
+) -> Outcome | GiveBack:
+    """Run one attempt whose queries have a thread and connections of their own, as those of a request have.
+
+    What the carriers change there would reach all other coroutines in the one thread that these share.
+    """
+    own = ThreadSensitiveContext()
+    await own.__aenter__()  # type: ignore[no-untyped-call]  # of asgiref
+    restored = None
+    try:
+        # What this sets in the context of that thread asgiref takes over into the context of this coroutine.
+        restored = await sync_to_async(carriers.restored)(carried)
+        return await _attempt(task, is_cancelled, reporter, place, begun, load_in_thread=True)
+    finally:
+        if not place.is_destroyed():
+            if restored is not None:
+                await sync_to_async(execution.leave)(restored, task)
+            await sync_to_async(_close_connections)()
+            await own.__aexit__(None, None, None)  # type: ignore[no-untyped-call]  # of asgiref
+
+
+def _close_connections() -> None:
+    try:
+        connections.close_all()
+    except Exception:
+        logger.exception("The connections of a coroutine could not be closed")
+
+
+async def _attempt(
+    task: ClaimedTask,
+    is_cancelled: Callable[[ClaimedTask], bool],
+    reporter: Reports,
+    place: CoroutinePlace[ClaimedTask],
+    begun: float,
+    *,
+    load_in_thread: bool = False,
+) -> Outcome | GiveBack:
     options: Options | None = None
     try:
         definition = await _find(task)
@@ -45,7 +122,7 @@ async def execute(
         if not definition.is_async:  # It was when the task was enqueued.
             attempt = PlainAttempt(place.stop_request())
             return await sync_to_async(execution.execute, thread_sensitive=False)(task, is_cancelled, reporter, attempt)
-        args, kwargs = await _load(task)
+        args, kwargs = await _load(task, in_thread=load_in_thread)
     except (UnknownTask, PayloadTooNew) as error:
         return await _conclude(execution.unknown, task, error)
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
@@ -82,8 +159,10 @@ async def _find(task: ClaimedTask) -> Definition[Any, Any]:
     return registry.find(task)
 
 
-async def _load(task: ClaimedTask) -> tuple[tuple[Any, ...], dict[str, Any]]:
+async def _load(task: ClaimedTask, *, in_thread: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
     load = functools.partial(payload.load_arguments, task.payload, id=task.id, name=task.name)
+    if in_thread:
+        return await sync_to_async(load)()
     try:
         return load()
     except SynchronousOnlyOperation:  # instances of models, or what else asks the database when it is unpickled

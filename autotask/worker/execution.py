@@ -5,23 +5,27 @@ import functools
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
 from django.db import transaction
 
-from autotask import payload, registry
+from autotask import carriers, payload, registry
 from autotask.conf import settings
 from autotask.context import TaskContext, enter
 from autotask.control import Snooze
 from autotask.definition import Definition
 from autotask.exceptions import (
+    NothingRan,
     ObjectGone,
     PayloadTooNew,
     TimeLimitExceeded,
+    UnknownCarrier,
     UnknownTask,
     WorkerStopping,
 )
+from autotask.functions import still_to_be_run
 from autotask.options import Options
 from autotask.payload import describe
 from autotask.signals import end_is_heard, log_end, send_end, task_started
@@ -68,6 +72,54 @@ def execute(
     if task.late is not None:
         return told(task, outcome.expired(task, ended_at=begun))
     tidy()
+    if payload.carries(task.payload):
+        return contextvars.Context().run(_as_called, task, is_cancelled, reporter, attempt, tidy, begun)
+    # A context of its own: what a task sets does not reach the next one.
+    return _attempt(task, is_cancelled, reporter, attempt, tidy, begun, contextvars.Context)
+
+
+def _as_called(
+    task: ClaimedTask,
+    is_cancelled: Callable[[ClaimedTask], bool],
+    reporter: Reports,
+    attempt: Attempt,
+    tidy: Tidy,
+    begun: float,
+) -> Outcome | GiveBack:
+    """Run one attempt with what the call carries restored around it."""
+    try:
+        carried = carriers.restored(payload.load_carried(task.payload, id=task.id, name=task.name))
+    except (UnknownCarrier, PayloadTooNew) as error:
+        return unknown(task, error)
+    except BaseException as error:  # noqa: B036 - a carrier of the project can raise anything
+        try:
+            return without_arguments(task, error, None, is_cancelled(task), begun)
+        finally:
+            tidy(unsure=True)
+    try:
+        return _attempt(task, is_cancelled, reporter, attempt, tidy, begun, contextvars.copy_context)
+    finally:
+        leave(carried, task)
+        tidy()
+
+
+def leave(carried: ExitStack, task: ClaimedTask) -> None:
+    """End what carriers have restored. Never raises: the outcome of the task is known already."""
+    try:
+        carried.close()
+    except BaseException:  # noqa: B036 - a carrier of the project can raise anything
+        logger.exception("A carrier of AUTOTASK_CONTEXT failed after the end of %s %s", task.name, task.id)
+
+
+def _attempt(
+    task: ClaimedTask,
+    is_cancelled: Callable[[ClaimedTask], bool],
+    reporter: Reports,
+    attempt: Attempt,
+    tidy: Tidy,
+    begun: float,
+    surroundings: Callable[[], contextvars.Context],
+) -> Outcome | GiveBack:
     options: Options | None = None
     try:
         definition = registry.find(task)
@@ -90,8 +142,7 @@ def execute(
     if definition.options.atomic:
         run = functools.partial(_run_atomic, task, run, reporter)
     try:
-        # A context of its own: what a task sets does not reach the next one.
-        ended = contextvars.Context().run(run)
+        ended = surroundings().run(run)
         # It may have been interrupted while it connected, and have kept that to itself.
         unsure = stop.reason is not None
         return told(task, ended)
@@ -132,7 +183,7 @@ def without_arguments(
     """
     if is_weather(error) and not is_cancelled:
         _tell(task, State.SCHEDULED, time.monotonic() - begun, describe(error), error)
-        logger.info("%s %s is given back: the instances among its arguments cannot be fetched", task.name, task.id)
+        logger.info("%s %s is given back: what it needs from the database cannot be fetched", task.name, task.id)
         return GiveBack(task, delay=settings.RETRY_DELAY)
     if isinstance(error, ObjectGone) and options is not None:
         return failed(task, *outcome.gone(error, options), is_cancelled, begun)
@@ -193,11 +244,14 @@ def _run(
 def sealed(task: ClaimedTask, value: Any, begun: float) -> Outcome:
     """Return the outcome of an attempt that returned a value.
 
+    :raises NothingRan: it is a coroutine or a generator, so what the function should do was not done.
     :raises ResultRefused: the value cannot be stored.
     """
     try:
         envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
     except BaseException as error:  # noqa: B036 - pickling can raise anything
+        if what := still_to_be_run(value):
+            raise NothingRan(task=task.name, what=what) from None
         raise outcome.ResultRefused from error
     now = time.monotonic()
     return outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)

@@ -59,6 +59,6 @@ class Heartbeat:
             to_cancel := workers.to_be_cancelled(connection, worker_id)
         ):
             self._on_cancel(to_cancel)
-        seconds = min(settings.HEARTBEAT, settings.LEASE / 3)
-        self._next_at = now + seconds
-        return seconds
+        self._next_at = now + min(settings.HEARTBEAT, settings.LEASE / 3)
+        # The lease has begun with the statement: after an answer that was long in coming the next beat is due at once.
+        return max(0.0, self._next_at - time.monotonic())

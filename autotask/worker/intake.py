@@ -51,8 +51,10 @@ class Intake:
             room = self._room()
         return room
 
-    def claim(self, connection: BaseDatabaseWrapper, worker_id: uuid.UUID, limit: int) -> list[ClaimedTask]:
-        """Take up to *limit* tasks."""
+    def claim(
+        self, connection: BaseDatabaseWrapper, worker_id: uuid.UUID, limit: int, most_bytes: int | None
+    ) -> list[ClaimedTask]:
+        """Take up to *limit* tasks, and about as many bytes of arguments; see :func:`autotask.store.claim.claim`."""
         for unbounded in (False, True):
             lanes, share = self.lanes.in_order(unbounded=unbounded), self.lanes.share(limit)
             claimed = claim.claim(
@@ -62,6 +64,7 @@ class Intake:
                 per_lane=share,
                 limit=limit,
                 which=self._which,
+                most_bytes=most_bytes,
                 strangers=self._strangers(),
                 refused=self._refused,
             )

@@ -14,6 +14,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import handover
+from autotask.charge import RECYCLE_WITHIN
 from autotask.conf import settings
 from autotask.exit_status import RECYCLED
 from autotask.offer import OVERDUE, Offers
@@ -42,6 +43,7 @@ from autotask.worker.reporter import Reporter
 from autotask.worker.rescuer import Rescuer
 from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
+from autotask.worker.stall import StallWatch
 from autotask.worker.strangers import Strangers
 from autotask.worker.tidiness import tidy_connections
 from autotask.worker.watch import STOP_WITHIN, Watch
@@ -99,10 +101,6 @@ TO_STOP = 0.2
 
 #: Seconds to write the last outcomes in after that.
 LAST_WORDS = 0.5
-
-#: Seconds that tasks get to come to their end whose worker has to make way for another one, since one of them does not
-#: stop; or AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take for ever.
-RECYCLE_WITHIN = 300.0
 
 #: Requests to stop that come within so many seconds are one: a service manager may tell each process of a service, and
 #: the guard tells its worker too.
@@ -212,6 +210,7 @@ class Worker:
         self._reporter = Reporter(self._holds)
         self._strangers = Strangers()
         self._recorder = Recorder(lambda: self._identity.id, self._let_go, self._reporter, self._strangers)
+        self._burden = self._recorder.burden
         self._pool: ThreadPool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
         coroutines = CoroutinePool(options.coroutines, self._run_coroutine, self.wakeup.wake)
         dispatch = Dispatch(self._not_begun, self._is_cancelled, self._reporter, self._put)
@@ -228,6 +227,7 @@ class Worker:
         self._pools = [self._pool, *beside.values()]
         #: Where a task that crashes takes others along; a child process runs one only.
         self._crowded = {THREAD} | {name for name, pool in beside.items() if name != PROCESS and pool.size}
+        self.stalls = StallWatch(self.wakeup, self._stop_tasks, lambda: self.exit_status)
         self._watch = Watch(self._pools, self._is_cancelled, self._give_up, show)
         self._heartbeat = Heartbeat(
             lambda: self._identity.id, self._cancel, self._register_anew, lambda: bool(self._held)
@@ -251,7 +251,9 @@ class Worker:
 
         :returns: whether all tasks came to their end; False if some had to be left in their threads.
         """
+        self.stalls.start()
         if not self._sign_on():
+            self.stalls.stop()
             return True
         notify.set_waker(self.wakeup.call)
         self._recorder.start()
@@ -339,7 +341,7 @@ class Worker:
         return Look.NOTHING
 
     def _may_claim(self) -> bool:
-        return self._heartbeat.is_fresh() and len(self._held) <= MOST_HELD
+        return self._heartbeat.is_fresh() and len(self._held) <= MOST_HELD and self._burden.is_bearable()
 
     def _take_beside(self, connection: BaseDatabaseWrapper, look: Look) -> Look:
         """Claim for the pools beside the threads; *look* is what the threads have to expect, returned for all of them."""
@@ -353,7 +355,7 @@ class Worker:
     def _take_into(self, intake: Intake, connection: BaseDatabaseWrapper) -> Look:
         if not intake.has_work() or not (room := self._wear.left(min(LARGEST_CLAIM, intake.room()))):
             return Look.NOTHING  # until the pool wakes the loop
-        if claimed := intake.claim(connection, self._identity.id, room):
+        if claimed := intake.claim(connection, self._identity.id, room, self._burden.most_claimed(room)):
             self._note_claimed(claimed, intake.pool)
             return Look.MORE
         self._look(connection)
@@ -393,6 +395,7 @@ class Worker:
             lanes,
             per_lane=self._lanes.share(room),
             limit=room,
+            most_bytes=self._burden.most_claimed(room),
             strangers=self._strangers.names(),
             refused=self._unclaimable,
         )
@@ -407,7 +410,11 @@ class Worker:
 
     def _submit(self, claimed: list[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
         self._wear.take(len(claimed))
-        self._held.update({task.id: task for task in claimed})
+        self._burden.take(claimed)
+        for task in claimed:
+            if (former := self._held.get(task.id)) is not None:
+                self._burden.replace(former)
+            self._held[task.id] = task
         self._cancelled.update([task.id for task in claimed if task.cancel_requested])
         for task in claimed:
             pool.submit(task)
@@ -465,7 +472,9 @@ class Worker:
             self._last_busy = count, seconds
         if self._task_seconds is None:
             return 0
-        return min(MOST_PREFETCHED, int(self.options.threads * PREFETCH / max(self._task_seconds, 1e-6)))
+        prefetch = min(MOST_PREFETCHED, int(self.options.threads * PREFETCH / max(self._task_seconds, 1e-6)))
+        most = self._burden.most_ahead(new)
+        return prefetch if most is None else max(0, min(prefetch, most))
 
     def _look_at_wear(self) -> None:
         """Make way for a fresh worker when this one has done enough."""
@@ -684,6 +693,7 @@ class Worker:
             # The same task may have been claimed again meanwhile.
             if self._held.get(task.id) is task:
                 del self._held[task.id]
+                self._burden.let_go(task)
                 self._cancelled.discard(task.id)
         if not self._held:
             self._offers.make()
@@ -699,6 +709,13 @@ class Worker:
         # What was stored as claimed by this worker may be on its way.
         self._cancelled.update(id for id in ids if id in self._held or self._offers.are_open())
         self._watch.wake()
+
+    def _stop_tasks(self, over: bool) -> None:
+        """Do to the tasks what is due when the worker is to stop, while its loop waits for the database."""
+        self._give_back_waiting()
+        self._watch.ask_all()
+        if over:
+            self._watch.interrupt_all()
 
     def _look_before_claiming(self) -> None:
         self._hopeful = False
@@ -795,6 +812,7 @@ class Worker:
             pool.close()
         notify.set_waker(None)
         self._connection.close()
+        self.stalls.stop()
         logger.info("worker %d stopped", self._identity.pid)
         return drained and not self._given_up
 

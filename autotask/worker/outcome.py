@@ -19,6 +19,10 @@ UNKNOWN_DELAY = 0.25
 #: Frames kept of a traceback; a recursion has thousands.
 _MOST_FRAMES = 50
 
+#: Characters kept of a traceback and of a message until they are stored, when they are cut once more and marked as cut. An
+#: exception can have any text, and must not be held as a whole until then.
+_LONGEST = 100_001
+
 
 class ResultRefused(Exception):
     """The function has come to its end, but what it returned cannot be stored; the cause says why."""
@@ -89,8 +93,8 @@ def failed(
         ended_at=ended_at,
         seconds=seconds,
         error_type=f"{type(error).__module__}.{type(error).__qualname__}",
-        error_message=_message(task, error, state),
-        traceback=told,
+        error_message=_message(task, error, state)[:_LONGEST],
+        traceback=told[:_LONGEST],
         delay=delay,
     )
 

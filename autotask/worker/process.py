@@ -1,12 +1,11 @@
 """One worker as a process: signals in, log lines out, and how it ends."""
 
-import logging
 import os
 import signal
 import sys
 
 from autotask import life
-from autotask.worker import code_watch, title
+from autotask.worker import code_watch, ending, title
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.loop import Worker, WorkerOptions
 
@@ -21,7 +20,7 @@ def run_worker(options: WorkerOptions) -> int:
     whose = f" of {options.serves_pid}" if options.serves_pid else ""
     worker = Worker(options, title.shower(f"worker{whose}"))
     os.register_at_fork(after_in_child=life.forget_signals)
-    signal.set_wakeup_fd(worker.wakeup.write_fd, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(worker.stalls.signal_fd, warn_on_full_buffer=False)
     # Who has waited for the database gets its turn after this many seconds: with Python's 5 ms, claims and outcomes would
     # wait longer for short tasks than for the disk.
     sys.setswitchinterval(0.001)
@@ -32,8 +31,5 @@ def run_worker(options: WorkerOptions) -> int:
         code_watch.start(worker.renew)
     if not worker.run():
         # Threads that did not come to their end would be met by an interpreter that is being taken apart.
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(worker.exit_status)
+        ending.now(worker.exit_status)
     return worker.exit_status

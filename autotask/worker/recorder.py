@@ -5,6 +5,7 @@ import logging
 import queue
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from autotask.payload import describe
@@ -16,6 +17,7 @@ from autotask.store.finish import Outcome
 from autotask.store.isolation import Isolation
 from autotask.task import ClaimedTask, State
 from autotask.worker.aside import Aside
+from autotask.worker.burden import Burden, weight
 from autotask.worker.outcome import Lost
 from autotask.worker.reporter import Reporter
 from autotask.worker.strangers import Strangers
@@ -27,6 +29,14 @@ logger = logging.getLogger("autotask.worker")
 
 #: Outcomes that are written with one statement at most.
 LARGEST_BATCH = 200
+
+#: Bytes of results and tracebacks after which a batch ends. Its statement has about twice as many, and takes a fraction of a
+#: second; one of more than 1 GB would make the server close the connection, and larger ones take more than their share of
+#: time besides.
+LARGEST_STATEMENT = 2 * 2**20
+
+#: An outcome of more bytes than this is written after the smaller ones that are there, which do not wait for it.
+SMALL = 64 * 2**10
 
 #: Seconds for which a batch waits for the lock of a row.
 LOCK_TIMEOUT = 0.3
@@ -53,7 +63,9 @@ class Recorder:
     ) -> None:
         self._recorded = recorded
         self._reporter = reporter
+        self.burden = Burden()
         self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        self._large: deque[tuple[Record, int]] = deque()
         self._connection = dedicated("recorder", LOCK_TIMEOUT)
         self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, strangers)
         self._weather = Weather("record outcomes")
@@ -62,7 +74,12 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="autotask-recorder", daemon=True)
         self._closing = threading.Event()
         self.refused = 0
-        self.put = self._records.put
+
+    def put(self, record: Record) -> None:
+        """Have a record written. Any thread may call this."""
+        if size := weight(record[1]):
+            self.burden.put(size)
+        self._records.put(record)
 
     def start(self) -> None:
         """Start the thread."""
@@ -72,7 +89,7 @@ class Recorder:
         """Write what is left and end the thread; return whether it could be done in so many seconds."""
         self._records.put(None)
         self._thread.join(seconds)
-        written = not self._thread.is_alive() and self._records.empty()
+        written = not self._thread.is_alive() and self._is_empty()
         # A thread that still waits for the database gives up now: its tasks are rescued from this worker's lease.
         self._closing.set()
         return written
@@ -89,27 +106,46 @@ class Recorder:
     def _run(self) -> None:
         last = False
         while True:
-            batch, told = self._next_batch()
+            batch, size, told = self._next_batch()
             last = last or told
-            if batch:
-                self._write_until_done(batch)
+            self._write(batch, size)
+            self._write(*self._next_large())
             # What was put back, since somebody held the lock of its row, comes after the word that it is the end.
-            if self._closing.is_set() or (last and self._records.empty()):
+            if self._closing.is_set() or (last and self._is_empty()):
                 self._connection.close()
                 return
 
-    def _next_batch(self) -> tuple[list[Record], bool]:
+    def _is_empty(self) -> bool:
+        return self._records.empty() and not self._large
+
+    def _next_batch(self) -> tuple[list[Record], int, bool]:
+        """Return small outcomes, their bytes, and whether they are the last; wait only if nothing at all is there."""
         batch: list[Record] = []
-        record = self._next()
-        while record is not None:
-            batch.append(record)
-            if len(batch) == LARGEST_BATCH:
-                return batch, False
-            try:
+        total = 0
+        try:
+            record = self._records.get_nowait() if self._large else self._next()
+            while record is not None:
+                size = weight(record[1])
+                if size > SMALL:
+                    self._large.append((record, size))
+                else:
+                    batch.append(record)
+                    total += size
+                if len(batch) == LARGEST_BATCH or total > LARGEST_STATEMENT:
+                    return batch, total, False
                 record = self._records.get_nowait()
-            except queue.Empty:
-                return batch, False
-        return batch, True
+        except queue.Empty:
+            return batch, total, False
+        return batch, total, True
+
+    def _next_large(self) -> tuple[list[Record], int]:
+        batch: list[Record] = []
+        total = 0
+        while self._large and total < LARGEST_STATEMENT:
+            record, size = self._large.popleft()
+            batch.append(record)
+            total += size
+        return batch, total
 
     def _next(self) -> Record | None:
         try:
@@ -117,6 +153,11 @@ class Recorder:
         except queue.Empty:
             self._connection.close()
             return self._records.get()
+
+    def _write(self, batch: list[Record], size: int) -> None:
+        if batch:
+            self._write_until_done(batch)
+            self.burden.written(size)
 
     def _write_until_done(self, batch: list[Record]) -> None:
         if known := [record for record in batch if isinstance(record[1], Outcome) and record[1].recorded]:

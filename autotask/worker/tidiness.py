@@ -1,13 +1,16 @@
 """What Django does around a request, done around each task: a task gets no other task's mess."""
 
 import contextlib
+import functools
 import logging
 import threading
 from typing import Any
 
+from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+from django.db.utils import load_backend
 
 logger = logging.getLogger("autotask.worker")
 
@@ -30,6 +33,8 @@ def tidy_connections(*, unsure: bool = False) -> None:
     :param unsure: look whether it is known to have connected. What cuts a task off, or fails, may come while it
         connects: then the connection is there, and nobody has been told.
     """
+    if _keep_schemas():
+        _put_schemas_back()
     if not (_thread.has_connected or unsure):
         return
     connected = [connection for connection in connections.all(initialized_only=True) if connection.connection]
@@ -56,6 +61,28 @@ def _tidy(connection: BaseDatabaseWrapper) -> None:
         connection.close()  # The task has closed it behind Django's back.
     else:
         connection.close_if_unusable_or_obsolete()
+
+
+@functools.cache
+def _keep_schemas() -> bool:
+    """Whether connections keep the schema of a tenant, also while they are closed, as those of django-tenants do."""
+    backends = (load_backend(parts["ENGINE"]) for parts in connections.settings.values())
+    return any(hasattr(backend.DatabaseWrapper, "set_schema_to_public") for backend in backends)
+
+
+def _put_schemas_back() -> None:
+    public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
+    connection: Any
+    for connection in connections.all(initialized_only=True):
+        if getattr(connection, "schema_name", public) == public:
+            continue
+        try:
+            connection.set_schema_to_public()
+        except Exception:
+            logger.exception("The schema of the connection %r cannot be put back; it is given up", connection.alias)
+            with contextlib.suppress(Exception):
+                connection.close()
+            _forget(connection)
 
 
 def _forget(connection: BaseDatabaseWrapper) -> None:

@@ -31,6 +31,15 @@ class Weather:
         self._has_said = False
         self._last_said = float("-inf")
 
+    @staticmethod
+    def may_tell() -> bool:
+        """Whether it is time for one more line about the database, which the caller then writes."""
+        now = time.monotonic()
+        if now - Weather._told_at < SAY_EVERY:
+            return False
+        Weather._told_at = now
+        return True
+
     def failed(self, error: Exception) -> float:
         """Note that a statement failed.
 
@@ -39,8 +48,8 @@ class Weather:
         self._failures += 1
         now = time.monotonic()
         if is_weather(error):
-            if now - Weather._told_at >= SAY_EVERY:
-                Weather._told_at, self._has_said = now, True
+            if Weather.may_tell():
+                self._has_said = True
                 logger.warning("Cannot %s, will try again: %s", self._doing, one_line(describe(error)))
         elif now - self._last_said >= SAY_EVERY:
             self._last_said, self._has_said = now, True

@@ -80,7 +80,11 @@ FAULTS = {
         Fault(56, "hostile strings in admin and logs", "I9", "elsewhere: not a part of this suite"),
         Fault(57, "companion killed while it is handed tasks", "I1 I2 I4"),
         Fault(58, "process killed or standing still between storing a task and handing it over", "I1 I4"),
+        Fault(62, "tasks leave threads, child processes and exit hooks behind that do not end", "I3 I4"),
         Fault(59, "rows that the database refuses: outcomes, orphans, and all there are", "I1 I2 I4"),
         Fault(60, "queue of notifications full", "I1 I7 I8"),
+        Fault(64, "timeouts of the role and of the database: statement, lock, idle session, transaction", "I1 I8"),
+        Fault(65, "synchronous standby away", "I1 I5"),
+        Fault(66, "everything through poolers that keep sessions: pgbouncer and pgpool-II", "I1"),
     )
 }

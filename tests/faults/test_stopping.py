@@ -1,8 +1,9 @@
-"""Workers that are told to stop (faults 6 and 7)."""
+"""Workers that are told to stop (faults 6 and 7), or that leave by themselves (fault 62)."""
 
 import signal
 import time
 
+import psutil
 import pytest
 
 from autotask.task import State
@@ -69,3 +70,27 @@ def test_who_is_told_twice_does_not_wait_for_the_end_of_the_grace(world, figures
     world.until(lambda: world.identity(worker.pid).stopping, 10, "the first request to stop")
     figures.at_most("worker gone after the second request", stop(world, worker), 2.0, "s")
     assert world.task(id).state is State.READY
+
+
+@pytest.mark.fault(62)
+@pytest.mark.parametrize("what", ["thread", "executor", "child", "exit hook"])
+def test_workers_that_make_way_end_whatever_their_tasks_have_left_behind(world, figures, what):
+    # Given
+    crew = world.start("-m", "django", "autotask", "worker", "--threads=1", "--max-tasks=1")
+    ids = [world.call(tasks.leave_behind, what) for _ in range(4)]
+
+    # When
+    began = time.monotonic()
+    for id in ids:
+        world.wait_for(id, 60)
+
+    # Then
+    figures.at_most("four tasks, each in a worker of its own", time.monotonic() - began, 40.0, "s")
+    workers = [world.wait_for_start(id).pid for id in ids]
+    assert len({*workers}) == 4
+    began = time.monotonic()
+    world.until(lambda: not any(map(psutil.pid_exists, workers)), 30, "the end of the workers")
+    figures.at_most("the last ones gone after", time.monotonic() - began, 12.0, "s")
+    assert world.check().violations == []
+    assert "the worker ended" not in crew.output(), crew.output()
+    assert stop(world, crew) < 2

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
+from django.db import connections
 
 from autotask.companion import child, election
 from autotask.companion.election import Candidate
@@ -33,6 +35,78 @@ def test_there_is_one_place_for_each_site(settings, folder):
     settings.AUTOTASK_QUEUES = ["mail"]
     assert meeting_place() != first
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+
+
+def place_of(monkeypatch, options=None, **entries):
+    """Return the place of a site whose database has these settings besides."""
+    database = connections["default"].settings_dict
+    with monkeypatch.context() as patched:
+        for name, value in entries.items():
+            patched.setitem(database, name, value)
+        patched.setitem(database, "OPTIONS", {**database["OPTIONS"], **(options or {})})
+        return meeting_place()
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"HOST": "db2"},
+        {"PORT": "5433"},
+        {"NAME": "other"},
+        {"USER": "other"},
+        {"SCHEMA": "other"},  # of another engine
+        {"options": {"options": "-c search_path=other"}},
+        {"options": {"service": "other"}},
+        {"options": {"servicefile": Path("/etc/other.conf")}},
+        {"options": {"assume_role": "other"}},
+        {"options": {"hostaddr": "10.0.0.2"}},
+        {"options": {"target_session_attrs": "read-write"}},
+    ],
+    ids=str,
+)
+def test_sites_with_different_databases_or_schemas_do_not_meet(monkeypatch, difference):
+    assert place_of(monkeypatch, **difference) != meeting_place()
+
+
+@pytest.mark.parametrize(
+    "name", ["PGOPTIONS", "PGSERVICE", "PGSERVICEFILE", "PGHOST", "PGUSER", "DJANGO_SETTINGS_MODULE"]
+)
+def test_sites_that_differ_by_the_environment_do_not_meet(monkeypatch, name):
+    first = meeting_place()
+    monkeypatch.setenv(name, "other")
+    assert meeting_place() != first
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"PASSWORD": "other"},
+        {"ENGINE": "other.engine"},
+        {"CONN_MAX_AGE": 60},
+        {"CONN_HEALTH_CHECKS": True},
+        {"TEST": {"NAME": "other"}},
+        {"options": {"passfile": "/home/x/.pgpass"}},
+        {"options": {"application_name": "web 123"}},
+        {"options": {"pool": {"max_size": 4}}},
+    ],
+    ids=str,
+)
+def test_processes_that_use_one_database_in_different_ways_meet(monkeypatch, difference):
+    assert place_of(monkeypatch, **difference) == meeting_place()
+
+
+def test_processes_of_one_site_meet_whatever_objects_its_settings_have(monkeypatch):
+    first, second = (
+        place_of(monkeypatch, PORT=port, ROUTES=[object(), {"b", "a"}], options={"context": object(), "factory": dict})
+        for port in (5432, "5432")
+    )
+    assert first == second
+    assert place_of(monkeypatch, NAME=Path("/x")) == place_of(monkeypatch, NAME="/x")
+
+
+def test_the_place_tells_nothing_of_the_password(monkeypatch):
+    places = {place_of(monkeypatch, PASSWORD=word, options={"password": word}) for word in ("hunter2", "hunter3")}
+    assert len(places) == 1 and not any("hunter" in place for place in places)
 
 
 def test_there_is_no_place_where_each_companion_works(settings, folder):

@@ -1,6 +1,7 @@
 """``manage.py autotask resign``: the old key can be removed, and nothing gets a signature that had none."""
 
 import time
+import uuid
 
 import pytest
 from django.db import connection as default
@@ -162,6 +163,22 @@ def test_many_are_signed_in_batches(settings):
     retire(settings)
     for number, handle in enumerate(handles):
         assert load_arguments(payload_of(handle), id=handle.id, name=double.name) == ((number,), {})
+
+
+def test_what_is_many_bytes_is_signed_in_smaller_batches(settings, monkeypatch):
+    # Given
+    monkeypatch.setattr(resign, "BATCH_BYTES", 25_000)
+    handles = double.enqueue_many([(b"x" * 10_000,) for _ in range(10)])
+    assert [len(resign.read(current(), WAITING, uuid.UUID(int=0))), BATCH] == [3, 100]
+    rotate(settings)
+
+    # When
+    assert manage("resign").out.startswith("10 payloads (10 arguments of live tasks) signed anew.\n")
+
+    # Then
+    retire(settings)
+    for handle in handles:
+        assert load_arguments(payload_of(handle), id=handle.id, name=double.name) == ((b"x" * 10_000,), {})
 
 
 def test_a_row_that_is_locked_is_not_waited_for_and_said_to_be_left(settings, other_connection):

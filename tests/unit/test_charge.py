@@ -34,7 +34,10 @@ class Keeper:
         self._notes = folder / "notes"
         self._notes.mkdir()
         command = [sys.executable, "-S", "-c", WORKER, str(self._notes), str(self.leaves)]
-        self.charge = Charge(command, os.environ, lambda what, serious=False: self.said.append(what), overlap=True)
+        self.charge = Charge(command, os.environ, 10.0, self._note, overlap=True)
+
+    def _note(self, what: str, *, serious: bool = False) -> None:
+        self.said.append(what)
 
     def pids(self) -> set[int]:
         """Return the workers that live."""
@@ -127,3 +130,18 @@ def test_a_worker_for_which_there_are_no_descriptors_is_started_later(keeper):
     [line] = keeper.said
     assert "could not be started: [Errno 24] Too many open files" in line
     assert keeper.next()
+
+
+def test_a_worker_that_makes_way_and_does_not_end_is_killed(keeper, monkeypatch):
+    # Given
+    monkeypatch.setattr(keeper.charge, "_leaves_within", 0.2)
+    keeper.leaves.touch()
+    first = keeper.next()
+
+    # When
+    second = keeper.next(first)
+
+    # Then
+    third = keeper.next(first, second)
+    assert first not in keeper.pids() and third in keeper.pids()
+    assert keeper.said[0] == f"worker {first} has not ended 0.2 s after it has made way, and is killed"

@@ -88,6 +88,29 @@ def test_a_key_in_the_wrong_type_is_not_shown(settings, name, value):
     assert name in messages["autotask.E003"] and "hush" not in messages["autotask.E003"]
 
 
+@pytest.mark.parametrize("value", ["", " ", "\t\n", "\u200b", "\ufeff ", b"", b" \n", b"\0"])
+def test_a_blank_key_of_autotask_is_e003(settings, value):
+    settings.AUTOTASK_SIGNING_KEY = value
+    assert list(found()) == ["autotask.E003"]
+    settings.AUTOTASK_SIGNING_KEY = None
+    settings.AUTOTASK_SIGNING_KEY_FALLBACKS = ["older", value]
+    assert list(found()) == ["autotask.E003"]
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t\n", "\u200b", b"", b" \n", None])
+def test_a_blank_key_of_django_is_e012_and_named(settings, value):
+    settings.SECRET_KEY_FALLBACKS = ["older", value]
+    messages = found()
+    assert list(messages) == ["autotask.E012"] and "SECRET_KEY_FALLBACKS[1]" in messages["autotask.E012"]
+
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [], value
+    messages = found()
+    assert list(messages) == ["autotask.E012"] and "SECRET_KEY is empty" in messages["autotask.E012"]
+
+    settings.AUTOTASK_SIGNING_KEY = "own"
+    assert found() == {}
+
+
 def test_several_wrong_values_are_all_told(settings):
     settings.AUTOTASK_THREADS = settings.AUTOTASK_LEASE = settings.AUTOTASK_DATABASE = object()
     wrong = [message for message in run_checks(tags=[checks.TAG]) if message.id == "autotask.E003"]

@@ -78,7 +78,7 @@ GOOD = [
     ("AUTOTASK_SIGNING_KEY", b"key", b"key"),
     ("AUTOTASK_SIGNING_KEY", None, None),
     ("AUTOTASK_SIGNING_KEY_FALLBACKS", ["a", b"b"], ("a", b"b")),
-    ("AUTOTASK_MAX_PAYLOAD", 2**30, 2**30),
+    ("AUTOTASK_MAX_PAYLOAD", 2**25, 2**25),
     ("AUTOTASK_PICKLE_ALLOWED", ["shop", "shop_items.models"], ("shop", "shop_items.models")),
     ("AUTOTASK_PICKLE_ALLOWED", (), ()),
     ("AUTOTASK_PICKLE_ALLOWED", None, None),
@@ -95,6 +95,7 @@ def test_a_good_value_is_read_in_the_type_of_the_setting(settings, name, value, 
 
 
 BAD = {
+    "AUTOTASK_CONTEXT": ["a.b", None, 5, [""], [None], ["Language"], ["autotask."], ["shop carriers.Tenant"]],
     "AUTOTASK_IMMEDIATE": [0, 1, None, "True", "raises", ""],
     "AUTOTASK_IS_ACTIVE": [0, 1, None, "False", "true", []],
     "AUTOTASK_DATABASE": ["", None, 5, b"default"],
@@ -130,7 +131,7 @@ BAD = {
     "AUTOTASK_UNKNOWN_TASK_TIMEOUT": [-1, None],
     "AUTOTASK_ERROR_TTL": [-1, None, math.inf],
     "AUTOTASK_CLEAN_INTERVAL": [0, 0.5, None],
-    "AUTOTASK_MAX_PAYLOAD": [0, 1023, 2**30 + 1, 1e6, None],
+    "AUTOTASK_MAX_PAYLOAD": [0, 1023, 2**25 + 1, 1e6, None],
     "AUTOTASK_PICKLE_ALLOWED": ["shop", b"shop", 5, True, [5], [""], ["shop."], ["shop models"], ["shop-x"], {"shop"}],
     "AUTOTASK_MASKED_ARGUMENTS": ["password", None, [5], [""], {"a": 1}],
 }

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from autotask import payload
-from autotask.exceptions import PayloadRefused, PayloadTooLarge, PayloadTooNew, UnpicklableArgument, UnpicklableResult
+from autotask.exceptions import (
+    InvalidSetting,
+    PayloadRefused,
+    PayloadTooLarge,
+    PayloadTooNew,
+    UnpicklableArgument,
+    UnpicklableResult,
+)
 from autotask.payload import describe, dump_arguments, dump_result, load_arguments, load_result
 
 ID = uuid.UUID("01890000-0000-7000-8000-000000000001")
@@ -169,7 +176,7 @@ def test_a_result_is_refused_as_arguments_and_arguments_as_a_result():
         (2, 0, "version 0"),
         (2, 255, "version 255"),
         (3, 2, "codec 2"),
-        (4, 2, "flags 2"),
+        (4, 4, "flags 4"),
     ],
 )
 def test_a_form_that_is_not_known_is_told_apart_from_an_altered_one(position, value, told):
@@ -264,6 +271,47 @@ def test_with_a_signing_key_of_its_own_the_secret_key_signs_nothing_any_more(set
     settings.AUTOTASK_SIGNING_KEY_FALLBACKS = ["leaked"]
     load_arguments(envelope, id=ID, name=NAME)
     assert Canary.made == 1
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n", "\u200b", b"", b"\t"])
+def test_nobody_can_sign_with_a_blank_fallback(settings, monkeypatch, blank):
+    # Given what somebody has signed with nothing
+    with monkeypatch.context() as patched:
+        patched.setattr(payload, "is_secret", lambda _: True)
+        patched.setattr(payload, "_current_secret", lambda: blank)
+        envelope = sealed(Canary())
+        payload._key.cache_clear()
+
+    # When
+    settings.SECRET_KEY_FALLBACKS = [blank, "older"]
+
+    # Then, and the other fallbacks are keys still
+    refusal_of(envelope)
+    settings.SECRET_KEY, present = "older", settings.SECRET_KEY
+    envelope = sealed("x")
+    settings.SECRET_KEY = present
+    assert load_arguments(envelope, id=ID, name=NAME) == (("x",), {})
+
+
+def test_an_entry_among_the_fallbacks_that_is_missing_is_no_key(settings):
+    settings.SECRET_KEY_FALLBACKS = [None]
+    with pytest.raises(PayloadRefused):
+        load_arguments(signed_with_another_key(settings), id=ID, name=NAME)
+
+
+def signed_with_another_key(settings):
+    present, settings.SECRET_KEY = settings.SECRET_KEY, "another"
+    try:
+        return sealed("x")
+    finally:
+        settings.SECRET_KEY = present
+
+
+@pytest.mark.parametrize("blank", [" ", "\n\t", "\u200b"])
+def test_without_a_key_nothing_is_signed_and_the_error_says_which_is_missing(settings, blank):
+    settings.SECRET_KEY = blank
+    with pytest.raises(InvalidSetting, match="SECRET_KEY must be a string that is not empty or blank"):
+        sealed("x")
 
 
 def test_a_key_may_be_bytes(settings):

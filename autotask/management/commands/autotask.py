@@ -105,7 +105,8 @@ class Command(BaseCommand):
             self.check(tags=[TAG])
         own = {name: value for name, value in options.items() if name not in _COMMON | _STREAMS}
         try:
-            chosen.run(Console(self.stdout, self.stderr), **own)
+            is_program = self._called_from_command_line  # type: ignore[attr-defined]  # missing in django-stubs
+            chosen.run(Console(self.stdout, self.stderr, is_program), **own)
         except (AutotaskError, ConnectionDoesNotExist) as error:
             raise failure(str(error)) from error
         except (DatabaseError, InterfaceError) as error:

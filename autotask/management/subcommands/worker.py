@@ -9,6 +9,7 @@ from autotask.conf import settings
 from autotask.management.arguments import plain_names, size, whole
 from autotask.management.console import USAGE, Console, failure
 from autotask.management.subcommand import Subcommand
+from autotask.worker import ending
 from autotask.worker.loop import WorkerOptions
 from autotask.worker.process import run_worker
 
@@ -93,13 +94,17 @@ def run(
     # Whatever the tasks of this worker start is not to start a companion of its own.
     os.environ["AUTOTASK_WORKER"] = str(os.getpid())
     if crew.is_member():
-        sys.exit(crew.work(options))
+        status = crew.work(options)
+        ending.begin(status)
+        sys.exit(status)
     if not settings.IS_ACTIVE:
         console.complain("AUTOTASK_IS_ACTIVE is False: calls run in place. Only what is stored already is run here.")
     if workers > 1 or max_tasks or max_memory or reload:
         status = crew.Crew(workers, burst=burst, reload=reload).run()
     else:
         status = run_worker(options)
+        if console.is_program:
+            ending.begin(status)
     if status:
         raise failure(f"The worker ended with status {status}.", status)
 

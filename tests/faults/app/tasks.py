@@ -1,8 +1,11 @@
 """Tasks that return the fence of their claim, take a while, fail, or do what a worker does not survive."""
 
 import asyncio
+import atexit
+import concurrent.futures
 import faulthandler
 import itertools
+import multiprocessing
 import os
 import signal
 import sys
@@ -202,6 +205,25 @@ def leave_a_mess(how: str) -> None:
             cursor.execute("SELECT 1 / 0")
     else:
         threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+
+
+_kept: list[object] = []
+
+
+@delayed_task(ttl=KEPT)
+def leave_behind(what: str) -> int:
+    """Leave something behind for whose end an interpreter waits before it ends."""
+    if what == "thread":
+        threading.Thread(target=time.sleep, args=(3600,), daemon=False).start()
+    elif what == "executor":
+        executor = concurrent.futures.ThreadPoolExecutor()
+        executor.submit(time.sleep, 3600)
+        _kept.append(executor)
+    elif what == "child":
+        multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3600,)).start()
+    else:
+        atexit.register(time.sleep, 3600)
+    return current().fence
 
 
 @delayed_task(ttl=KEPT)

@@ -31,6 +31,26 @@ async def double(number):
     return 2 * number
 
 
+@plain_task
+def hide():
+    """Return a coroutine, as a decorator does that does not await what it decorates."""
+    return write_later("never")
+
+
+@plain_task
+def add_wrong_types(number):
+    return number + "1"
+
+
+@plain_task
+async def add_wrong_types_later(number):
+    return number + "1"
+
+
+async def write_later(path):
+    Path(path).write_text("ran")
+
+
 @plain_task(priority=7)
 def urgent(path, word):
     with open(path, "a") as file:

@@ -185,12 +185,33 @@ def test_the_options_of_autotask_are_options_of_tasks_too():
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"retries": -1}, "retries"), ({"queue_name": "elsewhere"}, "elsewhere"), ({"priority": 101}, "priority")],
+    [
+        ({"retries": -1}, "retries"),
+        ({"atomic": True}, "coroutines"),
+        ({"queue_name": "elsewhere"}, "elsewhere"),
+        ({"priority": 101}, "priority"),
+    ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_options_that_make_no_sense_are_refused_where_they_are_written(given, said):
     with pytest.raises(InvalidTask, match=said):
-        tasks.echo.using(**given)
+        tasks.double.using(**given)
+
+
+def test_a_task_of_the_script_that_is_run_is_refused_at_the_call(monkeypatch):
+    # Given
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(script_function, "__module__", "__main__")
+    task = tasks.plain_task(script_function)
+    monkeypatch.setattr(main, "script_function", task, raising=False)
+
+    # Then
+    with pytest.raises(InvalidTask, match="the script that is run"):
+        task.enqueue()
+
+
+def script_function():
+    """Be defined in a script."""
 
 
 def test_options_have_no_effect_where_the_backend_is_another_one(settings):

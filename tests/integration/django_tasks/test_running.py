@@ -191,6 +191,19 @@ def test_a_value_that_cannot_be_stored_is_an_error_that_says_so(worker):
     assert "UnpicklableResult" in result.errors[0].traceback
 
 
+def test_a_coroutine_that_nobody_awaited_is_an_error_that_says_so(worker):
+    result = ended(tasks.hide.enqueue())
+    assert result.status is FAILED
+    assert "returned a coroutine" in result.errors[0].traceback and "ran to its end" not in result.errors[0].traceback
+
+
+@pytest.mark.parametrize("task", [tasks.add_wrong_types, tasks.add_wrong_types_later])
+def test_a_task_that_raises_a_type_error_has_failed(worker, task):
+    result = ended(task.enqueue(1))
+    assert result.status is FAILED
+    assert "TypeError: unsupported operand" in result.errors[0].traceback
+
+
 def test_a_task_runs_in_a_process_if_it_asks_for_one(worker):
     result = ended(tasks.in_a_process.enqueue("word"))
     assert (result.return_value, result.attempts) == ("WORD", 1)

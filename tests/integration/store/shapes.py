@@ -54,15 +54,13 @@ def sign_on(lease=30.0, **changes):
     return worker.id
 
 
-def take(worker_id, limit=100, per_lane=None, connection=None, lanes=None, which=claim.INNOCENT, strangers=()):
+def take(worker_id, limit=100, per_lane=None, connection=None, lanes=None, **options):
     """Claim from all lanes there are, or from those given."""
     connection = connection or current()
     if lanes is None:
         lanes = sorted(claim.find_lanes(connection)[0], key=lambda lane: -lane.priority)
     bounded = [BoundedLane(lane, None) for lane in lanes]
-    return claim.claim(
-        connection, worker_id, bounded, per_lane=per_lane or limit, limit=limit, which=which, strangers=strangers
-    )
+    return claim.claim(connection, worker_id, bounded, per_lane=per_lane or limit, limit=limit, **options)
 
 
 def stored(id):

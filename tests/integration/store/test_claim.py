@@ -308,3 +308,26 @@ def test_tasks_of_different_pools_are_in_different_lanes():
     assert lanes == [Lane("default", 0, ""), Lane("default", 0, "process")]
     assert [task.id for task in take(worker, lanes=lanes[:1])] == [thread]
     assert [(task.id, task.timeout) for task in take(worker, lanes=lanes[1:])] == [(process, 5.0)]
+
+
+def test_a_claim_takes_as_many_bytes_of_arguments_as_it_is_told():
+    # Given
+    ids = put(5, payload=b"x" * 1000) + put(1, payload=b"x" * 100_000)
+    worker = sign_on()
+
+    # When, then: the one that goes beyond the bound is the last
+    assert [task.id for task in take(worker, most_bytes=2500)] == ids[:3]
+    assert [state(id) for id in ids] == [State.RUNNING] * 3 + [State.READY] * 3
+    assert [task.id for task in take(worker, most_bytes=2000)] == ids[3:5]
+
+
+def test_a_claim_takes_one_task_however_large_its_arguments_are():
+    put(2, payload=b"x" * 100_000)
+    worker = sign_on()
+    assert [len(take(worker, most_bytes=1)) for _ in range(3)] == [1, 1, 0]
+
+
+def test_a_claim_of_bounded_bytes_prefers_urgent_tasks():
+    (usual,), (urgent,) = put(1, payload=b"x" * 1000), put(1, payload=b"x" * 1000, priority=5)
+    assert [task.id for task in take(sign_on(), most_bytes=500)] == [urgent]
+    assert state(usual) is State.READY

@@ -1,5 +1,6 @@
 """Connections: the caller's own, and those of a worker that nobody else can touch."""
 
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -7,8 +8,9 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from django.db.utils import DatabaseError, DataError, ProgrammingError
 
 from autotask.exceptions import NotPostgreSQL
-from autotask.store.connection import aware, current, dedicated, execute, rows, text
+from autotask.store.connection import aware, current, dedicated, execute, rows, text, unanswered
 from autotask.store.errors import is_weather
+from tests.helpers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -118,3 +120,43 @@ def test_an_aware_moment_stays_the_same_and_none_stays_none():
 def test_any_text_can_be_stored(value, stored):
     assert text(value, 10) == stored
     assert rows(current(), "SELECT %(value)s::text", {"value": text(value, 10)}) == [(stored,)]
+
+
+def test_a_session_of_a_worker_is_not_subject_to_what_is_set_for_the_database(of_a_worker):
+    # Given
+    name = current().settings_dict["NAME"]
+    timeouts = {"statement_timeout": "50ms", "lock_timeout": "5ms", "idle_session_timeout": "200ms"}
+    if current().pg_version >= 170000:
+        timeouts["transaction_timeout"] = "50ms"
+    for timeout, value in timeouts.items():
+        execute(current(), f"ALTER DATABASE {name} SET {timeout} = '{value}'")
+
+    # When
+    try:
+        found = {timeout: rows(of_a_worker.wrapper, f"SHOW {timeout}")[0][0] for timeout in timeouts}
+    finally:
+        execute(current(), f"ALTER DATABASE {name} RESET ALL")
+
+    # Then
+    expected = {
+        "statement_timeout": "10s",
+        "lock_timeout": "3s",
+        "idle_session_timeout": "0",
+        "transaction_timeout": "0",
+    }
+    assert found == {timeout: expected[timeout] for timeout in timeouts}
+
+
+def test_one_sees_for_how_long_a_worker_s_connection_waits_for_an_answer(of_a_worker):
+    # Given
+    assert rows(of_a_worker.wrapper, "SELECT 1") == [(1,)]
+    assert of_a_worker.asked_at is None
+    asking = threading.Thread(target=lambda: rows(of_a_worker.wrapper, "SELECT pg_sleep(0.5)"))
+
+    # When
+    asking.start()
+
+    # Then
+    wait_until(lambda: (unanswered() or (0.0, ""))[1] == "role of a test", what="a connection that waits")
+    asking.join()
+    assert of_a_worker.asked_at is None

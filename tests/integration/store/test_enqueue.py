@@ -4,16 +4,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.test.utils import CaptureQueriesContext
 
 from autotask import definition
 from autotask.exceptions import InvalidArguments, PayloadTooLarge, UnpicklableArgument
 from autotask.handle import TaskHandle
 from autotask.signals import task_enqueued
-from autotask.store import notify
+from autotask.store import enqueue, notify
 from autotask.store.connection import current, rows
 from autotask.task import WAITING, State, new_id
 from autotask.tasks import delayed_task
-from tests.integration.store.shapes import count, put, state, stored
+from tests.integration.store.shapes import count, new_task, put, state, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -339,3 +340,28 @@ def test_a_megabyte_is_refused_with_the_limit_in_the_message(call, woken, django
 def test_many_items_may_be_larger_together_than_one_may_be_alone():
     handles = greet.using(delay=60).enqueue_many([("x" * 200_000,)] * 20)
     assert count("autotask_task") == len(handles) == 20
+
+
+def test_many_items_of_many_bytes_are_stored_with_several_statements_in_one_transaction(monkeypatch):
+    # Given
+    monkeypatch.setattr(enqueue, "LARGEST_STATEMENT", 100_000)
+    monkeypatch.setattr(notify, "_waker", lambda: None)
+
+    # When
+    with CaptureQueriesContext(current()) as captured:
+        handles = greet.enqueue_many([("x" * 30_000,)] * 10)
+
+    # Then
+    assert [stored(handle.id).id for handle in handles] == [handle.id for handle in handles]
+    assert rows(current(), "SELECT count(DISTINCT xmin::text), count(*) FROM autotask_task") == [(1, 10)]
+    statements = [query["sql"] for query in captured if "INSERT" in query["sql"]]
+    assert len(statements) == 3
+    assert max(map(len, statements)) < 2 * 130_000 + 10_000
+
+
+def test_of_many_items_of_many_bytes_all_are_stored_or_none(monkeypatch):
+    monkeypatch.setattr(enqueue, "LARGEST_STATEMENT", 100_000)
+    items = [new_task(payload=b"x" * 60_000) for _ in range(9)]
+    with pytest.raises(IntegrityError):
+        enqueue.insert_many(current(), [*items, items[0]])
+    assert count("autotask_task") == 0

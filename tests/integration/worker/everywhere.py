@@ -46,6 +46,19 @@ def return_lambda():
     return lambda: None
 
 
+def hide(path):
+    """Return a coroutine, as a decorator does that does not await what it decorates."""
+    return async_mark(path)
+
+
+async def async_mark(path):
+    mark(path, "ran")
+
+
+async def async_hide(path):
+    return async_mark(path)
+
+
 async def async_echo(value):
     return value
 
@@ -84,7 +97,7 @@ def _tasks(where, executor, functions):
             name=f"{__name__}.{name}_in_{where}",
             executor=executor,
             takes_context=name == "who",
-            retries=1 if name == "fail" else 0,
+            retries=1 if name in ("fail", "hide") else 0,
             backoff=0.05,
         )
         for name in functions
@@ -92,10 +105,19 @@ def _tasks(where, executor, functions):
     return SimpleNamespace(**{name: make[name](function) for name, function in functions.items()})
 
 
-FUNCTIONS = {"echo": echo, "fail": fail, "nap": nap, "stay": stay, "who": who, "return_lambda": return_lambda}
+FUNCTIONS = {
+    "echo": echo,
+    "fail": fail,
+    "hide": hide,
+    "nap": nap,
+    "stay": stay,
+    "who": who,
+    "return_lambda": return_lambda,
+}
 COROUTINES = {
     "echo": async_echo,
     "fail": async_fail,
+    "hide": async_hide,
     "nap": async_nap,
     "stay": async_stay,
     "who": async_who,

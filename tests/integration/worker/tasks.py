@@ -25,6 +25,16 @@ def gate(name: str) -> threading.Event:
     return gates.setdefault(name, threading.Event())
 
 
+@delayed_task(atomic=True)
+def hide_in_a_transaction(path):
+    """Return a coroutine, as a decorator does that does not await what it decorates."""
+    return write_later(path)
+
+
+async def write_later(path):
+    Path(path).write_text("ran")
+
+
 @delayed_task
 def echo(value):
     return value

@@ -12,7 +12,7 @@ from autotask.store import read
 from autotask.store.connection import current, rows
 from autotask.task import DONE
 from tests.helpers import LONG, wait_until
-from tests.integration.worker.app.tasks import hoard, sign, sign_and_wait
+from tests.integration.worker.app.tasks import hoard, leave_behind, sign, sign_and_wait
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -160,3 +160,21 @@ def test_workers_whose_supervisor_is_killed_finish_what_they_run_and_leave(start
     # Then
     wait_until(lambda: not any(map(psutil.pid_exists, workers)), what="the end of the workers")
     assert (handle.status, handle.attempts) == (DONE, 1)
+
+
+@pytest.mark.parametrize("what", ["thread", "executor", "child", "atexit"] if LONG else ["child"])
+def test_a_worker_ends_whatever_its_tasks_have_left_behind(start_crew, ledger, what):
+    # Given
+    crew = start_crew("--max-tasks=1", "--threads=1")
+
+    # When
+    for _ in range(2):
+        leave_behind(what, str(ledger)).wait(30)
+    sign(str(ledger), "third").wait(30)
+
+    # Then
+    pids = [int(line.split()[-1]) for line in ledger.read_text().splitlines() if not line.startswith("goodbye")]
+    assert len({*pids}) == 3
+    wait_until(lambda: not any(map(psutil.pid_exists, pids)), 30, what="the end of the workers")
+    assert ledger.read_text().count("goodbye") == (0 if what == "atexit" else 2)
+    assert "the worker ended" not in crew.output, crew.output

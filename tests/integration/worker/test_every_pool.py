@@ -53,6 +53,15 @@ def test_a_result_that_cannot_be_stored_is_an_error(there, start):
     assert "cannot be pickled" in handle.error_message
 
 
+def test_a_coroutine_that_nobody_awaited_is_an_error_that_says_so(there, start, tmp_path):
+    start()
+    handle = there.hide(str(tmp_path / "ran"))
+    assert ended(handle) is ERROR
+    assert "returned a coroutine" in handle.error_message and "ran to its end" not in handle.error_message
+    assert [attempt.state for attempt in handle.failed_attempts] == [State.RETRY, State.ERROR]
+    assert stubborn.lines(tmp_path / "ran") == []
+
+
 def test_a_task_knows_itself(there, start):
     start()
     handle = there.who()

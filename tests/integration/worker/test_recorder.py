@@ -1,15 +1,64 @@
-"""What the recorder says at its end."""
+"""What the recorder writes with one statement, and what it says at its end."""
 
 import uuid
 
 import pytest
 
+from autotask.store.connection import current, rows
+from autotask.worker import recorder as module
 from autotask.worker.recorder import Recorder
 from autotask.worker.reporter import Reporter
 from autotask.worker.strangers import Strangers
 from tests.integration.store.shapes import outcome, put, sign_on, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+#: Results, by the transaction that has written them, in the order in which they were written.
+WRITTEN = """
+SELECT array_agg(id), sum(octet_length(value)) FROM autotask_result GROUP BY xmin::text::bigint ORDER BY min(xmin::text::bigint)
+"""
+
+
+@pytest.fixture
+def write(transactional_db):
+    """Write outcomes that are all there before the recorder starts; return what each of its statements has written."""
+
+    def write(sizes):
+        put(len(sizes))
+        claimed = take(sign_on(), limit=len(sizes))
+        recorder = Recorder(uuid.uuid4, lambda tasks: None, Reporter(lambda claim: True), Strangers())
+        for task, size in zip(claimed, sizes, strict=True):
+            recorder.put((task, outcome(task)._replace(value=b"x" * size)))
+        assert recorder.burden.held() == sum(sizes)
+        recorder.start()
+        assert recorder.stop(20)
+        assert recorder.burden.held() == 0
+        numbers = {task.id: number for number, task in enumerate(claimed)}
+        return [({numbers[id] for id in ids}, total) for ids, total in rows(current(), WRITTEN)]
+
+    return write
+
+
+def test_a_statement_has_some_megabytes_at_most(write, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_STATEMENT", 500_000)
+    written = write([100_000] * 20 + [30_000] * 40)
+    assert sum(len(numbers) for numbers, _ in written) == 60
+    assert all(total < 500_000 + 100_000 for _, total in written)
+    assert 6 <= len(written) <= 10
+
+
+def test_small_outcomes_do_not_wait_for_large_ones(write, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_STATEMENT", 500_000)
+    written = write([200_000] * 20 + [10, 20, 30])
+    assert written[0] == ({20, 21, 22}, 60)
+    # The large ones come in the order in which they were put.
+    assert [numbers for numbers, _ in written[1:]] == [{3 * i, 3 * i + 1, 3 * i + 2} for i in range(6)] + [{18, 19}]
+
+
+def test_large_outcomes_are_written_although_small_ones_keep_coming(write, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_BATCH", 5)
+    written = write([100_000] + [0] * 20)
+    assert [0 in numbers for numbers, _ in written].index(True) == 1
 
 
 def test_outcomes_that_were_given_up_at_the_very_end_do_not_count_as_written(monkeypatch):

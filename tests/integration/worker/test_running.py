@@ -39,6 +39,12 @@ def test_a_coroutine_function_is_run(worker):
     assert tasks.double(21).wait(10) == 42
 
 
+def test_atomic_says_so_where_a_decorator_hides_a_coroutine_function(worker, tmp_path):
+    handle = tasks.hide_in_a_transaction(str(tmp_path / "ran"))
+    assert outcome_of(handle) is ERROR
+    assert "returned a coroutine" in handle.error_message
+
+
 def test_a_task_can_enqueue_another(worker):
     # When
     inner = tasks.enqueue_another(5).wait(10)

@@ -527,6 +527,32 @@ def test_a_coroutine_hears_of_the_end_while_others_come_again_and_again(start_wo
     assert in_a_thread(lambda: asyncio.run(amid_others()))() is True
 
 
+@pytest.fixture
+def impatient_database(transactional_db):
+    """A database that ends a session after 200 ms in which nothing was asked."""
+    name = current().settings_dict["NAME"]
+    execute(current(), f"ALTER DATABASE {name} SET idle_session_timeout = '200ms'")
+    yield
+    execute(current(), f"ALTER DATABASE {name} RESET idle_session_timeout")
+
+
+def test_waiting_outlasts_the_time_that_a_session_may_be_idle(start_worker, impatient_database):
+    # Given
+    start_worker()
+    handle, other = tasks.nap(1.5), tasks.nap(1.5)
+    waiting = in_a_thread(lambda: handle.wait(20))
+
+    # When
+    def await_result():
+        return asyncio.run(with_own_connections(other.await_result(20)))
+
+    awaiting = in_a_thread(await_result)
+
+    # Then
+    assert (waiting(), awaiting()) == (None, None)
+    assert (handle.ready, other.ready) == (True, True)
+
+
 def test_a_coroutine_hears_that_nobody_can_listen_and_the_next_one_finds_somebody(worker, monkeypatch):
     # Given
     def no_memory(role):

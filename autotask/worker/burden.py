@@ -1,0 +1,98 @@
+"""How many bytes a worker holds: arguments of what it has claimed, and outcomes that are not written yet."""
+
+import threading
+from collections.abc import Iterable
+
+from autotask.conf import settings
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask
+from autotask.worker.outcome import GiveBack, Lost
+
+#: Bytes held, beyond which a worker claims nothing more.
+MOST = 64 * 2**20
+
+#: A worker may hold as many of the largest arguments or results, however large they may be. Otherwise one that has two of
+#: them could not use its threads.
+LARGEST_HELD = 4
+
+#: The bytes of an envelope around pickled arguments, rounded up.
+_ENVELOPE = 64
+
+
+class Burden:
+    """The bytes that a worker holds.
+
+    The counters only grow, each by the hand of one thread, so that most tasks cost no lock: those without a result.
+    """
+
+    def __init__(self) -> None:
+        self._taken = self._let_go = 0
+        self._put = self._written = 0
+        self._putting = threading.Lock()
+        self._put_before = 0
+        self._per_task = 0.0
+
+    # --- what the loop calls ----------------------------------------------------------------------------------------
+
+    def take(self, tasks: Iterable[ClaimedTask]) -> None:
+        """Note that tasks were claimed."""
+        self._taken += sum([len(task.payload) for task in tasks])
+
+    def replace(self, task: ClaimedTask) -> None:
+        """Note that a task is claimed again, though its former claim is not over: that one will not be let go."""
+        self._taken -= len(task.payload)
+
+    def is_bearable(self) -> bool:
+        """Whether more may be claimed."""
+        held = self.held()
+        return held <= MOST or held <= _most()
+
+    def most_claimed(self, number: int) -> int | None:
+        """Return the bytes of arguments that a claim of so many tasks may bring; None if it cannot bring too many."""
+        left = max(1, _most() - self.held())
+        return left if number * (settings.MAX_PAYLOAD + _ENVELOPE) > left else None
+
+    def most_ahead(self, ended: int) -> int | None:
+        """Return how many tasks may wait for a free place, going by the size of the last results; None: any number.
+
+        :param ended: how many tasks have ended since this was asked last.
+        """
+        put = self._put
+        if put == self._put_before and not self._per_task:
+            return None  # as for most workers, whose tasks return nothing
+        if ended:
+            mean = (put - self._put_before) / ended
+            self._put_before = put
+            self._per_task = max(mean, (self._per_task + mean) / 2) if mean + self._per_task >= 1 else 0.0
+        return int((_most() - self.held()) / self._per_task) if self._per_task else None
+
+    def held(self) -> int:
+        """Return the bytes that are held now."""
+        return self._taken - self._let_go + self._put - self._written
+
+    # --- what other threads call ------------------------------------------------------------------------------------
+
+    def put(self, size: int) -> None:
+        """Note that an outcome waits to be written. Any thread may call this."""
+        with self._putting:
+            self._put += size
+
+    def written(self, size: int) -> None:
+        """Note that outcomes do not wait any more. Only the recorder calls this."""
+        self._written += size
+
+    def let_go(self, task: ClaimedTask) -> None:
+        """Note that a claim is over. Only the recorder calls this."""
+        self._let_go += len(task.payload)
+
+
+def weight(ended: Outcome | GiveBack | Lost) -> int:
+    """Return the bytes of an outcome that can be many."""
+    if not isinstance(ended, Outcome):
+        return 0
+    value = ended.value
+    return (0 if value is None else len(value)) + len(ended.traceback) + len(ended.error_message)
+
+
+def _most() -> int:
+    return max(MOST, LARGEST_HELD * settings.MAX_PAYLOAD)

@@ -1,0 +1,1 @@
+"""A site whose tenants have schemas of their own, by django-tenants."""
