@@ -34,6 +34,7 @@ SELECT set_config('statement_timeout', '10s', false), set_config('lock_timeout',
 _WEATHER_STATES = {"25006"}
 
 _LOCK_NOT_AVAILABLE = "55P03"
+_QUERY_CANCELED = "57014"
 
 #: The attribute of a connection that is one of a worker's own.
 _KEEPS_SESSION = "autotask_keeps_session"
@@ -174,6 +175,11 @@ def is_weather(error: BaseException) -> bool:
 def is_locked(error: BaseException) -> bool:
     """Whether an error means that a row is locked by somebody else for longer than the lock timeout."""
     return _state(error) == _LOCK_NOT_AVAILABLE
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether an error means that a statement took longer than it may, or that somebody cancelled it."""
+    return _state(error) == _QUERY_CANCELED
 
 
 def _state(error: BaseException) -> str | None:

@@ -68,7 +68,10 @@ def test_a_claim_of_short_tasks_does_not_bring_more_bytes_than_a_worker_may_hold
     worker = start_worker()
     all_done(tasks.echo.enqueue_many([(number,) for number in range(300)]))
     seen = []
-    take, worker._burden.take = worker._burden.take, lambda claimed: seen.append(sum(map(size, claimed))) or take(claimed)
+    take, worker._burden.take = (
+        worker._burden.take,
+        lambda claimed: seen.append(sum(map(size, claimed))) or take(claimed),
+    )
 
     # When
     handles = tasks.echo_length.enqueue_many([(b"x" * SIZE,)] * 60)
