@@ -10,13 +10,13 @@ from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MOST = 4_000_000
-SIZE = 500_000
+MOST = 800_000
+SIZE = 100_000
 
 
 @pytest.fixture
 def small(settings, monkeypatch):
-    """Workers hold four megabytes."""
+    """Workers hold little."""
     monkeypatch.setattr(burden, "MOST", MOST)
     settings.AUTOTASK_MAX_PAYLOAD = SIZE + 1000
 
