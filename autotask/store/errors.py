@@ -15,6 +15,7 @@ class Trouble(enum.Enum):
 
 
 _LOCK_NOT_AVAILABLE = "55P03"
+_QUERY_CANCELED = "57014"
 
 # The first two characters of a SQLSTATE are its class. (PostgreSQL documentation, "PostgreSQL Error Codes".) A class that is
 # not listed is DOUBTFUL: for example 42 (a missing right, table or column), 3F (a missing schema), 58 (an input or output
@@ -63,6 +64,11 @@ def is_weather(error: BaseException) -> bool:
 def is_locked(error: BaseException) -> bool:
     """Whether another transaction has held the lock of a row for longer than the lock timeout."""
     return trouble_of(error) is Trouble.LOCKED
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether a statement took longer than it may, or somebody cancelled it."""
+    return sqlstate(error) == _QUERY_CANCELED
 
 
 def is_program_limit(error: BaseException) -> bool:
