@@ -2,6 +2,9 @@
 
 import signal
 
+#: The worker has failed.
+FAILED = 1
+
 #: The worker cannot start because of how the project is configured (EX_CONFIG of sysexits.h).
 MISCONFIGURED = 78
 

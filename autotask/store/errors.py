@@ -42,6 +42,8 @@ _CODES = {
 #: The queue of notifications is full, or the statement meets another limit of the server.
 _PROGRAM_LIMIT = "54000"
 
+_QUERY_CANCELED = "57014"
+
 
 def trouble_of(error: BaseException) -> Trouble:
     """Return what an error means for the statement that raised it."""
@@ -63,6 +65,11 @@ def is_weather(error: BaseException) -> bool:
 def is_locked(error: BaseException) -> bool:
     """Whether another transaction has held the lock of a row for longer than the lock timeout."""
     return trouble_of(error) is Trouble.LOCKED
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether a statement took longer than it may, or somebody cancelled it."""
+    return sqlstate(error) == _QUERY_CANCELED
 
 
 def is_program_limit(error: BaseException) -> bool:

@@ -1,35 +1,83 @@
-"""Delete results past their keeping time, in small batches."""
+"""Delete results past their keeping time, in small pieces."""
 
+import time
 import uuid
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import rows
+from autotask.store.errors import is_timeout
 from autotask.store.isolation import Refusals
 
-# SKIP LOCKED lets several workers prune side by side. The attempts go with their task. By an array the planner finds
-# them in the index; in a join it might read all there are.
-OLD = """
-SELECT id FROM autotask_result
-WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND id <> ALL(%(spared)s::uuid[])
-ORDER BY kept_until LIMIT {limit}
-"""
+#: The most results, attempts and bytes of both that one piece deletes. On a busy machine that takes a few tenths of a second.
+RESULTS = 1000
+ATTEMPTS = 10_000
+BYTES = 32 * 2**20
 
-_DELETE = """
-attempts AS (DELETE FROM autotask_attempt WHERE task_id = ANY(ARRAY(SELECT id FROM old))),
-results AS (DELETE FROM autotask_result WHERE id = ANY(ARRAY(SELECT id FROM old)) RETURNING 1)
-SELECT count(*) FROM results
-"""
+#: Seconds after which a piece has taken too long, so that the next one is half as large; and within which it was so quick
+#: that the next one may be larger again.
+SLOW = 0.5
+QUICK = 0.1
 
-PRUNE = f"WITH old AS MATERIALIZED ({OLD} FOR UPDATE SKIP LOCKED), {_DELETE}"
+#: The smallest part of a piece that is tried.
+SMALLEST = 1 / 128
 
-PRUNE_THESE = f"""
+# * SKIP LOCKED lets several workers prune side by side. By arrays the planner finds what is deleted in the index; in a join it
+#   might read all there are.
+# * Of the longest kept results, those with few attempts go first, so that one with a million does not hold up the others.
+# * Sizes are those of what is stored, and are known without reading it.
+# * A result is deleted with the last of its attempts. Until then it looks as it did, with fewer attempts; of one task, the
+#   index has the oldest of them first.
+# * What is found in the order of "place" up to a limit is complete for each place but the last one.
+PRUNE = """
 WITH old AS MATERIALIZED (
-    SELECT id FROM autotask_result
-    WHERE id = ANY(%(id)s::uuid[]) AND kept_until < statement_timestamp() - %(longer)s * interval '1 s'
+    SELECT id, attempt, coalesce(pg_column_size(payload), 0) + coalesce(pg_column_size(value), 0) AS size, kept_until
+    FROM autotask_result
+    WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {which}
+    ORDER BY kept_until LIMIT {results}
     FOR UPDATE SKIP LOCKED
 ),
-{_DELETE}
+counted AS (
+    SELECT id, row_number() OVER few_first AS place,
+           sum(attempt) OVER few_first - attempt AS attempts, sum(size) OVER few_first - size AS bytes
+    FROM old
+    WINDOW few_first AS (ORDER BY attempt, kept_until, id ROWS UNBOUNDED PRECEDING)
+),
+chosen AS MATERIALIZED (SELECT id, place FROM counted WHERE attempts < {attempts} AND bytes < {bytes}),
+found AS MATERIALIZED (
+    SELECT attempt.id, chosen.place, attempt.size
+    FROM chosen CROSS JOIN LATERAL (
+        SELECT a.id, pg_column_size(a.traceback) + pg_column_size(a.error_message) AS size
+        FROM autotask_attempt a WHERE a.task_id = chosen.id LIMIT {attempts}
+    ) AS attempt
+    ORDER BY chosen.place LIMIT {attempts}
+),
+doomed AS MATERIALIZED (
+    SELECT id, place FROM (
+        SELECT id, place, sum(size) OVER (ORDER BY place, id ROWS UNBOUNDED PRECEDING) - size AS bytes FROM found
+    ) AS weighed
+    WHERE bytes < {bytes}
+),
+complete AS (
+    SELECT id FROM chosen
+    WHERE place < (SELECT max(place) FROM doomed)
+          OR (SELECT count(*) FROM doomed) = (SELECT count(*) FROM found) AND (SELECT count(*) FROM found) < {attempts}
+),
+attempts AS (DELETE FROM autotask_attempt WHERE id = ANY(ARRAY(SELECT id FROM doomed)) RETURNING 1),
+results AS (DELETE FROM autotask_result WHERE id = ANY(ARRAY(SELECT id FROM complete)) RETURNING 1)
+SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM attempts), (SELECT count(*) FROM old)
+"""
+
+_ALL_BUT = "id <> ALL(%(ids)s::uuid[])"
+_ONLY = "id = ANY(%(ids)s::uuid[])"
+
+OLD = f"""
+SELECT id FROM autotask_result
+WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {_ALL_BUT}
+ORDER BY kept_until LIMIT %(limit)s
 """
 
 PRUNABLE = """
@@ -37,36 +85,97 @@ SELECT count(*) FROM autotask_result WHERE kept_until < statement_timestamp() - 
 """
 
 
-def refusals() -> Refusals[uuid.UUID]:
-    """Return a memory for the results that the database refuses to delete."""
-    return Refusals("The result of task %s is past its time to live, and cannot be deleted")
+class Pruned(NamedTuple):
+    """What one piece has deleted.
+
+    :ivar more: whether there is more to delete.
+    """
+
+    results: int
+    attempts: int
+    more: bool
+
+
+class Pruning:
+    """Deletes piece by piece; the pieces become smaller where they take long.
+
+    A result that the database refuses to delete, for example because a foreign key of the site refers to it, holds up no
+    other one, and is tried again from time to time.
+
+    :param longer: seconds by which the time to live of what is deleted is over at least.
+    """
+
+    def __init__(self, longer: float = 0) -> None:
+        self._longer = longer
+        self._share = 1.0
+        self._refused: Refusals[uuid.UUID] = Refusals(
+            "The result of task %s is past its time to live, and cannot be deleted"
+        )
+
+    def piece(self, connection: BaseDatabaseWrapper) -> Pruned:
+        """Delete one piece.
+
+        :raises django.db.DatabaseError: it could not be done, also not with pieces that are much smaller.
+        """
+        began = time.monotonic()
+        try:
+            pruned = self._prune(connection)
+        except DatabaseError as error:
+            if not is_timeout(error) or self._share <= SMALLEST or connection.in_atomic_block:
+                raise
+            self._share /= 2
+            return Pruned(0, 0, more=True)
+        seconds = time.monotonic() - began
+        if seconds > SLOW:
+            self._share = max(SMALLEST, self._share / 2)
+        elif seconds < QUICK:
+            self._share = min(1.0, self._share * 2)
+        return pruned
+
+    def _prune(self, connection: BaseDatabaseWrapper) -> Pruned:
+        limit, attempts, size = (max(1, int(most * self._share)) for most in (RESULTS, ATTEMPTS, BYTES))
+        spared = self._refused.spared()
+        parts = self._refused.run_found(
+            lambda: prune(connection, limit, attempts, size, self._longer, spared=spared),
+            lambda: _old(connection, limit, self._longer, spared),
+            lambda ids: prune(connection, limit, attempts, size, self._longer, only=ids),
+        )
+        return Pruned(
+            sum(part.results for part in parts),
+            sum(part.attempts for part in parts),
+            # After a refusal nothing is known of what comes behind this piece.
+            more=parts[0].more if len(parts) == 1 else bool(parts),
+        )
 
 
 def prune(
     connection: BaseDatabaseWrapper,
-    limit: int = 1000,
+    limit: int = RESULTS,
+    attempts: int = ATTEMPTS,
+    most_bytes: int = BYTES,
     longer: float = 0,
     *,
-    refused: Refusals[uuid.UUID] | None = None,
-) -> int:
-    """Delete up to *limit* results whose time to live is over by at least *longer* seconds.
+    spared: Sequence[uuid.UUID] = (),
+    only: Sequence[uuid.UUID] | None = None,
+) -> Pruned:
+    """Delete results whose time to live is over by at least *longer* seconds, with their attempts.
 
-    One that the database refuses to delete, as where a foreign key of the site refers to it, holds up no other.
-
-    :param refused: remembers what was refused before; None: nothing was.
-    :returns: how many were deleted.
+    :param limit: how many results at most.
+    :param attempts: how many attempts at most. A result that has more stays until the last of them is deleted.
+    :param most_bytes: what is deleted ends with the result or attempt that reaches so many.
+    :param spared: results that are left alone.
+    :param only: the only results that are deleted; None: all but those that are spared.
     """
-    refused = refusals() if refused is None else refused
-    params = {"longer": longer, "spared": refused.spared()}
-    return sum(
-        refused.run_found(
-            lambda: int(rows(connection, PRUNE.format(limit=int(limit)), params)[0][0]),
-            lambda: [id for (id,) in rows(connection, OLD.format(limit=int(limit)), params)],
-            lambda ids: int(rows(connection, PRUNE_THESE, {**params, "id": list(ids)})[0][0]),
-        )
-    )
+    which, ids = (_ALL_BUT, spared) if only is None else (_ONLY, only)
+    sql = PRUNE.format(results=int(limit), attempts=int(attempts), bytes=int(most_bytes), which=which)
+    results, deleted, old = rows(connection, sql, {"longer": longer, "ids": list(ids)})[0]
+    return Pruned(results, deleted, more=old == limit or results < old)
+
+
+def _old(connection: BaseDatabaseWrapper, limit: int, longer: float, spared: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    return [id for (id,) in rows(connection, OLD, {"longer": longer, "limit": limit, "ids": list(spared)})]
 
 
 def prunable(connection: BaseDatabaseWrapper, longer: float = 0) -> int:
-    """Return how many results :func:`prune` would delete in all."""
+    """Return how many results there are to delete in all."""
     return int(rows(connection, PRUNABLE, {"longer": longer})[0][0])

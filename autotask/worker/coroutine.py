@@ -153,6 +153,18 @@ async def _attempt(
         context.close()
 
 
+async def get_ready() -> None:
+    """Start the one thread from which all coroutines use the database, so that none of them is without it later.
+
+    :raises RuntimeError: the system has no thread left.
+    """
+    await sync_to_async(_nothing)()
+
+
+def _nothing() -> None:
+    pass
+
+
 async def _find(task: ClaimedTask) -> Definition[Any, Any]:
     if registry.known(task.name) is None:
         return await sync_to_async(registry.find)(task)  # It may import a module, which may do anything.

@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import handover
 from autotask.charge import RECYCLE_WITHIN
 from autotask.conf import settings
-from autotask.exit_status import RECYCLED
+from autotask.exit_status import FAILED, RECYCLED
 from autotask.offer import OVERDUE, Offers
 from autotask.signals import worker_started, worker_stopping
 from autotask.store import claim, notify, promote, read, workers
@@ -91,6 +91,14 @@ LOOK_ANYWAY = 0.05
 
 #: Tasks whose outcome is not recorded yet, beyond which nothing more is claimed.
 MOST_HELD = 2000
+
+#: Seconds after which a task is claimed again that could not be run for want of a thread, and seconds between two lines on
+#: such tasks.
+WITHOUT_THREAD = 5.0
+SAY_EVERY = 5.0
+
+#: Turns of the loop that fail in a row, for another reason than the database, after which the worker makes way for a fresh one.
+MOST_FAILED_TURNS = 20
 
 #: Seconds for which nothing is claimed so that a suspect can run alone, and seconds between two such times.
 DRAIN_FOR = 2.0
@@ -185,6 +193,9 @@ class Worker:
         self._stop_at: float | None = None
         self._asked_at = float("-inf")
         self._given_up: set[int] = set()
+        self._failed_turns = 0
+        self._said_at = float("-inf")
+        self._coroutines_are_ready = False
         self.exit_status = 0
         self._offers = Offers(options.offer_fds)
         self._connection = dedicated("claim")
@@ -253,17 +264,31 @@ class Worker:
         if not self._sign_on():
             self.stalls.stop()
             return True
+        if not self._start_threads():
+            return False
         notify.set_waker(self.wakeup.call)
-        self._recorder.start()
-        self._beats.start()
-        self._services.start()
-        self._watch.start()
         logger.info("%s", self._introduction())
         worker_started.send_robust(sender=Worker, **self._facts())
-        while self._stop_at is None:
-            self._turn()
-            self._look_at_wear()
+        try:
+            while self._stop_at is None:
+                self._turn()
+                self._look_at_wear()
+        except BaseException:  # noqa: B036 - whatever it is, what is held must not go with this worker
+            logger.exception("The loop of worker %d has failed; it makes way for another one", self._identity.pid)
+            self.recycle()
         return self._leave()
+
+    def _start_threads(self) -> bool:
+        try:
+            for part in (self._recorder, self._beats, self._services, self._watch):
+                part.start()
+        except RuntimeError as error:  # no memory, or no more threads
+            logger.error("Worker %d cannot start, for want of threads: %s", self._identity.pid, error)
+            self.exit_status = FAILED
+            self._sign_off()
+            self._connection.close()
+            return False
+        return True
 
     def stop(self) -> None:
         """Tell the worker to finish what it runs and to leave. May be called from a signal handler."""
@@ -310,9 +335,19 @@ class Worker:
             self._weather.succeeded()
             if look is not Look.MORE and due != 0:
                 self._pause(look, due)
+            self._failed_turns = 0
         except (DatabaseError, InterfaceError, OSError) as error:  # OSError: the socket of a lost connection
-            self._connection.close()
-            self.wakeup.sleep(self._weather.failed(error))
+            self._begin_again(error)
+        except Exception as error:
+            self._failed_turns += 1
+            if self._failed_turns > MOST_FAILED_TURNS:
+                raise
+            self._begin_again(error)
+
+    def _begin_again(self, error: Exception) -> None:
+        """Wait a moment after a turn that has failed; what was claimed in it and is not held is given back in the next one."""
+        self._connection.close()
+        self.wakeup.sleep(self._weather.failed(error))
 
     def _take(self, connection: BaseDatabaseWrapper) -> Look:
         """Claim what fits and hand it over; return what is to be expected of another look."""
@@ -412,8 +447,20 @@ class Worker:
             self._held[task.id] = task
         self._cancelled.update([task.id for task in claimed if task.cancel_requested])
         for task in claimed:
-            pool.submit(task)
+            try:
+                pool.submit(task)
+            except Exception as error:  # no more threads, or whatever else: the task must not stay here without a place
+                self._wear.take(-1)
+                self._recorder.put((task, self._without_thread(task, error)))
         self._watch.begin()
+
+    def _without_thread(self, task: ClaimedTask, error: Exception) -> GiveBack:
+        """Return that a task is given back, and say so, once in a while however many there are."""
+        now = time.monotonic()
+        if now - self._said_at >= SAY_EVERY:
+            self._said_at = now
+            logger.error("%s %s is given back, as it cannot be run here now: %s", task.name, task.id, error)
+        return GiveBack(task, delay=WITHOUT_THREAD)
 
     def _in_quarantine(self, connection: BaseDatabaseWrapper) -> bool:
         """Whether nothing else may be claimed now, because of a suspect: a task that has lost its worker.
@@ -651,16 +698,31 @@ class Worker:
 
     async def _run_coroutine(self, task: ClaimedTask, place: CoroutinePlace[ClaimedTask]) -> None:
         try:
-            ended = self._not_begun(task)
+            ended = self._not_begun(task) or await self._without_its_thread(task)
             if ended is None:
                 ended = await coroutine.execute(task, self._is_cancelled, self._reporter, place)
-            self._put(task, ended)
-            await coroutine.tidy(ended, idle=self._intakes[COROUTINE].pool.outstanding() == 1)
         except BaseException as error:  # noqa: B036 - as above
             if place.is_destroyed():
                 raise
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
-            self._put(task, execution.broken(task, error))
+            ended = execution.broken(task, error)
+        self._put(task, ended)
+        if not self._coroutines_are_ready:
+            return  # Nothing has used a connection.
+        try:
+            await coroutine.tidy(ended, idle=self._intakes[COROUTINE].pool.outstanding() == 1)
+        except Exception:  # its outcome is put already, and must be its only one
+            logger.exception("The connections that coroutines use could not be tidied after %s %s", task.name, task.id)
+
+    async def _without_its_thread(self, task: ClaimedTask) -> GiveBack | None:
+        """Return that a coroutine is given back if it could not use the database, for want of a thread."""
+        if not self._coroutines_are_ready:
+            try:
+                await coroutine.get_ready()
+            except RuntimeError as error:
+                return self._without_thread(task, error)
+            self._coroutines_are_ready = True
+        return None
 
     def _outcome_of(self, task: ClaimedTask, attempt: Attempt) -> Outcome | GiveBack:
         if (ended := self._not_begun(task)) is not None:

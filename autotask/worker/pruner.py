@@ -5,25 +5,22 @@ import random
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
-from autotask.store import prune
+from autotask.store.prune import Pruning
 
-#: Rows in one statement, and the pause after a full one, in seconds: heartbeats go in between.
-BATCH = 1000
+#: The pause after a piece, in seconds, while there is more to delete: the other services go in between.
 PAUSE = 0.05
 
 
 class Pruner:
-    """Deletes old results in small batches."""
+    """Deletes old results in small pieces."""
 
     doing = "delete old results"
 
     def __init__(self) -> None:
-        self._refused = prune.refusals()
+        self._pruning = Pruning()
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
-        """Delete one batch."""
-        spared = len(self._refused.spared())
-        deleted = prune.prune(connection, BATCH, refused=self._refused)
-        if deleted + len(self._refused.spared()) - spared >= BATCH:
+        """Delete one piece."""
+        if self._pruning.piece(connection).more:
             return PAUSE
         return settings.CLEAN_INTERVAL * random.uniform(0.8, 1.2)

@@ -20,6 +20,9 @@ logger = logging.getLogger("autotask.worker")
 #: Seconds until a service is run again that has failed for another reason than the database: less than any lease.
 AFTER_FAILURE = 5.0
 
+#: Seconds until the thread goes on after a failure that is of no service.
+PAUSE_AFTER_FAILURE = 0.5
+
 
 class Service(Protocol):
     """A chore beside the worker's loop."""
@@ -63,14 +66,21 @@ class ServiceThread:
 
     def _run(self) -> None:
         while not self._stopping:
-            now = time.monotonic()
-            due = [service for service in self._services if self._due[service] <= now]
-            if due:
-                # One at a time, the first of them first: what is important does not wait for all the others.
-                self._due[due[0]] = time.monotonic() + self._run_one(due[0])
-            elif self._sleep(min(self._due.values()) - now):
-                self._due = dict.fromkeys(self._services, now)
+            try:
+                self._turn()
+            except Exception:  # whatever it is: without a sign of life its worker would be taken for dead
+                logger.exception("The services of the worker (%s) have failed, and go on", self._thread.name)
+                time.sleep(PAUSE_AFTER_FAILURE)
         self._connection.close()
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        due = [service for service in self._services if self._due[service] <= now]
+        if due:
+            # One at a time, the first of them first: what is important does not wait for all the others.
+            self._due[due[0]] = time.monotonic() + self._run_one(due[0])
+        elif self._sleep(min(self._due.values()) - now):
+            self._due = dict.fromkeys(self._services, now)
 
     def _run_one(self, service: Service) -> float:
         weather = self._weather[service]

@@ -257,7 +257,7 @@ class Model(RuleBasedStateMachine):
         known = data.draw(st.sampled_from([t for t in self.tasks.values() if t.state.ended]))
         sql = "UPDATE autotask_result SET kept_until = now() - interval '1 s' WHERE id = %(id)s"
         execute(current(), sql, {"id": known.id})
-        assert prune.prune(current()) == 1
+        assert prune.prune(current()).results == 1
         self.reached["pruning"] += 1
         del self.tasks[known.id]
         self.attempts = [attempt for attempt in self.attempts if attempt[0] != known.id]

@@ -22,13 +22,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(console: Console, *, older_than: float, dry_run: bool) -> None:
-    """Delete old results in batches, each in a transaction of its own."""
+    """Delete old results in pieces, each in a transaction of its own."""
     connection = open_tables()
     if dry_run:
         console.say(f"{count(prune.prunable(connection, older_than), 'result')} would be deleted.")
         return
-    total, refused = 0, prune.refusals()
-    while deleted := prune.prune(connection, longer=older_than, refused=refused):
+    total, pruning, more = 0, prune.Pruning(older_than), True
+    while more:
+        deleted, _, more = pruning.piece(connection)
         total += deleted
     console.say(f"{count(total, 'result')} deleted.")
 

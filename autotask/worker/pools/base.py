@@ -75,7 +75,10 @@ class Pool(Protocol[T]):
     patience: float
 
     def submit(self, record: T) -> None:
-        """Run a record as soon as there is a free place."""
+        """Run a record as soon as there is a free place.
+
+        :raises Exception: the record could not be taken in, as where the system has no thread left for the pool.
+        """
 
     def outstanding(self) -> int:
         """Return how many records have been submitted and not finished."""

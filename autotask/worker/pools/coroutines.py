@@ -110,7 +110,10 @@ class CoroutinePool(Generic[T]):
     # --- what others call -------------------------------------------------------------------------------------------
 
     def submit(self, record: T) -> None:
-        """Run a record on the event loop. Only the worker loop's own thread calls this."""
+        """Run a record on the event loop. Only the worker loop's own thread calls this.
+
+        :raises RuntimeError: the system has no thread left for the event loop.
+        """
         loop = self._loop or self._start()
         self._submitted += 1
         self._todo.append(record)
@@ -178,9 +181,14 @@ class CoroutinePool(Generic[T]):
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        self._loop = loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._work, args=(loop,), name="autotask-coroutines", daemon=True)
-        self._thread.start()
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._work, args=(loop,), name="autotask-coroutines", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            loop.close()
+            raise
+        self._loop, self._thread = loop, thread
         return loop
 
     def _answers(self) -> bool:

@@ -67,13 +67,17 @@ class ExecutorPool(Generic[T]):
         self._thread: threading.Thread | None = None
 
     def submit(self, record: T) -> None:
-        """Run a record. It is handed over by a thread of its own, since the executor may make callers wait."""
+        """Run a record. It is handed over by a thread of its own, since the executor may make callers wait.
+
+        :raises RuntimeError: the system has no thread left for that.
+        """
+        if self._thread is None:
+            thread = threading.Thread(target=self._work, name="autotask-executor", daemon=True)
+            thread.start()
+            self._thread = thread
         with self._idle:
             self._outstanding += 1
         self._todo.put(record)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="autotask-executor", daemon=True)
-            self._thread.start()
 
     def outstanding(self) -> int:
         """Return how many records have been submitted and not finished."""

@@ -260,7 +260,10 @@ class ProcessPool(Generic[T]):
         self._threads: ThreadPool[T] | None = None
 
     def submit(self, record: T) -> None:
-        """Run a record as soon as a child is free."""
+        """Run a record as soon as a child is free.
+
+        :raises RuntimeError: the system has no thread left for what looks after the children.
+        """
         if self._threads is None:
             self._threads = ThreadPool(self.size, self._run, self._wake, name="autotask-process")
         self._threads.submit(record)

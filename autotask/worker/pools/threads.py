@@ -1,6 +1,7 @@
 """Tasks in threads."""
 
 import ctypes
+import logging
 import queue
 import sys
 import threading
@@ -14,6 +15,8 @@ from autotask.context import StopRequest
 from autotask.exceptions import TaskInterrupted
 from autotask.worker.pools.base import Abandoned, Run
 
+logger = logging.getLogger("autotask.worker")
+
 T = TypeVar("T")
 
 #: Seconds that a task in a thread gets to see that it should stop, before an exception is raised in it.
@@ -23,6 +26,9 @@ PATIENCE = 1.0
 #: Seconds. Threads take turns at running Python, so for tasks that are shorter than this a second one is only in the way:
 #: each change of turns costs more than such a task.
 SHORT = 0.0005
+
+#: Seconds until it is tried again to start a thread, after the system had none left.
+TRY_AGAIN = 1.0
 
 
 class Place:
@@ -178,6 +184,7 @@ class ThreadPool(Generic[T]):
     :param run: what to do with a record; must not raise.
     :param wake: called from the threads when there is room, see :meth:`wake_when`.
     :param name: what the names of the threads begin with.
+    :raises RuntimeError: the system has no thread left. Where it has some, the pool begins with these.
     """
 
     patience = PATIENCE
@@ -206,16 +213,34 @@ class ThreadPool(Generic[T]):
         self._draining = False
         self._name = name
         self._places: list[Place] = []
-        for _ in range(size):
-            self.add_thread()
+        self._lacking = size
+        self._try_at = 0.0
+        if error := self._start_lacking():
+            if not self._places:
+                raise error
+            logger.error("Only %d of %d threads could be started to run tasks: %s", len(self._places), size, error)
 
     def add_thread(self) -> None:
-        """Start one more thread, at first or for one that was abandoned."""
-        place = Place()
-        self._places = [*self._places, place]
-        # Daemons: a task that never comes back must not keep a stopped worker from ending.
-        name = f"{self._name}-{len(self._places)}"
-        threading.Thread(target=self._work, args=(place,), name=name, daemon=True).start()
+        """Start one more thread, for one that was abandoned; where the system has none left, it is started later."""
+        self._lacking += 1
+        self._start_lacking()
+
+    def _start_lacking(self) -> RuntimeError | None:
+        """Start the threads that there should be and are not; return why that could not be done."""
+        with self._abandoning:
+            while self._lacking:
+                place = Place()
+                before, self._places = self._places, [*self._places, place]
+                # Daemons: a task that never comes back must not keep a stopped worker from ending.
+                name = f"{self._name}-{len(self._places)}"
+                try:
+                    threading.Thread(target=self._work, args=(place,), name=name, daemon=True).start()
+                except RuntimeError as error:  # no memory, or no more threads
+                    self._places = before
+                    self._try_at = time.monotonic() + TRY_AGAIN
+                    return error
+                self._lacking -= 1
+        return None
 
     def submit(self, record: T) -> None:
         """Run a record as soon as a thread is free. Only the loop's own thread calls this."""
@@ -223,6 +248,8 @@ class ThreadPool(Generic[T]):
         self._todo.append(record)
         if self._asleep > self._may_sleep:
             self._ring()
+        if self._lacking and time.monotonic() >= self._try_at:
+            self._start_lacking()
 
     def balance(self) -> None:
         """Let one thread run what is very short, and wake the others as soon as that one stands still."""

@@ -112,6 +112,13 @@ ACTS = {
     "claim a hundred": Act(
         lambda c: len(take(c.worker, limit=100, lanes=LANES)), "autotask_ready", 2000, avoids=RUNNING, result=100
     ),
+    "claim a hundred of bounded bytes": Act(
+        lambda c: len(take(c.worker, limit=100, lanes=LANES, most_bytes=2**20)),
+        "autotask_ready",
+        2000,
+        avoids=RUNNING,
+        result=100,
+    ),
     "claim where nothing is": Act(
         lambda c: take(c.worker, lanes=[Lane("nothing", number) for number in range(10)]), "autotask_ready", 40
     ),
@@ -155,7 +162,7 @@ ACTS = {
         4000,
         result=(1, 100, 0),
     ),
-    "prune a thousand": Act(lambda c: prune.prune(current(), limit=1000), "autotask_result_kept", 10_000, result=1000),
+    "prune a thousand": Act(lambda c: prune.prune(current()).results, "autotask_result_kept", 10_000, result=1000),
     # A page of an index that is full is cleared of dead entries first, for which their rows are looked at.
     "enqueue": Act(lambda c: enqueue.insert(current(), new_task()), "", 80),
     "enqueue as claimed": Act(lambda c: enqueue.insert_claimed(current(), new_task(), c.worker), "", 80),

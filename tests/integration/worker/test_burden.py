@@ -10,13 +10,13 @@ from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MOST = 4_000_000
-SIZE = 500_000
+MOST = 800_000
+SIZE = 100_000
 
 
 @pytest.fixture
 def small(settings, monkeypatch):
-    """Workers hold four megabytes."""
+    """Workers hold little."""
     monkeypatch.setattr(burden, "MOST", MOST)
     settings.AUTOTASK_MAX_PAYLOAD = SIZE + 1000
 
@@ -68,7 +68,10 @@ def test_a_claim_of_short_tasks_does_not_bring_more_bytes_than_a_worker_may_hold
     worker = start_worker()
     all_done(tasks.echo.enqueue_many([(number,) for number in range(300)]))
     seen = []
-    take, worker._burden.take = worker._burden.take, lambda claimed: seen.append(sum(map(size, claimed))) or take(claimed)
+    take, worker._burden.take = (
+        worker._burden.take,
+        lambda claimed: seen.append(sum(map(size, claimed))) or take(claimed),
+    )
 
     # When
     handles = tasks.echo_length.enqueue_many([(b"x" * SIZE,)] * 60)

@@ -202,15 +202,15 @@ def test_a_result_that_something_refers_to_keeps_no_other_from_being_pruned(refu
     finish.end(current(), [outcome(task) for task in tasks], now=time.monotonic(), error_ttl=0)
     execute(current(), "UPDATE autotask_result SET kept_until = clock_timestamp() - interval '1 s'")
     refuse("autotask_result", "DELETE", f"OLD.id = '{tasks[4].id}'", code="23503")
-    refused = prune.refusals()
+    pruning = prune.Pruning()
 
     # When
-    deleted = prune.prune(current(), refused=refused)
+    pruned = pruning.piece(current())
 
     # Then
-    assert deleted == 8
+    assert pruned.results == 8
     assert state(tasks[4].id) is State.DONE
-    assert prune.prune(current(), refused=refused) == 0
+    assert pruning.piece(current()) == (0, 0, False)
 
 
 def test_a_schedule_whose_task_is_refused_keeps_no_other_from_its_ticks(refuse, start_worker):

@@ -1,0 +1,241 @@
+"""Where the system has no thread left, and where the loop meets what nobody has thought of: no task is lost by that."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import pytest
+from asgiref.sync import SyncToAsync
+
+from autotask.exit_status import FAILED, RECYCLED
+from autotask.store import read
+from autotask.store.connection import current
+from autotask.task import DONE, WAITING, State
+from autotask.worker import coroutine, dispatch, loop
+from autotask.worker.loop import Worker, WorkerOptions
+from tests.helpers import wait_until
+from tests.integration.worker import everywhere, tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+#: A stack larger than what a process can address: the system refuses each new thread, as it does at the limit of them.
+TOO_LARGE = 1 << 47
+
+NO_THREAD = "can't start new thread"
+
+
+@pytest.fixture
+def limit():
+    """Call it with True, and no thread can be started in this process any more; with False, and it can again."""
+    former = threading.stack_size()
+
+    def limit(reached):
+        threading.stack_size(TOO_LARGE if reached else former)
+
+    yield limit
+    limit(False)
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """What is given back for want of a thread or process comes back soon."""
+    monkeypatch.setattr(loop, "WITHOUT_THREAD", 0.3)
+    monkeypatch.setattr(dispatch, "WITHOUT_PROCESS", 0.3)
+
+
+@pytest.fixture
+def no_thread_of_coroutines(monkeypatch):
+    """No coroutine of this process has used the database yet."""
+    executor = ThreadPoolExecutor(max_workers=1)
+    monkeypatch.setattr(SyncToAsync, "single_thread_executor", executor)
+    yield
+    executor.shutdown()
+
+
+def said(caplog, words):
+    return [record.getMessage() for record in caplog.records if words in record.getMessage()]
+
+
+def attempts(handles):
+    return [(handle.attempts, [attempt.state for attempt in handle.failed_attempts]) for handle in handles]
+
+
+@pytest.mark.parametrize("where", ["coroutine", "process", "executor"])
+def test_at_the_limit_of_threads_tasks_are_given_back_and_run_when_there_is_room_again(
+    start_worker, settings, limit, soon, caplog, where
+):
+    # Given
+    settings.AUTOTASK_EXECUTORS = {"everywhere": ("tests.integration.worker.everywhere.threads", 2)}
+    worker = start_worker()
+    assert tasks.echo(1).wait(10) == 1
+    limit(True)
+
+    # When
+    handles = everywhere.ALL[where].echo.enqueue_many([(number,) for number in range(5)])
+
+    # Then
+    wait_until(lambda: said(caplog, "is given back, as it cannot be run here now"), what="a word on it")
+    wait_until(lambda: all(read.task(current(), handle.id).state is State.SCHEDULED for handle in handles))
+    assert attempts(handles) == [(0, [])] * 5
+    assert tasks.echo(2).wait(10) == 2
+    assert worker.exit_status == 0
+
+    # When
+    limit(False)
+
+    # Then
+    assert [handle.wait(20) for handle in handles] == list(range(5))
+    assert attempts(handles) == [(1, [])] * 5
+    assert len(said(caplog, NO_THREAD)) == 1
+
+
+def test_a_coroutine_is_given_back_that_would_be_without_the_thread_to_use_the_database(
+    start_worker, no_thread_of_coroutines, limit, soon, caplog
+):
+    # Given an event loop that runs already
+    worker = start_worker()
+    assert tasks.echo(1).wait(10) == 1
+    worker._intakes["coroutine"].pool._start()
+    limit(True)
+
+    # When
+    handles = tasks.double.enqueue_many([(number,) for number in range(5)])
+    wait_until(lambda: said(caplog, "is given back, as it cannot be run here now"), what="a word on it")
+    limit(False)
+
+    # Then
+    assert [handle.wait(20) for handle in handles] == [2 * number for number in range(5)]
+    assert attempts(handles) == [(1, [])] * 5
+    assert len(said(caplog, NO_THREAD)) == 1
+
+
+def test_a_coroutine_has_one_outcome_although_it_cannot_be_tidied_after_it(start_worker, monkeypatch, caplog):
+    # Given
+    async def fail(ended, *, idle):
+        raise RuntimeError(NO_THREAD)
+
+    monkeypatch.setattr(coroutine, "tidy", fail)
+    worker = start_worker()
+    put, records = worker._recorder.put, []
+    worker._recorder.put = lambda record: (records.append(record), put(record))
+
+    # When, then
+    assert tasks.double(2).wait(10) == 4
+    wait_until(lambda: said(caplog, "could not be tidied"), what="a word on it")
+    assert [ended.state for _, ended in records] == [State.DONE]
+
+
+def test_a_worker_without_threads_for_its_services_does_not_begin(limit, caplog):
+    # Given
+    worker = Worker(WorkerOptions())
+    limit(True)
+
+    # When, then
+    assert worker.run() is False
+    assert worker.exit_status == FAILED
+    assert said(caplog, NO_THREAD)
+    assert not read.workers(current())
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+class Unforeseen(Exception):
+    """What nobody has thought of."""
+
+
+def fail_once(monkeypatch, owner, name, after):
+    """Have a method raise once, before or after it has done what it should."""
+    method, failures = getattr(owner, name), []
+
+    def fail(*args, **kwargs):
+        value = method(*args, **kwargs) if after or failures else None
+        if not failures:
+            failures.append(True)
+            raise Unforeseen
+        return value
+
+    monkeypatch.setattr(owner, name, fail)
+    return failures
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("name", ["_take", "_look", "_claim", "_promote", "_accept", "_prepare", "_sleep_on"])
+def test_a_turn_that_fails_costs_no_task_and_no_attempt(start_worker, monkeypatch, caplog, name, after):
+    # Given
+    worker = start_worker()
+    assert tasks.echo(0).wait(10) == 0
+    failures = fail_once(monkeypatch, worker, name, after)
+
+    # When
+    handles = tasks.echo.enqueue_many([(number,) for number in range(20)])
+
+    # Then
+    assert [handle.wait(20) for handle in handles] == list(range(20))
+    wait_until(lambda: failures)
+    assert {handle.attempts for handle in handles} == {1}
+    assert len(said(caplog, "Cannot claim tasks, will try again")) == 1
+
+
+def test_what_was_claimed_in_a_turn_that_fails_is_given_back(start_worker, monkeypatch):
+    # Given: it is claimed, and nobody hears of it
+    worker = start_worker()
+    assert tasks.echo(0).wait(10) == 0
+    failures = fail_once(monkeypatch, worker._lanes, "claimed", after=False)
+
+    # When
+    handles = tasks.echo.enqueue_many([(number,) for number in range(20)])
+
+    # Then
+    assert [handle.wait(20) for handle in handles] == list(range(20))
+    assert failures and {handle.attempts for handle in handles} == {1}
+    assert all(handle.failed_attempts == () or handle.failed_attempts == [] for handle in handles)
+
+
+def test_a_pool_that_takes_nothing_in_costs_no_task(start_worker, monkeypatch, soon):
+    worker = start_worker()
+    failures = fail_once(monkeypatch, worker._pool, "submit", after=False)
+    handles = tasks.echo.enqueue_many([(number,) for number in range(20)])
+    assert [handle.wait(20) for handle in handles] == list(range(20))
+    assert failures and {handle.attempts for handle in handles} == {1}
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), GeneratorExit(), MemoryError()], ids=lambda error: type(error).__name__
+)
+def test_a_worker_whose_loop_cannot_go_on_leaves_in_the_ordinary_way(start_worker, monkeypatch, error):
+    # Given
+    monkeypatch.setattr(loop, "MOST_FAILED_TURNS", 2)
+    worker = start_worker(threads=1)
+    runs = tasks.pass_gate(f"last {type(error).__name__}")
+    assert tasks.gate(f"last {type(error).__name__} reached").wait(10)
+
+    # When
+    def fail(connection):
+        raise error
+
+    monkeypatch.setattr(worker, "_take", fail)
+    worker.wakeup.wake()
+    wait_until(lambda: worker.exit_status == RECYCLED, what="a worker that makes way")
+    waits = tasks.echo("waits")
+
+    # Then
+    tasks.gate(f"last {type(error).__name__}").set()
+    assert runs.wait(10) == f"last {type(error).__name__}"
+    wait_until(lambda: not read.workers(current()), what="the sign-off")
+    assert (waits.status, waits.attempts, runs.status) == (WAITING, 0, DONE)
+
+
+def test_a_service_thread_goes_on_after_what_nobody_has_thought_of(start_worker, monkeypatch, caplog):
+    # Given
+    worker = start_worker()
+    failures = fail_once(monkeypatch, worker._beats, "_sleep", after=False)
+
+    # Then
+    wait_until(lambda: failures)
+    wait_until(lambda: said(caplog, "The services of the worker"), what="a word on it")
+    seen = []
+    wait_until(
+        lambda: seen.append(read.workers(current())[0].seen) or any(a > b for a, b in pairwise(seen)),
+        what="another sign of life",
+    )
