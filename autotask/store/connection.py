@@ -34,6 +34,7 @@ SELECT set_config('statement_timeout', '10s', false), set_config('lock_timeout',
 _WEATHER_STATES = {"25006"}
 
 _LOCK_NOT_AVAILABLE = "55P03"
+_INSUFFICIENT_PRIVILEGE = "42501"
 
 #: The attribute of a connection that is one of a worker's own.
 _KEEPS_SESSION = "autotask_keeps_session"
@@ -169,6 +170,19 @@ def is_weather(error: BaseException) -> bool:
     if isinstance(error, (OperationalError, InterfaceError)):
         return True
     return isinstance(error, DatabaseError) and _state(error) in _WEATHER_STATES
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether an error means that the role lacks a right."""
+    return _state(error) == _INSUFFICIENT_PRIVILEGE
+
+
+def is_alone(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a statement would be a transaction of its own: also not after a BEGIN of which Django does not know."""
+    if connection.in_atomic_block or not connection.get_autocommit():
+        return False
+    # Django has the connection open by now. What the driver knows costs no round trip; IDLE is 0 in both drivers.
+    return not connection.connection.info.transaction_status
 
 
 def is_locked(error: BaseException) -> bool:

@@ -82,7 +82,10 @@ def send(connection: BaseDatabaseWrapper) -> None:
         if now - _last_sent < NOTIFY_INTERVAL:
             return
         _last_sent = now
-    execute(connection, f"NOTIFY {WORK_CHANNEL}")
+    # Not by a cursor of Django: it would be counted, once in a while, as a query of the caller's.
+    connection.ensure_connection()
+    with connection.wrap_database_errors, connection.connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {WORK_CHANNEL}")
 
 
 class Ear:

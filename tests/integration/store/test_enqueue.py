@@ -339,3 +339,14 @@ def test_a_megabyte_is_refused_with_the_limit_in_the_message(call, woken, django
 def test_many_items_may_be_larger_together_than_one_may_be_alone():
     handles = greet.using(delay=60).enqueue_many([("x" * 200_000,)] * 20)
     assert count("autotask_task") == len(handles) == 20
+
+
+def test_a_call_is_one_query_whether_or_not_workers_are_told(monkeypatch, django_assert_num_queries):
+    monkeypatch.setattr(notify, "_waker", None)
+    for _ in range(2):
+        monkeypatch.setattr(notify, "_last_sent", float("-inf"))
+        for _ in range(2):
+            with django_assert_num_queries(1):
+                greet("Ada")
+            with django_assert_num_queries(1):
+                greet.enqueue_many([("Ada",), ("Bob",)])
