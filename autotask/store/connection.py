@@ -214,6 +214,14 @@ def execute(
         return int(cursor.rowcount)
 
 
+def is_alone(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a statement would be a transaction of its own: also not after a BEGIN of which Django does not know."""
+    if connection.in_atomic_block or not connection.get_autocommit():
+        return False
+    # Django has the connection open by now. What the driver knows costs no round trip; IDLE is 0 in both drivers.
+    return not connection.connection.info.transaction_status
+
+
 @overload
 def aware(moment: None) -> None: ...
 @overload

@@ -43,6 +43,7 @@ _CODES = {
 _PROGRAM_LIMIT = "54000"
 
 _QUERY_CANCELED = "57014"
+_INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def trouble_of(error: BaseException) -> Trouble:
@@ -70,6 +71,11 @@ def is_locked(error: BaseException) -> bool:
 def is_timeout(error: BaseException) -> bool:
     """Whether a statement took longer than it may, or somebody cancelled it."""
     return sqlstate(error) == _QUERY_CANCELED
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether the role lacks a right."""
+    return sqlstate(error) == _INSUFFICIENT_PRIVILEGE
 
 
 def is_program_limit(error: BaseException) -> bool:
