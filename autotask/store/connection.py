@@ -1,6 +1,7 @@
 """A cursor on the configured database, rows as tuples; nothing else opens a connection."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
@@ -125,6 +126,7 @@ def keeps_session(connection: BaseDatabaseWrapper) -> bool:
     return getattr(connection, _KEEPS_SESSION, False)
 
 
+@functools.cache  # A class costs more than all else that is done in vain while the database is away.
 def _quiet(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper]:
     """Return a class of connections that do not keep the text of each statement when DEBUG is True.
 
