@@ -9,7 +9,6 @@ import pytest
 
 from autotask.worker.service import ServiceThread
 
-
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
