@@ -1,6 +1,7 @@
 """A cursor on the configured database, rows as tuples; nothing else opens a connection."""
 
 import contextlib
+import functools
 import threading
 import time
 import weakref
@@ -173,6 +174,7 @@ class _Cursor(CursorWrapper):
             self.db.asked_at = None
 
 
+@functools.cache  # A class costs more than all else that is done in vain while the database is away.
 def _own(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper]:
     """Return a class of connections of a worker's own.
 
