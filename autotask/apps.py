@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from django.apps import AppConfig
@@ -32,6 +33,7 @@ class AutotaskConfig(AppConfig):
         checks.register_all()
         _import_task_backends()
         autodiscover_modules(_tasks_module())
+        _import_named_modules()
         starter.start_if_serving()
         if _run_if_immediate not in definition.when_stored:  # Tests that change INSTALLED_APPS make apps ready again.
             definition.when_stored.append(_run_if_immediate)
@@ -53,6 +55,22 @@ def _import_task_backends() -> None:
         if not path.startswith(("django.", "django_tasks.")):
             with contextlib.suppress(ImportError):
                 import_string(path)
+
+
+def _import_named_modules() -> None:
+    for name in _named_modules():
+        if checks.is_module(name):
+            import_module(name)
+        else:
+            logger.error("AUTOTASK_MODULES has %r, but there is no such module: its tasks are not known.", name)
+
+
+def _named_modules() -> Sequence[str]:
+    try:
+        return settings.MODULES
+    except InvalidSetting as error:
+        logger.error("%s No module is imported for it.", error)
+        return ()
 
 
 def _tasks_module() -> str:

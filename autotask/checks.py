@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 
 from autotask import carriers, registry
 from autotask.conf import PREFIX, Setting, Settings, is_secret, settings
-from autotask.definition import Definition
+from autotask.definition import Definition, ScheduledTask
 from autotask.exceptions import InvalidSetting
 from autotask.functions import SCRIPTS
 from autotask.payload import describe
@@ -175,6 +175,33 @@ def check_carriers(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_modules(**_: Any) -> list[CheckMessage]:
+    """autotask.E013: a module of tasks that there is not."""
+    return [
+        Error(
+            f"AUTOTASK_MODULES has {module!r}, but there is no such module: its tasks are not known.",
+            hint="Give the dotted name of a module as you would import it.",
+            id="autotask.E013",
+        )
+        for module in _named_modules()
+        if not is_module(module)
+    ]
+
+
+def check_late(**_: Any) -> list[CheckMessage]:
+    """autotask.W005: a task in a module of which workers do not know."""
+    return [
+        Warning(
+            f"Workers do not know the task {definition.name!r} ({_place(definition)}): its module is imported only after "
+            f"Django has started, and {_why_not_found(definition)}.",
+            hint=f"Add {definition.function.__module__!r} to AUTOTASK_MODULES.",
+            id="autotask.W005",
+        )
+        for definition in registry.definitions()
+        if definition.is_hidden
+    ]
+
+
 def check_unknown(**_: Any) -> list[CheckMessage]:
     """autotask.W001: a setting that autotask does not know."""
     known = [setting.name for setting in Settings()]
@@ -198,7 +225,7 @@ def check_allowed_modules(**_: Any) -> list[CheckMessage]:
             id="autotask.W004",
         )
         for module in _allowed_modules()
-        if not _is_module(module)
+        if not is_module(module)
     ]
 
 
@@ -243,6 +270,8 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     check_executor_names,
     check_secrets,
     check_carriers,
+    check_modules,
+    check_late,
     check_unknown,
     check_allowed_modules,
     check_time_zone,
@@ -302,7 +331,15 @@ def _blank_secrets() -> Iterable[tuple[str, str]]:
             yield f"SECRET_KEY_FALLBACKS[{index}]", "Remove it, or give the older key."
 
 
-def _is_module(name: str) -> bool:
+def _named_modules() -> tuple[str, ...]:
+    try:
+        return settings.MODULES
+    except InvalidSetting:
+        return ()  # E003 tells.
+
+
+def is_module(name: str) -> bool:
+    """Whether there is a module of that name."""
     try:
         return find_spec(name) is not None
     except Exception:  # the package it is in is not there, or raises anything
@@ -343,6 +380,12 @@ def _why_not_importable(definition: Definition[Any, Any]) -> str:
     if module in SCRIPTS:
         return "in the script that is being run, which in a worker is another one"
     return ""
+
+
+def _why_not_found(definition: Definition[Any, Any]) -> str:
+    if isinstance(definition, ScheduledTask):
+        return "schedules are not looked for"
+    return "its name does not begin with that of the module"
 
 
 def _place(definition: Definition[Any, Any]) -> str:

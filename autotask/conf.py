@@ -92,12 +92,14 @@ def _paths(value: Any) -> tuple[str, ...]:
     return paths
 
 
-def _modules(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
+def _modules(value: Any) -> tuple[str, ...]:
     names = _texts(value)
     _refuse_unless(all(part.isidentifier() for name in names for part in name.split(".")))
     return names
+
+
+def _modules_or_none(value: Any) -> tuple[str, ...] | None:
+    return None if value is None else _modules(value)
 
 
 def _queues(value: Any) -> tuple[str, ...]:
@@ -149,7 +151,8 @@ TEXT = Kind("a non-empty string", _text)
 TEXTS = Kind("a list of strings", _texts)
 FLAG_OR_RAISE = Kind('True, False or "raise"', _flag_or_raise)
 PATHS = Kind("a list of dotted paths", _paths)
-MODULES = Kind("a list of dotted names of modules, or None", _modules)
+MODULES = Kind("a list of dotted names of modules", _modules)
+MODULES_OR_NONE = Kind("a list of dotted names of modules, or None", _modules_or_none)
 QUEUES = Kind("a list of queue names (letters, digits and _ . : -)", _queues)
 EXECUTORS = Kind(
     'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
@@ -223,6 +226,9 @@ class Settings:
     )
     DATABASE = Setting(TEXT, "default", "Alias of the database that holds the tables of autotask.")
     TASKS_MODULE = Setting(TEXT, "tasks", "Module that is imported from each installed app to find its tasks.")
+    MODULES: Setting[tuple[str, ...]] = Setting(
+        MODULES, (), "Modules that are imported as well when Django starts, to find the tasks and schedules in them."
+    )
 
     COMPANION = Setting(
         _one_of("process", "host", "off"),
@@ -325,7 +331,7 @@ class Settings:
         "Largest size of pickled arguments or results, in bytes; at most 32 MiB.",
     )
     PICKLE_ALLOWED = Setting(
-        MODULES,
+        MODULES_OR_NONE,
         None,
         "Modules whose classes and functions may be unpickled, with all modules inside them, besides values of everyday "
         "life such as numbers, text, dates and instances of models; None: all modules.",

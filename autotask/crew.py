@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from django.utils.autoreload import get_child_arguments
 
-from autotask import charge, life
+from autotask import charge, life, module_path, streams
 from autotask.charge import LOOK_EVERY, Charge
 from autotask.conf import settings
 from autotask.stop_signals import StopSignals
@@ -37,7 +37,8 @@ class Crew:
         self._reload = reload
         self._signals = StopSignals()
         environment = {**os.environ, _MARK: str(os.getpid())}
-        command = [str(word) for word in get_child_arguments()]
+        interpreter, *words = map(str, get_child_arguments())
+        command = [interpreter, *module_path.interpreter_options(), *words]
         # A burst is over when nothing is left, which cannot be seen while a former worker still gives something back.
         grace = settings.SHUTDOWN_GRACE
         self._charges = [
@@ -46,6 +47,7 @@ class Crew:
 
     def run(self) -> int:
         """Keep the workers running until told to stop; return the exit status of the process."""
+        streams.complete()
         show_log_lines()
         title.shower("supervisor")
         self._signals.catch(signal.SIGTERM, signal.SIGINT)

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import logging
 import math
 import random
 from collections import deque
@@ -26,9 +27,14 @@ from autotask.store.connection import current, text, with_callers_transaction
 from autotask.store.enqueue import Kind, NewTask
 from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
 
+logger = logging.getLogger("autotask")
+
 #: Called with a definition and what a call of it has just stored, inside the caller's transaction. So testing tools, which
 #: are made of parts of the worker, see calls.
 when_stored: list[Callable[["Definition[Any, Any]", Sequence[NewTask]], object]] = []
+
+#: The names of tasks that workers may not know, as far as that was said.
+_warned: set[str] = set()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +51,9 @@ class Definition(Generic[P, R]):
     :ivar options: how it is run.
     :ivar executor: where it is run, see :data:`autotask.task.THREAD`.
     """
+
+    #: Whether it was made after Django had started, so its module is not one that all processes import.
+    is_late = False
 
     #: Whether the ends of attempts are told to :meth:`attempt_ended`.
     hears_ends = False
@@ -77,7 +86,9 @@ class Definition(Generic[P, R]):
         """
         where = f"{self.name}.using()"
         reject_unknown(options, CALL_OPTION_NAMES, where)
-        return self._with(self.options.replace(where, **options))
+        made = self._with(self.options.replace(where, **options))
+        made.is_late = self.is_late
+        return made
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Store a call, to be run by a worker, and return its handle.
@@ -116,6 +127,11 @@ class Definition(Generic[P, R]):
         if tasks:
             with_callers_transaction(functools.partial(self._insert, tasks))
         return [TaskHandle(task.id, self.name) for task in tasks]
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether workers do not know it, and its name does not lead them to its module."""
+        return self.is_late and not self.name.startswith(f"{self.function.__module__}.")
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, and return what it returns; nothing is stored.
@@ -195,6 +211,8 @@ class Definition(Generic[P, R]):
     @functools.cached_property
     def _kind(self) -> Kind:
         options = self.options
+        if self.is_hidden:
+            self._say_that_it_is_hidden()
         return Kind(
             name=self.name,
             queue=options.queue,
@@ -209,6 +227,16 @@ class Definition(Generic[P, R]):
             expires_at=options.expires if isinstance(options.expires, datetime) else None,
             at_most_once=options.at_most_once,
         )
+
+    def _say_that_it_is_hidden(self) -> None:
+        if self.name not in _warned:
+            _warned.add(self.name)
+            logger.warning(
+                "Workers may not know the task %s: its module %s is imported only after Django has started, and its name "
+                "does not begin with that. Add the module to AUTOTASK_MODULES.",
+                self.name,
+                self.function.__module__,
+            )
 
     def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any], carried: Mapping[str, Any]) -> NewTask:
         if isinstance(item, tuple):
@@ -286,6 +314,7 @@ class ScheduledTask(Definition[P, R]):
 
     Calling it by hand runs the function at once, in place.
 
+    :ivar is_hidden: whether workers do not know it: nobody calls it, so they never look for it.
     :ivar schedule: when it is due.
     :ivar policy: what becomes of ticks that were missed, or that come too soon after one another.
     """
@@ -317,6 +346,10 @@ class ScheduledTask(Definition[P, R]):
         task = task._replace(kind=task.kind._replace(schedule=self.name, ttl=max(ttl, task.kind.ttl)))
         with_callers_transaction(functools.partial(self._insert, [task]))
         return TaskHandle(task.id, self.name)
+
+    @property
+    def is_hidden(self) -> bool:
+        return self.is_late
 
     def tick_task(self, tick: datetime) -> NewTask:
         """Return the task of one tick."""

@@ -126,7 +126,8 @@ class UnknownCarrier(AutotaskError, LookupError):
 
 
 class UnknownTask(AutotaskError, LookupError):
-    """No task named {name!r} is known here{suggestion}. It is looked for in the "tasks" modules of INSTALLED_APPS."""
+    """No task named {name!r} is known here{suggestion}. It is looked for in the "tasks" modules of INSTALLED_APPS, in
+    AUTOTASK_MODULES, and in the module that its name begins with. If it is in another one, add that to AUTOTASK_MODULES."""
 
 
 class TaskExpired(AutotaskError, LookupError):

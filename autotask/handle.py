@@ -104,8 +104,7 @@ class TaskHandle(Generic[R]):
         stored = self._stored()
         if stored.state.ended or not stored.failures:
             return stored.error_message
-        attempts = read.attempts(current(), self.id)
-        return attempts[-1].error_message if attempts else ""
+        return read.last_error(current(), self.id)
 
     @property
     def progress(self) -> Progress | None:
@@ -128,7 +127,11 @@ class TaskHandle(Generic[R]):
 
     @property
     def failed_attempts(self) -> list[StoredAttempt]:
-        """The attempts that did not succeed, oldest first, with error and traceback."""
+        """The attempts that did not succeed, oldest first, with error and traceback.
+
+        All of them are read, however many: a task with a thousand retries can have many megabytes of tracebacks.
+        :attr:`error_message` reads the last one only.
+        """
         return read.attempts(current(), self.id)
 
     def wait(self, timeout: float | None = None) -> R:

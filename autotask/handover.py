@@ -4,21 +4,32 @@ The worker is told after the commit. Should it not be told, it finds the task in
 name, and gives it back; should it die, its tasks are rescued like others.
 """
 
+import logging
 import select
 import struct
+import time
 import uuid
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
+from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.offer import Offer
+from autotask.signals import one_line
 from autotask.store import enqueue
+from autotask.store.connection import is_alone
 from autotask.store.enqueue import NewTask
+from autotask.store.errors import is_forbidden
 from autotask.task import ClaimedTask
+
+logger = logging.getLogger("autotask")
 
 #: Bytes of what is handed over at most: so much is written to a pipe at once or not at all, and not mixed with anything else.
 LARGEST = select.PIPE_BUF - 64
+
+#: Seconds for which nothing is handed over after the role has turned out to lack a right.
+TRY_AGAIN = 60.0
 
 #: The form of what follows, id, worker and number of the offer, fence, priority, retries; then name, queue and payload, with a
 #: NUL between them.
@@ -45,6 +56,9 @@ class Line(Protocol):
 
 _line: Line | None = None
 
+#: When handing over is tried again, on the monotonic clock, after the database has refused it.
+_not_before = float("-inf")
+
 
 def set_line(line: Line | None) -> None:
     """Say how this process reaches a worker of its own; None: it has none."""
@@ -59,14 +73,31 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> bool:
     """
     line = _line
     # Inside a transaction nobody knows when it is committed, nor whether.
-    if line is not None and not connection.in_atomic_block and connection.get_autocommit() and can_be_handed(task):
+    if line is not None and is_alone(connection) and can_be_handed(task) and time.monotonic() >= _not_before:
         offer = line.take_offer()
-        if offer is not None:
-            fence = enqueue.insert_claimed(connection, task, offer.worker_id)
+        if offer is not None and (fence := _insert_claimed(connection, task, offer)) is not None:
             line.hand_over(dump(task, fence, offer))
             return True
     enqueue.insert(connection, task)
     return False
+
+
+def _insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, offer: Offer) -> int | None:
+    """Insert a task as claimed, and return its fence; None if this role may not number claims, and nothing was stored."""
+    global _not_before
+    try:
+        return enqueue.insert_claimed(connection, task, offer.worker_id)
+    except ProgrammingError as error:
+        if not is_forbidden(error):
+            raise
+        _not_before = time.monotonic() + TRY_AGAIN
+        logger.warning(
+            "Tasks are not handed to the companion for %g s, and start later than they could: %s. "
+            "The rights that the role of a site needs are listed in the documentation, on the page about deployment.",
+            TRY_AGAIN,
+            one_line(str(error)),
+        )
+        return None
 
 
 def can_be_handed(task: NewTask) -> bool:

@@ -1,12 +1,19 @@
 """The name of every task and what it runs; filled by decorators, read by the worker."""
 
 import difflib
+import importlib
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from django.apps import apps
+
+from autotask import payload
 from autotask.definition import Definition, ScheduledTask
-from autotask.exceptions import UnknownTask
+from autotask.exceptions import PayloadRefused, UnknownTask
 from autotask.task import ClaimedTask
+
+logger = logging.getLogger("autotask")
 
 D = TypeVar("D", bound=Definition[Any, Any])
 
@@ -20,6 +27,7 @@ def register(definition: D) -> D:
     known = _definitions.get(definition.name)
     if known is not None and _clash(known, definition):
         _duplicates.append((known, definition))
+    definition.is_late = apps.ready
     _definitions[definition.name] = definition
     return definition
 
@@ -50,6 +58,7 @@ def find(task: ClaimedTask) -> Definition[Any, Any]:
         for finder in _finders:
             if (found := finder(task)) is not None:
                 return register(found)
+        _import_module_of(task)
     return get(task.name)
 
 
@@ -72,6 +81,29 @@ def schedules() -> dict[str, ScheduledTask[Any, Any]]:
 def duplicates() -> Iterable[tuple[Definition[Any, Any], Definition[Any, Any]]]:
     """Return the pairs of definitions that claim the same name."""
     return tuple(_duplicates)
+
+
+def _import_module_of(task: ClaimedTask) -> None:
+    """Import the module that the name of a task begins with, by default that of its function.
+
+    Nothing is imported for a task that nobody of this site has enqueued under that name.
+    """
+    try:
+        payload.verify_arguments(task.payload, id=task.id, name=task.name)
+    except PayloadRefused:
+        return
+    module = task.name
+    while "." in module:
+        module = module.rpartition(".")[0]
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name and f"{module}.".startswith(f"{error.name}."):
+                continue  # The name goes on with that of a class, or is no path at all.
+            logger.exception("The module %s of a task cannot be imported here", module)
+        except (Exception, SystemExit):  # the module of the project may raise anything
+            logger.exception("The module %s of a task cannot be imported here", module)
+        return
 
 
 def _clash(known: Definition[Any, Any], definition: Definition[Any, Any]) -> bool:

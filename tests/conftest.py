@@ -2,12 +2,13 @@
 
 import signal
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
 from django.test import TransactionTestCase
 
-from autotask.store.connection import dedicated
+from autotask.store.connection import current, dedicated, execute
 from autotask.worker.loop import Worker, WorkerOptions
 from tests import tables
 
@@ -25,6 +26,15 @@ def other_connection(transactional_db):
     connection = dedicated("test")
     yield connection.wrapper
     connection.close()
+
+
+@pytest.fixture
+def lesser_role(transactional_db):
+    """The name of a role that may read and write all tables, but not use the sequence."""
+    name = f"lesser_{uuid.uuid4().hex}"
+    execute(current(), f"CREATE ROLE {name}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+    yield name
+    execute(current(), f"RESET ROLE; DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 @pytest.fixture

@@ -38,6 +38,12 @@ class Tally:
     asked: int = 0
     refused: Counter[State | None] = field(default_factory=Counter)
 
+    def without(self, missing: int) -> "Tally":
+        """Count tasks that were wanted and not found."""
+        if missing:
+            self.refused[None] += missing
+        return self
+
 
 def retry_tasks(records: Iterable[TaskRecord], log: Log) -> Tally:
     """Run tasks again that ended in ERROR or were cancelled."""

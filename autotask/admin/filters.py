@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from autotask import registry
+from autotask.admin.readonly import is_storable
 from autotask.admin.show import STATE_WORDS
 from autotask.agenda import LATE, Condition
 from autotask.conf import settings
@@ -60,7 +61,7 @@ class QueueFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Leave the tasks of that queue."""
-        return queryset.filter(queue=self.value()) if self.value() else queryset
+        return _with(queryset, queue=self.value())
 
 
 class TaskFilter(admin.SimpleListFilter):
@@ -75,7 +76,14 @@ class TaskFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Leave the tasks with that name."""
-        return queryset.filter(name=self.value()) if self.value() else queryset
+        return _with(queryset, name=self.value())
+
+
+def _with(queryset: QuerySet[Any], **chosen: str | None) -> QuerySet[Any]:
+    [(field, value)] = chosen.items()
+    if not value:
+        return queryset
+    return queryset.filter(**{field: value}) if is_storable(value) else queryset.none()
 
 
 class ConditionFilter(admin.SimpleListFilter):

@@ -4,9 +4,11 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
 from autotask.conf import settings
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
 else:
     ModelAdmin = admin.ModelAdmin  # cannot be subscripted when it runs
+
+
+def is_storable(text: str) -> bool:
+    """Whether a text can be in the database, and so be asked for: PostgreSQL refuses those with a NUL."""
+    return "\0" not in text
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -31,6 +38,25 @@ class ReadOnlyAdmin(ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Read from the database of autotask, whatever the routers say."""
         return super().get_queryset(request).using(settings.DATABASE)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return what has this key; None if nothing has it, or nothing could."""
+        return super().get_object(request, object_id, from_field) if self._is_key(object_id) else None
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Run an action on what was chosen; whatever cannot be a key was not chosen on the page."""
+        if not all(map(self._is_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+            raise Http404
+        return super().response_action(request, queryset, *args, **kwargs)
+
+    def _is_key(self, text: str) -> bool:
+        try:
+            self.opts.pk.to_python(text)
+        except ValidationError:
+            return False
+        return is_storable(text)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Allow the filters on the page; anything else in the address could be a search through all the rows."""

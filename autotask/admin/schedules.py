@@ -267,9 +267,11 @@ class ScheduleAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not (self.has_view_permission(request) and permitted(request)):
+        if not permitted(request):
             raise PermissionDenied
         schedule = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, schedule):
+            raise PermissionDenied
         if schedule is None:
             self.message_user(request, gettext("The schedule is not registered any more."), messages.WARNING)
             address = reverse("admin:autotask_schedule_changelist", current_app=self.admin_site.name)

@@ -20,7 +20,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
 from autotask.admin import show
-from autotask.admin.actions import CANCELLABLE, RETRYABLE, Log, Tally, cancel_tasks, retry_tasks
+from autotask.admin.actions import CANCELLABLE, RETRYABLE, Tally, cancel_tasks, retry_tasks
 from autotask.admin.filters import QueueFilter, StateFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
 from autotask.admin.readonly import ReadOnlyAdmin
@@ -35,7 +35,7 @@ MOST_AT_ONCE = 5000
 #: Attempts shown on the page of a task.
 MOST_ATTEMPTS = 20
 
-Act = Callable[[Sequence[TaskRecord], Log], Tally]
+Act = Callable[..., Tally]
 
 
 class TaskAdmin(ReadOnlyAdmin):
@@ -297,13 +297,15 @@ class TaskAdmin(ReadOnlyAdmin):
         request: HttpRequest,
         object_id: str,
         permitted: Callable[[HttpRequest], bool],
-        act: Callable[[HttpRequest, Sequence[TaskRecord]], Tally],
+        act: Act,
     ) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not (self.has_view_permission(request) and permitted(request)):
+        if not permitted(request):
             raise PermissionDenied
         record = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, record):
+            raise PermissionDenied
         if record is None:
             self.message_user(request, gettext("The task is not in the database any more."), messages.WARNING)
             return HttpResponseRedirect(self.tasks_address() or "/")
@@ -315,7 +317,7 @@ class TaskAdmin(ReadOnlyAdmin):
         request: HttpRequest,
         matching: QuerySet[Any],
         states: Sequence[State],
-        act: Callable[[HttpRequest, Sequence[TaskRecord]], Tally],
+        act: Act,
     ) -> None:
         if request.POST.get("select_across") == "1":
             # Of all that match, those that can be acted on; the others were hardly meant.
@@ -327,11 +329,11 @@ class TaskAdmin(ReadOnlyAdmin):
             return
         # Chosen one by one: a task whose state has changed since the page was made is still meant.
         chosen = {uuid.UUID(id) for id in request.POST.getlist(ACTION_CHECKBOX_NAME)}
-        found = {record.id: record for record in self.get_queryset(request).filter(id__in=chosen)}
-        act(request, [found.get(id) or TaskRecord(id=id) for id in chosen])
+        found = list(self.get_queryset(request).filter(id__in=chosen))
+        act(request, found, len(chosen) - len(found))
 
-    def _retry(self, request: HttpRequest, records: Sequence[TaskRecord]) -> Tally:
-        tally = retry_tasks(records, partial(self._log, request, gettext("Retried.")))
+    def _retry(self, request: HttpRequest, records: Sequence[TaskRecord], missing: int = 0) -> Tally:
+        tally = retry_tasks(records, partial(self._log, request, gettext("Retried."))).without(missing)
         self._tell(
             request,
             tally,
@@ -340,8 +342,8 @@ class TaskAdmin(ReadOnlyAdmin):
         )
         return tally
 
-    def _cancel(self, request: HttpRequest, records: Sequence[TaskRecord]) -> Tally:
-        tally = cancel_tasks(records, partial(self._log, request, gettext("Cancelled.")))
+    def _cancel(self, request: HttpRequest, records: Sequence[TaskRecord], missing: int = 0) -> Tally:
+        tally = cancel_tasks(records, partial(self._log, request, gettext("Cancelled."))).without(missing)
         self._tell(
             request,
             tally,

@@ -10,15 +10,17 @@ import time
 import traceback
 from collections.abc import Callable
 
-from autotask import charge, life, module_path
+from autotask import charge, life, module_path, streams
 from autotask.charge import LOOK_EVERY
 from autotask.companion.election import Candidate
 from autotask.companion.guard import say
+from autotask.companion.shortage import is_shortage
 from autotask.exit_status import MISCONFIGURED
 
 
 def main() -> int:
     """Run the companion worker that the guard's environment variables describe; return its exit status."""
+    streams.complete()
     guard = int(os.environ["AUTOTASK_GUARD"])
     # The guard never stops without stopping this process; if it was killed, nobody else would.
     life.die_with_parent(guard, signal.SIGKILL)
@@ -120,9 +122,16 @@ def _is_configuration(error: Exception) -> bool:
 
 
 def _complain(error: Exception, early_deaths: int) -> None:
-    """Say in full what is wrong the first time, and on one line from then on."""
+    """Say in full what is wrong the first time, and on one line from then on; nothing more where there is just no room."""
     serves = int(os.environ.get("AUTOTASK_SERVES", "0"))
-    if early_deaths == 0:
+    if is_shortage(error):
+        if early_deaths == 0:
+            say(
+                f"the worker has no room: {error}. It needs some ten threads: raise the limit of processes and threads "
+                "(TasksMax of systemd, pids of a container, ulimit -u). It is tried again, and calls wait meanwhile",
+                serves,
+            )
+    elif early_deaths == 0:
         logging.shutdown()
         say("the worker failed:\n" + traceback.format_exc().rstrip(), serves)
     else:

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from autotask import charge, life, readable
+from autotask import charge, life, readable, streams
 from autotask.charge import LOOK_EVERY, Charge
 from autotask.stop_signals import StopSignals
 
@@ -25,9 +25,18 @@ class Guard:
     :param offer_fds: the ends of the pipe in which the worker makes its offers; passed on to it. An older Django process has
         none.
     :param grace: seconds that the worker gets to finish what it runs.
+    :param options: of the interpreter of the worker. An older Django process tells of none.
     """
 
-    def __init__(self, parent: int, life_fd: int, wake_fd: int, offer_fds: Sequence[int], grace: float) -> None:
+    def __init__(
+        self,
+        parent: int,
+        life_fd: int,
+        wake_fd: int,
+        offer_fds: Sequence[int],
+        grace: float,
+        options: Sequence[str] = ("-P",),
+    ) -> None:
         self._parent = parent
         self._life_fd = life_fd
         self._offer_fds = offer_fds
@@ -40,7 +49,7 @@ class Guard:
             "AUTOTASK_WAKE_FD": str(wake_fd),
             **({"AUTOTASK_OFFER_FDS": ",".join(map(str, offer_fds))} if offer_fds else {}),
         }
-        command = [sys.executable, "-m", "autotask.companion.child"]
+        command = [sys.executable, *options, "-m", "autotask.companion.child"]
         self._worker = Charge(command, environment, grace, self._say, pass_fds=(wake_fd, *offer_fds))
 
     def run(self) -> None:
@@ -83,14 +92,18 @@ def say(what: str, parent: int) -> None:
 
 def main() -> None:
     """Run the guard as the command line says."""
+    streams.complete()
     parser = argparse.ArgumentParser(prog="python -m autotask.companion.guard", description=__doc__)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--life-fd", type=int, required=True)
     parser.add_argument("--wake-fd", type=int, required=True)
     parser.add_argument("--offer-fds", type=int, nargs=2, default=())
     parser.add_argument("--grace", type=float, required=True)
-    options = parser.parse_args()
-    Guard(options.parent, options.life_fd, options.wake_fd, options.offer_fds, options.grace).run()
+    parser.add_argument(
+        "options", nargs="*", default=("-P",), help="Options of the interpreter of the worker, after --."
+    )
+    given = parser.parse_args()
+    Guard(given.parent, given.life_fd, given.wake_fd, given.offer_fds, given.grace, given.options).run()
 
 
 if __name__ == "__main__":

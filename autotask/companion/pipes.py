@@ -3,6 +3,7 @@
 import contextlib
 import os
 
+from autotask import streams
 from autotask.offer import Offer, take
 from autotask.wakeup import WORD, handing
 
@@ -20,7 +21,7 @@ class Pipes:
         self._all: list[int] = []
         try:
             for _ in range(3):
-                self._all += os.pipe()
+                self._all += streams.pipe()
         except OSError:
             self.close()
             raise

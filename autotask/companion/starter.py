@@ -5,6 +5,7 @@ import os
 import threading
 
 from autotask.companion import first_request, servers
+from autotask.companion.shortage import daemon_threads_are_refused, is_shortage
 from autotask.companion.supervisor import Supervisor
 from autotask.conf import settings
 
@@ -30,7 +31,7 @@ def start_if_serving() -> None:
 def start() -> bool:
     """See :func:`autotask.companion.start`."""
     global _supervisor
-    if not settings.IS_ACTIVE or settings.COMPANION == "off" or is_worker():
+    if not _is_wanted():
         return False
     with _lock:
         if _supervisor is None or _supervisor.pid != os.getpid():
@@ -38,6 +39,10 @@ def start() -> bool:
             supervisor.start()
             _supervisor = supervisor
     return True
+
+
+def _is_wanted() -> bool:
+    return settings.IS_ACTIVE and settings.COMPANION != "off" and not is_worker()
 
 
 def is_worker() -> bool:
@@ -48,12 +53,19 @@ def is_worker() -> bool:
 def _start_or_try_again() -> bool:
     """Like :func:`start`, for a process that serves. Never raises, and does not take long."""
     global _failures
+    if _is_wanted() and daemon_threads_are_refused():
+        logger.error(
+            "This process has no companion: its sub-interpreter of Python refuses daemon threads. Serve the site in the main "
+            "interpreter (mod_wsgi: WSGIApplicationGroup %{GLOBAL}), or run dedicated workers: python manage.py autotask worker"
+        )
+        return False
     try:
         return start()
     except Exception as error:  # no memory, no more threads or files: the server goes on serving
         _failures += 1
         log = logger.error if _failures == 1 else logger.debug
-        log("The companion was not started, will try again: %s", error, exc_info=_failures == 1)
+        explain = _failures == 1 and not is_shortage(error)
+        log("The companion was not started, will try again: %s", error, exc_info=explain)
         first_request.call(_start_or_try_again, wait=TRY_AGAIN)
         return False
 

@@ -30,8 +30,8 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self._pipes = Pipes()
         self._thread = threading.Thread(target=self._run, name="autotask-supervisor", daemon=True)
+        self._pipes = Pipes()
 
     def start(self) -> None:
         """Start the thread. It has to outlive the guard: to the kernel, the thread that starts a process is its parent."""
@@ -66,10 +66,12 @@ class Supervisor:
 
     def _start_guard(self) -> subprocess.Popen[bytes]:
         pipes = self._pipes
-        command = [interpreter.path(), "-S", "-m", "autotask.companion.guard"]
+        options = module_path.options()
+        # -S leaves out site-packages for the guard only; both know the modules of the project by a variable.
+        command = [interpreter.path(), "-S", *options, "-m", "autotask.companion.guard"]
         command += ["--parent", str(self.pid), "--life-fd", str(pipes.life), "--wake-fd", str(pipes.wake)]
         command += ["--offer-fds", *map(str, pipes.offers)]
-        command += ["--grace", str(settings.SHUTDOWN_GRACE)]
+        command += ["--grace", str(settings.SHUTDOWN_GRACE), "--", *options]
         return subprocess.Popen(
             command,
             env=_environment(),
@@ -82,7 +84,6 @@ class Supervisor:
 
 def _environment() -> dict[str, str]:
     """Return the environment in which the worker finds the same modules and settings as this process."""
-    # -S leaves out site-packages for the guard only; both know the modules of the project by a variable.
     environment = module_path.handed_on(os.environ)
     if place := meeting_place():
         environment["AUTOTASK_ELECTION"] = place

@@ -54,8 +54,11 @@ def attempt_document(attempt: StoredAttempt) -> dict[str, Any]:
     }
 
 
-def lines(task: StoredTask, attempts: Sequence[StoredAttempt]) -> list[str]:
-    """Return a task and its attempts for people."""
+def lines(task: StoredTask, attempts: Sequence[StoredAttempt], *, are_all: bool = True) -> list[str]:
+    """Return a task and its attempts for people.
+
+    :param are_all: whether there were no earlier attempts that did not succeed.
+    """
     shown = render.fields(
         [
             ("id", task.id),
@@ -78,6 +81,8 @@ def lines(task: StoredTask, attempts: Sequence[StoredAttempt]) -> list[str]:
             ("reason" if task.state is State.CANCELLED else "error", task.error_message),
         ]
     )
+    if not are_all:
+        shown += ["", f"The last {len(attempts)} attempts that did not succeed; there were earlier ones."]
     for attempt in attempts:
         shown += ["", *_attempt_lines(attempt)]
     return shown

@@ -43,7 +43,7 @@ def look_at_database(patient: Patient) -> Finding:
 
 
 def look_at_tables(patient: Patient) -> Finding:
-    """Whether the tables are there, and up to date."""
+    """Whether the tables are there, up to date, and open to this role."""
     executor = MigrationExecutor(current())
     targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "autotask"]
     missing = [str(migration) for migration, _ in executor.migration_plan(targets)]
@@ -57,7 +57,11 @@ def look_at_tables(patient: Patient) -> Finding:
             "the migrations are said to be applied, but the tables are not in the search_path of this role",
             "Set the search_path in OPTIONS of the database, or migrate with the role that runs the site.",
         )
-    return fine("all migrations are applied")
+    role, missing_rights = health.missing_rights(patient.connection)
+    if missing_rights:
+        grants = "; ".join(f'GRANT {right} TO "{role}"' for right in missing_rights)
+        return problem(f"the role {role!r} lacks the rights {', '.join(missing_rights)}", one_line(grants, 2000))
+    return fine("all migrations are applied, and the role has all rights that it needs")
 
 
 def look_at_switch(patient: Patient) -> Finding:

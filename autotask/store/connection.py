@@ -1,6 +1,7 @@
 """A cursor on the configured database, rows as tuples; nothing else opens a connection."""
 
 import contextlib
+import functools
 import threading
 import time
 import weakref
@@ -173,6 +174,7 @@ class _Cursor(CursorWrapper):
             self.db.asked_at = None
 
 
+@functools.cache  # A class costs more than all else that is done in vain while the database is away.
 def _own(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper]:
     """Return a class of connections of a worker's own.
 
@@ -212,6 +214,14 @@ def execute(
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return int(cursor.rowcount)
+
+
+def is_alone(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a statement would be a transaction of its own: also not after a BEGIN of which Django does not know."""
+    if connection.in_atomic_block or not connection.get_autocommit():
+        return False
+    # Django has the connection open by now. What the driver knows costs no round trip; IDLE is 0 in both drivers.
+    return not connection.connection.info.transaction_status
 
 
 @overload

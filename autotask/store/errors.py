@@ -15,7 +15,6 @@ class Trouble(enum.Enum):
 
 
 _LOCK_NOT_AVAILABLE = "55P03"
-_QUERY_CANCELED = "57014"
 
 # The first two characters of a SQLSTATE are its class. (PostgreSQL documentation, "PostgreSQL Error Codes".) A class that is
 # not listed is DOUBTFUL: for example 42 (a missing right, table or column), 3F (a missing schema), 58 (an input or output
@@ -43,6 +42,9 @@ _CODES = {
 #: The queue of notifications is full, or the statement meets another limit of the server.
 _PROGRAM_LIMIT = "54000"
 
+_QUERY_CANCELED = "57014"
+_INSUFFICIENT_PRIVILEGE = "42501"
+
 
 def trouble_of(error: BaseException) -> Trouble:
     """Return what an error means for the statement that raised it."""
@@ -69,6 +71,11 @@ def is_locked(error: BaseException) -> bool:
 def is_timeout(error: BaseException) -> bool:
     """Whether a statement took longer than it may, or somebody cancelled it."""
     return sqlstate(error) == _QUERY_CANCELED
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether the role lacks a right."""
+    return sqlstate(error) == _INSUFFICIENT_PRIVILEGE
 
 
 def is_program_limit(error: BaseException) -> bool:

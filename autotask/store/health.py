@@ -10,7 +10,7 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from autotask.store import notify
+from autotask.store import arrays, notify
 from autotask.store.connection import aware, execute, rows
 
 _CHANNEL = "autotask_doctor"
@@ -43,6 +43,22 @@ SELECT EXISTS (
     WHERE datname = current_database() AND usename = session_user AND wait_event = 'SyncRep'
 )
 """
+# What each of the statements of a site and its workers needs. That a table's own numbers are from a sequence, too, needs no
+# right: it is an identity column.
+MISSING_RIGHTS = """
+SELECT min(current_user::text), array_agg(needed.what || ' ON ' || needed.on_what ORDER BY needed.place, needed.what)
+FROM (
+    SELECT right_.name AS what, 'TABLE ' || t.name AS on_what, t.place,
+           has_table_privilege(t.name, right_.name) AS granted
+    FROM unnest(%(tables)s::text[]) WITH ORDINALITY AS t(name, place)
+    CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS right_(name)
+    UNION ALL SELECT 'SELECT', 'TABLE autotask_record', 98, has_table_privilege('autotask_record', 'SELECT')
+    UNION ALL SELECT 'USAGE', 'SEQUENCE autotask_fence', 99, has_sequence_privilege('autotask_fence', 'USAGE')
+) AS needed
+WHERE NOT needed.granted
+"""
+
+_TABLES = ["autotask_task", "autotask_result", "autotask_attempt", "autotask_worker", "autotask_schedule"]
 
 WHERE = "SELECT current_database(), current_setting('server_version')"
 
@@ -80,6 +96,12 @@ def where(connection: BaseDatabaseWrapper) -> tuple[str, str]:
 def waits_for_standby(connection: BaseDatabaseWrapper) -> bool:
     """Whether a session of this role waits for a synchronous standby, that is for the end of its commit."""
     return bool(rows(connection, WAITS_FOR_STANDBY)[0][0])
+
+
+def missing_rights(connection: BaseDatabaseWrapper) -> tuple[str, list[str]]:
+    """Return the role of the connection, and the rights that it lacks, as a GRANT names them."""
+    role, missing = rows(connection, MISSING_RIGHTS, {"tables": arrays.texts(_TABLES)})[0]
+    return role or "", missing or []
 
 
 def old_transactions(connection: BaseDatabaseWrapper, seconds: float) -> list[OldTransaction]:

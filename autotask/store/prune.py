@@ -25,8 +25,6 @@ QUICK = 0.1
 #: The smallest part of a piece that is tried.
 SMALLEST = 1 / 128
 
-_OVER = "kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND id <> ALL(%(spared)s::uuid[])"
-
 # * SKIP LOCKED lets several workers prune side by side. By arrays the planner finds what is deleted in the index; in a join it
 #   might read all there are.
 # * Of the longest kept results, those with few attempts go first, so that one with a million does not hold up the others.
@@ -38,7 +36,7 @@ PRUNE = """
 WITH old AS MATERIALIZED (
     SELECT id, attempt, coalesce(pg_column_size(payload), 0) + coalesce(pg_column_size(value), 0) AS size, kept_until
     FROM autotask_result
-    WHERE {which}
+    WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {which}
     ORDER BY kept_until LIMIT {results}
     FOR UPDATE SKIP LOCKED
 ),
@@ -73,8 +71,14 @@ results AS (DELETE FROM autotask_result WHERE id = ANY(ARRAY(SELECT id FROM comp
 SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM attempts), (SELECT count(*) FROM old)
 """
 
-#: What a piece would look at, for the case that the database refuses to delete one of these results.
-OLD = f"SELECT id FROM autotask_result WHERE {_OVER} ORDER BY kept_until LIMIT {{results}}"
+_ALL_BUT = "id <> ALL(%(ids)s::uuid[])"
+_ONLY = "id = ANY(%(ids)s::uuid[])"
+
+OLD = f"""
+SELECT id FROM autotask_result
+WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {_ALL_BUT}
+ORDER BY kept_until LIMIT %(limit)s
+"""
 
 PRUNABLE = """
 SELECT count(*) FROM autotask_result WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s'
@@ -95,6 +99,9 @@ class Pruned(NamedTuple):
 class Pruning:
     """Deletes piece by piece; the pieces become smaller where they take long.
 
+    A result that the database refuses to delete, for example because a foreign key of the site refers to it, holds up no
+    other one, and is tried again from time to time.
+
     :param longer: seconds by which the time to live of what is deleted is over at least.
     """
 
@@ -102,7 +109,7 @@ class Pruning:
         self._longer = longer
         self._share = 1.0
         self._refused: Refusals[uuid.UUID] = Refusals(
-            "The result of task %s cannot be deleted, although its time is over"
+            "The result of task %s is past its time to live, and cannot be deleted"
         )
 
     def piece(self, connection: BaseDatabaseWrapper) -> Pruned:
@@ -110,10 +117,9 @@ class Pruning:
 
         :raises django.db.DatabaseError: it could not be done, also not with pieces that are much smaller.
         """
-        results, attempts, size = (max(1, int(limit * self._share)) for limit in (RESULTS, ATTEMPTS, BYTES))
         began = time.monotonic()
         try:
-            pruned = self._delete(connection, results, attempts, size)
+            pruned = self._prune(connection)
         except DatabaseError as error:
             if not is_timeout(error) or self._share <= SMALLEST or connection.in_atomic_block:
                 raise
@@ -126,23 +132,20 @@ class Pruning:
             self._share = min(1.0, self._share * 2)
         return pruned
 
-    def _delete(self, connection: BaseDatabaseWrapper, limit: int, attempts: int, most_bytes: int) -> Pruned:
-        """Delete one piece without what the database refuses to delete, as where a foreign key of the site refers to it."""
-        spared, isolated = self._refused.spared(), False
-
-        def some(only: Sequence[uuid.UUID] | None = None) -> Pruned:
-            return prune(connection, limit, attempts, most_bytes, self._longer, spared=spared, only=only)
-
-        def find() -> list[uuid.UUID]:
-            nonlocal isolated
-            isolated = True
-            params = {"longer": self._longer, "spared": spared}
-            return [id for (id,) in rows(connection, OLD.format(results=limit), params)]
-
-        parts = self._refused.run_found(some, find, some)
-        # The next piece is without what was refused, and shows whether there is more.
-        more = isolated or any(part.more for part in parts)
-        return Pruned(sum(part.results for part in parts), sum(part.attempts for part in parts), more)
+    def _prune(self, connection: BaseDatabaseWrapper) -> Pruned:
+        limit, attempts, size = (max(1, int(most * self._share)) for most in (RESULTS, ATTEMPTS, BYTES))
+        spared = self._refused.spared()
+        parts = self._refused.run_found(
+            lambda: prune(connection, limit, attempts, size, self._longer, spared=spared),
+            lambda: _old(connection, limit, self._longer, spared),
+            lambda ids: prune(connection, limit, attempts, size, self._longer, only=ids),
+        )
+        return Pruned(
+            sum(part.results for part in parts),
+            sum(part.attempts for part in parts),
+            # After a refusal nothing is known of what comes behind this piece.
+            more=parts[0].more if len(parts) == 1 else bool(parts),
+        )
 
 
 def prune(
@@ -161,13 +164,16 @@ def prune(
     :param attempts: how many attempts at most. A result that has more stays until the last of them is deleted.
     :param most_bytes: what is deleted ends with the result or attempt that reaches so many.
     :param spared: results that are left alone.
-    :param only: no others than these are deleted; None: any.
+    :param only: the only results that are deleted; None: all but those that are spared.
     """
-    which = _OVER if only is None else f"{_OVER} AND id = ANY(%(only)s::uuid[])"
-    sql = PRUNE.format(which=which, results=int(limit), attempts=int(attempts), bytes=int(most_bytes))
-    params = {"longer": longer, "spared": list(spared), "only": list(only or ())}
-    results, deleted, old = rows(connection, sql, params)[0]
+    which, ids = (_ALL_BUT, spared) if only is None else (_ONLY, only)
+    sql = PRUNE.format(results=int(limit), attempts=int(attempts), bytes=int(most_bytes), which=which)
+    results, deleted, old = rows(connection, sql, {"longer": longer, "ids": list(ids)})[0]
     return Pruned(results, deleted, more=old == limit or results < old)
+
+
+def _old(connection: BaseDatabaseWrapper, limit: int, longer: float, spared: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    return [id for (id,) in rows(connection, OLD, {"longer": longer, "limit": limit, "ids": list(spared)})]
 
 
 def prunable(connection: BaseDatabaseWrapper, longer: float = 0) -> int:

@@ -131,6 +131,16 @@ _ATTEMPT = "a.number, a.state, a.started_at, a.ended_at, a.error_type, a.error_m
 
 ATTEMPTS = f"SELECT {_ATTEMPT} FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id"
 
+# By what is no index: the planner might read the primary key from its end, past the attempts of all other tasks. There can
+# be thousands of attempts, each with a long traceback; what is not returned is not read from where PostgreSQL keeps long texts.
+LAST_ATTEMPTS = f"""
+SELECT {_ATTEMPT} FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id + 0 DESC LIMIT %(limit)s
+"""
+
+LAST_ERROR = """
+SELECT error_message FROM autotask_attempt WHERE task_id = %(id)s ORDER BY id + 0 DESC LIMIT 1
+"""
+
 # All of it in one snapshot: what an attempt has left and what the task says of itself fit together.
 HISTORY = f"""
 SELECT coalesce(live.payload, ended.payload), {_ATTEMPT}, found.*
@@ -252,6 +262,18 @@ def newest(
 def attempts(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredAttempt]:
     """Return the attempts of a task that did not succeed, oldest first."""
     return [_attempt(row) for row in rows(connection, ATTEMPTS, {"id": id})]
+
+
+def last_attempts(connection: BaseDatabaseWrapper, id: uuid.UUID, limit: int) -> list[StoredAttempt]:
+    """Return the last attempts of a task that did not succeed, oldest first."""
+    found = rows(connection, LAST_ATTEMPTS, {"id": id, "limit": limit})
+    return [_attempt(row) for row in reversed(found)]
+
+
+def last_error(connection: BaseDatabaseWrapper, id: uuid.UUID) -> str:
+    """Return why the last attempt of a task did not succeed; "" if there was none."""
+    found = rows(connection, LAST_ERROR, {"id": id})
+    return str(found[0][0]) if found else ""
 
 
 def history(connection: BaseDatabaseWrapper, id: uuid.UUID) -> History | None:

@@ -3,14 +3,13 @@
 import importlib
 import os
 import pickle
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import ENVIRONMENT_VARIABLE, global_settings, settings
 from django.db import connections
 
-from autotask import registry
+from autotask import module_path, registry
 from autotask.exceptions import NoSettingsModule
 from autotask.testing_process import MODULES, ORIGINAL, VALUES
 
@@ -27,14 +26,13 @@ def environment(file: str) -> dict[str, str]:
     # It may hold passwords; nobody else is to read it.
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
         pickle.dump(values, opened)
-    path = os.pathsep.join([entry for entry in sys.path if entry])
     return {
         **os.environ,
         ORIGINAL: module,
         VALUES: file,
         MODULES: ",".join(sorted({definition.function.__module__ for definition in registry.definitions()})),
         ENVIRONMENT_VARIABLE: "autotask.testing_process.settings",
-        "PYTHONPATH": path,
+        "PYTHONPATH": os.pathsep.join(module_path.entries()),
     }
 
 

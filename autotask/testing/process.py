@@ -11,6 +11,7 @@ from pathlib import Path
 
 from django.db import connections
 
+from autotask import module_path
 from autotask.exceptions import RunInTransaction, WorkerDidNotStart
 from autotask.store import read
 from autotask.store.connection import current
@@ -83,7 +84,7 @@ def worker_process(*, threads: int = 2, queues: Sequence[str] = ()) -> Iterator[
         raise RunInTransaction
     with tempfile.TemporaryDirectory(prefix="autotask-") as folder:
         log = Path(folder) / "worker.log"
-        command = [sys.executable, "-m", "autotask.testing_process", str(os.getpid())]
+        command = [sys.executable, *module_path.options(), "-m", "autotask.testing_process", str(os.getpid())]
         command += ["worker", "--threads", str(threads)]
         if queues:
             command += ["--queues", ",".join(queues)]

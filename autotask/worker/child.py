@@ -11,7 +11,7 @@ from typing import Any
 
 import django
 
-from autotask import life, module_path
+from autotask import life, module_path, streams
 from autotask.context import Progress, StopRequest
 from autotask.store.progress import Claim
 from autotask.worker.job import Job, run
@@ -93,6 +93,7 @@ class Inbox(threading.Thread):
 
 def main() -> None:
     """Run the child that the command line describes: the ids of its parent and of the pipes from and to it."""
+    streams.complete()
     parent, jobs, messages = map(int, sys.argv[1:4])
     life.die_with_parent(parent, signal.SIGKILL)
     # A terminal, or a service manager, may tell all processes to end. This one ends with its worker, which has its grace.

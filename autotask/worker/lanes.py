@@ -18,6 +18,14 @@ SLACK_EVERY = 1.0
 #: At least this often (in seconds) everything is looked at, for the sake of rows that became visible later still.
 UNBOUNDED_EVERY = 10.0
 
+#: Seconds between two looks for lanes that are not known yet, while the known ones have enough and something has been
+#: enqueued; and how much longer than a look takes it must be at least, so that looking stays cheap where old transactions
+#: make it dear. So much later it is looked for them even if nobody has told of anything: of calls that follow each other
+#: closely only the first one is told of.
+LOOK_EVERY = 0.02
+LOOK_SHARE = 10
+LOOK_ANYWAY = 0.05
+
 #: More lanes than this are not looked at in one claim, and no more are remembered.
 MOST_LANES = 100
 
@@ -91,6 +99,28 @@ class Lanes:
         for lane in self._lanes:
             groups.setdefault(lane.priority, []).append(lane)
         return [groups[priority] for priority in sorted(groups, reverse=True)]
+
+
+class Looks:
+    """When to look for lanes that are not known yet."""
+
+    def __init__(self) -> None:
+        self._next_at = float("-inf")
+        self._last_took = 0.0
+
+    def next_at(self, *, told: bool) -> float:
+        """Return the moment of the next look; *told* says that something has been enqueued since the last one."""
+        return self._next_at + (0.0 if told else LOOK_ANYWAY)
+
+    def took(self, began: float, ended: float) -> None:
+        """Note how long a look took.
+
+        One alone may have waited for something else: a lock, the disk, or other processes. New queues would then wait
+        ten times as long, behind whatever is known. So the shorter of the last two says what looking costs.
+        """
+        took = ended - began
+        self._next_at = ended + max(LOOK_EVERY, LOOK_SHARE * min(took, self._last_took))
+        self._last_took = took
 
 
 def _turned(lanes: list[Lane], turn: int) -> list[Lane]:

@@ -31,7 +31,7 @@ from autotask.worker.dispatch import Dispatch
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.identity import make_identity
 from autotask.worker.intake import Intake
-from autotask.worker.lanes import Lanes
+from autotask.worker.lanes import Lanes, Looks
 from autotask.worker.outcome import GiveBack, Lost
 from autotask.worker.pools.base import Abandoned, Attempt, Pool, Run
 from autotask.worker.pools.coroutines import CoroutinePlace, CoroutinePool
@@ -80,14 +80,6 @@ BUSY_SLEEP = 1.0
 
 #: Seconds in which none of several short tasks ends, after which more threads are woken for them.
 STANDSTILL = 0.005
-
-#: Seconds between two looks for lanes that are not known yet, while the known ones have enough and something has been
-#: enqueued; and how much longer than a look takes it must be at least, so that looking stays cheap where old transactions
-#: make it dear. So much later it is looked for them even if nobody has told of anything: of calls that follow each other
-#: closely only the first one is told of.
-LOOK_EVERY = 0.02
-LOOK_SHARE = 10
-LOOK_ANYWAY = 0.05
 
 #: Tasks whose outcome is not recorded yet, beyond which nothing more is claimed.
 MOST_HELD = 2000
@@ -210,7 +202,7 @@ class Worker:
         self._promote_at = float("-inf")
         self._never_ready = promote.refusals()
         self._unclaimable = claim.refusals()
-        self._look_at = float("-inf")
+        self._looks = Looks()
         self._reconcile_at = float("-inf")
         self._reconcile_every = float("inf")
         self._prepared: BaseDatabaseWrapper | None = None
@@ -400,7 +392,7 @@ class Worker:
         """Return when to look for lanes that are not known; sooner if something has been enqueued since the last look."""
         self.wakeup.sleep(0)
         self._hears()
-        return self._look_at + (0.0 if self._told or self.wakeup.called else LOOK_ANYWAY)
+        return self._looks.next_at(told=self._told or self.wakeup.called)
 
     def _look(self, connection: BaseDatabaseWrapper) -> None:
         """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
@@ -419,8 +411,7 @@ class Worker:
         ]
         if called and not all(self._serves(lane.executor, lane.queue) for lane in lanes):
             notify.send(connection)  # Who has enqueued may have told this worker only, and it is for others.
-        now = time.monotonic()
-        self._look_at = now + max(LOOK_EVERY, LOOK_SHARE * (now - began))
+        self._looks.took(began, time.monotonic())
 
     def _claim(self, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> list[ClaimedTask]:
         lanes = self._lanes.in_order(unbounded=unbounded)

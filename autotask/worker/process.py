@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from autotask import life
+from autotask import life, streams
 from autotask.worker import code_watch, ending, title
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.loop import Worker, WorkerOptions
@@ -16,6 +16,7 @@ def run_worker(options: WorkerOptions) -> int:
     SIGTERM asks it to finish what it runs; a second one makes it leave at once. SIGINT means the same, unless it is
     ignored already, as it is in a companion.
     """
+    streams.complete()
     show_log_lines()
     whose = f" of {options.serves_pid}" if options.serves_pid else ""
     worker = Worker(options, title.shower(f"worker{whose}"))

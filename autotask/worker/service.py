@@ -47,6 +47,7 @@ class ServiceThread:
         self._services = services
         self._due = dict.fromkeys(services, now)
         self._weather = {service: Weather(service.doing) for service in services}
+        self._connecting = Weather(services[0].doing)
         self._channel = channel
         self._connection = dedicated(role)
         self._ear: tuple[BaseDatabaseWrapper, str, notify.Ear] | None = None
@@ -83,15 +84,20 @@ class ServiceThread:
             self._due = dict.fromkeys(self._services, now)
 
     def _run_one(self, service: Service) -> float:
-        weather = self._weather[service]
+        weather = self._connecting
         try:
             connection = self._connection.wrapper
+            weather.succeeded()
+            weather = self._weather[service]
             # In this order: what is told before it can be heard is seen by the service.
             self._listen()
             wait = service.run_once(connection)
         except (DatabaseError, InterfaceError) as error:
             self._connection.close()
-            return weather.failed(error)
+            wait = weather.failed(error)
+            if weather is self._connecting:
+                self._let_all_wait(wait)
+            return wait
         except Exception:
             logger.exception(
                 "The service of the worker that should %s has failed, and will be run again", service.doing
@@ -102,6 +108,11 @@ class ServiceThread:
             tidy_connections(unsure=True)
         weather.succeeded()
         return wait
+
+    def _let_all_wait(self, seconds: float) -> None:
+        """Run no service for a while: where one could not connect, the others could not either."""
+        at = time.monotonic() + seconds
+        self._due = {service: max(due, at) for service, due in self._due.items()}
 
     def _sleep(self, seconds: float) -> bool:
         """Sleep, and return whether something was heard meanwhile."""

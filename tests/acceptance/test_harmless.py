@@ -117,6 +117,9 @@ def test_a_process_that_may_not_have_enough_others_serves_all_the_same_until_it_
     # Then
     assert server.get() == server.pid
     assert site.companions() == []
+    assert "Traceback" not in server.output()
+    if room == 3:
+        wait_until(lambda: server.lines("the worker has no room: can't start new thread"), what="a line that says why")
 
     # When
     (group / "pids.max").write_text("max")

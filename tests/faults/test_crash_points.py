@@ -18,12 +18,13 @@ def go_through(world, points, actions):
     caller = world.caller("--rate=15", "--seconds=0.1", "--mixed")
     for action in actions:
         for point in points:
+            world.crashpoints.arm(point, action, world.settings["LEASE"] + BEYOND)
             if point.split()[1] == "rescue":
-                # There has to be something to rescue.
+                # There has to be something to rescue. It comes after the point is armed: a worker that has just started, for
+                # which this has waited, looks for the dead at once.
                 world.crashpoints.arm("before body", "kill")
                 world.until(lambda: not world.crashpoints.is_armed("before body"), 30, "a death to rescue from")
                 crashes += 1
-            world.crashpoints.arm(point, action, world.settings["LEASE"] + BEYOND)
             world.until(lambda p=point: not world.crashpoints.is_armed(p), 30, f"{action} {point}")
             crashes += 1
             # The next one comes when there are two workers again.

@@ -5,6 +5,8 @@ import threading
 import uuid
 from datetime import timedelta
 from html import escape
+from itertools import product
+from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -578,6 +580,92 @@ def test_a_task_that_changed_since_the_page_was_made_is_still_meant(admin):
 
     # Then
     assert told == ["1 task was cancelled."]
+
+
+@pytest.fixture
+def shown_elsewhere(monkeypatch):
+    """An admin of the project that shows the tasks of one queue only."""
+    everything = tasks.TaskAdmin.get_queryset
+    monkeypatch.setattr(
+        tasks.TaskAdmin, "get_queryset", lambda self, request: everything(self, request).filter(queue="elsewhere")
+    )
+
+
+@pytest.mark.parametrize(
+    ("across", "query"), [({}, ""), ({}, "?queue=default"), ({"select_across": "1"}, "?state=waiting")]
+)
+def test_an_action_is_for_what_the_admin_shows_only(admin, shown_elsewhere, across, query):
+    # Given
+    hidden, shown = add(1, 2), fail("x")
+    failed = ended(State.ERROR, payload=b"x")
+
+    # When
+    told = act(admin, "cancel", hidden.id, shown.id, query=query, **across) + act(admin, "retry", failed.id, **across)
+
+    # Then
+    assert Task.objects.filter(id=hidden.id).exists()
+    assert Result.objects.filter(id=failed.id).exists()
+    assert set(LogEntry.objects.values_list("object_id", flat=True)) == {str(shown.id)}
+    assert "hidden" not in str(told) and "default" not in str(told) and "error" not in str(told)
+
+
+def test_a_button_is_for_what_the_admin_shows_only(admin, shown_elsewhere):
+    # Given
+    hidden, failed = add(1, 2), ended(State.ERROR, payload=b"x")
+
+    # When
+    responses = [admin.post(f"{TASKS}{hidden.id}/cancel/"), admin.post(f"{TASKS}{failed.id}/retry/")]
+
+    # Then
+    assert [response["Location"] for response in responses] == [TASKS, TASKS]
+    assert Task.objects.filter(id=hidden.id).exists() and Result.objects.filter(id=failed.id).exists()
+
+
+def test_a_button_asks_whether_this_task_may_be_seen(admin, monkeypatch):
+    # Given an admin of the project with permissions for each object, as Django's own pages ask for them
+    hidden, shown = add(1, 2), fail("x")
+    may_see = lambda self, request, obj=None: obj is None or obj.queue == "elsewhere"  # noqa: E731 - a method
+    monkeypatch.setattr(tasks.TaskAdmin, "has_view_permission", may_see)
+
+    # When, then
+    assert admin.get(page_of(hidden)).status_code == 403
+    assert admin.post(f"{TASKS}{hidden.id}/cancel/").status_code == 403
+    assert admin.post(f"{TASKS}{shown.id}/cancel/").status_code == 302
+    assert hidden.status != CANCELLED and shown.status == CANCELLED
+
+
+MALFORMED = ["1", "x", "-1", "\0", "1" * 5000, "../..", "None", f"{uuid.UUID(int=0)}0", "'", "%s", "é", "_00"]
+
+
+def test_an_action_for_what_cannot_be_an_id_is_not_found(admin):
+    waiting = add(1, 2)
+    for action, key in product(("retry", "cancel"), MALFORMED):
+        data = {"action": action, "index": "0", "_selected_action": [str(waiting.id), key]}
+        assert admin.post(TASKS, data).status_code == 404, key
+    assert not waiting.ready
+
+
+@pytest.mark.parametrize("key", ["x", "\0", "1" * 5000], ids=lambda key: ascii(key[:8]))
+def test_a_page_or_button_of_what_cannot_be_an_id_leads_back(admin, key):
+    pages = [f"{place}{quote(key)}/{word}/" for place in (TASKS, WORKERS, SCHEDULES) for word in ("change", "history")]
+    buttons = [f"{TASKS}{quote(key)}/{word}/" for word in ("retry", "cancel")]
+    assert {admin.get(address).status_code for address in pages} == {302}
+    assert {admin.post(address).status_code for address in buttons} == {302}
+
+
+def test_no_address_of_a_list_is_an_error_of_the_server(admin):
+    # Given
+    add(1, 2)
+    queries = [
+        *({name: "\0"} for name in ("q", "queue", "task", "state", "p", "o", "all", "e")),
+        *({name: "9" * 5000} for name in ("q", "queue", "task", "state", "p", "o")),
+        *({"p": "-1"}, {"p": "1e9"}, {"p": "٣"}, {"o": "1.2.-3"}, {"q": f"{uuid.UUID(int=0)}0"}),
+        *({"q": "\0", "state": "done"}, {"queue": ["x", "\0"]}, {"id__in": "x,\0"}, {"_to_field": "name"}),
+    ]
+
+    # Then
+    for place, query in [*product([TASKS], queries), *product([WORKERS, SCHEDULES], [{"q": "\0"}, {"p": "9" * 5000}])]:
+        assert admin.get(place, query).status_code in (200, 302, 400), (place, query)
 
 
 def test_all_that_match_are_acted_on_up_to_a_limit(admin, monkeypatch):

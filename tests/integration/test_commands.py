@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import call_command
@@ -268,6 +269,28 @@ def test_what_an_error_says_cannot_drive_the_terminal(autotask_immediate):
         assert "gone" in shown.out
         assert set(re.findall(r"[^\x20-\x7e]", shown.out)) <= {"\n"}
     assert "\x1b[2Jgone" in manage("show", handle.id, "--json").json["error_message"]
+
+
+def test_show_reads_the_last_attempts_only(monkeypatch):
+    # Given
+    handle = add(1, 1)
+    execute(
+        connection,
+        """INSERT INTO autotask_attempt (task_id, number, fence, state, ended_at, error_message, traceback)
+        SELECT %s, number, number, 6, now(), 'error ' || number, 'traceback ' || number
+        FROM generate_series(1, 25) AS number""",
+        [handle.id],
+    )
+    execute(connection, "UPDATE autotask_task SET failures = 25")
+
+    # Then
+    shown = manage("show", handle.id).out
+    assert "The last 20 attempts that did not succeed; there were earlier ones." in shown
+    assert "traceback 25" in shown and "traceback 6\n" in shown and "traceback 5\n" not in shown
+    document = manage("show", handle.id, "--json").json
+    assert [attempt["number"] for attempt in document["attempts"]] == list(range(6, 26))
+    assert handle.error_message == "error 25"
+    assert len(handle.failed_attempts) == 25
 
 
 def test_show_tells_everything_but_the_result(autotask_immediate):
@@ -591,6 +614,16 @@ def test_the_doctor_misses_migrations():
         assert "python manage.py migrate autotask" in problems()["tables"]
     finally:
         execute(connection, "UPDATE django_migrations SET app = 'autotask' WHERE app = 'gone'")
+
+
+def test_the_doctor_names_missing_rights(lesser_role):
+    # Given
+    execute(connection, f"REVOKE UPDATE ON autotask_result FROM {lesser_role}; SET ROLE {lesser_role}")
+
+    # Then
+    finding = examination.look_at_tables(SimpleNamespace(connection=connection))
+    assert "UPDATE ON TABLE autotask_result, USAGE ON SEQUENCE autotask_fence" in finding.text
+    assert f'GRANT USAGE ON SEQUENCE autotask_fence TO "{lesser_role}"' in finding.fix
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -10,6 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from autotask.admin import schedules
 from autotask.models import Schedule, Task
 from autotask.schedules.remarks import remarks
 from autotask.task import DONE, State
@@ -60,9 +62,9 @@ def press(client: Client, button: str, schedule: Schedule) -> list[str]:
     return [str(message) for message in client.get(response["Location"]).context["messages"]]
 
 
-def act(client: Client, action: str, *schedules: Schedule) -> list[str]:
+def act(client: Client, action: str, *schedules: Schedule, **more: str) -> list[str]:
     """Choose schedules in the list and run an action; return the messages."""
-    data = {"action": action, "index": "0", "_selected_action": [schedule.name for schedule in schedules]}
+    data = {"action": action, "index": "0", "_selected_action": [schedule.name for schedule in schedules], **more}
     response = client.post(SCHEDULES, data)
     assert response.status_code == 302, response.content.decode()
     return [str(message) for message in client.get(response["Location"]).context["messages"]]
@@ -252,6 +254,40 @@ def test_a_schedule_that_is_gone_leads_back(admin, fetching):  # noqa: F811
     response = admin.post(f"{SCHEDULES}{fetch.name}/pause/")
     assert response["Location"] == SCHEDULES
     assert "not registered any more" in page(admin, SCHEDULES)
+
+
+@pytest.mark.parametrize("key", ["\0", "a\0b", "x" * 5000, "é"], ids=ascii)
+def test_buttons_and_actions_for_what_is_no_schedule_do_nothing(admin, fetching, key):  # noqa: F811
+    for word in ("pause", "resume", "run"):
+        assert admin.post(f"{SCHEDULES}{quote(key)}/{word}/")["Location"] == SCHEDULES
+    for word in ("pause", "resume", "run_now"):
+        data = {"action": word, "index": "0", "_selected_action": [key]}
+        assert admin.post(SCHEDULES, data).status_code == (404 if "\0" in key else 302)
+    assert not Task.objects.exists()
+
+
+def test_actions_and_buttons_are_for_what_the_admin_shows_only(admin, fetching, reporting, monkeypatch):  # noqa: F811
+    # Given an admin of the project that shows one schedule only
+    everything = schedules.ScheduleAdmin.get_queryset
+    monkeypatch.setattr(
+        schedules.ScheduleAdmin,
+        "get_queryset",
+        lambda self, request: everything(self, request).filter(name=reporting.name),
+    )
+
+    # When
+    for word in ("pause", "resume", "run_now"):
+        act(admin, word, fetching)
+    for word in ("pause", "resume", "run"):
+        assert admin.post(f"{SCHEDULES}{fetch.name}/{word}/")["Location"] == SCHEDULES
+    act(admin, "pause", fetching, reporting)
+    act(admin, "pause", fetching, select_across="1")
+
+    # Then
+    fetching.refresh_from_db()
+    reporting.refresh_from_db()
+    assert fetching.paused_at is None and reporting.paused_at is not None
+    assert not Task.objects.exists()
 
 
 def test_each_permission_brings_its_own_buttons(staff, fetching):  # noqa: F811

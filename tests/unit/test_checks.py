@@ -1,6 +1,6 @@
 """System checks: each id has one cause, and nothing that is wrong keeps the others from being told."""
 
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 
 import pytest
 from django.core.checks import run_checks
@@ -15,6 +15,8 @@ from tests.documents import ROOT
 def _only_own_definitions(monkeypatch):
     monkeypatch.setattr(registry, "_definitions", {})
     monkeypatch.setattr(registry, "_duplicates", [])
+    # They are made as if by a module that is imported while Django starts.
+    monkeypatch.setattr(registry, "apps", SimpleNamespace(ready=False))
 
 
 @pytest.fixture
@@ -200,6 +202,26 @@ def test_a_function_of_the_script_that_is_run_is_e005(monkeypatch):
     monkeypatch.setattr(one, "__module__", "__main__")
     delayed_task(one)
     assert "__main__.one" in found()["autotask.E005"]
+
+
+def test_a_module_of_tasks_that_there_is_not_is_e012(settings):
+    settings.AUTOTASK_MODULES = ["demo.sales", "demo.sails", "no.such"]
+    messages = [message for message in run_checks(tags=[checks.TAG]) if message.id == "autotask.E013"]
+    assert ["demo.sails" in messages[0].msg, "no.such" in messages[1].msg, len(messages)] == [True, True, 2]
+
+
+@pytest.mark.parametrize("decorate", [delayed_task(name="the.name"), periodic_task(60)])
+def test_a_task_that_workers_do_not_find_is_w005(monkeypatch, decorate):
+    monkeypatch.setattr(registry, "apps", SimpleNamespace(ready=True))
+    decorate(one)
+    assert list(found()) == ["autotask.W005"]
+    assert f"{__name__}.one" in found()["autotask.W005"] and f"Add '{__name__}'" in found()["autotask.W005"]
+
+
+def test_a_task_whose_name_leads_workers_to_its_module_is_fine(monkeypatch):
+    monkeypatch.setattr(registry, "apps", SimpleNamespace(ready=True))
+    delayed_task(one)
+    assert found() == {}
 
 
 class Callable:

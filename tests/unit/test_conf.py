@@ -100,6 +100,7 @@ BAD = {
     "AUTOTASK_IS_ACTIVE": [0, 1, None, "False", "true", []],
     "AUTOTASK_DATABASE": ["", None, 5, b"default"],
     "AUTOTASK_TASKS_MODULE": ["", None, 5],
+    "AUTOTASK_MODULES": ["shop", None, 5, [5], [""], ["shop.images."], ["shop images"]],
     "AUTOTASK_COMPANION": ["on", "", None, True, [], {}],
     "AUTOTASK_COMPANION_YIELDS": [1, "yes", None],
     "AUTOTASK_QUEUES": ["default", b"default", None, 5, ["a b"], [""], [None], {"a"}, ["-a"]],

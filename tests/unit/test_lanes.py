@@ -8,7 +8,17 @@ from hypothesis import given, strategies as st
 from autotask.store.claim import BoundedLane, Lane
 from autotask.task import ClaimedTask, new_id
 from autotask.worker import lanes as lanes_module
-from autotask.worker.lanes import MOST_LANES, SLACK, SLACK_EVERY, UNBOUNDED_EVERY, Lanes
+from autotask.worker.lanes import (
+    LOOK_ANYWAY,
+    LOOK_EVERY,
+    LOOK_SHARE,
+    MOST_LANES,
+    SLACK,
+    SLACK_EVERY,
+    UNBOUNDED_EVERY,
+    Lanes,
+    Looks,
+)
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -232,3 +242,32 @@ def test_shares_always_fill_a_batch_if_all_of_the_widest_priority_give_theirs(la
     widest = max((sum(1 for _, p in lanes if p == priority) for _, priority in lanes), default=1)
     assert 1 <= share <= limit
     assert share * widest >= limit
+
+
+# --- when to look for others ----------------------------------------------------------------------------------------
+
+
+def test_where_looking_is_dear_it_takes_a_small_share_of_the_time():
+    looks = Looks()
+    looks.took(10.0, 10.1)
+    looks.took(11.0, 11.1)
+    assert looks.next_at(told=True) == pytest.approx(11.1 + LOOK_SHARE * 0.1)
+
+
+@pytest.mark.parametrize("waited", [0.1, 1.0, 30.0])
+def test_one_look_that_had_to_wait_for_something_does_not_put_off_the_next_one(waited):
+    # Given
+    looks = Looks()
+    looks.took(10.0, 10.001)
+
+    # When, then
+    looks.took(11.0, 11.0 + waited)
+    assert looks.next_at(told=True) == 11.0 + waited + LOOK_EVERY
+    looks.took(50.0, 50.001)
+    assert looks.next_at(told=True) == 50.001 + LOOK_EVERY
+
+
+def test_untold_it_is_looked_a_little_later():
+    looks = Looks()
+    looks.took(10.0, 10.001)
+    assert looks.next_at(told=False) == looks.next_at(told=True) + LOOK_ANYWAY

@@ -1,5 +1,8 @@
 """How servers are told that give themselves away by a module of theirs, and which Python a companion is started with."""
 
+import errno
+import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +13,8 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_started
 from django.test.client import ClientHandler
 
-from autotask.companion import first_request, interpreter, servers
+from autotask.companion import first_request, interpreter, servers, shortage, starter
+from tests.helpers import ROOT
 
 
 class Starts:
@@ -111,3 +115,72 @@ def test_a_server_with_python_inside_uses_the_python_beside_its_modules(monkeypa
         assert os.path.isfile(found)
         version = subprocess.check_output([found, "-c", "import sys; print(sys.version_info[:2])"], text=True)
         assert version.strip() == str(sys.version_info[:2])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="interpreters with a lock of their own come with Python 3.12")
+def test_sub_interpreters_with_a_lock_of_their_own_refuse_daemon_threads_and_others_do_not():
+    code = (
+        "import importlib, sys; sys.path.append({path!r});"
+        "from autotask.companion.shortage import daemon_threads_are_refused;"
+        "assert daemon_threads_are_refused() is {expected}"
+    )
+    if sys.version_info < (3, 13):
+        interpreters = importlib.import_module("_xxsubinterpreters")
+        makers = {True: lambda: interpreters.create(isolated=True), False: lambda: interpreters.create(isolated=False)}
+        run = interpreters.run_string
+    else:
+        interpreters = importlib.import_module("_interpreters")
+        makers = {True: lambda: interpreters.create("isolated"), False: lambda: interpreters.create("legacy")}
+        run = interpreters.exec
+
+    for expected, make in makers.items():
+        interpreter = make()
+        try:
+            assert run(interpreter, code.format(path=str(ROOT), expected=expected)) is None
+        finally:
+            interpreters.destroy(interpreter)
+    assert not shortage.daemon_threads_are_refused()
+
+
+@pytest.fixture
+def no_daemons(monkeypatch, settings):
+    """A process that serves in a sub-interpreter without daemon threads."""
+    for name in ("AUTOTASK_GUARD", "AUTOTASK_WORKER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(starter, "daemon_threads_are_refused", lambda: True)
+    settings.AUTOTASK_COMPANION = "process"
+    settings.AUTOTASK_IS_ACTIVE = True
+
+
+def test_where_daemon_threads_are_refused_one_line_says_what_to_do_and_nothing_is_tried_again(
+    no_daemons, caplog, monkeypatch
+):
+    again = Starts()
+    monkeypatch.setattr(first_request, "call", again)
+
+    assert starter._start_or_try_again() is False
+
+    [record] = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.ERROR, None)
+    assert "WSGIApplicationGroup %{GLOBAL}" in record.getMessage()
+    assert again.count == 0
+
+
+def test_where_no_companion_is_wanted_nothing_is_said(no_daemons, caplog, settings):
+    settings.AUTOTASK_COMPANION = "off"
+    assert starter._start_or_try_again() is False
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("error", "is_shortage"),
+    [
+        (RuntimeError("can't start new thread"), True),
+        (MemoryError(), True),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), True),
+        (FileNotFoundError(errno.ENOENT, "No such file"), False),
+        (RuntimeError("something else"), False),
+    ],
+)
+def test_a_shortage_is_told_from_other_errors(error, is_shortage):
+    assert shortage.is_shortage(error) is is_shortage

@@ -8,6 +8,9 @@ from autotask.management.lookup import find_id
 from autotask.management.subcommand import Subcommand
 from autotask.store import read
 
+#: Attempts that are shown: the last ones, as in the admin.
+MOST_ATTEMPTS = 20
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
@@ -21,18 +24,20 @@ def run(console: Console, *, id: str, json: bool) -> None:
     task = read.task(connection, find_id(connection, id))
     if task is None:
         raise failure(f"The task {id} has just been pruned.", NOT_FOUND)
-    attempts = read.attempts(connection, task.id)
+    attempts = read.last_attempts(connection, task.id, MOST_ATTEMPTS + 1)
+    are_all = len(attempts) <= MOST_ATTEMPTS
+    attempts = attempts[-MOST_ATTEMPTS:]
     if json:
         listed = [details.attempt_document(attempt) for attempt in attempts]
         console.say(render.as_json({**details.document(task), "attempts": listed}))
     else:
-        console.say(*details.lines(task, attempts))
+        console.say(*details.lines(task, attempts, are_all=are_all))
 
 
 SUBCOMMAND = Subcommand(
     name="show",
     help="Show one task with its failed attempts and their tracebacks.",
-    description="Show one task with the attempts that did not succeed and their tracebacks. Arguments are shown as they "
+    description=f"Show one task with the last {MOST_ATTEMPTS} attempts that did not succeed and their tracebacks. Arguments are shown as they "
     "were stored for people: shortened, with secrets masked. The result is not shown: it would have to be unpickled.",
     examples=(
         ("show 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),

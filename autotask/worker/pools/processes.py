@@ -144,7 +144,7 @@ class Child:
         jobs, self._jobs = os.pipe()
         self._messages, messages = os.pipe()
         environment = {"AUTOTASK_WORKER": str(os.getpid()), **module_path.handed_on(os.environ)}
-        command = [sys.executable, "-m", module, str(os.getpid()), str(jobs), str(messages)]
+        command = [sys.executable, *module_path.options(), "-m", module, str(os.getpid()), str(jobs), str(messages)]
         try:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, close_fds=True, pass_fds=(jobs, messages)

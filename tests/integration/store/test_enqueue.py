@@ -365,3 +365,14 @@ def test_of_many_items_of_many_bytes_all_are_stored_or_none(monkeypatch):
     with pytest.raises(IntegrityError):
         enqueue.insert_many(current(), [*items, items[0]])
     assert count("autotask_task") == 0
+
+
+def test_a_call_is_one_query_whether_or_not_workers_are_told(monkeypatch, django_assert_num_queries):
+    monkeypatch.setattr(notify, "_waker", None)
+    for _ in range(2):
+        monkeypatch.setattr(notify, "_last_sent", float("-inf"))
+        for _ in range(2):
+            with django_assert_num_queries(1):
+                greet("Ada")
+            with django_assert_num_queries(1):
+                greet.enqueue_many([("Ada",), ("Bob",)])

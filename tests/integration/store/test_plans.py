@@ -192,6 +192,8 @@ ACTS = {
     "read what waits": Act(lambda c: read.task(current(), c.waiting), "autotask_task_pkey", 20),
     "read what has ended": Act(lambda c: read.task(current(), c.failed), "autotask_result_pkey", 20),
     "read the attempts": Act(lambda c: read.attempts(current(), c.failed), "autotask_attempt_task", 10),
+    "read the last attempts": Act(lambda c: read.last_attempts(current(), c.failed, 20), "autotask_attempt_task", 10),
+    "read the last error": Act(lambda c: read.last_error(current(), c.failed), "autotask_attempt_task", 10),
     "read a task with its attempts": Act(lambda c: read.history(current(), c.failed), "autotask_attempt_task", 40),
     "ask to be told": Act(lambda c: read.ask_to_be_told(current(), c.waiting), "autotask_task_pkey", 20),
     "list the newest": Act(newest, "autotask_task_pkey", 60, before=newest),

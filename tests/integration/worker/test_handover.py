@@ -206,6 +206,52 @@ def test_what_cannot_be_stored_is_an_error_of_the_caller_and_the_companion_goes_
     until_offered(pipes)
 
 
+def test_a_role_that_may_not_use_the_sequence_stores_its_calls_like_others(
+    companion, pipes, searched, lesser_role, monkeypatch, caplog
+):
+    # Given
+    monkeypatch.setattr(handover, "_not_before", float("-inf"))
+    execute(current(), f"SET ROLE {lesser_role}")
+
+    # When: whenever there is no offer for a moment, the task is stored like any other
+    def call():
+        until_offered(pipes)
+        return tasks.echo(1)
+
+    # Then
+    assert [call().wait(10) for _ in range(3)] == [1, 1, 1]
+    wait_until(lambda: call() and "permission denied" in caplog.text, what="the refusal")
+    assert caplog.text.count("not handed to the companion") == 1
+
+    # When the right is granted
+    execute(current(), f"RESET ROLE; GRANT USAGE ON SEQUENCE autotask_fence TO {lesser_role}; SET ROLE {lesser_role}")
+    monkeypatch.setattr(handover, "_not_before", float("-inf"))
+
+    # Then
+    wait_until(lambda: (handle := call()).wait(10) and handle.id not in searched, what="a handing over")
+
+
+def test_in_a_transaction_of_which_django_does_not_know_nothing_is_handed_over(companion, pipes):
+    # Given
+    until_offered(pipes)
+    execute(current(), "BEGIN")
+
+    # When
+    handle = tasks.echo(1)
+
+    # Then
+    assert handle.status is WAITING
+    execute(current(), "COMMIT")
+    assert handle.wait(10) == 1
+
+
+def test_a_call_is_one_query_whatever_was_called_before(companion, pipes, django_assert_num_queries):
+    for number in range(10):
+        with django_assert_num_queries(1):
+            handle = tasks.echo(number)
+        assert handle.wait(10) == number
+
+
 @pytest.mark.parametrize("options", [{"queues": ("default",)}, {"exclude_queues": ("mail",)}])
 def test_a_companion_that_does_not_serve_all_queues_offers_nothing(serve, pipes, options, searched):
     serve(**options)

@@ -205,10 +205,10 @@ def test_a_result_that_something_refers_to_keeps_no_other_from_being_pruned(refu
     pruning = prune.Pruning()
 
     # When
-    deleted = pruning.piece(current())
+    pruned = pruning.piece(current())
 
     # Then
-    assert (deleted.results, deleted.more) == (8, True)
+    assert pruned.results == 8
     assert state(tasks[4].id) is State.DONE
     assert pruning.piece(current()) == (0, 0, False)
 

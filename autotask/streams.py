@@ -1,0 +1,32 @@
+"""Descriptors 0 to 2 where whoever has started this process has closed them; standard library only."""
+
+import os
+import sys
+
+
+def complete() -> None:
+    """Open /dev/null in place of the standard streams that this process lacks.
+
+    Else the next pipe would get one of their numbers, and messages and prints of whatever would be written into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - it is open as long as the process lives
+
+
+def pipe() -> tuple[int, int]:
+    """Return a pipe with descriptors beyond those of the standard streams, for a process whose streams are not ours.
+
+    :raises OSError: there are no more descriptors.
+    """
+    low: list[tuple[int, int]] = []
+    try:
+        while min(ends := os.pipe()) <= 2:
+            low.append(ends)
+        return ends
+    finally:
+        for descriptor in (descriptor for ends in low for descriptor in ends):
+            os.close(descriptor)
