@@ -200,7 +200,6 @@ def test_a_name_that_merely_has_the_letters_of_a_secret_is_shown(name):
         ["mysqldump", "--password=hunter2", "hunter3"],
         {Field.PASSWORD: "hunter2", Field.USER: "hunter3"},
     ],
-    ids=str,
 )
 def test_pairs_headers_and_command_lines_are_masked_by_what_names_them(value):
     text = shown(value)
