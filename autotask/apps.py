@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.utils.module_loading import autodiscover_modules, import_string
 from django.utils.translation import gettext_lazy as _
 
-from autotask import checks, definition
+from autotask import checks, definition, log_text
 from autotask.companion import starter
 from autotask.conf import Settings, settings
 from autotask.definition import Definition
@@ -30,6 +30,7 @@ class AutotaskConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks, import the tasks of all installed apps, give a process that serves its companion."""
+        log_text.keep_lines()
         checks.register_all()
         _import_task_backends()
         autodiscover_modules(_tasks_module())

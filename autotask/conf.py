@@ -339,18 +339,36 @@ class Settings:
     MASKED_ARGUMENTS = Setting(
         TEXTS,
         (
-            "password",
-            "passwd",
-            "token",
-            "secret",
-            "api_key",
-            "apikey",
-            "private_key",
-            "signature",
-            "credential",
-            "authorization",
+            *(
+                "password",
+                "passwd",
+                "passphrase",
+                "passcode",
+                "passkey",
+                "pass",
+                "pwd",
+                "pin",
+                "otp",
+                "totp",
+                "cvv",
+                "cvc",
+            ),
+            *("secret", "token", "jwt", "credential", "authorization", "auth", "oauth", "bearer", "cookie", "session"),
+            *(
+                "key",
+                "api_key",
+                "access_key",
+                "private_key",
+                "encryption_key",
+                "signing_key",
+                "api",
+                "signature",
+                "dsn",
+            ),
         ),
-        "Arguments whose name contains one of these words are shown as ••• in the admin and on the command line.",
+        "Arguments whose name contains one of these words are shown as ••• in the admin and on the command line. Case, -, _ "
+        "and spaces make no difference; words of up to four letters count as a part of a name (pin in card_pin, cardPin or "
+        "card-pin, but not in shipping), longer ones anywhere in it.",
     )
 
     def __iter__(self) -> Iterator[Setting[Any]]:

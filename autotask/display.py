@@ -5,19 +5,23 @@ import decimal
 import enum
 import functools
 import inspect
+import itertools
 import reprlib
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from autotask.conf import settings
-
-MASK = "•••"
+from autotask.masks import LONGEST_NAME, LONGEST_TEXT, MASK, Masks
 
 #: Longest text that is stored for the arguments of one task.
 LONGEST = 500
 
 _SMALL = 10**18
+
+#: Dicts of a name and a value, as lists of headers or variables often have them.
+_NAMES = ("name", "key", "header")
+_VALUES = ("value", "values", "content")
 
 #: Values whose repr() is short and runs no code of others.
 _PLAIN = (
@@ -62,7 +66,7 @@ class _Shortened(reprlib.Repr):
     def __init__(self, masked: tuple[str, ...]) -> None:
         super().__init__()
         self.maxstring = self.maxother = self.maxlong = 80
-        self._words = tuple(word.lower() for word in masked)
+        self._masks = Masks(masked)
 
     def named(self, names: Sequence[str], values: Sequence[Any]) -> str:
         return ", ".join([f"{name}={self._masked(name, value)}" for name, value in zip(names, values, strict=False)])
@@ -72,7 +76,7 @@ class _Shortened(reprlib.Repr):
         for name, value in bound.arguments.items():
             kind = bound.signature.parameters[name].kind
             if kind is inspect.Parameter.VAR_POSITIONAL:
-                parts += [self._masked(name, item) for item in value]
+                parts += [self._masked(name, item) for item in self._without_secrets(value)]
             elif kind is inspect.Parameter.VAR_KEYWORD:
                 parts += [f"{key}={self._masked(f'{name} {key}', item)}" for key, item in value.items()]
             else:
@@ -88,6 +92,8 @@ class _Shortened(reprlib.Repr):
         kind = type(x)
         if issubclass(kind, _PLAIN) and kind.__module__ in ("builtins", "datetime", "decimal", "uuid"):
             return repr(x)
+        if kind is _Masked:
+            return MASK
         if issubclass(kind, (bytes, bytearray)):
             return f"<{bytes.__len__(x) if issubclass(kind, bytes) else bytearray.__len__(x)} bytes>"
         if issubclass(kind, enum.Enum):
@@ -99,13 +105,25 @@ class _Shortened(reprlib.Repr):
         # Python refuses to write out a number of thousands of digits.
         return super().repr_int(x, level) if x.bit_length() < 10_000 else f"<int of {x.bit_length()} bits>"
 
+    def repr_str(self, x: str, level: int) -> str:
+        if len(x) <= LONGEST_TEXT:
+            return super().repr_str(self._masks.text(x), level)
+        # The end of a long text is not shown: where a secret begins that it may be part of is not looked for.
+        return super().repr_str(f"{self._masks.text(x[:LONGEST_TEXT])[: self.maxstring - 3]}...", level)
+
+    def repr_list(self, x: list[Any], level: int) -> str:
+        return super().repr_list(self._without_secrets(x[: self.maxlist + 1]), level)
+
+    def repr_tuple(self, x: tuple[Any, ...], level: int) -> str:
+        return super().repr_tuple(tuple(self._without_secrets(x[: self.maxtuple + 1])), level)
+
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         if level <= 0:
             return "{…}"
-        shown = [
-            f"{self.repr1(key, level - 1)}: {self._masked(key, item, level - 1)}"
-            for key, item in list(x.items())[: self.maxdict]
-        ]
+        items = list(itertools.islice(x.items(), self.maxdict))
+        if any(type(key) is str and key.lower() in _NAMES and self._is_secret(item) for key, item in items):
+            items = [(key, _Masked() if type(key) is str and key.lower() in _VALUES else item) for key, item in items]
+        shown = [f"{self.repr1(key, level - 1)}: {self._masked(key, item, level - 1)}" for key, item in items]
         return "{" + ", ".join(shown + (["…"] if len(x) > self.maxdict else [])) + "}"
 
     def _masked(self, name: Any, value: Any, level: int | None = None) -> str:
@@ -113,14 +131,29 @@ class _Shortened(reprlib.Repr):
             return MASK
         return self.repr1(value, self.maxlevel if level is None else level)
 
+    def _without_secrets(self, items: Sequence[Any]) -> list[Any]:
+        """Mask what follows the name of a secret, in a pair, or in a list of words for a command line."""
+        shown = list(items)
+        is_pair = len(shown) == 2
+        for index, item in enumerate(shown[:-1]):
+            if type(item) not in (str, bytes) or len(item) > LONGEST_NAME:
+                continue
+            if is_pair or _is_flag(item if type(item) is str else item.decode("latin-1")):
+                shown[index + 1] = _Masked() if self._is_secret(item) else shown[index + 1]
+        return shown
+
     def _is_secret(self, name: Any) -> bool:
-        if issubclass(type(name), bytes):
-            name = bytes.decode(name, "latin-1")
-        if not issubclass(type(name), str):
-            return False
-        return _contains(self._words, str.lower(name))
+        kind = type(name)
+        if issubclass(kind, enum.Enum):
+            name = name._name_
+        if issubclass(kind, bytes):
+            name = bytes.decode(bytes.__getitem__(name, slice(LONGEST_NAME)), "latin-1")
+        return issubclass(type(name), str) and self._masks.is_secret(str.__getitem__(name, slice(LONGEST_NAME)))
 
 
-@functools.lru_cache(maxsize=1000)
-def _contains(words: tuple[str, ...], name: str) -> bool:
-    return any(word in name for word in words)
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and "=" not in word
+
+
+class _Masked:
+    """Stands where a secret was."""

@@ -8,6 +8,7 @@ from typing import Any
 from django.dispatch import Signal
 
 from autotask.control import Discard
+from autotask.log_text import without_controls
 from autotask.task import ClaimedTask, State
 
 logger = logging.getLogger("autotask.task")
@@ -177,5 +178,4 @@ def tell_missed(name: str, first: datetime, last: datetime, reason: str, level: 
 
 def one_line(text: str, longest: int = 500) -> str:
     """Return text that cannot forge log lines or drive a terminal: without control characters, and not too long."""
-    shown = "".join(character if character.isprintable() else " " for character in text[:longest])
-    return shown + ("…" if len(text) > longest else "")
+    return without_controls(text[:longest]) + ("…" if len(text) > longest else "")

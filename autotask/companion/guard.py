@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from autotask import charge, life, readable, streams
 from autotask.charge import LOOK_EVERY, Charge
+from autotask.log_text import indented
 from autotask.stop_signals import StopSignals
 
 
@@ -84,10 +85,10 @@ class Guard:
 
 
 def say(what: str, parent: int) -> None:
-    """Write one line to where the Django process writes its errors."""
+    """Write one line, or more that are indented, to where the Django process writes its errors."""
     # If nobody reads it any more, there is nobody to tell.
     with contextlib.suppress(OSError):
-        os.write(2, f"autotask[{os.getpid()}] guard of {parent}: {what}\n".encode(errors="replace"))
+        os.write(2, f"autotask[{os.getpid()}] guard of {parent}: {indented(what)}\n".encode(errors="replace"))
 
 
 def main() -> None:

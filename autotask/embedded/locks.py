@@ -7,29 +7,61 @@ long as it lives itself, while a program started with ``exec`` has none of it, b
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
 
 SHARED = fcntl.LOCK_SH
 EXCLUSIVE = fcntl.LOCK_EX
 
+SAY_AFTER = 2.0  # seconds of waiting until a line says what for
+
+logger = logging.getLogger("autotask.embedded")
+
 
 def open_file(path: Path) -> int:
-    """A descriptor to lock ``path`` by, making the file where it is missing."""
+    """A descriptor to lock ``path`` by, making the file where it is missing.
+
+    Nobody else may open it: whoever can read a file can lock it, and keep everybody waiting.
+    """
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except PermissionError:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # made by root in a folder of ours
+        return _open_to_read(path)
+    found = os.fstat(descriptor)
+    if os.geteuid() == 0 and found.st_uid == 0:
+        owner = os.stat(path.parent)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    if found.st_mode & 0o077 and os.geteuid() in (0, found.st_uid):
+        os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def _open_to_read(path: Path) -> int:
+    try:
+        return os.open(
+            path, os.O_RDONLY | os.O_NOFOLLOW
+        )  # root's, from before root gave them to the owner of the folder
+    except PermissionError as error:
+        raise ImproperlyConfigured(
+            f"{path} cannot be opened by user {os.geteuid()}: the database in this folder is somebody else's, perhaps "
+            f"root's after a start with sudo. Run as that user, or name a folder of your own."
+        ) from error
 
 
 def take(path: Path, kind: int) -> int:
     """Lock ``path``, waiting for it as long as it takes; returns the descriptor that holds it."""
     while True:
         descriptor = open_file(path)
-        fcntl.flock(descriptor, kind)
+        if not _wait(descriptor, kind, SAY_AFTER):
+            logger.warning("Waiting for %s", _who_has(descriptor, path))
+            fcntl.flock(descriptor, kind)
         if is_at(descriptor, path):
             return descriptor
         os.close(descriptor)  # the file was deleted while we waited: its lock no longer means anything
@@ -38,16 +70,14 @@ def take(path: Path, kind: int) -> int:
 def attempt(path: Path, seconds: float = 0) -> int | None:
     """Lock ``path`` alone within ``seconds``; None where others keep it."""
     descriptor = open_file(path)
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if _wait(descriptor, EXCLUSIVE, min(seconds, SAY_AFTER)):
+        return descriptor
+    if seconds > SAY_AFTER:
+        logger.warning("Waiting for up to %g s more for %s", seconds - SAY_AFTER, _who_has(descriptor, path))
+        if _wait(descriptor, EXCLUSIVE, seconds - SAY_AFTER):
             return descriptor
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                return None
-            time.sleep(0.02)
+    os.close(descriptor)
+    return None
 
 
 def release(descriptor: int) -> None:
@@ -72,3 +102,26 @@ def is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except OSError:
         return False
+
+
+def _wait(descriptor: int, kind: int, seconds: float) -> bool:
+    """Whether the lock was had within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
+
+
+def _who_has(descriptor: int, path: Path) -> str:
+    """What is waited for, with the processes that have it where Linux tells."""
+    # Its devices are not always those of stat(), so the number of the file has to do.
+    line = re.compile(rf"FLOCK \s*\S+ \s*\S+ (\d+) \S+:{os.fstat(descriptor).st_ino} ")
+    pids: list[str] = []
+    with suppress(OSError):
+        pids = [found[1] for text in Path("/proc/locks").read_text().splitlines() if (found := line.search(text))]
+    have = f"which process {', '.join(pids)} has" if pids else "which another process has"
+    return f"the lock of {path}, {have}: the PostgreSQL there is being started or stopped."

@@ -8,6 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.exceptions import TablesMissing
+from autotask.log_text import without_controls
 from autotask.signals import one_line
 from autotask.store import read
 from autotask.store.connection import current
@@ -60,6 +61,7 @@ def open_tables() -> BaseDatabaseWrapper:
 def _write(stream: OutputWrapper, lines: Iterable[str]) -> None:
     # A stream may know fewer characters than the text has: a question mark is better than a traceback.
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    text = "\n".join(lines)
+    # Nor can anything drive the terminal: names and messages come from elsewhere. A document of JSON is many lines.
+    text = "\n".join(without_controls(part) for line in lines for part in line.split("\n"))
     stream.write(text.encode(encoding, "replace").decode(encoding))
     stream.flush()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -217,6 +218,80 @@ def test_what_a_killed_initdb_left_is_replaced(directory, use):
 
 def test_the_folder_keeps_itself_out_of_version_control(shared):
     assert (shared / ".gitignore").read_text() == "*\n"
+
+
+def test_nobody_else_can_hold_its_locks(shared, join):
+    assert join().entry
+    files = {*shared.glob("*.lock"), *settled(shared).home.glob("*.lock")}
+    assert {file.name for file in files} == {"server.lock", "start.lock", "users.lock", "watcher.lock"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_lock_that_others_could_open_is_closed_to_them(tmp_path):
+    lock = tmp_path / "start.lock"
+    lock.touch()
+    lock.chmod(0o644)
+    os.close(locks.open_file(lock))
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become somebody else")
+def test_a_lock_that_root_makes_belongs_to_the_owner_of_the_folder_and_to_nobody_else(open_folder):
+    nobody = pwd.getpwnam("nobody")
+    ours, theirs = open_folder / "ours", open_folder / "theirs"
+    for folder in (ours, theirs):
+        folder.mkdir()
+        os.close(locks.open_file(folder / "start.lock"))
+    os.chown(theirs, nobody.pw_uid, nobody.pw_gid)
+    os.close(locks.open_file(theirs / "start.lock"))
+
+    def as_nobody(lock):
+        command = ["/bin/sh", "-c", 'exec 3>>"$1"', "sh", str(lock)]
+        return subprocess.run(command, user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], stderr=subprocess.PIPE)
+
+    assert as_nobody(theirs / "start.lock").returncode == 0
+    assert b"ermission denied" in as_nobody(ours / "start.lock").stderr
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become somebody else")
+def test_a_folder_of_somebody_else_is_refused_with_a_way_out(open_folder):
+    os.close(locks.open_file(open_folder / "start.lock"))
+    code = (
+        "import os, sys; from pathlib import Path; from autotask.embedded import locks;"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); locks.open_file(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(open_folder / "start.lock")]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert "is somebody else's" in refused.stderr and "Run as that user" in refused.stderr
+
+
+@pytest.mark.parametrize("wait", [lambda lock: locks.take(lock, locks.EXCLUSIVE), lambda lock: locks.attempt(lock, 60)])
+def test_a_wait_says_what_it_waits_for(tmp_path, monkeypatch, caplog, wait):
+    # Given a lock that another process has
+    monkeypatch.setattr(locks, "SAY_AFTER", 0.1)
+    lock = tmp_path / "start.lock"
+    code = (
+        "import sys; from pathlib import Path; from autotask.embedded import locks;"
+        "locks.take(Path(sys.argv[1]), locks.EXCLUSIVE); print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+
+        # When
+        with ThreadPoolExecutor(1) as pool, caplog.at_level("WARNING"):
+            waiting = pool.submit(wait, lock)
+            try:
+                wait_until(lambda: caplog.messages, what="a line")
+            finally:
+                other.stdin.close()
+            os.close(waiting.result(20))
+
+    # Then
+    [line] = caplog.messages
+    assert f"the lock of {lock}" in line
+    if Path("/proc/locks").exists():
+        assert f"process {other.pid} has" in line
 
 
 def test_permissions_of_the_folders_above_stay_as_they_were(tmp_path, directory, use):

@@ -5,14 +5,16 @@ import datetime
 import decimal
 import enum
 import inspect
+import time
 import uuid
 
 import pytest
 from django.utils.functional import SimpleLazyObject
 from hypothesis import given, strategies as st
 
-from autotask import display
+from autotask import conf, display
 from autotask.display import LONGEST, MASK
+from autotask.masks import Masks
 
 
 def everything(a=None, *rest, password=None, **more):
@@ -60,6 +62,11 @@ class Colour(enum.Enum):
 
     def __repr__(self):
         raise AssertionError("its __repr__ was run")
+
+
+class Field(enum.Enum):
+    PASSWORD = 1
+    USER = 2
 
 
 class Row:
@@ -147,6 +154,132 @@ def test_no_code_of_another_class_is_run(value):
 )  # fmt: skip
 def test_an_argument_is_masked_by_its_name(name):
     assert shown(**{name: "hunter2"}) == f"{name}={MASK}"
+
+
+#: Names of Django's own filter, of RFCs, of cards, and those that people write.
+SECRET_NAMES = """
+    password Password PASSWORD user_password userPassword user-password pass_word passwd db_passwd passphrase passcode
+    pass db_pass DB_PASS dbPass db-pass pwd userPwd dbpwd token access_token accessToken accesstoken csrfmiddlewaretoken
+    secret client_secret clientSecret SECRET_KEY api_key api-key apikey apiKey X-API-Key APIKey x_api_key API
+    private-key PRIVATE-KEY privatekey private_key privateKey access_key accesskey encryption_key key keys signature X-Signature
+    auth AUTH http_auth basic_auth oauth oauth2 authorization Authorization HTTP_AUTHORIZATION bearer bearer_token
+    cookie Cookie set-cookie HTTP_COOKIE cookies session sessionid session_id sessionKey jwt jwt_token id_jwt otp
+    otp_code totp pin PIN card_pin cardPin card-pin pins cvv CVV card_cvv cvc dsn SENTRY_DSN credentials
+"""
+
+HARMLESS_NAMES = """
+    author authors authored monkey compass keyboard shipping spinner opinion pinned passenger passport passive bypass keynote
+    turkey donkey hockey possession possessions obsession secretary option adoption footprint laptop hotpot rapid capital
+    happy apiary primary_key primaryKey foreign_key sort_key cache_key public_key fields_name records_number hand_snapshot
+    user name id url queue
+"""
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES.split())
+def test_an_argument_or_key_is_masked_however_its_name_is_written(name):
+    assert shown({name: "hunter2"}) == f"a={{{name!r}: {MASK}}}"
+    assert shown((name, "hunter2")) == f"a=({name!r}, {MASK})"
+
+
+@pytest.mark.parametrize("name", HARMLESS_NAMES.split())
+def test_a_name_that_merely_has_the_letters_of_a_secret_is_shown(name):
+    assert shown({name: "visible"}) == f"a={{{name!r}: 'visible'}}"
+    assert "visible" in shown((name, "visible"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [("Authorization", "Bearer hunter2"), ("Accept", "hunter3")],
+        [["Authorization", "Bearer hunter2"], ["Accept", "hunter3"]],
+        {("password", "hunter2"), ("user", "hunter3")},
+        {"headers": [(b"authorization", "hunter2"), (b"accept", "hunter3")]},
+        {"headers": [{"name": "Authorization", "value": "hunter2"}, {"name": "Accept", "value": "hunter3"}]},
+        [{"key": "DB_PASS", "value": "hunter2"}, {"name": "x", "value": "hunter3"}],
+        ["mysqldump", "--password", "hunter2", "hunter3"],
+        ["mysqldump", "--password=hunter2", "hunter3"],
+        {Field.PASSWORD: "hunter2", Field.USER: "hunter3"},
+    ],
+)
+def test_pairs_headers_and_command_lines_are_masked_by_what_names_them(value):
+    text = shown(value)
+    assert "hunter2" not in text and MASK in text and "hunter3" in text
+
+
+def test_words_for_a_command_line_are_masked_also_as_arguments():
+    assert shown(1, "--password", "hunter2", "x") == f"a=1, '--password', {MASK}, 'x'"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"password": "hunter2", "user": "ann"}', '{"password": •••, "user": "ann"}'),
+        ('{"pin": 1234, "user": "ann"}', '{"pin": •••, "user": "ann"}'),
+        (r'{"x": "{\"password\": \"hunter2\", \"user\": 1}"}', r'{"x": "{\"password\": •••, \"user\": 1}"}'),
+        (r'{"password": "hun\"ter2", "user": 1}', '{"password": •••, "user": 1}'),
+        ('{"tokens": ["hunter2"], "user": 1}', '{"tokens": •••'),
+        ("{'password': 'hunter2', 'user': 1}", "{'password': •••, 'user': 1}"),
+        ('{"password": "hunter2 is cut', '{"password": •••'),
+        ("postgres://ann:hunter2@db/shop", "postgres://ann:•••@db/shop"),
+        ("see redis://:hunter2@db/0 and amqp://x:hunter2@q", "see redis://:•••@db/0 and amqp://x:•••@q"),
+        ("https://ann:hunter@2@host:8080/x?y=1", "https://ann:•••@host:8080/x?y=1"),
+        ("https://0123456789abcdef@sentry.io/5", "https://•••@sentry.io/5"),
+        ("http://host:8080/users", "http://host:8080/users"),
+        ("ssh://git@host/repository", "ssh://git@host/repository"),
+        ("https://host/x?token=hunter2&page=2", "https://host/x?token=•••&page=2"),
+        ("host=db password=hunter2 user=ann", "host=db password=••• user=ann"),
+        ("host=db password='hunter 2' user=ann", "host=db password=••• user=ann"),
+        ("PGPASSWORD=hunter2 psql", "PGPASSWORD=••• psql"),
+        ("user[password]=hunter2&x=1", "user[password]=•••&x=1"),
+        ("Authorization: Bearer hunter2\nAccept: x", "Authorization: •••\nAccept: x"),
+        ("Cookie: a=hunter2; b=hunter2\nAccept: x", "Cookie: •••\nAccept: x"),
+        ("curl -H Bearer hunter2.abc", "curl -H Bearer •••"),
+        ("Basic YW5uOmh1bnRlcjI=", "Basic •••"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.hunter2", "•••"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----", "-----BEGIN •••-----END RSA PRIVATE KEY-----"),
+        # And what is no secret
+        ("author: ann, shipping: x", "author: ann, shipping: x"),
+        ("Basic information of a bearer", "Basic information of a bearer"),
+        ("at 10:30, x=1", "at 10:30, x=1"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_secrets_within_a_text_are_masked(text, expected):
+    assert Masks(conf.settings.MASKED_ARGUMENTS).text(text) == expected
+    assert "hunter" not in shown(text) and "hunter" not in shown([{"x": text}])
+
+
+@pytest.mark.parametrize("before", [0, 30, 60, 500, 5000, 9990, 20_000])
+@pytest.mark.parametrize("after", [0, 30, 5000])
+def test_a_secret_is_not_shown_wherever_in_a_long_text_it_is(before, after):
+    for secret in (
+        "postgres://x:hunter2@db",
+        "password=hunter2",
+        '"password": "hunter2"',
+        "password=" + "hunter2" * 2000,
+    ):
+        assert "hunter2" not in shown("x " * (before // 2) + secret + " x" * (after // 2))
+
+
+HEAVY = {
+    "letters": "a" * 10**6,
+    "dashes": "-" * 10**6,
+    **{
+        part: part * 10**5
+        for part in ("a=", "a://", "a.b-c", '\\"', "password:", "eyJ", "://:", "Bearer ", "-----BEGIN ")
+    },
+    "texts": ["x=1 " * 10**5] * 10**5,
+    "key": {"k" * 10**6: 1},
+    "keys": {f"password{n}": n for n in range(10**5)},
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_what_it_costs_to_look_for_secrets_is_bounded(name):
+    value = HEAVY[name]
+    began = time.process_time()
+    shown(value)
+    assert time.process_time() - began < 0.25
 
 
 def test_a_named_parameter_is_masked_also_when_given_by_position():

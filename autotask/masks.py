@@ -1,0 +1,119 @@
+"""What is secret: by its name, and within a text such as an address, a header or JSON."""
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+
+MASK = "•••"
+
+#: Longest text that is looked through for secrets, and longest name of one; both bound what that costs.
+LONGEST_TEXT = 10_000
+LONGEST_NAME = 64
+
+#: Words of at least this many letters count anywhere in a name, shorter ones as a part of their own: "pin" is in "shipping".
+_LONG = 5
+
+#: Parts of names that have a word in them and are no secrets, and what stands before a key that is none.
+_HARMLESS = frozenset(
+    ("obsession", "obsessions", "possession", "possessions", "secretariat", "secretaries", "secretary")
+)
+_HARMLESS_KEYS = frozenset(("cache", "foreign", "natural", "partition", "primary", "public", "sort"))
+
+_HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_PART = re.compile(r"[^\W\d_]+|\d+")
+
+#: What forms of secrets have in them, whatever their case: looked for first, since that is quick and most texts have none.
+_TRACES = ("eyJ", "-----BEGIN", "earer", "EARER", "asic", "ASIC")
+
+_PASSWORD_IN_ADDRESS = re.compile(
+    r"(\b[a-z][a-z\d+.-]{0,30}://[^\s/?#@:\"'<>]{0,200}:)[^\s/?#\"'<>]{1,500}@", re.IGNORECASE
+)
+_KEY_IN_ADDRESS = re.compile(r"(\bhttps?://)[^\s/?#@:\"'<>]{16,500}@", re.IGNORECASE)
+_BY_ITS_FORM = re.compile(
+    r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # a JSON Web Token
+    r"|(?<=-----BEGIN )[A-Z ]{0,40}PRIVATE KEY-----(?:(?!-----END).)*"
+    r"|(?i:(?<=\bbearer\s))[\w.~+/=-]{6,}"
+    r"|(?i:(?<=\bbasic\s))(?=\S*[A-Z\d=])[A-Za-z\d+/]{6,}={0,2}",
+    re.DOTALL,
+)
+#: A name, perhaps in quotes that are perhaps escaped, and what stands between it and its value.
+_NAME = re.compile(rf"(?<![\w-])([\w-]{{1,{LONGEST_NAME}}})(\\*[\"']?\]?\s{{0,3}}(?:=>?|:(?!//))\s{{0,3}})")
+_QUOTE = re.compile(r"\\*[\"']")
+_WORD = re.compile(r"[^\s&\"']*")
+_PLAIN_IN_JSON = re.compile(r"[^\s,}\]]*")
+_LINE = re.compile(r"[^\r\n]*")
+
+
+class Masks:
+    """Knows secrets by words: case, ``-``, ``_``, spaces and humps make no difference.
+
+    :param words: those that make a name secret.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        parts = [_parts(word) for word in words]
+        self._anywhere = [word for each in parts if len(word := "".join(each)) >= _LONG]
+        short = [each for each in parts if each and len("".join(each)) < _LONG]
+        self._parts = [f" {' '.join(each)}{plural} " for each in short for plural in ("", "s")]
+        # Nobody would have these in a word: "dbpwd" is meant.
+        self._in_parts = [word for each in short if not set(word := "".join(each)) & set("aeiouy0123456789")]
+        self.is_secret = functools.lru_cache(maxsize=1000)(self._is_secret)
+
+    def _is_secret(self, name: str) -> bool:
+        """Whether the value of that name is secret."""
+        parts = [part for part in _parts(name) if part not in _HARMLESS]
+        parts = [
+            part
+            for before, part in zip(["", *parts], parts, strict=False)
+            if not (part in ("key", "keys") and before in _HARMLESS_KEYS)
+        ]
+        squashed, spaced = "".join(parts), f" {' '.join(parts)} "
+        return (
+            any(word in squashed for word in self._anywhere)
+            or any(word in spaced for word in self._parts)
+            or any(word in part for word in self._in_parts for part in parts)
+        )
+
+    def text(self, text: str) -> str:
+        """Return a text of at most ``LONGEST_TEXT`` characters with its secrets masked."""
+        if "://" in text and "@" in text:
+            text = _PASSWORD_IN_ADDRESS.sub(rf"\1{MASK}@", text)
+            text = _KEY_IN_ADDRESS.sub(rf"\1{MASK}@", text)
+        for trace in _TRACES:
+            if trace in text:
+                text = _BY_ITS_FORM.sub(MASK, text)
+                break
+        return "".join(self._without_named(text)) if ":" in text or "=" in text else text
+
+    def _without_named(self, text: str) -> Iterator[str]:
+        done = 0
+        for found in _NAME.finditer(text):
+            if found.start() >= done and self.is_secret(found[1]):
+                yield text[done : found.end()] + MASK
+                done = _end_of_value(text, found.end(), found[2])
+        yield text[done:]
+
+
+def _parts(name: str) -> list[str]:
+    return _PART.findall(_HUMP.sub(" ", name[:LONGEST_NAME]).lower())
+
+
+def _end_of_value(text: str, start: int, between: str) -> int:
+    """Return where a value ends; what stands between it and its name says how it is written."""
+    if quote := _QUOTE.match(text, start):
+        return _end_of_quoted(text, quote.end(), quote[0])
+    if text[start : start + 1] in ("[", "{", "("):
+        return len(text)
+    is_quoted = "'" in between or '"' in between
+    pattern = _WORD if ":" not in between else _PLAIN_IN_JSON if is_quoted else _LINE
+    rest = pattern.match(text, start)
+    return rest.end() if rest else start
+
+
+def _end_of_quoted(text: str, start: int, quote: str) -> int:
+    """Return where the same quote comes again that is not escaped once more; the end of the text, if it does not."""
+    while (end := text.find(quote, start)) >= 0:
+        if text[end - 1] != "\\":
+            return end + len(quote)
+        start = end + 1
+    return len(text)
