@@ -84,6 +84,14 @@ def _modules(value: Any) -> tuple[str, ...] | None:
     return names
 
 
+def _function(value: Any) -> str | None:
+    if value is None:
+        return None
+    parts = _text(value).split(".")
+    _refuse_unless(len(parts) > 1 and all(part.isidentifier() for part in parts))
+    return str(value)
+
+
 def _queues(value: Any) -> tuple[str, ...]:
     names = _texts(value)
     _refuse_unless(all(PLAIN_NAME.fullmatch(name) for name in names))
@@ -127,6 +135,7 @@ TEXT = Kind("a non-empty string", _text)
 TEXTS = Kind("a list of strings", _texts)
 FLAG_OR_RAISE = Kind('True, False or "raise"', _flag_or_raise)
 MODULES = Kind("a list of dotted names of modules, or None", _modules)
+FUNCTION = Kind("the dotted path of a function, or None", _function)
 QUEUES = Kind("a list of queue names (letters, digits and _ . : -)", _queues)
 EXECUTORS = Kind(
     'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
@@ -200,6 +209,14 @@ class Settings:
     )
     DATABASE = Setting(TEXT, "default", "Alias of the database that holds the tables of autotask.")
     TASKS_MODULE = Setting(TEXT, "tasks", "Module that is imported from each installed app to find its tasks.")
+
+    SETUP = Setting(
+        FUNCTION,
+        None,
+        "Dotted path of a function that sets Django up in companions and child processes, where django.setup() is not enough: "
+        "it calls settings.configure(…), for example. None: django.setup(), or configurations.setup() where "
+        "django-configurations is used.",
+    )
 
     COMPANION = Setting(
         _one_of("process", "host", "off"),

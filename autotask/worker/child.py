@@ -9,9 +9,7 @@ import threading
 import time
 from typing import Any
 
-import django
-
-from autotask import life, module_path, streams
+from autotask import django_setup, life, module_path, streams
 from autotask.context import Progress, StopRequest
 from autotask.store.progress import Claim
 from autotask.worker.job import Job, run
@@ -106,7 +104,7 @@ def main() -> None:
     module_path.restore()
     inbox, messenger = Inbox(jobs), Messenger(messages)
     inbox.start()
-    django.setup()
+    django_setup.set_up(os.environ.pop(django_setup.VARIABLE, ""))
     show_log_lines()
     while (job := inbox.jobs.get()) is not None:
         inbox.stop, inbox.busy = StopRequest(), True
