@@ -102,6 +102,14 @@ def _modules_or_none(value: Any) -> tuple[str, ...] | None:
     return None if value is None else _modules(value)
 
 
+def _function(value: Any) -> str | None:
+    if value is None:
+        return None
+    parts = _text(value).split(".")
+    _refuse_unless(len(parts) > 1 and all(part.isidentifier() for part in parts))
+    return str(value)
+
+
 def _queues(value: Any) -> tuple[str, ...]:
     names = _texts(value)
     _refuse_unless(all(PLAIN_NAME.fullmatch(name) for name in names))
@@ -153,6 +161,7 @@ FLAG_OR_RAISE = Kind('True, False or "raise"', _flag_or_raise)
 PATHS = Kind("a list of dotted paths", _paths)
 MODULES = Kind("a list of dotted names of modules", _modules)
 MODULES_OR_NONE = Kind("a list of dotted names of modules, or None", _modules_or_none)
+FUNCTION = Kind("the dotted path of a function, or None", _function)
 QUEUES = Kind("a list of queue names (letters, digits and _ . : -)", _queues)
 EXECUTORS = Kind(
     'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
@@ -228,6 +237,14 @@ class Settings:
     TASKS_MODULE = Setting(TEXT, "tasks", "Module that is imported from each installed app to find its tasks.")
     MODULES: Setting[tuple[str, ...]] = Setting(
         MODULES, (), "Modules that are imported as well when Django starts, to find the tasks and schedules in them."
+    )
+
+    SETUP = Setting(
+        FUNCTION,
+        None,
+        "Dotted path of a function that sets Django up in companions and child processes, where django.setup() is not enough: "
+        "it calls settings.configure(…), for example. None: django.setup(), or configurations.setup() where "
+        "django-configurations is used.",
     )
 
     COMPANION = Setting(

@@ -40,9 +40,9 @@ def main() -> int:
 def _work() -> int:
     candidate = _next_one(os.environ.pop("AUTOTASK_ELECTION", ""))
     # Imported here and not above: a project that cannot be imported is what _complain() is for.
-    import django
+    from autotask import django_setup
 
-    django.setup()
+    django_setup.set_up(os.environ.pop(django_setup.VARIABLE, ""))
 
     from autotask.conf import settings
     from autotask.worker import ending

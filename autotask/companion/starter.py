@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 
+from autotask import django_setup
 from autotask.companion import first_request, servers
 from autotask.companion.shortage import daemon_threads_are_refused, is_shortage
 from autotask.companion.supervisor import Supervisor
@@ -15,6 +16,7 @@ logger = logging.getLogger("autotask.companion")
 TRY_AGAIN = 10.0
 
 _failures = 0
+_told = False
 _supervisor: Supervisor | None = None
 _lock = threading.Lock()
 
@@ -31,7 +33,7 @@ def start_if_serving() -> None:
 def start() -> bool:
     """See :func:`autotask.companion.start`."""
     global _supervisor
-    if not _is_wanted():
+    if not _is_wanted() or _has_obstacle():
         return False
     with _lock:
         if _supervisor is None or _supervisor.pid != os.getpid():
@@ -45,6 +47,24 @@ def _is_wanted() -> bool:
     return settings.IS_ACTIVE and settings.COMPANION != "off" and not is_worker()
 
 
+def _has_obstacle() -> bool:
+    """Whether this process can never have a companion; if so, say why, once."""
+    global _told
+    if daemon_threads_are_refused():
+        why = (
+            "its sub-interpreter of Python refuses daemon threads. Serve the site in the main interpreter (mod_wsgi: "
+            "WSGIApplicationGroup %{GLOBAL}), or run dedicated workers: python manage.py autotask worker"
+        )
+    elif django_setup.cannot_be_repeated():
+        why = django_setup.ADVICE
+    else:
+        return False
+    if not _told:
+        logger.error("This process has no companion: %s", why)
+    _told = True
+    return True
+
+
 def is_worker() -> bool:
     """Whether this process is a worker, or was started by one."""
     return "AUTOTASK_GUARD" in os.environ or "AUTOTASK_WORKER" in os.environ
@@ -53,12 +73,6 @@ def is_worker() -> bool:
 def _start_or_try_again() -> bool:
     """Like :func:`start`, for a process that serves. Never raises, and does not take long."""
     global _failures
-    if _is_wanted() and daemon_threads_are_refused():
-        logger.error(
-            "This process has no companion: its sub-interpreter of Python refuses daemon threads. Serve the site in the main "
-            "interpreter (mod_wsgi: WSGIApplicationGroup %{GLOBAL}), or run dedicated workers: python manage.py autotask worker"
-        )
-        return False
     try:
         return start()
     except Exception as error:  # no memory, no more threads or files: the server goes on serving

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 
-from autotask import handover, module_path
+from autotask import django_setup, handover, module_path
 from autotask.companion import interpreter
 from autotask.companion.meeting_place import meeting_place
 from autotask.companion.pipes import Pipes
@@ -84,7 +84,7 @@ class Supervisor:
 
 def _environment() -> dict[str, str]:
     """Return the environment in which the worker finds the same modules and settings as this process."""
-    environment = module_path.handed_on(os.environ)
+    environment = {**module_path.handed_on(os.environ), **django_setup.handed_on()}
     if place := meeting_place():
         environment["AUTOTASK_ELECTION"] = place
     for name in [name for name in environment if name == "RUN_MAIN" or name.startswith("WERKZEUG_")]:

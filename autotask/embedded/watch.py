@@ -20,6 +20,7 @@ import time
 from contextlib import suppress
 
 GRACE = 3.0  # seconds without a user: longer than runserver takes to start its next child
+NOTICES_WITHIN = 120.0  # seconds in which PostgreSQL sees that its data were deleted: it looks once a minute
 FAST = 30.0  # seconds for a shutdown that keeps everything, before one that leaves recovery to the next start
 
 
@@ -33,9 +34,13 @@ def main(users: int, watcher: int, server: int, uid: int, gid: int) -> None:
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
+    sockets = socket_folder()
     wait_for_last(users)
-    if os.fstat(users).st_nlink:  # else the folder was deleted, and PostgreSQL finds out by itself
+    if os.fstat(users).st_nlink:
         stop(os.path.join("data", "postmaster.pid"), server)
+    # Else the folder was deleted, and PostgreSQL finds out by itself.
+    if became_free(server, NOTICES_WITHIN):
+        remove(socket_folder() or sockets)
     # In this order: the next user must not meet a watcher that is about to leave.
     os.close(watcher)
     os.close(users)
@@ -61,6 +66,33 @@ def stop(pid_file: str, server: int) -> None:
                 os.kill(int(file.readline()), request)
         while not is_free(server) and time.monotonic() < deadline:
             time.sleep(0.05)
+
+
+def socket_folder() -> str:
+    """The folder of the server's socket, which is in /tmp; empty where there is no link to it."""
+    with suppress(OSError):
+        return os.readlink("socket")
+    return ""
+
+
+def remove(sockets: str) -> None:
+    """Delete the folder of the socket: nobody has its name any more, and the next start makes another one."""
+    with suppress(OSError):
+        for left in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):  # by a server that was killed
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(sockets, left))
+        os.rmdir(sockets)
+        os.unlink("socket")
+
+
+def became_free(server: int, seconds: float) -> bool:
+    """Whether no process of the server is left within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not is_free(server):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def is_free(server: int) -> bool:

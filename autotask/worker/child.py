@@ -9,14 +9,13 @@ import threading
 import time
 from typing import Any
 
-import django
-
-from autotask import life, module_path, streams
+from autotask import django_setup, life, module_path, streams
 from autotask.context import Progress, StopRequest
 from autotask.store.progress import Claim
 from autotask.worker.job import Job, run
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.pools.processes import Begun, Ended, Frames, Stop, frame
+from autotask.worker.surroundings import Surroundings
 
 #: Seconds between two words on the progress of one job.
 SAY_EVERY = 0.5
@@ -106,12 +105,16 @@ def main() -> None:
     module_path.restore()
     inbox, messenger = Inbox(jobs), Messenger(messages)
     inbox.start()
-    django.setup()
+    django_setup.set_up(os.environ.pop(django_setup.VARIABLE, ""))
     show_log_lines()
+    surroundings = Surroundings()
     while (job := inbox.jobs.get()) is not None:
         inbox.stop, inbox.busy = StopRequest(), True
         messenger.send(Begun())
-        messenger.end(run(job, messenger, inbox.stop))
+        ended = run(job, messenger, inbox.stop)
+        # Before the end is told: whatever a timer does in this moment is done to the job that has set it.
+        surroundings.put_back()
+        messenger.end(ended)
         inbox.busy = False
 
 

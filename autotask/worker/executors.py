@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 
 from django.utils.module_loading import import_string
 
+from autotask import django_setup
 from autotask.conf import settings
 from autotask.task import ClaimedTask
 from autotask.worker import remote
@@ -21,7 +22,7 @@ def pools(customer: Customer[ClaimedTask], wake: Callable[[], None]) -> dict[str
     :param customer: whose tasks they are to run.
     :param wake: called when there is room again.
     """
-    run = functools.partial(remote.run, os.environ.get("DJANGO_SETTINGS_MODULE", ""))
+    run = functools.partial(remote.run, os.environ.get("DJANGO_SETTINGS_MODULE", ""), django_setup.function())
     return {
         name: ExecutorPool(size, functools.partial(_make, path), run, customer, wake)
         for name, (path, size) in settings.EXECUTORS.items()

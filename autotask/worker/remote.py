@@ -1,11 +1,8 @@
 """What an executor of the project runs, in whatever process it likes: set Django up if need be, then run the job."""
 
-import os
 import threading
 
-import django
-from django.apps import apps
-
+from autotask import django_setup
 from autotask.context import Progress, StopRequest
 from autotask.store.finish import Outcome
 from autotask.store.progress import Claim
@@ -31,13 +28,12 @@ class Untold:
         return self._last
 
 
-def run(settings_module: str, work: Job) -> Outcome | GiveBack:
+def run(settings_module: str, function: str, work: Job) -> Outcome | GiveBack:
     """Run a job. Never raises, once Django is set up.
 
     :param settings_module: the settings of the worker that has sent it.
+    :param function: what sets Django up as in that worker; see :mod:`autotask.django_setup`.
     """
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings_module)
     with _setting_up:
-        if not apps.ready:
-            django.setup()
+        django_setup.set_up(function, settings_module)
     return job.run(work, Untold(), StopRequest())

@@ -5,6 +5,8 @@ import os
 
 import psutil
 
+from tests import tether
+
 #: Which test a process comes from, in its environment: children inherit it, whoever their parent becomes.
 MARK = "ACCEPTANCE_MARK"
 
@@ -16,7 +18,7 @@ def environment(mark: str) -> dict[str, str]:
 
     Where setproctitle is installed, they shall not make room for a title.
     """
-    return {MARK: mark, "SPT_NOENV": "1"}
+    return {MARK: mark, "SPT_NOENV": "1", **tether.environment()}
 
 
 def marked(mark: str) -> list[psutil.Process]:

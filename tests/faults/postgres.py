@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from autotask.embedded import binaries
 from autotask.embedded.place import Place
+from tests import tether
 
 #: Whatever makes a start slow is not what is tested. A killed server loses nothing without fsync; a killed kernel might.
 FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "shared_buffers": "64MB"}
@@ -40,6 +41,7 @@ class Server:
         self, *, environment: dict[str, str] | None = None, folder: Path | None = None, **settings: Any
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="autotask-faults-", dir="/tmp"))
+        tether.hold_server(self.folder)
         self.port = free_port()
         self._environment = {**binaries.clean_environment(), **(environment or {})}
         # PostgreSQL refuses to run as root.

@@ -1,12 +1,14 @@
 """The tools themselves: what is wrong is found, and what is right is not called wrong."""
 
 import importlib
+import os
 import platform
 import subprocess
 import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from autotask.store.connection import rows
@@ -16,7 +18,7 @@ from tests.faults.catalogue import FAULTS
 from tests.faults.checker import Row, check
 from tests.faults.ledger import Event, Ledger
 from tests.faults.report import Figures, Report
-from tests.helpers import wait_until
+from tests.helpers import LONG, ROOT, wait_until
 
 
 def event(kind, at, pid=1, id="a", fence=0, **facts):
@@ -215,3 +217,37 @@ def test_the_page_of_the_documentation_shows_the_worst_of_figures_of_one_name_an
     ) in shown
     assert "not run: no pgbouncer" in shown
     assert shown.count("    * - ") == 1 + len(FAULTS)
+
+
+#: A run of the tests that has started a server and a process, and hangs.
+RUN = """
+import os, subprocess, sys, time
+from tests import tether
+from tests.acceptance import processes
+from tests.faults.postgres import Server
+server = Server().make()
+child = subprocess.Popen(
+    [sys.executable, "-c", "import time; time.sleep(600)"],
+    env={**os.environ, **processes.environment("mark")},
+    start_new_session=True,
+)
+titled = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+tether.hold_process(titled.pid)
+print(server.folder, child.pid, titled.pid, (server.data / "postmaster.pid").read_text().split()[0], flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not LONG or sys.platform != "linux", reason="takes some seconds, and /proc")
+def test_a_run_that_is_killed_leaves_no_process_and_no_server():
+    # Given
+    run = subprocess.Popen([sys.executable, "-c", RUN], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    folder, *pids = run.stdout.readline().split()
+
+    # When
+    run.kill()
+    run.communicate()
+
+    # Then
+    wait_until(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids), what="the end of all processes")
+    wait_until(lambda: not os.path.exists(folder), what="the end of its folder")

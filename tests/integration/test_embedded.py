@@ -456,6 +456,21 @@ def test_deleting_the_folder_of_a_running_server_starts_afresh(directory, use):
         shutil.rmtree(entry["HOST"], ignore_errors=True)  # as root it is gone already
 
 
+def test_no_socket_folder_is_left_by_a_user_that_is_killed(directory, use):
+    # Given
+    user = use()
+    assert os.listdir(user.entry["HOST"])
+    where = settled(directory)
+
+    # When
+    user.kill()
+
+    # Then
+    wait_until(lambda: not os.path.exists(user.entry["HOST"]), SOON, "the end of the folder of the socket")
+    assert is_gone(where)
+    assert ask(use().entry, "SELECT 1") == [(1,)]
+
+
 def test_a_lost_socket_folder_is_replaced(directory, use):
     entry = use().entry
     embedded.stop(directory)
@@ -499,8 +514,8 @@ def test_a_server_whose_folder_was_moved_still_stops(open_folder):
     (open_folder / "before").rename(open_folder / "after")
     user.kill()
     wait_until(lambda: is_gone(settled(open_folder / "after")), SOON)
+    wait_until(lambda: not os.path.exists(user.entry["HOST"]), what="the end of the folder of the socket")
     embedded.remove(open_folder / "after")
-    os.rmdir(user.entry["HOST"])
 
 
 # Refusals

@@ -101,6 +101,7 @@ BAD = {
     "AUTOTASK_DATABASE": ["", None, 5, b"default"],
     "AUTOTASK_TASKS_MODULE": ["", None, 5],
     "AUTOTASK_MODULES": ["shop", None, 5, [5], [""], ["shop.images."], ["shop images"]],
+    "AUTOTASK_SETUP": ["", "configure", "a-module.configure", ".configure", 5, b"app.configure"],
     "AUTOTASK_COMPANION": ["on", "", None, True, [], {}],
     "AUTOTASK_COMPANION_YIELDS": [1, "yes", None],
     "AUTOTASK_QUEUES": ["default", b"default", None, 5, ["a b"], [""], [None], {"a"}, ["-a"]],

@@ -1,5 +1,6 @@
 """manage.py autotask: parse the command line, call the sub-command, and end with its exit code."""
 
+import inspect
 import os
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFo
 from django.db import DatabaseError, InterfaceError
 from django.utils.connection import ConnectionDoesNotExist
 
+from autotask import django_setup
 from autotask.checks import TAG
 from autotask.exceptions import AutotaskError
 from autotask.management.console import Console, failure
@@ -64,10 +66,6 @@ Examples:
   python manage.py autotask worker --help
 """
 
-#: What Django passes to each command, beside the options of the sub-command.
-_COMMON = {"verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks"}
-_STREAMS = {"stdout", "stderr"}
-
 
 class HelpFormatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
     """Leaves the examples as they are, and puts Django's own options last."""
@@ -82,7 +80,11 @@ class Command(BaseCommand):
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Return the parser; its epilog is shown as it is written."""
-        return super().create_parser(prog_name, subcommand, formatter_class=HelpFormatter, epilog=EPILOG, **kwargs)
+        # Not by keywords: packages such as django-configurations put a function of their own in place of this one.
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.formatter_class = HelpFormatter
+        parser.epilog = EPILOG
+        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the sub-commands."""
@@ -103,7 +105,8 @@ class Command(BaseCommand):
         chosen = SUBCOMMANDS[subcommand]
         if chosen.needs_sound_settings:
             self.check(tags=[TAG])
-        own = {name: value for name, value in options.items() if name not in _COMMON | _STREAMS}
+        # Not what Django, or whoever has replaced its parser, passes to each command.
+        own = {name: options[name] for name in inspect.signature(chosen.run).parameters if name in options}
         try:
             is_program = self._called_from_command_line  # type: ignore[attr-defined]  # missing in django-stubs
             chosen.run(Console(self.stdout, self.stderr, is_program), **own)
@@ -128,6 +131,8 @@ def _add_common_options(parser: ArgumentParser) -> None:
     group.add_argument("--no-color", action="store_true", default=SUPPRESS, help=SUPPRESS)
     group.add_argument("--force-color", action="store_true", default=SUPPRESS, help=SUPPRESS)
     group.add_argument("--skip-checks", action="store_true", default=SUPPRESS, help=SUPPRESS)
+    if django_setup.uses_configurations():
+        group.add_argument("--configuration", default=SUPPRESS, help="Name of the configuration class.")
 
 
 def _leave_closed_pipe() -> None:

@@ -4,7 +4,7 @@ import os
 import sys
 from argparse import ArgumentParser
 
-from autotask import crew
+from autotask import crew, django_setup
 from autotask.conf import settings
 from autotask.management.arguments import plain_names, size, whole
 from autotask.management.console import USAGE, Console, failure
@@ -79,6 +79,9 @@ def run(
         raise failure("--exclude-queues leaves none of --queues to serve.", USAGE)
     if reload and burst:
         raise failure("--reload waits for changes, and --burst for the end of the work: choose one of them.", USAGE)
+    if processes != 0 and django_setup.cannot_be_repeated():
+        console.complain(f'Tasks with executor="process" are left to other workers: {django_setup.ADVICE}.')
+        processes = 0
     options = WorkerOptions(
         kind="worker",
         queues=queues,

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from autotask import module_path, readable
+from autotask import django_setup, module_path, readable
 from autotask.exceptions import TaskInterrupted
 from autotask.exit_status import how_it_ended
 from autotask.worker.pools.base import Abandoned, Run
@@ -143,7 +143,11 @@ class Child:
     def __init__(self, module: str) -> None:
         jobs, self._jobs = os.pipe()
         self._messages, messages = os.pipe()
-        environment = {"AUTOTASK_WORKER": str(os.getpid()), **module_path.handed_on(os.environ)}
+        environment = {
+            "AUTOTASK_WORKER": str(os.getpid()),
+            **module_path.handed_on(os.environ),
+            **django_setup.handed_on(),
+        }
         command = [sys.executable, *module_path.options(), "-m", module, str(os.getpid()), str(jobs), str(messages)]
         try:
             self._process = subprocess.Popen(

@@ -11,6 +11,7 @@ import pytest
 
 from autotask.store import read
 from autotask.store.connection import current
+from tests import tether
 from tests.helpers import ROOT, environment, wait_until
 
 
@@ -29,6 +30,7 @@ class WorkerProcess:
                 stderr=subprocess.STDOUT,
             )
         self.pid = self._process.pid
+        tether.hold_process(self.pid)
 
     @property
     def output(self) -> str:

@@ -4,7 +4,9 @@ import asyncio
 import faulthandler
 import multiprocessing
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -379,3 +381,44 @@ class Slow:
 @delayed_task
 def take(path: str, argument: Slow) -> None:
     mark(path, "began")
+
+
+@delayed_task(executor="process")
+def change_the_process(folder: str) -> int:
+    """Leave behind what belongs to the process, so that it would be met by the next task."""
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0.2)
+    faulthandler.dump_traceback_later(0.2, exit=True)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    faulthandler.disable()
+    os.chdir(folder)
+    os.umask(0o077)
+    os.environ["LEFT_BEHIND"] = "yes"
+    os.environ.pop("PATH", None)
+    socket.setdefaulttimeout(0.5)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    return os.getpid()
+
+
+@delayed_task(executor="process")
+def look_at_the_process(seconds: float) -> dict[str, object]:
+    """Take a while, and tell what is to be as it was."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass  # Not a sleep, during which the timers of computing time stand still.
+    umask = os.umask(0)
+    os.umask(umask)
+    return {
+        "pid": os.getpid(),
+        "handlers": [str(signal.getsignal(signum)) for signum in (signal.SIGUSR1, signal.SIGTERM)],
+        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "faulthandler": faulthandler.is_enabled(),
+        "folder": os.getcwd(),
+        "umask": umask,
+        "environment": dict(os.environ),
+        "timeout": socket.getdefaulttimeout(),
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE),
+    }
