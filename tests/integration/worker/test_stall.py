@@ -18,9 +18,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def sleeping(transactional_db):
-    """A connection of a worker that waits for an answer for a second and a half."""
+    """A connection of a worker that waits for an answer for a second."""
     connection = dedicated("claim")
-    thread = threading.Thread(target=lambda: rows(connection.wrapper, "SELECT pg_sleep(1.5)"))
+    thread = threading.Thread(target=lambda: rows(connection.wrapper, "SELECT pg_sleep(1)"))
     thread.start()
     yield
     thread.join()
@@ -44,6 +44,9 @@ def watch(settings, monkeypatch):
     watch.start()
     yield watch
     watch.stop()
+    for thread in (watch._thread, watch._asking):
+        if thread is not None:
+            thread.join(10)
 
 
 def test_what_is_not_answered_is_said_once_in_a_while_and_when_it_is_over(watch, sleeping, caplog):
@@ -82,5 +85,5 @@ def test_other_signals_and_answers_that_come_end_nothing(watch):
     os.write(watch.signal_fd, bytes([signal.SIGCHLD, signal.SIGTERM]))
     assert watch.wakeup.sleep(5)
     wait_until(lambda: watch._asked_at is not None)
-    assert not threading.Event().wait(0.7)
+    assert not threading.Event().wait(0.6)
     assert watch.asked == watch.left == []
