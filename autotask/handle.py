@@ -23,7 +23,7 @@ from autotask.exceptions import (
     WaitTimeout,
 )
 from autotask.store import cancel, notify, read, requeue
-from autotask.store.connection import current
+from autotask.store.connection import current, note_pooler, shares_sessions
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.store.told import ToldTask, told_task
 from autotask.task import CANCELLED, DONE, ERROR, State, Status
@@ -31,7 +31,7 @@ from autotask.task import CANCELLED, DONE, ERROR, State, Status
 R = TypeVar("R")
 
 #: Waiting listens; it looks by itself as well, after a twentieth of a second at first and each second at last, for the
-#: case that nothing can be heard (through a pooler that shares connections between transactions).
+#: case that nothing can be heard (through a pooler that shares sessions between transactions).
 _FIRST_LOOK = 0.05
 _LONGEST_LOOK = 1.0
 
@@ -207,24 +207,29 @@ class TaskHandle(Generic[R]):
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
-        ear, sure = read.listen(connection, self.id)
+        ear, sure = (notify.Deaf(), False) if shares_sessions() else read.listen(connection, self.id)
+        longest = None
         try:
             if sure:  # else it may have ended before, which the first look shows
-                self._wait_on(ear, min(_FIRST_LOOK, ear.patience / 2), deadline)
-            self._look_until(ear, deadline, timeout)
+                self._wait_on(ear, _FIRST_LOOK, deadline)
+                longest = None if ear.has_heard else _longest_look(connection)
+            self._look_until(ear, longest, deadline, timeout)
         finally:
             ear.close()
 
-    def _look_until(self, ear: notify.Ear, deadline: float | None, timeout: float | None) -> None:
-        # A look keeps the session of the caller from being idle for longer than it may be.
-        longest = min(_LONGEST_LOOK, ear.patience / 2)
-        look = min(_FIRST_LOOK, longest)
+    def _look_until(
+        self, ear: notify.Ear | notify.Deaf, longest: float | None, deadline: float | None, timeout: float | None
+    ) -> None:
+        look = _FIRST_LOOK
         while not (stored := self._stored()).state.ended:
+            if longest is None:
+                longest = _longest_look(current())
+            look = min(look, longest)
             if not self._wait_on(ear, look, deadline):
                 raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=stored.state.status)
-            look = min(2 * look, longest)
+            look = 2 * look
 
-    def _wait_on(self, ear: notify.Ear, seconds: float, deadline: float | None) -> bool:
+    def _wait_on(self, ear: notify.Ear | notify.Deaf, seconds: float, deadline: float | None) -> bool:
         """Wait until something is heard or the time is over; return False at once when the deadline has passed."""
         left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
         if left > 0:
@@ -252,6 +257,17 @@ class TaskHandle(Generic[R]):
         if self._ended is None:
             # Others do not see it. In an open transaction this thread may.
             await sync_to_async(self._refuse_unless_ended)()
+
+
+def _longest_look(connection: BaseDatabaseWrapper) -> float:
+    """Return the seconds between two looks at most: no session may be idle for longer than the server lets it.
+
+    Asked only where nothing was heard for a while. A pooler may be the reason.
+    """
+    patience, pooled = read.session(connection)
+    if pooled:
+        note_pooler()
+    return min(_LONGEST_LOOK, patience / 2)
 
 
 def _uuid(id: Any) -> uuid.UUID:

@@ -11,14 +11,14 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import notify, read
+from autotask.store import hearing, notify, read
 from autotask.store.connection import Dedicated, dedicated
 from autotask.store.read import StoredTask
 from autotask.store.told import ToldTask, told_task
 from autotask.wakeup import Wakeup
 
 #: The thread looks by itself as well, after some milliseconds at first and each second at last, for the case that
-#: nothing can be heard (through a pooler that shares connections between transactions).
+#: nothing can be heard (through a pooler that shares sessions between transactions).
 _FIRST_LOOK = 0.002
 _LONGEST_LOOK = 1.0
 
@@ -115,7 +115,7 @@ class Listener:
     def _turn(self, connection: Dedicated) -> None:
         wrapper = connection.wrapper
         self._admit(connection)
-        told = notify.heard(wrapper)
+        told = hearing.heard(wrapper)
         if not told:
             self._sleep(wrapper)
         # By the clock: where somebody new comes again and again, or much is heard, no sleep comes to its end.
@@ -125,7 +125,7 @@ class Listener:
             self._look_at = now + self._look
             self._settle(wrapper, self._waiters)
             return
-        told |= notify.heard(wrapper)
+        told |= hearing.heard(wrapper)
         self._settle(wrapper, [waiter for waiter in self._waiters if waiter.channel in told], told)
 
     def _sleep(self, wrapper: BaseDatabaseWrapper) -> None:
@@ -138,14 +138,17 @@ class Listener:
         with self._lock:
             new, self._new = self._new, []
             self._waiters += new
-        if connection.pooled:
-            self._ask(connection.wrapper, new)
-        else:
+        hears = connection.hears()
+        if hears:
+            # Also those who have come before that was known.
+            new = [waiter for waiter in self._waiters if waiter.ear is None]
             for waiter in new:
                 waiter.ear, waiter.sure = read.listen(connection.wrapper, waiter.id, wait=False)
+        else:
+            self._ask(connection.wrapper, new)
         # What ends before it is asked to tell is seen by the first look.
         unsure = [waiter for waiter in new if not waiter.sure]
-        if unsure or (new and connection.pooled):  # else all of them will be told
+        if unsure or (new and not hears):  # else all of them will be told
             self._look = _FIRST_LOOK
             self._look_at = min(self._look_at, time.monotonic() + self._look)
             self._settle(connection.wrapper, unsure)

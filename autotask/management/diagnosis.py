@@ -1,6 +1,7 @@
 """How the doctor goes through its checks: in order, leaving out what cannot be looked at, and never with a traceback."""
 
 import enum
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from autotask.payload import describe
 from autotask.signals import one_line
 from autotask.store.connection import Dedicated, dedicated
 from autotask.store.errors import is_weather
+
+#: Seconds in which it should be known whether a pooler keeps sessions.
+PATIENCE = 5.0
 
 
 class Verdict(enum.StrEnum):
@@ -61,8 +65,15 @@ class Patient:
 
     @property
     def pooled(self) -> bool:
-        """Whether the connection goes through a pooler that shares it between transactions."""
+        """Whether there is a pooler before the server."""
         return self._dedicated is not None and self._dedicated.pooled
+
+    def hears(self) -> bool | None:
+        """Whether LISTEN hears on the connection; None if it could not be found out within a few seconds."""
+        until = time.monotonic() + PATIENCE
+        while (hears := self._dedicated is not None and self._dedicated.hears()) is None and time.monotonic() < until:
+            time.sleep(0.01)
+        return hears
 
     def close(self) -> None:
         """Close the connection, if there is one."""

@@ -188,7 +188,9 @@ def look_at_listening(patient: Patient) -> Finding:
     connection = patient.connection
     polling = f"workers find work by polling, within {settings.POLL_INTERVAL:g} s (AUTOTASK_POLL_INTERVAL)"
     if patient.pooled:
-        return fine(f"through a pooler, where LISTEN hears nothing: {polling}")
+        if patient.hears():
+            return fine("through a pooler that keeps sessions: LISTEN hears NOTIFY")
+        return fine(f"through a pooler that shares sessions, where LISTEN hears nothing: {polling}")
     if health.hears(connection):
         return fine("LISTEN hears NOTIFY")
     return problem(f"LISTEN hears nothing: {polling}", "Connect workers to PostgreSQL itself, not to a pooler.")

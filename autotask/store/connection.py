@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from autotask.conf import settings
 from autotask.exceptions import NotPostgreSQL
+from autotask.store import hearing
 
 #: What libpq does about a peer that is silently gone: noticed after about 20 s instead of hours (libpq documentation,
 #: "Parameter Key Words"). Values that a project sets itself win.
@@ -39,6 +40,9 @@ SESSION = (
     ("idle_session_timeout", "0", 140000),
     ("transaction_timeout", "0", 170000),
 )
+
+#: Seconds after which a process that waits for results looks again what a pooler does.
+TRY_AGAIN = 600.0
 
 #: The attribute of a connection that is one of a worker's own.
 _KEEPS_SESSION = "autotask_keeps_session"
@@ -68,6 +72,8 @@ class Dedicated:
     """A connection that belongs to one thread of a worker and has one job.
 
     It is not one of ``django.db.connections``, so neither a task nor ``close_old_connections()`` can touch it.
+
+    :ivar pooled: whether there is a pooler before the server.
     """
 
     def __init__(self, role: str, lock_timeout: float) -> None:
@@ -89,6 +95,7 @@ class Dedicated:
         }
         self._wrapper: BaseDatabaseWrapper | None = None
         self.pooled = False
+        self._trial: hearing.Trial | None = None
         with _all_lock:
             _all.add(self)
 
@@ -121,25 +128,54 @@ class Dedicated:
             with contextlib.suppress(DatabaseError, InterfaceError):
                 wrapper.close()
 
+    def hears(self) -> bool | None:
+        """Whether LISTEN hears on this connection; None while it is not known yet.
+
+        Where a pooler turns out to keep the session of this connection, what it needs is set now.
+
+        :raises django.db.OperationalError: the database cannot be reached.
+        """
+        wrapper = self.wrapper
+        if self._trial is None or keeps_session(wrapper):
+            return True
+        if self._trial.keeps is None:
+            self._trial = self.trial()
+        elif self._trial.keeps:
+            self._set_session(wrapper)
+        return self._trial.keeps
+
     def _open(self) -> BaseDatabaseWrapper:
+        wrapper = self._connected()
+        # A pooler answers with a process id of its own making, unless it is one that has a session for each connection. A
+        # session setting would leak to its other clients, and so would LISTEN, unless it keeps sessions.
+        self.pooled = not self._set_session(
+            wrapper, f"WHERE pg_backend_pid() = {wrapper.connection.info.backend_pid:d}"
+        )
+        self._trial = self.trial() if self.pooled else None
+        return wrapper
+
+    def _connected(self) -> BaseDatabaseWrapper:
         wrapper = _own(load_backend(self._settings["ENGINE"]).DatabaseWrapper)(self._settings, settings.DATABASE)
         wrapper.inc_thread_sharing()  # Opened by its thread, but it may be closed by another one at the end.
         wrapper.ensure_connection()  # and not connect(), which lets errors of the driver through
-        # A pooler answers with a process id of its own making. A session setting would leak to its other clients,
-        # and LISTEN would hear nothing.
-        self.pooled = not self._set_session(wrapper)
-        if not self.pooled:
-            setattr(wrapper, _KEEPS_SESSION, True)
         return wrapper
 
-    def _set_session(self, wrapper: BaseDatabaseWrapper) -> bool:
-        """Set what the session needs, at one go, if it is that of the server itself; return whether it is."""
-        info = wrapper.connection.info
+    def trial(self) -> hearing.Trial:
+        """Return what is, or is being, found out about the pooler that is there."""
+        place = tuple(str(self._settings[key]) for key in ("HOST", "PORT", "NAME", "USER"))
+        return hearing.trial(place, self._connected)
+
+    def _set_session(self, wrapper: BaseDatabaseWrapper, condition: str = "") -> bool:
+        """Set what the session needs, at one go; return whether the condition was true, without which nothing is set."""
+        version = wrapper.connection.info.server_version
         values = ", ".join(
-            f"set_config('{name}', '{value}', false)" for name, value, since in SESSION if info.server_version >= since
+            f"set_config('{name}', '{value}', false)" for name, value, since in SESSION if version >= since
         )
-        sql = f"SELECT {values} WHERE pg_backend_pid() = {info.backend_pid:d}"
-        return bool(rows(wrapper, sql % {"lock_timeout": f"{self._lock_timeout * 1000:.0f}ms"}))
+        sql = f"SELECT {values} {condition}" % {"lock_timeout": f"{self._lock_timeout * 1000:.0f}ms"}
+        is_set = bool(rows(wrapper, sql))
+        if is_set:
+            setattr(wrapper, _KEEPS_SESSION, True)
+        return is_set
 
 
 #: All of this process, so that one thread can see for what the others wait.
@@ -158,8 +194,28 @@ def unanswered() -> tuple[float, str] | None:
     return time.monotonic() - asked_at, role
 
 
+#: What was tried for the connections of callers, which may go through a pooler as well.
+_callers: hearing.Trial | None = None
+
+
+def note_pooler() -> None:
+    """Begin to find out, unless that was done lately, whether the pooler before the caller's connection keeps sessions."""
+    global _callers
+    if _callers is None or time.monotonic() - _callers.began > TRY_AGAIN:
+        _callers = dedicated("trial").trial()
+
+
+def shares_sessions() -> bool:
+    """Whether a pooler is known to share the sessions of callers between transactions, so that LISTEN would hear nothing,
+    and stay behind in a session that others are given."""
+    return _callers is not None and _callers.keeps is False
+
+
 def keeps_session(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a connection is a worker's own, and no pooler gives its session to others between two statements."""
+    """Whether a connection is a worker's own, and no pooler is known to give its session to others between two statements.
+
+    That is known a moment after the connection was opened, see :meth:`Dedicated.hears`.
+    """
     return getattr(connection, _KEEPS_SESSION, False)
 
 

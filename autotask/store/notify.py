@@ -7,12 +7,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask import readable
+from autotask.store import hearing
 from autotask.store.connection import execute, rows
 from autotask.store.errors import is_program_limit
 
@@ -174,11 +175,10 @@ class Ear:
     What comes together with the answer to another statement is heard too: both drivers keep it (psycopg since 3.2.4),
     while nothing would be seen of it on the socket.
 
-    :param also: a statement without parameters that is run together with LISTEN, in one transaction and at one go; it
-        returns one row.
+    :param also: a statement without parameters that is run together with LISTEN, in one transaction and at one go.
     :ivar told: what was told last.
-    :ivar answer: the row that this statement has returned.
-    :ivar patience: seconds after which the server ends the session if nothing is asked of it.
+    :ivar touched: how many rows that statement has touched.
+    :ivar has_heard: whether anything was heard so far.
     :raises django.db.OperationalError: the connection is broken; all methods may raise it.
     """
 
@@ -186,8 +186,7 @@ class Ear:
         self._connection = connection
         self._channel = channel
         self.told = ""
-        self.answer: tuple[Any, ...] = ()
-        self.patience = float("inf")
+        self.has_heard = False
         with connection.cursor() as cursor:
             # psycopg 3 with a prepare_threshold of 0 prepares whatever there is, and several statements cannot be.
             if also and is_psycopg3 and cursor.connection.prepare_threshold == 0:
@@ -197,8 +196,7 @@ class Ear:
                 cursor.execute(f"LISTEN {channel}; {also}" if also else f"LISTEN {channel}")
                 while is_psycopg3 and cursor.nextset():
                     pass  # psycopg2 has the last result only.
-            if also:
-                self.answer = cursor.fetchone()
+            self.touched = cursor.rowcount
         self._raw = connection.connection
 
     def close(self) -> None:
@@ -218,18 +216,25 @@ class Ear:
 
     def heard(self) -> bool:
         """Take in, without waiting, what has come, and return whether there was anything since the last time."""
-        come = heard(self._connection)
+        come = hearing.heard(self._connection)
         self.told = come.get(self._channel, self.told)
+        self.has_heard = self.has_heard or bool(come)
         return bool(come)
 
 
-def heard(connection: BaseDatabaseWrapper) -> dict[str, str]:
-    """Take in, without waiting, what has come, and return by channel what was told last, since the last time."""
-    raw = connection.connection
-    with connection.wrap_database_errors:
-        if is_psycopg3:
-            return {told.channel: told.payload for told in raw.notifies(timeout=0)}
-        raw.poll()
-        told = {told.channel: told.payload for told in raw.notifies}
-        raw.notifies.clear()
-        return told
+class Deaf:
+    """Stands in for an :class:`Ear` where nothing would be heard: who waits only waits for the time to look."""
+
+    told = ""
+    has_heard = False
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the time is over."""
+        time.sleep(seconds)
+
+    def is_pooled(self) -> bool:
+        """Whether there is a pooler, which is why nothing is heard."""
+        return True
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -166,12 +166,10 @@ FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 WHERE id = (SELECT id FROM autotask_task WHERE id = %(id)s AND NOT awaited FOR NO KEY UPDATE SKIP LOCKED)
 """
 
-# Together with LISTEN: whether the row was there, and after how many seconds the server ends an idle session, if it does.
-# (Since PostgreSQL 14.)
-ASKED = """
-WITH asked AS ({ask} RETURNING 1)
-SELECT (SELECT count(*) FROM asked),
-       nullif(extract(epoch FROM current_setting('idle_session_timeout', true)::interval), 0)::float8
+# After how many seconds the server ends an idle session, if it does (since PostgreSQL 14); and which of its processes has
+# answered, which a pooler hides.
+SESSION = """
+SELECT nullif(extract(epoch FROM current_setting('idle_session_timeout', true)::interval), 0)::float8, pg_backend_pid()
 """
 
 COUNTS = """
@@ -303,10 +301,14 @@ def listen(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True)
     :param wait: as for :func:`ask_to_be_told`.
     """
     ask = (AWAIT if wait else AWAIT_UNLOCKED) % {"id": f"'{id}'"}
-    ear = Ear(connection, ended_channel(id), also=ASKED.format(ask=ask))
-    asked, patience = ear.answer
-    ear.patience = float("inf") if patience is None else patience
-    return ear, asked == 1
+    ear = Ear(connection, ended_channel(id), also=ask)
+    return ear, ear.touched == 1
+
+
+def session(connection: BaseDatabaseWrapper) -> tuple[float, bool]:
+    """Return after how many seconds the server ends an idle session of this kind, and whether there is a pooler before it."""
+    seconds, process_id = rows(connection, SESSION)[0]
+    return float("inf") if seconds is None else seconds, process_id != connection.connection.info.backend_pid
 
 
 def counts(connection: BaseDatabaseWrapper) -> list[QueueCounts]:

@@ -15,7 +15,7 @@ from autotask.store.progress import Claim
 from autotask.worker.job import Job, run
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.pools.processes import Begun, Ended, Frames, Stop, frame
-from autotask.worker.surroundings import Surroundings
+from autotask.worker.process_state import ProcessState
 
 #: Seconds between two words on the progress of one job.
 SAY_EVERY = 0.5
@@ -107,13 +107,13 @@ def main() -> None:
     inbox.start()
     django_setup.set_up(os.environ.pop(django_setup.VARIABLE, ""))
     show_log_lines()
-    surroundings = Surroundings()
+    state = ProcessState()
     while (job := inbox.jobs.get()) is not None:
         inbox.stop, inbox.busy = StopRequest(), True
         messenger.send(Begun())
         ended = run(job, messenger, inbox.stop)
         # Before the end is told: whatever a timer does in this moment is done to the job that has set it.
-        surroundings.put_back()
+        state.put_back()
         messenger.end(ended)
         inbox.busy = False
 

@@ -207,6 +207,7 @@ class Worker:
         self._reconcile_every = float("inf")
         self._prepared: BaseDatabaseWrapper | None = None
         self._ear: notify.Ear | None = None
+        self._is_deaf = False
         self._finished_before, self._finished_at = 0, time.monotonic()
         self._last_busy = (0, 0.0)
         self._task_seconds: float | None = None
@@ -659,16 +660,24 @@ class Worker:
             self._reconcile(connection)
             self._reconcile_at = now + min(self._reconcile_every, settings.LEASE)
             self._reconcile_every *= 2
-        if self._prepared is connection:
-            return
-        self._ear = None
-        if self._connection.pooled:
-            logger.info(
-                "The database is reached through a pooler, where LISTEN hears nothing: looking for work by polling"
-            )
-        else:
+        if self._prepared is not connection:
+            self._ear, self._prepared, self._is_deaf = None, connection, False
+        if self._ear is None and not self._is_deaf:
+            self._listen(connection)
+
+    def _listen(self, connection: BaseDatabaseWrapper) -> None:
+        """Listen, as soon as it is known that something is heard. Who hears nothing goes on looking by itself."""
+        hears = self._connection.hears()
+        if hears:
             self._ear = notify.Ear(connection, notify.WORK_CHANNEL)
-        self._prepared = connection
+        self._is_deaf = hears is False
+        if self._connection.pooled and hears is not None:
+            logger.info(
+                "The database is reached through a pooler %s",
+                "that keeps sessions, where LISTEN hears: listening for work"
+                if hears
+                else "that shares sessions, where LISTEN hears nothing: looking for work by polling",
+            )
 
     def _reconcile(self, connection: BaseDatabaseWrapper) -> None:
         """Give back what runs under the name of this worker without its knowing."""

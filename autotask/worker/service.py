@@ -134,7 +134,7 @@ class ServiceThread:
             return None  # A connection that cannot be had is the concern of who needs it for more.
         connection, channel = self._connection.wrapper, self._channel()
         if self._ear is None or self._ear[0] is not connection or self._ear[1] != channel:
-            if self._connection.pooled:
-                return None  # LISTEN would hear nothing.
+            if not self._connection.hears():
+                return None
             self._ear = (connection, channel, notify.Ear(connection, channel))
         return self._ear[2]

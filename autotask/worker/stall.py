@@ -9,8 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import DatabaseError, InterfaceError
-
 from autotask import readable
 from autotask.conf import settings
 from autotask.store import health
@@ -65,6 +63,7 @@ class StallWatch:
         self._stop_at = float("inf")
         self._longest = 0.0
         self._why = ""
+        self._ask_at = float("-inf")
         self._asking: threading.Thread | None = None
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="autotask-stall", daemon=True)
@@ -110,7 +109,8 @@ class StallWatch:
         elif self._longest:
             logger.info("The database answers again, after more than %d s", self._longest)
             self._longest, self._why = 0.0, ""
-        if seconds >= SAY_EVERY - ASK_BEFORE and not self._why:
+        if seconds >= SAY_EVERY - ASK_BEFORE and not self._why and now >= self._ask_at:
+            self._ask_at = now + SAY_EVERY
             self._ask_why()
         if self._asked_at is not None and seconds >= TAKE_OVER:
             self._stop_tasks(now >= self._stop_at)
@@ -124,7 +124,8 @@ class StallWatch:
             self._asking.start()
 
     def _find_out_why(self) -> None:
-        with contextlib.closing(dedicated("stall")) as connection, contextlib.suppress(DatabaseError, InterfaceError):
+        # Whatever it is that fails, nothing is known, and the line says so much less.
+        with contextlib.suppress(Exception), contextlib.closing(dedicated("stall")) as connection:
             if health.waits_for_standby(connection.wrapper):
                 self._why = WAITS_FOR_STANDBY
 

@@ -1,8 +1,6 @@
-"""Clocks that are wrong, schedulers that die or are away, and poolers (faults 16, 29, 36, 37, 39 and 40)."""
+"""Clocks that are wrong, and schedulers that die or are away (faults 16, 36, 37, 39 and 40)."""
 
-import shutil
 import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,7 +10,6 @@ import pytest
 from autotask.store.connection import execute, rows
 from autotask.task import State
 from tests.faults.app import tasks
-from tests.faults.postgres import free_port
 from tests.faults.world import quantile
 from tests.helpers import wait_until
 
@@ -210,71 +207,3 @@ def test_what_was_missed_while_no_scheduler_ran_is_made_up_for_as_each_schedule_
         "AND b.scheduled_for > a.scheduled_for AND b.started_at < a.ended_at",
     )
     figures.exactly("runs that overlap", len(overlapping), 0)
-
-
-CONFIGURATION = """
-[databases]
-* = host=127.0.0.1 port={server}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-max_client_conn = 100
-default_pool_size = 10
-ignore_startup_parameters = extra_float_digits
-"""
-
-
-@pytest.fixture
-def pooler(world):
-    """pgbouncer before the server of the world, which pools transactions; return its port."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        pytest.skip("pgbouncer is not installed")
-    port, folder = (
-        free_port(),
-        Path(subprocess.check_output(["mktemp", "-d", "/tmp/autotask-pooler-XXXX"], text=True).strip()),
-    )
-    file = folder / "pgbouncer.ini"
-    file.write_text(
-        CONFIGURATION.format(server=world.server.port, port=port).replace("* =", f"{world.name} = user=postgres")
-    )
-    folder.chmod(0o755)
-    account = world.server._place.credentials
-    process = subprocess.Popen([program, file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account)
-    try:
-        yield port
-    finally:
-        world.close()
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(folder)
-
-
-@pytest.mark.fault(29, quick=True)
-def test_everything_works_through_a_pooler_of_transactions(world, pooler, figures):
-    # Given
-    world.port = pooler
-    worker = world.worker(options={"POLL_INTERVAL": 1})
-    caller = world.caller("--rate=20", "--mixed")
-
-    # When
-    wait_until(lambda: len(world.events("enqueued")) > 60, 30, "some calls")
-    caller.finish()
-    world.drain()
-    waits = []
-    for _ in range(5):
-        time.sleep(1.2)  # until it sleeps as long as it ever does
-        called = time.monotonic()
-        waits.append(world.wait_for_start(world.call(tasks.note)).at - called)
-    world.drain()
-
-    # Then
-    figures.at_most("start after the call", max(waits), 1.2, "s")
-    figures.exactly("words about polling", worker.output().count("looking for work by polling"), 1)
-    figures.exactly("errors about prepared statements", worker.output().count("prepared statement"), 0)
-    figures.exactly("unclear calls", len(world.events("unknown")), 0)
-    assert "WARNING" not in worker.output().replace("WARNING tests.faults.app.tasks.fail_first", "")
-    assert world.check().violations == []

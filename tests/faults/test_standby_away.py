@@ -77,7 +77,7 @@ def test_while_a_standby_is_away_the_log_says_so_and_then_all_goes_on(own_world,
 
 
 @pytest.mark.fault(65)
-@pytest.mark.parametrize("kind", [pytest.param("worker", marks=pytest.mark.fault(65, quick=True)), "site"])
+@pytest.mark.parametrize("kind", ["worker", "site"])
 def test_a_worker_that_waits_for_a_standby_ends_when_it_is_told_to(own_world, figures, kind):
     # Given: a task that does not end by itself, and a claim that waits
     world = own_world

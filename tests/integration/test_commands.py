@@ -761,14 +761,20 @@ def test_a_connection_that_listens_hears(other_connection):
     assert health.hears(other_connection)
 
 
-def test_a_pooler_is_no_problem_but_is_told(other_connection):
+@pytest.mark.parametrize(
+    ("keeps", "text"), [(True, "keeps sessions: LISTEN hears"), (False, "polling, within 5 s"), (None, "polling")]
+)
+def test_a_pooler_is_no_problem_but_is_told(other_connection, keeps, text):
     class ThroughPooler(Patient):
         connection = other_connection
         pooled = True
 
+        def hears(self):
+            return keeps
+
     finding = examination.look_at_listening(ThroughPooler())
     assert finding.verdict is Verdict.OK
-    assert "polling, within 5 s" in finding.text
+    assert text in finding.text
 
 
 def test_a_statement_that_fails_is_a_problem_of_its_check_only(monkeypatch):

@@ -500,14 +500,7 @@ def test_a_coroutine_does_not_wait_for_the_row_of_another_one_that_is_locked(wor
 def test_a_coroutine_hears_of_the_end_while_others_come_again_and_again(start_worker, monkeypatch):
     """Behind a pooler, where nothing is heard: no sleep between two looks comes to its end."""
     # Given
-    opened = Dedicated._open
-
-    def pooled(self):
-        wrapper = opened(self)
-        self.pooled = True
-        return wrapper
-
-    monkeypatch.setattr(Dedicated, "_open", pooled)
+    monkeypatch.setattr(Dedicated, "hears", lambda self: False)
     start_worker()
     later = tasks.echo.using(delay=600)(1)
     handle = tasks.nap(0.5)

@@ -30,7 +30,7 @@ _SIGNALS = [
 ]
 
 
-class Surroundings:
+class ProcessState:
     """The process as it is now. To be made, and asked to put it back, in the main thread.
 
     What was not changed is looked at only, which takes less than a hundred microseconds altogether.

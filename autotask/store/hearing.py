@@ -1,0 +1,122 @@
+"""Whether LISTEN hears NOTIFY through a pooler: found out by trying."""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Hashable
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from autotask import readable
+
+logger = logging.getLogger("autotask")
+
+#: Seconds that are waited for what was told. Where sessions are kept it comes within milliseconds.
+PATIENCE = 3.0
+
+#: How often it is looked, before that, which process of the server each of the two connections is given.
+LOOKS = 5
+
+#: Seconds for which connections that are opened soon after each other share one trial, and after which one is repeated that
+#: has shown nothing, since the pooler had no connections left.
+SHARED = 10.0
+AGAIN = 60.0
+
+
+class Trial:
+    """Two connections through a pooler, in a thread of its own: what one listens for, the other one tells.
+
+    One connection alone shows nothing: it hears itself even where its session is shared. The one that listens must be idle
+    when it hears, since then the session is its own.
+
+    :param open: opens one more connection.
+    :ivar keeps: whether the pooler keeps a session for each connection, so that LISTEN hears; None while it is not known.
+    """
+
+    def __init__(self, open: Callable[[], BaseDatabaseWrapper]) -> None:
+        self._open = open
+        self.keeps: bool | None = None
+        self.began = time.monotonic()
+
+    def start(self) -> None:
+        """Start the thread. If it cannot be started, nothing is known."""
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=self._run, name="autotask-trial", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            with contextlib.closing(self._open()) as listening, contextlib.closing(self._open()) as telling:
+                self.keeps = _hears(listening, telling)
+        except Exception as error:  # Whatever it is: who needs the database for more will say so.
+            logger.debug("It could not be tried whether NOTIFY is heard: %s", error)
+
+
+def _hears(listening: BaseDatabaseWrapper, telling: BaseDatabaseWrapper) -> bool:
+    # First without leaving anything behind: a pooler that shares sessions gives both the same one, or each another one soon.
+    seen = {(_process_id(listening), _process_id(telling)) for _ in range(LOOKS)}
+    if len(seen) > 1 or any(one == other for one, other in seen):
+        return False
+    # Should it stay behind in a session that others are given, nobody is ever told anything on this channel again.
+    channel = f"autotask_trial_{uuid.uuid4().hex}"
+    _run_on(listening, f"LISTEN {channel}")
+    _run_on(telling, f"NOTIFY {channel}")
+    if readable.wait([listening.connection.fileno()], PATIENCE):
+        return channel in heard(listening)
+    for connection in (listening, telling):
+        _run_on(connection, f"UNLISTEN {channel}")
+    return False
+
+
+def _process_id(connection: BaseDatabaseWrapper) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def _run_on(connection: BaseDatabaseWrapper, sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+_latest: dict[Hashable, Trial] = {}
+_lock = threading.Lock()
+
+
+def trial(place: Hashable, open: Callable[[], BaseDatabaseWrapper]) -> Trial:
+    """Return the trial that was just begun at a place, or begin a new one.
+
+    :param place: the address of the pooler, with the name of the database and that of the user.
+    :param open: opens one more connection there.
+    """
+    with _lock:
+        latest = _latest.get(place)
+        if latest is None or time.monotonic() - latest.began > (SHARED if latest.keeps is not None else AGAIN):
+            latest = _latest[place] = Trial(open)
+            latest.start()
+        return latest
+
+
+def _renew_in_fork() -> None:
+    # Threads have stayed behind in the parent, and one of them may have held the lock.
+    global _lock
+    _lock = threading.Lock()
+    _latest.clear()
+
+
+os.register_at_fork(after_in_child=_renew_in_fork)
+
+
+def heard(connection: BaseDatabaseWrapper) -> dict[str, str]:
+    """Take in, without waiting, what has come, and return by channel what was told last, since the last time."""
+    raw = connection.connection
+    with connection.wrap_database_errors:
+        if is_psycopg3:
+            return {told.channel: told.payload for told in raw.notifies(timeout=0)}
+        raw.poll()
+        told = {told.channel: told.payload for told in raw.notifies}
+        raw.notifies.clear()
+        return told
