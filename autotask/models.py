@@ -155,6 +155,7 @@ class Worker(models.Model):
     threads = models.SmallIntegerField(_("threads"))
     executors = models.TextField(db_default="")
     version = models.TextField(_("version"))
+    zone_data = models.TextField(_("time zone data"), db_default="")
     stopping = models.BooleanField(_("stopping"), db_default=False)
     started_at = models.DateTimeField(_("started"))
     seen_at = models.DateTimeField(_("last seen"))

@@ -295,7 +295,8 @@ def cron_task(
             for field, value in fields.items():
                 if value is not None:
                     raise ConflictingOptions(where=where, first=field, second="cron")
-        zone = crontabs.zone_name(tz if tz is not None else django_settings.TIME_ZONE or "UTC")
+        zone = tz if tz is not None else django_settings.TIME_ZONE or "UTC"
+        crontabs.zone_name(zone)  # What is no zone is refused before all else.
         timetable = _timetable(minutes, hours, dow, months, dom, crontab, cron, zone)
         checked = _options(where, _CRON_OPTION_NAMES, **options)
         return _scheduled(function, name, where, checked, timetable, _policy(misfire, overlap, jitter, where))
@@ -368,7 +369,7 @@ def _timetable(
     dom: Numbers,
     crontab: str | None,
     cron: str | None,
-    zone: str,
+    zone: str | tzinfo,
 ) -> Timetable:
     if crontab is not None:
         return crontabs.from_crontab(crontab, zone)

@@ -24,6 +24,7 @@ from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.admin.schedule_actions import Done, pause_schedules, resume_schedules, run_schedules
 from autotask.agenda import Condition, Entry
 from autotask.models import Schedule
+from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import remarks
 from autotask.store import schedule_runs
@@ -63,7 +64,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
     actions = ("pause", "resume", "run_now")
     fieldsets = (
         (None, {"fields": ("title", "condition_in_full", "when", "policy", "tasks")}),
-        (_("Next"), {"fields": ("coming", "clock_changes")}),
+        (_("Next"), {"fields": ("coming", "clock_changes", "time_zone_data")}),
         (_("Times"), {"fields": ("last_exactly", "registered", "declared")}),
     )
 
@@ -204,6 +205,17 @@ class ScheduleAdmin(ReadOnlyAdmin):
         """Show what the changes of the clock within a year mean."""
         timetable, now = entry_of(schedule).timetable, datetime.now(UTC)
         return _items(map(str, remarks(timetable, now, now + _YEAR) if isinstance(timetable, Crontab) else ()))
+
+    @admin.display(description=_("time zone data"))
+    def time_zone_data(self, schedule: Schedule) -> str:
+        """Show where the rules of the time zone come from, and whether newer ones are installed that differ."""
+        timetable = entry_of(schedule).timetable
+        if not isinstance(timetable, Crontab):
+            return show.NOTHING
+        newer = zone_data.newer(timetable.zone, datetime.now(UTC))
+        return _items(
+            [str(zone_data.in_use(timetable.zone)), *([str(newer), zone_data.advice(newer)] if newer else [])]
+        )
 
     @admin.display(description=_("last tick"))
     def last_exactly(self, schedule: Schedule) -> str:

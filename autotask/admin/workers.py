@@ -56,6 +56,7 @@ class WorkerAdmin(ReadOnlyAdmin):
                     "served_queues",
                     "threads",
                     "version",
+                    "zone_data",
                 )
             },
         ),

@@ -1,9 +1,11 @@
 """The checks of the doctor: what each looks at, what it makes of it, and the fix."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
 
 from django.core.checks import run_checks
 from django.db.migrations.executor import MigrationExecutor
+from django.utils.timezone import get_default_timezone
 
 from autotask import registry
 from autotask.checks import TAG
@@ -12,6 +14,8 @@ from autotask.management.diagnosis import DATABASE, Check, Finding, Patient, fin
 from autotask.management.durations import in_words
 from autotask.management.render import count, moment
 from autotask.queues import serves
+from autotask.schedules import zone_data
+from autotask.schedules.crontab import Crontab
 from autotask.signals import one_line
 from autotask.store import health, notify, prune, read, schedules
 from autotask.store.connection import current
@@ -240,6 +244,37 @@ def look_at_unknown(patient: Patient) -> Finding:
     )
 
 
+def look_at_time_zones(patient: Patient) -> Finding:
+    """Whether all go by the same rules of time zones, and by the newest that are installed here."""
+    zones = {str(zone): zone for zone in _zones()}
+    used = ", ".join(sorted({str(zone_data.in_use(zone)) for zone in zones.values()}))
+    newer = [found for zone in zones.values() if (found := zone_data.newer(zone, datetime.now(UTC)))]
+    if newer:
+        return problem(f"{used}; {', '.join(map(str, newer))}", zone_data.advice(newer[0]))
+    here = zone_data.in_use(get_default_timezone())
+    others = [
+        worker
+        for worker in read.workers(patient.connection)
+        if worker.alive and worker.zone_data and worker.zone_data.partition(" ")[0] != here.version
+    ]
+    if others:
+        listed = ", ".join(
+            one_line(f"pid {worker.pid} on {worker.host} uses {worker.zone_data}") for worker in others[:5]
+        )
+        return problem(
+            f"this process uses {here}, but {listed}",
+            "Install the same version everywhere, and restart the workers: they read it once.",
+        )
+    return fine(used)
+
+
+def _zones() -> Iterator[tzinfo]:
+    yield get_default_timezone()
+    for task in registry.schedules().values():
+        if isinstance(task.schedule, Crontab):
+            yield task.schedule.zone
+
+
 CHECKS = (
     Check(DATABASE, look_at_database),
     Check("tables", look_at_tables, (DATABASE,)),
@@ -255,6 +290,7 @@ CHECKS = (
     Check("pruning", look_at_pruning, (DATABASE, "tables", "workers")),
     Check("transactions", look_at_transactions, (DATABASE,)),
     Check("unknown", look_at_unknown, (DATABASE, "tables")),
+    Check("time zones", look_at_time_zones, (DATABASE, "tables")),
 )
 
 

@@ -3,7 +3,7 @@
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from autotask.exceptions import InvalidSchedule
-from autotask.schedules import base, clocks
+from autotask.schedules import base, clocks, zone_data
 
 #: What a field of a crontab may be given as: one number, or several.
 Numbers = int | Iterable[int] | None
@@ -100,8 +100,26 @@ def zone_name(tz: str | tzinfo) -> str:
     """
     if tz is UTC:
         return "UTC"
+    if _is_of_pytz(tz):
+        return str(tz)
     name = tz if isinstance(tz, str) else getattr(tz, "key", None) or getattr(tz, "zone", None) or repr(tz)
     return str(zone(name).key)
+
+
+def zone_of(tz: str | tzinfo) -> tzinfo:
+    """Return a zone with the rules that count for it; one of pytz keeps its own, if they are newer than the system's.
+
+    :raises InvalidSchedule: it is no zone.
+    """
+    zone_data.remember_versions()
+    name = zone_name(tz)
+    if isinstance(tz, tzinfo) and _is_of_pytz(tz) and name != "UTC":
+        return zone_data.with_best_rules(tz)
+    return zone(name)
+
+
+def _is_of_pytz(tz: object) -> bool:
+    return type(tz).__module__.partition(".")[0] == "pytz" and getattr(tz, "zone", None) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +131,18 @@ class Crontab:
     (Debian's cron(8), section "Daylight Saving Time and other time changes".)
 
     :ivar expression: minute, hour, day of month, month, day of week (Sunday is 0 or 7).
+    :param given: the time zone, by name or as a zone of ``zoneinfo`` or ``pytz``.
     :ivar tz: name of the time zone.
     """
 
     expression: str
-    tz: str
-    _zone: ZoneInfo = field(init=False, repr=False, compare=False)
+    given: InitVar[str | tzinfo]
+    tz: str = field(init=False)
+    _zone: tzinfo = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_zone", zone(self.tz))
+    def __post_init__(self, given: str | tzinfo) -> None:
+        object.__setattr__(self, "tz", zone_name(given))
+        object.__setattr__(self, "_zone", zone_of(given))
         try:
             next(CronSim(self.expression, datetime(2024, 1, 1)))
         except (CronSimError, StopIteration):
@@ -134,7 +155,7 @@ class Crontab:
         return f"cron {self.expression} ({self.tz})"
 
     @property
-    def zone(self) -> ZoneInfo:
+    def zone(self) -> tzinfo:
         """The time zone."""
         return self._zone
 
@@ -201,7 +222,7 @@ class Crontab:
             start = change.at
 
 
-def from_crontab(text: str, tz: str) -> Crontab:
+def from_crontab(text: str, tz: str | tzinfo) -> Crontab:
     """Return the timetable of ``crontab="…"``: minutes hours dow months dom, Monday = 0, only ``*``, ``,`` and ``-``.
 
     :raises InvalidSchedule: the text is not of that form; when it is of cron's own form, the message names ``cron=``.
@@ -219,7 +240,9 @@ def from_crontab(text: str, tz: str) -> Crontab:
     return Crontab(" ".join(fields[kind] for kind in STANDARD_ORDER), tz)
 
 
-def from_numbers(minutes: Numbers, hours: Numbers, dow: Numbers, months: Numbers, dom: Numbers, tz: str) -> Crontab:
+def from_numbers(
+    minutes: Numbers, hours: Numbers, dow: Numbers, months: Numbers, dom: Numbers, tz: str | tzinfo
+) -> Crontab:
     """Return the timetable given by numbers for each field; None means every.
 
     :raises InvalidSchedule: a number is out of the range of its field, or a field is empty.
@@ -228,7 +251,7 @@ def from_numbers(minutes: Numbers, hours: Numbers, dow: Numbers, months: Numbers
     return Crontab(" ".join(_listed(given[kind], kind) for kind in STANDARD_ORDER), tz)
 
 
-def from_cron(text: str, tz: str) -> Crontab:
+def from_cron(text: str, tz: str | tzinfo) -> Crontab:
     """Return the timetable of ``cron="…"``: cron's own notation, with names, steps, ``L``, ``#`` and macros like @daily.
 
     :raises InvalidSchedule: the text is not of that form.

@@ -193,7 +193,7 @@ SELECT w.id, w.kind, w.host, w.pid, w.serves_pid, w.queues, w.threads, w.version
        extract(epoch FROM statement_timestamp() - w.started_at)::float8,
        extract(epoch FROM statement_timestamp() - w.seen_at)::float8,
        w.lease_until > clock_timestamp(),
-       (SELECT count(*) FROM autotask_task t WHERE t.worker_id = w.id AND t.state = 2)
+       (SELECT count(*) FROM autotask_task t WHERE t.worker_id = w.id AND t.state = 2), w.zone_data
 FROM autotask_worker w ORDER BY w.started_at
 """
 
@@ -223,6 +223,7 @@ class LivingWorker:
     seen: float
     alive: bool
     running: int
+    zone_data: str
 
 
 def task(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:

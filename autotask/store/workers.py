@@ -17,6 +17,7 @@ class WorkerIdentity:
     :ivar executors: the pools that it has beside its threads.
     :ivar pid_started: when the process began, as the host counts; a process id alone may have been used again.
     :ivar serves_pid: the Django process whose companion it is; None for a dedicated worker.
+    :ivar zone_data: version and source of the data of time zones that it uses.
     """
 
     id: uuid.UUID
@@ -30,6 +31,7 @@ class WorkerIdentity:
     threads: int
     version: str
     executors: tuple[str, ...] = ()
+    zone_data: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,9 @@ class Serving:
 # It may be said twice: the answer to the first time may have been lost.
 SIGN_ON = """
 INSERT INTO autotask_worker (id, kind, host, boot_id, pid, pid_started, serves_pid, queues, threads, version, executors,
-                             started_at, seen_at, lease_until)
+                             zone_data, started_at, seen_at, lease_until)
 VALUES (%(id)s, %(kind)s, %(host)s, %(boot_id)s, %(pid)s, %(pid_started)s, %(serves_pid)s, %(queues)s, %(threads)s,
-        %(version)s, %(executors)s, clock_timestamp(), clock_timestamp(), clock_timestamp() + %(lease)s * interval '1 s')
+        %(version)s, %(executors)s, %(zone_data)s, clock_timestamp(), clock_timestamp(), clock_timestamp() + %(lease)s * interval '1 s')
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 """
 

@@ -4,7 +4,10 @@ import os
 import socket
 import uuid
 
+from django.utils.timezone import get_default_timezone
+
 from autotask import __version__
+from autotask.schedules import zone_data
 from autotask.store.workers import Neighbour, WorkerIdentity
 
 
@@ -24,6 +27,7 @@ def make_identity(
         threads=threads,
         version=__version__,
         executors=executors,
+        zone_data=str(zone_data.in_use(get_default_timezone())),
     )
 
 

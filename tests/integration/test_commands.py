@@ -16,18 +16,21 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 from django.db.backends.postgresql.features import DatabaseFeatures
+from django.utils.timezone import get_default_timezone
 
 from autotask import registry
 from autotask.management import examination
 from autotask.management.commands.autotask import Command
 from autotask.management.diagnosis import Patient, Verdict
 from autotask.management.subcommands import worker as worker_command
-from autotask.store import enqueue, health, workers
+from autotask.schedules import zone_data
+from autotask.store import enqueue, health, read, workers
 from autotask.store.connection import execute
 from autotask.store.enqueue import Kind, NewTask
 from autotask.store.workers import WorkerIdentity
 from autotask.task import CANCELLED, DONE, RUNNING, new_id
 from autotask.tasks import Cancel, TaskContext, delayed_task
+from tests import zones
 from tests.helpers import ROOT, environment, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -557,6 +560,38 @@ def test_the_doctor_finds_nothing_wrong_where_nothing_is(worker):
     assert (shown.code, shown.err) == (0, "")
     assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 15)]
     assert manage("doctor", "--quiet").out == ""
+
+
+def test_the_doctor_tells_which_rules_of_time_zones_are_used_and_that_newer_ones_are_installed(settings, tmp_path):
+    # Given: a zone that only these data have
+    settings.TIME_ZONE = "Europe/Atlantis"
+    old = zones.write(tmp_path / "old", "9998a", Europe__Atlantis="<+01>-1", Europe__Berlin="CET-1")
+    new = zones.write(tmp_path / "new", "9999a", Europe__Atlantis="<+02>-2", Europe__Berlin="CET-1")
+    with zones.looked_for_in(old, new):
+        get_default_timezone.cache_clear()
+
+        # When
+        text = problems()["time zones"]
+
+        # Then
+        assert re.search(rf"9998a of {old}; Europe/Atlantis has other rules in 9999a of {new}, from \d{{4}}-", text)
+        assert f"Start everything with PYTHONTZPATH={new}." in text
+    with zones.looked_for_in(new, old):
+        get_default_timezone.cache_clear()
+        assert diagnosis()[1]["time zones"][:2] == ("ok", f"9999a of {new}")
+
+
+def test_the_doctor_finds_workers_that_use_other_rules_of_time_zones():
+    sign_on()
+    execute(connection, "UPDATE autotask_worker SET zone_data = '1999a of /usr/share/zoneinfo', pid = 77, host = 'old'")
+    text = problems()["time zones"]
+    assert "but pid 77 on old uses 1999a of /usr/share/zoneinfo" in text
+    assert "Install the same version everywhere" in text
+
+
+def test_a_worker_registers_which_rules_of_time_zones_it_uses(worker):
+    [registered] = wait_until(lambda: read.workers(connection))
+    assert registered.zone_data == str(zone_data.in_use(get_default_timezone()))
 
 
 def test_the_doctor_misses_a_worker_and_says_how_to_start_one():

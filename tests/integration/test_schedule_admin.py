@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from autotask.admin import schedules
 from autotask.models import Schedule, Task
+from autotask.schedules import zone_data
 from autotask.schedules.remarks import remarks
 from autotask.task import DONE, State
 from autotask.tasks import cron_task, periodic_task
@@ -75,6 +76,12 @@ def listed(client: Client, **query: str) -> list[str]:
 
 
 # --- what is shown --------------------------------------------------------------------------------------------------
+
+
+def test_the_page_tells_which_data_of_time_zones_it_goes_by(admin, fetching, reporting):  # noqa: F811
+    data = str(zone_data.in_use(report.schedule.zone))
+    assert data in admin.get(page_of_schedule(reporting)).content.decode()
+    assert data not in admin.get(page_of_schedule(fetching)).content.decode()
 
 
 def test_the_list_says_in_words_when_each_is_due_and_how_it_is(admin, fetching, reporting):  # noqa: F811

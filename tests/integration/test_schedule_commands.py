@@ -10,6 +10,7 @@ from autotask import agenda, registry
 from autotask.agenda import Condition
 from autotask.handle import TaskHandle
 from autotask.models import Schedule, Task
+from autotask.schedules import zone_data
 from autotask.schedules.remarks import remarks
 from autotask.store import schedules
 from autotask.store.connection import execute
@@ -75,6 +76,13 @@ def ran(name: str, worker_starts) -> TaskHandle:
     worker_starts()
     wait_until(lambda: handle.ready)
     return handle
+
+
+def test_the_next_moments_come_with_the_data_of_the_time_zone_that_they_go_by(registered):
+    data = str(zone_data.in_use(send_reports.schedule.zone))
+    assert f"\n\nTime zone data:\n  {data}\n" in manage("next", send_reports.name).out
+    assert manage("next", send_reports.name, "--json").json["time_zone_data"][0] == data
+    assert "Time zone data" not in manage("next", fetch_prices.name).out
 
 
 # --- the list -------------------------------------------------------------------------------------------------------
@@ -187,7 +195,7 @@ def test_the_next_moments_are_shown_with_what_changes_of_the_clock_mean():
 
     # Then
     assert len(few.out.split("\n\n")[0].splitlines()) == 2
-    assert len(all_.out.strip().splitlines()) == 370
+    assert len(all_.out.split("\n\nTime zone data:")[0].splitlines()) == 370
     for remark in told:
         local = remark.tick.astimezone(send_reports.schedule.zone)
         assert re.search(rf"^ *\d+  {local:%a %Y-%m-%d %H:%M:%S}.*  {re.escape(str(remark))}$", all_.out, re.M)

@@ -10,6 +10,7 @@ from autotask.management.arguments import whole
 from autotask.management.console import Console, failure, open_tables
 from autotask.management.lookup import find_schedule
 from autotask.management.subcommand import Subcommand
+from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import Remark, remarks
 from autotask.store.schedules import now
@@ -39,13 +40,32 @@ def run(console: Console, *, name: str, count: int, json: bool) -> None:
     for remark in told:
         notes[remark.tick].append(str(remark))
     later = [str(remark) for remark in told if remark.tick > ticks[-1]]
+    data = zone_lines(entry, moment)
     if json:
         shown = [agenda_lines.tick_document(entry, tick, notes) for tick in ticks]
-        console.say(render.as_json({"name": entry.name, "in_words": entry.in_words(), "next": shown, "later": later}))
+        document = {
+            "name": entry.name,
+            "in_words": entry.in_words(),
+            "next": shown,
+            "later": later,
+            "time_zone_data": data,
+        }
+        console.say(render.as_json(document))
         return
     console.say(*agenda_lines.tick_lines(entry, ticks, notes, moment))
     if later:
         console.say("", "Later:", *(f"  {text}" for text in later))
+    if data:
+        console.say("", "Time zone data:", *(f"  {text}" for text in data))
+
+
+def zone_lines(entry: Entry, moment: datetime) -> list[str]:
+    """Return what is to be said of the rules of the time zone; nothing of an interval."""
+    if not isinstance(entry.timetable, Crontab):
+        return []
+    zone = entry.timetable.zone
+    newer = zone_data.newer(zone, moment)
+    return [str(zone_data.in_use(zone)), *([f"{newer}. {zone_data.advice(newer)}"] if newer else [])]
 
 
 def _told(entry: Entry, moment: datetime, last: datetime) -> list[Remark]:
