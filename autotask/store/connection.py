@@ -1,11 +1,11 @@
 """A cursor on the configured database, rows as tuples; nothing else opens a connection."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 from django.utils import timezone
@@ -132,20 +132,6 @@ def _quiet(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper
     Django keeps 9000 of them for each connection until the end of a request, and a worker has no requests.
     """
     return type("QuietDatabaseWrapper", (wrapper_class,), {"queries_logged": False})
-
-
-def with_callers_transaction(action: Callable[[], object]) -> None:
-    """Do something now, inside the caller's transaction, if that is on the database of autotask.
-
-    If autotask has a database of its own, it is done after the commit of the caller's transaction on the default
-    database. The two commits are not one: if the process dies between them, it is not done.
-    """
-    if settings.DATABASE != DEFAULT_DB_ALIAS:
-        default = connections[DEFAULT_DB_ALIAS]
-        if default.in_atomic_block and not current().in_atomic_block:
-            default.on_commit(action)
-            return
-    action()
 
 
 def rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
