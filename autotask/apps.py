@@ -8,10 +8,11 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
+from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules, import_string
 from django.utils.translation import gettext_lazy as _
 
-from autotask import checks, definition, log_text
+from autotask import checks, completion, definition, log_text
 from autotask.companion import starter
 from autotask.conf import Settings, settings
 from autotask.definition import Definition
@@ -33,6 +34,7 @@ class AutotaskConfig(AppConfig):
         log_text.keep_lines()
         checks.register_all()
         _import_task_backends()
+        post_migrate.connect(completion.complete, sender=self)
         autodiscover_modules(_tasks_module())
         _import_named_modules()
         starter.start_if_serving()

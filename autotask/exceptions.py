@@ -132,7 +132,7 @@ class UnknownTask(AutotaskError, LookupError):
 
 class TaskExpired(AutotaskError, LookupError):
     """Task {id} ({name}) is not in the database: its result was pruned after its time to live, or the transaction
-    that enqueued it was rolled back or is not committed yet."""
+    that enqueued it was rolled back or is not committed yet, or it was cancelled before that was committed."""
 
 
 class TaskFailed(AutotaskError):

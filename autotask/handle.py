@@ -22,8 +22,9 @@ from autotask.exceptions import (
     WaitInTransaction,
     WaitTimeout,
 )
-from autotask.store import cancel, notify, read, requeue
+from autotask.store import cancel, held, notify, read, requeue
 from autotask.store.connection import current, note_pooler, shares_sessions
+from autotask.store.held import HeldTask
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.store.told import ToldTask, told_task
 from autotask.task import CANCELLED, DONE, ERROR, State, Status
@@ -146,7 +147,7 @@ class TaskHandle(Generic[R]):
         :raises TaskExpired: the task is not in the database (any more).
         """
         connection = current()
-        if connection.in_atomic_block or not connection.get_autocommit():
+        if connection.in_atomic_block or not connection.get_autocommit() or held.find(self.id):
             self._refuse_unless_ended()
         elif self._ended is None:
             self._listen(connection, timeout)
@@ -169,8 +170,13 @@ class TaskHandle(Generic[R]):
         It is asked to stop and soon interrupted, and ends as CANCELLED when it has stopped; if it returns a value before
         that, as DONE.
 
+        With ``AUTOTASK_DATABASE`` on a database of its own, a call is stored when the caller's transaction on the default
+        database commits. One that is cancelled before that is not stored at all.
+
         :returns: whether it was cancelled or its worker told; False if it had ended.
         """
+        if held.forget(self.id):
+            return True
         return cancel.cancel(current(), self.id) is not cancel.Cancellation.TOO_LATE
 
     def retry(self) -> None:
@@ -180,7 +186,7 @@ class TaskHandle(Generic[R]):
         """
         connection = current()
         if not requeue.requeue(connection, self.id):
-            stored = read.task(connection, self.id)
+            stored = read.task(connection, self.id) or held.find(self.id)
             raise NotRetryable(
                 id=self.id, reason=f"it is {stored.state.status}" if stored else "it is not in the database"
             )
@@ -191,11 +197,13 @@ class TaskHandle(Generic[R]):
         """Forget what is known of an ended task, so that the next attribute asks the database again."""
         self._ended = None
 
-    def _stored(self) -> StoredTask | ToldTask:
+    def _stored(self) -> StoredTask | ToldTask | HeldTask:
         if self._ended is not None:
             return self._ended
         stored = read.task(current(), self.id)
         if stored is None:
+            if (waits := held.find(self.id)) is not None:
+                return waits
             raise TaskExpired(id=self.id, name=self.name)
         if stored.state.ended:
             self._ended = stored

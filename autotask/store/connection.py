@@ -5,11 +5,11 @@ import functools
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import load_backend
@@ -239,20 +239,6 @@ def _own(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper]:
     """
     own = {"queries_logged": False, "asked_at": None, "make_cursor": lambda self, cursor: _Cursor(cursor, self)}
     return type("OwnDatabaseWrapper", (wrapper_class,), own)
-
-
-def with_callers_transaction(action: Callable[[], object]) -> None:
-    """Do something now, inside the caller's transaction, if that is on the database of autotask.
-
-    If autotask has a database of its own, it is done after the commit of the caller's transaction on the default
-    database. The two commits are not one: if the process dies between them, it is not done.
-    """
-    if settings.DATABASE != DEFAULT_DB_ALIAS:
-        default = connections[DEFAULT_DB_ALIAS]
-        if default.in_atomic_block and not current().in_atomic_block:
-            default.on_commit(action)
-            return
-    action()
 
 
 def rows(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:

@@ -203,6 +203,8 @@ SELECT sum(greatest(reltuples, 0))::bigint FROM pg_class
 WHERE oid IN ('autotask_task'::regclass, 'autotask_result'::regclass)
 """
 
+WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regclass('autotask_fence') IS NULL"
+
 TABLES = "SELECT to_regclass('autotask_task'), to_regclass('autotask_worker'), to_regclass('autotask_schedule')"
 
 
@@ -340,6 +342,11 @@ def estimated_count(connection: BaseDatabaseWrapper) -> int:
 def has_tables(connection: BaseDatabaseWrapper) -> bool:
     """Whether ``migrate`` has made the tables."""
     return None not in rows(connection, TABLES)[0]
+
+
+def is_without_sequence(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the tables are there, but not what only migrations make."""
+    return bool(rows(connection, WITHOUT_SEQUENCE)[0][0])
 
 
 def _attempt(row: tuple[Any, ...]) -> StoredAttempt:

@@ -1,0 +1,106 @@
+"""Calls that wait for the caller's commit, where autotask has a database of its own."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from autotask.conf import settings
+from autotask.store.connection import current
+from autotask.store.enqueue import NewTask
+from autotask.task import State
+
+Insert = Callable[[list[NewTask]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTask:
+    """A call that is not stored yet; its attributes are those of a :class:`autotask.store.read.StoredTask`."""
+
+    id: uuid.UUID
+    state: State
+    name: str = ""
+    fence: int | None = None
+    attempt: int = 0
+    failures: int = 0
+    progress: None = None
+    value: None = None
+    error_message: str = ""
+
+
+def store(tasks: list[NewTask], insert: Insert) -> None:
+    """Store tasks now, inside the caller's transaction, if that is on the database of autotask.
+
+    If autotask has a database of its own, it is done after the commit of the caller's transaction on the default
+    database. The two commits are not one: if the process dies between them, it is not done.
+
+    :param insert: stores them.
+    """
+    if settings.DATABASE != DEFAULT_DB_ALIAS:
+        default = connections[DEFAULT_DB_ALIAS]
+        if default.in_atomic_block and not current().in_atomic_block:
+            default.on_commit(_Held({task.id: task for task in tasks}, insert))
+            return
+    insert(tasks)
+
+
+def find(id: uuid.UUID) -> HeldTask | None:
+    """Return a call that waits for the commit of this thread's transaction; None if there is no such call."""
+    found = None
+    for function in _on_commit():
+        if isinstance(function, _Forget) and function.id == id:
+            return HeldTask(id, State.CANCELLED)
+        if isinstance(function, _Held) and id in function.tasks:
+            found = HeldTask(id, State.SCHEDULED)
+    return found
+
+
+def forget(id: uuid.UUID) -> bool:
+    """Let a call that waits for the commit of this thread's transaction not be stored at all.
+
+    If the savepoint in which this is done is rolled back, the call is stored all the same.
+
+    :returns: whether there was such a call.
+    """
+    default = connections[DEFAULT_DB_ALIAS]
+    for place, function in enumerate(_on_commit()):
+        if isinstance(function, _Forget) and function.id == id:
+            return False
+        if isinstance(function, _Held) and id in function.tasks:
+            # As on_commit() does it, but before the call is stored.
+            entry: Any = (set(default.savepoint_ids), _Forget(function, id), False)
+            default.run_on_commit.insert(place, entry)
+            return True
+    return False
+
+
+@dataclass(eq=False)
+class _Held:
+    """Stores tasks when it is called."""
+
+    tasks: dict[uuid.UUID, NewTask]
+    insert: Insert
+
+    def __call__(self) -> None:
+        if self.tasks:
+            self.insert(list(self.tasks.values()))
+
+
+@dataclass(eq=False)
+class _Forget:
+    """Takes one of the tasks away when it is called."""
+
+    held: _Held
+    id: uuid.UUID
+
+    def __call__(self) -> None:
+        del self.held.tasks[self.id]
+
+
+def _on_commit() -> list[Any]:
+    """Return what is to be done when the transaction of this thread on the default database commits, in its order."""
+    if settings.DATABASE == DEFAULT_DB_ALIAS:
+        return []
+    return [function for _, function, *_ in connections[DEFAULT_DB_ALIAS].run_on_commit]
