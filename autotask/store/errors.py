@@ -59,8 +59,14 @@ def trouble_of(error: BaseException) -> Trouble:
 
 
 def is_weather(error: BaseException) -> bool:
-    """Whether the database is away for a while, rather than the statement wrong."""
-    return trouble_of(error) in (Trouble.OUTAGE, Trouble.LOCKED)
+    """Whether the database is away for a while, rather than the statement wrong.
+
+    Of what is doubtful, this is so for errors that the driver calls operational, such as an input or output error.
+    """
+    trouble = trouble_of(error)
+    if trouble is Trouble.DOUBTFUL:
+        return isinstance(error, OperationalError)
+    return trouble in (Trouble.OUTAGE, Trouble.LOCKED)
 
 
 def is_locked(error: BaseException) -> bool:
