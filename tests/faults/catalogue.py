@@ -80,5 +80,6 @@ FAULTS = {
         Fault(56, "hostile strings in admin and logs", "I9", "elsewhere: not a part of this suite"),
         Fault(57, "companion killed while it is handed tasks", "I1 I2 I4"),
         Fault(58, "process killed or standing still between storing a task and handing it over", "I1 I4"),
+        Fault(61, "bytes: large results and arguments, results with very many attempts; no thread left", "I1 I7 I8"),
     )
 }
