@@ -1,10 +1,12 @@
 """Large results and arguments, results with very many attempts, and no thread left (fault 61)."""
 
+import secrets
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -158,3 +160,54 @@ def test_at_the_limit_of_threads_tasks_wait_and_no_worker_dies(world, figures):
     assert small.attempt == 1 and not worker.has_ended()
     words = [line for line in worker.output().splitlines() if "can't start new thread" in line]
     figures.at_most("log lines", len(words), 3)
+
+
+@pytest.fixture
+def group():
+    """A control group of processes; call it to move a process there, and to say how many threads it may have in all."""
+    root = Path("/sys/fs/cgroup")
+    folder = (root / "pids" if (root / "pids").is_dir() else root) / f"autotask-{secrets.token_hex(4)}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control groups here: {error}")
+    if not (folder / "pids.max").exists():
+        folder.rmdir()
+        pytest.skip("the control groups here do not count processes")
+
+    def limit(pid: int, more: int | None) -> None:
+        (folder / "cgroup.procs").write_text(str(pid))
+        most = "max" if more is None else str(int((folder / "pids.current").read_text()) + more)
+        (folder / "pids.max").write_text(most)
+
+    yield limit
+    wait_until(lambda: not (folder / "cgroup.procs").read_text(), what="the end of the group")
+    folder.rmdir()
+
+
+@pytest.mark.fault(61)
+@pytest.mark.parametrize("more", [0, 1, 3])
+def test_in_a_control_group_that_is_full_tasks_wait_and_no_worker_dies(group, world, figures, more):
+    # Given
+    worker = world.worker()
+    world.wait_for(world.call(tasks.note))
+    group(worker.pid, more)
+    gate = world.folder / "go"
+    gate.touch()
+
+    # When
+    ids = [*world.call_many(tasks.wait_for_in_coroutine, [(str(gate),)] * 20)]
+    ids += world.call_many(tasks.wait_for_in_process, [(str(gate),)] * 3)
+    wait_until(lambda: "can't start new thread" in worker.output() or "no process could be" in worker.output())
+    for _ in range(10):
+        world.wait_for(world.call(tasks.note))
+    group(worker.pid, None)
+
+    # Then
+    for id in ids:
+        task = world.wait_for(id, seconds=60)
+        assert (task.attempt, task.lost) == (1, 0)
+    assert not worker.has_ended()
+    figures.exactly("attempts lost", sum(world.task(id).lost for id in ids), 0)
+    worker.signal(signal.SIGTERM)
+    worker.process.wait(20)
