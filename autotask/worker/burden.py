@@ -81,17 +81,17 @@ class Burden:
         """Note that outcomes do not wait any more. Only the recorder calls this."""
         self._written += size
 
-    def let_go(self, task: ClaimedTask) -> None:
-        """Note that a claim is over. Only the recorder calls this."""
-        self._let_go += len(task.payload)
+    def let_go(self, size: int) -> None:
+        """Note that claims are over, of so many bytes of arguments. Only the recorder calls this."""
+        self._let_go += size
 
 
 def weight(ended: Outcome | GiveBack | Lost) -> int:
     """Return the bytes of an outcome that can be many."""
     if not isinstance(ended, Outcome):
         return 0
-    value = ended.value
-    return (0 if value is None else len(value)) + len(ended.traceback) + len(ended.error_message)
+    texts = len(ended.traceback) + len(ended.error_message)
+    return texts if ended.value is None else texts + len(ended.value)
 
 
 def _most() -> int:

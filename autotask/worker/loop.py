@@ -751,12 +751,14 @@ class Worker:
     # --- what the other threads call --------------------------------------------------------------------------------
 
     def _let_go(self, tasks: Iterable[ClaimedTask]) -> None:
+        size = 0
         for task in tasks:
             # The same task may have been claimed again meanwhile.
             if self._held.get(task.id) is task:
                 del self._held[task.id]
-                self._burden.let_go(task)
+                size += len(task.payload)
                 self._cancelled.discard(task.id)
+        self._burden.let_go(size)
         if not self._held:
             self._offers.make()
         if not self._held and (self._alone or self._suspected or self.options.burst):

@@ -155,9 +155,13 @@ class Recorder:
             return self._records.get()
 
     def _write(self, batch: list[Record], size: int) -> None:
-        if batch:
+        if not batch:
+            return
+        try:
             self._write_until_done(batch)
-            self.burden.written(size)
+        except Exception:  # what nobody has thought of; without this thread no task of this worker would end any more
+            logger.exception("The recorder has failed at %d outcomes, and goes on with others", len(batch))
+        self.burden.written(size)
 
     def _write_until_done(self, batch: list[Record]) -> None:
         if known := [record for record in batch if isinstance(record[1], Outcome) and record[1].recorded]:

@@ -253,3 +253,35 @@ def _sing(file: str) -> None:
 def take(value: object) -> int:
     """Take anything."""
     return current().fence
+
+
+class Heavy(int):
+    """A number that takes many bytes."""
+
+    data: bytes
+
+    def __new__(cls, number: int, data: bytes) -> "Heavy":
+        """Make one of a number and of what it is heavy of."""
+        self = super().__new__(cls, number)
+        self.data = data
+        return self
+
+    def __reduce__(self) -> tuple[type["Heavy"], tuple[int, bytes]]:
+        return Heavy, (int(self), self.data)
+
+
+@delayed_task(ttl=KEPT)
+def give(size: int) -> Heavy:
+    """Return as many bytes."""
+    return Heavy(current().fence, os.urandom(size))
+
+
+@delayed_task(ttl=KEPT)
+def reach_the_limit_of_threads(seconds: float) -> int:
+    """Let no thread be started in this process for a while: none has room for a stack that is too large."""
+    former = threading.stack_size(1 << 47)
+    timer = time.monotonic() + seconds
+    while time.monotonic() < timer:
+        time.sleep(0.05)
+    threading.stack_size(former)
+    return current().fence

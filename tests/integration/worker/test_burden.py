@@ -66,7 +66,7 @@ def test_nothing_is_claimed_while_too_many_bytes_are_held(small, start_worker, r
 def test_a_claim_of_short_tasks_does_not_bring_more_bytes_than_a_worker_may_hold(small, start_worker):
     # Given a worker that holds many tasks ahead, since they have been short and small
     worker = start_worker()
-    all_done(tasks.echo.enqueue_many([(number,) for number in range(300)]))
+    all_done(tasks.echo.enqueue_many([(number,) for number in range(100)]))
     seen = []
     take, worker._burden.take = (
         worker._burden.take,

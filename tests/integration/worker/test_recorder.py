@@ -9,6 +9,7 @@ from autotask.worker import recorder as module
 from autotask.worker.recorder import Recorder
 from autotask.worker.reporter import Reporter
 from autotask.worker.strangers import Strangers
+from tests.helpers import wait_until
 from tests.integration.store.shapes import outcome, put, sign_on, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,6 +60,30 @@ def test_large_outcomes_are_written_although_small_ones_keep_coming(write, monke
     monkeypatch.setattr(module, "LARGEST_BATCH", 5)
     written = write([100_000] + [0] * 20)
     assert [0 in numbers for numbers, _ in written].index(True) == 1
+
+
+def test_the_recorder_goes_on_after_what_nobody_has_thought_of(transactional_db, caplog):
+    # Given
+    put(2)
+    first, second = take(sign_on())
+    let_go = []
+
+    def recorded(tasks):
+        if tasks == [first]:
+            raise LookupError("unforeseen")
+        let_go.extend(tasks)
+
+    recorder = Recorder(uuid.uuid4, recorded, Reporter(lambda claim: True), Strangers())
+    recorder.put((first, outcome(first)))
+    recorder.start()
+    wait_until(lambda: "The recorder has failed at 1 outcomes" in caplog.text)
+
+    # When
+    recorder.put((second, outcome(second)))
+
+    # Then
+    assert recorder.stop(20)
+    assert let_go == [second]
 
 
 def test_outcomes_that_were_given_up_at_the_very_end_do_not_count_as_written(monkeypatch):
