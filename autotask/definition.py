@@ -338,8 +338,10 @@ class ScheduledTask(Definition[P, R]):
         It belongs to no tick: its context has no ``scheduled_for``. It is run even if the schedule is paused, and
         whatever the schedule does about overlaps.
 
+        :raises UnsuitableFunction: the function is defined in the script that is run.
         :raises django.db.DatabaseError: it could not be stored.
         """
+        self.refuse_unreachable()
         now = datetime.now(UTC)
         ttl = (self.schedule.upcoming(KEPT_RUNS, now)[-1] - now).total_seconds()
         task = self._new_task((), {})

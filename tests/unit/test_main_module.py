@@ -117,7 +117,7 @@ SCRIPT = """
 import dataclasses
 import django
 django.setup()
-from autotask.tasks import delayed_task
+from autotask.tasks import delayed_task, periodic_task
 from demo.tasks import send_welcome_mail
 
 @dataclasses.dataclass
@@ -128,7 +128,11 @@ class Point:
 def move():
     pass
 
-for call in (lambda: send_welcome_mail(1, [Point(1)]), move, lambda: move.enqueue_many([()]), lambda: move.using(delay=5)()):
+@periodic_task(60)
+def move_often():
+    pass
+
+for call in (move_often.run_now, lambda: send_welcome_mail(1, [Point(1)]), move, lambda: move.enqueue_many([()]), lambda: move.using(delay=5)()):
     try:
         call()
     except TypeError as error:
@@ -148,8 +152,9 @@ def test_a_script_is_told_at_the_call(tmp_path, monkeypatch):
 
     # Then
     assert said.returncode == 0, said.stderr
-    first, *others = said.stdout.splitlines()
+    often, first, *others = said.stdout.splitlines()
     assert first.startswith("UnsuitableArgument") and "args[1][0]" in first and "__main__.Point" in first
+    assert often.startswith("UnsuitableFunction __main__.move_often")
     assert len(others) == 3
     for line in others:
         assert line.startswith("UnsuitableFunction __main__.move") and "Nothing was enqueued" in line
