@@ -41,9 +41,13 @@ def sessions(world):
     return {name: pid for name, pid in found if name != "autotask recorder"}
 
 
-@pytest.mark.fault(64)
 @pytest.mark.parametrize(
-    "timid_world", [pytest.param("ROLE timid", marks=pytest.mark.fault(64, quick=True)), "DATABASE"], indirect=True
+    "timid_world",
+    [
+        pytest.param("ROLE timid", marks=pytest.mark.fault(64, quick=True)),
+        pytest.param("DATABASE", marks=pytest.mark.fault(64)),
+    ],
+    indirect=True,
 )
 def test_the_sessions_of_a_worker_are_not_subject_to_timeouts_of_others(timid_world, figures, lasting):
     # Given
