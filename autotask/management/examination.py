@@ -290,7 +290,7 @@ CHECKS = (
     Check("pruning", look_at_pruning, (DATABASE, "tables", "workers")),
     Check("transactions", look_at_transactions, (DATABASE,)),
     Check("unknown", look_at_unknown, (DATABASE, "tables")),
-    Check("time zones", look_at_time_zones, (DATABASE, "tables")),
+    Check("zones", look_at_time_zones, (DATABASE, "tables")),
 )
 
 

@@ -571,20 +571,20 @@ def test_the_doctor_tells_which_rules_of_time_zones_are_used_and_that_newer_ones
         get_default_timezone.cache_clear()
 
         # When
-        text = problems()["time zones"]
+        text = problems()["zones"]
 
         # Then
         assert re.search(rf"9998a of {old}; Europe/Atlantis has other rules in 9999a of {new}, from \d{{4}}-", text)
         assert f"Start everything with PYTHONTZPATH={new}." in text
     with zones.looked_for_in(new, old):
         get_default_timezone.cache_clear()
-        assert diagnosis()[1]["time zones"][:2] == ("ok", f"9999a of {new}")
+        assert diagnosis()[1]["zones"][:2] == ("ok", f"9999a of {new}")
 
 
 def test_the_doctor_finds_workers_that_use_other_rules_of_time_zones():
     sign_on()
     execute(connection, "UPDATE autotask_worker SET zone_data = '1999a of /usr/share/zoneinfo', pid = 77, host = 'old'")
-    text = problems()["time zones"]
+    text = problems()["zones"]
     assert "but pid 77 on old uses 1999a of /usr/share/zoneinfo" in text
     assert "Install the same version everywhere" in text
 

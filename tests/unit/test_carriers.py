@@ -7,9 +7,15 @@ import pytest
 from django.core.checks import run_checks
 from django.utils import timezone, translation
 
-from autotask import carriers, checks
+from autotask import carriers, checks, registry
 
 LANGUAGE, TIME_ZONE, TENANT = (f"autotask.carriers.{name}" for name in ("Language", "TimeZone", "TenantSchema"))
+
+
+@pytest.fixture(autouse=True)
+def _no_definitions(monkeypatch):
+    monkeypatch.setattr(registry, "_definitions", {})
+    monkeypatch.setattr(registry, "_duplicates", [])
 
 
 @pytest.mark.parametrize(
