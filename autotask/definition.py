@@ -22,7 +22,7 @@ from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
 from autotask.schedules.base import Timetable
 from autotask.schedules.policy import Policy
 from autotask.signals import task_enqueued
-from autotask.store import enqueue, held, notify
+from autotask.store import enqueue, notify, uncommitted
 from autotask.store.connection import current, text
 from autotask.store.enqueue import Kind, NewTask
 from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
@@ -104,7 +104,7 @@ class Definition(Generic[P, R]):
         """
         self.refuse_unreachable()
         task = self._new_task(args, kwargs, carriers.carried(self.name))
-        held.store([task], self._insert)
+        uncommitted.store([task], self._insert)
         return TaskHandle(task.id, self.name)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
@@ -125,7 +125,7 @@ class Definition(Generic[P, R]):
         carried = carriers.carried(self.name)
         tasks = [self._item(index, item, carried) for index, item in enumerate(items)]
         if tasks:
-            held.store(tasks, self._insert)
+            uncommitted.store(tasks, self._insert)
         return [TaskHandle(task.id, self.name) for task in tasks]
 
     @property
@@ -346,7 +346,7 @@ class ScheduledTask(Definition[P, R]):
         ttl = (self.schedule.upcoming(KEPT_RUNS, now)[-1] - now).total_seconds()
         task = self._new_task((), {})
         task = task._replace(kind=task.kind._replace(schedule=self.name, ttl=max(ttl, task.kind.ttl)))
-        held.store([task], self._insert)
+        uncommitted.store([task], self._insert)
         return TaskHandle(task.id, self.name)
 
     @property

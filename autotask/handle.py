@@ -22,11 +22,11 @@ from autotask.exceptions import (
     WaitInTransaction,
     WaitTimeout,
 )
-from autotask.store import cancel, held, notify, read, requeue
+from autotask.store import cancel, notify, read, requeue, uncommitted
 from autotask.store.connection import current, note_pooler, shares_sessions
-from autotask.store.held import HeldTask
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.store.told import ToldTask, told_task
+from autotask.store.uncommitted import UncommittedCall
 from autotask.task import CANCELLED, DONE, ERROR, State, Status
 
 R = TypeVar("R")
@@ -147,7 +147,7 @@ class TaskHandle(Generic[R]):
         :raises TaskExpired: the task is not in the database (any more).
         """
         connection = current()
-        if connection.in_atomic_block or not connection.get_autocommit() or held.find(self.id):
+        if connection.in_atomic_block or not connection.get_autocommit() or uncommitted.find(self.id):
             self._refuse_unless_ended()
         elif self._ended is None:
             self._listen(connection, timeout)
@@ -175,7 +175,7 @@ class TaskHandle(Generic[R]):
 
         :returns: whether it was cancelled or its worker told; False if it had ended.
         """
-        if held.forget(self.id):
+        if uncommitted.forget(self.id):
             return True
         return cancel.cancel(current(), self.id) is not cancel.Cancellation.TOO_LATE
 
@@ -186,7 +186,7 @@ class TaskHandle(Generic[R]):
         """
         connection = current()
         if not requeue.requeue(connection, self.id):
-            stored = read.task(connection, self.id) or held.find(self.id)
+            stored = read.task(connection, self.id) or uncommitted.find(self.id)
             raise NotRetryable(
                 id=self.id, reason=f"it is {stored.state.status}" if stored else "it is not in the database"
             )
@@ -197,12 +197,12 @@ class TaskHandle(Generic[R]):
         """Forget what is known of an ended task, so that the next attribute asks the database again."""
         self._ended = None
 
-    def _stored(self) -> StoredTask | ToldTask | HeldTask:
+    def _stored(self) -> StoredTask | ToldTask | UncommittedCall:
         if self._ended is not None:
             return self._ended
         stored = read.task(current(), self.id)
         if stored is None:
-            if (waits := held.find(self.id)) is not None:
+            if (waits := uncommitted.find(self.id)) is not None:
                 return waits
             raise TaskExpired(id=self.id, name=self.name)
         if stored.state.ended:

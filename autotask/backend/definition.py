@@ -30,7 +30,7 @@ from autotask.django_tasks import (
 from autotask.exceptions import NothingRan, PayloadRefused
 from autotask.functions import refuse_unsuitable, still_to_be_run
 from autotask.options import Options
-from autotask.store import held, read
+from autotask.store import read, uncommitted
 from autotask.store.connection import current, text
 from autotask.store.enqueue import NewTask
 from autotask.task import ClaimedTask, State, new_id
@@ -72,7 +72,7 @@ class DjangoTask(Definition[Any, Any]):
         id, shown = new_id(), text(self._shown(args, kwargs))
         carried = carriers.carried(self.name)
         envelope = payload.dump_arguments((alias, *args), kwargs, id=id, name=self.name, carried=carried)
-        held.store([NewTask(id, self._kind, shown, envelope)], self._insert)
+        uncommitted.store([NewTask(id, self._kind, shown, envelope)], self._insert)
         return id
 
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -16,7 +16,7 @@ Insert = Callable[[list[NewTask]], object]
 
 
 @dataclass(frozen=True, slots=True)
-class HeldTask:
+class UncommittedCall:
     """A call that is not stored yet; its attributes are those of a :class:`autotask.store.read.StoredTask`."""
 
     id: uuid.UUID
@@ -41,19 +41,19 @@ def store(tasks: list[NewTask], insert: Insert) -> None:
     if settings.DATABASE != DEFAULT_DB_ALIAS:
         default = connections[DEFAULT_DB_ALIAS]
         if default.in_atomic_block and not current().in_atomic_block:
-            default.on_commit(_Held({task.id: task for task in tasks}, insert))
+            default.on_commit(_Uncommitted({task.id: task for task in tasks}, insert))
             return
     insert(tasks)
 
 
-def find(id: uuid.UUID) -> HeldTask | None:
+def find(id: uuid.UUID) -> UncommittedCall | None:
     """Return a call that waits for the commit of this thread's transaction; None if there is no such call."""
     found = None
     for function in _on_commit():
         if isinstance(function, _Forget) and function.id == id:
-            return HeldTask(id, State.CANCELLED)
-        if isinstance(function, _Held) and id in function.tasks:
-            found = HeldTask(id, State.SCHEDULED)
+            return UncommittedCall(id, State.CANCELLED)
+        if isinstance(function, _Uncommitted) and id in function.tasks:
+            found = UncommittedCall(id, State.SCHEDULED)
     return found
 
 
@@ -68,7 +68,7 @@ def forget(id: uuid.UUID) -> bool:
     for place, function in enumerate(_on_commit()):
         if isinstance(function, _Forget) and function.id == id:
             return False
-        if isinstance(function, _Held) and id in function.tasks:
+        if isinstance(function, _Uncommitted) and id in function.tasks:
             # As on_commit() does it, but before the call is stored.
             entry: Any = (set(default.savepoint_ids), _Forget(function, id), False)
             default.run_on_commit.insert(place, entry)
@@ -77,7 +77,7 @@ def forget(id: uuid.UUID) -> bool:
 
 
 @dataclass(eq=False)
-class _Held:
+class _Uncommitted:
     """Stores tasks when it is called."""
 
     tasks: dict[uuid.UUID, NewTask]
@@ -92,11 +92,11 @@ class _Held:
 class _Forget:
     """Takes one of the tasks away when it is called."""
 
-    held: _Held
+    call: _Uncommitted
     id: uuid.UUID
 
     def __call__(self) -> None:
-        del self.held.tasks[self.id]
+        del self.call.tasks[self.id]
 
 
 def _on_commit() -> list[Any]:
