@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from django.db import connection
 
+from tests import tether
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +26,7 @@ def environment(**more: str) -> dict[str, str]:
     place = f"host={quote(parts['HOST'], safe='')}&port={parts['PORT']}"
     url = f"postgres://{user}@/{quote(parts['NAME'])}?{place}"
     path = os.pathsep.join(map(str, (ROOT, ROOT / "testproject", os.environ.get("PYTHONPATH", ""))))
-    return {**os.environ, "DATABASE_URL": url, "PYTHONPATH": path, **more}
+    return {**os.environ, "DATABASE_URL": url, "PYTHONPATH": path, **tether.environment(), **more}
 
 
 def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "the condition") -> T:

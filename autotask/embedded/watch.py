@@ -86,7 +86,7 @@ def remove(sockets: str) -> None:
 
 
 def became_free(server: int, seconds: float) -> bool:
-    """Whether no process of the server is left within so many seconds."""
+    """Wait until no process of the server is left; return whether that came within *seconds*."""
     deadline = time.monotonic() + seconds
     while not is_free(server):
         if time.monotonic() >= deadline:

@@ -19,6 +19,7 @@ from django.db import connection
 
 from autotask import embedded
 from autotask.embedded import binaries
+from tests import tether
 from tests.documents import ROOT, Block, blocks, pages
 from tests.helpers import wait_until
 
@@ -53,11 +54,15 @@ class Project:
         self.log = folder / "runserver.log"
         self._servers: list[subprocess.Popen[bytes]] = []
         # No settings, and no database, but those of the project.
-        self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL") and not name.startswith(("PG", "AUTOTASK_"))
-        } | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTEST_PLUGINS": "autotask.pytest_plugin"}
+        self._environment = (
+            {
+                name: value
+                for name, value in os.environ.items()
+                if name not in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL") and not name.startswith(("PG", "AUTOTASK_"))
+            }
+            | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTEST_PLUGINS": "autotask.pytest_plugin"}
+            | tether.environment()
+        )
 
     def follow(self, page: Iterable[Block]) -> None:
         """Do what the blocks say, in their order; Python without a file, and sessions, go to a shell."""
