@@ -53,8 +53,9 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60, check=False
     )
 
-    # Then
-    assert (verified.returncode, verified.stderr) == (0, "")
+    # Then; other units of the machine, which are read as well, may have faults of their own
+    found = [line for line in verified.stderr.splitlines() if unit.stem in line]
+    assert (verified.returncode, found) == (0, [])
 
 
 def test_the_container_s_commands_need_no_shell():
