@@ -1,8 +1,9 @@
 """One task with a coroutine function from claim to outcome, on the event loop: load, await, time, catch, decide."""
 
+import asyncio
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -16,11 +17,15 @@ from autotask.options import Options
 from autotask.signals import end_is_heard, task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
-from autotask.worker import execution, outcome, tidiness
+from autotask.worker import execution, outcome, sync_threads, tidiness
+from autotask.worker.kept import Spare
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import PlainAttempt
 from autotask.worker.pools.coroutines import CoroutinePlace
 from autotask.worker.reporter import Reports
+from autotask.worker.surroundings import left_open_error
+from autotask.worker.sync_threads import Caller, shared
+from autotask.worker.traces import Traces
 
 R = TypeVar("R")
 
@@ -35,6 +40,23 @@ async def execute(
 
     The parameters are those of :func:`autotask.worker.execution.execute`.
     """
+    traces, caller = sync_threads.enter()
+    _spare.take()
+    try:
+        return await _execute(task, is_cancelled, reporter, place, functools.partial(_refuse_open, traces, caller))
+    finally:
+        _spare.leave()
+        caller.end()
+        traces.settle()
+
+
+async def _execute(
+    task: ClaimedTask,
+    is_cancelled: Callable[[ClaimedTask], bool],
+    reporter: Reports,
+    place: CoroutinePlace[ClaimedTask],
+    refuse_open: Callable[[], Awaitable[None]],
+) -> Outcome | GiveBack:
     begun = time.monotonic()
     if task.late is not None:
         return await _conclude(execution.told, task, outcome.expired(task, ended_at=begun))
@@ -61,6 +83,7 @@ async def execute(
     try:
         enter(context)
         value = await place.wait_for(definition.for_attempt(task, context)(*args, **kwargs))
+        await refuse_open()
         ended = execution.sealed(task, value, begun)
         return await _conclude(execution.told, task, ended)
     except outcome.ResultRefused as refused:
@@ -74,6 +97,18 @@ async def execute(
         return await _conclude(execution.failed, task, error, definition.options, is_cancelled(task), begun)
     finally:
         context.close()
+
+
+async def _refuse_open(traces: Traces, caller: Caller) -> None:
+    """Raise if the effect of the attempt is going to be lost.
+
+    :raises TransactionLeftOpen: it has left a transaction open.
+    """
+    if caller.has_own_thread:
+        traces.left_open.update(await asyncio.wrap_future(caller.submit(tidiness.left_open)))
+    traces.settle()
+    if traces.left_open:
+        raise left_open_error(list(traces.left_open))
 
 
 async def _find(task: ClaimedTask) -> Definition[Any, Any]:
@@ -103,7 +138,10 @@ async def tidy(ended: Outcome | GiveBack, *, idle: bool) -> None:
     :param idle: whether no other coroutine runs. If one does, it may be in the middle of reading rows.
     """
     cut_off = not (isinstance(ended, Outcome) and ended.state is State.DONE)
-    if idle:
-        await sync_to_async(tidiness.tidy_connections)(unsure=cut_off)
+    if idle and (cut_off or shared.has_connected):
+        await asyncio.wrap_future(shared.submit(functools.partial(tidiness.tidy_connections, unsure=cut_off)))
     elif cut_off:
-        await sync_to_async(tidiness.drop_broken_connections)()
+        await asyncio.wrap_future(shared.submit(tidiness.drop_broken_connections))
+
+
+_spare = Spare()

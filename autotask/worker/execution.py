@@ -1,11 +1,10 @@
 """One task from claim to outcome: load, call, time, catch, decide."""
 
-import contextvars
 import functools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.db import transaction
@@ -33,16 +32,9 @@ from autotask.worker import outcome
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import Attempt, Run
 from autotask.worker.reporter import Reports
-from autotask.worker.tidiness import tidy_connections
+from autotask.worker.surroundings import OF_WORKER, Surroundings
 
 logger = logging.getLogger("autotask.worker")
-
-
-class Tidy(Protocol):
-    """Puts the connections of this thread in order."""
-
-    def __call__(self, *, unsure: bool = False) -> None:
-        """Do it; see :func:`autotask.worker.tidiness.tidy_connections`."""
 
 
 class ClaimLost(Exception):
@@ -54,19 +46,19 @@ def execute(
     is_cancelled: Callable[[ClaimedTask], bool],
     reporter: Reports,
     attempt: Attempt,
-    tidy: Tidy = tidy_connections,
+    surroundings: Surroundings = OF_WORKER,
 ) -> Outcome | GiveBack:
     """Run one attempt of a task in this thread. Never raises.
 
     :param is_cancelled: tells whether somebody has asked to cancel it.
     :param reporter: where the function leaves word of its progress.
     :param attempt: by which the function is called, and told that it should stop.
-    :param tidy: called before and after it, to put the connections of this thread in order.
+    :param surroundings: what is done before, around and after the function.
     """
     begun = time.monotonic()
     if task.late is not None:
         return told(task, outcome.expired(task, ended_at=begun))
-    tidy()
+    surroundings.tidy()
     options: Options | None = None
     try:
         definition = registry.find(task)
@@ -78,19 +70,20 @@ def execute(
         try:
             return without_arguments(task, error, options, is_cancelled(task), begun)
         finally:
-            tidy()
+            surroundings.tidy()
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
     report = functools.partial(reporter.report, (task.id, task.fence))
     stop = attempt.stop_request()
     context = TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report)
     unsure = True
-    run = functools.partial(_run, task, definition, context, attempt, args, kwargs, begun)
-    if definition.options.atomic:
+    spared = settings.DATABASE if definition.options.atomic else None
+    refuse_open = functools.partial(surroundings.refuse_open, spared)
+    run = functools.partial(_run, task, definition, context, attempt, refuse_open, args, kwargs, begun)
+    if spared is not None:
         run = functools.partial(_run_atomic, task, run, reporter)
     try:
-        # A context of its own: what a task sets does not reach the next one.
-        ended = contextvars.Context().run(run)
+        ended = surroundings.run(run)
         # It may have been interrupted while it connected, and have kept that to itself.
         unsure = stop.reason is not None
         return told(task, ended)
@@ -103,7 +96,7 @@ def execute(
         return failed(task, error, definition.options, is_cancelled(task), begun)
     finally:
         context.close()
-        tidy(unsure=unsure)
+        surroundings.tidy(unsure=unsure)
 
 
 def unknown(task: ClaimedTask, error: Exception, *, begun: bool = False) -> Outcome | GiveBack:
@@ -179,6 +172,7 @@ def _run(
     definition: Definition[Any, Any],
     context: TaskContext,
     attempt: Attempt,
+    refuse_open: Callable[[], None],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     begun: float,
@@ -186,6 +180,7 @@ def _run(
     enter(context)
     # Nothing but this call is ever interrupted.
     value = attempt.call(_call, definition.for_attempt(task, context), definition.is_async, args, kwargs)
+    refuse_open()
     return sealed(task, value, begun)
 
 

@@ -1,0 +1,198 @@
+"""The database connections that an attempt opens in threads other than its own, and their end with it.
+
+The thread of a pool tidies its own connections. But a task may use the database from other threads too: from those in which
+asgiref runs synchronous code under an event loop of the task, from those of ``asyncio.to_thread()``, and from threads that it
+starts. Nobody would close what they leave open, and after a restart of the database each would fail for ever.
+"""
+
+import concurrent.futures.thread as pools
+import contextlib
+import logging
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from autotask.worker import tidiness
+
+logger = logging.getLogger("autotask.worker")
+
+#: Seconds that the thread of an attempt's own synchronous code gets to finish what it is at.
+TO_FINISH = 1.0
+
+#: Seconds between two looks for threads that have outlived their attempt: the first, and the most. Each is twice as long.
+FIRST_LOOK = 0.01
+LAST_LOOK = 5.0
+
+#: The code at which a thread of a ``ThreadPoolExecutor`` stands while it has nothing to do.
+_IDLE = pools._worker.__code__
+
+
+@dataclass(slots=True, eq=False)
+class Opened:
+    """A connection that was opened in a thread which the worker does not tidy.
+
+    :ivar raw: the connection of the driver.
+    """
+
+    wrapper: BaseDatabaseWrapper
+    raw: Any
+    thread: threading.Thread
+
+    def is_left_open(self) -> bool:
+        """Whether a transaction or a statement is not finished in it, and its thread is not at it either."""
+        return self.wrapper.connection is self.raw and tidiness.is_open(self.wrapper) and self._stands_still()
+
+    def end(self) -> bool:
+        """Close it, if its thread does nothing now; return whether it is closed.
+
+        The thread may take up something new while we look. So it is taken from Django before the second look: who stands
+        still then cannot have it any more.
+        """
+        if getattr(self.raw, "closed", False):
+            return True
+        if not self._stands_still():
+            return False
+        if self.wrapper.connection is self.raw:
+            self.wrapper.connection = None
+        if not self._stands_still():
+            return False
+        with contextlib.suppress(Exception):  # It may be broken, which is as good.
+            tidiness.close_driver_connection(self.raw)
+        return True
+
+    def _stands_still(self) -> bool:
+        if not self.thread.is_alive():
+            return True
+        frame = sys._current_frames().get(self.thread.ident or 0)
+        return frame is not None and frame.f_code is _IDLE
+
+
+class Traces(ThreadSensitiveContext):
+    """What one attempt leaves behind in other threads.
+
+    It is also what asgiref goes by: thread-sensitive code runs in one thread for each of these, as for each request under
+    ASGI. Without that, asgiref would use a thread that lives as long as the process.
+
+    :ivar left_open: the aliases of connections with an unfinished transaction that other threads have left.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_open: set[str] = set()
+        self.opened: list[Opened] = []
+
+    def enter(self) -> None:
+        """Belong to the present context of contextvars from now on."""
+        SyncToAsync.thread_sensitive_context.set(self)
+
+    def settle(self) -> None:
+        """Close what other threads have opened, and note what they have left open there."""
+        if executors := SyncToAsync.context_to_thread_executor:
+            self._end(executors.pop(self, None))
+        if self.opened or len(_of_nobody):
+            opened, self.opened = self.opened, []
+            self.left_open.update(entry.wrapper.alias for entry in opened if entry.is_left_open())
+            _leftovers.end([*opened, *_found()])
+
+    def _end(self, executor: Executor | None) -> None:
+        """End the thread that asgiref has started for the thread-sensitive code of this attempt."""
+        if executor is None:
+            return
+        # What the task has cut off may still be at work there. Then the thread ends when that does.
+        with contextlib.suppress(Exception):
+            self.left_open.update(executor.submit(_tidy).result(TO_FINISH))
+        executor.shutdown(wait=False)
+
+
+def present() -> Traces | None:
+    """Return the traces of the attempt that runs in the present context of contextvars."""
+    traces = SyncToAsync.thread_sensitive_context.get(None)
+    return traces if isinstance(traces, Traces) else None
+
+
+def _tidy() -> list[str]:
+    left_open = tidiness.left_open()
+    tidiness.tidy_connections()
+    return left_open
+
+
+class _Leftovers:
+    """Connections whose threads were at work when their attempt ended: closed as soon as those end, or stand still."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: list[Opened] = []
+        self._looks = False
+
+    def end(self, entries: Iterable[Opened]) -> None:
+        """Close connections, now or later."""
+        left = [entry for entry in entries if not entry.end()]
+        if not left:
+            return
+        with self._lock:
+            self._entries += left
+            if self._looks:
+                return
+            self._looks = True
+        with contextlib.suppress(RuntimeError):  # No more threads are to be had: the next one that is left tries again.
+            threading.Thread(target=self._look, name="autotask-leftovers", daemon=True).start()
+            return
+        self._looks = False
+
+    def _look(self) -> None:
+        pause = FIRST_LOOK
+        while True:
+            time.sleep(pause)
+            pause = min(2 * pause, LAST_LOOK)
+            with self._lock:
+                self._entries = [entry for entry in self._entries if not entry.end()]
+                if not self._entries:
+                    self._looks = False
+                    return
+
+
+_leftovers = _Leftovers()
+
+#: Connections opened in threads of which nobody can tell whose they are: up to Python 3.13 a thread that is started
+#: inherits no context.
+_of_nobody: "weakref.WeakKeyDictionary[BaseDatabaseWrapper, tuple[Any, threading.Thread]]" = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def _found() -> list[Opened]:
+    """Return what belongs to nobody and to threads that have nothing to do, and forget it."""
+    with _lock:
+        found = [Opened(wrapper, raw, thread) for wrapper, (raw, thread) in _of_nobody.items()]
+        _of_nobody.clear()
+    for entry in found:
+        if entry.is_left_open():
+            logger.warning(
+                "A thread that a task has started ended with an open transaction on the database %r, which is lost",
+                entry.wrapper.alias,
+            )
+    return found
+
+
+def _note(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    # Who shares a connection between threads closes it too.
+    if tidiness.is_tidied_here() or connection.allow_thread_sharing:
+        return
+    thread = threading.current_thread()
+    if (traces := present()) is not None:
+        traces.opened.append(Opened(connection, connection.connection, thread))
+    else:
+        with _lock:
+            _of_nobody[connection] = connection.connection, thread
+
+
+# Sent in the thread that connects.
+connection_created.connect(_note, dispatch_uid="autotask.traces")
