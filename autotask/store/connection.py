@@ -35,6 +35,9 @@ _WEATHER_STATES = {"25006"}
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
+#: SQLSTATEs of a transaction that conflicts with another one: serialization failure, deadlock. Run again, it may succeed.
+_CONFLICTS = {"40001", "40P01"}
+
 #: The attribute of a connection that is one of a worker's own.
 _KEEPS_SESSION = "autotask_keeps_session"
 
@@ -174,6 +177,11 @@ def is_weather(error: BaseException) -> bool:
 def is_locked(error: BaseException) -> bool:
     """Whether an error means that a row is locked by somebody else for longer than the lock timeout."""
     return _state(error) == _LOCK_NOT_AVAILABLE
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether an error means that the transaction conflicts with another one, and can be run again as it is."""
+    return _state(error) in _CONFLICTS
 
 
 def _state(error: BaseException) -> str | None:

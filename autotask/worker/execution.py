@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.db import transaction
 
 from autotask import payload, registry
 from autotask.conf import settings
@@ -24,21 +23,16 @@ from autotask.exceptions import (
 from autotask.options import Options
 from autotask.payload import describe
 from autotask.signals import end_is_heard, log_end, send_end, task_started
-from autotask.store import finish, progress
-from autotask.store.connection import current, is_weather
+from autotask.store.connection import is_weather
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
-from autotask.worker import outcome
+from autotask.worker import atomic, outcome
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import Attempt, Run
 from autotask.worker.reporter import Reports
 from autotask.worker.surroundings import OF_WORKER, Surroundings
 
 logger = logging.getLogger("autotask.worker")
-
-
-class ClaimLost(Exception):
-    """The claim of a task is this worker's no more, so the transaction in which its function ran is undone."""
 
 
 def execute(
@@ -63,7 +57,7 @@ def execute(
     try:
         definition = registry.find(task)
         options = definition.options
-        args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
+        args, kwargs = _load(task)
     except (UnknownTask, PayloadTooNew) as error:
         return unknown(task, error)
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
@@ -79,9 +73,9 @@ def execute(
     unsure = True
     spared = settings.DATABASE if definition.options.atomic else None
     refuse_open = functools.partial(surroundings.refuse_open, spared)
-    run = functools.partial(_run, task, definition, context, attempt, refuse_open, args, kwargs, begun)
+    run = functools.partial(_run, task, definition, context, attempt, refuse_open, begun, args, kwargs)
     if spared is not None:
-        run = functools.partial(_run_atomic, task, run, reporter)
+        run = functools.partial(atomic.run, task, functools.partial(_run_again, run, task), context, reporter)
     try:
         ended = surroundings.run(run)
         # It may have been interrupted while it connected, and have kept that to itself.
@@ -173,15 +167,26 @@ def _run(
     context: TaskContext,
     attempt: Attempt,
     refuse_open: Callable[[], None],
+    begun: float,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    begun: float,
 ) -> Outcome:
     enter(context)
     # Nothing but this call is ever interrupted.
     value = attempt.call(_call, definition.for_attempt(task, context), definition.is_async, args, kwargs)
     refuse_open()
     return sealed(task, value, begun)
+
+
+def _run_again(run: "functools.partial[Outcome]", task: ClaimedTask, again: bool) -> Outcome:
+    """Run a function; again with fresh arguments, since it may have changed them."""
+    if not again:
+        return run()
+    return functools.partial(run.func, *run.args[:-2], *_load(task))()
+
+
+def _load(task: ClaimedTask) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return payload.load_arguments(task.payload, id=task.id, name=task.name)
 
 
 def sealed(task: ClaimedTask, value: Any, begun: float) -> Outcome:
@@ -201,28 +206,6 @@ def _call(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], k
     return async_to_sync(function)(*args, **kwargs) if is_async else function(*args, **kwargs)
 
 
-def _run_atomic(task: ClaimedTask, run: Callable[[], Outcome], reporter: Reports) -> Outcome:
-    """Run the function in a transaction, and record its outcome in it: both are committed, or neither."""
-    ended: list[Outcome] = []
-    committed: list[bool] = []
-    try:
-        with transaction.atomic(settings.DATABASE):
-            # The first to be called after the commit, so that it tells a commit from what others do after it.
-            current().on_commit(lambda: committed.append(True))
-            ended.append(run())
-            if last_word := reporter.last_word((task.id, task.fence)):
-                progress.note(current(), {(task.id, task.fence): last_word}, wait=True)
-            if not finish.end(current(), ended, now=time.monotonic(), error_ttl=settings.ERROR_TTL):
-                raise ClaimLost
-    except ClaimLost:
-        return ended[0]  # The recorder will find the same, and say so.
-    except BaseException:
-        if not committed:
-            raise
-        logger.exception("%s %s was committed; what was to be done on commit has failed", task.name, task.id)
-    return ended[0]._replace(recorded=True)
-
-
 def failed(
     task: ClaimedTask, error: BaseException, options: Options | None, is_cancelled: bool, begun: float
 ) -> Outcome | GiveBack:
@@ -232,6 +215,12 @@ def failed(
     :param begun: when it began, on the monotonic clock.
     """
     now = time.monotonic()
+    if isinstance(error, outcome.RunAgain):
+        if not is_cancelled:
+            _tell(task, State.SCHEDULED, now - begun, describe(error.__cause__ or error), error)
+            logger.info("%s %s is given back: its connection was cut, and nothing was committed", task.name, task.id)
+            return GiveBack(task, delay=settings.RETRY_DELAY, known=options is not None)
+        error = error.__cause__ or error
     if isinstance(error, Snooze) and options is not None and not is_cancelled:
         _tell(task, State.SCHEDULED, now - begun, str(error), error)
         return GiveBack(task, delay=error.seconds, known=True)

@@ -11,7 +11,6 @@ import logging
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -41,11 +40,13 @@ class Opened:
     """A connection that was opened in a thread which the worker does not tidy.
 
     :ivar raw: the connection of the driver.
+    :ivar is_over: whether an attempt has ended since it was opened, so that it is no use to keep it.
     """
 
     wrapper: BaseDatabaseWrapper
     raw: Any
     thread: threading.Thread
+    is_over: bool = False
 
     def is_left_open(self) -> bool:
         """Whether a transaction or a statement is not finished in it, and its thread is not at it either."""
@@ -54,8 +55,8 @@ class Opened:
     def end(self) -> bool:
         """Close it, if its thread does nothing now; return whether it is closed.
 
-        The thread may take up something new while we look. So it is taken from Django before the second look: who stands
-        still then cannot have it any more.
+        The thread may take up something new while we look. So it is taken from Django before the second look: a thread that
+        stands still then cannot have it any more.
         """
         if getattr(self.raw, "closed", False):
             return True
@@ -68,6 +69,17 @@ class Opened:
         with contextlib.suppress(Exception):  # It may be broken, which is as good.
             tidiness.close_driver_connection(self.raw)
         return True
+
+    def end_without_owner(self) -> bool:
+        """The same where nobody knows whose it is: a thread that lives may go on with its transaction."""
+        if self.thread.is_alive():
+            return self.is_over and not self.is_left_open() and self.end()
+        if self.is_left_open():
+            logger.warning(
+                "A thread that a task has started ended with an open transaction on the database %r, which is lost",
+                self.wrapper.alias,
+            )
+        return self.end()
 
     def _stands_still(self) -> bool:
         if not self.thread.is_alive():
@@ -87,6 +99,7 @@ class Traces(ThreadSensitiveContext):
 
     def __init__(self) -> None:
         super().__init__()
+        _leftovers.is_needed = True
         self.left_open: set[str] = set()
         self.opened: list[Opened] = []
 
@@ -98,10 +111,12 @@ class Traces(ThreadSensitiveContext):
         """Close what other threads have opened, and note what they have left open there."""
         if executors := SyncToAsync.context_to_thread_executor:
             self._end(executors.pop(self, None))
-        if self.opened or len(_of_nobody):
+        if self.opened:
             opened, self.opened = self.opened, []
             self.left_open.update(entry.wrapper.alias for entry in opened if entry.is_left_open())
-            _leftovers.end([*opened, *_found()])
+            _leftovers.end(opened)
+        elif _leftovers:
+            _leftovers.end([])
 
     def _end(self, executor: Executor | None) -> None:
         """End the thread that asgiref has started for the thread-sensitive code of this attempt."""
@@ -126,27 +141,45 @@ def _tidy() -> list[str]:
 
 
 class _Leftovers:
-    """Connections whose threads were at work when their attempt ended: closed as soon as those end, or stand still."""
+    """Connections that are closed as soon as their threads end, or stand still: their attempt is over, or is not known.
+
+    :ivar is_needed: whether this process runs tasks; else connections are none of our business.
+    """
 
     def __init__(self) -> None:
+        self.is_needed = False
         self._lock = threading.Lock()
         self._entries: list[Opened] = []
+        self._without_owner: list[Opened] = []
         self._looks = False
 
+    def __bool__(self) -> bool:
+        return bool(self._entries or self._without_owner)
+
     def end(self, entries: Iterable[Opened]) -> None:
-        """Close connections, now or later."""
-        left = [entry for entry in entries if not entry.end()]
-        if not left:
-            return
+        """Close connections of an attempt that is over, now or later."""
         with self._lock:
-            self._entries += left
-            if self._looks:
-                return
-            self._looks = True
-        with contextlib.suppress(RuntimeError):  # No more threads are to be had: the next one that is left tries again.
-            threading.Thread(target=self._look, name="autotask-leftovers", daemon=True).start()
-            return
-        self._looks = False
+            self._entries += entries
+            for entry in self._without_owner:
+                entry.is_over = True
+            self._try()
+
+    def add(self, entry: Opened) -> None:
+        """Take a connection of which nobody can tell whose it is: before Python 3.14 threads inherit no context."""
+        with self._lock:
+            self._without_owner.append(entry)
+            self._try()
+
+    def _try(self) -> None:
+        """Close what can be closed, and look again later for the rest."""
+        self._entries = [entry for entry in self._entries if not entry.end()]
+        self._without_owner = [entry for entry in self._without_owner if not entry.end_without_owner()]
+        if self and not self._looks:
+            with contextlib.suppress(
+                RuntimeError
+            ):  # No more threads are to be had: the next one that is left tries again.
+                threading.Thread(target=self._look, name="autotask-leftovers", daemon=True).start()
+                self._looks = True
 
     def _look(self) -> None:
         pause = FIRST_LOOK
@@ -154,44 +187,24 @@ class _Leftovers:
             time.sleep(pause)
             pause = min(2 * pause, LAST_LOOK)
             with self._lock:
-                self._entries = [entry for entry in self._entries if not entry.end()]
-                if not self._entries:
+                self._try()
+                if not self:
                     self._looks = False
                     return
 
 
 _leftovers = _Leftovers()
 
-#: Connections opened in threads of which nobody can tell whose they are: up to Python 3.13 a thread that is started
-#: inherits no context.
-_of_nobody: "weakref.WeakKeyDictionary[BaseDatabaseWrapper, tuple[Any, threading.Thread]]" = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def _found() -> list[Opened]:
-    """Return what belongs to nobody and to threads that have nothing to do, and forget it."""
-    with _lock:
-        found = [Opened(wrapper, raw, thread) for wrapper, (raw, thread) in _of_nobody.items()]
-        _of_nobody.clear()
-    for entry in found:
-        if entry.is_left_open():
-            logger.warning(
-                "A thread that a task has started ended with an open transaction on the database %r, which is lost",
-                entry.wrapper.alias,
-            )
-    return found
-
 
 def _note(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    # Who shares a connection between threads closes it too.
-    if tidiness.is_tidied_here() or connection.allow_thread_sharing:
+    # A connection that is shared between threads is closed by those who share it.
+    if not _leftovers.is_needed or tidiness.is_tidied_here() or connection.allow_thread_sharing:
         return
-    thread = threading.current_thread()
+    entry = Opened(connection, connection.connection, threading.current_thread())
     if (traces := present()) is not None:
-        traces.opened.append(Opened(connection, connection.connection, thread))
+        traces.opened.append(entry)
     else:
-        with _lock:
-            _of_nobody[connection] = connection.connection, thread
+        _leftovers.add(entry)
 
 
 # Sent in the thread that connects.
