@@ -19,8 +19,8 @@ logger = logging.getLogger("autotask.worker")
 
 R = TypeVar("R")
 
-#: The objects that handlers have made: handler, alias, object.
-Made = list[tuple[Any, str, Any]]
+#: The objects that handlers have made: handler, its storage, alias, object.
+Made = list[tuple[Any, object, str, Any]]
 
 #: So many variables each context of an attempt has: the running task, and the traces it leaves.
 _OWN = 2
@@ -59,15 +59,18 @@ def made() -> Made:
 
 def _made_by(handler: Any) -> Made:
     try:
-        return [(handler, alias, handler[alias]) for alias in handler if hasattr(handler._connections, alias)]
+        storage = handler._connections
+        return [(handler, storage, alias, handler[alias]) for alias in handler if hasattr(storage, alias)]
     except Exception:
         return []  # Its settings are missing or wrong, and nobody has used it.
 
 
 def give(kept: Made) -> None:
     """Give the present context what is kept."""
-    for handler, alias, connection in kept:
-        handler[alias] = connection
+    for handler, storage, alias, connection in kept:
+        # A handler whose settings are changed, as tests do, forgets its objects by getting a new storage.
+        if handler._connections is storage:
+            handler[alias] = connection
 
 
 class Spare:

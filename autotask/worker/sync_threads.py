@@ -45,11 +45,34 @@ class SharedThread:
             self._start()
         return future
 
+    def pass_on(self, call: _Call | None) -> None:
+        """Take up a call that was meant for another thread."""
+        if call is not None:
+            self._calls.put(call)
+
     def _start(self) -> None:
         with self._starting:
-            if not self._is_started:
+            if self._is_started:
+                return
+            # Before the thread runs: it may have to be replaced at once.
+            self._is_started = True
+            try:
                 threading.Thread(target=self._work, name="autotask-sync", daemon=True).start()
-                self._is_started = True
+            except RuntimeError:
+                self._is_started = False
+                raise
+
+    def replace_thread(self) -> None:
+        """Have another thread take up the calls; the present one belongs to one of the callers from now on.
+
+        :raises RuntimeError: no more threads are to be had.
+        """
+        self._is_started = self.has_connected = False
+        try:
+            self._start()
+        except RuntimeError:
+            self._is_started = True  # The present one stays.
+            raise
 
     def _work(self) -> None:
         tidiness.tidy_connections()  # From now on this thread is known to tidy its connections itself.
@@ -60,23 +83,22 @@ class SharedThread:
                 self.has_connected = tidiness.has_connected()
             elif call.caller.takes(call):
                 pass  # It has got a thread of its own since it made this call.
-            elif call.caller.needs_the_thread_after(call):
-                # Its answer comes last, so that the next call of this coroutine comes to its own thread.
-                self._is_started = self.has_connected = False
-                self._start()
-                call.caller.work()
-                return
-            else:
+            elif call.caller.work(call):
                 self.has_connected = tidiness.has_connected()
+            else:
+                return
 
 
 class Caller(Executor):
-    """What asgiref takes for the executor of one attempt: it hands the calls to the shared thread, or to its own."""
+    """What asgiref takes for the executor of one attempt: it hands the calls to the shared thread, or to its own.
+
+    :ivar left_open: the aliases of connections whose open transactions are lost, since no thread was to be had for them.
+    """
 
     def __init__(self, shared: SharedThread) -> None:
         self._shared = shared
         self._own: queue.SimpleQueue[_Call | None] | None = None
-        self._answer: Callable[[], None] | None = None
+        self.left_open: list[str] = []
 
     @property
     def has_own_thread(self) -> bool:
@@ -106,25 +128,34 @@ class Caller(Executor):
             own.put(call)
         return own is not None
 
-    def needs_the_thread_after(self, call: _Call) -> bool:
-        """Perform a call; return whether it has left a connection as nobody else can use it."""
+    def work(self, call: _Call) -> bool:
+        """Perform a call; if it has left a connection as nobody else can use it, perform all calls until the attempt ends.
+
+        :returns: whether the thread is free for others again.
+        """
         answer = _performed(call)
         if not tidiness.is_disturbed():
             answer()
-            return False
-        self._own, self._answer = queue.SimpleQueue(), answer
-        return True
-
-    def work(self) -> None:
-        """Perform the calls of this attempt until it ends."""
-        own, answer, self._answer = self._own, self._answer, None
-        assert own is not None and answer is not None
-        answer()
+            return True
+        own: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._own = own
+        try:
+            self._shared.replace_thread()
+        except RuntimeError:  # No more threads are to be had.
+            self._own = None
+            while not own.empty():
+                self._shared.pass_on(own.get())
+            self.left_open += tidiness.left_open()
+            tidiness.tidy_connections(unsure=True)
+            answer()
+            return True
+        answer()  # last, so that the next call of this attempt comes to its own thread
         del answer
-        while (call := own.get()) is not None:
-            _perform(call)
+        while (next_call := own.get()) is not None:
+            _perform(next_call)
         tidiness.tidy_connections(unsure=True)
         tidiness.close_connections()
+        return False
 
 
 class Helpers(ThreadPoolExecutor):

@@ -11,7 +11,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -143,54 +144,63 @@ def _tidy() -> list[str]:
 class _Leftovers:
     """Connections that are closed as soon as their threads end, or stand still: their attempt is over, or is not known.
 
+    Tasks add to them from anywhere, and may be interrupted there. So nothing here waits for a lock.
+
     :ivar is_needed: whether this process runs tasks; else connections are none of our business.
     """
 
     def __init__(self) -> None:
         self.is_needed = False
-        self._lock = threading.Lock()
-        self._entries: list[Opened] = []
-        self._without_owner: list[Opened] = []
-        self._looks = False
+        self._entries: deque[Opened] = deque()
+        self._without_owner: deque[Opened] = deque()
+        self._looks = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._entries or self._without_owner)
 
     def end(self, entries: Iterable[Opened]) -> None:
         """Close connections of an attempt that is over, now or later."""
-        with self._lock:
-            self._entries += entries
-            for entry in self._without_owner:
-                entry.is_over = True
-            self._try()
+        self._entries += entries
+        for entry in list(self._without_owner):
+            entry.is_over = True
+        self._try()
 
     def add(self, entry: Opened) -> None:
         """Take a connection of which nobody can tell whose it is: before Python 3.14 threads inherit no context."""
-        with self._lock:
-            self._without_owner.append(entry)
-            self._try()
+        self._without_owner.append(entry)
+        self._try()
 
     def _try(self) -> None:
         """Close what can be closed, and look again later for the rest."""
-        self._entries = [entry for entry in self._entries if not entry.end()]
-        self._without_owner = [entry for entry in self._without_owner if not entry.end_without_owner()]
-        if self and not self._looks:
-            with contextlib.suppress(
-                RuntimeError
-            ):  # No more threads are to be had: the next one that is left tries again.
+        _thin_out(self._entries, Opened.end)
+        _thin_out(self._without_owner, Opened.end_without_owner)
+        if self and self._looks.acquire(blocking=False):
+            try:
                 threading.Thread(target=self._look, name="autotask-leftovers", daemon=True).start()
-                self._looks = True
+            except RuntimeError:  # No more threads are to be had: the next one that is left tries again.
+                self._looks.release()
 
     def _look(self) -> None:
         pause = FIRST_LOOK
-        while True:
+        while self:
             time.sleep(pause)
             pause = min(2 * pause, LAST_LOOK)
-            with self._lock:
-                self._try()
-                if not self:
-                    self._looks = False
-                    return
+            _thin_out(self._entries, Opened.end)
+            _thin_out(self._without_owner, Opened.end_without_owner)
+        self._looks.release()
+        if self:
+            self._try()  # It came just now, and has found this thread still there.
+
+
+def _thin_out(entries: deque[Opened], end: Callable[[Opened], bool]) -> None:
+    """Take out what is ended."""
+    for _ in range(len(entries)):
+        try:
+            entry = entries.popleft()
+        except IndexError:
+            return  # Others are at it, too.
+        if not end(entry):
+            entries.append(entry)
 
 
 _leftovers = _Leftovers()

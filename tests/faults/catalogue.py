@@ -80,5 +80,6 @@ FAULTS = {
         Fault(56, "hostile strings in admin and logs", "I9", "elsewhere: not a part of this suite"),
         Fault(57, "companion killed while it is handed tasks", "I1 I2 I4"),
         Fault(58, "process killed or standing still between storing a task and handing it over", "I1 I4"),
+        Fault(63, "transactions left open in each pool, beside innocent tasks", "I1 I3"),
     )
 }
