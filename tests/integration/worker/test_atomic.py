@@ -155,13 +155,14 @@ def test_an_outcome_that_was_committed_counts_although_the_answer_was_lost(start
                 cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     monkeypatch.setattr(wrapper, "_commit", commit)
-    start_worker(threads=1)
+    worker = start_worker(threads=1)
 
     # When
     handle = isolated.cut("x", 0)
 
     # Then
     assert handle.wait(10) == 1
+    wait_until(lambda: commits and not worker._held, what="the end of the claim")
     assert (len(commits), isolated.runs, effects()) == (1, {"x": 1}, ["x"])
 
 
