@@ -105,9 +105,9 @@ async def _refuse_open(traces: Traces, caller: Caller) -> None:
     :raises TransactionLeftOpen: it has left a transaction open.
     """
     if caller.has_own_thread:
-        traces.left_open.update(await asyncio.wrap_future(caller.submit(tidiness.left_open)))
+        traces.note_left_open(await asyncio.wrap_future(caller.submit(tidiness.left_open)))
     traces.settle()
-    traces.left_open.update(caller.left_open)
+    traces.note_left_open(caller.left_open)
     if traces.left_open:
         raise left_open_error(list(traces.left_open))
 

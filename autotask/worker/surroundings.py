@@ -45,8 +45,9 @@ class OfWorker:
         """Look at the connections of this thread, and of those that the attempt has used beside it."""
         left_open = tidiness.left_open(spared)
         if (traces := present()) is not None:
+            traces.end_thread()
             traces.settle()
-            left_open += traces.left_open
+            left_open = [*left_open, *traces.left_open] if traces.left_open else left_open
         if left_open:
             raise left_open_error(left_open)
 
@@ -75,8 +76,10 @@ def _run(function: Callable[[], R]) -> R:
     traces.enter()
     try:
         return function()
-    finally:
-        traces.settle()
+    except BaseException:
+        traces.end_thread()
+        traces.settle()  # as what has come to its end has done
+        raise
 
 
 _kept = Kept()

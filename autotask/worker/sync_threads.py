@@ -172,7 +172,7 @@ def _watched(traces: Traces | None, fn: Callable[..., R], /, *args: Any, **kwarg
     finally:
         left_open = tidiness.close_left_open()
         if left_open and traces is not None:
-            traces.left_open.update(left_open)
+            traces.note_left_open(left_open)
 
 
 def helpers() -> Helpers:

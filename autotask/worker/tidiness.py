@@ -23,6 +23,7 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
+_has_tidied = False
 
 
 def tidy_connections(*, unsure: bool = False) -> None:
@@ -34,7 +35,10 @@ def tidy_connections(*, unsure: bool = False) -> None:
     :param unsure: look whether it is known to have connected. What cuts a task off, or fails, may come while it
         connects: then the connection is there, and nobody has been told.
     """
-    _thread.is_tidied = True  # From now on, since who tidies once does so after each task.
+    if not _thread.is_tidied:
+        global _has_tidied
+        # From now on, since who tidies once does so after each task.
+        _thread.is_tidied = _has_tidied = True
     if not (_thread.has_connected or unsure):
         return
     connected = _connected()
@@ -48,6 +52,11 @@ def close_connections() -> None:
     for connection in _connected():
         with contextlib.suppress(Exception):  # It may be broken.
             connection.close()
+
+
+def is_worker() -> bool:
+    """Whether threads of this process run tasks; else connections are none of our business."""
+    return _has_tidied
 
 
 def is_tidied_here() -> bool:

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +30,8 @@ TO_FINISH = 1.0
 #: Seconds between two looks for threads that have outlived their attempt: the first, and the most. Each is twice as long.
 FIRST_LOOK = 0.01
 LAST_LOOK = 5.0
+
+_executors = SyncToAsync.context_to_thread_executor
 
 #: The code at which a thread of a ``ThreadPoolExecutor`` stands while it has nothing to do.
 _IDLE = pools._worker.__code__
@@ -98,35 +99,44 @@ class Traces(ThreadSensitiveContext):
     :ivar left_open: the aliases of connections with an unfinished transaction that other threads have left.
     """
 
+    # Each task has one, and hardly any fills it: what is empty costs nothing. The first three are asgiref's.
+    token = None
+    _executor = None
+    _exited = False
+    left_open: tuple[str, ...] = ()
+    _opened: tuple[Opened, ...] = ()
+
     def __init__(self) -> None:
-        super().__init__()
-        _leftovers.is_needed = True
-        self.left_open: set[str] = set()
-        self.opened: list[Opened] = []
+        """Be empty; all of it is there already."""
 
     def enter(self) -> None:
         """Belong to the present context of contextvars from now on."""
         SyncToAsync.thread_sensitive_context.set(self)
 
-    def settle(self) -> None:
-        """Close what other threads have opened, and note what they have left open there."""
-        if executors := SyncToAsync.context_to_thread_executor:
-            self._end(executors.pop(self, None))
-        if self.opened:
-            opened, self.opened = self.opened, []
-            self.left_open.update(entry.wrapper.alias for entry in opened if entry.is_left_open())
-            _leftovers.end(opened)
-        elif _leftovers:
-            _leftovers.end([])
+    def add(self, entry: Opened) -> None:
+        """Take a connection that was opened by the attempt."""
+        self._opened += (entry,)
 
-    def _end(self, executor: Executor | None) -> None:
-        """End the thread that asgiref has started for the thread-sensitive code of this attempt."""
-        if executor is None:
-            return
-        # What the task has cut off may still be at work there. Then the thread ends when that does.
-        with contextlib.suppress(Exception):
-            self.left_open.update(executor.submit(_tidy).result(TO_FINISH))
-        executor.shutdown(wait=False)
+    def note_left_open(self, aliases: Iterable[str]) -> None:
+        """Note databases on which a transaction was left open, and is lost."""
+        self.left_open += tuple(aliases)
+
+    def end_thread(self) -> None:
+        """End the thread that asgiref has started for the thread-sensitive code of an attempt in a thread, if there is one."""
+        if _executors and (executor := _executors.pop(self, None)) is not None:
+            # What the task has cut off may still be at work there. Then the thread ends when that does.
+            with contextlib.suppress(Exception):
+                self.note_left_open(executor.submit(_tidy).result(TO_FINISH))
+            executor.shutdown(wait=False)
+
+    def settle(self) -> None:
+        """Close what other threads have opened, and note what they have left open there. Waits for nothing."""
+        if self._opened:
+            opened, self._opened = self._opened, ()
+            self.note_left_open(entry.wrapper.alias for entry in opened if entry.is_left_open())
+            _leftovers.end(opened)
+        elif _leftovers.entries or _leftovers.without_owner:
+            _leftovers.end([])
 
 
 def present() -> Traces | None:
@@ -146,34 +156,32 @@ class _Leftovers:
 
     Tasks add to them from anywhere, and may be interrupted there. So nothing here waits for a lock.
 
-    :ivar is_needed: whether this process runs tasks; else connections are none of our business.
     """
 
     def __init__(self) -> None:
-        self.is_needed = False
-        self._entries: deque[Opened] = deque()
-        self._without_owner: deque[Opened] = deque()
+        self.entries: deque[Opened] = deque()
+        self.without_owner: deque[Opened] = deque()
         self._looks = threading.Lock()
 
     def __bool__(self) -> bool:
-        return bool(self._entries or self._without_owner)
+        return bool(self.entries or self.without_owner)
 
     def end(self, entries: Iterable[Opened]) -> None:
         """Close connections of an attempt that is over, now or later."""
-        self._entries += entries
-        for entry in list(self._without_owner):
+        self.entries += entries
+        for entry in list(self.without_owner):
             entry.is_over = True
         self._try()
 
     def add(self, entry: Opened) -> None:
         """Take a connection of which nobody can tell whose it is: before Python 3.14 threads inherit no context."""
-        self._without_owner.append(entry)
+        self.without_owner.append(entry)
         self._try()
 
     def _try(self) -> None:
         """Close what can be closed, and look again later for the rest."""
-        _thin_out(self._entries, Opened.end)
-        _thin_out(self._without_owner, Opened.end_without_owner)
+        _thin_out(self.entries, Opened.end)
+        _thin_out(self.without_owner, Opened.end_without_owner)
         if self and self._looks.acquire(blocking=False):
             try:
                 threading.Thread(target=self._look, name="autotask-leftovers", daemon=True).start()
@@ -185,8 +193,8 @@ class _Leftovers:
         while self:
             time.sleep(pause)
             pause = min(2 * pause, LAST_LOOK)
-            _thin_out(self._entries, Opened.end)
-            _thin_out(self._without_owner, Opened.end_without_owner)
+            _thin_out(self.entries, Opened.end)
+            _thin_out(self.without_owner, Opened.end_without_owner)
         self._looks.release()
         if self:
             self._try()  # It came just now, and has found this thread still there.
@@ -208,11 +216,11 @@ _leftovers = _Leftovers()
 
 def _note(connection: BaseDatabaseWrapper, **_: Any) -> None:
     # A connection that is shared between threads is closed by those who share it.
-    if not _leftovers.is_needed or tidiness.is_tidied_here() or connection.allow_thread_sharing:
+    if not tidiness.is_worker() or tidiness.is_tidied_here() or connection.allow_thread_sharing:
         return
     entry = Opened(connection, connection.connection, threading.current_thread())
     if (traces := present()) is not None:
-        traces.opened.append(entry)
+        traces.add(entry)
     else:
         _leftovers.add(entry)
 
