@@ -65,6 +65,20 @@ def check_alias(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_autocommit(**_: Any) -> list[CheckMessage]:
+    """autotask.E015: the database of autotask commits nothing by itself."""
+    alias = _database()
+    if alias is None or alias not in connections.settings or connections[alias].settings_dict["AUTOCOMMIT"]:
+        return []
+    return [
+        Error(
+            f"AUTOCOMMIT of the database {alias!r} is False: transaction.atomic() commits nothing there.",
+            hint="Remove AUTOCOMMIT, or set AUTOTASK_DATABASE to another alias of the same database that has not set it.",
+            id="autotask.E015",
+        )
+    ]
+
+
 def check_values(**_: Any) -> list[CheckMessage]:
     """autotask.E003: a setting has a value that it cannot have."""
     return [
@@ -262,6 +276,7 @@ def check_changes_of_clocks(**_: Any) -> list[CheckMessage]:
 CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     check_engine,
     check_alias,
+    check_autocommit,
     check_values,
     check_names,
     check_functions,

@@ -127,6 +127,10 @@ class TaskContext:
         elif (report := self._report) is not None:
             report(progress)
 
+    def report_to(self, report: Callable[[Progress], None]) -> None:
+        """Leave word of progress there from now on."""
+        self._report = report
+
     def close(self) -> None:
         """Take no more word of progress: the attempt is over, whatever threads it may have left behind."""
         self._report = None

@@ -92,6 +92,12 @@ class NothingRan(AutotaskError, TypeError):
     function, nothing of it ran. Have the decorator await or run what the function returns."""
 
 
+class TransactionLeftOpen(AutotaskError, RuntimeError):
+    """The function ran to its end, but left a transaction or a statement unfinished on the database {databases}, so
+    what it did there is lost. Commit each transaction, best by using transaction.atomic(), and read statements to their
+    end."""
+
+
 class NotReferable(AutotaskError, TypeError):
     """It is {what}. {advice}"""
 

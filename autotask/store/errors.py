@@ -43,6 +43,9 @@ _CODES = {
 _PROGRAM_LIMIT = "54000"
 
 _QUERY_CANCELED = "57014"
+
+#: Serialization failure, deadlock.
+_CONFLICTS = ("40001", "40P01")
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
@@ -77,6 +80,11 @@ def is_locked(error: BaseException) -> bool:
 def is_timeout(error: BaseException) -> bool:
     """Whether a statement took longer than it may, or somebody cancelled it."""
     return sqlstate(error) == _QUERY_CANCELED
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether the transaction conflicts with another one, and can be run again as it is."""
+    return sqlstate(error) in _CONFLICTS
 
 
 def is_forbidden(error: BaseException) -> bool:

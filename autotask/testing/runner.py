@@ -21,6 +21,7 @@ from autotask.worker.identity import make_identity
 from autotask.worker.outcome import GiveBack
 from autotask.worker.reporter import Reporter
 from autotask.worker.strangers import Strangers
+from autotask.worker.surroundings import Untouched
 from autotask.worker.writes import Writes
 
 logger = logging.getLogger("autotask.testing")
@@ -105,7 +106,7 @@ class Runner:
     def _execute(self, task: ClaimedTask, attempt: InPlace) -> Outcome | GiveBack:
         if task.cancel_requested:
             return execution.cancelled(task)
-        return execution.execute(task, self._is_cancelled, self._reporter, attempt, tidy=_leave_alone)
+        return execution.execute(task, self._is_cancelled, self._reporter, attempt, Untouched())
 
     def _is_cancelled(self, task: ClaimedTask) -> bool:
         return task.id in workers.to_be_cancelled(current(), self._id)
@@ -117,7 +118,3 @@ class Runner:
                 transactions.run_on_commit(since)
         except Exception:
             logger.exception("%s %s was committed; what was to be done on commit has failed", task.name, task.id)
-
-
-def _leave_alone(*, unsure: bool = False) -> None:
-    """The connections are the test's, and stay as they are."""

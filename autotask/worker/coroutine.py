@@ -1,14 +1,15 @@
 """One task with a coroutine function from claim to outcome, on the event loop: load, await, time, catch, decide."""
 
+import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connections
 
 from autotask import carriers, payload, registry
 from autotask.context import TaskContext, enter
@@ -18,15 +19,22 @@ from autotask.options import Options
 from autotask.signals import end_is_heard, task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
-from autotask.worker import execution, outcome, tidiness
+from autotask.worker import execution, outcome, sync_threads, tidiness
+from autotask.worker.kept import Spare
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import PlainAttempt
 from autotask.worker.pools.coroutines import CoroutinePlace
 from autotask.worker.reporter import Reports
+from autotask.worker.surroundings import left_open_error
+from autotask.worker.sync_threads import Caller, shared
+from autotask.worker.traces import Traces
 
 logger = logging.getLogger("autotask.worker")
 
 R = TypeVar("R")
+
+#: Raises if the effect of an attempt is going to be lost.
+RefuseOpen = Callable[[], Awaitable[None]]
 
 
 async def execute(
@@ -42,9 +50,15 @@ async def execute(
     begun = time.monotonic()
     if task.late is not None:
         return await _conclude(execution.told, task, outcome.expired(task, ended_at=begun))
-    if payload.carries(task.payload):
-        return await _as_called(task, is_cancelled, reporter, place, begun)
-    return await _attempt(task, is_cancelled, reporter, place, begun)
+    traces, caller = sync_threads.enter()
+    _spare.take()
+    run = _as_called if payload.carries(task.payload) else _attempt
+    try:
+        return await run(task, is_cancelled, reporter, place, functools.partial(_refuse_open, traces, caller), begun)
+    finally:
+        _spare.leave()
+        caller.end()
+        traces.settle()
 
 
 async def _as_called(
@@ -52,13 +66,14 @@ async def _as_called(
     is_cancelled: Callable[[ClaimedTask], bool],
     reporter: Reports,
     place: CoroutinePlace[ClaimedTask],
+    refuse_open: RefuseOpen,
     begun: float,
 ) -> Outcome | GiveBack:
     """Run one attempt with what the call carries restored around it."""
     try:
         carried = payload.load_carried(task.payload, id=task.id, name=task.name)
         if carriers.need_thread(carried):
-            return await _in_own_thread(task, is_cancelled, reporter, place, begun, carried)
+            return await _in_own_thread(task, is_cancelled, reporter, place, refuse_open, begun, carried)
         restored = carriers.restored(carried)
     except (UnknownCarrier, PayloadTooNew) as error:
         return await _conclude(execution.unknown, task, error)
@@ -67,7 +82,7 @@ async def _as_called(
             raise
         return await _conclude(execution.without_arguments, task, error, None, is_cancelled(task), begun)
     try:
-        return await _attempt(task, is_cancelled, reporter, place, begun)
+        return await _attempt(task, is_cancelled, reporter, place, refuse_open, begun)
     finally:
         execution.leave(restored, task)
 
@@ -77,6 +92,7 @@ async def _in_own_thread(
     is_cancelled: Callable[[ClaimedTask], bool],
     reporter: Reports,
     place: CoroutinePlace[ClaimedTask],
+    refuse_open: RefuseOpen,
     begun: float,
     carried: dict[str, Any],
 ) -> Outcome | GiveBack:
@@ -84,26 +100,31 @@ async def _in_own_thread(
 
     What the carriers change there would reach all other coroutines in the one thread that these share.
     """
-    own = ThreadSensitiveContext()
+    own = Traces()
     await own.__aenter__()  # type: ignore[no-untyped-call]  # of asgiref
     restored = None
     try:
         # What this sets in the context of that thread asgiref takes over into the context of this coroutine.
-        restored = await sync_to_async(carriers.restored)(carried)
-        return await _attempt(task, is_cancelled, reporter, place, begun, load_in_thread=True)
+        restored = await sync_to_async(_restored)(carried)
+        refuse_there = functools.partial(_refuse_open_there, own, refuse_open)
+        return await _attempt(task, is_cancelled, reporter, place, refuse_there, begun, load_in_thread=True)
     finally:
         if not place.is_destroyed():
             if restored is not None:
                 await sync_to_async(execution.leave)(restored, task)
-            await sync_to_async(_close_connections)()
+            await sync_to_async(_end_connections)()
             await own.__aexit__(None, None, None)  # type: ignore[no-untyped-call]  # of asgiref
+        own.settle()
 
 
-def _close_connections() -> None:
-    try:
-        connections.close_all()
-    except Exception:
-        logger.exception("The connections of a coroutine could not be closed")
+def _restored(carried: dict[str, Any]) -> ExitStack:
+    tidiness.tidy_connections()  # From now on this thread is known to tidy its connections itself.
+    return carriers.restored(carried)
+
+
+def _end_connections() -> None:
+    tidiness.tidy_connections(unsure=True)
+    tidiness.close_connections()
 
 
 async def _attempt(
@@ -111,6 +132,7 @@ async def _attempt(
     is_cancelled: Callable[[ClaimedTask], bool],
     reporter: Reports,
     place: CoroutinePlace[ClaimedTask],
+    refuse_open: RefuseOpen,
     begun: float,
     *,
     load_in_thread: bool = False,
@@ -138,6 +160,7 @@ async def _attempt(
     try:
         enter(context)
         value = await place.wait_for(definition.for_attempt(task, context)(*args, **kwargs))
+        await refuse_open()
         ended = execution.sealed(task, value, begun)
         return await _conclude(execution.told, task, ended)
     except outcome.ResultRefused as refused:
@@ -158,11 +181,33 @@ async def get_ready() -> None:
 
     :raises RuntimeError: the system has no thread left.
     """
-    await sync_to_async(_nothing)()
+    await asyncio.wrap_future(shared.submit(_nothing))
 
 
 def _nothing() -> None:
     pass
+
+
+async def _refuse_open(traces: Traces, caller: Caller) -> None:
+    """Raise if the effect of the attempt is going to be lost.
+
+    :raises TransactionLeftOpen: it has left a transaction open.
+    """
+    if caller.has_own_thread:
+        traces.note_left_open(await asyncio.wrap_future(caller.submit(tidiness.left_open)))
+    traces.settle()
+    traces.note_left_open(caller.left_open)
+    if traces.left_open:
+        raise left_open_error(list(traces.left_open))
+
+
+async def _refuse_open_there(own: Traces, refuse_open: RefuseOpen) -> None:
+    """The same for an attempt whose queries have a thread of their own."""
+    own.note_left_open(await sync_to_async(tidiness.left_open)())
+    own.settle()
+    if own.left_open:
+        raise left_open_error(list(own.left_open))
+    await refuse_open()
 
 
 async def _find(task: ClaimedTask) -> Definition[Any, Any]:
@@ -194,7 +239,10 @@ async def tidy(ended: Outcome | GiveBack, *, idle: bool) -> None:
     :param idle: whether no other coroutine runs. If one does, it may be in the middle of reading rows.
     """
     cut_off = not (isinstance(ended, Outcome) and ended.state is State.DONE)
-    if idle:
-        await sync_to_async(tidiness.tidy_connections)(unsure=cut_off)
+    if idle and (cut_off or shared.has_connected):
+        await asyncio.wrap_future(shared.submit(functools.partial(tidiness.tidy_connections, unsure=cut_off)))
     elif cut_off:
-        await sync_to_async(tidiness.drop_broken_connections)()
+        await asyncio.wrap_future(shared.submit(tidiness.drop_broken_connections))
+
+
+_spare = Spare()

@@ -1,15 +1,13 @@
 """One task from claim to outcome: load, call, time, catch, decide."""
 
-import contextvars
 import functools
 import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.db import transaction
 
 from autotask import carriers, payload, registry
 from autotask.conf import settings
@@ -29,29 +27,16 @@ from autotask.functions import still_to_be_run
 from autotask.options import Options
 from autotask.payload import describe
 from autotask.signals import end_is_heard, log_end, send_end, task_started
-from autotask.store import finish, progress
-from autotask.store.connection import current
 from autotask.store.errors import is_weather
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
-from autotask.worker import outcome
+from autotask.worker import atomic, outcome
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import Attempt, Run
 from autotask.worker.reporter import Reports
-from autotask.worker.tidiness import tidy_connections
+from autotask.worker.surroundings import OF_WORKER, Surroundings
 
 logger = logging.getLogger("autotask.worker")
-
-
-class Tidy(Protocol):
-    """Puts the connections of this thread in order."""
-
-    def __call__(self, *, unsure: bool = False) -> None:
-        """Do it; see :func:`autotask.worker.tidiness.tidy_connections`."""
-
-
-class ClaimLost(Exception):
-    """The claim of a task is this worker's no more, so the transaction in which its function ran is undone."""
 
 
 def execute(
@@ -59,23 +44,23 @@ def execute(
     is_cancelled: Callable[[ClaimedTask], bool],
     reporter: Reports,
     attempt: Attempt,
-    tidy: Tidy = tidy_connections,
+    surroundings: Surroundings = OF_WORKER,
 ) -> Outcome | GiveBack:
     """Run one attempt of a task in this thread. Never raises.
 
     :param is_cancelled: tells whether somebody has asked to cancel it.
     :param reporter: where the function leaves word of its progress.
     :param attempt: by which the function is called, and told that it should stop.
-    :param tidy: called before and after it, to put the connections of this thread in order.
+    :param surroundings: what is done before, around and after the function.
     """
     begun = time.monotonic()
     if task.late is not None:
         return told(task, outcome.expired(task, ended_at=begun))
-    tidy()
+    surroundings.tidy()
     if payload.carries(task.payload):
-        return contextvars.Context().run(_as_called, task, is_cancelled, reporter, attempt, tidy, begun)
-    # A context of its own: what a task sets does not reach the next one.
-    return _attempt(task, is_cancelled, reporter, attempt, tidy, begun, contextvars.Context)
+        as_called = functools.partial(_as_called, task, is_cancelled, reporter, attempt, surroundings, begun)
+        return surroundings.enclose(as_called)
+    return _attempt(task, is_cancelled, reporter, attempt, surroundings, begun, surroundings.run)
 
 
 def _as_called(
@@ -83,7 +68,7 @@ def _as_called(
     is_cancelled: Callable[[ClaimedTask], bool],
     reporter: Reports,
     attempt: Attempt,
-    tidy: Tidy,
+    surroundings: Surroundings,
     begun: float,
 ) -> Outcome | GiveBack:
     """Run one attempt with what the call carries restored around it."""
@@ -95,12 +80,12 @@ def _as_called(
         try:
             return without_arguments(task, error, None, is_cancelled(task), begun)
         finally:
-            tidy(unsure=True)
+            surroundings.tidy(unsure=True)
     try:
-        return _attempt(task, is_cancelled, reporter, attempt, tidy, begun, contextvars.copy_context)
+        return _attempt(task, is_cancelled, reporter, attempt, surroundings, begun, surroundings.watch)
     finally:
         leave(carried, task)
-        tidy()
+        surroundings.tidy()
 
 
 def leave(carried: ExitStack, task: ClaimedTask) -> None:
@@ -116,33 +101,35 @@ def _attempt(
     is_cancelled: Callable[[ClaimedTask], bool],
     reporter: Reports,
     attempt: Attempt,
-    tidy: Tidy,
+    surroundings: Surroundings,
     begun: float,
-    surroundings: Callable[[], contextvars.Context],
+    around: Callable[[Callable[[], Outcome]], Outcome],
 ) -> Outcome | GiveBack:
     options: Options | None = None
     try:
         definition = registry.find(task)
         options = definition.options
-        args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
+        args, kwargs = _load(task)
     except (UnknownTask, PayloadTooNew) as error:
         return unknown(task, error)
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
         try:
             return without_arguments(task, error, options, is_cancelled(task), begun)
         finally:
-            tidy()
+            surroundings.tidy()
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
     report = functools.partial(reporter.report, (task.id, task.fence))
     stop = attempt.stop_request()
     context = TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report)
     unsure = True
-    run = functools.partial(_run, task, definition, context, attempt, args, kwargs, begun)
-    if definition.options.atomic:
-        run = functools.partial(_run_atomic, task, run, reporter)
+    spared = settings.DATABASE if definition.options.atomic else None
+    refuse_open = functools.partial(surroundings.refuse_open, spared)
+    run = functools.partial(_run, task, definition, context, attempt, refuse_open, begun, args, kwargs)
+    if spared is not None:
+        run = functools.partial(atomic.run, task, functools.partial(_run_again, run, task), context, reporter)
     try:
-        ended = surroundings().run(run)
+        ended = around(run)
         # It may have been interrupted while it connected, and have kept that to itself.
         unsure = stop.reason is not None
         return told(task, ended)
@@ -155,7 +142,7 @@ def _attempt(
         return failed(task, error, definition.options, is_cancelled(task), begun)
     finally:
         context.close()
-        tidy(unsure=unsure)
+        surroundings.tidy(unsure=unsure)
 
 
 def unknown(task: ClaimedTask, error: Exception, *, begun: bool = False) -> Outcome | GiveBack:
@@ -231,14 +218,27 @@ def _run(
     definition: Definition[Any, Any],
     context: TaskContext,
     attempt: Attempt,
+    refuse_open: Callable[[], None],
+    begun: float,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    begun: float,
 ) -> Outcome:
     enter(context)
     # Nothing but this call is ever interrupted.
     value = attempt.call(_call, definition.for_attempt(task, context), definition.is_async, args, kwargs)
+    refuse_open()
     return sealed(task, value, begun)
+
+
+def _run_again(run: "functools.partial[Outcome]", task: ClaimedTask, again: bool) -> Outcome:
+    """Run a function; again with fresh arguments, since it may have changed them."""
+    if not again:
+        return run()
+    return functools.partial(run.func, *run.args[:-2], *_load(task))()
+
+
+def _load(task: ClaimedTask) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return payload.load_arguments(task.payload, id=task.id, name=task.name)
 
 
 def sealed(task: ClaimedTask, value: Any, begun: float) -> Outcome:
@@ -261,28 +261,6 @@ def _call(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], k
     return async_to_sync(function)(*args, **kwargs) if is_async else function(*args, **kwargs)
 
 
-def _run_atomic(task: ClaimedTask, run: Callable[[], Outcome], reporter: Reports) -> Outcome:
-    """Run the function in a transaction, and record its outcome in it: both are committed, or neither."""
-    ended: list[Outcome] = []
-    committed: list[bool] = []
-    try:
-        with transaction.atomic(settings.DATABASE):
-            # The first to be called after the commit, so that it tells a commit from what others do after it.
-            current().on_commit(lambda: committed.append(True))
-            ended.append(run())
-            if last_word := reporter.last_word((task.id, task.fence)):
-                progress.note(current(), {(task.id, task.fence): last_word}, wait=True)
-            if not finish.end(current(), ended, now=time.monotonic(), error_ttl=settings.ERROR_TTL):
-                raise ClaimLost
-    except ClaimLost:
-        return ended[0]  # The recorder will find the same, and say so.
-    except BaseException:
-        if not committed:
-            raise
-        logger.exception("%s %s was committed; what was to be done on commit has failed", task.name, task.id)
-    return ended[0]._replace(recorded=True)
-
-
 def failed(
     task: ClaimedTask, error: BaseException, options: Options | None, is_cancelled: bool, begun: float
 ) -> Outcome | GiveBack:
@@ -292,6 +270,12 @@ def failed(
     :param begun: when it began, on the monotonic clock.
     """
     now = time.monotonic()
+    if isinstance(error, outcome.RunAgain):
+        if not is_cancelled:
+            _tell(task, State.SCHEDULED, now - begun, describe(error.__cause__ or error), error)
+            logger.info("%s %s is given back: its connection was cut, and nothing was committed", task.name, task.id)
+            return GiveBack(task, delay=settings.RETRY_DELAY, known=options is not None)
+        error = error.__cause__ or error
     if isinstance(error, Snooze) and options is not None and not is_cancelled:
         _tell(task, State.SCHEDULED, now - begun, str(error), error)
         return GiveBack(task, delay=error.seconds, known=True)

@@ -26,7 +26,7 @@ from autotask.store.finish import Outcome
 from autotask.store.progress import Claim
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import coroutine, execution, executors
+from autotask.worker import coroutine, execution, executors, sync_threads
 from autotask.worker.dispatch import Dispatch
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.identity import make_identity
@@ -216,7 +216,7 @@ class Worker:
         self._recorder = Recorder(lambda: self._identity.id, self._let_go, self._reporter, self._strangers)
         self._burden = self._recorder.burden
         self._pool: ThreadPool[ClaimedTask] = ThreadPool(options.threads, self._run_one, self.wakeup.wake)
-        coroutines = CoroutinePool(options.coroutines, self._run_coroutine, self.wakeup.wake)
+        coroutines = CoroutinePool(options.coroutines, self._run_coroutine, self.wakeup.wake, sync_threads.helpers)
         dispatch = Dispatch(self._not_begun, self._is_cancelled, self._reporter, self._put)
         beside: dict[str, Pool[ClaimedTask]] = {
             COROUTINE: coroutines,

@@ -28,6 +28,10 @@ class ResultRefused(Exception):
     """The function has come to its end, but what it returned cannot be stored; the cause says why."""
 
 
+class RunAgain(Exception):
+    """Nothing of the attempt was committed, through no fault of its function; the cause says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class GiveBack:
     """A task that goes back to be run later, as if it had not been claimed.

@@ -14,14 +14,19 @@ from django.db.utils import load_backend
 
 logger = logging.getLogger("autotask.worker")
 
+#: What libpq calls PQTRANS_IDLE: no statement runs, and no transaction is open.
+_IDLE = 0
+
 
 class _Thread(threading.local):
     """What is known of the connections of one thread."""
 
     has_connected = False
+    is_tidied = False
 
 
 _thread = _Thread()
+_has_tidied = False
 
 
 def tidy_connections(*, unsure: bool = False) -> None:
@@ -35,28 +40,123 @@ def tidy_connections(*, unsure: bool = False) -> None:
     """
     if _keep_schemas():
         _put_schemas_back()
+    if not _thread.is_tidied:
+        global _has_tidied
+        # From now on, since who tidies once does so after each task.
+        _thread.is_tidied = _has_tidied = True
     if not (_thread.has_connected or unsure):
         return
-    connected = [connection for connection in connections.all(initialized_only=True) if connection.connection]
+    connected = _connected()
     for connection in connected:
-        try:
-            _tidy(connection)
-        except Exception:
-            logger.exception("The connection %r was not left as it should be, and is given up", connection.alias)
-            with contextlib.suppress(Exception):
-                connection.close()
-            _forget(connection)
+        _tidy_safely(connection)
     _thread.has_connected = any(connection.connection for connection in connected)
+
+
+def close_connections() -> None:
+    """Close the connections of this thread, which is about to end."""
+    for connection in _connected():
+        with contextlib.suppress(Exception):  # It may be broken.
+            connection.close()
+
+
+def is_worker() -> bool:
+    """Whether threads of this process run tasks; else connections are none of our business."""
+    return _has_tidied
+
+
+def is_tidied_here() -> bool:
+    """Whether the connections of this thread are tidied after each task by this thread itself."""
+    return _thread.is_tidied
+
+
+def has_connected() -> bool:
+    """Whether this thread has open connections, as far as is known without looking."""
+    return _thread.has_connected
+
+
+def left_open(spared: str | None = None) -> list[str]:
+    """Return the aliases of the connections of this thread in which a transaction or a statement is not finished.
+
+    :param spared: the alias of a connection that is not looked at.
+    """
+    if not _thread.has_connected:
+        return []
+    return [connection.alias for connection in _connected() if connection.alias != spared and is_open(connection)]
+
+
+def close_left_open() -> list[str]:
+    """Close the connections of this thread that :func:`left_open` finds; return their aliases."""
+    if not _thread.has_connected:
+        return []
+    found = [connection for connection in _connected() if is_open(connection)]
+    for connection in found:
+        _tidy_safely(connection)
+    return [connection.alias for connection in found]
+
+
+def is_disturbed() -> bool:
+    """Whether a connection of this thread is in a state in which nobody else can use it."""
+    return _thread.has_connected and any(map(_is_disturbed, _connected()))
+
+
+def is_open(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a transaction or a statement is not finished. The driver knows; the server is not asked.
+
+    Django itself does not know of transactions that were begun by a statement.
+    """
+    raw: Any = connection.connection
+    if raw is None or getattr(raw, "closed", False):
+        return False
+    if connection.vendor == "postgresql":
+        pgconn = getattr(raw, "pgconn", None)  # psycopg 3
+        return raw.info.transaction_status != _IDLE or bool(pgconn is not None and pgconn.pipeline_status)
+    if connection.vendor == "sqlite":
+        return bool(raw.in_transaction)
+    return connection.in_atomic_block
+
+
+def close_driver_connection(raw: Any) -> None:
+    """Close a connection of the driver, whatever it is at, from any thread.
+
+    It does not go back to a pool as it is: psycopg's pool would roll back, and wait for the lock that a ``stream()`` holds
+    until its generator has ended. Closing takes no lock (psycopg 3.3, ``Connection.close``).
+    """
+    pool = getattr(raw, "_pool", None)
+    if pool is None:
+        raw.close()
+    else:
+        raw.pgconn.finish()
+        pool.putconn(raw)
+
+
+def _connected() -> list[BaseDatabaseWrapper]:
+    return [connection for connection in connections.all(initialized_only=True) if connection.connection]
+
+
+def _is_disturbed(connection: BaseDatabaseWrapper) -> bool:
+    expected = connection.settings_dict["AUTOCOMMIT"]
+    return connection.in_atomic_block or connection.autocommit != expected or is_open(connection)
+
+
+def _tidy_safely(connection: BaseDatabaseWrapper) -> None:
+    try:
+        _tidy(connection)
+    except Exception:
+        logger.exception("The connection %r was not left as it should be, and is given up", connection.alias)
+        with contextlib.suppress(Exception):
+            connection.close()
+        _forget(connection)
 
 
 def _tidy(connection: BaseDatabaseWrapper) -> None:
     connection.queries_log.clear()
-    if connection.in_atomic_block or not connection.autocommit:
-        # A wrapper that was left in the middle of a transaction cannot be mended.
-        try:
-            connection.close()
-        finally:
-            _forget(connection)
+    if is_open(connection):
+        if (pgconn := getattr(connection.connection, "pgconn", None)) is not None:
+            # Before anything that would wait for the lock of the connection.
+            pgconn.finish()
+        _give_up(connection)
+    elif connection.in_atomic_block or not connection.autocommit:
+        _give_up(connection)
     elif getattr(connection.connection, "closed", False):
         connection.close()  # The task has closed it behind Django's back.
     else:
@@ -83,6 +183,14 @@ def _put_schemas_back() -> None:
             with contextlib.suppress(Exception):
                 connection.close()
             _forget(connection)
+
+
+def _give_up(connection: BaseDatabaseWrapper) -> None:
+    """Close a connection. A wrapper that was left in the middle of a transaction cannot be mended."""
+    try:
+        connection.close()
+    finally:
+        _forget(connection)
 
 
 def _forget(connection: BaseDatabaseWrapper) -> None:

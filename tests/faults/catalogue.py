@@ -87,5 +87,6 @@ FAULTS = {
         Fault(65, "synchronous standby away", "I1 I5"),
         Fault(66, "everything through poolers that keep sessions: pgbouncer and pgpool-II", "I1"),
         Fault(61, "bytes: large results and arguments, results with very many attempts; no thread left", "I1 I7 I8"),
+        Fault(63, "transactions left open in each pool, beside innocent tasks", "I1 I3"),
     )
 }

@@ -372,9 +372,9 @@ def test_the_next_task_does_not_stumble_over_what_one_has_left(world, how):
     # Then
     found = world.value(world.wait_for(world.call(tasks.look_around)))
     assert found == {"path": '"$user", public', "clean": True, "in_transaction": False, "pid": worker.pid}
-    assert mess.state is (State.ERROR if how == "broken transaction" else State.DONE)
-    attempts = read.attempts(world.database, mess.id)
-    assert len(attempts) == (how == "broken transaction")
+    is_lost = how in ("broken transaction", "open transaction")
+    assert mess.state is (State.ERROR if is_lost else State.DONE)
+    assert len(read.attempts(world.database, mess.id)) == is_lost
 
 
 @pytest.mark.fault(47, quick=True)

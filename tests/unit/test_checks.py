@@ -292,3 +292,8 @@ def test_a_task_for_an_executor_that_is_not_there_is_e008_with_the_one_that_was_
     messages = found()
     assert list(messages) == ["autotask.E008"]
     assert "'clutser'" in messages["autotask.E008"] and "Did you mean cluster?" in messages["autotask.E008"]
+
+
+def test_a_database_that_commits_nothing_by_itself_is_e014(monkeypatch):
+    monkeypatch.setitem(connections["default"].settings_dict, "AUTOCOMMIT", False)
+    assert list(found()) == ["autotask.E015"]

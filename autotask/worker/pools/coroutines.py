@@ -8,6 +8,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from autotask.context import StopRequest
@@ -83,6 +84,7 @@ class CoroutinePool(Generic[T]):
     :param size: how many records run at a time.
     :param run: what to do with a record; must not raise.
     :param wake: called from the event loop when there is room, see :meth:`wake_when`.
+    :param helpers: makes the default executor of the event loop.
     """
 
     #: A coroutine is cancelled at once: it can catch that where it waits, and nowhere else.
@@ -93,10 +95,12 @@ class CoroutinePool(Generic[T]):
         size: int,
         run: Callable[[T, CoroutinePlace[T]], Coroutine[Any, Any, None]],
         wake: Callable[[], None],
+        helpers: Callable[[], ThreadPoolExecutor] = ThreadPoolExecutor,
     ) -> None:
         self.size = size
         self._run = run
         self._wake = wake
+        self._helpers = helpers
         self._todo: deque[T] = deque()
         self._places: dict[int, CoroutinePlace[T]] = {}
         self._submitted = self._finished = 0
@@ -182,6 +186,7 @@ class CoroutinePool(Generic[T]):
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
+        loop.set_default_executor(self._helpers())
         thread = threading.Thread(target=self._work, args=(loop,), name="autotask-coroutines", daemon=True)
         try:
             thread.start()

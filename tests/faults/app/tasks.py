@@ -14,6 +14,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
 from autotask.tasks import delayed_task
@@ -233,6 +234,42 @@ def look_around() -> dict[str, object]:
         cursor.execute("SELECT current_setting('search_path'), to_regclass('left_behind') IS NULL")
         path, clean = cursor.fetchone()
     return {"path": path, "clean": clean, "in_transaction": connection.in_atomic_block, "pid": os.getpid()}
+
+
+def _write(text: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO written (text) VALUES (%s)", [text])
+
+
+def _leave_open(text: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    _write(text)
+
+
+async def _write_in_coroutine(text: str) -> None:
+    await asyncio.sleep(0.001)
+    await sync_to_async(_write)(text)
+
+
+async def _leave_open_in_coroutine(text: str) -> None:
+    await sync_to_async(_leave_open)(text)
+    await asyncio.sleep(0.01)
+    await sync_to_async(_write)(text)
+
+
+#: For each pool a task that writes a row, and one that does so in a transaction which it leaves open.
+WRITERS = {
+    where: (
+        delayed_task(name=f"faults.write_in_{where}", ttl=KEPT, executor=executor)(write),
+        delayed_task(name=f"faults.leave_open_in_{where}", ttl=KEPT, executor=executor)(leave),
+    )
+    for where, executor, write, leave in (
+        ("thread", None, _write, _leave_open),
+        ("process", "process", _write, _leave_open),
+        ("coroutine", None, _write_in_coroutine, _leave_open_in_coroutine),
+    )
+}
 
 
 class Canary:

@@ -7,7 +7,7 @@ from autotask.exceptions import TaskInterrupted
 from autotask.tasks import delayed_task
 
 #: What the names of the threads begin with in which they use the database.
-THREADS = ("autotask-1", "ThreadPoolExecutor")
+THREADS = ("autotask-1", "autotask-sync")
 
 
 def backend() -> int:
@@ -32,13 +32,14 @@ def swallow_and_look() -> int:
 
 
 def _leave_open() -> int:
+    pid = backend()
     transaction.set_autocommit(False)
-    return backend()
+    return pid
 
 
 @delayed_task
 def leave_open() -> int:
-    """Leave a transaction open."""
+    """Leave the connection so that the next statement begins a transaction."""
     return _leave_open()
 
 
@@ -49,5 +50,5 @@ async def look_in_coroutine() -> int:
 
 @delayed_task
 async def leave_open_in_coroutine() -> int:
-    """Leave a transaction open."""
+    """Leave the connection so that the next statement begins a transaction."""
     return await sync_to_async(_leave_open)()

@@ -348,7 +348,7 @@ def test_a_flooded_queue_does_not_hold_up_another(start_worker):
 
 def test_a_transaction_that_a_task_left_open_does_not_reach_the_next(start_worker):
     start_worker(threads=1)
-    assert outcome_of(tasks.leave_transaction_open()) is DONE
+    assert outcome_of(tasks.leave_transaction_open()) is ERROR
     assert tasks.query().wait(10) == (1, False)
 
 

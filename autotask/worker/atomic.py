@@ -1,0 +1,160 @@
+"""An attempt in a transaction that its outcome is recorded in: both are committed, or neither."""
+
+import functools
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, transaction
+
+from autotask.conf import settings
+from autotask.context import Progress, TaskContext
+from autotask.store import finish, progress
+from autotask.store.connection import current, rows
+from autotask.store.errors import is_conflict, is_weather
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask
+from autotask.worker.outcome import RunAgain
+from autotask.worker.reporter import Reports
+from autotask.worker.surroundings import left_open_error
+
+logger = logging.getLogger("autotask.worker")
+
+#: So often a function is run again, without that counting as a failure, because its transaction did not come through:
+#: it conflicted with another one, or its connection was cut. Then it counts.
+MOST_AGAIN = 10
+
+#: Tasks whose interrupted connections are counted at most; beyond that the counts begin again.
+MOST_COUNTED = 1000
+
+
+class ClaimLost(Exception):
+    """The claim of a task is this worker's no more, so the transaction in which its function ran is undone."""
+
+
+def run(task: ClaimedTask, function: Callable[[bool], Outcome], context: TaskContext, reporter: Reports) -> Outcome:
+    """Run a function in transactions, one after the other, until one does not conflict with others.
+
+    :param function: runs the task's function, and returns the outcome; it is told whether it has run before.
+    :param context: what the function says of its progress by.
+    :raises RunAgain: nothing was committed, since the connection was cut; later it may be.
+    """
+    again = 0
+    while True:
+        transaction = _Transaction(task, context, reporter)
+        try:
+            ended = transaction.run(functools.partial(function, again > 0))
+            _cuts.pop(task.id, None)
+            return ended
+        except (DatabaseError, InterfaceError) as error:
+            if task.at_most_once or context.should_stop:
+                raise
+            if transaction.was_cut(error):
+                return _after_cut(task, transaction, error)
+            if not is_conflict(error) or again >= MOST_AGAIN:
+                raise
+            again += 1
+            logger.info("%s %s runs again: its transaction conflicted with another one", task.name, task.id)
+
+
+class _Transaction:
+    """One transaction: what the function has come to in it, and whether it came through."""
+
+    def __init__(self, task: ClaimedTask, context: TaskContext, reporter: Reports) -> None:
+        self._task = task
+        self._context = context
+        self._reporter = reporter
+        self._raw: Any = None
+        self._said: Progress | None = None
+        self.ended: Outcome | None = None
+
+    def run(self, function: Callable[[], Outcome]) -> Outcome:
+        """Run the function in it, and record its outcome in it."""
+        committed: list[bool] = []
+        try:
+            with transaction.atomic(settings.DATABASE):
+                # The first to be called after the commit, so that it tells a commit from what others do after it.
+                current().on_commit(lambda: committed.append(True))
+                self._begin()
+                ended = function()
+                self._record(ended)
+        except ClaimLost:
+            return ended  # The recorder will find the same, and say so.
+        except BaseException:
+            if self.ended is None or not committed:
+                raise
+            logger.exception(
+                "%s %s was committed; what was to be done on commit has failed", self._task.name, self._task.id
+            )
+        if not committed and not (connection := current()).in_atomic_block and not connection.autocommit:
+            raise left_open_error([settings.DATABASE])  # AUTOCOMMIT is False: atomic() does not commit.
+        return ended._replace(recorded=True)
+
+    def was_cut(self, error: Exception) -> bool:
+        """Whether its connection is no more, or could not be had, which is what the error comes from."""
+        return is_weather(error) if self._raw is None else bool(self._raw.closed)
+
+    def _begin(self) -> None:
+        self._raw = current().connection
+        if _sees_a_snapshot():
+            # There, a row that somebody has changed since the beginning cannot be changed any more. So nobody may write
+            # the progress of this task but itself, at its end.
+            self._context.report_to(self._note)
+
+    def _note(self, said: Progress) -> None:
+        self._said = said
+
+    def _record(self, ended: Outcome) -> None:
+        claim = self._task.id, self._task.fence
+        if last_word := self._said or self._reporter.last_word(claim):
+            progress.note(current(), {claim: last_word}, wait=True)
+        if not finish.end(current(), [ended], now=ended.ended_at, error_ttl=settings.ERROR_TTL):
+            raise ClaimLost
+        self.ended = ended
+
+
+def _after_cut(task: ClaimedTask, cut: _Transaction, error: Exception) -> Outcome:
+    """Return the outcome if it was committed, although the answer to that was lost.
+
+    :raises RunAgain: it was not, or nobody can tell now. Then the task is given back, which has no effect if it has ended.
+    """
+    if cut.ended is not None and _is_recorded(cut.ended):
+        return cut.ended._replace(recorded=True)
+    if len(_cuts) >= MOST_COUNTED:
+        _cuts.clear()
+    _cuts[task.id] = _cuts.get(task.id, 0) + 1
+    if _cuts[task.id] > MOST_AGAIN:
+        del _cuts[task.id]
+        raise error
+    raise RunAgain from error
+
+
+def _is_recorded(ended: Outcome) -> bool:
+    try:
+        return bool(finish.recorded(current(), [ended]))
+    except (DatabaseError, InterfaceError):
+        return False
+
+
+def _sees_a_snapshot() -> bool:
+    """Whether transactions of this thread see what was committed before they began, and nothing else."""
+    connection = current()
+    if _thread.raw is not connection.connection:
+        _thread.raw = connection.connection
+        _thread.level = rows(connection, "SHOW transaction_isolation")[0][0]
+    return _thread.level in ("repeatable read", "serializable")
+
+
+class _Thread(threading.local):
+    """The isolation level of a thread's connection, which is asked for once."""
+
+    raw: Any = None
+    level = ""
+
+
+_thread = _Thread()
+
+#: How often the connection of a task was cut in this process.
+_cuts: dict[uuid.UUID, int] = {}

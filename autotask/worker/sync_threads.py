@@ -1,0 +1,212 @@
+"""The threads in which coroutines run synchronous code, and so use the database: one for all, or one's own in a transaction.
+
+All coroutines of a worker share one thread, and so one connection to the database, however many they are. One that has
+begun a transaction and awaits something in the middle of it would have the others write into that transaction. So the
+thread, with its connection, is then left to it until it ends, and the others go on in a new one.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+from asgiref.sync import SyncToAsync
+
+from autotask.worker import tidiness
+from autotask.worker.traces import Traces, present
+
+R = TypeVar("R")
+
+
+class _Call(NamedTuple):
+    """One call in a thread, and the coroutine whose it is; None: it belongs to the thread."""
+
+    caller: "Caller | None"
+    future: Future[Any]
+    function: Callable[[], Any]
+
+
+class SharedThread:
+    """The thread that all coroutines share; it is started by the first call."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._starting = threading.Lock()
+        self._is_started = False
+        #: Whether the thread has open connections.
+        self.has_connected = False
+
+    def submit(self, function: Callable[[], R], caller: "Caller | None" = None) -> Future[R]:
+        """Call a function in the thread."""
+        future: Future[R] = Future()
+        self._calls.put(_Call(caller, future, function))
+        if not self._is_started:
+            self._start()
+        return future
+
+    def pass_on(self, call: _Call | None) -> None:
+        """Take up a call that was meant for another thread."""
+        if call is not None:
+            self._calls.put(call)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._is_started:
+                return
+            # Before the thread runs: it may have to be replaced at once.
+            self._is_started = True
+            try:
+                threading.Thread(target=self._work, name="autotask-sync", daemon=True).start()
+            except RuntimeError:
+                self._is_started = False
+                raise
+
+    def replace_thread(self) -> None:
+        """Have another thread take up the calls; the present one belongs to one of the callers from now on.
+
+        :raises RuntimeError: no more threads are to be had.
+        """
+        self._is_started = self.has_connected = False
+        try:
+            self._start()
+        except RuntimeError:
+            self._is_started = True  # The present one stays.
+            raise
+
+    def _work(self) -> None:
+        tidiness.tidy_connections()  # From now on this thread is known to tidy its connections itself.
+        while True:
+            call = self._calls.get()
+            if call.caller is None:
+                _perform(call)
+                self.has_connected = tidiness.has_connected()
+            elif call.caller.takes(call):
+                pass  # It has got a thread of its own since it made this call.
+            elif call.caller.work(call):
+                self.has_connected = tidiness.has_connected()
+            else:
+                return
+
+
+class Caller(Executor):
+    """What asgiref takes for the executor of one attempt: it hands the calls to the shared thread, or to its own.
+
+    :ivar left_open: the aliases of connections whose open transactions are lost, since no thread was to be had for them.
+    """
+
+    def __init__(self, shared: SharedThread) -> None:
+        self._shared = shared
+        self._own: queue.SimpleQueue[_Call | None] | None = None
+        self.left_open: list[str] = []
+
+    @property
+    def has_own_thread(self) -> bool:
+        """Whether the attempt has a thread to itself."""
+        return self._own is not None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function in the thread of this attempt."""
+        if self._own is None:
+            return self._shared.submit(lambda: fn(*args, **kwargs), self)
+        future: Future[Any] = Future()
+        self._own.put(_Call(self, future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def end(self) -> None:
+        """Have the thread of its own end, if there is one. What is called after that goes to the shared thread."""
+        own, self._own = self._own, None
+        if own is not None:
+            own.put(None)
+
+    # --- what the thread calls --------------------------------------------------------------------------------------
+
+    def takes(self, call: _Call) -> bool:
+        """Take a call that has come to the shared thread, if the attempt has one of its own; return whether it does."""
+        own = self._own
+        if own is not None:
+            own.put(call)
+        return own is not None
+
+    def work(self, call: _Call) -> bool:
+        """Perform a call; if it has left a connection as nobody else can use it, perform all calls until the attempt ends.
+
+        :returns: whether the thread is free for others again.
+        """
+        answer = _performed(call)
+        if not tidiness.is_disturbed():
+            answer()
+            return True
+        own: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._own = own
+        try:
+            self._shared.replace_thread()
+        except RuntimeError:  # No more threads are to be had.
+            self._own = None
+            while not own.empty():
+                self._shared.pass_on(own.get())
+            self.left_open += tidiness.left_open()
+            tidiness.tidy_connections(unsure=True)
+            answer()
+            return True
+        answer()  # last, so that the next call of this attempt comes to its own thread
+        del answer
+        while (next_call := own.get()) is not None:
+            _perform(next_call)
+        tidiness.tidy_connections(unsure=True)
+        tidiness.close_connections()
+        return False
+
+
+class Helpers(ThreadPoolExecutor):
+    """The default executor of the event loop: what runs in it leaves no open transaction to the next call."""
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        """Call a function in one of its threads, on behalf of the attempt that runs in the present context."""
+        return super().submit(_watched, present(), fn, *args, **kwargs)
+
+
+def _watched(traces: Traces | None, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        left_open = tidiness.close_left_open()
+        if left_open and traces is not None:
+            traces.note_left_open(left_open)
+
+
+def helpers() -> Helpers:
+    """Return a default executor for an event loop."""
+    return Helpers(thread_name_prefix="autotask-helper")
+
+
+def enter() -> tuple[Traces, Caller]:
+    """Have the synchronous code of the present context run in the shared thread, until it needs one of its own."""
+    traces, caller = Traces(), Caller(shared)
+    SyncToAsync.context_to_thread_executor[traces] = caller
+    traces.enter()
+    return traces, caller
+
+
+def _performed(call: _Call) -> Callable[[], None]:
+    """Perform a call, and return what tells of its end."""
+    future = call.future
+    if not future.set_running_or_notify_cancel():
+        return _nothing
+    try:
+        value = call.function()
+    except BaseException as error:  # noqa: B036 - it is raised where the call is awaited
+        failure = error
+        return lambda: future.set_exception(failure)
+    return lambda: future.set_result(value)
+
+
+def _perform(call: _Call) -> None:
+    _performed(call)()
+
+
+def _nothing() -> None:
+    """Nobody waits for it any more."""
+
+
+shared = SharedThread()

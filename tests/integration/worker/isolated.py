@@ -1,0 +1,93 @@
+"""Atomic tasks whose transactions conflict with others, or are cut; see test_atomic.py."""
+
+import threading
+
+from django.db import connection, transaction
+
+from autotask.tasks import TaskContext, delayed_task
+from tests.integration.worker.inside import insert
+
+#: How often each task has run, by its argument; and what waits for tests.
+runs: dict[str, int] = {}
+gates: dict[str, threading.Event] = {}
+
+
+def begin(name: str) -> int:
+    runs[name] = runs.get(name, 0) + 1
+    insert(name)
+    return runs[name]
+
+
+def meet_test(name: str) -> None:
+    gates[name + " reached"].set()
+    if not gates[name].wait(20):
+        raise TimeoutError("the test did not open the gate")
+
+
+def level() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW transaction_isolation")
+        return str(cursor.fetchone()[0])
+
+
+@delayed_task(atomic=True, takes_context=True)
+def with_progress(context: TaskContext, name: str) -> str:
+    begin(name)
+    context.progress(1, 2)
+    meet_test(name)
+    context.progress(2, 2)
+    return level()
+
+
+@delayed_task(atomic=True)
+def wait_for_test(name: str) -> int:
+    if begin(name) == 1:
+        meet_test(name)
+    return runs[name]
+
+
+@delayed_task(atomic=True)
+def count(name: str, found: list[int], times: int) -> list[int]:
+    """Conflict with another transaction so many times."""
+    begin(name)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT number FROM counter")
+        found.append(cursor.fetchone()[0])
+        if runs[name] <= times:
+            _in_thread(_count_elsewhere)
+        cursor.execute("UPDATE counter SET number = number + 1")
+    return found
+
+
+def _count_elsewhere() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE counter SET number = number + 100")
+
+
+def _in_thread(function) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+@delayed_task(atomic=True)
+def cut(name: str, times: int) -> int:
+    """Lose the connection so many times."""
+    if begin(name) <= times:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    return runs[name]
+
+
+@delayed_task(atomic=True, at_most_once=True)
+def cut_once(name: str) -> int:
+    begin(name)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    return runs[name]
+
+
+@delayed_task(atomic=True)
+def without_autocommit(name: str) -> int:
+    transaction.on_commit(lambda: None)
+    return begin(name)

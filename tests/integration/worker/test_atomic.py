@@ -1,0 +1,180 @@
+"""Atomic tasks whose transactions see a snapshot, conflict with others, lose their connection, or commit nothing."""
+
+import threading
+
+import pytest
+from django.db import connections
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+from autotask.context import Progress
+from autotask.store.connection import current, execute, rows
+from autotask.task import CANCELLED, DONE, ERROR
+from tests.helpers import wait_until
+from tests.integration.worker import isolated
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def effects(transactional_db):
+    """A table for the effects of tasks; returns what is in it."""
+    execute(current(), "CREATE TABLE inside_effect (text text)")
+    execute(current(), "CREATE TABLE counter AS SELECT 0 AS number")
+    yield lambda: [text for (text,) in rows(current(), "SELECT text FROM inside_effect ORDER BY text")]
+    execute(current(), "DROP TABLE inside_effect, counter")
+
+
+@pytest.fixture(autouse=True)
+def short(settings):
+    settings.AUTOTASK_RETRY_DELAY = 0.05
+    yield
+    isolated.runs.clear()
+    isolated.gates.clear()
+
+
+@pytest.fixture(params=["REPEATABLE READ", "SERIALIZABLE"])
+def snapshot(request, monkeypatch, transactional_db):
+    """Threads that connect from now on see a snapshot in each transaction."""
+    options = connections.settings["default"]["OPTIONS"]
+    level = IsolationLevel[request.param.replace(" ", "_")]
+    monkeypatch.setitem(connections.settings["default"], "OPTIONS", {**options, "isolation_level": level})
+    return request.param.lower()
+
+
+@pytest.fixture
+def meet():
+    """Wait for a task, and return what lets it go on."""
+
+    def prepare(name):
+        isolated.gates[name], isolated.gates[name + " reached"] = threading.Event(), threading.Event()
+
+        def wait():
+            assert isolated.gates[name + " reached"].wait(10)
+            return isolated.gates[name].set
+
+        return wait
+
+    return prepare
+
+
+def ended(handle, seconds=20.0):
+    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
+    return handle.status
+
+
+def test_progress_does_not_conflict_with_a_task_that_sees_a_snapshot(snapshot, start_worker, effects, meet):
+    # Given
+    start_worker(threads=1)
+    reached = meet("x")
+    handle = isolated.with_progress("x")
+
+    # When: it runs for longer than it takes to write progress
+    go_on = reached()
+    threading.Event().wait(1.5)
+    go_on()
+
+    # Then
+    assert (ended(handle), handle.result, isolated.runs) == (DONE, snapshot, {"x": 1})
+    assert (effects(), handle.progress) == (["x"], Progress(2, 2))
+
+
+def test_a_wait_for_a_task_that_sees_a_snapshot_costs_no_retry(snapshot, start_worker, effects, meet):
+    # Given
+    start_worker(threads=1)
+    reached = meet("x")
+    handle = isolated.wait_for_test("x")
+    go_on = reached()
+
+    # When
+    waiter = threading.Timer(0.5, go_on)
+    waiter.start()
+
+    # Then
+    assert handle.wait(10) == isolated.runs["x"]
+    assert (handle.attempts, effects(), isolated.runs["x"] <= 2) == (1, ["x"], True)
+
+
+def test_a_task_that_sees_a_snapshot_can_be_cancelled(snapshot, start_worker, effects, meet):
+    worker = start_worker(threads=1)
+    reached = meet("x")
+    handle = isolated.wait_for_test("x")
+    go_on = reached()
+    assert handle.cancel()
+    wait_until(lambda: handle.id in worker._cancelled, what="the news of that")
+    go_on()
+    assert ended(handle) is CANCELLED
+    assert effects() == []
+
+
+def test_a_transaction_that_conflicts_is_run_again_with_fresh_arguments(snapshot, start_worker, effects):
+    start_worker(threads=1)
+    handle = isolated.count("x", [], 3)
+    assert handle.wait(10) == [300]
+    assert (handle.attempts, isolated.runs, effects()) == (1, {"x": 4}, ["x"])
+
+
+def test_a_transaction_that_conflicts_every_time_is_an_error_in_the_end(snapshot, start_worker, effects):
+    start_worker(threads=1)
+    handle = isolated.count("x", [], 1000)
+    assert ended(handle) is ERROR
+    assert "could not serialize access" in handle.error_message
+    assert (isolated.runs, effects()) == ({"x": 11}, [])
+
+
+def test_an_atomic_task_whose_connection_is_cut_runs_again_and_that_is_no_failure(start_worker, effects):
+    start_worker(threads=1)
+    handle = isolated.cut("x", 2)
+    assert handle.wait(10) == 3
+    assert (handle.attempts, handle.failed_attempts, effects()) == (1, [], ["x"])
+
+
+def test_an_atomic_task_that_cuts_its_connection_every_time_is_an_error_in_the_end(start_worker, effects, settings):
+    settings.AUTOTASK_RETRY_DELAY = 0.01
+    start_worker(threads=1)
+    assert ended(isolated.cut("x", 1000)) is ERROR
+    assert (isolated.runs, effects()) == ({"x": 11}, [])
+
+
+def test_what_may_run_once_only_is_not_run_again_when_its_connection_is_cut(start_worker, effects):
+    start_worker(threads=1)
+    assert ended(isolated.cut_once("x")) is ERROR
+    assert (isolated.runs, effects()) == ({"x": 1}, [])
+
+
+def test_an_outcome_that_was_committed_counts_although_the_answer_was_lost(start_worker, effects, monkeypatch):
+    # Given: a connection that is cut just after the commit
+    commits = []
+    wrapper = type(current())
+    commit_as_ever = wrapper._commit
+
+    def commit(self):
+        commit_as_ever(self)
+        if threading.current_thread().name.startswith("autotask-1") and self.connection and not commits:
+            commits.append(self.connection.info.backend_pid)
+            with self.connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    monkeypatch.setattr(wrapper, "_commit", commit)
+    worker = start_worker(threads=1)
+
+    # When
+    handle = isolated.cut("x", 0)
+
+    # Then
+    assert handle.wait(10) == 1
+    wait_until(lambda: commits and not worker._held, what="the end of the claim")
+    assert (len(commits), isolated.runs, effects()) == (1, {"x": 1}, ["x"])
+
+
+def test_where_nothing_is_committed_an_atomic_task_is_an_error(start_worker, effects, monkeypatch):
+    # Given
+    monkeypatch.setitem(connections.settings["default"], "AUTOCOMMIT", False)
+    worker = start_worker(threads=1)
+
+    # When
+    handle = isolated.without_autocommit("x")
+
+    # Then
+    assert ended(handle) is ERROR
+    assert "unfinished on the database 'default'" in handle.error_message
+    assert (isolated.runs, effects(), worker._recorder.refused) == ({"x": 1}, [], 0)

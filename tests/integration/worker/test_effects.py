@@ -1,0 +1,152 @@
+"""What a task that is done has done is there, and no other task stumbles over what one has left unfinished."""
+
+import threading
+
+import pytest
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from autotask.store.connection import current, execute, rows
+from autotask.task import DONE, ERROR
+from tests.helpers import environment, wait_until
+from tests.integration.worker import unfinished
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def effects(transactional_db):
+    """A table for the effects of tasks; returns what is in it."""
+    execute(current(), "CREATE TABLE effect (text text)")
+    yield lambda: [text for (text,) in rows(current(), "SELECT text FROM effect ORDER BY text")]
+    execute(current(), "DROP TABLE effect")
+
+
+def ended(handle, seconds=20.0):
+    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
+    return handle.status
+
+
+SESSIONS = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+      AND application_name NOT LIKE 'autotask %%'
+"""
+
+
+def sessions():
+    """Return the processes of the database that serve tasks."""
+    return {pid for (pid,) in rows(current(), SESSIONS)}
+
+
+@pytest.fixture(autouse=True)
+def no_session_stays(effects):
+    """Nobody goes on to use the database when all tasks have ended."""
+    before = sessions()
+    yield
+    wait_until(lambda: sessions() <= before, what="the end of the connections of tasks")
+
+
+@pytest.fixture(params=unfinished.ALL.items(), ids=lambda item: item[0])
+def there(request, settings, monkeypatch):
+    """The tasks that run in one of the pools."""
+    monkeypatch.setenv("DATABASE_URL", environment()["DATABASE_URL"])  # for the children
+    settings.AUTOTASK_EXECUTORS = {"unfinished": ("tests.integration.worker.unfinished.one_thread", 1)}
+    yield request.param[1]
+    unfinished.kept.clear()
+
+
+def test_a_task_that_leaves_something_unfinished_is_not_done_and_the_next_one_is(there, start_worker, effects):
+    # Given: one thread, one child, one event loop
+    start_worker(threads=1, processes=1)
+    ways = [way for way in unfinished.WAYS if is_psycopg3 or way not in unfinished.ONLY_PSYCOPG_3]
+
+    for way in ways:
+        # When
+        handle = there.leave(way)
+        assert ended(handle) is ERROR, way
+        innocent = there.write(f"after {way}")
+
+        # Then
+        assert "left a transaction or a statement unfinished on the database 'default'" in handle.error_message
+        assert handle.attempts == 2  # It may do better another time, as after any exception.
+        assert innocent.wait(20) == f"after {way}"
+    assert effects() == sorted(f"after {way}" for way in ways)
+
+
+@pytest.fixture
+def gate():
+    """Return an event that a task waits for, or sets."""
+
+    def make(name):
+        return unfinished.gates.setdefault(name, threading.Event())
+
+    yield make
+    unfinished.gates.clear()
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", ""])
+def test_a_transaction_in_which_a_coroutine_waits_is_its_own(start_worker, effects, gate, end):
+    # Given
+    start_worker()
+    names = ["a", "b"]
+    for name in names:
+        gate(name), gate(name + " begun")
+    handles = [unfinished.begin_and_wait(name, end) for name in names]
+    for name in names:
+        assert gate(name + " begun").wait(10)
+
+    # When: others run meanwhile
+    others = [unfinished.ALL["coroutine"].write(f"other {number}") for number in range(5)]
+    assert {ended(other) for other in others} == {DONE}
+    seen = effects()
+    for name in names:
+        gate(name).set()
+
+    # Then
+    assert seen == [f"other {number}" for number in range(5)]
+    assert {ended(handle) for handle in handles} == {DONE if end else ERROR}
+    committed = ["a", "a again", "b", "b again"] if end == "COMMIT" else []
+    assert effects() == committed + seen
+
+
+def test_a_transaction_left_open_in_another_thread_is_an_error_too(start_worker, effects):
+    start_worker(threads=1)
+    for task in (
+        unfinished.begin_beside,
+        unfinished.begin_under_a_loop,
+        unfinished.begin_in_a_thread_under_a_loop,
+    ):
+        handle = task("lost")
+        assert ended(handle) is ERROR, task
+        assert "unfinished on the database 'default'" in handle.error_message
+        assert ended(unfinished.write_beside("kept")) is DONE
+    assert effects() == ["kept"] * 3
+
+
+@pytest.mark.parametrize("where", unfinished.OTHER_THREADS)
+def test_connections_in_threads_that_outlive_a_task_end_with_it(start_worker, effects, monkeypatch, where):
+    # Given
+    monkeypatch.setenv("DATABASE_URL", environment()["DATABASE_URL"])  # for the children
+    before = sessions()
+    start_worker(threads=1, processes=1)
+
+    for task in unfinished.OTHER_THREADS[where]:
+        # When
+        assert ended(task("x")) is DONE, task
+
+        # Then
+        wait_until(lambda: sessions() <= before, 5, f"the end of the connections of {task}")
+    assert effects() == ["x"] * 3 * len(unfinished.OTHER_THREADS[where])
+
+
+def test_the_tasks_after_a_restart_of_the_database_connect_again(start_worker, effects):
+    # Given: connections in many threads
+    start_worker(threads=2)
+    tasks = [task for where in ("thread", "coroutine") for task in unfinished.OTHER_THREADS[where]]
+    assert {ended(task("before")) for task in tasks} == {DONE}
+
+    # When: each connection is cut
+    execute(current(), f"SELECT pg_terminate_backend(pid) FROM ({SESSIONS}) s")
+
+    # Then
+    assert {ended(task("after")) for task in tasks} == {DONE}
