@@ -27,9 +27,11 @@ def through(world):
         return started[-1]
 
     yield start
-    world.close()
-    for pooler in started:
-        pooler.close()
+    try:
+        world.close()
+    finally:
+        for pooler in started:
+            pooler.close()
 
 
 def latencies(world, number, pause):
