@@ -638,7 +638,7 @@ class Worker:
             if ended is None:
                 ended = await coroutine.execute(task, self._is_cancelled, self._reporter, place)
             self._put(task, ended)
-            await coroutine.tidy(ended, idle=self._intakes[COROUTINE].pool.outstanding() == 1)
+            await coroutine.tidy(ended, lambda: self._intakes[COROUTINE].pool.outstanding() == 1)
         except BaseException as error:  # noqa: B036 - as above
             if place.is_destroyed():
                 raise
