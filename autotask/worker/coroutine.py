@@ -233,16 +233,17 @@ async def _conclude(conclude: Callable[..., R], *args: Any) -> R:
     return conclude(*args)
 
 
-async def tidy(ended: Outcome | GiveBack, *, idle: bool) -> None:
+async def tidy(ended: Outcome | GiveBack, is_idle: Callable[[], bool]) -> None:
     """Tidy the Django connections of the one thread from which all coroutines of this process use the database.
 
-    :param idle: whether no other coroutine runs. If one does, it may be in the middle of reading rows.
+    :param is_idle: tells whether no other coroutine runs. If one does, it may be in the middle of reading rows.
     """
     cut_off = not (isinstance(ended, Outcome) and ended.state is State.DONE)
-    if idle and (cut_off or shared.has_connected):
-        await asyncio.wrap_future(shared.submit(functools.partial(tidiness.tidy_connections, unsure=cut_off)))
-    elif cut_off:
+    if cut_off and not is_idle():
         await asyncio.wrap_future(shared.submit(tidiness.drop_broken_connections))
+    # Asked again: the others may have ended meanwhile, and have left this to the last one.
+    if is_idle() and (cut_off or shared.has_connected):
+        await asyncio.wrap_future(shared.submit(functools.partial(tidiness.tidy_connections, unsure=cut_off)))
 
 
 _spare = Spare()

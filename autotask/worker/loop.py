@@ -716,7 +716,7 @@ class Worker:
         if not self._coroutines_are_ready:
             return  # Nothing has used a connection.
         try:
-            await coroutine.tidy(ended, idle=self._intakes[COROUTINE].pool.outstanding() == 1)
+            await coroutine.tidy(ended, lambda: self._intakes[COROUTINE].pool.outstanding() == 1)
         except Exception:  # its outcome is put already, and must be its only one
             logger.exception("The connections that coroutines use could not be tidied after %s %s", task.name, task.id)
 

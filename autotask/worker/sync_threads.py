@@ -62,6 +62,11 @@ class SharedThread:
                 self._is_started = False
                 raise
 
+    def answer(self, answer: Callable[[], None]) -> None:
+        """Tell of the end of a call, after having noted what it has left for others to know."""
+        self.has_connected = tidiness.has_connected()
+        answer()
+
     def replace_thread(self) -> None:
         """Have another thread take up the calls; the present one belongs to one of the callers from now on.
 
@@ -79,13 +84,10 @@ class SharedThread:
         while True:
             call = self._calls.get()
             if call.caller is None:
-                _perform(call)
-                self.has_connected = tidiness.has_connected()
+                self.answer(_performed(call))
             elif call.caller.takes(call):
                 pass  # It has got a thread of its own since it made this call.
-            elif call.caller.work(call):
-                self.has_connected = tidiness.has_connected()
-            else:
+            elif not call.caller.work(call):
                 return
 
 
@@ -135,7 +137,7 @@ class Caller(Executor):
         """
         answer = _performed(call)
         if not tidiness.is_disturbed():
-            answer()
+            self._shared.answer(answer)
             return True
         own: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._own = own
@@ -147,7 +149,7 @@ class Caller(Executor):
                 self._shared.pass_on(own.get())
             self.left_open += tidiness.left_open()
             tidiness.tidy_connections(unsure=True)
-            answer()
+            self._shared.answer(answer)
             return True
         answer()  # last, so that the next call of this attempt comes to its own thread
         del answer
