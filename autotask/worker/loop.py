@@ -45,6 +45,7 @@ from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
 from autotask.worker.stall import StallWatch
 from autotask.worker.strangers import Strangers
+from autotask.worker.sync_threads import NoThread
 from autotask.worker.tidiness import tidy_connections
 from autotask.worker.watch import STOP_WITHIN, Watch
 from autotask.worker.wear import Wear
@@ -707,6 +708,8 @@ class Worker:
             ended = self._not_begun(task) or await self._without_its_thread(task)
             if ended is None:
                 ended = await coroutine.execute(task, self._is_cancelled, self._reporter, place)
+        except NoThread as error:
+            ended = self._without_thread(task, error)
         except BaseException as error:  # noqa: B036 - as above
             if place.is_destroyed():
                 raise
