@@ -1,6 +1,7 @@
 """One task with a coroutine function from claim to outcome, on the event loop: load, await, time, catch, decide."""
 
 import asyncio
+import contextvars
 import functools
 import logging
 import time
@@ -61,7 +62,7 @@ async def execute(
     finally:
         _spare.leave()
         caller.end()
-        traces.settle()
+        traces.end()
 
 
 async def _as_called(
@@ -80,12 +81,11 @@ async def _as_called(
     """
     try:
         carried = payload.load_carried(task.payload, id=task.id, name=task.name)
-        if carriers.need_thread(carried):
+        if needs_thread := carriers.need_thread(carried):
             caller.take_thread()
-            # What this sets in the context of that thread asgiref takes over into the context of this coroutine.
-            restored = await sync_to_async(carriers.restored)(carried)
+            leave = await sync_to_async(_restored)(carried, task)
         else:
-            restored = carriers.restored(carried)
+            leave = functools.partial(execution.leave, carriers.restored(carried), task)
     except NoThread:
         raise
     except (UnknownCarrier, PayloadTooNew) as error:
@@ -95,14 +95,25 @@ async def _as_called(
             raise
         return await _conclude(execution.without_arguments, task, error, None, is_cancelled(task), begun)
     try:
-        return await _attempt(
-            task, is_cancelled, reporter, place, refuse_open, begun, load_in_thread=caller.has_own_thread
-        )
+        return await _attempt(task, is_cancelled, reporter, place, refuse_open, begun, load_in_thread=needs_thread)
     finally:
-        if caller.has_own_thread and not place.is_destroyed():
-            await sync_to_async(execution.leave)(restored, task)
-        else:
-            execution.leave(restored, task)
+        if not needs_thread:
+            leave()
+        elif not place.is_destroyed():
+            await sync_to_async(leave)()
+
+
+def _restored(carried: dict[str, Any], task: ClaimedTask) -> Callable[[], None]:
+    """Restore what a call carries, in this thread, and return what ends that.
+
+    Both happen in one context, since a context variable can be reset in no other one than it was set in. What is set there
+    is set here too, from where asgiref takes it over to the coroutine.
+    """
+    context = contextvars.copy_context()
+    restored = context.run(carriers.restored, carried)
+    for variable in context:
+        variable.set(context[variable])
+    return functools.partial(context.run, execution.leave, restored, task)
 
 
 async def _attempt(

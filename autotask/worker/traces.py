@@ -64,9 +64,12 @@ class Opened:
             return True
         if not self._stands_still():
             return False
-        if self.wrapper.connection is self.raw:
+        taken = self.wrapper.connection is self.raw
+        if taken:
             self.wrapper.connection = None
         if not self._stands_still():
+            if taken and self.wrapper.connection is None:
+                self.wrapper.connection = self.raw  # It may be in the middle of a transaction.
             return False
         with contextlib.suppress(Exception):  # It may be broken, which is as good.
             tidiness.close_driver_connection(self.raw)
@@ -105,6 +108,7 @@ class Traces(ThreadSensitiveContext):
     _exited = False
     left_open: tuple[str, ...] = ()
     _opened: tuple[Opened, ...] = ()
+    _is_over = False
 
     def __init__(self) -> None:
         """Be empty; all of it is there already."""
@@ -114,8 +118,11 @@ class Traces(ThreadSensitiveContext):
         SyncToAsync.thread_sensitive_context.set(self)
 
     def add(self, entry: Opened) -> None:
-        """Take a connection that was opened by the attempt."""
-        self._opened += (entry,)
+        """Take a connection that was opened by the attempt, or by what goes on after it."""
+        if self._is_over:
+            _leftovers.end([entry])
+        else:
+            self._opened += (entry,)
 
     def note_left_open(self, aliases: Iterable[str]) -> None:
         """Note databases on which a transaction was left open, and is lost."""
@@ -128,6 +135,11 @@ class Traces(ThreadSensitiveContext):
             with contextlib.suppress(Exception):
                 self.note_left_open(executor.submit(_tidy).result(TO_FINISH))
             executor.shutdown(wait=False)
+
+    def end(self) -> None:
+        """Settle for the last time: from now on nobody asks what was left open."""
+        self._is_over = True
+        self.settle()
 
     def settle(self) -> None:
         """Close what other threads have opened, and note what they have left open there. Waits for nothing."""

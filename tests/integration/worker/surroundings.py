@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +16,12 @@ from autotask.exceptions import AutotaskError
 from autotask.tasks import delayed_task, periodic_task
 
 DESK = f"{__name__}.Desk"
+BRANCH = f"{__name__}.Branch"
 BROKEN = f"{__name__}.Broken"
 ALL = ["autotask.carriers.Language", "autotask.carriers.TimeZone", DESK]
 
 _thread = threading.local()
+branch = ContextVar("branch", default=None)
 
 
 class Desk(Carrier):
@@ -38,6 +41,21 @@ class Desk(Carrier):
             _thread.desk = before
             if value == "sticky":
                 raise RuntimeError("the desk sticks")
+
+
+class Branch(Carrier):
+    """A context variable, without saying so."""
+
+    def carry(self):
+        return "north"
+
+    @contextmanager
+    def restore(self, value):
+        token = branch.set(value)
+        try:
+            yield
+        finally:
+            branch.reset(token)
 
 
 class Broken(Carrier):
@@ -95,6 +113,12 @@ def _fail_at_first(path):
         print(seen(), file=file)
     if len(Path(path).read_text().splitlines()) == 1:
         raise AutotaskError
+
+
+@delayed_task
+async def say_branch():
+    """Return it as the coroutine itself sees it, and as its synchronous code does."""
+    return branch.get(), await sync_to_async(branch.get)()
 
 
 async def _meet(folder, number):

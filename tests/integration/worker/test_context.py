@@ -14,7 +14,18 @@ from autotask.testing import captured_tasks, immediate
 from tests.helpers import wait_until
 from tests.integration.django_tasks import tasks as tasks_of_django
 from tests.integration.worker import surroundings
-from tests.integration.worker.surroundings import ALL, BROKEN, DESK, Broken, Noted, at, fail_at_first, meet, thread
+from tests.integration.worker.surroundings import (
+    ALL,
+    BRANCH,
+    BROKEN,
+    DESK,
+    Broken,
+    Noted,
+    at,
+    fail_at_first,
+    meet,
+    thread,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,6 +92,16 @@ def test_coroutines_at_the_same_time_each_have_their_own(start_worker, tmp_path)
 
     # Then
     assert {name: handle.wait(30) for name, handle in handles.items()} == {name: (name, name) for name in "abc"}
+
+
+def test_a_context_variable_of_a_coroutine_is_reset_in_the_context_in_which_it_was_set(start_worker, settings, caplog):
+    # Given: reset() refuses a token of another context
+    settings.AUTOTASK_CONTEXT = [BRANCH]
+    start_worker(coroutines=1)
+
+    # Then
+    assert surroundings.say_branch().wait(30) == ("north", "north")
+    assert "failed after the end" not in caplog.text
 
 
 def test_a_retry_has_the_surroundings_of_the_call_too(here, start_worker, tmp_path):

@@ -109,6 +109,43 @@ def test_a_transaction_in_which_a_coroutine_waits_is_its_own(start_worker, effec
     assert effects() == committed + seen
 
 
+def test_a_call_that_outlives_its_coroutine_keeps_neither_thread_nor_transaction(start_worker, effects, gate, caplog):
+    # Given
+    start_worker(threads=1)
+    begun, go_on = gate("cut off begun"), gate("cut off")
+    assert ended(unfinished.ALL["coroutine"].write("before")) is DONE
+
+    # When: its time is up while it is in the middle of that call
+    handle = unfinished.begin_and_be_cut_off("cut off")
+    assert begun.wait(10)
+    assert ended(handle) is ERROR
+    go_on.set()
+
+    # Then
+    wait_until(lambda: "left an open transaction on the database 'default', which is lost" in caplog.text)
+    assert ended(unfinished.ALL["coroutine"].write("after")) is DONE
+    assert effects() == ["after", "before"]
+    assert [thread.name for thread in threading.enumerate()].count("autotask-sync") == 1
+
+
+@pytest.mark.parametrize("task", [unfinished.begin_behind, unfinished.write_behind], ids=["shared", "beside"])
+def test_what_goes_on_after_its_coroutine_has_ended_can_use_the_database(start_worker, effects, gate, task):
+    # Given
+    start_worker(threads=1)
+    before = sessions()
+    go_on = gate("behind")
+    assert ended(task("behind")) is DONE
+
+    # When
+    go_on.set()
+    wait_until(effects, what="the effect")
+    assert ended(unfinished.ALL["coroutine"].write("next")) is DONE
+
+    # Then
+    assert effects() == ["behind", "next"]
+    wait_until(lambda: sessions() <= before, 10, what="the end of its connections")
+
+
 def test_a_transaction_left_open_in_another_thread_is_an_error_too(start_worker, effects):
     start_worker(threads=1)
     for task in (

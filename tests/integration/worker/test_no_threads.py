@@ -1,20 +1,20 @@
 """Where the system has no thread left, and where the loop meets what nobody has thought of: no task is lost by that."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
-from asgiref.sync import SyncToAsync
 
 from autotask.exit_status import FAILED, RECYCLED
 from autotask.store import read
 from autotask.store.connection import current
 from autotask.task import DONE, WAITING, State
-from autotask.worker import coroutine, dispatch, loop
+from autotask.worker import coroutine, dispatch, loop, sync_threads
 from autotask.worker.loop import Worker, WorkerOptions
+from autotask.worker.sync_threads import SharedThread
 from tests.helpers import wait_until
 from tests.integration.worker import everywhere, tasks
+from tests.integration.worker.surroundings import BRANCH, say_branch
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,10 +46,8 @@ def soon(monkeypatch):
 @pytest.fixture
 def no_thread_of_coroutines(monkeypatch):
     """No coroutine of this process has used the database yet."""
-    executor = ThreadPoolExecutor(max_workers=1)
-    monkeypatch.setattr(SyncToAsync, "single_thread_executor", executor)
-    yield
-    executor.shutdown()
+    for module in (coroutine, sync_threads):
+        monkeypatch.setattr(module, "shared", SharedThread())
 
 
 def said(caplog, words):
@@ -110,6 +108,23 @@ def test_a_coroutine_is_given_back_that_would_be_without_the_thread_to_use_the_d
     assert [handle.wait(20) for handle in handles] == [2 * number for number in range(5)]
     assert attempts(handles) == [(1, [])] * 5
     assert len(said(caplog, NO_THREAD)) == 1
+
+
+def test_a_coroutine_is_given_back_whose_carriers_need_a_thread_of_its_own(start_worker, settings, limit, soon, caplog):
+    # Given
+    settings.AUTOTASK_CONTEXT = [BRANCH]
+    start_worker()
+    assert say_branch().wait(10) == ("north", "north")
+    limit(True)
+
+    # When
+    handle = say_branch()
+    wait_until(lambda: said(caplog, "is given back, as it cannot be run here now"), what="a word on it")
+    limit(False)
+
+    # Then
+    assert handle.wait(20) == ("north", "north")
+    assert attempts([handle]) == [(1, [])]
 
 
 def test_a_coroutine_has_one_outcome_although_it_cannot_be_tidied_after_it(start_worker, monkeypatch, caplog):

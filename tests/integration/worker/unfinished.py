@@ -164,6 +164,50 @@ def begin_in_a_thread_under_a_loop(text: str) -> None:
     asyncio.run(work())
 
 
+def _begin_and_stay(text: str) -> None:
+    begin(text)
+    gates[text + " begun"].set()
+    gates[text].wait(20)
+
+
+@delayed_task(timeout=0.3)
+async def begin_and_be_cut_off(text: str) -> None:
+    """Be in the middle of a call that leaves a transaction open when the time is up."""
+    await sync_to_async(_begin_and_stay)(text)
+
+
+_behind: set[asyncio.Task[None]] = set()
+
+
+def _go_on_behind(work) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    _behind.add(task)
+    task.add_done_callback(_behind.discard)
+
+
+@delayed_task
+async def begin_behind(text: str) -> None:
+    """Leave a transaction open in the shared thread after the end of the task, and go on there."""
+
+    async def work() -> None:
+        await _wait_for(text)
+        await sync_to_async(begin)(text + " lost")
+        await sync_to_async(write)(text)
+
+    _go_on_behind(work())
+
+
+@delayed_task
+async def write_behind(text: str) -> None:
+    """Connect in a thread of the event loop after the end of the task."""
+
+    async def work() -> None:
+        await _wait_for(text)
+        await asyncio.to_thread(write, text)
+
+    _go_on_behind(work())
+
+
 # --- connections in other threads -----------------------------------------------------------------------------------
 
 _executor = ThreadPoolExecutor(2, thread_name_prefix="of-the-project")
