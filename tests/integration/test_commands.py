@@ -558,7 +558,7 @@ def test_the_doctor_finds_nothing_wrong_where_nothing_is(worker):
 
     # Then
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 15)]
+    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 16)]
     assert manage("doctor", "--quiet").out == ""
 
 
@@ -619,7 +619,7 @@ def test_the_doctor_takes_a_worker_without_a_lease_for_dead():
 def test_a_database_that_cannot_be_reached_is_one_problem():
     shown = process("autotask", "doctor", DATABASE_URL="postgres://nobody:hush@127.0.0.1:1/none")
     assert shown.code == 3
-    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 10
+    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 11
     assert "Traceback" not in shown.err and "hush" not in shown.out + shown.err
 
 

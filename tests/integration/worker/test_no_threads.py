@@ -11,7 +11,6 @@ from autotask.store.connection import current
 from autotask.task import DONE, WAITING, State
 from autotask.worker import coroutine, dispatch, loop, sync_threads
 from autotask.worker.loop import Worker, WorkerOptions
-from autotask.worker.sync_threads import SharedThread
 from tests.helpers import wait_until
 from tests.integration.worker import everywhere, tasks
 from tests.integration.worker.surroundings import BRANCH, say_branch
@@ -46,8 +45,9 @@ def soon(monkeypatch):
 @pytest.fixture
 def no_thread_of_coroutines(monkeypatch):
     """No coroutine of this process has used the database yet."""
-    for module in (coroutine, sync_threads):
-        monkeypatch.setattr(module, "shared", SharedThread())
+    shared = sync_threads.SharedThread()
+    monkeypatch.setattr(sync_threads, "shared", shared)
+    monkeypatch.setattr(coroutine, "shared", shared)
 
 
 def said(caplog, words):
@@ -129,7 +129,7 @@ def test_a_coroutine_is_given_back_whose_carriers_need_a_thread_of_its_own(start
 
 def test_a_coroutine_has_one_outcome_although_it_cannot_be_tidied_after_it(start_worker, monkeypatch, caplog):
     # Given
-    async def fail(ended, *, idle):
+    async def fail(ended, is_idle):
         raise RuntimeError(NO_THREAD)
 
     monkeypatch.setattr(coroutine, "tidy", fail)
