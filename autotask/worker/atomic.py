@@ -49,10 +49,15 @@ def run(task: ClaimedTask, function: Callable[[bool], Outcome], context: TaskCon
             _cuts.pop(task.id, None)
             return ended
         except (DatabaseError, InterfaceError) as error:
+            cut = transaction.was_cut(error)
+            if cut and (committed := transaction.committed()) is not None:
+                _cuts.pop(task.id, None)
+                return committed
             if task.at_most_once or context.should_stop:
                 raise
-            if transaction.was_cut(error):
-                return _after_cut(task, transaction, error)
+            if cut:
+                _count_cut(task, error)
+                raise RunAgain from error  # If it was committed all the same, giving it back will have no effect.
             if not is_conflict(error) or again >= MOST_AGAIN:
                 raise
             again += 1
@@ -92,6 +97,18 @@ class _Transaction:
             raise left_open_error([settings.DATABASE])  # AUTOCOMMIT is False: atomic() does not commit.
         return ended._replace(recorded=True)
 
+    def committed(self) -> Outcome | None:
+        """Return the outcome if it was committed although the answer was lost; None if not, or if nobody can tell now."""
+        if self.ended is None:
+            return None
+        try:
+            # Django keeps a dead connection where rolling back does not fail on it, as with psycopg 3.
+            current().close()
+            is_recorded = bool(finish.recorded(current(), [self.ended]))
+        except (DatabaseError, InterfaceError):
+            return None
+        return self.ended._replace(recorded=True) if is_recorded else None
+
     def was_cut(self, error: Exception) -> bool:
         """Whether its connection is no more, or could not be had, which is what the error comes from."""
         return is_weather(error) if self._raw is None else bool(self._raw.closed)
@@ -115,27 +132,14 @@ class _Transaction:
         self.ended = ended
 
 
-def _after_cut(task: ClaimedTask, cut: _Transaction, error: Exception) -> Outcome:
-    """Return the outcome if it was committed, although the answer to that was lost.
-
-    :raises RunAgain: it was not, or nobody can tell now. Then the task is given back, which has no effect if it has ended.
-    """
-    if cut.ended is not None and _is_recorded(cut.ended):
-        return cut.ended._replace(recorded=True)
+def _count_cut(task: ClaimedTask, error: Exception) -> None:
+    """Raise the error if the connection of a task was cut too often."""
     if len(_cuts) >= MOST_COUNTED:
         _cuts.clear()
     _cuts[task.id] = _cuts.get(task.id, 0) + 1
     if _cuts[task.id] > MOST_AGAIN:
         del _cuts[task.id]
         raise error
-    raise RunAgain from error
-
-
-def _is_recorded(ended: Outcome) -> bool:
-    try:
-        return bool(finish.recorded(current(), [ended]))
-    except (DatabaseError, InterfaceError):
-        return False
 
 
 def _sees_a_snapshot() -> bool:

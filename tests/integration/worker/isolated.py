@@ -70,6 +70,14 @@ def _in_thread(function) -> None:
     thread.join()
 
 
+def _echo(name: str) -> int:
+    return begin(name)
+
+
+echo = delayed_task(atomic=True, name="tests.isolated.echo")(_echo)
+echo_once = delayed_task(atomic=True, at_most_once=True, name="tests.isolated.echo_once")(_echo)
+
+
 @delayed_task(atomic=True)
 def cut(name: str, times: int) -> int:
     """Lose the connection so many times."""

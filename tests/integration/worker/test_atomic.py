@@ -141,7 +141,10 @@ def test_what_may_run_once_only_is_not_run_again_when_its_connection_is_cut(star
     assert (isolated.runs, effects()) == ({"x": 1}, [])
 
 
-def test_an_outcome_that_was_committed_counts_although_the_answer_was_lost(start_worker, effects, monkeypatch):
+@pytest.mark.parametrize("task", [isolated.echo, isolated.echo_once], ids=["any", "at_most_once"])
+def test_an_outcome_that_was_committed_counts_although_the_answer_was_lost(
+    start_worker, effects, monkeypatch, caplog, task
+):
     # Given: a connection that is cut just after the commit
     commits = []
     wrapper = type(current())
@@ -158,12 +161,13 @@ def test_an_outcome_that_was_committed_counts_although_the_answer_was_lost(start
     worker = start_worker(threads=1)
 
     # When
-    handle = isolated.cut("x", 0)
+    handle = task("x")
 
     # Then
     assert handle.wait(10) == 1
     wait_until(lambda: commits and not worker._held, what="the end of the claim")
     assert (len(commits), isolated.runs, effects()) == (1, {"x": 1}, ["x"])
+    assert "error after" not in caplog.text and "nothing was committed" not in caplog.text
 
 
 def test_where_nothing_is_committed_an_atomic_task_is_an_error(start_worker, effects, monkeypatch):
