@@ -97,10 +97,10 @@ async def _as_called(
     try:
         return await _attempt(task, is_cancelled, reporter, place, refuse_open, begun, load_in_thread=needs_thread)
     finally:
-        if not needs_thread:
+        if needs_thread:
+            caller.submit(leave)  # Nobody waits for that: what was cut off may still be at work there.
+        else:
             leave()
-        elif not place.is_destroyed():
-            await sync_to_async(leave)()
 
 
 def _restored(carried: dict[str, Any], task: ClaimedTask) -> Callable[[], None]:

@@ -9,6 +9,7 @@ from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR
 from tests.helpers import environment, wait_until
 from tests.integration.worker import unfinished
+from tests.integration.worker.surroundings import BRANCH
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -126,6 +127,30 @@ def test_a_call_that_outlives_its_coroutine_keeps_neither_thread_nor_transaction
     assert ended(unfinished.ALL["coroutine"].write("after")) is DONE
     assert effects() == ["after", "before"]
     assert [thread.name for thread in threading.enumerate()].count("autotask-sync") == 1
+
+
+def test_a_coroutine_with_a_thread_of_its_own_is_cut_off_and_watched_like_others(start_worker, effects, gate, settings):
+    # Given: a carrier that needs a thread
+    settings.AUTOTASK_CONTEXT = [BRANCH]
+    start_worker(threads=1)
+    begun, go_on = gate("cut off begun"), gate("cut off")
+
+    # When
+    handle = unfinished.begin_and_be_cut_off("cut off")
+    assert begun.wait(10)
+
+    # Then: nobody waits for the call
+    assert ended(handle, 5) is ERROR
+    assert handle.error_message == "timed out after 0.3 s"
+    go_on.set()
+    wait_until(lambda: "autotask-sync-own" not in [thread.name for thread in threading.enumerate()])
+
+    # Then: an open transaction is noticed there, too
+    handle = unfinished.ALL["coroutine"].leave("begin")
+    assert ended(handle) is ERROR
+    assert "unfinished on the database 'default'" in handle.error_message
+    assert ended(unfinished.ALL["coroutine"].write("after")) is DONE
+    assert effects() == ["after"]
 
 
 @pytest.mark.parametrize("task", [unfinished.begin_behind, unfinished.write_behind], ids=["shared", "beside"])
