@@ -79,6 +79,10 @@ class Aside:
         """Whether the outcome of a claim was set aside a while ago."""
         return self._clock() - self._since.get(task.fence, float("inf")) >= FIRST_WAIT
 
+    def keeps(self, task: ClaimedTask) -> bool:
+        """Whether the outcome of a claim will be tried again by itself."""
+        return task.fence in self._kept
+
     def forget(self, tasks: Sequence[ClaimedTask]) -> None:
         """Forget claims whose outcome was recorded after all."""
         if self._since:
