@@ -15,8 +15,8 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
 R = TypeVar("R")
 
-#: So many refusals one after the other are a fault of the database rather than of what is refused. Then nothing more is
-#: taken apart for a while, twice as long each time; after that only a few are tried.
+#: After so many refusals in a row, the fault probably lies with the database and not with the rows. Then nothing more is taken
+#: apart for a while, twice as long each time; after that, only a few are tried.
 MOST_IN_A_ROW = 100
 FEW_IN_A_ROW = 10
 FIRST_REST = 60.0

@@ -18,8 +18,8 @@ logger = logging.getLogger("autotask.worker")
 FIRST_WAIT = 30.0
 LONGEST_WAIT = 900.0
 
-#: Outcomes that are kept at most, and bytes of their results and tracebacks. Of older ones only the fence is kept: their tasks
-#: stay RUNNING until the worker ends.
+#: The most outcomes that are kept, and the most bytes of their results and tracebacks. Of older ones only the fence is kept: their
+#: tasks stay RUNNING until the worker ends.
 MOST_KEPT = 500
 MOST_BYTES = 16 * 2**20
 

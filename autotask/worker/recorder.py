@@ -166,9 +166,7 @@ class Recorder:
         try:
             self._write_until_done(batch)
         except Exception as error:  # what nobody has thought of; without this thread no task of this worker would end
-            logger.exception(
-                "The recorder has failed at %d outcomes; it sets them aside, and goes on with others", len(batch)
-            )
+            logger.exception("The recorder failed to write %d outcomes; it sets them aside and goes on", len(batch))
             for record in batch:
                 self._set_aside(record, error)
         self.burden.written(size)
