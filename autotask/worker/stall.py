@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from autotask.conf import settings
 from autotask.store import health
 from autotask.store.connection import dedicated, unanswered
 from autotask.wakeup import Wakeup
+from autotask.worker import ending
 from autotask.worker.weather import SAY_EVERY, Weather
 
 logger = logging.getLogger("autotask.worker")
@@ -136,7 +136,4 @@ class StallWatch:
             os.getpid(),
             seconds,
         )
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(self._exit_status())
+        ending.leave(self._exit_status())
