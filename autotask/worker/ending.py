@@ -74,7 +74,7 @@ def _end_late(seconds: float, status: int) -> None:
 def _push(hooks_have_begun: threading.Event, status: int) -> None:
     """End what the interpreter waits for, and call the functions of ``atexit`` if it does not come to that."""
     time.sleep(LEFT_BEHIND_WITHIN)
-    logger.warning("worker %d has stopped, and does not end for what tasks have left behind: %s", os.getpid(), _left())
+    logger.warning("worker %d has stopped; what tasks have left behind keeps it from ending: %s", os.getpid(), _left())
     _kill_children()
     if not hooks_have_begun.wait(LAST_RESORT):
         atexit._run_exitfuncs()

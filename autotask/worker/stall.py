@@ -83,7 +83,7 @@ class StallWatch:
             try:
                 self._look(time.monotonic(), *(unanswered() or (0.0, "")))
             except Exception:
-                logger.exception("The watch over the answers of the database has failed, and goes on")
+                logger.exception("The watch over the answers of the database has failed; it goes on")
 
     def _note_signals(self, numbers: bytes, now: float) -> None:
         self._wakeup.wake()
@@ -131,7 +131,7 @@ class StallWatch:
 
     def _leave(self, seconds: float) -> None:
         logger.warning(
-            "worker %d stops without an answer of the database, which it has awaited for %d s; what it could not record is "
+            "worker %d ends without an answer from the database, after waiting for %d s; what it could not record is "
             "run again if the database has not taken it in",
             os.getpid(),
             seconds,
