@@ -5,7 +5,6 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -26,7 +25,7 @@ from autotask.worker.pools.base import PlainAttempt
 from autotask.worker.pools.coroutines import CoroutinePlace
 from autotask.worker.reporter import Reports
 from autotask.worker.surroundings import left_open_error
-from autotask.worker.sync_threads import Caller, shared
+from autotask.worker.sync_threads import Caller, NoThread, shared
 from autotask.worker.traces import Traces
 
 logger = logging.getLogger("autotask.worker")
@@ -43,18 +42,22 @@ async def execute(
     reporter: Reports,
     place: CoroutinePlace[ClaimedTask],
 ) -> Outcome | GiveBack:
-    """Run one attempt of a task on this event loop. Never raises.
+    """Run one attempt of a task on this event loop.
 
     The parameters are those of :func:`autotask.worker.execution.execute`.
+
+    :raises NoThread: the attempt has not begun, since it needs a thread of its own, and the system has none left.
     """
     begun = time.monotonic()
     if task.late is not None:
         return await _conclude(execution.told, task, outcome.expired(task, ended_at=begun))
     traces, caller = sync_threads.enter()
     _spare.take()
-    run = _as_called if payload.carries(task.payload) else _attempt
+    refuse_open = functools.partial(_refuse_open, traces, caller)
     try:
-        return await run(task, is_cancelled, reporter, place, functools.partial(_refuse_open, traces, caller), begun)
+        if payload.carries(task.payload):
+            return await _as_called(task, is_cancelled, reporter, place, refuse_open, begun, caller)
+        return await _attempt(task, is_cancelled, reporter, place, refuse_open, begun)
     finally:
         _spare.leave()
         caller.end()
@@ -68,13 +71,23 @@ async def _as_called(
     place: CoroutinePlace[ClaimedTask],
     refuse_open: RefuseOpen,
     begun: float,
+    caller: Caller,
 ) -> Outcome | GiveBack:
-    """Run one attempt with what the call carries restored around it."""
+    """Run one attempt with what the call carries restored around it.
+
+    What a carrier changes in a thread would reach all other coroutines in the one that these share. So the queries of this
+    one then have a thread and connections of their own, as those of a request have.
+    """
     try:
         carried = payload.load_carried(task.payload, id=task.id, name=task.name)
         if carriers.need_thread(carried):
-            return await _in_own_thread(task, is_cancelled, reporter, place, refuse_open, begun, carried)
-        restored = carriers.restored(carried)
+            caller.take_thread()
+            # What this sets in the context of that thread asgiref takes over into the context of this coroutine.
+            restored = await sync_to_async(carriers.restored)(carried)
+        else:
+            restored = carriers.restored(carried)
+    except NoThread:
+        raise
     except (UnknownCarrier, PayloadTooNew) as error:
         return await _conclude(execution.unknown, task, error)
     except BaseException as error:  # noqa: B036 - a carrier of the project can raise anything
@@ -82,49 +95,14 @@ async def _as_called(
             raise
         return await _conclude(execution.without_arguments, task, error, None, is_cancelled(task), begun)
     try:
-        return await _attempt(task, is_cancelled, reporter, place, refuse_open, begun)
+        return await _attempt(
+            task, is_cancelled, reporter, place, refuse_open, begun, load_in_thread=caller.has_own_thread
+        )
     finally:
-        execution.leave(restored, task)
-
-
-async def _in_own_thread(
-    task: ClaimedTask,
-    is_cancelled: Callable[[ClaimedTask], bool],
-    reporter: Reports,
-    place: CoroutinePlace[ClaimedTask],
-    refuse_open: RefuseOpen,
-    begun: float,
-    carried: dict[str, Any],
-) -> Outcome | GiveBack:
-    """Run one attempt whose queries have a thread and connections of their own, as those of a request have.
-
-    What the carriers change there would reach all other coroutines in the one thread that these share.
-    """
-    own = Traces()
-    await own.__aenter__()  # type: ignore[no-untyped-call]  # of asgiref
-    restored = None
-    try:
-        # What this sets in the context of that thread asgiref takes over into the context of this coroutine.
-        restored = await sync_to_async(_restored)(carried)
-        refuse_there = functools.partial(_refuse_open_there, own, refuse_open)
-        return await _attempt(task, is_cancelled, reporter, place, refuse_there, begun, load_in_thread=True)
-    finally:
-        if not place.is_destroyed():
-            if restored is not None:
-                await sync_to_async(execution.leave)(restored, task)
-            await sync_to_async(_end_connections)()
-            await own.__aexit__(None, None, None)  # type: ignore[no-untyped-call]  # of asgiref
-        own.settle()
-
-
-def _restored(carried: dict[str, Any]) -> ExitStack:
-    tidiness.tidy_connections()  # From now on this thread is known to tidy its connections itself.
-    return carriers.restored(carried)
-
-
-def _end_connections() -> None:
-    tidiness.tidy_connections(unsure=True)
-    tidiness.close_connections()
+        if caller.has_own_thread and not place.is_destroyed():
+            await sync_to_async(execution.leave)(restored, task)
+        else:
+            execution.leave(restored, task)
 
 
 async def _attempt(
@@ -199,15 +177,6 @@ async def _refuse_open(traces: Traces, caller: Caller) -> None:
     traces.note_left_open(caller.left_open)
     if traces.left_open:
         raise left_open_error(list(traces.left_open))
-
-
-async def _refuse_open_there(own: Traces, refuse_open: RefuseOpen) -> None:
-    """The same for an attempt whose queries have a thread of their own."""
-    own.note_left_open(await sync_to_async(tidiness.left_open)())
-    own.settle()
-    if own.left_open:
-        raise left_open_error(list(own.left_open))
-    await refuse_open()
 
 
 async def _find(task: ClaimedTask) -> Definition[Any, Any]:

@@ -45,6 +45,7 @@ from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
 from autotask.worker.stall import StallWatch
 from autotask.worker.strangers import Strangers
+from autotask.worker.sync_threads import NoThread
 from autotask.worker.tidiness import tidy_connections
 from autotask.worker.watch import STOP_WITHIN, Watch
 from autotask.worker.wear import Wear
@@ -255,11 +256,14 @@ class Worker:
 
         :returns: whether all tasks came to their end; False if some had to be left in their threads.
         """
-        self.stalls.start()
+        if not self._start(self.stalls):
+            return False
         if not self._sign_on():
             self.stalls.stop()
             return True
-        if not self._start_threads():
+        if not self._start(self._recorder, self._beats, self._services, self._watch):
+            self._sign_off()
+            self._connection.close()
             return False
         notify.set_waker(self.wakeup.call)
         logger.info("%s", self._introduction())
@@ -273,15 +277,14 @@ class Worker:
             self.recycle()
         return self._leave()
 
-    def _start_threads(self) -> bool:
+    def _start(self, *parts: StallWatch | Recorder | ServiceThread | Watch) -> bool:
+        """Start the threads of parts of this worker; return False if the system has none left for them."""
         try:
-            for part in (self._recorder, self._beats, self._services, self._watch):
+            for part in parts:
                 part.start()
         except RuntimeError as error:  # no memory, or no more threads
             logger.error("Worker %d cannot start, for want of threads: %s", self._identity.pid, error)
             self.exit_status = FAILED
-            self._sign_off()
-            self._connection.close()
             return False
         return True
 
@@ -707,6 +710,8 @@ class Worker:
             ended = self._not_begun(task) or await self._without_its_thread(task)
             if ended is None:
                 ended = await coroutine.execute(task, self._is_cancelled, self._reporter, place)
+        except NoThread as error:
+            ended = self._without_thread(task, error)
         except BaseException as error:  # noqa: B036 - as above
             if place.is_destroyed():
                 raise

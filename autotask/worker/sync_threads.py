@@ -5,6 +5,8 @@ begun a transaction and awaits something in the middle of it would have the othe
 thread, with its connection, is then left to it until it ends, and the others go on in a new one.
 """
 
+import functools
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -16,7 +18,13 @@ from asgiref.sync import SyncToAsync
 from autotask.worker import tidiness
 from autotask.worker.traces import Traces, present
 
+logger = logging.getLogger("autotask.worker")
+
 R = TypeVar("R")
+
+
+class NoThread(Exception):
+    """The system has no thread left for an attempt that needs one of its own."""
 
 
 class _Call(NamedTuple):
@@ -37,18 +45,17 @@ class SharedThread:
         #: Whether the thread has open connections.
         self.has_connected = False
 
-    def submit(self, function: Callable[[], R], caller: "Caller | None" = None) -> Future[R]:
+    def submit(self, function: Callable[[], R]) -> Future[R]:
         """Call a function in the thread."""
         future: Future[R] = Future()
-        self._calls.put(_Call(caller, future, function))
-        if not self._is_started:
-            self._start()
+        self.take(_Call(None, future, function))
         return future
 
-    def pass_on(self, call: _Call | None) -> None:
-        """Take up a call that was meant for another thread."""
-        if call is not None:
-            self._calls.put(call)
+    def take(self, call: _Call) -> None:
+        """Perform a call in the thread."""
+        self._calls.put(call)
+        if not self._is_started:
+            self._start()
 
     def _start(self) -> None:
         with self._starting:
@@ -57,10 +64,13 @@ class SharedThread:
             # Before the thread runs: it may have to be replaced at once.
             self._is_started = True
             try:
-                threading.Thread(target=self._work, name="autotask-sync", daemon=True).start()
+                self._start_thread()
             except RuntimeError:
                 self._is_started = False
                 raise
+
+    def _start_thread(self) -> None:
+        threading.Thread(target=self._work, name="autotask-sync", daemon=True).start()
 
     def answer(self, answer: Callable[[], None]) -> None:
         """Tell of the end of a call, after having noted what it has left for others to know."""
@@ -72,12 +82,8 @@ class SharedThread:
 
         :raises RuntimeError: no more threads are to be had.
         """
-        self._is_started = self.has_connected = False
-        try:
-            self._start()
-        except RuntimeError:
-            self._is_started = True  # The present one stays.
-            raise
+        self.has_connected = False
+        self._start_thread()
 
     def _work(self) -> None:
         tidiness.tidy_connections()  # From now on this thread is known to tidy its connections itself.
@@ -100,6 +106,9 @@ class Caller(Executor):
     def __init__(self, shared: SharedThread) -> None:
         self._shared = shared
         self._own: queue.SimpleQueue[_Call | None] | None = None
+        self._has_ended = False
+        #: Held while it is decided in which thread a call is performed: none may come to a thread that ends.
+        self._deciding = threading.Lock()
         self.left_open: list[str] = []
 
     @property
@@ -107,27 +116,41 @@ class Caller(Executor):
         """Whether the attempt has a thread to itself."""
         return self._own is not None
 
+    def take_thread(self) -> None:
+        """Have a thread of its own from now on.
+
+        :raises NoThread: no more threads are to be had.
+        """
+        own: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        try:
+            threading.Thread(target=_work_alone, args=(own,), name="autotask-sync-own", daemon=True).start()
+        except RuntimeError as error:
+            raise NoThread(str(error)) from error
+        self._own = own
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function in the thread of this attempt."""
-        if self._own is None:
-            return self._shared.submit(lambda: fn(*args, **kwargs), self)
-        future: Future[Any] = Future()
-        self._own.put(_Call(self, future, lambda: fn(*args, **kwargs)))
-        return future
+        call = _Call(self, Future(), functools.partial(fn, *args, **kwargs))
+        if not self.takes(call):
+            self._shared.take(call)
+        return call.future
 
     def end(self) -> None:
         """Have the thread of its own end, if there is one. What is called after that goes to the shared thread."""
-        own, self._own = self._own, None
-        if own is not None:
-            own.put(None)
+        with self._deciding:
+            self._has_ended = True
+            own, self._own = self._own, None
+            if own is not None:
+                own.put(None)
 
     # --- what the thread calls --------------------------------------------------------------------------------------
 
     def takes(self, call: _Call) -> bool:
-        """Take a call that has come to the shared thread, if the attempt has one of its own; return whether it does."""
-        own = self._own
-        if own is not None:
-            own.put(call)
+        """Take a call to the thread of its own, if the attempt has one; return whether it does."""
+        with self._deciding:
+            own = self._own
+            if own is not None:
+                own.put(call)
         return own is not None
 
     def work(self, call: _Call) -> bool:
@@ -140,24 +163,41 @@ class Caller(Executor):
             self._shared.answer(answer)
             return True
         own: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
-        self._own = own
-        try:
-            self._shared.replace_thread()
-        except RuntimeError:  # No more threads are to be had.
-            self._own = None
-            while not own.empty():
-                self._shared.pass_on(own.get())
-            self.left_open += tidiness.left_open()
+        if not (self._goes_on_with(own) and self._leaves_shared(own)):
             tidiness.tidy_connections(unsure=True)
             self._shared.answer(answer)
             return True
         answer()  # last, so that the next call of this attempt comes to its own thread
         del answer
-        while (next_call := own.get()) is not None:
-            _perform(next_call)
-        tidiness.tidy_connections(unsure=True)
-        tidiness.close_connections()
+        _work_off(own)
         return False
+
+    def _goes_on_with(self, own: "queue.SimpleQueue[_Call | None]") -> bool:
+        """Have the calls come to this thread; False if the attempt has ended, so that nobody would end the thread."""
+        with self._deciding:
+            if not self._has_ended:
+                self._own = own
+                return True
+        if left_open := tidiness.left_open():
+            logger.warning(
+                "A call that outlived its task left an open transaction on the database %s, which is lost",
+                ", ".join(map(repr, left_open)),
+            )
+        return False
+
+    def _leaves_shared(self, own: "queue.SimpleQueue[_Call | None]") -> bool:
+        """Have another thread serve the others; False if there is none to be had."""
+        try:
+            self._shared.replace_thread()
+        except RuntimeError:
+            with self._deciding:
+                self._own = None
+            while not own.empty():
+                if (call := own.get()) is not None:
+                    self._shared.take(call)
+            self.left_open += tidiness.left_open()
+            return False
+        return True
 
 
 class Helpers(ThreadPoolExecutor):
@@ -203,8 +243,18 @@ def _performed(call: _Call) -> Callable[[], None]:
     return lambda: future.set_result(value)
 
 
-def _perform(call: _Call) -> None:
-    _performed(call)()
+def _work_alone(own: "queue.SimpleQueue[_Call | None]") -> None:
+    tidiness.tidy_connections()  # as in the shared thread
+    _work_off(own)
+
+
+def _work_off(own: "queue.SimpleQueue[_Call | None]") -> None:
+    """Perform the calls of one attempt until it ends."""
+    while (call := own.get()) is not None:
+        _performed(call)()
+        del call
+    tidiness.tidy_connections(unsure=True)
+    tidiness.close_connections()
 
 
 def _nothing() -> None:

@@ -78,9 +78,9 @@ def reconciled(monkeypatch):
     """How often it was looked for what nobody has told of."""
     calls = []
 
-    def reconcile_and_note(*args):
+    def reconcile_and_note(*args, **options):
         calls.append(args)
-        return real(*args)
+        return real(*args, **options)
 
     real = claim.reconcile
     monkeypatch.setattr(claim, "reconcile", reconcile_and_note)
@@ -356,8 +356,8 @@ def test_what_is_handed_over_after_the_answer_to_a_reconciliation_was_lost_is_ru
     # Given
     real, lost = claim.reconcile, threading.Event()
 
-    def reconcile_and_lose_the_answer(*args):
-        found = real(*args)
+    def reconcile_and_lose_the_answer(*args, **options):
+        found = real(*args, **options)
         if found and not lost.is_set():
             lost.set()
             raise OperationalError("the answer was lost")
