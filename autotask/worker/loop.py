@@ -705,8 +705,9 @@ class Worker:
         try:
             self._put(task, self._outcome_of(task, attempt))
         except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
-            logger.exception("The worker itself failed at %s %s", task.name, task.id)
+            # In this order: it may be the log that has failed.
             self._put(task, execution.broken(task, error))
+            logger.exception("The worker itself failed at %s %s", task.name, task.id)
 
     async def _run_coroutine(self, task: ClaimedTask, place: CoroutinePlace[ClaimedTask]) -> None:
         try:
@@ -718,9 +719,11 @@ class Worker:
         except BaseException as error:  # noqa: B036 - as above
             if place.is_destroyed():
                 raise
-            logger.exception("The worker itself failed at %s %s", task.name, task.id)
             ended = execution.broken(task, error)
-        self._put(task, ended)
+            self._put(task, ended)
+            logger.exception("The worker itself failed at %s %s", task.name, task.id)
+        else:
+            self._put(task, ended)
         if not self._coroutines_are_ready:
             return  # Nothing has used a connection.
         try:
