@@ -257,11 +257,15 @@ class Worker:
 
         :returns: whether all tasks came to their end; False if some had to be left in their threads.
         """
-        self.stalls.start()
+        if not self._start_threads(self.stalls):
+            return False
         if not self._sign_on():
             self.stalls.stop()
             return True
-        if not self._start_threads():
+        if not self._start_threads(self._recorder, self._beats, self._services, self._watch):
+            self._sign_off()
+            self._connection.close()
+            self.stalls.stop()
             return False
         notify.set_waker(self.wakeup.call)
         logger.info("%s", self._introduction())
@@ -275,15 +279,13 @@ class Worker:
             self.recycle()
         return self._leave()
 
-    def _start_threads(self) -> bool:
+    def _start_threads(self, *parts: StallWatch | Recorder | ServiceThread | Watch) -> bool:
         try:
-            for part in (self._recorder, self._beats, self._services, self._watch):
+            for part in parts:
                 part.start()
         except RuntimeError as error:  # no memory, or no more threads
             logger.error("Worker %d cannot start, for want of threads: %s", self._identity.pid, error)
             self.exit_status = FAILED
-            self._sign_off()
-            self._connection.close()
             return False
         return True
 
