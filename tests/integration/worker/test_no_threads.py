@@ -1,17 +1,15 @@
 """Where the system has no thread left, and where the loop meets what nobody has thought of: no task is lost by that."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
-from asgiref.sync import SyncToAsync
 
 from autotask.exit_status import FAILED, RECYCLED
 from autotask.store import read
 from autotask.store.connection import current
 from autotask.task import DONE, WAITING, State
-from autotask.worker import coroutine, dispatch, loop
+from autotask.worker import coroutine, dispatch, loop, sync_threads
 from autotask.worker.loop import Worker, WorkerOptions
 from tests.helpers import wait_until
 from tests.integration.worker import everywhere, tasks
@@ -46,10 +44,9 @@ def soon(monkeypatch):
 @pytest.fixture
 def no_thread_of_coroutines(monkeypatch):
     """No coroutine of this process has used the database yet."""
-    executor = ThreadPoolExecutor(max_workers=1)
-    monkeypatch.setattr(SyncToAsync, "single_thread_executor", executor)
-    yield
-    executor.shutdown()
+    fresh = sync_threads.SharedThread()
+    monkeypatch.setattr(sync_threads, "shared", fresh)
+    monkeypatch.setattr(coroutine, "shared", fresh)
 
 
 def said(caplog, words):
