@@ -266,6 +266,7 @@ class Worker:
         if not self._start(self._recorder, self._beats, self._services, self._watch):
             self._sign_off()
             self._connection.close()
+            self.stalls.stop()
             return False
         notify.set_waker(self.wakeup.call)
         logger.info("%s", self._introduction())
