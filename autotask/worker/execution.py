@@ -301,7 +301,10 @@ def failed(
 
 def told(task: ClaimedTask, ended: Outcome, error: BaseException | None = None) -> Outcome:
     """Tell of an outcome, and return it."""
-    _tell(task, ended.state, ended.seconds, ended.error_message, error)
+    try:
+        _tell(task, ended.state, ended.seconds, ended.error_message, error)
+    except BaseException:  # noqa: B036 - a receiver can raise SystemExit, which send_robust() lets through
+        logger.exception("Those who hear of the end of %s %s failed", task.name, task.id)
     return ended
 
 

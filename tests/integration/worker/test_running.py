@@ -12,6 +12,7 @@ from django.db import connections
 from autotask import payload
 from autotask.exceptions import TaskFailed
 from autotask.handle import TaskHandle
+from autotask.signals import task_ended
 from autotask.store import enqueue, read
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
@@ -130,6 +131,23 @@ def test_what_nothing_can_be_said_of_ends_its_task_and_no_thread_of_the_worker(w
     # Then
     assert [outcome_of(handle) for handle in handles] == [ERROR] * 6
     assert tasks.echo(1).wait(10) == 1
+
+
+def test_a_receiver_that_exits_does_not_change_the_outcome(worker):
+    # Given
+    def leave(**_):
+        raise SystemExit(3)
+
+    task_ended.connect(leave)
+
+    # When
+    try:
+        results = [function(1).wait(10) for function in (tasks.echo, tasks.double)]
+    finally:
+        task_ended.disconnect(leave)
+
+    # Then
+    assert results == [1, 2]
 
 
 @pytest.mark.parametrize(("how", "status"), [("return", 0), ("raise", 1), ("exit", 3)])
