@@ -28,7 +28,7 @@ class NoThread(Exception):
 
 
 class _Call(NamedTuple):
-    """One call in a thread, and the coroutine whose it is; None: it belongs to the thread."""
+    """One call in a thread, and the attempt that made it; None: the worker itself."""
 
     caller: "Caller | None"
     future: Future[Any]
