@@ -28,11 +28,11 @@ LOOK_EVERY = 0.5
 #: What the worker gets beyond the grace, in seconds, to write its last outcomes.
 LAST_WORDS = 0.75
 
-#: Seconds that tasks get to come to their end whose worker has to make way for another one, since one of them does not
-#: stop; or AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take for ever.
+#: Seconds that the other tasks get to finish when their worker makes way for another one because one of them does not stop;
+#: or AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take for ever.
 RECYCLE_WITHIN = 300.0
 
-#: What a worker that makes way gets beyond that, in seconds, to write its last outcomes, and to end. Then it is killed.
+#: Seconds that a worker that makes way gets after that to write its last outcomes and to end. Then it is killed.
 TO_END = 15.0
 
 #: Deaths in a row after which it is called a crash loop, once.
@@ -189,7 +189,7 @@ class Charge:
         """Kill a worker that has said that it leaves, and does not end: it would keep its place for ever."""
         if time.monotonic() >= leaving.ends_before:
             leaving.ends_before = float("inf")
-            late = f"{self._leaves_within:g} s after it has made way"
+            late = f"{self._leaves_within:g} s after it made way"
             self._say(f"worker {leaving.process.pid} has not ended {late}, and is killed")
             leaving.process.kill()
 
@@ -242,7 +242,7 @@ class Charge:
 def way_out() -> Callable[[int], None]:
     """Return what the worker itself calls, with its exit status, when it takes no more tasks.
 
-    It tells who keeps it that a successor is wanted, which need not wait for the end of this process.
+    It tells the process that keeps it to start a successor, which need not wait for the end of this process.
     """
     given = os.environ.pop("AUTOTASK_LEAVE_FD", "")
     if not given:

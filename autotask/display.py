@@ -7,6 +7,7 @@ import functools
 import inspect
 import itertools
 import reprlib
+import threading
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from autotask.masks import LONGEST_NAME, LONGEST_TEXT, MASK, Masks
 
 #: Longest text that is stored for the arguments of one task.
 LONGEST = 500
+
+#: Characters that are looked through for secrets for the arguments of one task. What comes after so many is cut off anyway.
+MOST_LOOKED_THROUGH = 100_000
 
 _SMALL = 10**18
 
@@ -57,6 +61,12 @@ def _shortened(masked: tuple[str, ...]) -> "_Shortened":
     return _Shortened(masked)
 
 
+class _Left(threading.local):
+    """How many characters may still be looked through, for the call whose arguments are shown in this thread."""
+
+    characters = 0
+
+
 class _Shortened(reprlib.Repr):
     """A repr() that cuts off, masks, and never runs the __repr__ of a class it does not know.
 
@@ -67,11 +77,14 @@ class _Shortened(reprlib.Repr):
         super().__init__()
         self.maxstring = self.maxother = self.maxlong = 80
         self._masks = Masks(masked)
+        self._left = _Left()
 
     def named(self, names: Sequence[str], values: Sequence[Any]) -> str:
+        self._left.characters = MOST_LOOKED_THROUGH
         return ", ".join([f"{name}={self._masked(name, value)}" for name, value in zip(names, values, strict=False)])
 
     def shown(self, bound: inspect.BoundArguments) -> str:
+        self._left.characters = MOST_LOOKED_THROUGH
         parts = []
         for name, value in bound.arguments.items():
             kind = bound.signature.parameters[name].kind
@@ -106,6 +119,9 @@ class _Shortened(reprlib.Repr):
         return super().repr_int(x, level) if x.bit_length() < 10_000 else f"<int of {x.bit_length()} bits>"
 
     def repr_str(self, x: str, level: int) -> str:
+        if self._left.characters <= 0:
+            return "…"
+        self._left.characters -= min(len(x), LONGEST_TEXT)
         if len(x) <= LONGEST_TEXT:
             return super().repr_str(self._masks.text(x), level)
         # The end of a long text is not shown: where a secret begins that it may be part of is not looked for.

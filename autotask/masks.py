@@ -30,7 +30,8 @@ _PASSWORD_IN_ADDRESS = re.compile(
 )
 _KEY_IN_ADDRESS = re.compile(r"(\bhttps?://)[^\s/?#@:\"'<>]{16,500}@", re.IGNORECASE)
 _BY_ITS_FORM = re.compile(
-    r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # a JSON Web Token
+    # A JSON Web Token. Within a row of its letters it may begin anywhere, so how far it is looked for there is bounded.
+    r"(?:(?<![\w-])eyJ[\w-]{8,}+|\beyJ[\w-]{8,1000}+)\.[\w-]{8,}(?:\.[\w-]*)?"
     r"|(?<=-----BEGIN )[A-Z ]{0,40}PRIVATE KEY-----(?:(?!-----END).)*"
     r"|(?i:(?<=\bbearer\s))[\w.~+/=-]{6,}"
     r"|(?i:(?<=\bbasic\s))(?=\S*[A-Z\d=])[A-Za-z\d+/]{6,}={0,2}",

@@ -41,11 +41,16 @@ def handed_on(environment: Mapping[str, str]) -> dict[str, str]:
 
 def entries() -> Iterator[str]:
     """Yield the folders and archives in which this process looks for modules, as absolute paths."""
-    for entry in sys.path:
+    for entry in filter(_is_text, sys.path):
         try:
             yield os.path.abspath(entry)
         except OSError:
             continue  # It is relative to a current folder that is deleted.
+
+
+def _is_text(entry: object) -> bool:
+    # From other entries, such as an instance of Path, Python imports nothing.
+    return isinstance(entry, str)
 
 
 def restore() -> None:

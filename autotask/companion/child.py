@@ -122,13 +122,13 @@ def _is_configuration(error: Exception) -> bool:
 
 
 def _complain(error: Exception, early_deaths: int) -> None:
-    """Say in full what is wrong the first time, and on one line from then on; nothing more where there is just no room."""
+    """Say in full what is wrong the first time, and on one line from then on; where there is only no room, say so once."""
     serves = int(os.environ.get("AUTOTASK_SERVES", "0"))
     if is_shortage(error):
         if early_deaths == 0:
             say(
-                f"the worker has no room: {error}. It needs some ten threads: raise the limit of processes and threads "
-                "(TasksMax of systemd, pids of a container, ulimit -u). It is tried again, and calls wait meanwhile",
+                f"the worker has no room: {error}. It needs about ten threads: raise the limit of processes and threads "
+                "(TasksMax of systemd, pids of a container, ulimit -u). It is started again later; calls wait until then",
                 serves,
             )
     elif early_deaths == 0:

@@ -118,7 +118,7 @@ def _wait(descriptor: int, kind: int, seconds: float) -> bool:
 
 def _who_has(descriptor: int, path: Path) -> str:
     """What is waited for, with the processes that have it where Linux tells."""
-    # Its devices are not always those of stat(), so the number of the file has to do.
+    # The devices there are not always those of stat(), so the number of the file has to do.
     line = re.compile(rf"FLOCK \s*\S+ \s*\S+ (\d+) \S+:{os.fstat(descriptor).st_ino} ")
     pids: list[str] = []
     with suppress(OSError):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 
+from django.conf import settings as django_settings
 from django.core.checks import run_checks
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.timezone import get_default_timezone
@@ -246,16 +247,22 @@ def look_at_unknown(patient: Patient) -> Finding:
 
 def look_at_time_zones(patient: Patient) -> Finding:
     """Whether all go by the same rules of time zones, and by the newest that are installed here."""
+    here = zone_data.named(django_settings.TIME_ZONE)
+    if here is None:
+        return problem(
+            f"there is no data of time zones for TIME_ZONE = {django_settings.TIME_ZONE!r}",
+            "Install it: pip install tzdata",
+        )
     zones = {str(zone): zone for zone in _zones()}
     used = ", ".join(sorted({str(zone_data.in_use(zone)) for zone in zones.values()}))
     newer = [found for zone in zones.values() if (found := zone_data.newer(zone, datetime.now(UTC)))]
     if newer:
         return problem(f"{used}; {', '.join(map(str, newer))}", zone_data.advice(newer[0]))
-    here = zone_data.in_use(get_default_timezone())
+    same = ("", "unknown", here.version)
     others = [
         worker
         for worker in read.workers(patient.connection)
-        if worker.alive and worker.zone_data and worker.zone_data.partition(" ")[0] != here.version
+        if here.version and worker.alive and worker.zone_data.partition(" ")[0] not in same
     ]
     if others:
         listed = ", ".join(

@@ -21,6 +21,7 @@ _YEAR = timedelta(days=366)
 
 TZDATA = "the package tzdata"
 PYTZ = "the package pytz"
+NOWHERE = "an unknown place"
 
 #: In the first line of tzdata.zi.
 _VERSION = re.compile(r"# version (\S+)")
@@ -31,7 +32,7 @@ class ZoneData:
     """A collection of the rules of time zones.
 
     :ivar version: such as 2026a; "" if it does not say.
-    :ivar source: a folder, or :data:`TZDATA` or :data:`PYTZ`.
+    :ivar source: a folder, or :data:`TZDATA`, :data:`PYTZ` or :data:`NOWHERE`.
     """
 
     version: str
@@ -61,6 +62,12 @@ def in_use(zone: tzinfo) -> ZoneData:
     if isinstance(zone, PytzZone):
         return _of_pytz(_imported("pytz"))
     return _in_use(str(zone))
+
+
+def named(key: str) -> ZoneData | None:
+    """Return where the rules of a zone come from; None where there are none, which a site in UTC need not notice."""
+    found = _in_use(key)
+    return None if found.source == NOWHERE else found
 
 
 def remember_versions() -> None:
@@ -108,7 +115,7 @@ def newer(zone: tzinfo, now: datetime) -> Newer | None:
 
 @functools.cache
 def _in_use(key: str) -> ZoneData:
-    return next((data for data, _ in _installed(key)), ZoneData("", "an unknown place"))
+    return next((data for data, _ in _installed(key)), ZoneData("", NOWHERE))
 
 
 def _all_installed(key: str) -> Iterator[tuple[ZoneData, tzinfo]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import threading
 import time
 import weakref
@@ -209,6 +210,16 @@ def shares_sessions() -> bool:
     """Whether a pooler is known to share the sessions of callers between transactions, so that LISTEN would hear nothing,
     and stay behind in a session that others are given."""
     return _callers is not None and _callers.keeps is False
+
+
+def _renew_in_fork() -> None:
+    # Threads have stayed behind in the parent: one of them may have held the lock, another one was about to find this out.
+    global _all_lock, _callers
+    _all_lock = threading.Lock()
+    _callers = None
+
+
+os.register_at_fork(after_in_child=_renew_in_fork)
 
 
 def keeps_session(connection: BaseDatabaseWrapper) -> bool:

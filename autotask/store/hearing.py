@@ -15,10 +15,10 @@ from autotask import readable
 
 logger = logging.getLogger("autotask")
 
-#: Seconds that are waited for what was told. Where sessions are kept it comes within milliseconds.
+#: Seconds to wait for the notification. Where sessions are kept it comes within milliseconds.
 PATIENCE = 3.0
 
-#: How often it is looked, before that, which process of the server each of the two connections is given.
+#: How often, before that, each of the two connections is asked which process of the server it is given.
 LOOKS = 5
 
 #: Seconds for which connections that are opened soon after each other share one trial, and after which one is repeated that
@@ -51,8 +51,8 @@ class Trial:
         try:
             with contextlib.closing(self._open()) as listening, contextlib.closing(self._open()) as telling:
                 self.keeps = _hears(listening, telling)
-        except Exception as error:  # Whatever it is: who needs the database for more will say so.
-            logger.debug("It could not be tried whether NOTIFY is heard: %s", error)
+        except Exception as error:  # Whatever it is: those who need the database for more will say so.
+            logger.debug("Could not try whether NOTIFY is heard: %s", error)
 
 
 def _hears(listening: BaseDatabaseWrapper, telling: BaseDatabaseWrapper) -> bool:

@@ -15,8 +15,8 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
 R = TypeVar("R")
 
-#: So many refusals one after the other are a fault of the database rather than of what is refused. Then nothing more is
-#: taken apart for a while, twice as long each time; after that only a few are tried.
+#: After so many refusals in a row, the fault probably lies with the database and not with the rows. Then nothing more is taken
+#: apart for a while, twice as long each time; after that, only a few are tried.
 MOST_IN_A_ROW = 100
 FEW_IN_A_ROW = 10
 FIRST_REST = 60.0
@@ -25,6 +25,9 @@ LONGEST_REST = 240.0
 #: Seconds for which a thing that is refused by itself is left alone, twice as long each time.
 FIRST_SPARE = 60.0
 LONGEST_SPARE = 900.0
+
+#: The same for what was not tried by itself, since all before it was refused.
+UNTRIED_SPARE = 240.0
 
 #: Things that are left alone at most; the oldest one is tried again before its time.
 MOST_SPARED = 10_000
@@ -76,7 +79,7 @@ class Isolation:
             if not self._is_refusal(error):
                 raise
         else:
-            self._accepted()
+            self.accepted()
             self._doubted = False
             return [done]
         results = self._apart(find(), act, refused)
@@ -103,19 +106,28 @@ class Isolation:
                     middle = len(part) // 2
                     parts += [part[middle:], part[:middle]]
             else:
-                self._accepted()
+                self.accepted()
         return results
+
+    def rests(self) -> bool:
+        """Whether nothing is taken apart for a while, since everything was refused."""
+        return self._clock() < self._rest_until
+
+    def puts_off(self, error: Exception) -> bool:
+        """Whether an error is a refusal that is not looked into for a while."""
+        return self.rests() and trouble_of(error) in (Trouble.REFUSED, Trouble.DOUBTFUL)
 
     def _is_refusal(self, error: Exception) -> bool:
         trouble = trouble_of(error)
-        if self._clock() < self._rest_until:
+        if self.rests():
             return False
         if trouble is Trouble.DOUBTFUL and not self._doubted:
             self._doubted = True
             return False
         return trouble in (Trouble.REFUSED, Trouble.DOUBTFUL)
 
-    def _accepted(self) -> None:
+    def accepted(self) -> None:
+        """Note that the database accepts statements: also when something has taken the place of what it had refused."""
         self._in_a_row, self._most, self._rest = 0, MOST_IN_A_ROW, FIRST_REST
         self._rest_until = float("-inf")
 
@@ -151,23 +163,49 @@ class Refusals(Generic[H]):
     def run_found(
         self, whole: Callable[[], R], find: Callable[[], Sequence[H]], act: Callable[[Sequence[H]], R]
     ) -> list[R]:
-        """The same for a statement that finds its rows by itself; see :meth:`Isolation.run_found`."""
-        return self._isolation.run_found(whole, find, act, self._spare)
+        """The same for a statement that finds its rows by itself; see :meth:`Isolation.run_found`.
+
+        When nothing is taken apart for a while, all that the statement would act on is left alone, so that the next try goes
+        on behind it.
+        """
+        try:
+            return self._isolation.run_found(whole, lambda: self._untried_first(find()), act, self._spare)
+        except Exception as error:
+            if self._isolation.puts_off(error):
+                self._spare_all(find())
+            raise
 
     def spared(self) -> list[H]:
         """Return what is to be left alone now."""
         if not self._until:
             return []  # as nearly always
         now = self._clock()
+        self._until = {item: until for item, until in self._until.items() if now < until or item in self._seconds}
         return [item for item, until in self._until.items() if now < until]
+
+    def _untried_first(self, items: Sequence[H]) -> list[H]:
+        # Where only few are tried, they are not the same ones each time.
+        return sorted(items, key=lambda item: item in self._seconds)
 
     def _spare(self, item: H, error: Exception) -> None:
         seconds = min(2 * self._seconds.pop(item, FIRST_SPARE / 2), LONGEST_SPARE)
         if seconds == FIRST_SPARE:
             logger.error("%s; it is tried again from time to time: %s", self._cannot % item, one_line(describe(error)))
         self._seconds[item] = seconds
+        self._leave_alone(item, seconds)
+
+    def _spare_all(self, items: Sequence[H]) -> None:
+        now = self._clock()
+        for item in items:
+            if self._until.get(item, now) <= now:
+                if known := self._seconds.get(item):
+                    self._seconds[item] = known = min(2 * known, LONGEST_SPARE)
+                self._leave_alone(item, known or UNTRIED_SPARE)
+
+    def _leave_alone(self, item: H, seconds: float) -> None:
         self._until.pop(item, None)
         self._until[item] = self._clock() + seconds
         if len(self._until) > MOST_SPARED:
             oldest = next(iter(self._until))
-            del self._until[oldest], self._seconds[oldest]
+            del self._until[oldest]
+            self._seconds.pop(oldest, None)

@@ -36,8 +36,8 @@ SAY_EVERY = 60.0
 
 TELL = "SELECT pg_notify(channel, words) FROM unnest(%(channels)s::text[], %(words)s::text[]) AS told(channel, words)"
 
-#: How full the queue of notifications is. PostgreSQL frees what all listeners have read when it is asked this, and once the queue
-#: is full at no other time. (PostgreSQL source, ``asyncQueueAdvanceTail`` in ``commands/async.c``.)
+#: How full the queue of notifications is. Once the queue is full, PostgreSQL frees what all listeners have read only when it is
+#: asked this. (PostgreSQL source, ``asyncQueueAdvanceTail`` in ``commands/async.c``.)
 USAGE = "SELECT pg_notification_queue_usage()"
 
 _waker: Callable[[], None] | None = None
@@ -125,7 +125,7 @@ def _tell(connection: BaseDatabaseWrapper, told: Mapping[str, str]) -> None:
     try:
         tell_or_not(connection, lambda telling: rows(connection, TELL, params) if telling else [])
     except Exception as error:  # What is told is stored, and is found by looking.
-        logger.warning("The end of a task, or a request to cancel it, could not be told: %s", error)
+        logger.warning("Others could not be notified of the end of a task, or of a request to cancel it: %s", error)
 
 
 def tell_or_not(connection: BaseDatabaseWrapper, act: Callable[[bool], R]) -> R:
@@ -223,7 +223,7 @@ class Ear:
 
 
 class Deaf:
-    """Stands in for an :class:`Ear` where nothing would be heard: who waits only waits for the time to look."""
+    """Stands in for an :class:`Ear` where nothing would be heard: it only waits until it is time to look."""
 
     told = ""
     has_heard = False

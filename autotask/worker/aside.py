@@ -18,8 +18,8 @@ logger = logging.getLogger("autotask.worker")
 FIRST_WAIT = 30.0
 LONGEST_WAIT = 900.0
 
-#: Outcomes that are kept at most, and bytes of their results and tracebacks. Of older ones only the fence is kept: their tasks
-#: stay RUNNING until the worker ends.
+#: The most outcomes that are kept, and the most bytes of their results and tracebacks. Of older ones only the fence is kept: their
+#: tasks stay RUNNING until the worker ends.
 MOST_KEPT = 500
 MOST_BYTES = 16 * 2**20
 
@@ -78,6 +78,10 @@ class Aside:
     def has_long(self, task: ClaimedTask) -> bool:
         """Whether the outcome of a claim was set aside a while ago."""
         return self._clock() - self._since.get(task.fence, float("inf")) >= FIRST_WAIT
+
+    def keeps(self, task: ClaimedTask) -> bool:
+        """Whether the outcome of a claim will be tried again by itself."""
+        return task.fence in self._kept
 
     def forget(self, tasks: Sequence[ClaimedTask]) -> None:
         """Forget claims whose outcome was recorded after all."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, transaction
+from django.db.transaction import TransactionManagementError
 
 from autotask.conf import settings
 from autotask.context import Progress, TaskContext
@@ -19,6 +20,7 @@ from autotask.task import ClaimedTask
 from autotask.worker.outcome import RunAgain
 from autotask.worker.reporter import Reports
 from autotask.worker.surroundings import left_open_error
+from autotask.worker.tidiness import is_open
 
 logger = logging.getLogger("autotask.worker")
 
@@ -73,6 +75,7 @@ class _Transaction:
         self._reporter = reporter
         self._raw: Any = None
         self._said: Progress | None = None
+        self._asked = False
         self.ended: Outcome | None = None
 
     def run(self, function: Callable[[], Outcome]) -> Outcome:
@@ -83,7 +86,9 @@ class _Transaction:
                 # The first to be called after the commit, so that it tells a commit from what others do after it.
                 current().on_commit(lambda: committed.append(True))
                 self._begin()
-                ended = function()
+                with current().execute_wrapper(self._ask):
+                    ended = function()
+                self._refuse_ended()
                 self._record(ended)
         except ClaimLost:
             return ended  # The recorder will find the same, and say so.
@@ -119,6 +124,24 @@ class _Transaction:
             # There, a row that somebody has changed since the beginning cannot be changed any more. So nobody may write
             # the progress of this task but itself, at its end.
             self._context.report_to(self._note)
+
+    def _ask(self, execute: Callable[..., Any], *args: Any) -> Any:
+        self._refuse_ended()
+        result = execute(*args)
+        self._asked = True
+        return result
+
+    def _refuse_ended(self) -> None:
+        """Refuse to go on after the function has ended the transaction. The driver knows; the server is not asked.
+
+        The driver begins it with the first statement, so before that there is none.
+        """
+        connection = current()
+        if self._asked and connection.connection is self._raw and not (self._raw.closed or is_open(connection)):
+            raise TransactionManagementError(
+                f"{self._task.name} has ended the transaction that it runs in (atomic=True), by a COMMIT or ROLLBACK of its "
+                "own. Use savepoints (transaction.atomic()), or do without atomic=True."
+            )
 
     def _note(self, said: Progress) -> None:
         self._said = said

@@ -19,7 +19,7 @@ from autotask.options import Options
 from autotask.signals import end_is_heard, task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
-from autotask.worker import execution, outcome, sync_threads, tidiness
+from autotask.worker import execution, forks, outcome, sync_threads, tidiness
 from autotask.worker.kept import Spare
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import PlainAttempt
@@ -148,7 +148,11 @@ async def _attempt(
     )
     try:
         enter(context)
-        value = await place.wait_for(definition.for_attempt(task, context)(*args, **kwargs))
+        generation = forks.generation
+        try:
+            value = await place.wait_for(definition.for_attempt(task, context)(*args, **kwargs))
+        finally:
+            forks.end_if_newer(generation)
         await refuse_open()
         ended = execution.sealed(task, value, begun)
         return await _conclude(execution.told, task, ended)

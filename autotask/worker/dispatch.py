@@ -58,8 +58,9 @@ class Dispatch:
         try:
             self._put(task, self._outcome(task, began, end))
         except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
-            logger.exception("The worker itself failed at %s %s", task.name, task.id)
+            # In this order: it may be the log that has failed.
             self._put(task, execution.broken(task, error))
+            logger.exception("The worker itself failed at %s %s", task.name, task.id)
         finally:
             tidy_connections(unsure=True)  # as those who are told of the end have left them
 

@@ -31,18 +31,32 @@ def begin(status: int) -> None:
     atexit.register(hooks_have_begun.set)
     _end_by_alarm(LEFT_BEHIND_WITHIN + HOOKS_WITHIN + LAST_RESORT)
     try:
-        threading.Thread(target=_end_late, args=(status,), name="autotask-end", daemon=True).start()
+        threading.Thread(
+            target=_end_late, args=(LEFT_BEHIND_WITHIN + HOOKS_WITHIN, status), name="autotask-end", daemon=True
+        ).start()
         threading.Thread(target=_push, args=(hooks_have_begun, status), name="autotask-push", daemon=True).start()
     except (RuntimeError, MemoryError):  # no more threads, and so nobody who could cut off a wait
-        _leave(status)
+        leave(status)
 
 
 def now(status: int) -> NoReturn:
     """End this process at once, without waiting for threads; functions registered with ``atexit`` are called."""
     _end_by_alarm(HOOKS_WITHIN + LAST_RESORT)
     _kill_children()
+    with contextlib.suppress(RuntimeError, MemoryError):  # No more threads: what blocks is ended by the alarm.
+        threading.Thread(target=_end_late, args=(HOOKS_WITHIN, status), name="autotask-end", daemon=True).start()
     atexit._run_exitfuncs()
-    _leave(status)
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once. Only what logging and the standard streams hold back is still written."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        # It may have been closed, or nobody reads it any more.
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(status)
 
 
 def _end_by_alarm(seconds: float) -> None:
@@ -52,19 +66,19 @@ def _end_by_alarm(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _end_late(status: int) -> None:
-    time.sleep(LEFT_BEHIND_WITHIN + HOOKS_WITHIN)
-    _leave(status)
+def _end_late(seconds: float, status: int) -> None:
+    time.sleep(seconds)
+    leave(status)
 
 
 def _push(hooks_have_begun: threading.Event, status: int) -> None:
     """End what the interpreter waits for, and call the functions of ``atexit`` if it does not come to that."""
     time.sleep(LEFT_BEHIND_WITHIN)
-    logger.warning("worker %d has stopped, and does not end for what tasks have left behind: %s", os.getpid(), _left())
+    logger.warning("worker %d has stopped; what tasks have left behind keeps it from ending: %s", os.getpid(), _left())
     _kill_children()
     if not hooks_have_begun.wait(LAST_RESORT):
         atexit._run_exitfuncs()
-        _leave(status)
+        leave(status)
 
 
 def _left() -> str:
@@ -85,12 +99,3 @@ def _kill_children() -> None:
     # The interpreter asks those that are daemons to end, and waits for all of them before it calls older functions.
     for child in _children():
         child.kill()
-
-
-def _leave(status: int) -> NoReturn:
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        # It may have been closed, or nobody reads it any more.
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(status)

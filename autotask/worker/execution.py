@@ -30,7 +30,7 @@ from autotask.signals import end_is_heard, log_end, send_end, task_started
 from autotask.store.errors import is_weather
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
-from autotask.worker import atomic, outcome
+from autotask.worker import atomic, forks, outcome
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import Attempt, Run
 from autotask.worker.reporter import Reports
@@ -258,7 +258,11 @@ def sealed(task: ClaimedTask, value: Any, begun: float) -> Outcome:
 
 
 def _call(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return async_to_sync(function)(*args, **kwargs) if is_async else function(*args, **kwargs)
+    generation = forks.generation
+    try:
+        return async_to_sync(function)(*args, **kwargs) if is_async else function(*args, **kwargs)
+    finally:
+        forks.end_if_newer(generation)
 
 
 def failed(

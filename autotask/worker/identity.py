@@ -4,7 +4,7 @@ import os
 import socket
 import uuid
 
-from django.utils.timezone import get_default_timezone
+from django.conf import settings
 
 from autotask import __version__
 from autotask.schedules import zone_data
@@ -27,7 +27,7 @@ def make_identity(
         threads=threads,
         version=__version__,
         executors=executors,
-        zone_data=str(zone_data.in_use(get_default_timezone())),
+        zone_data=str(zone_data.named(settings.TIME_ZONE) or ""),
     )
 
 

@@ -39,7 +39,11 @@ def run(job: Job, reporter: Reports, stop: StopRequest) -> Outcome | GiveBack:
         if job.module:
             # Where it does not help, or fails, the task stays unknown, and is treated as such.
             _import(job.module)
-    return execution.execute(job.task, lambda _: stop.reason == TO_BE_CANCELLED, reporter, PlainAttempt(stop))
+    try:
+        return execution.execute(job.task, lambda _: stop.reason == TO_BE_CANCELLED, reporter, PlainAttempt(stop))
+    except BaseException as error:  # noqa: B036 - an exception can be so strange that nothing can be said of it
+        execution.logger.exception("The worker itself failed at %s %s", job.task.name, job.task.id)
+        return execution.broken(job.task, error)
 
 
 def _import(module: str) -> None:

@@ -2,6 +2,8 @@
 
 import logging
 
+from autotask import log_text
+
 
 def show_log_lines() -> None:
     """Write what autotask has to say to stderr, unless the project has said where its log lines go."""
@@ -12,3 +14,4 @@ def show_log_lines() -> None:
         logger.addHandler(handler)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.INFO)
+    log_text.keep_going()

@@ -4,6 +4,7 @@ import contextlib
 import enum
 import functools
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -176,6 +177,7 @@ class Worker:
         self.options = options
         self.wakeup = Wakeup(options.wake_fd)
         self._held: dict[uuid.UUID, ClaimedTask] = {}
+        self._holding = threading.Lock()
         self._cancelled: set[uuid.UUID] = set()
         self._suspected: list[Lane] = []
         self._alone = False
@@ -441,11 +443,12 @@ class Worker:
     def _submit(self, claimed: list[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
         self._wear.take(len(claimed))
         self._burden.take(claimed)
-        for task in claimed:
-            if (former := self._held.get(task.id)) is not None:
-                self._burden.replace(former)
-            self._held[task.id] = task
-        self._cancelled.update([task.id for task in claimed if task.cancel_requested])
+        with self._holding:  # else the recorder could let go of this claim in place of a former one
+            for task in claimed:
+                if (former := self._held.get(task.id)) is not None:
+                    self._burden.replace(former)
+                self._held[task.id] = task
+            self._cancelled.update([task.id for task in claimed if task.cancel_requested])
         for task in claimed:
             try:
                 pool.submit(task)
@@ -702,8 +705,9 @@ class Worker:
         try:
             self._put(task, self._outcome_of(task, attempt))
         except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
-            logger.exception("The worker itself failed at %s %s", task.name, task.id)
+            # In this order: it may be the log that has failed.
             self._put(task, execution.broken(task, error))
+            logger.exception("The worker itself failed at %s %s", task.name, task.id)
 
     async def _run_coroutine(self, task: ClaimedTask, place: CoroutinePlace[ClaimedTask]) -> None:
         try:
@@ -715,9 +719,11 @@ class Worker:
         except BaseException as error:  # noqa: B036 - as above
             if place.is_destroyed():
                 raise
-            logger.exception("The worker itself failed at %s %s", task.name, task.id)
             ended = execution.broken(task, error)
-        self._put(task, ended)
+            self._put(task, ended)
+            logger.exception("The worker itself failed at %s %s", task.name, task.id)
+        else:
+            self._put(task, ended)
         if not self._coroutines_are_ready:
             return  # Nothing has used a connection.
         try:
@@ -757,12 +763,13 @@ class Worker:
 
     def _let_go(self, tasks: Iterable[ClaimedTask]) -> None:
         size = 0
-        for task in tasks:
-            # The same task may have been claimed again meanwhile.
-            if self._held.get(task.id) is task:
-                del self._held[task.id]
-                size += len(task.payload)
-                self._cancelled.discard(task.id)
+        with self._holding:
+            for task in tasks:
+                # The same task may have been claimed again meanwhile.
+                if self._held.get(task.id) is task:
+                    del self._held[task.id]
+                    size += len(task.payload)
+                    self._cancelled.discard(task.id)
         self._burden.let_go(size)
         if not self._held:
             self._offers.make()

@@ -71,7 +71,7 @@ class ProcessState:
             if signal.getsignal(number) is not handler and handler is not None:
                 signal.signal(number, handler)
         if not faulthandler.is_enabled():
-            faulthandler.enable()
+            faulthandler.enable(2)  # whatever sys.stderr is by now
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _put_back_limits(self) -> None:

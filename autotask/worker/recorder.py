@@ -44,6 +44,9 @@ LOCK_TIMEOUT = 0.3
 #: Seconds without an outcome after which the connection is closed: an idle worker is to hold few of them.
 IDLE = 20.0
 
+#: Seconds until the next outcome is tried while all are refused.
+NEXT = 0.1
+
 
 class Recorder:
     """A thread with a connection of its own, so that writing outcomes and claiming do not wait for each other.
@@ -65,7 +68,8 @@ class Recorder:
         self._reporter = reporter
         self.burden = Burden()
         self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
-        self._large: deque[tuple[Record, int]] = deque()
+        #: What is written after the outcomes that are there, which do not wait for it.
+        self._later: deque[tuple[Record, int]] = deque()
         self._connection = dedicated("recorder", LOCK_TIMEOUT)
         self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, strangers)
         self._weather = Weather("record outcomes")
@@ -109,40 +113,42 @@ class Recorder:
             batch, size, told = self._next_batch()
             last = last or told
             self._write(batch, size)
-            self._write(*self._next_large())
+            self._write(*self._next_later())
             # What was put back, since somebody held the lock of its row, comes after the word that it is the end.
             if self._closing.is_set() or (last and self._is_empty()):
                 self._connection.close()
                 return
 
     def _is_empty(self) -> bool:
-        return self._records.empty() and not self._large
+        return self._records.empty() and not self._later
 
     def _next_batch(self) -> tuple[list[Record], int, bool]:
         """Return small outcomes, their bytes, and whether they are the last; wait only if nothing at all is there."""
         batch: list[Record] = []
         total = 0
+        # While all is refused, one by one: the first that is accepted shows that others may be.
+        most = 1 if self._isolation.rests() else LARGEST_BATCH
         try:
-            record = self._records.get_nowait() if self._large else self._next()
+            record = self._records.get_nowait() if self._later else self._next()
             while record is not None:
                 size = weight(record[1])
                 if size > SMALL:
-                    self._large.append((record, size))
+                    self._later.append((record, size))
                 else:
                     batch.append(record)
                     total += size
-                if len(batch) == LARGEST_BATCH or total > LARGEST_STATEMENT:
+                if len(batch) == most or total > LARGEST_STATEMENT:
                     return batch, total, False
                 record = self._records.get_nowait()
         except queue.Empty:
             return batch, total, False
         return batch, total, True
 
-    def _next_large(self) -> tuple[list[Record], int]:
+    def _next_later(self) -> tuple[list[Record], int]:
         batch: list[Record] = []
         total = 0
-        while self._large and total < LARGEST_STATEMENT:
-            record, size = self._large.popleft()
+        while self._later and len(batch) < LARGEST_BATCH and total < LARGEST_STATEMENT:
+            record, size = self._later.popleft()
             batch.append(record)
             total += size
         return batch, total
@@ -159,8 +165,10 @@ class Recorder:
             return
         try:
             self._write_until_done(batch)
-        except Exception:  # what nobody has thought of; without this thread no task of this worker would end any more
-            logger.exception("The recorder has failed at %d outcomes, and goes on with others", len(batch))
+        except Exception as error:  # what nobody has thought of; without this thread no task of this worker would end
+            logger.exception("The recorder failed to write %d outcomes; it sets them aside and goes on", len(batch))
+            for record in batch:
+                self._set_aside(record, error)
         self.burden.written(size)
 
     def _write_until_done(self, batch: list[Record]) -> None:
@@ -178,10 +186,23 @@ class Recorder:
             except Exception as error:  # whatever it is, this thread has to go on: every task ends here
                 # Once more with all of them, since what is recorded already is found by its fence.
                 self._connection.close()
-                self._closing.wait(self._weather.failed(error))
+                seconds = self._weather.failed(error)
+                if self._isolation.puts_off(error):
+                    self._put_off(group)
+                    self._closing.wait(seconds if self._records.empty() else NEXT)
+                    return
+                self._closing.wait(seconds)
             else:
                 self._weather.succeeded()
                 return
+
+    def _put_off(self, group: list[Record]) -> None:
+        """Try others first, none of which may be at fault; what was set aside has its own time."""
+        for record in group:
+            if not self._aside.keeps(record[0]):
+                size = weight(record[1])
+                self.burden.put(size)
+                self._later.append((record, size))
 
     def _store(self, write: Write, group: Sequence[Record]) -> None:
         """Record outcomes, and let go of their tasks.
@@ -229,10 +250,18 @@ class Recorder:
                 if trouble_of(second) is Trouble.OUTAGE:
                     raise
             else:
+                self._isolation.accepted()
                 return
-        self._aside.put(record, error)
-        self._reporter.forget((task.id, task.fence))
-        self._recorded([task])
+        self._set_aside(record, error)
+
+    def _set_aside(self, record: Record, error: Exception) -> None:
+        task, _ = record
+        try:
+            self._aside.put(record, error)
+            self._reporter.forget((task.id, task.fence))
+            self._recorded([task])
+        except Exception:  # as in _write(): others must not wait for it
+            logger.exception("The outcome of %s %s could not be set aside properly", task.name, task.id)
 
     def _stale(self, group: list[Record]) -> list[Record]:
         known = finish.recorded(self._connection.wrapper, outcomes_of(group))

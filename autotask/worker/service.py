@@ -20,7 +20,7 @@ logger = logging.getLogger("autotask.worker")
 #: Seconds until a service is run again that has failed for another reason than the database: less than any lease.
 AFTER_FAILURE = 5.0
 
-#: Seconds until the thread goes on after a failure that is of no service.
+#: Seconds until the thread goes on after a failure outside of the services.
 PAUSE_AFTER_FAILURE = 0.5
 
 

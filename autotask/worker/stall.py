@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from autotask.conf import settings
 from autotask.store import health
 from autotask.store.connection import dedicated, unanswered
 from autotask.wakeup import Wakeup
+from autotask.worker import ending
 from autotask.worker.weather import SAY_EVERY, Weather
 
 logger = logging.getLogger("autotask.worker")
@@ -83,7 +83,7 @@ class StallWatch:
             try:
                 self._look(time.monotonic(), *(unanswered() or (0.0, "")))
             except Exception:
-                logger.exception("The watch over the answers of the database has failed, and goes on")
+                logger.exception("The watch over the answers of the database has failed; it goes on")
 
     def _note_signals(self, numbers: bytes, now: float) -> None:
         self._wakeup.wake()
@@ -131,12 +131,9 @@ class StallWatch:
 
     def _leave(self, seconds: float) -> None:
         logger.warning(
-            "worker %d stops without an answer of the database, which it has awaited for %d s; what it could not record is "
+            "worker %d ends without an answer from the database, after waiting for %d s; what it could not record is "
             "run again if the database has not taken it in",
             os.getpid(),
             seconds,
         )
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(self._exit_status())
+        ending.leave(self._exit_status())

@@ -30,6 +30,7 @@ from autotask.store.enqueue import Kind, NewTask
 from autotask.store.workers import WorkerIdentity
 from autotask.task import CANCELLED, DONE, RUNNING, new_id
 from autotask.tasks import Cancel, TaskContext, delayed_task
+from autotask.worker.identity import make_identity
 from tests import zones
 from tests.helpers import ROOT, environment, wait_until
 
@@ -589,6 +590,41 @@ def test_the_doctor_finds_workers_that_use_other_rules_of_time_zones():
     assert "Install the same version everywhere" in text
 
 
+def register_this_process() -> None:
+    """Register this process as a worker that lives for a minute."""
+    workers.sign_on(connection, make_identity(kind="worker", serves_pid=None, queues=(), threads=1), 60)
+
+
+def test_the_doctor_compares_versions_of_time_zones_only_where_they_are_known(tmp_path):
+    folder = zones.write(tmp_path / "zones", "9999a", Europe__Berlin="CET-1")
+    (folder / "tzdata.zi").unlink()
+    with zones.looked_for_in(folder):
+        register_this_process()
+        assert read.workers(connection)[0].zone_data == f"unknown version of {folder}"
+        assert diagnosis()[1]["zones"][0] == "ok"
+    assert diagnosis()[1]["zones"][0] == "ok"
+
+
+@pytest.fixture
+def no_zones(monkeypatch):
+    """No data of time zones, as in an image of Alpine Linux."""
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zone_data._imported.cache_clear()
+    get_default_timezone.cache_clear()
+    with zones.looked_for_in():
+        zones.look_in()
+        yield
+    monkeypatch.undo()
+    zone_data._imported.cache_clear()
+    get_default_timezone.cache_clear()
+
+
+def test_a_worker_starts_where_there_is_no_data_of_time_zones_and_the_doctor_says_so(no_zones):
+    register_this_process()
+    assert read.workers(connection)[0].zone_data == ""
+    assert "pip install tzdata" in problems()["zones"]
+
+
 def test_a_worker_registers_which_rules_of_time_zones_it_uses(worker):
     [registered] = wait_until(lambda: read.workers(connection))
     assert registered.zone_data == str(zone_data.in_use(get_default_timezone()))
@@ -766,7 +802,7 @@ def test_the_doctor_finds_tasks_that_workers_do_not_know():
 
     # Then
     assert list(problems()) == ["unknown"]
-    assert "shop.new (1, for up to 3 m)" in problems()["unknown"]
+    assert re.search(r"shop\.new \(1, for up to 3 m( \d+ s)?\)", problems()["unknown"])
 
 
 def test_the_doctor_finds_a_transaction_that_holds_back_vacuum(monkeypatch, other_connection):

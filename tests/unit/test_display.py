@@ -266,12 +266,19 @@ HEAVY = {
     "dashes": "-" * 10**6,
     **{
         part: part * 10**5
-        for part in ("a=", "a://", "a.b-c", '\\"', "password:", "eyJ", "://:", "Bearer ", "-----BEGIN ")
+        for part in ("a=", "a://", "a.b-c", '\\"', "password:", "eyJ", "eyJ-", "://:", "Bearer ", "-----BEGIN ")
     },
     "texts": ["x=1 " * 10**5] * 10**5,
+    "texts in lists": [[[[["x=1 " * 2000] * 6] * 6] * 6] * 6] * 6,
     "key": {"k" * 10**6: 1},
     "keys": {f"password{n}": n for n in range(10**5)},
 }
+
+
+def test_after_many_long_texts_no_other_one_is_shown():
+    text = "password=hunter2 " + "x=1 " * 2000
+    assert shown([[[text] * 6] * 6, [["password=hunter2"]]]).count("hunter2") == 0
+    assert shown("next") == "a='next'"
 
 
 @pytest.mark.parametrize("name", HEAVY)

@@ -126,6 +126,41 @@ def test_where_everything_is_refused_only_a_few_are_taken_apart_from_time_to_tim
     assert run(table, list(range(1000)), isolating, refused)[0] == 1000
 
 
+def test_where_something_else_takes_the_place_of_what_is_refused_nothing_is_left_alone():
+    isolating, table, refused = Isolation(Clock()), Table(*range(1000)), []
+
+    def replace(number, error):
+        refused.append(number)
+        isolating.accepted()
+
+    assert isolating.run(list(range(1000)), table.put, replace) == []
+    assert refused == list(range(1000))
+
+
+@pytest.mark.parametrize(("bad", "piece", "every", "within"), [(150, 4, 3, 600), (150, 1000, 60, 3600)])
+def test_what_lies_behind_many_that_are_refused_is_reached_in_the_end(bad, piece, every, within):
+    # Given things that are found in their order, some at a time, and of which the last one is accepted
+    clock, table = Clock(), Table(*range(bad))
+    refusals = Refusals("Cannot put %s", clock)
+
+    def find():
+        spared = set(refusals.spared())
+        return [number for number in range(bad + 1) if number not in spared][:piece]
+
+    # When
+    while bad not in table.taken and clock.now <= within:
+        try:
+            while find() and bad not in table.taken:
+                refusals.run_found(lambda: table.put(find()), find, table.put)
+        except DatabaseError:
+            pass
+        clock.now += every
+
+    # Then
+    assert table.taken == [bad]
+    assert table.statements < 5 * bad
+
+
 def test_what_is_refused_is_left_alone_for_longer_each_time_and_told_once(caplog):
     # Given
     clock, table = Clock(), Table(7)

@@ -124,6 +124,41 @@ def test_the_guard_and_a_worker_that_fails_before_it_can_log_write_no_line_of_ot
     assert lines(io.StringIO(capfd.readouterr().err))
 
 
+class Picky(logging.Filter):
+    def filter(self, record):
+        raise AttributeError("no request")
+
+
+class Broken(logging.Handler):
+    def emit(self, record):
+        raise ConnectionError("nobody collects")
+
+
+@pytest.mark.parametrize("handler", [Broken(), logging.StreamHandler(io.StringIO())], ids=["handler", "filter"])
+def test_a_filter_or_handler_of_the_project_that_raises_does_not_reach_the_worker(handler, capfd):
+    # Given
+    logger = logging.getLogger("autotask.task")
+    guarded = [logging.getLogger(name) for name in log_text.LOGGERS]
+    if not isinstance(handler, Broken):
+        handler.addFilter(Picky())
+    logger.addHandler(handler)
+    log_text.keep_going()
+    log_text.keep_going()
+
+    # When
+    try:
+        logger.error("a line")
+    finally:
+        logger.removeHandler(handler)
+        for each in guarded:
+            del each.handle
+
+    # Then
+    said = capfd.readouterr().err
+    assert said.count("A filter or handler of LOGGING failed at a line of autotask: a line") == 1
+    assert "no request" in said or "nobody collects" in said
+
+
 def test_commands_cannot_drive_a_terminal():
     class Stream(io.StringIO):
         encoding = "utf-8"

@@ -75,6 +75,14 @@ def test_relative_entries_are_handed_on_as_absolute_ones(look):
     assert str(look.folder / "home" / "inner") in look(path="home/inner")["path"]
 
 
+@pytest.mark.parametrize("entry", ["None", "b'/srv'", "pathlib.Path('/srv')"])
+def test_entries_that_are_no_text_are_left_out_as_python_does(look, entry):
+    parent = look.folder / "home" / "parent.py"
+    parent.write_text(f"import pathlib, sys; sys.path.append({entry})\n" + PARENT)
+    seen = look()
+    assert "/srv" not in seen["path"] and str(ROOT) in seen["path"]
+
+
 def test_a_parent_that_ignores_the_environment_has_children_that_do(look):
     # As a file is started, its folder is not looked in either
     (look.folder / "home" / "parent.py").write_text(

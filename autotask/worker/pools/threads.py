@@ -222,7 +222,8 @@ class ThreadPool(Generic[T]):
 
     def add_thread(self) -> None:
         """Start one more thread, for one that was abandoned; where the system has none left, it is started later."""
-        self._lacking += 1
+        with self._abandoning:
+            self._lacking += 1
         self._start_lacking()
 
     def _start_lacking(self) -> RuntimeError | None:

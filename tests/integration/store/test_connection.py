@@ -1,5 +1,7 @@
 """Connections: the caller's own, and those of a worker that nobody else can touch."""
 
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -160,3 +162,20 @@ def test_one_sees_for_how_long_a_worker_s_connection_waits_for_an_answer(of_a_wo
     wait_until(lambda: (unanswered() or (0.0, ""))[1] == "role of a test", what="a connection that waits")
     asking.join()
     assert of_a_worker.asked_at is None
+
+
+def test_a_fork_in_the_middle_of_a_look_at_all_connections_can_open_its_own():
+    script = """
+import os, signal, django
+django.setup()
+from autotask.store import connection
+with connection._all_lock:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        connection.dedicated("child")
+        os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "0\n"

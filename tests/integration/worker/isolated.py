@@ -99,3 +99,15 @@ def cut_once(name: str) -> int:
 def without_autocommit(name: str) -> int:
     transaction.on_commit(lambda: None)
     return begin(name)
+
+
+@delayed_task(atomic=True)
+def end_transaction(text: str, *statements: str) -> None:
+    """End the transaction of the task by other means than Django's."""
+    for statement in (f"INSERT INTO inside_effect VALUES ('{text}')", *statements):
+        connection.cursor().execute(statement)
+
+
+@delayed_task(atomic=True)
+def ask_nothing(text: str) -> str:
+    return text

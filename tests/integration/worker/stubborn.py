@@ -2,6 +2,7 @@
 
 import asyncio
 import faulthandler
+import io
 import multiprocessing
 import os
 import resource
@@ -393,6 +394,7 @@ def change_the_process(folder: str) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     faulthandler.disable()
+    sys.stderr = io.StringIO()
     os.chdir(folder)
     os.umask(0o077)
     os.environ["LEFT_BEHIND"] = "yes"

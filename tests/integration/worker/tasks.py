@@ -17,6 +17,35 @@ class Unshowable(Exception):
         raise RuntimeError("no words")
 
 
+class Causeless(Exception):
+    """An exception that does not say what it comes from."""
+
+    @property
+    def __context__(self):
+        raise RuntimeError("no cause")
+
+
+class _Nameless(type):
+    @property
+    def __module__(cls):
+        raise RuntimeError("no module")
+
+    @property
+    def __name__(cls):
+        raise RuntimeError("no name")
+
+
+class Nameless(Exception, metaclass=_Nameless):
+    """An exception whose class has no name."""
+
+
+class Closed(Exception):
+    """An exception that does not say anything."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError("closed")
+
+
 gates: dict[str, threading.Event] = {}
 
 
@@ -86,7 +115,32 @@ def raise_by_name(name: str) -> None:
         "GeneratorExit": GeneratorExit(),
         "Unshowable": Unshowable(),
         "control": ValueError("line one\nline two\x1b[31m\x00"),
+        "Causeless": Causeless(),
+        "Nameless": Nameless(),
+        "Closed": Closed(),
     }[name]
+
+
+@delayed_task
+def fork(how: str) -> int | str:
+    """Fork, leave the function in the new process as well, and return the exit status of that."""
+    if pid := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if how == "raise":
+        raise ValueError("child")
+    if how == "exit":
+        raise SystemExit(3)
+    return "child"
+
+
+@delayed_task(executor="process")
+def fork_in_process(how: str) -> int | str:
+    return fork.call(how)
+
+
+@delayed_task
+async def fork_in_coroutine(how: str) -> int | str:
+    return fork.call(how)
 
 
 @delayed_task

@@ -128,6 +128,19 @@ def test_an_atomic_task_whose_connection_is_cut_runs_again_and_that_is_no_failur
     assert (handle.attempts, handle.failed_attempts, effects()) == (1, [], ["x"])
 
 
+@pytest.mark.parametrize("statements", [["ROLLBACK"], ["ROLLBACK", "BEGIN"], ["COMMIT"]], ids=" ".join)
+def test_an_atomic_task_that_ends_its_transaction_itself_is_an_error(start_worker, effects, statements):
+    # When
+    start_worker(threads=1)
+    handle = isolated.end_transaction("x", *statements)
+
+    # Then
+    assert ended(handle) is ERROR
+    assert "has ended the transaction" in handle.error_message
+    assert effects() == (["x"] if statements == ["COMMIT"] else [])
+    assert isolated.ask_nothing("y").wait(10) == "y"
+
+
 def test_an_atomic_task_that_cuts_its_connection_every_time_is_an_error_in_the_end(start_worker, effects, settings):
     settings.AUTOTASK_RETRY_DELAY = 0.01
     start_worker(threads=1)

@@ -5,6 +5,7 @@ import uuid
 import pytest
 
 from autotask.store.connection import current, rows
+from autotask.task import State
 from autotask.worker import recorder as module
 from autotask.worker.recorder import Recorder
 from autotask.worker.reporter import Reporter
@@ -62,7 +63,7 @@ def test_large_outcomes_are_written_although_small_ones_keep_coming(write, monke
     assert [0 in numbers for numbers, _ in written].index(True) == 1
 
 
-def test_the_recorder_goes_on_after_what_nobody_has_thought_of(transactional_db, caplog):
+def test_the_recorder_goes_on_after_what_nobody_has_thought_of(transactional_db):
     # Given
     put(2)
     first, second = take(sign_on())
@@ -76,7 +77,7 @@ def test_the_recorder_goes_on_after_what_nobody_has_thought_of(transactional_db,
     recorder = Recorder(uuid.uuid4, recorded, Reporter(lambda claim: True), Strangers())
     recorder.put((first, outcome(first)))
     recorder.start()
-    wait_until(lambda: "The recorder has failed at 1 outcomes" in caplog.text)
+    wait_until(lambda: recorder.unrecorded() == [first.fence])
 
     # When
     recorder.put((second, outcome(second)))
@@ -84,6 +85,52 @@ def test_the_recorder_goes_on_after_what_nobody_has_thought_of(transactional_db,
     # Then
     assert recorder.stop(20)
     assert let_go == [second]
+
+
+@pytest.fixture
+def start_recorder(transactional_db):
+    """Start a recorder that is given outcomes of tasks; return it with the tasks that it lets go of."""
+    started = []
+
+    def start(tasks, value=None):
+        let_go = []
+        recorder = Recorder(uuid.uuid4, let_go.extend, Reporter(lambda claim: True), Strangers())
+        for task in tasks:
+            recorder.put((task, outcome(task)._replace(value=value)))
+        recorder.start()
+        started.append(recorder)
+        return recorder, let_go
+
+    yield start
+    for recorder in started:
+        recorder.stop(1)
+
+
+def test_any_number_of_results_that_are_refused_become_errors_at_once(start_recorder, refuse):
+    refuse("autotask_result", "INSERT", "NEW.value IS NOT NULL")
+    put(150)
+    recorder, let_go = start_recorder(take(sign_on(), limit=150), b"x")
+    wait_until(lambda: len(let_go) == 150)
+    assert rows(current(), "SELECT state, count(*) FROM autotask_result GROUP BY state") == [(State.ERROR, 150)]
+    wait_until(lambda: recorder.burden.held() == 0)
+
+
+def test_any_number_of_outcomes_that_are_refused_hold_up_no_others(start_recorder, refuse):
+    # Given
+    refuse("autotask_result", "INSERT", "NEW.name = 'bad'")
+    put(210, name="bad")
+    bad = take(sign_on(), limit=210)
+    put()
+    (good,) = take(sign_on(), limit=1)
+    recorder, let_go = start_recorder(bad)
+    wait_until(lambda: len(recorder.unrecorded()) >= 100)
+
+    # When
+    recorder.put((good, outcome(good)._replace(value=b"x")))
+
+    # Then
+    wait_until(lambda: good in let_go)
+    wait_until(lambda: len(recorder.unrecorded()) >= 200)
 
 
 def test_outcomes_that_were_given_up_at_the_very_end_do_not_count_as_written(monkeypatch):

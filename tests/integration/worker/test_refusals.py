@@ -1,8 +1,10 @@
 """Rows that the database refuses, for whatever reason: they stop neither their worker nor others."""
 
+import contextlib
 import time
 
 import pytest
+from django.db import DatabaseError
 
 from autotask.context import Progress
 from autotask.store import claim, finish, promote, prune
@@ -211,6 +213,26 @@ def test_a_result_that_something_refers_to_keeps_no_other_from_being_pruned(refu
     assert pruned.results == 8
     assert state(tasks[4].id) is State.DONE
     assert pruning.piece(current()) == (0, 0, False)
+
+
+def test_many_tasks_that_cannot_be_claimed_are_passed_over_without_being_tried_one_by_one(refuse):
+    # Given
+    worker = sign_on()
+    put(152, name="bad")
+    (good,) = put()
+    refuse("autotask_task", "UPDATE", "NEW.name = 'bad'")
+    refused = claim.refusals()
+
+    # When
+    claimed = []
+    for _ in range(70):
+        with contextlib.suppress(DatabaseError):
+            claimed += take(worker, limit=4, refused=refused)
+        if claimed:
+            break
+
+    # Then
+    assert [task.id for task in claimed] == [good]
 
 
 def test_a_schedule_whose_task_is_refused_keeps_no_other_from_its_ticks(refuse, start_worker):

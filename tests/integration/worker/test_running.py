@@ -122,6 +122,24 @@ def test_whatever_a_task_raises_is_recorded_and_the_worker_goes_on(worker, name,
     assert tasks.echo(1).wait(10) == 1
 
 
+@pytest.mark.parametrize("name", ["Causeless", "Nameless", "Closed"])
+def test_what_nothing_can_be_said_of_ends_its_task_and_no_thread_of_the_worker(worker, name):
+    # When: more often than there are threads
+    handles = [tasks.raise_by_name(name) for _ in range(6)]
+
+    # Then
+    assert [outcome_of(handle) for handle in handles] == [ERROR] * 6
+    assert tasks.echo(1).wait(10) == 1
+
+
+@pytest.mark.parametrize(("how", "status"), [("return", 0), ("raise", 1), ("exit", 3)])
+@pytest.mark.parametrize("function", [tasks.fork, tasks.fork_in_process, tasks.fork_in_coroutine])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_process_that_a_task_has_forked_ends_where_it_leaves_the_function(worker, function, how, status):
+    handles = [function(how) for _ in range(3)]
+    assert [handle.wait(20) for handle in handles] == [status] * 3
+
+
 def test_a_recursion_without_end_is_recorded(worker):
     handle = tasks.recurse()
     assert outcome_of(handle) is ERROR
