@@ -24,23 +24,23 @@ from autotask.worker.tidiness import is_open
 
 logger = logging.getLogger("autotask.worker")
 
-#: So often a function is run again, without that counting as a failure, because its transaction did not come through:
-#: it conflicted with another one, or its connection was cut. Then it counts.
+#: How often a function is run again because its transaction conflicted with another one, or its connection was cut, before
+#: that counts as a failure.
 MOST_AGAIN = 10
 
-#: Tasks whose interrupted connections are counted at most; beyond that the counts begin again.
+#: For how many tasks cut connections are counted at most; beyond that the counts begin again.
 MOST_COUNTED = 1000
 
 
 class ClaimLost(Exception):
-    """The claim of a task is this worker's no more, so the transaction in which its function ran is undone."""
+    """This worker no longer holds the claim of the task, so the transaction in which its function ran is rolled back."""
 
 
 def run(task: ClaimedTask, function: Callable[[bool], Outcome], context: TaskContext, reporter: Reports) -> Outcome:
     """Run a function in transactions, one after the other, until one does not conflict with others.
 
     :param function: runs the task's function, and returns the outcome; it is told whether it has run before.
-    :param context: what the function says of its progress by.
+    :param context: how the function reports its progress.
     :raises RunAgain: nothing was committed, since the connection was cut; later it may be.
     """
     again = 0
@@ -67,7 +67,7 @@ def run(task: ClaimedTask, function: Callable[[bool], Outcome], context: TaskCon
 
 
 class _Transaction:
-    """One transaction: what the function has come to in it, and whether it came through."""
+    """One transaction: the outcome of the function in it, and whether it was committed."""
 
     def __init__(self, task: ClaimedTask, context: TaskContext, reporter: Reports) -> None:
         self._task = task

@@ -22,7 +22,7 @@ R = TypeVar("R")
 #: The objects that handlers have made: handler, its storage, alias, object.
 Made = list[tuple[Any, object, str, Any]]
 
-#: So many variables each context of an attempt has: the running task, and the traces it leaves.
+#: How many variables the context of each attempt has: the running task, and the traces it leaves.
 _OWN = 2
 
 
@@ -49,7 +49,7 @@ class Kept(threading.local):
 
 
 def made() -> Made:
-    """Return what handlers have made in the present context, after having told caches that a request, so to say, is over."""
+    """Return what handlers have made in the present context, after telling the caches to close, as at the end of a request."""
     try:
         close_caches()
     except Exception:

@@ -13,7 +13,7 @@ _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 #: Those that end a process, or make calls fail in it.
 _LIMITS = [resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE]
 
-#: Those that somebody sets. To look at all 64 would take several times as long.
+#: Those that programs set. Looking at all 64 would take several times as long.
 _SIGNALS = [
     signal.SIGHUP,
     signal.SIGINT,
@@ -31,9 +31,9 @@ _SIGNALS = [
 
 
 class ProcessState:
-    """The process as it is now. To be made, and asked to put it back, in the main thread.
+    """The process as it is now. Make it, and call its methods, in the main thread.
 
-    What was not changed is looked at only, which takes less than a hundred microseconds altogether.
+    Where nothing was changed, putting back only looks, in less than a hundred microseconds.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class ProcessState:
         for number, (soft, hard) in self._limits.items():
             now = resource.getrlimit(number)
             if now != (soft, hard):
-                # A hard limit that was lowered cannot be raised again by everybody.
+                # Only root can raise a hard limit again.
                 with contextlib.suppress(ValueError, OSError):
                     resource.setrlimit(number, (soft if now[1] == hard else min(soft, now[1]), now[1]))
 

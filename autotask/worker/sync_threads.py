@@ -28,7 +28,7 @@ class NoThread(Exception):
 
 
 class _Call(NamedTuple):
-    """One call in a thread, and the coroutine whose it is; None: it belongs to the thread."""
+    """One call in a thread, and the attempt that made it; None: the worker itself."""
 
     caller: "Caller | None"
     future: Future[Any]
@@ -215,6 +215,8 @@ def _watched(traces: Traces | None, fn: Callable[..., R], /, *args: Any, **kwarg
         left_open = tidiness.close_left_open()
         if left_open and traces is not None:
             traces.note_left_open(left_open)
+        if tidiness.is_tidied_here():  # It has run a whole task, so nobody else looks after its connections any more.
+            tidiness.tidy_connections()
 
 
 def helpers() -> Helpers:

@@ -42,7 +42,7 @@ def tidy_connections(*, unsure: bool = False) -> None:
         _put_schemas_back()
     if not _thread.is_tidied:
         global _has_tidied
-        # From now on, since who tidies once does so after each task.
+        # A thread that tidies once does so after each task.
         _thread.is_tidied = _has_tidied = True
     if not (_thread.has_connected or unsure):
         return

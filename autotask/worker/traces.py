@@ -90,7 +90,8 @@ class Opened:
         if not self.thread.is_alive():
             return True
         frame = sys._current_frames().get(self.thread.ident or 0)
-        return frame is not None and frame.f_code is _IDLE
+        # One that threading has not started counts as alive after its end, too; then it has no frame.
+        return frame is None or frame.f_code is _IDLE
 
 
 class Traces(ThreadSensitiveContext):

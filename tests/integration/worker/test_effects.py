@@ -212,3 +212,19 @@ def test_the_tasks_after_a_restart_of_the_database_connect_again(start_worker, e
 
     # Then
     assert {ended(task("after")) for task in tasks} == {DONE}
+
+
+def test_a_thread_of_the_event_loop_that_has_run_a_whole_task_connects_again_too(start_worker, effects, monkeypatch):
+    # Given: a function that was a coroutine function when its task was enqueued
+    task = unfinished.ALL["coroutine"].write
+    start_worker(threads=1, coroutines=1)
+    monkeypatch.setattr(task, "is_async", False)
+    monkeypatch.setattr(task, "function", unfinished.write)
+    assert ended(task("whole")) is DONE
+    assert ended(unfinished.write_beside("before")) is DONE
+
+    # When
+    execute(current(), f"SELECT pg_terminate_backend(pid) FROM ({SESSIONS}) s")
+
+    # Then
+    assert ended(unfinished.write_beside("after")) is DONE

@@ -1,5 +1,6 @@
 """Task functions that leave a transaction or a statement unfinished, for each of the pools; see test_effects.py."""
 
+import _thread
 import asyncio
 import contextlib
 import threading
@@ -231,6 +232,20 @@ def _in_threads(text: str) -> None:
         thread.join()
 
 
+def _in_foreign_threads(text: str) -> None:
+    """Work in threads that ``threading`` has not started, as those of libraries in C."""
+    done = threading.Semaphore(0)
+
+    def work() -> None:
+        write(text)
+        done.release()
+
+    for _ in range(3):
+        _thread.start_new_thread(work, ())
+    for _ in range(3):
+        done.acquire()
+
+
 def _in_an_executor(text: str) -> None:
     for future in [_executor.submit(write, text) for _ in range(3)]:
         future.result()
@@ -254,6 +269,7 @@ BESIDE = {
     "sensitive": _under_a_loop(),
     "not_sensitive": _under_a_loop(thread_sensitive=False),
     "threads": _in_threads,
+    "foreign_threads": _in_foreign_threads,
     "executor": _in_an_executor,
     "loop_in_thread": _in_a_loop_in_a_thread,
 }
