@@ -717,6 +717,7 @@ class Worker:
                 ended = await coroutine.execute(task, self._is_cancelled, self._reporter, place)
         except NoThread as error:
             ended = self._without_thread(task, error)
+            self._put(task, ended)
         except BaseException as error:  # noqa: B036 - as above
             if place.is_destroyed():
                 raise
