@@ -210,10 +210,10 @@ def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> tuple[bytes, bool]:
 
 
 def _contents(envelope: bytes) -> tuple[bytes, bool]:
-    body = envelope[_BODY]
-    if carries(envelope):
+    body, flags = envelope[_BODY], envelope[_FLAGS]
+    if flags & CARRIES:
         body = body[_length_of_carried(envelope) :]
-    return body, bool(envelope[_FLAGS] & REFERS)
+    return body, bool(flags & REFERS)
 
 
 def _length_of_carried(envelope: bytes) -> int:

@@ -124,8 +124,7 @@ def _attempt(
     context = TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report)
     unsure = True
     spared = settings.DATABASE if definition.options.atomic else None
-    refuse_open = functools.partial(surroundings.refuse_open, spared)
-    run = functools.partial(_run, task, definition, context, attempt, refuse_open, begun, args, kwargs)
+    run = functools.partial(_run, task, definition, context, attempt, surroundings, spared, begun, args, kwargs)
     if spared is not None:
         run = functools.partial(atomic.run, task, functools.partial(_run_again, run, task), context, reporter)
     try:
@@ -218,7 +217,8 @@ def _run(
     definition: Definition[Any, Any],
     context: TaskContext,
     attempt: Attempt,
-    refuse_open: Callable[[], None],
+    surroundings: Surroundings,
+    spared: str | None,
     begun: float,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -226,7 +226,7 @@ def _run(
     enter(context)
     # Nothing but this call is ever interrupted.
     value = attempt.call(_call, definition.for_attempt(task, context), definition.is_async, args, kwargs)
-    refuse_open()
+    surroundings.refuse_open(spared)
     return sealed(task, value, begun)
 
 

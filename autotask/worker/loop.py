@@ -446,9 +446,10 @@ class Worker:
         self._burden.take(claimed)
         with self._holding:  # else the recorder could let go of this claim in place of a former one
             for task in claimed:
-                if (former := self._held.get(task.id)) is not None:
+                # Each look at a dictionary by a UUID takes long, so there is one, and one more where it is needed.
+                if (former := self._held.setdefault(task.id, task)) is not task:
                     self._burden.replace(former)
-                self._held[task.id] = task
+                    self._held[task.id] = task
             self._cancelled.update([task.id for task in claimed if task.cancel_requested])
         for task in claimed:
             try:
@@ -750,7 +751,7 @@ class Worker:
 
     def _not_begun(self, task: ClaimedTask) -> Outcome | GiveBack | None:
         """Return the outcome of a task that must not begin, although it was claimed."""
-        if task.id in self._cancelled:
+        if self._cancelled and task.id in self._cancelled:
             return execution.cancelled(task)
         return None if self._heartbeat.is_fresh() else GiveBack(task)
 
@@ -771,7 +772,8 @@ class Worker:
                 if self._held.get(task.id) is task:
                     del self._held[task.id]
                     size += len(task.payload)
-                    self._cancelled.discard(task.id)
+                    if self._cancelled:
+                        self._cancelled.discard(task.id)
         self._burden.let_go(size)
         if not self._held:
             self._offers.make()

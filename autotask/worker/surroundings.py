@@ -38,9 +38,8 @@ class Surroundings(Protocol):
 class OfWorker:
     """The surroundings in a worker."""
 
-    def tidy(self, *, unsure: bool = False) -> None:
-        """Roll back what was left open in this thread, and close what a request would not find."""
-        tidiness.tidy_connections(unsure=unsure)
+    #: Roll back what was left open in this thread, and close what a request would not find.
+    tidy = staticmethod(tidiness.tidy_connections)
 
     def run(self, function: Callable[[], R]) -> R:
         """Call a function in a context of its own, and watch it."""
@@ -61,7 +60,8 @@ class OfWorker:
         if (traces := present()) is not None:
             traces.end_thread()
             traces.settle()
-            left_open = [*left_open, *traces.left_open] if traces.left_open else left_open
+            if traces.left_open:
+                left_open += traces.left_open
         if left_open:
             raise left_open_error(left_open)
 

@@ -31,7 +31,7 @@ TO_FINISH = 1.0
 FIRST_LOOK = 0.01
 LAST_LOOK = 5.0
 
-_executors = SyncToAsync.context_to_thread_executor
+_executors: Any = SyncToAsync.context_to_thread_executor  # of any type, for an attribute that typeshed does not know
 
 #: The code at which a thread of a ``ThreadPoolExecutor`` stands while it has nothing to do.
 _IDLE = pools._worker.__code__
@@ -116,7 +116,7 @@ class Traces(ThreadSensitiveContext):
 
     def enter(self) -> None:
         """Belong to the present context of contextvars from now on."""
-        SyncToAsync.thread_sensitive_context.set(self)
+        _enter(self)
 
     def add(self, entry: Opened) -> None:
         """Take a connection that was opened by the attempt, or by what goes on after it."""
@@ -131,7 +131,8 @@ class Traces(ThreadSensitiveContext):
 
     def end_thread(self) -> None:
         """End the thread that asgiref has started for the thread-sensitive code of an attempt in a thread, if there is one."""
-        if _executors and (executor := _executors.pop(self, None)) is not None:
+        # By the dictionary inside, since the length of the weak one takes longer than all else here.
+        if _executors.data and (executor := _executors.pop(self, None)) is not None:
             # What the task has cut off may still be at work there. Then the thread ends when that does.
             with contextlib.suppress(Exception):
                 self.note_left_open(executor.submit(_tidy).result(TO_FINISH))
@@ -150,6 +151,9 @@ class Traces(ThreadSensitiveContext):
             _leftovers.end(opened)
         elif _leftovers.entries or _leftovers.without_owner:
             _leftovers.end([])
+
+
+_enter = SyncToAsync.thread_sensitive_context.set
 
 
 def present() -> Traces | None:
