@@ -1,5 +1,6 @@
 """Connections: the caller's own, and those of a worker that nobody else can touch."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -177,5 +178,6 @@ with connection._all_lock:
         os._exit(0)
 print(os.waitpid(child, 0)[1])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "0\n"
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=path)
+    assert (done.stdout, done.stderr) == ("0\n", "")
