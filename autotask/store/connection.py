@@ -149,9 +149,13 @@ class Dedicated:
         wrapper = self._connected()
         # A pooler answers with a process id of its own making, unless it is one that has a session for each connection. A
         # session setting would leak to its other clients, and so would LISTEN, unless it keeps sessions.
-        self.pooled = not self._set_session(
-            wrapper, f"WHERE pg_backend_pid() = {wrapper.connection.info.backend_pid:d}"
-        )
+        try:
+            self.pooled = not self._set_session(
+                wrapper, f"WHERE pg_backend_pid() = {wrapper.connection.info.backend_pid:d}"
+            )
+        except BaseException:
+            wrapper.close()
+            raise
         self._trial = self.trial() if self.pooled else None
         return wrapper
 

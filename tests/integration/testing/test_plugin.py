@@ -118,7 +118,7 @@ def test_nothing_is_started_for_a_server_of_tests_unless_asked(live_server):
     with transaction.atomic():
         handle = tasks.add(1)
     mine = psutil.Process().children(recursive=True)
-    assert [process for process in mine if "autotask" in " ".join(process.cmdline())] == []
+    assert [process for process in mine if "-m autotask" in " ".join(process.cmdline())] == []
     assert handle.status is not DONE
 
 
