@@ -186,6 +186,11 @@ def _configured() -> Any:
     return django_settings if holder is empty else holder
 
 
+def secret_key() -> Any:
+    """Return the ``SECRET_KEY`` of Django; it may be blank."""
+    return getattr(_configured(), "SECRET_KEY", "")
+
+
 class Setting(Generic[T]):
     """One setting, as a descriptor: reading the attribute reads ``django.conf.settings`` now."""
 

@@ -24,7 +24,7 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from autotask import pickling
-from autotask.conf import is_secret, settings
+from autotask.conf import is_secret, secret_key, settings
 from autotask.exceptions import (
     InvalidSetting,
     NotReferable,
@@ -258,7 +258,7 @@ def _mac(key: hmac.HMAC, head: bytes, key_id: bytes, context: bytes, body: bytes
 
 
 def _current_secret() -> str | bytes:
-    return settings.SIGNING_KEY or django_settings.SECRET_KEY
+    return settings.SIGNING_KEY or secret_key()
 
 
 def _secrets() -> Iterator[str | bytes]:

@@ -15,6 +15,9 @@ MOST = 64 * 2**20
 #: them could not use its threads.
 LARGEST_HELD = 4
 
+#: Bytes of one outcome from which on they are counted: of so many outcomes as a worker may hold, the others are a megabyte.
+FEW = 500
+
 #: The bytes of an envelope around pickled arguments, rounded up.
 _ENVELOPE = 64
 
@@ -87,11 +90,11 @@ class Burden:
 
 
 def weight(ended: Outcome | GiveBack | Lost) -> int:
-    """Return the bytes of an outcome that can be many."""
+    """Return the bytes of an outcome that can be many; 0 if they are few, as of most, which cost no lock then."""
     if not isinstance(ended, Outcome):
         return 0
-    texts = len(ended.traceback) + len(ended.error_message)
-    return texts if ended.value is None else texts + len(ended.value)
+    size = len(ended.traceback) + len(ended.error_message) + (0 if ended.value is None else len(ended.value))
+    return size if size >= FEW else 0
 
 
 def _most() -> int:

@@ -39,7 +39,7 @@ class Kept(threading.local):
         try:
             return context.run(function, *args)
         finally:
-            if self._made or len(context) > _OWN:
+            if len(context) > _OWN or self._made:
                 self._keep(context.run(made))
 
     def _keep(self, found: Made) -> None:

@@ -57,7 +57,7 @@ class OfWorker:
     def refuse_open(self, spared: str | None = None) -> None:
         """Look at the connections of this thread, and of those that the attempt has used beside it."""
         left_open = tidiness.left_open(spared)
-        if (traces := present()) is not None:
+        if (traces := present()) is not None and not traces.is_empty():
             traces.end_thread()
             traces.settle()
             if traces.left_open:

@@ -118,6 +118,11 @@ class Traces(ThreadSensitiveContext):
         """Belong to the present context of contextvars from now on."""
         _enter(self)
 
+    def is_empty(self) -> bool:
+        """Whether there is nothing to settle, also not of other attempts."""
+        # By the dictionary inside, since the length of the weak one takes longer than all else here.
+        return not (self._opened or self.left_open or _executors.data or _leftovers.entries or _leftovers.without_owner)
+
     def add(self, entry: Opened) -> None:
         """Take a connection that was opened by the attempt, or by what goes on after it."""
         if self._is_over:
@@ -131,8 +136,7 @@ class Traces(ThreadSensitiveContext):
 
     def end_thread(self) -> None:
         """End the thread that asgiref has started for the thread-sensitive code of an attempt in a thread, if there is one."""
-        # By the dictionary inside, since the length of the weak one takes longer than all else here.
-        if _executors.data and (executor := _executors.pop(self, None)) is not None:
+        if (executor := _executors.pop(self, None)) is not None:
             # What the task has cut off may still be at work there. Then the thread ends when that does.
             with contextlib.suppress(Exception):
                 self.note_left_open(executor.submit(_tidy).result(TO_FINISH))
@@ -153,12 +157,12 @@ class Traces(ThreadSensitiveContext):
             _leftovers.end([])
 
 
-_enter = SyncToAsync.thread_sensitive_context.set
+_enter, _present = SyncToAsync.thread_sensitive_context.set, SyncToAsync.thread_sensitive_context.get
 
 
 def present() -> Traces | None:
     """Return the traces of the attempt that runs in the present context of contextvars."""
-    traces = SyncToAsync.thread_sensitive_context.get(None)
+    traces = _present(None)
     return traces if isinstance(traces, Traces) else None
 
 

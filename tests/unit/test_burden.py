@@ -91,7 +91,8 @@ def test_few_tasks_wait_for_a_place_while_results_are_large(small):
 
 def test_an_outcome_weighs_as_much_as_its_result_and_its_texts():
     error = failed(task(), ValueError("x" * 500), None, cancelled=False, base_delay=1.0, ended_at=0.0, seconds=0.0)
-    assert weight(done(300)) == 300
+    assert weight(done(3000)) == 3000
+    assert weight(done(300)) == 0
     assert weight(succeeded(task(), None, ended_at=0.0, seconds=0.0)) == 0
     assert weight(GiveBack(task())) == 0
     assert 1000 < weight(error) < 3000
