@@ -174,7 +174,7 @@ def _value(path: str, task: str) -> Any:
 
 
 def _known(path: str) -> Carrier:
-    # No other path is imported, whoever has signed it.
+    # No other path is imported, even if its signature is valid.
     if path not in settings.CONTEXT:
         raise UnknownCarrier(path=path, reason="AUTOTASK_CONTEXT does not have it")
     try:

@@ -93,7 +93,7 @@ class Charge:
 
     :param command: starts it.
     :param environment: its environment, to which is added what it has to know of its predecessor.
-    :param grace: seconds that it gets to finish what it runs when it is told to stop.
+    :param grace: seconds to finish running tasks after a request to stop.
     :param say: writes a line when it has died.
     :param pass_fds: file descriptors that it inherits.
     :param overlap: whether a worker that leaves by itself gets its successor while it still comes to its end.

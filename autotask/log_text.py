@@ -51,7 +51,7 @@ def without_controls(text: str) -> str:
 
 
 def indented(text: str) -> str:
-    """Return a text without control characters whose lines, but for the first one, are indented."""
+    """Return a text without control characters; all lines after the first one are indented."""
     return f"\n{INDENT}".join(without_controls(line.expandtabs()) for line in text.splitlines())
 
 

@@ -1,4 +1,4 @@
-"""Descriptors 0 to 2 where whoever has started this process has closed them; standard library only."""
+"""Opens descriptors 0 to 2 where the parent process has closed them; standard library only."""
 
 import os
 import sys

@@ -117,14 +117,14 @@ def tell_after_commit(connection: BaseDatabaseWrapper, told: Mapping[str, str]) 
         connection.on_commit(functools.partial(_tell, connection, told), robust=True)
     elif connection.get_autocommit():
         _tell(connection, told)
-    # Where a program commits by hand, nobody is told when; those who wait look by themselves.
+    # Where a program commits by hand, we do not learn when; waiting callers poll.
 
 
 def _tell(connection: BaseDatabaseWrapper, told: Mapping[str, str]) -> None:
     params = {"channels": list(told), "words": list(told.values())}
     try:
         tell_or_not(connection, lambda telling: rows(connection, TELL, params) if telling else [])
-    except Exception as error:  # What is told is stored, and is found by looking.
+    except Exception as error:  # The news is stored as well, and polling finds it.
         logger.warning("Others could not be notified of the end of a task, or of a request to cancel it: %s", error)
 
 
@@ -231,10 +231,6 @@ class Deaf:
     def wait(self, seconds: float) -> None:
         """Wait until the time is over."""
         time.sleep(seconds)
-
-    def is_pooled(self) -> bool:
-        """Whether there is a pooler, which is why nothing is heard."""
-        return True
 
     def close(self) -> None:
         """Do nothing."""

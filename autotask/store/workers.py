@@ -67,7 +67,7 @@ ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 # A rescue takes the row of a worker together with its tasks: as long as the row is there, nothing was given away, and
 # the lease may be renewed even if it had run out. Only the tiny table is touched, and no index: a HOT update.
 # It may be lost when the server crashes, as the next one comes soon, so its commit waits neither for the disk nor for a
-# synchronous standby: while that is away no other commit comes to an end, and workers must not be taken for dead.
+# synchronous standby: while that is away no other commit ends, but the workers are alive.
 BEAT = """
 UPDATE autotask_worker
 SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + %(lease)s * interval '1 s', stopping = %(stopping)s

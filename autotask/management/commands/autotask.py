@@ -105,7 +105,7 @@ class Command(BaseCommand):
         chosen = SUBCOMMANDS[subcommand]
         if chosen.needs_sound_settings:
             self.check(tags=[TAG])
-        # Not what Django, or whoever has replaced its parser, passes to each command.
+        # Leave out the options that Django, or a package that replaces its parser, passes to each command.
         own = {name: options[name] for name in inspect.signature(chosen.run).parameters if name in options}
         try:
             is_program = self._called_from_command_line  # type: ignore[attr-defined]  # missing in django-stubs
