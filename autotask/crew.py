@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from django.utils.autoreload import get_child_arguments
 
-from autotask import charge, life, module_path, streams
-from autotask.charge import LOOK_EVERY, Charge
 from autotask.conf import settings
-from autotask.stop_signals import StopSignals
+from autotask.processes import life, module_path, streams, supervised
+from autotask.processes.stop_signals import StopSignals
+from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
 from autotask.worker import code_watch, title
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.loop import WorkerOptions
@@ -41,8 +41,9 @@ class Crew:
         command = [interpreter, *module_path.interpreter_options(), *words]
         # A burst is over when nothing is left, which cannot be seen while a former worker still gives something back.
         grace = settings.SHUTDOWN_GRACE
-        self._charges = [
-            Charge(command, environment, grace, _say, overlap=not burst, until_done=burst) for _ in range(size)
+        self._workers = [
+            SupervisedProcess(command, environment, grace, _say, overlap=not burst, until_done=burst)
+            for _ in range(size)
         ]
 
     def run(self) -> int:
@@ -53,16 +54,16 @@ class Crew:
         self._signals.catch(signal.SIGTERM, signal.SIGINT)
         if self._reload:
             code_watch.start(self._try_now)
-        while not self._signals.count and not all(each.is_done() for each in self._charges):
-            for each in self._charges:
+        while not self._signals.count and not all(each.is_done() for each in self._workers):
+            for each in self._workers:
                 each.look_after()
-            descriptors = [descriptor for each in self._charges for descriptor in each.descriptors()]
-            self._signals.sleep(min(each.rest() for each in self._charges), descriptors)
-        charge.stop(self._charges, settings.SHUTDOWN_GRACE, self._signals, lambda: self._signals.count >= 2)
+            descriptors = [descriptor for each in self._workers for descriptor in each.descriptors()]
+            self._signals.sleep(min(each.rest() for each in self._workers), descriptors)
+        supervised.stop(self._workers, settings.SHUTDOWN_GRACE, self._signals, lambda: self._signals.count >= 2)
         return 0
 
     def _try_now(self) -> None:
-        for each in self._charges:
+        for each in self._workers:
             each.try_now()
         self._signals.wake()
 
@@ -79,7 +80,7 @@ def work(options: WorkerOptions) -> int:
     if sys.platform != "linux":
         threading.Thread(target=_stop_without, args=(supervisor,), daemon=True).start()
     return run_worker(
-        replace(options, make_way=charge.way_out(), predecessor=os.environ.pop("AUTOTASK_PREDECESSOR", ""))
+        replace(options, make_way=supervised.way_out(), predecessor=os.environ.pop("AUTOTASK_PREDECESSOR", ""))
     )
 
 

@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import NamedTuple
 
-from autotask import readable
+from autotask.processes import readable
 
 #: Seconds after which a task for which an offer was taken should have come.
 OVERDUE = 0.5

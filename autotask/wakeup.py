@@ -3,7 +3,7 @@
 import os
 import struct
 
-from autotask import readable
+from autotask.processes import readable
 
 #: What another process writes when it has enqueued something.
 WORD = b"\0"

@@ -10,12 +10,12 @@ import time
 import traceback
 from collections.abc import Callable
 
-from autotask import charge, life, module_path, streams
-from autotask.charge import LOOK_EVERY
 from autotask.companion.election import Candidate
 from autotask.companion.guard import say
 from autotask.companion.shortage import is_shortage
-from autotask.exit_status import MISCONFIGURED
+from autotask.processes import life, module_path, streams, supervised
+from autotask.processes.exit_status import MISCONFIGURED
+from autotask.processes.supervised import LOOK_EVERY
 
 
 def main() -> int:
@@ -51,7 +51,7 @@ def _work() -> int:
     from autotask.worker.process import run_worker
 
     show_log_lines()
-    tell_guard = charge.way_out()
+    tell_guard = supervised.way_out()
     if candidate:
         candidate.wait_to_be_active(_stand_by)
     status = run_worker(

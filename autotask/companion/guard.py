@@ -11,10 +11,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from autotask import charge, life, readable, streams
-from autotask.charge import LOOK_EVERY, Charge
 from autotask.log_text import indented
-from autotask.stop_signals import StopSignals
+from autotask.processes import life, readable, streams, supervised
+from autotask.processes.stop_signals import StopSignals
+from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
 
 
 class Guard:
@@ -51,7 +51,7 @@ class Guard:
             **({"AUTOTASK_OFFER_FDS": ",".join(map(str, offer_fds))} if offer_fds else {}),
         }
         command = [sys.executable, *options, "-m", "autotask.companion.child"]
-        self._worker = Charge(command, environment, grace, self._say, pass_fds=(wake_fd, *offer_fds))
+        self._worker = SupervisedProcess(command, environment, grace, self._say, pass_fds=(wake_fd, *offer_fds))
 
     def run(self) -> None:
         """Watch until the Django process is gone or this process is told to stop, then stop the worker."""
@@ -63,7 +63,7 @@ class Guard:
                 self._drop_offer()
             self._worker.look_after()
             self._signals.sleep(min(LOOK_EVERY, self._worker.rest()), [self._life_fd])
-        charge.stop([self._worker], self._grace, self._signals, self._is_urgent)
+        supervised.stop([self._worker], self._grace, self._signals, self._is_urgent)
 
     def _drop_offer(self) -> None:
         """Remove what the worker has offered that is dead."""

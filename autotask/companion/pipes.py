@@ -3,8 +3,8 @@
 import contextlib
 import os
 
-from autotask import streams
 from autotask.offer import Offer, take
+from autotask.processes import streams
 from autotask.wakeup import WORD, handing
 
 

@@ -6,11 +6,12 @@ import subprocess
 import threading
 import time
 
-from autotask import django_setup, handover, module_path
+from autotask import django_setup, handover
 from autotask.companion import interpreter
 from autotask.companion.meeting_place import meeting_place
 from autotask.companion.pipes import Pipes
 from autotask.conf import settings
+from autotask.processes import module_path
 from autotask.store import notify
 
 logger = logging.getLogger("autotask.companion")

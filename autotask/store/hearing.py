@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from autotask import readable
+from autotask.processes import readable
 
 logger = logging.getLogger("autotask")
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from autotask import readable
+from autotask.processes import readable
 from autotask.store import hearing
 from autotask.store.connection import execute, rows
 from autotask.store.errors import is_program_limit

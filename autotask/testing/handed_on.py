@@ -9,8 +9,9 @@ from typing import Any
 from django.conf import ENVIRONMENT_VARIABLE, global_settings, settings
 from django.db import connections
 
-from autotask import module_path, registry
+from autotask import registry
 from autotask.exceptions import NoSettingsModule
+from autotask.processes import module_path
 from autotask.testing_process import MODULES, ORIGINAL, VALUES
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from django.db import connections
 
-from autotask import module_path
 from autotask.exceptions import RunInTransaction, WorkerDidNotStart
+from autotask.processes import module_path
 from autotask.store import read
 from autotask.store.connection import current
 from autotask.testing import handed_on

@@ -9,7 +9,7 @@ import sys
 import django
 from django.core.management import execute_from_command_line
 
-from autotask import life
+from autotask.processes import life
 from autotask.testing_process import MODULES
 
 logger = logging.getLogger("autotask.testing")

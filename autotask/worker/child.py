@@ -9,8 +9,9 @@ import threading
 import time
 from typing import Any
 
-from autotask import django_setup, life, module_path, streams
+from autotask import django_setup
 from autotask.context import Progress, StopRequest
+from autotask.processes import life, module_path, streams
 from autotask.store.progress import Claim
 from autotask.worker.job import Job, run
 from autotask.worker.log_lines import show_log_lines

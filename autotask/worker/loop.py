@@ -15,10 +15,10 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import handover
-from autotask.charge import RECYCLE_WITHIN
 from autotask.conf import settings
-from autotask.exit_status import FAILED, RECYCLED
 from autotask.offer import OVERDUE, Offers
+from autotask.processes.exit_status import FAILED, RECYCLED
+from autotask.processes.supervised import RECYCLE_WITHIN
 from autotask.signals import worker_started, worker_stopping
 from autotask.store import claim, notify, promote, read, workers
 from autotask.store.claim import BoundedLane, Lane

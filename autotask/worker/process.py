@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from autotask import life, streams
+from autotask.processes import life, streams
 from autotask.worker import code_watch, ending, title
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.loop import Worker, WorkerOptions

@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from autotask import readable
 from autotask.conf import settings
+from autotask.processes import readable
 from autotask.store import health
 from autotask.store.connection import dedicated, unanswered
 from autotask.wakeup import Wakeup

@@ -5,7 +5,7 @@ import time
 import psutil
 import pytest
 
-from autotask.exit_status import RECYCLED
+from autotask.processes.exit_status import RECYCLED
 from autotask.task import State
 from autotask.worker.watch import STOP_WITHIN
 from tests.faults.app import tasks

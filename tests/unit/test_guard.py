@@ -9,11 +9,11 @@ import uuid
 import pytest
 from hypothesis import given, strategies as st
 
-from autotask.charge import FIRST_WAIT, LONGEST_WAIT, MISCONFIGURED_WAIT, wait_before_start
 from autotask.companion.guard import Guard
 from autotask.companion.pipes import Pipes
-from autotask.exit_status import MISCONFIGURED, how_it_ended
 from autotask.offer import Offers
+from autotask.processes.exit_status import MISCONFIGURED, how_it_ended
+from autotask.processes.supervised import FIRST_WAIT, LONGEST_WAIT, MISCONFIGURED_WAIT, wait_before_start
 
 chances = st.floats(0, 1)
 

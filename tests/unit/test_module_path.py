@@ -13,7 +13,7 @@ from tests.helpers import ROOT
 PARENT = """
 import os, subprocess, sys
 sys.path.append(sys.argv[1])
-from autotask import module_path
+from autotask.processes import module_path
 subprocess.run(
     [sys.executable, *module_path.options(), "-m", "looking"], env=module_path.handed_on(os.environ), check=True
 )

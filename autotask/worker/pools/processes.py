@@ -17,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from autotask import django_setup, module_path, readable
+from autotask import django_setup
 from autotask.exceptions import TaskInterrupted
-from autotask.exit_status import how_it_ended
+from autotask.processes import module_path, readable
+from autotask.processes.exit_status import how_it_ended
 from autotask.worker.pools.base import Abandoned, Run
 from autotask.worker.pools.threads import PATIENCE, Place, ThreadPool
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from autotask import registry
-from autotask.exit_status import RECYCLED
+from autotask.processes.exit_status import RECYCLED
 from autotask.signals import task_ended, task_started
 from autotask.store import read
 from autotask.store.connection import current, execute, rows

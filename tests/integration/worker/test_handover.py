@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import OperationalError, ProgrammingError, connections, transaction
 
-from autotask import handover, offer as offer_module, readable
+from autotask import handover, offer as offer_module
 from autotask.companion.pipes import Pipes
 from autotask.handle import TaskHandle
 from autotask.offer import OVERDUE, Offer
+from autotask.processes import readable
 from autotask.store import claim, enqueue, pause, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, RUNNING, WAITING

@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from autotask.exit_status import RECYCLED
+from autotask.processes.exit_status import RECYCLED
 from autotask.store import read
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State

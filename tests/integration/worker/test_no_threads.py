@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from autotask.exit_status import FAILED, RECYCLED
+from autotask.processes.exit_status import FAILED, RECYCLED
 from autotask.store import read
 from autotask.store.connection import current
 from autotask.task import DONE, WAITING, State

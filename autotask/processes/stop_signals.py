@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Iterable
 
-from autotask import readable
+from autotask.processes import readable
 
 #: Signals to stop that come within so many seconds are one request: a service manager may send it to all processes, and
 #: the kernel does it when the Django process is gone.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from autotask import readable
-from autotask.charge import LOOK_EVERY, Charge
+from autotask.processes import readable
+from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
 from tests.helpers import wait_until
 
 #: Leaves a note of what it knows of the death of its predecessor, makes way if it shall, and ends when it is killed.
@@ -34,18 +34,18 @@ class Keeper:
         self._notes = folder / "notes"
         self._notes.mkdir()
         command = [sys.executable, "-S", "-c", WORKER, str(self._notes), str(self.leaves)]
-        self.charge = Charge(command, os.environ, 10.0, self._note, overlap=True)
+        self.worker = SupervisedProcess(command, os.environ, 10.0, self._note, overlap=True)
 
     def _note(self, what: str, *, serious: bool = False) -> None:
         self.said.append(what)
 
     def pids(self) -> set[int]:
         """Return the workers that live."""
-        return {process.pid for process in self.charge.running()}
+        return {process.pid for process in self.worker.running()}
 
     def next(self, *known: int) -> int:
         """Look after the worker until there is one that is not known, and return it."""
-        [new] = wait_until(lambda: self.charge.look_after() or self.pids() - {*known}, what="a new worker")
+        [new] = wait_until(lambda: self.worker.look_after() or self.pids() - {*known}, what="a new worker")
         return new
 
     def note(self, pid: int) -> str:
@@ -59,7 +59,7 @@ class Keeper:
 
     def kill(self, pid: int) -> None:
         """Kill a worker, and wait for its end."""
-        [victim] = [process for process in self.charge.running() if process.pid == pid]
+        [victim] = [process for process in self.worker.running() if process.pid == pid]
         victim.kill()
         victim.wait()
 
@@ -70,7 +70,7 @@ def keeper(tmp_path) -> Iterator[Keeper]:
     yield keeper
     for pid in keeper.pids():
         keeper.kill(pid)
-    keeper.charge.bury()
+    keeper.worker.bury()
 
 
 def test_only_one_worker_that_makes_way_comes_to_its_end_beside_its_successor(keeper):
@@ -82,12 +82,12 @@ def test_only_one_worker_that_makes_way_comes_to_its_end_beside_its_successor(ke
 
     # When
     for _ in range(3):
-        keeper.charge.look_after()
+        keeper.worker.look_after()
 
     # Then nothing is started, and the byte that is not read yet does not wake the keeper again and again
     assert keeper.pids() == {first, second}
-    assert not readable.wait(keeper.charge.descriptors(), 0)
-    assert keeper.charge.rest() == LOOK_EVERY
+    assert not readable.wait(keeper.worker.descriptors(), 0)
+    assert keeper.worker.rest() == LOOK_EVERY
 
     # When
     keeper.kill(first)
@@ -121,7 +121,7 @@ def test_a_worker_for_which_there_are_no_descriptors_is_started_later(keeper):
 
     # When
     try:
-        keeper.charge.look_after()
+        keeper.worker.look_after()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
@@ -134,7 +134,7 @@ def test_a_worker_for_which_there_are_no_descriptors_is_started_later(keeper):
 
 def test_a_worker_that_makes_way_and_does_not_end_is_killed(keeper, monkeypatch):
     # Given
-    monkeypatch.setattr(keeper.charge, "_leaves_within", 0.2)
+    monkeypatch.setattr(keeper.worker, "_leaves_within", 0.2)
     keeper.leaves.touch()
     first = keeper.next()
 

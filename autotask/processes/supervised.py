@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autotask.exit_status import MISCONFIGURED, RECYCLED, how_it_ended
-from autotask.stop_signals import StopSignals
+from autotask.processes.exit_status import MISCONFIGURED, RECYCLED, how_it_ended
+from autotask.processes.stop_signals import StopSignals
 
 #: Seconds between two starts of a worker that says it is misconfigured.
 MISCONFIGURED_WAIT = 30.0
@@ -88,7 +88,7 @@ class _Running:
             os.killpg(self.process.pid, signal.SIGTERM)
 
 
-class Charge:
+class SupervisedProcess:
     """One worker that is kept running.
 
     :param command: starts it.
@@ -258,7 +258,9 @@ def way_out() -> Callable[[int], None]:
     return make_way
 
 
-def stop(charges: Sequence[Charge], grace: float, signals: StopSignals, is_urgent: Callable[[], bool]) -> None:
+def stop(
+    workers: Sequence[SupervisedProcess], grace: float, signals: StopSignals, is_urgent: Callable[[], bool]
+) -> None:
     """Tell all workers to stop, wait for them, and kill those that do not.
 
     :param grace: seconds that they get to finish what they run.
@@ -266,7 +268,7 @@ def stop(charges: Sequence[Charge], grace: float, signals: StopSignals, is_urgen
     """
 
     def running() -> list[subprocess.Popen[bytes]]:
-        return [process for charge in charges for process in charge.running()]
+        return [process for worker in workers for process in worker.running()]
 
     _tell(running())
     deadline = time.monotonic() + grace + LAST_WORDS
@@ -281,8 +283,8 @@ def stop(charges: Sequence[Charge], grace: float, signals: StopSignals, is_urgen
     for process in running():
         process.kill()
         process.wait()
-    for charge in charges:
-        charge.bury()
+    for worker in workers:
+        worker.bury()
 
 
 def _tell(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 #: The folder that holds the package, for an interpreter that knows no installed packages.
-_HOME = str(Path(__file__).resolve().parent.parent)
+_HOME = str(Path(__file__).resolve().parents[2])
 
 
 def options() -> list[str]:
