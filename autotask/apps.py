@@ -12,12 +12,13 @@ from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules, import_string
 from django.utils.translation import gettext_lazy as _
 
-from autotask import checks, completion, definition, log_text
+from autotask import checks, completion, definition
 from autotask.companion import starter
 from autotask.conf import Settings, settings
 from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
 from autotask.store.enqueue import NewTask
+from autotask.texts import loggers
 
 logger = logging.getLogger("autotask")
 
@@ -31,7 +32,7 @@ class AutotaskConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks, import the tasks of all installed apps, give a process that serves its companion."""
-        log_text.keep_lines()
+        loggers.keep_lines()
         checks.register_all()
         _import_task_backends()
         post_migrate.connect(completion.complete, sender=self)

@@ -17,11 +17,10 @@ from autotask.conf import PREFIX, Setting, Settings, is_secret, settings
 from autotask.definition import Definition, ScheduledTask
 from autotask.exceptions import InvalidSetting
 from autotask.functions import SCRIPTS
-from autotask.payload import describe
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import remarks
-from autotask.signals import one_line
 from autotask.task import COROUTINE, PROCESS, THREAD
+from autotask.texts.lines import describe, one_line
 
 #: ``manage.py check --tag autotask`` runs these checks only.
 TAG = "autotask"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autotask.conf import settings
-from autotask.masks import LONGEST_NAME, LONGEST_TEXT, MASK, Masks
+from autotask.texts.masks import LONGEST_NAME, LONGEST_TEXT, MASK, Masks
 
 #: Longest text that is stored for the arguments of one task.
 LONGEST = 500

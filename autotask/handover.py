@@ -16,12 +16,12 @@ from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.offer import Offer
-from autotask.signals import one_line
 from autotask.store import enqueue
 from autotask.store.connection import is_alone
 from autotask.store.enqueue import NewTask
 from autotask.store.errors import is_forbidden
 from autotask.task import ClaimedTask
+from autotask.texts.lines import one_line
 
 logger = logging.getLogger("autotask")
 

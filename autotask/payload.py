@@ -35,6 +35,7 @@ from autotask.exceptions import (
     UnpicklableResult,
     UnsuitableArgument,
 )
+from autotask.texts.lines import describe
 
 MAGIC = b"AT"
 VERSION = 1
@@ -178,15 +179,6 @@ def resign_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> bytes:
 def resign_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> bytes:
     """Return the result of an attempt signed with the present key; see :func:`resign_arguments`."""
     return _resign(bytes(envelope), _result_context(id, fence), id)
-
-
-def describe(error: BaseException) -> str:
-    """Return the class of an exception and its text on one line, also when its text cannot be had."""
-    try:
-        text = str(error)
-    except BaseException as second:  # noqa: B036 - a __str__ may raise anything, and must not take the worker along
-        text = f"(its text cannot be shown: __str__ raised {type(second).__name__})"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _task_context(id: uuid.UUID, name: str) -> bytes:

@@ -1,17 +1,13 @@
-"""The Django signals autotask sends, and the log line beside them; a listener that fails harms nobody."""
+"""The Django signals autotask sends; a listener that fails harms nobody."""
 
-import logging
 import uuid
 from datetime import datetime
 from typing import Any
 
 from django.dispatch import Signal
 
-from autotask.control import Discard
-from autotask.log_text import without_controls
 from autotask.task import ClaimedTask, State
-
-logger = logging.getLogger("autotask.task")
+from autotask.task_log import log_cancelled, log_lost, log_missed
 
 #: A call was stored and its transaction committed. Arguments: ``task_id``, ``name``, ``queue``.
 task_enqueued = Signal()
@@ -55,48 +51,6 @@ _OF_STATE = {
     State.CANCELLED: task_cancelled,
 }
 
-_LEVELS = {
-    State.DONE: logging.DEBUG,
-    State.CANCELLED: logging.INFO,
-    State.SCHEDULED: logging.DEBUG,
-    State.RETRY: logging.WARNING,
-    State.ERROR: logging.ERROR,
-}
-
-
-def log_end(
-    task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None
-) -> None:
-    """Write the log line of an attempt that has ended; DONE is for the level DEBUG only.
-
-    :param seconds: how long it took.
-    :param exception: what was raised, or None.
-    """
-    level = logging.DEBUG if isinstance(exception, Discard) else _LEVELS[state]
-    if logger.isEnabledFor(level):
-        # No argument and no value: they may be secret. What failed for good shows where.
-        logger.log(
-            level,
-            "%s %s: %s after %.3f s, attempt %d of %d%s",
-            task.name,
-            task.id,
-            state.name.lower(),
-            seconds,
-            task.failures + 1,
-            task.retries + 1,
-            f": {one_line(error_message)}" if error_message else "",
-            exc_info=exception if state is State.ERROR else None,
-            extra={
-                "task_id": str(task.id),
-                "task_name": task.name,
-                "queue": task.queue,
-                "attempt": task.attempt,
-                "state": state.name.lower(),
-                "seconds": seconds,
-                "worker_id": str(task.worker_id) if task.worker_id else None,
-            },
-        )
-
 
 def end_is_heard() -> bool:
     """Whether somebody wants to know how attempts end. Sending to nobody would cost more than the rest of a short task."""
@@ -128,13 +82,7 @@ def send_end(
 
 def tell_cancelled(id: uuid.UUID, name: str, queue: str) -> None:
     """Log and send that a task was cancelled which no worker had."""
-    logger.log(
-        _LEVELS[State.CANCELLED],
-        "%s %s: cancelled while it waited",
-        name,
-        id,
-        extra={"task_id": str(id), "task_name": name, "queue": queue, "state": "cancelled"},
-    )
+    log_cancelled(id, name, queue)
     task_cancelled.send_robust(
         sender=None,
         task_id=id,
@@ -150,32 +98,11 @@ def tell_cancelled(id: uuid.UUID, name: str, queue: str) -> None:
 
 def tell_lost(id: uuid.UUID, name: str, queue: str, reason: str, ended: bool) -> None:
     """Log and send that a worker or process died while it ran a task."""
-    logger.log(
-        logging.ERROR if ended else logging.WARNING,
-        "%s %s: lost: %s; %s",
-        name,
-        id,
-        one_line(reason),
-        "it has ended" if ended else "it will be run again",
-        extra={"task_id": str(id), "task_name": name, "queue": queue, "state": "lost"},
-    )
+    log_lost(id, name, queue, reason, ended)
     task_lost.send_robust(sender=None, task_id=id, name=name, queue=queue, reason=reason, ended=ended)
 
 
 def tell_missed(name: str, first: datetime, last: datetime, reason: str, level: int) -> None:
     """Log, on that level, and send that a schedule had ticks without a task of their own."""
-    logging.getLogger("autotask.worker").log(
-        level,
-        "schedule %s: ticks without a task of their own, from %s to %s: %s",
-        name,
-        first.isoformat(),
-        last.isoformat(),
-        reason,
-        extra={"schedule": name, "reason": reason},
-    )
+    log_missed(name, first, last, reason, level)
     schedule_missed.send_robust(sender=None, name=name, first=first, last=last, reason=reason)
-
-
-def one_line(text: str, longest: int = 500) -> str:
-    """Return text that cannot forge log lines or drive a terminal: without control characters, and not too long."""
-    return without_controls(text[:longest]) + ("…" if len(text) > longest else "")

@@ -11,10 +11,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from autotask.log_text import indented
 from autotask.processes import life, readable, streams, supervised
 from autotask.processes.stop_signals import StopSignals
 from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
+from autotask.texts.lines import indented
 
 
 class Guard:

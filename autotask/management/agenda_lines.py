@@ -5,12 +5,12 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from autotask.agenda import Condition, Entry
-from autotask.management import render
-from autotask.management.durations import in_words
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
-from autotask.signals import one_line
 from autotask.store.read import StoredTask
+from autotask.texts import render
+from autotask.texts.durations import in_words
+from autotask.texts.lines import one_line
 
 #: Due moments that the list shows of each schedule.
 SHOWN = 3

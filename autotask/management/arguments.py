@@ -4,23 +4,27 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 
-from autotask.management import durations
 from autotask.options import PLAIN_NAME
+from autotask.task import LONGEST_TIME
 
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)([smhd]?)", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(M|G)(?:i?B)?", re.I)
 
-#: The units of sizes, in bytes.
-_UNITS = {"M": 2**20, "G": 2**30}
+#: The units of durations, in seconds, and of sizes, in bytes.
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "M": 2**20, "G": 2**30}
 
 
 def duration(least: float = 0) -> Callable[[str], float]:
     """Return the type of a duration of at least so many seconds."""
 
     def read(text: str) -> float:
-        try:
-            seconds = durations.parse(text)
-        except ValueError as error:
-            raise ArgumentTypeError(str(error)) from None
+        found = _DURATION.fullmatch(text.strip().lower())
+        if found is None:
+            expected = "a number with s, m, h or d behind it, like 90s, 15m, 12h or 7d"
+            raise ArgumentTypeError(f"{text!r} is no duration: write {expected}")
+        seconds = float(found[1]) * _UNITS[found[2]]
+        if seconds > LONGEST_TIME:
+            raise ArgumentTypeError(f"{text!r} is more than a century")
         if seconds < least:
             raise ArgumentTypeError(f"{text!r} is less than {least:g}s")
         return seconds

@@ -8,10 +8,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.exceptions import TablesMissing
-from autotask.log_text import without_controls
-from autotask.signals import one_line
 from autotask.store import read
 from autotask.store.connection import current
+from autotask.texts.lines import one_line, without_controls
 
 #: Exit codes, as in the help of the command. That of a wrong usage is argparse's own.
 FAILED = 1

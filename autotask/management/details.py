@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from autotask.conf import settings
-from autotask.management import render
-from autotask.management.durations import in_words
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.task import State
+from autotask.texts import render
+from autotask.texts.durations import in_words
 
 
 def document(task: StoredTask) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
 from autotask.exceptions import AutotaskError
-from autotask.payload import describe
-from autotask.signals import one_line
 from autotask.store.connection import Dedicated, dedicated
 from autotask.store.errors import is_weather
+from autotask.texts.lines import describe, one_line
 
 #: Seconds in which it should be known whether a pooler keeps sessions.
 PATIENCE = 5.0

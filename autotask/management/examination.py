@@ -12,15 +12,15 @@ from autotask import registry
 from autotask.checks import TAG
 from autotask.conf import settings
 from autotask.management.diagnosis import DATABASE, Check, Finding, Patient, fine, problem
-from autotask.management.durations import in_words
-from autotask.management.render import count, moment
 from autotask.queues import serves
 from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
-from autotask.signals import one_line
 from autotask.store import health, notify, prune, read, schedules
 from autotask.store.connection import current
 from autotask.store.read import LivingWorker
+from autotask.texts.durations import in_words
+from autotask.texts.lines import one_line
+from autotask.texts.render import count, moment
 
 #: Seconds for which a ready task may wait before something is wrong.
 LONGEST_WAIT = 60.0

@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from autotask.payload import describe
-from autotask.signals import one_line
 from autotask.store.errors import Trouble, trouble_of
+from autotask.texts.lines import describe, one_line
 
 logger = logging.getLogger("autotask.worker")
 

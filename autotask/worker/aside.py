@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from autotask.payload import describe
-from autotask.signals import one_line
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
+from autotask.texts.lines import describe, one_line
 from autotask.worker.writes import Record
 
 logger = logging.getLogger("autotask.worker")

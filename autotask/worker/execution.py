@@ -25,11 +25,12 @@ from autotask.exceptions import (
 )
 from autotask.functions import still_to_be_run
 from autotask.options import Options
-from autotask.payload import describe
-from autotask.signals import end_is_heard, log_end, send_end, task_started
+from autotask.signals import end_is_heard, send_end, task_started
 from autotask.store.errors import is_weather
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
+from autotask.task_log import log_end
+from autotask.texts.lines import describe
 from autotask.worker import atomic, forks, outcome
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import Attempt, Run

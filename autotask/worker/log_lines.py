@@ -2,7 +2,7 @@
 
 import logging
 
-from autotask import log_text
+from autotask.texts import loggers
 
 
 def show_log_lines() -> None:
@@ -14,4 +14,4 @@ def show_log_lines() -> None:
         logger.addHandler(handler)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.INFO)
-    log_text.keep_going()
+    loggers.keep_going()

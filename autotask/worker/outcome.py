@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from autotask.control import Cancel, Discard, Retry
 from autotask.exceptions import ObjectGone, TaskInterrupted, WorkerStopping
 from autotask.options import Options
-from autotask.payload import describe
 from autotask.retry import delay_after
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
+from autotask.texts.lines import describe
 
 #: Seconds until a task that is not known here becomes ready again: the next worker may not know it either. This one leaves
 #: it alone for longer.

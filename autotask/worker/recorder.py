@@ -8,14 +8,13 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from autotask.payload import describe
-from autotask.signals import one_line
 from autotask.store import finish
 from autotask.store.connection import dedicated
 from autotask.store.errors import Trouble, is_locked, trouble_of
 from autotask.store.finish import Outcome
 from autotask.store.isolation import Isolation
 from autotask.task import ClaimedTask, State
+from autotask.texts.lines import describe, one_line
 from autotask.worker.aside import Aside
 from autotask.worker.burden import Burden, weight
 from autotask.worker.outcome import Lost

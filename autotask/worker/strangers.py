@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autotask.signals import one_line
+from autotask.texts.lines import one_line
 
 logger = logging.getLogger("autotask.worker")
 

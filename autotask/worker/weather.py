@@ -4,9 +4,8 @@ import logging
 import random
 import time
 
-from autotask.payload import describe
-from autotask.signals import one_line
 from autotask.store.errors import is_weather
+from autotask.texts.lines import describe, one_line
 
 logger = logging.getLogger("autotask.worker")
 

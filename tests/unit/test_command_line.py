@@ -1,17 +1,18 @@
 """What people type and read at ``manage.py autotask``: durations, queues, columns, help."""
 
 import re
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.management.base import CommandError
 
 from autotask import queues
-from autotask.management import durations, render
+from autotask.management.arguments import duration
 from autotask.management.commands.autotask import SUBCOMMANDS, Command
 from autotask.management.diagnosis import Patient, Verdict
 from autotask.management.examination import CHECKS, compare_clocks
+from autotask.texts import durations, render
 from tests.documents import ROOT
 
 
@@ -20,18 +21,18 @@ from tests.documents import ROOT
     [("90s", 90), ("15m", 900), ("12h", 43200), ("7d", 604800), ("0", 0), ("2", 2), ("1.5h", 5400), (" 3M ", 180)],
 )
 def test_durations_are_read(text, seconds):
-    assert durations.parse(text) == seconds
+    assert duration()(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "s", "7x", "-1s", "1h30m", "nan", "inf", "1e3", "٣s", "7 days", "9" * 20])
 def test_what_is_no_duration_is_refused_with_an_example(text):
-    with pytest.raises(ValueError, match="like 90s, 15m, 12h or 7d"):
-        durations.parse(text)
+    with pytest.raises(ArgumentTypeError, match="like 90s, 15m, 12h or 7d"):
+        duration()(text)
 
 
 def test_more_than_a_century_is_refused():
-    with pytest.raises(ValueError, match="century"):
-        durations.parse("40000d")
+    with pytest.raises(ArgumentTypeError, match="century"):
+        duration()("40000d")
 
 
 @pytest.mark.parametrize(

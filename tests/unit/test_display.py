@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from autotask import conf, display
 from autotask.display import LONGEST, MASK
-from autotask.masks import Masks
+from autotask.texts.masks import Masks
 
 
 def everything(a=None, *rest, password=None, **more):

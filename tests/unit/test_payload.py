@@ -20,7 +20,8 @@ from autotask.exceptions import (
     UnpicklableArgument,
     UnpicklableResult,
 )
-from autotask.payload import describe, dump_arguments, dump_result, load_arguments, load_result
+from autotask.payload import dump_arguments, dump_result, load_arguments, load_result
+from autotask.texts.lines import describe
 
 ID = uuid.UUID("01890000-0000-7000-8000-000000000001")
 OTHER_ID = uuid.UUID("01890000-0000-7000-8000-000000000002")

@@ -31,7 +31,7 @@ from autotask.management.subcommands import (
     status,
     worker,
 )
-from autotask.payload import describe
+from autotask.texts.lines import describe
 
 SUBCOMMANDS = {
     module.SUBCOMMAND.name: module.SUBCOMMAND

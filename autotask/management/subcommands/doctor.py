@@ -4,11 +4,11 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
-from autotask.management import render
 from autotask.management.console import UNHEALTHY, Console, failure
 from autotask.management.diagnosis import Finding, Patient, Verdict, examine
 from autotask.management.examination import CHECKS
 from autotask.management.subcommand import Subcommand
+from autotask.texts import render
 
 
 def add_arguments(parser: ArgumentParser) -> None:

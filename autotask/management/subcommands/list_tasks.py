@@ -2,15 +2,15 @@
 
 from argparse import ArgumentParser
 
-from autotask.management import render
 from autotask.management.arguments import plain_name, whole
 from autotask.management.console import Console, open_tables
 from autotask.management.details import document
 from autotask.management.subcommand import Subcommand
-from autotask.signals import one_line
 from autotask.store import read
 from autotask.store.read import StoredTask
 from autotask.task import State, Status
+from autotask.texts import render
+from autotask.texts.lines import one_line
 
 #: Characters of an error that are shown.
 ERROR_LENGTH = 60

@@ -5,7 +5,7 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 
 from autotask.agenda import Entry
-from autotask.management import agenda_lines, render
+from autotask.management import agenda_lines
 from autotask.management.arguments import whole
 from autotask.management.console import Console, failure, open_tables
 from autotask.management.lookup import find_schedule
@@ -14,6 +14,7 @@ from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import Remark, remarks
 from autotask.store.schedules import now
+from autotask.texts import render
 
 #: How far ahead changes of the clock are told of at least: both of a year.
 _YEAR = timedelta(days=366)

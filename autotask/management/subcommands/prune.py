@@ -4,9 +4,9 @@ from argparse import ArgumentParser
 
 from autotask.management.arguments import duration
 from autotask.management.console import Console, open_tables
-from autotask.management.render import count
 from autotask.management.subcommand import Subcommand
 from autotask.store import prune
+from autotask.texts.render import count
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -5,10 +5,10 @@ from collections import Counter
 
 from autotask.management import resigning
 from autotask.management.console import Console, failure, open_tables
-from autotask.management.render import count
 from autotask.management.resigning import Findings
 from autotask.management.subcommand import Subcommand
 from autotask.store.resign import Place
+from autotask.texts.render import count
 
 #: Of those that are refused, so many are named.
 MOST_NAMED = 20

@@ -3,11 +3,12 @@
 from argparse import ArgumentParser
 
 from autotask import agenda
-from autotask.management import agenda_lines, render
+from autotask.management import agenda_lines
 from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
 from autotask.store import schedule_runs
 from autotask.store.schedules import now
+from autotask.texts import render
 
 
 def add_arguments(parser: ArgumentParser) -> None:

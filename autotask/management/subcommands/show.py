@@ -2,11 +2,12 @@
 
 from argparse import ArgumentParser
 
-from autotask.management import details, render
+from autotask.management import details
 from autotask.management.console import NOT_FOUND, Console, failure, open_tables
 from autotask.management.lookup import find_id
 from autotask.management.subcommand import Subcommand
 from autotask.store import read
+from autotask.texts import render
 
 #: Attempts that are shown: the last ones, as in the admin.
 MOST_ATTEMPTS = 20

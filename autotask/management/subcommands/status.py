@@ -11,17 +11,16 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import queues
-from autotask.management import render
 from autotask.management.arguments import duration
 from autotask.management.console import Console, open_tables
-from autotask.management.durations import in_words
 from autotask.management.subcommand import Subcommand
-from autotask.payload import describe
-from autotask.signals import one_line
 from autotask.store import read, schedules
 from autotask.store.errors import is_weather
 from autotask.store.read import LivingWorker, QueueCounts
 from autotask.task import State
+from autotask.texts import render
+from autotask.texts.durations import in_words
+from autotask.texts.lines import describe, one_line
 
 #: How far back it is counted what has ended, in seconds.
 LATELY = 3600

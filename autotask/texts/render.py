@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from autotask.signals import one_line
+from autotask.texts.lines import one_line
 
 #: What stands where there is nothing to show.
 NOTHING = "-"

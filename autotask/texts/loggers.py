@@ -5,11 +5,10 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from autotask.texts.lines import INDENT, indented
+
 #: The loggers of autotask. That of a task's own lines is left to the author of the task.
 LOGGERS = tuple(f"autotask{child}" for child in ("", ".companion", ".embedded", ".task", ".testing", ".worker"))
-
-#: What lines begin with that go on with the one before.
-INDENT = "  "
 
 
 def keep_lines() -> None:
@@ -43,16 +42,6 @@ class _Guarded:
             if sys.stderr is not None:
                 print("A filter or handler of LOGGING failed at a line of autotask:", record.msg, file=sys.stderr)
                 traceback.print_exc()
-
-
-def without_controls(text: str) -> str:
-    """Return a text with a space for each character that does not show."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
-
-
-def indented(text: str) -> str:
-    """Return a text without control characters; all lines after the first one are indented."""
-    return f"\n{INDENT}".join(without_controls(line.expandtabs()) for line in text.splitlines())
 
 
 def _keep_lines(record: logging.LogRecord) -> bool:

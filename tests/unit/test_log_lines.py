@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from autotask import log_text
 from autotask.companion import guard
 from autotask.management.console import Console
-from autotask.signals import log_end, tell_lost, tell_missed
+from autotask.signals import tell_lost, tell_missed
 from autotask.task import ClaimedTask, State
+from autotask.task_log import log_end
+from autotask.texts import loggers
 
 FORGED = "x\nautotask[1] INFO forged\r\x1b[31m\x1b]0;title\x07\u2028autotask[1] INFO forged\x85autotask[1] INFO forged\u202e\x9b1m"
 
@@ -24,7 +25,7 @@ class Unreadable(Exception):
         raise SystemExit
 
 
-@pytest.fixture(params=log_text.LOGGERS)
+@pytest.fixture(params=loggers.LOGGERS)
 def written(request):
     """What a plain handler writes for a logger of autotask."""
     stream = io.StringIO()
@@ -138,12 +139,12 @@ class Broken(logging.Handler):
 def test_a_filter_or_handler_of_the_project_that_raises_does_not_reach_the_worker(handler, capfd):
     # Given
     logger = logging.getLogger("autotask.task")
-    guarded = [logging.getLogger(name) for name in log_text.LOGGERS]
+    guarded = [logging.getLogger(name) for name in loggers.LOGGERS]
     if not isinstance(handler, Broken):
         handler.addFilter(Picky())
     logger.addHandler(handler)
-    log_text.keep_going()
-    log_text.keep_going()
+    loggers.keep_going()
+    loggers.keep_going()
 
     # When
     try:

@@ -1,0 +1,90 @@
+"""The log lines of tasks: how attempts end, what is cancelled or lost, and which ticks a schedule misses."""
+
+import logging
+import uuid
+from datetime import datetime
+
+from autotask.control import Discard
+from autotask.task import ClaimedTask, State
+from autotask.texts.lines import one_line
+
+logger = logging.getLogger("autotask.task")
+
+_LEVELS = {
+    State.DONE: logging.DEBUG,
+    State.CANCELLED: logging.INFO,
+    State.SCHEDULED: logging.DEBUG,
+    State.RETRY: logging.WARNING,
+    State.ERROR: logging.ERROR,
+}
+
+
+def log_end(
+    task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None
+) -> None:
+    """Write the log line of an attempt that has ended; DONE is for the level DEBUG only.
+
+    :param seconds: how long it took.
+    :param exception: what was raised, or None.
+    """
+    level = logging.DEBUG if isinstance(exception, Discard) else _LEVELS[state]
+    if logger.isEnabledFor(level):
+        # No argument and no value: they may be secret. What failed for good shows where.
+        logger.log(
+            level,
+            "%s %s: %s after %.3f s, attempt %d of %d%s",
+            task.name,
+            task.id,
+            state.name.lower(),
+            seconds,
+            task.failures + 1,
+            task.retries + 1,
+            f": {one_line(error_message)}" if error_message else "",
+            exc_info=exception if state is State.ERROR else None,
+            extra={
+                "task_id": str(task.id),
+                "task_name": task.name,
+                "queue": task.queue,
+                "attempt": task.attempt,
+                "state": state.name.lower(),
+                "seconds": seconds,
+                "worker_id": str(task.worker_id) if task.worker_id else None,
+            },
+        )
+
+
+def log_cancelled(id: uuid.UUID, name: str, queue: str) -> None:
+    """Write the log line of a task that was cancelled while it waited."""
+    logger.log(
+        _LEVELS[State.CANCELLED],
+        "%s %s: cancelled while it waited",
+        name,
+        id,
+        extra={"task_id": str(id), "task_name": name, "queue": queue, "state": "cancelled"},
+    )
+
+
+def log_lost(id: uuid.UUID, name: str, queue: str, reason: str, ended: bool) -> None:
+    """Write the log line of a task whose worker or process died while it ran."""
+    logger.log(
+        logging.ERROR if ended else logging.WARNING,
+        "%s %s: lost: %s; %s",
+        name,
+        id,
+        one_line(reason),
+        "it has ended" if ended else "it will be run again",
+        extra={"task_id": str(id), "task_name": name, "queue": queue, "state": "lost"},
+    )
+
+
+def log_missed(name: str, first: datetime, last: datetime, reason: str, level: int) -> None:
+    """Write the log line, on that level, of ticks of a schedule that have no task of their own."""
+    logging.getLogger("autotask.worker").log(
+        level,
+        "schedule %s: ticks without a task of their own, from %s to %s: %s",
+        name,
+        first.isoformat(),
+        last.isoformat(),
+        reason,
+        extra={"schedule": name, "reason": reason},
+    )

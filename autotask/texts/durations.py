@@ -1,0 +1,17 @@
+"""Durations as people read them: 12 s, 15 m, 2 d 4 h."""
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration for people, in its two largest units: ``0.4 s``, ``12 s``, ``3 m 20 s``, ``2 d 4 h``."""
+    seconds = max(0.0, seconds)
+    if round(seconds, 1) < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for (large, size), (small, part) in _LARGE:
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+_LARGE = ((("d", 86400), ("h", 3600)), (("h", 3600), ("m", 60)), (("m", 60), ("s", 1)))
