@@ -1,6 +1,7 @@
 """Schedules as people see them: what the code declares beside what is registered, and what comes next."""
 
 import enum
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
@@ -10,14 +11,20 @@ from django.utils import timezone
 
 from autotask import registry
 from autotask.definition import ScheduledTask
+from autotask.schedules import zone_data
 from autotask.schedules.base import Timetable
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.outlook import coming
+from autotask.schedules.remarks import Remark, remarks
+from autotask.schedules.zone_data import Newer, ZoneData
 from autotask.store import schedule_runs
 from autotask.store.schedule_runs import StoredSchedule
 
 #: A tick that is later than this has no worker that cares for it.
 LATE = timedelta(minutes=1)
+
+#: How far ahead people learn of changes of the clock at least: of both of a year.
+_YEAR = timedelta(days=366)
 
 
 class Condition(enum.StrEnum):
@@ -78,6 +85,52 @@ class Entry:
             return [] if self.stored is None or self.stored.next_tick <= now else [self.stored.next_tick]
         next_tick = self.timetable.first_after(now) if self.stored is None else self.stored.next_tick
         return coming(self.timetable, next_tick, now, count)
+
+    def clock_changes(self, now: datetime, until: datetime | None = None) -> list[Remark]:
+        """Return what changes of the clock mean for it within a year, and as far as *until*; nothing for an interval."""
+        if not isinstance(self.timetable, Crontab):
+            return []
+        return remarks(self.timetable, now, max(until or now, now + _YEAR))
+
+    def zone_data(self, now: datetime) -> tuple[ZoneData, Newer | None] | None:
+        """Return which rules of the time zone are in use, and newer ones that differ; None for an interval."""
+        if not isinstance(self.timetable, Crontab):
+            return None
+        return zone_data.in_use(self.timetable.zone), zone_data.newer(self.timetable.zone, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When a schedule is due next, and what changes of the clock mean for it.
+
+    :ivar remarks: on some of the ticks.
+    :ivar later: on changes of the clock after the last tick.
+    """
+
+    entry: Entry
+    at: datetime
+    ticks: list[datetime]
+    remarks: dict[datetime, list[str]]
+    later: list[str]
+    zone_data: list[str]
+
+
+def forecast(entry: Entry, now: datetime, count: int) -> Forecast:
+    """Return the next due moments of a schedule whose timetable is in the code of this process."""
+    ticks = entry.coming(now, count)
+    by_tick: dict[datetime, list[str]] = defaultdict(list)
+    told = entry.clock_changes(now, ticks[-1])
+    for remark in told:
+        by_tick[remark.tick].append(str(remark))
+    later = [str(remark) for remark in told if remark.tick > ticks[-1]]
+    return Forecast(entry, now, ticks, by_tick, later, _zone_lines(entry, now))
+
+
+def _zone_lines(entry: Entry, now: datetime) -> list[str]:
+    if (found := entry.zone_data(now)) is None:
+        return []
+    in_use, newer = found
+    return [str(in_use), *([f"{newer}. {zone_data.advice(newer)}"] if newer else [])]
 
 
 def entries(connection: BaseDatabaseWrapper) -> list[Entry]:

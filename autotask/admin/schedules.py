@@ -26,7 +26,6 @@ from autotask.agenda import Condition, Entry
 from autotask.models import Schedule
 from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
-from autotask.schedules.remarks import remarks
 from autotask.store import schedule_runs
 from autotask.store.connection import current
 from autotask.store.read import StoredTask
@@ -36,9 +35,6 @@ MOST_COMING = 10
 
 #: Runs that the page of a schedule shows.
 MOST_RUNS = 20
-
-#: How far ahead changes of the clock are told of.
-_YEAR = timedelta(days=366)
 
 Act = Callable[[HttpRequest, Iterable[Schedule]], Done]
 
@@ -203,19 +199,15 @@ class ScheduleAdmin(ReadOnlyAdmin):
     @admin.display(description=_("changes of the clock"))
     def clock_changes(self, schedule: Schedule) -> str:
         """Show what the changes of the clock within a year mean."""
-        timetable, now = entry_of(schedule).timetable, datetime.now(UTC)
-        return _items(map(str, remarks(timetable, now, now + _YEAR) if isinstance(timetable, Crontab) else ()))
+        return _items(map(str, entry_of(schedule).clock_changes(datetime.now(UTC))))
 
     @admin.display(description=_("time zone data"))
     def time_zone_data(self, schedule: Schedule) -> str:
         """Show where the rules of the time zone come from, and whether newer ones are installed that differ."""
-        timetable = entry_of(schedule).timetable
-        if not isinstance(timetable, Crontab):
+        if (found := entry_of(schedule).zone_data(datetime.now(UTC))) is None:
             return show.NOTHING
-        newer = zone_data.newer(timetable.zone, datetime.now(UTC))
-        return _items(
-            [str(zone_data.in_use(timetable.zone)), *([str(newer), zone_data.advice(newer)] if newer else [])]
-        )
+        in_use, newer = found
+        return _items([str(in_use), *([str(newer), zone_data.advice(newer)] if newer else [])])
 
     @admin.display(description=_("last tick"))
     def last_exactly(self, schedule: Schedule) -> str:

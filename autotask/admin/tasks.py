@@ -26,14 +26,12 @@ from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, sear
 from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.conf import settings
 from autotask.context import Progress
+from autotask.documents import MOST_ATTEMPTS
 from autotask.models import Attempt, TaskRecord
 from autotask.task import State
 
 #: Tasks that one press of a button deals with at most, so that the request ends in time.
 MOST_AT_ONCE = 5000
-
-#: Attempts shown on the page of a task.
-MOST_ATTEMPTS = 20
 
 Act = Callable[..., Tally]
 

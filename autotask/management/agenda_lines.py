@@ -1,59 +1,17 @@
-"""Schedules as lines of text, and as documents for programs."""
+"""Schedules as lines of text."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
-from typing import Any
+from datetime import datetime, tzinfo
 
-from autotask.agenda import Condition, Entry
+from autotask.agenda import Condition, Entry, Forecast
+from autotask.documents import SHOWN
 from autotask.schedules.crontab import Crontab
-from autotask.schedules.every import Every
 from autotask.store.read import StoredTask
 from autotask.texts import render
 from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line
 
-#: Due moments that the list shows of each schedule.
-SHOWN = 3
-
 #: Characters of an error that are shown.
 ERROR_LENGTH = 60
-
-
-def document(entry: Entry, last: StoredTask | None, now: datetime) -> dict[str, Any]:
-    """Return a schedule for programs; the keys are documented, and stay."""
-    stored, timetable = entry.stored, entry.timetable
-    return {
-        "name": entry.name,
-        "task": stored.task if stored is not None else entry.task and entry.task.name,
-        "condition": entry.condition(now).value,
-        "in_words": entry.in_words(),
-        "expression": timetable.expression if isinstance(timetable, Crontab) else None,
-        "seconds": timetable.seconds if isinstance(timetable, Every) else None,
-        "time_zone": timetable.tz if isinstance(timetable, Crontab) else None,
-        "spec": stored.spec if stored is not None else entry.task and entry.task.schedule.spec,
-        "in_code": entry.task is not None,
-        "paused_at": stored and render.stamp(stored.paused_at),
-        "paused_by": stored.paused_by if stored is not None else "",
-        "registered_at": stored and render.stamp(stored.registered_at),
-        "declared_at": stored and render.stamp(stored.declared_at),
-        "last_tick": stored and render.stamp(stored.last_tick),
-        "last_run": last and run_document(last),
-        "next": [render.stamp(moment) for moment in entry.coming(now, SHOWN)],
-    }
-
-
-def run_document(run: StoredTask) -> dict[str, Any]:
-    """Return a run of a schedule for programs."""
-    return {
-        "id": str(run.id),
-        "status": run.state.status.value,
-        "state": run.state.name.lower(),
-        "manual": run.scheduled_for is None,
-        "scheduled_for": render.stamp(run.scheduled_for),
-        "started_at": render.stamp(run.started_at),
-        "ended_at": render.stamp(run.ended_at),
-        "error_message": run.error_message,
-    }
 
 
 def lines(entry: Entry, last: StoredTask | None, now: datetime) -> list[str]:
@@ -123,22 +81,17 @@ def _run(run: StoredTask, now: datetime, zone: tzinfo) -> str:
     return shown
 
 
-def tick_lines(entry: Entry, ticks: Sequence[datetime], notes: dict[datetime, list[str]], now: datetime) -> list[str]:
-    """Return due moments for people, each with what is to be said of it."""
-    zone = entry.zone
-    width = len(str(len(ticks)))
+def tick_lines(seen: Forecast) -> list[str]:
+    """Return due moments for people, each with the remarks on it."""
+    width = len(str(len(seen.ticks)))
     return [
         "  ".join(
-            (f"{number:>{width}}", moment_in(zone, tick), from_now(tick, now), *notes.get(tick, ())),
+            (
+                f"{number:>{width}}",
+                moment_in(seen.entry.zone, tick),
+                from_now(tick, seen.at),
+                *seen.remarks.get(tick, ()),
+            )
         )
-        for number, tick in enumerate(ticks, 1)
+        for number, tick in enumerate(seen.ticks, 1)
     ]
-
-
-def tick_document(entry: Entry, tick: datetime, notes: dict[datetime, list[str]]) -> dict[str, Any]:
-    """Return a due moment for programs."""
-    return {
-        "at": render.stamp(tick.astimezone(UTC)),
-        "local": tick.astimezone(entry.zone).isoformat(),
-        "remarks": notes.get(tick, []),
-    }

@@ -1,64 +1,16 @@
-"""A task in all its detail, for people and for programs; never its unpickled arguments or result."""
-
-from collections.abc import Sequence
-from typing import Any
+"""A task in all its detail, for people; never its unpickled arguments or result."""
 
 from autotask.conf import settings
+from autotask.documents import TaskInFull
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.task import State
 from autotask.texts import render
 from autotask.texts.durations import in_words
 
 
-def document(task: StoredTask) -> dict[str, Any]:
-    """Return a task for programs; the keys are documented, and stay."""
-    return {
-        "id": str(task.id),
-        "name": task.name,
-        "queue": task.queue,
-        "priority": task.priority,
-        "status": task.state.status.value,
-        "state": task.state.name.lower(),
-        "arguments": task.arguments,
-        "created_at": render.stamp(task.created_at),
-        "run_at": render.stamp(task.run_at),
-        "started_at": render.stamp(task.started_at),
-        "ended_at": render.stamp(task.ended_at),
-        "kept_until": render.stamp(task.kept_until),
-        "attempt": task.attempt,
-        "failures": task.failures,
-        "lost": task.lost,
-        "retries": task.retries,
-        "timeout": task.timeout,
-        "executor": task.executor or "thread",
-        "scheduled_for": render.stamp(task.scheduled_for),
-        "expires_at": render.stamp(task.expires_at),
-        "at_most_once": task.at_most_once,
-        "progress": None if task.progress is None else {"done": task.progress.done, "total": task.progress.total},
-        "worker_id": None if task.worker_id is None else str(task.worker_id),
-        "cancel_requested": task.cancel_requested,
-        "error_message": task.error_message,
-    }
-
-
-def attempt_document(attempt: StoredAttempt) -> dict[str, Any]:
-    """Return an attempt for programs."""
-    return {
-        "number": attempt.number,
-        "state": attempt.state.name.lower(),
-        "started_at": render.stamp(attempt.started_at),
-        "ended_at": render.stamp(attempt.ended_at),
-        "error_type": attempt.error_type,
-        "error_message": attempt.error_message,
-        "traceback": attempt.traceback,
-    }
-
-
-def lines(task: StoredTask, attempts: Sequence[StoredAttempt], *, are_all: bool = True) -> list[str]:
-    """Return a task and its attempts for people.
-
-    :param are_all: whether there were no earlier attempts that did not succeed.
-    """
+def lines(seen: TaskInFull) -> list[str]:
+    """Return a task and its attempts for people."""
+    task = seen.task
     shown = render.fields(
         [
             ("id", task.id),
@@ -81,9 +33,9 @@ def lines(task: StoredTask, attempts: Sequence[StoredAttempt], *, are_all: bool 
             ("reason" if task.state is State.CANCELLED else "error", task.error_message),
         ]
     )
-    if not are_all:
-        shown += ["", f"The last {len(attempts)} attempts that did not succeed; there were earlier ones."]
-    for attempt in attempts:
+    if not seen.are_all:
+        shown += ["", f"The last {len(seen.attempts)} attempts that did not succeed; there were earlier ones."]
+    for attempt in seen.attempts:
         shown += ["", *_attempt_lines(attempt)]
     return shown
 

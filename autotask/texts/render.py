@@ -3,7 +3,7 @@
 import json
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -46,11 +46,6 @@ def moment(value: datetime | None) -> str:
     if value is None:
         return NOTHING
     return timezone.localtime(value).isoformat(" ", "seconds")
-
-
-def stamp(value: datetime | None) -> str | None:
-    """Return a moment for programs, in UTC."""
-    return None if value is None else value.astimezone(UTC).isoformat()
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:

@@ -2,9 +2,9 @@
 
 from argparse import ArgumentParser
 
+from autotask.documents import task_document
 from autotask.management.arguments import plain_name, whole
 from autotask.management.console import Console, open_tables
-from autotask.management.details import document
 from autotask.management.subcommand import Subcommand
 from autotask.store import read
 from autotask.store.read import StoredTask
@@ -32,7 +32,7 @@ def run(console: Console, *, state: str | None, queue: str | None, name: str | N
     states = [each for each in State if state is not None and each.status == state]
     tasks = read.newest(open_tables(), states=states, queue=queue, name=name, limit=limit)
     if json:
-        console.say(render.as_json({"tasks": [document(task) for task in tasks]}))
+        console.say(render.as_json({"tasks": [task_document(task) for task in tasks]}))
     elif tasks:
         head = ("ID", "STATE", "NAME", "QUEUE", "PRIORITY", "ATTEMPTS", "PROGRESS", "CREATED", "ERROR")
         console.say(*render.table(head, map(_row, tasks), right=("PRIORITY", "ATTEMPTS", "PROGRESS")))

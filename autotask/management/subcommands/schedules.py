@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 
 from autotask import agenda
+from autotask.documents import agenda_document
 from autotask.management import agenda_lines
 from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
@@ -23,8 +24,7 @@ def run(console: Console, *, json: bool) -> None:
     entries = agenda.entries(connection)
     last = schedule_runs.last_runs(connection, [entry.name for entry in entries])
     if json:
-        documents = [agenda_lines.document(entry, last.get(entry.name), moment) for entry in entries]
-        console.say(render.as_json({"at": render.stamp(moment), "schedules": documents}))
+        console.say(render.as_json(agenda_document(entries, last, moment)))
     elif entries:
         shown = [line for entry in entries for line in ("", *agenda_lines.lines(entry, last.get(entry.name), moment))]
         console.say(*shown[1:])

@@ -2,15 +2,12 @@
 
 from argparse import ArgumentParser
 
+from autotask.documents import MOST_ATTEMPTS, task_in_full, task_in_full_document
 from autotask.management import details
 from autotask.management.console import NOT_FOUND, Console, failure, open_tables
 from autotask.management.lookup import find_id
 from autotask.management.subcommand import Subcommand
-from autotask.store import read
 from autotask.texts import render
-
-#: Attempts that are shown: the last ones, as in the admin.
-MOST_ATTEMPTS = 20
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -22,17 +19,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(console: Console, *, id: str, json: bool) -> None:
     """Print one task."""
     connection = open_tables()
-    task = read.task(connection, find_id(connection, id))
-    if task is None:
+    seen = task_in_full(connection, find_id(connection, id))
+    if seen is None:
         raise failure(f"The task {id} has just been pruned.", NOT_FOUND)
-    attempts = read.last_attempts(connection, task.id, MOST_ATTEMPTS + 1)
-    are_all = len(attempts) <= MOST_ATTEMPTS
-    attempts = attempts[-MOST_ATTEMPTS:]
-    if json:
-        listed = [details.attempt_document(attempt) for attempt in attempts]
-        console.say(render.as_json({**details.document(task), "attempts": listed}))
-    else:
-        console.say(*details.lines(task, attempts, are_all=are_all))
+    console.say(*([render.as_json(task_in_full_document(seen))] if json else details.lines(seen)))
 
 
 SUBCOMMAND = Subcommand(

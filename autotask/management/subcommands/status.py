@@ -3,39 +3,20 @@
 import contextlib
 import time
 from argparse import ArgumentParser
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import queues
+from autotask.documents import ENDED, Overview, overview, overview_document
 from autotask.management.arguments import duration
 from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
-from autotask.store import read, schedules
 from autotask.store.errors import is_weather
 from autotask.store.read import LivingWorker, QueueCounts
-from autotask.task import State
 from autotask.texts import render
 from autotask.texts.durations import in_words
 from autotask.texts.lines import describe, one_line
-
-#: How far back it is counted what has ended, in seconds.
-LATELY = 3600
-
-_ENDED = (State.DONE, State.ERROR, State.CANCELLED)
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen at one moment."""
-
-    at: datetime
-    queues: list[QueueCounts]
-    ended: dict[State, int]
-    workers: list[LivingWorker]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -50,7 +31,7 @@ def run(console: Console, *, json: bool, interval: float | None) -> None:
     """Look once, or again and again."""
     connection = open_tables()
     if interval is None:
-        console.say(*_shown(_look(connection), json, one_a_line=False))
+        console.say(*_shown(overview(connection), json, one_a_line=False))
         return
     # Ctrl-C is how it is meant to end.
     with contextlib.suppress(KeyboardInterrupt):
@@ -60,7 +41,7 @@ def run(console: Console, *, json: bool, interval: float | None) -> None:
 def _watch(console: Console, connection: BaseDatabaseWrapper, json: bool, interval: float) -> None:
     while True:
         try:
-            console.say(*_shown(_look(connection), json, one_a_line=True))
+            console.say(*_shown(overview(connection), json, one_a_line=True))
         except (DatabaseError, InterfaceError) as error:
             if not is_weather(error):
                 raise
@@ -69,69 +50,23 @@ def _watch(console: Console, connection: BaseDatabaseWrapper, json: bool, interv
         time.sleep(interval)
 
 
-def _look(connection: BaseDatabaseWrapper) -> Look:
-    return Look(
-        at=schedules.now(connection),
-        queues=read.counts(connection),
-        ended=read.ended_lately(connection, LATELY),
-        workers=read.workers(connection),
-    )
-
-
-def _shown(look: Look, json: bool, *, one_a_line: bool) -> list[str]:
+def _shown(seen: Overview, json: bool, *, one_a_line: bool) -> list[str]:
     if json:
-        return [render.as_json(document(look), one_a_line=one_a_line)]
-    return [*lines(look), ""] if one_a_line else lines(look)
+        return [render.as_json(overview_document(seen), one_a_line=one_a_line)]
+    return [*lines(seen), ""] if one_a_line else lines(seen)
 
 
-def document(look: Look) -> dict[str, Any]:
-    """Return what was seen for programs; the keys are documented, and stay."""
-    return {
-        "at": render.stamp(look.at),
-        "queues": [
-            {
-                "queue": queue.queue,
-                "scheduled": queue.scheduled,
-                "ready": queue.ready,
-                "running": queue.running,
-                "oldest_wait_seconds": round(queue.oldest, 3),
-            }
-            for queue in look.queues
-        ],
-        "ended": {"seconds": LATELY, **{state.name.lower(): look.ended.get(state, 0) for state in _ENDED}},
-        "workers": [
-            {
-                "id": str(worker.id),
-                "pid": worker.pid,
-                "host": worker.host,
-                "kind": worker.kind,
-                "serves_pid": worker.serves_pid,
-                "queues": queues.split(worker.queues)[0],
-                "exclude_queues": queues.split(worker.queues)[1],
-                "threads": worker.threads,
-                "running": worker.running,
-                "version": worker.version,
-                "alive": worker.alive,
-                "stopping": worker.stopping,
-                "started_seconds_ago": round(worker.age, 3),
-                "seen_seconds_ago": round(worker.seen, 3),
-            }
-            for worker in look.workers
-        ],
-    }
-
-
-def lines(look: Look) -> list[str]:
+def lines(seen: Overview) -> list[str]:
     """Return what was seen for people."""
-    ended = ", ".join(f"{look.ended.get(state, 0)} {state.name.lower()}" for state in _ENDED)
+    ended = ", ".join(f"{seen.ended.get(state, 0)} {state.name.lower()}" for state in ENDED)
     return [
-        f"Tasks of {render.moment(look.at)}",
-        *(_queues(look.queues) or ["No task waits or runs."]),
+        f"Tasks of {render.moment(seen.at)}",
+        *(_queues(seen.queues) or ["No task waits or runs."]),
         "",
         f"Ended in the last hour: {ended}",
         "",
         "Workers",
-        *(_workers(look.workers) or ["None is registered. Start the site, or: python manage.py autotask worker"]),
+        *(_workers(seen.workers) or ["None is registered. Start the site, or: python manage.py autotask worker"]),
     ]
 
 

@@ -1,0 +1,224 @@
+"""What programs are shown of tasks, schedules and workers; the keys are documented, and stay."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask import queues
+from autotask.agenda import Entry, Forecast
+from autotask.schedules.crontab import Crontab
+from autotask.schedules.every import Every
+from autotask.store import read, schedules
+from autotask.store.read import LivingWorker, QueueCounts, StoredAttempt, StoredTask
+from autotask.task import State
+
+#: Attempts that are shown of one task: the last ones.
+MOST_ATTEMPTS = 20
+
+#: Due moments that are shown of each schedule in a list of them.
+SHOWN = 3
+
+#: How far back it is counted what has ended, in seconds.
+LATELY = 3600
+
+#: The states in which tasks are counted as ended.
+ENDED = (State.DONE, State.ERROR, State.CANCELLED)
+
+
+def stamp(value: datetime | None) -> str | None:
+    """Return a moment for programs, in UTC."""
+    return None if value is None else value.astimezone(UTC).isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInFull:
+    """A task with its last attempts.
+
+    :ivar attempts: those that did not succeed, oldest first.
+    :ivar are_all: whether there were no earlier ones.
+    """
+
+    task: StoredTask
+    attempts: list[StoredAttempt]
+    are_all: bool
+
+
+def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull | None:
+    """Look at a task; None if it is not in the database any more."""
+    task = read.task(connection, id)
+    if task is None:
+        return None
+    attempts = read.last_attempts(connection, id, MOST_ATTEMPTS + 1)
+    return TaskInFull(task, attempts[-MOST_ATTEMPTS:], len(attempts) <= MOST_ATTEMPTS)
+
+
+def task_document(task: StoredTask) -> dict[str, Any]:
+    """Return a task for programs."""
+    return {
+        "id": str(task.id),
+        "name": task.name,
+        "queue": task.queue,
+        "priority": task.priority,
+        "status": task.state.status.value,
+        "state": task.state.name.lower(),
+        "arguments": task.arguments,
+        "created_at": stamp(task.created_at),
+        "run_at": stamp(task.run_at),
+        "started_at": stamp(task.started_at),
+        "ended_at": stamp(task.ended_at),
+        "kept_until": stamp(task.kept_until),
+        "attempt": task.attempt,
+        "failures": task.failures,
+        "lost": task.lost,
+        "retries": task.retries,
+        "timeout": task.timeout,
+        "executor": task.executor or "thread",
+        "scheduled_for": stamp(task.scheduled_for),
+        "expires_at": stamp(task.expires_at),
+        "at_most_once": task.at_most_once,
+        "progress": None if task.progress is None else {"done": task.progress.done, "total": task.progress.total},
+        "worker_id": None if task.worker_id is None else str(task.worker_id),
+        "cancel_requested": task.cancel_requested,
+        "error_message": task.error_message,
+    }
+
+
+def attempt_document(attempt: StoredAttempt) -> dict[str, Any]:
+    """Return an attempt for programs."""
+    return {
+        "number": attempt.number,
+        "state": attempt.state.name.lower(),
+        "started_at": stamp(attempt.started_at),
+        "ended_at": stamp(attempt.ended_at),
+        "error_type": attempt.error_type,
+        "error_message": attempt.error_message,
+        "traceback": attempt.traceback,
+    }
+
+
+def task_in_full_document(seen: TaskInFull) -> dict[str, Any]:
+    """Return a task with its attempts for programs."""
+    return {**task_document(seen.task), "attempts": [attempt_document(attempt) for attempt in seen.attempts]}
+
+
+def agenda_document(entries: Iterable[Entry], last_runs: Mapping[str, StoredTask], now: datetime) -> dict[str, Any]:
+    """Return all schedules with their last runs for programs."""
+    documents = [schedule_document(entry, last_runs.get(entry.name), now) for entry in entries]
+    return {"at": stamp(now), "schedules": documents}
+
+
+def schedule_document(entry: Entry, last: StoredTask | None, now: datetime) -> dict[str, Any]:
+    """Return a schedule for programs."""
+    stored, timetable = entry.stored, entry.timetable
+    return {
+        "name": entry.name,
+        "task": stored.task if stored is not None else entry.task and entry.task.name,
+        "condition": entry.condition(now).value,
+        "in_words": entry.in_words(),
+        "expression": timetable.expression if isinstance(timetable, Crontab) else None,
+        "seconds": timetable.seconds if isinstance(timetable, Every) else None,
+        "time_zone": timetable.tz if isinstance(timetable, Crontab) else None,
+        "spec": stored.spec if stored is not None else entry.task and entry.task.schedule.spec,
+        "in_code": entry.task is not None,
+        "paused_at": stored and stamp(stored.paused_at),
+        "paused_by": stored.paused_by if stored is not None else "",
+        "registered_at": stored and stamp(stored.registered_at),
+        "declared_at": stored and stamp(stored.declared_at),
+        "last_tick": stored and stamp(stored.last_tick),
+        "last_run": last and run_document(last),
+        "next": [stamp(moment) for moment in entry.coming(now, SHOWN)],
+    }
+
+
+def run_document(run: StoredTask) -> dict[str, Any]:
+    """Return a run of a schedule for programs."""
+    return {
+        "id": str(run.id),
+        "status": run.state.status.value,
+        "state": run.state.name.lower(),
+        "manual": run.scheduled_for is None,
+        "scheduled_for": stamp(run.scheduled_for),
+        "started_at": stamp(run.started_at),
+        "ended_at": stamp(run.ended_at),
+        "error_message": run.error_message,
+    }
+
+
+def forecast_document(seen: Forecast) -> dict[str, Any]:
+    """Return for programs when a schedule is due next, and what changes of the clock mean for it."""
+    return {
+        "name": seen.entry.name,
+        "in_words": seen.entry.in_words(),
+        "next": [_tick_document(seen, tick) for tick in seen.ticks],
+        "later": seen.later,
+        "time_zone_data": seen.zone_data,
+    }
+
+
+def _tick_document(seen: Forecast, tick: datetime) -> dict[str, Any]:
+    return {
+        "at": stamp(tick),
+        "local": tick.astimezone(seen.entry.zone).isoformat(),
+        "remarks": seen.remarks.get(tick, []),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Queues, what ended lately, and workers, as they were at one moment."""
+
+    at: datetime
+    queues: list[QueueCounts]
+    ended: dict[State, int]
+    workers: list[LivingWorker]
+
+
+def overview(connection: BaseDatabaseWrapper) -> Overview:
+    """Look at queues and workers now."""
+    return Overview(
+        at=schedules.now(connection),
+        queues=read.counts(connection),
+        ended=read.ended_lately(connection, LATELY),
+        workers=read.workers(connection),
+    )
+
+
+def overview_document(seen: Overview) -> dict[str, Any]:
+    """Return what was seen for programs."""
+    return {
+        "at": stamp(seen.at),
+        "queues": [
+            {
+                "queue": queue.queue,
+                "scheduled": queue.scheduled,
+                "ready": queue.ready,
+                "running": queue.running,
+                "oldest_wait_seconds": round(queue.oldest, 3),
+            }
+            for queue in seen.queues
+        ],
+        "ended": {"seconds": LATELY, **{state.name.lower(): seen.ended.get(state, 0) for state in ENDED}},
+        "workers": [
+            {
+                "id": str(worker.id),
+                "pid": worker.pid,
+                "host": worker.host,
+                "kind": worker.kind,
+                "serves_pid": worker.serves_pid,
+                "queues": queues.split(worker.queues)[0],
+                "exclude_queues": queues.split(worker.queues)[1],
+                "threads": worker.threads,
+                "running": worker.running,
+                "version": worker.version,
+                "alive": worker.alive,
+                "stopping": worker.stopping,
+                "started_seconds_ago": round(worker.age, 3),
+                "seen_seconds_ago": round(worker.seen, 3),
+            }
+            for worker in seen.workers
+        ],
+    }
