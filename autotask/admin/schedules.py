@@ -1,27 +1,24 @@
 """The pages of schedules: what repeats, when it ran and when it will, with the buttons to pause, resume and run it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
-from django.utils.translation import gettext, gettext_lazy as _, ngettext
+from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 
 from autotask import agenda
+from autotask.acts import schedules as acts
+from autotask.acts.answers import Answer, Refusal
 from autotask.admin import show
+from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import ConditionFilter
-from autotask.admin.readonly import ReadOnlyAdmin
-from autotask.admin.schedule_actions import Done, pause_schedules, resume_schedules, run_schedules
 from autotask.agenda import Condition, Entry
 from autotask.models import Schedule
 from autotask.schedules import zone_data
@@ -36,7 +33,12 @@ MOST_COMING = 10
 #: Runs that the page of a schedule shows.
 MOST_RUNS = 20
 
-Act = Callable[[HttpRequest, Iterable[Schedule]], Done]
+REFUSAL_WORDS: dict[object, Any] = {
+    Refusal.PAUSED: _("paused already"),
+    Refusal.NOT_PAUSED: _("not paused"),
+    Refusal.NOT_REGISTERED: _("not registered any more"),
+    Refusal.NOT_IN_CODE: _("not in the code of this process"),
+}
 
 
 class ScheduleList(ChangeList):
@@ -49,8 +51,11 @@ class ScheduleList(ChangeList):
         attach(self.result_list)
 
 
-class ScheduleAdmin(ReadOnlyAdmin):
+class ScheduleAdmin(ActingAdmin):
     """Periodic and cron tasks."""
+
+    noun = "schedule"
+    gone = _("The schedule is not registered any more.")
 
     list_display = ("title", "condition", "when", "last_run", "next", "tasks")
     list_display_links = ("title",)
@@ -249,84 +254,39 @@ class ScheduleAdmin(ReadOnlyAdmin):
         """Enqueue a task of each beside its ticks."""
         self._run_now(request, queryset)
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the addresses of the buttons on a schedule's page."""
-        buttons = (
-            ("pause", self.has_pause_permission, self._pause),
-            ("resume", self.has_pause_permission, self._resume),
-            ("run", self.has_run_permission, self._run_now),
+    def buttons(self) -> Sequence[Button]:
+        """Return the three buttons on a schedule's page."""
+        return (
+            Button("pause", self.has_pause_permission, self._pause),
+            Button("resume", self.has_pause_permission, self._resume),
+            Button("run", self.has_run_permission, self._run_now),
         )
-        own = [
-            path(
-                f"<path:object_id>/{word}/",
-                self.admin_site.admin_view(partial(self._act_on_one, permitted=permitted, act=act)),
-                name=f"autotask_schedule_{word}",
-            )
-            for word, permitted, act in buttons
-        ]
-        return own + super().get_urls()
 
-    def _act_on_one(
-        self, request: HttpRequest, object_id: str, permitted: Callable[[HttpRequest], bool], act: Act
-    ) -> HttpResponse:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        if not permitted(request):
-            raise PermissionDenied
-        schedule = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, schedule):
-            raise PermissionDenied
-        if schedule is None:
-            self.message_user(request, gettext("The schedule is not registered any more."), messages.WARNING)
-            address = reverse("admin:autotask_schedule_changelist", current_app=self.admin_site.name)
-        else:
-            act(request, [schedule])
-            key = (schedule.pk,)
-            address = reverse("admin:autotask_schedule_change", args=key, current_app=self.admin_site.name)
-        return HttpResponseRedirect(address)
+    def _pause(self, request: HttpRequest, schedules: Iterable[Schedule]) -> None:
+        log, by = self.log_for(request, gettext("Paused."), schedules), request.user.get_username()
+        answers = acts.pause(_names(schedules), by, log)
+        words = ngettext_lazy("%(number)d schedule is paused.", "%(number)d schedules are paused.", "number")
+        self._tell(request, answers, words)
 
-    def _pause(self, request: HttpRequest, schedules: Iterable[Schedule]) -> Done:
-        done = pause_schedules(schedules, request.user.get_username(), partial(self._log, request, gettext("Paused.")))
-        number = len(done.names)
-        self._tell(
-            request,
-            done,
-            ngettext("%(number)d schedule is paused.", "%(number)d schedules are paused.", number),
-            gettext("paused already"),
-        )
-        return done
+    def _resume(self, request: HttpRequest, schedules: Iterable[Schedule]) -> None:
+        answers = acts.resume(_names(schedules), self.log_for(request, gettext("Resumed."), schedules))
+        words = ngettext_lazy("%(number)d schedule is resumed.", "%(number)d schedules are resumed.", "number")
+        self._tell(request, answers, words)
 
-    def _resume(self, request: HttpRequest, schedules: Iterable[Schedule]) -> Done:
-        done = resume_schedules(schedules, partial(self._log, request, gettext("Resumed.")))
-        number = len(done.names)
-        self._tell(
-            request,
-            done,
-            ngettext("%(number)d schedule is resumed.", "%(number)d schedules are resumed.", number),
-            gettext("not paused"),
-        )
-        return done
+    def _run_now(self, request: HttpRequest, schedules: Iterable[Schedule]) -> None:
+        answers = acts.run(_names(schedules), self.log_for(request, gettext("Run by hand."), schedules))
+        words = ngettext_lazy("%(number)d task is enqueued.", "%(number)d tasks are enqueued.", "number")
+        self._tell(request, answers, words)
 
-    def _run_now(self, request: HttpRequest, schedules: Iterable[Schedule]) -> Done:
-        done = run_schedules(schedules, partial(self._log, request, gettext("Run by hand.")))
-        number = len(done.names)
-        self._tell(
-            request,
-            done,
-            ngettext("%(number)d task is enqueued.", "%(number)d tasks are enqueued.", number),
-            gettext("not in the code of this process"),
-        )
-        return done
-
-    def _log(self, request: HttpRequest, message: str, schedule: Schedule) -> None:
-        assert request.user.pk is not None  # only who is logged in gets here
-        LogEntry.objects.log_actions(request.user.pk, [schedule], CHANGE, message)
-
-    def _tell(self, request: HttpRequest, done: Done, words: str, why_not: str) -> None:
-        if done.names:
-            self.message_user(request, words % {"number": len(done.names)}, messages.SUCCESS)
-        if done.refused:
-            self.message_user(request, f"{why_not}: {_named(done.refused)}", messages.WARNING)
+    def _tell(self, request: HttpRequest, answers: Iterable[Answer[str]], words: Any) -> None:
+        by_reason: dict[object, list[str]] = defaultdict(list, {None: []})  # what was done is said first
+        for answer in answers:
+            by_reason[answer.refused].append(answer.key)
+        for reason, names in by_reason.items():
+            if reason is not None:
+                self.message_user(request, f"{REFUSAL_WORDS[reason]}: {_named(names)}", messages.WARNING)
+            elif names:
+                self.message_user(request, words % {"number": len(names)}, messages.SUCCESS)
 
 
 def attach(schedules: Sequence[Schedule]) -> None:
@@ -348,6 +308,10 @@ def entry_of(schedule: Schedule) -> Entry:
 def _items(shown: Iterable[str]) -> str:
     items = format_html_join("", "<li>{}</li>", ((each,) for each in shown))
     return format_html('<ul class="autotask-tasks">{}</ul>', items) if items else show.NOTHING
+
+
+def _names(schedules: Iterable[Schedule]) -> list[str]:
+    return [schedule.name for schedule in schedules]
 
 
 def _named(names: Sequence[str]) -> str:

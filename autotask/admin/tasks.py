@@ -1,29 +1,27 @@
 """The pages of tasks, live and ended in one list, with the buttons to retry and to cancel them."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.translation import gettext, gettext_lazy as _, ngettext
+from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 
+from autotask.acts import tasks
+from autotask.acts.answers import Answer, Refusal
+from autotask.acts.tasks import CANCELLABLE, RETRYABLE
 from autotask.admin import show
-from autotask.admin.actions import CANCELLABLE, RETRYABLE, Tally, cancel_tasks, retry_tasks
+from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import QueueFilter, StateFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
-from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.documents import MOST_ATTEMPTS
@@ -33,11 +31,14 @@ from autotask.task import State
 #: Tasks that one press of a button deals with at most, so that the request ends in time.
 MOST_AT_ONCE = 5000
 
-Act = Callable[..., Tally]
+Act = Callable[..., None]
 
 
-class TaskAdmin(ReadOnlyAdmin):
+class TaskAdmin(ActingAdmin):
     """Tasks: what waits, what runs, how it ended and why."""
+
+    noun = "task"
+    gone = _("The task is not in the database any more.")
 
     list_display = (
         "state_pill",
@@ -274,41 +275,12 @@ class TaskAdmin(ReadOnlyAdmin):
         """Cancel tasks that wait, and ask running ones to stop."""
         self._act_on_many(request, queryset, CANCELLABLE, self._cancel)
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the addresses of the two buttons on a task's page."""
-        own = [
-            path("<path:object_id>/retry/", self.admin_site.admin_view(self.retry_view), name="autotask_task_retry"),
-            path("<path:object_id>/cancel/", self.admin_site.admin_view(self.cancel_view), name="autotask_task_cancel"),
-        ]
-        return own + super().get_urls()
-
-    def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Retry one task."""
-        return self._act_on_one(request, object_id, self.has_retry_permission, self._retry)
-
-    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Cancel one task."""
-        return self._act_on_one(request, object_id, self.has_cancel_permission, self._cancel)
-
-    def _act_on_one(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        permitted: Callable[[HttpRequest], bool],
-        act: Act,
-    ) -> HttpResponse:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        if not permitted(request):
-            raise PermissionDenied
-        record = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, record):
-            raise PermissionDenied
-        if record is None:
-            self.message_user(request, gettext("The task is not in the database any more."), messages.WARNING)
-            return HttpResponseRedirect(self.tasks_address() or "/")
-        act(request, [record])
-        return HttpResponseRedirect(self.task_address(record.id) or "/")
+    def buttons(self) -> Sequence[Button]:
+        """Return the two buttons on a task's page."""
+        return (
+            Button("retry", self.has_retry_permission, self._retry),
+            Button("cancel", self.has_cancel_permission, self._cancel),
+        )
 
     def _act_on_many(
         self,
@@ -328,54 +300,50 @@ class TaskAdmin(ReadOnlyAdmin):
         # Chosen one by one: a task whose state has changed since the page was made is still meant.
         chosen = {uuid.UUID(id) for id in request.POST.getlist(ACTION_CHECKBOX_NAME)}
         found = list(self.get_queryset(request).filter(id__in=chosen))
-        act(request, found, len(chosen) - len(found))
+        act(request, found, chosen.difference(_ids(found)))
 
-    def _retry(self, request: HttpRequest, records: Sequence[TaskRecord], missing: int = 0) -> Tally:
-        tally = retry_tasks(records, partial(self._log, request, gettext("Retried."))).without(missing)
+    def _retry(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
         self._tell(
             request,
-            tally,
-            ngettext("%(number)d task will run again.", "%(number)d tasks will run again.", tally.done),
-            ngettext("%(number)d task was not retried", "%(number)d tasks were not retried", tally.refused.total()),
+            [*tasks.retry(_ids(records), self.log_for(request, gettext("Retried."), records)), *_gone(missing)],
+            ngettext_lazy("%(number)d task will run again.", "%(number)d tasks will run again.", "number"),
+            ngettext_lazy("%(number)d task was not retried", "%(number)d tasks were not retried", "number"),
         )
-        return tally
 
-    def _cancel(self, request: HttpRequest, records: Sequence[TaskRecord], missing: int = 0) -> Tally:
-        tally = cancel_tasks(records, partial(self._log, request, gettext("Cancelled."))).without(missing)
+    def _cancel(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
         self._tell(
             request,
-            tally,
-            ngettext("%(number)d task was cancelled.", "%(number)d tasks were cancelled.", tally.done),
-            ngettext("%(number)d task was not cancelled", "%(number)d tasks were not cancelled", tally.refused.total()),
+            [*tasks.cancel(_ids(records), self.log_for(request, gettext("Cancelled."), records)), *_gone(missing)],
+            ngettext_lazy("%(number)d task was cancelled.", "%(number)d tasks were cancelled.", "number"),
+            ngettext_lazy("%(number)d task was not cancelled", "%(number)d tasks were not cancelled", "number"),
         )
-        return tally
 
-    def _log(self, request: HttpRequest, message: str, records: Sequence[Model]) -> None:
-        if records:
-            assert request.user.pk is not None  # only who is logged in gets here
-            LogEntry.objects.log_actions(request.user.pk, records, CHANGE, message)
-
-    def _tell(self, request: HttpRequest, tally: Tally, done: str, refused: str) -> None:
-        if tally.done:
-            self.message_user(request, done % {"number": tally.done}, messages.SUCCESS)
-        if tally.asked:
-            asked = ngettext(
-                "%(number)d running task was asked to stop.",
-                "%(number)d running tasks were asked to stop.",
-                tally.asked,
-            )
-            self.message_user(request, asked % {"number": tally.asked}, messages.SUCCESS)
-        if tally.refused:
-            reasons = ", ".join(f"{_why_not(state)} ({number})" for state, number in tally.refused.most_common())
-            self.message_user(request, f"{refused % {'number': tally.refused.total()}}: {reasons}.", messages.WARNING)
-        if not (tally.done or tally.asked or tally.refused):
+    def _tell(self, request: HttpRequest, answers: Sequence[Answer[uuid.UUID]], done: Any, not_done: Any) -> None:
+        asked_to_stop = ngettext_lazy(
+            "%(number)d running task was asked to stop.", "%(number)d running tasks were asked to stop.", "number"
+        )
+        refused = Counter(answer.refused for answer in answers if answer.refused is not None)
+        asked = sum(answer.is_asked for answer in answers)
+        for words, number in ((done, len(answers) - asked - refused.total()), (asked_to_stop, asked)):
+            if number:
+                self.message_user(request, words % {"number": number}, messages.SUCCESS)
+        if refused:
+            reasons = ", ".join(f"{_why_not(reason)} ({number})" for reason, number in refused.most_common())
+            self.message_user(request, f"{not_done % {'number': refused.total()}}: {reasons}.", messages.WARNING)
+        if not answers:
             self.message_user(request, gettext("None of these tasks is in a state for that."), messages.WARNING)
 
 
-def _why_not(state: State | None) -> str:
-    if state is None:
-        return gettext("not in the database any more")
-    return str(show.STATE_WORDS[state])
+def _ids(records: Iterable[TaskRecord]) -> list[uuid.UUID]:
+    return [record.id for record in records]
+
+
+def _gone(ids: Iterable[uuid.UUID]) -> list[Answer[uuid.UUID]]:
+    return [Answer(id, Refusal.GONE) for id in ids]
+
+
+def _why_not(reason: State | Refusal) -> str:
+    return str(show.STATE_WORDS[reason]) if isinstance(reason, State) else gettext("not in the database any more")
 
 
 def _waited(record: TaskRecord, now: datetime) -> timedelta | None:

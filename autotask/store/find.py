@@ -1,10 +1,13 @@
-"""Find a task by the beginning of its id."""
+"""Find a task by the beginning of its id, and the states of many."""
 
 import uuid
+from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.store import arrays
 from autotask.store.connection import rows
+from autotask.task import State
 
 # Ids with the same beginning lie side by side in both primary keys, so each branch reads two entries at most.
 BETWEEN = """
@@ -14,7 +17,18 @@ UNION ALL
 LIMIT 2
 """
 
+STATES = """
+SELECT id, state FROM autotask_task WHERE id = ANY(%(ids)s::uuid[])
+UNION ALL
+SELECT id, state FROM autotask_result WHERE id = ANY(%(ids)s::uuid[])
+"""
+
 
 def between(connection: BaseDatabaseWrapper, first: uuid.UUID, last: uuid.UUID) -> list[uuid.UUID]:
     """Return the ids of live or ended tasks from *first* to *last*, two at most: more are not needed to see a doubt."""
     return [row[0] for row in rows(connection, BETWEEN, {"first": first, "last": last})]
+
+
+def states(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, State]:
+    """Return the states of those of the tasks that are in the database."""
+    return {id: State(state) for id, state in rows(connection, STATES, {"ids": arrays.uuids(ids)})} if ids else {}

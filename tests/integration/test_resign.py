@@ -7,8 +7,8 @@ import pytest
 from django.db import connection as default
 
 from autotask import registry
+from autotask.acts import resigning
 from autotask.exceptions import PayloadRefused
-from autotask.management import resigning
 from autotask.payload import load_arguments, load_result
 from autotask.store import finish, resign
 from autotask.store.connection import current, execute, rows

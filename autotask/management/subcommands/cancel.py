@@ -4,12 +4,11 @@ import uuid
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
+from autotask.acts import tasks
 from autotask.management.console import NOT_FOUND, Console, failure, open_tables
 from autotask.management.lookup import find_id, for_each
 from autotask.management.subcommand import Subcommand
-from autotask.store import read
-from autotask.store.cancel import Cancellation, cancel
-from autotask.store.connection import current
+from autotask.task import State
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,16 +23,14 @@ def run(console: Console, *, ids: Sequence[str]) -> None:
 
 
 def _cancel(id: uuid.UUID) -> str:
-    connection = current()
-    outcome = cancel(connection, id)
-    if outcome is Cancellation.CANCELLED:
+    [answer] = tasks.cancel([id])
+    if answer.is_done:
         return f"{id} is cancelled"
-    if outcome is Cancellation.REQUESTED:
+    if answer.is_asked:
         return f"{id} runs; its worker is asked to stop it"
-    task = read.task(connection, id)
-    if task is None:
+    if not isinstance(answer.refused, State):
         raise failure(f"The task {id} has just been pruned.", NOT_FOUND)
-    raise failure(f"Task {id} cannot be cancelled: it has ended as {task.state.status}.")
+    raise failure(f"Task {id} cannot be cancelled: it has ended as {answer.refused.status}.")
 
 
 SUBCOMMAND = Subcommand(

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.acts import schedules
+from autotask.acts.answers import Refusal
 from autotask.management.console import Console, failure, open_tables
 from autotask.management.lookup import find_schedule, for_each
 from autotask.management.subcommand import Subcommand
-from autotask.store import pause as store
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -28,11 +29,12 @@ def run(console: Console, *, names: Sequence[str], by: str | None) -> None:
 
 def _pause(connection: BaseDatabaseWrapper, name: str, by: str) -> str:
     entry = find_schedule(connection, name)
-    if entry.stored is None:
-        raise failure(f"{name} is not registered yet: it can be paused when a worker with this code has run.")
-    if store.pause(connection, name, by):
+    [answer] = schedules.pause([name], by)
+    if answer.is_done:
         return f"{name} is paused"
-    raise failure(f"{name} is paused already, by {entry.stored.paused_by or 'somebody'}.")
+    if answer.refused is Refusal.NOT_REGISTERED:
+        raise failure(f"{name} is not registered yet: it can be paused when a worker with this code has run.")
+    raise failure(f"{name} is paused already, by {entry.stored and entry.stored.paused_by or 'somebody'}.")
 
 
 def _who() -> str:

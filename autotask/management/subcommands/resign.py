@@ -3,9 +3,9 @@
 from argparse import ArgumentParser
 from collections import Counter
 
-from autotask.management import resigning
+from autotask.acts import resigning
+from autotask.acts.resigning import Findings
 from autotask.management.console import Console, failure, open_tables
-from autotask.management.resigning import Findings
 from autotask.management.subcommand import Subcommand
 from autotask.store.resign import Place
 from autotask.texts.render import count

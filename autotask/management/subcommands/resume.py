@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.acts import schedules
 from autotask.management.console import Console, failure, open_tables
 from autotask.management.lookup import find_schedule, for_each
 from autotask.management.subcommand import Subcommand
-from autotask.store import pause
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,7 +24,8 @@ def run(console: Console, *, names: Sequence[str]) -> None:
 
 def _resume(connection: BaseDatabaseWrapper, name: str) -> str:
     find_schedule(connection, name)
-    if pause.resume(connection, name):
+    [answer] = schedules.resume([name])
+    if answer.is_done:
         return f"{name} is resumed"
     raise failure(f"{name} is not paused.")
 

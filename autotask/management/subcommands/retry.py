@@ -4,11 +4,12 @@ import uuid
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
+from autotask.acts import tasks
 from autotask.exceptions import NotRetryable
-from autotask.handle import TaskHandle
 from autotask.management.console import Console, failure, open_tables
 from autotask.management.lookup import find_id, for_each
 from autotask.management.subcommand import Subcommand
+from autotask.task import State
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -23,11 +24,12 @@ def run(console: Console, *, ids: Sequence[str]) -> None:
 
 
 def _retry(id: uuid.UUID) -> str:
-    try:
-        TaskHandle[object](id).retry()
-    except NotRetryable as error:
-        raise failure(str(error)) from error
-    return f"{id} will be run again"
+    [answer] = tasks.retry([id])
+    if answer.refused is None:
+        return f"{id} will be run again"
+    state = answer.refused
+    reason = f"it is {state.status}" if isinstance(state, State) else "it is not in the database"
+    raise failure(str(NotRetryable(id=id, reason=reason)))
 
 
 SUBCOMMAND = Subcommand(

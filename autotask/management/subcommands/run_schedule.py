@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.acts import schedules
 from autotask.management.console import Console, failure, open_tables
 from autotask.management.lookup import find_schedule, for_each
 from autotask.management.subcommand import Subcommand
@@ -22,10 +23,11 @@ def run(console: Console, *, names: Sequence[str]) -> None:
 
 
 def _run(connection: BaseDatabaseWrapper, name: str) -> str:
-    entry = find_schedule(connection, name)
-    if entry.task is None:
-        raise failure(f"{name} is not in the code of this process, which would have to say what to run.")
-    return f"{name} is enqueued as {entry.task.run_now().id}"
+    find_schedule(connection, name)
+    [answer] = schedules.run([name])
+    if answer.is_done:
+        return f"{name} is enqueued as {answer.enqueued}"
+    raise failure(f"{name} is not in the code of this process, which would have to say what to run.")
 
 
 SUBCOMMAND = Subcommand(

@@ -1,0 +1,70 @@
+"""Retry and cancel tasks, in small batches."""
+
+import itertools
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
+from autotask.store import find, notify, requeue
+from autotask.store.cancel import Cancellation, cancel as cancel_one
+from autotask.store.connection import current
+from autotask.task import State
+
+#: What can be retried, and what can be cancelled.
+RETRYABLE = (State.ERROR, State.CANCELLED)
+CANCELLABLE = (State.SCHEDULED, State.READY, State.RUNNING)
+
+#: Tasks in one transaction: locks are held for milliseconds only.
+BATCH = 100
+
+
+def retry(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
+    """Run tasks again that ended in ERROR or were cancelled."""
+    connection, answers = current(), []
+    for batch in _pieces(sorted(ids), BATCH):
+        with transaction.atomic(using=connection.alias):
+            retried = [id for id in batch if requeue.requeue(connection, id)]
+            log(retried)
+            notify.wake_after_commit(connection)
+        answers += [*map(Answer, retried), *_refused(connection, batch, retried)]
+    return answers
+
+
+def cancel(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
+    """Cancel tasks that wait, and ask the workers of running ones to stop them."""
+    connection, answers = current(), []
+    for batch in _for_cancelling(connection, sorted(ids)):
+        with transaction.atomic(using=connection.alias):
+            outcomes = {id: cancel_one(connection, id) for id in batch}
+            acted = [id for id, outcome in outcomes.items() if outcome is not Cancellation.TOO_LATE]
+            log(acted)
+        answers += [Answer(id, is_asked=outcomes[id] is Cancellation.REQUESTED) for id in acted]
+        answers += _refused(connection, batch, acted)
+    return answers
+
+
+def _for_cancelling(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:
+    # A worker ends many running tasks with one statement, in an order of its own. Whoever holds one of their rows must
+    # not wait for another, so each has a transaction to itself.
+    states = find.states(connection, ids)
+    yield from _pieces([id for id in ids if states.get(id) is not State.RUNNING], BATCH)
+    yield from _pieces([id for id in ids if states.get(id) is State.RUNNING], 1)
+
+
+def _pieces(ids: Sequence[uuid.UUID], size: int) -> Iterator[Sequence[uuid.UUID]]:
+    """Return the ids in pieces of that size. (itertools.batched is in Python 3.12.)"""
+    remaining = iter(ids)
+    while piece := list(itertools.islice(remaining, size)):
+        yield piece
+
+
+def _refused(
+    connection: BaseDatabaseWrapper, batch: Sequence[uuid.UUID], acted: Sequence[uuid.UUID]
+) -> Iterator[Answer[uuid.UUID]]:
+    refused = [id for id in batch if id not in acted]
+    states = find.states(connection, refused)
+    for id in refused:
+        yield Answer(id, refused=states.get(id, Refusal.GONE))

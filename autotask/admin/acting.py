@@ -1,0 +1,85 @@
+"""Pages with buttons: each does one act with what its page shows, and comes back to the page."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.functional import Promise
+
+from autotask.acts.answers import Log
+from autotask.admin.readonly import ReadOnlyAdmin
+
+
+class Button(NamedTuple):
+    """A button on the page of one task or schedule.
+
+    :ivar word: what it does; its address ends with it.
+    :ivar permitted: whether the user of a request may press it.
+    :ivar act: does it, and says so to the user.
+    """
+
+    word: str
+    permitted: Callable[[HttpRequest], bool]
+    act: Callable[[HttpRequest, Sequence[Any]], object]
+
+
+class ActingAdmin(ReadOnlyAdmin):
+    """Pages that still change nothing themselves: acts do.
+
+    :cvar noun: what the pages show one of, in the names of addresses.
+    :cvar gone: the message where it is not there any more.
+    """
+
+    noun: str
+    gone: str | Promise
+
+    def buttons(self) -> Sequence[Button]:
+        """Return the buttons."""
+        raise NotImplementedError
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the buttons."""
+        own = [
+            path(
+                f"<path:object_id>/{button.word}/",
+                self.admin_site.admin_view(partial(self._press, button=button)),
+                name=f"autotask_{self.noun}_{button.word}",
+            )
+            for button in self.buttons()
+        ]
+        return own + super().get_urls()
+
+    def log_for(self, request: HttpRequest, message: str, objects: Iterable[Model]) -> Log[Any]:
+        """Return what writes a message to the history of those of the objects that an act names by their keys."""
+        by_key = {each.pk: each for each in objects}
+
+        def log(keys: Sequence[Any]) -> None:
+            if keys:
+                assert request.user.pk is not None  # only who is logged in gets here
+                LogEntry.objects.log_actions(request.user.pk, [by_key[key] for key in keys], CHANGE, message)
+
+        return log
+
+    def _press(self, request: HttpRequest, object_id: str, button: Button) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not button.permitted(request):
+            raise PermissionDenied
+        shown = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, shown):
+            raise PermissionDenied
+        if shown is None:
+            self.message_user(request, str(self.gone), messages.WARNING)
+            return HttpResponseRedirect(self._address("changelist"))
+        button.act(request, [shown])
+        return HttpResponseRedirect(self._address("change", shown.pk))
+
+    def _address(self, page: str, *key: Any) -> str:
+        return reverse(f"admin:autotask_{self.opts.model_name}_{page}", args=key, current_app=self.admin_site.name)
