@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from django.db import DatabaseError, connections, transaction
 
-from autotask.management import examination
-from autotask.management.diagnosis import Patient, Verdict
+from autotask.doctor import examination
+from autotask.doctor.diagnosis import Patient, Verdict
 from autotask.store import notify, pause, read, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, RUNNING, State

@@ -19,9 +19,9 @@ from django.db.backends.postgresql.features import DatabaseFeatures
 from django.utils.timezone import get_default_timezone
 
 from autotask import registry
-from autotask.management import examination
+from autotask.doctor import examination
+from autotask.doctor.diagnosis import Patient, Verdict
 from autotask.management.commands.autotask import Command
-from autotask.management.diagnosis import Patient, Verdict
 from autotask.management.subcommands import worker as worker_command
 from autotask.schedules import zone_data
 from autotask.store import enqueue, health, read, workers

@@ -8,10 +8,10 @@ import pytest
 from django.core.management.base import CommandError
 
 from autotask import queues
+from autotask.doctor.diagnosis import Patient, Verdict
+from autotask.doctor.examination import CHECKS, compare_clocks
 from autotask.management.arguments import duration
 from autotask.management.commands.autotask import SUBCOMMANDS, Command
-from autotask.management.diagnosis import Patient, Verdict
-from autotask.management.examination import CHECKS, compare_clocks
 from autotask.texts import durations, render
 from tests.documents import ROOT
 

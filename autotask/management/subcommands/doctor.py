@@ -1,12 +1,10 @@
 """``doctor``: look for what keeps tasks from being run, and say how to fix it."""
 
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from typing import Any
 
+from autotask.doctor.diagnosis import Finding, Verdict, finding_document
+from autotask.doctor.examination import CHECKS, examine_all
 from autotask.management.console import UNHEALTHY, Console, failure
-from autotask.management.diagnosis import Finding, Patient, Verdict, examine
-from autotask.management.examination import CHECKS
 from autotask.management.subcommand import Subcommand
 from autotask.texts import render
 
@@ -21,9 +19,9 @@ def run(console: Console, *, quiet: bool, json: bool) -> None:
     """Go through all checks, and print what was found."""
     problems = 0
     documents = []
-    for number, name, finding in _examine():
+    for number, name, finding in examine_all():
         problems += finding.verdict is Verdict.PROBLEM
-        documents.append(document(number, name, finding))
+        documents.append(finding_document(number, name, finding))
         if not json and (finding.verdict is Verdict.PROBLEM or not quiet):
             console.say(*lines(number, name, finding))
     if json:
@@ -31,26 +29,6 @@ def run(console: Console, *, quiet: bool, json: bool) -> None:
         console.say(render.as_json({"healthy": not problems, "checks": shown}))
     if problems:
         raise failure(f"{render.count(problems, 'problem')} found.", UNHEALTHY)
-
-
-def _examine() -> Iterator[tuple[int, str, Finding]]:
-    patient = Patient()
-    try:
-        for number, (check, finding) in enumerate(examine(patient, CHECKS), 1):
-            yield number, check.name, finding
-    finally:
-        patient.close()
-
-
-def document(number: int, name: str, finding: Finding) -> dict[str, Any]:
-    """Return a finding for programs; the keys are documented, and stay."""
-    return {
-        "number": number,
-        "name": name,
-        "verdict": finding.verdict.value,
-        "text": finding.text,
-        "fix": finding.fix,
-    }
 
 
 def lines(number: int, name: str, finding: Finding) -> list[str]:

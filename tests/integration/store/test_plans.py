@@ -183,6 +183,9 @@ ACTS = {
     "find by the beginning of the id": Act(
         lambda c: find.between(current(), c.waiting, c.waiting), "autotask_task_pkey", 20
     ),
+    "find the states of two": Act(
+        lambda c: len(find.states(current(), [c.waiting, c.failed])), "autotask_task_pkey", 20, result=2
+    ),
     "cancel": Act(lambda c: cancel.cancel(current(), c.waiting), "autotask_task_pkey", 40),
     "cancel what runs": Act(lambda c: cancel.cancel(current(), c.held[0].id), "autotask_task_pkey", 40, avoids=RUNNING),
     "cancel what has ended": Act(

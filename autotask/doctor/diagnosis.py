@@ -4,6 +4,7 @@ import enum
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -49,8 +50,19 @@ def problem(text: str, fix: str) -> Finding:
     return Finding(Verdict.PROBLEM, text, fix)
 
 
+def finding_document(number: int, name: str, finding: Finding) -> dict[str, Any]:
+    """Return a finding for programs; the keys are documented, and stay."""
+    return {
+        "number": number,
+        "name": name,
+        "verdict": finding.verdict.value,
+        "text": finding.text,
+        "fix": finding.fix,
+    }
+
+
 class Patient:
-    """What checks look at: the connection that the doctor has for himself, with short time limits."""
+    """What checks look at: a connection of the doctor, with short time limits."""
 
     def __init__(self) -> None:
         self._dedicated: Dedicated | None = None

@@ -11,7 +11,7 @@ from django.utils.timezone import get_default_timezone
 from autotask import registry
 from autotask.checks import TAG
 from autotask.conf import settings
-from autotask.management.diagnosis import DATABASE, Check, Finding, Patient, fine, problem
+from autotask.doctor.diagnosis import DATABASE, Check, Finding, Patient, examine, fine, problem
 from autotask.queues import serves
 from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
@@ -299,6 +299,16 @@ CHECKS = (
     Check("unknown", look_at_unknown, (DATABASE, "tables")),
     Check("zones", look_at_time_zones, (DATABASE, "tables")),
 )
+
+
+def examine_all() -> Iterator[tuple[int, str, Finding]]:
+    """Yield the number and the name of each check, and what it finds."""
+    patient = Patient()
+    try:
+        for number, (check, finding) in enumerate(examine(patient, CHECKS), 1):
+            yield number, check.name, finding
+    finally:
+        patient.close()
 
 
 def _described(worker: LivingWorker) -> str:
