@@ -19,7 +19,8 @@ files. Linux and macOS; not Windows, which has neither ``flock`` nor these socke
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,22 +111,26 @@ def database_from_environment(
 
 def stop(directory: str | os.PathLike[str]) -> None:
     """Stop the server of ``directory`` now, whoever uses it; the data stays. Nothing happens where none runs."""
-    folder = Path(directory).resolve()
-    if not (folder / place.START_LOCK).exists():
-        return
-    with locks.held(folder / place.START_LOCK):
-        where = place.settle(folder)
-        server.stop(where)
-        server.leave(where)
+    with _stopped(directory):
+        pass
 
 
 def remove(directory: str | os.PathLike[str]) -> None:
     """Stop the server of ``directory`` and delete all it kept, for databases that were only needed once."""
+    with _stopped(directory) as where:
+        if where is not None:
+            place.delete(where)
+
+
+@contextmanager
+def _stopped(directory: str | os.PathLike[str]) -> Iterator[place.Place | None]:
+    """Stop the server of ``directory``, and let none start inside the block; None where there never was one."""
     folder = Path(directory).resolve()
     if not (folder / place.START_LOCK).exists():
+        yield None
         return
     with locks.held(folder / place.START_LOCK):
         where = place.settle(folder)
         server.stop(where)
         server.leave(where)
-        place.delete(where)
+        yield where

@@ -3,6 +3,7 @@
 import difflib
 import re
 import uuid
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Sequence
 
 from django.core.management.base import CommandError
@@ -10,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import agenda
 from autotask.agenda import Entry
-from autotask.management.console import FAILED, NOT_FOUND, Console, failure
+from autotask.management.console import FAILED, NOT_FOUND, Console, failure, open_tables
 from autotask.store import find
 
 #: Ids begin with the time, so that fewer digits would hardly ever be unique.
@@ -58,13 +59,29 @@ def _meant(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {' or '.join(map(repr, close[:3]))}?)" if close else ""
 
 
-def for_each(console: Console, texts: Sequence[str], act: Callable[[str], str]) -> None:
-    """Do something with each task or schedule that is meant, and print what it returns.
+def add_ids(parser: ArgumentParser) -> None:
+    """Define the argument that names tasks."""
+    parser.add_argument("ids", metavar="ID", nargs="+", help="Ids of tasks, or their first eight or more digits.")
 
-    What cannot be done with one does not keep it from being done with the others.
 
-    :raises CommandError: there was one that it could not be done with.
-    """
+def add_names(parser: ArgumentParser) -> None:
+    """Define the argument that names schedules."""
+    parser.add_argument("names", metavar="NAME", nargs="+", help="Names of schedules.")
+
+
+def for_each_task(console: Console, ids: Sequence[str], act: Callable[[uuid.UUID], str]) -> None:
+    """Do something with each task that is meant, and print what it returns; one that fails does not stop the others."""
+    connection = open_tables()
+    _for_each(console, ids, lambda text: act(find_id(connection, text)))
+
+
+def for_each_schedule(console: Console, names: Sequence[str], act: Callable[[Entry], str]) -> None:
+    """Do the same with each schedule of these names."""
+    connection = open_tables()
+    _for_each(console, names, lambda name: act(find_schedule(connection, name)))
+
+
+def _for_each(console: Console, texts: Sequence[str], act: Callable[[str], str]) -> None:
     problems = []
     for text in texts:
         try:

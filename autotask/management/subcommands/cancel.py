@@ -1,25 +1,18 @@
 """``cancel``: cancel tasks that wait, and ask those that run to stop."""
 
 import uuid
-from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from autotask.acts import tasks
-from autotask.management.console import NOT_FOUND, Console, failure, open_tables
-from autotask.management.lookup import find_id, for_each
+from autotask.management.console import NOT_FOUND, Console, failure
+from autotask.management.lookup import add_ids, for_each_task
 from autotask.management.subcommand import Subcommand
 from autotask.task import State
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Define the options."""
-    parser.add_argument("ids", metavar="ID", nargs="+", help="Ids of tasks, or their first eight or more digits.")
-
-
 def run(console: Console, *, ids: Sequence[str]) -> None:
     """Cancel each of the tasks."""
-    connection = open_tables()
-    for_each(console, ids, lambda text: _cancel(find_id(connection, text)))
+    for_each_task(console, ids, _cancel)
 
 
 def _cancel(id: uuid.UUID) -> str:
@@ -28,9 +21,9 @@ def _cancel(id: uuid.UUID) -> str:
         return f"{id} is cancelled"
     if answer.is_asked:
         return f"{id} runs; its worker is asked to stop it"
-    if not isinstance(answer.refused, State):
-        raise failure(f"The task {id} has just been pruned.", NOT_FOUND)
-    raise failure(f"Task {id} cannot be cancelled: it has ended as {answer.refused.status}.")
+    if isinstance(answer.refused, State):
+        raise failure(f"Task {id} cannot be cancelled: it has ended as {answer.refused.status}.")
+    raise failure(f"The task {id} has just been pruned.", NOT_FOUND)
 
 
 SUBCOMMAND = Subcommand(
@@ -39,6 +32,6 @@ SUBCOMMAND = Subcommand(
     description="Cancel tasks that wait, at once. The worker of a task that runs is told to stop it; it is cancelled "
     "when it has stopped.",
     examples=(("cancel 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),),
-    add_arguments=add_arguments,
+    add_arguments=add_ids,
     run=run,
 )

@@ -5,30 +5,28 @@ import socket
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-
 from autotask.acts import schedules
 from autotask.acts.answers import Refusal
-from autotask.management.console import Console, failure, open_tables
-from autotask.management.lookup import find_schedule, for_each
+from autotask.agenda import Entry
+from autotask.management.console import Console, failure
+from autotask.management.lookup import add_names, for_each_schedule
 from autotask.management.subcommand import Subcommand
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
-    parser.add_argument("names", metavar="NAME", nargs="+", help="Names of schedules.")
+    add_names(parser)
     parser.add_argument("--by", metavar="WHO", help="Who wants it, for people. Default: your user name and this host.")
 
 
 def run(console: Console, *, names: Sequence[str], by: str | None) -> None:
     """Pause each of the schedules."""
-    connection = open_tables()
     who = by or _who()
-    for_each(console, names, lambda name: _pause(connection, name, who))
+    for_each_schedule(console, names, lambda entry: _pause(entry, who))
 
 
-def _pause(connection: BaseDatabaseWrapper, name: str, by: str) -> str:
-    entry = find_schedule(connection, name)
+def _pause(entry: Entry, by: str) -> str:
+    name = entry.name
     [answer] = schedules.pause([name], by)
     if answer.is_done:
         return f"{name} is paused"

@@ -1,33 +1,24 @@
 """``resume``: let the ticks of schedules make tasks again."""
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-
 from autotask.acts import schedules
-from autotask.management.console import Console, failure, open_tables
-from autotask.management.lookup import find_schedule, for_each
+from autotask.agenda import Entry
+from autotask.management.console import Console, failure
+from autotask.management.lookup import add_names, for_each_schedule
 from autotask.management.subcommand import Subcommand
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Define the options."""
-    parser.add_argument("names", metavar="NAME", nargs="+", help="Names of schedules.")
 
 
 def run(console: Console, *, names: Sequence[str]) -> None:
     """Resume each of the schedules."""
-    connection = open_tables()
-    for_each(console, names, lambda name: _resume(connection, name))
+    for_each_schedule(console, names, _resume)
 
 
-def _resume(connection: BaseDatabaseWrapper, name: str) -> str:
-    find_schedule(connection, name)
-    [answer] = schedules.resume([name])
+def _resume(entry: Entry) -> str:
+    [answer] = schedules.resume([entry.name])
     if answer.is_done:
-        return f"{name} is resumed"
-    raise failure(f"{name} is not paused.")
+        return f"{entry.name} is resumed"
+    raise failure(f"{entry.name} is not paused.")
 
 
 SUBCOMMAND = Subcommand(
@@ -36,6 +27,6 @@ SUBCOMMAND = Subcommand(
     description="Let the ticks of paused schedules make tasks again, from the next one on. Those of the time in between "
     "are not made up for.",
     examples=(("resume shop.tasks.send_reports", "one schedule"),),
-    add_arguments=add_arguments,
+    add_arguments=add_names,
     run=run,
 )

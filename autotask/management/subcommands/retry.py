@@ -1,31 +1,24 @@
 """``retry``: run tasks again that ended in an error or were cancelled."""
 
 import uuid
-from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from autotask.acts import tasks
 from autotask.exceptions import NotRetryable
-from autotask.management.console import Console, failure, open_tables
-from autotask.management.lookup import find_id, for_each
+from autotask.management.console import Console, failure
+from autotask.management.lookup import add_ids, for_each_task
 from autotask.management.subcommand import Subcommand
 from autotask.task import State
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Define the options."""
-    parser.add_argument("ids", metavar="ID", nargs="+", help="Ids of tasks, or their first eight or more digits.")
-
-
 def run(console: Console, *, ids: Sequence[str]) -> None:
     """Retry each of the tasks."""
-    connection = open_tables()
-    for_each(console, ids, lambda text: _retry(find_id(connection, text)))
+    for_each_task(console, ids, _retry)
 
 
 def _retry(id: uuid.UUID) -> str:
     [answer] = tasks.retry([id])
-    if answer.refused is None:
+    if answer.is_done:
         return f"{id} will be run again"
     state = answer.refused
     reason = f"it is {state.status}" if isinstance(state, State) else "it is not in the database"
@@ -40,6 +33,6 @@ SUBCOMMAND = Subcommand(
         ("retry 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),
         ("list --state error --json | jq -r '.tasks[].id' | xargs python manage.py autotask retry", "all that failed"),
     ),
-    add_arguments=add_arguments,
+    add_arguments=add_ids,
     run=run,
 )

@@ -1,33 +1,24 @@
 """``run``: run the tasks of schedules now, beside their ticks."""
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-
 from autotask.acts import schedules
-from autotask.management.console import Console, failure, open_tables
-from autotask.management.lookup import find_schedule, for_each
+from autotask.agenda import Entry
+from autotask.management.console import Console, failure
+from autotask.management.lookup import add_names, for_each_schedule
 from autotask.management.subcommand import Subcommand
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Define the options."""
-    parser.add_argument("names", metavar="NAME", nargs="+", help="Names of schedules.")
 
 
 def run(console: Console, *, names: Sequence[str]) -> None:
     """Enqueue a task of each of the schedules."""
-    connection = open_tables()
-    for_each(console, names, lambda name: _run(connection, name))
+    for_each_schedule(console, names, _run)
 
 
-def _run(connection: BaseDatabaseWrapper, name: str) -> str:
-    find_schedule(connection, name)
-    [answer] = schedules.run([name])
+def _run(entry: Entry) -> str:
+    [answer] = schedules.run([entry.name])
     if answer.is_done:
-        return f"{name} is enqueued as {answer.enqueued}"
-    raise failure(f"{name} is not in the code of this process, which would have to say what to run.")
+        return f"{entry.name} is enqueued as {answer.enqueued}"
+    raise failure(f"{entry.name} is not in the code of this process, which would have to say what to run.")
 
 
 SUBCOMMAND = Subcommand(
@@ -39,6 +30,6 @@ SUBCOMMAND = Subcommand(
         ("run shop.tasks.send_reports", "one schedule"),
         ("run shop.tasks.send_reports | awk '{print $NF}'", "the id of its task, for show"),
     ),
-    add_arguments=add_arguments,
+    add_arguments=add_names,
     run=run,
 )
