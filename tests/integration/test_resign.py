@@ -17,8 +17,8 @@ from autotask.store.resign import BATCH, FAILED, RESULTS, WAITING
 from autotask.task import State
 from autotask.tasks import delayed_task
 from tests.helpers import wait_until
+from tests.integration.commands.command import manage
 from tests.integration.store.shapes import outcome, sign_on, take
-from tests.integration.test_commands import manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

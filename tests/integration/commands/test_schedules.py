@@ -17,7 +17,7 @@ from autotask.store.connection import execute
 from autotask.task import DONE
 from autotask.tasks import cron_task, periodic_task
 from tests.helpers import wait_until
-from tests.integration.test_commands import Outcome, manage
+from tests.integration.commands.command import Outcome, manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,7 +18,8 @@ from autotask.schedules.remarks import remarks
 from autotask.task import DONE, State
 from autotask.tasks import cron_task, periodic_task
 from tests.helpers import wait_until
-from tests.integration.test_admin import SCHEDULES, admin, ended, page, page_of, staff  # noqa: F401  # fixtures
+from tests.integration.admin.pages import SCHEDULES, TASKS, ended, page, page_of
+from tests.integration.admin.tasks import tidy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,13 +79,42 @@ def listed(client: Client, **query: str) -> list[str]:
 # --- what is shown --------------------------------------------------------------------------------------------------
 
 
-def test_the_page_tells_which_data_of_time_zones_it_goes_by(admin, fetching, reporting):  # noqa: F811
+def test_the_page_tells_which_data_of_time_zones_it_goes_by(admin, fetching, reporting):
     data = str(zone_data.in_use(report.schedule.zone))
     assert data in admin.get(page_of_schedule(reporting)).content.decode()
     assert data not in admin.get(page_of_schedule(fetching)).content.decode()
 
 
-def test_the_list_says_in_words_when_each_is_due_and_how_it_is(admin, fetching, reporting):  # noqa: F811
+def test_a_schedule_leads_to_its_tasks(admin):
+    # Given
+    now = timezone.now()
+    Schedule.objects.create(
+        name=tidy.name, task=tidy.name, spec="every 3600 s", registered_at=now, next_tick=now, declared_at=now
+    )
+    mine = ended(name=tidy.name)
+    ended(name="other")
+
+    # When
+    html = page(admin, SCHEDULES)
+
+    # Then
+    assert "Every hour" in html
+    assert ">late</span>" not in html
+    [address] = re.findall(rf'href="({TASKS}\?[^"]*)"', html)
+    assert [record.id for record in admin.get(address).context["cl"].result_list] == [mine.id]
+
+
+def test_a_schedule_that_nobody_cares_for_is_marked(admin):
+    # Given
+    past = timezone.now() - timedelta(hours=1)
+    Schedule.objects.create(name="n", task="n", spec="s", registered_at=past, next_tick=past, declared_at=past)
+
+    # Then
+    assert ">late</span>" in page(admin, SCHEDULES)
+    assert ">late</span>" in page(admin, f"{SCHEDULES}n/change/")
+
+
+def test_the_list_says_in_words_when_each_is_due_and_how_it_is(admin, fetching, reporting):
     # Given
     put("late.one", next_tick=timezone.now() - timedelta(minutes=5))
     put("paused.one", paused_at=timezone.now(), paused_by="ada")
@@ -101,7 +131,7 @@ def test_the_list_says_in_words_when_each_is_due_and_how_it_is(admin, fetching, 
     assert len(re.findall(r"autotask-pill[^>]*>active</span>", html)) == 2
 
 
-def test_the_list_leads_to_the_last_run_and_tells_how_it_ended(admin, fetching):  # noqa: F811
+def test_the_list_leads_to_the_last_run_and_tells_how_it_ended(admin, fetching):
     # Given
     ended(name=fetch.name, schedule=fetch.name)
     last = ended(State.ERROR, name=fetch.name, schedule=fetch.name, error_message="no paper", created_at=timezone.now())
@@ -111,7 +141,7 @@ def test_the_list_leads_to_the_last_run_and_tells_how_it_ended(admin, fetching):
     assert re.search(rf'<a href="{page_of(last)}"><span [^>]*title="no paper">error</span></a>', html)
 
 
-def test_the_page_shows_next_runs_changes_of_the_clock_and_policy(admin, reporting):  # noqa: F811
+def test_the_page_shows_next_runs_changes_of_the_clock_and_policy(admin, reporting):
     # When
     html = page(admin, page_of_schedule(reporting))
 
@@ -127,7 +157,7 @@ def test_the_page_shows_next_runs_changes_of_the_clock_and_policy(admin, reporti
     assert "Europe/Berlin" in html
 
 
-def test_the_page_shows_the_last_twenty_runs_newest_first(admin, reporting):  # noqa: F811
+def test_the_page_shows_the_last_twenty_runs_newest_first(admin, reporting):
     # Given
     tick = datetime(2026, 5, 1, 0, 30, tzinfo=UTC)
     runs = [
@@ -151,7 +181,7 @@ def test_the_page_shows_the_last_twenty_runs_newest_first(admin, reporting):  # 
     assert "Sat 2026-05-23 02:30:00+02:00" in html
 
 
-def test_the_page_of_one_that_is_paused_says_since_when_and_by_whom(admin, fetching):  # noqa: F811
+def test_the_page_of_one_that_is_paused_says_since_when_and_by_whom(admin, fetching):
     Schedule.objects.update(paused_at=timezone.now() - timedelta(hours=3), paused_by="ada")
     html = page(admin, page_of_schedule(fetching))
     assert re.search(r"by ada <time [^>]*>3 h ago</time>", html)
@@ -159,7 +189,7 @@ def test_the_page_of_one_that_is_paused_says_since_when_and_by_whom(admin, fetch
     assert "Pause this schedule" not in html
 
 
-def test_a_schedule_whose_code_is_not_here_says_so_and_cannot_be_run(admin):  # noqa: F811
+def test_a_schedule_whose_code_is_not_here_says_so_and_cannot_be_run(admin):
     schedule = put()
     html = page(admin, page_of_schedule(schedule))
     assert "The code of this process does not have it." in html
@@ -168,14 +198,14 @@ def test_a_schedule_whose_code_is_not_here_says_so_and_cannot_be_run(admin):  # 
     assert "Pause this schedule" in html
 
 
-def test_a_schedule_whose_code_differs_says_so(admin):  # noqa: F811
+def test_a_schedule_whose_code_differs_says_so(admin):
     schedule = put(report.name, spec="cron 0 5 * * * (UTC)")
     html = page(admin, page_of_schedule(schedule))
     assert "The code of this process has another timetable." in html
     assert "cron 0 5 * * * (UTC)" in html
 
 
-def test_the_pages_work_without_time_zones_and_hold_nothing_inline(admin, fetching, reporting, settings):  # noqa: F811
+def test_the_pages_work_without_time_zones_and_hold_nothing_inline(admin, fetching, reporting, settings):
     # Given
     settings.USE_TZ = False
     now = timezone.now()
@@ -188,7 +218,7 @@ def test_the_pages_work_without_time_zones_and_hold_nothing_inline(admin, fetchi
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", html)
 
 
-def test_schedules_are_found_by_name_and_by_how_they_are(admin, fetching):  # noqa: F811
+def test_schedules_are_found_by_name_and_by_how_they_are(admin, fetching):
     # Given
     put("late.one", next_tick=timezone.now() - timedelta(minutes=5))
     put("paused.one", paused_at=timezone.now(), next_tick=timezone.now() - timedelta(minutes=5))
@@ -204,7 +234,7 @@ def test_schedules_are_found_by_name_and_by_how_they_are(admin, fetching):  # no
 # --- the buttons and the actions ------------------------------------------------------------------------------------
 
 
-def test_a_button_pauses_and_another_resumes(admin, fetching):  # noqa: F811
+def test_a_button_pauses_and_another_resumes(admin, fetching):
     # When
     told = press(admin, "pause", fetching)
 
@@ -226,7 +256,7 @@ def test_a_button_pauses_and_another_resumes(admin, fetching):  # noqa: F811
     assert list(history) == [(fetch.name, "Paused.", "root"), (fetch.name, "Resumed.", "root")]
 
 
-def test_a_button_runs_it_now_though_it_is_paused(admin, fetching, start_worker):  # noqa: F811
+def test_a_button_runs_it_now_though_it_is_paused(admin, fetching, start_worker):
     # Given
     press(admin, "pause", fetching)
 
@@ -243,7 +273,7 @@ def test_a_button_runs_it_now_though_it_is_paused(admin, fetching, start_worker)
     assert LogEntry.objects.latest("id").change_message == "Run by hand."
 
 
-def test_actions_are_for_several_and_tell_what_they_could_not_do(admin, fetching, reporting):  # noqa: F811
+def test_actions_are_for_several_and_tell_what_they_could_not_do(admin, fetching, reporting):
     # Given
     gone = put()
 
@@ -256,7 +286,7 @@ def test_actions_are_for_several_and_tell_what_they_could_not_do(admin, fetching
     assert set(Task.objects.values_list("schedule", "scheduled_for")) == {(fetch.name, None), (report.name, None)}
 
 
-def test_a_schedule_that_is_gone_leads_back(admin, fetching):  # noqa: F811
+def test_a_schedule_that_is_gone_leads_back(admin, fetching):
     fetching.delete()
     response = admin.post(f"{SCHEDULES}{fetch.name}/pause/")
     assert response["Location"] == SCHEDULES
@@ -264,7 +294,7 @@ def test_a_schedule_that_is_gone_leads_back(admin, fetching):  # noqa: F811
 
 
 @pytest.mark.parametrize("key", ["\0", "a\0b", "x" * 5000, "é"], ids=ascii)
-def test_buttons_and_actions_for_what_is_no_schedule_do_nothing(admin, fetching, key):  # noqa: F811
+def test_buttons_and_actions_for_what_is_no_schedule_do_nothing(admin, fetching, key):
     for word in ("pause", "resume", "run"):
         assert admin.post(f"{SCHEDULES}{quote(key)}/{word}/")["Location"] == SCHEDULES
     for word in ("pause", "resume", "run_now"):
@@ -273,7 +303,7 @@ def test_buttons_and_actions_for_what_is_no_schedule_do_nothing(admin, fetching,
     assert not Task.objects.exists()
 
 
-def test_actions_and_buttons_are_for_what_the_admin_shows_only(admin, fetching, reporting, monkeypatch):  # noqa: F811
+def test_actions_and_buttons_are_for_what_the_admin_shows_only(admin, fetching, reporting, monkeypatch):
     # Given an admin of the project that shows one schedule only
     everything = schedules.ScheduleAdmin.get_queryset
     monkeypatch.setattr(
@@ -297,7 +327,7 @@ def test_actions_and_buttons_are_for_what_the_admin_shows_only(admin, fetching, 
     assert not Task.objects.exists()
 
 
-def test_each_permission_brings_its_own_buttons(staff, fetching):  # noqa: F811
+def test_each_permission_brings_its_own_buttons(staff, fetching):
     # Given
     looker, pauser, runner = (
         staff("view_schedule"),
@@ -322,7 +352,7 @@ def test_each_permission_brings_its_own_buttons(staff, fetching):  # noqa: F811
 
 
 @pytest.mark.parametrize("button", ["pause", "resume", "run"])
-def test_a_button_needs_its_form(staff, fetching, button):  # noqa: F811
+def test_a_button_needs_its_form(staff, fetching, button):
     client = staff("view_schedule", "pause_schedule", "run_schedule", enforce_csrf_checks=True)
     assert client.get(f"{SCHEDULES}{fetch.name}/{button}/").status_code == 405
     assert client.post(f"{SCHEDULES}{fetch.name}/{button}/").status_code == 403
@@ -331,7 +361,7 @@ def test_a_button_needs_its_form(staff, fetching, button):  # noqa: F811
 # --- speed ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_schedules_are_as_many_queries_as_one(admin, fetching):  # noqa: F811
+def test_a_thousand_schedules_are_as_many_queries_as_one(admin, fetching):
     # Given
     page(admin, SCHEDULES)
     with CaptureQueriesContext(connection) as few:

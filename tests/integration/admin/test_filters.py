@@ -1,0 +1,72 @@
+"""Filters and search in the list of tasks."""
+
+import uuid
+
+from django.test import Client
+
+from autotask.task import State
+from tests.integration.admin.pages import TASKS, ended, listed
+from tests.integration.admin.tasks import add, fail
+
+
+def test_filters_come_from_the_code(admin):
+    # Given
+    ended(name="unknown.task", queue="unknown_queue")
+
+    # When
+    choices = {choice.parameter_name: dict(choice.lookup_choices) for choice in filters_of(admin)}
+
+    # Then
+    assert set(choices["state"]) == {"scheduled", "waiting", "running", "done", "error", "cancelled"}
+    assert "elsewhere" in choices["queue"] and "unknown_queue" not in choices["queue"]
+    assert add.name in choices["task"] and "unknown.task" not in choices["task"]
+
+
+def filters_of(client: Client):
+    return client.get(TASKS).context["cl"].filter_specs
+
+
+def test_filters_leave_what_fits(admin):
+    # Given
+    failed = ended(State.ERROR, queue="elsewhere", name=fail.name)
+    done = ended(State.DONE, name=add.name)
+    waiting = add(1, 2)
+
+    # Then
+    assert listed(admin, state="error") == [failed.id]
+    assert listed(admin, state="done") == [done.id]
+    assert listed(admin, state="waiting") == [waiting.id]
+    assert listed(admin, state="running") == []
+    assert listed(admin, queue="elsewhere") == [failed.id]
+    assert listed(admin, task=add.name) == sorted([waiting.id, done.id], reverse=True)
+    assert listed(admin, task=add.name, state="done") == [done.id]
+    assert listed(admin, state="nonsense") == sorted([waiting.id, done.id, failed.id], reverse=True)
+
+
+def test_search_finds_ids_their_beginnings_and_names(admin):
+    # Given
+    first = ended(id=uuid.UUID("01999999-aaaa-7000-8000-000000000001"), name="shop.pay")
+    second = ended(id=uuid.UUID("01999999-bbbb-7000-8000-000000000002"), name="shop.ship")
+
+    # Then
+    assert listed(admin, q=str(first.id)) == [first.id]
+    assert listed(admin, q=first.id.hex.upper()) == [first.id]
+    assert listed(admin, q="01999999") == [second.id, first.id]
+    assert listed(admin, q=" 01999999-b ") == [second.id]
+    assert listed(admin, q="shop.ship") == [second.id]
+    assert listed(admin, q="shop") == []
+    assert listed(admin, q="x=1") == []
+    assert listed(admin, q=" ") == [second.id, first.id]
+
+
+def test_nothing_else_can_be_asked_for_in_the_address(admin):
+    for query in ("arguments__icontains=x", "error_message__contains=x", "name__startswith=a", "worker_id=x"):
+        assert admin.get(f"{TASKS}?{query}").status_code == 400
+
+
+def test_the_list_cannot_be_sorted_by_what_has_no_index(admin):
+    # Given
+    ids = [ended(queue=queue).id for queue in "bca"]
+
+    # Then
+    assert listed(admin, o="4") == sorted(ids, reverse=True)

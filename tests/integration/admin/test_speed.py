@@ -1,0 +1,171 @@
+"""The pages stay fast with very many tasks."""
+
+import uuid
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from autotask.admin import listing
+from autotask.models import Task
+from autotask.task import State
+from tests.integration.admin.pages import TASKS, WORKERS, ended, listed, page, page_of, registered
+
+
+def test_the_number_of_queries_does_not_grow_with_the_rows(admin):
+    # Given
+    page(admin, TASKS)
+    handle = ended(State.ERROR, worker_id=registered().id)
+    with CaptureQueriesContext(connection) as few:
+        page(admin, TASKS)
+        page(admin, WORKERS)
+
+    # When
+    for _ in range(30):
+        ended(State.ERROR, worker_id=registered().id)
+
+    # Then
+    with CaptureQueriesContext(connection) as many:
+        page(admin, TASKS)
+        page(admin, WORKERS)
+    assert len(many) == len(few) <= 12
+    with CaptureQueriesContext(connection) as one:
+        page(admin, page_of(handle))
+    assert len(one) <= 6
+
+
+SEED = """
+INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
+                             retries, ttl, fence, ended_at, kept_until, value, error_message)
+SELECT ('01990000-' || lpad(to_hex(n / 65536), 4, '0') || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
+       CASE WHEN n %% 2000 = 0 THEN 5 WHEN n %% 500 = 1 THEN 4 ELSE 3 END, 'default', 0,
+       CASE WHEN n = 1 THEN 'rare' ELSE 'task' || n %% 40 END, 'n=' || n, now(), now(), now(), 1,
+       0, 300, n, now(), now() + interval '1 day', repeat('x', 100)::bytea, ''
+FROM generate_series(1, %(ended)s) n
+"""
+
+SEED_LIVE = """
+INSERT INTO autotask_task (id, state, queue, priority, name, arguments, created_at, run_at, ready_at, retries, ttl,
+                           worker_id, fence, payload)
+SELECT ('01990001-' || lpad(to_hex(n / 65536), 4, '0') || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
+       CASE WHEN n < 8 THEN 2 WHEN n %% 10 = 0 THEN 0 ELSE 1 END, 'default', 0, 'task' || n %% 40, 'n=' || n,
+       now(), now(), CASE WHEN n >= 8 AND n %% 10 > 0 THEN now() END, 0, 300,
+       CASE WHEN n < 8 THEN gen_random_uuid() END, CASE WHEN n < 8 THEN n END, repeat('x', 100)::bytea
+FROM generate_series(1, %(live)s) n
+"""
+
+
+@pytest.fixture
+def many_tasks(admin, monkeypatch) -> Client:
+    """The pages over 50 000 tasks, with a window of 1000."""
+    monkeypatch.setattr(listing, "WINDOW", 1000)
+    with connection.cursor() as cursor:
+        cursor.execute(SEED, {"ended": 45_000})
+        cursor.execute(SEED_LIVE, {"live": 5_000})
+        cursor.execute("VACUUM ANALYZE autotask_result")
+        cursor.execute("VACUUM ANALYZE autotask_task")
+    return admin
+
+
+def test_no_page_of_the_list_looks_at_all_rows_or_sorts_them(many_tasks):
+    for query in (
+        "",
+        "p=2",
+        "state=error",
+        "state=cancelled",
+        "state=done",
+        "state=waiting",
+        "state=scheduled",
+        "state=running",
+        "task=rare",
+        "task=task3",
+        "queue=nothing",
+        "state=done&task=rare",
+        "q=rare",
+        "q=01990000-0000-7000-8000-000000000007",
+        "q=01990001-0",
+    ):
+        for sql in queries_of(many_tasks, query):
+            plan = explained(sql)
+            assert plan["Plan"]["Plans"], sql
+            assert rows_read(plan["Plan"]) <= 12_000, (query, sql, plan)
+            # The few that run are sorted; nothing else is.
+            assert all(node["Plan Rows"] <= 100 for node in nodes(plan["Plan"]) if node["Node Type"] == "Sort"), (
+                query,
+                plan,
+            )
+
+
+def queries_of(client: Client, query: str) -> list[str]:
+    with CaptureQueriesContext(connection) as queries:
+        page(client, f"{TASKS}?{query}")
+    found = [entry["sql"] for entry in queries if "autotask_record" in entry["sql"]]
+    assert found
+    return found
+
+
+def explained(sql: str) -> dict:
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + sql.replace("%", "%%"))
+        return cursor.fetchone()[0][0]
+
+
+def nodes(node: dict):
+    yield node
+    for child in node.get("Plans", ()):
+        yield from nodes(child)
+
+
+def rows_read(plan: dict) -> int:
+    return sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in nodes(plan)
+        if "Scan" in node["Node Type"] and "Relation Name" in node
+    )
+
+
+def test_names_are_looked_for_among_the_newest_tasks_only(many_tasks):
+    # Given: a recent one, and one behind the window
+    recent = ended(name="rare")
+
+    # Then
+    assert listed(many_tasks, q="rare") == [recent.id]
+
+
+def test_old_tasks_that_live_or_failed_are_found_by_name_all_the_same(many_tasks):
+    # Then: the first failure has the name, and lies behind the window over all tasks
+    [id] = listed(many_tasks, q="rare", state="error")
+    assert id == uuid.UUID("01990000-0000-7000-8000-000000000001")
+
+
+def test_many_tasks_are_estimated_and_filtered_ones_counted_up_to_a_limit(many_tasks):
+    # When
+    everything, done = (many_tasks.get(f"{TASKS}{query}") for query in ("", "?state=waiting"))
+
+    # Then
+    assert everything.context["cl"].result_count == pytest.approx(50_000, rel=0.1)
+    assert "is an estimate" in everything.content.decode()
+    assert done.context["cl"].result_count == Task.objects.filter(state=State.READY).count()
+    assert "There are more" not in done.content.decode()
+
+    # And
+    more = many_tasks.get(f"{TASKS}?q=01990000-")
+    assert more.context["cl"].result_count == listing.COUNTED
+    assert "There are more" in more.content.decode()
+
+
+def test_no_page_lies_behind_the_window(many_tasks):
+    assert many_tasks.get(f"{TASKS}?p={1000 // 50}").status_code == 200
+    assert many_tasks.get(f"{TASKS}?p={1000 // 50 + 1}").status_code == 302
+
+
+def test_few_tasks_are_counted_exactly_whatever_the_estimate(admin):
+    # Given: nobody has analyzed the tables
+    for _ in range(3):
+        ended()
+
+    # Then
+    response = admin.get(TASKS)
+    assert response.context["cl"].result_count == 3
+    assert "is an estimate" not in response.content.decode()

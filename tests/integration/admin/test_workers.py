@@ -1,0 +1,37 @@
+"""The pages of workers."""
+
+import re
+from datetime import timedelta
+
+from django.utils import timezone
+
+from autotask.models import Worker
+from tests.helpers import wait_until
+from tests.integration.admin.pages import TASKS, WORKERS, page, page_of, registered
+
+
+def test_workers_are_listed_with_what_they_run(admin, running):
+    # Given
+    row = Worker.objects.get()
+
+    # Then: one task, as soon as those of the schedules have ended
+    one = re.compile(r'<td class="field-running">1</td>')
+    wait_until(lambda: one.search(page(admin, WORKERS)), what="one running task")
+    assert ">alive</span>" in page(admin, WORKERS)
+    assert page_of(running) in page(admin, f"{WORKERS}{row.pk}/change/")
+    assert str(row) in page(admin, TASKS)
+
+
+def test_a_worker_that_no_longer_reports_is_marked(admin):
+    # Given
+    past = timezone.now() - timedelta(minutes=4)
+    registered(host="alive-1")
+    registered(host="lost-1", seen_at=past, lease_until=past)
+
+    # When
+    alive, lost = re.findall(r"<tr>.*?-1:4711.*?</tr>", page(admin, WORKERS).split("<tbody>")[1], re.S)
+
+    # Then
+    assert ">alive</span>" in alive
+    assert ">lost</span>" in lost
+    assert "4 min" in lost

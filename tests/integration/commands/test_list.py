@@ -1,0 +1,57 @@
+"""``manage.py autotask list``."""
+
+import re
+import uuid
+
+import pytest
+
+from autotask.task import new_id
+from tests.integration.commands.command import insert, manage
+from tests.integration.commands.tasks import add, misbehave
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_list_shows_the_newest_first_and_no_more_than_asked_for():
+    # Given: ids that are made within one millisecond are in no order
+    first, second, third = (uuid.UUID(int=new_id().int + milliseconds * 2**80) for milliseconds in (0, 60_000, 120_000))
+    for id in (second, first, third):
+        insert(id)
+
+    # Then
+    shown = manage("list", "--limit", 2).out.splitlines()
+    assert [line.split()[0] for line in shown] == ["ID", str(third), str(second)]
+    assert str(first) in manage("list").out
+
+
+def test_list_is_narrowed_by_state_queue_and_name():
+    # Given
+    waiting, scheduled, cancelled = add(1, 1), add.using(delay=60)(1, 1), add(1, 1)
+    cancelled.cancel()
+    elsewhere = misbehave()
+
+    # Then
+    def ids(*words: str) -> set[str]:
+        return {task["id"] for task in manage("list", "--json", *words).json["tasks"]}
+
+    assert ids("--state", "cancelled") == {str(cancelled.id)}
+    assert ids("--state", "waiting", "--queue", "default") == {str(waiting.id), str(scheduled.id)}
+    assert ids("--name", misbehave.name) == ids("--queue", "bad") == {str(elsewhere.id)}
+    assert ids("--state", "running") == set()
+
+
+def test_list_says_on_stderr_when_there_is_nothing():
+    shown = manage("list")
+    assert (shown.code, shown.out, shown.err) == (0, "", "There is no such task.\n")
+
+
+def test_what_an_error_says_cannot_drive_the_terminal(autotask_immediate):
+    # Given
+    handle = misbehave()
+
+    # Then
+    for words in (["list"], ["show", handle.id], ["list", "--json"], ["show", handle.id, "--json"]):
+        shown = manage(*words)
+        assert "gone" in shown.out
+        assert set(re.findall(r"[^\x20-\x7e]", shown.out)) <= {"\n"}
+    assert "\x1b[2Jgone" in manage("show", handle.id, "--json").json["error_message"]

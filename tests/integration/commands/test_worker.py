@@ -1,0 +1,77 @@
+"""``manage.py autotask worker``."""
+
+import os
+
+import pytest
+
+from autotask.management.subcommands import worker as worker_command
+from autotask.task import DONE
+from autotask.tasks import delayed_task
+from tests.helpers import wait_until
+from tests.integration.commands.command import manage, process, start
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_worker_passes_its_options_on_and_marks_its_process(monkeypatch, settings):
+    # Given
+    settings.AUTOTASK_THREADS = 9
+    monkeypatch.setenv("AUTOTASK_WORKER", "")  # so that what the command sets is taken back after the test
+    monkeypatch.delenv("AUTOTASK_WORKER")
+    seen = []
+
+    def run_worker(options):
+        seen.append((options, os.environ["AUTOTASK_WORKER"]))
+        return 0
+
+    monkeypatch.setattr(worker_command, "run_worker", run_worker)
+
+    # When
+    assert manage("worker", "--queues", "a,b", "--exclude-queues", "b", "--threads", "2", "--burst").code == 0
+    assert manage("worker").code == 0
+
+    # Then
+    (asked, mark), (default, _) = seen
+    assert (asked.kind, asked.queues, asked.exclude_queues) == ("worker", ("a", "b"), ("b",))
+    assert (asked.threads, asked.burst, mark) == (2, True, str(os.getpid()))
+    assert (default.threads, default.queues, default.burst) == (9, (), False)
+
+
+def test_worker_refuses_to_serve_nothing():
+    assert manage("worker", "--queues", "a", "--exclude-queues", "a,b").code == 2
+
+
+def test_worker_refuses_to_reload_and_to_end():
+    shown = manage("worker", "--reload", "--burst")
+    assert shown.code == 2 and "choose one of them" in shown.err
+
+
+def test_worker_refuses_to_start_where_the_checks_find_an_error(settings):
+    settings.AUTOTASK_LEASE = 1
+    shown = manage("worker", "--burst")
+    assert shown.code == 1 and "autotask.E006" in shown.err
+
+
+def test_worker_runs_what_is_there_and_ends_with_burst():
+    # Given
+    handle = delayed_task(name="demo.tasks.take_note")(lambda topic, text: None)("one", "two")
+
+    # When
+    ended = process("autotask", "worker", "--burst", "--settings", "testproject.settings")
+
+    # Then
+    assert ended.code == 0, ended.err
+    assert handle.status == DONE
+    assert ended.out == ""
+
+
+def test_worker_stops_when_it_is_told_to():
+    started = start("autotask", "worker", "--exclude-queues", "slow")
+    try:
+        [worker] = wait_until(lambda: manage("status", "--json").json["workers"])
+        assert (worker["pid"], worker["kind"], worker["exclude_queues"]) == (started.pid, "worker", ["slow"])
+    finally:
+        started.terminate()
+        started.communicate(timeout=30)
+    assert started.returncode == 0
+    assert manage("status", "--json").json["workers"] == []
