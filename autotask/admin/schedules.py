@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
@@ -240,43 +239,34 @@ class ScheduleAdmin(ActingAdmin):
         return request.user.has_perm("autotask.run_schedule")
 
     @admin.action(description=_("Pause selected schedules"), permissions=["pause"])
-    def pause(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    def pause(self, request: HttpRequest, schedules: Iterable[Schedule]) -> None:
         """Let their ticks pass without tasks."""
-        self._pause(request, queryset)
-
-    @admin.action(description=_("Resume selected schedules"), permissions=["pause"])
-    def resume(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Let their ticks make tasks again."""
-        self._resume(request, queryset)
-
-    @admin.action(description=_("Run selected schedules now"), permissions=["run"])
-    def run_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Enqueue a task of each beside its ticks."""
-        self._run_now(request, queryset)
-
-    def buttons(self) -> Sequence[Button]:
-        """Return the three buttons on a schedule's page."""
-        return (
-            Button("pause", self.has_pause_permission, self._pause),
-            Button("resume", self.has_pause_permission, self._resume),
-            Button("run", self.has_run_permission, self._run_now),
-        )
-
-    def _pause(self, request: HttpRequest, schedules: Iterable[Schedule]) -> None:
         log, by = self.log_for(request, gettext("Paused."), schedules), request.user.get_username()
         answers = acts.pause(_names(schedules), by, log)
         words = ngettext_lazy("%(number)d schedule is paused.", "%(number)d schedules are paused.", "number")
         self._tell(request, answers, words)
 
-    def _resume(self, request: HttpRequest, schedules: Iterable[Schedule]) -> None:
+    @admin.action(description=_("Resume selected schedules"), permissions=["pause"])
+    def resume(self, request: HttpRequest, schedules: Iterable[Schedule]) -> None:
+        """Let their ticks make tasks again."""
         answers = acts.resume(_names(schedules), self.log_for(request, gettext("Resumed."), schedules))
         words = ngettext_lazy("%(number)d schedule is resumed.", "%(number)d schedules are resumed.", "number")
         self._tell(request, answers, words)
 
-    def _run_now(self, request: HttpRequest, schedules: Iterable[Schedule]) -> None:
+    @admin.action(description=_("Run selected schedules now"), permissions=["run"])
+    def run_now(self, request: HttpRequest, schedules: Iterable[Schedule]) -> None:
+        """Enqueue a task of each beside its ticks."""
         answers = acts.run(_names(schedules), self.log_for(request, gettext("Run by hand."), schedules))
         words = ngettext_lazy("%(number)d task is enqueued.", "%(number)d tasks are enqueued.", "number")
         self._tell(request, answers, words)
+
+    def buttons(self) -> Sequence[Button]:
+        """Return the three buttons on a schedule's page."""
+        return (
+            Button("pause", self.has_pause_permission, self.pause),
+            Button("resume", self.has_pause_permission, self.resume),
+            Button("run", self.has_run_permission, self.run_now),
+        )
 
     def _tell(self, request: HttpRequest, answers: Iterable[Answer[str]], words: Any) -> None:
         by_reason: dict[object, list[str]] = defaultdict(list, {None: []})  # what was done is said first
