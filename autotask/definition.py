@@ -4,10 +4,8 @@ import functools
 import inspect
 import logging
 import math
-import random
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -19,8 +17,6 @@ from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
-from autotask.schedules.base import Timetable
-from autotask.schedules.policy import Policy
 from autotask.signals import task_enqueued
 from autotask.store import enqueue, notify, uncommitted
 from autotask.store.connection import current, text
@@ -38,9 +34,6 @@ _warned: set[str] = set()
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: Results of a schedule are kept until so many further ticks have come, so that its last runs can be shown.
-KEPT_RUNS = 20
 
 
 class Definition(Generic[P, R]):
@@ -307,73 +300,3 @@ class DelayedTask(Definition[P, R]):
         if not settings.IS_ACTIVE:
             return self._in_place()(*args, **kwargs)  # type: ignore[no-any-return]  # the switch undoes the decorator
         return self.enqueue(*args, **kwargs)
-
-
-class ScheduledTask(Definition[P, R]):
-    """What ``@periodic_task`` and ``@cron_task`` make of a function: workers run it at each tick.
-
-    Calling it by hand runs the function at once, in place.
-
-    :ivar is_hidden: whether workers do not know it: nobody calls it, so they never look for it.
-    :ivar schedule: when it is due.
-    :ivar policy: what becomes of ticks that were missed, or that come too soon after one another.
-    """
-
-    def __init__(
-        self, function: Callable[P, Any], name: str, options: Options, schedule: Timetable, policy: Policy
-    ) -> None:
-        super().__init__(function, name, options)
-        self.schedule = schedule
-        self.policy = policy
-        self._ahead: deque[datetime] = deque()
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now, and return what it returns."""
-        result: R = self._in_place()(*args, **kwargs)
-        return result
-
-    def run_now(self) -> TaskHandle[R]:
-        """Enqueue a task of the schedule beside its ticks, and return its handle.
-
-        It belongs to no tick: its context has no ``scheduled_for``. It is run even if the schedule is paused, and
-        whatever the schedule does about overlaps.
-
-        :raises UnsuitableFunction: the function is defined in the script that is run.
-        :raises django.db.DatabaseError: it could not be stored.
-        """
-        self.refuse_unreachable()
-        now = datetime.now(UTC)
-        ttl = (self.schedule.upcoming(KEPT_RUNS, now)[-1] - now).total_seconds()
-        task = self._new_task((), {})
-        task = task._replace(kind=task.kind._replace(schedule=self.name, ttl=max(ttl, task.kind.ttl)))
-        uncommitted.store([task], self._insert)
-        return TaskHandle(task.id, self.name)
-
-    @property
-    def is_hidden(self) -> bool:
-        return self.is_late
-
-    def tick_task(self, tick: datetime) -> NewTask:
-        """Return the task of one tick."""
-        task = self._new_task((), {})
-        kind = task.kind._replace(
-            schedule=self.name,
-            scheduled_for=tick,
-            delay=task.kind.delay + random.uniform(0, self.policy.jitter),
-            ttl=max(task.kind.ttl, (self.look_ahead(tick) - tick).total_seconds()),
-        )
-        return task._replace(kind=kind)
-
-    def look_ahead(self, tick: datetime) -> datetime:
-        """Return about when the twentieth tick after the given one will be, and remember the ticks in between.
-
-        That takes a millisecond for some timetables, and can be had before the tick comes, and many others with it.
-        """
-        while self._ahead and self._ahead[0] <= tick:
-            self._ahead.popleft()
-        missing = KEPT_RUNS - len(self._ahead)
-        self._ahead.extend(self.schedule.upcoming(missing, self._ahead[-1] if self._ahead else tick))
-        return self._ahead[-1]
-
-    def _with(self, options: Options) -> Self:
-        return type(self)(self.function, self.name, options, self.schedule, self.policy)

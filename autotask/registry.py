@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from django.apps import apps
 
 from autotask import payload
-from autotask.definition import Definition, ScheduledTask
+from autotask.definition import Definition
 from autotask.exceptions import PayloadRefused, UnknownTask
+from autotask.scheduled import ScheduledTask
 from autotask.task import ClaimedTask
 
 logger = logging.getLogger("autotask")

@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from autotask import registry
 from autotask.context import TaskContext, current
 from autotask.control import Cancel, Discard, Retry, Snooze
-from autotask.definition import Definition, DelayedTask, ScheduledTask
+from autotask.definition import Definition, DelayedTask
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
 from autotask.functions import refuse_unsuitable
 from autotask.options import (
@@ -23,6 +23,7 @@ from autotask.options import (
     reject_unknown,
     seconds as checked_seconds,
 )
+from autotask.scheduled import ScheduledTask
 from autotask.schedules import crontab as crontabs
 from autotask.schedules.base import Timetable
 from autotask.schedules.crontab import Numbers
