@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 from asgiref.sync import async_to_sync, sync_to_async
 
@@ -16,7 +16,7 @@ from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
-from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
+from autotask.options import CALL_OPTION_NAMES, CallOptions, Options, reject_unknown
 from autotask.signals import task_enqueued
 from autotask.store import enqueue, notify, uncommitted
 from autotask.store.connection import current, text
@@ -67,7 +67,7 @@ class Definition(Generic[P, R]):
     def __set_name__(self, owner: type, name: str) -> None:
         refuse_method(self.function, owner)
 
-    def using(self, **options: Any) -> Self:
+    def using(self, **options: Unpack[CallOptions]) -> Self:
         """Return the same task with other options for the calls made through it.
 
         :param options: ``delay`` (seconds or timedelta), ``run_after`` (aware datetime), ``queue``, ``priority``,

@@ -2,14 +2,22 @@
 
 import dataclasses
 from collections.abc import Callable, Coroutine
-from datetime import timedelta, tzinfo
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
+from datetime import tzinfo
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from autotask import decorating
 from autotask.context import TaskContext, current
 from autotask.control import Cancel, Discard, Retry, Snooze
 from autotask.definition import DelayedTask
-from autotask.options import DJANGO_TASK_OPTION_NAMES, flag, reject_unknown, seconds as checked_seconds
+from autotask.options import (
+    DJANGO_TASK_OPTION_NAMES,
+    DefinitionOptions,
+    DjangoTaskOptions,
+    Seconds,
+    flag,
+    reject_unknown,
+    seconds as checked_seconds,
+)
 from autotask.scheduled import ScheduledTask
 from autotask.schedules.crontab import Numbers
 from autotask.schedules.every import Every
@@ -61,36 +69,32 @@ class _MakesScheduledWithContext(Protocol):
     def __call__(self, function: Callable[Concatenate[TaskContext, P], R]) -> ScheduledTask[P, R]: ...
 
 
+class _ScheduleOptions(DefinitionOptions, total=False):
+    misfire: Misfire
+    overlap: Overlap | None
+    jitter: Seconds
+
+
+class _CronOptions(_ScheduleOptions, total=False):
+    cron: str | None
+    tz: str | tzinfo | None
+
+
 @overload
 def delayed_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> DelayedTask[P, R]: ...
 @overload
 def delayed_task(function: Callable[P, R], /) -> DelayedTask[P, R]: ...
 @overload
-def delayed_task(
-    *,
-    takes_context: Literal[True],
-    delay: float | timedelta = 0,
-    retries: int = 0,
-    ttl: float | timedelta = 300,
-    name: str | None = None,
-    **options: Any,
-) -> _MakesDelayedWithContext: ...
+def delayed_task(*, takes_context: Literal[True], **options: Unpack[DefinitionOptions]) -> _MakesDelayedWithContext: ...
 @overload
-def delayed_task(
-    *,
-    delay: float | timedelta = 0,
-    retries: int = 0,
-    ttl: float | timedelta = 300,
-    name: str | None = None,
-    **options: Any,
-) -> _MakesDelayed: ...
+def delayed_task(*, takes_context: Literal[False] = False, **options: Unpack[DefinitionOptions]) -> _MakesDelayed: ...
 def delayed_task(
     function: Callable[..., Any] | None = None,
     /,
     *,
-    delay: float | timedelta = 0,
+    delay: Seconds = 0,
     retries: int = 0,
-    ttl: float | timedelta = 300,
+    ttl: Seconds = 300,
     name: str | None = None,
     **options: Any,
 ) -> Any:
@@ -132,35 +136,28 @@ def delayed_task(
 
 @overload
 def periodic_task(
-    seconds: float | timedelta = 3600,
+    seconds: Seconds = 3600,
     start_now: bool = False,
     *,
     takes_context: Literal[True],
-    name: str | None = None,
-    misfire: Misfire = "once",
-    overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
-    **options: Any,
+    **options: Unpack[_ScheduleOptions],
 ) -> _MakesScheduledWithContext: ...
 @overload
 def periodic_task(
-    seconds: float | timedelta = 3600,
+    seconds: Seconds = 3600,
     start_now: bool = False,
     *,
-    name: str | None = None,
-    misfire: Misfire = "once",
-    overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
-    **options: Any,
+    takes_context: Literal[False] = False,
+    **options: Unpack[_ScheduleOptions],
 ) -> _MakesScheduled: ...
 def periodic_task(
-    seconds: float | timedelta = 3600,
+    seconds: Seconds = 3600,
     start_now: bool = False,
     *,
     name: str | None = None,
     misfire: Misfire = "once",
     overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
+    jitter: Seconds = 0,
     **options: Any,
 ) -> Any:
     """Make a function run again and again, at a fixed interval.
@@ -205,13 +202,7 @@ def cron_task(
     crontab: str | None = None,
     *,
     takes_context: Literal[True],
-    cron: str | None = None,
-    tz: str | tzinfo | None = None,
-    name: str | None = None,
-    misfire: Misfire = "once",
-    overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
-    **options: Any,
+    **options: Unpack[_CronOptions],
 ) -> _MakesScheduledWithContext: ...
 @overload
 def cron_task(
@@ -222,13 +213,8 @@ def cron_task(
     dom: Numbers = None,
     crontab: str | None = None,
     *,
-    cron: str | None = None,
-    tz: str | tzinfo | None = None,
-    name: str | None = None,
-    misfire: Misfire = "once",
-    overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
-    **options: Any,
+    takes_context: Literal[False] = False,
+    **options: Unpack[_CronOptions],
 ) -> _MakesScheduled: ...
 def cron_task(
     minutes: Numbers = None,
@@ -243,7 +229,7 @@ def cron_task(
     name: str | None = None,
     misfire: Misfire = "once",
     overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
+    jitter: Seconds = 0,
     **options: Any,
 ) -> Any:
     """Make a function run by the calendar. The same rules as for :func:`periodic_task` apply to the function.
@@ -285,7 +271,7 @@ def task(
     queue_name: str = DEFAULT_QUEUE,
     backend: str = "default",
     takes_context: bool = False,
-    **options: Any,
+    **options: Unpack[DjangoTaskOptions],
 ) -> Any:
     """Make a function a task of Django's own tasks framework, with options of autotask in every version of Django.
 
