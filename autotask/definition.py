@@ -4,7 +4,7 @@ import functools
 import inspect
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
@@ -17,17 +17,13 @@ from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, CallOptions, Options, reject_unknown
-from autotask.signals import task_enqueued
+from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.store import enqueue, notify, uncommitted
 from autotask.store.connection import current, text
 from autotask.store.enqueue import Kind, NewTask
 from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
 
 logger = logging.getLogger("autotask")
-
-#: Called with a definition and what a call of it has just stored, inside the caller's transaction. So testing tools, which
-#: are made of parts of the worker, see calls.
-when_stored: list[Callable[["Definition[Any, Any]", Sequence[NewTask]], object]] = []
 
 #: The names of tasks that workers may not know, as far as that was said.
 _warned: set[str] = set()
@@ -274,8 +270,10 @@ class Definition(Generic[P, R]):
             notify.wake_after_commit(connection)
         if task_enqueued.receivers:
             connection.on_commit(functools.partial(_send_enqueued, tasks), robust=True)
-        for listener in when_stored:
-            listener(self, tasks)
+        if settings.IMMEDIATE:
+            tasks_to_run_now.send(sender=type(self), tasks=tasks)
+        if tasks_stored.receivers:
+            tasks_stored.send(sender=type(self), definition=self, tasks=tasks)
 
 
 def _stored_executor(options: Options, is_async: bool) -> str:
