@@ -146,16 +146,25 @@ class Definition(Generic[P, R]):
             return False
         return True
 
+    # --- overridden by kinds of task that run differently -----------------------------------------------------------
+
+    @classmethod
+    def find(cls, task: ClaimedTask) -> "Definition[Any, Any] | None":
+        """Return the definition of a claimed task of this kind that no decorator has entered; None if there is none."""
+        return None
+
     def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
         """Return what a worker calls with the stored arguments of a task."""
         return self.with_context(context)
 
     def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
-        """Take in how an attempt has ended, in the worker; only called if ``hears_ends`` is True."""
+        """Hear how an attempt has ended, in the worker; only called if ``hears_ends`` is True."""
 
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as the caller gave them, made of those that are stored."""
         return args, kwargs
+
+    # ----------------------------------------------------------------------------------------------------------------
 
     def refuse_unreachable(self) -> None:
         """Refuse a call that no worker could run; where calls are run in place, there need be none.
