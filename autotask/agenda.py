@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from autotask import registry
-from autotask.definition import ScheduledTask
+from autotask.scheduled import ScheduledTask
 from autotask.schedules import zone_data
 from autotask.schedules.base import Timetable
 from autotask.schedules.crontab import Crontab

@@ -12,11 +12,11 @@ from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules, import_string
 from django.utils.translation import gettext_lazy as _
 
-from autotask import checks, completion, definition
+from autotask import checks, completion
 from autotask.companion import starter
 from autotask.conf import Settings, settings
-from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
+from autotask.signals import tasks_to_run_now
 from autotask.store.enqueue import NewTask
 from autotask.texts import loggers
 
@@ -39,16 +39,14 @@ class AutotaskConfig(AppConfig):
         autodiscover_modules(_tasks_module())
         _import_named_modules()
         starter.start_if_serving()
-        if _run_if_immediate not in definition.when_stored:  # Tests that change INSTALLED_APPS make apps ready again.
-            definition.when_stored.append(_run_if_immediate)
+        tasks_to_run_now.connect(_run_now)
 
 
-def _run_if_immediate(_: Definition[Any, Any], tasks: Sequence[NewTask]) -> None:
-    if settings.IMMEDIATE:
-        # Imported here: a process that serves has no use for what tests need.
-        from autotask.testing.immediate import run
+def _run_now(tasks: Sequence[NewTask], **_: Any) -> None:
+    # Imported here: a process that serves has no use for what tests need.
+    from autotask.testing.immediate import run
 
-        run(tasks)
+    run(tasks)
 
 
 def _import_task_backends() -> None:

@@ -14,9 +14,10 @@ from django.utils.module_loading import import_string
 
 from autotask import carriers, registry
 from autotask.conf import PREFIX, Setting, Settings, is_secret, settings
-from autotask.definition import Definition, ScheduledTask
+from autotask.definition import Definition
 from autotask.exceptions import InvalidSetting
 from autotask.functions import SCRIPTS
+from autotask.scheduled import ScheduledTask
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import remarks
 from autotask.task import COROUTINE, PROCESS, THREAD

@@ -4,11 +4,9 @@ import functools
 import inspect
 import logging
 import math
-import random
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 from asgiref.sync import async_to_sync, sync_to_async
 
@@ -18,10 +16,8 @@ from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
-from autotask.options import CALL_OPTION_NAMES, Options, reject_unknown
-from autotask.schedules.base import Timetable
-from autotask.schedules.policy import Policy
-from autotask.signals import task_enqueued
+from autotask.options import CALL_OPTION_NAMES, CallOptions, Options, reject_unknown
+from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.store import enqueue, notify, uncommitted
 from autotask.store.connection import current, text
 from autotask.store.enqueue import Kind, NewTask
@@ -29,18 +25,11 @@ from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
 
 logger = logging.getLogger("autotask")
 
-#: Called with a definition and what a call of it has just stored, inside the caller's transaction. So testing tools, which
-#: are made of parts of the worker, see calls.
-when_stored: list[Callable[["Definition[Any, Any]", Sequence[NewTask]], object]] = []
-
 #: The names of tasks that workers may not know, as far as that was said.
 _warned: set[str] = set()
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: Results of a schedule are kept until so many further ticks have come, so that its last runs can be shown.
-KEPT_RUNS = 20
 
 
 class Definition(Generic[P, R]):
@@ -74,7 +63,7 @@ class Definition(Generic[P, R]):
     def __set_name__(self, owner: type, name: str) -> None:
         refuse_method(self.function, owner)
 
-    def using(self, **options: Any) -> Self:
+    def using(self, **options: Unpack[CallOptions]) -> Self:
         """Return the same task with other options for the calls made through it.
 
         :param options: ``delay`` (seconds or timedelta), ``run_after`` (aware datetime), ``queue``, ``priority``,
@@ -157,16 +146,25 @@ class Definition(Generic[P, R]):
             return False
         return True
 
+    # --- overridden by kinds of task that run differently -----------------------------------------------------------
+
+    @classmethod
+    def find(cls, task: ClaimedTask) -> "Definition[Any, Any] | None":
+        """Return the definition of a claimed task of this kind that no decorator has entered; None if there is none."""
+        return None
+
     def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
         """Return what a worker calls with the stored arguments of a task."""
         return self.with_context(context)
 
     def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
-        """Take in how an attempt has ended, in the worker; only called if ``hears_ends`` is True."""
+        """Hear how an attempt has ended, in the worker; only called if ``hears_ends`` is True."""
 
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as the caller gave them, made of those that are stored."""
         return args, kwargs
+
+    # ----------------------------------------------------------------------------------------------------------------
 
     def refuse_unreachable(self) -> None:
         """Refuse a call that no worker could run; where calls are run in place, there need be none.
@@ -281,8 +279,10 @@ class Definition(Generic[P, R]):
             notify.wake_after_commit(connection)
         if task_enqueued.receivers:
             connection.on_commit(functools.partial(_send_enqueued, tasks), robust=True)
-        for listener in when_stored:
-            listener(self, tasks)
+        if settings.IMMEDIATE:
+            tasks_to_run_now.send(sender=type(self), tasks=tasks)
+        if tasks_stored.receivers:
+            tasks_stored.send(sender=type(self), definition=self, tasks=tasks)
 
 
 def _stored_executor(options: Options, is_async: bool) -> str:
@@ -307,73 +307,3 @@ class DelayedTask(Definition[P, R]):
         if not settings.IS_ACTIVE:
             return self._in_place()(*args, **kwargs)  # type: ignore[no-any-return]  # the switch undoes the decorator
         return self.enqueue(*args, **kwargs)
-
-
-class ScheduledTask(Definition[P, R]):
-    """What ``@periodic_task`` and ``@cron_task`` make of a function: workers run it at each tick.
-
-    Calling it by hand runs the function at once, in place.
-
-    :ivar is_hidden: whether workers do not know it: nobody calls it, so they never look for it.
-    :ivar schedule: when it is due.
-    :ivar policy: what becomes of ticks that were missed, or that come too soon after one another.
-    """
-
-    def __init__(
-        self, function: Callable[P, Any], name: str, options: Options, schedule: Timetable, policy: Policy
-    ) -> None:
-        super().__init__(function, name, options)
-        self.schedule = schedule
-        self.policy = policy
-        self._ahead: deque[datetime] = deque()
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now, and return what it returns."""
-        result: R = self._in_place()(*args, **kwargs)
-        return result
-
-    def run_now(self) -> TaskHandle[R]:
-        """Enqueue a task of the schedule beside its ticks, and return its handle.
-
-        It belongs to no tick: its context has no ``scheduled_for``. It is run even if the schedule is paused, and
-        whatever the schedule does about overlaps.
-
-        :raises UnsuitableFunction: the function is defined in the script that is run.
-        :raises django.db.DatabaseError: it could not be stored.
-        """
-        self.refuse_unreachable()
-        now = datetime.now(UTC)
-        ttl = (self.schedule.upcoming(KEPT_RUNS, now)[-1] - now).total_seconds()
-        task = self._new_task((), {})
-        task = task._replace(kind=task.kind._replace(schedule=self.name, ttl=max(ttl, task.kind.ttl)))
-        uncommitted.store([task], self._insert)
-        return TaskHandle(task.id, self.name)
-
-    @property
-    def is_hidden(self) -> bool:
-        return self.is_late
-
-    def tick_task(self, tick: datetime) -> NewTask:
-        """Return the task of one tick."""
-        task = self._new_task((), {})
-        kind = task.kind._replace(
-            schedule=self.name,
-            scheduled_for=tick,
-            delay=task.kind.delay + random.uniform(0, self.policy.jitter),
-            ttl=max(task.kind.ttl, (self.look_ahead(tick) - tick).total_seconds()),
-        )
-        return task._replace(kind=kind)
-
-    def look_ahead(self, tick: datetime) -> datetime:
-        """Return about when the twentieth tick after the given one will be, and remember the ticks in between.
-
-        That takes a millisecond for some timetables, and can be had before the tick comes, and many others with it.
-        """
-        while self._ahead and self._ahead[0] <= tick:
-            self._ahead.popleft()
-        missing = KEPT_RUNS - len(self._ahead)
-        self._ahead.extend(self.schedule.upcoming(missing, self._ahead[-1] if self._ahead else tick))
-        return self._ahead[-1]
-
-    def _with(self, options: Options) -> Self:
-        return type(self)(self.function, self.name, options, self.schedule, self.policy)

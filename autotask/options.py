@@ -3,10 +3,10 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
 from autotask.retry import EXPONENTIAL, Backoff
@@ -93,7 +93,7 @@ def plain_name(value: Any, option: str, where: str) -> str:
     return str(value)
 
 
-def reject_unknown(given: dict[str, Any], known: Sequence[str], where: str) -> None:
+def reject_unknown(given: Iterable[str], known: Sequence[str], where: str) -> None:
     """Refuse names that are not known, with the nearest known one as a suggestion.
 
     :raises UnknownOption: a name is not known.
@@ -273,3 +273,47 @@ DJANGO_TASK_OPTION_NAMES = tuple(
 
 #: What ``using()`` may change for one call.
 CALL_OPTION_NAMES = ("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout")
+
+Seconds = float | timedelta
+Exceptions = type[BaseException] | Collection[type[BaseException]]
+
+
+class _CommonOptions(TypedDict, total=False):
+    """Options that a definition, one call and a task of Django can have."""
+
+    retries: int
+    ttl: Seconds
+    expires: Seconds | datetime | None
+    timeout: Seconds | None
+
+
+class _QueueingOptions(TypedDict, total=False):
+    """Options of a definition and of one call that a task of Django has under other names."""
+
+    delay: Seconds
+    queue: str
+    priority: int
+
+
+class CallOptions(_CommonOptions, _QueueingOptions, total=False):
+    """The types of ``CALL_OPTION_NAMES``."""
+
+    run_after: datetime
+
+
+class DjangoTaskOptions(_CommonOptions, total=False):
+    """The types of ``DJANGO_TASK_OPTION_NAMES``."""
+
+    backoff: Literal["exponential"] | Seconds | Sequence[Seconds] | Callable[[Any, int], Seconds] | None
+    retry_on: Exceptions | None
+    no_retry_on: Exceptions
+    atomic: bool
+    at_most_once: bool
+    on_missing: Literal["error", "discard", "retry"]
+    executor: str | None
+
+
+class DefinitionOptions(DjangoTaskOptions, _QueueingOptions, total=False):
+    """The types of ``DEFINITION_OPTION_NAMES``, without ``takes_context``, which changes what the decorator makes."""
+
+    name: str | None

@@ -3,14 +3,15 @@
 import difflib
 import importlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from django.apps import apps
 
 from autotask import payload
-from autotask.definition import Definition, ScheduledTask
+from autotask.definition import Definition
 from autotask.exceptions import PayloadRefused, UnknownTask
+from autotask.scheduled import ScheduledTask
 from autotask.task import ClaimedTask
 
 logger = logging.getLogger("autotask")
@@ -19,7 +20,6 @@ D = TypeVar("D", bound=Definition[Any, Any])
 
 _definitions: dict[str, Definition[Any, Any]] = {}
 _duplicates: list[tuple[Definition[Any, Any], Definition[Any, Any]]] = []
-_finders: list[Callable[[ClaimedTask], Definition[Any, Any] | None]] = []
 
 
 def register(definition: D) -> D:
@@ -55,17 +55,11 @@ def find(task: ClaimedTask) -> Definition[Any, Any]:
     :raises UnknownTask: there is none.
     """
     if task.name not in _definitions:
-        for finder in _finders:
-            if (found := finder(task)) is not None:
+        for kind in Definition.__subclasses__():
+            if (found := kind.find(task)) is not None:
                 return register(found)
         _import_module_of(task)
     return get(task.name)
-
-
-def add_finder(finder: Callable[[ClaimedTask], Definition[Any, Any] | None]) -> None:
-    """Have a function asked for the definitions of tasks that no decorator has entered."""
-    if finder not in _finders:
-        _finders.append(finder)
 
 
 def definitions() -> Iterable[Definition[Any, Any]]:

@@ -12,6 +12,14 @@ from autotask.task_log import log_cancelled, log_lost, log_missed
 #: A call was stored and its transaction committed. Arguments: ``task_id``, ``name``, ``queue``.
 task_enqueued = Signal()
 
+#: For testing tools: calls were stored, and their transaction may still be open. Arguments: ``definition``, ``tasks`` (a list of
+#: :class:`autotask.store.enqueue.NewTask`). What a receiver raises reaches the caller.
+tasks_stored = Signal()
+
+#: The same with ``AUTOTASK_IMMEDIATE``, before that: the receiver runs ``tasks``. A signal of its own, because sending one to a
+#: receiver that only looks at the setting takes several times as long as looking.
+tasks_to_run_now = Signal()
+
 #: A worker starts an attempt. Arguments: ``task`` (:class:`autotask.task.ClaimedTask`).
 task_started = Signal()
 

@@ -1,33 +1,27 @@
 """What you write tasks with: delayed_task, periodic_task, cron_task, and what a task may raise."""
 
 import dataclasses
-import inspect
-from collections.abc import Callable, Coroutine, Sequence
-from datetime import timedelta, tzinfo
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
+from collections.abc import Callable, Coroutine
+from datetime import tzinfo
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from django.conf import settings as django_settings
-
-from autotask import registry
+from autotask import decorating
 from autotask.context import TaskContext, current
 from autotask.control import Cancel, Discard, Retry, Snooze
-from autotask.definition import Definition, DelayedTask, ScheduledTask
-from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
-from autotask.functions import refuse_unsuitable
+from autotask.definition import DelayedTask
 from autotask.options import (
-    DEFINITION_OPTION_NAMES,
     DJANGO_TASK_OPTION_NAMES,
-    Options,
-    one_of,
-    plain_name,
+    DefinitionOptions,
+    DjangoTaskOptions,
+    Seconds,
+    flag,
     reject_unknown,
     seconds as checked_seconds,
 )
-from autotask.schedules import crontab as crontabs
-from autotask.schedules.base import Timetable
+from autotask.scheduled import ScheduledTask
 from autotask.schedules.crontab import Numbers
 from autotask.schedules.every import Every
-from autotask.schedules.policy import MISFIRES, OVERLAPS, Misfire, Overlap, Policy
+from autotask.schedules.policy import Misfire, Overlap
 from autotask.task import DEFAULT_PRIORITY, DEFAULT_QUEUE
 
 __all__ = [
@@ -75,36 +69,32 @@ class _MakesScheduledWithContext(Protocol):
     def __call__(self, function: Callable[Concatenate[TaskContext, P], R]) -> ScheduledTask[P, R]: ...
 
 
+class _ScheduleOptions(DefinitionOptions, total=False):
+    misfire: Misfire
+    overlap: Overlap | None
+    jitter: Seconds
+
+
+class _CronOptions(_ScheduleOptions, total=False):
+    cron: str | None
+    tz: str | tzinfo | None
+
+
 @overload
 def delayed_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> DelayedTask[P, R]: ...
 @overload
 def delayed_task(function: Callable[P, R], /) -> DelayedTask[P, R]: ...
 @overload
-def delayed_task(
-    *,
-    takes_context: Literal[True],
-    delay: float | timedelta = 0,
-    retries: int = 0,
-    ttl: float | timedelta = 300,
-    name: str | None = None,
-    **options: Any,
-) -> _MakesDelayedWithContext: ...
+def delayed_task(*, takes_context: Literal[True], **options: Unpack[DefinitionOptions]) -> _MakesDelayedWithContext: ...
 @overload
-def delayed_task(
-    *,
-    delay: float | timedelta = 0,
-    retries: int = 0,
-    ttl: float | timedelta = 300,
-    name: str | None = None,
-    **options: Any,
-) -> _MakesDelayed: ...
+def delayed_task(*, takes_context: Literal[False] = False, **options: Unpack[DefinitionOptions]) -> _MakesDelayed: ...
 def delayed_task(
     function: Callable[..., Any] | None = None,
     /,
     *,
-    delay: float | timedelta = 0,
+    delay: Seconds = 0,
     retries: int = 0,
-    ttl: float | timedelta = 300,
+    ttl: Seconds = 300,
     name: str | None = None,
     **options: Any,
 ) -> Any:
@@ -137,46 +127,37 @@ def delayed_task(
     """
 
     def decorate(function: Callable[..., Any]) -> DelayedTask[..., Any]:
-        where = f"@delayed_task of {_described(function)}"
-        checked = _options(where, ("name",), delay=delay, retries=retries, ttl=ttl, **options)
-        called = _callable(function, where)
-        refuse_unsuitable(called, checked, where)
-        return registry.register(DelayedTask(called, _name(function, name, where), checked))
+        where = f"@delayed_task of {decorating.described(function)}"
+        given = {"delay": delay, "retries": retries, "ttl": ttl, **options}
+        return decorating.define(DelayedTask, function, name, decorating.checked(given, ("name",), where), where)
 
     return decorate if function is None else decorate(function)
 
 
 @overload
 def periodic_task(
-    seconds: float | timedelta = 3600,
+    seconds: Seconds = 3600,
     start_now: bool = False,
     *,
     takes_context: Literal[True],
-    name: str | None = None,
-    misfire: Misfire = "once",
-    overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
-    **options: Any,
+    **options: Unpack[_ScheduleOptions],
 ) -> _MakesScheduledWithContext: ...
 @overload
 def periodic_task(
-    seconds: float | timedelta = 3600,
+    seconds: Seconds = 3600,
     start_now: bool = False,
     *,
-    name: str | None = None,
-    misfire: Misfire = "once",
-    overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
-    **options: Any,
+    takes_context: Literal[False] = False,
+    **options: Unpack[_ScheduleOptions],
 ) -> _MakesScheduled: ...
 def periodic_task(
-    seconds: float | timedelta = 3600,
+    seconds: Seconds = 3600,
     start_now: bool = False,
     *,
     name: str | None = None,
     misfire: Misfire = "once",
     overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
+    jitter: Seconds = 0,
     **options: Any,
 ) -> Any:
     """Make a function run again and again, at a fixed interval.
@@ -198,21 +179,15 @@ def periodic_task(
     :param options: as for :func:`delayed_task`. They apply to the task of each tick.
     :raises InvalidOption: the interval is less than a tenth of a second, or another value is out of its range.
     """
-    _refuse_function(seconds, "seconds", "@periodic_task")
+    decorating.refuse_function(seconds, "seconds", "@periodic_task")
 
     def decorate(function: Callable[..., Any]) -> ScheduledTask[..., Any]:
-        where = f"@periodic_task of {_described(function)}"
-        if not isinstance(start_now, bool):
-            raise InvalidOptionType(
-                option="start_now",
-                where=where,
-                expected="True or False",
-                value=start_now,
-                type=type(start_now).__name__,
-            )
-        every = Every(checked_seconds(seconds, "seconds", where, least=0.1), start_now)
-        checked = _options(where, _PERIODIC_OPTION_NAMES, **options)
-        return _scheduled(function, name, where, checked, every, _policy(misfire, overlap, jitter, where))
+        where = f"@periodic_task of {decorating.described(function)}"
+        start = flag(start_now, "start_now", where)
+        every = Every(checked_seconds(seconds, "seconds", where, least=0.1), start)
+        checked = decorating.checked(options, _PERIODIC_OPTION_NAMES, where)
+        policy = decorating.policy(misfire, overlap, jitter, where)
+        return decorating.schedule(function, name, checked, every, policy, where)
 
     return decorate
 
@@ -227,13 +202,7 @@ def cron_task(
     crontab: str | None = None,
     *,
     takes_context: Literal[True],
-    cron: str | None = None,
-    tz: str | tzinfo | None = None,
-    name: str | None = None,
-    misfire: Misfire = "once",
-    overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
-    **options: Any,
+    **options: Unpack[_CronOptions],
 ) -> _MakesScheduledWithContext: ...
 @overload
 def cron_task(
@@ -244,13 +213,8 @@ def cron_task(
     dom: Numbers = None,
     crontab: str | None = None,
     *,
-    cron: str | None = None,
-    tz: str | tzinfo | None = None,
-    name: str | None = None,
-    misfire: Misfire = "once",
-    overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
-    **options: Any,
+    takes_context: Literal[False] = False,
+    **options: Unpack[_CronOptions],
 ) -> _MakesScheduled: ...
 def cron_task(
     minutes: Numbers = None,
@@ -265,7 +229,7 @@ def cron_task(
     name: str | None = None,
     misfire: Misfire = "once",
     overlap: Overlap | None = None,
-    jitter: float | timedelta = 0,
+    jitter: Seconds = 0,
     **options: Any,
 ) -> Any:
     """Make a function run by the calendar. The same rules as for :func:`periodic_task` apply to the function.
@@ -286,20 +250,15 @@ def cron_task(
     :raises InvalidSchedule: the fields or the text make no sense, or never come true. (A ValueError.)
     :raises ConflictingOptions: *cron* and another way to say when are given. (A TypeError.)
     """
-    _refuse_function(minutes, "minutes", "@cron_task")
+    decorating.refuse_function(minutes, "minutes", "@cron_task")
+    fields = {"minutes": minutes, "hours": hours, "dow": dow, "months": months, "dom": dom}
 
     def decorate(function: Callable[..., Any]) -> ScheduledTask[..., Any]:
-        where = f"@cron_task of {_described(function)}"
-        if cron is not None:
-            fields = {"crontab": crontab, "minutes": minutes, "hours": hours, "dow": dow, "months": months, "dom": dom}
-            for field, value in fields.items():
-                if value is not None:
-                    raise ConflictingOptions(where=where, first=field, second="cron")
-        zone = tz if tz is not None else django_settings.TIME_ZONE or "UTC"
-        crontabs.zone_name(zone)  # What is no zone is refused before all else.
-        timetable = _timetable(minutes, hours, dow, months, dom, crontab, cron, zone)
-        checked = _options(where, _CRON_OPTION_NAMES, **options)
-        return _scheduled(function, name, where, checked, timetable, _policy(misfire, overlap, jitter, where))
+        where = f"@cron_task of {decorating.described(function)}"
+        timetable = decorating.timetable(fields, crontab, cron, tz, where)
+        checked = decorating.checked(options, _CRON_OPTION_NAMES, where)
+        policy = decorating.policy(misfire, overlap, jitter, where)
+        return decorating.schedule(function, name, checked, timetable, policy, where)
 
     return decorate
 
@@ -312,7 +271,7 @@ def task(
     queue_name: str = DEFAULT_QUEUE,
     backend: str = "default",
     takes_context: bool = False,
-    **options: Any,
+    **options: Unpack[DjangoTaskOptions],
 ) -> Any:
     """Make a function a task of Django's own tasks framework, with options of autotask in every version of Django.
 
@@ -333,7 +292,7 @@ def task(
     from autotask.django_tasks import task_backends
 
     def decorate(function: Callable[..., Any]) -> Any:
-        reject_unknown(options, DJANGO_TASK_OPTION_NAMES, f"@task of {_described(function)}")
+        reject_unknown(options, DJANGO_TASK_OPTION_NAMES, f"@task of {decorating.described(function)}")
         task_class = task_backends[backend].task_class
         known = {field.name for field in dataclasses.fields(task_class)}
         return task_class(
@@ -347,97 +306,3 @@ def task(
         )
 
     return decorate if function is None else decorate(function)
-
-
-def _refuse_function(value: Any, option: str, decorator: str) -> None:
-    """Refuse a function in the place of the first option: the decorator would be left at that, and make no task."""
-    if callable(value):
-        raise InvalidOptionType(
-            option=option,
-            where=f"{decorator} of {_described(value)}",
-            expected=f"given in parentheses (write {decorator}(...), or {decorator}() for the defaults)",
-            value=value,
-            type=type(value).__name__,
-        )
-
-
-def _timetable(
-    minutes: Numbers,
-    hours: Numbers,
-    dow: Numbers,
-    months: Numbers,
-    dom: Numbers,
-    crontab: str | None,
-    cron: str | None,
-    zone: str | tzinfo,
-) -> Timetable:
-    if crontab is not None:
-        return crontabs.from_crontab(crontab, zone)
-    if cron is not None:
-        return crontabs.from_cron(cron, zone)
-    return crontabs.from_numbers(minutes, hours, dow, months, dom, zone)
-
-
-def _policy(misfire: Misfire, overlap: Overlap | None, jitter: float | timedelta, where: str) -> Policy:
-    one_of(misfire, "misfire", where, MISFIRES)
-    if overlap is not None:
-        one_of(overlap, "overlap", where, OVERLAPS)
-    if (misfire, overlap) == ("all", "skip"):
-        # Of the ticks that are made up for together, all but one would be left out.
-        raise ConflictingOptions(where=where, first='misfire="all"', second='overlap="skip"')
-    return Policy(
-        misfire, overlap or ("queue" if misfire == "all" else "skip"), checked_seconds(jitter, "jitter", where)
-    )
-
-
-def _scheduled(
-    function: Callable[..., Any],
-    name: str | None,
-    where: str,
-    options: Options,
-    timetable: Timetable,
-    policy: Policy,
-) -> ScheduledTask[..., Any]:
-    called = _callable(function, where)
-    refuse_unsuitable(called, options, where)
-    _refuse_parameters(called, options, where)
-    return registry.register(ScheduledTask(called, _name(function, name, where), options, timetable, policy))
-
-
-def _options(where: str, own: Sequence[str], /, **given: Any) -> Options:
-    """Check the options of a definition; *own* are those that the decorator takes for itself, to be told of as well."""
-    if "run_after" in given:
-        raise UnknownOption(
-            where=where,
-            option="run_after",
-            suggestion=", which belongs to one call: .using(run_after=...)",
-            known=", ".join((*own, *DEFINITION_OPTION_NAMES)),
-        )
-    reject_unknown(given, (*own, *DEFINITION_OPTION_NAMES), where)
-    return Options.of(where, **given)
-
-
-def _callable(function: Any, where: str) -> Callable[..., Any]:
-    if isinstance(function, Definition):
-        # Several decorators may be stacked on one function, each with a name of its own.
-        return function.function
-    if not callable(function) or isinstance(function, type):
-        raise InvalidOption(option="function", where=where, expected="a function", value=function)
-    return function  # type: ignore[no-any-return]  # callable() has just said what it is
-
-
-def _refuse_parameters(function: Callable[..., Any], options: Options, where: str) -> None:
-    try:
-        inspect.signature(function).bind(*([None] if options.takes_context else []))
-    except TypeError as error:
-        raise InvalidOption(
-            option="function", where=where, expected="a function that can be called without arguments", value=str(error)
-        ) from None
-
-
-def _name(function: Any, name: str | None, where: str) -> str:
-    return plain_name(name if name is not None else _described(function), "name", where)
-
-
-def _described(function: Any) -> str:
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"

@@ -75,6 +75,19 @@ class DjangoTask(Definition[Any, Any]):
         uncommitted.store([NewTask(id, self._kind, shown, envelope)], self._insert)
         return id
 
+    @classmethod
+    def find(cls, claimed: ClaimedTask) -> "DjangoTask | None":
+        """Return the definition of a claimed task if there is a task of Django at the module path that is its name.
+
+        Nothing is imported for a task that nobody of this site has enqueued under that name.
+        """
+        try:
+            payload.verify_arguments(claimed.payload, id=claimed.id, name=claimed.name)
+        except PayloadRefused:
+            return None
+        task = at(claimed.name)
+        return None if task is None else cls(task)
+
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as the caller gave them, without the alias of the backend."""
         return args[1:], kwargs
@@ -101,19 +114,6 @@ class DjangoTask(Definition[Any, Any]):
                 _tell_finished(results.ended(result, problem))
         except Exception:
             logger.exception("The end of %s %s could not be told to the receivers of Django", task.name, task.id)
-
-
-def find(claimed: ClaimedTask) -> DjangoTask | None:
-    """Return the definition of a claimed task if there is a task of Django at the module path that is its name.
-
-    Nothing is imported for a task that nobody of this site has enqueued under that name.
-    """
-    try:
-        payload.verify_arguments(claimed.payload, id=claimed.id, name=claimed.name)
-    except PayloadRefused:
-        return None
-    task = at(claimed.name)
-    return None if task is None else DjangoTask(task)
 
 
 def look_up(id: uuid.UUID, alias: str | None = None) -> AutotaskResult | None:

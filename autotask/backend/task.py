@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from autotask.django_tasks import AnyTask
-from autotask.options import DJANGO_TASK_OPTION_NAMES, reject_unknown
+from autotask.options import DJANGO_TASK_OPTION_NAMES, DjangoTaskOptions, Exceptions, Seconds, reject_unknown
 from autotask.retry import Backoff
 
 
@@ -20,11 +20,11 @@ class AutotaskTask(AnyTask):
 
     retries: int | None = None
     backoff: Backoff | Sequence[float] | None = None
-    retry_on: Any = None
-    no_retry_on: Any = None
-    timeout: float | timedelta | None = None
-    ttl: float | timedelta | None = None
-    expires: float | timedelta | datetime | None = None
+    retry_on: Exceptions | None = None
+    no_retry_on: Exceptions | None = None
+    timeout: Seconds | None = None
+    ttl: Seconds | None = None
+    expires: Seconds | datetime | None = None
     atomic: bool | None = None
     at_most_once: bool | None = None
     executor: str | None = None
@@ -37,7 +37,7 @@ class AutotaskTask(AnyTask):
         queue_name: str | None = None,
         run_after: datetime | timedelta | None = None,
         backend: str | None = None,
-        **options: Any,
+        **options: Unpack[DjangoTaskOptions],
     ) -> Self:
         """Return the same task with other options.
 
@@ -47,7 +47,7 @@ class AutotaskTask(AnyTask):
         :raises InvalidTask: a value is wrong.
         """
         reject_unknown(options, DJANGO_TASK_OPTION_NAMES, f"{self.module_path}.using()")
-        given = {"priority": priority, "queue_name": queue_name, "run_after": run_after, "backend": backend, **options}
+        given = dict[str, Any](options, priority=priority, queue_name=queue_name, run_after=run_after, backend=backend)
         return dataclasses.replace(self, **{name: value for name, value in given.items() if value is not None})
 
 

@@ -8,10 +8,10 @@ from typing import Any, overload
 
 from asgiref.sync import sync_to_async
 
-from autotask import definition as definitions
 from autotask.definition import Definition
 from autotask.exceptions import EndlessTasks, RunInTransaction
 from autotask.handle import TaskHandle
+from autotask.signals import tasks_stored
 from autotask.store import hasten
 from autotask.store.connection import current
 from autotask.store.enqueue import NewTask
@@ -135,8 +135,8 @@ class CapturedTasks(Sequence[Enqueued]):
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def note(self, definition: Definition[Any, Any], tasks: Sequence[NewTask]) -> None:
-        """Take in what was stored just now."""
+    def note(self, definition: Definition[Any, Any], tasks: Sequence[NewTask], **_: Any) -> None:
+        """Note tasks that were stored just now: a receiver of ``tasks_stored``."""
         # While tasks are run that are due later, it is later for them too.
         now = self._moment or _now()
         for task in tasks:
@@ -219,11 +219,11 @@ def captured_tasks() -> Iterator[CapturedTasks]:
     The object goes on to be of use after the block; it only takes in nothing new then.
     """
     tasks = CapturedTasks()
-    definitions.when_stored.append(tasks.note)
+    tasks_stored.connect(tasks.note)
     try:
         yield tasks
     finally:
-        definitions.when_stored.remove(tasks.note)
+        tasks_stored.disconnect(tasks.note)
 
 
 def _now() -> datetime:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import registry
-from autotask.definition import ScheduledTask
+from autotask.scheduled import ScheduledTask
 from autotask.schedules.policy import IN_TIME, MOST
 from autotask.signals import tell_missed
 from autotask.store import schedules

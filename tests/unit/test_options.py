@@ -8,7 +8,17 @@ import re
 import pytest
 
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
-from autotask.options import DEFINITION_OPTION_NAMES, MOST_RETRIES, OPTION_NAMES, Options
+from autotask.options import (
+    CALL_OPTION_NAMES,
+    DEFINITION_OPTION_NAMES,
+    DJANGO_TASK_OPTION_NAMES,
+    MOST_RETRIES,
+    OPTION_NAMES,
+    CallOptions,
+    DefinitionOptions,
+    DjangoTaskOptions,
+    Options,
+)
 from autotask.task import LONGEST_TIME
 from autotask.tasks import cron_task, delayed_task, periodic_task
 from tests.documents import ROOT
@@ -328,6 +338,18 @@ def test_a_repeated_function_is_decorated_with_parentheses(decorator):
 def test_the_page_on_decorators_lists_every_option():
     page = (ROOT / "docs" / "reference" / "decorators.rst").read_text(encoding="utf-8")
     assert set(re.findall(r"^``(\w+)``  ", page, re.MULTILINE)) == {*DEFINITION_OPTION_NAMES, "name"}
+
+
+@pytest.mark.parametrize(
+    ("types", "names"),
+    [
+        (CallOptions, CALL_OPTION_NAMES),
+        (DjangoTaskOptions, DJANGO_TASK_OPTION_NAMES),
+        (DefinitionOptions, {*DEFINITION_OPTION_NAMES, "name"} - {"takes_context"}),
+    ],
+)
+def test_every_option_has_a_type_for_type_checkers(types, names):
+    assert set(types.__annotations__) == set(names)
 
 
 # --- at a call ------------------------------------------------------------------------------------------------------

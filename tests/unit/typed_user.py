@@ -9,7 +9,7 @@ from typing import assert_type
 from autotask.context import Progress
 from autotask.handle import TaskHandle
 from autotask.task import Status
-from autotask.tasks import Retry, Snooze, TaskContext, cron_task, delayed_task, periodic_task
+from autotask.tasks import Retry, Snooze, TaskContext, cron_task, delayed_task, periodic_task, task
 
 
 @delayed_task
@@ -116,6 +116,40 @@ assert_type(handle.cancel(), bool)
 delayed_task(retries="3")  # error: call-overload
 periodic_task("60")  # error: call-overload
 cron_task(crontab=5)  # error: call-overload
+delayed_task(queue=5)  # error: call-overload
+delayed_task(takes_context=True, priority="high")  # error: call-overload
+delayed_task(timeout="1 min")  # error: call-overload
+delayed_task(on_missing="ignore")  # error: call-overload
+delayed_task(retry_on=OSError())  # error: call-overload
+delayed_task(backoff="linear")  # error: arg-type
+delayed_task(queues="mail")  # error: call-overload
+delayed_task(run_after=datetime.now())  # error: call-overload
+periodic_task(seconds=60, queue=5)  # error: call-overload
+periodic_task(seconds=60, misfire="never")  # error: call-overload
+periodic_task(seconds=60, tz="UTC")  # error: call-overload
+periodic_task(seconds=60, takes_context=True, wibble=1)  # error: call-overload
+cron_task(5, queue=5)  # error: call-overload
+cron_task(cron="@daily", tz=1)  # error: call-overload
+cron_task(cron="@daily", takes_context=True, retires=1)  # error: call-overload
+task(retries="3")  # error: arg-type
+task(queue="mail")  # error: call-arg
+add.using(queue=5)  # error: arg-type
+add.using(priority="high")  # error: arg-type
+add.using(run_after=5)  # error: arg-type
+add.using(wibble=5)  # error: call-arg
+add.using(atomic=True)  # error: call-arg
+tick.using(delay="5")  # error: arg-type
+delayed_task(queue="mail", priority=1, delay=timedelta(minutes=1), backoff=[1, 5.5], expires=60, name=None)
+delayed_task(backoff=lambda error, attempt: attempt * 2.0, retry_on=(OSError, ValueError), no_retry_on=KeyError)
+delayed_task(
+    backoff="exponential", timeout=None, executor="process", atomic=True, at_most_once=True, on_missing="retry"
+)
+periodic_task(60, True, name="tick", misfire="all", overlap="queue", jitter=timedelta(seconds=1), queue="ticks", ttl=9)
+cron_task(0, [7, 19], cron=None, tz="Europe/Vienna", takes_context=False, retries=1)
+task(retries=3, timeout=timedelta(minutes=1), queue_name="mail")
+add.using(
+    delay=timedelta(minutes=1), retries=1, ttl=60.5, expires=datetime.now(), timeout=None, run_after=datetime.now()
+)
 
 # A repeated function runs in place when it is called by hand.
 assert_type(tick(), str)

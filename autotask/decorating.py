@@ -1,0 +1,138 @@
+"""The checks that every kind of task needs where it is defined: its options, its function and its name."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta, tzinfo
+from typing import Any, TypeVar
+
+from django.conf import settings
+
+from autotask import registry
+from autotask.definition import Definition
+from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
+from autotask.functions import refuse_unsuitable
+from autotask.options import DEFINITION_OPTION_NAMES, Options, one_of, plain_name, reject_unknown, seconds
+from autotask.scheduled import ScheduledTask
+from autotask.schedules import crontab as crontabs
+from autotask.schedules.base import Timetable
+from autotask.schedules.crontab import Numbers
+from autotask.schedules.policy import MISFIRES, OVERLAPS, Misfire, Overlap, Policy
+
+D = TypeVar("D", bound=Definition[..., Any])
+
+
+def described(function: Any) -> str:
+    """Return the name of a function for messages; it is that of its task unless the author gives another one."""
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
+
+
+def checked(given: dict[str, Any], own: Sequence[str], where: str) -> Options:
+    """Return the options of a definition.
+
+    :param own: the names of the options that the decorator takes for itself; messages list them, too.
+    :param where: the decorator and the function, for messages.
+    :raises UnknownOption: an option is not known.
+    :raises InvalidOption: a value is out of its range.
+    :raises InvalidOptionType: a value has the wrong type.
+    """
+    known = (*own, *DEFINITION_OPTION_NAMES)
+    if "run_after" in given:
+        raise UnknownOption(
+            where=where,
+            option="run_after",
+            suggestion=", which belongs to one call: .using(run_after=...)",
+            known=", ".join(known),
+        )
+    reject_unknown(given, known, where)
+    return Options.of(where, **given)
+
+
+def define(
+    make: Callable[[Callable[..., Any], str, Options], D], function: Any, name: str | None, options: Options, where: str
+) -> D:
+    """Make a definition of a function, and register it.
+
+    :param make: a class of definitions.
+    :param function: what was decorated.
+    :param name: the name of the task; None: that of the function.
+    :raises InvalidOption: it is not a function, or the options or the name make no sense for it.
+    :raises UnsuitableFunction: calling it would run nothing of it.
+    """
+    # Several decorators may be stacked on one function, each with a name of its own.
+    called = function.function if isinstance(function, Definition) else function
+    if not callable(called) or isinstance(called, type):
+        raise InvalidOption(option="function", where=where, expected="a function", value=called)
+    refuse_unsuitable(called, options, where)
+    named = plain_name(described(function) if name is None else name, "name", where)
+    return registry.register(make(called, named, options))
+
+
+def schedule(
+    function: Any, name: str | None, options: Options, timetable: Timetable, policy: Policy, where: str
+) -> ScheduledTask[..., Any]:
+    """Make a definition of a function that runs at each tick of a timetable, and register it.
+
+    :raises InvalidOption: as :func:`define`; or the function needs arguments.
+    """
+
+    def make(called: Callable[..., Any], name: str, options: Options) -> ScheduledTask[..., Any]:
+        try:
+            inspect.signature(called).bind(*([None] if options.takes_context else []))
+        except TypeError as error:
+            expected = "a function that can be called without arguments"
+            raise InvalidOption(option="function", where=where, expected=expected, value=str(error)) from None
+        return ScheduledTask(called, name, options, timetable, policy)
+
+    return define(make, function, name, options, where)
+
+
+def timetable(
+    fields: Mapping[str, Numbers], crontab: str | None, cron: str | None, tz: str | tzinfo | None, where: str
+) -> Timetable:
+    """Return the timetable that the options of ``@cron_task`` describe.
+
+    :param fields: ``minutes``, ``hours``, ``dow``, ``months`` and ``dom``.
+    :raises InvalidSchedule: the fields or the text make no sense, or never come true.
+    :raises ConflictingOptions: *cron* and another way to say when are given.
+    """
+    if cron is not None:
+        for field, value in {"crontab": crontab, **fields}.items():
+            if value is not None:
+                raise ConflictingOptions(where=where, first=field, second="cron")
+    zone = tz if tz is not None else settings.TIME_ZONE or "UTC"
+    crontabs.zone_name(zone)  # A wrong zone is refused before all else.
+    if crontab is not None:
+        return crontabs.from_crontab(crontab, zone)
+    if cron is not None:
+        return crontabs.from_cron(cron, zone)
+    return crontabs.from_numbers(**fields, tz=zone)
+
+
+def policy(misfire: Misfire, overlap: Overlap | None, jitter: float | timedelta, where: str) -> Policy:
+    """Return what a schedule does about ticks that were missed, or that come too soon.
+
+    :raises InvalidOption: a value is none of those that are known.
+    :raises ConflictingOptions: the two make no sense together.
+    """
+    one_of(misfire, "misfire", where, MISFIRES)
+    if overlap is not None:
+        one_of(overlap, "overlap", where, OVERLAPS)
+    if (misfire, overlap) == ("all", "skip"):
+        # Of the ticks that are made up for together, all but one would be left out.
+        raise ConflictingOptions(where=where, first='misfire="all"', second='overlap="skip"')
+    return Policy(misfire, overlap or ("queue" if misfire == "all" else "skip"), seconds(jitter, "jitter", where))
+
+
+def refuse_function(value: Any, option: str, decorator: str) -> None:
+    """Refuse a function in the place of the first option: the decorator would stop there, and make no task.
+
+    :raises InvalidOptionType: the value is a function.
+    """
+    if callable(value):
+        raise InvalidOptionType(
+            option=option,
+            where=f"{decorator} of {described(value)}",
+            expected=f"given in parentheses (write {decorator}(...), or {decorator}() for the defaults)",
+            value=value,
+            type=type(value).__name__,
+        )

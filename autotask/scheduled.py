@@ -1,0 +1,91 @@
+"""What periodic_task and cron_task make of a function: a definition that workers run at each tick."""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, Self, TypeVar
+
+from autotask.definition import Definition
+from autotask.handle import TaskHandle
+from autotask.options import Options
+from autotask.schedules.base import Timetable
+from autotask.schedules.policy import Policy
+from autotask.store import uncommitted
+from autotask.store.enqueue import NewTask
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Results of a schedule are kept until this many further ticks have come, so that its last runs can be shown.
+KEPT_RUNS = 20
+
+
+class ScheduledTask(Definition[P, R]):
+    """What ``@periodic_task`` and ``@cron_task`` make of a function: workers run it at each tick.
+
+    Calling it by hand runs the function at once, in place.
+
+    :ivar is_hidden: whether workers do not know it: nobody calls it, so they never look for it.
+    :ivar schedule: when it is due.
+    :ivar policy: what becomes of ticks that were missed, or that come too soon after one another.
+    """
+
+    def __init__(
+        self, function: Callable[P, Any], name: str, options: Options, schedule: Timetable, policy: Policy
+    ) -> None:
+        super().__init__(function, name, options)
+        self.schedule = schedule
+        self.policy = policy
+        self._ahead: deque[datetime] = deque()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now, and return what it returns."""
+        result: R = self._in_place()(*args, **kwargs)
+        return result
+
+    def run_now(self) -> TaskHandle[R]:
+        """Enqueue a task of the schedule beside its ticks, and return its handle.
+
+        It belongs to no tick: its context has no ``scheduled_for``. It is run even if the schedule is paused, and
+        whatever the schedule does about overlaps.
+
+        :raises UnsuitableFunction: the function is defined in the script that is run.
+        :raises django.db.DatabaseError: it could not be stored.
+        """
+        self.refuse_unreachable()
+        now = datetime.now(UTC)
+        ttl = (self.schedule.upcoming(KEPT_RUNS, now)[-1] - now).total_seconds()
+        task = self._new_task((), {})
+        task = task._replace(kind=task.kind._replace(schedule=self.name, ttl=max(ttl, task.kind.ttl)))
+        uncommitted.store([task], self._insert)
+        return TaskHandle(task.id, self.name)
+
+    @property
+    def is_hidden(self) -> bool:
+        return self.is_late
+
+    def tick_task(self, tick: datetime) -> NewTask:
+        """Return the task of one tick."""
+        task = self._new_task((), {})
+        kind = task.kind._replace(
+            schedule=self.name,
+            scheduled_for=tick,
+            delay=task.kind.delay + random.uniform(0, self.policy.jitter),
+            ttl=max(task.kind.ttl, (self.look_ahead(tick) - tick).total_seconds()),
+        )
+        return task._replace(kind=kind)
+
+    def look_ahead(self, tick: datetime) -> datetime:
+        """Return about when the twentieth tick after the given one will be, and remember the ticks in between.
+
+        That takes a millisecond for some timetables, and can be had before the tick comes, and many others with it.
+        """
+        while self._ahead and self._ahead[0] <= tick:
+            self._ahead.popleft()
+        missing = KEPT_RUNS - len(self._ahead)
+        self._ahead.extend(self.schedule.upcoming(missing, self._ahead[-1] if self._ahead else tick))
+        return self._ahead[-1]
+
+    def _with(self, options: Options) -> Self:
+        return type(self)(self.function, self.name, options, self.schedule, self.policy)
