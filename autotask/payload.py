@@ -223,6 +223,9 @@ def _verify(envelope: bytes, context: bytes, id: uuid.UUID) -> None:
     head, key_id, mac, body = envelope[_HEAD], envelope[_KEY_ID], envelope[_MAC], envelope[_BODY]
     if head != _PLAIN and head != _REFERRING and head not in _CARRYING:
         raise PayloadTooNew(id=id, reason=_strange_head(envelope))
+    key, known_id = _key(_current_secret())
+    if key_id == known_id and hmac.compare_digest(mac, _mac(key, head, key_id, context, body)):
+        return  # as nearly always
     reason = (
         "it was signed with a key this site does not have; "
         "if the key was changed, add the old one to SECRET_KEY_FALLBACKS or AUTOTASK_SIGNING_KEY_FALLBACKS"

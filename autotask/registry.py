@@ -54,11 +54,14 @@ def find(task: ClaimedTask) -> Definition[Any, Any]:
 
     :raises UnknownTask: there is none.
     """
-    if task.name not in _definitions:
-        for kind in Definition.__subclasses__():
-            if (found := kind.find(task)) is not None:
-                return register(found)
-        _import_module_of(task)
+    try:
+        return _definitions[task.name]
+    except KeyError:
+        pass
+    for kind in Definition.__subclasses__():
+        if (found := kind.find(task)) is not None:
+            return register(found)
+    _import_module_of(task)
     return get(task.name)
 
 

@@ -16,7 +16,7 @@ from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.testing import transactions
 from autotask.testing.attempt import InPlace
-from autotask.worker import execution
+from autotask.worker import execution, steps
 from autotask.worker.identity import make_identity
 from autotask.worker.outcome import GiveBack
 from autotask.worker.reporter import Reporter
@@ -105,7 +105,7 @@ class Runner:
 
     def _execute(self, task: ClaimedTask, attempt: InPlace) -> Outcome | GiveBack:
         if task.cancel_requested:
-            return execution.cancelled(task)
+            return steps.cancelled(task)
         return execution.execute(task, self._is_cancelled, self._reporter, attempt, Untouched())
 
     def _is_cancelled(self, task: ClaimedTask) -> bool:

@@ -1,4 +1,4 @@
-"""One task with a coroutine function from claim to outcome, on the event loop: load, await, time, catch, decide."""
+"""One attempt of a coroutine function, on the event loop: find, load, await, decide, tell."""
 
 import asyncio
 import contextvars
@@ -6,7 +6,8 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
@@ -14,12 +15,12 @@ from django.core.exceptions import SynchronousOnlyOperation
 from autotask import carriers, payload, registry
 from autotask.context import TaskContext, enter
 from autotask.definition import Definition
-from autotask.exceptions import PayloadTooNew, UnknownCarrier, UnknownTask
-from autotask.options import Options
-from autotask.signals import end_is_heard, task_started
+from autotask.payload import Arguments
+from autotask.signals import task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
-from autotask.worker import execution, forks, outcome, sync_threads, tidiness
+from autotask.worker import execution, forks, outcome, steps, sync_threads, tidiness
+from autotask.worker.execution import IsCancelled
 from autotask.worker.kept import Spare
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import PlainAttempt
@@ -31,17 +32,12 @@ from autotask.worker.traces import Traces
 
 logger = logging.getLogger("autotask.worker")
 
-R = TypeVar("R")
-
 #: Raises if the effect of an attempt is going to be lost.
 RefuseOpen = Callable[[], Awaitable[None]]
 
 
 async def execute(
-    task: ClaimedTask,
-    is_cancelled: Callable[[ClaimedTask], bool],
-    reporter: Reports,
-    place: CoroutinePlace[ClaimedTask],
+    task: ClaimedTask, is_cancelled: IsCancelled, reporter: Reports, place: CoroutinePlace[ClaimedTask]
 ) -> Outcome | GiveBack:
     """Run one attempt of a task on this event loop.
 
@@ -51,56 +47,103 @@ async def execute(
     """
     begun = time.monotonic()
     if task.late is not None:
-        return await _conclude(execution.told, task, outcome.expired(task, ended_at=begun))
+        return await _tell(task, outcome.expired(task, ended_at=begun))
     traces, caller = sync_threads.enter()
     _spare.take()
-    refuse_open = functools.partial(_refuse_open, traces, caller)
+    attempt = _Attempt(task, is_cancelled, reporter, place, functools.partial(_refuse_open, traces, caller), begun)
     try:
         if payload.carries(task.payload):
-            return await _as_called(task, is_cancelled, reporter, place, refuse_open, begun, caller)
-        return await _attempt(task, is_cancelled, reporter, place, refuse_open, begun)
+            return await attempt.run_as_called(caller)
+        return await attempt.run()
     finally:
         _spare.leave()
         caller.end()
         traces.end()
 
 
-async def _as_called(
-    task: ClaimedTask,
-    is_cancelled: Callable[[ClaimedTask], bool],
-    reporter: Reports,
-    place: CoroutinePlace[ClaimedTask],
-    refuse_open: RefuseOpen,
-    begun: float,
-    caller: Caller,
-) -> Outcome | GiveBack:
-    """Run one attempt with what the call carries restored around it.
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One attempt, and what it needs."""
 
-    What a carrier changes in a thread would reach all other coroutines in the one that these share. So the queries of this
-    one then have a thread and connections of their own, as those of a request have.
-    """
-    try:
-        carried = payload.load_carried(task.payload, id=task.id, name=task.name)
-        if needs_thread := carriers.need_thread(carried):
-            caller.take_thread()
-            leave = await sync_to_async(_restored)(carried, task)
-        else:
-            leave = functools.partial(execution.leave, carriers.restored(carried), task)
-    except NoThread:
-        raise
-    except (UnknownCarrier, PayloadTooNew) as error:
-        return await _conclude(execution.unknown, task, error)
-    except BaseException as error:  # noqa: B036 - a carrier of the project can raise anything
-        if place.is_destroyed():
+    task: ClaimedTask
+    is_cancelled: IsCancelled
+    reporter: Reports
+    place: CoroutinePlace[ClaimedTask]
+    refuse_open: RefuseOpen
+    begun: float
+
+    async def run_as_called(self, caller: Caller) -> Outcome | GiveBack:
+        """Run it with what the call carries restored around it.
+
+        A change that a carrier makes in a thread would reach all other coroutines that share it. So the queries of this one
+        then have a thread and connections of their own, as those of a request have.
+        """
+        task = self.task
+        try:
+            carried = payload.load_carried(task.payload, id=task.id, name=task.name)
+            if needs_thread := carriers.need_thread(carried):
+                caller.take_thread()
+                leave = await sync_to_async(_restored)(carried, task)
+            else:
+                leave = functools.partial(execution.leave, carriers.restored(carried), task)
+        except NoThread:
             raise
-        return await _conclude(execution.without_arguments, task, error, None, is_cancelled(task), begun)
-    try:
-        return await _attempt(task, is_cancelled, reporter, place, refuse_open, begun, load_in_thread=needs_thread)
-    finally:
-        if needs_thread:
-            caller.submit(leave)  # Nobody waits for that: what was cut off may still be at work there.
-        else:
-            leave()
+        except BaseException as error:  # noqa: B036 - a carrier of the project can raise anything
+            return await self._decide(error, None, None)
+        try:
+            return await self.run(load_in_thread=needs_thread)
+        finally:
+            if needs_thread:
+                caller.submit(leave)  # Nobody waits for that: a call that was cut off may still be at work there.
+            else:
+                leave()
+
+    async def run(self, *, load_in_thread: bool = False) -> Outcome | GiveBack:
+        """Take it through its steps."""
+        task = self.task
+        definition: Definition[Any, Any] | None = None
+        try:
+            definition = await _find(task)
+            if not definition.is_async:  # It was when the task was enqueued.
+                return await self._run_in_thread()
+            arguments = await _load(task, in_thread=load_in_thread)
+        except BaseException as error:  # noqa: B036 - unpickling can raise anything
+            return await self._decide(error, definition, None)
+        if task_started.receivers:
+            await task_started.asend_robust(sender=None, task=task)
+        context = steps.context_of(task, self.place.stop_request(), self.reporter)
+        try:
+            return await _tell(task, await self._call(definition, context, arguments))
+        except BaseException as error:  # noqa: B036 - whatever a task raises is how it can end
+            return await self._decide(error, definition, arguments)
+        finally:
+            context.close()
+
+    async def _call(self, definition: Definition[Any, Any], context: TaskContext, arguments: Arguments) -> Outcome:
+        enter(context)
+        args, kwargs = arguments
+        generation = forks.generation
+        try:
+            value = await self.place.wait_for(definition.for_attempt(self.task, context)(*args, **kwargs))
+        finally:
+            if forks.generation != generation:
+                forks.end()
+        await self.refuse_open()
+        return steps.seal(self.task, value, self.begun)
+
+    async def _run_in_thread(self) -> Outcome | GiveBack:
+        interruptible = PlainAttempt(self.place.stop_request())
+        execute = sync_to_async(execution.execute, thread_sensitive=False)
+        return await execute(self.task, self.is_cancelled, self.reporter, interruptible)
+
+    async def _decide(
+        self, error: BaseException, definition: Definition[Any, Any] | None, arguments: Arguments | None
+    ) -> Outcome | GiveBack:
+        """Decide what becomes of the task, and tell; unless the coroutine is only thrown away with its event loop."""
+        if self.place.is_destroyed():
+            raise error
+        cancelled = self.is_cancelled(self.task)
+        return await _tell(self.task, *steps.decide(self.task, error, definition, arguments, cancelled, self.begun))
 
 
 def _restored(carried: dict[str, Any], task: ClaimedTask) -> Callable[[], None]:
@@ -114,59 +157,6 @@ def _restored(carried: dict[str, Any], task: ClaimedTask) -> Callable[[], None]:
     for variable in context:
         variable.set(context[variable])
     return functools.partial(context.run, execution.leave, restored, task)
-
-
-async def _attempt(
-    task: ClaimedTask,
-    is_cancelled: Callable[[ClaimedTask], bool],
-    reporter: Reports,
-    place: CoroutinePlace[ClaimedTask],
-    refuse_open: RefuseOpen,
-    begun: float,
-    *,
-    load_in_thread: bool = False,
-) -> Outcome | GiveBack:
-    options: Options | None = None
-    try:
-        definition = await _find(task)
-        options = definition.options
-        if not definition.is_async:  # It was when the task was enqueued.
-            attempt = PlainAttempt(place.stop_request())
-            return await sync_to_async(execution.execute, thread_sensitive=False)(task, is_cancelled, reporter, attempt)
-        args, kwargs = await _load(task, in_thread=load_in_thread)
-    except (UnknownTask, PayloadTooNew) as error:
-        return await _conclude(execution.unknown, task, error)
-    except BaseException as error:  # noqa: B036 - unpickling can raise anything
-        if place.is_destroyed():
-            raise
-        return await _conclude(execution.without_arguments, task, error, options, is_cancelled(task), begun)
-    if task_started.receivers:
-        await task_started.asend_robust(sender=None, task=task)
-    report = functools.partial(reporter.report, (task.id, task.fence))
-    context = TaskContext(
-        task.id, task.name, task.attempt, task.scheduled_for, stop=place.stop_request(), report=report
-    )
-    try:
-        enter(context)
-        generation = forks.generation
-        try:
-            value = await place.wait_for(definition.for_attempt(task, context)(*args, **kwargs))
-        finally:
-            forks.end_if_newer(generation)
-        await refuse_open()
-        ended = execution.sealed(task, value, begun)
-        return await _conclude(execution.told, task, ended)
-    except outcome.ResultRefused as refused:
-        # Trying again can help only while the function has not come to its end.
-        return await _conclude(execution.failed, task, refused.__cause__ or refused, None, is_cancelled(task), begun)
-    except BaseException as error:  # noqa: B036 - whatever a task raises is how it can end
-        if place.is_destroyed():
-            raise
-        if isinstance(error, TypeError) and not definition.accepts(args, kwargs):
-            return await _conclude(functools.partial(execution.unknown, begun=True), task, error)
-        return await _conclude(execution.failed, task, error, definition.options, is_cancelled(task), begun)
-    finally:
-        context.close()
 
 
 async def get_ready() -> None:
@@ -200,21 +190,20 @@ async def _find(task: ClaimedTask) -> Definition[Any, Any]:
     return registry.find(task)
 
 
-async def _load(task: ClaimedTask, *, in_thread: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    load = functools.partial(payload.load_arguments, task.payload, id=task.id, name=task.name)
+async def _load(task: ClaimedTask, *, in_thread: bool) -> Arguments:
     if in_thread:
-        return await sync_to_async(load)()
+        return await sync_to_async(steps.load)(task)
     try:
-        return load()
-    except SynchronousOnlyOperation:  # instances of models, or what else asks the database when it is unpickled
-        return await sync_to_async(load)()
+        return steps.load(task)
+    except SynchronousOnlyOperation:  # instances of models, and whatever else asks the database when it is unpickled
+        return await sync_to_async(steps.load)(task)
 
 
-async def _conclude(conclude: Callable[..., R], *args: Any) -> R:
-    """Decide and tell; in a thread if somebody listens, who may want the database."""
-    if end_is_heard() or ((definition := registry.known(args[0].name)) and definition.hears_ends):
-        return await sync_to_async(conclude)(*args)
-    return conclude(*args)
+async def _tell(task: ClaimedTask, ended: Outcome | GiveBack, error: BaseException | None = None) -> Outcome | GiveBack:
+    """Take the last step; in a thread if somebody listens, who may want the database."""
+    if steps.is_heard(task.name):
+        return await sync_to_async(steps.tell)(task, ended, error)
+    return steps.tell(task, ended, error)
 
 
 async def tidy(ended: Outcome | GiveBack, is_idle: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
-from autotask.worker import execution, job
+from autotask.worker import job, steps
 from autotask.worker.job import Job
 from autotask.worker.outcome import GiveBack, Lost
 from autotask.worker.pools.base import Run
@@ -59,14 +59,14 @@ class Dispatch:
             self._put(task, self._outcome(task, began, end))
         except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
             # In this order: it may be the log that has failed.
-            self._put(task, execution.broken(task, error))
+            self._put(task, steps.broken(task, error))
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
         finally:
             tidy_connections(unsure=True)  # as those who are told of the end have left them
 
     def _outcome(self, task: ClaimedTask, began: float, end: End) -> Outcome | GiveBack | Lost:
         if isinstance(end, BaseException):
-            return execution.stopped(Run(task, began), end, self._is_cancelled(task))
+            return steps.stopped(Run(task, began), end, self._is_cancelled(task))
         if isinstance(end, Died):
             logger.error("%s %s: its process died: %s", task.name, task.id, end.how)
             return Lost(task, end.how)

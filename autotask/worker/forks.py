@@ -9,17 +9,13 @@ import traceback
 generation = 0
 
 
-def end_if_newer(than: int) -> None:
-    """End this process, if it was forked since :data:`generation` had that value. Called as a function leaves.
+def end() -> None:
+    """End this process, which a task has forked, as the function of the task leaves: by a value, or by an exception.
 
     Otherwise it would go on as a second copy of the worker: with its connections, its pipes and the task's outcome. It ends
     as Python ends a program: with a traceback and status 1 after an exception, and as ``sys.exit()`` says.
     """
-    if generation != than:
-        _end(sys.exception())
-
-
-def _end(error: BaseException | None) -> None:
+    error = sys.exception()
     status = 0
     if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
         status = error.code or 0

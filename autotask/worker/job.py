@@ -8,7 +8,7 @@ from autotask.context import StopRequest
 from autotask.exceptions import UnknownTask
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
-from autotask.worker import execution
+from autotask.worker import execution, steps
 from autotask.worker.outcome import GiveBack
 from autotask.worker.pools.base import PlainAttempt
 from autotask.worker.reporter import Reports
@@ -43,7 +43,7 @@ def run(job: Job, reporter: Reports, stop: StopRequest) -> Outcome | GiveBack:
         return execution.execute(job.task, lambda _: stop.reason == TO_BE_CANCELLED, reporter, PlainAttempt(stop))
     except BaseException as error:  # noqa: B036 - an exception can be so strange that nothing can be said of it
         execution.logger.exception("The worker itself failed at %s %s", job.task.name, job.task.id)
-        return execution.broken(job.task, error)
+        return steps.broken(job.task, error)
 
 
 def _import(module: str) -> None:

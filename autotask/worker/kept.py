@@ -8,16 +8,12 @@ makes them once, and so does a thread that runs tasks.
 import contextvars
 import logging
 import sys
-import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from django.core.cache import close_caches
 from django.utils.connection import BaseConnectionHandler
 
 logger = logging.getLogger("autotask.worker")
-
-R = TypeVar("R")
 
 #: The objects that handlers have made: handler, its storage, alias, object.
 Made = list[tuple[Any, object, str, Any]]
@@ -26,23 +22,24 @@ Made = list[tuple[Any, object, str, Any]]
 _OWN = 2
 
 
-class Kept(threading.local):
-    """What one thread keeps."""
+class Kept:
+    """What one thread keeps. Only that thread calls it."""
+
+    __slots__ = ("_base", "_made")
 
     def __init__(self) -> None:
         self._made: Made = []
         self._base = contextvars.Context()
 
-    def run(self, function: Callable[..., R], *args: Any) -> R:
-        """Call a function in a context of its own that has what is kept, and keep what handlers make there."""
-        context = self._base.copy()
-        try:
-            return context.run(function, *args)
-        finally:
-            if len(context) > _OWN or self._made:
-                self._keep(context.run(made))
+    def context(self) -> contextvars.Context:
+        """Return a context for one attempt, which has what is kept."""
+        return self._base.copy()
 
-    def _keep(self, found: Made) -> None:
+    def keep(self, context: contextvars.Context) -> None:
+        """Keep what handlers have made in the context of an attempt that is over."""
+        if len(context) <= _OWN and not self._made:
+            return  # as nearly always
+        found = context.run(made)
         if found != self._made:
             self._made, self._base = found, contextvars.Context()
             self._base.run(give, found)

@@ -27,7 +27,7 @@ from autotask.store.finish import Outcome
 from autotask.store.progress import Claim
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import coroutine, execution, executors, sync_threads
+from autotask.worker import coroutine, execution, executors, steps, sync_threads
 from autotask.worker.dispatch import Dispatch
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.identity import make_identity
@@ -708,7 +708,7 @@ class Worker:
             self._put(task, self._outcome_of(task, attempt))
         except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
             # In this order: it may be the log that has failed.
-            self._put(task, execution.broken(task, error))
+            self._put(task, steps.broken(task, error))
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
 
     async def _run_coroutine(self, task: ClaimedTask, place: CoroutinePlace[ClaimedTask]) -> None:
@@ -722,7 +722,7 @@ class Worker:
         except BaseException as error:  # noqa: B036 - as above
             if place.is_destroyed():
                 raise
-            ended = execution.broken(task, error)
+            ended = steps.broken(task, error)
             self._put(task, ended)
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
         else:
@@ -752,7 +752,7 @@ class Worker:
     def _not_begun(self, task: ClaimedTask) -> Outcome | GiveBack | None:
         """Return the outcome of a task that must not begin, although it was claimed."""
         if self._cancelled and task.id in self._cancelled:
-            return execution.cancelled(task)
+            return steps.cancelled(task)
         return None if self._heartbeat.is_fresh() else GiveBack(task)
 
     def _put(self, task: ClaimedTask, ended: Outcome | GiveBack | Lost) -> None:
@@ -804,7 +804,7 @@ class Worker:
     def _give_up(self, pool: Pool[ClaimedTask], run: Run[ClaimedTask], limit: float, left: Abandoned) -> None:
         task = run.record
         self._given_up.add(task.fence)
-        self._recorder.put((task, execution.given_up(run, limit, left.where, self._is_cancelled(task))))
+        self._recorder.put((task, steps.given_up(run, limit, left.where, self._is_cancelled(task))))
         tidy_connections(unsure=True)  # as those who are told of the end have left them
         if left.hangs:
             logger.error(
@@ -944,7 +944,7 @@ class Worker:
             task = run.record
             if pool.abandon(task) is not None:
                 self._given_up.add(task.fence)
-                ended = execution.left_behind(run, self._is_cancelled(task))
+                ended = steps.left_behind(run, self._is_cancelled(task))
                 what = "is given back to be run by another worker" if isinstance(ended, GiveBack) else "ends so"
                 logger.warning("%s %s does not stop; it %s", task.name, task.id, what)
                 self._recorder.put((task, ended))

@@ -66,7 +66,8 @@ class Recorder:
         self._recorded = recorded
         self._reporter = reporter
         self.burden = Burden()
-        self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        #: With their bytes. None is the last.
+        self._records: queue.SimpleQueue[tuple[Record, int] | None] = queue.SimpleQueue()
         #: What is written after the outcomes that are there, which do not wait for it.
         self._later: deque[tuple[Record, int]] = deque()
         self._connection = dedicated("recorder", LOCK_TIMEOUT)
@@ -82,7 +83,7 @@ class Recorder:
         """Have a record written. Any thread may call this."""
         if size := weight(record[1]):
             self.burden.put(size)
-        self._records.put(record)
+        self._records.put((record, size))
 
     def start(self) -> None:
         """Start the thread."""
@@ -128,17 +129,17 @@ class Recorder:
         # While all is refused, one by one: the first that is accepted shows that others may be.
         most = 1 if self._isolation.rests() else LARGEST_BATCH
         try:
-            record = self._records.get_nowait() if self._later else self._next()
-            while record is not None:
-                size = weight(record[1])
+            found = self._records.get_nowait() if self._later else self._next()
+            while found is not None:
+                record, size = found
                 if size > SMALL:
-                    self._later.append((record, size))
+                    self._later.append(found)
                 else:
                     batch.append(record)
                     total += size
                 if len(batch) == most or total > LARGEST_STATEMENT:
                     return batch, total, False
-                record = self._records.get_nowait()
+                found = self._records.get_nowait()
         except queue.Empty:
             return batch, total, False
         return batch, total, True
@@ -152,7 +153,7 @@ class Recorder:
             total += size
         return batch, total
 
-    def _next(self) -> Record | None:
+    def _next(self) -> tuple[Record, int] | None:
         try:
             return self._records.get(timeout=IDLE)
         except queue.Empty:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from asgiref.sync import SyncToAsync
 
 from autotask.worker import tidiness
-from autotask.worker.traces import Traces, present
+from autotask.worker.traces import Traces, enter as enter_traces, present
 
 logger = logging.getLogger("autotask.worker")
 
@@ -228,7 +228,7 @@ def enter() -> tuple[Traces, Caller]:
     """Have the synchronous code of the present context run in the shared thread, until it needs one of its own."""
     traces, caller = Traces(), Caller(shared)
     SyncToAsync.context_to_thread_executor[traces] = caller
-    traces.enter()
+    enter_traces(traces)
     return traces, caller
 
 

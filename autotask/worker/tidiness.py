@@ -18,15 +18,45 @@ logger = logging.getLogger("autotask.worker")
 _IDLE = 0
 
 
-class _Thread(threading.local):
-    """What is known of the connections of one thread."""
+class Connections:
+    """What is known of the connections of one thread. Only that thread calls it; see :func:`of_thread`.
 
-    has_connected = False
-    is_tidied = False
+    :ivar has_connected: whether the thread has open connections, as far as is known without looking.
+    :ivar is_tidied: whether the thread tidies them by itself, after each task.
+    """
+
+    __slots__ = ("has_connected", "is_tidied")
+
+    def __init__(self) -> None:
+        self.has_connected = self.is_tidied = False
+
+    def tidy(self, *, unsure: bool = False) -> None:
+        """Put them in order; see :func:`tidy_connections`."""
+        if not self.is_tidied:
+            global _has_tidied
+            self.is_tidied = _has_tidied = True
+        if _keep_schemas():
+            _put_schemas_back()
+        if not (self.has_connected or unsure):
+            return
+        connected = _connected()
+        for connection in connected:
+            _tidy_safely(connection)
+        self.has_connected = any(connection.connection for connection in connected)
 
 
-_thread = _Thread()
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.connections = Connections()
+
+
+_here = _Here()
 _has_tidied = False
+
+
+def of_thread() -> Connections:
+    """Return what is known of the connections of this thread."""
+    return _here.connections
 
 
 def tidy_connections(*, unsure: bool = False) -> None:
@@ -38,18 +68,7 @@ def tidy_connections(*, unsure: bool = False) -> None:
     :param unsure: look whether it is known to have connected. What cuts a task off, or fails, may come while it
         connects: then the connection is there, and nobody has been told.
     """
-    if _keep_schemas():
-        _put_schemas_back()
-    if not _thread.is_tidied:
-        global _has_tidied
-        # A thread that tidies once does so after each task.
-        _thread.is_tidied = _has_tidied = True
-    if not (_thread.has_connected or unsure):
-        return
-    connected = _connected()
-    for connection in connected:
-        _tidy_safely(connection)
-    _thread.has_connected = any(connection.connection for connection in connected)
+    _here.connections.tidy(unsure=unsure)
 
 
 def close_connections() -> None:
@@ -66,12 +85,12 @@ def is_worker() -> bool:
 
 def is_tidied_here() -> bool:
     """Whether the connections of this thread are tidied after each task by this thread itself."""
-    return _thread.is_tidied
+    return _here.connections.is_tidied
 
 
 def has_connected() -> bool:
     """Whether this thread has open connections, as far as is known without looking."""
-    return _thread.has_connected
+    return _here.connections.has_connected
 
 
 def left_open(spared: str | None = None) -> list[str]:
@@ -79,14 +98,14 @@ def left_open(spared: str | None = None) -> list[str]:
 
     :param spared: the alias of a connection that is not looked at.
     """
-    if not _thread.has_connected:
+    if not _here.connections.has_connected:
         return []
     return [connection.alias for connection in _connected() if connection.alias != spared and is_open(connection)]
 
 
 def close_left_open() -> list[str]:
     """Close the connections of this thread that :func:`left_open` finds; return their aliases."""
-    if not _thread.has_connected:
+    if not _here.connections.has_connected:
         return []
     found = [connection for connection in _connected() if is_open(connection)]
     for connection in found:
@@ -96,7 +115,7 @@ def close_left_open() -> list[str]:
 
 def is_disturbed() -> bool:
     """Whether a connection of this thread is in a state in which nobody else can use it."""
-    return _thread.has_connected and any(map(_is_disturbed, _connected()))
+    return _here.connections.has_connected and any(map(_is_disturbed, _connected()))
 
 
 def is_open(connection: BaseDatabaseWrapper) -> bool:
@@ -210,7 +229,7 @@ def drop_broken_connections() -> None:
 
 
 def _remember(**_: Any) -> None:
-    _thread.has_connected = True
+    _here.connections.has_connected = True
 
 
 # Sent in the thread that connects.

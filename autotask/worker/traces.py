@@ -111,12 +111,8 @@ class Traces(ThreadSensitiveContext):
     _opened: tuple[Opened, ...] = ()
     _is_over = False
 
-    def __init__(self) -> None:
-        """Be empty; all of it is there already."""
-
-    def enter(self) -> None:
-        """Belong to the present context of contextvars from now on."""
-        _enter(self)
+    # That of asgiref would set them for each task.
+    __init__ = object.__init__
 
     def is_empty(self) -> bool:
         """Whether there is nothing to settle, also not of other attempts."""
@@ -142,6 +138,11 @@ class Traces(ThreadSensitiveContext):
                 self.note_left_open(executor.submit(_tidy).result(TO_FINISH))
             executor.shutdown(wait=False)
 
+    def end_in_thread(self) -> None:
+        """Settle after an attempt in a thread that raised, as one that returned has done."""
+        self.end_thread()
+        self.settle()
+
     def end(self) -> None:
         """Settle for the last time: from now on nobody asks what was left open."""
         self._is_over = True
@@ -157,7 +158,9 @@ class Traces(ThreadSensitiveContext):
             _leftovers.end([])
 
 
-_enter, _present = SyncToAsync.thread_sensitive_context.set, SyncToAsync.thread_sensitive_context.get
+#: Have traces belong to the present context of contextvars from now on.
+enter = SyncToAsync.thread_sensitive_context.set
+_present = SyncToAsync.thread_sensitive_context.get
 
 
 def present() -> Traces | None:

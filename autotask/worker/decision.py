@@ -1,0 +1,120 @@
+"""Pure decision: what becomes of a task whose attempt raised, at whichever of its steps."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from autotask.control import Snooze
+from autotask.definition import Definition
+from autotask.exceptions import ObjectGone, PayloadTooNew, UnknownCarrier, UnknownTask, WorkerStopping
+from autotask.options import Options
+from autotask.payload import Arguments
+from autotask.store.errors import is_weather
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask
+from autotask.texts.lines import describe
+from autotask.worker import outcome
+from autotask.worker.outcome import GiveBack, ResultRefused, RunAgain
+
+
+class Raised(NamedTuple):
+    """An attempt that raised.
+
+    :ivar definition: of its task; None if it was not found.
+    :ivar arguments: as they are stored; None if they could not be loaded, so the function was not called.
+    :ivar cancelled: whether somebody asked to cancel the task while it ran.
+    :ivar seconds: how long the attempt took.
+    :ivar ended_at: when it raised, on the monotonic clock.
+    """
+
+    task: ClaimedTask
+    error: BaseException
+    definition: Definition[Any, Any] | None
+    arguments: Arguments | None
+    cancelled: bool
+    seconds: float
+    ended_at: float
+
+
+class Rules(NamedTuple):
+    """The settings that a decision goes by.
+
+    :ivar base_delay: the first exponential delay, in seconds; also that after an outage.
+    :ivar patience: for how many seconds a task that is not known here is left for newer workers.
+    """
+
+    base_delay: float
+    patience: float
+
+
+class Decision(NamedTuple):
+    """What becomes of a task, and the exception that counts as the reason."""
+
+    ended: Outcome | GiveBack
+    error: BaseException
+
+
+def decide(raised: Raised, rules: Rules) -> Decision:
+    """Decide by the step that raised, and by what it raised."""
+    error, definition = raised.error, raised.definition
+    options = None if definition is None else definition.options
+    if raised.arguments is None:
+        return _not_called(raised, options, rules)
+    if isinstance(error, ResultRefused):
+        # Another attempt can help only while the function has not returned.
+        return stopped(raised._replace(error=error.__cause__ or error), None, rules)
+    # Calls that do not fit the function are refused where they are made. So one that does not fit it here was made by other
+    # code than this worker's, and its function was not reached.
+    if isinstance(error, TypeError) and definition is not None and not definition.accepts(*raised.arguments):
+        decision = _unknown(raised, error, rules)
+        if isinstance(ended := decision.ended, Outcome):
+            return decision
+        return decision._replace(ended=replace(ended, why=ended.unknown, seconds=0.0))
+    return stopped(raised, options, rules)
+
+
+def stopped(raised: Raised, options: Options | None, rules: Rules) -> Decision:
+    """Decide on an attempt whose function was called, or could not be called for good.
+
+    :param options: of its definition; None when another attempt is no use.
+    """
+    task, error, cancelled = raised.task, raised.error, raised.cancelled
+    known = options is not None
+    if isinstance(error, RunAgain):
+        error = error.__cause__ or error
+        if not cancelled:
+            log = "is given back: its connection was cut, and nothing was committed"
+            back = GiveBack(task, rules.base_delay, known=known, why=describe(error), seconds=raised.seconds, log=log)
+            return Decision(back, error)
+    if isinstance(error, Snooze) and known and not cancelled:
+        return Decision(GiveBack(task, error.seconds, known=True, why=str(error), seconds=raised.seconds), error)
+    if isinstance(error, WorkerStopping) and not (cancelled or task.at_most_once):
+        log = "was interrupted, since its worker has to end; it is given back"
+        return Decision(GiveBack(task, known=known, why=str(error), seconds=raised.seconds, log=log), error)
+    ended = outcome.failed(
+        task,
+        error,
+        options,
+        cancelled=cancelled,
+        base_delay=rules.base_delay,
+        ended_at=raised.ended_at,
+        seconds=raised.seconds,
+    )
+    return Decision(ended, error)
+
+
+def _not_called(raised: Raised, options: Options | None, rules: Rules) -> Decision:
+    error = raised.error
+    if isinstance(error, (UnknownTask, PayloadTooNew, UnknownCarrier)):
+        return _unknown(raised, error, rules)
+    if is_weather(error) and not raised.cancelled:
+        log = "is given back: what it needs from the database cannot be fetched"
+        back = GiveBack(raised.task, rules.base_delay, why=describe(error), seconds=raised.seconds, log=log)
+        return Decision(back, error)
+    if isinstance(error, ObjectGone) and options is not None:
+        counts_as, options = outcome.gone(error, options)
+        return stopped(raised._replace(error=counts_as), options, rules)
+    return stopped(raised, None, rules)
+
+
+def _unknown(raised: Raised, error: Exception, rules: Rules) -> Decision:
+    return Decision(outcome.unknown(raised.task, error, patience=rules.patience, now=raised.ended_at), error)

@@ -1,0 +1,147 @@
+"""The steps of an attempt that are the same wherever its function runs: load, seal, decide, tell.
+
+A claimed task goes through: find, load, call, then seal if it returned or decide if it raised, and tell. Only the call
+differs, see :mod:`autotask.worker.execution` and :mod:`autotask.worker.coroutine`.
+"""
+
+import functools
+import logging
+import time
+from typing import Any
+
+from autotask import payload, registry
+from autotask.conf import settings
+from autotask.context import StopRequest, TaskContext
+from autotask.definition import Definition
+from autotask.exceptions import NothingRan, TimeLimitExceeded, UnknownTask, WorkerStopping
+from autotask.functions import still_to_be_run
+from autotask.payload import Arguments
+from autotask.signals import end_is_heard, send_end
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask, State
+from autotask.task_log import log_end
+from autotask.worker import decision, outcome
+from autotask.worker.decision import Decision, Raised, Rules
+from autotask.worker.outcome import GiveBack
+from autotask.worker.pools.base import Run
+from autotask.worker.reporter import Reports
+
+logger = logging.getLogger("autotask.worker")
+
+
+def load(task: ClaimedTask) -> Arguments:
+    """Return the arguments of a task; see :func:`autotask.payload.load_arguments` for what is raised."""
+    return payload.load_arguments(task.payload, id=task.id, name=task.name)
+
+
+def context_of(task: ClaimedTask, stop: StopRequest, reporter: Reports) -> TaskContext:
+    """Return the context of an attempt, as its function sees it."""
+    report = functools.partial(reporter.report, (task.id, task.fence))
+    return TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report)
+
+
+def seal(task: ClaimedTask, value: Any, begun: float) -> Outcome:
+    """Return the outcome of an attempt that returned a value.
+
+    :param begun: when it began, on the monotonic clock.
+    :raises NothingRan: it is a coroutine or a generator, so what the function should do was not done.
+    :raises ResultRefused: the value cannot be stored.
+    """
+    try:
+        envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
+    except BaseException as error:  # noqa: B036 - pickling can raise anything
+        if what := still_to_be_run(value):
+            raise NothingRan(task=task.name, what=what) from None
+        raise outcome.ResultRefused from error
+    now = time.monotonic()
+    return outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)
+
+
+def decide(
+    task: ClaimedTask,
+    error: BaseException,
+    definition: Definition[Any, Any] | None,
+    arguments: Arguments | None,
+    cancelled: bool,
+    begun: float,
+) -> Decision:
+    """Decide what becomes of a task whose attempt raised; see :class:`autotask.worker.decision.Raised`.
+
+    :param begun: when the attempt began, on the monotonic clock.
+    """
+    now = time.monotonic()
+    return decision.decide(Raised(task, error, definition, arguments, cancelled, now - begun, now), _rules())
+
+
+def tell(task: ClaimedTask, ended: Outcome | GiveBack, error: BaseException | None = None) -> Outcome | GiveBack:
+    """Log how an attempt ended, tell all who listen, and return it. Never raises.
+
+    :param error: the exception that counts as the reason; None if it returned.
+    """
+    try:
+        if isinstance(ended, Outcome):
+            _tell(task, ended.state, ended.seconds, ended.error_message, error)
+        elif ended.seconds is not None:
+            _tell(task, State.SCHEDULED, ended.seconds, ended.why, error)
+            if ended.log:
+                logger.info("%s %s %s", task.name, task.id, ended.log)
+    except BaseException:  # noqa: B036 - a receiver can raise SystemExit, which send_robust() lets through
+        logger.exception("Those who hear of the end of %s %s failed", task.name, task.id)
+    return ended
+
+
+def cancelled(task: ClaimedTask) -> Outcome | GiveBack:
+    """Return the outcome of a task that was cancelled between its claim and its start."""
+    now = time.monotonic()
+    return tell(task, Outcome(task.id, task.fence, State.CANCELLED, ended_at=now, seconds=0.0, began=False))
+
+
+def broken(task: ClaimedTask, error: BaseException) -> Outcome:
+    """Return the outcome of a task at which the worker itself has failed."""
+    now = time.monotonic()
+    return outcome.failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
+
+
+def given_up(run: Run[ClaimedTask], limit: float, where: str, is_cancelled: bool) -> Outcome | GiveBack:
+    """Return the outcome of a task that does not stop after its time limit.
+
+    :param limit: in seconds.
+    :param where: the lines of code it is at.
+    """
+    error = TimeLimitExceeded(f"timed out after {limit:g} s")
+    error.add_note(f"It does not stop. It is at:\n{where}")
+    return stopped(run, error, is_cancelled)
+
+
+def left_behind(run: Run[ClaimedTask], is_cancelled: bool) -> Outcome | GiveBack:
+    """Return the outcome of a task that does not stop although its worker has to end."""
+    return stopped(run, WorkerStopping("its worker has ended"), is_cancelled)
+
+
+def stopped(run: Run[ClaimedTask], error: BaseException, is_cancelled: bool) -> Outcome | GiveBack:
+    """Return the outcome of a run that was cut off."""
+    task, now = run.record, time.monotonic()
+    try:
+        definition = registry.find(task)
+    except UnknownTask:
+        definition = None
+    raised = Raised(task, error, definition, None, is_cancelled, now - run.began, now)
+    return tell(task, *decision.stopped(raised, None if definition is None else definition.options, _rules()))
+
+
+def is_heard(name: str) -> bool:
+    """Whether somebody is told how attempts of this task end, who may want the database."""
+    return end_is_heard() or ((definition := registry.known(name)) is not None and definition.hears_ends)
+
+
+def _rules() -> Rules:
+    return Rules(base_delay=settings.RETRY_DELAY, patience=settings.UNKNOWN_TASK_TIMEOUT)
+
+
+def _tell(task: ClaimedTask, state: State, seconds: float, message: str, error: BaseException | None) -> None:
+    log_end(task, state, seconds, message, error)
+    definition = registry.known(task.name)
+    if definition is not None and definition.hears_ends:
+        definition.attempt_ended(task, state, message, error)
+    if end_is_heard():
+        send_end(task, state, seconds, message, error)
