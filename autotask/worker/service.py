@@ -79,7 +79,7 @@ class ServiceThread:
         if due:
             # One at a time, the first of them first: what is important does not wait for all the others.
             self._due[due[0]] = time.monotonic() + self._run_one(due[0])
-        elif self._sleep(min(self._due.values()) - now):
+        elif self.sleep(min(self._due.values()) - now):
             self._due = dict.fromkeys(self._services, now)
 
     def _run_one(self, service: Service) -> float:
@@ -113,7 +113,7 @@ class ServiceThread:
         at = time.monotonic() + seconds
         self._due = {service: max(due, at) for service, due in self._due.items()}
 
-    def _sleep(self, seconds: float) -> bool:
+    def sleep(self, seconds: float) -> bool:
         """Sleep, and return whether something was heard meanwhile."""
         try:
             listening = self._listen()
