@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from django.db import DatabaseError, InterfaceError
 
@@ -26,19 +27,19 @@ logger = logging.getLogger("autotask.worker")
 TO_STOP = 0.2
 
 
+@dataclass(eq=False, slots=True)
 class Abandoner:
     """Records outcomes of tasks that do not stop, and forgets the tasks. The watch and the loop call this; it keeps nothing."""
 
-    def __init__(self, held: HeldTasks, recorder: Recorder, shutdown: Shutdown) -> None:
-        self._held = held
-        self._recorder = recorder
-        self._shutdown = shutdown
+    held: HeldTasks
+    recorder: Recorder
+    shutdown: Shutdown
 
     def give_up(self, pool: Pool[ClaimedTask], run: Run[ClaimedTask], limit: float, left: Abandoned) -> None:
         """End a task that does not stop after its time limit; if it hangs in this process, the worker makes way."""
         task = run.record
-        self._held.give_up(task)
-        self._recorder.put((task, execution.given_up(run, limit, left.where, self._held.is_cancelled(task))))
+        self.held.give_up(task)
+        self.recorder.put((task, execution.given_up(run, limit, left.where, self.held.is_cancelled(task))))
         tidy_connections(unsure=True)  # as those who hear of the end have left them
         if left.hangs:
             logger.error(
@@ -51,77 +52,68 @@ class Abandoner:
             )
             if left.with_others:
                 self.leave_behind(pool)
-            self._shutdown.recycle()
+            self.shutdown.recycle()
 
     def leave_behind(self, pool: Pool[ClaimedTask]) -> None:
         """Give up all that a pool runs: it is run by another worker, unless it may run once only."""
         for run in pool.running():
             task = run.record
             if pool.abandon(task) is not None:
-                self._held.give_up(task)
-                ended = execution.left_behind(run, self._held.is_cancelled(task))
+                self.held.give_up(task)
+                ended = execution.left_behind(run, self.held.is_cancelled(task))
                 what = "is given back to be run by another worker" if isinstance(ended, GiveBack) else "ends so"
                 logger.warning("%s %s does not stop; it %s", task.name, task.id, what)
-                self._recorder.put((task, ended))
+                self.recorder.put((task, ended))
 
 
+@dataclass(eq=False, slots=True)
 class Drain:
     """The end of all that a worker runs. The loop's thread calls this after its last turn; it keeps nothing."""
 
-    def __init__(
-        self,
-        pools: Collection[Pool[ClaimedTask]],
-        watch: Watch,
-        abandoner: Abandoner,
-        shutdown: Shutdown,
-        wakeup: Wakeup,
-        news: News,
-        receiver: Receiver,
-    ) -> None:
-        self._pools = pools
-        self._watch = watch
-        self._abandoner = abandoner
-        self._shutdown = shutdown
-        self._wakeup = wakeup
-        self._news = news
-        self._receiver = receiver
+    pools: Collection[Pool[ClaimedTask]]
+    watch: Watch
+    abandoner: Abandoner
+    shutdown: Shutdown
+    wakeup: Wakeup
+    news: News
+    receiver: Receiver
 
     def run(self) -> bool:
         """Wait for what runs, as long as the grace lasts, and leave the rest behind; return whether all has ended."""
         drained = self._has_ended() or self._interrupt()
         if not drained:
-            for pool in self._pools:
-                self._abandoner.leave_behind(pool)
+            for pool in self.pools:
+                self.abandoner.leave_behind(pool)
         return drained
 
     def _has_ended(self) -> bool:
         while True:
             self._give_back_late()
             # A worker with more time than the grace recycles itself: it does not disturb its tasks before it has to.
-            if self._shutdown.seconds_left() <= settings.SHUTDOWN_GRACE:
-                self._watch.ask_all()
+            if self.shutdown.seconds_left() <= settings.SHUTDOWN_GRACE:
+                self.watch.ask_all()
             # In short steps: a request to stop may come meanwhile, a second one moves the end of the grace to now.
-            if self._all_drained(0.05) and not self._receiver.offers.are_open():
+            if self._all_drained(0.05) and not self.receiver.offers.are_open():
                 return True
-            if self._shutdown.seconds_left() <= 0:
+            if self.shutdown.seconds_left() <= 0:
                 return False
 
     def _give_back_late(self) -> None:
         """Give back what is handed over while this worker leaves, or was to be handed over and was not."""
-        self._wakeup.sleep(0)
-        self._receiver.accept()
-        if self._receiver.offers.is_overdue():
+        self.wakeup.sleep(0)
+        self.receiver.accept()
+        if self.receiver.offers.is_overdue():
             # If it cannot be done now, it is done at the end.
             try:
-                self._receiver.reconcile(self._news.connection.wrapper)
+                self.receiver.reconcile(self.news.connection.wrapper)
             except (DatabaseError, InterfaceError, OSError):
-                self._news.connection.close()
-                self._receiver.offers.void()  # else this worker would wait for it until its grace is over
+                self.news.connection.close()
+                self.receiver.offers.void()  # else this worker would wait for it until its grace is over
 
     def _interrupt(self) -> bool:
-        self._watch.interrupt_all()
+        self.watch.interrupt_all()
         return self._all_drained(TO_STOP)
 
     def _all_drained(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
-        return all(pool.drain(max(0.0, deadline - time.monotonic())) for pool in self._pools)
+        return all(pool.drain(max(0.0, deadline - time.monotonic())) for pool in self.pools)

@@ -2,6 +2,8 @@
 
 import logging
 import time
+import uuid
+from dataclasses import dataclass, field
 
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -9,18 +11,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.conf import settings
 from autotask.offer import OVERDUE
 from autotask.store import promote, read
-from autotask.task import ClaimedTask
+from autotask.store.isolation import Refusals
 from autotask.wakeup import Wakeup
 from autotask.worker.claiming.claimer import Claimer, Look
-from autotask.worker.claiming.intake import ThreadIntake
-from autotask.worker.claiming.placement import Placement
 from autotask.worker.claiming.prefetch import BUSY_SLEEP
-from autotask.worker.claiming.quarantine import DRAIN_FOR, Quarantine
+from autotask.worker.claiming.quarantine import DRAIN_FOR
 from autotask.worker.held import HeldTasks
-from autotask.worker.idle import FIRST_SLEEP, IdleSleep
+from autotask.worker.idle import FIRST_SLEEP
 from autotask.worker.news import News
 from autotask.worker.options import WorkerOptions
-from autotask.worker.pools.threads import ThreadPool
 from autotask.worker.receiver import Receiver
 from autotask.worker.registration import Registration
 from autotask.worker.shutdown import Shutdown
@@ -41,50 +40,31 @@ MOST_FAILED_TURNS = 20
 TABLES_EVERY = 2.0
 
 
+@dataclass(eq=False, slots=True)
 class Loop:
     """When something becomes due, and how often a turn has failed. Only the main thread of the worker calls this."""
 
-    def __init__(
-        self,
-        options: WorkerOptions,
-        wakeup: Wakeup,
-        shutdown: Shutdown,
-        registration: Registration,
-        held: HeldTasks,
-        news: News,
-        idle: IdleSleep,
-        threads: ThreadIntake,
-        quarantine: Quarantine,
-        placement: Placement,
-        claimer: Claimer,
-        receiver: Receiver,
-    ) -> None:
-        self._options = options
-        self._wakeup = wakeup
-        self._shutdown = shutdown
-        self._registration = registration
-        self._held = held
-        self._news = news
-        self._idle = idle
-        self._threads = threads
-        self._pool: ThreadPool[ClaimedTask] = threads.pool
-        self._quarantine = quarantine
-        self._placement = placement
-        self._claimer = claimer
-        self._receiver = receiver
-        self._weather = Weather("claim tasks")
-        self._promote_at = float("-inf")
-        self._never_ready = promote.refusals()
-        self._failed_turns = 0
+    options: WorkerOptions
+    wakeup: Wakeup
+    shutdown: Shutdown
+    registration: Registration
+    held: HeldTasks
+    news: News
+    claimer: Claimer
+    receiver: Receiver
+    weather: Weather = field(default_factory=lambda: Weather("claim tasks"), init=False)
+    promote_at: float = field(default=float("-inf"), init=False)
+    never_ready: Refusals[uuid.UUID] = field(default_factory=promote.refusals, init=False)
+    failed_turns: int = field(default=0, init=False)
 
     def sign_on(self) -> bool:
         """Enter the register, as soon as there is one; return False if the worker is to leave before that."""
         said = False
-        while not self._shutdown.is_requested():
+        while not self.shutdown.is_requested():
             try:
-                if read.has_tables(self._news.connection.wrapper):
-                    self._registration.sign_on(self._news.connection.wrapper)
-                    self._weather.succeeded()
+                if read.has_tables(self.news.connection.wrapper):
+                    self.registration.sign_on(self.news.connection.wrapper)
+                    self.weather.succeeded()
                     return True
             except (DatabaseError, InterfaceError) as error:
                 self._wait_after(error)
@@ -92,81 +72,81 @@ class Loop:
             if not said:
                 logger.info("Waiting for the tables of autotask: python manage.py migrate")
                 said = True
-            self._wakeup.sleep(TABLES_EVERY)
+            self.wakeup.sleep(TABLES_EVERY)
         return False
 
     def run(self) -> None:
         """Work until the worker is to leave."""
-        while not self._shutdown.is_requested():
+        while not self.shutdown.is_requested():
             self.turn()
             self._look_at_wear()
 
     def turn(self) -> None:
         """Claim once, and sleep if that has brought nothing."""
         try:
-            connection = self._news.connection.wrapper
-            self._receiver.accept()
+            connection = self.news.connection.wrapper
+            self.receiver.accept()
             self._prepare(connection)
-            self._pool.balance()
-            if self._threads.is_stuck(time.monotonic()):
-                self._placement.take_back()
-            look = self._claimer.take(connection)
+            self.claimer.threads.pool.balance()
+            if self.claimer.threads.is_stuck(time.monotonic()):
+                self.claimer.placement.take_back()
+            look = self.claimer.take(connection)
             due = None
-            left = self._promote_at - time.monotonic()
+            left = self.promote_at - time.monotonic()
             if left <= 0 or look not in (Look.MORE, Look.NO_ROOM):
                 due = self.promote(connection)
             elif look is Look.NO_ROOM:
                 due = left
-            self._weather.succeeded()
+            self.weather.succeeded()
             if look is not Look.MORE and due != 0:
                 self._pause(look, due)
-            self._failed_turns = 0
+            self.failed_turns = 0
         except (DatabaseError, InterfaceError, OSError) as error:  # OSError: the socket of a lost connection
             self._wait_after(error)
         except Exception as error:
-            self._failed_turns += 1
-            if self._failed_turns > MOST_FAILED_TURNS:
+            self.failed_turns += 1
+            if self.failed_turns > MOST_FAILED_TURNS:
                 raise
             self._wait_after(error)
 
     def promote(self, connection: BaseDatabaseWrapper) -> float | None:
         """Make ready what is due; return the seconds until more will be, 0 if something has become ready now."""
-        self._promote_at = time.monotonic() + PROMOTE_EVERY
-        count, seconds = promote.promote(connection, refused=self._never_ready)
+        self.promote_at = time.monotonic() + PROMOTE_EVERY
+        count, seconds = promote.promote(connection, refused=self.never_ready)
         return 0.0 if count else seconds
 
     def sleep(self, seconds: float) -> bool:
         """Sleep, for less if tasks wait for a thread; return whether the loop was woken."""
-        if self._shutdown.is_requested():
+        if self.shutdown.is_requested():
             return True
-        if self._threads.some_wait():
+        if self.claimer.threads.some_wait():
             seconds = min(seconds, BUSY_SLEEP)
-        if self._pool.holds_back():
+        if self.claimer.threads.pool.holds_back():
             seconds = min(seconds, STANDSTILL)
-        return self._news.sleep(seconds)
+        return self.news.sleep(seconds)
 
     def _wait_after(self, error: Exception) -> None:
         """Wait a moment after a failure; what was claimed in that turn and is not held is given back in the next one."""
-        self._news.connection.close()
-        self._wakeup.sleep(self._weather.failed(error))
+        self.news.connection.close()
+        self.wakeup.sleep(self.weather.failed(error))
 
     def _prepare(self, connection: BaseDatabaseWrapper) -> None:
-        if self._registration.has_new_name:
+        if self.registration.has_new_name:
             # What was claimed under the former name may run elsewhere by now.
-            self._registration.has_new_name = False
-            self._placement.take_back()
-        self._receiver.prepare(connection)
-        self._news.listen()
+            self.registration.has_new_name = False
+            self.claimer.placement.take_back()
+        self.receiver.prepare(connection)
+        self.news.listen()
 
     def _look_at_wear(self) -> None:
         """Make way for a fresh worker when this one has done enough."""
-        wear, pid = self._placement.wear, self._registration.identity.pid
-        if wear.is_used_up() and not self._threads.some_wait():
-            logger.info("worker %d has done its %d tasks, and makes way", pid, self._options.max_tasks)
-            self._shutdown.recycle()
+        wear, pid = self.claimer.placement.wear, self.registration.identity.pid
+        if wear.is_used_up() and not self.claimer.threads.some_wait():
+            logger.info("worker %d has done its %d tasks, and makes way", pid, self.options.max_tasks)
+            self.shutdown.recycle()
         elif excess := wear.excess():
             logger.info("worker %d uses much memory, %s, and makes way", pid, excess)
-            self._shutdown.recycle()
+            self.shutdown.recycle()
 
     # --- sleeping ---------------------------------------------------------------------------------------------------
 
@@ -174,37 +154,37 @@ class Loop:
         if look is Look.NO_ROOM:
             self._sleep_until_room(due)
         elif look is Look.LOCKED:
-            self.sleep(self._idle.while_locked())
-        elif self._options.burst and not self._held:
-            self._shutdown.stop()
+            self.sleep(self.claimer.idle.while_locked())
+        elif self.options.burst and not self.held:
+            self.shutdown.stop()
         else:
             self._sleep_until(due)
 
     def _sleep_until(self, due: float | None) -> None:
         """Sleep until woken, until the next task is due, or until it is time to look without having been woken."""
-        seconds = self._idle.seconds
+        seconds = self.claimer.idle.seconds
         if self._sleep_and_accept(seconds if due is None else min(seconds, due)):
-            self._idle.was_woken()
+            self.claimer.idle.was_woken()
         else:
-            self._claimer.hopeful = False
-            self._idle.slept_through(settings.POLL_INTERVAL)
+            self.claimer.hopeful = False
+            self.claimer.idle.slept_through(settings.POLL_INTERVAL)
 
     def _sleep_and_accept(self, seconds: float) -> bool:
         """Sleep, and accept what is handed over meanwhile; return whether the loop was woken for anything else."""
-        until = min(time.monotonic() + seconds, self._receiver.look_at)
-        offers = self._receiver.offers
-        self._receiver.open()
+        until = min(time.monotonic() + seconds, self.receiver.look_at)
+        offers = self.receiver.offers
+        self.receiver.open()
         try:
             while (left := until - time.monotonic()) > 0:
                 # Nothing wakes this worker when its offer is taken.
                 woken = self.sleep(min(left, OVERDUE) if offers.are_open() else left)
-                accepted = self._receiver.accept()
-                if (woken and not accepted) or self._news.has_word() or self._shutdown.is_requested():
+                accepted = self.receiver.accept()
+                if (woken and not accepted) or self.news.has_word() or self.shutdown.is_requested():
                     return True
                 if accepted:
                     # However many are handed over, the loop looks for others soon.
                     until = min(until, time.monotonic() + FIRST_SLEEP)
-                elif self._threads.some_wait() or self._pool.holds_back():
+                elif self.claimer.threads.some_wait() or self.claimer.threads.pool.holds_back():
                     break  # The pool wants to be looked after.
                 elif offers.is_overdue():
                     return True
@@ -213,14 +193,13 @@ class Loop:
             offers.close()
 
     def _sleep_until_room(self, due: float | None) -> None:
-        self._threads.ask_for_wake()
-        is_quiet = not self._quarantine.is_on()
+        self.claimer.threads.ask_for_wake()
+        is_quiet = not self.claimer.quarantine.is_on()
         # What has ended before it was asked to wake the loop does not wake it.
-        if is_quiet and self._claimer.room():
+        if is_quiet and self.claimer.room():
             return
         longest = BUSY_SLEEP if is_quiet else DRAIN_FOR / 10
         self.sleep(longest if due is None else min(longest, max(due, PROMOTE_EVERY)))
-        if self._news.was_called() and not self._claimer.room():
+        if self.news.was_called() and not self.claimer.room():
             # A caller has enqueued, and there is no room here; others may have some.
-            self._news.keep_word()
-            self._news.pass_on()
+            self.news.pass_on_call()

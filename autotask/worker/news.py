@@ -65,9 +65,10 @@ class News:
         """Whether a caller has woken this worker only, since the last look."""
         return self._wakeup.called
 
-    def keep_word(self) -> None:
-        """Note that others know what a caller has told this worker only; it has yet to look itself."""
+    def pass_on_call(self) -> None:
+        """Tell other workers what a caller has told this one only, which has yet to look itself."""
         self._wakeup.called, self._told = False, True
+        self.pass_on()
 
     def _hears(self) -> bool:
         heard = self._listening.heard()

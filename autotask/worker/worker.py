@@ -19,11 +19,9 @@ from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.intake import Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
-from autotask.worker.claiming.quarantine import Quarantine
 from autotask.worker.drain import Abandoner, Drain
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
-from autotask.worker.idle import IdleSleep
 from autotask.worker.loop import Loop
 from autotask.worker.news import News
 from autotask.worker.options import WorkerOptions
@@ -73,7 +71,6 @@ class Worker:
         self.registration = Registration(options, executors.names(options))
         self.recorder = Recorder(lambda: self.registration.id, self._let_go, self.reporter, self.strangers)
         self.yielding = Yielding(self._look_before_claiming)
-        self.quarantine = Quarantine()
         self._news = News(self.wakeup)
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine)
         threads: ThreadPool[ClaimedTask] = ThreadPool(options.threads, runner.run, self.wakeup.wake)
@@ -84,7 +81,10 @@ class Worker:
         self.stalls = StallWatch(self.wakeup, self._stop_tasks, lambda: self.exit_status)
         wear = Wear(options.max_tasks, options.max_memory)
         self._placement = Placement(pools, self.held, self.recorder, runner, self.watch, wear)
-        self._make_loop(threads)
+        self.claimer = self._make_claimer(threads, self._placement)
+        parts = self.wakeup, self.shutdown, self.registration, self.held
+        self._receiver = Receiver(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all)
+        self._loop = Loop(options, *parts, self._news, self.claimer, self._receiver)
         self._drain = Drain(pools, self.watch, abandoner, self.shutdown, self.wakeup, self._news, self._receiver)
         self._services = self._make_services()
 
@@ -108,52 +108,13 @@ class Worker:
             **executors.pools(runner, wake),
         }
 
-    def _make_loop(self, pool: ThreadPool[ClaimedTask]) -> None:
-        idle, claims = IdleSleep(), Claims(self.registration, self.strangers)
-        threads = ThreadIntake(pool, self._serving(THREAD), claims, self.recorder.burden.most_ahead)
-        self._claimer = self._make_claimer(threads, idle, claims)
-        self._receiver = Receiver(
-            Offers(self.options.offer_fds),
-            self.wakeup,
-            self.shutdown,
-            self.registration,
-            self.held,
-            self.recorder,
-            idle,
-            claims,
-            self._claimer,
-            self.quarantine,
-            lambda: self.options.serves_all() and self.yielding.leaves_nothing(),
-        )
-        self._loop = Loop(
-            self.options,
-            self.wakeup,
-            self.shutdown,
-            self.registration,
-            self.held,
-            self._news,
-            idle,
-            threads,
-            self.quarantine,
-            self._placement,
-            self._claimer,
-            self._receiver,
-        )
-
-    def _make_claimer(self, threads: ThreadIntake, idle: IdleSleep, claims: Claims) -> Claimer:
-        beside = {name: pool for name, pool in self.pools.items() if name != THREAD}
+    def _make_claimer(self, pool: ThreadPool[ClaimedTask], placement: Placement) -> Claimer:
+        claims, burden = Claims(self.registration, self.strangers), self.recorder.burden
+        threads = ThreadIntake(pool, self._serving(THREAD), claims, burden.most_ahead)
+        others = {name: each for name, each in self.pools.items() if name != THREAD}
+        beside = {name: Intake(name, each, self._serving(name), claims) for name, each in others.items()}
         return Claimer(
-            self.registration,
-            self.held,
-            self.recorder,
-            self._news,
-            idle,
-            claims,
-            self.quarantine,
-            self._placement,
-            threads,
-            {name: Intake(name, pool, self._serving(name), claims) for name, pool in beside.items()},
-            self._serves,
+            self.registration, self.held, burden, self._news, claims, placement, threads, beside, self._serves
         )
 
     def _make_services(self) -> tuple[ServiceThread, ...]:
@@ -180,6 +141,9 @@ class Worker:
 
     def _serves(self, executor: str, queue: str) -> bool:
         return self.options.serves(queue) and not self.yielding.leaves(executor, queue)
+
+    def _serves_all(self) -> bool:
+        return self.options.serves_all() and self.yielding.leaves_nothing()
 
     # --- coming and going -------------------------------------------------------------------------------------------
 
@@ -268,8 +232,8 @@ class Worker:
         if self.held:
             return
         self._receiver.offers.make()
-        if not self.held and (self.quarantine.is_on() or self.options.burst):
-            self.quarantine.end()
+        if not self.held and (self.claimer.quarantine.is_on() or self.options.burst):
+            self.claimer.quarantine.end()
             self.wakeup.wake()
 
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
@@ -286,7 +250,7 @@ class Worker:
 
     def _look_before_claiming(self) -> None:
         """The service that yields calls this: there may be nothing to claim any more where there was."""
-        self._claimer.hopeful = False
+        self.claimer.hopeful = False
         self.wakeup.wake()
 
     def _is_last_coroutine(self) -> bool:

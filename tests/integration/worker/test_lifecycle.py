@@ -373,4 +373,4 @@ def test_a_suspect_that_ends_before_its_worker_looks_again_does_not_end_the_work
     # Then
     assert suspect.wait(10) == "suspect"
     assert tasks.echo("next").wait(10) == "next"
-    assert not worker.quarantine.runs_alone
+    assert not worker.claimer.quarantine.runs_alone
