@@ -13,6 +13,7 @@ from django.utils.module_loading import autodiscover_modules, import_string
 from django.utils.translation import gettext_lazy as _
 
 from autotask import checks, completion
+from autotask.checks import about_settings
 from autotask.companion import starter
 from autotask.conf import Settings, settings
 from autotask.exceptions import InvalidSetting
@@ -61,7 +62,7 @@ def _import_task_backends() -> None:
 
 def _import_named_modules() -> None:
     for name in _named_modules():
-        if checks.is_module(name):
+        if about_settings.is_module(name):
             import_module(name)
         else:
             logger.error("AUTOTASK_MODULES has %r, but there is no such module: its tasks are not known.", name)

@@ -16,7 +16,7 @@ from autotask.processes.stop_signals import StopSignals
 from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
 from autotask.worker import code_watch, title
 from autotask.worker.log_lines import show_log_lines
-from autotask.worker.loop import WorkerOptions
+from autotask.worker.options import WorkerOptions
 from autotask.worker.process import run_worker
 
 logger = logging.getLogger("autotask.worker")

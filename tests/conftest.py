@@ -9,7 +9,8 @@ import pytest
 from django.test import TransactionTestCase
 
 from autotask.store.connection import current, dedicated, execute
-from autotask.worker.loop import Worker, WorkerOptions
+from autotask.worker.options import WorkerOptions
+from autotask.worker.worker import Worker
 from tests import tables
 
 pytest_plugins = ["autotask.pytest_plugin", "tests.refusing"]

@@ -47,7 +47,7 @@ def _work() -> int:
     from autotask.conf import settings
     from autotask.worker import ending
     from autotask.worker.log_lines import show_log_lines
-    from autotask.worker.loop import WorkerOptions
+    from autotask.worker.options import WorkerOptions
     from autotask.worker.process import run_worker
 
     show_log_lines()

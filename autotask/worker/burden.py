@@ -41,10 +41,6 @@ class Burden:
         """Note that tasks were claimed."""
         self._taken += sum([len(task.payload) for task in tasks])
 
-    def replace(self, task: ClaimedTask) -> None:
-        """Note that a task is claimed again, though its former claim is not over: that one will not be let go."""
-        self._taken -= len(task.payload)
-
     def is_bearable(self) -> bool:
         """Whether more may be claimed."""
         held = self.held()

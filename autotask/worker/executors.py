@@ -9,8 +9,9 @@ from django.utils.module_loading import import_string
 
 from autotask import django_setup
 from autotask.conf import settings
-from autotask.task import ClaimedTask
+from autotask.task import COROUTINE, PROCESS, ClaimedTask
 from autotask.worker import remote
+from autotask.worker.options import WorkerOptions
 from autotask.worker.pools.base import Pool
 from autotask.worker.pools.executors import ExecutorPool
 from autotask.worker.pools.processes import Customer
@@ -27,6 +28,13 @@ def pools(customer: Customer[ClaimedTask], wake: Callable[[], None]) -> dict[str
         name: ExecutorPool(size, functools.partial(_make, path), run, customer, wake)
         for name, (path, size) in settings.EXECUTORS.items()
     }
+
+
+def names(options: WorkerOptions) -> tuple[str, ...]:
+    """Return the names of the pools that a worker has beside its threads."""
+    sizes = {COROUTINE: options.coroutines, PROCESS: options.processes}
+    sizes.update((name, size) for name, (_, size) in settings.EXECUTORS.items())
+    return tuple(name for name, size in sizes.items() if size)
 
 
 def _make(path: str) -> Executor:

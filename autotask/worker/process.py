@@ -7,7 +7,8 @@ import sys
 from autotask.processes import life, streams
 from autotask.worker import code_watch, ending, title
 from autotask.worker.log_lines import show_log_lines
-from autotask.worker.loop import Worker, WorkerOptions
+from autotask.worker.options import WorkerOptions
+from autotask.worker.worker import Worker
 
 
 def run_worker(options: WorkerOptions) -> int:

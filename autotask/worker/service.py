@@ -9,8 +9,8 @@ from typing import Protocol
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import notify
 from autotask.store.connection import dedicated
+from autotask.store.listening import Listening
 from autotask.wakeup import Wakeup
 from autotask.worker.tidiness import tidy_connections
 from autotask.worker.weather import Weather
@@ -48,9 +48,8 @@ class ServiceThread:
         self._due = dict.fromkeys(services, now)
         self._weather = {service: Weather(service.doing) for service in services}
         self._connecting = Weather(services[0].doing)
-        self._channel = channel
         self._connection = dedicated(role)
-        self._ear: tuple[BaseDatabaseWrapper, str, notify.Ear] | None = None
+        self._listening = Listening(self._connection, channel) if channel else None
         self._wakeup = Wakeup()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"autotask-{role}", daemon=True)
@@ -80,7 +79,7 @@ class ServiceThread:
         if due:
             # One at a time, the first of them first: what is important does not wait for all the others.
             self._due[due[0]] = time.monotonic() + self._run_one(due[0])
-        elif self._sleep(min(self._due.values()) - now):
+        elif self.sleep(min(self._due.values()) - now):
             self._due = dict.fromkeys(self._services, now)
 
     def _run_one(self, service: Service) -> float:
@@ -114,27 +113,23 @@ class ServiceThread:
         at = time.monotonic() + seconds
         self._due = {service: max(due, at) for service, due in self._due.items()}
 
-    def _sleep(self, seconds: float) -> bool:
+    def sleep(self, seconds: float) -> bool:
         """Sleep, and return whether something was heard meanwhile."""
         try:
-            ear = self._listen()
-            if ear is None:
+            listening = self._listen()
+            if listening is None:
                 self._wakeup.sleep(seconds)
                 return False
-            if not ear.heard():
-                self._wakeup.sleep(seconds, ear.fileno())
-                return ear.heard()
+            if not listening.heard():
+                self._wakeup.sleep(seconds, listening.fileno())
+                return listening.heard()
             return True
         except (DatabaseError, InterfaceError, OSError):  # OSError: the socket of a lost connection
             self._connection.close()
-            return True  # The service that is run now connects anew, or says that it cannot.
+            return True  # The service that is run now connects again, or says that it cannot.
 
-    def _listen(self) -> notify.Ear | None:
-        if self._channel is None or not self._connection.is_open:
-            return None  # A connection that cannot be had is the concern of who needs it for more.
-        connection, channel = self._connection.wrapper, self._channel()
-        if self._ear is None or self._ear[0] is not connection or self._ear[1] != channel:
-            if not self._connection.hears():
-                return None
-            self._ear = (connection, channel, notify.Ear(connection, channel))
-        return self._ear[2]
+    def _listen(self) -> Listening | None:
+        if self._listening is None or not self._connection.is_open:
+            return None  # A connection that cannot be had is the concern of whoever needs it for more.
+        self._listening.renew()
+        return self._listening

@@ -7,7 +7,8 @@ from django.db import connections
 
 from autotask.backend import AutotaskBackend
 from autotask.store.connection import current, execute, rows
-from autotask.worker.loop import Worker, WorkerOptions
+from autotask.worker.options import WorkerOptions
+from autotask.worker.worker import Worker
 
 
 class WaitingBackend(AutotaskBackend):

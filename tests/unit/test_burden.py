@@ -44,15 +44,6 @@ def test_results_are_held_until_they_are_written(small):
     assert small.is_bearable()
 
 
-def test_a_claim_that_replaces_another_one_of_the_same_task_is_held_once(small):
-    former, again = claimed(4000), claimed(4000)
-    small.take([former])
-    small.take([again])
-    small.replace(former)
-    small.let_go(4000)
-    assert small.held() == 0
-
-
 def test_a_claim_is_bounded_only_if_it_can_bring_too_many_bytes(small):
     assert small.most_claimed(9) is None
     assert small.most_claimed(10) == 10_000

@@ -10,7 +10,7 @@ from autotask.management.arguments import plain_names, size, whole
 from autotask.management.console import USAGE, Console, failure
 from autotask.management.subcommand import Subcommand
 from autotask.worker import ending
-from autotask.worker.loop import WorkerOptions
+from autotask.worker.options import WorkerOptions
 from autotask.worker.process import run_worker
 
 

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from autotask.context import StopRequest
 from autotask.exceptions import TaskInterrupted
 from autotask.worker.pools.base import Abandoned, Run
+from autotask.worker.pools.waiting import Waiting
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class CoroutinePlace(Generic[T]):
         return "".join(lines)
 
 
-class CoroutinePool(Generic[T]):
+class CoroutinePool(Waiting[T]):
     """An event loop that runs records; its thread is started by the first of them.
 
     :param size: how many records run at a time.
@@ -97,16 +97,10 @@ class CoroutinePool(Generic[T]):
         wake: Callable[[], None],
         helpers: Callable[[], ThreadPoolExecutor] = ThreadPoolExecutor,
     ) -> None:
-        self.size = size
+        super().__init__(size, wake)
         self._run = run
-        self._wake = wake
         self._helpers = helpers
-        self._todo: deque[T] = deque()
         self._places: dict[int, CoroutinePlace[T]] = {}
-        self._submitted = self._finished = 0
-        self._seconds = 0.0
-        self._wake_at = -1
-        self._idle = threading.Condition()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._asked: threading.Event | None = None
@@ -122,24 +116,6 @@ class CoroutinePool(Generic[T]):
         self._submitted += 1
         self._todo.append(record)
         loop.call_soon_threadsafe(self._begin)
-
-    def outstanding(self) -> int:
-        """Return how many records have been submitted and not finished."""
-        return self._submitted - self._finished
-
-    def wake_when(self, waiting: int) -> None:
-        """Ask to be woken once when a record is finished and no more than *waiting* wait; −1 asks for nothing."""
-        self._wake_at = waiting
-
-    def take_back(self) -> list[T]:
-        """Return the records that have not begun, and forget them."""
-        taken: list[T] = []
-        try:
-            while True:
-                taken.append(self._todo.popleft())
-        except IndexError:
-            self._submitted -= len(taken)
-            return taken
 
     def running(self) -> list[Run[T]]:
         """Return the records that are being run."""
@@ -169,15 +145,6 @@ class CoroutinePool(Generic[T]):
         frame = sys._current_frames().get(self._thread.ident or 0) if self._thread else None
         where = "".join(traceback.format_stack(frame)) if frame else ""
         return Abandoned(hangs=True, where=where, with_others=True)
-
-    def drain(self, seconds: float) -> bool:
-        """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
-        with self._idle:
-            return self._idle.wait_for(lambda: self.outstanding() == 0, seconds)
-
-    def busy_seconds(self) -> tuple[int, float]:
-        """Return how many records have been finished, and the seconds they took altogether."""
-        return self._finished, self._seconds
 
     def close(self) -> None:
         """End the event loop."""
@@ -231,14 +198,4 @@ class CoroutinePool(Generic[T]):
             await self._run(place.record, place)
         finally:
             if self._places.pop(id(place.record), None) is not None:
-                self._note_end(place)
-
-    def _note_end(self, place: CoroutinePlace[T]) -> None:
-        self._seconds += time.monotonic() - place.began
-        with self._idle:
-            self._finished += 1
-            if self.outstanding() == 0:
-                self._idle.notify_all()
-        if len(self._todo) <= self._wake_at:
-            self._wake_at = -1
-            self._wake()
+                self._note_end(time.monotonic() - place.began)

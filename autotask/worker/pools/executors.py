@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from autotask.exceptions import TaskInterrupted
 from autotask.worker.pools.base import Abandoned, Run
 from autotask.worker.pools.processes import Customer, Died, Ended, NoChild
+from autotask.worker.pools.waiting import Waiting
 
 logger = logging.getLogger("autotask.worker")
 
@@ -32,7 +33,7 @@ class Handed(Generic[T]):
         self.interruption: TaskInterrupted | None = None
 
 
-class ExecutorPool(Generic[T]):
+class ExecutorPool(Waiting[T]):
     """An executor, made when it is first needed, and anew when it breaks.
 
     :param size: how many records it is handed at a time.
@@ -52,18 +53,14 @@ class ExecutorPool(Generic[T]):
         customer: Customer[T],
         wake: Callable[[], None],
     ) -> None:
-        self.size = size
+        super().__init__(size, wake)
         self._make = make
         self._run = run
         self._customer = customer
-        self._wake = wake
         self._executor: Executor | None = None
-        self._todo: queue.SimpleQueue[T] = queue.SimpleQueue()
+        #: One for each record in the queue. Those that were taken back are not there any more.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._handed: dict[int, Handed[T]] = {}
-        self._idle = threading.Condition()
-        self._outstanding = self._finished = 0
-        self._seconds = 0.0
-        self._wake_at = -1
         self._thread: threading.Thread | None = None
 
     def submit(self, record: T) -> None:
@@ -75,28 +72,9 @@ class ExecutorPool(Generic[T]):
             thread = threading.Thread(target=self._work, name="autotask-executor", daemon=True)
             thread.start()
             self._thread = thread
-        with self._idle:
-            self._outstanding += 1
-        self._todo.put(record)
-
-    def outstanding(self) -> int:
-        """Return how many records have been submitted and not finished."""
-        return self._outstanding
-
-    def wake_when(self, waiting: int) -> None:
-        """Ask to be woken once when a record is finished and no more than *waiting* wait to be handed over."""
-        self._wake_at = waiting
-
-    def take_back(self) -> list[T]:
-        """Return the records that were not handed over, and forget them."""
-        taken: list[T] = []
-        try:
-            while True:
-                taken.append(self._todo.get_nowait())
-        except queue.Empty:
-            with self._idle:
-                self._outstanding -= len(taken)
-            return taken
+        self._submitted += 1
+        self._todo.append(record)
+        self._bell.put(None)
 
     def running(self) -> list[Run[T]]:
         """Return the records that were handed over. Whether they run or wait, the executor does not tell."""
@@ -119,15 +97,6 @@ class ExecutorPool(Generic[T]):
         handed = self._handed.get(id(record))
         return Abandoned(hangs=False) if handed is not None and self._let_go(handed) else None
 
-    def drain(self, seconds: float) -> bool:
-        """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
-        with self._idle:
-            return self._idle.wait_for(lambda: self._outstanding == 0, seconds)
-
-    def busy_seconds(self) -> tuple[int, float]:
-        """Return how many records have been finished, and the seconds they took altogether."""
-        return self._finished, self._seconds
-
     def close(self) -> None:
         """End the executor without waiting for it."""
         executor, self._executor = self._executor, None
@@ -138,7 +107,11 @@ class ExecutorPool(Generic[T]):
 
     def _work(self) -> None:
         while True:
-            record = self._todo.get()
+            self._bell.get()
+            try:
+                record = self._todo.popleft()
+            except IndexError:
+                continue  # It was taken back.
             handed = Handed(record)
             self._handed[id(record)] = handed
             try:
@@ -179,15 +152,7 @@ class ExecutorPool(Generic[T]):
 
     def _let_go(self, handed: Handed[T]) -> bool:
         """Count a record as finished; return whether it was not before."""
-        with self._idle:
-            if self._handed.pop(id(handed.record), None) is None:
-                return False
-            self._outstanding -= 1
-            self._finished += 1
-            self._seconds += time.monotonic() - handed.began
-            if self._outstanding == 0:
-                self._idle.notify_all()
-        if self._todo.qsize() <= self._wake_at:
-            self._wake_at = -1
-            self._wake()
+        if self._handed.pop(id(handed.record), None) is None:
+            return False
+        self._note_end(time.monotonic() - handed.began)
         return True

@@ -7,13 +7,13 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from autotask.context import StopRequest
 from autotask.exceptions import TaskInterrupted
 from autotask.worker.pools.base import Abandoned, Run
+from autotask.worker.pools.waiting import Waiting
 
 logger = logging.getLogger("autotask.worker")
 
@@ -177,7 +177,7 @@ class Place:
         return "".join(traceback.format_stack(frame)) if frame else ""
 
 
-class ThreadPool(Generic[T]):
+class ThreadPool(Waiting[T]):
     """A fixed number of threads that run records from one queue.
 
     :param size: number of threads.
@@ -196,19 +196,14 @@ class ThreadPool(Generic[T]):
         wake: Callable[[], None],
         name: str = "autotask",
     ) -> None:
-        self.size = size
+        super().__init__(size, wake)
         self._run = run
-        self._wake = wake
-        self._todo: deque[T] = deque()
-        self._submitted = 0
-        self._wake_at = -1
         # Who finds nothing to do sleeps on the bell.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._falling_asleep = threading.Lock()
         self._asleep = 0
         self._may_sleep = 0
         self._balanced = (0, 0.0)
-        self._idle = threading.Condition()
         self._abandoning = threading.Lock()
         self._draining = False
         self._name = name
@@ -273,20 +268,6 @@ class ThreadPool(Generic[T]):
         """Return how many records have been submitted and not finished."""
         return self._submitted - sum(place.finished for place in self._places)
 
-    def wake_when(self, waiting: int) -> None:
-        """Ask to be woken once when a thread is done and no more than *waiting* records wait; −1 asks for nothing."""
-        self._wake_at = waiting
-
-    def take_back(self) -> list[T]:
-        """Return the records that wait for a thread, and forget them."""
-        taken: list[T] = []
-        try:
-            while True:
-                taken.append(self._todo.popleft())
-        except IndexError:
-            self._submitted -= len(taken)
-            return taken
-
     def running(self) -> list[Run[T]]:
         """Return the records that are being run."""
         # In this order: the beginning of the next record must not be taken for that of this one.
@@ -314,11 +295,11 @@ class ThreadPool(Generic[T]):
 
     def drain(self, seconds: float) -> bool:
         """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
-        with self._idle:
-            self._draining = True
-            done = self._idle.wait_for(lambda: self.outstanding() == 0, seconds)
+        self._draining = True
+        try:
+            return super().drain(seconds)
+        finally:
             self._draining = False
-        return done
 
     def busy_seconds(self) -> tuple[int, float]:
         """Return how many records have been finished, and the seconds they took altogether."""

@@ -14,7 +14,8 @@ from django.contrib.auth.models import User  # noqa: E402
 from django_tenants.utils import schema_context  # noqa: E402
 
 from autotask.exceptions import AutotaskError  # noqa: E402
-from autotask.worker.loop import Worker, WorkerOptions  # noqa: E402
+from autotask.worker.options import WorkerOptions  # noqa: E402
+from autotask.worker.worker import Worker  # noqa: E402
 from tests.integration.tenants import tasks  # noqa: E402
 from tests.integration.tenants.models import Item  # noqa: E402
 

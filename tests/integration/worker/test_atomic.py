@@ -100,7 +100,7 @@ def test_a_task_that_sees_a_snapshot_can_be_cancelled(snapshot, start_worker, ef
     handle = isolated.wait_for_test("x")
     go_on = reached()
     assert handle.cancel()
-    wait_until(lambda: handle.id in worker._cancelled, what="the news of that")
+    wait_until(lambda: handle.id in worker.held.cancelled, what="the news of that")
     go_on()
     assert ended(handle) is CANCELLED
     assert effects() == []
@@ -178,7 +178,7 @@ def test_an_outcome_that_was_committed_counts_although_the_answer_was_lost(
 
     # Then
     assert handle.wait(10) == 1
-    wait_until(lambda: commits and not worker._held, what="the end of the claim")
+    wait_until(lambda: commits and not worker.held, what="the end of the claim")
     assert (len(commits), isolated.runs, effects()) == (1, {"x": 1}, ["x"])
     assert "error after" not in caplog.text and "nothing was committed" not in caplog.text
 
@@ -194,4 +194,4 @@ def test_where_nothing_is_committed_an_atomic_task_is_an_error(start_worker, eff
     # Then
     assert ended(handle) is ERROR
     assert "unfinished on the database 'default'" in handle.error_message
-    assert (isolated.runs, effects(), worker._recorder.refused) == ({"x": 1}, [], 0)
+    assert (isolated.runs, effects(), worker.recorder.refused) == ({"x": 1}, [], 0)

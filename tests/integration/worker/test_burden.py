@@ -3,7 +3,7 @@
 import pytest
 
 from autotask.store.connection import current, execute, rows
-from autotask.task import DONE
+from autotask.task import DONE, THREAD
 from autotask.worker import burden, recorder
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
@@ -49,9 +49,9 @@ def test_nothing_is_claimed_while_too_many_bytes_are_held(small, start_worker, r
     worker = start_worker()
 
     # When
-    wait_until(lambda: not worker._burden.is_bearable(), what="a worker that holds enough")
-    seen = [worker._burden.held()]
-    wait_until(lambda: seen.append(worker._burden.held()) or len(seen) > 30)
+    wait_until(lambda: not worker.recorder.burden.is_bearable(), what="a worker that holds enough")
+    seen = [worker.recorder.burden.held()]
+    wait_until(lambda: seen.append(worker.recorder.burden.held()) or len(seen) > 30)
 
     # Then: beyond that there is what ran, or was claimed, when it was reached
     assert max(seen) <= MOST + 2 * (worker.options.threads + 1) * SIZE
@@ -60,7 +60,7 @@ def test_nothing_is_claimed_while_too_many_bytes_are_held(small, start_worker, r
     # When, then
     results_locked()
     all_done(handles)
-    wait_until(lambda: worker._burden.held() == 0, what="a worker that holds nothing")
+    wait_until(lambda: worker.recorder.burden.held() == 0, what="a worker that holds nothing")
 
 
 def test_a_claim_of_short_tasks_does_not_bring_more_bytes_than_a_worker_may_hold(small, start_worker):
@@ -68,8 +68,8 @@ def test_a_claim_of_short_tasks_does_not_bring_more_bytes_than_a_worker_may_hold
     worker = start_worker()
     all_done(tasks.echo.enqueue_many([(number,) for number in range(100)]))
     seen = []
-    take, worker._burden.take = (
-        worker._burden.take,
+    take, worker.recorder.burden.take = (
+        worker.recorder.burden.take,
         lambda claimed: seen.append(sum(map(size, claimed))) or take(claimed),
     )
 
@@ -90,11 +90,11 @@ def test_a_small_result_does_not_wait_for_many_large_ones(start_worker, results_
     monkeypatch.setattr(recorder, "LARGEST_STATEMENT", 1_000_000)
     worker = start_worker()
     large = tasks.return_bytes.enqueue_many([(200_000,)] * 60)
-    wait_until(lambda: worker._burden.held() >= 12_000_000, what="many results that cannot be recorded")
+    wait_until(lambda: worker.recorder.burden.held() >= 12_000_000, what="many results that cannot be recorded")
 
     # When
     small = [tasks.echo(number) for number in range(3)]
-    wait_until(lambda: worker._pool.outstanding() == 0, what="the end of the small ones")
+    wait_until(lambda: worker.pools[THREAD].outstanding() == 0, what="the end of the small ones")
     results_locked()
     all_done([*small, *large])
 

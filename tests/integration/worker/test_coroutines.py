@@ -125,7 +125,7 @@ def test_a_coroutine_that_shrugs_is_given_up_and_others_come_to_their_end(start_
     assert "asyncio.sleep" in handle.failed_attempts[0].traceback
     assert ended(other) is DONE
     wait_until(lambda: worker.exit_status == RECYCLED)
-    assert worker._recorder.refused == 0
+    assert worker.recorder.refused == 0
 
 
 def test_a_coroutine_that_blocks_the_event_loop_costs_only_its_own_task(start_worker, path, monkeypatch):
@@ -200,13 +200,13 @@ def test_what_is_destroyed_with_its_event_loop_is_no_error_of_the_worker(start_w
     wait_until(lambda: not read.workers(current()), what="the sign-off")
 
     # When
-    pool = worker._intakes[COROUTINE].pool
+    pool = worker.pools[COROUTINE]
     wait_until(lambda: pool._loop.is_closed(), what="the end of the event loop")
-    refused = worker._recorder.refused
+    refused = worker.recorder.refused
     wait_until(lambda: gc.collect() or stubborn.lines(path)[-1] == "destroyed", what="the end of the coroutine")
 
     # Then
-    assert worker._recorder.refused == refused and worker._recorder._records.empty()
+    assert worker.recorder.refused == refused and worker.recorder._records.empty()
     lines = [record for record in caplog.records if record.levelname == "ERROR" and record.name != "autotask.task"]
     assert [record.message.partition(" does not stop")[1] for record in lines] == [" does not stop"]
 

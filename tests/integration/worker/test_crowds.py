@@ -69,8 +69,8 @@ def test_a_task_that_was_fetched_ahead_can_be_cancelled_before_it_starts(start_w
     # When they are cancelled, wherever they are
     states = {read.task(current(), handle.id).state for handle in ahead}
     assert all(handle.cancel() for handle in ahead)
-    held = {handle.id for handle in ahead} & set(worker._held)
-    wait_until(lambda: held <= worker._cancelled, what="the worker's knowledge of the requests")
+    held = {handle.id for handle in ahead} & worker.held.ids()
+    wait_until(lambda: held <= worker.held.cancelled, what="the worker's knowledge of the requests")
     tasks.gate("ahead").set()
 
     # Then none of them ran
@@ -91,7 +91,7 @@ def test_a_worker_in_a_hurry_ends_when_there_is_nothing_left_to_do(start_worker)
     worker = start_worker(burst=True)
 
     # Then
-    wait_until(lambda: not read.workers(current()) and worker._stop_at, what="the end of the worker")
+    wait_until(lambda: not read.workers(current()) and worker.shutdown.is_requested(), what="the end of the worker")
     assert {handle.status for handle in handles} == {DONE}
     assert later.status is WAITING
 

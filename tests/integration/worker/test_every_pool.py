@@ -77,7 +77,7 @@ def test_the_time_limit_is_kept_and_the_place_is_free_again(there, start, tmp_pa
     assert {ended(handle) for handle in handles} == {ERROR}
     assert {handle.error_message for handle in handles} == {"timed out after 0.3 s"}
     assert there.echo("next").wait(20) == "next"
-    assert (worker.exit_status, worker._recorder.refused) == (0, 0)
+    assert (worker.exit_status, worker.recorder.refused) == (0, 0)
 
 
 def test_no_more_run_at_a_time_than_there_is_room_for(there, start, tmp_path):

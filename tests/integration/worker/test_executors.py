@@ -94,7 +94,7 @@ def test_a_task_that_takes_too_long_in_an_executor_is_given_up_without_harm_to_t
     assert handle.error_message == "timed out after 0.3 s"
     assert worker.exit_status == 0
     assert stubborn.process_of_the_pool().wait(30)
-    assert worker._recorder.refused == 0
+    assert worker.recorder.refused == 0
 
 
 def test_what_waits_in_an_executor_is_cancelled(start_worker, settings, path):

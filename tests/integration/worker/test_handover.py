@@ -17,7 +17,9 @@ from autotask.processes import readable
 from autotask.store import claim, enqueue, pause, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, RUNNING, WAITING
-from autotask.worker import loop
+from autotask.worker import idle, loop, receiver
+from autotask.worker.claiming.claimer import Claimer
+from autotask.worker.idle import IdleSleep
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
 from tests.integration.worker.tasks import gate
@@ -138,7 +140,7 @@ def test_what_is_handed_over_runs_at_once_as_far_as_others_can_see(pipes, compan
     assert handle.status is RUNNING
     assert rows(
         current(), "SELECT worker_id, attempt, started_at IS NOT NULL FROM autotask_task WHERE name LIKE '%%gate'"
-    ) == [(companion._identity.id, 1, True)]
+    ) == [(companion.id, 1, True)]
     gate("handed").set()
     wait_until(lambda: handle.status is DONE)
 
@@ -271,16 +273,24 @@ def test_a_companion_that_yields_to_a_dedicated_worker_offers_nothing(serve, pip
     start_worker(kind="worker")
 
     # Then
-    wait_until(lambda: not companion._yielding.leaves_nothing())
+    wait_until(lambda: not companion.yielding.leaves_nothing())
     wait_until(lambda: not is_offered(pipes), what="the offer to be taken back")
     assert tasks.echo(1).wait(10) == 1
 
 
 def sleep_long(companion, monkeypatch):
     """Have a companion sleep for ten minutes next time."""
+    sleeps = []
+
+    def was_woken(sleep):
+        sleep.seconds = idle.FIRST_SLEEP
+        sleeps.append(sleep.seconds)
+
+    monkeypatch.setattr(idle, "FIRST_SLEEP", 600.0)
     monkeypatch.setattr(loop, "FIRST_SLEEP", 600.0)
+    monkeypatch.setattr(IdleSleep, "was_woken", was_woken)
     companion.wakeup.wake()
-    wait_until(lambda: companion._sleep == 600.0, what="a long sleep")
+    wait_until(lambda: 600.0 in sleeps, what="a long sleep")
 
 
 @pytest.mark.parametrize("sleeps_long", [True, False])
@@ -323,18 +333,19 @@ def test_a_task_that_was_stored_seconds_after_its_offer_was_taken_is_found_too(c
 def test_what_is_handed_over_while_the_companion_looks_around_is_not_slept_on(companion, pipes, path, monkeypatch):
     # Given
     monkeypatch.setattr(loop, "OVERDUE", 600.0)
+    monkeypatch.setattr(receiver, "OVERDUE", 600.0)
     sleep_long(companion, monkeypatch)
     handle, body = store_without_handing_over(pipes, path, "x")
-    look = companion._look
+    look = Claimer.look
 
-    def look_and_be_handed(connection):
+    def look_and_be_handed(claimer, connection):
         pipes.hand_over(body)
         companion.wakeup.sleep(0)
-        monkeypatch.setattr(companion, "_look", look)
-        return look(connection)
+        monkeypatch.setattr(Claimer, "look", look)
+        return look(claimer, connection)
 
     # When
-    monkeypatch.setattr(companion, "_look", look_and_be_handed)
+    monkeypatch.setattr(Claimer, "look", look_and_be_handed)
     companion.wakeup.call()
 
     # Then
@@ -383,7 +394,7 @@ def test_what_is_cancelled_before_the_companion_knows_of_it_is_not_run(companion
 
     # When
     assert handle.cancel()
-    wait_until(lambda: companion._cancelled or handle.ready, what="word of the cancellation")
+    wait_until(lambda: companion.held.cancelled or handle.ready, what="word of the cancellation")
     pipes.hand_over(body)
 
     # Then
@@ -474,11 +485,11 @@ def test_what_comes_while_a_worker_waits_for_its_last_task_is_given_back_at_once
 def test_what_is_handed_to_a_worker_that_goes_on_under_a_new_name_is_run_once(companion, pipes, path):
     # Given
     handle, body = store_without_handing_over(pipes, path, "x")
-    former = companion._identity.id
+    former = companion.id
 
     # When: others have taken it for dead
     rescue.rescue(current(), [former], reason="gone", max_crashes=3, error_ttl=60.0)
-    wait_until(lambda: companion._identity.id != former, what="a new name")
+    wait_until(lambda: companion.id != former, what="a new name")
     pipes.hand_over(body)
 
     # Then

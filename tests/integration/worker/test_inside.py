@@ -91,7 +91,7 @@ def test_a_task_that_is_to_be_cancelled_does_not_snooze(worker):
 
     # When
     assert handle.cancel()
-    wait_until(lambda: handle.id in worker._cancelled, what="the worker's knowledge of the request")
+    wait_until(lambda: handle.id in worker.held.cancelled, what="the worker's knowledge of the request")
     gate("drowsy").set()
 
     # Then
@@ -287,7 +287,7 @@ def test_progress_can_be_read_while_the_task_runs_and_its_last_word_stays(worker
     # Then
     assert outcome_of(handle) is DONE
     assert handle.progress == Progress(4.0, 4.0)
-    assert worker._reporter._last == {}
+    assert worker.reporter._last == {}
 
 
 def test_progress_is_written_about_once_a_second_however_often_it_is_told(monkeypatch):
@@ -470,7 +470,7 @@ def test_effect_and_outcome_of_an_atomic_task_are_committed_by_one_transaction(w
         {"id": handle.id},
     )
     assert same
-    wait_until(lambda: handle.id not in worker._held, what="the end of the claim")
+    wait_until(lambda: handle.id not in worker.held.ids(), what="the end of the claim")
     assert [outcome.id for outcome in recorded].count(handle.id) == 1
 
 
@@ -495,7 +495,7 @@ def test_an_atomic_task_that_has_lost_its_claim_undoes_its_effect_and_leaves_the
     gate("claim lost").set()
 
     # Then
-    wait_until(lambda: worker._recorder.refused == 1, what="the refusal")
+    wait_until(lambda: worker.recorder.refused == 1, what="the refusal")
     assert effects() == []
     assert handle.status is WAITING
     assert tasks.query().wait(10) == (1, False)
@@ -512,14 +512,14 @@ def test_the_last_word_of_an_atomic_task_is_kept(worker, effects):
     handle = inside.effect_with_progress()
     handle.wait(10)
     assert handle.progress == Progress(1.0, 1.0)
-    wait_until(lambda: worker._reporter._last == {})
+    wait_until(lambda: worker.reporter._last == {})
 
 
 def test_a_hook_that_fails_after_the_commit_does_not_undo_the_outcome(worker, effects, caplog):
     handle = inside.effect_and_broken_hook()
     assert handle.wait(10) == "committed"
     assert effects() == ["x"]
-    wait_until(lambda: handle.id not in worker._held, what="the end of the claim")
+    wait_until(lambda: handle.id not in worker.held.ids(), what="the end of the claim")
     assert "what was to be done on commit has failed" in caplog.text
 
 

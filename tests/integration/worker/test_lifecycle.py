@@ -5,11 +5,13 @@ import time
 import uuid
 
 import pytest
+from django.db import transaction
 
 from autotask.store import read, rescue, workers
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR, WAITING, State
-from autotask.worker import loop, recorder
+from autotask.worker import recorder, shutdown
+from autotask.worker.claiming.placement import Placement
 from autotask.worker.identity import make_identity
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
@@ -56,7 +58,7 @@ def test_what_does_not_stop_within_the_grace_is_given_back_with_its_attempt_rest
 
 def test_the_first_request_to_stop_after_a_change_of_the_code_leaves_the_grace(start_worker, settings, monkeypatch):
     # Given
-    monkeypatch.setattr(loop, "SAME_REQUEST", 0)
+    monkeypatch.setattr(shutdown, "SAME_REQUEST", 0)
     worker = start_worker(threads=1)
     settings.AUTOTASK_SHUTDOWN_GRACE = 1
     handle = tasks.pass_gate("renewed")
@@ -136,7 +138,7 @@ def test_the_outcome_of_a_worker_that_lost_its_task_is_refused(worker):
     tasks.gate("late").set()
 
     # Then
-    wait_until(lambda: worker._recorder.refused == 1, what="the refusal")
+    wait_until(lambda: worker.recorder.refused == 1, what="the refusal")
     assert handle.status is WAITING
 
 
@@ -150,7 +152,7 @@ def test_a_deleted_row_does_not_disturb_the_worker_that_runs_it(worker):
     tasks.gate("deleted").set()
 
     # Then
-    wait_until(lambda: worker._recorder.refused == 1, what="the refusal")
+    wait_until(lambda: worker.recorder.refused == 1, what="the refusal")
     assert tasks.echo(1).wait(10) == 1
 
 
@@ -278,7 +280,7 @@ def test_what_waits_behind_long_tasks_is_given_back_to_who_is_free(start_worker)
         handle.wait(10)
     long = tasks.pass_gate.enqueue_many([("long",), ("long",)])
     short = tasks.echo.enqueue_many([(i,) for i in range(30)])
-    wait_until(lambda: len(first._held) > 2, what="a claim of more than what can run")
+    wait_until(lambda: len(first.held) > 2, what="a claim of more than what can run")
 
     # When
     start_worker(threads=1)
@@ -353,21 +355,22 @@ def test_old_results_are_pruned_with_their_attempts_and_others_stay(start_worker
 
 def test_a_suspect_that_ends_before_its_worker_looks_again_does_not_end_the_worker(start_worker, monkeypatch):
     # Given: a worker whose loop stands still until the suspect has ended and its outcome is recorded
-    submit = loop.Worker._submit
+    worker = start_worker()
+    place = Placement.place
 
-    def submit_and_stand_still(worker, claimed, pool):
-        submit(worker, claimed, pool)
+    def place_and_stand_still(placement, claimed, pool):
+        place(placement, claimed, pool)
         if any(task.lost for task in claimed):
-            wait_until(lambda: not worker._held, what="the end of the suspect")
+            wait_until(lambda: not worker.held, what="the end of the suspect")
 
-    monkeypatch.setattr(loop.Worker, "_submit", submit_and_stand_still)
-    suspect = tasks.echo("suspect")
-    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
+    monkeypatch.setattr(Placement, "place", place_and_stand_still)
 
     # When
-    worker = start_worker()
+    with transaction.atomic():
+        suspect = tasks.echo("suspect")
+        execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
 
     # Then
     assert suspect.wait(10) == "suspect"
     assert tasks.echo("next").wait(10) == "next"
-    assert not worker._alone
+    assert not worker.claimer.quarantine.runs_alone

@@ -11,7 +11,7 @@ from autotask.processes.exit_status import RECYCLED
 from autotask.store import read
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
-from autotask.worker import loop, watch
+from autotask.worker import shutdown, watch
 from tests.helpers import wait_until
 from tests.integration.worker import stubborn, tasks
 
@@ -104,7 +104,7 @@ def test_a_task_in_a_call_of_c_makes_its_worker_leave_when_the_others_have_ended
     assert sibling.wait(10) == "sibling"
     wait_until(lambda: not read.workers(current()), what="the sign-off")
     assert worker.exit_status == RECYCLED
-    assert worker._recorder.refused == 0
+    assert worker.recorder.refused == 0
 
     # Then
     start_worker()
@@ -114,7 +114,7 @@ def test_a_task_in_a_call_of_c_makes_its_worker_leave_when_the_others_have_ended
 def test_a_worker_that_makes_way_does_not_wait_for_the_others_without_end(start_worker, path, monkeypatch, settings):
     # Given
     monkeypatch.setattr(watch, "STOP_WITHIN", 0.3)
-    monkeypatch.setattr(loop, "RECYCLE_WITHIN", 1.0)
+    monkeypatch.setattr(shutdown, "RECYCLE_WITHIN", 1.0)
     settings.AUTOTASK_SHUTDOWN_GRACE = 0.3
     worker = start_worker()
     spinning = stubborn.spin(str(path))
@@ -127,7 +127,7 @@ def test_a_worker_that_makes_way_does_not_wait_for_the_others_without_end(start_
     # Then: once the hung one was given up, it waits for as long as it may
     assert ended(hung) is ERROR
     wait_until(lambda: not read.workers(current()), what="the sign-off")
-    assert time.monotonic() - asked_at >= 0.2 + watch.STOP_WITHIN + loop.RECYCLE_WITHIN
+    assert time.monotonic() - asked_at >= 0.2 + watch.STOP_WITHIN + shutdown.RECYCLE_WITHIN
     assert (spinning.status, spinning.attempts) == (WAITING, 0)
     assert "cleaned up" in stubborn.lines(path)
     assert worker.exit_status == RECYCLED
@@ -144,7 +144,7 @@ def test_a_task_that_swallows_the_interruption_is_given_up(start_worker, path, m
     # It comes to its end after all; nobody wants to know any more.
     wait_until(lambda: "went on to the end" in stubborn.lines(path))
     assert stubborn.lines(path)[1] == "swallowed TimeLimitExceeded"
-    assert worker._recorder.refused == 0
+    assert worker.recorder.refused == 0
 
 
 def test_a_task_that_hangs_before_its_function_is_called_is_given_up_and_not_called_any_more(
@@ -171,7 +171,7 @@ def test_a_running_task_is_cancelled(start_worker, path, settings):
     # Given: a worker that would hear of it only in a minute
     worker = start_worker()
     settings.AUTOTASK_HEARTBEAT = 60
-    wait_until(lambda: worker._heartbeat.is_fresh())
+    wait_until(lambda: worker.registration.is_fresh())
     handle = stubborn.spin.using(retries=3)(str(path))
     wait_until(lambda: began(path))
 
@@ -244,7 +244,7 @@ def test_a_row_that_is_deleted_or_edited_under_a_running_task_costs_one_log_line
 
     # Then
     assert edited.wait(10) == "edited"
-    wait_until(lambda: worker._recorder.refused == 1)
+    wait_until(lambda: worker.recorder.refused == 1)
     wait_until(lambda: any("refused" in record.message for record in caplog.records))
     assert sum("refused" in record.message for record in caplog.records) == 1
     assert tasks.echo(1).wait(10) == 1
@@ -261,7 +261,7 @@ def test_an_interruption_never_reaches_the_next_task(start_worker):
 
     def look_often():
         while not stop.is_set():
-            worker._watch.wake()
+            worker.watch.wake()
             time.sleep(0.0005)
 
     looker = threading.Thread(target=look_often)

@@ -15,7 +15,7 @@ from autotask.handle import TaskHandle
 from autotask.store import prune, read, rescue
 from autotask.store.connection import current, rows
 from autotask.task import CANCELLED, DONE
-from autotask.worker.loop import LARGEST_CLAIM
+from autotask.worker.claiming.claimer import LARGEST_CLAIM
 from tests.helpers import LONG, wait_until
 from tests.integration.worker.app.tasks import note, nothing
 

@@ -8,9 +8,17 @@ import pytest
 from autotask.processes.exit_status import FAILED, RECYCLED
 from autotask.store import read
 from autotask.store.connection import current
-from autotask.task import DONE, WAITING, State
-from autotask.worker import coroutine, dispatch, loop, sync_threads
-from autotask.worker.loop import Worker, WorkerOptions
+from autotask.task import DONE, THREAD, WAITING, State
+from autotask.worker import coroutine, loop, runner, sync_threads
+from autotask.worker.claiming.claimer import Claimer
+from autotask.worker.claiming.intake import Intake
+from autotask.worker.claiming.placement import Placement
+from autotask.worker.lanes import Lanes
+from autotask.worker.loop import Loop
+from autotask.worker.options import WorkerOptions
+from autotask.worker.receiver import Receiver
+from autotask.worker.service import ServiceThread
+from autotask.worker.worker import Worker
 from tests.helpers import wait_until
 from tests.integration.worker import everywhere, tasks
 from tests.integration.worker.surroundings import BRANCH, say_branch
@@ -38,8 +46,8 @@ def limit():
 @pytest.fixture
 def soon(monkeypatch):
     """What is given back for want of a thread or process comes back soon."""
-    monkeypatch.setattr(loop, "WITHOUT_THREAD", 1.0)
-    monkeypatch.setattr(dispatch, "WITHOUT_PROCESS", 1.0)
+    monkeypatch.setattr(runner, "WITHOUT_THREAD", 1.0)
+    monkeypatch.setattr(runner, "WITHOUT_PROCESS", 1.0)
 
 
 @pytest.fixture
@@ -96,7 +104,7 @@ def test_a_coroutine_is_given_back_that_would_be_without_the_thread_to_use_the_d
     # Given an event loop that runs already
     worker = start_worker()
     assert tasks.echo(1).wait(10) == 1
-    worker._intakes["coroutine"].pool._start()
+    worker.pools["coroutine"]._start()
     limit(True)
 
     # When
@@ -134,8 +142,8 @@ def test_a_coroutine_has_one_outcome_although_it_cannot_be_tidied_after_it(start
 
     monkeypatch.setattr(coroutine, "tidy", fail)
     worker = start_worker()
-    put, records = worker._recorder.put, []
-    worker._recorder.put = lambda record: (records.append(record), put(record))
+    put, records = worker.recorder.put, []
+    worker.recorder.put = lambda record: (records.append(record), put(record))
 
     # When, then
     handle = tasks.double(2)
@@ -163,13 +171,14 @@ class Unforeseen(Exception):
     """What nobody has thought of."""
 
 
-def fail_once(monkeypatch, owner, name, after):
-    """Have a method raise once, before or after it has done what it should."""
+def fail_once(monkeypatch, owner, name, after, thread=None):
+    """Have a method raise once, before or after it has done what it should; in any thread, or in the one of that name."""
     method, failures = getattr(owner, name), []
 
     def fail(*args, **kwargs):
-        value = method(*args, **kwargs) if after or failures else None
-        if not failures:
+        fails = not failures and thread in (None, threading.current_thread().name)
+        value = method(*args, **kwargs) if after or not fails else None
+        if fails:
             failures.append(True)
             raise Unforeseen
         return value
@@ -179,12 +188,24 @@ def fail_once(monkeypatch, owner, name, after):
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("name", ["_take", "_look", "_claim", "_promote", "_accept", "_prepare", "_sleep_on"])
-def test_a_turn_that_fails_costs_no_task_and_no_attempt(start_worker, monkeypatch, caplog, name, after):
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (Claimer, "take"),
+        (Claimer, "look"),
+        (Intake, "claim"),
+        (Placement, "place"),
+        (Loop, "promote"),
+        (Receiver, "accept"),
+        (Receiver, "prepare"),
+        (Loop, "sleep"),
+    ],
+)
+def test_a_turn_that_fails_costs_no_task_and_no_attempt(start_worker, monkeypatch, caplog, owner, name, after):
     # Given
-    worker = start_worker()
+    start_worker()
     assert tasks.echo(0).wait(10) == 0
-    failures = fail_once(monkeypatch, worker, name, after)
+    failures = fail_once(monkeypatch, owner, name, after)
 
     # When
     handles = tasks.echo.enqueue_many([(number,) for number in range(20)])
@@ -198,9 +219,9 @@ def test_a_turn_that_fails_costs_no_task_and_no_attempt(start_worker, monkeypatc
 
 def test_what_was_claimed_in_a_turn_that_fails_is_given_back(start_worker, monkeypatch):
     # Given: it is claimed, and nobody hears of it
-    worker = start_worker()
+    start_worker()
     assert tasks.echo(0).wait(10) == 0
-    failures = fail_once(monkeypatch, worker._lanes, "claimed", after=False)
+    failures = fail_once(monkeypatch, Lanes, "claimed", after=False)
 
     # When
     handles = tasks.echo.enqueue_many([(number,) for number in range(20)])
@@ -213,7 +234,7 @@ def test_what_was_claimed_in_a_turn_that_fails_is_given_back(start_worker, monke
 
 def test_a_pool_that_takes_nothing_in_costs_no_task(start_worker, monkeypatch, soon):
     worker = start_worker()
-    failures = fail_once(monkeypatch, worker._pool, "submit", after=False)
+    failures = fail_once(monkeypatch, worker.pools[THREAD], "submit", after=False)
     handles = tasks.echo.enqueue_many([(number,) for number in range(20)])
     assert [handle.wait(20) for handle in handles] == list(range(20))
     assert failures and {handle.attempts for handle in handles} == {1}
@@ -230,10 +251,10 @@ def test_a_worker_whose_loop_cannot_go_on_leaves_in_the_ordinary_way(start_worke
     assert tasks.gate(f"last {type(error).__name__} reached").wait(10)
 
     # When
-    def fail(connection):
+    def fail(claimer, connection):
         raise error
 
-    monkeypatch.setattr(worker, "_take", fail)
+    monkeypatch.setattr(Claimer, "take", fail)
     worker.wakeup.wake()
     wait_until(lambda: worker.exit_status == RECYCLED, what="a worker that makes way")
     waits = tasks.echo("waits")
@@ -247,8 +268,8 @@ def test_a_worker_whose_loop_cannot_go_on_leaves_in_the_ordinary_way(start_worke
 
 def test_a_service_thread_goes_on_after_what_nobody_has_thought_of(start_worker, monkeypatch, caplog):
     # Given
-    worker = start_worker()
-    failures = fail_once(monkeypatch, worker._beats, "_sleep", after=False)
+    start_worker()
+    failures = fail_once(monkeypatch, ServiceThread, "sleep", after=False, thread="autotask-heartbeat")
 
     # Then
     wait_until(lambda: failures)

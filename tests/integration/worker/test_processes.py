@@ -267,7 +267,7 @@ def test_a_process_that_does_not_die_costs_the_pool_no_place(start_worker, path,
     # Then
     assert ended(handle) is ERROR
     assert stubborn.process_id().wait(20) not in pids(path)
-    pool = worker._intakes[PROCESS].pool
+    pool = worker.pools[PROCESS]
     wait_until(lambda: pool.outstanding() == 0)
     assert worker.exit_status == 0
 
@@ -277,7 +277,7 @@ def test_a_process_that_does_not_die_costs_the_pool_no_place(start_worker, path,
 
     # Then
     assert stubborn.process_id().wait(20)
-    assert pool.outstanding() == 0 and worker._recorder.refused == 0
+    assert pool.outstanding() == 0 and worker.recorder.refused == 0
 
 
 class Customer:

@@ -12,6 +12,7 @@ from autotask.store.claim import Lane
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR, RUNNING, WAITING, State
 from autotask.worker import aside
+from autotask.worker.claiming.claimer import Claimer, Look
 from autotask.worker.identity import make_identity
 from autotask.worker.rescuer import Rescuer
 from tests.helpers import wait_until
@@ -77,7 +78,7 @@ def test_a_task_whose_result_is_there_already_is_left_alone_and_run_once(start_w
     # Then
     assert {outcome_of(handle) for handle in others} == {DONE}
     wait_until(lambda: lines(caplog, "is set aside"), what="the line about it")
-    wait_until(lambda: not worker._held, what="the end of its hold")
+    wait_until(lambda: not worker.held, what="the end of its hold")
     time.sleep(1.5)  # longer than the lease: time enough for it to be given back, if anything did
     assert (tmp_path / "lines").read_text() == "run\n"
     assert rows(current(), "SELECT state, lost FROM autotask_task WHERE id = %(id)s", {"id": odd.id}) == [(2, 0)]
@@ -91,7 +92,7 @@ def test_what_is_refused_for_all_is_recorded_as_it_was_when_the_cause_is_gone(st
     end = refuse("autotask_result", "INSERT", code=code)
     worker = start_worker()
     handles = [tasks.echo(number) for number in range(3)]
-    wait_until(lambda: len(worker._recorder.unrecorded()) >= 3, 30, what="the setting aside")
+    wait_until(lambda: len(worker.recorder.unrecorded()) >= 3, 30, what="the setting aside")
     assert {handle.status for handle in handles} == {RUNNING}
 
     # When
@@ -99,7 +100,7 @@ def test_what_is_refused_for_all_is_recorded_as_it_was_when_the_cause_is_gone(st
 
     # Then
     assert [handle.wait(20) for handle in handles] == [0, 1, 2]
-    wait_until(lambda: not worker._recorder.unrecorded(), what="the end of it")
+    wait_until(lambda: not worker.recorder.unrecorded(), what="the end of it")
 
 
 def test_a_retry_that_is_refused_becomes_an_error(start_worker, refuse, tmp_path):
@@ -127,7 +128,7 @@ def test_a_task_that_cannot_be_given_back_is_set_aside(start_worker, refuse, tmp
     # Then
     *others, odd = handles
     assert {outcome_of(handle) for handle in others} == {DONE}
-    wait_until(lambda: worker._recorder.unrecorded(), what="the setting aside")
+    wait_until(lambda: worker.recorder.unrecorded(), what="the setting aside")
     assert odd.status is RUNNING
     assert lines(caplog, "is set aside")
 
@@ -264,20 +265,23 @@ def test_a_schedule_that_cannot_be_registered_keeps_no_other_from_its_ticks(refu
 
 
 @pytest.mark.parametrize("task", [tasks.echo, tasks.double], ids=["thread", "coroutine"])
-def test_a_task_that_cannot_be_claimed_keeps_no_other_from_being_run(start_worker, refuse, caplog, task):
+def test_a_task_that_cannot_be_claimed_keeps_no_other_from_being_run(start_worker, refuse, caplog, monkeypatch, task):
     # Given: the first one in its lane
     odd, *others = task.enqueue_many([(number,) for number in range(9)])
     end = refuse("autotask_task", "UPDATE", f"NEW.id = '{odd.id}'")
 
+    looks, claim_once = [], Claimer.take
+    monkeypatch.setattr(Claimer, "take", lambda *args: looks.append(claim_once(*args)) or looks[-1])
+
     # When
-    worker = start_worker()
+    start_worker()
 
     # Then
     assert {outcome_of(handle) for handle in others} == {DONE}
     assert outcome_of(task(10)) is DONE
     assert odd.status is WAITING
     assert len(lines(caplog, "cannot be claimed")) == 1
-    wait_until(lambda: not worker._lanes.busy, what="a worker that sees nothing to do")
+    wait_until(lambda: looks[-1] is Look.NOTHING, what="a worker that sees nothing to do")
     end()
 
 

@@ -448,7 +448,7 @@ def test_a_running_task_that_was_cancelled_is_not_tried_again(worker):
 
     # When
     assert handle.cancel() is True
-    wait_until(lambda: handle.id in worker._cancelled, what="the worker's knowledge of the request")
+    wait_until(lambda: handle.id in worker.held.cancelled, what="the worker's knowledge of the request")
     tasks.gate("cancelled").set()
 
     # Then

@@ -26,31 +26,31 @@ def companion(start_worker):
 
 def test_a_companion_leaves_the_queues_of_a_dedicated_worker_and_comes_back_when_that_is_gone(start_worker, companion):
     # Given
-    assert by_whom(tasks.echo.using(queue="mail").enqueue_many([(1,)] * 5)) == {companion._identity.id}
+    assert by_whom(tasks.echo.using(queue="mail").enqueue_many([(1,)] * 5)) == {companion.id}
 
     # When
     dedicated = start_worker(queues=("mail",), coroutines=0)
-    wait_until(lambda: companion._yielding.leaves(THREAD, "mail"), what="a look at the register")
+    wait_until(lambda: companion.yielding.leaves(THREAD, "mail"), what="a look at the register")
 
     # Then
-    assert by_whom(tasks.echo.using(queue="mail").enqueue_many([(1,)] * 50)) == {dedicated._identity.id}
-    assert by_whom([tasks.echo("other")]) == {companion._identity.id}
+    assert by_whom(tasks.echo.using(queue="mail").enqueue_many([(1,)] * 50)) == {dedicated.id}
+    assert by_whom([tasks.echo("other")]) == {companion.id}
 
     # Then it keeps what the dedicated worker leaves to others
-    assert by_whom([tasks.double.using(queue="mail")(2)]) == {companion._identity.id}
+    assert by_whom([tasks.double.using(queue="mail")(2)]) == {companion.id}
 
     # When
     dedicated.stop()
 
     # Then
-    assert by_whom([tasks.echo.using(queue="mail")(1)]) == {companion._identity.id}
+    assert by_whom([tasks.echo.using(queue="mail")(1)]) == {companion.id}
 
 
 def test_a_companion_does_not_wait_for_a_dedicated_worker_that_is_dead(companion):
     # Given a worker that is in the register and serves everything
     dead = make_identity(kind="worker", serves_pid=None, queues=(), threads=1)
     workers.sign_on(current(), dead, lease=2)
-    wait_until(lambda: companion._yielding.leaves(THREAD, "default"), what="a look at the register")
+    wait_until(lambda: companion.yielding.leaves(THREAD, "default"), what="a look at the register")
 
     # When
     handle = tasks.echo("left alone")
@@ -62,7 +62,7 @@ def test_a_companion_does_not_wait_for_a_dedicated_worker_that_is_dead(companion
 def test_a_companion_that_is_told_to_keep_its_queues_keeps_them(start_worker):
     companion = start_worker(kind="companion")
     workers.sign_on(current(), make_identity(kind="worker", serves_pid=None, queues=(), threads=1), lease=60)
-    assert by_whom([tasks.echo(1)]) == {companion._identity.id}
+    assert by_whom([tasks.echo(1)]) == {companion.id}
 
 
 def test_a_companion_passes_on_the_word_of_tasks_that_it_does_not_serve(start_worker, other_connection, monkeypatch):

@@ -1,0 +1,36 @@
+"""System checks: one function a message, each with an id; none of them asks the database."""
+
+from collections.abc import Callable
+
+from django.core.checks import CheckMessage, register
+
+from autotask.checks import about_settings, about_tasks
+
+#: ``manage.py check --tag autotask`` runs these checks only.
+TAG = "autotask"
+
+CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
+    about_settings.check_engine,
+    about_settings.check_alias,
+    about_settings.check_autocommit,
+    about_settings.check_values,
+    about_tasks.check_names,
+    about_tasks.check_functions,
+    about_settings.check_lease,
+    about_settings.check_executor_paths,
+    about_tasks.check_executor_names,
+    about_settings.check_secrets,
+    about_settings.check_carriers,
+    about_settings.check_modules,
+    about_tasks.check_late,
+    about_settings.check_unknown,
+    about_settings.check_allowed_modules,
+    about_settings.check_time_zone,
+    about_tasks.check_changes_of_clocks,
+)
+
+
+def register_all() -> None:
+    """Tell Django of the checks."""
+    for check in CHECKS:
+        register(check, TAG)

@@ -1,0 +1,1 @@
+"""What the loop claims, how much, and for which pool."""

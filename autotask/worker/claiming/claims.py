@@ -1,0 +1,55 @@
+"""The statements by which a worker claims, under its present name."""
+
+import uuid
+from collections.abc import Sequence
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import claim
+from autotask.store.claim import BoundedLane, Lane
+from autotask.task import ClaimedTask
+from autotask.worker.registration import Registration
+from autotask.worker.strangers import Strangers
+
+
+class Claims:
+    """Which tasks this worker leaves out: those of newer code, and those that the database refuses. Only the loop calls this.
+
+    :param strangers: knows the names of tasks that are left for newer workers.
+    """
+
+    def __init__(self, registration: Registration, strangers: Strangers) -> None:
+        self._registration = registration
+        self._strangers = strangers
+        self._refused = claim.refusals()
+
+    def take(
+        self,
+        connection: BaseDatabaseWrapper,
+        lanes: Sequence[BoundedLane],
+        *,
+        per_lane: int,
+        limit: int,
+        which: str = claim.INNOCENT,
+        most_bytes: int | None = None,
+    ) -> list[ClaimedTask]:
+        """Claim tasks; see :func:`autotask.store.claim.claim`."""
+        return claim.claim(
+            connection,
+            self._registration.id,
+            lanes,
+            per_lane=per_lane,
+            limit=limit,
+            which=which,
+            most_bytes=most_bytes,
+            strangers=self._strangers.names(),
+            refused=self._refused,
+        )
+
+    def find_lanes(self, connection: BaseDatabaseWrapper) -> tuple[list[Lane], list[Lane]]:
+        """Return the lanes that hold ready tasks, and those that hold suspects."""
+        return claim.find_lanes(connection, strangers=self._strangers.names(), spared=self._refused.spared())
+
+    def reconcile(self, connection: BaseDatabaseWrapper, held: Sequence[int]) -> list[uuid.UUID]:
+        """Give back what runs under the name of this worker and is not held; return the ids of the tasks."""
+        return claim.reconcile(connection, self._registration.id, held, refused=self._refused)

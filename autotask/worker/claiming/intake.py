@@ -1,0 +1,103 @@
+"""What one pool may claim: its lanes, and as much as it has room for."""
+
+from collections.abc import Callable
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import claim
+from autotask.task import PROCESS, THREAD, ClaimedTask
+from autotask.worker.claiming.claims import Claims
+from autotask.worker.claiming.prefetch import Prefetch
+from autotask.worker.lanes import Lanes
+from autotask.worker.pools.base import Pool
+from autotask.worker.pools.threads import ThreadPool
+
+
+class Intake:
+    """The lanes of one pool, and its room. Only the loop calls this.
+
+    These pools hold nothing ahead, unlike the threads: what they run takes longer, and what they cannot run now may run in
+    another worker.
+
+    :param executor: the name of the pool in the rows of its tasks.
+    :param serves: whether a queue is to be served.
+    """
+
+    def __init__(self, executor: str, pool: Pool[ClaimedTask], serves: Callable[[str], bool], claims: Claims) -> None:
+        self.pool = pool
+        self.lanes = Lanes(serves, executor)
+        self._claims = claims
+        # A suspect that can harm nobody but itself need not run alone.
+        self._which = claim.ALL if executor == PROCESS else claim.INNOCENT
+
+    def has_work(self) -> bool:
+        """Whether the last look found ready tasks for this pool."""
+        return self.lanes.busy
+
+    def room(self) -> int:
+        """Return how many more records the pool can run now. If there is no room, the loop is woken when there is."""
+        if not (room := self._room()):
+            self.pool.wake_when(0)
+            # What has ended before it was asked to wake the loop does not wake it.
+            room = self._room()
+        return room
+
+    def claim(
+        self, connection: BaseDatabaseWrapper, limit: int, most_bytes: int | None, *, unbounded: bool
+    ) -> list[ClaimedTask]:
+        """Take up to *limit* tasks, and about as many bytes of arguments.
+
+        :param unbounded: whether to look below the lower bounds of the lanes as well.
+        """
+        lanes = self.lanes.in_order(unbounded=unbounded)
+        share = self.lanes.share(limit)
+        claimed = self._claims.take(
+            connection, lanes, per_lane=share, limit=limit, which=self._which, most_bytes=most_bytes
+        )
+        if claimed:
+            self.lanes.claimed(claimed)
+        return claimed
+
+    def _room(self) -> int:
+        return max(0, self.pool.size - self.pool.outstanding())
+
+
+class ThreadIntake(Intake):
+    """The intake of the threads. They hold some tasks more than they can run, so that short ones need not wait for the next
+    claim. Only the loop calls this.
+
+    :param most_ahead: see :class:`autotask.worker.claiming.prefetch.Prefetch`.
+    """
+
+    pool: ThreadPool[ClaimedTask]
+
+    def __init__(
+        self,
+        pool: ThreadPool[ClaimedTask],
+        serves: Callable[[str], bool],
+        claims: Claims,
+        most_ahead: Callable[[int], int | None],
+    ) -> None:
+        super().__init__(THREAD, pool, serves, claims)
+        self._prefetch = Prefetch(pool.size, most_ahead)
+
+    def room(self) -> int:
+        """Return how many more tasks may be claimed now; 0 also when it is too early to be worth a statement."""
+        ahead, size = self._ahead(), self.pool.size
+        outstanding = self.pool.outstanding()
+        return 0 if outstanding > size - 1 + ahead // 2 else size + ahead - outstanding
+
+    def ask_for_wake(self) -> None:
+        """Have the loop woken when a claim is worth a statement again."""
+        self.pool.wake_when(self._ahead() // 2)
+
+    def some_wait(self) -> bool:
+        """Whether tasks wait for a thread."""
+        return self.pool.outstanding() > self.pool.size
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether tasks wait behind others that take longer than the last ones did: another worker may be free."""
+        return self._prefetch.is_stuck(now, self.pool.busy_seconds()[0], self.pool.outstanding())
+
+    def _ahead(self) -> int:
+        return self._prefetch.size(*self.pool.busy_seconds())

@@ -1,0 +1,57 @@
+"""How many tasks to hold beyond those that run in threads."""
+
+from collections.abc import Callable
+
+#: What is claimed beyond the free places should start within this many seconds.
+PREFETCH = 0.05
+
+#: Tasks held beyond the free places at most: enough to keep the pool busy while the next claim is under way.
+MOST_PREFETCHED = 600
+
+#: The longest sleep while there is no room, in seconds. What waits behind tasks that have not ended for as long is given
+#: back.
+BUSY_SLEEP = 1.0
+
+
+class Prefetch:
+    """How long the last tasks took, and since when none has ended. Only the loop calls this.
+
+    :param threads: how many tasks run at a time.
+    :param most_ahead: returns how many more may wait, by the bytes of the results of the tasks that have ended since it was
+        called last; None: any number.
+    """
+
+    def __init__(self, threads: int, most_ahead: Callable[[int], int | None]) -> None:
+        self._threads = threads
+        self._most_ahead = most_ahead
+        self._measured = (0, 0.0)
+        self._task_seconds: float | None = None
+        self._ended = (-1, 0.0)
+
+    def size(self, finished: int, seconds: float) -> int:
+        """Return how many tasks to hold ahead.
+
+        :param finished: how many tasks have ended so far.
+        :param seconds: for how long they ran altogether.
+        """
+        new = finished - self._measured[0]
+        if new:
+            mean = (seconds - self._measured[1]) / new
+            former = self._task_seconds
+            self._task_seconds = mean if former is None else max(mean, (former + mean) / 2)
+            self._measured = finished, seconds
+        if self._task_seconds is None:
+            return 0
+        ahead = min(MOST_PREFETCHED, int(self._threads * PREFETCH / max(self._task_seconds, 1e-6)))
+        most = self._most_ahead(new)
+        return ahead if most is None else max(0, min(ahead, most))
+
+    def is_stuck(self, now: float, finished: int, outstanding: int) -> bool:
+        """Whether tasks wait behind others that take longer than the last ones did; then fewer are held ahead from now on."""
+        since = self._ended[1]
+        if finished != self._ended[0]:
+            self._ended = finished, now
+        elif now - since >= BUSY_SLEEP and outstanding > self._threads:
+            self._task_seconds = now - since
+            return True
+        return False

@@ -1,0 +1,71 @@
+"""What a worker holds: the tasks it has claimed and whose outcome is not recorded yet."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+
+from autotask.store.progress import Claim
+from autotask.task import ClaimedTask
+
+
+class HeldTasks:
+    """The claims of a worker, which of them are to be cancelled, and which it has given up.
+
+    The loop adds, the recorder lets go, the heartbeat cancels, the watch and the loop give up; every thread asks. Each claim
+    has its own fence, and each step is one act on a dictionary or a set, which Python does as a whole: so nothing here takes
+    a lock, and the loop and the recorder never wait for each other.
+
+    :ivar cancelled: the ids of tasks that somebody has asked to cancel.
+    :ivar given_up: the fences of claims whose outcome was recorded without waiting for the end of the task.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[int, ClaimedTask] = {}
+        self.cancelled: set[uuid.UUID] = set()
+        self.given_up: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def add(self, tasks: Sequence[ClaimedTask]) -> None:
+        """Hold claims. A former claim of the same task may still be held."""
+        held = self._tasks
+        for task in tasks:
+            held[task.fence] = task
+        self.cancelled.update([task.id for task in tasks if task.cancel_requested])
+
+    def let_go(self, tasks: Iterable[ClaimedTask]) -> int:
+        """Forget claims that are over; return the bytes of their arguments."""
+        take = self._tasks.pop
+        over = [task for task in tasks if take(task.fence, None)]
+        if self.cancelled:
+            self.cancelled.difference_update({task.id for task in over} - self.ids())
+        return sum([len(task.payload) for task in over])
+
+    def has(self, claim: Claim) -> bool:
+        """Whether a claim is held."""
+        return claim[1] in self._tasks
+
+    def ids(self) -> set[uuid.UUID]:
+        """Return the ids of all tasks that are held."""
+        return {task.id for task in list(self._tasks.values())}
+
+    def fences(self) -> list[int]:
+        """Return the fences of all claims that are held."""
+        return list(self._tasks)
+
+    def cancel(self, ids: Sequence[uuid.UUID], *, others: bool) -> None:
+        """Note that tasks are to be cancelled; with *others* also those that are not held, since they may be on their way."""
+        self.cancelled.update(ids if others else self.ids().intersection(ids))
+
+    def is_cancelled(self, task: ClaimedTask) -> bool:
+        """Whether somebody has asked to cancel a task."""
+        return task.id in self.cancelled
+
+    def forget_requests(self) -> None:
+        """Forget which tasks are to be cancelled, if none is held."""
+        if not self._tasks:
+            self.cancelled.clear()
+
+    def give_up(self, task: ClaimedTask) -> None:
+        """Note that whatever comes of a claim from now on is not recorded."""
+        self.given_up.add(task.fence)

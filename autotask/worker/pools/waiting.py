@@ -1,0 +1,66 @@
+"""What pools have in common: records that wait for a place, and the count of those that are done."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Waiting(Generic[T]):
+    """The queue of a pool. The loop submits and takes back; the threads of the pool take, and note what has ended.
+
+    :param size: how many records run at a time.
+    :param wake: called when there is room, see :meth:`wake_when`.
+    """
+
+    def __init__(self, size: int, wake: Callable[[], None]) -> None:
+        self.size = size
+        self._wake = wake
+        self._todo: deque[T] = deque()
+        self._submitted = self._finished = 0
+        self._seconds = 0.0
+        self._wake_at = -1
+        self._idle = threading.Condition()
+
+    def outstanding(self) -> int:
+        """Return how many records have been submitted and not finished."""
+        return self._submitted - self._finished
+
+    def busy_seconds(self) -> tuple[int, float]:
+        """Return how many records have been finished, and the seconds they took altogether."""
+        return self._finished, self._seconds
+
+    def wake_when(self, waiting: int) -> None:
+        """Ask to be woken once when a record is finished and no more than *waiting* wait; −1 asks for nothing."""
+        self._wake_at = waiting
+
+    def take_back(self) -> list[T]:
+        """Return the records that wait for a place, and forget them."""
+        taken: list[T] = []
+        try:
+            while True:
+                taken.append(self._todo.popleft())
+        except IndexError:
+            self._submitted -= len(taken)
+            return taken
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until everything submitted is finished, at most that long; return whether it is."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self.outstanding() == 0, seconds)
+
+    def _note_end(self, seconds: float) -> None:
+        """Count a record as finished, after so many seconds."""
+        with self._idle:
+            self._seconds += seconds
+            self._finished += 1
+            if self.outstanding() == 0:
+                self._idle.notify_all()
+        self._wake_if_asked()
+
+    def _wake_if_asked(self) -> None:
+        if len(self._todo) <= self._wake_at:
+            self._wake_at = -1
+            self._wake()

@@ -1,0 +1,94 @@
+"""Tasks that the process which this worker serves stores as claimed by it, and hands over."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask import handover
+from autotask.conf import settings
+from autotask.offer import OVERDUE, Offers
+from autotask.task import ClaimedTask
+from autotask.wakeup import Wakeup
+from autotask.worker.claiming.claimer import Claimer
+from autotask.worker.held import HeldTasks
+from autotask.worker.outcome import GiveBack
+from autotask.worker.recorder import Recorder
+from autotask.worker.registration import Registration
+from autotask.worker.shutdown import Shutdown
+
+logger = logging.getLogger("autotask.worker")
+
+
+@dataclass(eq=False, slots=True)
+class Receiver:
+    """What was offered, and when to look in the table for what was lost on the way here. Only the loop calls this.
+
+    :param offers: the recorder may make some as well.
+    :param serves_all: tells whether there is any task that this worker leaves to others.
+    :ivar look_at: when to look for lost tasks again.
+    :ivar every: seconds between the next look and the one after it.
+    :ivar seen: the connection on which it has looked.
+    """
+
+    offers: Offers
+    wakeup: Wakeup
+    shutdown: Shutdown
+    registration: Registration
+    held: HeldTasks
+    recorder: Recorder
+    claimer: Claimer
+    serves_all: Callable[[], bool]
+    look_at: float = field(default=float("-inf"), init=False)
+    every: float = field(default=float("inf"), init=False)
+    seen: BaseDatabaseWrapper | None = field(default=None, init=False)
+
+    def open(self) -> None:
+        """Offer to be given the next task, if nothing speaks against any."""
+        if self.serves_all() and self.claimer.may_claim() and not self.claimer.quarantine.is_on():
+            self.offers.open(self.registration.id)
+            if not self.held:
+                self.offers.make()
+
+    def accept(self) -> bool:
+        """Take in what was handed over; return whether there was anything."""
+        bodies, self.wakeup.handed = self.wakeup.handed, []
+        for body in bodies:
+            try:
+                task, offer = handover.load(body)
+            except ValueError as error:
+                logger.warning("%s; the task will be found in the table", error)
+                continue
+            mine = offer.worker_id == self.registration.id and self.offers.accept(offer.number)
+            if not (mine and not self.shutdown.is_requested() and self.claimer.accept(task)):
+                self._give_back(task)
+        return bool(bodies)
+
+    def prepare(self, connection: BaseDatabaseWrapper) -> None:
+        """Look for lost tasks on a new connection, and from time to time."""
+        now = time.monotonic()
+        if self.seen is not connection or now >= self.look_at or self.offers.is_overdue():
+            self.reconcile(connection)
+            self.look_at = now + min(self.every, settings.LEASE)
+            self.every *= 2
+            self.seen = connection
+
+    def reconcile(self, connection: BaseDatabaseWrapper) -> None:
+        """Give back what runs under the name of this worker without its knowing, since an answer was lost."""
+        # In this order: what is handed over before is held, and what comes later than this is not run.
+        self.wakeup.sleep(0)
+        self.accept()
+        if self.offers.void():
+            self.every = OVERDUE  # Whoever has taken it may still be about to commit.
+        self.recorder.try_again()
+        # In this order: what is set aside is held until it is known to be.
+        held = self.held.fences() + self.recorder.unrecorded()
+        lost = self.claimer.claims.reconcile(connection, held)
+        if lost:
+            logger.warning("%d tasks given back that were claimed for this worker without its being told", len(lost))
+
+    def _give_back(self, task: ClaimedTask) -> None:
+        self.recorder.put((task, GiveBack(task)))
+        self.claimer.idle.was_woken()

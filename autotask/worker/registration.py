@@ -1,0 +1,99 @@
+"""The entry of a worker in the register."""
+
+import logging
+import time
+import uuid
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.conf import settings
+from autotask.store import workers
+from autotask.worker.identity import make_identity
+from autotask.worker.options import WorkerOptions
+
+logger = logging.getLogger("autotask.worker")
+
+#: Share of the lease without a successful beat after which nothing new is started: others may soon give it away.
+FRESH = 0.7
+
+
+class Registration:
+    """Under which name a worker is registered, and for how long its lease can be trusted.
+
+    The loop signs on and off, the heartbeat renews the lease and the name; every thread reads both.
+
+    :param executors: the pools that the worker has beside its threads.
+    :ivar identity: what the register has, or will have, of this worker.
+    :ivar has_new_name: whether the name has changed since the loop looked. The loop sets it back.
+    :ivar stopping: whether the worker has begun to leave.
+    """
+
+    def __init__(self, options: WorkerOptions, executors: tuple[str, ...]) -> None:
+        self._options = options
+        self._executors = executors
+        self.identity = self._new_identity()
+        self.has_new_name = False
+        self.stopping = False
+        self._beaten_at = time.monotonic()
+
+    @property
+    def id(self) -> uuid.UUID:
+        """The present id of the worker."""
+        return self.identity.id
+
+    def is_fresh(self) -> bool:
+        """Whether the lease can be trusted to be this worker's."""
+        return time.monotonic() - self._beaten_at < FRESH * settings.LEASE
+
+    def sign_on(self, connection: BaseDatabaseWrapper) -> None:
+        """Enter the register."""
+        workers.sign_on(connection, self.identity, settings.LEASE)
+        self._beaten_at = time.monotonic()
+
+    def sign_off(self, connection: BaseDatabaseWrapper) -> None:
+        """Leave the register."""
+        workers.sign_off(connection, self.id)
+
+    def beat(self, connection: BaseDatabaseWrapper) -> bool:
+        """Renew the lease; return False if it was lost, and the worker goes on under a new name."""
+        # Taken before the statement: the lease may have begun any moment after this one.
+        now = time.monotonic()
+        kept = workers.beat(connection, self.id, lease=settings.LEASE, stopping=self.stopping)
+        if not kept:
+            self._sign_on_again(connection)
+        self._beaten_at = now
+        return kept
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the signals of a worker say about it."""
+        identity = self.identity
+        return {"worker_id": identity.id, "kind": identity.kind, "pid": identity.pid, "queues": identity.queues}
+
+    def introduction(self) -> str:
+        """Return the first log line of the worker."""
+        identity, options = self.identity, self._options
+        served = ", ".join(options.queues) or "all"
+        without = f" except {', '.join(options.exclude_queues)}" if options.exclude_queues else ""
+        whose = f" as the companion of Django process {identity.serves_pid}" if identity.serves_pid else ""
+        return f"worker {identity.pid} started{whose} (queues: {served}{without}; threads: {options.threads})"
+
+    def _sign_on_again(self, connection: BaseDatabaseWrapper) -> None:
+        identity = self._new_identity()
+        workers.sign_on(connection, identity, settings.LEASE)
+        logger.warning(
+            "The lease of this worker had run out (the process stood still, or the database was away); "
+            "it goes on as a new worker, and outcomes of tasks that were given to others will be refused"
+        )
+        self.identity = identity
+        self.has_new_name = True
+
+    def _new_identity(self) -> workers.WorkerIdentity:
+        return make_identity(
+            kind=self._options.kind,
+            serves_pid=self._options.serves_pid,
+            # What is not served is registered too, with a sign that no name begins with.
+            queues=(*self._options.queues, *(f"-{queue}" for queue in self._options.exclude_queues)),
+            threads=self._options.threads,
+            executors=self._executors,
+        )

@@ -1,0 +1,160 @@
+"""What the pools call: run a task here, or send it to another process, and hand its outcome to the recorder."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from autotask.store.finish import Outcome
+from autotask.task import ClaimedTask
+from autotask.worker import coroutine, execution, job, steps
+from autotask.worker.held import HeldTasks
+from autotask.worker.job import Job
+from autotask.worker.outcome import GiveBack, Lost
+from autotask.worker.pools.base import Attempt, Run
+from autotask.worker.pools.coroutines import CoroutinePlace
+from autotask.worker.pools.processes import Died, End, Ended
+from autotask.worker.recorder import Recorder
+from autotask.worker.registration import Registration
+from autotask.worker.reporter import Reporter
+from autotask.worker.sync_threads import NoThread
+from autotask.worker.tidiness import tidy_connections
+
+logger = logging.getLogger("autotask.worker")
+
+#: Seconds after which a task is claimed again for which there was no thread, or no process.
+WITHOUT_THREAD = 5.0
+WITHOUT_PROCESS = 5.0
+
+#: Seconds between two lines on tasks for which there was no thread.
+SAY_EVERY = 5.0
+
+
+class Runner:
+    """Runs one task in the thread that calls it: one of the pool's threads, the event loop, or one that serves a process.
+
+    It is the customer of the pools that run tasks in other processes, see
+    :class:`autotask.worker.pools.processes.Customer`. It keeps nothing but what was said and prepared once.
+
+    :param is_last_coroutine: tells whether no other coroutine runs or waits.
+    """
+
+    def __init__(
+        self,
+        registration: Registration,
+        held: HeldTasks,
+        reporter: Reporter,
+        recorder: Recorder,
+        is_last_coroutine: Callable[[], bool],
+    ) -> None:
+        self._registration = registration
+        self._held = held
+        self._reporter = reporter
+        self._recorder = recorder
+        self._is_last_coroutine = is_last_coroutine
+        self._is_cancelled = held.is_cancelled
+        self._coroutines_are_ready = False
+        self._said_at = float("-inf")
+
+    def run(self, task: ClaimedTask, attempt: Attempt) -> None:
+        """Run a task in this thread."""
+        try:
+            ended = self._not_begun(task)
+            if ended is None:
+                ended = execution.execute(task, self._is_cancelled, self._reporter, attempt)
+            self._put(task, ended)
+        except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
+            # In this order: it may be the log that has failed.
+            self._put(task, steps.broken(task, error))
+            logger.exception("The worker itself failed at %s %s", task.name, task.id)
+
+    async def run_coroutine(self, task: ClaimedTask, place: CoroutinePlace[ClaimedTask]) -> None:
+        """Run a task on this event loop."""
+        try:
+            ended = self._not_begun(task) or await self._without_its_thread(task)
+            if ended is None:
+                ended = await coroutine.execute(task, self._is_cancelled, self._reporter, place)
+        except NoThread as error:
+            ended = self.without_thread(task, error)
+            self._put(task, ended)
+        except BaseException as error:  # noqa: B036 - as above
+            if place.is_destroyed():
+                raise
+            ended = steps.broken(task, error)
+            self._put(task, ended)
+            logger.exception("The worker itself failed at %s %s", task.name, task.id)
+        else:
+            self._put(task, ended)
+        if not self._coroutines_are_ready:
+            return  # Nothing has used a connection.
+        try:
+            await coroutine.tidy(ended, self._is_last_coroutine)
+        except Exception:  # its outcome is put already, and must be its only one
+            logger.exception("The connections that coroutines use could not be tidied after %s %s", task.name, task.id)
+
+    def without_thread(self, task: ClaimedTask, error: Exception) -> GiveBack:
+        """Return that a task is given back, and say so, once in a while however many there are."""
+        now = time.monotonic()
+        if now - self._said_at >= SAY_EVERY:
+            self._said_at = now
+            logger.error("%s %s is given back, as it cannot be run here now: %s", task.name, task.id, error)
+        return GiveBack(task, delay=WITHOUT_THREAD)
+
+    # --- for tasks that run in other processes ----------------------------------------------------------------------
+
+    def job(self, task: ClaimedTask) -> Job | None:
+        """Return what is sent; None if the task is not to begin."""
+        if (ended := self._not_begun(task)) is not None:
+            self._put(task, ended)
+            return None
+        return job.make(task)
+
+    def heard(self, task: ClaimedTask, message: Any) -> None:
+        """Take in what a task says of its progress."""
+        self._reporter.report(*message)
+
+    def ended(self, task: ClaimedTask, began: float, end: End) -> None:
+        """Decide what becomes of a task."""
+        try:
+            self._put(task, self._outcome(task, began, end))
+        except BaseException as error:  # noqa: B036 - as above
+            self._put(task, steps.broken(task, error))
+            logger.exception("The worker itself failed at %s %s", task.name, task.id)
+        finally:
+            tidy_connections(unsure=True)  # as those who hear of the end have left them
+
+    def _outcome(self, task: ClaimedTask, began: float, end: End) -> Outcome | GiveBack | Lost:
+        if isinstance(end, BaseException):
+            return steps.stopped(Run(task, began), end, self._is_cancelled(task))
+        if isinstance(end, Died):
+            logger.error("%s %s: its process died: %s", task.name, task.id, end.how)
+            return Lost(task, end.how)
+        if not isinstance(end, Ended):
+            logger.error("%s %s: no process could be started for it: %s", task.name, task.id, end.how)
+            return GiveBack(task, delay=WITHOUT_PROCESS)
+        if isinstance(end.value, Outcome):
+            # The clock of another machine means nothing here.
+            return end.value._replace(ended_at=time.monotonic())
+        return GiveBack(task, delay=end.value.delay, unknown=end.value.unknown, known=end.value.known)
+
+    # --- for all ----------------------------------------------------------------------------------------------------
+
+    def _not_begun(self, task: ClaimedTask) -> Outcome | GiveBack | None:
+        """Return the outcome of a task that must not begin, although it was claimed."""
+        if self._held.cancelled and self._is_cancelled(task):
+            return steps.cancelled(task)
+        return None if self._registration.is_fresh() else GiveBack(task)
+
+    async def _without_its_thread(self, task: ClaimedTask) -> GiveBack | None:
+        """Return that a coroutine is given back if it could not use the database, for want of a thread."""
+        if not self._coroutines_are_ready:
+            try:
+                await coroutine.get_ready()
+            except RuntimeError as error:
+                return self.without_thread(task, error)
+            self._coroutines_are_ready = True
+        return None
+
+    def _put(self, task: ClaimedTask, ended: Outcome | GiveBack | Lost) -> None:
+        if task.fence not in self._held.given_up:  # else its outcome was recorded without waiting for it
+            self._recorder.put((task, ended))

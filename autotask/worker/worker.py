@@ -1,0 +1,257 @@
+"""One worker: its parts, how they are put together, and how it comes and goes."""
+
+import contextlib
+import functools
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+
+from django.db import DatabaseError, InterfaceError
+
+from autotask.conf import settings
+from autotask.offer import Offers
+from autotask.signals import worker_started, worker_stopping
+from autotask.store import notify
+from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
+from autotask.wakeup import Wakeup
+from autotask.worker import executors, sync_threads
+from autotask.worker.claiming.claimer import Claimer
+from autotask.worker.claiming.claims import Claims
+from autotask.worker.claiming.intake import Intake, ThreadIntake
+from autotask.worker.claiming.placement import Placement
+from autotask.worker.drain import Abandoner, Drain
+from autotask.worker.heartbeat import Heartbeat
+from autotask.worker.held import HeldTasks
+from autotask.worker.loop import Loop
+from autotask.worker.news import News
+from autotask.worker.options import WorkerOptions
+from autotask.worker.pools.base import Pool, Run
+from autotask.worker.pools.coroutines import CoroutinePool
+from autotask.worker.pools.processes import ProcessPool
+from autotask.worker.pools.threads import ThreadPool
+from autotask.worker.pruner import Pruner
+from autotask.worker.receiver import Receiver
+from autotask.worker.recorder import Recorder
+from autotask.worker.registration import Registration
+from autotask.worker.reporter import Reporter
+from autotask.worker.rescuer import Rescuer
+from autotask.worker.runner import Runner
+from autotask.worker.scheduler import Scheduler
+from autotask.worker.service import ServiceThread
+from autotask.worker.shutdown import Shutdown
+from autotask.worker.stall import StallWatch
+from autotask.worker.strangers import Strangers
+from autotask.worker.watch import Watch
+from autotask.worker.wear import Wear
+from autotask.worker.yielding import Yielding
+
+logger = logging.getLogger("autotask.worker")
+
+#: Seconds in which to write the last outcomes.
+LAST_WORDS = 0.5
+
+
+class Worker:
+    """A process that claims and runs tasks. :meth:`run` returns after :meth:`stop`.
+
+    It keeps its parts, each of which keeps one kind of state, and passes on what one of them has to say to others.
+
+    :param show: called a few times a second, while something runs, with all that runs; and once when nothing does.
+    """
+
+    def __init__(
+        self, options: WorkerOptions, show: Callable[[Sequence[Run[ClaimedTask]]], None] | None = None
+    ) -> None:
+        self.options = options
+        self.wakeup = Wakeup(options.wake_fd)
+        self.shutdown = Shutdown(self.wakeup.wake)
+        self.held = HeldTasks()
+        self.strangers = Strangers()
+        self.reporter = Reporter(self.held.has)
+        self.registration = Registration(options, executors.names(options))
+        self.recorder = Recorder(lambda: self.registration.id, self._let_go, self.reporter, self.strangers)
+        self.yielding = Yielding(self._look_before_claiming)
+        self._news = News(self.wakeup)
+        runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine)
+        threads: ThreadPool[ClaimedTask] = ThreadPool(options.threads, runner.run, self.wakeup.wake)
+        self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: threads, **self._pools_beside(runner)}
+        abandoner = Abandoner(self.held, self.recorder, self.shutdown)
+        pools = self.pools.values()
+        self.watch = Watch(list(pools), self.held.is_cancelled, abandoner.give_up, show)
+        self.stalls = StallWatch(self.wakeup, self._stop_tasks, lambda: self.exit_status)
+        wear = Wear(options.max_tasks, options.max_memory)
+        self._placement = Placement(pools, self.held, self.recorder, runner, self.watch, wear)
+        self.claimer = self._make_claimer(threads, self._placement)
+        parts = self.wakeup, self.shutdown, self.registration, self.held
+        self._receiver = Receiver(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all)
+        self._loop = Loop(options, *parts, self._news, self.claimer, self._receiver)
+        self._drain = Drain(pools, self.watch, abandoner, self.shutdown, self.wakeup, self._news, self._receiver)
+        self._services = self._make_services()
+
+    @property
+    def id(self) -> uuid.UUID:
+        """The present id of the worker."""
+        return self.registration.id
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of the process."""
+        return self.shutdown.exit_status
+
+    # --- its parts --------------------------------------------------------------------------------------------------
+
+    def _pools_beside(self, runner: Runner) -> dict[str, Pool[ClaimedTask]]:
+        options, wake = self.options, self.wakeup.wake
+        return {
+            COROUTINE: CoroutinePool(options.coroutines, runner.run_coroutine, wake, sync_threads.helpers),
+            PROCESS: ProcessPool(options.processes, "autotask.worker.child", runner, wake),
+            **executors.pools(runner, wake),
+        }
+
+    def _make_claimer(self, pool: ThreadPool[ClaimedTask], placement: Placement) -> Claimer:
+        claims, burden = Claims(self.registration, self.strangers), self.recorder.burden
+        threads = ThreadIntake(pool, self._serving(THREAD), claims, burden.most_ahead)
+        others = {name: each for name, each in self.pools.items() if name != THREAD}
+        beside = {name: Intake(name, each, self._serving(name), claims) for name, each in others.items()}
+        return Claimer(
+            self.registration, self.held, burden, self._news, claims, placement, threads, beside, self._serves
+        )
+
+    def _make_services(self) -> tuple[ServiceThread, ...]:
+        wake = self.wakeup.wake
+        beats = ServiceThread(
+            "heartbeat",
+            Heartbeat(self.registration, self.held, self._cancel, wake),
+            channel=lambda: notify.worker_channel(self.id),
+        )
+        others = ServiceThread(
+            "services",
+            Rescuer(lambda: self.registration.identity, wake, self.options.predecessor),
+            Scheduler(wake),
+            self.reporter,
+            Pruner(),
+            *([self.yielding] if self.options.yields else []),
+            channel=lambda: notify.SCHEDULES_CHANNEL,
+        )
+        # The heartbeat is alone on its connection: no other service that waits for the database may hold it up.
+        return beats, others
+
+    def _serving(self, executor: str) -> Callable[[str], bool]:
+        return functools.partial(self._serves, executor)
+
+    def _serves(self, executor: str, queue: str) -> bool:
+        return self.options.serves(queue) and not self.yielding.leaves(executor, queue)
+
+    def _serves_all(self) -> bool:
+        return self.options.serves_all() and self.yielding.leaves_nothing()
+
+    # --- coming and going -------------------------------------------------------------------------------------------
+
+    def run(self) -> bool:
+        """Work until a request to stop.
+
+        :returns: whether all tasks have ended; False if some had to be left in their threads.
+        """
+        if not self._start(self.stalls):
+            return False
+        if not self._loop.sign_on():
+            self.stalls.stop()
+            return True
+        if not self._start(self.recorder, *self._services, self.watch):
+            self._sign_off()
+            self._news.connection.close()
+            self.stalls.stop()
+            return False
+        notify.set_waker(self.wakeup.call)
+        logger.info("%s", self.registration.introduction())
+        worker_started.send_robust(sender=Worker, **self.registration.facts())
+        try:
+            self._loop.run()
+        except BaseException:  # noqa: B036 - whatever it is, what is held must not go with this worker
+            logger.exception("The loop of worker %d has failed; it makes way for another one", self._pid)
+            self.shutdown.recycle()
+        return self._leave()
+
+    def stop(self) -> None:
+        """Ask the worker to finish what it runs and to leave. May be called from a signal handler."""
+        self.shutdown.stop()
+
+    def renew(self) -> None:
+        """Like :meth:`stop`, with the status that asks for a successor: the code has changed. Any thread may call this."""
+        if self.shutdown.renew():
+            logger.info("The code has changed; worker %d makes way for one that has the new code", self._pid)
+
+    @property
+    def _pid(self) -> int:
+        return self.registration.identity.pid
+
+    def _start(self, *parts: StallWatch | Recorder | ServiceThread | Watch) -> bool:
+        """Start the threads of parts of this worker; return False if the system has none left for them."""
+        try:
+            for part in parts:
+                part.start()
+        except RuntimeError as error:  # no memory, or no more threads
+            logger.error("Worker %d cannot start, for want of threads: %s", self._pid, error)
+            self.shutdown.fail()
+            return False
+        return True
+
+    def _leave(self) -> bool:
+        """Give back what has not begun, wait for what runs, give back what does not finish."""
+        self.registration.stopping = True
+        self.options.make_way(self.exit_status)
+        self._placement.take_back()
+        worker_stopping.send_robust(sender=Worker, **self.registration.facts())
+        drained = self._drain.run()
+        seconds = min(self.shutdown.seconds_left(), settings.SHUTDOWN_GRACE)
+        written = self.recorder.stop(max(LAST_WORDS, seconds))
+        for service in self._services:
+            service.stop(LAST_WORDS)
+        self.watch.stop()
+        if written:
+            self._sign_off()
+        for pool in self.pools.values():
+            pool.close()
+        notify.set_waker(None)
+        self._news.connection.close()
+        self.stalls.stop()
+        logger.info("worker %d stopped", self._pid)
+        return drained and not self.held.given_up
+
+    def _sign_off(self) -> None:
+        # If it cannot be done, the lease runs out by itself.
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            self._receiver.reconcile(self._news.connection.wrapper)
+            self.registration.sign_off(self._news.connection.wrapper)
+
+    # --- what one part has to say to others -------------------------------------------------------------------------
+
+    def _let_go(self, tasks: Iterable[ClaimedTask]) -> None:
+        """The recorder calls this: claims are over."""
+        self.recorder.burden.let_go(self.held.let_go(tasks))
+        if self.held:
+            return
+        self._receiver.offers.make()
+        if not self.held and (self.claimer.quarantine.is_on() or self.options.burst):
+            self.claimer.quarantine.end()
+            self.wakeup.wake()
+
+    def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
+        """The heartbeat calls this: tasks are to be cancelled. What was stored as claimed by this worker may be on its way."""
+        self.held.cancel(ids, others=self._receiver.offers.are_open())
+        self.watch.wake()
+
+    def _stop_tasks(self, over: bool) -> None:
+        """The watch over stalls calls this: the worker is to stop, and its loop waits for the database."""
+        self._placement.take_back()
+        self.watch.ask_all()
+        if over:
+            self.watch.interrupt_all()
+
+    def _look_before_claiming(self) -> None:
+        """The service that yields calls this: there may be nothing to claim any more where there was."""
+        self.claimer.hopeful = False
+        self.wakeup.wake()
+
+    def _is_last_coroutine(self) -> bool:
+        return self.pools[COROUTINE].outstanding() == 1
