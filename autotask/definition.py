@@ -7,6 +7,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
@@ -24,7 +25,7 @@ from autotask.schedules.policy import Policy
 from autotask.signals import task_enqueued
 from autotask.store import enqueue, notify, uncommitted
 from autotask.store.connection import current, text
-from autotask.store.enqueue import Kind, NewTask
+from autotask.store.enqueue import STATED, Kind, NewTask
 from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
 
 logger = logging.getLogger("autotask")
@@ -213,20 +214,10 @@ class Definition(Generic[P, R]):
         options = self.options
         if self.is_hidden:
             self._say_that_it_is_hidden()
-        return Kind(
-            name=self.name,
-            queue=options.queue,
-            priority=options.priority,
-            delay=options.delay,
-            run_after=options.run_after,
-            retries=options.retries,
-            ttl=options.ttl,
-            timeout=options.timeout,
-            executor=self.executor,
-            expires=None if isinstance(options.expires, datetime) else options.expires,
-            expires_at=options.expires if isinstance(options.expires, datetime) else None,
-            at_most_once=options.at_most_once,
-        )
+        said = {name: getattr(options, name) for name in STATED if hasattr(options, name)}
+        if isinstance(options.expires, datetime):
+            said |= {"expires": None, "expires_at": options.expires}
+        return Kind(**said | {"name": self.name, "executor": self.executor})
 
     def _say_that_it_is_hidden(self) -> None:
         if self.name not in _warned:
@@ -345,7 +336,7 @@ class ScheduledTask(Definition[P, R]):
         now = datetime.now(UTC)
         ttl = (self.schedule.upcoming(KEPT_RUNS, now)[-1] - now).total_seconds()
         task = self._new_task((), {})
-        task = task._replace(kind=task.kind._replace(schedule=self.name, ttl=max(ttl, task.kind.ttl)))
+        task = task._replace(kind=replace(task.kind, schedule=self.name, ttl=max(ttl, task.kind.ttl)))
         uncommitted.store([task], self._insert)
         return TaskHandle(task.id, self.name)
 
@@ -356,7 +347,8 @@ class ScheduledTask(Definition[P, R]):
     def tick_task(self, tick: datetime) -> NewTask:
         """Return the task of one tick."""
         task = self._new_task((), {})
-        kind = task.kind._replace(
+        kind = replace(
+            task.kind,
             schedule=self.name,
             scheduled_for=tick,
             delay=task.kind.delay + random.uniform(0, self.policy.jitter),
