@@ -88,6 +88,19 @@ class TaskFilter(UnindexedFilter):
         return [(name, name) for name in sorted(definition.name for definition in registry.definitions())]
 
 
+class TagFilter(UnindexedFilter):
+    """One of the tags that the code names, or the one in the address."""
+
+    title = _("tag")
+    parameter_name = "tag"
+    lookup = "tags__has"
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
+        """Return the tags by name."""
+        names = {tag for definition in registry.definitions() for tag in definition.options.tags or ()}
+        return [(name, name) for name in sorted(names | {self.value() or ""} - {""})]
+
+
 class ConditionFilter(admin.SimpleListFilter):
     """How a schedule is: one that is registered."""
 

@@ -21,7 +21,7 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
 from autotask.admin import show
 from autotask.admin.actions import CANCELLABLE, RETRYABLE, Tally, cancel_tasks, retry_tasks
-from autotask.admin.filters import QueueFilter, StateFilter, TaskFilter
+from autotask.admin.filters import QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
 from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.conf import settings
@@ -54,7 +54,7 @@ class TaskAdmin(ReadOnlyAdmin):
         "worker",
     )
     list_display_links = ("task",)
-    list_filter = (StateFilter, QueueFilter, TaskFilter)
+    list_filter = (StateFilter, QueueFilter, TaskFilter, TagFilter)
     list_per_page = 50
     ordering = ("-id",)
     paginator = TaskPaginator
@@ -65,7 +65,19 @@ class TaskAdmin(ReadOnlyAdmin):
     )
     actions = ("retry", "cancel")
     fieldsets = (
-        (None, {"fields": (("state_pill", "queue_name", "priority"), "id", "task", "arguments_in_full", "error")}),
+        (
+            None,
+            {
+                "fields": (
+                    ("state_pill", "queue_name", "priority"),
+                    "id",
+                    "task",
+                    "tag_names",
+                    "arguments_in_full",
+                    "error",
+                )
+            },
+        ),
         (
             _("Attempts"),
             {
@@ -186,6 +198,11 @@ class TaskAdmin(ReadOnlyAdmin):
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    @admin.display(description=_("tags"))
+    def tag_names(self, record: TaskRecord) -> str:
+        """Show the names it can be found by."""
+        return ", ".join(record.tags or ()) or show.NOTHING
 
     @admin.display(description=_("arguments"))
     def arguments_in_full(self, record: TaskRecord) -> str:

@@ -1,6 +1,6 @@
 """The columns that a task keeps from its call to the end of its result, listed once; statements are made from the list."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, get_type_hints
@@ -25,8 +25,8 @@ class Stored:
 
     @property
     def many(self) -> str:
-        """The type of the parameter that has the values of many tasks."""
-        return f"{self.type}[]"
+        """The type of the parameter that has the values of many tasks; PostgreSQL has no arrays of arrays."""
+        return self.type.removesuffix("[]") + "[]"
 
 
 Text = Annotated[str, Stored("text", arrays.texts)]
@@ -38,6 +38,7 @@ MaybeSeconds = Annotated[float | None, Stored("float8", arrays.maybe_numbers)]
 Flag = Annotated[bool, Stored("boolean", arrays.flags)]
 Moment = Annotated[datetime, Stored("timestamptz", arrays.moments, aware)]
 MaybeMoment = Annotated[datetime | None, Stored("timestamptz", arrays.moments, aware)]
+MaybeNames = Annotated[Sequence[str] | None, Stored("text[]", lambda values: arrays.texts(map(_array, values)))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,6 +51,7 @@ class Carried:
     :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
     :ivar schedule: the schedule that made it.
     :ivar scheduled_for: the tick this task belongs to.
+    :ivar tags: names to find it by; None: it has none.
     """
 
     name: Text
@@ -62,6 +64,7 @@ class Carried:
     schedule: MaybeText = None
     scheduled_for: MaybeMoment = None
     at_most_once: Flag = False
+    tags: MaybeNames = None
 
 
 def stored(record: type) -> dict[str, Stored]:
@@ -93,5 +96,13 @@ def insert(table: str, source: str, kept: Iterable[str] = (), /, **values: str) 
 
 
 def condition(name: str) -> str:
-    """Return the condition that a column of :data:`CARRIED` has the value of the parameter of the same name."""
-    return f"{name} = %({name})s::{CARRIED[name].type}"
+    """Return the condition that a column of :data:`CARRIED` has the value of the parameter of the same name.
+
+    A column of names has to have it among them.
+    """
+    type = CARRIED[name].type
+    return f"%({name})s::text = ANY({name})" if type.endswith("[]") else f"{name} = %({name})s::{type}"
+
+
+def _array(names: Sequence[str] | None) -> str | None:
+    return None if names is None else arrays.texts(names)

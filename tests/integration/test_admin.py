@@ -59,7 +59,7 @@ def wait_for_stop() -> None:
     stop.wait(20)
 
 
-@periodic_task(seconds=3600)
+@periodic_task(seconds=3600, tags=["housekeeping"])
 def tidy() -> None:
     pass
 
@@ -236,6 +236,10 @@ def test_the_page_of_a_task_tells_where_it_runs_and_how_long_it_may_take(admin, 
     shown = page(admin, f"{TASKS}{record.id}/change/")
     for word in words:
         assert f'<div class="readonly">{word}</div>' in shown
+
+
+def test_the_page_of_a_task_shows_its_tags(admin):
+    assert '<div class="readonly">eu, billing</div>' in page(admin, page_of(add.using(tags=["eu", "billing"])(1, 2)))
 
 
 def test_secrets_are_masked(admin):
@@ -700,6 +704,7 @@ def test_filters_come_from_the_code(admin):
     assert set(choices["state"]) == {"scheduled", "waiting", "running", "done", "error", "cancelled"}
     assert "elsewhere" in choices["queue"] and "unknown_queue" not in choices["queue"]
     assert add.name in choices["task"] and "unknown.task" not in choices["task"]
+    assert "housekeeping" in choices["tag"]
 
 
 def filters_of(client: Client):
@@ -721,6 +726,18 @@ def test_filters_leave_what_fits(admin):
     assert listed(admin, task=add.name) == sorted([waiting.id, done.id], reverse=True)
     assert listed(admin, task=add.name, state="done") == [done.id]
     assert listed(admin, state="nonsense") == sorted([waiting.id, done.id, failed.id], reverse=True)
+
+
+def test_a_tag_is_looked_for_whether_or_not_the_code_names_it(admin):
+    # Given
+    ours, theirs = add.using(tags=["ours", "shared"])(1, 2), ended(State.DONE, tags=["shared"])
+    ended(State.DONE)
+
+    # Then
+    assert listed(admin, tag="ours") == [ours.id]
+    assert listed(admin, tag="shared") == sorted([ours.id, theirs.id], reverse=True)
+    assert listed(admin, tag="shared", state="done") == [theirs.id]
+    assert listed(admin, tag="share") == listed(admin, tag="\0") == []
 
 
 def test_search_finds_ids_their_beginnings_and_names(admin):
@@ -823,6 +840,7 @@ def test_no_page_of_the_list_looks_at_all_rows_or_sorts_them(many_tasks):
         "task=rare",
         "task=task3",
         "queue=nothing",
+        "tag=nothing",
         "state=done&task=rare",
         "q=rare",
         "q=01990000-0000-7000-8000-000000000007",

@@ -20,6 +20,7 @@ TYPES = {
     "FloatField": "float8",
     "BooleanField": "boolean",
     "DateTimeField": "timestamptz",
+    "NamesField": "text[]",
 }
 
 
@@ -97,6 +98,11 @@ def test_a_statement_has_each_value_in_the_place_of_its_column():
 @pytest.mark.parametrize("select", [LIVE, ENDED])
 def test_reading_selects_as_many_columns_as_the_record_has_fields(select):
     assert len(re.split(r", (?![^(]*\))", select)) == len(fields(StoredTask))
+
+
+def test_a_condition_on_names_looks_among_them():
+    assert columns.condition("queue") == "queue = %(queue)s::text"
+    assert columns.condition("tags") == "%(tags)s::text = ANY(tags)"
 
 
 def test_a_condition_on_a_column_that_is_not_in_the_list_is_refused():
