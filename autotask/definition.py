@@ -20,7 +20,7 @@ from autotask.options import CALL_OPTION_NAMES, CallOptions, Options, reject_unk
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.store import enqueue, notify, uncommitted
 from autotask.store.connection import current, text
-from autotask.store.enqueue import Kind, NewTask
+from autotask.store.enqueue import STATED, Kind, NewTask
 from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
 
 logger = logging.getLogger("autotask")
@@ -211,20 +211,10 @@ class Definition(Generic[P, R]):
         options = self.options
         if self.is_hidden:
             self._say_that_it_is_hidden()
-        return Kind(
-            name=self.name,
-            queue=options.queue,
-            priority=options.priority,
-            delay=options.delay,
-            run_after=options.run_after,
-            retries=options.retries,
-            ttl=options.ttl,
-            timeout=options.timeout,
-            executor=self.executor,
-            expires=None if isinstance(options.expires, datetime) else options.expires,
-            expires_at=options.expires if isinstance(options.expires, datetime) else None,
-            at_most_once=options.at_most_once,
-        )
+        said = {name: getattr(options, name) for name in STATED if hasattr(options, name)}
+        if isinstance(options.expires, datetime):
+            said |= {"expires": None, "expires_at": options.expires}
+        return Kind(**said | {"name": self.name, "executor": self.executor})
 
     def _say_that_it_is_hidden(self) -> None:
         if self.name not in _warned:

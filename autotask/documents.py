@@ -63,6 +63,7 @@ def task_document(task: StoredTask) -> dict[str, Any]:
         "name": task.name,
         "queue": task.queue,
         "priority": task.priority,
+        "tags": task.tags or [],
         "status": task.state.status.value,
         "state": task.state.name.lower(),
         "arguments": task.arguments,

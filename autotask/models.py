@@ -1,15 +1,55 @@
 """The tables, as Django models, for migrations and for reading pages; no task is changed through them."""
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
 from autotask.task import State
 
+if TYPE_CHECKING:
+    Field = models.Field[Any, Any]
+    Lookup = models.Lookup[Any]
+else:
+    Field, Lookup = models.Field, models.Lookup  # cannot be subscripted when it runs
+
 # Plain numbers, so that migrations do not import the enumeration.
 SCHEDULED, READY, RUNNING = State.SCHEDULED.value, State.READY.value, State.RUNNING.value
 DONE, ERROR, CANCELLED = State.DONE.value, State.ERROR.value, State.CANCELLED.value
+
+
+class NamesField(Field):
+    """Names, as an array of PostgreSQL; as text in other databases, where no rows are stored.
+
+    Django's ``ArrayField`` would make every project add ``django.contrib.postgres`` to its ``INSTALLED_APPS``.
+    """
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        """Return the type of the column."""
+        return "text[]" if connection.vendor == "postgresql" else "text"
+
+    def to_python(self, value: Any) -> Any:
+        """Return names from what :meth:`value_to_string` made of them."""
+        return json.loads(value) if isinstance(value, str) else value
+
+    def value_to_string(self, obj: models.Model) -> str:
+        """Return the names as JSON, for a fixture."""
+        return json.dumps(self.value_from_object(obj))
+
+
+@NamesField.register_lookup
+class Has(Lookup):
+    """``names__has="a"``: the names include this one."""
+
+    lookup_name = "has"
+
+    def as_sql(self, compiler: Any, connection: BaseDatabaseWrapper) -> tuple[str, tuple[Any, ...]]:
+        """Return the condition."""
+        names, names_params = self.process_lhs(compiler, connection)
+        name, name_params = self.process_rhs(compiler, connection)
+        return f"{name} = ANY({names})", (*name_params, *names_params)
 
 
 class TaskFields(models.Model):
@@ -38,6 +78,7 @@ class TaskFields(models.Model):
     at_most_once = models.BooleanField(_("at most once"), db_default=False)
     progress_done = models.FloatField(_("done"), null=True)
     progress_total = models.FloatField(_("of"), null=True)
+    tags = NamesField(_("tags"), null=True)
 
     class Meta:
         abstract = True
@@ -241,6 +282,7 @@ class TaskRecord(models.Model):
     expires_at = models.DateTimeField(_("expires"), null=True)
     cancel_requested = models.BooleanField(_("cancellation asked for"))
     error_message = models.TextField(_("error"))
+    tags = NamesField(_("tags"), null=True)
 
     class Meta:
         db_table = "autotask_record"

@@ -17,6 +17,8 @@ PLAIN_NAME = re.compile(r"\w[\w.:<>-]{0,199}")
 
 MOST_RETRIES = 10_000
 
+MOST_TAGS = 20
+
 #: Seconds. Less could not be kept: workers look at their clocks a few times a second.
 SHORTEST_TIMEOUT = 0.1
 
@@ -150,6 +152,7 @@ class Options:
     :ivar timeout: seconds that one attempt may take; None: AUTOTASK_TIMEOUT.
     :ivar executor: "thread", "process" or a name in AUTOTASK_EXECUTORS; None: a thread, or the event loop for a coroutine
         function.
+    :ivar tags: names to find it by; None: it has none.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -168,6 +171,7 @@ class Options:
     on_missing: str = "error"
     timeout: float | None = None
     executor: str | None = None
+    tags: Sequence[str] | None = None
 
     @classmethod
     def of(cls, where: str, /, **given: Any) -> "Options":
@@ -242,6 +246,16 @@ def _executor(value: Any, where: str) -> str:
     return name
 
 
+def _tags(value: Any, where: str) -> list[str] | None:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        expected, type_ = 'a list of names, such as ["billing", "eu"]', type(value).__name__
+        raise InvalidOptionType(option="tags", where=where, expected=expected, value=value, type=type_)
+    if len(value) > MOST_TAGS or not all(map(PLAIN_NAME.fullmatch, value)):
+        expected = f"at most {MOST_TAGS} names of 1 to 200 letters, digits and _ . : -"
+        raise InvalidOption(option="tags", where=where, expected=expected, value=value)
+    return list(dict.fromkeys(map(str, value))) or None
+
+
 _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "queue": lambda value, where: plain_name(value, "queue", where),
     "priority": lambda value, where: whole(value, "priority", where, MIN_PRIORITY, MAX_PRIORITY),
@@ -259,6 +273,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "on_missing": _on_missing,
     "timeout": lambda value, where: seconds(value, "timeout", where, least=SHORTEST_TIMEOUT),
     "executor": _executor,
+    "tags": _tags,
 }
 
 OPTION_NAMES = tuple(_CHECKS)
@@ -272,7 +287,7 @@ DJANGO_TASK_OPTION_NAMES = tuple(
 )
 
 #: What ``using()`` may change for one call.
-CALL_OPTION_NAMES = ("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout")
+CALL_OPTION_NAMES = ("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout", "tags")
 
 Seconds = float | timedelta
 Exceptions = type[BaseException] | Collection[type[BaseException]]
@@ -285,6 +300,7 @@ class _CommonOptions(TypedDict, total=False):
     ttl: Seconds
     expires: Seconds | datetime | None
     timeout: Seconds | None
+    tags: Sequence[str]
 
 
 class _QueueingOptions(TypedDict, total=False):

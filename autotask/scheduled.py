@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -57,7 +58,7 @@ class ScheduledTask(Definition[P, R]):
         now = datetime.now(UTC)
         ttl = (self.schedule.upcoming(KEPT_RUNS, now)[-1] - now).total_seconds()
         task = self._new_task((), {})
-        task = task._replace(kind=task.kind._replace(schedule=self.name, ttl=max(ttl, task.kind.ttl)))
+        task = task._replace(kind=replace(task.kind, schedule=self.name, ttl=max(ttl, task.kind.ttl)))
         uncommitted.store([task], self._insert)
         return TaskHandle(task.id, self.name)
 
@@ -68,7 +69,8 @@ class ScheduledTask(Definition[P, R]):
     def tick_task(self, tick: datetime) -> NewTask:
         """Return the task of one tick."""
         task = self._new_task((), {})
-        kind = task.kind._replace(
+        kind = replace(
+            task.kind,
             schedule=self.name,
             scheduled_for=tick,
             delay=task.kind.delay + random.uniform(0, self.policy.jitter),

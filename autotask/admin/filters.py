@@ -48,42 +48,57 @@ class StateFilter(admin.SimpleListFilter):
         return STATES.get(self.value() or "")
 
 
-class QueueFilter(admin.SimpleListFilter):
+class UnindexedFilter(admin.SimpleListFilter):
+    """A choice by a column without an index, so that the list looks among the newest tasks only.
+
+    :cvar lookup: the column, as a query names it.
+    """
+
+    lookup: str
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Leave the tasks that have the chosen value there."""
+        value = self.value()
+        if not value:
+            return queryset
+        return queryset.filter(**{self.lookup: value}) if is_storable(value) else queryset.none()
+
+
+class QueueFilter(UnindexedFilter):
     """One of the queues that the code and the settings name."""
 
     title = _("queue")
-    parameter_name = "queue"
+    parameter_name = lookup = "queue"
 
     def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
         """Return the queues by name."""
         names = {definition.options.queue for definition in registry.definitions()} | set(settings.QUEUES)
         return [(name, name) for name in sorted(names)]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave the tasks of that queue."""
-        return _with(queryset, queue=self.value())
 
-
-class TaskFilter(admin.SimpleListFilter):
+class TaskFilter(UnindexedFilter):
     """One of the definitions that this process knows."""
 
     title = _("task")
     parameter_name = "task"
+    lookup = "name"
 
     def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
         """Return the tasks by name."""
         return [(name, name) for name in sorted(definition.name for definition in registry.definitions())]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave the tasks with that name."""
-        return _with(queryset, name=self.value())
 
+class TagFilter(UnindexedFilter):
+    """One of the tags that the code names, or the one in the address."""
 
-def _with(queryset: QuerySet[Any], **chosen: str | None) -> QuerySet[Any]:
-    [(field, value)] = chosen.items()
-    if not value:
-        return queryset
-    return queryset.filter(**{field: value}) if is_storable(value) else queryset.none()
+    title = _("tag")
+    parameter_name = "tag"
+    lookup = "tags__has"
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
+        """Return the tags by name."""
+        names = {tag for definition in registry.definitions() for tag in definition.options.tags or ()}
+        return [(name, name) for name in sorted(names | {self.value() or ""} - {""})]
 
 
 class ConditionFilter(admin.SimpleListFilter):

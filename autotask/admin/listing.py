@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from autotask import registry
-from autotask.admin.filters import QueueFilter, StateFilter, TaskFilter
+from autotask.admin.filters import StateFilter, UnindexedFilter
 from autotask.conf import settings
 from autotask.models import TaskRecord, Worker
 from autotask.store import read
@@ -88,7 +88,8 @@ class TaskList(ChangeList):
         if len(digits) >= _NARROW:
             return False
         by_name = bool(self.query.strip()) and not digits
-        return by_name or self._state is State.DONE or self._chosen(QueueFilter) or self._chosen(TaskFilter)
+        chosen = any(isinstance(choice, UnindexedFilter) and choice.value() for choice in self.filter_specs)
+        return by_name or self._state is State.DONE or chosen
 
     def _newest(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         candidates = self.root_queryset
@@ -101,9 +102,6 @@ class TaskList(ChangeList):
     @property
     def _state(self) -> State | None:
         return next((choice.state() for choice in self.filter_specs if isinstance(choice, StateFilter)), None)
-
-    def _chosen(self, kind: type[QueueFilter] | type[TaskFilter]) -> bool:
-        return any(isinstance(choice, kind) and bool(choice.value()) for choice in self.filter_specs)
 
 
 def id_digits(text: str) -> str:

@@ -20,7 +20,7 @@ from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
 from autotask.admin import show
 from autotask.admin.acting import ActingAdmin, Button
-from autotask.admin.filters import QueueFilter, StateFilter, TaskFilter
+from autotask.admin.filters import QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
 from autotask.conf import settings
 from autotask.context import Progress
@@ -53,7 +53,7 @@ class TaskAdmin(ActingAdmin):
         "worker",
     )
     list_display_links = ("task",)
-    list_filter = (StateFilter, QueueFilter, TaskFilter)
+    list_filter = (StateFilter, QueueFilter, TaskFilter, TagFilter)
     list_per_page = 50
     ordering = ("-id",)
     paginator = TaskPaginator
@@ -64,7 +64,19 @@ class TaskAdmin(ActingAdmin):
     )
     actions = ("retry", "cancel")
     fieldsets = (
-        (None, {"fields": (("state_pill", "queue_name", "priority"), "id", "task", "arguments_in_full", "error")}),
+        (
+            None,
+            {
+                "fields": (
+                    ("state_pill", "queue_name", "priority"),
+                    "id",
+                    "task",
+                    "tag_names",
+                    "arguments_in_full",
+                    "error",
+                )
+            },
+        ),
         (
             _("Attempts"),
             {
@@ -185,6 +197,11 @@ class TaskAdmin(ActingAdmin):
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    @admin.display(description=_("tags"))
+    def tag_names(self, record: TaskRecord) -> str:
+        """Show the names it can be found by."""
+        return ", ".join(record.tags or ()) or show.NOTHING
 
     @admin.display(description=_("arguments"))
     def arguments_in_full(self, record: TaskRecord) -> str:

@@ -29,6 +29,7 @@ class AutotaskTask(AnyTask):
     at_most_once: bool | None = None
     executor: str | None = None
     on_missing: str | None = None
+    tags: Sequence[str] | None = None
 
     def using(
         self,

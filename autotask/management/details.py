@@ -18,6 +18,7 @@ def lines(seen: TaskInFull) -> list[str]:
             ("state", _state(task)),
             ("queue", task.queue),
             ("priority", task.priority),
+            ("tags", ", ".join(task.tags or ())),
             ("arguments", task.arguments),
             ("created", render.moment(task.created_at)),
             ("due", render.moment(task.run_at)),

@@ -7,24 +7,24 @@ import uuid
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_cancelled
-from autotask.store import notify
+from autotask.store import columns, notify
 from autotask.store.connection import rows
 
 # The row lock decides the race with a claim: whoever comes second sees the other's state and finds nothing to do.
-CANCEL_WAITING = """
+CANCEL_WAITING = f"""
 WITH gone AS (
     DELETE FROM autotask_task WHERE id = %(id)s AND state <> 2 RETURNING *
 ),
-kept AS (
-    INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
-                                 failures, lost, retries, ttl, timeout, executor, schedule, scheduled_for,
-                                 at_most_once, progress_done, progress_total, ended_at, kept_until, payload)
-    SELECT id, 5, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
-           failures, lost, retries, ttl, timeout, executor, schedule, scheduled_for,
-           at_most_once, progress_done, progress_total, clock_timestamp(),
-           clock_timestamp() + ttl * interval '1 s', payload
-    FROM gone
-)
+kept AS ({
+    columns.insert(
+        "autotask_result",
+        "gone",
+        columns.COMMON,
+        state="5",
+        ended_at="clock_timestamp()",
+        kept_until="clock_timestamp() + ttl * interval '1 s'",
+    )
+})
 SELECT name, queue, awaited FROM gone
 """
 

@@ -51,6 +51,16 @@ UNION ALL
 (SELECT DISTINCT t.queue, t.priority, t.executor, true FROM autotask_task t WHERE t.state = 1 AND t.lost > 0 AND {known})
 """
 
+#: The fields that a claim returns, and the expressions for those that differ from their columns.
+_RECORD = ClaimedTask._fields[:-1]
+_HELD = {
+    "unknown_for": "extract(epoch FROM clock_timestamp() - t.unknown_since)::float8",
+    "ready_at": "t.ready_at AT TIME ZONE 'UTC'",
+    "scheduled_for": "t.scheduled_for AT TIME ZONE 'UTC'",
+    "late": "CASE WHEN t.expires_at <= t.started_at THEN extract(epoch FROM t.started_at - t.expires_at)::float8 END",
+}
+_READY_AT, _SCHEDULED_FOR, _PAYLOAD = map(_RECORD.index, ("ready_at", "scheduled_for", "payload"))
+
 # * MATERIALIZED, because a subquery that the planner may run again would lock and take more rows than its limit.
 # * One descent of autotask_ready for each lane, in the order of the array; the nested loop stops at the limit, so later
 #   lanes are neither read nor locked. "queue = ANY" with an ordered limit would sort the whole table.
@@ -86,13 +96,7 @@ UPDATE autotask_task t
 SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'),
     started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL
 WHERE t.id = ANY(ARRAY(SELECT id FROM {taken}))
-RETURNING t.id, t.fence, t.name, t.queue, t.priority, t.attempt, t.failures, t.lost, t.retries,
-          extract(epoch FROM clock_timestamp() - t.unknown_since)::float8, t.ready_at AT TIME ZONE 'UTC', t.scheduled_for AT TIME ZONE 'UTC', t.payload,
-          t.cancel_requested,
-          CASE WHEN t.expires_at <= t.started_at THEN extract(epoch FROM t.started_at - t.expires_at)::float8 END,
-          t.at_most_once, t.timeout
-"""
-
+RETURNING """ + ", ".join(_HELD.get(name, f"t.{name}") for name in _RECORD)
 
 #: What a claim has in the places that are about bytes: where it need not count them, and where it must.
 _UNBOUNDED = {"size": "", "its_size": "", "bounded": "", "taken": "picked"}
@@ -250,25 +254,8 @@ def _known(strangers: Sequence[str], spared: Sequence[uuid.UUID]) -> str:
 
 
 def _record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:
-    id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, ready, tick, payload, *rest = row
-    cancel_requested, late, at_most_once, timeout = rest
-    return ClaimedTask(
-        id,
-        fence,
-        name,
-        queue,
-        priority,
-        attempt,
-        failures,
-        lost,
-        retries,
-        unknown_for,
-        in_utc(ready),
-        in_utc(tick),
-        bytes(payload),
-        cancel_requested,
-        late,
-        at_most_once,
-        timeout,
-        worker_id,
-    )
+    values = [*row, worker_id]
+    values[_READY_AT] = in_utc(values[_READY_AT])
+    values[_SCHEDULED_FOR] = in_utc(values[_SCHEDULED_FOR])
+    values[_PAYLOAD] = bytes(values[_PAYLOAD])
+    return ClaimedTask._make(values)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, notify
+from autotask.store import arrays, columns, notify
 from autotask.store.connection import rows, text
 from autotask.store.prepared import prepared_rows
 from autotask.store.told import WORDS
@@ -79,24 +79,22 @@ noted AS (
 )
 """
 
-_KEEP = """
-kept AS (
-    INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
-                                 failures, lost, retries, ttl, timeout, executor, worker_id, fence, schedule, scheduled_for,
-                                 at_most_once, progress_done, progress_total,
-                                 ended_at, kept_until, payload, value, error_message)
-    SELECT e.id, e.new_state, e.queue, e.priority, e.name, e.arguments, e.created_at, e.run_at,
-           CASE WHEN e.began THEN e.now - (e.ended_ago + e.seconds) * interval '1 s' END,
-           e.attempt - CASE WHEN e.began THEN 0 ELSE 1 END,
-           e.failures + CASE WHEN e.new_state = 4 THEN 1 ELSE 0 END, e.lost, e.retries, e.ttl,
-           e.timeout, e.executor, e.worker_id, e.fence,
-           e.schedule, e.scheduled_for, e.at_most_once, e.progress_done, e.progress_total,
-           e.now - e.ended_ago * interval '1 s',
-           e.now + CASE WHEN e.new_state = 4 THEN greatest(e.ttl, %(error_ttl)s::float8) ELSE e.ttl END * interval '1 s',
-           CASE WHEN e.new_state = 3 THEN NULL ELSE e.payload END, e.value, coalesce(e.error_message, '')
-    FROM ended e
+_TTL = "CASE WHEN e.new_state = 4 THEN greatest(e.ttl, %(error_ttl)s::float8) ELSE e.ttl END"
+
+_KEPT = columns.insert(
+    "autotask_result",
+    "ended e",
+    columns.COMMON,
+    state="e.new_state",
+    started_at="CASE WHEN e.began THEN e.now - (e.ended_ago + e.seconds) * interval '1 s' END",
+    attempt="e.attempt - CASE WHEN e.began THEN 0 ELSE 1 END",
+    failures="e.failures + CASE WHEN e.new_state = 4 THEN 1 ELSE 0 END",
+    ended_at="e.now - e.ended_ago * interval '1 s'",
+    kept_until=f"e.now + {_TTL} * interval '1 s'",
+    payload="CASE WHEN e.new_state = 3 THEN NULL ELSE e.payload END",
+    value="e.value",
+    error_message="coalesce(e.error_message, '')",
 )
-"""
 
 _CHANNEL = "'autotask_ended_' || replace(e.id::text, '-', '')"
 
@@ -119,7 +117,7 @@ ended AS (
     RETURNING t.*, t.fence AS old_fence, t.worker_id AS old_worker_id, o.new_state, o.ended_ago, o.seconds, o.value,
               o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
 ),
-{_KEEP},
+kept AS ({_KEPT}),
 {_NOTE_ATTEMPT}
 """
 
@@ -131,7 +129,7 @@ WITH ended AS (
               %(seconds)s::float8 AS seconds, %(value)s::bytea AS value, '' AS error_message, true AS began,
               clock_timestamp() AS now
 ),
-{_KEEP}
+kept AS ({_KEPT})
 """
 
 END, END_ONE = _END + _TELL, _END_ONE + _TELL

@@ -2,50 +2,45 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.context import Progress
-from autotask.store import arrays
+from autotask.store import arrays, columns
+from autotask.store.columns import Carried, MaybeMoment, Moment, Stored
 from autotask.store.connection import aware, execute, rows
 from autotask.store.notify import Ear, ended_channel
 from autotask.task import State
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTask:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTask(Carried):
     """A task as it is in the database, live or ended."""
 
     id: uuid.UUID
-    name: str
-    queue: str
-    priority: int
-    state: State
-    created_at: datetime
-    run_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    kept_until: datetime | None
+    state: Annotated[State, Stored("smallint", arrays.numbers, State)]
+    created_at: Moment
+    run_at: Moment
+    started_at: MaybeMoment
+    ended_at: MaybeMoment
+    kept_until: MaybeMoment
     attempt: int
     failures: int
     lost: int
-    retries: int
-    timeout: float | None
-    executor: str
     fence: int | None
     worker_id: uuid.UUID | None
     arguments: str
-    scheduled_for: datetime | None
-    at_most_once: bool
     progress_done: float | None
     progress_total: float | None
-    expires_at: datetime | None
+    expires_at: MaybeMoment
     cancel_requested: bool
     error_message: str
-    value: bytes | None
+    value: Annotated[
+        bytes | None, Stored("bytea", arrays.binaries, lambda value: None if value is None else bytes(value))
+    ]
 
     @property
     def progress(self) -> Progress | None:
@@ -100,22 +95,23 @@ class UnknownTasks:
     longest: float
 
 
-#: The columns of :class:`StoredTask`, of live and of ended tasks.
-LIVE = """
-SELECT id, name, queue, priority, state, created_at, run_at, started_at, NULL::timestamptz AS ended_at,
-       NULL::timestamptz AS kept_until, attempt, failures, lost, retries, timeout, executor, fence, worker_id, arguments,
-       scheduled_for, at_most_once, progress_done, progress_total, expires_at, cancel_requested,
-       ''::text AS error_message, NULL::bytea AS value
-FROM autotask_task
-"""
+_FIELDS = tuple(field.name for field in fields(StoredTask))
+_LOADS = {name: how.load for name, how in columns.stored(StoredTask).items() if how.load}
 
-ENDED = """
-SELECT id, name, queue, priority, state, created_at, run_at, started_at, ended_at,
-       kept_until, attempt, failures, lost, retries, timeout, executor, fence, worker_id, arguments,
-       scheduled_for, at_most_once, progress_done, progress_total, NULL, false,
-       error_message, value
-FROM autotask_result
-"""
+
+def _select(table: str, **values: str) -> str:
+    return f"SELECT {', '.join(values.get(name, name) for name in _FIELDS)} FROM {table}"
+
+
+#: The columns of :class:`StoredTask`, of live and of ended tasks.
+LIVE = _select(
+    "autotask_task",
+    ended_at="NULL::timestamptz AS ended_at",
+    kept_until="NULL::timestamptz AS kept_until",
+    error_message="''::text AS error_message",
+    value="NULL::bytea AS value",
+)
+ENDED = _select("autotask_result", expires_at="NULL", cancel_requested="false")
 
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
 TASK = f"{LIVE} WHERE id = %(id)s UNION ALL {ENDED} WHERE id = %(id)s"
@@ -240,24 +236,18 @@ def tasks(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> list[Sto
 
 
 def newest(
-    connection: BaseDatabaseWrapper,
-    *,
-    states: Sequence[State] = (),
-    queue: str | None = None,
-    name: str | None = None,
-    limit: int = 20,
+    connection: BaseDatabaseWrapper, *, states: Sequence[State] = (), limit: int = 20, **wanted: str | None
 ) -> list[StoredTask]:
     """Return the tasks that were enqueued last, newest first.
 
     :param states: only these; empty means all.
+    :param wanted: by the name of a column, what is to be there; None: anything.
     """
-    conditions = ["true"]
+    params = {name: value for name, value in wanted.items() if value is not None}
+    conditions = ["true", *map(columns.condition, params)]
     conditions += ["state = ANY(%(states)s::smallint[])"] if states else []
-    conditions += ["queue = %(queue)s"] if queue is not None else []
-    conditions += ["name = %(name)s"] if name is not None else []
     sql = NEWEST.format(live=LIVE, ended=ENDED, conditions=" AND ".join(conditions), limit=int(limit))
-    params = {"states": [int(state) for state in states], "queue": queue, "name": name}
-    return [stored(row) for row in rows(connection, sql, params)]
+    return [stored(row) for row in rows(connection, sql, {"states": [int(state) for state in states], **params})]
 
 
 def attempts(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredAttempt]:
@@ -356,9 +346,7 @@ def _attempt(row: tuple[Any, ...]) -> StoredAttempt:
 
 def stored(row: Sequence[Any]) -> StoredTask:
     """Return the task of a row of :data:`LIVE` or :data:`ENDED`."""
-    columns = dict(zip(StoredTask.__slots__, row, strict=True))
-    for moment in ("created_at", "run_at", "started_at", "ended_at", "kept_until", "scheduled_for", "expires_at"):
-        columns[moment] = aware(columns[moment])
-    columns["state"] = State(columns["state"])
-    columns["value"] = None if columns["value"] is None else bytes(columns["value"])
-    return StoredTask(**columns)
+    values = dict(zip(_FIELDS, row, strict=True))
+    for name, load in _LOADS.items():
+        values[name] = load(values[name])
+    return StoredTask(**values)

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_lost
-from autotask.store import notify
+from autotask.store import columns, notify
 from autotask.store.connection import rows, text
 from autotask.store.isolation import Refusals
 
@@ -19,7 +19,22 @@ from autotask.store.isolation import Refusals
 # By an array of ids, because the planner takes the orphans for many, and in a join would read all that waits as well.
 _RUNS_AGAIN = "t.lost + 1 < %(max_crashes)s AND NOT t.at_most_once AND NOT t.cancel_requested AS runs_again"
 
-_BACK_OR_OVER = """
+_KEPT = columns.insert(
+    "autotask_result",
+    "over",
+    columns.COMMON,
+    state="CASE WHEN cancel_requested THEN 5 ELSE 4 END",
+    lost="lost + 1",
+    fence="NULL",
+    ended_at="clock_timestamp()",
+    kept_until="clock_timestamp() + greatest(ttl, %(error_ttl)s) * interval '1 s'",
+    error_message="""
+CASE WHEN cancel_requested THEN ''
+     WHEN at_most_once THEN format('its %%s died: %%s; at_most_once: it is not run again', %(what)s::text, reason)
+     ELSE format('killed its %%s %%s times: %%s', %(what)s::text, lost + 1, reason) END""",
+)
+
+_BACK_OR_OVER = f"""
 noted AS (
     INSERT INTO autotask_attempt (task_id, number, fence, state, worker_id, started_at, ended_at, error_message)
     SELECT t.id, t.attempt, t.fence, 7, t.worker_id, t.started_at, clock_timestamp(), orphan.reason
@@ -40,18 +55,7 @@ over AS (
     WHERE t.id = ANY(ARRAY(SELECT id FROM orphan WHERE NOT runs_again)) AND orphan.id = t.id
     RETURNING t.*, orphan.reason
 ),
-kept AS (
-    INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
-                                 failures, lost, retries, ttl, timeout, executor, worker_id, fence, schedule, scheduled_for,
-                                 at_most_once, progress_done, progress_total, ended_at, kept_until, payload, error_message)
-    SELECT id, CASE WHEN cancel_requested THEN 5 ELSE 4 END, queue, priority, name, arguments, created_at, run_at,
-           started_at, attempt, failures, lost + 1, retries, ttl, timeout, executor, worker_id, NULL, schedule, scheduled_for,
-           at_most_once, progress_done, progress_total, clock_timestamp(), clock_timestamp() + greatest(ttl, %(error_ttl)s) * interval '1 s', payload,
-           CASE WHEN cancel_requested THEN ''
-                WHEN at_most_once THEN format('its %%s died: %%s; at_most_once: it is not run again', %(what)s::text, reason)
-                ELSE format('killed its %%s %%s times: %%s', %(what)s::text, lost + 1, reason) END
-    FROM over
-),
+kept AS ({_KEPT}),
 lost AS (
     SELECT json_agg(json_build_array(gone.id, gone.name, gone.queue, orphan.reason, gone.ended))::text AS all_of_them
     FROM (SELECT id, name, queue, false AS ended FROM back UNION ALL SELECT id, name, queue, true FROM over) AS gone

@@ -246,7 +246,7 @@ def advance(
         "next_tick": arrays.moments([move.next_tick for move in moves]),
         "held": arrays.texts([move.held for move in moves]),
     }
-    found = rows(connection, ADVANCE, {**enqueue.columns(tasks), **params})
+    found = rows(connection, ADVANCE, {**enqueue.parameters(tasks), **params})
     return {name for name, _ in found}, found[0][1] if found else 0
 
 

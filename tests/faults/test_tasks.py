@@ -3,6 +3,7 @@
 import pickle
 import time
 import zlib
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -48,7 +49,7 @@ def renamed(task, name, **changes):
     """Return a call of a task under another name."""
     new = task._new_task((), {})
     signed = payload.dump_arguments((), {}, id=new.id, name=name)
-    return new._replace(kind=new.kind._replace(name=name), **{"payload": signed, **changes})
+    return new._replace(kind=replace(new.kind, name=name), **{"payload": signed, **changes})
 
 
 @pytest.mark.fault(41, quick=True)

@@ -28,7 +28,7 @@ def test_what_was_dumped_can_be_loaded(tmp_path, form, words):
     # Given
     with immediate():
         done, failed = tasks.add(1, 2), tasks.fail("broken")
-    waiting = tasks.add.using(delay=60)(b"\0\xff", 4)
+    waiting = tasks.add.using(delay=60, tags=["billing", "eu"])(b"\0\xff", 4)
     file = str(tmp_path / f"tasks.{form}")
     before = contents()
 

@@ -201,6 +201,7 @@ def test_the_quickstart_can_be_followed(project):
         "howto/progress",
         "howto/retry",
         "howto/schedules",
+        "howto/tags",
         "howto/time_limits",
         "howto/transactions",
         "reference/cron",

@@ -2,6 +2,7 @@
 
 import select
 import uuid
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, strategies as st
@@ -50,7 +51,7 @@ def test_only_plain_tasks_that_are_due_are_handed_over():
     for special in ({"timeout": 1.0}, {"expires": 1.0}, {"at_most_once": True}, {"executor": "coroutine"}):
         assert not handover.can_be_handed(new_task(**special))
     delayed = new_task()
-    assert not handover.can_be_handed(delayed._replace(kind=delayed.kind._replace(delay=1.0)))
+    assert not handover.can_be_handed(delayed._replace(kind=replace(delayed.kind, delay=1.0)))
 
 
 @given(st.binary(max_size=300))

@@ -82,6 +82,8 @@ def test_without_options_the_defaults_are_those_of_the_documentation():
         ({"at_most_once": True}, True),
         ({"timeout": datetime.timedelta(minutes=1)}, 60.0),
         ({"executor": "process"}, "process"),
+        ({"tags": ("eu", "billing", "eu")}, ["eu", "billing"]),
+        ({"tags": []}, None),
     ],
 )
 def test_a_good_value_is_taken(given, stored):
@@ -118,11 +120,13 @@ WRONG_TYPES = [
     *[("expires", value) for value in ("5", True, [1], (), {}, b"1", noop, datetime.date(2026, 7, 1))],
     *[("timeout", value) for value in ("5", True, noop)],
     *[("executor", value) for value in (5, True, b"process")],
+    *[("tags", value) for value in ("billing", {"billing"}, 5, {"billing": 1}, ["billing", 5], [None], [b"billing"])],
     *[(name, value) for name in ("takes_context", "atomic", "at_most_once") for value in (1, 0, "yes", [], noop)],
     *[("run_after", value) for value in (5, "2026-07-01", datetime.date(2026, 7, 1), datetime.timedelta(1), True)],
 ]
 
 WRONG_VALUES = [
+    *[("tags", value) for value in ([""], ["a b"], ["a,b"], ["x" * 201], [str(number) for number in range(21)])],
     *[("on_missing", value) for value in ("", "Error", "skip", True, 5, b"error", ["retry"])],
     ("expires", datetime.datetime(2026, 7, 1)),
     *[
@@ -205,6 +209,14 @@ class Unfriendly:
 def test_a_value_that_cannot_be_compared_is_refused_like_any_other(name):
     with pytest.raises((InvalidOption, InvalidOptionType), match=f"The option '{name}' of"):
         Options.of(HERE, **{name: Unfriendly()})
+
+
+def test_one_tag_without_a_list_is_answered_with_an_example():
+    with pytest.raises(
+        InvalidOptionType,
+        match=rf"^The option 'tags' of {HERE} must be a list of names, such as \[\"billing\", \"eu\"\], but is 'billing'",
+    ):
+        Options.of(HERE, tags="billing")
 
 
 def test_a_delay_and_a_moment_together_are_refused():

@@ -21,16 +21,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--state", choices=[status.value for status in Status], help="Only tasks in this state.")
     parser.add_argument("--queue", type=plain_name, help="Only tasks of this queue.")
     parser.add_argument("--name", type=plain_name, help="Only tasks of this name (module.function, in full).")
+    parser.add_argument("--tag", type=plain_name, help="Only tasks with this tag.")
     parser.add_argument(
         "--limit", type=whole(1, 10_000), default=20, metavar="N", help="Show so many at most. Default: %(default)s."
     )
     parser.add_argument("--json", action="store_true", help="Print one JSON document.")
 
 
-def run(console: Console, *, state: str | None, queue: str | None, name: str | None, limit: int, json: bool) -> None:
+def run(
+    console: Console, *, state: str | None, queue: str | None, name: str | None, tag: str | None, limit: int, json: bool
+) -> None:
     """Print the newest tasks."""
     states = [each for each in State if state is not None and each.status == state]
-    tasks = read.newest(open_tables(), states=states, queue=queue, name=name, limit=limit)
+    tasks = read.newest(open_tables(), states=states, queue=queue, name=name, tags=tag, limit=limit)
     if json:
         console.say(render.as_json({"tasks": [task_document(task) for task in tasks]}))
     elif tasks:

@@ -35,6 +35,6 @@ def wait_for_stop() -> None:
     stop.wait(20)
 
 
-@periodic_task(seconds=3600)
+@periodic_task(seconds=3600, tags=["housekeeping"])
 def tidy() -> None:
     pass

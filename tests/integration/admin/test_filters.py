@@ -20,6 +20,7 @@ def test_filters_come_from_the_code(admin):
     assert set(choices["state"]) == {"scheduled", "waiting", "running", "done", "error", "cancelled"}
     assert "elsewhere" in choices["queue"] and "unknown_queue" not in choices["queue"]
     assert add.name in choices["task"] and "unknown.task" not in choices["task"]
+    assert "housekeeping" in choices["tag"]
 
 
 def filters_of(client: Client):
@@ -41,6 +42,18 @@ def test_filters_leave_what_fits(admin):
     assert listed(admin, task=add.name) == sorted([waiting.id, done.id], reverse=True)
     assert listed(admin, task=add.name, state="done") == [done.id]
     assert listed(admin, state="nonsense") == sorted([waiting.id, done.id, failed.id], reverse=True)
+
+
+def test_a_tag_is_looked_for_whether_or_not_the_code_names_it(admin):
+    # Given
+    ours, theirs = add.using(tags=["ours", "shared"])(1, 2), ended(State.DONE, tags=["shared"])
+    ended(State.DONE)
+
+    # Then
+    assert listed(admin, tag="ours") == [ours.id]
+    assert listed(admin, tag="shared") == sorted([ours.id, theirs.id], reverse=True)
+    assert listed(admin, tag="shared", state="done") == [theirs.id]
+    assert listed(admin, tag="share") == listed(admin, tag="\0") == []
 
 
 def test_search_finds_ids_their_beginnings_and_names(admin):

@@ -81,6 +81,7 @@ def test_no_page_of_the_list_looks_at_all_rows_or_sorts_them(many_tasks):
         "task=rare",
         "task=task3",
         "queue=nothing",
+        "tag=nothing",
         "state=done&task=rare",
         "q=rare",
         "q=01990000-0000-7000-8000-000000000007",

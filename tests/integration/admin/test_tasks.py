@@ -90,6 +90,10 @@ def test_the_page_of_a_task_tells_where_it_runs_and_how_long_it_may_take(admin, 
         assert f'<div class="readonly">{word}</div>' in shown
 
 
+def test_the_page_of_a_task_shows_its_tags(admin):
+    assert '<div class="readonly">eu, billing</div>' in page(admin, page_of(add.using(tags=["eu", "billing"])(1, 2)))
+
+
 def test_secrets_are_masked(admin):
     # Given
     handle = log_in("ada", "sesame")

@@ -40,6 +40,24 @@ def test_list_is_narrowed_by_state_queue_and_name():
     assert ids("--state", "running") == set()
 
 
+def test_tasks_are_listed_by_tag_and_shown_with_their_tags():
+    # Given
+    bill, plain = add.using(tags=["billing", "eu"])(1, 1), add(1, 1)
+    cancelled = add.using(tags=("eu",))(1, 1)
+    cancelled.cancel()
+
+    # Then
+    def ids(tag: str) -> set[str]:
+        return {task["id"] for task in manage("list", "--json", "--tag", tag).json["tasks"]}
+
+    assert ids("billing") == {str(bill.id)}
+    assert ids("eu") == {str(bill.id), str(cancelled.id)}
+    assert manage("list", "--tag", "bill").err == "There is no such task.\n"
+    assert manage("show", bill.id, "--json").json["tags"] == ["billing", "eu"]
+    assert manage("show", plain.id, "--json").json["tags"] == []
+    assert re.search(r"^tags +billing, eu$", manage("show", bill.id).out, re.M)
+
+
 def test_list_says_on_stderr_when_there_is_nothing():
     shown = manage("list")
     assert (shown.code, shown.out, shown.err) == (0, "", "There is no such task.\n")

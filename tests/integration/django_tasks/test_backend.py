@@ -175,6 +175,11 @@ def test_where_nobody_says_how_long_results_are_kept_it_is_a_day():
     assert rows(current(), "SELECT ttl FROM autotask_task") == [(86400.0,)]
 
 
+def test_a_task_of_django_can_have_tags():
+    tasks.echo.using(tags=["billing", "eu"]).enqueue(1)
+    assert rows(current(), "SELECT tags FROM autotask_task") == [(["billing", "eu"],)]
+
+
 def test_the_options_of_autotask_are_options_of_tasks_too():
     fields = AutotaskTask.__dataclass_fields__
     assert [name for name in DJANGO_TASK_OPTION_NAMES if name not in fields] == []

@@ -14,12 +14,10 @@ from autotask.task import State, new_id
 
 def new_task(**changes):
     """Return a row to be, with defaults for all that does not matter."""
-    kind = Kind(
-        name="tests.task", queue="default", priority=0, delay=0.0, run_after=None, retries=0, ttl=300.0
-    )._asdict()
     own = {"id": new_id(), "arguments": "", "payload": b"payload"}
-    given = {**kind, **own, **changes}
-    return NewTask(kind=Kind(**{name: given.pop(name) for name in kind}), **given)
+    own |= {name: changes.pop(name) for name in own if name in changes}
+    kind = {"name": "tests.task", "queue": "default", "priority": 0, "retries": 0, "ttl": 300.0, **changes}
+    return NewTask(kind=Kind(**kind), **own)
 
 
 def put(count=1, connection=None, **changes):

@@ -136,6 +136,34 @@ def test_a_task_carries_that_it_may_run_once_only():
     assert stored(handle.id).at_most_once is True
 
 
+# --- tags -----------------------------------------------------------------------------------------------------------
+
+
+def test_tags_are_carried_however_a_call_is_stored():
+    tagged = greet.using(tags=["billing", "eu"])
+    for handle in (tagged("Ann"), *tagged.enqueue_many([("Ann",), ("Bob",)])):
+        assert stored(handle.id).tags == ["billing", "eu"]
+
+
+def test_kinds_with_and_without_tags_are_stored_with_one_statement():
+    tasks = [new_task(tags=tags) for tags in (["a"], None, ["b", "c"])]
+    enqueue.insert_many(current(), tasks)
+    assert [stored(task.id).tags for task in tasks] == [["a"], None, ["b", "c"]]
+
+
+def test_a_call_without_tags_takes_no_room_for_them():
+    for handle in (greet("Ann"), greet.using(tags=["eu"]).using(tags=[], delay=60)("Ann")):
+        assert stored(handle.id).tags is None
+
+
+def test_tags_are_kept_by_a_result_and_by_a_retry():
+    handle = greet.using(tags=["eu"])("Ann")
+    assert handle.cancel()
+    assert (stored(handle.id).state, stored(handle.id).tags) == (State.CANCELLED, ["eu"])
+    handle.retry()
+    assert (stored(handle.id).state, stored(handle.id).tags) == (State.READY, ["eu"])
+
+
 # --- transactions ---------------------------------------------------------------------------------------------------
 
 

@@ -295,7 +295,7 @@ def test_jitter_delays_the_task_and_not_the_tick(monkeypatch):
 
 def test_the_task_of_a_tick_has_the_options_of_the_decorator():
     # Given
-    schedule(60, queue="night", priority=7, retries=2, timeout=5, expires=40, at_most_once=False)
+    schedule(60, queue="night", priority=7, retries=2, timeout=5, expires=40, at_most_once=False, tags=["eu"])
     run()
     due_since(1)
 
@@ -305,9 +305,9 @@ def test_the_task_of_a_tick_has_the_options_of_the_decorator():
     # Then
     found = rows(
         current(),
-        "SELECT queue, priority, retries, timeout, extract(epoch FROM expires_at - run_at)::float8 FROM autotask_task",
+        "SELECT queue, priority, retries, timeout, extract(epoch FROM expires_at - run_at)::float8, tags FROM autotask_task",
     )
-    assert found == [("night", 7, 2, 5.0, 40.0)]
+    assert found == [("night", 7, 2, 5.0, 40.0, ["eu"])]
 
 
 @pytest.mark.parametrize(("seconds", "ttl"), [(1, 300), (60, 1200)])

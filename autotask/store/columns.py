@@ -1,0 +1,108 @@
+"""The columns that a task keeps from its call to the end of its result, listed once; statements are made from the list."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, get_type_hints
+
+from autotask.store import arrays
+from autotask.store.connection import aware
+from autotask.task import THREAD
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How PostgreSQL stores the values of a field.
+
+    :ivar type: the type of the column, and of the parameter that has the value of one task.
+    :ivar literal: writes the values of many tasks as one array.
+    :ivar load: converts what the driver returns; None: nothing needs to be converted.
+    """
+
+    type: str
+    literal: Callable[[list[Any]], str]
+    load: Callable[[Any], Any] | None = None
+
+    @property
+    def many(self) -> str:
+        """The type of the parameter that has the values of many tasks; PostgreSQL has no arrays of arrays."""
+        return self.type.removesuffix("[]") + "[]"
+
+
+Text = Annotated[str, Stored("text", arrays.texts)]
+MaybeText = Annotated[str | None, Stored("text", arrays.texts)]
+Small = Annotated[int, Stored("smallint", arrays.numbers)]
+Whole = Annotated[int, Stored("int", arrays.numbers)]
+Seconds = Annotated[float, Stored("float8", arrays.numbers)]
+MaybeSeconds = Annotated[float | None, Stored("float8", arrays.maybe_numbers)]
+Flag = Annotated[bool, Stored("boolean", arrays.flags)]
+Moment = Annotated[datetime, Stored("timestamptz", arrays.moments, aware)]
+MaybeMoment = Annotated[datetime | None, Stored("timestamptz", arrays.moments, aware)]
+MaybeNames = Annotated[Sequence[str] | None, Stored("text[]", lambda values: arrays.texts(map(_array, values)))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Carried:
+    """What a call says about its task, and its result still shows. Each field is a column of both tables.
+
+    Few tasks differ from the defaults.
+
+    :ivar timeout: seconds that one attempt may take; None: as many as the worker allows.
+    :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
+    :ivar schedule: the schedule that made it.
+    :ivar scheduled_for: the tick this task belongs to.
+    :ivar tags: names to find it by; None: it has none.
+    """
+
+    name: Text
+    queue: Text
+    priority: Small
+    retries: Whole
+    ttl: Seconds
+    timeout: MaybeSeconds = None
+    executor: Text = THREAD
+    schedule: MaybeText = None
+    scheduled_for: MaybeMoment = None
+    at_most_once: Flag = False
+    tags: MaybeNames = None
+
+
+def stored(record: type) -> dict[str, Stored]:
+    """Return how the fields of a record are stored, in their order; those whose type does not say so are left out."""
+    hints = get_type_hints(record, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+
+
+CARRIED = stored(Carried)
+
+#: What a task keeps when its row moves from one table to the other, in either direction.
+KEPT = ("id", "arguments", "payload", "created_at", "attempt", *CARRIED)
+
+#: The columns of both tables.
+COMMON = (
+    *KEPT,
+    *("state", "run_at", "started_at", "failures", "lost", "worker_id", "fence", "progress_done", "progress_total"),
+)
+
+
+def insert(table: str, source: str, kept: Iterable[str] = (), /, **values: str) -> str:
+    """Return a statement that inserts rows made from those of a source.
+
+    :param kept: columns that keep the value they have in the source.
+    :param values: expressions for other columns, or for some of these.
+    """
+    values = {name: name for name in kept} | values
+    return f"INSERT INTO {table} ({', '.join(values)})\nSELECT {', '.join(values.values())}\nFROM {source}"
+
+
+def condition(name: str) -> str:
+    """Return the condition that a column of :data:`CARRIED` has the value of the parameter of the same name.
+
+    A column of names has to have it among them.
+    """
+    type = CARRIED[name].type
+    return f"%({name})s::text = ANY({name})" if type.endswith("[]") else f"{name} = %({name})s::{type}"
+
+
+def _array(names: Sequence[str] | None) -> str | None:
+    return None if names is None else arrays.texts(names)
