@@ -12,7 +12,7 @@ from benchmarks.server import DATA
 def add_common(parser: ArgumentParser) -> None:
     """Define the options that all measuring commands have."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="write there what workers write (default: nowhere)")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="write the output of workers there (default: nowhere)")
     parser.add_argument(
         "--data",
         type=Path,

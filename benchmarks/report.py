@@ -27,7 +27,7 @@ _IN_SHORT = {
     ("drain", "rate"): "one worker runs {} no-op tasks a second",
     ("enqueue", "rate"): "a process makes {} calls a second, each with its own commit",
     ("bulk", "rate"): "or {} with ``enqueue_many()``",
-    ("latency", "p50_ms"): "a call to an idle companion is at the first line of its function after {} ms",
+    ("latency", "p50_ms"): "a call to an idle companion reaches the first line of its function after {} ms",
     ("roundtrip", "wait_p50_ms"): "and its result is back after {} ms",
 }
 
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the options."""
     made = argparse.ArgumentParser(
         prog="python -m benchmarks report",
-        description=f"Write {TABLES}, {PLOT} and a paragraph of the README from what the benchmarks have written with --json: one file of "
+        description=f"Write {TABLES}, {PLOT} and a paragraph of the README from the JSON files of the benchmarks: one file of "
         "python -m benchmarks, and any number of python -m benchmarks compare. The plot takes the measure 'curve' of the "
         "first, and those of the others that have --prefill.",
     )
@@ -70,7 +70,7 @@ def render(suites: Sequence[Document], comparisons: Sequence[Document]) -> str:
     for document in suites:
         parts += [_heading("autotask by itself"), _origin(document), _figures(document)]
     if comparisons:
-        parts.append(_heading("Beside others"))
+        parts.append(_heading("Compared with other queues"))
         parts += list(dict.fromkeys(_origin(document) for document in comparisons))
     for document in comparisons:
         for result in document["results"]:

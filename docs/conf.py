@@ -43,6 +43,6 @@ html_copy_source = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 
-# Prompts are not part of what is copied.
+# Prompts are not copied.
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True

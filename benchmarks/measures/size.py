@@ -21,15 +21,15 @@ def _take(bench: Bench) -> dict[str, float]:
 
 MEASURE = Measure(
     "size",
-    "a drain beside a million other rows",
+    "a drain with a million other rows in the tables",
     (
         Figure("empty", "drain, empty tables", "tasks/s"),
         Figure("future_older", "with future rows, older than the work", "×", least=0.85),
         Figure("future_younger", "with future rows, younger than the work", "×", least=0.85),
         Figure("ended", "with ended rows", "×", least=0.85),
         Figure("snapshot", "with an old snapshot open", "×", least=0.85),
-        Figure("claim_buffers", "pages that a claim of ten tasks looks at, those it changes included", "", most=200),
-        Figure("find_buffers", "pages looked at to find and lock a hundred", ""),
+        Figure("claim_buffers", "pages that a claim of ten tasks reads or changes", "", most=200),
+        Figure("find_buffers", "pages read to find and lock a hundred tasks", ""),
     ),
     _take,
 )

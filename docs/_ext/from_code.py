@@ -13,14 +13,14 @@ from autotask.conf import Setting, Settings
 
 
 class FromCode(SphinxDirective):
-    """A directive that writes reStructuredText and has it read."""
+    """A directive that generates reStructuredText and parses it."""
 
     def lines(self) -> list[str]:
         """Return the text."""
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        """Read the text in place of the directive."""
+        """Parse the text in place of the directive."""
         node = nodes.section(document=self.state.document)
         self.state.nested_parse(StringList(self.lines(), source=type(self).__name__), self.content_offset, node)
         return node.children
@@ -41,7 +41,7 @@ class SettingsList(FromCode):
 
 
 class NoOtherSettings(FromCode):
-    """``.. autotask-no-other-settings::`` fails the build when the page has left a setting out."""
+    """``.. autotask-no-other-settings::`` fails the build if a setting is missing on the page."""
 
     def lines(self) -> list[str]:
         """Return nothing, or raise."""

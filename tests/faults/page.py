@@ -23,7 +23,7 @@ _HEAD = """\
     * - No.
       - fault
       - holds
-      - figures, and what they may be
+      - figures and budgets
       - verdict
 """
 

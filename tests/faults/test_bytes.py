@@ -48,7 +48,7 @@ def delays_beside(world, ids):
 
 
 def hold(world, figures, delays, memory, most):
-    figures.told("small tasks beside them", len(delays))
+    figures.told("small tasks next to them", len(delays))
     figures.at_most("the slowest of them", max(delays), 2.0, "s")
     figures.at_most("memory on top of the worker's own", (max(memory) - memory[0]) / MEGABYTE, most, "MiB")
     figures.exactly("lost", len(world.check().violations), 0)
@@ -83,7 +83,7 @@ def test_the_largest_results_and_arguments_are_stored(world, figures):
         delays = delays_beside(world, ids)
 
     # Then
-    figures.told("the slowest small task beside them", max(delays), "s")
+    figures.told("the slowest small task next to them", max(delays), "s")
     figures.at_most("memory on top of the worker's own", (max(memory) - memory[0]) / MEGABYTE, 1200, "MiB")
     sizes = rows(
         world.database, "SELECT count(*), max(octet_length(value)) FROM autotask_result WHERE value IS NOT NULL"

@@ -40,7 +40,7 @@ def report(world, figures, verdict, crashes):
     figures.told("calls", verdict.calls)
     figures.told("executions", verdict.executions)
     figures.told("outcomes refused", verdict.refused)
-    figures.exactly("crashes of those asked for", len(world.events("fault")) / crashes, 1)
+    figures.exactly("crashes / requested crashes", len(world.events("fault")) / crashes, 1)
     figures.exactly("lost", len(verdict.lost), 0)
     figures.exactly("overwritten", len(verdict.overwritten), 0)
     figures.exactly("run again without a reason", len(verdict.unexcused), 0)

@@ -64,7 +64,7 @@ def test_nothing_is_lost_when_postgresql_restarts_again_and_again(own_world, fig
     figures.told("unclear calls", len(world.events("unknown")))
     figures.exactly("lost", len(verdict.lost), 0)
     figures.exactly("overwritten", len(verdict.overwritten), 0)
-    figures.at_most("work goes on after", max(resumed), 3.0, "s")
+    figures.at_most("work continues after", max(resumed), 3.0, "s")
     assert verdict.violations == []
     assert not any(program.has_ended() for program in world.kept())
 
@@ -96,7 +96,7 @@ def test_postgresql_may_be_down_for_long(own_world, figures, lasting):
     figures.at_most("calls fail within", max(e.facts["seconds"] for e in world.events("unknown")), 5.0, "s")
     figures.at_most("log lines in five seconds", said / (lasted / 5 + 1), 1.0)
     figures.at_most("processor used", 100 * used / lasted, 2.0, "%")
-    figures.at_most("work goes on after", resumed, 5.0, "s")
+    figures.at_most("work continues after", resumed, 5.0, "s")
     assert not worker.has_ended()
     # Their outcomes waited in memory, and nobody has taken the tasks away meanwhile.
     assert [world.task(id).attempt for id in running] == [1] * 4
@@ -171,7 +171,7 @@ def test_when_there_is_no_connection_left_workers_wait_and_the_site_goes_on(own_
 
     # Then
     world.until(lambda: [e for e in world.events("start") if e.at > freed], 20, "the next start")
-    figures.at_most("work goes on after", time.monotonic() - freed, 7.0, "s")
+    figures.at_most("work continues after", time.monotonic() - freed, 7.0, "s")
     caller.finish()
     world.drain()
     figures.exactly("lost", len(world.check().lost), 0)
@@ -222,7 +222,7 @@ def test_when_the_disk_is_full_nothing_that_was_acknowledged_is_lost(tmp_path, o
 
         # Then
         world.until(lambda: [e for e in world.events("start") if e.at > up], 30, "the next start")
-        figures.at_most("work goes on after", time.monotonic() - up, 10.0, "s")
+        figures.at_most("work continues after", time.monotonic() - up, 10.0, "s")
         wait_until(lambda: [e for e in world.events("enqueued") if e.at > up], what="a call that succeeds")
         caller.finish()
         world.drain()
@@ -262,7 +262,7 @@ def test_a_database_that_is_read_only_for_a_while_is_waited_for(own_world, figur
     for id in running:
         assert world.wait_for(id).attempt == 1
     world.wait_for(world.call(tasks.note))
-    figures.at_most("work goes on after", time.monotonic() - writable, 5.0, "s")
+    figures.at_most("work continues after", time.monotonic() - writable, 5.0, "s")
     figures.at_most("log lines", said, world.settings["LEASE"] / 5 + 2)
     assert not worker.has_ended()
     assert "Traceback" not in worker.output()
@@ -297,7 +297,7 @@ def test_a_synchronous_standby_that_is_promoted_has_everything(own_server, make_
 
             # Then
             world.until(lambda: [e for e in world.events("start") if e.at > up], 30, "the next start")
-            figures.at_most("work goes on after", time.monotonic() - up, 7.0, "s")
+            figures.at_most("work continues after", time.monotonic() - up, 7.0, "s")
             caller.finish()
             world.drain()
             figures.told("calls", world.check().calls)

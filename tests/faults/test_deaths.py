@@ -40,7 +40,7 @@ def test_nothing_is_lost_when_a_worker_is_killed_each_second(world, figures, las
     figures.exactly("run again without a reason", len(verdict.unexcused), 0)
     recoveries = world.recoveries()
     figures.at_least("tasks that lost their worker", len(recoveries), 1)
-    figures.at_most("given back after p99", quantile(recoveries, 0.99), 1.5, "s")
+    figures.at_most("recovered after p99", quantile(recoveries, 0.99), 1.5, "s")
     assert verdict.violations == []
 
 
@@ -172,7 +172,7 @@ def test_a_task_that_ends_the_process_is_lost_with_its_status_and_the_next_one_r
     task = world.wait_for(id, 60, State.ERROR)
     assert task.lost == 3
     attempts = read.attempts(world.database, task.id)
-    figures.at_least("deaths whose status is told", sum(a.error_message == status for a in attempts), 1)
+    figures.at_least("deaths with a known exit status", sum(a.error_message == status for a in attempts), 1)
     world.wait_for(world.call(tasks.note), 60)
     assert not site.has_ended()
 
@@ -242,6 +242,6 @@ def test_a_worker_waits_for_the_tables_without_crashing(own_server, make_world, 
     migrated = time.monotonic()
     wait_until(lambda: world.identity(worker.pid), START, "the worker")
     figures.at_most("works after the migration and", time.monotonic() - migrated, 5.0, "s")
-    figures.exactly("words about it", worker.output().count("Waiting for the tables"), 1)
+    figures.exactly("log lines about it", worker.output().count("Waiting for the tables"), 1)
     worker.signal(signal.SIGTERM)
     assert worker.process.wait(20) == 0

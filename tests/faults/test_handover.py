@@ -51,7 +51,7 @@ def test_nothing_is_lost_when_the_companion_that_is_handed_it_is_killed_again_an
     hold(world, figures)
     recoveries = world.recoveries()
     if recoveries:
-        figures.at_most("given back after p99", quantile(recoveries, 0.99), 1.5, "s")
+        figures.at_most("recovered after p99", quantile(recoveries, 0.99), 1.5, "s")
     assert not site.has_ended()
 
 

@@ -100,7 +100,7 @@ def test_a_call_whose_answer_was_lost_raises_and_the_task_is_there_once(world, p
     world.drain()
     figures.exactly("calls that raised", len(world.events("unknown")), 1)
     there = rows(world.database, "SELECT count(*) FROM autotask_result")[0][0]
-    figures.exactly("tasks of that call", there - len(world.events("enqueued")), 1)
+    figures.exactly("tasks made by that call", there - len(world.events("enqueued")), 1)
     assert world.check().violations == []
 
 

@@ -76,7 +76,7 @@ def test_everything_works_through_a_pooler_of_transactions(world, through, figur
 
     # Then
     figures.at_most("start after the call", max(waits), 1.2, "s")
-    figures.exactly("words about polling", worker.output().count("looking for work by polling"), 1)
+    figures.exactly("log lines about polling", worker.output().count("looking for work by polling"), 1)
     figures.exactly("errors about prepared statements", worker.output().count("prepared statement"), 0)
     figures.exactly("unclear calls", len(world.events("unknown")), 0)
     figures.exactly(
@@ -130,6 +130,6 @@ def test_through_a_pooler_that_keeps_sessions_workers_hear_at_once(world, throug
     figures.at_most("start after the call", 1000 * statistics.median(waits), 50.0, "ms")
     figures.at_most("wait()", 1000 * statistics.median(waited["wait"]), 50.0, "ms")
     figures.at_most("await_result()", 1000 * statistics.median(waited["await"]), 50.0, "ms")
-    figures.exactly("words about polling", worker.output().count("by polling"), 0)
+    figures.exactly("log lines about polling", worker.output().count("by polling"), 0)
     assert clean(worker.output())
     assert world.check().violations == []

@@ -29,7 +29,7 @@ def test_the_late_outcome_of_a_worker_that_stood_still_is_refused(world, figures
     # Then
     wait_until(lambda: len(world.events("refused")) == 4, what="the refusal")
     verdict = world.check()
-    figures.exactly("bodies that ended too late", sum(e.pid == stalled.pid for e in world.events("end")), 4)
+    figures.exactly("functions that returned too late", sum(e.pid == stalled.pid for e in world.events("end")), 4)
     figures.exactly("outcomes refused", verdict.refused, 4)
     figures.exactly("overwritten", len(verdict.overwritten), 0)
     assert verdict.violations == []

@@ -85,7 +85,7 @@ def test_workers_that_make_way_end_whatever_their_tasks_have_left_behind(world, 
         world.wait_for(id, 60)
 
     # Then
-    figures.at_most("four tasks, each in a worker of its own", time.monotonic() - began, 40.0, "s")
+    figures.at_most("four tasks, each in its own worker", time.monotonic() - began, 40.0, "s")
     workers = [world.wait_for_start(id).pid for id in ids]
     assert len({*workers}) == 4
     began = time.monotonic()

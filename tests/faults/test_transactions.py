@@ -210,7 +210,7 @@ def test_a_long_lock_on_the_table_harms_neither_workers_nor_what_they_run(world,
 
     # Then
     world.wait_for(world.call(tasks.note))
-    figures.at_most("work goes on after", time.monotonic() - unlocked, 5.0, "s")
+    figures.at_most("work continues after", time.monotonic() - unlocked, 5.0, "s")
     for id in ids:
         world.wait_for(id)
     figures.at_most("longest without a sign of life", late, 0.7 * 30, "s")

@@ -198,7 +198,7 @@ def test_peers_can_have_configurations_and_numbers_of_tasks_of_their_own():
 
 
 def test_a_ratio_to_what_is_not_measured_is_refused():
-    with pytest.raises(BenchmarkError, match="--against huey is not among what is measured: autotask, reference"):
+    with pytest.raises(BenchmarkError, match="--against huey is not among the measured queues: autotask, reference"):
         compare.main(["drain", "--with", "reference", "--against", "huey"])
 
 

@@ -1,0 +1,96 @@
+"""The documentation uses plain English and the words of the glossary."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.documents import ROOT, pages
+
+DOCS = ROOT / "docs"
+HOWTOS = sorted((DOCS / "howto").glob("*.rst"))
+#: All pages but those for developers, and the tables that programs write.
+READ = [ROOT / "CHANGELOG.rst", *(page for page in pages() if not re.search("contributing|_figures$", page.stem))]
+
+#: Constructions to avoid, with better ones.
+AVOIDED = {
+    r"(?:^|[.:;] )What (?!you|happens|works)": "'Tasks that wait', not 'What waits'",
+    r"\b(?:of|for|with|by|from|than|but|only|all|runs?|finish(?:es)?|records?|claims?) what (?!you)": "a noun",
+    r"(?:^|[.:;] )Who\b": "'Anyone who', or a role such as 'The caller'",
+    r"\b(?:is|are|was|were|be|been) told\b|\btells? (?:it )?of\b|\btold of\b": "report, say, notify",
+    r"\bhea(?:r|rs|rd) of\b": "notice, is notified",
+    r"\banew\b": "again",
+    r"\b(?:he|his|him)\b": "they, or a role",
+    r"\bcom(?:es?|ing) to (?:its|their|an) end\b": "run, finish",
+    r"\bso many\b": "N seconds, up to 60 seconds",
+    r"\bbeside\b": "next to, with, alongside",
+    r"\bma(?:kes?|de|king) way\b": "is replaced, exits",
+    r"\b(?:giv(?:es?|en|ing)|gave)(?: \w+)? back\b": "release; for the tasks of a dead worker, rescue",
+    r"\bbecom(?:es?|ing)? of\b": "happens to",
+    r"\bweather\b": "outage",
+    r"\bst(?:ands?|ood|anding) still\b": "is paused, hangs",
+    r"\bfor people\b": "as text",
+}
+
+#: The words with a meaning of their own, as code and pages use them.
+TERMS = """
+    task function, definition, task, handle, attempt, outcome, context, progress, carrier, queue, priority, time to live,
+    live, claim, fence, offer, hand over, finish, release, rescue, lost, suspect, give up, unknown task, refuse, prune,
+    worker, pool, executor, service, companion, guard, dedicated worker, supervisor, recycling, lease, grace period, outage,
+    schedule, timetable, tick
+"""
+
+VERBS = {"Carry", "Choose", "Deploy", "Let", "Pass", "Retry", "Run", "Show", "Test", "Use", "Watch"}
+#: The one title without a verb: people search for these words.
+SEARCHED = "Timeouts and cancellation"
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """Yield the paragraphs and list items, one line each: no headings, no code, no literals."""
+    lines: list[str] = []
+    code: int | None = None
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if code is not None and line.strip() and indent <= code:
+            code = None
+        if code is None and (line.endswith("::") or re.match(r" *\.\. code-block::", line)):
+            code = indent
+        lines.append(line.strip() if code is None else "")
+    prose = re.sub(r"^.+\n([=~-])\1{2,}$", "", "\n".join(lines), flags=re.MULTILINE)
+    for paragraph in re.split(r"\n\n+|\n(?=[*-] )", prose):
+        yield re.sub(r"``.*?``", "…", " ".join(paragraph.split())).lstrip("*- ")
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda page: page.stem)
+def test_a_page_uses_plain_english(page: Path):
+    assert [
+        f"{found[0]!r} in {paragraph[:200]!r}: better {better}"
+        for paragraph in paragraphs(page.read_text(encoding="utf-8"))
+        for avoided, better in AVOIDED.items()
+        if (found := re.search(avoided, paragraph))
+    ] == []
+
+
+def test_headings_code_and_literals_are_not_read():
+    text = "What is here\n============\n\n* All is\n  ``beside`` it.\n* Next\n\n.. code-block:: text\n\n    beside\n\nLast::\n\n    anew\n"
+    assert list(filter(None, paragraphs(text))) == ["All is … it.", "Next"]
+
+
+def test_the_glossary_has_every_word():
+    terms = re.findall(r"^ {4}(\w.*)$", (DOCS / "glossary.rst").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(", ".join(terms).split(", ")) == sorted(" ".join(TERMS.split()).split(", "))
+
+
+@pytest.mark.parametrize("page", HOWTOS, ids=lambda page: page.stem)
+def test_the_title_of_a_how_to_begins_with_a_verb(page: Path):
+    title = page.read_text(encoding="utf-8").splitlines()[0]
+    assert title == SEARCHED or re.match(r"\w+", title)[0] in VERBS
+
+
+def test_each_how_to_is_in_one_of_four_groups():
+    index = (DOCS / "index.rst").read_text(encoding="utf-8")
+    groups = dict(re.findall(r":caption: How to: (\w+)\n +:maxdepth: 1\n\n((?: +howto/\w+\n)+)", index))
+    assert list(groups) == ["Tasks", "Schedules", "Testing", "Running"]
+    listed = [page for group in groups.values() for page in group.split()]
+    assert sorted(listed) == [f"howto/{page.stem}" for page in HOWTOS]
