@@ -68,7 +68,7 @@ class Definition(Generic[P, R]):
 
         :param options: ``delay`` (seconds or timedelta), ``run_after`` (aware datetime), ``queue``, ``priority``,
             ``retries``, ``ttl`` (seconds or timedelta), ``expires`` (seconds, timedelta or aware datetime),
-            ``timeout`` (seconds or timedelta).
+            ``timeout`` (seconds or timedelta), ``tags`` (a list of names).
         :raises UnknownOption: an option is not one of these.
         :raises InvalidOption: a value is out of its range.
         :raises InvalidOptionType: a value has the wrong type.

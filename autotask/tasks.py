@@ -120,7 +120,8 @@ def delayed_task(
         followed by a second one), ``on_missing`` ("error", "discard" or "retry": what becomes of the task when an instance
         of a model among its arguments is not in the database any more), ``timeout`` (seconds or timedelta that one
         attempt may take; by default ``AUTOTASK_TIMEOUT``), ``executor`` ("thread", "process" or a name in
-        ``AUTOTASK_EXECUTORS``; by default a thread, or an event loop for a coroutine function).
+        ``AUTOTASK_EXECUTORS``; by default a thread, or an event loop for a coroutine function), ``tags`` (a list of names
+        by which people find it).
     :raises UnknownOption: an option is not known. (A TypeError.)
     :raises InvalidOption: a value is out of its range. (A ValueError.)
     :raises InvalidOptionType: a value has the wrong type. (A TypeError.)
