@@ -11,6 +11,7 @@ from django.test import TransactionTestCase
 from autotask.store.connection import current, dedicated, execute
 from autotask.worker.loop import Worker, WorkerOptions
 from tests import tables
+from tests.helpers import patient
 
 pytest_plugins = ["autotask.pytest_plugin", "tests.refusing"]
 
@@ -56,7 +57,7 @@ def start_worker(transactional_db, settings) -> Iterator[Callable[..., Worker]]:
         worker.stop()
         thread.join(0.5)
         worker.stop()  # Asked twice, it does not wait for tasks that a test has left running.
-        thread.join(10)
+        thread.join(patient(10))
         assert not thread.is_alive(), "the worker did not stop"
 
 

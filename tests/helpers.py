@@ -18,6 +18,14 @@ ROOT = Path(__file__).parents[1]
 #: Whether there is time to test with numbers as they are in life, rather than with those that show the same in seconds.
 LONG = bool(os.environ.get("AUTOTASK_TEST_LONG"))
 
+#: How many times as long as on a quiet machine to wait for anything that takes a moment.
+PATIENCE = float(os.environ.get("AUTOTASK_TEST_PATIENCE", "1"))
+
+
+def patient(seconds: float) -> float:
+    """Return the seconds to wait on this machine for something that takes less than these seconds on a quiet one."""
+    return seconds * PATIENCE
+
 
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a process that uses the test database."""
@@ -32,8 +40,10 @@ def environment(**more: str) -> dict[str, str]:
 def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "the condition") -> T:
     """Return the first true value of the condition.
 
+    :param seconds: the most that it takes on a quiet machine.
     :raises AssertionError: it did not come true in time.
     """
+    seconds = patient(seconds)
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:

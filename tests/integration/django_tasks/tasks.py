@@ -10,6 +10,7 @@ import django
 
 from autotask.context import current
 from autotask.tasks import Cancel, task
+from tests.helpers import patient
 
 plain_task = import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks").task
 
@@ -98,7 +99,7 @@ def give_up(reason):
 
 @plain_task
 def wait_for(name):
-    assert gate(name).wait(20)
+    assert gate(name).wait(patient(20))
 
 
 @task(timeout=0.2)

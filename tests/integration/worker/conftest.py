@@ -12,7 +12,7 @@ import pytest
 from autotask.store import read
 from autotask.store.connection import current
 from tests import tether
-from tests.helpers import ROOT, environment, wait_until
+from tests.helpers import ROOT, environment, patient, wait_until
 
 
 class WorkerProcess:
@@ -43,14 +43,14 @@ class WorkerProcess:
 
     def wait(self, seconds: float = 20.0) -> int:
         """Wait until it ends by itself, and return its exit status."""
-        return self._process.wait(seconds)
+        return self._process.wait(patient(seconds))
 
     def stop(self) -> int:
         """Tell it to leave and return its exit status; kill it if it does not leave."""
         if not self.has_ended():
             os.kill(self.pid, signal.SIGTERM)
         try:
-            return self._process.wait(15)
+            return self._process.wait(patient(15))
         finally:
             self._process.kill()
             self._process.wait()

@@ -8,6 +8,7 @@ from pathlib import Path
 from django.db import connection, transaction
 
 from autotask.tasks import delayed_task, periodic_task
+from tests.helpers import patient
 
 
 class Unshowable(Exception):
@@ -174,7 +175,7 @@ def nap(seconds: float) -> None:
 def pass_gate(name: str) -> str:
     """Wait until the test opens the gate."""
     gate(name + " reached").set()
-    if not gate(name).wait(20):
+    if not gate(name).wait(patient(20)):
         raise TimeoutError("the test did not open the gate")
     return name
 
