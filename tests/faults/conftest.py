@@ -62,6 +62,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+@pytest.hookimpl(trylast=True)  # after pytest itself has noted it
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     # A test that is skipped has no call, and one whose setup fails neither.
     if report.when == "call" or (report.when == "setup" and not report.passed):
