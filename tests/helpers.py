@@ -44,9 +44,12 @@ def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "t
     :raises AssertionError: it did not come true in time.
     """
     seconds = patient(seconds)
-    deadline = time.monotonic() + seconds
+    deadline = (began := time.monotonic()) + seconds
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"{what} did not come true within {seconds:g} s; last value: {value!r}")
-        time.sleep(0.02)
+        # A look that takes long leaves the machine to those that are waited for.
+        time.sleep(max(0.02, 2 * (now - began)))
+        began = time.monotonic()
     return value

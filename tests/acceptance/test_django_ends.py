@@ -59,16 +59,22 @@ def test_the_companion_stays_as_long_as_the_process_that_serves(site):
     site.wait_until_gone()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("kind", ["runserver", "runserver --noreload", "gunicorn"])
-def test_a_server_that_is_stopped_ends_once_and_takes_its_companion_along(site, kind, signum):
+#: Kinds of servers, and how they are stopped; without the time for all, each kind and each signal once.
+STOPPED = [
+    *(("runserver", "SIGINT"), ("runserver --noreload", "SIGTERM"), ("gunicorn", "SIGTERM")),
+    *((("runserver", "SIGTERM"), ("runserver --noreload", "SIGINT"), ("gunicorn", "SIGINT")) if LONG else ()),
+]
+
+
+@pytest.mark.parametrize("kind, name", STOPPED)
+def test_a_server_that_is_stopped_ends_once_and_takes_its_companion_along(site, kind, name):
     # Given
     server = site.gunicorn() if kind == "gunicorn" else site.runserver(*kind.split()[1:])
     count = 2 if kind == "gunicorn" else 1
     companions = wait_until(lambda: len(site.companions()) == count and site.companions(), START, "the companions")
 
     # When
-    server.signal_group(signum)
+    server.signal_group(signal.Signals[name])
 
     # Then
     server.process.wait(10)

@@ -106,7 +106,7 @@ def refusals(group):
     return int((group / "pids.events").read_text().split()[1])
 
 
-@pytest.mark.parametrize("room", [0, 1, 2, 3])
+@pytest.mark.parametrize("room", [0, 1, 2, 3] if LONG else [0, 3])
 def test_a_process_that_may_not_have_enough_others_serves_all_the_same_until_it_may(group, site, room):
     # Given: a server, a thread of it, a guard and a worker are what a companion takes
     server = site.serve(Kind("a crowded server", "", ("-u", "-c", CROWDED.format(group=group, room=room))))

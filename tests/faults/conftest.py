@@ -15,7 +15,7 @@ from tests.faults.world import World, migrated
 HERE = Path(__file__).parent
 
 #: Seconds that a random or lasting fault goes on in the quick subset.
-QUICK = 5.0
+QUICK = 3.0
 
 SEED = 20261121
 

@@ -159,8 +159,13 @@ def test_a_poison_task_ends_in_an_error_and_takes_no_other_along(world, figures)
     figures.at_most("deaths under an innocent task", max(task.lost for task in found), 1)
 
 
-@pytest.mark.fault(14, quick=True)
-@pytest.mark.parametrize("how, status", [("_exit", "exit status 0"), ("segfault", "signal 11 (SIGSEGV)")])
+@pytest.mark.parametrize(
+    "how, status",
+    [
+        pytest.param("_exit", "exit status 0", marks=pytest.mark.fault(14, quick=True)),
+        pytest.param("segfault", "signal 11 (SIGSEGV)", marks=pytest.mark.fault(14)),
+    ],
+)
 def test_a_task_that_ends_the_process_is_lost_with_its_status_and_the_next_one_runs(world, figures, how, status):
     # Given
     site = world.site()
