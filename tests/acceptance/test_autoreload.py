@@ -94,6 +94,7 @@ def test_a_change_of_the_tasks_brings_a_worker_with_the_new_code(site, kind, tas
     assert "Traceback" not in server.output()
 
 
+@pytest.mark.skipif(not LONG, reason="like a single change, of which there is a test")
 def test_a_storm_of_changes_leaves_one_companion(site, kind, tasks):
     # Given
     server = site.serve(kind)

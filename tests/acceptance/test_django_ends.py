@@ -23,7 +23,7 @@ def started(diary, times=1):
     return lambda: diary.read_text().count("started") == times
 
 
-@pytest.mark.parametrize("options", [(), ("--noreload",)], ids=["runserver", "runserver --noreload"])
+@pytest.mark.parametrize("options", [(), ("--noreload",)] if LONG else [()], ids=" ".join)
 def test_a_companion_goes_with_a_django_process_that_is_killed(site, options):
     # Given
     server = site.runserver(*options)
@@ -124,6 +124,7 @@ def test_a_worker_that_holds_the_interpreter_lock_is_killed_when_the_grace_is_ov
     assert site.task(id).state is State.RUNNING  # until the next worker finds that its worker is gone
 
 
+@pytest.mark.skipif(not LONG, reason="like one that holds the interpreter lock, of which there is a test")
 def test_a_worker_that_stands_still_is_killed_when_the_grace_is_over(site):
     # Given
     server = site.runserver("--noreload")

@@ -43,7 +43,7 @@ server.serve_forever()
 """
 
 
-@pytest.mark.parametrize("what", LACKS)
+@pytest.mark.parametrize("what", LACKS if LONG else ["files"])
 def test_a_process_that_has_no_room_for_a_companion_serves_all_the_same_until_it_has(site, what):
     # Given
     limit = {"files": "RLIMIT_NOFILE", "memory": "RLIMIT_AS"}[what]

@@ -9,7 +9,7 @@ import pytest
 from autotask.task import State
 from tests.acceptance import processes
 from tests.acceptance.site import BEYOND_GRACE, GRACE
-from tests.helpers import wait_until
+from tests.helpers import LONG, wait_until
 
 #: An app whose tasks do not stop, and which has workers give them up soon.
 HASTY = {
@@ -96,6 +96,7 @@ def test_a_worker_with_a_hung_task_makes_way_for_another_one_at_once(site, file,
     assert not server.lines("the worker ended")
 
 
+@pytest.mark.skipif(not LONG, reason="like a hung task in a thread, of which there is a test")
 def test_a_worker_whose_event_loop_is_blocked_makes_way_too(site, file):
     # Given
     site.app("hasty", **HASTY)
@@ -111,7 +112,7 @@ def test_a_worker_whose_event_loop_is_blocked_makes_way_too(site, file):
     site.companion(server, other_than=companion)
 
 
-@pytest.mark.parametrize("who", ["worker", "guard", "django"])
+@pytest.mark.parametrize("who", ["worker", "guard", "django"] if LONG else ["worker", "django"])
 def test_no_process_of_a_task_outlives_its_worker(site, tmp_path, who):
     # Given
     site.app("hasty", **HASTY)

@@ -137,7 +137,7 @@ def test_a_result_with_very_many_attempts_is_pruned_and_holds_up_no_other(world,
     figures.exactly("statements of more than a second", log.count("WITH old AS MATERIALIZED"), 0)
 
 
-@pytest.mark.fault(61, quick=True)
+@pytest.mark.fault(61)
 def test_at_the_limit_of_threads_tasks_wait_and_no_worker_dies(world, figures):
     # Given
     worker = world.worker("--threads=2")

@@ -44,7 +44,7 @@ def test_nothing_is_lost_when_a_worker_is_killed_each_second(world, figures, las
     assert verdict.violations == []
 
 
-@pytest.mark.fault(3, quick=True)
+@pytest.mark.fault(3)
 def test_a_worker_does_not_outlive_its_guard_and_both_are_replaced(world, figures):
     # Given
     site = world.site()
@@ -97,7 +97,7 @@ def other_host(world):
     return {"PYTHONPATH": f"{home}:{processes.__file__.partition('/tests/')[0]}"}
 
 
-@pytest.mark.fault(9, quick=True)
+@pytest.mark.fault(9)
 def test_a_worker_that_is_stuck_in_c_ends_with_its_django_process(world, figures):
     # Given
     site = world.site()
@@ -139,7 +139,7 @@ def test_a_task_that_takes_all_memory_costs_itself_and_not_the_worker(world, fig
     assert world.check().lost == []
 
 
-@pytest.mark.fault(13, quick=True)
+@pytest.mark.fault(13)
 def test_a_poison_task_ends_in_an_error_and_takes_no_other_along(world, figures):
     # Given
     innocents = world.call_many(tasks.note, [(0.2,)] * 10)

@@ -27,7 +27,7 @@ def beyond(task):
     return (task.ended_at - task.started_at).total_seconds() - LIMIT
 
 
-@pytest.mark.fault(46, quick=True)
+@pytest.mark.fault(46)
 def test_what_can_be_stopped_is_stopped_at_its_limit_and_nothing_else_is(world, figures):
     # Given: four that hang, one of each kind, beside four that take their time
     worker = world.worker("--processes=4")
