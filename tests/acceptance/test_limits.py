@@ -6,9 +6,10 @@ import signal
 import psutil
 import pytest
 
+from autotask.store.connection import rows
 from autotask.task import State
 from tests.acceptance import processes
-from tests.acceptance.site import BEYOND_GRACE, GRACE
+from tests.acceptance.site import BEYOND_GRACE, GRACE, START
 from tests.helpers import LONG, wait_until
 
 #: An app whose tasks do not stop, and which has workers give them up soon.
@@ -190,9 +191,9 @@ def test_an_idle_companion_holds_three_connections(site):
     site.companion(server)
 
     # Then
-    with site.database.cursor() as cursor:
-        cursor.execute(
-            "SELECT array_agg(application_name ORDER BY application_name) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND application_name LIKE 'autotask %%'"
-        )
-        assert cursor.fetchone()[0] == ["autotask claim", "autotask heartbeat", "autotask services"]
+    sessions = (
+        "SELECT application_name FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name LIKE 'autotask %' ORDER BY 1"
+    )
+    three = [("autotask claim",), ("autotask heartbeat",), ("autotask services",)]
+    wait_until(lambda: rows(site.database, sessions) == three, START, "the three connections")
