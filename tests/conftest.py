@@ -13,7 +13,7 @@ from autotask.worker.loop import Worker, WorkerOptions
 from tests import tables
 from tests.helpers import patient
 
-pytest_plugins = ["autotask.pytest_plugin", "tests.refusing", "tests.reporting"]
+pytest_plugins = ["autotask.pytest_plugin", "tests.refusing", "tests.reporting", "tests.threads"]
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from django.db import connection
@@ -53,3 +53,9 @@ def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "t
         time.sleep(max(0.02, 2 * (now - began)))
         began = time.monotonic()
     return value
+
+
+def ended(handle: Any, seconds: float = 30.0) -> Any:
+    """Wait for the end of a task, and return its status."""
+    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
+    return handle.status

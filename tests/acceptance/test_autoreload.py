@@ -23,14 +23,10 @@ def answer():
 SOON = 6 if LONG else 20
 
 
-@pytest.fixture(params=RELOADING if LONG else RELOADING[:1], ids=lambda kind: kind.name)
-def kind(request, measured):
-    """A server that reloads."""
-    measured.update(name=request.param.name, version=request.param.version())
-    if not measured["version"]:
-        measured["version"] = "not installed"
-        pytest.skip("not installed")
-    return request.param
+#: Servers that reload.
+pytestmark = pytest.mark.parametrize(
+    "kind", RELOADING if LONG else RELOADING[:1], indirect=True, ids=lambda kind: kind.name
+)
 
 
 @pytest.fixture

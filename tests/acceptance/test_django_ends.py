@@ -34,7 +34,7 @@ def test_a_companion_goes_with_a_django_process_that_is_killed(site, options):
 
     # Then
     site.wait_until_gone()
-    assert server.process.wait(10) != 0
+    assert server.wait(10) != 0
 
 
 def test_the_companion_stays_as_long_as_the_process_that_serves(site):
@@ -45,7 +45,7 @@ def test_the_companion_stays_as_long_as_the_process_that_serves(site):
 
     # When the parent, which only reloads, is killed, the child that serves is not
     server.process.kill()
-    server.process.wait(10)
+    server.wait(10)
 
     # Then
     task = server.call("who")
@@ -77,7 +77,7 @@ def test_a_server_that_is_stopped_ends_once_and_takes_its_companion_along(site, 
     server.signal_group(signal.Signals[name])
 
     # Then
-    server.process.wait(10)
+    server.wait(10)
     site.wait_until_gone()
     assert "Traceback" not in server.output()
     for companion in companions:
@@ -99,7 +99,7 @@ def test_a_short_task_finishes_within_the_grace_and_a_long_one_is_given_back(sit
     server.signal_group(signum)
 
     # Then
-    server.process.wait(10)
+    server.wait(10)
     site.wait_until_gone()
     assert site.task(short).state is State.DONE
     assert diary.read_text().split() == ["started", "finished"]
@@ -154,7 +154,7 @@ def test_a_fork_that_outlives_its_django_process_does_not_keep_the_companion(sit
 
     # When
     program.process.kill()
-    program.process.wait(10)
+    program.wait(10)
 
     # Then
     wait_until(

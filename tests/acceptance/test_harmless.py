@@ -171,7 +171,7 @@ def calm_and_beside_a_crash_loop(site, kind):
 
 def end(server):
     server.signal_group(signal.SIGKILL)
-    server.process.wait(10)
+    server.wait(10)
 
 
 @pytest.mark.skipif(not LONG, reason="takes a quiet machine, and its time")

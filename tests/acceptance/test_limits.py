@@ -182,7 +182,7 @@ def test_a_dedicated_worker_that_recycles_itself_says_so_by_its_exit_status(site
     server.call("hasty.tasks.hang", str(file))
 
     # Then
-    assert worker.process.wait(20) == 75
+    assert worker.wait(20) == 75
 
 
 def test_an_idle_companion_holds_three_connections(site):

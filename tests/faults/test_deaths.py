@@ -241,7 +241,7 @@ def test_a_worker_waits_for_the_tables_without_crashing(own_server, make_world, 
 
     # When
     migration = world.start("-m", "django", "migrate", "--verbosity=0")
-    assert migration.process.wait(60) == 0
+    assert migration.wait(60) == 0
 
     # Then
     migrated = time.monotonic()
@@ -249,4 +249,4 @@ def test_a_worker_waits_for_the_tables_without_crashing(own_server, make_world, 
     figures.at_most("works after the migration and", time.monotonic() - migrated, 5.0, "s")
     figures.exactly("words about it", worker.output().count("Waiting for the tables"), 1)
     worker.signal(signal.SIGTERM)
-    assert worker.process.wait(20) == 0
+    assert worker.wait(20) == 0

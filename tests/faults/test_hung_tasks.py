@@ -80,7 +80,7 @@ def test_a_thread_that_does_not_stop_is_given_up_and_its_worker_makes_way_when_t
 
     # Then
     assert world.wait_for(sibling).attempt == 1
-    assert wait_until(lambda: worker.process.poll(), 20, "the end of the worker") == RECYCLED
+    assert wait_until(worker.process.poll, 20, "the end of the worker") == RECYCLED
     figures.at_most("worker gone after its last task and", time.monotonic() - began, 1.0, "s")
     world.wait_for(following)
     assert {event.pid for event in world.events("start", following)} == {world.kept()[0].pid}

@@ -15,7 +15,7 @@ def stop(world, worker):
     world.ledger.write("fault", pid=worker.pid, action="SIGTERM", seconds=60)
     began = time.monotonic()
     worker.signal(signal.SIGTERM)
-    assert worker.process.wait(60) == 0, worker.output()
+    assert worker.wait(60) == 0, worker.output()
     return time.monotonic() - began
 
 

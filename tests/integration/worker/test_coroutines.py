@@ -13,24 +13,11 @@ from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, COROUTINE, DONE, ERROR, RUNNING, WAITING
 from autotask.tasks import delayed_task
 from autotask.worker import watch
-from tests.helpers import wait_until
+from tests.helpers import ended, wait_until
 from tests.integration.worker import stubborn, tasks
+from tests.integration.worker.stubborn import began
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "lines"
-
-
-def began(path):
-    return any(line.startswith("began") for line in stubborn.lines(path))
-
-
-def ended(handle, seconds=10.0):
-    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
-    return handle.status
 
 
 def test_coroutines_run_by_the_hundred(start_worker, path):

@@ -17,9 +17,9 @@ from autotask.store import claim, enqueue, pause, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, RUNNING, WAITING
 from autotask.worker import loop
+from tests.gates import gate
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
-from tests.integration.worker.tasks import gate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

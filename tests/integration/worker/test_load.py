@@ -170,7 +170,7 @@ def test_with_everything_at_once_each_task_is_run_once_and_nobody_is_in_a_deadlo
     assert len(kept) < len(site.handles), "nothing was pruned"
     for worker in workers:
         assert worker.stop() == 0
-        assert "WARNING" not in worker.output and "ERROR" not in worker.output, worker.output
+        assert "WARNING" not in worker.output() and "ERROR" not in worker.output(), worker.output()
     assert deadlocks() == before
 
 
