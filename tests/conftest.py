@@ -12,8 +12,9 @@ from autotask.store.connection import current, dedicated, execute
 from autotask.worker.options import WorkerOptions
 from autotask.worker.worker import Worker
 from tests import tables
+from tests.helpers import patient
 
-pytest_plugins = ["autotask.pytest_plugin", "tests.refusing"]
+pytest_plugins = ["autotask.pytest_plugin", "tests.refusing", "tests.reporting", "tests.threads"]
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -57,7 +58,7 @@ def start_worker(transactional_db, settings) -> Iterator[Callable[..., Worker]]:
         worker.stop()
         thread.join(0.5)
         worker.stop()  # Asked twice, it does not wait for tasks that a test has left running.
-        thread.join(10)
+        thread.join(patient(10))
         assert not thread.is_alive(), "the worker did not stop"
 
 

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from django.db import connection
@@ -17,6 +17,14 @@ ROOT = Path(__file__).parents[1]
 
 #: Whether there is time to test with numbers as they are in life, rather than with those that show the same in seconds.
 LONG = bool(os.environ.get("AUTOTASK_TEST_LONG"))
+
+#: How many times as long as on a quiet machine to wait for anything that takes a moment.
+PATIENCE = float(os.environ.get("AUTOTASK_TEST_PATIENCE", "1"))
+
+
+def patient(seconds: float) -> float:
+    """Return the seconds to wait on this machine for something that takes less than these seconds on a quiet one."""
+    return seconds * PATIENCE
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -32,11 +40,22 @@ def environment(**more: str) -> dict[str, str]:
 def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "the condition") -> T:
     """Return the first true value of the condition.
 
+    :param seconds: the most that it takes on a quiet machine.
     :raises AssertionError: it did not come true in time.
     """
-    deadline = time.monotonic() + seconds
+    seconds = patient(seconds)
+    deadline = (began := time.monotonic()) + seconds
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"{what} did not come true within {seconds:g} s; last value: {value!r}")
-        time.sleep(0.02)
+        # A look that takes long leaves the machine to those that are waited for.
+        time.sleep(max(0.02, 2 * (now - began)))
+        began = time.monotonic()
     return value
+
+
+def ended(handle: Any, seconds: float = 30.0) -> Any:
+    """Wait for the end of a task, and return its status."""
+    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
+    return handle.status

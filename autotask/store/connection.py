@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
 
@@ -149,20 +149,18 @@ class Dedicated:
         wrapper = self._connected()
         # A pooler answers with a process id of its own making, unless it is one that has a session for each connection. A
         # session setting would leak to its other clients, and so would LISTEN, unless it keeps sessions.
-        try:
+        with _closed_on_error(wrapper):
             self.pooled = not self._set_session(
                 wrapper, f"WHERE pg_backend_pid() = {wrapper.connection.info.backend_pid:d}"
             )
-        except BaseException:
-            wrapper.close()
-            raise
         self._trial = self.trial() if self.pooled else None
         return wrapper
 
     def _connected(self) -> BaseDatabaseWrapper:
         wrapper = _own(load_backend(self._settings["ENGINE"]).DatabaseWrapper)(self._settings, settings.DATABASE)
         wrapper.inc_thread_sharing()  # Opened by its thread, but it may be closed by another one at the end.
-        wrapper.ensure_connection()  # and not connect(), which lets errors of the driver through
+        with _closed_on_error(wrapper):  # Django leaves open what it has connected to and cannot set up.
+            wrapper.ensure_connection()  # and not connect(), which lets errors of the driver through
         return wrapper
 
     def trial(self) -> hearing.Trial:
@@ -181,6 +179,15 @@ class Dedicated:
         if is_set:
             setattr(wrapper, _KEEPS_SESSION, True)
         return is_set
+
+
+@contextlib.contextmanager
+def _closed_on_error(wrapper: BaseDatabaseWrapper) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        wrapper.close()
+        raise
 
 
 #: All of this process, so that one thread can see for what the others wait.

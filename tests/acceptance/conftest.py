@@ -104,6 +104,7 @@ def kind(request, measured):
     return request.param
 
 
+@pytest.hookimpl(trylast=True)  # after pytest itself has noted it
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, figures in report.user_properties:
         # A test that is skipped has no call, and one whose setup fails neither.

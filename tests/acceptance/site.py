@@ -2,10 +2,8 @@
 
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -24,9 +22,8 @@ from autotask.store.read import LivingWorker, StoredTask
 from autotask.task import State
 from tests.acceptance import processes
 from tests.acceptance.kinds import Kind
-from tests.helpers import LONG, wait_until
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers import LONG, ROOT, wait_until
+from tests.programs import Program
 
 #: AUTOTASK_SHUTDOWN_GRACE of all servers, and what they may take beyond it until all that belongs to them is gone; more
 #: where tests share a machine.
@@ -48,31 +45,12 @@ class Companion:
     worker: int
 
 
-class Server:
-    """A process that was started for a test, in a session of its own, as a terminal would."""
+class Server(Program):
+    """A server, or another program of the site, which runs in the folder of the test."""
 
     def __init__(self, command: list[str], environment: dict[str, str], folder: Path, port: int = 0) -> None:
+        super().__init__(command, environment, folder, cwd=folder)
         self.url = f"http://127.0.0.1:{port}/"
-        self.log = folder / f"{uuid.uuid4().hex}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.pid = self.process.pid
-
-    def output(self) -> str:
-        """Return what the process and its children have written so far."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def lines(self, pattern: str) -> list[re.Match[str]]:
-        """Return the matches in what was written so far."""
-        return list(re.finditer(pattern, self.output()))
 
     def get(self) -> int:
         """Ask for the page, and return the id of the process that has answered."""
@@ -88,7 +66,7 @@ class Server:
 
     def answers(self) -> bool:
         """Whether there is an answer; it must not be an error."""
-        assert self.process.poll() is None, f"the server has ended:\n{self.output()}"
+        assert not self.has_ended(), f"the server has ended:\n{self.output()}"
         try:
             return self.get() > 0
         except urllib.error.HTTPError as error:
@@ -99,10 +77,6 @@ class Server:
     def signal_group(self, signum: int) -> None:
         """Send a signal to the process group, as a terminal does with Ctrl-C."""
         os.killpg(self.pid, signum)
-
-    def has_ended(self) -> bool:
-        """Whether the first process has ended."""
-        return self.process.poll() is not None
 
 
 class Site:
@@ -169,7 +143,7 @@ class Site:
     def manage(self, *arguments: str, **settings: Any) -> str:
         """Run a command of ``manage.py`` to its end; return its output."""
         command = self._start([str(ROOT / "testproject" / "manage.py"), *arguments], 0, settings)
-        status = command.process.wait(60)
+        status = command.wait(60)
         assert status == 0, command.output()
         return command.output()
 
@@ -292,7 +266,7 @@ class Site:
         for server in self.servers:
             if not server.has_ended():
                 server.signal_group(signal.SIGKILL)
-            server.process.wait(10)
+            server.wait(10)
         try:
             # Not everything is in the group of a server that was killed: a Django process can outlive its parent.
             for process in self.processes():

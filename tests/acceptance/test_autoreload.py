@@ -23,14 +23,10 @@ def answer():
 SOON = 6 if LONG else 20
 
 
-@pytest.fixture(params=RELOADING if LONG else RELOADING[:1], ids=lambda kind: kind.name)
-def kind(request, measured):
-    """A server that reloads."""
-    measured.update(name=request.param.name, version=request.param.version())
-    if not measured["version"]:
-        measured["version"] = "not installed"
-        pytest.skip("not installed")
-    return request.param
+#: Servers that reload.
+pytestmark = pytest.mark.parametrize(
+    "kind", RELOADING if LONG else RELOADING[:1], indirect=True, ids=lambda kind: kind.name
+)
 
 
 @pytest.fixture
@@ -94,6 +90,7 @@ def test_a_change_of_the_tasks_brings_a_worker_with_the_new_code(site, kind, tas
     assert "Traceback" not in server.output()
 
 
+@pytest.mark.skipif(not LONG, reason="like a single change, of which there is a test")
 def test_a_storm_of_changes_leaves_one_companion(site, kind, tasks):
     # Given
     server = site.serve(kind)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -17,8 +16,7 @@ from autotask.embedded import binaries
 from benchmarks.server import Server
 from tests.acceptance import processes
 from tests.helpers import wait_until
-
-ROOT = Path(__file__).parents[2]
+from tests.programs import Program
 
 needs_embedded = pytest.mark.skipif(
     not any(find_spec(package) for package in binaries.PACKAGES), reason="no package with a PostgreSQL is installed"
@@ -30,26 +28,19 @@ class Benchmarks:
 
     def __init__(self, folder: Path, maintenance) -> None:
         self.json = folder / "figures.json"
-        self._log = folder / "log"
+        self._folder = folder
         self._maintenance = maintenance
         self._mark = uuid.uuid4().hex
         self._server = Server.from_settings(connections["default"].settings_dict)
-        self.running: list[subprocess.Popen[bytes]] = []
+        self.running: list[Program] = []
 
-    def start(self, *arguments: str, named: bool = True) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, named: bool = True) -> Program:
         """Start one; without *named* it has to find a server by itself."""
         kept = {name: text for name, text in os.environ.items() if name != "DATABASE_URL" and not name.startswith("PG")}
         address = self._server.environment(self._server.home_database) if named else {}
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks", *arguments, "--json", str(self.json)],
-                cwd=ROOT,
-                env=kept | address | processes.environment(self._mark),
-                stdout=log,
-                stderr=log,
-            )
-        self.running.append(process)
-        return process
+        command = [sys.executable, "-m", "benchmarks", *arguments, "--json", str(self.json)]
+        self.running.append(Program(command, kept | address | processes.environment(self._mark), self._folder))
+        return self.running[-1]
 
     def run(self, *arguments: str, named: bool = True) -> dict[str, float]:
         """Run one to its end, and return the medians by measure and figure."""
@@ -60,7 +51,7 @@ class Benchmarks:
 
     def output(self) -> str:
         """Return what was printed."""
-        return self._log.read_text(errors="replace")
+        return "".join(run.output() for run in self.running)
 
     def databases(self) -> list[str]:
         """Return the databases that these runs have made and not dropped."""
@@ -116,7 +107,7 @@ def test_a_run_that_is_ended_in_the_middle_leaves_nothing(benchmarks, signum):
     wait_until(benchmarks.databases, what="a database of the run")
 
     # When
-    process.send_signal(signum)
+    process.signal(signum)
 
     # Then
     assert process.wait(30) in (130, 143)

@@ -201,12 +201,12 @@ def test_deaths_leave_neither_files_nor_zombies_behind(site, server):
     files, threads = django.num_fds(), django.num_threads()
 
     # When
-    for victim in ("worker", "worker", "guard", "guard", "worker"):
+    for victim in ("worker", "worker", "guard", "guard", "worker") if LONG else ("worker", "guard", "worker"):
         kill(getattr(companion, victim))
         companion = site.companion(server, other_than=companion)
 
     # Then
-    wait_until(lambda: (django.num_fds(), django.num_threads()) == (files, threads), what="as many files as before")
+    wait_until(lambda: django.num_fds() <= files and django.num_threads() <= threads, what="as many files as before")
     assert [child.pid for child in django.children(recursive=True)] == [companion.guard, companion.worker]
 
 

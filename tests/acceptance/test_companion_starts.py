@@ -96,7 +96,7 @@ def test_neither_pytest_nor_its_live_server_starts_a_companion(site):
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", f"--rootdir={home}", str(home)
     )
 
-    assert program.process.wait(START) == 0, program.output()
+    assert program.wait(START) == 0, program.output()
     assert "1 passed" in program.output()
     assert site.companions_started() == []
 
@@ -139,7 +139,7 @@ def test_a_worker_of_rq_has_no_companion(site):
 
     program = site.script(RQ)
 
-    assert program.process.wait(START) == 0
+    assert program.wait(START) == 0
     assert "ended True" in program.output()
     assert site.companions_started() == []
 
@@ -161,7 +161,7 @@ from tests.acceptance.app.tasks import who
 def test_a_program_has_no_companion_unasked(site):
     program = site.script(PROGRAM + "print(who().status)")
 
-    assert program.process.wait(START) == 0
+    assert program.wait(START) == 0
     assert WAITING in program.output()
     assert site.companions_started() == []
 

@@ -22,7 +22,7 @@ def test_a_companion_is_back_soon_after_a_dedicated_worker_was_killed(site):
 
     # When
     dedicated.process.kill()
-    dedicated.process.wait()
+    dedicated.wait()
 
     # Then: a worker hears of its neighbours with each heartbeat, and sees within half a second that one is gone
     task = site.wait_for_end(server.call("who"), 3 if LONG else START)

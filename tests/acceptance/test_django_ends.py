@@ -23,7 +23,7 @@ def started(diary, times=1):
     return lambda: diary.read_text().count("started") == times
 
 
-@pytest.mark.parametrize("options", [(), ("--noreload",)], ids=["runserver", "runserver --noreload"])
+@pytest.mark.parametrize("options", [(), ("--noreload",)] if LONG else [()], ids=" ".join)
 def test_a_companion_goes_with_a_django_process_that_is_killed(site, options):
     # Given
     server = site.runserver(*options)
@@ -34,7 +34,7 @@ def test_a_companion_goes_with_a_django_process_that_is_killed(site, options):
 
     # Then
     site.wait_until_gone()
-    assert server.process.wait(10) != 0
+    assert server.wait(10) != 0
 
 
 def test_the_companion_stays_as_long_as_the_process_that_serves(site):
@@ -45,7 +45,7 @@ def test_the_companion_stays_as_long_as_the_process_that_serves(site):
 
     # When the parent, which only reloads, is killed, the child that serves is not
     server.process.kill()
-    server.process.wait(10)
+    server.wait(10)
 
     # Then
     task = server.call("who")
@@ -59,19 +59,25 @@ def test_the_companion_stays_as_long_as_the_process_that_serves(site):
     site.wait_until_gone()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("kind", ["runserver", "runserver --noreload", "gunicorn"])
-def test_a_server_that_is_stopped_ends_once_and_takes_its_companion_along(site, kind, signum):
+#: Kinds of servers, and how they are stopped; without the time for all, each kind and each signal once.
+STOPPED = [
+    *(("runserver", "SIGINT"), ("runserver --noreload", "SIGTERM"), ("gunicorn", "SIGTERM")),
+    *((("runserver", "SIGTERM"), ("runserver --noreload", "SIGINT"), ("gunicorn", "SIGINT")) if LONG else ()),
+]
+
+
+@pytest.mark.parametrize("kind, name", STOPPED)
+def test_a_server_that_is_stopped_ends_once_and_takes_its_companion_along(site, kind, name):
     # Given
     server = site.gunicorn() if kind == "gunicorn" else site.runserver(*kind.split()[1:])
     count = 2 if kind == "gunicorn" else 1
     companions = wait_until(lambda: len(site.companions()) == count and site.companions(), START, "the companions")
 
     # When
-    server.signal_group(signum)
+    server.signal_group(signal.Signals[name])
 
     # Then
-    server.process.wait(10)
+    server.wait(10)
     site.wait_until_gone()
     assert "Traceback" not in server.output()
     for companion in companions:
@@ -93,7 +99,7 @@ def test_a_short_task_finishes_within_the_grace_and_a_long_one_is_given_back(sit
     server.signal_group(signum)
 
     # Then
-    server.process.wait(10)
+    server.wait(10)
     site.wait_until_gone()
     assert site.task(short).state is State.DONE
     assert diary.read_text().split() == ["started", "finished"]
@@ -118,6 +124,7 @@ def test_a_worker_that_holds_the_interpreter_lock_is_killed_when_the_grace_is_ov
     assert site.task(id).state is State.RUNNING  # until the next worker finds that its worker is gone
 
 
+@pytest.mark.skipif(not LONG, reason="like one that holds the interpreter lock, of which there is a test")
 def test_a_worker_that_stands_still_is_killed_when_the_grace_is_over(site):
     # Given
     server = site.runserver("--noreload")
@@ -147,7 +154,7 @@ def test_a_fork_that_outlives_its_django_process_does_not_keep_the_companion(sit
 
     # When
     program.process.kill()
-    program.process.wait(10)
+    program.wait(10)
 
     # Then
     wait_until(

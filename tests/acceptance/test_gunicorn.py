@@ -51,7 +51,7 @@ def test_each_worker_of_gunicorn_has_a_companion_and_one_that_is_killed_is_repla
     assert "Traceback" not in server.output()
 
 
-@both
+@pytest.mark.parametrize("options", [(), ("--preload",)] if LONG else [()], ids=" ".join)
 def test_companions_go_with_a_gunicorn_whose_master_is_killed(site, options):
     # Given a gunicorn whose idle workers look twice in this timeout whether their master lives
     server = site.gunicorn("--timeout=6", *options)
@@ -59,7 +59,7 @@ def test_companions_go_with_a_gunicorn_whose_master_is_killed(site, options):
 
     # When
     server.process.kill()
-    server.process.wait(10)
+    server.wait(10)
 
     # Then
     wait_until(
@@ -104,7 +104,7 @@ def test_a_reload_by_hup_replaces_the_companions(site):
     before = wait_until_settled(site, server)
 
     # When
-    server.process.send_signal(signal.SIGHUP)
+    server.signal(signal.SIGHUP)
 
     # Then
     wait_until(

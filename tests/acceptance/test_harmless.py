@@ -43,7 +43,7 @@ server.serve_forever()
 """
 
 
-@pytest.mark.parametrize("what", LACKS)
+@pytest.mark.parametrize("what", LACKS if LONG else ["files"])
 def test_a_process_that_has_no_room_for_a_companion_serves_all_the_same_until_it_has(site, what):
     # Given
     limit = {"files": "RLIMIT_NOFILE", "memory": "RLIMIT_AS"}[what]
@@ -106,7 +106,7 @@ def refusals(group):
     return int((group / "pids.events").read_text().split()[1])
 
 
-@pytest.mark.parametrize("room", [0, 1, 2, 3])
+@pytest.mark.parametrize("room", [0, 1, 2, 3] if LONG else [0, 3])
 def test_a_process_that_may_not_have_enough_others_serves_all_the_same_until_it_may(group, site, room):
     # Given: a server, a thread of it, a guard and a worker are what a companion takes
     server = site.serve(Kind("a crowded server", "", ("-u", "-c", CROWDED.format(group=group, room=room))))
@@ -171,7 +171,7 @@ def calm_and_beside_a_crash_loop(site, kind):
 
 def end(server):
     server.signal_group(signal.SIGKILL)
-    server.process.wait(10)
+    server.wait(10)
 
 
 @pytest.mark.skipif(not LONG, reason="takes a quiet machine, and its time")

@@ -79,4 +79,4 @@ def test_a_change_brings_new_code_at_once_and_what_runs_comes_to_its_end(site, t
     wait_until(lambda: tasks.touch() or len(started(worker)) >= 3, SOON, "a worker with the mended code")
     assert site.result(site.wait_for_end(call(site))) == "mended"
     worker.process.terminate()
-    assert worker.process.wait(10) == 0
+    assert worker.wait(10) == 0

@@ -139,7 +139,7 @@ def test_nothing_of_a_companion_is_left_when_the_process_it_serves_is_killed(sit
     companions = site.companions()
     if not server.has_ended():
         server.process.kill()
-    server.process.wait(10)
+    server.wait(10)
 
     # Then those who serve on, without their master, keep their companions, and nobody else does
     def orphans_gone():

@@ -101,7 +101,7 @@ def test_with_django_configurations_the_command_knows_its_options(classes, words
         "execute_from_command_line(sys.argv)"
     )
     command = classes.script(program)
-    assert command.process.wait(START) == 0, command.output()
+    assert command.wait(START) == 0, command.output()
     assert "Traceback" not in command.output()
 
 
@@ -148,5 +148,5 @@ def test_a_project_of_one_file_without_it_is_told_once_what_to_do(site, one_file
     command = site.program(one_file(), "autotask", "worker", "--burst")
 
     # Then a worker does what it can do
-    assert command.process.wait(START) == 0, command.output()
+    assert command.wait(START) == 0, command.output()
     assert len(command.lines('Tasks with executor="process" are left to other workers')) == 1

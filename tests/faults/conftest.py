@@ -15,7 +15,7 @@ from tests.faults.world import World, migrated
 HERE = Path(__file__).parent
 
 #: Seconds that a random or lasting fault goes on in the quick subset.
-QUICK = 5.0
+QUICK = 3.0
 
 SEED = 20261121
 
@@ -62,6 +62,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+@pytest.hookimpl(trylast=True)  # after pytest itself has noted it
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     # A test that is skipped has no call, and one whose setup fails neither.
     if report.when == "call" or (report.when == "setup" and not report.passed):

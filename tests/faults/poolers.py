@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.postgres import Server, free_port
 from tests.helpers import wait_until
+from tests.programs import Program
 
 PGBOUNCER = """
 [databases]
@@ -76,27 +77,18 @@ class Pooler:
         account = server._place.credentials
         if account:
             os.chown(self._folder, server._place.uid, server._place.gid)
-        with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **account)
+        self._program = Program(command, dict(os.environ), self._folder, cwd="/", **account)
         try:
             wait_until(self._answers, 20, f"{name} that answers")
         except AssertionError:
-            log = self.log()
+            log = self._program.output()
             self.close()
             raise AssertionError(log) from None
 
-    def log(self) -> str:
-        """Return what it has logged so far."""
-        return (self._folder / "log").read_text(errors="replace")
-
     def close(self) -> None:
         """End it, and delete its files."""
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._program.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _file(self, name: str, text: str) -> Path:

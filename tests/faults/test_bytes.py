@@ -116,7 +116,7 @@ def test_a_result_with_very_many_attempts_is_pruned_and_holds_up_no_other(world,
     for over, id in zip([1000] + [10] * 19, ids, strict=True):
         execute(world.database, OVER, {"id": id, "over": over, "count": count if over == 1000 else 1})
     worker.signal(signal.SIGTERM)
-    worker.process.wait(20)
+    worker.wait(20)
     before = len(world.server.log())
 
     # When
@@ -137,7 +137,7 @@ def test_a_result_with_very_many_attempts_is_pruned_and_holds_up_no_other(world,
     figures.exactly("statements of more than a second", log.count("WITH old AS MATERIALIZED"), 0)
 
 
-@pytest.mark.fault(61, quick=True)
+@pytest.mark.fault(61)
 def test_at_the_limit_of_threads_tasks_wait_and_no_worker_dies(world, figures):
     # Given
     worker = world.worker("--threads=2")
@@ -210,4 +210,4 @@ def test_in_a_control_group_that_is_full_tasks_wait_and_no_worker_dies(group, wo
     assert not worker.has_ended()
     figures.exactly("attempts lost", sum(world.task(id).lost for id in ids), 0)
     worker.signal(signal.SIGTERM)
-    worker.process.wait(20)
+    worker.wait(20)

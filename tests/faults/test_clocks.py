@@ -81,7 +81,7 @@ def test_the_clock_of_a_worker_does_not_matter(world, clock, figures):
     assert world.identity(near.pid) and world.identity(far.pid)
     assert "lease of this worker had run out" not in far.output() + near.output()
     far.signal(signal.SIGTERM)
-    assert far.process.wait(20) == 0
+    assert far.wait(20) == 0
 
 
 @pytest.mark.fault(37)
@@ -171,7 +171,7 @@ def test_what_was_missed_while_no_scheduler_ran_is_made_up_for_as_each_schedule_
     worker = world.worker(**apps)
     wait_until(lambda: len(rows(world.database, "SELECT 1 FROM autotask_schedule")) == 4, what="the registration")
     worker.signal(signal.SIGTERM)
-    worker.process.wait(20)
+    worker.wait(20)
     execute(
         world.database,
         "UPDATE autotask_schedule SET next_tick = clock_timestamp() - "

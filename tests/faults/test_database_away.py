@@ -103,8 +103,14 @@ def test_postgresql_may_be_down_for_long(own_world, figures, lasting):
     assert world.check().violations == []
 
 
-@pytest.mark.fault(18, quick=True)
-@pytest.mark.parametrize("role", ["claim", "recorder", "services"])
+@pytest.mark.parametrize(
+    "role",
+    [
+        pytest.param("claim", marks=pytest.mark.fault(18, quick=True)),
+        pytest.param("recorder", marks=pytest.mark.fault(18)),
+        pytest.param("services", marks=pytest.mark.fault(18)),
+    ],
+)
 def test_each_connection_of_a_worker_is_replaced_when_it_is_terminated(world, figures, role):
     # Given
     worker = world.worker(options={"POLL_INTERVAL": 30})

@@ -44,7 +44,7 @@ def test_nothing_is_lost_when_a_worker_is_killed_each_second(world, figures, las
     assert verdict.violations == []
 
 
-@pytest.mark.fault(3, quick=True)
+@pytest.mark.fault(3)
 def test_a_worker_does_not_outlive_its_guard_and_both_are_replaced(world, figures):
     # Given
     site = world.site()
@@ -97,7 +97,7 @@ def other_host(world):
     return {"PYTHONPATH": f"{home}:{processes.__file__.partition('/tests/')[0]}"}
 
 
-@pytest.mark.fault(9, quick=True)
+@pytest.mark.fault(9)
 def test_a_worker_that_is_stuck_in_c_ends_with_its_django_process(world, figures):
     # Given
     site = world.site()
@@ -139,7 +139,7 @@ def test_a_task_that_takes_all_memory_costs_itself_and_not_the_worker(world, fig
     assert world.check().lost == []
 
 
-@pytest.mark.fault(13, quick=True)
+@pytest.mark.fault(13)
 def test_a_poison_task_ends_in_an_error_and_takes_no_other_along(world, figures):
     # Given
     innocents = world.call_many(tasks.note, [(0.2,)] * 10)
@@ -159,8 +159,13 @@ def test_a_poison_task_ends_in_an_error_and_takes_no_other_along(world, figures)
     figures.at_most("deaths under an innocent task", max(task.lost for task in found), 1)
 
 
-@pytest.mark.fault(14, quick=True)
-@pytest.mark.parametrize("how, status", [("_exit", "exit status 0"), ("segfault", "signal 11 (SIGSEGV)")])
+@pytest.mark.parametrize(
+    "how, status",
+    [
+        pytest.param("_exit", "exit status 0", marks=pytest.mark.fault(14, quick=True)),
+        pytest.param("segfault", "signal 11 (SIGSEGV)", marks=pytest.mark.fault(14)),
+    ],
+)
 def test_a_task_that_ends_the_process_is_lost_with_its_status_and_the_next_one_runs(world, figures, how, status):
     # Given
     site = world.site()
@@ -236,7 +241,7 @@ def test_a_worker_waits_for_the_tables_without_crashing(own_server, make_world, 
 
     # When
     migration = world.start("-m", "django", "migrate", "--verbosity=0")
-    assert migration.process.wait(60) == 0
+    assert migration.wait(60) == 0
 
     # Then
     migrated = time.monotonic()
@@ -244,4 +249,4 @@ def test_a_worker_waits_for_the_tables_without_crashing(own_server, make_world, 
     figures.at_most("works after the migration and", time.monotonic() - migrated, 5.0, "s")
     figures.exactly("log lines about it", worker.output().count("Waiting for the tables"), 1)
     worker.signal(signal.SIGTERM)
-    assert worker.process.wait(20) == 0
+    assert worker.wait(20) == 0

@@ -29,7 +29,7 @@ def until_handed_over(world, point, action, seconds=0.0):
     world.until(lambda: not world.crashpoints.is_armed(point), 20, "a task to be handed over")
 
 
-@pytest.mark.fault(57, quick=True)
+@pytest.mark.fault(57)
 def test_nothing_is_lost_when_the_companion_that_is_handed_it_is_killed_again_and_again(world, figures, lasting):
     # Given: one companion that is killed, for which the pauses between two starts grow, and one that is not
     site = world.site()

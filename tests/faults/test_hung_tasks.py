@@ -27,7 +27,7 @@ def beyond(task):
     return (task.ended_at - task.started_at).total_seconds() - LIMIT
 
 
-@pytest.mark.fault(46, quick=True)
+@pytest.mark.fault(46)
 def test_what_can_be_stopped_is_stopped_at_its_limit_and_nothing_else_is(world, figures):
     # Given: four that hang, one of each kind, beside four that take their time
     worker = world.worker("--processes=4")
@@ -80,7 +80,7 @@ def test_a_thread_that_does_not_stop_is_given_up_and_its_worker_makes_way_when_t
 
     # Then
     assert world.wait_for(sibling).attempt == 1
-    assert wait_until(lambda: worker.process.poll(), 20, "the end of the worker") == RECYCLED
+    assert wait_until(worker.process.poll, 20, "the end of the worker") == RECYCLED
     figures.at_most("worker gone after its last task and", time.monotonic() - began, 1.0, "s")
     world.wait_for(following)
     assert {event.pid for event in world.events("start", following)} == {world.kept()[0].pid}

@@ -75,7 +75,7 @@ def test_a_release_whose_answer_was_lost_gives_back_once(world, proxy):
     # When
     world.ledger.write("fault", pid=worker.pid, action="SIGTERM", seconds=60)
     worker.process.terminate()
-    assert worker.process.wait(20) == 0
+    assert worker.wait(20) == 0
 
     # Then
     wait_until(lambda: proxy.lost == 1, what="the loss")

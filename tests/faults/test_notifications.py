@@ -14,7 +14,7 @@ from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, RUNNING, State
 from tests.faults.app import tasks
 from tests.faults.postgres import NoServer, Server
-from tests.faults.world import World, migrated
+from tests.faults.world import DEFAULTS, World, migrated
 from tests.helpers import wait_until
 
 ALIAS = "full"
@@ -40,14 +40,7 @@ def small_queue(tmp_path_factory) -> Iterator[Server]:
 def world(small_queue, make_world, settings) -> Iterator[World]:
     """A world on that server, whose tasks this process calls and waits for as well."""
     world = make_world(small_queue)
-    defaults = {
-        "ATOMIC_REQUESTS": False,
-        "AUTOCOMMIT": True,
-        "CONN_HEALTH_CHECKS": False,
-        "TIME_ZONE": None,
-        "TEST": {},
-    }
-    connections.settings[ALIAS] = {**defaults, **world.entry()}
+    connections.settings[ALIAS] = {**DEFAULTS, **world.entry()}
     settings.AUTOTASK_DATABASE = ALIAS
     yield world
     connections[ALIAS].close()

@@ -57,7 +57,7 @@ def test_an_outcome_that_is_refused_for_good_keeps_nothing_else_from_its_end(wor
     # and when the cause is gone, it ends like others
     end()
     worker.signal(15)
-    worker.process.wait(20)
+    worker.wait(20)
     world.worker()
     world.drain(90)
     assert world.task(odd).state is State.ERROR
@@ -90,6 +90,6 @@ def test_a_right_that_is_missing_for_a_while_costs_no_result(world, figures):
         assert world.check().violations == []
     finally:
         worker.signal(15)
-        worker.process.wait(20)
+        worker.wait(20)
         execute(world.database, f"DROP OWNED BY {role}")
         execute(world.database, f"DROP ROLE {role}")

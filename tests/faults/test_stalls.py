@@ -10,7 +10,7 @@ from tests.faults.app import tasks
 from tests.helpers import wait_until
 
 
-@pytest.mark.fault(10, quick=True)
+@pytest.mark.fault(10)
 def test_the_late_outcome_of_a_worker_that_stood_still_is_refused(world, figures):
     # Given: a worker that stands still in the middle of tasks
     stalled = world.worker("--threads=4")

@@ -94,7 +94,7 @@ def test_a_worker_that_waits_for_a_standby_ends_when_it_is_told_to(own_world, fi
     began = time.monotonic()
     if kind == "worker":
         world.kill(pid, signal.SIGTERM)
-        assert program.process.wait(20) == 0
+        assert program.wait(20) == 0
     else:
         world.ledger.write("fault", pid=pid, action="SIGTERM", seconds=60)
         program.finish()
@@ -123,7 +123,7 @@ def test_a_worker_that_starts_while_a_standby_is_away_can_be_stopped(own_world, 
     worker.signal(signal.SIGTERM)
 
     # Then
-    assert worker.process.wait(20) == 0
+    assert worker.wait(20) == 0
     figures.at_most("gone after the grace and", time.monotonic() - began - world.settings["SHUTDOWN_GRACE"], 3.0, "s")
 
 

@@ -15,11 +15,11 @@ def stop(world, worker):
     world.ledger.write("fault", pid=worker.pid, action="SIGTERM", seconds=60)
     began = time.monotonic()
     worker.signal(signal.SIGTERM)
-    assert worker.process.wait(60) == 0, worker.output()
+    assert worker.wait(60) == 0, worker.output()
     return time.monotonic() - began
 
 
-@pytest.mark.fault(6, quick=True)
+@pytest.mark.fault(6)
 def test_what_ends_within_the_grace_is_finished_and_not_repeated(world, figures):
     # Given
     worker = world.worker(options={"SHUTDOWN_GRACE": 10})
@@ -38,7 +38,7 @@ def test_what_ends_within_the_grace_is_finished_and_not_repeated(world, figures)
     figures.exactly("executions", world.check().executions, 1)
 
 
-@pytest.mark.fault(7, quick=True)
+@pytest.mark.fault(7)
 def test_what_does_not_end_within_the_grace_is_handed_back_as_if_it_had_not_begun(world, figures):
     # Given
     worker = world.worker("--threads=1", options={"SHUTDOWN_GRACE": 2})

@@ -249,7 +249,7 @@ def test_an_old_key_is_good_as_long_as_it_is_a_fallback(world, figures, settings
     settings.SECRET_KEY_FALLBACKS = ["B"]
     assert world.value(task) == task.fence
     both.signal(15)
-    both.process.wait(20)
+    both.wait(20)
 
     # When: A is gone
     id = world.call(tasks.note)
@@ -272,7 +272,7 @@ def test_after_all_was_signed_anew_nothing_fails_without_the_old_key(world, figu
     # When
     both = {"SIGNING_KEY": "B", "SIGNING_KEY_FALLBACKS": ["A"]}
     signed = world.start("-m", "django", "autotask", "resign", options=both)
-    assert signed.process.wait(30) == 0, signed.output()
+    assert signed.wait(30) == 0, signed.output()
     world.kill(old.pid)
     (world.folder / "never").touch()
     world.worker(options={"SIGNING_KEY": "B"})

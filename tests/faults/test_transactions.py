@@ -220,7 +220,7 @@ def test_a_long_lock_on_the_table_harms_neither_workers_nor_what_they_run(world,
     assert world.check().violations == []
 
 
-@pytest.mark.fault(35, quick=True)
+@pytest.mark.fault(35)
 def test_whoever_works_at_the_same_rows_there_is_no_deadlock(world, figures, lasting):
     # Given
     lanes = [BoundedLane(Lane("default", 0), None)]

@@ -24,63 +24,28 @@ from autotask.store import enqueue, notify, read, rescue
 from autotask.store.connection import rows
 from autotask.store.read import LivingWorker, StoredTask
 from autotask.task import State
+from tests import programs
 from tests.acceptance import processes
 from tests.faults import checker, crashpoints, ledger
 from tests.faults.crashpoints import CrashPoints
 from tests.faults.ledger import Event, Ledger
 from tests.faults.postgres import Server
-from tests.helpers import wait_until
+from tests.helpers import ROOT, wait_until
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).parents[2]
-
 #: Seconds that a worker may take to start on a busy machine.
 START = 20.0
+
+#: What Django adds to an entry of ``DATABASES``.
+DEFAULTS = {"ATOMIC_REQUESTS": False, "AUTOCOMMIT": True, "CONN_HEALTH_CHECKS": False, "TIME_ZONE": None, "TEST": {}}
 
 #: AUTOTASK_… of all processes, for suites that are to last minutes and not hours.
 SHORT = {"LEASE": 3.0, "HEARTBEAT": 0.5, "SHUTDOWN_GRACE": 2.0, "POLL_INTERVAL": 1.0, "RETRY_DELAY": 0.1}
 
 
-class Program:
-    """A process that was started for a test, in a session of its own."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
-        self.command, self.environment, self.folder = command, environment, folder
-        self.log = folder / f"{uuid.uuid4().hex}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.pid = self.process.pid
-
-    def again(self) -> "Program":
-        """Start the same program once more."""
-        return Program(self.command, self.environment, self.folder)
-
-    def output(self) -> str:
-        """Return what it and its children have written so far."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def has_ended(self) -> bool:
-        """Whether it has ended."""
-        return self.process.poll() is not None
-
-    def finish(self) -> None:
-        """Close the input of a caller, and wait for its end."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(10)
-
-    def signal(self, signum: int) -> None:
-        """Send it a signal."""
-        self.process.send_signal(signum)
+class Program(programs.Program):
+    """A program, and the companion of its process."""
 
     def worker(self) -> int | None:
         """Return the process id of the worker of its companion, as far as there is one."""
@@ -159,14 +124,7 @@ class World:
 
     def connect(self, port: int | None = None, **options: Any) -> BaseDatabaseWrapper:
         """Return one more connection."""
-        defaults = {
-            "ATOMIC_REQUESTS": False,
-            "AUTOCOMMIT": True,
-            "CONN_HEALTH_CHECKS": False,
-            "TIME_ZONE": None,
-            "TEST": {},
-        }
-        entry = {**defaults, **self.entry(port, "127.0.0.1", connect_timeout=5, **options)}
+        entry = {**DEFAULTS, **self.entry(port, "127.0.0.1", connect_timeout=5, **options)}
         connection = load_backend(entry["ENGINE"]).DatabaseWrapper(entry, "faults")
         connection.inc_thread_sharing()
         connection.ensure_connection()
@@ -190,7 +148,8 @@ class World:
             **self.environment,
             **environment,
         }
-        self.programs.append(Program([*self.before, sys.executable, *command], variables, self.folder))
+        command = (*self.before, sys.executable, *command)
+        self.programs.append(Program(list(command), variables, self.folder, stdin=subprocess.PIPE))
         return self.programs[-1]
 
     def worker(self, *options: str, ready: bool = True, **how: Any) -> Program:
@@ -364,7 +323,7 @@ class World:
         for process in processes.marked(self._mark):
             process.kill()
         for program in self.programs:
-            program.process.wait(10)
+            program.wait(10)
         for connection in self._connections:
             connection.close()
 
@@ -389,7 +348,7 @@ def migrated(server: Server, folder: Path) -> str:
     server.sql("CREATE DATABASE migrated")
     world.name = "migrated"
     command = world.start("-m", "django", "migrate", "--verbosity=0")
-    status = command.process.wait(120)
+    status = command.wait(120)
     world.close()
     assert status == 0, command.output()
     return "migrated"

@@ -21,9 +21,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from autotask import embedded
 from autotask.embedded import binaries, environment, locks, place, watch
-from tests.helpers import wait_until
+from tests.helpers import ROOT, wait_until
+from tests.programs import Program
 
-ROOT = Path(__file__).parents[2]
 AS_ROOT = os.geteuid() == 0
 # The server is asked to stop one grace after its last user; a busy machine may need longer to do so.
 SOON = watch.GRACE + 15
@@ -40,31 +40,28 @@ sys.stdin.read()
 """
 
 
-class User:
+class User(Program):
     """A process that uses the server of a folder until it is told to leave, or killed."""
 
     def __init__(self, directory, *, then="", account=None, **options):
         # No PATH: a PostgreSQL of the machine must not be what we find. PGPORT: nor what we are led to.
         environ = {**os.environ, "PATH": "/nowhere", "PYTHONPATH": str(ROOT), "PGPORT": "1", "PGHOST": "/nowhere"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", USE.format(then=then), str(directory), json.dumps(options)],
-            **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environ},
-            **({"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}),
-        )
+        command = [sys.executable, "-c", USE.format(then=then), str(directory), json.dumps(options)]
+        how = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+        super().__init__(command, environ, directory.parent, stdin=subprocess.PIPE, **how)
 
     @property
     def entry(self):
-        if not hasattr(self, "_entry"):
-            self._entry = json.loads(self.process.stdout.readline())
-        return self._entry
+        return json.loads(self.says(r"\{.*\}"))
+
+    def says(self, pattern):
+        """Wait for a line of its output, which has those of its log as well."""
+        wait_until(lambda: self.lines(f"(?m)^{pattern}$") or self.has_ended(), 60, "a line of a user")
+        assert self.lines(f"(?m)^{pattern}$"), self.output()
+        return self.lines(f"(?m)^{pattern}$")[0][0]
 
     def leave(self):
-        self.process.communicate()
-        assert self.process.returncode == 0
-
-    def kill(self):
-        self.process.kill()
-        self.process.communicate()
+        assert self.finish() == 0
 
 
 @pytest.fixture
@@ -356,8 +353,7 @@ def test_a_forked_child_is_a_user_until_it_ends(tmp_path, directory, use):
     parent = use(then=f"import os\nif not os.fork(): open({str(end)!r}).read(); os._exit(0)")
     entry = parent.entry
     with end.open("w"):  # opens once the child waits for our end of it
-        parent.process.kill()
-        parent.process.wait()
+        parent.kill()
         outlast_the_watcher(entry)
     wait_until(lambda: is_gone(settled(directory)), SOON)
 
@@ -369,8 +365,7 @@ def test_a_program_that_a_user_started_is_no_user(tmp_path, directory, use):
     user = use(then=f"import subprocess; subprocess.Popen([sys.executable, '-c', {program!r}])")
     assert user.entry
     with end.open("w"):
-        user.process.kill()
-        user.process.wait()
+        user.kill()
         wait_until(lambda: is_gone(settled(directory)), SOON)
 
 
@@ -481,7 +476,7 @@ def test_a_lost_socket_folder_is_replaced(directory, use):
 def test_a_server_of_a_user_who_closed_all_descriptors_is_joined_anew(directory, use):
     user = use(then="import os; os.closerange(3, 1000); embedded.database(sys.argv[1]); print('again', flush=True)")
     entry = user.entry
-    assert user.process.stdout.readline() == "again\n"
+    assert user.says("again")
     outlast_the_watcher(entry)
 
 

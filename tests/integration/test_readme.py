@@ -22,6 +22,7 @@ from autotask.embedded import binaries
 from tests import tether
 from tests.documents import ROOT, Block, blocks, pages
 from tests.helpers import wait_until
+from tests.programs import Program
 
 needs_embedded = pytest.mark.skipif(
     not any(find_spec(package) for package in binaries.PACKAGES), reason="no package with a PostgreSQL is installed"
@@ -51,8 +52,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.log = folder / "runserver.log"
-        self._servers: list[subprocess.Popen[bytes]] = []
+        self._servers: list[Program] = []
         # No settings, and no database, but those of the project.
         self._environment = (
             {
@@ -112,25 +112,19 @@ class Project:
         """Stop the servers with all processes below them, and the database."""
         for server in self._servers:
             family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-            server.terminate()
-            server.wait(30)
+            server.stop(30)
             _, alive = psutil.wait_procs(family, 30)
             assert not alive, f"left over: {alive}"
         embedded.remove(self.folder / ".pgdata")
 
     def _serve(self, words: list[str]) -> None:
         # Any free port: the usual one may be taken here.
-        with self.log.open("ab") as log:
-            self._servers.append(
-                subprocess.Popen(
-                    [sys.executable, *words, "127.0.0.1:0"],
-                    **{"cwd": self.folder, "env": self._environment, "stdout": log, "stderr": log},
-                )
-            )
+        command = [sys.executable, *words, "127.0.0.1:0"]
+        self._servers.append(Program(command, self._environment, self.folder, cwd=self.folder))
         wait_until(lambda: "started as the companion of Django process" in self._log_text(), 60, "the companion")
 
     def _log_text(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "".join(server.output() for server in self._servers)
 
 
 def _kind(block: Block) -> str:

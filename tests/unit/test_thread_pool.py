@@ -8,21 +8,6 @@ from autotask.worker.pools import threads
 from autotask.worker.pools.threads import ThreadPool
 from tests.helpers import wait_until
 
-#: A stack larger than what a process can address: the system refuses each new thread, as it does at the limit of them.
-TOO_LARGE = 1 << 47
-
-
-@pytest.fixture
-def limit():
-    """Call it with True, and no thread can be started in this process any more; with False, and it can again."""
-    former = threading.stack_size()
-
-    def limit(reached):
-        threading.stack_size(TOO_LARGE if reached else former)
-
-    yield limit
-    limit(False)
-
 
 def nothing(*_):
     pass

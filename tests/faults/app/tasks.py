@@ -1,11 +1,8 @@
 """Tasks that return the fence of their claim, take a while, fail, or do what a worker does not survive."""
 
 import asyncio
-import atexit
-import concurrent.futures
 import faulthandler
 import itertools
-import multiprocessing
 import os
 import signal
 import sys
@@ -18,6 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
 from autotask.tasks import delayed_task
+from tests import leftovers
 from tests.faults.witness import current
 
 KEPT = 86400
@@ -208,22 +206,10 @@ def leave_a_mess(how: str) -> None:
         threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 
 
-_kept: list[object] = []
-
-
 @delayed_task(ttl=KEPT)
 def leave_behind(what: str) -> int:
     """Leave something behind for whose end an interpreter waits before it ends."""
-    if what == "thread":
-        threading.Thread(target=time.sleep, args=(3600,), daemon=False).start()
-    elif what == "executor":
-        executor = concurrent.futures.ThreadPoolExecutor()
-        executor.submit(time.sleep, 3600)
-        _kept.append(executor)
-    elif what == "child":
-        multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3600,)).start()
-    else:
-        atexit.register(time.sleep, 3600)
+    leftovers.leave(what, 3600)
     return current().fence
 
 

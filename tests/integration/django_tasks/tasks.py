@@ -1,6 +1,5 @@
 """Task functions of Django that the tests run."""
 
-import threading
 import time
 from datetime import timedelta
 from importlib import import_module
@@ -10,15 +9,9 @@ import django
 
 from autotask.context import current
 from autotask.tasks import Cancel, task
+from tests.gates import gate as gate, wait_at
 
 plain_task = import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks").task
-
-gates: dict[str, threading.Event] = {}
-
-
-def gate(name: str) -> threading.Event:
-    """Return the event by which a test lets tasks of this process go on."""
-    return gates.setdefault(name, threading.Event())
 
 
 @plain_task
@@ -98,7 +91,7 @@ def give_up(reason):
 
 @plain_task
 def wait_for(name):
-    assert gate(name).wait(20)
+    wait_at(name)
 
 
 @task(timeout=0.2)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
-from django.db.utils import DatabaseError, DataError, ProgrammingError
+from django.db.utils import DatabaseError, DataError, NotSupportedError, ProgrammingError
 
 from autotask.exceptions import NotPostgreSQL
 from autotask.store.connection import aware, current, dedicated, execute, rows, text, unanswered
@@ -123,6 +123,25 @@ def test_an_aware_moment_stays_the_same_and_none_stays_none():
 def test_any_text_can_be_stored(value, stored):
     assert text(value, 10) == stored
     assert rows(current(), "SELECT %(value)s::text", {"value": text(value, 10)}) == [(stored,)]
+
+
+def test_a_connection_that_cannot_be_set_up_is_closed(of_a_worker, monkeypatch):
+    # Given: what Django does once it is connected fails
+    opened = []
+
+    def fail(wrapper):
+        opened.append(wrapper.connection)
+        raise NotSupportedError("PostgreSQL 16 or later is required")
+
+    monkeypatch.setattr(type(current()), "init_connection_state", fail)
+
+    # When
+    with pytest.raises(NotSupportedError):
+        of_a_worker.wrapper  # noqa: B018
+
+    # Then
+    [connection] = opened
+    assert connection.closed
 
 
 def test_a_session_of_a_worker_is_not_subject_to_what_is_set_for_the_database(of_a_worker):

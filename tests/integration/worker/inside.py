@@ -7,7 +7,7 @@ from pathlib import Path
 from django.db import connection, transaction
 
 from autotask.tasks import Cancel, Discard, Retry, Snooze, TaskContext, current, delayed_task, periodic_task
-from tests.integration.worker.tasks import gate
+from tests.gates import gate
 
 
 def calls(path: str) -> int:

@@ -5,23 +5,17 @@ import threading
 from django.db import connection, transaction
 
 from autotask.tasks import TaskContext, delayed_task
+from tests.gates import wait_at
 from tests.integration.worker.inside import insert
 
-#: How often each task has run, by its argument; and what waits for tests.
+#: How often each task has run, by its argument.
 runs: dict[str, int] = {}
-gates: dict[str, threading.Event] = {}
 
 
 def begin(name: str) -> int:
     runs[name] = runs.get(name, 0) + 1
     insert(name)
     return runs[name]
-
-
-def meet_test(name: str) -> None:
-    gates[name + " reached"].set()
-    if not gates[name].wait(20):
-        raise TimeoutError("the test did not open the gate")
 
 
 def level() -> str:
@@ -34,7 +28,7 @@ def level() -> str:
 def with_progress(context: TaskContext, name: str) -> str:
     begin(name)
     context.progress(1, 2)
-    meet_test(name)
+    wait_at(name)
     context.progress(2, 2)
     return level()
 
@@ -42,7 +36,7 @@ def with_progress(context: TaskContext, name: str) -> str:
 @delayed_task(atomic=True)
 def wait_for_test(name: str) -> int:
     if begin(name) == 1:
-        meet_test(name)
+        wait_at(name)
     return runs[name]
 
 

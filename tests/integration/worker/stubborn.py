@@ -21,7 +21,7 @@ from typing import ClassVar
 from django.contrib.contenttypes.models import ContentType
 
 from autotask.tasks import delayed_task
-from tests.integration.worker.tasks import gate
+from tests.gates import gate
 
 
 def mark(path: str, line: str) -> None:
@@ -122,6 +122,16 @@ def quick_in_process(value: int) -> int:
 def lines(path: Path) -> list[str]:
     """Return what was written so far."""
     return path.read_text().splitlines() if path.exists() else []
+
+
+def began(path: Path) -> bool:
+    """Whether a task has begun to write."""
+    return any(line.startswith("began") for line in lines(path))
+
+
+def pids(path: Path) -> list[int]:
+    """Return the processes in which tasks have begun to write."""
+    return [int(line.split()[1]) for line in lines(path) if line.startswith("began")]
 
 
 @delayed_task

@@ -1,13 +1,13 @@
 """Task functions that the tests of the worker run."""
 
 import os
-import threading
 import time
 from pathlib import Path
 
 from django.db import connection, transaction
 
 from autotask.tasks import delayed_task, periodic_task
+from tests.gates import gate as gate, wait_at
 
 
 class Unshowable(Exception):
@@ -44,14 +44,6 @@ class Closed(Exception):
 
     def __getattribute__(self, name):
         raise RuntimeError("closed")
-
-
-gates: dict[str, threading.Event] = {}
-
-
-def gate(name: str) -> threading.Event:
-    """Return the event by which a test lets tasks of this process go on."""
-    return gates.setdefault(name, threading.Event())
 
 
 @delayed_task(atomic=True)
@@ -173,9 +165,7 @@ def nap(seconds: float) -> None:
 @delayed_task
 def pass_gate(name: str) -> str:
     """Wait until the test opens the gate."""
-    gate(name + " reached").set()
-    if not gate(name).wait(20):
-        raise TimeoutError("the test did not open the gate")
+    wait_at(name)
     return name
 
 

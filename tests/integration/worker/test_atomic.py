@@ -9,7 +9,8 @@ from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from autotask.context import Progress
 from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, ERROR
-from tests.helpers import wait_until
+from tests.gates import forget, gate
+from tests.helpers import ended, wait_until
 from tests.integration.worker import isolated
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +30,7 @@ def short(settings):
     settings.AUTOTASK_RETRY_DELAY = 0.05
     yield
     isolated.runs.clear()
-    isolated.gates.clear()
+    forget()
 
 
 @pytest.fixture(params=["REPEATABLE READ", "SERIALIZABLE"])
@@ -46,20 +47,13 @@ def meet():
     """Wait for a task, and return what lets it go on."""
 
     def prepare(name):
-        isolated.gates[name], isolated.gates[name + " reached"] = threading.Event(), threading.Event()
-
         def wait():
-            assert isolated.gates[name + " reached"].wait(10)
-            return isolated.gates[name].set
+            assert gate(name + " reached").wait(10)
+            return gate(name).set
 
         return wait
 
     return prepare
-
-
-def ended(handle, seconds=20.0):
-    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
-    return handle.status
 
 
 def test_progress_does_not_conflict_with_a_task_that_sees_a_snapshot(snapshot, start_worker, effects, meet):

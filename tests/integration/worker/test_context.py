@@ -11,7 +11,7 @@ from autotask.exceptions import ContextNotCarried, PayloadRefused
 from autotask.store.connection import current, rows
 from autotask.task import DONE, ERROR, WAITING
 from autotask.testing import captured_tasks, immediate
-from tests.helpers import wait_until
+from tests.helpers import ended, wait_until
 from tests.integration.django_tasks import tasks as tasks_of_django
 from tests.integration.worker import surroundings
 from tests.integration.worker.surroundings import (
@@ -49,11 +49,6 @@ def here():
 def payload_of(handle):
     [(found,)] = rows(current(), "SELECT payload FROM autotask_task WHERE id = %(id)s", {"id": handle.id})
     return bytes(found)
-
-
-def ended(handle, seconds=20.0):
-    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
-    return handle.status
 
 
 @pytest.mark.parametrize("pool", surroundings.POOLS.values(), ids=surroundings.POOLS)

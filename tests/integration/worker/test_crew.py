@@ -53,14 +53,14 @@ def test_workers_that_are_replaced_after_some_tasks_lose_none_and_run_none_twice
     crew = start_crew("--workers=2", "--threads=2", f"--max-tasks={MAX_TASKS}", "--burst")
 
     # Then
-    assert crew.wait(300 if LONG else 60) == 0, crew.output
+    assert crew.wait(300 if LONG else 60) == 0, crew.output()
     assert Counter(line for line, _ in signed(ledger)) == {str(number): 1 for number in range(TASKS)}
     by_worker = Counter(pid for _, pid in signed(ledger))
     assert max(by_worker.values()) <= MAX_TASKS
     assert len(by_worker) >= TASKS / MAX_TASKS
     assert attempts() == {1}
     assert not read.workers(current())
-    assert "Traceback" not in crew.output and "WARNING" not in crew.output, crew.output
+    assert "Traceback" not in crew.output() and "WARNING" not in crew.output(), crew.output()
 
 
 def test_a_worker_that_leaks_is_replaced_and_what_it_runs_comes_to_its_end(start_crew, ledger, tmp_path):
@@ -71,7 +71,7 @@ def test_a_worker_that_leaks_is_replaced_and_what_it_runs_comes_to_its_end(start
 
     # When
     hoard(str(ledger), 150 * 2**20).wait(20)
-    wait_until(lambda: "uses much memory" in crew.output, what="a look at the memory")
+    wait_until(lambda: "uses much memory" in crew.output(), what="a look at the memory")
 
     # Then its successor comes while it still runs something
     sign(str(ledger), "after").wait(20)
@@ -122,7 +122,7 @@ def test_a_worker_of_a_crew_that_is_killed_is_replaced_and_its_task_runs_again(s
     wait_until(lambda: len(members(crew)) == 2, what="two workers")
     (tmp_path / "end").touch()
     wait_until(lambda: handle.status is DONE)
-    assert "the worker ended (signal 9 (SIGKILL))" in crew.output
+    assert "the worker ended (signal 9 (SIGKILL))" in crew.output()
 
 
 def test_a_crew_that_is_told_to_stop_finishes_what_runs(start_crew, ledger, tmp_path):
@@ -138,7 +138,7 @@ def test_a_crew_that_is_told_to_stop_finishes_what_runs(start_crew, ledger, tmp_
     (tmp_path / "end").touch()
 
     # Then
-    assert crew.wait() == 0, crew.output
+    assert crew.wait() == 0, crew.output()
     assert (handle.status, handle.attempts) == (DONE, 1)
     assert not read.workers(current())
     assert not psutil.pid_exists(worker)
@@ -177,4 +177,4 @@ def test_a_worker_ends_whatever_its_tasks_have_left_behind(start_crew, ledger, w
     assert len({*pids}) == 3
     wait_until(lambda: not any(map(psutil.pid_exists, pids)), 30, what="the end of the workers")
     assert ledger.read_text().count("goodbye") == (0 if what == "atexit" else 2)
-    assert "the worker ended" not in crew.output, crew.output
+    assert "the worker ended" not in crew.output(), crew.output()

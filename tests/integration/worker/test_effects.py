@@ -7,7 +7,8 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR
-from tests.helpers import environment, wait_until
+from tests import gates
+from tests.helpers import ended, environment, wait_until
 from tests.integration.worker import unfinished
 from tests.integration.worker.surroundings import BRANCH
 
@@ -20,11 +21,6 @@ def effects(transactional_db):
     execute(current(), "CREATE TABLE effect (text text)")
     yield lambda: [text for (text,) in rows(current(), "SELECT text FROM effect ORDER BY text")]
     execute(current(), "DROP TABLE effect")
-
-
-def ended(handle, seconds=20.0):
-    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
-    return handle.status
 
 
 SESSIONS = """
@@ -77,12 +73,8 @@ def test_a_task_that_leaves_something_unfinished_is_not_done_and_the_next_one_is
 @pytest.fixture
 def gate():
     """Return an event that a task waits for, or sets."""
-
-    def make(name):
-        return unfinished.gates.setdefault(name, threading.Event())
-
-    yield make
-    unfinished.gates.clear()
+    yield gates.gate
+    gates.forget()
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", ""])

@@ -6,7 +6,7 @@ from autotask.store import read
 from autotask.store.connection import current
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
 from autotask.worker import watch
-from tests.helpers import wait_until
+from tests.helpers import ended, wait_until
 from tests.integration.worker import everywhere, stubborn
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -25,11 +25,6 @@ def there(request, settings, monkeypatch):
 def start(start_worker):
     """Start a worker with room for two tasks in each pool."""
     return lambda: start_worker(threads=2, coroutines=2, processes=2)
-
-
-def ended(handle, seconds=20.0):
-    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
-    return handle.status
 
 
 def test_a_value_comes_back(there, start):

@@ -6,26 +6,13 @@ import pytest
 
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
 from autotask.worker import watch
-from tests.helpers import wait_until
+from tests.helpers import ended, wait_until
 from tests.integration.worker import stubborn, tasks
+from tests.integration.worker.stubborn import began
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 POOL = "tests.integration.worker.stubborn.pool"
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "lines"
-
-
-def began(path):
-    return any(line.startswith("began") for line in stubborn.lines(path))
-
-
-def ended(handle, seconds=30.0):
-    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
-    return handle.status
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from autotask.task import CANCELLED, DONE, RUNNING, WAITING
 from autotask.worker import idle, loop, receiver
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.idle import IdleSleep
+from tests.gates import gate
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
-from tests.integration.worker.tasks import gate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,9 +17,9 @@ from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, ERROR, RUNNING, WAITING, State, new_id
 from autotask.tasks import Cancel, Discard, Retry, Snooze, cron_task, delayed_task, periodic_task
 from autotask.worker.reporter import Reporter
-from tests.helpers import wait_until
+from tests.gates import gate
+from tests.helpers import ended, wait_until
 from tests.integration.worker import inside, tasks
-from tests.integration.worker.tasks import gate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,11 +32,6 @@ def path(tmp_path):
 def calls(path):
     with open(path) as file:
         return len(file.read())
-
-
-def outcome_of(handle):
-    wait_until(lambda: handle.ready, what=f"the end of {handle}")
-    return handle.status
 
 
 def seconds_until_due(handle):
@@ -56,7 +51,7 @@ def test_a_retry_waits_as_long_as_it_says_and_spends_the_retries(worker, path):
     handle = inside.retry_always(path)
 
     # Then
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert (calls(path), handle.attempts) == (2, 2)
     assert handle.error_message == "Retry: their server is busy (no retries are left: retries=1)"
     assert [(a.state, a.error_message) for a in handle.failed_attempts] == [
@@ -95,7 +90,7 @@ def test_a_task_that_is_to_be_cancelled_does_not_snooze(worker):
     gate("drowsy").set()
 
     # Then
-    assert outcome_of(handle) is CANCELLED
+    assert ended(handle) is CANCELLED
 
 
 def test_cancel_ends_a_task_with_its_reason_and_without_another_try(worker, path):
@@ -113,7 +108,7 @@ def test_discard_ends_a_task_without_another_try_and_without_noise(worker, path,
     # When
     with caplog.at_level(logging.DEBUG, "autotask.task"):
         handle = inside.discard(path, "the user is gone")
-        assert outcome_of(handle) is CANCELLED
+        assert ended(handle) is CANCELLED
 
     # Then
     assert (handle.error_message, calls(path)) == ("discarded: the user is gone", 1)
@@ -124,13 +119,13 @@ def test_discard_ends_a_task_without_another_try_and_without_noise(worker, path,
 def test_what_was_cancelled_by_itself_can_be_retried_by_hand(worker, path):
     # Given
     handle = inside.cancel(path, "not now")
-    assert outcome_of(handle) is CANCELLED
+    assert ended(handle) is CANCELLED
 
     # When
     handle.retry()
 
     # Then
-    assert outcome_of(handle) is CANCELLED
+    assert ended(handle) is CANCELLED
     assert calls(path) == 2
 
 
@@ -285,7 +280,7 @@ def test_progress_can_be_read_while_the_task_runs_and_its_last_word_stays(worker
     gate("words").set()
 
     # Then
-    assert outcome_of(handle) is DONE
+    assert ended(handle) is DONE
     assert handle.progress == Progress(4.0, 4.0)
     assert worker.reporter._last == {}
 
@@ -382,7 +377,7 @@ def test_a_row_that_is_locked_holds_up_neither_the_task_nor_its_worker(worker, o
     execute(other_connection, "ROLLBACK")
 
     # Then
-    assert outcome_of(handle) is DONE
+    assert ended(handle) is DONE
     assert handle.progress == Progress(3.0, 3.0)
 
 
@@ -405,9 +400,9 @@ def test_a_task_that_nobody_has_begun_in_time_is_cancelled_and_says_so(start_wor
     start_worker()
 
     # Then
-    assert outcome_of(early) is DONE
+    assert ended(early) is DONE
     for handle in (late, long_ago):
-        assert outcome_of(handle) is CANCELLED
+        assert ended(handle) is CANCELLED
         assert re.fullmatch(r"expired: it was claimed \S+ seconds too late", handle.error_message)
         assert (handle.attempts, handle.failed_attempts) == (0, [])
     with open(path) as file:
@@ -425,7 +420,7 @@ def test_no_further_attempt_begins_after_the_time_either(start_worker, path):
     execute(current(), "UPDATE autotask_task SET expires_at = clock_timestamp() - interval '1 s'")
 
     # Then
-    assert outcome_of(handle) is CANCELLED
+    assert ended(handle) is CANCELLED
     assert "expired" in handle.error_message
     assert handle.attempts == calls(path)
 
@@ -433,13 +428,13 @@ def test_no_further_attempt_begins_after_the_time_either(start_worker, path):
 def test_a_task_that_has_expired_can_be_run_by_hand_all_the_same(worker, path):
     # Given
     handle = tasks.write.using(expires=0)(path, "at last")
-    assert outcome_of(handle) is CANCELLED
+    assert ended(handle) is CANCELLED
 
     # When
     handle.retry()
 
     # Then
-    assert outcome_of(handle) is DONE
+    assert ended(handle) is DONE
 
 
 # --- atomic ---------------------------------------------------------------------------------------------------------
@@ -503,7 +498,7 @@ def test_an_atomic_task_that_has_lost_its_claim_undoes_its_effect_and_leaves_the
 
 def test_a_result_that_cannot_be_stored_undoes_the_effect_and_is_not_tried_again(worker, effects, path):
     handle = inside.effect_with_bad_result.using(retries=3)(path)
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "cannot be pickled" in handle.error_message
     assert (effects(), calls(path)) == ([], 1)
 
@@ -549,7 +544,7 @@ def test_without_atomic_an_effect_is_committed_by_itself(worker, effects):
     assert gate("plain reached").wait(10)
     assert effects() == ["plain"]
     gate("plain").set()
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert effects() == ["plain"]
 
 
@@ -579,7 +574,7 @@ def test_what_may_run_once_only_ends_in_error_when_its_worker_is_taken_for_dead(
     gate("once").set()
 
     # Then
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert handle.error_message == "its worker died: signal 9 (SIGKILL); at_most_once: it is not run again"
     assert tasks.echo(1).wait(10) == 1
     assert calls(path) == 1
@@ -597,7 +592,7 @@ def test_what_may_run_once_only_is_not_given_back_by_a_worker_that_stops(start_w
     worker.stop()
 
     # Then
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "at_most_once: it is not run again" in handle.error_message
     assert (waiting.status, waiting.attempts) == (WAITING, 0)
     gate("once, stopped").set()

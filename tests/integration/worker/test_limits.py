@@ -12,30 +12,17 @@ from autotask.store import read
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
 from autotask.worker import shutdown, watch
-from tests.helpers import wait_until
+from tests.helpers import ended, wait_until
 from tests.integration.worker import stubborn, tasks
+from tests.integration.worker.stubborn import began
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "lines"
-
-
-def began(path):
-    return any(line.startswith("began") for line in stubborn.lines(path))
 
 
 def stands_still(thread):
     """Whether a thread that was given up does nothing more, which it finds out before it calls something."""
     frame = sys._current_frames().get(thread.ident)
     return frame is None or "_settle" in {line.name for line in traceback.extract_stack(frame)}
-
-
-def ended(handle, seconds=10.0):
-    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
-    return handle.status
 
 
 def test_a_task_that_takes_too_long_ends_in_error_and_can_clean_up(worker, path):

@@ -170,7 +170,7 @@ def test_with_everything_at_once_each_task_is_run_once_and_nobody_is_in_a_deadlo
     assert len(kept) < len(site.handles), "nothing was pruned"
     for worker in workers:
         assert worker.stop() == 0
-        assert "WARNING" not in worker.output and "ERROR" not in worker.output, worker.output
+        assert "WARNING" not in worker.output() and "ERROR" not in worker.output(), worker.output()
     assert deadlocks() == before
 
 
@@ -198,6 +198,7 @@ def test_a_worker_does_not_grow_with_the_number_of_its_tasks(start_processes):
     # Given
     (worker,) = start_processes(1, "--threads=4")
     drain(3000)
+    wait_until(lambda: footprint(worker.pid)[2] == 4, what="all connections of the worker")
     memory, files, sessions = footprint(worker.pid)
 
     # When

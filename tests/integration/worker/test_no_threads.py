@@ -1,6 +1,5 @@
 """Where the system has no thread left, and where the loop meets what nobody has thought of: no task is lost by that."""
 
-import threading
 from itertools import pairwise
 
 import pytest
@@ -25,22 +24,7 @@ from tests.integration.worker.surroundings import BRANCH, say_branch
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-#: A stack larger than what a process can address: the system refuses each new thread, as it does at the limit of them.
-TOO_LARGE = 1 << 47
-
 NO_THREAD = "can't start new thread"
-
-
-@pytest.fixture
-def limit():
-    """Call it with True, and no thread can be started in this process any more; with False, and it can again."""
-    former = threading.stack_size()
-
-    def limit(reached):
-        threading.stack_size(TOO_LARGE if reached else former)
-
-    yield limit
-    limit(False)
 
 
 @pytest.fixture

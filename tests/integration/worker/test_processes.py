@@ -13,28 +13,11 @@ from autotask.store.connection import current
 from autotask.task import CANCELLED, DONE, ERROR, PROCESS, WAITING, State
 from autotask.worker import pools, watch
 from autotask.worker.pools.processes import Child
-from tests.helpers import wait_until
+from tests.helpers import ended, wait_until
 from tests.integration.worker import stubborn, tasks
+from tests.integration.worker.stubborn import began, pids
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "lines"
-
-
-def began(path):
-    return any(line.startswith("began") for line in stubborn.lines(path))
-
-
-def pids(path):
-    return [int(line.split()[1]) for line in stubborn.lines(path) if line.startswith("began")]
-
-
-def ended(handle, seconds=20.0):
-    wait_until(lambda: handle.ready, seconds, f"the end of {handle}")
-    return handle.status
 
 
 def children():

@@ -15,7 +15,7 @@ from autotask.worker import aside
 from autotask.worker.claiming.claimer import Claimer, Look
 from autotask.worker.identity import make_identity
 from autotask.worker.rescuer import Rescuer
-from tests.helpers import wait_until
+from tests.helpers import ended, wait_until
 from tests.integration.store.shapes import count, now, outcome, put, sign_on, state, take
 from tests.integration.worker import inside, tasks
 
@@ -25,11 +25,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def soon_again(monkeypatch):
     monkeypatch.setattr(aside, "FIRST_WAIT", 0.2)
-
-
-def outcome_of(handle):
-    wait_until(lambda: handle.ready, what=f"the end of {handle}")
-    return handle.status
 
 
 def batch_with(odd):
@@ -51,9 +46,9 @@ def test_a_result_that_a_trigger_refuses_becomes_an_error_and_holds_up_nobody(st
 
     # Then
     *others, odd = handles
-    assert outcome_of(odd) is ERROR
+    assert ended(odd) is ERROR
     assert "its outcome could not be stored" in odd.error_message and "refused by a test" in odd.error_message
-    assert {outcome_of(handle) for handle in others} == {DONE}
+    assert {ended(handle) for handle in others} == {DONE}
 
 
 def test_a_task_whose_result_is_there_already_is_left_alone_and_run_once(start_worker, caplog, tmp_path, settings):
@@ -76,7 +71,7 @@ def test_a_task_whose_result_is_there_already_is_left_alone_and_run_once(start_w
     worker = start_worker()
 
     # Then
-    assert {outcome_of(handle) for handle in others} == {DONE}
+    assert {ended(handle) for handle in others} == {DONE}
     wait_until(lambda: lines(caplog, "is set aside"), what="the line about it")
     wait_until(lambda: not worker.held, what="the end of its hold")
     time.sleep(1.5)  # longer than the lease: time enough for it to be given back, if anything did
@@ -113,8 +108,8 @@ def test_a_retry_that_is_refused_becomes_an_error(start_worker, refuse, tmp_path
 
     # Then
     *others, odd = handles
-    assert outcome_of(odd) is ERROR
-    assert {outcome_of(handle) for handle in others} == {DONE}
+    assert ended(odd) is ERROR
+    assert {ended(handle) for handle in others} == {DONE}
 
 
 def test_a_task_that_cannot_be_given_back_is_set_aside(start_worker, refuse, tmp_path, caplog):
@@ -127,7 +122,7 @@ def test_a_task_that_cannot_be_given_back_is_set_aside(start_worker, refuse, tmp
 
     # Then
     *others, odd = handles
-    assert {outcome_of(handle) for handle in others} == {DONE}
+    assert {ended(handle) for handle in others} == {DONE}
     wait_until(lambda: worker.recorder.unrecorded(), what="the setting aside")
     assert odd.status is RUNNING
     assert lines(caplog, "is set aside")
@@ -145,8 +140,8 @@ def test_progress_that_is_refused_holds_up_neither_other_progress_nor_the_end(st
     wait_until(lambda: even.progress == Progress(1, 20), what="the progress of the other task")
     for name in ("odd", "even"):
         tasks.gate(name).set()
-    assert (outcome_of(odd), odd.progress) == (DONE, None)
-    assert (outcome_of(even), even.progress) == (DONE, Progress(2, 20))
+    assert (ended(odd), odd.progress) == (DONE, None)
+    assert (ended(even), even.progress) == (DONE, Progress(2, 20))
 
 
 def test_an_orphan_that_cannot_be_given_back_keeps_no_other_from_its_rescue(refuse, caplog):
@@ -277,8 +272,8 @@ def test_a_task_that_cannot_be_claimed_keeps_no_other_from_being_run(start_worke
     start_worker()
 
     # Then
-    assert {outcome_of(handle) for handle in others} == {DONE}
-    assert outcome_of(task(10)) is DONE
+    assert {ended(handle) for handle in others} == {DONE}
+    assert ended(task(10)) is DONE
     assert odd.status is WAITING
     assert len(lines(caplog, "cannot be claimed")) == 1
     wait_until(lambda: looks[-1] is Look.NOTHING, what="a worker that sees nothing to do")

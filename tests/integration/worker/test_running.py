@@ -16,15 +16,10 @@ from autotask.signals import task_ended
 from autotask.store import enqueue, read
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
-from tests.helpers import wait_until
+from tests.helpers import ended, wait_until
 from tests.integration.worker import stubborn, tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def outcome_of(handle):
-    wait_until(lambda: handle.ready, what=f"the end of {handle}")
-    return handle.status
 
 
 @pytest.mark.parametrize(
@@ -42,7 +37,7 @@ def test_a_coroutine_function_is_run(worker):
 
 def test_atomic_says_so_where_a_decorator_hides_a_coroutine_function(worker, tmp_path):
     handle = tasks.hide_in_a_transaction(str(tmp_path / "ran"))
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "returned a coroutine" in handle.error_message
 
 
@@ -85,21 +80,21 @@ def test_the_error_of_the_last_attempt_is_told_while_the_task_waits_for_the_next
     slow = tasks.fail_with_value_error.using(retries=0)()
 
     # Then
-    assert outcome_of(slow) is ERROR
-    assert outcome_of(handle) is ERROR
+    assert ended(slow) is ERROR
+    assert ended(handle) is ERROR
     assert handle.error_message == "ValueError: call 2"
 
 
 @pytest.mark.parametrize("task", [tasks.fail_with_value_error, tasks.fail_with_key_error], ids=lambda t: t.__name__)
 def test_an_exception_that_is_not_to_be_retried_ends_the_task_at_once(worker, task):
     handle = task()
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert handle.attempts == 1
 
 
 def test_a_backoff_function_that_returns_nonsense_ends_the_task_with_both_errors(worker):
     handle = tasks.fail_with_bad_backoff()
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "its backoff function raised" in handle.failed_attempts[0].traceback
 
 
@@ -118,7 +113,7 @@ def test_whatever_a_task_raises_is_recorded_and_the_worker_goes_on(worker, name,
     handle = tasks.raise_by_name(name)
 
     # Then
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert handle.error_message == message
     assert tasks.echo(1).wait(10) == 1
 
@@ -129,7 +124,7 @@ def test_what_nothing_can_be_said_of_ends_its_task_and_no_thread_of_the_worker(w
     handles = [tasks.raise_by_name(name) for _ in range(6)]
 
     # Then
-    assert [outcome_of(handle) for handle in handles] == [ERROR] * 6
+    assert [ended(handle) for handle in handles] == [ERROR] * 6
     assert tasks.echo(1).wait(10) == 1
 
 
@@ -160,7 +155,7 @@ def test_a_process_that_a_task_has_forked_ends_where_it_leaves_the_function(work
 
 def test_a_recursion_without_end_is_recorded(worker):
     handle = tasks.recurse()
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "RecursionError" in handle.error_message
 
 
@@ -169,7 +164,7 @@ def test_a_result_that_cannot_be_pickled_is_an_error_and_the_function_is_not_run
     handle = tasks.return_lambda(str(tmp_path / "calls"))
 
     # Then
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "The result of tests.integration.worker.tasks.return_lambda cannot be pickled" in handle.error_message
     assert (tmp_path / "calls").read_text() == "x"
 
@@ -177,7 +172,7 @@ def test_a_result_that_cannot_be_pickled_is_an_error_and_the_function_is_not_run
 def test_a_result_that_is_too_large_is_an_error_that_names_the_limit(worker, settings):
     settings.AUTOTASK_MAX_PAYLOAD = 2048
     handle = tasks.return_bytes(5000)
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "2048 bytes" in handle.error_message
 
 
@@ -190,7 +185,7 @@ def test_altered_arguments_are_never_unpickled(start_worker):
     start_worker()
 
     # Then
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "its signature does not match" in handle.error_message
     assert handle.attempts == 1
 
@@ -208,7 +203,7 @@ def test_arguments_cannot_be_moved_to_another_task(start_worker):
     start_worker()
 
     # Then
-    assert outcome_of(first) is ERROR
+    assert ended(first) is ERROR
     assert second.wait(10) == 2
 
 
@@ -224,7 +219,7 @@ def test_arguments_whose_class_nobody_knows_are_left_for_a_newer_worker_and_fail
     start_worker()
 
     # Then
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "AttributeError" in handle.error_message
 
 
@@ -245,7 +240,7 @@ def test_a_task_that_nobody_knows_is_left_for_a_newer_worker_and_fails_after_a_w
     settings.AUTOTASK_UNKNOWN_TASK_TIMEOUT = 0
 
     # Then
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "No task named 'shop.tasks.new' is known here" in handle.error_message
 
 
@@ -280,13 +275,13 @@ def test_a_call_that_the_function_does_not_take_is_left_for_a_newer_worker(start
     execute(current(), "UPDATE autotask_task SET unknown_since = unknown_since - interval '1 hour'")
 
     # Then
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "unexpected keyword argument 'newer'" in handle.error_message
 
 
 def test_a_type_error_of_the_function_itself_is_an_error_like_others(worker):
     handle = tasks.echo_length(1)
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
     assert "has no len()" in handle.error_message
 
 
@@ -384,13 +379,13 @@ def test_a_flooded_queue_does_not_hold_up_another(start_worker):
 
 def test_a_transaction_that_a_task_left_open_does_not_reach_the_next(start_worker):
     start_worker(threads=1)
-    assert outcome_of(tasks.leave_transaction_open()) is ERROR
+    assert ended(tasks.leave_transaction_open()) is ERROR
     assert tasks.query().wait(10) == (1, False)
 
 
 def test_a_connection_that_a_task_broke_does_not_reach_the_next(start_worker):
     start_worker(threads=1)
-    assert outcome_of(tasks.close_raw_connection()) is DONE
+    assert ended(tasks.close_raw_connection()) is DONE
     assert tasks.query().wait(10) == (1, False)
 
 
@@ -424,7 +419,7 @@ def test_wait_works_in_a_coroutine(worker):
 def test_a_task_can_be_retried_by_hand_with_its_retries_counted_anew(worker, tmp_path):
     # Given
     handle = tasks.fail_until.using(retries=0)(str(tmp_path / "calls"), 2)
-    assert outcome_of(handle) is ERROR
+    assert ended(handle) is ERROR
 
     # When
     handle.retry()
@@ -452,14 +447,14 @@ def test_a_running_task_that_was_cancelled_is_not_tried_again(worker):
     tasks.gate("cancelled").set()
 
     # Then
-    assert outcome_of(handle) is CANCELLED
+    assert ended(handle) is CANCELLED
     assert handle.attempts == 1
 
 
 def test_a_result_is_signed_and_an_altered_one_is_refused(worker):
     # Given
     handle = tasks.echo("x" * 50)
-    assert outcome_of(handle) is DONE
+    assert ended(handle) is DONE
 
     # When
     execute(current(), "UPDATE autotask_result SET value = overlay(value placing 'Y'::bytea from 70 for 1)")

@@ -8,15 +8,10 @@ from django.db.backends.signals import connection_created
 
 from autotask.task import DONE, ERROR
 from autotask.worker import tidiness
-from tests.helpers import wait_until
+from tests.helpers import ended
 from tests.integration.worker import messy
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def ended(handle):
-    wait_until(lambda: handle.ready, what=f"the end of {handle}")
-    return handle.status
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection, transaction
 
 from autotask.tasks import delayed_task
+from tests.gates import gate
+from tests.helpers import patient
 
 #: What tasks keep beyond their end.
 kept: list[object] = []
-
-gates: dict[str, threading.Event] = {}
 
 
 def keep_connections() -> None:
@@ -120,7 +120,7 @@ def one_thread() -> ThreadPoolExecutor:
 
 
 async def _wait_for(name: str) -> None:
-    while not gates[name].is_set():
+    while not gate(name).is_set():
         await asyncio.sleep(0.01)
 
 
@@ -128,7 +128,7 @@ async def _wait_for(name: str) -> None:
 async def begin_and_wait(name: str, end: str) -> str:
     """Begin a transaction, wait in the middle of it, and end it by a statement."""
     await sync_to_async(begin)(name)
-    gates[name + " begun"].set()
+    gate(name + " begun").set()
     await _wait_for(name)
     await sync_to_async(write)(name + " again")
     if end:
@@ -167,8 +167,8 @@ def begin_in_a_thread_under_a_loop(text: str) -> None:
 
 def _begin_and_stay(text: str) -> None:
     begin(text)
-    gates[text + " begun"].set()
-    gates[text].wait(20)
+    gate(text + " begun").set()
+    gate(text).wait(patient(20))
 
 
 @delayed_task(timeout=0.3)

@@ -1,14 +1,12 @@
 """Task functions that leave next to no trace, or one line in a file."""
 
 import atexit
-import concurrent.futures
 import functools
-import multiprocessing
 import os
-import threading
 import time
 
 from autotask.tasks import delayed_task
+from tests import leftovers
 
 
 @delayed_task
@@ -51,22 +49,10 @@ def _open(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
-_kept: list[object] = []
-
-
 @delayed_task
 def leave_behind(what: str, path: str) -> None:
     """Leave something behind that keeps an interpreter from ending, and say in which process."""
     # Called last, as those of coverage and Sentry are, which are registered early.
     atexit.register(note.call, path, f"goodbye of {what}")
-    if what == "thread":
-        threading.Thread(target=time.sleep, args=(600,), name="left-behind", daemon=False).start()
-    elif what == "executor":
-        executor = concurrent.futures.ThreadPoolExecutor()
-        executor.submit(time.sleep, 600)
-        _kept.append(executor)
-    elif what == "child":
-        multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,)).start()
-    else:
-        atexit.register(time.sleep, 600)
+    leftovers.leave(what, 600)
     sign.call(path, what)
