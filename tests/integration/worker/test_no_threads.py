@@ -1,5 +1,6 @@
 """Where the system has no thread left, and where the loop meets what nobody has thought of: no task is lost by that."""
 
+import threading
 from itertools import pairwise
 
 import pytest
