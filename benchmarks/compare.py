@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
         help="the queues to compare with; @TASKS for queues that are too slow for as many tasks as the others "
         "(default: pgqueuer:batch100,procrastinate:c10,django-tasks-db,reference)",
     )
-    made.add_argument("--against", metavar="QUEUE[:CONFIG]", help="the queue that ratios refer to (default: the first one)")
+    made.add_argument(
+        "--against", metavar="QUEUE[:CONFIG]", help="the queue that ratios refer to (default: the first one)"
+    )
     made.add_argument("--autotask", default="default", metavar="CONFIG", help="configuration of autotask")
     made.add_argument("--repeat", type=positive, default=3, help="rounds (default: 3)")
     made.add_argument("--tasks", type=positive, help="tasks to drain or to enqueue (default: 20000, 3000, 10000)")
@@ -86,7 +88,9 @@ def main(arguments: Sequence[str]) -> None:
     entries = [_autotask(options.autotask), *options.peers]
     against = options.against or _label(entries[1] if len(entries) > 1 else entries[0])
     if against not in map(_label, entries):
-        raise BenchmarkError(f"--against {against} is not among the measured queues: {', '.join(map(_label, entries))}.")
+        raise BenchmarkError(
+            f"--against {against} is not among the measured queues: {', '.join(map(_label, entries))}."
+        )
     pythons = {peer.name: environments.ensure(peer, options.venvs) for peer, _, _ in entries if not peer.own}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(
