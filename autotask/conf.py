@@ -16,7 +16,7 @@ T = TypeVar("T")
 PREFIX = "AUTOTASK_"
 
 
-class Kind(Generic[T]):
+class SettingType(Generic[T]):
     """A type of setting: how a value is read, and what to tell people who wrote a wrong one.
 
     :ivar secret: whether a wrong value must not be shown either: it may be a right one in the wrong place.
@@ -137,12 +137,12 @@ def _executor(given: Any) -> tuple[str, int]:
     return path, _whole(1, 10_000)(size)
 
 
-def _one_of(*words: str) -> Kind[str]:
+def _one_of(*words: str) -> SettingType[str]:
     def read(value: Any) -> str:
         _refuse_unless(value in words)
         return str(value)
 
-    return Kind(" or ".join(map(repr, words)), read)
+    return SettingType(" or ".join(map(repr, words)), read)
 
 
 #: Tasks that an executor is handed at a time, where nothing else is said.
@@ -154,22 +154,22 @@ EXECUTOR_SIZE = 100
 #: 128 MiB 21 s.
 LARGEST_PAYLOAD = 2**25
 
-FLAG = Kind("True or False", _flag)
-TEXT = Kind("a non-empty string", _text)
-TEXTS = Kind("a list of strings", _texts)
-FLAG_OR_RAISE = Kind('True, False or "raise"', _flag_or_raise)
-PATHS = Kind("a list of dotted paths", _paths)
-MODULES = Kind("a list of dotted names of modules", _modules)
-MODULES_OR_NONE = Kind("a list of dotted names of modules, or None", _modules_or_none)
-FUNCTION = Kind("the dotted path of a function, or None", _function)
-QUEUES = Kind("a list of queue names (letters, digits and _ . : -)", _queues)
-EXECUTORS = Kind(
+FLAG = SettingType("True or False", _flag)
+TEXT = SettingType("a non-empty string", _text)
+TEXTS = SettingType("a list of strings", _texts)
+FLAG_OR_RAISE = SettingType('True, False or "raise"', _flag_or_raise)
+PATHS = SettingType("a list of dotted paths", _paths)
+MODULES = SettingType("a list of dotted names of modules", _modules)
+MODULES_OR_NONE = SettingType("a list of dotted names of modules, or None", _modules_or_none)
+FUNCTION = SettingType("the dotted path of a function, or None", _function)
+QUEUES = SettingType("a list of queue names (letters, digits and _ . : -)", _queues)
+EXECUTORS = SettingType(
     'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
     "an executor, or a pair of such a path and a number",
     _executors,
 )
-SECRET = Kind("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
-SECRETS = Kind("a list of strings that are not empty or blank", _secrets, secret=True)
+SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
+SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)
 
 
 #: Stands for a setting that a project leaves alone.
@@ -196,7 +196,7 @@ def secret_key() -> Any:
 class Setting(Generic[T]):
     """One setting, as a descriptor: reading the attribute reads ``django.conf.settings`` now."""
 
-    def __init__(self, kind: Kind[T], default: T, meaning: str) -> None:
+    def __init__(self, kind: SettingType[T], default: T, meaning: str) -> None:
         self.kind = kind
         self.default = default
         self.meaning = meaning
@@ -269,15 +269,15 @@ class Settings:
     )
     QUEUES = Setting(QUEUES, (), "Queues that companions serve; empty: all.")
     THREADS = Setting(
-        Kind("a whole number from 1 to 1000", _whole(1, 1000)), 4, "Threads of one worker that run tasks."
+        SettingType("a whole number from 1 to 1000", _whole(1, 1000)), 4, "Threads of one worker that run tasks."
     )
     COROUTINES = Setting(
-        Kind("a whole number from 0 to 10000", _whole(0, 10_000)),
+        SettingType("a whole number from 0 to 10000", _whole(0, 10_000)),
         100,
         "Coroutines that one worker runs at a time; 0: it leaves them to other workers.",
     )
     PROCESSES = Setting(
-        Kind("a whole number from 0 to 1000", _whole(0, 1000)),
+        SettingType("a whole number from 0 to 1000", _whole(0, 1000)),
         2,
         'Child processes of one worker that run tasks with executor="process", each started when it is first needed; '
         "0: it leaves them to other workers.",
@@ -289,20 +289,22 @@ class Settings:
         f"one, or a pair of that and the number of tasks it is handed at a time ({EXECUTOR_SIZE}, if it is not given).",
     )
     SHUTDOWN_GRACE = Setting(
-        Kind("seconds, from 0 to a century", _seconds(0)),
+        SettingType("seconds, from 0 to a century", _seconds(0)),
         10.0,
         "Seconds that running tasks get to finish when their worker is told to stop.",
     )
     POLL_INTERVAL = Setting(
-        Kind("seconds, from 0.05 to a century", _seconds(0.05)),
+        SettingType("seconds, from 0.05 to a century", _seconds(0.05)),
         5.0,
         "Seconds after which an idle worker looks for work without being woken.",
     )
     HEARTBEAT = Setting(
-        Kind("seconds, from 0.1 to a century", _seconds(0.1)), 5.0, "Seconds between two signs of life of a worker."
+        SettingType("seconds, from 0.1 to a century", _seconds(0.1)),
+        5.0,
+        "Seconds between two signs of life of a worker.",
     )
     LEASE = Setting(
-        Kind("seconds, from 0.5 to a century", _seconds(0.5)),
+        SettingType("seconds, from 0.5 to a century", _seconds(0.5)),
         30.0,
         "Seconds without a sign of life after which a worker's tasks are given to others. At least three heartbeats.",
     )
@@ -315,32 +317,32 @@ class Settings:
     )
 
     TIMEOUT = Setting(
-        Kind("seconds, from 0.1 to a century", _seconds(SHORTEST_TIMEOUT)),
+        SettingType("seconds, from 0.1 to a century", _seconds(SHORTEST_TIMEOUT)),
         4 * 3600.0,
         "Seconds that one attempt of a task may take that has no timeout of its own.",
     )
     RETRY_DELAY = Setting(
-        Kind("seconds, from 0 to a century", _seconds(0)),
+        SettingType("seconds, from 0 to a century", _seconds(0)),
         2.0,
         "First delay of the exponential backoff between retries.",
     )
     MAX_CRASHES = Setting(
-        Kind("a whole number from 1 to 1000", _whole(1, 1000)),
+        SettingType("a whole number from 1 to 1000", _whole(1, 1000)),
         3,
         "Deaths of workers under one task after which it ends in ERROR.",
     )
     UNKNOWN_TASK_TIMEOUT = Setting(
-        Kind("seconds, from 0 to a century", _seconds(0)),
+        SettingType("seconds, from 0 to a century", _seconds(0)),
         600.0,
         "Seconds for which a task whose function or arguments no worker knows is left for a newer worker.",
     )
     ERROR_TTL = Setting(
-        Kind("seconds, from 0 to a century", _seconds(0)),
+        SettingType("seconds, from 0 to a century", _seconds(0)),
         7 * 86400.0,
         "Seconds for which tasks that ended in ERROR are kept.",
     )
     CLEAN_INTERVAL = Setting(
-        Kind("seconds, from 1 to a century", _seconds(1)),
+        SettingType("seconds, from 1 to a century", _seconds(1)),
         60.0,
         "Seconds between two removals of results past their time to live.",
     )
@@ -352,7 +354,7 @@ class Settings:
         "Older signing keys that are still accepted (as are SECRET_KEY_FALLBACKS while AUTOTASK_SIGNING_KEY is None).",
     )
     MAX_PAYLOAD = Setting(
-        Kind("a whole number from 1024 to 32 MiB (33554432)", _whole(1024, LARGEST_PAYLOAD)),
+        SettingType("a whole number from 1024 to 32 MiB (33554432)", _whole(1024, LARGEST_PAYLOAD)),
         262_144,
         "Largest size of pickled arguments or results, in bytes; at most 32 MiB.",
     )

@@ -215,34 +215,40 @@ class TaskHandle(Generic[R]):
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
-        ear, sure = (notify.Deaf(), False) if shares_sessions() else read.listen(connection, self.id)
+        listener, sure = (notify.PollingOnly(), False) if shares_sessions() else read.listen(connection, self.id)
         longest = None
         try:
             if sure:  # else it may have ended before, which the first look shows
-                self._wait_on(ear, _FIRST_LOOK, deadline)
-                longest = None if ear.has_heard else _longest_look(connection)
-            self._look_until(ear, longest, deadline, timeout)
+                self._wait_on(listener, _FIRST_LOOK, deadline)
+                longest = None if listener.has_heard else _longest_look(connection)
+            self._look_until(listener, longest, deadline, timeout)
         finally:
-            ear.close()
+            listener.close()
 
     def _look_until(
-        self, ear: notify.Ear | notify.Deaf, longest: float | None, deadline: float | None, timeout: float | None
+        self,
+        listener: notify.ChannelListener | notify.PollingOnly,
+        longest: float | None,
+        deadline: float | None,
+        timeout: float | None,
     ) -> None:
         look = _FIRST_LOOK
         while not (stored := self._stored()).state.ended:
             if longest is None:
                 longest = _longest_look(current())
             look = min(look, longest)
-            if not self._wait_on(ear, look, deadline):
+            if not self._wait_on(listener, look, deadline):
                 raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=stored.state.status)
             look = 2 * look
 
-    def _wait_on(self, ear: notify.Ear | notify.Deaf, seconds: float, deadline: float | None) -> bool:
+    def _wait_on(
+        self, listener: notify.ChannelListener | notify.PollingOnly, seconds: float, deadline: float | None
+    ) -> bool:
         """Wait until something is heard or the time is over; return False at once when the deadline has passed."""
         left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
         if left > 0:
-            ear.wait(left)
-            self._ended = told_task(self.id, ear.told)
+            listener.wait(left)
+            self._ended = told_task(self.id, listener.told)
         return left > 0
 
     def _outcome(self) -> R:

@@ -37,7 +37,7 @@ _VERSION = 1
 _HEAD = struct.Struct("=B16s16sQqhi")
 
 
-class Handed(NamedTuple):
+class HandedOver(NamedTuple):
     """A task that was handed over, and the offer that was taken for it."""
 
     task: ClaimedTask
@@ -114,7 +114,7 @@ def dump(task: NewTask, fence: int, offer: Offer) -> bytes:
     return b"\0".join((head + kind.name.encode(), kind.queue.encode(), payload))
 
 
-def load(body: bytes) -> Handed:
+def load(body: bytes) -> HandedOver:
     """Return what :func:`dump` was given.
 
     :raises ValueError: it was made by code that is older or newer than this.
@@ -140,4 +140,4 @@ def load(body: bytes) -> Handed:
         payload=payload,
         worker_id=offer.worker_id,
     )
-    return Handed(task, offer)
+    return HandedOver(task, offer)

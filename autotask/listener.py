@@ -43,7 +43,7 @@ class _Waiter:
     def __init__(self, id: uuid.UUID) -> None:
         self.id = id
         self.channel = notify.ended_channel(id)
-        self.ear: notify.Ear | None = None
+        self.listener: notify.ChannelListener | None = None
         self.sure = False
         self.asked = 0
         self._loop = asyncio.get_running_loop()
@@ -141,9 +141,9 @@ class Listener:
         hears = connection.hears()
         if hears:
             # Also those who have come before that was known.
-            new = [waiter for waiter in self._waiters if waiter.ear is None]
+            new = [waiter for waiter in self._waiters if waiter.listener is None]
             for waiter in new:
-                waiter.ear, waiter.sure = read.listen(connection.wrapper, waiter.id, wait=False)
+                waiter.listener, waiter.sure = read.listen(connection.wrapper, waiter.id, wait=False)
         else:
             self._ask(connection.wrapper, new)
         # What ends before it is asked to tell is seen by the first look.
@@ -182,8 +182,8 @@ class Listener:
         self._waiters = [waiter for waiter in self._waiters if waiter not in leaving]
         still_awaited = {waiter.channel for waiter in self._waiters}
         for waiter in leaving:
-            if waiter.ear is not None and waiter.channel not in still_awaited:
-                waiter.ear.close()
+            if waiter.listener is not None and waiter.channel not in still_awaited:
+                waiter.listener.close()
 
     def _fail(self, error: Exception) -> None:
         with self._lock:

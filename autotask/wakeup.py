@@ -50,16 +50,16 @@ class Wakeup:
         self.called = True
         self.wake()
 
-    def sleep(self, seconds: float, ear: int | None = None) -> bool:
-        """Sleep until woken, until *ear* is readable, or until the time is over.
+    def sleep(self, seconds: float, listener: int | None = None) -> bool:
+        """Sleep until woken, until *listener* is readable, or until the time is over.
 
-        :param ear: a file descriptor of a connection that listens; what it hears is left for the caller to read.
+        :param listener: a file descriptor of a connection that listens; what it hears is left for the caller to read.
         :returns: whether it was woken.
         """
-        watched = [fd for fd in (self._read, self._also, ear) if fd is not None]
+        watched = [fd for fd in (self._read, self._also, listener) if fd is not None]
         ready = readable.wait(watched, seconds)
         for fd in ready:
-            if fd != ear:
+            if fd != listener:
                 self._empty(fd)
         return bool(ready)
 

@@ -9,7 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import payload
 from autotask.exceptions import PayloadRefused
 from autotask.store import resign
-from autotask.store.resign import FAILED, RESULTS, WAITING, Place, Signed
+from autotask.store.resign import FAILED, RESULTS, WAITING, PayloadColumn, Signed
 
 #: In this order: what goes to the other table meanwhile is found there. What comes back is found in the next round.
 PLACES = (WAITING, FAILED, RESULTS)
@@ -30,10 +30,10 @@ class Findings:
     :ivar refused: what does not verify, which is left alone.
     """
 
-    outdated: Counter[Place] = field(default_factory=Counter)
-    written: Counter[Place] = field(default_factory=Counter)
+    outdated: Counter[PayloadColumn] = field(default_factory=Counter)
+    written: Counter[PayloadColumn] = field(default_factory=Counter)
     current: int = 0
-    refused: list[tuple[Place, PayloadRefused]] = field(default_factory=list)
+    refused: list[tuple[PayloadColumn, PayloadRefused]] = field(default_factory=list)
 
 
 def examine(connection: BaseDatabaseWrapper) -> Findings:
@@ -47,7 +47,7 @@ def resign_all(connection: BaseDatabaseWrapper) -> Findings:
     :returns: the findings of the last look, with all that was written from the first one on. If something is outdated
         still, others have had it locked each time.
     """
-    written: Counter[Place] = Counter()
+    written: Counter[PayloadColumn] = Counter()
     for _ in range(ROUNDS):
         found = _look(connection, write=True)
         written += found.written
@@ -73,7 +73,7 @@ def _look(connection: BaseDatabaseWrapper, *, write: bool) -> Findings:
     return found
 
 
-def _outdated(place: Place, batch: list[Signed], found: Findings) -> list[tuple[Signed, bytes]]:
+def _outdated(place: PayloadColumn, batch: list[Signed], found: Findings) -> list[tuple[Signed, bytes]]:
     """Return what an older key has signed, each with its new envelope."""
     changed = []
     for signed in batch:
@@ -90,7 +90,7 @@ def _outdated(place: Place, batch: list[Signed], found: Findings) -> list[tuple[
     return changed
 
 
-def _resigned(place: Place, signed: Signed) -> bytes:
+def _resigned(place: PayloadColumn, signed: Signed) -> bytes:
     if place is RESULTS:
         return payload.resign_result(signed.envelope, id=signed.id, fence=signed.fence)
     return payload.resign_arguments(signed.envelope, id=signed.id, name=signed.name)

@@ -12,7 +12,7 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from autotask.exceptions import AutotaskError
 from autotask.store.connection import Dedicated, dedicated
-from autotask.store.errors import is_weather
+from autotask.store.errors import is_outage
 from autotask.texts.lines import describe, one_line
 
 #: Seconds in which it should be known whether a pooler keeps sessions.
@@ -129,7 +129,7 @@ def _look(patient: Patient, check: Check) -> Finding:
     except (DatabaseError, InterfaceError) as error:
         text = one_line(describe(error).strip())
         patient.close()
-        if is_weather(error):
+        if is_outage(error):
             return problem(text, "Start PostgreSQL, or correct HOST, PORT, USER and PASSWORD in DATABASES.")
         return problem(text, "See what the role of this connection may do, and the log of PostgreSQL.")
 

@@ -231,14 +231,14 @@ def look_at_transactions(patient: Patient) -> Finding:
 
 def look_at_unknown(patient: Patient) -> Finding:
     """Whether tasks wait for workers with newer code."""
-    strangers = read.unknown(patient.connection)
-    if not strangers:
+    unknown = read.unknown(patient.connection)
+    if not unknown:
         return fine("workers know all tasks they have looked at")
     listed = ", ".join(
-        f"{one_line(each.name, 200)} ({each.count}, for up to {in_words(each.longest)})" for each in strangers[:10]
+        f"{one_line(each.name, 200)} ({each.count}, for up to {in_words(each.longest)})" for each in unknown[:10]
     )
     return problem(
-        f"workers have given back {count(sum(each.count for each in strangers), 'task')} which their code does not "
+        f"workers have given back {count(sum(each.count for each in unknown), 'task')} which their code does not "
         f"know, or not with such arguments: {listed}",
         "Restart the workers with the code that enqueues them; their log says what they do not know. After "
         f"{in_words(settings.UNKNOWN_TASK_TIMEOUT)} (AUTOTASK_UNKNOWN_TASK_TIMEOUT) such tasks end in ERROR.",

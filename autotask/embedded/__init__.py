@@ -12,7 +12,7 @@ That is all it takes to start any Django project on a machine without PostgreSQL
 runs with PostgreSQL's own durability, and is stopped a few seconds after the last process that asked for it is gone,
 however that process ended.
 
-Read ``server.py`` for how it is started, ``watch.py`` for how it is stopped, ``place.py`` for where it keeps its
+Read ``server.py`` for how it is started, ``watch.py`` for how it is stopped, ``installation.py`` for where it keeps its
 files. Linux and macOS; not Windows, which has neither ``flock`` nor these sockets.
 """
 
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autotask.embedded import environment, locks, place, server
+from autotask.embedded import environment, installation, locks, server
 
 __all__ = ["database", "database_from_environment", "remove", "stop"]
 
@@ -70,9 +70,9 @@ def database(
     if unknown:
         expected = ", ".join(sorted(DJANGO_OPTIONS))
         raise TypeError(f"embedded.database() does not know {', '.join(unknown)}; it takes settings and {expected}.")
-    folder = place.open_folder(directory)
-    with locks.held(folder / place.START_LOCK):
-        where = place.settle(folder)
+    folder = installation.open_folder(directory)
+    with locks.held(folder / installation.START_LOCK):
+        where = installation.settle(folder)
         server.join(where)
         server.ensure_running(where, settings or {})
         server.ensure_watched(where)
@@ -119,18 +119,18 @@ def remove(directory: str | os.PathLike[str]) -> None:
     """Stop the server of ``directory`` and delete all it kept, for databases that were only needed once."""
     with _stopped(directory) as where:
         if where is not None:
-            place.delete(where)
+            installation.delete(where)
 
 
 @contextmanager
-def _stopped(directory: str | os.PathLike[str]) -> Iterator[place.Place | None]:
+def _stopped(directory: str | os.PathLike[str]) -> Iterator[installation.Installation | None]:
     """Stop the server of ``directory``, and let none start inside the block; None where there never was one."""
     folder = Path(directory).resolve()
-    if not (folder / place.START_LOCK).exists():
+    if not (folder / installation.START_LOCK).exists():
         yield None
         return
-    with locks.held(folder / place.START_LOCK):
-        where = place.settle(folder)
+    with locks.held(folder / installation.START_LOCK):
+        where = installation.settle(folder)
         server.stop(where)
         server.leave(where)
         yield where

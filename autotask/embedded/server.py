@@ -24,7 +24,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from autotask.embedded import binaries, locks
-from autotask.embedded.place import Place, private_folder
+from autotask.embedded.installation import Installation, private_folder
 
 USER = "postgres"
 PORT = "5432"  # part of the socket's name; nothing listens on TCP
@@ -42,21 +42,21 @@ SELECT format('CREATE DATABASE %I', :'name') WHERE NOT EXISTS (SELECT FROM pg_da
 _shares: dict[Path, int] = {}
 
 
-def join(place: Place) -> None:
+def join(place: Installation) -> None:
     """Count this process as a user until it ends. Waits while the watcher is stopping the server."""
     # A share may be lost without our doing: to a daemon that closes all descriptors, or with a deleted folder.
     if place.users_lock not in _shares or not locks.is_at(_shares[place.users_lock], place.users_lock):
         _shares[place.users_lock] = locks.take(place.users_lock, locks.SHARED)
 
 
-def leave(place: Place) -> None:
+def leave(place: Installation) -> None:
     """No longer count this process as a user."""
     share = _shares.pop(place.users_lock, None)
     if share is not None and locks.is_at(share, place.users_lock):
         os.close(share)  # closed, not unlocked: a forked child has the same share and may still use the server
 
 
-def ensure_running(place: Place, settings: Mapping[str, object]) -> None:
+def ensure_running(place: Installation, settings: Mapping[str, object]) -> None:
     """Start the server unless it answers, making its data first where there is none."""
     if _answers(place):
         return
@@ -69,7 +69,7 @@ def ensure_running(place: Place, settings: Mapping[str, object]) -> None:
         os.close(guard)  # closed, not unlocked: from here on the lock is PostgreSQL's
 
 
-def ensure_watched(place: Place) -> None:
+def ensure_watched(place: Installation) -> None:
     """Start the process that stops the server in the end, unless it is there already."""
     watcher = locks.attempt(place.watcher_lock)
     if watcher is None:
@@ -88,7 +88,7 @@ def ensure_watched(place: Place) -> None:
             os.close(file)
 
 
-def ensure_database(place: Place, name: str) -> None:
+def ensure_database(place: Installation, name: str) -> None:
     """Create the database where it is missing, with ``psql``: the driver is not ours to choose or to load."""
     if name == USER:  # made by initdb
         return
@@ -97,7 +97,7 @@ def ensure_database(place: Place, name: str) -> None:
     _run([binaries.programs() / "psql", *options, *address], CREATE_DATABASE)
 
 
-def stop(place: Place) -> None:
+def stop(place: Installation) -> None:
     """Stop the server and wait for its end; it disconnects whoever uses it."""
     guard = locks.attempt(place.server_lock)
     if guard is None:
@@ -107,7 +107,7 @@ def stop(place: Place) -> None:
         locks.release(guard)
 
 
-def _answers(place: Place) -> bool:
+def _answers(place: Installation) -> bool:
     """Whether a server takes connections: it says so in a file, which may be old, and on its socket."""
     try:
         ready = (place.data / "postmaster.pid").read_text().splitlines()[7].strip() == "ready"
@@ -118,7 +118,7 @@ def _answers(place: Place) -> bool:
     return ready
 
 
-def _start(place: Place, settings: Mapping[str, object], guard: int) -> None:
+def _start(place: Installation, settings: Mapping[str, object], guard: int) -> None:
     programs = binaries.programs_for(place)
     if not place.data.exists():
         _make_data(place, programs)
@@ -135,7 +135,7 @@ def _start(place: Place, settings: Mapping[str, object], guard: int) -> None:
     _run([programs / "pg_ctl", "start", *arguments], place=place, files=(guard,), explain=True)
 
 
-def _make_data(place: Place, programs: Path) -> None:
+def _make_data(place: Installation, programs: Path) -> None:
     """Make the data aside and move it in place when whole: an initdb that is killed leaves half of it."""
     scratch = place.home / "data.new"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -145,7 +145,7 @@ def _make_data(place: Place, programs: Path) -> None:
     scratch.rename(place.data)
 
 
-def _refuse_other_version(place: Place, programs: Path) -> None:
+def _refuse_other_version(place: Installation, programs: Path) -> None:
     made_by = (place.data / "PG_VERSION").read_text().strip()
     installed = binaries.version(programs)
     if made_by != installed.split(".")[0]:
@@ -156,7 +156,7 @@ def _refuse_other_version(place: Place, programs: Path) -> None:
         )
 
 
-def _forget_dead_server(place: Place) -> None:
+def _forget_dead_server(place: Installation) -> None:
     """Delete the pid files that a killed server of ours left, or that were copied here from another folder.
 
     PostgreSQL would delete the first itself, except where the pid has come to belong to another process or to a zombie
@@ -173,7 +173,7 @@ def _forget_dead_server(place: Place) -> None:
             pid_file.unlink()
 
 
-def _make_socket_folder(place: Place) -> Path:
+def _make_socket_folder(place: Installation) -> Path:
     """The folder of the last start, for processes that have its name in their settings, or a new one."""
     with suppress(OSError):
         found = place.socket_folder.lstat()
@@ -194,7 +194,7 @@ def _run(
     command: Sequence[str | Path],
     script: str = "",
     *,
-    place: Place | None = None,
+    place: Installation | None = None,
     files: Sequence[int] = (),
     explain: bool = False,
 ) -> None:
@@ -215,11 +215,11 @@ def _run(
         raise ImproperlyConfigured(f"{Path(command[0]).name} failed: {done.stdout.strip()} {details}".strip())
 
 
-def _log(place: Place) -> Path:
+def _log(place: Installation) -> Path:
     return place.data / "server.log"
 
 
-def _log_of(place: Place) -> str:
+def _log_of(place: Installation) -> str:
     """The end of the server's log, for a message."""
     try:
         lines = _log(place).read_text(errors="replace").splitlines()[-10:]

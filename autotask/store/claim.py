@@ -137,18 +137,20 @@ CANDIDATES = CLAIM.partition("\nUPDATE ")[0] + "\nSELECT id FROM {taken}"
 
 
 #: What is left for newer workers is read past, by the heap: it is rare, and costs nothing while there is none.
-_KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(strangers)s::text[]))"
+_KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(unknown_names)s::text[]))"
 
 
 def find_lanes(
-    connection: BaseDatabaseWrapper, *, strangers: Sequence[str] = (), spared: Sequence[uuid.UUID] = ()
+    connection: BaseDatabaseWrapper, *, unknown_names: Sequence[str] = (), spared: Sequence[uuid.UUID] = ()
 ) -> tuple[list[Lane], list[Lane]]:
     """Return the lanes that hold ready tasks now, and those among them that hold suspects.
 
-    :param strangers: as for :func:`claim`.
+    :param unknown_names: as for :func:`claim`.
     :param spared: tasks that do not count.
     """
-    found = prepared_rows(connection, LANES.format(known=_known(strangers, spared)), {"strangers": list(strangers)})
+    found = prepared_rows(
+        connection, LANES.format(known=_known(unknown_names, spared)), {"unknown_names": list(unknown_names)}
+    )
     lanes = [Lane(*lane) for *lane, suspect in found if not suspect]
     return lanes, [Lane(*lane) for *lane, suspect in found if suspect]
 
@@ -162,7 +164,7 @@ def claim(
     limit: int,
     which: str = INNOCENT,
     most_bytes: int | None = None,
-    strangers: Sequence[str] = (),
+    unknown_names: Sequence[str] = (),
     refused: Refusals[uuid.UUID] | None = None,
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
@@ -170,19 +172,19 @@ def claim(
     :param most_bytes: when the arguments taken are as many bytes or more, no further task is taken; None: never.
 
     :param which: :data:`INNOCENT`, :data:`SUSPECT`, :data:`ALL` or what :func:`only` returns.
-    :param strangers: names; of these, what was given back as unknown before is left for others.
+    :param unknown_names: names; of these, what was given back as unknown before is left for others.
     :param refused: remembers the tasks that the database has refused before; they hold up no other. None: none was.
     :returns: what was taken, best first.
     """
     refused = refusals() if refused is None else refused
-    known = _known(strangers, refused.spared())
+    known = _known(unknown_names, refused.spared())
     params = {
         "worker_id": worker_id,
         "queues": [bounded.lane.queue for bounded in lanes],
         "priorities": [bounded.lane.priority for bounded in lanes],
         "executors": [bounded.lane.executor for bounded in lanes],
         "since": [bounded.since for bounded in lanes],
-        "strangers": list(strangers),
+        "unknown_names": list(unknown_names),
         "most_bytes": most_bytes,
     }
     size = _UNBOUNDED if most_bytes is None else _BOUNDED
@@ -248,8 +250,8 @@ def _any_of(ids: Iterable[uuid.UUID]) -> str:
     return f"ANY('{arrays.uuids(ids)}'::uuid[])"
 
 
-def _known(strangers: Sequence[str], spared: Sequence[uuid.UUID]) -> str:
-    known = _KNOWN if strangers else "true"
+def _known(unknown_names: Sequence[str], spared: Sequence[uuid.UUID]) -> str:
+    known = _KNOWN if unknown_names else "true"
     return f"{known} AND t.id <> ALL('{arrays.uuids(spared)}'::uuid[])" if spared else known
 
 

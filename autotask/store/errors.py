@@ -61,7 +61,7 @@ def trouble_of(error: BaseException) -> Trouble:
     return Trouble.DOUBTFUL
 
 
-def is_weather(error: BaseException) -> bool:
+def is_outage(error: BaseException) -> bool:
     """Whether the database is away for a while, rather than the statement wrong.
 
     Of what is doubtful, this is so for errors that the driver calls operational, such as an input or output error.

@@ -114,12 +114,12 @@ def old_transactions(connection: BaseDatabaseWrapper, seconds: float) -> list[Ol
 
 def hears(connection: BaseDatabaseWrapper) -> bool:
     """Whether LISTEN on this connection hears a NOTIFY; what a session sends itself is there before the answer."""
-    ear = notify.Ear(connection, _CHANNEL)
+    listener = notify.ChannelListener(connection, _CHANNEL)
     try:
         execute(connection, f"NOTIFY {_CHANNEL}")
-        return ear.heard()
+        return listener.heard()
     finally:
-        ear.close()
+        listener.close()
 
 
 def laggard(connection: BaseDatabaseWrapper) -> Laggard | None:

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import Dedicated
-from autotask.store.notify import Ear
+from autotask.store.notify import ChannelListener
 
 
 class Listening:
     """What a connection hears on a channel. Only the thread of the connection calls this.
 
     :param channel: returns the name of the channel, which may change.
-    :ivar ear: what hears; None where nothing would be heard, or while that is not known yet.
+    :ivar listener: what hears; None where nothing would be heard, or while that is not known yet.
     """
 
     def __init__(self, connection: Dedicated, channel: Callable[[], str]) -> None:
@@ -20,7 +20,7 @@ class Listening:
         self._channel = channel
         self._on: tuple[BaseDatabaseWrapper, str] | None = None
         self._hears: bool | None = None
-        self.ear: Ear | None = None
+        self.listener: ChannelListener | None = None
 
     def renew(self) -> bool:
         """Listen, if the connection or the channel is another one than before.
@@ -30,19 +30,19 @@ class Listening:
         """
         connection, channel = self._connection.wrapper, self._channel()
         if self._on is None or self._on[0] is not connection or self._on[1] != channel:
-            self._on, self._hears, self.ear = (connection, channel), None, None
+            self._on, self._hears, self.listener = (connection, channel), None, None
         if self._hears is not None:
             return False
         hears = self._connection.hears()
         if hears:
-            self.ear = Ear(connection, channel)
+            self.listener = ChannelListener(connection, channel)
         self._hears = hears
         return hears is not None
 
     def heard(self) -> bool:
         """Take in what has come, and return whether it was anything."""
-        return self.ear is not None and self.ear.heard()
+        return self.listener is not None and self.listener.heard()
 
     def fileno(self) -> int | None:
         """Return the file descriptor that becomes readable when there is something to hear."""
-        return None if self.ear is None else self.ear.fileno()
+        return None if self.listener is None else self.listener.fileno()

@@ -169,7 +169,7 @@ def _say_full() -> None:
         )
 
 
-class Ear:
+class ChannelListener:
     """A connection that listens on one channel. Who hears something looks anyway, or finds in it what to look for.
 
     What comes together with the answer to another statement is heard too: both drivers keep it (psycopg since 3.2.4),
@@ -222,8 +222,8 @@ class Ear:
         return bool(come)
 
 
-class Deaf:
-    """Stands in for an :class:`Ear` where nothing would be heard: it only waits until it is time to look."""
+class PollingOnly:
+    """Stands in for an :class:`ChannelListener` where nothing would be heard: it only waits until it is time to look."""
 
     told = ""
     has_heard = False

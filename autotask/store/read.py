@@ -12,7 +12,7 @@ from autotask.context import Progress
 from autotask.store import arrays, columns
 from autotask.store.columns import Carried, MaybeMoment, Moment, Stored
 from autotask.store.connection import aware, execute, rows
-from autotask.store.notify import Ear, ended_channel
+from autotask.store.notify import ChannelListener, ended_channel
 from autotask.task import State
 
 
@@ -288,14 +288,14 @@ def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool
     return execute(connection, AWAIT if wait else AWAIT_UNLOCKED, {"id": id}) == 1
 
 
-def listen(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True) -> tuple[Ear, bool]:
+def listen(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True) -> tuple[ChannelListener, bool]:
     """Listen for the end of a task, and ask to be told of it, at one go; what is returned second says whether that is sure.
 
     :param wait: as for :func:`ask_to_be_told`.
     """
     ask = (AWAIT if wait else AWAIT_UNLOCKED) % {"id": f"'{id}'"}
-    ear = Ear(connection, ended_channel(id), also=ask)
-    return ear, ear.touched == 1
+    listener = ChannelListener(connection, ended_channel(id), also=ask)
+    return listener, listener.touched == 1
 
 
 def session(connection: BaseDatabaseWrapper) -> tuple[float, bool]:

@@ -25,7 +25,7 @@ class Signed(NamedTuple):
     envelope: bytes
 
 
-class Place(NamedTuple):
+class PayloadColumn(NamedTuple):
     """A column of payloads or results.
 
     :ivar what: what is in it, for people.
@@ -36,9 +36,9 @@ class Place(NamedTuple):
     what: str
 
 
-WAITING = Place("autotask_task", "payload", "arguments of live tasks")
-FAILED = Place("autotask_result", "payload", "arguments of tasks that can be retried")
-RESULTS = Place("autotask_result", "value", "results")
+WAITING = PayloadColumn("autotask_task", "payload", "arguments of live tasks")
+FAILED = PayloadColumn("autotask_result", "payload", "arguments of tasks that can be retried")
+RESULTS = PayloadColumn("autotask_result", "value", "results")
 
 #: Payloads in one batch, and bytes after which it ends: they are read into memory, and go into one statement as they were and
 #: as they are.
@@ -91,7 +91,7 @@ def at_one_moment(connection: BaseDatabaseWrapper) -> Iterator[None]:
         yield
 
 
-def read(connection: BaseDatabaseWrapper, place: Place, after: uuid.UUID) -> list[Signed]:
+def read(connection: BaseDatabaseWrapper, place: PayloadColumn, after: uuid.UUID) -> list[Signed]:
     """Return the next batch of what is signed; empty at the end.
 
     :param after: the last id of the batch before; at first the smallest one there is.
@@ -103,7 +103,7 @@ def read(connection: BaseDatabaseWrapper, place: Place, after: uuid.UUID) -> lis
     ]
 
 
-def write(connection: BaseDatabaseWrapper, place: Place, changed: Sequence[tuple[Signed, bytes]]) -> int:
+def write(connection: BaseDatabaseWrapper, place: PayloadColumn, changed: Sequence[tuple[Signed, bytes]]) -> int:
     """Replace envelopes, where they are still as they were read.
 
     :returns: how many were replaced.

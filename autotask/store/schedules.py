@@ -30,7 +30,7 @@ class DueSchedule:
     now: datetime
 
 
-class Look(NamedTuple):
+class DueSchedules(NamedTuple):
     """What is to be done.
 
     :ivar due: longest overdue first.
@@ -216,7 +216,7 @@ def register(
     return execute(connection, REGISTER, params)
 
 
-def look(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 1000) -> Look:
+def look(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 1000) -> DueSchedules:
     """Return the schedules that are due, and when the others will be.
 
     :param specs: for each name the timetable that the caller's code has; others are none of its business.
@@ -227,7 +227,7 @@ def look(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int =
         for name, spec, tick, held, resumed, busy, moment, *_ in found
         if name is not None
     ]
-    return Look(due, *found[0][-2:])
+    return DueSchedules(due, *found[0][-2:])
 
 
 def advance(

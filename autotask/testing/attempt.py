@@ -12,7 +12,7 @@ _OF_TASKS = (Exception, SystemExit, TaskInterrupted)
 
 
 class InPlace:
-    """What the worker's code calls a function by; see :class:`autotask.worker.pools.base.Attempt`.
+    """What the worker's code calls a function by; see :class:`autotask.worker.pools.base.Interruptible`.
 
     Nothing interrupts it: time limits do not hold.
 

@@ -19,9 +19,9 @@ from autotask.task import ClaimedTask
 from autotask.testing import transactions
 from autotask.testing.enqueued import Enqueued
 from autotask.testing.expectation import Expectation, TaskLike
-from autotask.testing.fate import Fate
 from autotask.testing.runner import Runner
 from autotask.testing.timeline import Waiting, due_by, next_moment
+from autotask.testing.undone import Undone
 
 #: Attempts that are run at a time at most: no test wants more, but a task that enqueues itself does.
 MOST_ATTEMPTS = 1000
@@ -33,7 +33,7 @@ class CapturedTasks(Sequence[Enqueued]):
     """What was enqueued so far inside a block of :func:`captured_tasks`, in order; what was rolled back is left out."""
 
     def __init__(self) -> None:
-        self._calls: list[tuple[Enqueued, Fate]] = []
+        self._calls: list[tuple[Enqueued, Undone]] = []
         self._due: dict[uuid.UUID, datetime] = {}
         self._expires: dict[uuid.UUID, datetime | None] = {}
         self._moment: datetime | None = None
@@ -141,12 +141,12 @@ class CapturedTasks(Sequence[Enqueued]):
         now = self._moment or _now()
         for task in tasks:
             call = Enqueued.of(definition, task, now)
-            self._calls.append((call, Fate()))
+            self._calls.append((call, Undone()))
             self._due[task.id] = call.due
             self._expires[task.id] = call.expires
 
     def _existing(self) -> list[Enqueued]:
-        return [call for call, fate in self._calls if not fate.is_undone()]
+        return [call for call, undone in self._calls if not undone.is_undone()]
 
     def _run_until(self, last: datetime, raise_errors: bool) -> list[TaskHandle[Any]]:
         runner, ran, not_ours = Runner(), list[TaskHandle[Any]](), set[uuid.UUID]()

@@ -18,10 +18,10 @@ from autotask.testing import transactions
 from autotask.testing.attempt import InPlace
 from autotask.worker import execution, steps
 from autotask.worker.identity import make_identity
-from autotask.worker.outcome import GiveBack
+from autotask.worker.outcome import Released
 from autotask.worker.reporter import Reporter
-from autotask.worker.strangers import Strangers
 from autotask.worker.surroundings import Untouched
+from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.writes import Writes
 
 logger = logging.getLogger("autotask.testing")
@@ -35,13 +35,13 @@ class Ran:
     """
 
     task: ClaimedTask
-    ended: Outcome | GiveBack
+    ended: Outcome | Released
     error: BaseException | None
 
     @property
     def again_after(self) -> float | None:
         """Seconds after which the task is to be run again; None if it has ended."""
-        if isinstance(self.ended, GiveBack) or self.ended.state is State.RETRY:
+        if isinstance(self.ended, Released) or self.ended.state is State.RETRY:
             return self.ended.delay
         return None
 
@@ -61,7 +61,7 @@ class Runner:
     def __init__(self) -> None:
         self._id = uuid.uuid4()
         self._reporter = Reporter(lambda claim: True)
-        self._writes = Writes(current, lambda: self._id, self._reporter, Strangers())
+        self._writes = Writes(current, lambda: self._id, self._reporter, UnknownTasks())
 
     @contextlib.contextmanager
     def signed_on(self) -> Iterator[None]:
@@ -91,7 +91,7 @@ class Runner:
             if group:
                 write(group)
         attempt.raise_what_is_not_for_tasks()
-        if isinstance(ended, GiveBack) and ended.unknown:
+        if isinstance(ended, Released) and ended.unknown:
             registry.find(task)
         return Ran(task, ended, attempt.error)
 
@@ -103,7 +103,7 @@ class Runner:
         claimed = claim.claim(connection, self._id, bounded, per_lane=1, limit=1, which=claim.only(id))
         return claimed[0] if claimed else None
 
-    def _execute(self, task: ClaimedTask, attempt: InPlace) -> Outcome | GiveBack:
+    def _execute(self, task: ClaimedTask, attempt: InPlace) -> Outcome | Released:
         if task.cancel_requested:
             return steps.cancelled(task)
         return execution.execute(task, self._is_cancelled, self._reporter, attempt, Untouched())

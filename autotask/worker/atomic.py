@@ -14,13 +14,13 @@ from autotask.conf import settings
 from autotask.context import Progress, TaskContext
 from autotask.store import finish, progress
 from autotask.store.connection import current, rows
-from autotask.store.errors import is_conflict, is_weather
+from autotask.store.errors import is_conflict, is_outage
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
+from autotask.worker.hygiene import is_open
 from autotask.worker.outcome import RunAgain
 from autotask.worker.reporter import Reports
 from autotask.worker.surroundings import left_open_error
-from autotask.worker.tidiness import is_open
 
 logger = logging.getLogger("autotask.worker")
 
@@ -116,7 +116,7 @@ class _Transaction:
 
     def was_cut(self, error: Exception) -> bool:
         """Whether its connection is no more, or could not be had, which is what the error comes from."""
-        return is_weather(error) if self._raw is None else bool(self._raw.closed)
+        return is_outage(error) if self._raw is None else bool(self._raw.closed)
 
     def _begin(self) -> None:
         self._raw = current().connection

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from autotask.conf import settings
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
-from autotask.worker.outcome import GiveBack, Lost
+from autotask.worker.outcome import Lost, Released
 
 #: Bytes held, beyond which a worker claims nothing more.
 MOST = 64 * 2**20
@@ -85,7 +85,7 @@ class Burden:
         self._let_go += size
 
 
-def weight(ended: Outcome | GiveBack | Lost) -> int:
+def weight(ended: Outcome | Released | Lost) -> int:
     """Return the bytes of an outcome that can be many; 0 if they are few, as of most, which cost no lock then."""
     if not isinstance(ended, Outcome):
         return 0

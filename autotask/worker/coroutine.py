@@ -19,11 +19,11 @@ from autotask.payload import Arguments
 from autotask.signals import task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
-from autotask.worker import execution, forks, outcome, steps, sync_threads, tidiness
+from autotask.worker import execution, forks, hygiene, outcome, steps, sync_threads
 from autotask.worker.execution import IsCancelled
 from autotask.worker.kept import Spare
-from autotask.worker.outcome import GiveBack
-from autotask.worker.pools.base import PlainAttempt
+from autotask.worker.outcome import Released
+from autotask.worker.pools.base import Uninterrupted
 from autotask.worker.pools.coroutines import CoroutinePlace
 from autotask.worker.reporter import Reports
 from autotask.worker.surroundings import left_open_error
@@ -38,7 +38,7 @@ RefuseOpen = Callable[[], Awaitable[None]]
 
 async def execute(
     task: ClaimedTask, is_cancelled: IsCancelled, reporter: Reports, place: CoroutinePlace[ClaimedTask]
-) -> Outcome | GiveBack:
+) -> Outcome | Released:
     """Run one attempt of a task on this event loop.
 
     The parameters are those of :func:`autotask.worker.execution.execute`.
@@ -72,7 +72,7 @@ class _Attempt:
     refuse_open: RefuseOpen
     begun: float
 
-    async def run_as_called(self, caller: Caller) -> Outcome | GiveBack:
+    async def run_as_called(self, caller: Caller) -> Outcome | Released:
         """Run it with what the call carries restored around it.
 
         A change that a carrier makes in a thread would reach all other coroutines that share it. So the queries of this one
@@ -98,7 +98,7 @@ class _Attempt:
             else:
                 leave()
 
-    async def run(self, *, load_in_thread: bool = False) -> Outcome | GiveBack:
+    async def run(self, *, load_in_thread: bool = False) -> Outcome | Released:
         """Take it through its steps."""
         task = self.task
         definition: Definition[Any, Any] | None = None
@@ -131,14 +131,14 @@ class _Attempt:
         await self.refuse_open()
         return steps.seal(self.task, value, self.begun)
 
-    async def _run_in_thread(self) -> Outcome | GiveBack:
-        interruptible = PlainAttempt(self.place.stop_request())
+    async def _run_in_thread(self) -> Outcome | Released:
+        interruptible = Uninterrupted(self.place.stop_request())
         execute = sync_to_async(execution.execute, thread_sensitive=False)
         return await execute(self.task, self.is_cancelled, self.reporter, interruptible)
 
     async def _decide(
         self, error: BaseException, definition: Definition[Any, Any] | None, arguments: Arguments | None
-    ) -> Outcome | GiveBack:
+    ) -> Outcome | Released:
         """Decide what becomes of the task, and tell; unless the coroutine is only thrown away with its event loop."""
         if self.place.is_destroyed():
             raise error
@@ -177,7 +177,7 @@ async def _refuse_open(traces: Traces, caller: Caller) -> None:
     :raises TransactionLeftOpen: it has left a transaction open.
     """
     if caller.has_own_thread:
-        traces.note_left_open(await asyncio.wrap_future(caller.submit(tidiness.left_open)))
+        traces.note_left_open(await asyncio.wrap_future(caller.submit(hygiene.left_open)))
     traces.settle()
     traces.note_left_open(caller.left_open)
     if traces.left_open:
@@ -199,24 +199,24 @@ async def _load(task: ClaimedTask, *, in_thread: bool) -> Arguments:
         return await sync_to_async(steps.load)(task)
 
 
-async def _tell(task: ClaimedTask, ended: Outcome | GiveBack, error: BaseException | None = None) -> Outcome | GiveBack:
+async def _tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | None = None) -> Outcome | Released:
     """Take the last step; in a thread if somebody listens, who may want the database."""
     if steps.is_heard(task.name):
         return await sync_to_async(steps.tell)(task, ended, error)
     return steps.tell(task, ended, error)
 
 
-async def tidy(ended: Outcome | GiveBack, is_idle: Callable[[], bool]) -> None:
+async def tidy(ended: Outcome | Released, is_idle: Callable[[], bool]) -> None:
     """Tidy the Django connections of the one thread from which all coroutines of this process use the database.
 
     :param is_idle: tells whether no other coroutine runs. If one does, it may be in the middle of reading rows.
     """
     cut_off = not (isinstance(ended, Outcome) and ended.state is State.DONE)
     if cut_off and not is_idle():
-        await asyncio.wrap_future(shared.submit(tidiness.drop_broken_connections))
+        await asyncio.wrap_future(shared.submit(hygiene.drop_broken_connections))
     # Asked again: the others may have ended meanwhile, and have left this to the last one.
     if is_idle() and (cut_off or shared.has_connected):
-        await asyncio.wrap_future(shared.submit(functools.partial(tidiness.tidy_connections, unsure=cut_off)))
+        await asyncio.wrap_future(shared.submit(functools.partial(hygiene.tidy_connections, unsure=cut_off)))
 
 
 _spare = Spare()

@@ -8,12 +8,12 @@ from autotask.definition import Definition
 from autotask.exceptions import ObjectGone, PayloadTooNew, UnknownCarrier, UnknownTask, WorkerStopping
 from autotask.options import Options
 from autotask.payload import Arguments
-from autotask.store.errors import is_weather
+from autotask.store.errors import is_outage
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
 from autotask.texts.lines import describe
 from autotask.worker import outcome
-from autotask.worker.outcome import GiveBack, ResultRefused, RunAgain
+from autotask.worker.outcome import Released, ResultRefused, RunAgain
 
 
 class Raised(NamedTuple):
@@ -49,7 +49,7 @@ class Rules(NamedTuple):
 class Decision(NamedTuple):
     """What becomes of a task, and the exception that counts as the reason."""
 
-    ended: Outcome | GiveBack
+    ended: Outcome | Released
     error: BaseException
 
 
@@ -83,13 +83,13 @@ def stopped(raised: Raised, options: Options | None, rules: Rules) -> Decision:
         error = error.__cause__ or error
         if not cancelled:
             log = "is given back: its connection was cut, and nothing was committed"
-            back = GiveBack(task, rules.base_delay, known=known, why=describe(error), seconds=raised.seconds, log=log)
+            back = Released(task, rules.base_delay, known=known, why=describe(error), seconds=raised.seconds, log=log)
             return Decision(back, error)
     if isinstance(error, Snooze) and known and not cancelled:
-        return Decision(GiveBack(task, error.seconds, known=True, why=str(error), seconds=raised.seconds), error)
+        return Decision(Released(task, error.seconds, known=True, why=str(error), seconds=raised.seconds), error)
     if isinstance(error, WorkerStopping) and not (cancelled or task.at_most_once):
         log = "was interrupted, since its worker has to end; it is given back"
-        return Decision(GiveBack(task, known=known, why=str(error), seconds=raised.seconds, log=log), error)
+        return Decision(Released(task, known=known, why=str(error), seconds=raised.seconds, log=log), error)
     ended = outcome.failed(
         task,
         error,
@@ -106,9 +106,9 @@ def _not_called(raised: Raised, options: Options | None, rules: Rules) -> Decisi
     error = raised.error
     if isinstance(error, (UnknownTask, PayloadTooNew, UnknownCarrier)):
         return _unknown(raised, error, rules)
-    if is_weather(error) and not raised.cancelled:
+    if is_outage(error) and not raised.cancelled:
         log = "is given back: what it needs from the database cannot be fetched"
-        back = GiveBack(raised.task, rules.base_delay, why=describe(error), seconds=raised.seconds, log=log)
+        back = Released(raised.task, rules.base_delay, why=describe(error), seconds=raised.seconds, log=log)
         return Decision(back, error)
     if isinstance(error, ObjectGone) and options is not None:
         counts_as, options = outcome.gone(error, options)

@@ -12,13 +12,13 @@ from autotask.task import ClaimedTask
 from autotask.wakeup import Wakeup
 from autotask.worker import steps
 from autotask.worker.held import HeldTasks
+from autotask.worker.hygiene import tidy_connections
 from autotask.worker.news import News
-from autotask.worker.outcome import GiveBack
+from autotask.worker.outcome import Released
 from autotask.worker.pools.base import Abandoned, Pool, Run
 from autotask.worker.receiver import Receiver
 from autotask.worker.recorder import Recorder
 from autotask.worker.shutdown import Shutdown
-from autotask.worker.tidiness import tidy_connections
 from autotask.worker.watch import STOP_WITHIN, Watch
 
 logger = logging.getLogger("autotask.worker")
@@ -37,7 +37,7 @@ class Abandoner:
 
     def give_up(self, pool: Pool[ClaimedTask], run: Run[ClaimedTask], limit: float, left: Abandoned) -> None:
         """End a task that does not stop after its time limit; if it hangs in this process, the worker makes way."""
-        task = run.record
+        task = run.item
         self.held.give_up(task)
         self.recorder.put((task, steps.given_up(run, limit, left.where, self.held.is_cancelled(task))))
         tidy_connections(unsure=True)  # as those who hear of the end have left them
@@ -57,11 +57,11 @@ class Abandoner:
     def leave_behind(self, pool: Pool[ClaimedTask]) -> None:
         """Give up all that a pool runs: it is run by another worker, unless it may run once only."""
         for run in pool.running():
-            task = run.record
+            task = run.item
             if pool.abandon(task) is not None:
                 self.held.give_up(task)
                 ended = steps.left_behind(run, self.held.is_cancelled(task))
-                what = "is given back to be run by another worker" if isinstance(ended, GiveBack) else "ends so"
+                what = "is given back to be run by another worker" if isinstance(ended, Released) else "ends so"
                 logger.warning("%s %s does not stop; it %s", task.name, task.id, what)
                 self.recorder.put((task, ended))
 

@@ -18,8 +18,8 @@ from autotask.signals import task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
 from autotask.worker import atomic, forks, outcome, steps, surroundings
-from autotask.worker.outcome import GiveBack
-from autotask.worker.pools.base import Attempt
+from autotask.worker.outcome import Released
+from autotask.worker.pools.base import Interruptible
 from autotask.worker.reporter import Reports
 from autotask.worker.surroundings import Surroundings
 
@@ -32,9 +32,9 @@ def execute(
     task: ClaimedTask,
     is_cancelled: IsCancelled,
     reporter: Reports,
-    attempt: Attempt,
+    attempt: Interruptible,
     around: Surroundings | None = None,
-) -> Outcome | GiveBack:
+) -> Outcome | Released:
     """Run one attempt of a task in this thread. Never raises.
 
     :param is_cancelled: tells whether somebody has asked to cancel it.
@@ -57,10 +57,10 @@ def _as_called(
     task: ClaimedTask,
     is_cancelled: IsCancelled,
     reporter: Reports,
-    attempt: Attempt,
+    attempt: Interruptible,
     around: Surroundings,
     begun: float,
-) -> Outcome | GiveBack:
+) -> Outcome | Released:
     """Run one attempt with what the call carries restored around it."""
     try:
         carried = carriers.restored(payload.load_carried(task.payload, id=task.id, name=task.name))
@@ -88,11 +88,11 @@ def _attempt(
     task: ClaimedTask,
     is_cancelled: IsCancelled,
     reporter: Reports,
-    attempt: Attempt,
+    attempt: Interruptible,
     around: Surroundings,
     begun: float,
     run: Callable[..., Outcome],
-) -> Outcome | GiveBack:
+) -> Outcome | Released:
     definition: Definition[Any, Any] | None = None
     try:
         definition = registry.find(task)
@@ -128,7 +128,7 @@ def _call(
     task: ClaimedTask,
     definition: Definition[Any, Any],
     context: TaskContext,
-    attempt: Attempt,
+    attempt: Interruptible,
     around: Surroundings,
     begun: float,
     arguments: Arguments,

@@ -9,8 +9,8 @@ from autotask.exceptions import UnknownTask
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
 from autotask.worker import execution, steps
-from autotask.worker.outcome import GiveBack
-from autotask.worker.pools.base import PlainAttempt
+from autotask.worker.outcome import Released
+from autotask.worker.pools.base import Uninterrupted
 from autotask.worker.reporter import Reports
 from autotask.worker.watch import TO_BE_CANCELLED
 
@@ -31,7 +31,7 @@ def make(task: ClaimedTask) -> Job:
         return Job(task, "")
 
 
-def run(job: Job, reporter: Reports, stop: StopRequest) -> Outcome | GiveBack:
+def run(job: Job, reporter: Reports, stop: StopRequest) -> Outcome | Released:
     """Run a job in this process. Never raises."""
     try:
         registry.get(job.task.name)
@@ -40,7 +40,7 @@ def run(job: Job, reporter: Reports, stop: StopRequest) -> Outcome | GiveBack:
             # Where it does not help, or fails, the task stays unknown, and is treated as such.
             _import(job.module)
     try:
-        return execution.execute(job.task, lambda _: stop.reason == TO_BE_CANCELLED, reporter, PlainAttempt(stop))
+        return execution.execute(job.task, lambda _: stop.reason == TO_BE_CANCELLED, reporter, Uninterrupted(stop))
     except BaseException as error:  # noqa: B036 - an exception can be so strange that nothing can be said of it
         execution.logger.exception("The worker itself failed at %s %s", job.task.name, job.task.id)
         return steps.broken(job.task, error)

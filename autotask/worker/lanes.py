@@ -101,7 +101,7 @@ class Lanes:
         return [groups[priority] for priority in sorted(groups, reverse=True)]
 
 
-class Looks:
+class LookTimes:
     """When to look for lanes that are not known yet."""
 
     def __init__(self) -> None:

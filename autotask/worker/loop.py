@@ -13,17 +13,17 @@ from autotask.offer import OVERDUE
 from autotask.store import promote, read
 from autotask.store.isolation import Refusals
 from autotask.wakeup import Wakeup
-from autotask.worker.claiming.claimer import Claimer, Look
+from autotask.worker.claiming.claimer import Claimer, Prospect
 from autotask.worker.claiming.prefetch import BUSY_SLEEP
 from autotask.worker.claiming.quarantine import DRAIN_FOR
 from autotask.worker.held import HeldTasks
 from autotask.worker.idle import FIRST_SLEEP
 from autotask.worker.news import News
 from autotask.worker.options import WorkerOptions
+from autotask.worker.outage import Outage
 from autotask.worker.receiver import Receiver
 from autotask.worker.registration import Registration
 from autotask.worker.shutdown import Shutdown
-from autotask.worker.weather import Weather
 
 logger = logging.getLogger("autotask.worker")
 
@@ -52,7 +52,7 @@ class Loop:
     news: News
     claimer: Claimer
     receiver: Receiver
-    weather: Weather = field(default_factory=lambda: Weather("claim tasks"), init=False)
+    outage: Outage = field(default_factory=lambda: Outage("claim tasks"), init=False)
     promote_at: float = field(default=float("-inf"), init=False)
     never_ready: Refusals[uuid.UUID] = field(default_factory=promote.refusals, init=False)
     failed_turns: int = field(default=0, init=False)
@@ -64,7 +64,7 @@ class Loop:
             try:
                 if read.has_tables(self.news.connection.wrapper):
                     self.registration.sign_on(self.news.connection.wrapper)
-                    self.weather.succeeded()
+                    self.outage.succeeded()
                     return True
             except (DatabaseError, InterfaceError) as error:
                 self._wait_after(error)
@@ -93,12 +93,12 @@ class Loop:
             look = self.claimer.take(connection)
             due = None
             left = self.promote_at - time.monotonic()
-            if left <= 0 or look not in (Look.MORE, Look.NO_ROOM):
+            if left <= 0 or look not in (Prospect.MORE, Prospect.NO_ROOM):
                 due = self.promote(connection)
-            elif look is Look.NO_ROOM:
+            elif look is Prospect.NO_ROOM:
                 due = left
-            self.weather.succeeded()
-            if look is not Look.MORE and due != 0:
+            self.outage.succeeded()
+            if look is not Prospect.MORE and due != 0:
                 self._pause(look, due)
             self.failed_turns = 0
         except (DatabaseError, InterfaceError, OSError) as error:  # OSError: the socket of a lost connection
@@ -128,7 +128,7 @@ class Loop:
     def _wait_after(self, error: Exception) -> None:
         """Wait a moment after a failure; what was claimed in that turn and is not held is given back in the next one."""
         self.news.connection.close()
-        self.wakeup.sleep(self.weather.failed(error))
+        self.wakeup.sleep(self.outage.failed(error))
 
     def _prepare(self, connection: BaseDatabaseWrapper) -> None:
         if self.registration.has_new_name:
@@ -140,20 +140,20 @@ class Loop:
 
     def _look_at_wear(self) -> None:
         """Make way for a fresh worker when this one has done enough."""
-        wear, pid = self.claimer.placement.wear, self.registration.identity.pid
-        if wear.is_used_up() and not self.claimer.threads.some_wait():
+        recycling, pid = self.claimer.placement.recycling, self.registration.identity.pid
+        if recycling.is_used_up() and not self.claimer.threads.some_wait():
             logger.info("worker %d has done its %d tasks, and makes way", pid, self.options.max_tasks)
             self.shutdown.recycle()
-        elif excess := wear.excess():
+        elif excess := recycling.excess():
             logger.info("worker %d uses much memory, %s, and makes way", pid, excess)
             self.shutdown.recycle()
 
     # --- sleeping ---------------------------------------------------------------------------------------------------
 
-    def _pause(self, look: Look, due: float | None) -> None:
-        if look is Look.NO_ROOM:
+    def _pause(self, look: Prospect, due: float | None) -> None:
+        if look is Prospect.NO_ROOM:
             self._sleep_until_room(due)
-        elif look is Look.LOCKED:
+        elif look is Prospect.LOCKED:
             self.sleep(self.claimer.idle.while_locked())
         elif self.options.burst and not self.held:
             self.shutdown.stop()

@@ -30,7 +30,7 @@ class News:
             logger.info(
                 "The database is reached through a pooler %s",
                 "that keeps sessions, where LISTEN hears: listening for work"
-                if self._listening.ear
+                if self._listening.listener
                 else "that shares sessions, where LISTEN hears nothing: looking for work by polling",
             )
 

@@ -33,7 +33,7 @@ class RunAgain(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class GiveBack:
+class Released:
     """A task that goes back to be run later, as if it had not been claimed.
 
     :ivar delay: seconds until it becomes ready again.
@@ -123,14 +123,14 @@ def expired(task: ClaimedTask, *, ended_at: float) -> Outcome:
     )
 
 
-def unknown(task: ClaimedTask, error: Exception, *, patience: float, now: float) -> Outcome | GiveBack:
+def unknown(task: ClaimedTask, error: Exception, *, patience: float, now: float) -> Outcome | Released:
     """Return what becomes of a task whose function, form of payload or parameters are not known here.
 
     They may be known to a newer worker, so it is left for one; after *patience* seconds it ends in ERROR.
     """
     if task.unknown_for is not None and task.unknown_for >= patience:
         return failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
-    return GiveBack(task, delay=UNKNOWN_DELAY, unknown=describe(error))
+    return Released(task, delay=UNKNOWN_DELAY, unknown=describe(error))
 
 
 def gone(error: ObjectGone, options: Options) -> tuple[BaseException, Options | None]:

@@ -14,7 +14,7 @@ from autotask.task import ClaimedTask
 from autotask.wakeup import Wakeup
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.held import HeldTasks
-from autotask.worker.outcome import GiveBack
+from autotask.worker.outcome import Released
 from autotask.worker.recorder import Recorder
 from autotask.worker.registration import Registration
 from autotask.worker.shutdown import Shutdown
@@ -90,5 +90,5 @@ class Receiver:
             logger.warning("%d tasks given back that were claimed for this worker without its being told", len(lost))
 
     def _give_back(self, task: ClaimedTask) -> None:
-        self.recorder.put((task, GiveBack(task)))
+        self.recorder.put((task, Released(task)))
         self.claimer.idle.was_woken()

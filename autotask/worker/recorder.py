@@ -17,11 +17,11 @@ from autotask.task import ClaimedTask, State
 from autotask.texts.lines import describe, one_line
 from autotask.worker.aside import Aside
 from autotask.worker.burden import Burden, weight
+from autotask.worker.hygiene import tidy_connections
+from autotask.worker.outage import Outage
 from autotask.worker.outcome import Lost
 from autotask.worker.reporter import Reporter
-from autotask.worker.strangers import Strangers
-from autotask.worker.tidiness import tidy_connections
-from autotask.worker.weather import Weather
+from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.writes import Record, Write, Writes, outcomes_of
 
 logger = logging.getLogger("autotask.worker")
@@ -53,7 +53,7 @@ class Recorder:
     :param worker_id: returns the present id of the worker.
     :param recorded: called with the tasks whose claim is over, whether their outcome was accepted or not.
     :param reporter: has the last words of the tasks on their progress.
-    :param strangers: is told of tasks that are given back since they are not known here.
+    :param unknown_tasks: is told of tasks that are given back since they are not known here.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Recorder:
         worker_id: Callable[[], uuid.UUID],
         recorded: Callable[[Sequence[ClaimedTask]], None],
         reporter: Reporter,
-        strangers: Strangers,
+        unknown_tasks: UnknownTasks,
     ) -> None:
         self._recorded = recorded
         self._reporter = reporter
@@ -71,8 +71,8 @@ class Recorder:
         #: What is written after the outcomes that are there, which do not wait for it.
         self._later: deque[tuple[Record, int]] = deque()
         self._connection = dedicated("recorder", LOCK_TIMEOUT)
-        self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, strangers)
-        self._weather = Weather("record outcomes")
+        self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, unknown_tasks)
+        self._outage = Outage("record outcomes")
         self._isolation = Isolation()
         self._aside = Aside()
         self._thread = threading.Thread(target=self._run, name="autotask-recorder", daemon=True)
@@ -186,14 +186,14 @@ class Recorder:
             except Exception as error:  # whatever it is, this thread has to go on: every task ends here
                 # Once more with all of them, since what is recorded already is found by its fence.
                 self._connection.close()
-                seconds = self._weather.failed(error)
+                seconds = self._outage.failed(error)
                 if self._isolation.puts_off(error):
                     self._put_off(group)
                     self._closing.wait(seconds if self._records.empty() else NEXT)
                     return
                 self._closing.wait(seconds)
             else:
-                self._weather.succeeded()
+                self._outage.succeeded()
                 return
 
     def _put_off(self, group: list[Record]) -> None:

@@ -8,7 +8,7 @@ from autotask.store.finish import Outcome
 from autotask.store.progress import Claim
 from autotask.worker import job
 from autotask.worker.job import Job
-from autotask.worker.outcome import GiveBack
+from autotask.worker.outcome import Released
 
 _setting_up = threading.Lock()
 
@@ -28,7 +28,7 @@ class Untold:
         return self._last
 
 
-def run(settings_module: str, function: str, work: Job) -> Outcome | GiveBack:
+def run(settings_module: str, function: str, work: Job) -> Outcome | Released:
     """Run a job. Never raises, once Django is set up.
 
     :param settings_module: the settings of the worker that has sent it.

@@ -9,16 +9,16 @@ from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
 from autotask.worker import coroutine, execution, job, steps
 from autotask.worker.held import HeldTasks
+from autotask.worker.hygiene import tidy_connections
 from autotask.worker.job import Job
-from autotask.worker.outcome import GiveBack, Lost
-from autotask.worker.pools.base import Attempt, Run
+from autotask.worker.outcome import Lost, Released
+from autotask.worker.pools.base import Interruptible, Run
 from autotask.worker.pools.coroutines import CoroutinePlace
 from autotask.worker.pools.processes import Died, End, Ended
 from autotask.worker.recorder import Recorder
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
 from autotask.worker.sync_threads import NoThread
-from autotask.worker.tidiness import tidy_connections
 
 logger = logging.getLogger("autotask.worker")
 
@@ -56,7 +56,7 @@ class Runner:
         self._coroutines_are_ready = False
         self._said_at = float("-inf")
 
-    def run(self, task: ClaimedTask, attempt: Attempt) -> None:
+    def run(self, task: ClaimedTask, attempt: Interruptible) -> None:
         """Run a task in this thread."""
         try:
             ended = self._not_begun(task)
@@ -92,13 +92,13 @@ class Runner:
         except Exception:  # its outcome is put already, and must be its only one
             logger.exception("The connections that coroutines use could not be tidied after %s %s", task.name, task.id)
 
-    def without_thread(self, task: ClaimedTask, error: Exception) -> GiveBack:
+    def without_thread(self, task: ClaimedTask, error: Exception) -> Released:
         """Return that a task is given back, and say so, once in a while however many there are."""
         now = time.monotonic()
         if now - self._said_at >= SAY_EVERY:
             self._said_at = now
             logger.error("%s %s is given back, as it cannot be run here now: %s", task.name, task.id, error)
-        return GiveBack(task, delay=WITHOUT_THREAD)
+        return Released(task, delay=WITHOUT_THREAD)
 
     # --- for tasks that run in other processes ----------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Runner:
         finally:
             tidy_connections(unsure=True)  # as those who hear of the end have left them
 
-    def _outcome(self, task: ClaimedTask, began: float, end: End) -> Outcome | GiveBack | Lost:
+    def _outcome(self, task: ClaimedTask, began: float, end: End) -> Outcome | Released | Lost:
         if isinstance(end, BaseException):
             return steps.stopped(Run(task, began), end, self._is_cancelled(task))
         if isinstance(end, Died):
@@ -131,21 +131,21 @@ class Runner:
             return Lost(task, end.how)
         if not isinstance(end, Ended):
             logger.error("%s %s: no process could be started for it: %s", task.name, task.id, end.how)
-            return GiveBack(task, delay=WITHOUT_PROCESS)
+            return Released(task, delay=WITHOUT_PROCESS)
         if isinstance(end.value, Outcome):
             # The clock of another machine means nothing here.
             return end.value._replace(ended_at=time.monotonic())
-        return GiveBack(task, delay=end.value.delay, unknown=end.value.unknown, known=end.value.known)
+        return Released(task, delay=end.value.delay, unknown=end.value.unknown, known=end.value.known)
 
     # --- for all ----------------------------------------------------------------------------------------------------
 
-    def _not_begun(self, task: ClaimedTask) -> Outcome | GiveBack | None:
+    def _not_begun(self, task: ClaimedTask) -> Outcome | Released | None:
         """Return the outcome of a task that must not begin, although it was claimed."""
         if self._held.cancelled and self._is_cancelled(task):
             return steps.cancelled(task)
-        return None if self._registration.is_fresh() else GiveBack(task)
+        return None if self._registration.is_fresh() else Released(task)
 
-    async def _without_its_thread(self, task: ClaimedTask) -> GiveBack | None:
+    async def _without_its_thread(self, task: ClaimedTask) -> Released | None:
         """Return that a coroutine is given back if it could not use the database, for want of a thread."""
         if not self._coroutines_are_ready:
             try:
@@ -155,6 +155,6 @@ class Runner:
             self._coroutines_are_ready = True
         return None
 
-    def _put(self, task: ClaimedTask, ended: Outcome | GiveBack | Lost) -> None:
+    def _put(self, task: ClaimedTask, ended: Outcome | Released | Lost) -> None:
         if task.fence not in self._held.given_up:  # else its outcome was recorded without waiting for it
             self._recorder.put((task, ended))

@@ -12,8 +12,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store.connection import dedicated
 from autotask.store.listening import Listening
 from autotask.wakeup import Wakeup
-from autotask.worker.tidiness import tidy_connections
-from autotask.worker.weather import Weather
+from autotask.worker.hygiene import tidy_connections
+from autotask.worker.outage import Outage
 
 logger = logging.getLogger("autotask.worker")
 
@@ -46,8 +46,8 @@ class ServiceThread:
         now = time.monotonic()
         self._services = services
         self._due = dict.fromkeys(services, now)
-        self._weather = {service: Weather(service.doing) for service in services}
-        self._connecting = Weather(services[0].doing)
+        self._outage = {service: Outage(service.doing) for service in services}
+        self._connecting = Outage(services[0].doing)
         self._connection = dedicated(role)
         self._listening = Listening(self._connection, channel) if channel else None
         self._wakeup = Wakeup()
@@ -83,18 +83,18 @@ class ServiceThread:
             self._due = dict.fromkeys(self._services, now)
 
     def _run_one(self, service: Service) -> float:
-        weather = self._connecting
+        outage = self._connecting
         try:
             connection = self._connection.wrapper
-            weather.succeeded()
-            weather = self._weather[service]
+            outage.succeeded()
+            outage = self._outage[service]
             # In this order: what is told before it can be heard is seen by the service.
             self._listen()
             wait = service.run_once(connection)
         except (DatabaseError, InterfaceError) as error:
             self._connection.close()
-            wait = weather.failed(error)
-            if weather is self._connecting:
+            wait = outage.failed(error)
+            if outage is self._connecting:
                 self._let_all_wait(wait)
             return wait
         except Exception:
@@ -105,7 +105,7 @@ class ServiceThread:
         finally:
             # Those who are told of what a service finds may use Django's connections in this thread.
             tidy_connections(unsure=True)
-        weather.succeeded()
+        outage.succeeded()
         return wait
 
     def _let_all_wait(self, seconds: float) -> None:

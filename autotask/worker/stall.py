@@ -14,7 +14,7 @@ from autotask.store import health
 from autotask.store.connection import dedicated, unanswered
 from autotask.wakeup import Wakeup
 from autotask.worker import ending
-from autotask.worker.weather import SAY_EVERY, Weather
+from autotask.worker.outage import SAY_EVERY, Outage
 
 logger = logging.getLogger("autotask.worker")
 
@@ -99,7 +99,7 @@ class StallWatch:
         """Say and do what is due when a connection has waited for so many seconds."""
         if seconds >= SAY_EVERY:
             self._longest = seconds
-            if Weather.may_tell():
+            if Outage.may_tell():
                 logger.warning(
                     "The database has not answered for %d s, and is waited for (connection: %s)%s",
                     seconds,

@@ -22,7 +22,7 @@ from autotask.task import ClaimedTask, State
 from autotask.task_log import log_end
 from autotask.worker import decision, outcome
 from autotask.worker.decision import Decision, Raised, Rules
-from autotask.worker.outcome import GiveBack
+from autotask.worker.outcome import Released
 from autotask.worker.pools.base import Run
 from autotask.worker.reporter import Reports
 
@@ -73,7 +73,7 @@ def decide(
     return decision.decide(Raised(task, error, definition, arguments, cancelled, now - begun, now), _rules())
 
 
-def tell(task: ClaimedTask, ended: Outcome | GiveBack, error: BaseException | None = None) -> Outcome | GiveBack:
+def tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | None = None) -> Outcome | Released:
     """Log how an attempt ended, tell all who listen, and return it. Never raises.
 
     :param error: the exception that counts as the reason; None if it returned.
@@ -90,7 +90,7 @@ def tell(task: ClaimedTask, ended: Outcome | GiveBack, error: BaseException | No
     return ended
 
 
-def cancelled(task: ClaimedTask) -> Outcome | GiveBack:
+def cancelled(task: ClaimedTask) -> Outcome | Released:
     """Return the outcome of a task that was cancelled between its claim and its start."""
     now = time.monotonic()
     return tell(task, Outcome(task.id, task.fence, State.CANCELLED, ended_at=now, seconds=0.0, began=False))
@@ -102,7 +102,7 @@ def broken(task: ClaimedTask, error: BaseException) -> Outcome:
     return outcome.failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
 
 
-def given_up(run: Run[ClaimedTask], limit: float, where: str, is_cancelled: bool) -> Outcome | GiveBack:
+def given_up(run: Run[ClaimedTask], limit: float, where: str, is_cancelled: bool) -> Outcome | Released:
     """Return the outcome of a task that does not stop after its time limit.
 
     :param limit: in seconds.
@@ -113,14 +113,14 @@ def given_up(run: Run[ClaimedTask], limit: float, where: str, is_cancelled: bool
     return stopped(run, error, is_cancelled)
 
 
-def left_behind(run: Run[ClaimedTask], is_cancelled: bool) -> Outcome | GiveBack:
+def left_behind(run: Run[ClaimedTask], is_cancelled: bool) -> Outcome | Released:
     """Return the outcome of a task that does not stop although its worker has to end."""
     return stopped(run, WorkerStopping("its worker has ended"), is_cancelled)
 
 
-def stopped(run: Run[ClaimedTask], error: BaseException, is_cancelled: bool) -> Outcome | GiveBack:
+def stopped(run: Run[ClaimedTask], error: BaseException, is_cancelled: bool) -> Outcome | Released:
     """Return the outcome of a run that was cut off."""
-    task, now = run.record, time.monotonic()
+    task, now = run.item, time.monotonic()
     try:
         definition = registry.find(task)
     except UnknownTask:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from autotask.exceptions import TransactionLeftOpen
-from autotask.worker import tidiness
+from autotask.worker import hygiene
 from autotask.worker.kept import Kept
 from autotask.worker.traces import Traces, enter
 
@@ -17,7 +17,7 @@ class Surroundings(Protocol):
     """What is done before, around and after the function of a task."""
 
     def tidy(self, *, unsure: bool = False) -> None:
-        """Put the connections of this thread in order; see :func:`autotask.worker.tidiness.tidy_connections`."""
+        """Put the connections of this thread in order; see :func:`autotask.worker.hygiene.tidy_connections`."""
 
     def run(self, function: Callable[..., R], *args: Any) -> R:
         """Call a function with both of the following around it."""
@@ -40,7 +40,7 @@ class OfWorker:
     """The surroundings in one thread of a worker. Only that thread calls them; see :func:`of_thread`."""
 
     def __init__(self) -> None:
-        self._connections = tidiness.of_thread()
+        self._connections = hygiene.of_thread()
         #: Roll back what was left open in this thread, and close what a request would not find.
         self.tidy = self._connections.tidy
         self._kept = Kept()
@@ -83,7 +83,7 @@ class OfWorker:
         traces = self._traces
         if not self._connections.has_connected and traces.is_empty():
             return  # as most tasks, in no time
-        left_open = tidiness.left_open(spared)
+        left_open = hygiene.left_open(spared)
         if not traces.is_empty():
             traces.end_thread()
             traces.settle()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from asgiref.sync import SyncToAsync
 
-from autotask.worker import tidiness
+from autotask.worker import hygiene
 from autotask.worker.traces import Traces, enter as enter_traces, present
 
 logger = logging.getLogger("autotask.worker")
@@ -74,7 +74,7 @@ class SharedThread:
 
     def answer(self, answer: Callable[[], None]) -> None:
         """Tell of the end of a call, after having noted what it has left for others to know."""
-        self.has_connected = tidiness.has_connected()
+        self.has_connected = hygiene.has_connected()
         answer()
 
     def replace_thread(self) -> None:
@@ -86,7 +86,7 @@ class SharedThread:
         self._start_thread()
 
     def _work(self) -> None:
-        tidiness.tidy_connections()  # From now on this thread is known to tidy its connections itself.
+        hygiene.tidy_connections()  # From now on this thread is known to tidy its connections itself.
         while True:
             call = self._calls.get()
             if call.caller is None:
@@ -159,12 +159,12 @@ class Caller(Executor):
         :returns: whether the thread is free for others again.
         """
         answer = _performed(call)
-        if not tidiness.is_disturbed():
+        if not hygiene.is_disturbed():
             self._shared.answer(answer)
             return True
         own: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         if not (self._goes_on_with(own) and self._leaves_shared(own)):
-            tidiness.tidy_connections(unsure=True)
+            hygiene.tidy_connections(unsure=True)
             self._shared.answer(answer)
             return True
         answer()  # last, so that the next call of this attempt comes to its own thread
@@ -178,7 +178,7 @@ class Caller(Executor):
             if not self._has_ended:
                 self._own = own
                 return True
-        if left_open := tidiness.left_open():
+        if left_open := hygiene.left_open():
             logger.warning(
                 "A call that outlived its task left an open transaction on the database %s, which is lost",
                 ", ".join(map(repr, left_open)),
@@ -195,7 +195,7 @@ class Caller(Executor):
             while not own.empty():
                 if (call := own.get()) is not None:
                     self._shared.take(call)
-            self.left_open += tidiness.left_open()
+            self.left_open += hygiene.left_open()
             return False
         return True
 
@@ -212,11 +212,11 @@ def _watched(traces: Traces | None, fn: Callable[..., R], /, *args: Any, **kwarg
     try:
         return fn(*args, **kwargs)
     finally:
-        left_open = tidiness.close_left_open()
+        left_open = hygiene.close_left_open()
         if left_open and traces is not None:
             traces.note_left_open(left_open)
-        if tidiness.is_tidied_here():  # It has run a whole task, so nobody else looks after its connections any more.
-            tidiness.tidy_connections()
+        if hygiene.is_tidied_here():  # It has run a whole task, so nobody else looks after its connections any more.
+            hygiene.tidy_connections()
 
 
 def helpers() -> Helpers:
@@ -246,7 +246,7 @@ def _performed(call: _Call) -> Callable[[], None]:
 
 
 def _work_alone(own: "queue.SimpleQueue[_Call | None]") -> None:
-    tidiness.tidy_connections()  # as in the shared thread
+    hygiene.tidy_connections()  # as in the shared thread
     _work_off(own)
 
 
@@ -255,8 +255,8 @@ def _work_off(own: "queue.SimpleQueue[_Call | None]") -> None:
     while (call := own.get()) is not None:
         _performed(call)()
         del call
-    tidiness.tidy_connections(unsure=True)
-    tidiness.close_connections()
+    hygiene.tidy_connections(unsure=True)
+    hygiene.close_connections()
 
 
 def _nothing() -> None:

@@ -44,6 +44,6 @@ def text(who: str, running: Sequence[Run[ClaimedTask]]) -> str:
     """Return the title: of what is being run, that which began first, and how much more there is."""
     if not running:
         return f"autotask: {who}"
-    first = min(running, key=lambda run: run.began).record
+    first = min(running, key=lambda run: run.began).item
     more = f" and {len(running) - 1} more" if len(running) > 1 else ""
     return f"autotask: {who} [{first.name} #{first.id}{more}]"

@@ -20,7 +20,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from autotask.worker import tidiness
+from autotask.worker import hygiene
 
 logger = logging.getLogger("autotask.worker")
 
@@ -52,7 +52,7 @@ class Opened:
 
     def is_left_open(self) -> bool:
         """Whether a transaction or a statement is not finished in it, and its thread is not at it either."""
-        return self.wrapper.connection is self.raw and tidiness.is_open(self.wrapper) and self._stands_still()
+        return self.wrapper.connection is self.raw and hygiene.is_open(self.wrapper) and self._stands_still()
 
     def end(self) -> bool:
         """Close it, if its thread does nothing now; return whether it is closed.
@@ -72,7 +72,7 @@ class Opened:
                 self.wrapper.connection = self.raw  # It may be in the middle of a transaction.
             return False
         with contextlib.suppress(Exception):  # It may be broken, which is as good.
-            tidiness.close_driver_connection(self.raw)
+            hygiene.close_driver_connection(self.raw)
         return True
 
     def end_without_owner(self) -> bool:
@@ -170,8 +170,8 @@ def present() -> Traces | None:
 
 
 def _tidy() -> list[str]:
-    left_open = tidiness.left_open()
-    tidiness.tidy_connections()
+    left_open = hygiene.left_open()
+    hygiene.tidy_connections()
     return left_open
 
 
@@ -240,7 +240,7 @@ _leftovers = _Leftovers()
 
 def _note(connection: BaseDatabaseWrapper, **_: Any) -> None:
     # A connection that is shared between threads is closed by those who share it.
-    if not tidiness.is_worker() or tidiness.is_tidied_here() or connection.allow_thread_sharing:
+    if not hygiene.is_worker() or hygiene.is_tidied_here() or connection.allow_thread_sharing:
         return
     entry = Opened(connection, connection.connection, threading.current_thread())
     if (traces := present()) is not None:

@@ -122,8 +122,8 @@ class Watch:
         limit = settings.TIMEOUT
         running = [(pool, run) for pool in self._pools for run in pool.running()]
         for pool, run in running:
-            self._look_at(pool, run, now, run.record.timeout or limit)
-        seen = {run.record.fence for _, run in running}
+            self._look_at(pool, run, now, run.item.timeout or limit)
+        seen = {run.item.fence for _, run in running}
         for noted in (self._cancelled_at, self._interrupted):
             for fence in noted.keys() - seen:
                 del noted[fence]
@@ -132,7 +132,7 @@ class Watch:
         return any(pool.outstanding() for pool in self._pools)
 
     def _look_at(self, pool: Pool[ClaimedTask], run: Run[ClaimedTask], now: float, limit: float) -> None:
-        task, ran = run.record, now - run.began
+        task, ran = run.item, now - run.began
         verdict = judge(
             ran,
             limit=limit,
@@ -159,5 +159,5 @@ class Watch:
         return now - self._cancelled_at.setdefault(task.fence, now)
 
     def _abandon(self, pool: Pool[ClaimedTask], run: Run[ClaimedTask], limit: float) -> None:
-        if (left := pool.abandon(run.record)) is not None:
+        if (left := pool.abandon(run.item)) is not None:
             self._give_up(pool, run, limit, left)

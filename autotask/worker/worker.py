@@ -32,6 +32,7 @@ from autotask.worker.pools.threads import ThreadPool
 from autotask.worker.pruner import Pruner
 from autotask.worker.receiver import Receiver
 from autotask.worker.recorder import Recorder
+from autotask.worker.recycling import Recycling
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
 from autotask.worker.rescuer import Rescuer
@@ -40,9 +41,8 @@ from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
 from autotask.worker.shutdown import Shutdown
 from autotask.worker.stall import StallWatch
-from autotask.worker.strangers import Strangers
+from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.watch import Watch
-from autotask.worker.wear import Wear
 from autotask.worker.yielding import Yielding
 
 logger = logging.getLogger("autotask.worker")
@@ -66,10 +66,10 @@ class Worker:
         self.wakeup = Wakeup(options.wake_fd)
         self.shutdown = Shutdown(self.wakeup.wake)
         self.held = HeldTasks()
-        self.strangers = Strangers()
+        self.unknown_tasks = UnknownTasks()
         self.reporter = Reporter(self.held.has)
         self.registration = Registration(options, executors.names(options))
-        self.recorder = Recorder(lambda: self.registration.id, self._let_go, self.reporter, self.strangers)
+        self.recorder = Recorder(lambda: self.registration.id, self._let_go, self.reporter, self.unknown_tasks)
         self.yielding = Yielding(self._look_before_claiming)
         self._news = News(self.wakeup)
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine)
@@ -79,8 +79,8 @@ class Worker:
         pools = self.pools.values()
         self.watch = Watch(list(pools), self.held.is_cancelled, abandoner.give_up, show)
         self.stalls = StallWatch(self.wakeup, self._stop_tasks, lambda: self.exit_status)
-        wear = Wear(options.max_tasks, options.max_memory)
-        self._placement = Placement(pools, self.held, self.recorder, runner, self.watch, wear)
+        recycling = Recycling(options.max_tasks, options.max_memory)
+        self._placement = Placement(pools, self.held, self.recorder, runner, self.watch, recycling)
         self.claimer = self._make_claimer(threads, self._placement)
         parts = self.wakeup, self.shutdown, self.registration, self.held
         self._receiver = Receiver(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all)
@@ -109,7 +109,7 @@ class Worker:
         }
 
     def _make_claimer(self, pool: ThreadPool[ClaimedTask], placement: Placement) -> Claimer:
-        claims, burden = Claims(self.registration, self.strangers), self.recorder.burden
+        claims, burden = Claims(self.registration, self.unknown_tasks), self.recorder.burden
         threads = ThreadIntake(pool, self._serving(THREAD), claims, burden.most_ahead)
         others = {name: each for name, each in self.pools.items() if name != THREAD}
         beside = {name: Intake(name, each, self._serving(name), claims) for name, each in others.items()}

@@ -13,11 +13,11 @@ from autotask.store.finish import Outcome, Release
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
 from autotask.task import ClaimedTask, State
-from autotask.worker.outcome import GiveBack, Lost
+from autotask.worker.outcome import Lost, Released
 from autotask.worker.reporter import Reports
-from autotask.worker.strangers import Strangers
+from autotask.worker.unknown_tasks import UnknownTasks
 
-Record = tuple[ClaimedTask, Outcome | GiveBack | Lost]
+Record = tuple[ClaimedTask, Outcome | Released | Lost]
 
 #: Writes records that ended alike, and returns how many of them were accepted.
 Write = Callable[[list[Record]], int]
@@ -29,7 +29,7 @@ class Writes:
     :param connection: returns the connection to be used.
     :param worker_id: returns the present id of the worker.
     :param reporter: has the last words of the tasks on their progress.
-    :param strangers: learns the names of tasks that are given back because this worker does not know them.
+    :param unknown_tasks: learns the names of tasks that are given back because this worker does not know them.
     """
 
     def __init__(
@@ -37,19 +37,19 @@ class Writes:
         connection: Callable[[], BaseDatabaseWrapper],
         worker_id: Callable[[], uuid.UUID],
         reporter: Reports,
-        strangers: Strangers,
+        unknown_tasks: UnknownTasks,
     ) -> None:
         self._connection = connection
         self._worker_id = worker_id
         self._reporter = reporter
-        self._strangers = strangers
+        self._unknown_tasks = unknown_tasks
         self._isolation = Isolation()
 
     def parted(self, records: Sequence[Record]) -> list[tuple[Write, list[Record]]]:
         """Return how to write the records down that are not in the database already, and which of them in which way."""
         groups: dict[Write, list[Record]] = {self.end: [], self.retry: [], self.release: [], self.lose: []}
         for record in records:
-            if isinstance(record[1], GiveBack):
+            if isinstance(record[1], Released):
                 groups[self.release].append(record)
             elif isinstance(record[1], Lost):
                 groups[self.lose].append(record)
@@ -72,11 +72,11 @@ class Writes:
     def release(self, group: list[Record]) -> int:
         """Give tasks back."""
         self._note_last_words(group)
-        given_back = [given for _, given in group if isinstance(given, GiveBack)]
+        given_back = [given for _, given in group if isinstance(given, Released)]
         for given in given_back:
             if given.unknown:
                 # Before it can be claimed again.
-                self._strangers.met(given.task.name, given.unknown)
+                self._unknown_tasks.met(given.task.name, given.unknown)
         releases = [
             Release(given.task.id, given.task.fence, given.delay, bool(given.unknown), given.known)
             for given in given_back

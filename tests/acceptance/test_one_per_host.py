@@ -57,9 +57,9 @@ def test_one_companion_works_and_when_it_is_killed_the_next_one_works_within_a_s
     assert small < large / 2, "those that are not next have no Django"
 
     # Then whoever enqueues tells all workers, since his own one may only stand by
-    ear = notify.Ear(site.database, notify.WORK_CHANNEL)
+    listener = notify.ChannelListener(site.database, notify.WORK_CHANNEL)
     site.wait_for_end(server.call("who"))
-    wait_until(ear.heard, what="the word")
+    wait_until(listener.heard, what="the word")
 
     # When
     diary = tmp_path / "diary"

@@ -15,7 +15,7 @@ import psutil
 from django.core.exceptions import ImproperlyConfigured
 
 from autotask.embedded import binaries
-from autotask.embedded.place import Place
+from autotask.embedded.installation import Place
 from tests import tether
 
 #: Whatever makes a start slow is not what is tested. A killed server loses nothing without fsync; a killed kernel might.

@@ -302,11 +302,11 @@ def test_a_storm_of_calls_is_not_a_storm_of_notifications(world, figures, lastin
 
     # When: eight processes that call as fast as 500 a second
     callers = [world.caller("--rate=63") for _ in range(8)]
-    heard, ear = count_notifications(world)
+    heard, listener = count_notifications(world)
     began, calls = time.monotonic(), len(world.events("enqueued"))
     time.sleep(lasting)
     seconds = time.monotonic() - began
-    ear.set()
+    listener.set()
     calls = len(world.events("enqueued")) - calls
     for caller in callers:
         caller.finish()

@@ -7,7 +7,7 @@ import pytest
 from autotask.task import State
 from autotask.worker import burden
 from autotask.worker.burden import Burden, weight
-from autotask.worker.outcome import GiveBack, failed, succeeded
+from autotask.worker.outcome import Released, failed, succeeded
 from tests.unit.test_outcome import claimed as task
 
 
@@ -85,7 +85,7 @@ def test_an_outcome_weighs_as_much_as_its_result_and_its_texts():
     assert weight(done(3000)) == 3000
     assert weight(done(300)) == 0
     assert weight(succeeded(task(), None, ended_at=0.0, seconds=0.0)) == 0
-    assert weight(GiveBack(task())) == 0
+    assert weight(Released(task())) == 0
     assert 1000 < weight(error) < 3000
     assert error.state is State.ERROR
 

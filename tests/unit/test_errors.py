@@ -6,7 +6,7 @@ import pytest
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from autotask.store.errors import Trouble, is_locked, is_weather, trouble_of
+from autotask.store.errors import Trouble, is_locked, is_outage, trouble_of
 
 
 class FromServer(Exception):
@@ -48,7 +48,7 @@ OUTAGES = {
 @pytest.mark.parametrize("state", OUTAGES.values(), ids=OUTAGES)
 def test_what_passes_by_itself_is_an_outage(state):
     assert trouble_of(raised(state)) is Trouble.OUTAGE
-    assert is_weather(raised(state))
+    assert is_outage(raised(state))
 
 
 REFUSALS = {
@@ -65,7 +65,7 @@ REFUSALS = {
 @pytest.mark.parametrize("state", REFUSALS.values(), ids=REFUSALS)
 def test_what_the_rows_have_caused_is_a_refusal(state):
     assert trouble_of(raised(state)) is Trouble.REFUSED
-    assert not is_weather(raised(state))
+    assert not is_outage(raised(state))
 
 
 DOUBTS = {
@@ -85,18 +85,18 @@ DOUBTS = {
 @pytest.mark.parametrize("state", DOUBTS.values(), ids=DOUBTS)
 def test_what_may_be_the_state_of_the_server_is_doubtful(state):
     assert trouble_of(raised(state)) is Trouble.DOUBTFUL
-    assert not is_weather(raised(state))
+    assert not is_outage(raised(state))
 
 
 def test_a_lock_is_neither_an_outage_nor_a_refusal():
     error = raised("55P03", OperationalError)
     assert trouble_of(error) is Trouble.LOCKED
-    assert is_locked(error) and is_weather(error)
+    assert is_locked(error) and is_outage(error)
 
 
-def test_an_operational_error_that_is_doubtful_counts_as_weather():
-    assert is_weather(raised("58030", OperationalError))
-    assert not is_weather(raised("42501", ProgrammingError))
+def test_an_operational_error_that_is_doubtful_counts_as_outage():
+    assert is_outage(raised("58030", OperationalError))
+    assert not is_outage(raised("42501", ProgrammingError))
 
 
 def test_the_code_of_the_server_counts_more_than_the_class_of_the_driver():

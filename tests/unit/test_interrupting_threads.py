@@ -98,8 +98,8 @@ def test_an_exception_hits_the_call_it_is_meant_for_or_nothing(quick_switches):
     def strike():
         while not done.is_set():
             for seen in pool.running():
-                if pool.interrupt(seen.record, TimeLimitExceeded(str(id(seen.record)))):
-                    seen.record.struck = True
+                if pool.interrupt(seen.item, TimeLimitExceeded(str(id(seen.item)))):
+                    seen.item.struck = True
             time.sleep(0)
 
     # When

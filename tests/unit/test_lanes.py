@@ -17,7 +17,7 @@ from autotask.worker.lanes import (
     SLACK_EVERY,
     UNBOUNDED_EVERY,
     Lanes,
-    Looks,
+    LookTimes,
 )
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -248,7 +248,7 @@ def test_shares_always_fill_a_batch_if_all_of_the_widest_priority_give_theirs(la
 
 
 def test_where_looking_is_dear_it_takes_a_small_share_of_the_time():
-    looks = Looks()
+    looks = LookTimes()
     looks.took(10.0, 10.1)
     looks.took(11.0, 11.1)
     assert looks.next_at(told=True) == pytest.approx(11.1 + LOOK_SHARE * 0.1)
@@ -257,7 +257,7 @@ def test_where_looking_is_dear_it_takes_a_small_share_of_the_time():
 @pytest.mark.parametrize("waited", [0.1, 1.0, 30.0])
 def test_one_look_that_had_to_wait_for_something_does_not_put_off_the_next_one(waited):
     # Given
-    looks = Looks()
+    looks = LookTimes()
     looks.took(10.0, 10.001)
 
     # When, then
@@ -268,6 +268,6 @@ def test_one_look_that_had_to_wait_for_something_does_not_put_off_the_next_one(w
 
 
 def test_untold_it_is_looked_a_little_later():
-    looks = Looks()
+    looks = LookTimes()
     looks.took(10.0, 10.001)
     assert looks.next_at(told=False) == looks.next_at(told=True) + LOOK_ANYWAY

@@ -11,7 +11,7 @@ from autotask.options import Options
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State, new_id
 from autotask.worker import outcome
-from autotask.worker.outcome import GiveBack
+from autotask.worker.outcome import Released
 
 TASK = ClaimedTask(
     id=new_id(),
@@ -266,12 +266,12 @@ UNKNOWN = UnknownTask(name="x", suggestion="")
 
 def test_a_task_that_is_not_known_is_left_for_a_newer_worker():
     given_back = outcome.unknown(TASK, UNKNOWN, patience=600, now=50.0)
-    assert given_back == GiveBack(TASK, delay=outcome.UNKNOWN_DELAY, unknown=f"UnknownTask: {UNKNOWN}")
+    assert given_back == Released(TASK, delay=outcome.UNKNOWN_DELAY, unknown=f"UnknownTask: {UNKNOWN}")
 
 
 def test_it_is_given_back_as_long_as_there_is_patience():
     given_back = outcome.unknown(claimed(unknown_for=599.9), UNKNOWN, patience=600, now=50.0)
-    assert isinstance(given_back, GiveBack)
+    assert isinstance(given_back, Released)
 
 
 @pytest.mark.parametrize(("waited", "patience"), [(600.0, 600), (10_000.0, 600), (0.0, 0), (0.1, 0)])
@@ -285,4 +285,4 @@ def test_a_task_that_was_not_known_for_too_long_ends_in_an_error_that_says_so(wa
 
 def test_without_patience_it_is_given_back_once_all_the_same():
     # Only the database's clock says since when it is not known; the first worker that finds out sets it
-    assert isinstance(outcome.unknown(TASK, UNKNOWN, patience=0, now=50.0), GiveBack)
+    assert isinstance(outcome.unknown(TASK, UNKNOWN, patience=0, now=50.0), Released)

@@ -7,7 +7,7 @@ from autotask.acts import resigning
 from autotask.acts.resigning import Findings
 from autotask.management.console import Console, failure, open_tables
 from autotask.management.subcommand import Subcommand
-from autotask.store.resign import Place
+from autotask.store.resign import PayloadColumn
 from autotask.texts.render import count
 
 #: Of those that are refused, so many are named.
@@ -36,7 +36,7 @@ def run(console: Console, *, dry_run: bool) -> None:
         raise failure(f"{count(len(found.refused), 'payload')} refused, and left as they are.")
 
 
-def _listed(counts: Counter[Place]) -> str:
+def _listed(counts: Counter[PayloadColumn]) -> str:
     parts = ", ".join(f"{number} {place.what}" for place, number in counts.items() if number)
     return count(counts.total(), "payload") + (f" ({parts})" if parts else "")
 

@@ -12,7 +12,7 @@ from autotask.documents import ENDED, Overview, overview, overview_document
 from autotask.management.arguments import duration
 from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
-from autotask.store.errors import is_weather
+from autotask.store.errors import is_outage
 from autotask.store.read import LivingWorker, QueueCounts
 from autotask.texts import render
 from autotask.texts.durations import in_words
@@ -43,7 +43,7 @@ def _watch(console: Console, connection: BaseDatabaseWrapper, json: bool, interv
         try:
             console.say(*_shown(overview(connection), json, one_a_line=True))
         except (DatabaseError, InterfaceError) as error:
-            if not is_weather(error):
+            if not is_outage(error):
                 raise
             console.complain(one_line(f"The database cannot be asked now: {describe(error).strip()}"))
             connection.close()

@@ -16,7 +16,7 @@ from autotask.worker.claiming.placement import Placement
 from autotask.worker.claiming.quarantine import Quarantine
 from autotask.worker.held import HeldTasks
 from autotask.worker.idle import IdleSleep
-from autotask.worker.lanes import Looks
+from autotask.worker.lanes import LookTimes
 from autotask.worker.news import News
 from autotask.worker.registration import Registration
 
@@ -28,7 +28,7 @@ LARGEST_CLAIM = 200
 MOST_HELD = 2000
 
 
-class Look(enum.Enum):
+class Prospect(enum.Enum):
     """What a look for work has shown."""
 
     MORE = "there may be more to claim at once"
@@ -58,18 +58,20 @@ class Claimer:
     serves: Callable[[str, str], bool]
     idle: IdleSleep = field(default_factory=IdleSleep, init=False)
     quarantine: Quarantine = field(default_factory=Quarantine, init=False)
-    looks: Looks = field(default_factory=Looks, init=False)
+    looks: LookTimes = field(default_factory=LookTimes, init=False)
     hopeful: bool = field(default=True, init=False)
 
-    def take(self, connection: BaseDatabaseWrapper) -> Look:
+    def take(self, connection: BaseDatabaseWrapper) -> Prospect:
         """Claim what fits into each pool; return what to expect of another look."""
         look = self._take_for_threads(connection)
         if not self.may_claim() or self.quarantine.bars_others(time.monotonic()):
             return look
-        if look is Look.NO_ROOM and time.monotonic() >= self._time_to_look():
+        if look is Prospect.NO_ROOM and time.monotonic() >= self._time_to_look():
             self.look(connection)  # The threads have not looked; they are busy.
         looks = {look, *(self._take_into(intake, connection) for intake in self.beside.values())}
-        return next((best for best in (Look.MORE, Look.LOCKED, Look.NO_ROOM) if best in looks), Look.NOTHING)
+        return next(
+            (best for best in (Prospect.MORE, Prospect.LOCKED, Prospect.NO_ROOM) if best in looks), Prospect.NOTHING
+        )
 
     def may_claim(self) -> bool:
         """Whether this worker may hold more.
@@ -81,7 +83,7 @@ class Claimer:
 
     def room(self) -> int:
         """Return how many more tasks may be claimed for the threads now."""
-        return self.placement.wear.left(min(LARGEST_CLAIM, self.threads.room()))
+        return self.placement.recycling.left(min(LARGEST_CLAIM, self.threads.room()))
 
     def accept(self, task: ClaimedTask) -> bool:
         """Take in a task that was handed over, if there is room for it now."""
@@ -105,34 +107,34 @@ class Claimer:
             self.news.pass_on()  # The caller may have told this worker only, and it is for others.
         self.looks.took(began, time.monotonic())
 
-    def _take_for_threads(self, connection: BaseDatabaseWrapper) -> Look:
-        if self.placement.wear.is_used_up():
-            return Look.NO_ROOM
+    def _take_for_threads(self, connection: BaseDatabaseWrapper) -> Prospect:
+        if self.placement.recycling.is_used_up():
+            return Prospect.NO_ROOM
         if not self.may_claim():
-            return Look.LOCKED
+            return Prospect.LOCKED
         if self._is_in_quarantine(connection) or not (room := self.room()):
-            return Look.NO_ROOM
+            return Prospect.NO_ROOM
         lanes, look_at = self.threads.lanes, self._time_to_look()
         claimed = self._claim(self.threads, connection, room, unbounded=False) if lanes and self.hopeful else 0
         self.hopeful = True
         if claimed < room or time.monotonic() >= look_at:
             self.look(connection)
         if claimed == room:
-            return Look.MORE
+            return Prospect.MORE
         # Fewer than asked for: there may be lanes that were not known, or rows below the lower bounds.
         if lanes.busy and not claimed:
             claimed = self._claim(self.threads, connection, room, unbounded=True)
         if lanes.busy:
-            return Look.MORE if claimed else Look.LOCKED
-        return Look.NOTHING
+            return Prospect.MORE if claimed else Prospect.LOCKED
+        return Prospect.NOTHING
 
-    def _take_into(self, intake: Intake, connection: BaseDatabaseWrapper) -> Look:
-        if not intake.has_work() or not (room := self.placement.wear.left(min(LARGEST_CLAIM, intake.room()))):
-            return Look.NOTHING  # until the pool wakes the loop
+    def _take_into(self, intake: Intake, connection: BaseDatabaseWrapper) -> Prospect:
+        if not intake.has_work() or not (room := self.placement.recycling.left(min(LARGEST_CLAIM, intake.room()))):
+            return Prospect.NOTHING  # until the pool wakes the loop
         if any(self._claim(intake, connection, room, unbounded=unbounded) for unbounded in (False, True)):
-            return Look.MORE
+            return Prospect.MORE
         self.look(connection)
-        return Look.LOCKED if intake.has_work() else Look.NOTHING
+        return Prospect.LOCKED if intake.has_work() else Prospect.NOTHING
 
     def _claim(self, intake: Intake, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> int:
         claimed = intake.claim(connection, room, self.burden.most_claimed(room), unbounded=unbounded)

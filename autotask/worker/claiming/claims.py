@@ -9,18 +9,18 @@ from autotask.store import claim
 from autotask.store.claim import BoundedLane, Lane
 from autotask.task import ClaimedTask
 from autotask.worker.registration import Registration
-from autotask.worker.strangers import Strangers
+from autotask.worker.unknown_tasks import UnknownTasks
 
 
 class Claims:
     """Which tasks this worker leaves out: those of newer code, and those that the database refuses. Only the loop calls this.
 
-    :param strangers: knows the names of tasks that are left for newer workers.
+    :param unknown_tasks: knows the names of tasks that are left for newer workers.
     """
 
-    def __init__(self, registration: Registration, strangers: Strangers) -> None:
+    def __init__(self, registration: Registration, unknown_tasks: UnknownTasks) -> None:
         self._registration = registration
-        self._strangers = strangers
+        self._unknown_tasks = unknown_tasks
         self._refused = claim.refusals()
 
     def take(
@@ -42,13 +42,13 @@ class Claims:
             limit=limit,
             which=which,
             most_bytes=most_bytes,
-            strangers=self._strangers.names(),
+            unknown_names=self._unknown_tasks.names(),
             refused=self._refused,
         )
 
     def find_lanes(self, connection: BaseDatabaseWrapper) -> tuple[list[Lane], list[Lane]]:
         """Return the lanes that hold ready tasks, and those that hold suspects."""
-        return claim.find_lanes(connection, strangers=self._strangers.names(), spared=self._refused.spared())
+        return claim.find_lanes(connection, unknown_names=self._unknown_tasks.names(), spared=self._refused.spared())
 
     def reconcile(self, connection: BaseDatabaseWrapper, held: Sequence[int]) -> list[uuid.UUID]:
         """Give back what runs under the name of this worker and is not held; return the ids of the tasks."""

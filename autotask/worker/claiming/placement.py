@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 from autotask.task import ClaimedTask
 from autotask.worker.held import HeldTasks
-from autotask.worker.outcome import GiveBack
+from autotask.worker.outcome import Released
 from autotask.worker.pools.base import Pool
 from autotask.worker.recorder import Recorder
+from autotask.worker.recycling import Recycling
 from autotask.worker.runner import Runner
 from autotask.worker.watch import Watch
-from autotask.worker.wear import Wear
 
 
 @dataclass(eq=False, slots=True)
 class Placement:
     """Puts claims into the pools. Only the loop calls this; the watch over stalls may take back what waits.
 
-    :ivar wear: counts what has begun.
+    :ivar recycling: counts what has begun.
     """
 
     pools: Collection[Pool[ClaimedTask]]
@@ -25,18 +25,18 @@ class Placement:
     recorder: Recorder
     runner: Runner
     watch: Watch
-    wear: Wear
+    recycling: Recycling
 
     def place(self, claimed: Sequence[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
         """Hold claims, and give them to a pool."""
-        self.wear.take(len(claimed))
+        self.recycling.take(len(claimed))
         self.recorder.burden.take(claimed)
         self.held.add(claimed)
         for task in claimed:
             try:
                 pool.submit(task)
             except Exception as error:  # no more threads, or whatever else: the task must not stay here without a place
-                self.wear.take(-1)
+                self.recycling.take(-1)
                 self.recorder.put((task, self.runner.without_thread(task, error)))
         self.watch.begin()
 
@@ -44,5 +44,5 @@ class Placement:
         """Give back what has not begun."""
         for pool in self.pools:
             for task in pool.take_back():
-                self.wear.take(-1)
-                self.recorder.put((task, GiveBack(task)))
+                self.recycling.take(-1)
+                self.recorder.put((task, Released(task)))

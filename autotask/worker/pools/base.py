@@ -10,8 +10,8 @@ from autotask.exceptions import TaskInterrupted
 T = TypeVar("T")
 
 
-class Attempt(Protocol):
-    """What a pool gives to the function by which it runs a record."""
+class Interruptible(Protocol):
+    """What a pool gives to the function by which it runs a item."""
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Call a function that may be interrupted. An interruption hits this call, or nothing at all.
@@ -23,7 +23,7 @@ class Attempt(Protocol):
         """Return what tells the function that it should stop."""
 
 
-class PlainAttempt:
+class Uninterrupted:
     """An attempt that nothing in this process can interrupt; the process itself can be killed.
 
     :param stop: what tells the function that it should stop.
@@ -43,12 +43,12 @@ class PlainAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Run(Generic[T]):
-    """A record that is being run.
+    """A item that is being run.
 
     :ivar began: when, on the monotonic clock.
     """
 
-    record: T
+    item: T
     began: float
 
 
@@ -67,48 +67,48 @@ class Abandoned:
 
 
 class Pool(Protocol[T]):
-    """A place where records are run, several at a time."""
+    """A place where items are run, several at a time."""
 
     size: int
 
-    #: Seconds that a record gets to stop by itself when it is to be cancelled, before it is interrupted.
+    #: Seconds that a item gets to stop by itself when it is to be cancelled, before it is interrupted.
     patience: float
 
-    def submit(self, record: T) -> None:
-        """Run a record as soon as there is a free place.
+    def submit(self, item: T) -> None:
+        """Run a item as soon as there is a free place.
 
-        :raises Exception: the record could not be taken in, as where the system has no thread left for the pool.
+        :raises Exception: the item could not be taken in, as where the system has no thread left for the pool.
         """
 
     def outstanding(self) -> int:
-        """Return how many records have been submitted and not finished."""
+        """Return how many items have been submitted and not finished."""
 
     def wake_when(self, waiting: int) -> None:
-        """Ask to be woken when no more than *waiting* submitted records wait for a place."""
+        """Ask to be woken when no more than *waiting* submitted items wait for a place."""
 
     def take_back(self) -> list[T]:
-        """Return the records that wait for a place, and forget them."""
+        """Return the items that wait for a place, and forget them."""
 
     def running(self) -> list[Run[T]]:
-        """Return the records that are being run."""
+        """Return the items that are being run."""
 
-    def ask(self, record: T, why: str) -> None:
-        """Tell a record that is being run that it should stop. It may be told again."""
+    def ask(self, item: T, why: str) -> None:
+        """Tell a item that is being run that it should stop. It may be told again."""
 
-    def interrupt(self, record: T, interruption: TaskInterrupted) -> bool:
-        """Stop a record that is being run, by the strongest means that harm no other one. Only one thread calls this.
+    def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
+        """Stop a item that is being run, by the strongest means that harm no other one. Only one thread calls this.
 
         :returns: whether it could be tried; it may be too early, or too late.
         """
 
-    def abandon(self, record: T) -> Abandoned | None:
-        """Forget a record that is being run and cannot be stopped; None: it has just come to its end."""
+    def abandon(self, item: T) -> Abandoned | None:
+        """Forget a item that is being run and cannot be stopped; None: it has just come to its end."""
 
     def drain(self, seconds: float) -> bool:
         """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many records have been finished, and the seconds they took altogether."""
+        """Return how many items have been finished, and the seconds they took altogether."""
 
     def close(self) -> None:
         """End what belongs to the pool. Nothing is run any more."""

@@ -22,12 +22,12 @@ ANSWERS_WITHIN = 1.0
 
 
 class CoroutinePlace(Generic[T]):
-    """One record on the event loop, and the one spot where it can be interrupted."""
+    """One item on the event loop, and the one spot where it can be interrupted."""
 
-    __slots__ = ("_inside", "_interruption", "_stop", "began", "record", "task")
+    __slots__ = ("_inside", "_interruption", "_stop", "began", "item", "task")
 
-    def __init__(self, record: T) -> None:
-        self.record = record
+    def __init__(self, item: T) -> None:
+        self.item = item
         self.began = time.monotonic()
         self.task: asyncio.Task[None] | None = None
         self._inside = False
@@ -79,10 +79,10 @@ class CoroutinePlace(Generic[T]):
 
 
 class CoroutinePool(Waiting[T]):
-    """An event loop that runs records; its thread is started by the first of them.
+    """An event loop that runs items; its thread is started by the first of them.
 
-    :param size: how many records run at a time.
-    :param run: what to do with a record; must not raise.
+    :param size: how many items run at a time.
+    :param run: what to do with a item; must not raise.
     :param wake: called from the event loop when there is room, see :meth:`wake_when`.
     :param helpers: makes the default executor of the event loop.
     """
@@ -107,36 +107,36 @@ class CoroutinePool(Waiting[T]):
 
     # --- what others call -------------------------------------------------------------------------------------------
 
-    def submit(self, record: T) -> None:
-        """Run a record on the event loop. Only the worker loop's own thread calls this.
+    def submit(self, item: T) -> None:
+        """Run a item on the event loop. Only the worker loop's own thread calls this.
 
         :raises RuntimeError: the system has no thread left for the event loop.
         """
         loop = self._loop or self._start()
         self._submitted += 1
-        self._todo.append(record)
+        self._todo.append(item)
         loop.call_soon_threadsafe(self._begin)
 
     def running(self) -> list[Run[T]]:
-        """Return the records that are being run."""
-        return [Run(place.record, place.began) for place in list(self._places.values())]
+        """Return the items that are being run."""
+        return [Run(place.item, place.began) for place in list(self._places.values())]
 
-    def ask(self, record: T, why: str) -> None:
-        """Tell a record that it should stop; see :class:`autotask.context.StopRequest`."""
-        if place := self._places.get(id(record)):
+    def ask(self, item: T, why: str) -> None:
+        """Tell a item that it should stop; see :class:`autotask.context.StopRequest`."""
+        if place := self._places.get(id(item)):
             place.stop_request().ask(why)
 
-    def interrupt(self, record: T, interruption: TaskInterrupted) -> bool:
-        """Cancel the coroutine of a record."""
-        place = self._places.get(id(record))
+    def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
+        """Cancel the coroutine of a item."""
+        place = self._places.get(id(item))
         if place is None or self._loop is None or not place.can_be_interrupted():
             return False
         self._loop.call_soon_threadsafe(place.interrupt, interruption)
         return True
 
-    def abandon(self, record: T) -> Abandoned | None:
-        """Forget a record that goes on in spite of having been cancelled, or that blocks the event loop."""
-        place = self._places.pop(id(record), None)
+    def abandon(self, item: T) -> Abandoned | None:
+        """Forget a item that goes on in spite of having been cancelled, or that blocks the event loop."""
+        place = self._places.pop(id(item), None)
         if place is None:
             return None
         self._submitted -= 1
@@ -185,17 +185,17 @@ class CoroutinePool(Waiting[T]):
 
     def _begin(self) -> None:
         try:
-            record = self._todo.popleft()
+            item = self._todo.popleft()
         except IndexError:
             return  # It was taken back.
-        place = CoroutinePlace(record)
-        self._places[id(record)] = place
+        place = CoroutinePlace(item)
+        self._places[id(item)] = place
         # A context of its own: what a task sets does not reach the next one.
         place.task = asyncio.get_running_loop().create_task(self._run_one(place), context=contextvars.Context())
 
     async def _run_one(self, place: CoroutinePlace[T]) -> None:
         try:
-            await self._run(place.record, place)
+            await self._run(place.item, place)
         finally:
-            if self._places.pop(id(place.record), None) is not None:
+            if self._places.pop(id(place.item), None) is not None:
                 self._note_end(time.monotonic() - place.began)

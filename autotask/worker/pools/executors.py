@@ -1,6 +1,6 @@
 """Tasks in any executor of ``concurrent.futures``: a cluster of other machines, for example.
 
-What happens inside it is its own business. It is handed no more records than there is room for, and what it does not
+What happens inside it is its own business. It is handed no more items than there is room for, and what it does not
 give back in time is given up.
 """
 
@@ -23,11 +23,11 @@ logger = logging.getLogger("autotask.worker")
 T = TypeVar("T")
 
 
-class Handed(Generic[T]):
-    """One record that was handed to the executor."""
+class SubmittedItem(Generic[T]):
+    """One item that was handed to the executor."""
 
-    def __init__(self, record: T) -> None:
-        self.record = record
+    def __init__(self, item: T) -> None:
+        self.item = item
         self.began = time.monotonic()
         self.future: Future[Any] | None = None
         self.interruption: TaskInterrupted | None = None
@@ -36,13 +36,13 @@ class Handed(Generic[T]):
 class ExecutorPool(Waiting[T]):
     """An executor, made when it is first needed, and anew when it breaks.
 
-    :param size: how many records it is handed at a time.
+    :param size: how many items it is handed at a time.
     :param make: makes the executor; it may take its time.
     :param run: what the executor is to do with a job; it has to be found by its module and name.
     :param wake: called when there is room, see :meth:`wake_when`.
     """
 
-    #: There is no way to tell a record in the executor anything.
+    #: There is no way to tell a item in the executor anything.
     patience = 0.0
 
     def __init__(
@@ -58,13 +58,13 @@ class ExecutorPool(Waiting[T]):
         self._run = run
         self._customer = customer
         self._executor: Executor | None = None
-        #: One for each record in the queue. Those that were taken back are not there any more.
+        #: One for each item in the queue. Those that were taken back are not there any more.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._handed: dict[int, Handed[T]] = {}
+        self._handed: dict[int, SubmittedItem[T]] = {}
         self._thread: threading.Thread | None = None
 
-    def submit(self, record: T) -> None:
-        """Run a record. It is handed over by a thread of its own, since the executor may make callers wait.
+    def submit(self, item: T) -> None:
+        """Run a item. It is handed over by a thread of its own, since the executor may make callers wait.
 
         :raises RuntimeError: the system has no thread left for that.
         """
@@ -73,28 +73,28 @@ class ExecutorPool(Waiting[T]):
             thread.start()
             self._thread = thread
         self._submitted += 1
-        self._todo.append(record)
+        self._todo.append(item)
         self._bell.put(None)
 
     def running(self) -> list[Run[T]]:
-        """Return the records that were handed over. Whether they run or wait, the executor does not tell."""
-        return [Run(handed.record, handed.began) for handed in list(self._handed.values())]
+        """Return the items that were handed over. Whether they run or wait, the executor does not tell."""
+        return [Run(handed.item, handed.began) for handed in list(self._handed.values())]
 
-    def ask(self, record: T, why: str) -> None:
-        """Do nothing; nothing reaches a record in the executor."""
+    def ask(self, item: T, why: str) -> None:
+        """Do nothing; nothing reaches a item in the executor."""
 
-    def interrupt(self, record: T, interruption: TaskInterrupted) -> bool:
-        """Cancel a record, which has an effect where the executor can do that, or has not begun with it."""
-        handed = self._handed.get(id(record))
+    def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
+        """Cancel a item, which has an effect where the executor can do that, or has not begun with it."""
+        handed = self._handed.get(id(item))
         if handed is None or handed.future is None:
             return False
         handed.interruption = interruption
         handed.future.cancel()
         return True
 
-    def abandon(self, record: T) -> Abandoned | None:
-        """Forget a record; whatever still comes of it is not heard."""
-        handed = self._handed.get(id(record))
+    def abandon(self, item: T) -> Abandoned | None:
+        """Forget a item; whatever still comes of it is not heard."""
+        handed = self._handed.get(id(item))
         return Abandoned(hangs=False) if handed is not None and self._let_go(handed) else None
 
     def close(self) -> None:
@@ -109,13 +109,13 @@ class ExecutorPool(Waiting[T]):
         while True:
             self._bell.get()
             try:
-                record = self._todo.popleft()
+                item = self._todo.popleft()
             except IndexError:
                 continue  # It was taken back.
-            handed = Handed(record)
-            self._handed[id(record)] = handed
+            handed = SubmittedItem(item)
+            self._handed[id(item)] = handed
             try:
-                if (job := self._customer.job(record)) is None:
+                if (job := self._customer.job(item)) is None:
                     self._let_go(handed)
                 else:
                     self._hand_over(handed, job)
@@ -123,12 +123,12 @@ class ExecutorPool(Waiting[T]):
                 logger.warning("A task cannot be handed to its executor", exc_info=True)
                 self._forget_executor(self._executor, error)
                 if self._let_go(handed):
-                    self._customer.ended(record, handed.began, NoChild(f"{type(error).__name__}: {error}"))
+                    self._customer.ended(item, handed.began, NoChild(f"{type(error).__name__}: {error}"))
 
-    def _hand_over(self, handed: Handed[T], job: Any) -> None:
+    def _hand_over(self, handed: SubmittedItem[T], job: Any) -> None:
         if self._executor is None:
             self._executor = self._make()
-        if id(handed.record) not in self._handed:
+        if id(handed.item) not in self._handed:
             return  # It was given up meanwhile.
         future = self._executor.submit(self._run, job)
         handed.began, handed.future = time.monotonic(), future
@@ -136,7 +136,7 @@ class ExecutorPool(Waiting[T]):
 
     # --- what the executor calls ------------------------------------------------------------------------------------
 
-    def _on_end(self, handed: Handed[T], executor: Executor, future: Future[Any]) -> None:
+    def _on_end(self, handed: SubmittedItem[T], executor: Executor, future: Future[Any]) -> None:
         try:
             end: Any = Ended(future.result())
         except BaseException as error:  # noqa: B036 - what a worker thread of an executor raises, it hands on, be it SystemExit
@@ -144,15 +144,15 @@ class ExecutorPool(Waiting[T]):
             self._forget_executor(executor, error)
             end = handed.interruption or Died(f"{type(error).__name__}: {error}")
         if self._let_go(handed):
-            self._customer.ended(handed.record, handed.began, end)
+            self._customer.ended(handed.item, handed.began, end)
 
     def _forget_executor(self, executor: Executor | None, error: BaseException) -> None:
         if isinstance(error, (BrokenExecutor, RuntimeError)) and self._executor is executor:
             self._executor = None
 
-    def _let_go(self, handed: Handed[T]) -> bool:
-        """Count a record as finished; return whether it was not before."""
-        if self._handed.pop(id(handed.record), None) is None:
+    def _let_go(self, handed: SubmittedItem[T]) -> bool:
+        """Count a item as finished; return whether it was not before."""
+        if self._handed.pop(id(handed.item), None) is None:
             return False
         self._note_end(time.monotonic() - handed.began)
         return True

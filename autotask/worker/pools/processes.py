@@ -1,8 +1,8 @@
 """Tasks in child processes that can be killed.
 
 A child is started when it is first needed, as a new interpreter: a fork of a process with threads, connections and locks
-would inherit them in any state. It runs one record at a time, and as many one after the other as come. Whatever becomes
-of it costs the record that it runs, and nothing else.
+would inherit them in any state. It runs one item at a time, and as many one after the other as come. Whatever becomes
+of it costs the item that it runs, and nothing else.
 """
 
 import logging
@@ -32,10 +32,10 @@ T_contra = TypeVar("T_contra", contravariant=True)
 #: Seconds between two looks whether a child that says nothing still lives. What it has forked may hold its pipe open.
 LOOK_EVERY = 0.5
 
-#: Children in a row that die before they have begun with a record. Then it is not run here.
+#: Children in a row that die before they have begun with a item. Then it is not run here.
 TRIES = 3
 
-#: Seconds that a child gets to start in, and to begin with a record.
+#: Seconds that a child gets to start in, and to begin with a item.
 STARTS_WITHIN = 60.0
 
 #: Seconds that a child with nothing to do gets to end.
@@ -68,7 +68,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """What has become of a record whose child has died.
+    """What has become of a item whose child has died.
 
     :ivar how: exit status or signal, in words.
     """
@@ -78,7 +78,7 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class NoChild:
-    """What has become of a record for which no child could be started.
+    """What has become of a item for which no child could be started.
 
     :ivar how: how the last child that was to run it has ended.
     """
@@ -86,21 +86,21 @@ class NoChild:
     how: str
 
 
-#: What can become of a record: something that the child says, an interruption, or an accident.
+#: What can become of a item: something that the child says, an interruption, or an accident.
 End = Ended | TaskInterrupted | Died | NoChild
 
 
 class Customer(Protocol[T_contra]):
-    """Whose records are run: it makes jobs of them and hears what becomes of them, in the threads of the pool."""
+    """Whose items are run: it makes jobs of them and hears what becomes of them, in the threads of the pool."""
 
-    def job(self, record: T_contra) -> Any:
-        """Return what a child needs to know of a record; None if it is not to be run after all."""
+    def job(self, item: T_contra) -> Any:
+        """Return what a child needs to know of a item; None if it is not to be run after all."""
 
-    def heard(self, record: T_contra, message: Any) -> None:
-        """Take in what a child says while it runs a record."""
+    def heard(self, item: T_contra, message: Any) -> None:
+        """Take in what a child says while it runs a item."""
 
-    def ended(self, record: T_contra, began: float, end: End) -> None:
-        """Take in what has become of a record; must not raise."""
+    def ended(self, item: T_contra, began: float, end: End) -> None:
+        """Take in what has become of a item; must not raise."""
 
 
 def frame(message: Any) -> bytes:
@@ -220,26 +220,26 @@ class Desk(Generic[T]):
         # Held while the child is given something else to run, so that who kills it kills what he means.
         self.lock = threading.Lock()
         self.child: Child | None = None
-        self.record: T | None = None
+        self.item: T | None = None
         self.began: float | None = None
         self.interruption: TaskInterrupted | None = None
         self.asked = False
 
-    def begin(self, record: T) -> None:
-        """Note that a record is to be run."""
+    def begin(self, item: T) -> None:
+        """Note that a item is to be run."""
         with self.lock:
-            self.record, self.began, self.interruption, self.asked = record, None, None, False
+            self.item, self.began, self.interruption, self.asked = item, None, None, False
 
     def end(self) -> tuple[float, TaskInterrupted | None]:
-        """Note that the record has ended, so that nobody kills for it any more; return when it began, and why it was cut off."""
+        """Note that the item has ended, so that nobody kills for it any more; return when it began, and why it was cut off."""
         with self.lock:
-            self.record = None
+            self.item = None
             return time.monotonic() if self.began is None else self.began, self.interruption
 
     def dismiss(self) -> Child | None:
         """Kill the child if it runs something; else return it, to be let go."""
         with self.lock:
-            if self.child is not None and self.record is not None:
+            if self.child is not None and self.item is not None:
                 self.child.kill()
                 return None
             child, self.child = self.child, None
@@ -247,7 +247,7 @@ class Desk(Generic[T]):
 
 
 class ProcessPool(Generic[T]):
-    """Child processes, each with a thread that gives it records.
+    """Child processes, each with a thread that gives it items.
 
     :param size: how many there are at most.
     :param module: what a child runs; see :mod:`autotask.worker.child`.
@@ -264,60 +264,60 @@ class ProcessPool(Generic[T]):
         self._desks: dict[Place, Desk[T]] = {}
         self._threads: ThreadPool[T] | None = None
 
-    def submit(self, record: T) -> None:
-        """Run a record as soon as a child is free.
+    def submit(self, item: T) -> None:
+        """Run a item as soon as a child is free.
 
         :raises RuntimeError: the system has no thread left for what looks after the children.
         """
         if self._threads is None:
             self._threads = ThreadPool(self.size, self._run, self._wake, name="autotask-process")
-        self._threads.submit(record)
+        self._threads.submit(item)
 
     def outstanding(self) -> int:
-        """Return how many records have been submitted and not finished."""
+        """Return how many items have been submitted and not finished."""
         return self._threads.outstanding() if self._threads else 0
 
     def wake_when(self, waiting: int) -> None:
-        """Ask to be woken once when a record is finished and no more than *waiting* wait."""
+        """Ask to be woken once when a item is finished and no more than *waiting* wait."""
         if self._threads:
             self._threads.wake_when(waiting)
 
     def take_back(self) -> list[T]:
-        """Return the records that wait for a child, and forget them."""
+        """Return the items that wait for a child, and forget them."""
         return self._threads.take_back() if self._threads else []
 
     def running(self) -> list[Run[T]]:
-        """Return the records that are being run; while its child is still being started, a record has just begun."""
+        """Return the items that are being run; while its child is still being started, a item has just begun."""
         now = time.monotonic()
-        seen = [(desk.record, desk.began) for desk in list(self._desks.values())]
-        return [Run(record, now if began is None else began) for record, began in seen if record is not None]
+        seen = [(desk.item, desk.began) for desk in list(self._desks.values())]
+        return [Run(item, now if began is None else began) for item, began in seen if item is not None]
 
-    def ask(self, record: T, why: str) -> None:
-        """Tell the child that runs a record that it should stop."""
-        if desk := self._desk_of(record):
+    def ask(self, item: T, why: str) -> None:
+        """Tell the child that runs a item that it should stop."""
+        if desk := self._desk_of(item):
             with desk.lock:
-                if desk.record is record and desk.child is not None and desk.began is not None and not desk.asked:
+                if desk.item is item and desk.child is not None and desk.began is not None and not desk.asked:
                     desk.asked = True
                     desk.child.send(Stop(why))
 
-    def interrupt(self, record: T, interruption: TaskInterrupted) -> bool:
-        """Kill the child that runs a record."""
-        desk = self._desk_of(record)
+    def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
+        """Kill the child that runs a item."""
+        desk = self._desk_of(item)
         if desk is None:
             return False
         with desk.lock:
-            if desk.record is not record:
+            if desk.item is not item:
                 return False
             desk.interruption = interruption
             if desk.child is not None:
                 desk.child.kill()
         return True
 
-    def abandon(self, record: T) -> Abandoned | None:
-        """Forget a record whose child does not even die; the kernel holds it."""
-        if self._threads is None or self._threads.abandon(record) is None:
+    def abandon(self, item: T) -> Abandoned | None:
+        """Forget a item whose child does not even die; the kernel holds it."""
+        if self._threads is None or self._threads.abandon(item) is None:
             return None
-        for place in [place for place, desk in list(self._desks.items()) if desk.record is record]:
+        for place in [place for place, desk in list(self._desks.items()) if desk.item is item]:
             del self._desks[place]  # or it would be seen to run for ever
         self._threads.add_thread()
         return Abandoned(hangs=False)
@@ -327,7 +327,7 @@ class ProcessPool(Generic[T]):
         return self._threads.drain(seconds) if self._threads else True
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many records have been finished, and the seconds they took altogether."""
+        """Return how many items have been finished, and the seconds they took altogether."""
         return self._threads.busy_seconds() if self._threads else (0, 0.0)
 
     def close(self) -> None:
@@ -338,32 +338,32 @@ class ProcessPool(Generic[T]):
         for child in idle:
             child.close()
 
-    def _desk_of(self, record: T) -> Desk[T] | None:
-        return next((desk for desk in list(self._desks.values()) if desk.record is record), None)
+    def _desk_of(self, item: T) -> Desk[T] | None:
+        return next((desk for desk in list(self._desks.values()) if desk.item is item), None)
 
     # --- what the threads do ----------------------------------------------------------------------------------------
 
-    def _run(self, record: T, place: Place) -> None:
+    def _run(self, item: T, place: Place) -> None:
         desk = self._desks.setdefault(place, Desk())
-        if (job := self._customer.job(record)) is None:
+        if (job := self._customer.job(item)) is None:
             return
-        desk.begin(record)
+        desk.begin(item)
         try:
-            end = self._served(desk, record, job)
-        except Exception as error:  # something is wrong here, and neither the thread nor the record must be lost
+            end = self._served(desk, item, job)
+        except Exception as error:  # something is wrong here, and neither the thread nor the item must be lost
             logger.exception("The pool of processes itself failed")
             end = NoChild(f"{type(error).__name__}: {error}")
         began, interruption = desk.end()
         if interruption is not None and not isinstance(end, Ended):
             end = interruption
-        self._customer.ended(record, began, end)
+        self._customer.ended(item, began, end)
 
-    def _served(self, desk: Desk[T], record: T, job: Any) -> End:
+    def _served(self, desk: Desk[T], item: T, job: Any) -> End:
         how = ""
         for _ in range(TRIES):
             try:
                 self._sit_down(desk).send(job)
-                return self._listen(desk, record)
+                return self._listen(desk, item)
             except ChildDied as death:
                 how = str(death)
             except OSError as error:  # no memory, or no more processes
@@ -384,13 +384,13 @@ class ProcessPool(Generic[T]):
                 desk.child = Child(self._module)
             return desk.child
 
-    def _listen(self, desk: Desk[T], record: T) -> Ended:
+    def _listen(self, desk: Desk[T], item: T) -> Ended:
         assert desk.child is not None
         before = time.monotonic() + STARTS_WITHIN
         while not isinstance(message := desk.child.receive(before), Ended):
-            before = float("inf")  # Its record has a time limit of its own.
+            before = float("inf")  # Its item has a time limit of its own.
             if isinstance(message, Begun):
                 desk.began = time.monotonic()
             else:
-                self._customer.heard(record, message)
+                self._customer.heard(item, message)
         return message

@@ -40,8 +40,8 @@ class Place:
     whether it is meant. Whoever comes second sees the other. A thread that is meant waits until the interrupter is done,
     and for what has not come yet. Nothing of this costs a lock.
 
-    Giving a thread up is like that, too: who does it says so (``doubtful``) before it looks at the record, and the thread has
-    no record any more before it looks whether it is in doubt. Only then it asks under the lock what was decided.
+    Giving a thread up is like that, too: who does it says so (``doubtful``) before it looks at the item, and the thread has
+    no item any more before it looks whether it is in doubt. Only then it asks under the lock what was decided.
     """
 
     __slots__ = (
@@ -54,14 +54,14 @@ class Place:
         "began",
         "doubtful",
         "finished",
-        "record",
+        "item",
         "seconds",
         "thread",
     )
 
     def __init__(self) -> None:
         self.thread = 0
-        self.record: object = None
+        self.item: object = None
         self.began = 0.0
         self.finished = 0
         self.seconds = 0.0
@@ -76,7 +76,7 @@ class Place:
     # --- what the thread calls --------------------------------------------------------------------------------------
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """Call a function that may be interrupted; see :class:`autotask.worker.pools.base.Attempt`."""
+        """Call a function that may be interrupted; see :class:`autotask.worker.pools.base.Interruptible`."""
         if self._struck is not None:
             self._settle()
         error: BaseException | None = None
@@ -102,7 +102,7 @@ class Place:
         if error is None:
             return value
         try:
-            if struck is not self.record:
+            if struck is not self.item:
                 raise error
             # Whatever came of it; where it came is in the traceback.
             cause = None if isinstance(error, TaskInterrupted) else error
@@ -113,7 +113,7 @@ class Place:
     def stop_request(self) -> StopRequest:
         """Return what tells the function that it should stop."""
         stop = StopRequest()
-        self._stop = (self.record, stop)
+        self._stop = (self.item, stop)
         return stop
 
     def _settle(self) -> None:
@@ -139,36 +139,36 @@ class Place:
 
     # --- what the interrupter calls ---------------------------------------------------------------------------------
 
-    def ask(self, record: object, why: str) -> None:
+    def ask(self, item: object, why: str) -> None:
         """Tell the function that it should stop, if it has ever asked for what tells it."""
         stop = self._stop
-        if stop is not None and stop[0] is record:
+        if stop is not None and stop[0] is item:
             stop[1].ask(why)
 
-    def strike(self, record: object, interruption: TaskInterrupted) -> bool:
-        """Raise an exception in the thread, if it is inside the call for this record; return whether it is."""
+    def strike(self, item: object, interruption: TaskInterrupted) -> bool:
+        """Raise an exception in the thread, if it is inside the call for this item; return whether it is."""
         self._striking = True
         former = self._struck, self._interruption
         self._interruption = interruption
-        self._struck = record
-        if hit := self._inside and self.record is record:
+        self._struck = item
+        if hit := self._inside and self.item is item:
             _raise_in(self.thread, type(interruption))
         else:
             self._struck, self._interruption = former
         self._striking = False
         return hit
 
-    def abandon(self, record: object) -> bool:
-        """Have the thread stand still when it comes out of the call for this record: it is to do and to say nothing more.
+    def abandon(self, item: object) -> bool:
+        """Have the thread stand still when it comes out of the call for this item: it is to do and to say nothing more.
 
-        :returns: False if it has left that record, and goes on.
+        :returns: False if it has left that item, and goes on.
         """
         self.doubtful = True
-        if self.record is not record:
+        if self.item is not item:
             self.doubtful = False
             return False
         self.abandoned = True
-        self._struck = record
+        self._struck = item
         return True
 
     def where(self) -> str:
@@ -178,10 +178,10 @@ class Place:
 
 
 class ThreadPool(Waiting[T]):
-    """A fixed number of threads that run records from one queue.
+    """A fixed number of threads that run items from one queue.
 
     :param size: number of threads.
-    :param run: what to do with a record; must not raise.
+    :param run: what to do with a item; must not raise.
     :param wake: called from the threads when there is room, see :meth:`wake_when`.
     :param name: what the names of the threads begin with.
     :raises RuntimeError: the system has no thread left. Where it has some, the pool begins with these.
@@ -238,10 +238,10 @@ class ThreadPool(Waiting[T]):
                 self._lacking -= 1
         return None
 
-    def submit(self, record: T) -> None:
-        """Run a record as soon as a thread is free. Only the loop's own thread calls this."""
+    def submit(self, item: T) -> None:
+        """Run a item as soon as a thread is free. Only the loop's own thread calls this."""
         self._submitted += 1
-        self._todo.append(record)
+        self._todo.append(item)
         if self._asleep > self._may_sleep:
             self._ring()
         if self._lacking and time.monotonic() >= self._try_at:
@@ -265,28 +265,28 @@ class ThreadPool(Waiting[T]):
         return bool(self._todo) and self._asleep > 0
 
     def outstanding(self) -> int:
-        """Return how many records have been submitted and not finished."""
+        """Return how many items have been submitted and not finished."""
         return self._submitted - sum(place.finished for place in self._places)
 
     def running(self) -> list[Run[T]]:
-        """Return the records that are being run."""
-        # In this order: the beginning of the next record must not be taken for that of this one.
-        seen = [(place.began, place.record) for place in self._places]
-        return [Run(record, began) for began, record in seen if record is not None]  # type: ignore[arg-type]  # a T, set by _work
+        """Return the items that are being run."""
+        # In this order: the beginning of the next item must not be taken for that of this one.
+        seen = [(place.began, place.item) for place in self._places]
+        return [Run(item, began) for began, item in seen if item is not None]  # type: ignore[arg-type]  # a T, set by _work
 
-    def ask(self, record: T, why: str) -> None:
-        """Tell a record that it should stop; see :class:`autotask.context.StopRequest`."""
+    def ask(self, item: T, why: str) -> None:
+        """Tell a item that it should stop; see :class:`autotask.context.StopRequest`."""
         for place in self._places:
-            place.ask(record, why)
+            place.ask(item, why)
 
-    def interrupt(self, record: T, interruption: TaskInterrupted) -> bool:
-        """Raise an exception in the thread that runs a record. It comes when the thread next runs code of Python."""
-        return any(place.strike(record, interruption) for place in self._places if place.record is record)
+    def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
+        """Raise an exception in the thread that runs a item. It comes when the thread next runs code of Python."""
+        return any(place.strike(item, interruption) for place in self._places if place.item is item)
 
-    def abandon(self, record: T) -> Abandoned | None:
-        """Forget a record and its thread; there is no way to end a thread from outside."""
+    def abandon(self, item: T) -> Abandoned | None:
+        """Forget a item and its thread; there is no way to end a thread from outside."""
         with self._abandoning:
-            place = next((place for place in self._places if place.abandon(record)), None)
+            place = next((place for place in self._places if place.abandon(item)), None)
             if place is None:
                 return None
             self._submitted -= place.finished + 1
@@ -302,7 +302,7 @@ class ThreadPool(Waiting[T]):
             self._draining = False
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many records have been finished, and the seconds they took altogether."""
+        """Return how many items have been finished, and the seconds they took altogether."""
         return sum(place.finished for place in self._places), sum(place.seconds for place in self._places)
 
     def close(self) -> None:
@@ -314,14 +314,14 @@ class ThreadPool(Waiting[T]):
         place.thread = threading.get_ident()
         while True:
             try:
-                record = take()
+                item = take()
             except IndexError:
                 self._sleep()
                 continue
             place.began = began = clock()
-            place.record = record
-            run(record, place)
-            place.record = None
+            place.item = item
+            run(item, place)
+            place.item = None
             if place.doubtful and self._is_abandoned(place):
                 return  # It has come back after all, but is not counted any more.
             place.seconds += clock() - began

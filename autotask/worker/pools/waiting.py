@@ -1,4 +1,4 @@
-"""What pools have in common: records that wait for a place, and the count of those that are done."""
+"""What pools have in common: items that wait for a place, and the count of those that are done."""
 
 import threading
 from collections import deque
@@ -11,7 +11,7 @@ T = TypeVar("T")
 class Waiting(Generic[T]):
     """The queue of a pool. The loop submits and takes back; the threads of the pool take, and note what has ended.
 
-    :param size: how many records run at a time.
+    :param size: how many items run at a time.
     :param wake: called when there is room, see :meth:`wake_when`.
     """
 
@@ -25,19 +25,19 @@ class Waiting(Generic[T]):
         self._idle = threading.Condition()
 
     def outstanding(self) -> int:
-        """Return how many records have been submitted and not finished."""
+        """Return how many items have been submitted and not finished."""
         return self._submitted - self._finished
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many records have been finished, and the seconds they took altogether."""
+        """Return how many items have been finished, and the seconds they took altogether."""
         return self._finished, self._seconds
 
     def wake_when(self, waiting: int) -> None:
-        """Ask to be woken once when a record is finished and no more than *waiting* wait; −1 asks for nothing."""
+        """Ask to be woken once when a item is finished and no more than *waiting* wait; −1 asks for nothing."""
         self._wake_at = waiting
 
     def take_back(self) -> list[T]:
-        """Return the records that wait for a place, and forget them."""
+        """Return the items that wait for a place, and forget them."""
         taken: list[T] = []
         try:
             while True:
@@ -52,7 +52,7 @@ class Waiting(Generic[T]):
             return self._idle.wait_for(lambda: self.outstanding() == 0, seconds)
 
     def _note_end(self, seconds: float) -> None:
-        """Count a record as finished, after so many seconds."""
+        """Count a item as finished, after so many seconds."""
         with self._idle:
             self._seconds += seconds
             self._finished += 1

@@ -231,13 +231,13 @@ def test_what_was_given_back_as_unknown_is_left_to_others_by_who_does_not_know_i
         "UPDATE autotask_task SET unknown_since = clock_timestamp(), lost = 1 WHERE id = ANY(%(ids)s)",
         {"ids": [unknown, alone]},
     )
-    strangers = ["tests.task", "tests.newer"]
+    unknown_names = ["tests.task", "tests.newer"]
     lanes = [BoundedLane(Lane("default", 0), None), BoundedLane(Lane("newer", 0), None)]
 
     # When
-    found, suspected = claim.find_lanes(current(), strangers=strangers)
+    found, suspected = claim.find_lanes(current(), unknown_names=unknown_names)
     kinds = {"per_lane": 9, "limit": 9, "which": claim.ALL}
-    claimed = claim.claim(current(), worker, lanes, strangers=strangers, **kinds)
+    claimed = claim.claim(current(), worker, lanes, unknown_names=unknown_names, **kinds)
 
     # Then
     assert (found, suspected) == ([Lane("default", 0)], [])

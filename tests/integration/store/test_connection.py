@@ -12,7 +12,7 @@ from django.db.utils import DatabaseError, DataError, NotSupportedError, Program
 
 from autotask.exceptions import NotPostgreSQL
 from autotask.store.connection import aware, current, dedicated, execute, rows, text, unanswered
-from autotask.store.errors import is_weather
+from autotask.store.errors import is_outage
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,23 +73,23 @@ def test_after_its_loss_the_next_use_opens_a_new_one(of_a_worker):
     of_a_worker.close()
 
     # Then
-    assert is_weather(caught.value)
+    assert is_outage(caught.value)
     assert rows(of_a_worker.wrapper, "SELECT pg_backend_pid()") != [(pid,)]
 
 
-def test_a_statement_that_is_wrong_is_no_weather():
+def test_a_statement_that_is_wrong_is_no_outage():
     for statement in ("SELECT wibble", "SELECT 1/0", "SELECT 'x'::int"):
         with pytest.raises((ProgrammingError, DataError, DatabaseError)) as caught:
             rows(current(), statement)
-        assert not is_weather(caught.value)
-    assert not is_weather(ValueError())
+        assert not is_outage(caught.value)
+    assert not is_outage(ValueError())
 
 
-def test_a_database_that_can_only_be_read_is_weather(of_a_worker):
+def test_a_database_that_can_only_be_read_is_outage(of_a_worker):
     execute(of_a_worker.wrapper, "SET default_transaction_read_only = on")
     with pytest.raises(DatabaseError) as caught:
         execute(of_a_worker.wrapper, "DELETE FROM autotask_task")
-    assert is_weather(caught.value)
+    assert is_outage(caught.value)
 
 
 @pytest.mark.parametrize("use_tz", [True, False])

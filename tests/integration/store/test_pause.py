@@ -92,13 +92,13 @@ def test_a_pause_waits_for_the_tick_that_is_just_being_enqueued(due, transaction
 
 def test_workers_hear_of_a_resumption(other_connection):
     # Given
-    ear = notify.Ear(other_connection, notify.SCHEDULES_CHANNEL)
+    listener = notify.ChannelListener(other_connection, notify.SCHEDULES_CHANNEL)
     pause.pause(current(), "tick", "eve")
-    assert not ear.heard()
+    assert not listener.heard()
 
     # When
     pause.resume(current(), "tick")
 
     # Then
-    ear.wait(5)
+    listener.wait(5)
     assert schedules.look(other_connection, SPECS).due

@@ -125,16 +125,16 @@ ACTS = {
     "claim a suspect where none is": Act(
         lambda c: take(c.worker, limit=1, lanes=[Lane("default", 0)], which=claim.SUSPECT), "autotask_suspect", 10
     ),
-    "claim beside strangers": Act(
-        lambda c: len(take(c.worker, limit=10, lanes=LANES, strangers=["tests.newer"])),
+    "claim with unknown names": Act(
+        lambda c: len(take(c.worker, limit=10, lanes=LANES, unknown_names=["tests.newer"])),
         "autotask_ready",
         300,  # They are read past, by the row.
         avoids=RUNNING,
         result=10,
     ),
     "find lanes": Act(lambda c: claim.find_lanes(current()), "autotask_ready", 40),
-    "find lanes beside strangers": Act(
-        lambda c: claim.find_lanes(current(), strangers=["tests.newer"]), "autotask_ready", 60
+    "find lanes with unknown names": Act(
+        lambda c: claim.find_lanes(current(), unknown_names=["tests.newer"]), "autotask_ready", 60
     ),
     "reconcile": Act(
         lambda c: len(claim.reconcile(current(), c.worker, [task.fence for task in c.held[10:]])),

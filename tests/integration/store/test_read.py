@@ -117,7 +117,7 @@ def test_the_tables_are_there():
 def test_who_waits_for_a_task_is_told_of_its_end(other_connection, how):
     # Given
     (id,) = put()
-    ear = notify.Ear(other_connection, notify.ended_channel(id))
+    listener = notify.ChannelListener(other_connection, notify.ended_channel(id))
     read.ask_to_be_told(current(), id)
 
     # When
@@ -128,20 +128,20 @@ def test_who_waits_for_a_task_is_told_of_its_end(other_connection, how):
 
     # Then the connection wakes long before the time is over
     begun = time.monotonic()
-    ear.wait(20.0)
+    listener.wait(20.0)
     assert time.monotonic() - begun < 10
 
 
 def test_what_is_heard_with_the_answer_to_another_statement_is_not_missed(other_connection):
     # Given
-    ear = notify.Ear(other_connection, "autotask_test")
+    listener = notify.ChannelListener(other_connection, "autotask_test")
 
     # When: the server sends both together, and nothing more is to come on the socket
     execute(other_connection, "NOTIFY autotask_test")
 
     # Then
-    assert ear.heard() is True
-    assert ear.heard() is False
+    assert listener.heard() is True
+    assert listener.heard() is False
 
 
 def test_nobody_is_told_of_a_task_that_nobody_waits_for(other_connection):

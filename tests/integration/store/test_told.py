@@ -25,14 +25,14 @@ def told_of(value, state=State.DONE, words=None):
     (task,) = take(sign_on())
     if words:
         progress.note(current(), {(task.id, task.fence): words}, wait=True)
-    ear = notify.Ear(current(), notify.ended_channel(task.id))
+    listener = notify.ChannelListener(current(), notify.ended_channel(task.id))
     assert read.ask_to_be_told(current(), task.id)
     sealed = payload.dump_result(value, id=task.id, fence=task.fence, name="a.b")
     outcome = Outcome(task.id, task.fence, state, ended_at=time.monotonic(), seconds=0.0, value=sealed)
     assert finish.end(current(), [outcome], now=time.monotonic(), error_ttl=60) == 1
-    ear.wait(10)
-    ear.close()
-    return read.task(current(), task.id), told_task(task.id, ear.told)
+    listener.wait(10)
+    listener.close()
+    return read.task(current(), task.id), told_task(task.id, listener.told)
 
 
 @pytest.mark.parametrize("words", [None, Progress(1, None), Progress(0.25, 3)])

@@ -176,7 +176,7 @@ def test_what_a_worker_cannot_restore_waits_for_one_that_can(settings, start_wor
     # When
     settings.AUTOTASK_CONTEXT = ALL[:2]
     worker = start_worker()
-    wait_until(worker.strangers.names, what="the worker has met the task")
+    wait_until(worker.unknown_tasks.names, what="the worker has met the task")
 
     # Then
     wait_until(lambda: handle.status is WAITING, what="it is given back")

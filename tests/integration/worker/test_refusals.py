@@ -12,7 +12,7 @@ from autotask.store.claim import Lane
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR, RUNNING, WAITING, State
 from autotask.worker import aside
-from autotask.worker.claiming.claimer import Claimer, Look
+from autotask.worker.claiming.claimer import Claimer, Prospect
 from autotask.worker.identity import make_identity
 from autotask.worker.rescuer import Rescuer
 from tests.helpers import ended, wait_until
@@ -276,7 +276,7 @@ def test_a_task_that_cannot_be_claimed_keeps_no_other_from_being_run(start_worke
     assert ended(task(10)) is DONE
     assert odd.status is WAITING
     assert len(lines(caplog, "cannot be claimed")) == 1
-    wait_until(lambda: looks[-1] is Look.NOTHING, what="a worker that sees nothing to do")
+    wait_until(lambda: looks[-1] is Prospect.NOTHING, what="a worker that sees nothing to do")
     end()
 
 

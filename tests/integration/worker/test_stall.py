@@ -9,8 +9,8 @@ import pytest
 from autotask.store.connection import dedicated, rows
 from autotask.wakeup import Wakeup
 from autotask.worker import stall
+from autotask.worker.outage import Outage
 from autotask.worker.stall import StallWatch
-from autotask.worker.weather import Weather
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,7 +36,7 @@ def watch(settings, monkeypatch):
     monkeypatch.setattr(stall, "TAKE_OVER", 0.1)
     monkeypatch.setattr(stall, "LAST", 0.2)
     monkeypatch.setattr(stall, "SAME_REQUEST", 0.0)
-    monkeypatch.setattr(Weather, "_told_at", float("-inf"))
+    monkeypatch.setattr(Outage, "_told_at", float("-inf"))
     monkeypatch.setattr(StallWatch, "_leave", lambda self, seconds: self.left.append(seconds))
     wakeup = Wakeup()
     watch = StallWatch(wakeup, lambda over: watch.asked.append(over), lambda: 0)

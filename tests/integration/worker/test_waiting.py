@@ -248,7 +248,7 @@ def test_a_coroutine_whose_wish_to_be_told_met_a_lock_asks_again(worker, monkeyp
     asked = []
 
     def listen_only(connection, id, *, wait=True):
-        return notify.Ear(connection, notify.ended_channel(id)), False
+        return notify.ChannelListener(connection, notify.ended_channel(id)), False
 
     def refuse_at_first(connection, id, *, wait=True):
         asked.append(id)

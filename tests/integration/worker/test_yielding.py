@@ -69,11 +69,11 @@ def test_a_companion_passes_on_the_word_of_tasks_that_it_does_not_serve(start_wo
     # Given
     start_worker(queues=("mine",))
     tasks.echo.using(queue="mine")(1).wait(10)
-    ear = notify.Ear(other_connection, notify.WORK_CHANNEL)
+    listener = notify.ChannelListener(other_connection, notify.WORK_CHANNEL)
     monkeypatch.setattr(notify, "_last_sent", float("-inf"))  # else it may be too soon for a second word
 
     # When
     tasks.echo.using(queue="other")(1)
 
     # Then
-    wait_until(ear.heard, what="the word")
+    wait_until(listener.heard, what="the word")

@@ -1,6 +1,6 @@
 """How long a worker leaves tasks alone that its code does not know."""
 
-from autotask.worker.strangers import FIRST_WHILE, LONGEST_WHILE, MOST_NAMES, Strangers
+from autotask.worker.unknown_tasks import FIRST_WHILE, LONGEST_WHILE, MOST_NAMES, UnknownTasks
 
 
 class Clock:
@@ -14,20 +14,20 @@ class Clock:
 
 
 def test_who_has_met_nobody_leaves_nothing_alone():
-    assert Strangers().names() == []
+    assert UnknownTasks().names() == []
 
 
 def test_what_is_not_known_is_left_alone_for_longer_each_time():
     # Given
     clock = Clock()
-    strangers = Strangers(clock)
+    unknown_tasks = UnknownTasks(clock)
 
     # When
     whiles = []
     for _ in range(8):
-        strangers.met("shop.new", "not known")
+        unknown_tasks.met("shop.new", "not known")
         began = clock.now
-        while strangers.names() == ["shop.new"]:
+        while unknown_tasks.names() == ["shop.new"]:
             clock.now += 0.5
         whiles.append(clock.now - began)
 
@@ -38,11 +38,11 @@ def test_what_is_not_known_is_left_alone_for_longer_each_time():
 
 def test_many_that_come_at_once_count_as_one_and_make_one_log_line(caplog):
     clock = Clock()
-    strangers = Strangers(clock)
+    unknown_tasks = UnknownTasks(clock)
     for _ in range(100):
-        strangers.met("shop.new", "No task named\n'shop.new'")
+        unknown_tasks.met("shop.new", "No task named\n'shop.new'")
     clock.now += FIRST_WHILE
-    assert strangers.names() == []
+    assert unknown_tasks.names() == []
     (line,) = [record.message for record in caplog.records]
     assert line.startswith("shop.new: No task named 'shop.new'; it is left for a newer worker")
 
@@ -50,22 +50,22 @@ def test_many_that_come_at_once_count_as_one_and_make_one_log_line(caplog):
 def test_what_has_not_come_for_long_is_as_at_first():
     # Given
     clock = Clock()
-    strangers = Strangers(clock)
+    unknown_tasks = UnknownTasks(clock)
     for _ in range(3):
-        strangers.met("shop.new", "not known")
+        unknown_tasks.met("shop.new", "not known")
         clock.now += LONGEST_WHILE
     clock.now += 2 * LONGEST_WHILE
 
     # When
-    strangers.met("shop.new", "not known")
+    unknown_tasks.met("shop.new", "not known")
 
     # Then
     clock.now += FIRST_WHILE
-    assert strangers.names() == []
+    assert unknown_tasks.names() == []
 
 
 def test_no_more_names_are_remembered_than_a_statement_can_bear():
-    strangers = Strangers(Clock())
+    unknown_tasks = UnknownTasks(Clock())
     for number in range(2 * MOST_NAMES):
-        strangers.met(f"shop.{number}", "not known")
-    assert strangers.names() == [f"shop.{number}" for number in range(MOST_NAMES, 2 * MOST_NAMES)]
+        unknown_tasks.met(f"shop.{number}", "not known")
+    assert unknown_tasks.names() == [f"shop.{number}" for number in range(MOST_NAMES, 2 * MOST_NAMES)]

@@ -31,7 +31,7 @@ logger = logging.getLogger("autotask.embedded")
 
 
 @dataclass(frozen=True)
-class Place:
+class Installation:
     """The folders of one server and the account it runs as; ``account`` is None where that is ourselves."""
 
     directory: Path
@@ -114,9 +114,9 @@ def open_folder(directory: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def settle(directory: Path) -> Place:
+def settle(directory: Path) -> Installation:
     """Find the server's place, or decide on one. To be called with the start lock."""
-    place = Place(directory, directory, None) if os.geteuid() else _settle_for_root(directory)
+    place = Installation(directory, directory, None) if os.geteuid() else _settle_for_root(directory)
     _refuse_foreign_data(place)
     ignore = directory / ".gitignore"
     if not ignore.exists():
@@ -124,7 +124,7 @@ def settle(directory: Path) -> Place:
     return place
 
 
-def delete(place: Place) -> None:
+def delete(place: Installation) -> None:
     """Delete the files of a server that was stopped, and the folder unless the user put something into it."""
     _delete_home(place)
     for name in (NOTE, ".gitignore", START_LOCK):
@@ -133,7 +133,7 @@ def delete(place: Place) -> None:
         place.directory.rmdir()
 
 
-def private_folder(place: Place) -> Path:
+def private_folder(place: Installation) -> Path:
     """A new folder that is only for the server's account, with a path short enough for a Unix socket."""
     # Not in $TMPDIR, whose path may be long or closed to the server's account: a socket's path ends at 103 bytes.
     folder = Path(tempfile.mkdtemp(prefix=place.socket_prefix, dir="/tmp"))
@@ -149,17 +149,17 @@ def _make_folder(folder: Path) -> None:
         os.chown(folder, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 
 
-def _settle_for_root(directory: Path) -> Place:
+def _settle_for_root(directory: Path) -> Installation:
     elsewhere = ELSEWHERE / digest(directory)[:16]
     note = directory / NOTE
     if (directory / "data").exists():
-        return Place(directory, directory, _owner(directory / "data"))
+        return Installation(directory, directory, _owner(directory / "data"))
     if note.exists() and note.read_text().splitlines()[:1] == [str(elsewhere)] and (elsewhere / "data").exists():
-        return Place(directory, elsewhere, _owner(elsewhere / "data"))
+        return Installation(directory, elsewhere, _owner(elsewhere / "data"))
     account = _owner(directory) or _system_account()
     if _can_enter(account, directory):
-        return Place(directory, directory, account)
-    place = Place(directory, elsewhere, account)
+        return Installation(directory, directory, account)
+    place = Installation(directory, elsewhere, account)
     _delete_home(place)  # left by a folder of this name that was deleted, with which its database was meant to go
     for folder in (ELSEWHERE.parent, ELSEWHERE, elsewhere):
         make_readable_folder(folder)
@@ -191,7 +191,7 @@ def _system_account() -> pwd.struct_passwd:
 
 def _can_enter(account: pwd.struct_passwd, folder: Path) -> bool:
     """Whether ``account`` reaches ``folder``: asked of the system, which knows of access lists and mounts."""
-    place = Place(folder, folder, account)
+    place = Installation(folder, folder, account)
     tried = subprocess.run(
         ["/bin/sh", "-c", 'cd "$1"', "sh", str(folder)], cwd="/", stderr=subprocess.DEVNULL, **place.credentials
     )
@@ -203,7 +203,7 @@ def make_readable_folder(folder: Path) -> None:
     folder.chmod(0o755)  # ours, whatever the umask is
 
 
-def _refuse_foreign_data(place: Place) -> None:
+def _refuse_foreign_data(place: Installation) -> None:
     if place.data.exists() and place.data.stat().st_uid != place.uid:
         raise ImproperlyConfigured(
             f"The database in {place.home} belongs to user {place.data.stat().st_uid}, not to {place.uid}: it was "
@@ -211,7 +211,7 @@ def _refuse_foreign_data(place: Place) -> None:
         )
 
 
-def _delete_home(place: Place) -> None:
+def _delete_home(place: Installation) -> None:
     with suppress(OSError):
         for left in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):  # by a server that was killed
             (place.socket_folder / left).unlink(missing_ok=True)

@@ -3,12 +3,12 @@
 import psutil
 import pytest
 
-from autotask.worker import wear
-from autotask.worker.wear import Wear, memory
+from autotask.worker import recycling
+from autotask.worker.recycling import Recycling, memory
 
 
 def test_without_limits_a_worker_is_never_worn():
-    unlimited = Wear(None, None)
+    unlimited = Recycling(None, None)
     unlimited.take(10**9)
     assert unlimited.left(200) == 200
     assert not unlimited.is_used_up()
@@ -16,7 +16,7 @@ def test_without_limits_a_worker_is_never_worn():
 
 
 def test_a_worker_may_claim_as_many_tasks_as_it_is_told_and_those_that_it_gives_back_do_not_count():
-    worn = Wear(10, None)
+    worn = Recycling(10, None)
     worn.take(8)
     assert worn.left(200) == 2
     worn.take(2)
@@ -26,21 +26,21 @@ def test_a_worker_may_claim_as_many_tasks_as_it_is_told_and_those_that_it_gives_
 
 
 def test_memory_beyond_the_limit_is_told_once_a_second_and_only_of_a_worker_that_has_done_something():
-    small = Wear(None, 2**20)
+    small = Recycling(None, 2**20)
     assert small.excess() == ""
-    small = Wear(None, 2**20)
+    small = Recycling(None, 2**20)
     small.take(1)
     assert small.excess().endswith(" MiB of 1 MiB")
     assert small.excess() == ""
-    large = Wear(None, 2**40)
+    large = Recycling(None, 2**40)
     large.take(1)
     assert large.excess() == ""
 
 
-@pytest.mark.parametrize("measure", [memory, wear._resident, wear._most])
+@pytest.mark.parametrize("measure", [memory, recycling._resident, recycling._most])
 def test_each_measure_sees_what_a_task_keeps(measure):
     before = measure()
     kept = bytes(range(256)) * 2**18
-    assert measure() - before >= (0 if measure is wear._most else len(kept) * 0.9)
+    assert measure() - before >= (0 if measure is recycling._most else len(kept) * 0.9)
     assert 0.2 < measure() / psutil.Process().memory_info().rss < 5
     del kept

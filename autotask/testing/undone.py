@@ -6,7 +6,7 @@ from autotask.store.connection import current
 from autotask.testing.transactions import held_for_commit
 
 
-class Fate:
+class Undone:
     """Follows what is stored on the current connection now.
 
     Django forgets what is to be done on commit when the transaction, or the block of it, is rolled back.

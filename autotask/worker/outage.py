@@ -4,7 +4,7 @@ import logging
 import random
 import time
 
-from autotask.store.errors import is_weather
+from autotask.store.errors import is_outage
 from autotask.texts.lines import describe, one_line
 
 logger = logging.getLogger("autotask.worker")
@@ -14,7 +14,7 @@ LONGEST_WAIT = 3.0
 SAY_EVERY = 5.0
 
 
-class Weather:
+class Outage:
     """What one connection of a worker has to say about the database.
 
     :param doing: what cannot be done meanwhile, for people.
@@ -34,9 +34,9 @@ class Weather:
     def may_tell() -> bool:
         """Whether it is time for one more line about the database, which the caller then writes."""
         now = time.monotonic()
-        if now - Weather._told_at < SAY_EVERY:
+        if now - Outage._told_at < SAY_EVERY:
             return False
-        Weather._told_at = now
+        Outage._told_at = now
         return True
 
     def failed(self, error: Exception) -> float:
@@ -46,8 +46,8 @@ class Weather:
         """
         self._failures += 1
         now = time.monotonic()
-        if is_weather(error):
-            if Weather.may_tell():
+        if is_outage(error):
+            if Outage.may_tell():
                 self._has_said = True
                 logger.warning("Cannot %s, will try again: %s", self._doing, one_line(describe(error)))
         elif now - self._last_said >= SAY_EVERY:

@@ -8,7 +8,7 @@ import time
 LOOK_EVERY = 1.0
 
 
-class Wear:
+class Recycling:
     """How worn a worker is.
 
     :param max_tasks: how many tasks it may begin in its life; None: any number.

@@ -23,7 +23,7 @@ class _Stranger:
     seconds: float
 
 
-class Strangers:
+class UnknownTasks:
     """The names of the tasks that were given back because they are of other code than this worker's.
 
     It claims none that was given back so before, until the while is over: they are there for a newer worker the whole
@@ -32,19 +32,19 @@ class Strangers:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._strangers: dict[str, _Stranger] = {}
+        self._unknown_tasks: dict[str, _Stranger] = {}
 
     def met(self, name: str, why: str) -> None:
         """Note that a task was given back. Only the thread of the recorder calls this."""
-        now, known = self._clock(), self._strangers.get(name)
+        now, known = self._clock(), self._unknown_tasks.get(name)
         if known is not None and now < known.until:
             return
         seconds = FIRST_WHILE
         if known is not None and now < known.until + LONGEST_WHILE:
             seconds = min(2 * known.seconds, LONGEST_WHILE)
-        others = [item for item in self._strangers.items() if item[0] != name]
+        others = [item for item in self._unknown_tasks.items() if item[0] != name]
         # A new dict, since another thread may be reading the old one.
-        self._strangers = dict([*others, (name, _Stranger(now + seconds, seconds))][-MOST_NAMES:])
+        self._unknown_tasks = dict([*others, (name, _Stranger(now + seconds, seconds))][-MOST_NAMES:])
         logger.warning(
             "%s: %s; it is left for a newer worker, and this one will look at it again in %g s",
             name,
@@ -54,7 +54,7 @@ class Strangers:
 
     def names(self) -> list[str]:
         """Return the names of the tasks that are to be left alone now."""
-        if not self._strangers:
+        if not self._unknown_tasks:
             return []  # as nearly always
         now = self._clock()
-        return [name for name, stranger in self._strangers.items() if now < stranger.until]
+        return [name for name, stranger in self._unknown_tasks.items() if now < stranger.until]

@@ -18,7 +18,7 @@ logger = logging.getLogger("autotask.worker")
 _IDLE = 0
 
 
-class Connections:
+class ConnectionHygiene:
     """What is known of the connections of one thread. Only that thread calls it; see :func:`of_thread`.
 
     :ivar has_connected: whether the thread has open connections, as far as is known without looking.
@@ -47,14 +47,14 @@ class Connections:
 
 class _Here(threading.local):
     def __init__(self) -> None:
-        self.connections = Connections()
+        self.connections = ConnectionHygiene()
 
 
 _here = _Here()
 _has_tidied = False
 
 
-def of_thread() -> Connections:
+def of_thread() -> ConnectionHygiene:
     """Return what is known of the connections of this thread."""
     return _here.connections
 
@@ -233,4 +233,4 @@ def _remember(**_: Any) -> None:
 
 
 # Sent in the thread that connects.
-connection_created.connect(_remember, dispatch_uid="autotask.tidiness")
+connection_created.connect(_remember, dispatch_uid="autotask.hygiene")

@@ -7,7 +7,7 @@ import pytest
 from django.db.backends.signals import connection_created
 
 from autotask.task import DONE, ERROR
-from autotask.worker import tidiness
+from autotask.worker import hygiene
 from tests.helpers import ended
 from tests.integration.worker import messy
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_tidied_changes_no_outcome(start_worker, monkeypatch, cap
 
     # When
     with monkeypatch.context() as patched:
-        patched.setattr(tidiness, "_tidy", broken)
+        patched.setattr(hygiene, "_tidy", broken)
         first = messy.look().wait(10)
 
     # Then
