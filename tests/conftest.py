@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.test import TransactionTestCase
 
+from autotask.handle import TaskHandle
 from autotask.store.connection import current, dedicated, execute
 from autotask.worker.options import WorkerOptions
 from autotask.worker.worker import Worker
 from tests import tables
-from tests.helpers import patient
+from tests.helpers import PATIENCE, patient
 
 pytest_plugins = ["autotask.pytest_plugin", "tests.refusing", "tests.reporting", "tests.threads"]
 
@@ -20,6 +21,21 @@ pytest_plugins = ["autotask.pytest_plugin", "tests.refusing", "tests.reporting",
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TransactionTestCase._fixture_teardown = tables.empty  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patient_handles() -> Iterator[None]:
+    """On a busy machine, wait longer for tasks as well, but for those that a test expects not to end in time."""
+    wait, await_result = TaskHandle.wait, TaskHandle.await_result
+
+    def longer(timeout: float | None) -> float | None:
+        return patient(timeout) if timeout and timeout >= 5 else timeout
+
+    with pytest.MonkeyPatch.context() as patched:
+        if PATIENCE != 1:
+            patched.setattr(TaskHandle, "wait", lambda self, timeout=None: wait(self, longer(timeout)))
+            patched.setattr(TaskHandle, "await_result", lambda self, timeout=None: await_result(self, longer(timeout)))
+        yield
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from autotask.embedded import binaries, locks
+from autotask.embedded import binaries, locks, watch
 from autotask.embedded.installation import Installation, private_folder
 
 USER = "postgres"
@@ -76,7 +76,7 @@ def ensure_watched(place: Installation) -> None:
         return
     files = (locks.open_file(place.users_lock), watcher, locks.open_file(place.server_lock))
     program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watch.py"))]
-    command = [*program, *map(str, (*files, place.uid, place.gid))]
+    command = [*program, *map(str, (*files, place.uid, place.gid, watch.GRACE))]
     place.watcher_log.unlink(missing_ok=True)  # which may be root's, while the folder is ours
     try:
         with place.watcher_log.open("wb") as log:

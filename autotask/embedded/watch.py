@@ -19,12 +19,12 @@ import sys
 import time
 from contextlib import suppress
 
-GRACE = 3.0  # seconds without a user: longer than runserver takes to start its next child
+GRACE = 3  # seconds without a user: longer than runserver takes to start its next child
 NOTICES_WITHIN = 120.0  # seconds in which PostgreSQL sees that its data were deleted: it looks once a minute
 FAST = 30.0  # seconds for a shutdown that keeps everything, before one that leaves recovery to the next start
 
 
-def main(users: int, watcher: int, server: int, uid: int, gid: int) -> None:
+def main(users: int, watcher: int, server: int, uid: int, gid: int, grace: int) -> None:
     """Become a process of its own, watch, stop the server and end."""
     if os.fork():  # init's child rather than Django's, where it would be a zombie, or meet somebody's waitpid(-1)
         os._exit(0)
@@ -35,7 +35,7 @@ def main(users: int, watcher: int, server: int, uid: int, gid: int) -> None:
         os.setgid(gid)
         os.setuid(uid)
     sockets = socket_folder()
-    wait_for_last(users)
+    wait_for_last(users, grace)
     if os.fstat(users).st_nlink:
         stop(os.path.join("data", "postmaster.pid"), server)
     # Else the folder was deleted, and PostgreSQL finds out by itself.
@@ -46,12 +46,12 @@ def main(users: int, watcher: int, server: int, uid: int, gid: int) -> None:
     os.close(users)
 
 
-def wait_for_last(users: int) -> None:
+def wait_for_last(users: int, grace: int) -> None:
     """Return with the users' file locked, once nobody has had it for a while; no user can come in from then on."""
     while True:
         fcntl.flock(users, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_UN)
-        time.sleep(GRACE)
+        time.sleep(grace)
         with suppress(BlockingIOError):
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
