@@ -49,8 +49,8 @@ def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "t
         now = time.monotonic()
         if now > deadline:
             raise AssertionError(f"{what} did not come true within {seconds:g} s; last value: {value!r}")
-        # A look that takes long leaves the machine to those that are waited for.
-        time.sleep(max(0.02, 2 * (now - began)))
+        # A look that takes long leaves the machine to those that are waited for; but no state that lasts a second is missed.
+        time.sleep(min(0.25, max(0.02, 2 * (now - began))))
         began = time.monotonic()
     return value
 
