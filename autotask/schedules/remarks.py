@@ -1,4 +1,4 @@
-"""What people should know of a cron schedule around changes of the clock: what is delayed, run once, or left out."""
+"""What changes of the clock do to a cron schedule: which ticks are delayed, run once, or left out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from autotask.schedules.crontab import Crontab
 
 _MINUTE = timedelta(minutes=1)
 
-#: Times of one change that are named; of every minute of an hour the first few are enough.
+#: Times named for one change; for every minute of an hour the first few are enough.
 _MOST_NAMED = 3
 
 
@@ -32,7 +32,7 @@ class Remark:
 
 
 def remarks(timetable: Crontab, start: datetime, end: datetime) -> list[Remark]:
-    """Return what is to be said of the changes of the clock between two moments, in their order."""
+    """Return remarks on the changes of the clock between two moments, in order."""
     found: list[Remark] = []
     change = clocks.next_change(timetable.zone, start, end)
     while change is not None:
