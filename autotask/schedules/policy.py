@@ -38,7 +38,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What an author wants to happen.
+    """How a schedule treats missed and overlapping ticks.
 
     :ivar misfire: "once": one task makes up for all missed ticks, that of the last one, if it is at most an hour late;
         "skip": they are left out, except for the last one if it is in time; "all": each gets its task, up to a hundred.

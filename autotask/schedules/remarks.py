@@ -1,4 +1,4 @@
-"""What changes of the clock do to a cron schedule: which ticks are delayed, run once, or left out."""
+"""The effects of clock changes on a cron schedule: ticks that are delayed, run once, or left out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What one change of the clock means for a schedule.
+    """The effect of one change of the clock on a schedule.
 
     :ivar tick: the due moment to show it with: the one that is delayed or run once, or the first after those left out.
     :ivar change: the change of the clock.

@@ -43,7 +43,7 @@ MaybeNames = Annotated[Sequence[str] | None, Stored("text[]", lambda values: arr
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Carried:
-    """What a call says about its task, and its result still shows. Each field is a column of both tables.
+    """The options of a call that its result still shows. Each field is a column of both tables.
 
     :ivar timeout: seconds that one attempt may take; None: the worker's limit.
     :ivar executor: where it runs, see :data:`autotask.task.THREAD`.

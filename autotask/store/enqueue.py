@@ -16,7 +16,7 @@ from autotask.store.connection import execute
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kind(Carried):
-    """What tasks have in common: usually, all calls of one definition share one object.
+    """The options that tasks share: usually, all calls of one definition share one object.
 
     :ivar delay: seconds from now until it is due; *run_after* wins if both are given.
     :ivar expires: seconds after it is due until no attempt begins any more; *expires_at* wins if both are given.

@@ -1,4 +1,4 @@
-"""What a database error means for its statement: try again later, wait for a lock, or give in."""
+"""The meaning of a database error for its statement: try again later, wait for a lock, or give in."""
 
 import enum
 

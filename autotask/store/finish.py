@@ -151,7 +151,7 @@ SELECT count(*) FROM ended
 """
 
 # Both tables keep the fence of a recorded outcome, and no two claims have the same. So outcomes recorded now, or by an
-# earlier try whose COMMIT got no answer, can be told from those that were not accepted.
+# earlier try whose COMMIT got no answer, can be distinguished from those that were not accepted.
 RECORDED = """
 SELECT id FROM autotask_result WHERE id = ANY(%(id)s::uuid[]) AND fence = ANY(%(fence)s::bigint[])
 UNION ALL
