@@ -28,7 +28,6 @@ _MARK = "AUTOTASK_CREW"
 class Crew:
     """The supervisor. Each worker runs the command of this process again, marked as a member of a crew.
 
-    :param size: how many workers there are.
     :param burst: stop when all workers have finished.
     :param reload: workers watch their code. Where they cannot even start, a change makes the supervisor try again at once.
     """

@@ -45,10 +45,7 @@ class Candidate:
         _wait(self._next, OTHERS_LOOK_EVERY)
 
     def wait_to_be_active(self, stand_by: Callable[[], None]) -> None:
-        """Wait until no worker is ahead of this one; then another one can be next.
-
-        :param stand_by: called if it has to wait.
-        """
+        """Wait until no worker is ahead of this one, after a call of *stand_by*; then another one can be next."""
         if not self._active.take():
             stand_by()
             _wait(self._active, NEXT_LOOKS_EVERY)

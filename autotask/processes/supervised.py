@@ -47,7 +47,6 @@ def wait_before_start(deaths: int, status: int, chance: float) -> float:
     """Return the seconds to wait before the next start of a worker.
 
     :param deaths: how many workers in a row have died early.
-    :param status: the exit status of the last one.
     :param chance: a random number from 0 to 1, so that the workers of a site do not start all at once.
     """
     if status == MISCONFIGURED:
@@ -93,7 +92,6 @@ class SupervisedProcess:
 
     :param environment: its environment, without the variables about its predecessor.
     :param grace: seconds to finish running tasks after a request to stop.
-    :param say: logs a line when it has died.
     :param overlap: whether a recycled worker gets its successor while it still finishes its tasks.
     :param until_done: whether a worker that has ended without an error gets no successor.
     """

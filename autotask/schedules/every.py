@@ -13,7 +13,6 @@ _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 class Every:
     """Due every *seconds*, counted from its registration.
 
-    :ivar seconds: length of the interval.
     :ivar start_now: whether the first moment due is the registration itself.
     """
 

@@ -60,10 +60,8 @@ class Policy:
         return [tick for tick in due[-1:] if now - tick <= latest]
 
     def choose(self, held: Sequence[datetime], ticks: Sequence[datetime], busy: bool) -> Choice:
-        """Return what to do with ticks that get a task.
+        """Return what to do with ticks that get a task: those *held*, and the *ticks* due now.
 
-        :param held: ticks that have waited.
-        :param ticks: ticks that are due now.
         :param busy: whether a task of the schedule waits or runs.
         """
         line = [*held, *ticks]

@@ -19,8 +19,6 @@ class Remark:
     """The effect of one change of the clock on a schedule.
 
     :ivar tick: the due moment to show it with: the one that is delayed or run once, or the first after those left out.
-    :ivar change: the change of the clock.
-    :ivar text: a sentence.
     """
 
     tick: datetime

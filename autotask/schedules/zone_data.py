@@ -98,10 +98,7 @@ def advice(found: Newer) -> str:
 
 
 def newer(zone: tzinfo, now: datetime) -> Newer | None:
-    """Return the newest installed rules for a zone, if they differ from those in use within a year.
-
-    :param now: the start of that year.
-    """
+    """Return the newest installed rules for a zone, if they differ from those in use within a year from *now*."""
     used, key = in_use(zone), str(zone)
     if not used.version:
         return None

@@ -143,11 +143,7 @@ _KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(unknown_names)s::t
 def find_lanes(
     connection: BaseDatabaseWrapper, *, unknown_names: Sequence[str] = (), spared: Sequence[uuid.UUID] = ()
 ) -> tuple[list[Lane], list[Lane]]:
-    """Return the lanes with ready tasks, and those with suspects.
-
-    :param unknown_names: as for :func:`claim`.
-    :param spared: tasks to ignore.
-    """
+    """Return the lanes with ready tasks, and those with suspects, without the *spared* tasks."""
     found = prepared_rows(
         connection, LANES.format(known=_known(unknown_names, spared)), {"unknown_names": list(unknown_names)}
     )

@@ -47,9 +47,7 @@ class Carried:
 
     :ivar timeout: seconds that one attempt may take; None: the worker's limit.
     :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
-    :ivar schedule: the schedule that made it.
     :ivar scheduled_for: the tick of this task.
-    :ivar tags: names to find it by.
     """
 
     name: Text

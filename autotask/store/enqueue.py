@@ -33,7 +33,6 @@ class Kind(Carried):
         return all(getattr(self, name) == default for name, default in _NOTHING_SPECIAL.items())
 
 
-#: How each field of a kind is stored.
 STATED = columns.stored(Kind)
 
 _NOTHING_SPECIAL = {field.name: field.default for field in fields(Kind) if field.default is not MISSING}

@@ -19,7 +19,6 @@ class Outcome(NamedTuple):
 
     :ivar state: DONE, ERROR, CANCELLED or RETRY.
     :ivar ended_at: when the attempt ended, on the monotonic clock of the process.
-    :ivar seconds: how long it took.
     :ivar value: the signed result.
     :ivar delay: seconds until the next attempt, for RETRY.
     :ivar began: whether the function was called; a task cancelled or expired before that has no attempt.

@@ -90,7 +90,6 @@ def trial(place: Hashable, open: Callable[[], BaseDatabaseWrapper]) -> Trial:
     """Return the recent trial of a pooler, or start a new one.
 
     :param place: its address, with the names of the database and the user.
-    :param open: opens one more connection there.
     """
     with _lock:
         latest = _latest.get(place)

@@ -36,8 +36,8 @@ SAY_EVERY = 60.0
 
 TELL = "SELECT pg_notify(channel, words) FROM unnest(%(channels)s::text[], %(words)s::text[]) AS told(channel, words)"
 
-#: How full the queue of notifications is. Once the queue is full, PostgreSQL frees what all listeners have read only when it is
-#: asked this. (PostgreSQL source, ``asyncQueueAdvanceTail`` in ``commands/async.c``.)
+#: Once the queue of notifications is full, PostgreSQL frees the part that all listeners have read only when asked this.
+#: (PostgreSQL source, ``asyncQueueAdvanceTail`` in ``commands/async.c``.)
 USAGE = "SELECT pg_notification_queue_usage()"
 
 _waker: Callable[[], None] | None = None

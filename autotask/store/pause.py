@@ -22,7 +22,6 @@ WHERE name = %(name)s AND paused_at IS NOT NULL RETURNING name
 def pause(connection: BaseDatabaseWrapper, name: str, by: str) -> bool:
     """Let the ticks of a schedule pass without tasks, until it is resumed. Its waiting and running tasks stay.
 
-    :param by: who paused it.
     :returns: whether it was paused now; False: there is no such schedule, or it was paused already.
     """
     return bool(rows(connection, PAUSE, {"name": name, "by": text(by, 200)}))

@@ -160,10 +160,8 @@ def prune(
 ) -> Pruned:
     """Delete results whose time to live has been over for *longer* seconds, with their attempts.
 
-    :param limit: at most this many results.
-    :param attempts: at most this many attempts. A result with more stays until the last of them is deleted.
+    :param attempts: the limit for attempts. A result with more stays until the last of them is deleted.
     :param most_bytes: the result or attempt that reaches this many is the last one deleted.
-    :param spared: results to leave alone.
     :param only: the only results to delete; None: all but *spared*.
     """
     which, ids = (_ALL_BUT, spared) if only is None else (_ONLY, only)

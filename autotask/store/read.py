@@ -291,7 +291,6 @@ def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool
 def listen(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True) -> tuple[ChannelListener, bool]:
     """Listen for the end of a task, and ask for its notification in the same round trip.
 
-    :param wait: as for :func:`ask_to_be_told`.
     :returns: the listener, and whether the notification is sure to come.
     """
     ask = (AWAIT if wait else AWAIT_UNLOCKED) % {"id": f"'{id}'"}

@@ -143,9 +143,7 @@ def rescue(
     A task that the database refuses does not hold up others.
 
     :param dead: workers known to be dead; those whose lease has run out are found here.
-    :param reason: how the workers died, as text.
     :param max_crashes: deaths under one task after which it ends in ERROR.
-    :param error_ttl: seconds for which errors are kept at least.
     :param rescuer: the worker that rescues; its own lease may have run out.
     :param refused: remembers tasks that were refused before.
     :returns: numbers of workers buried, of tasks that run again, and of tasks that ended.

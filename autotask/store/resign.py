@@ -26,10 +26,7 @@ class Signed(NamedTuple):
 
 
 class PayloadColumn(NamedTuple):
-    """A column of payloads or results.
-
-    :ivar what: a description.
-    """
+    """A column of payloads or results."""
 
     table: str
     column: str

@@ -19,7 +19,6 @@ class StoredSchedule:
     :ivar next_tick: the first tick that was not; while the schedule is paused, a tick that will be left out.
     :ivar held: ticks whose tasks wait for the end of an earlier one.
     :ivar declared_at: when a worker last said that its code has this schedule.
-    :ivar paused_at: None: not paused.
     """
 
     name: str

@@ -58,7 +58,6 @@ class Move:
 
 NOW = "SELECT clock_timestamp() AT TIME ZONE 'UTC'"
 
-#: Between the moments in ``held``.
 BETWEEN_HELD = " "
 
 # A changed timetable starts again; an unchanged one keeps its next tick, so a restart shifts nothing. A former timetable

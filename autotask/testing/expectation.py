@@ -36,7 +36,6 @@ _LIKENESS = 0.6
 class Expectation:
     """A call as a test describes it.
 
-    :ivar name: of the task.
     :ivar arguments: by position and by name; None: any.
     :ivar queue: None: any.
     """
