@@ -1,4 +1,4 @@
-"""One active companion per host, the others standing by on locks of files; standard library only.
+"""One active companion per host, with the others standing by on file locks; standard library only.
 
 There are two locks: the holder of the first one works, the holder of the second one is next. Only these two have set Django
 up; the others wait before that, and cost as little as a bare interpreter.

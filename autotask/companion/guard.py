@@ -91,7 +91,7 @@ def say(what: str, parent: int) -> None:
 
 
 def main() -> None:
-    """Run the guard as the command line says."""
+    """Run the guard with the options of the command line."""
     streams.complete()
     parser = argparse.ArgumentParser(prog="python -m autotask.companion.guard", description=__doc__)
     parser.add_argument("--parent", type=int, required=True)

@@ -155,7 +155,7 @@ def _in_fork_of_uwsgi(former_hook: Callable[[], object] | None, start: Start) ->
 def _start_in_worker_of_uwsgi(start: Start) -> None:
     server: Any = sys.modules["uwsgi"]
     number = server.worker_id()  # 0: a mule or a spooler
-    # Since 2.0.27 it has threads unasked. Either option is enough, whatever its value.
+    # Since 2.0.27 it has threads by default. Either option is enough, whatever its value.
     threads = server.version_info[:3] >= (2, 0, 27) or bool({"enable-threads", "threads"} & server.opt.keys())
     if number and start() and number == 1 and not threads:
         logger.warning(

@@ -45,9 +45,8 @@ def open_file(path: Path) -> int:
 
 def _open_to_read(path: Path) -> int:
     try:
-        return os.open(
-            path, os.O_RDONLY | os.O_NOFOLLOW
-        )  # root's, from before root gave them to the owner of the folder
+        # It may be root's, from before root gave these files to the owner of the folder.
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except PermissionError as error:
         raise ImproperlyConfigured(
             f"{path} cannot be opened by user {os.geteuid()}: the database in this folder is somebody else's, perhaps "

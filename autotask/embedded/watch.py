@@ -24,7 +24,7 @@ FAST = 30.0  # seconds for a shutdown that keeps everything, before one that lea
 
 
 def main(users: int, watcher: int, server: int, uid: int, gid: int, grace: int) -> None:
-    """Become a process of its own, watch, stop the server and end."""
+    """Detach, watch, stop the server and exit."""
     if os.fork():  # a child of init: as Django's it would be a zombie, or meet somebody's waitpid(-1)
         os._exit(0)
     os.setsid()  # Ctrl-C in the terminal is for the users

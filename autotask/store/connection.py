@@ -258,8 +258,8 @@ class _Cursor(CursorWrapper):
 def _own(wrapper_class: type[BaseDatabaseWrapper]) -> type[BaseDatabaseWrapper]:
     """Return the class of a worker's own connections.
 
-    With DEBUG, Django keeps the text of 9000 statements of each connection until the end of a request, but a worker has no
-    requests: these keep none.
+    They log no statements: with DEBUG, Django keeps 9000 of them for each connection until the end of a request, and a
+    worker has no requests.
     """
     own = {"queries_logged": False, "asked_at": None, "make_cursor": lambda self, cursor: _Cursor(cursor, self)}
     return type("OwnDatabaseWrapper", (wrapper_class,), own)

@@ -19,7 +19,7 @@ class Kind(Carried):
     """The options that tasks share: usually, all calls of one definition share one object.
 
     :ivar delay: seconds from now until it is due; *run_after* wins if both are given.
-    :ivar expires: seconds after it is due until no attempt begins any more; *expires_at* wins if both are given.
+    :ivar expires: seconds after it is due, after which no attempt begins; *expires_at* wins if both are given.
     """
 
     delay: Seconds = 0.0

@@ -24,7 +24,7 @@ logger = logging.getLogger("autotask")
 #: Workers listen here for new work.
 WORK_CHANNEL = "autotask_work"
 
-#: Schedulers listen here for schedules that are due earlier than they have seen.
+#: Schedulers listen here for schedules that are due earlier than they expect.
 SCHEDULES_CHANNEL = "autotask_schedules"
 
 #: NOTIFY takes a lock that all commits of the cluster pass, so no process sends more than one in this many seconds.
@@ -109,7 +109,7 @@ def _notify(connection: BaseDatabaseWrapper) -> None:
 
 
 def tell_after_commit(connection: BaseDatabaseWrapper, told: Mapping[str, str]) -> None:
-    """Notify channels, each with its words, as soon as the caller's transaction has committed; never raises.
+    """Notify channels, each with its words, as soon as the caller's transaction has committed; failures are logged.
 
     Not inside the transaction: if the queue of notifications is full, its commit would fail.
     """
