@@ -147,8 +147,8 @@ LEFT JOIN autotask_attempt a ON a.task_id = %(id)s
 ORDER BY a.id
 """
 
-# It need not survive a crash of the server, so its commit does not wait for the disk: the row, which no worker can claim
-# meanwhile, is locked only for a moment.
+# It need not survive a crash of the server, so its commit does not wait for the disk: no worker can claim the row while it
+# is locked.
 AWAIT = """
 UPDATE autotask_task SET awaited = true
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
