@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Interruptible(Protocol):
-    """What a pool gives to the function by which it runs a item."""
+    """What a pool gives to the function by which it runs an item."""
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Call a function that may be interrupted. An interruption hits this call, or nothing at all.
@@ -43,7 +43,7 @@ class Uninterrupted:
 
 @dataclass(frozen=True, slots=True)
 class Run(Generic[T]):
-    """A item that is being run.
+    """An item that is being run.
 
     :ivar began: when, on the monotonic clock.
     """
@@ -71,11 +71,11 @@ class Pool(Protocol[T]):
 
     size: int
 
-    #: Seconds that a item gets to stop by itself when it is to be cancelled, before it is interrupted.
+    #: Seconds that an item gets to stop by itself when it is to be cancelled, before it is interrupted.
     patience: float
 
     def submit(self, item: T) -> None:
-        """Run a item as soon as there is a free place.
+        """Run an item as soon as there is a free place.
 
         :raises Exception: the item could not be taken in, as where the system has no thread left for the pool.
         """
@@ -93,16 +93,16 @@ class Pool(Protocol[T]):
         """Return the items that are being run."""
 
     def ask(self, item: T, why: str) -> None:
-        """Tell a item that is being run that it should stop. It may be told again."""
+        """Tell an item that is being run that it should stop. It may be told again."""
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
-        """Stop a item that is being run, by the strongest means that harm no other one. Only one thread calls this.
+        """Stop an item that is being run, by the strongest means that harm no other one. Only one thread calls this.
 
         :returns: whether it could be tried; it may be too early, or too late.
         """
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget a item that is being run and cannot be stopped; None: it has just come to its end."""
+        """Forget an item that is being run and cannot be stopped; None: it has just come to its end."""
 
     def drain(self, seconds: float) -> bool:
         """Wait until everything submitted is finished, at most so many seconds; return whether it is."""

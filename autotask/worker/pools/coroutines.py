@@ -82,7 +82,7 @@ class CoroutinePool(Waiting[T]):
     """An event loop that runs items; its thread is started by the first of them.
 
     :param size: how many items run at a time.
-    :param run: what to do with a item; must not raise.
+    :param run: what to do with an item; must not raise.
     :param wake: called from the event loop when there is room, see :meth:`wake_when`.
     :param helpers: makes the default executor of the event loop.
     """
@@ -108,7 +108,7 @@ class CoroutinePool(Waiting[T]):
     # --- what others call -------------------------------------------------------------------------------------------
 
     def submit(self, item: T) -> None:
-        """Run a item on the event loop. Only the worker loop's own thread calls this.
+        """Run an item on the event loop. Only the worker loop's own thread calls this.
 
         :raises RuntimeError: the system has no thread left for the event loop.
         """
@@ -122,12 +122,12 @@ class CoroutinePool(Waiting[T]):
         return [Run(place.item, place.began) for place in list(self._places.values())]
 
     def ask(self, item: T, why: str) -> None:
-        """Tell a item that it should stop; see :class:`autotask.context.StopRequest`."""
+        """Tell an item that it should stop; see :class:`autotask.context.StopRequest`."""
         if place := self._places.get(id(item)):
             place.stop_request().ask(why)
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
-        """Cancel the coroutine of a item."""
+        """Cancel the coroutine of an item."""
         place = self._places.get(id(item))
         if place is None or self._loop is None or not place.can_be_interrupted():
             return False
@@ -135,7 +135,7 @@ class CoroutinePool(Waiting[T]):
         return True
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget a item that goes on in spite of having been cancelled, or that blocks the event loop."""
+        """Forget an item that goes on in spite of having been cancelled, or that blocks the event loop."""
         place = self._places.pop(id(item), None)
         if place is None:
             return None

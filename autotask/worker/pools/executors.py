@@ -42,7 +42,7 @@ class ExecutorPool(Waiting[T]):
     :param wake: called when there is room, see :meth:`wake_when`.
     """
 
-    #: There is no way to tell a item in the executor anything.
+    #: There is no way to tell an item in the executor anything.
     patience = 0.0
 
     def __init__(
@@ -64,7 +64,7 @@ class ExecutorPool(Waiting[T]):
         self._thread: threading.Thread | None = None
 
     def submit(self, item: T) -> None:
-        """Run a item. It is handed over by a thread of its own, since the executor may make callers wait.
+        """Run an item. It is handed over by a thread of its own, since the executor may make callers wait.
 
         :raises RuntimeError: the system has no thread left for that.
         """
@@ -81,10 +81,10 @@ class ExecutorPool(Waiting[T]):
         return [Run(handed.item, handed.began) for handed in list(self._handed.values())]
 
     def ask(self, item: T, why: str) -> None:
-        """Do nothing; nothing reaches a item in the executor."""
+        """Do nothing; nothing reaches an item in the executor."""
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
-        """Cancel a item, which has an effect where the executor can do that, or has not begun with it."""
+        """Cancel an item, which has an effect where the executor can do that, or has not begun with it."""
         handed = self._handed.get(id(item))
         if handed is None or handed.future is None:
             return False
@@ -93,7 +93,7 @@ class ExecutorPool(Waiting[T]):
         return True
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget a item; whatever still comes of it is not heard."""
+        """Forget an item; whatever still comes of it is not heard."""
         handed = self._handed.get(id(item))
         return Abandoned(hangs=False) if handed is not None and self._let_go(handed) else None
 
@@ -151,7 +151,7 @@ class ExecutorPool(Waiting[T]):
             self._executor = None
 
     def _let_go(self, handed: SubmittedItem[T]) -> bool:
-        """Count a item as finished; return whether it was not before."""
+        """Count an item as finished; return whether it was not before."""
         if self._handed.pop(id(handed.item), None) is None:
             return False
         self._note_end(time.monotonic() - handed.began)

@@ -32,10 +32,10 @@ T_contra = TypeVar("T_contra", contravariant=True)
 #: Seconds between two looks whether a child that says nothing still lives. What it has forked may hold its pipe open.
 LOOK_EVERY = 0.5
 
-#: Children in a row that die before they have begun with a item. Then it is not run here.
+#: Children in a row that die before they have begun with an item. Then it is not run here.
 TRIES = 3
 
-#: Seconds that a child gets to start in, and to begin with a item.
+#: Seconds that a child gets to start in, and to begin with an item.
 STARTS_WITHIN = 60.0
 
 #: Seconds that a child with nothing to do gets to end.
@@ -68,7 +68,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """What has become of a item whose child has died.
+    """What has become of an item whose child has died.
 
     :ivar how: exit status or signal, in words.
     """
@@ -78,7 +78,7 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class NoChild:
-    """What has become of a item for which no child could be started.
+    """What has become of an item for which no child could be started.
 
     :ivar how: how the last child that was to run it has ended.
     """
@@ -86,7 +86,7 @@ class NoChild:
     how: str
 
 
-#: What can become of a item: something that the child says, an interruption, or an accident.
+#: What can become of an item: something that the child says, an interruption, or an accident.
 End = Ended | TaskInterrupted | Died | NoChild
 
 
@@ -94,13 +94,13 @@ class Customer(Protocol[T_contra]):
     """Whose items are run: it makes jobs of them and hears what becomes of them, in the threads of the pool."""
 
     def job(self, item: T_contra) -> Any:
-        """Return what a child needs to know of a item; None if it is not to be run after all."""
+        """Return what a child needs to know of an item; None if it is not to be run after all."""
 
     def heard(self, item: T_contra, message: Any) -> None:
-        """Take in what a child says while it runs a item."""
+        """Take in what a child says while it runs an item."""
 
     def ended(self, item: T_contra, began: float, end: End) -> None:
-        """Take in what has become of a item; must not raise."""
+        """Take in what has become of an item; must not raise."""
 
 
 def frame(message: Any) -> bytes:
@@ -226,7 +226,7 @@ class Desk(Generic[T]):
         self.asked = False
 
     def begin(self, item: T) -> None:
-        """Note that a item is to be run."""
+        """Note that an item is to be run."""
         with self.lock:
             self.item, self.began, self.interruption, self.asked = item, None, None, False
 
@@ -265,7 +265,7 @@ class ProcessPool(Generic[T]):
         self._threads: ThreadPool[T] | None = None
 
     def submit(self, item: T) -> None:
-        """Run a item as soon as a child is free.
+        """Run an item as soon as a child is free.
 
         :raises RuntimeError: the system has no thread left for what looks after the children.
         """
@@ -278,7 +278,7 @@ class ProcessPool(Generic[T]):
         return self._threads.outstanding() if self._threads else 0
 
     def wake_when(self, waiting: int) -> None:
-        """Ask to be woken once when a item is finished and no more than *waiting* wait."""
+        """Ask to be woken once when an item is finished and no more than *waiting* wait."""
         if self._threads:
             self._threads.wake_when(waiting)
 
@@ -287,13 +287,13 @@ class ProcessPool(Generic[T]):
         return self._threads.take_back() if self._threads else []
 
     def running(self) -> list[Run[T]]:
-        """Return the items that are being run; while its child is still being started, a item has just begun."""
+        """Return the items that are being run; while its child is still being started, an item has just begun."""
         now = time.monotonic()
         seen = [(desk.item, desk.began) for desk in list(self._desks.values())]
         return [Run(item, now if began is None else began) for item, began in seen if item is not None]
 
     def ask(self, item: T, why: str) -> None:
-        """Tell the child that runs a item that it should stop."""
+        """Tell the child that runs an item that it should stop."""
         if desk := self._desk_of(item):
             with desk.lock:
                 if desk.item is item and desk.child is not None and desk.began is not None and not desk.asked:
@@ -301,7 +301,7 @@ class ProcessPool(Generic[T]):
                     desk.child.send(Stop(why))
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
-        """Kill the child that runs a item."""
+        """Kill the child that runs an item."""
         desk = self._desk_of(item)
         if desk is None:
             return False
@@ -314,7 +314,7 @@ class ProcessPool(Generic[T]):
         return True
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget a item whose child does not even die; the kernel holds it."""
+        """Forget an item whose child does not even die; the kernel holds it."""
         if self._threads is None or self._threads.abandon(item) is None:
             return None
         for place in [place for place, desk in list(self._desks.items()) if desk.item is item]:

@@ -181,7 +181,7 @@ class ThreadPool(Waiting[T]):
     """A fixed number of threads that run items from one queue.
 
     :param size: number of threads.
-    :param run: what to do with a item; must not raise.
+    :param run: what to do with an item; must not raise.
     :param wake: called from the threads when there is room, see :meth:`wake_when`.
     :param name: what the names of the threads begin with.
     :raises RuntimeError: the system has no thread left. Where it has some, the pool begins with these.
@@ -239,7 +239,7 @@ class ThreadPool(Waiting[T]):
         return None
 
     def submit(self, item: T) -> None:
-        """Run a item as soon as a thread is free. Only the loop's own thread calls this."""
+        """Run an item as soon as a thread is free. Only the loop's own thread calls this."""
         self._submitted += 1
         self._todo.append(item)
         if self._asleep > self._may_sleep:
@@ -275,16 +275,16 @@ class ThreadPool(Waiting[T]):
         return [Run(item, began) for began, item in seen if item is not None]  # type: ignore[arg-type]  # a T, set by _work
 
     def ask(self, item: T, why: str) -> None:
-        """Tell a item that it should stop; see :class:`autotask.context.StopRequest`."""
+        """Tell an item that it should stop; see :class:`autotask.context.StopRequest`."""
         for place in self._places:
             place.ask(item, why)
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
-        """Raise an exception in the thread that runs a item. It comes when the thread next runs code of Python."""
+        """Raise an exception in the thread that runs an item. It comes when the thread next runs code of Python."""
         return any(place.strike(item, interruption) for place in self._places if place.item is item)
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget a item and its thread; there is no way to end a thread from outside."""
+        """Forget an item and its thread; there is no way to end a thread from outside."""
         with self._abandoning:
             place = next((place for place in self._places if place.abandon(item)), None)
             if place is None:

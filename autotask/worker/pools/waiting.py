@@ -33,7 +33,7 @@ class Waiting(Generic[T]):
         return self._finished, self._seconds
 
     def wake_when(self, waiting: int) -> None:
-        """Ask to be woken once when a item is finished and no more than *waiting* wait; −1 asks for nothing."""
+        """Ask to be woken once when an item is finished and no more than *waiting* wait; −1 asks for nothing."""
         self._wake_at = waiting
 
     def take_back(self) -> list[T]:
@@ -52,7 +52,7 @@ class Waiting(Generic[T]):
             return self._idle.wait_for(lambda: self.outstanding() == 0, seconds)
 
     def _note_end(self, seconds: float) -> None:
-        """Count a item as finished, after so many seconds."""
+        """Count an item as finished, after so many seconds."""
         with self._idle:
             self._seconds += seconds
             self._finished += 1
