@@ -69,7 +69,7 @@ def test_at_the_limit_of_threads_tasks_are_given_back_and_run_when_there_is_room
     handles = everywhere.ALL[where].echo.enqueue_many([(number,) for number in range(5)])
 
     # Then
-    wait_until(lambda: said(caplog, "is given back, as it cannot be run here now"), what="a word on it")
+    wait_until(lambda: said(caplog, "is released, since it cannot be run here now"), what="a word on it")
     wait_until(lambda: {(row.state, row.attempt) for row in stored(handles)} == {(State.SCHEDULED, 0)})
     assert tasks.echo(2).wait(10) == 2
     assert worker.exit_status == 0
@@ -94,7 +94,7 @@ def test_a_coroutine_is_given_back_that_would_be_without_the_thread_to_use_the_d
 
     # When
     handles = tasks.double.enqueue_many([(number,) for number in range(5)])
-    wait_until(lambda: said(caplog, "is given back, as it cannot be run here now"), what="a word on it")
+    wait_until(lambda: said(caplog, "is released, since it cannot be run here now"), what="a word on it")
     limit(False)
 
     # Then
@@ -112,7 +112,7 @@ def test_a_coroutine_is_given_back_whose_carriers_need_a_thread_of_its_own(start
 
     # When
     handle = say_branch()
-    wait_until(lambda: said(caplog, "is given back, as it cannot be run here now"), what="a word on it")
+    wait_until(lambda: said(caplog, "is released, since it cannot be run here now"), what="a word on it")
     limit(False)
 
     # Then
