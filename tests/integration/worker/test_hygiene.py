@@ -93,5 +93,5 @@ def test_what_cannot_be_tidied_changes_no_outcome(start_worker, monkeypatch, cap
         first = messy.look().wait(10)
 
     # Then
-    assert "was not left as it should be" in caplog.text
+    assert "could not be tidied" in caplog.text
     assert messy.look().wait(10) != first
