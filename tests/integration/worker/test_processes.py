@@ -310,7 +310,7 @@ def test_the_time_that_a_process_takes_to_start_does_not_count(start_worker, mon
     assert time.monotonic() - began_at > 1
 
 
-def test_what_a_task_changes_in_its_process_is_put_back_before_the_next_one(start_worker, tmp_path):
+def test_what_a_task_changes_in_its_process_is_restored_before_the_next_one(start_worker, tmp_path):
     # Given
     start_worker(processes=1)
     before = stubborn.look_at_the_process(0.0).wait(20)
