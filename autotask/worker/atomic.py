@@ -166,7 +166,7 @@ def _count_cut(task: ClaimedTask, error: Exception) -> None:
 
 
 def _sees_a_snapshot() -> bool:
-    """Whether transactions of this thread see only what was committed before they began."""
+    """Whether transactions of this thread do not see later commits."""
     connection = current()
     if _thread.raw is not connection.connection:
         _thread.raw = connection.connection

@@ -63,7 +63,7 @@ async def execute(
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One attempt, and what it needs."""
+    """One attempt, with its parts."""
 
     task: ClaimedTask
     is_cancelled: IsCancelled
@@ -201,7 +201,7 @@ async def _load(task: ClaimedTask, *, in_thread: bool) -> Arguments:
 
 async def _tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | None = None) -> Outcome | Released:
     """Take the last step; in a thread if there are receivers, which may use the database."""
-    if steps.is_heard(task.name):
+    if steps.has_receivers(task.name):
         return await sync_to_async(steps.tell)(task, ended, error)
     return steps.tell(task, ended, error)
 

@@ -108,9 +108,9 @@ class LookTimes:
         self._next_at = float("-inf")
         self._last_took = 0.0
 
-    def next_at(self, *, told: bool) -> float:
-        """Return the time of the next look; *told*: whether something has been enqueued since the last one."""
-        return self._next_at + (0.0 if told else LOOK_ANYWAY)
+    def next_at(self, *, notified: bool) -> float:
+        """Return the time of the next look; *notified*: whether something has been enqueued since the last one."""
+        return self._next_at + (0.0 if notified else LOOK_ANYWAY)
 
     def took(self, began: float, ended: float) -> None:
         """Note how long a look took.

@@ -22,7 +22,7 @@ class News:
         self._wakeup = wakeup
         self._listening = Listening(self.connection, lambda: notify.WORK_CHANNEL)
         #: Whether NOTIFY has said so.
-        self._told = False
+        self._notified = False
 
     def listen(self) -> None:
         """Listen on a new connection once it is known that notifications arrive there. Otherwise the loop polls."""
@@ -36,25 +36,25 @@ class News:
 
     def sleep(self, seconds: float) -> bool:
         """Sleep, and return whether the loop was woken."""
-        if self._hears() or self._wakeup.handed:
+        if self._look() or self._wakeup.handed:
             return True  # It came with the answer to an earlier statement, or during another look.
         woken = self._wakeup.sleep(seconds, self._listening.fileno())
-        self._hears()
+        self._look()
         return woken
 
     def has_come(self) -> bool:
         """Read the notifications, and return whether something was enqueued since the last look."""
         self._wakeup.sleep(0)
-        self._hears()
+        self._look()
         return self.has_word()
 
     def has_word(self) -> bool:
         """Whether something was enqueued since the last look, as far as is known."""
-        return self._told or self._wakeup.called
+        return self._notified or self._wakeup.called
 
     def take_word(self) -> bool:
         """Begin a look; return whether a caller has notified this worker only."""
-        called, self._wakeup.called, self._told = self._wakeup.called, False, False
+        called, self._wakeup.called, self._notified = self._wakeup.called, False, False
         return called
 
     def pass_on(self) -> None:
@@ -67,10 +67,10 @@ class News:
 
     def pass_on_call(self) -> None:
         """Notify other workers of a call that only this one knows of; this one has yet to look, too."""
-        self._wakeup.called, self._told = False, True
+        self._wakeup.called, self._notified = False, True
         self.pass_on()
 
-    def _hears(self) -> bool:
+    def _look(self) -> bool:
         heard = self._listening.heard()
-        self._told = self._told or heard
+        self._notified = self._notified or heard
         return heard

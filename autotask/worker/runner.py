@@ -109,7 +109,7 @@ class Runner:
             return None
         return job.make(task)
 
-    def heard(self, task: ClaimedTask, message: Any) -> None:
+    def received(self, task: ClaimedTask, message: Any) -> None:
         """Take the progress that a task has reported."""
         self._reporter.report(*message)
 

@@ -129,7 +129,7 @@ def stopped(run: Run[ClaimedTask], error: BaseException, is_cancelled: bool) -> 
     return tell(task, *decision.stopped(raised, None if definition is None else definition.options, _rules()))
 
 
-def is_heard(name: str) -> bool:
+def has_receivers(name: str) -> bool:
     """Whether the end of this task has receivers, which may use the database."""
     return end_is_heard() or ((definition := registry.known(name)) is not None and definition.hears_ends)
 

@@ -79,11 +79,11 @@ class Watch:
         self._thread.start()
 
     def wake(self) -> None:
-        """Have it look soon: something is to be cancelled."""
+        """Have it look soon: a task is to be cancelled."""
         self._awake.set()
 
     def begin(self) -> None:
-        """Have it look from time to time: something was submitted."""
+        """Have it look from time to time: tasks were submitted."""
         if self._idle:
             self._awake.set()
 

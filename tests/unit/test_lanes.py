@@ -251,7 +251,7 @@ def test_where_looking_is_dear_it_takes_a_small_share_of_the_time():
     looks = LookTimes()
     looks.took(10.0, 10.1)
     looks.took(11.0, 11.1)
-    assert looks.next_at(told=True) == pytest.approx(11.1 + LOOK_SHARE * 0.1)
+    assert looks.next_at(notified=True) == pytest.approx(11.1 + LOOK_SHARE * 0.1)
 
 
 @pytest.mark.parametrize("waited", [0.1, 1.0, 30.0])
@@ -262,12 +262,12 @@ def test_one_look_that_had_to_wait_for_something_does_not_put_off_the_next_one(w
 
     # When, then
     looks.took(11.0, 11.0 + waited)
-    assert looks.next_at(told=True) == 11.0 + waited + LOOK_EVERY
+    assert looks.next_at(notified=True) == 11.0 + waited + LOOK_EVERY
     looks.took(50.0, 50.001)
-    assert looks.next_at(told=True) == 50.001 + LOOK_EVERY
+    assert looks.next_at(notified=True) == 50.001 + LOOK_EVERY
 
 
 def test_without_a_notification_the_look_comes_a_little_later():
     looks = LookTimes()
     looks.took(10.0, 10.001)
-    assert looks.next_at(told=False) == looks.next_at(told=True) + LOOK_ANYWAY
+    assert looks.next_at(notified=False) == looks.next_at(told=True) + LOOK_ANYWAY

@@ -148,7 +148,7 @@ class Claimer:
 
     def _time_to_look(self) -> float:
         """Return when to look for new lanes; sooner if something has been enqueued since the last look."""
-        return self.looks.next_at(told=self.news.has_come())
+        return self.looks.next_at(notified=self.news.has_come())
 
     def _is_in_quarantine(self, connection: BaseDatabaseWrapper) -> bool:
         """Whether a suspect keeps all other tasks from being claimed now."""

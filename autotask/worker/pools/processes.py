@@ -95,7 +95,7 @@ class Customer(Protocol[T_contra]):
     def job(self, item: T_contra) -> Any:
         """Return the job that a child runs for an item; None if the item must not run after all."""
 
-    def heard(self, item: T_contra, message: Any) -> None:
+    def received(self, item: T_contra, message: Any) -> None:
         """Take a message of a child that runs an item."""
 
     def ended(self, item: T_contra, began: float, end: End) -> None:
@@ -391,5 +391,5 @@ class ProcessPool(Generic[T]):
             if isinstance(message, Begun):
                 desk.began = time.monotonic()
             else:
-                self._customer.heard(item, message)
+                self._customer.received(item, message)
         return message

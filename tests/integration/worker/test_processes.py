@@ -272,7 +272,7 @@ class Customer:
     def job(self, record):
         return record
 
-    def heard(self, record, message):
+    def received(self, record, message):
         raise AssertionError("a child that does not begin has nothing to say")
 
     def ended(self, record, began, end):
