@@ -270,4 +270,4 @@ def test_one_look_that_had_to_wait_for_something_does_not_put_off_the_next_one(w
 def test_without_a_notification_the_look_comes_a_little_later():
     looks = LookTimes()
     looks.took(10.0, 10.001)
-    assert looks.next_at(notified=False) == looks.next_at(told=True) + LOOK_ANYWAY
+    assert looks.next_at(notified=False) == looks.next_at(notified=True) + LOOK_ANYWAY
