@@ -1,1 +1,1 @@
-"""The process that claims and runs tasks; start reading at loop.py; worker.py puts the parts together."""
+"""The process that claims and runs tasks; start reading at loop.py; worker.py connects the parts."""

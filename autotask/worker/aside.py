@@ -1,4 +1,4 @@
-"""Outcomes that the database refuses, in whatever form: set aside, and tried again once in a while."""
+"""Outcomes that the database refuses in any form: set aside, and tried again once in a while."""
 
 import logging
 import threading
@@ -13,12 +13,12 @@ from autotask.worker.writes import Record
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds after which an outcome is tried again, twice as long each time.
+#: Seconds until an outcome is tried again, twice as long each time.
 FIRST_WAIT = 30.0
 LONGEST_WAIT = 900.0
 
-#: The most outcomes that are kept, and the most bytes of their results and tracebacks. Of older ones only the fence is kept: their
-#: tasks stay RUNNING until the worker ends.
+#: The most outcomes that are kept, and the most bytes of their results and tracebacks. Of older ones only the fence is
+#: kept: their tasks stay RUNNING until the worker ends.
 MOST_KEPT = 500
 MOST_BYTES = 16 * 2**20
 
@@ -36,10 +36,10 @@ class _Kept:
 
 
 class Aside:
-    """What could not be recorded, while its tasks are no longer held.
+    """Outcomes that could not be recorded; their tasks are no longer held.
 
-    Such a task stays RUNNING under the name of its worker, so that it is not run again and again: neither its worker nor a
-    rescue gives it back as long as the worker lives. When the worker ends, it counts as lost like any other, and
+    Such a task stays RUNNING under the name of its worker, so that it is not run again and again: as long as the worker
+    lives, the task is neither released nor rescued. When the worker ends, the attempt counts as lost like any other, and
     AUTOTASK_MAX_CRASHES limits how often it is run again.
     """
 
@@ -51,7 +51,7 @@ class Aside:
         self._since: dict[int, float] = {}
 
     def put(self, record: Record, error: Exception) -> None:
-        """Set an outcome aside, and say so when it is the first time."""
+        """Set an outcome aside, and log it the first time."""
         task, _ = record
         with self._lock:
             known = task.fence in self._since
@@ -79,7 +79,7 @@ class Aside:
         return self._clock() - self._since.get(task.fence, float("inf")) >= FIRST_WAIT
 
     def keeps(self, task: ClaimedTask) -> bool:
-        """Whether the outcome of a claim will be tried again by itself."""
+        """Whether the outcome of a claim is kept, to be tried again."""
         return task.fence in self._kept
 
     def forget(self, tasks: Sequence[ClaimedTask]) -> None:
@@ -96,7 +96,7 @@ class Aside:
             return list(self._since)
 
     def due(self) -> list[Record]:
-        """Return what is to be tried again now. It is due again later, unless it is forgotten before."""
+        """Return the records to try again now. They are due again later, unless they are forgotten before."""
         if not self._kept:
             return []  # as nearly always
         now, due = self._clock(), []

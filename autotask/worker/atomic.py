@@ -1,4 +1,4 @@
-"""An attempt in a transaction that its outcome is recorded in: both are committed, or neither."""
+"""An attempt in one transaction with its outcome: both are committed, or neither."""
 
 import functools
 import logging
@@ -24,24 +24,24 @@ from autotask.worker.surroundings import left_open_error
 
 logger = logging.getLogger("autotask.worker")
 
-#: How often a function is run again because its transaction conflicted with another one, or its connection was cut, before
-#: that counts as a failure.
+#: How often a function is run again after a conflict of its transaction, or a cut connection, before that counts as a
+#: failure.
 MOST_AGAIN = 10
 
-#: For how many tasks cut connections are counted at most; beyond that the counts begin again.
+#: The most tasks for which cut connections are counted; beyond that the counts begin again.
 MOST_COUNTED = 1000
 
 
 class ClaimLost(Exception):
-    """This worker no longer holds the claim of the task, so the transaction in which its function ran is rolled back."""
+    """This worker no longer holds the claim of the task, so its transaction is rolled back."""
 
 
 def run(task: ClaimedTask, function: Callable[[bool], Outcome], context: TaskContext, reporter: Reports) -> Outcome:
     """Run a function in transactions, one after the other, until one does not conflict with others.
 
-    :param function: runs the task's function, and returns the outcome; it is told whether it has run before.
+    :param function: runs the task's function, and returns the outcome; called with whether it has run before.
     :param context: how the function reports its progress.
-    :raises RunAgain: nothing was committed, since the connection was cut; later it may be.
+    :raises RunAgain: nothing was committed, since the connection was cut; a later try may succeed.
     """
     again = 0
     while True:
@@ -59,7 +59,7 @@ def run(task: ClaimedTask, function: Callable[[bool], Outcome], context: TaskCon
                 raise
             if cut:
                 _count_cut(task, error)
-                raise RunAgain from error  # If it was committed all the same, giving it back will have no effect.
+                raise RunAgain from error  # If it was committed all the same, the release will have no effect.
             if not is_conflict(error) or again >= MOST_AGAIN:
                 raise
             again += 1
@@ -83,7 +83,7 @@ class _Transaction:
         committed: list[bool] = []
         try:
             with transaction.atomic(settings.DATABASE):
-                # The first to be called after the commit, so that it tells a commit from what others do after it.
+                # The first callback after the commit: it tells a failed commit from a failure of later callbacks.
                 current().on_commit(lambda: committed.append(True))
                 self._begin()
                 with current().execute_wrapper(self._ask):
@@ -91,7 +91,7 @@ class _Transaction:
                 self._refuse_ended()
                 self._record(ended)
         except ClaimLost:
-            return ended  # The recorder will find the same, and say so.
+            return ended  # The recorder will find and log the same.
         except BaseException:
             if self.ended is None or not committed:
                 raise
@@ -103,11 +103,11 @@ class _Transaction:
         return ended._replace(recorded=True)
 
     def committed(self) -> Outcome | None:
-        """Return the outcome if it was committed although the answer was lost; None if not, or if nobody can tell now."""
+        """Return the outcome if it was committed although the answer was lost; None if not, or if that is not known now."""
         if self.ended is None:
             return None
         try:
-            # Django keeps a dead connection where rolling back does not fail on it, as with psycopg 3.
+            # Django keeps a dead connection if rolling back does not fail on it, as with psycopg 3.
             current().close()
             is_recorded = bool(finish.recorded(current(), [self.ended]))
         except (DatabaseError, InterfaceError):
@@ -115,14 +115,14 @@ class _Transaction:
         return self.ended._replace(recorded=True) if is_recorded else None
 
     def was_cut(self, error: Exception) -> bool:
-        """Whether its connection is no more, or could not be had, which is what the error comes from."""
+        """Whether the error comes from a connection that was cut, or could not be made."""
         return is_outage(error) if self._raw is None else bool(self._raw.closed)
 
     def _begin(self) -> None:
         self._raw = current().connection
         if _sees_a_snapshot():
-            # There, a row that somebody has changed since the beginning cannot be changed any more. So nobody may write
-            # the progress of this task but itself, at its end.
+            # At that level, a row that somebody has changed since the beginning cannot be changed any more. So only the task
+            # itself may write its progress, at its end.
             self._context.report_to(self._note)
 
     def _ask(self, execute: Callable[..., Any], *args: Any) -> Any:
@@ -166,7 +166,7 @@ def _count_cut(task: ClaimedTask, error: Exception) -> None:
 
 
 def _sees_a_snapshot() -> bool:
-    """Whether transactions of this thread see what was committed before they began, and nothing else."""
+    """Whether transactions of this thread do not see later commits."""
     connection = current()
     if _thread.raw is not connection.connection:
         _thread.raw = connection.connection
@@ -175,7 +175,7 @@ def _sees_a_snapshot() -> bool:
 
 
 class _Thread(threading.local):
-    """The isolation level of a thread's connection, which is asked for once."""
+    """The isolation level of a thread's connection, read once."""
 
     raw: Any = None
     level = ""

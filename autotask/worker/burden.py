@@ -1,4 +1,4 @@
-"""How many bytes a worker holds: arguments of what it has claimed, and outcomes that are not written yet."""
+"""How many bytes a worker holds: arguments of claimed tasks, and outcomes that are not written yet."""
 
 import threading
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from autotask.worker.outcome import Lost, Released
 #: Bytes held, beyond which a worker claims nothing more.
 MOST = 64 * 2**20
 
-#: A worker may hold as many of the largest arguments or results, however large they may be. Otherwise one that has two of
-#: them could not use its threads.
+#: A worker may hold this many of the largest arguments or results, whatever their size. Otherwise it could not use its
+#: threads once it has two of them.
 LARGEST_HELD = 4
 
-#: Bytes of one outcome from which on they are counted: of so many outcomes as a worker may hold, the others are a megabyte.
+#: Bytes from which an outcome is counted: as many smaller ones as a worker may hold are a megabyte.
 FEW = 500
 
 #: The bytes of an envelope around pickled arguments, rounded up.
@@ -25,7 +25,7 @@ _ENVELOPE = 64
 class Burden:
     """The bytes that a worker holds.
 
-    The counters only grow, each by the hand of one thread, so that most tasks cost no lock: those without a result.
+    The counters only grow, each by one thread, so that most tasks, those without a result, cost no lock.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Burden:
         self._put_before = 0
         self._per_task = 0.0
 
-    # --- what the loop calls ----------------------------------------------------------------------------------------
+    # --- called by the loop -----------------------------------------------------------------------------------------
 
     def take(self, tasks: Iterable[ClaimedTask]) -> None:
         """Note that tasks were claimed."""
@@ -47,18 +47,18 @@ class Burden:
         return held <= MOST or held <= _most()
 
     def most_claimed(self, number: int) -> int | None:
-        """Return the bytes of arguments that a claim of so many tasks may bring; None if it cannot bring too many."""
+        """Return how many bytes of arguments a claim of *number* tasks may bring; None if it cannot bring too many."""
         left = max(1, _most() - self.held())
         return left if number * (settings.MAX_PAYLOAD + _ENVELOPE) > left else None
 
     def most_ahead(self, ended: int) -> int | None:
         """Return how many tasks may wait for a free place, going by the size of the last results; None: any number.
 
-        :param ended: how many tasks have ended since this was asked last.
+        :param ended: how many tasks have finished since the last call.
         """
         put = self._put
         if put == self._put_before and not self._per_task:
-            return None  # as for most workers, whose tasks return nothing
+            return None  # as in most workers, whose tasks return nothing
         if ended:
             mean = (put - self._put_before) / ended
             self._put_before = put
@@ -69,7 +69,7 @@ class Burden:
         """Return the bytes that are held now."""
         return self._taken - self._let_go + self._put - self._written
 
-    # --- what other threads call ------------------------------------------------------------------------------------
+    # --- called by other threads ------------------------------------------------------------------------------------
 
     def put(self, size: int) -> None:
         """Note that an outcome waits to be written. Any thread may call this."""
@@ -77,16 +77,16 @@ class Burden:
             self._put += size
 
     def written(self, size: int) -> None:
-        """Note that outcomes do not wait any more. Only the recorder calls this."""
+        """Note that outcomes are written. Only the recorder calls this."""
         self._written += size
 
     def let_go(self, size: int) -> None:
-        """Note that claims are over, of so many bytes of arguments. Only the recorder calls this."""
+        """Note that claims with *size* bytes of arguments are over. Only the recorder calls this."""
         self._let_go += size
 
 
 def weight(ended: Outcome | Released | Lost) -> int:
-    """Return the bytes of an outcome that can be many; 0 if they are few, as of most, which cost no lock then."""
+    """Return the bytes of an outcome; 0 if they are few, as of most, so that these cost no lock."""
     if not isinstance(ended, Outcome):
         return 0
     size = len(ended.traceback) + len(ended.error_message) + (0 if ended.value is None else len(ended.value))

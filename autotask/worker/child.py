@@ -1,4 +1,4 @@
-"""What a process of the pool of processes does: set Django up, then run one job after the other until its worker is gone."""
+"""The program of a child process: set Django up, then run one job after the other until its worker is gone."""
 
 import faulthandler
 import os
@@ -18,12 +18,12 @@ from autotask.worker.log_lines import show_log_lines
 from autotask.worker.pools.processes import Begun, Ended, Frames, Stop, frame
 from autotask.worker.process_state import ProcessState
 
-#: Seconds between two words on the progress of one job.
+#: Seconds between two reports of the progress of one job.
 SAY_EVERY = 0.5
 
 
 class Messenger:
-    """Sends messages to the worker, among them what a job says of its progress. One thread at a time."""
+    """Sends messages to the worker, including the progress of jobs. One thread at a time."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -38,19 +38,19 @@ class Messenger:
             self._send(message)
 
     def report(self, claim: Claim, said: Progress) -> None:
-        """Leave word of the progress of a job; see :class:`autotask.worker.reporter.Reporter`."""
+        """Report the progress of a job; see :class:`autotask.worker.reporter.Reporter`."""
         with self._lock:
             self._last, self._unsaid = (claim, said), True
             if time.monotonic() - self._said_at >= SAY_EVERY:
                 self._say()
 
     def last_word(self, claim: Claim) -> Progress | None:
-        """Return what a job has said last."""
+        """Return the last progress of a job."""
         with self._lock:
             return self._last[1] if self._last and self._last[0] == claim else None
 
     def end(self, value: Any) -> None:
-        """Tell that the job has ended."""
+        """Report the end of the job."""
         with self._lock:
             if self._unsaid:
                 self._say()
@@ -68,7 +68,7 @@ class Messenger:
 
 
 class Inbox(threading.Thread):
-    """Hears the worker, also while a job runs: what to do, when to stop, and that it is gone."""
+    """Reads messages of the worker, also while a job runs: jobs, requests to stop, and the end of the worker."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(name="autotask-inbox", daemon=True)
@@ -92,11 +92,11 @@ class Inbox(threading.Thread):
 
 
 def main() -> None:
-    """Run the child that the command line describes: the ids of its parent and of the pipes from and to it."""
+    """Run the child. Its arguments are the process id of its parent, and the pipes from and to it."""
     streams.complete()
     parent, jobs, messages = map(int, sys.argv[1:4])
     life.die_with_parent(parent, signal.SIGKILL)
-    # A terminal, or a service manager, may tell all processes to end. This one ends with its worker, which has its grace.
+    # A terminal or a service manager may signal all processes. This one ends with its worker, which has its grace.
     signal.signal(signal.SIGINT, _do_nothing)
     signal.signal(signal.SIGTERM, _do_nothing)
     os.register_at_fork(after_in_child=life.forget_signals)
@@ -113,14 +113,14 @@ def main() -> None:
         inbox.stop, inbox.busy = StopRequest(), True
         messenger.send(Begun())
         ended = run(job, messenger, inbox.stop)
-        # Before the end is told: whatever a timer does in this moment is done to the job that has set it.
-        state.put_back()
+        # Before the end is reported: if a timer fires now, it hits the job that has set it.
+        state.restore()
         messenger.end(ended)
         inbox.busy = False
 
 
 def _do_nothing(*_: object) -> None:
-    """Stand in for SIG_IGN, which programs that a task starts would inherit."""
+    """Replace SIG_IGN, which programs that a task starts would inherit."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Notice changes of the code, as runserver does."""
+"""Notice code changes, as runserver does."""
 
 import logging
 import threading
@@ -12,8 +12,8 @@ logger = logging.getLogger("autotask.worker")
 def start(changed: Callable[[], None]) -> None:
     """Watch the files that Django's own reloader watches, in a thread, and call a function after each change.
 
-    Apps say by Django's signals ``autoreload_started`` and ``file_changed`` what else is to be watched, and which changes
-    need no new process: those of templates, for example.
+    With Django's signals ``autoreload_started`` and ``file_changed``, apps add more files, and name changes that need no new
+    process: those of templates, for example.
     """
     threading.Thread(target=_watch, args=(changed,), name="autotask-code-watch", daemon=True).start()
 
@@ -23,7 +23,7 @@ def _watch(changed: Callable[[], None]) -> None:
         try:
             autoreload.get_reloader().run(threading.main_thread())
         except SystemExit:
-            changed()  # It is how the reloader asks for a new process.
+            changed()  # The reloader asks for a new process by it.
         except Exception:
-            logger.exception("Changes of the code are not noticed any more")
+            logger.exception("Code changes are not noticed any more")
             return

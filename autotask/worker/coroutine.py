@@ -1,4 +1,4 @@
-"""One attempt of a coroutine function, on the event loop: find, load, await, decide, tell."""
+"""Run one attempt of a coroutine function on the event loop: find, load, await, decide, tell."""
 
 import asyncio
 import contextvars
@@ -43,7 +43,7 @@ async def execute(
 
     The parameters are those of :func:`autotask.worker.execution.execute`.
 
-    :raises NoThread: the attempt has not begun, since it needs a thread of its own, and the system has none left.
+    :raises NoThread: the attempt has not begun: it needs a thread of its own, and the system has none left.
     """
     begun = time.monotonic()
     if task.late is not None:
@@ -63,7 +63,7 @@ async def execute(
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One attempt, and what it needs."""
+    """One attempt, with its parts."""
 
     task: ClaimedTask
     is_cancelled: IsCancelled
@@ -73,10 +73,10 @@ class _Attempt:
     begun: float
 
     async def run_as_called(self, caller: Caller) -> Outcome | Released:
-        """Run it with what the call carries restored around it.
+        """Run it with the values that its call carries restored around it.
 
-        A change that a carrier makes in a thread would reach all other coroutines that share it. So the queries of this one
-        then have a thread and connections of their own, as those of a request have.
+        A change that a carrier makes in a thread would reach all coroutines that share the thread. So the queries of this
+        one then have a thread and connections of their own, as those of a request have.
         """
         task = self.task
         try:
@@ -94,7 +94,7 @@ class _Attempt:
             return await self.run(load_in_thread=needs_thread)
         finally:
             if needs_thread:
-                caller.submit(leave)  # Nobody waits for that: a call that was cut off may still be at work there.
+                caller.submit(leave)  # Nobody waits for that: a call that was cut off may still run there.
             else:
                 leave()
 
@@ -104,7 +104,7 @@ class _Attempt:
         definition: Definition[Any, Any] | None = None
         try:
             definition = await _find(task)
-            if not definition.is_async:  # It was when the task was enqueued.
+            if not definition.is_async:  # It was async when the task was enqueued.
                 return await self._run_in_thread()
             arguments = await _load(task, in_thread=load_in_thread)
         except BaseException as error:  # noqa: B036 - unpickling can raise anything
@@ -114,7 +114,7 @@ class _Attempt:
         context = steps.context_of(task, self.place.stop_request(), self.reporter)
         try:
             return await _tell(task, await self._call(definition, context, arguments))
-        except BaseException as error:  # noqa: B036 - whatever a task raises is how it can end
+        except BaseException as error:  # noqa: B036 - a task can end with any exception
             return await self._decide(error, definition, arguments)
         finally:
             context.close()
@@ -139,7 +139,7 @@ class _Attempt:
     async def _decide(
         self, error: BaseException, definition: Definition[Any, Any] | None, arguments: Arguments | None
     ) -> Outcome | Released:
-        """Decide what becomes of the task, and tell; unless the coroutine is only thrown away with its event loop."""
+        """Decide the outcome, and tell it; unless the coroutine is only being destroyed with its event loop."""
         if self.place.is_destroyed():
             raise error
         cancelled = self.is_cancelled(self.task)
@@ -147,10 +147,10 @@ class _Attempt:
 
 
 def _restored(carried: dict[str, Any], task: ClaimedTask) -> Callable[[], None]:
-    """Restore what a call carries, in this thread, and return what ends that.
+    """Restore the values that a call carries, in this thread, and return the function that undoes that.
 
-    Both happen in one context, since a context variable can be reset in no other one than it was set in. What is set there
-    is set here too, from where asgiref takes it over to the coroutine.
+    Both run in one context, since a context variable can only be reset in the context where it was set. Variables set there
+    are set here too, and asgiref takes them over to the coroutine.
     """
     context = contextvars.copy_context()
     restored = context.run(carriers.restored, carried)
@@ -160,9 +160,9 @@ def _restored(carried: dict[str, Any], task: ClaimedTask) -> Callable[[], None]:
 
 
 async def get_ready() -> None:
-    """Start the one thread from which all coroutines use the database, so that none of them is without it later.
+    """Start the one thread from which all coroutines use the database, so that none of them lacks it later.
 
-    :raises RuntimeError: the system has no thread left.
+    :raises RuntimeError: the system has no threads left.
     """
     await asyncio.wrap_future(shared.submit(_nothing))
 
@@ -186,7 +186,7 @@ async def _refuse_open(traces: Traces, caller: Caller) -> None:
 
 async def _find(task: ClaimedTask) -> Definition[Any, Any]:
     if registry.known(task.name) is None:
-        return await sync_to_async(registry.find)(task)  # It may import a module, which may do anything.
+        return await sync_to_async(registry.find)(task)  # It may import a module, whose code may do anything.
     return registry.find(task)
 
 
@@ -195,13 +195,13 @@ async def _load(task: ClaimedTask, *, in_thread: bool) -> Arguments:
         return await sync_to_async(steps.load)(task)
     try:
         return steps.load(task)
-    except SynchronousOnlyOperation:  # instances of models, and whatever else asks the database when it is unpickled
+    except SynchronousOnlyOperation:  # Unpickling can use the database, as for instances of models.
         return await sync_to_async(steps.load)(task)
 
 
 async def _tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | None = None) -> Outcome | Released:
-    """Take the last step; in a thread if somebody listens, who may want the database."""
-    if steps.is_heard(task.name):
+    """Take the last step; in a thread if there are receivers, which may use the database."""
+    if steps.has_receivers(task.name):
         return await sync_to_async(steps.tell)(task, ended, error)
     return steps.tell(task, ended, error)
 
@@ -209,12 +209,12 @@ async def _tell(task: ClaimedTask, ended: Outcome | Released, error: BaseExcepti
 async def tidy(ended: Outcome | Released, is_idle: Callable[[], bool]) -> None:
     """Tidy the Django connections of the one thread from which all coroutines of this process use the database.
 
-    :param is_idle: tells whether no other coroutine runs. If one does, it may be in the middle of reading rows.
+    :param is_idle: returns whether no other coroutine runs. If one does, it may be reading rows.
     """
     cut_off = not (isinstance(ended, Outcome) and ended.state is State.DONE)
     if cut_off and not is_idle():
         await asyncio.wrap_future(shared.submit(hygiene.drop_broken_connections))
-    # Asked again: the others may have ended meanwhile, and have left this to the last one.
+    # Asked again: the others may have finished meanwhile, and have left this to the last one.
     if is_idle() and (cut_off or shared.has_connected):
         await asyncio.wrap_future(shared.submit(functools.partial(hygiene.tidy_connections, unsure=cut_off)))
 

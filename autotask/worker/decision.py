@@ -1,4 +1,4 @@
-"""Pure decision: what becomes of a task whose attempt raised, at whichever of its steps."""
+"""Pure decision: the outcome of an attempt that raised, at whichever of its steps."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -36,10 +36,10 @@ class Raised(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """The settings that a decision goes by.
+    """The settings for a decision.
 
     :ivar base_delay: the first exponential delay, in seconds; also that after an outage.
-    :ivar patience: for how many seconds a task that is not known here is left for newer workers.
+    :ivar patience: for how many seconds an unknown task is left for newer workers.
     """
 
     base_delay: float
@@ -47,14 +47,14 @@ class Rules(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What becomes of a task, and the exception that counts as the reason."""
+    """The outcome of an attempt, and the exception that counts as the reason."""
 
     ended: Outcome | Released
     error: BaseException
 
 
 def decide(raised: Raised, rules: Rules) -> Decision:
-    """Decide by the step that raised, and by what it raised."""
+    """Decide by the step that raised, and by its exception."""
     error, definition = raised.error, raised.definition
     options = None if definition is None else definition.options
     if raised.arguments is None:
@@ -62,8 +62,8 @@ def decide(raised: Raised, rules: Rules) -> Decision:
     if isinstance(error, ResultRefused):
         # Another attempt can help only while the function has not returned.
         return stopped(raised._replace(error=error.__cause__ or error), None, rules)
-    # Calls that do not fit the function are refused where they are made. So one that does not fit it here was made by other
-    # code than this worker's, and its function was not reached.
+    # Calls that do not fit the function are refused where they are made. So one that does not fit here was made by different
+    # code from this worker's, and its function was not reached.
     if isinstance(error, TypeError) and definition is not None and not definition.accepts(*raised.arguments):
         decision = _unknown(raised, error, rules)
         if isinstance(ended := decision.ended, Outcome):
@@ -82,13 +82,15 @@ def stopped(raised: Raised, options: Options | None, rules: Rules) -> Decision:
     if isinstance(error, RunAgain):
         error = error.__cause__ or error
         if not cancelled:
-            log = "is given back: its connection was cut, and nothing was committed"
-            back = Released(task, rules.base_delay, known=known, why=describe(error), seconds=raised.seconds, log=log)
-            return Decision(back, error)
+            log = "is released: its connection was cut, and nothing was committed"
+            released = Released(
+                task, rules.base_delay, known=known, why=describe(error), seconds=raised.seconds, log=log
+            )
+            return Decision(released, error)
     if isinstance(error, Snooze) and known and not cancelled:
         return Decision(Released(task, error.seconds, known=True, why=str(error), seconds=raised.seconds), error)
     if isinstance(error, WorkerStopping) and not (cancelled or task.at_most_once):
-        log = "was interrupted, since its worker has to end; it is given back"
+        log = "was interrupted because its worker has to stop; it is released"
         return Decision(Released(task, known=known, why=str(error), seconds=raised.seconds, log=log), error)
     ended = outcome.failed(
         task,
@@ -107,9 +109,9 @@ def _not_called(raised: Raised, options: Options | None, rules: Rules) -> Decisi
     if isinstance(error, (UnknownTask, PayloadTooNew, UnknownCarrier)):
         return _unknown(raised, error, rules)
     if is_outage(error) and not raised.cancelled:
-        log = "is given back: what it needs from the database cannot be fetched"
-        back = Released(raised.task, rules.base_delay, why=describe(error), seconds=raised.seconds, log=log)
-        return Decision(back, error)
+        log = "is released: it needs the database, which is not available"
+        released = Released(raised.task, rules.base_delay, why=describe(error), seconds=raised.seconds, log=log)
+        return Decision(released, error)
     if isinstance(error, ObjectGone) and options is not None:
         counts_as, options = outcome.gone(error, options)
         return stopped(raised._replace(error=counts_as), options, rules)

@@ -1,4 +1,4 @@
-"""How a worker gets rid of what it runs: it waits, interrupts, and leaves behind."""
+"""How a worker stops its running tasks: it waits, interrupts, and leaves behind."""
 
 import logging
 import time
@@ -23,28 +23,28 @@ from autotask.worker.watch import STOP_WITHIN, Watch
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds that tasks get to stop in when the grace is over and they are interrupted.
+#: Seconds that interrupted tasks get to stop when the grace is over.
 TO_STOP = 0.2
 
 
 @dataclass(eq=False, slots=True)
 class Abandoner:
-    """Records outcomes of tasks that do not stop, and forgets the tasks. The watch and the loop call this; it keeps nothing."""
+    """Records outcomes of tasks that do not stop, and forgets the tasks. The watch and the loop call this."""
 
     held: HeldTasks
     recorder: Recorder
     shutdown: Shutdown
 
     def give_up(self, pool: Pool[ClaimedTask], run: Run[ClaimedTask], limit: float, left: Abandoned) -> None:
-        """End a task that does not stop after its time limit; if it hangs in this process, the worker makes way."""
+        """Give up a task that does not stop after its time limit; if it hangs in this process, recycle the worker."""
         task = run.item
         self.held.give_up(task)
         self.recorder.put((task, steps.given_up(run, limit, left.where, self.held.is_cancelled(task))))
-        tidy_connections(unsure=True)  # as those who hear of the end have left them
+        tidy_connections(unsure=True)  # receivers may have left them open
         if left.hangs:
             logger.error(
-                "%s %s does not stop, %g s after its limit of %g s; this worker takes no more tasks, and makes way for "
-                "another one when those that run have ended",
+                "%s %s does not stop, %g s after its limit of %g s; this worker takes no more tasks, and is replaced by "
+                "another one when its running tasks have finished",
                 task.name,
                 task.id,
                 STOP_WITHIN,
@@ -55,20 +55,20 @@ class Abandoner:
             self.shutdown.recycle()
 
     def leave_behind(self, pool: Pool[ClaimedTask]) -> None:
-        """Give up all that a pool runs: it is run by another worker, unless it may run once only."""
+        """Give up all running tasks of a pool: another worker runs them, except those that may run only once."""
         for run in pool.running():
             task = run.item
             if pool.abandon(task) is not None:
                 self.held.give_up(task)
                 ended = steps.left_behind(run, self.held.is_cancelled(task))
-                what = "is given back to be run by another worker" if isinstance(ended, Released) else "ends so"
+                what = "is released, to be run by another worker" if isinstance(ended, Released) else "ends so"
                 logger.warning("%s %s does not stop; it %s", task.name, task.id, what)
                 self.recorder.put((task, ended))
 
 
 @dataclass(eq=False, slots=True)
 class Drain:
-    """The end of all that a worker runs. The loop's thread calls this after its last turn; it keeps nothing."""
+    """Stops all that a worker runs. The loop's thread calls this after its last turn."""
 
     pools: Collection[Pool[ClaimedTask]]
     watch: Watch
@@ -79,7 +79,7 @@ class Drain:
     receiver: Receiver
 
     def run(self) -> bool:
-        """Wait for what runs, as long as the grace lasts, and leave the rest behind; return whether all has ended."""
+        """Wait for running tasks until the grace is over, and leave the rest behind; return whether all have finished."""
         drained = self._has_ended() or self._interrupt()
         if not drained:
             for pool in self.pools:
@@ -88,22 +88,22 @@ class Drain:
 
     def _has_ended(self) -> bool:
         while True:
-            self._give_back_late()
-            # A worker with more time than the grace recycles itself: it does not disturb its tasks before it has to.
+            self._release_late()
+            # A worker with more time than the grace is being recycled: it does not disturb its tasks before it has to.
             if self.shutdown.seconds_left() <= settings.SHUTDOWN_GRACE:
                 self.watch.ask_all()
-            # In short steps: a request to stop may come meanwhile, a second one moves the end of the grace to now.
+            # In short steps: a request to stop may come meanwhile, and a second one ends the grace now.
             if self._all_drained(0.05) and not self.receiver.offers.are_open():
                 return True
             if self.shutdown.seconds_left() <= 0:
                 return False
 
-    def _give_back_late(self) -> None:
-        """Give back what is handed over while this worker leaves, or was to be handed over and was not."""
+    def _release_late(self) -> None:
+        """Release tasks that are handed over while this worker stops, or were stored for it and got lost on the way."""
         self.wakeup.sleep(0)
         self.receiver.accept()
         if self.receiver.offers.is_overdue():
-            # If it cannot be done now, it is done at the end.
+            # If it fails now, it is done at the end.
             try:
                 self.receiver.reconcile(self.news.connection.wrapper)
             except (DatabaseError, InterfaceError, OSError):

@@ -1,4 +1,4 @@
-"""How the process of a worker ends: like any other, but within a few seconds, whatever its tasks have left behind."""
+"""End the process of a worker: like any other, but within a few seconds, whatever its tasks have left behind."""
 
 import atexit
 import contextlib
@@ -12,20 +12,20 @@ from typing import Any, NoReturn
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds that threads and child processes get which tasks have left behind. The interpreter would wait for them for ever.
+#: Seconds for threads and child processes that tasks have left behind. The interpreter would wait for them for ever.
 LEFT_BEHIND_WITHIN = 2.0
 
-#: Seconds that functions registered with ``atexit`` get: those of Sentry and coverage send or write what they have.
+#: Seconds for functions registered with ``atexit``: those of Sentry and coverage send or write their data.
 HOOKS_WITHIN = 3.0
 
-#: Seconds after all this until the kernel ends a process in which not even a thread can run any more.
+#: Seconds after that until the kernel ends a process in which no thread can run any more.
 LAST_RESORT = 1.0
 
 
 def begin(status: int) -> None:
-    """See to it that this process ends soon. All outcomes are written, and the caller is about to leave the interpreter.
+    """Make sure that this process ends soon. All outcomes are written, and the caller is about to leave the interpreter.
 
-    :param status: the exit status of the process, should it have to be ended.
+    :param status: the exit status if the process has to be ended.
     """
     hooks_have_begun = threading.Event()
     atexit.register(hooks_have_begun.set)
@@ -35,22 +35,22 @@ def begin(status: int) -> None:
             target=_end_late, args=(LEFT_BEHIND_WITHIN + HOOKS_WITHIN, status), name="autotask-end", daemon=True
         ).start()
         threading.Thread(target=_push, args=(hooks_have_begun, status), name="autotask-push", daemon=True).start()
-    except (RuntimeError, MemoryError):  # no more threads, and so nobody who could cut off a wait
+    except (RuntimeError, MemoryError):  # no more threads, so nothing could cut off a wait
         leave(status)
 
 
 def now(status: int) -> NoReturn:
-    """End this process at once, without waiting for threads; functions registered with ``atexit`` are called."""
+    """End this process at once, without waiting for threads; call the functions registered with ``atexit``."""
     _end_by_alarm(HOOKS_WITHIN + LAST_RESORT)
     _kill_children()
-    with contextlib.suppress(RuntimeError, MemoryError):  # No more threads: what blocks is ended by the alarm.
+    with contextlib.suppress(RuntimeError, MemoryError):  # No more threads: the alarm ends a function that blocks.
         threading.Thread(target=_end_late, args=(HOOKS_WITHIN, status), name="autotask-end", daemon=True).start()
     atexit._run_exitfuncs()
     leave(status)
 
 
 def leave(status: int) -> NoReturn:
-    """End this process at once. Only what logging and the standard streams hold back is still written."""
+    """End this process at once, after flushing logging and the standard streams."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         # It may have been closed, or nobody reads it any more.
@@ -60,7 +60,7 @@ def leave(status: int) -> NoReturn:
 
 
 def _end_by_alarm(seconds: float) -> None:
-    # The one thing that ends a process whose interpreter is stuck in a call of C.
+    # Only this ends a process whose interpreter is stuck in a C call.
     with contextlib.suppress(ValueError):  # In a thread, where a test runs it, signals cannot be handled.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -72,9 +72,9 @@ def _end_late(seconds: float, status: int) -> None:
 
 
 def _push(hooks_have_begun: threading.Event, status: int) -> None:
-    """End what the interpreter waits for, and call the functions of ``atexit`` if it does not come to that."""
+    """Kill the children that the interpreter waits for, and call the functions of ``atexit`` if it does not."""
     time.sleep(LEFT_BEHIND_WITHIN)
-    logger.warning("worker %d has stopped; what tasks have left behind keeps it from ending: %s", os.getpid(), _left())
+    logger.warning("worker %d has stopped; its process waits for leftovers of tasks: %s", os.getpid(), _left())
     _kill_children()
     if not hooks_have_begun.wait(LAST_RESORT):
         atexit._run_exitfuncs()
@@ -82,7 +82,7 @@ def _push(hooks_have_begun: threading.Event, status: int) -> None:
 
 
 def _left() -> str:
-    """Return in words what the interpreter waits for."""
+    """Return the threads and processes that the interpreter waits for, as text."""
     main = threading.main_thread()
     threads = [thread.name for thread in threading.enumerate() if not thread.daemon and thread is not main]
     children = [f"process {child.pid}" for child in _children()]
@@ -90,12 +90,12 @@ def _left() -> str:
 
 
 def _children() -> list[Any]:
-    # It need not be loaded to find that nothing of it was used.
+    # Where it is not loaded, no task has used it.
     multiprocessing = sys.modules.get("multiprocessing")
     return multiprocessing.active_children() if multiprocessing else []
 
 
 def _kill_children() -> None:
-    # The interpreter asks those that are daemons to end, and waits for all of them before it calls older functions.
+    # The interpreter terminates daemons, and waits for all of them before it calls functions registered earlier.
     for child in _children():
         child.kill()

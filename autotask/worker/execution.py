@@ -1,4 +1,4 @@
-"""One attempt in the thread that calls: find, load, call, decide, tell."""
+"""Run one attempt in the calling thread: find, load, call, decide, tell."""
 
 import functools
 import logging
@@ -37,10 +37,10 @@ def execute(
 ) -> Outcome | Released:
     """Run one attempt of a task in this thread. Never raises.
 
-    :param is_cancelled: tells whether somebody has asked to cancel it.
-    :param reporter: where the function reports its progress.
-    :param attempt: calls the function, and tells it when it should stop.
-    :param around: what is done before, around and after the function; by default as in a worker.
+    :param is_cancelled: returns whether somebody has asked to cancel the task.
+    :param reporter: takes the progress of the task.
+    :param attempt: calls the function, and asks it to stop.
+    :param around: acts before, around and after the function; by default as in a worker.
     """
     begun = time.monotonic()
     if task.late is not None:
@@ -61,7 +61,7 @@ def _as_called(
     around: Surroundings,
     begun: float,
 ) -> Outcome | Released:
-    """Run one attempt with what the call carries restored around it."""
+    """Run one attempt with the values that its call carries restored around it."""
     try:
         carried = carriers.restored(payload.load_carried(task.payload, id=task.id, name=task.name))
     except BaseException as error:  # noqa: B036 - a carrier of the project can raise anything
@@ -77,7 +77,7 @@ def _as_called(
 
 
 def leave(carried: ExitStack, task: ClaimedTask) -> None:
-    """End what carriers have restored. Never raises: the outcome of the task is known already."""
+    """Undo what carriers have restored. Never raises: the outcome of the task is known already."""
     try:
         carried.close()
     except BaseException:  # noqa: B036 - a carrier of the project can raise anything
@@ -107,7 +107,7 @@ def _attempt(
     stop = attempt.stop_request()
     context = steps.context_of(task, stop, reporter)
     call = functools.partial(_call, task, definition, context, attempt, around, begun)
-    # It may be interrupted while it connects, and keep that to itself.
+    # An interruption may come while it connects, before has_connected is set.
     unsure = True
     try:
         if definition.options.atomic:
@@ -117,7 +117,7 @@ def _attempt(
             ended = run(call, arguments)
         unsure = stop.reason is not None
         return steps.tell(task, ended)
-    except BaseException as error:  # noqa: B036 - SystemExit and the like are how a task can end too
+    except BaseException as error:  # noqa: B036 - a task can end with SystemExit and the like too
         return steps.tell(task, *steps.decide(task, error, definition, arguments, is_cancelled(task), begun))
     finally:
         context.close()
@@ -144,7 +144,7 @@ def _call(
 
 
 def _call_again(call: Callable[[Arguments], Outcome], task: ClaimedTask, arguments: Arguments, again: bool) -> Outcome:
-    """Call the function of a task; again with fresh arguments, since it may have changed them."""
+    """Call the function of a task; the next time with fresh arguments, since it may have changed them."""
     return call(steps.load(task) if again else arguments)
 
 

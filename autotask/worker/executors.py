@@ -18,9 +18,8 @@ from autotask.worker.pools.processes import Customer
 
 
 def pools(customer: Customer[ClaimedTask], wake: Callable[[], None]) -> dict[str, Pool[ClaimedTask]]:
-    """Return a pool for each name. What makes the executor is imported when the first task needs it.
+    """Return a pool for each name. The factory of an executor is imported when the first task needs it.
 
-    :param customer: whose tasks they are to run.
     :param wake: called when there is room again.
     """
     run = functools.partial(remote.run, os.environ.get("DJANGO_SETTINGS_MODULE", ""), django_setup.function())
@@ -31,7 +30,7 @@ def pools(customer: Customer[ClaimedTask], wake: Callable[[], None]) -> dict[str
 
 
 def names(options: WorkerOptions) -> tuple[str, ...]:
-    """Return the names of the pools that a worker has beside its threads."""
+    """Return the names of the pools of a worker, other than its threads."""
     sizes = {COROUTINE: options.coroutines, PROCESS: options.processes}
     sizes.update((name, size) for name, (_, size) in settings.EXECUTORS.items())
     return tuple(name for name, size in sizes.items() if size)

@@ -1,4 +1,4 @@
-"""Processes that a task has forked: they are to do nothing that belongs to the worker."""
+"""Processes that a task has forked: they must not go on as the worker."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ generation = 0
 
 
 def end() -> None:
-    """End this process, which a task has forked, as the function of the task leaves: by a value, or by an exception.
+    """End this process, which a task has forked, when the function of the task returns or raises in it.
 
     Otherwise it would go on as a second copy of the worker: with its connections, its pipes and the task's outcome. It ends
-    as Python ends a program: with a traceback and status 1 after an exception, and as ``sys.exit()`` says.
+    like a Python program: with a traceback and status 1 after an exception, or with the status of ``sys.exit()``.
     """
     error = sys.exception()
     status = 0

@@ -1,4 +1,4 @@
-"""Service: tell the register this worker lives, and hear what is to be cancelled."""
+"""Service: renew the lease of this worker, and learn which tasks to cancel."""
 
 import time
 import uuid
@@ -15,9 +15,9 @@ from autotask.worker.registration import Registration
 class Heartbeat:
     """Keeps the lease of a worker.
 
-    :param held: only while something is held can it be cancelled.
-    :param on_cancel: called with the ids of running tasks that are to be cancelled.
-    :param on_new_name: called when the register did not know the worker any more, and has it under a new name now.
+    :param held: only held tasks can be cancelled.
+    :param on_cancel: called with the ids of running tasks to cancel.
+    :param on_new_name: called when the worker was no longer in the register, and has registered under a new name.
     """
 
     doing = "renew the lease of this worker"
@@ -40,9 +40,9 @@ class Heartbeat:
         now, worker_id = time.monotonic(), self._registration.id
         if not self._registration.beat(connection):
             self._on_new_name()
-        # Before its time it is called since somebody has asked to cancel something.
+        # A run before its time means that somebody has asked to cancel a task.
         if (self._held or now < self._next_at) and (to_cancel := workers.to_be_cancelled(connection, worker_id)):
             self._on_cancel(to_cancel)
         self._next_at = now + min(settings.HEARTBEAT, settings.LEASE / 3)
-        # The lease has begun with the statement: after an answer that was long in coming the next beat is due at once.
+        # The lease begins with the statement: after a slow answer the next beat is due at once.
         return max(0.0, self._next_at - time.monotonic())

@@ -1,4 +1,4 @@
-"""What a worker holds: the tasks it has claimed and whose outcome is not recorded yet."""
+"""The tasks that a worker holds: claimed, with an outcome that is not recorded yet."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ from autotask.task import ClaimedTask
 class HeldTasks:
     """The claims of a worker, which of them are to be cancelled, and which it has given up.
 
-    The loop adds, the recorder lets go, the heartbeat cancels, the watch and the loop give up; every thread asks. Each claim
-    has its own fence, and each step is one act on a dictionary or a set, which Python does as a whole: so nothing here takes
-    a lock, and the loop and the recorder never wait for each other.
+    The loop adds, the recorder lets go, the heartbeat cancels, the watch and the loop give up; every thread reads. Each claim
+    has its own fence, and each step is one atomic act on a dictionary or a set: so nothing here takes a lock, and the loop
+    and the recorder never wait for each other.
 
     :ivar cancelled: the ids of tasks that somebody has asked to cancel.
-    :ivar given_up: the fences of claims whose outcome was recorded without waiting for the end of the task.
+    :ivar given_up: the fences of claims whose outcome was recorded before the end of the task.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class HeldTasks:
         return len(self._tasks)
 
     def add(self, tasks: Sequence[ClaimedTask]) -> None:
-        """Hold claims. A former claim of the same task may still be held."""
+        """Hold claims. An earlier claim of the same task may still be held."""
         held = self._tasks
         for task in tasks:
             held[task.fence] = task
@@ -54,7 +54,7 @@ class HeldTasks:
         return list(self._tasks)
 
     def cancel(self, ids: Sequence[uuid.UUID], *, others: bool) -> None:
-        """Note that tasks are to be cancelled; with *others* also those that are not held, since they may be on their way."""
+        """Note that tasks are to be cancelled; with *others* even those not held, which may be on their way."""
         self.cancelled.update(ids if others else self.ids().intersection(ids))
 
     def is_cancelled(self, task: ClaimedTask) -> bool:
@@ -62,10 +62,10 @@ class HeldTasks:
         return task.id in self.cancelled
 
     def forget_requests(self) -> None:
-        """Forget which tasks are to be cancelled, if none is held."""
+        """Forget requests to cancel if no task is held."""
         if not self._tasks:
             self.cancelled.clear()
 
     def give_up(self, task: ClaimedTask) -> None:
-        """Note that whatever comes of a claim from now on is not recorded."""
+        """Note that later outcomes of a claim are not to be recorded."""
         self.given_up.add(task.fence)

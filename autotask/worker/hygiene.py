@@ -1,4 +1,4 @@
-"""What Django does around a request, done around each task: a task gets no other task's mess."""
+"""Do around each task what Django does around a request: no task gets another task's mess."""
 
 import contextlib
 import functools
@@ -19,10 +19,10 @@ _IDLE = 0
 
 
 class ConnectionHygiene:
-    """What is known of the connections of one thread. Only that thread calls it; see :func:`of_thread`.
+    """The state of the connections of one thread. Only that thread calls it; see :func:`of_thread`.
 
     :ivar has_connected: whether the thread has open connections, as far as is known without looking.
-    :ivar is_tidied: whether the thread tidies them by itself, after each task.
+    :ivar is_tidied: whether the thread tidies them itself, after each task.
     """
 
     __slots__ = ("has_connected", "is_tidied")
@@ -55,18 +55,18 @@ _has_tidied = False
 
 
 def of_thread() -> ConnectionHygiene:
-    """Return what is known of the connections of this thread."""
+    """Return the state of the connections of this thread."""
     return _here.connections
 
 
 def tidy_connections(*, unsure: bool = False) -> None:
     """Roll back what was left open in this thread, and close connections as ``close_old_connections()`` would.
 
-    A thread that has not connected is left in peace: asking for its connections takes longer than a short task. Never
-    raises: what a task has left behind is nothing that its outcome depends on.
+    A thread that has not connected is skipped: asking for its connections takes longer than a short task. Never raises: the
+    outcome of a task does not depend on what it has left behind.
 
-    :param unsure: look whether it is known to have connected. What cuts a task off, or fails, may come while it
-        connects: then the connection is there, and nobody has been told.
+    :param unsure: look, whether the thread is known to have connected or not. If a task is cut off or fails while it
+        connects, the connection is there, but not noted.
     """
     _here.connections.tidy(unsure=unsure)
 
@@ -79,12 +79,12 @@ def close_connections() -> None:
 
 
 def is_worker() -> bool:
-    """Whether threads of this process run tasks; else connections are none of our business."""
+    """Whether threads of this process run tasks; otherwise its connections are not ours to tidy."""
     return _has_tidied
 
 
 def is_tidied_here() -> bool:
-    """Whether the connections of this thread are tidied after each task by this thread itself."""
+    """Whether this thread tidies its connections itself, after each task."""
     return _here.connections.is_tidied
 
 
@@ -96,7 +96,7 @@ def has_connected() -> bool:
 def left_open(spared: str | None = None) -> list[str]:
     """Return the aliases of the connections of this thread in which a transaction or a statement is not finished.
 
-    :param spared: the alias of a connection that is not looked at.
+    :param spared: the alias of a connection to skip.
     """
     if not _here.connections.has_connected:
         return []
@@ -121,7 +121,7 @@ def is_disturbed() -> bool:
 def is_open(connection: BaseDatabaseWrapper) -> bool:
     """Whether a transaction or a statement is not finished. The driver knows; the server is not asked.
 
-    Django itself does not know of transactions that were begun by a statement.
+    Django itself does not notice transactions that were begun by a statement.
     """
     raw: Any = connection.connection
     if raw is None or getattr(raw, "closed", False):
@@ -135,7 +135,7 @@ def is_open(connection: BaseDatabaseWrapper) -> bool:
 
 
 def close_driver_connection(raw: Any) -> None:
-    """Close a connection of the driver, whatever it is at, from any thread.
+    """Close a connection of the driver, whatever it is doing, from any thread.
 
     It does not go back to a pool as it is: psycopg's pool would roll back, and wait for the lock that a ``stream()`` holds
     until its generator has ended. Closing takes no lock (psycopg 3.3, ``Connection.close``).
@@ -161,7 +161,7 @@ def _tidy_safely(connection: BaseDatabaseWrapper) -> None:
     try:
         _tidy(connection)
     except Exception:
-        logger.exception("The connection %r was not left as it should be, and is given up", connection.alias)
+        logger.exception("The connection %r could not be tidied, and is dropped", connection.alias)
         with contextlib.suppress(Exception):
             connection.close()
         _forget(connection)
@@ -184,7 +184,7 @@ def _tidy(connection: BaseDatabaseWrapper) -> None:
 
 @functools.cache
 def _keep_schemas() -> bool:
-    """Whether connections keep the schema of a tenant, also while they are closed, as those of django-tenants do."""
+    """Whether connections keep the schema of a tenant, even while closed, as those of django-tenants do."""
     backends = (load_backend(parts["ENGINE"]) for parts in connections.settings.values())
     return any(hasattr(backend.DatabaseWrapper, "set_schema_to_public") for backend in backends)
 
@@ -198,14 +198,14 @@ def _put_schemas_back() -> None:
         try:
             connection.set_schema_to_public()
         except Exception:
-            logger.exception("The schema of the connection %r cannot be put back; it is given up", connection.alias)
+            logger.exception("The schema of the connection %r cannot be reset; it is dropped", connection.alias)
             with contextlib.suppress(Exception):
                 connection.close()
             _forget(connection)
 
 
 def _give_up(connection: BaseDatabaseWrapper) -> None:
-    """Close a connection. A wrapper that was left in the middle of a transaction cannot be mended."""
+    """Close a connection. A wrapper that was left in the middle of a transaction cannot be repaired."""
     try:
         connection.close()
     finally:
@@ -213,7 +213,7 @@ def _give_up(connection: BaseDatabaseWrapper) -> None:
 
 
 def _forget(connection: BaseDatabaseWrapper) -> None:
-    """Have the next use make a new one."""
+    """Have the next use create a new one."""
     with contextlib.suppress(AttributeError):  # It was forgotten before.
         del connections[connection.alias]
 

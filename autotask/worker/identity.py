@@ -1,4 +1,4 @@
-"""Who this worker is, and whether another one on the same host still lives."""
+"""The identity of this worker, and whether another one on the same host still lives."""
 
 import os
 import socket
@@ -32,7 +32,7 @@ def make_identity(
 
 
 def is_gone(neighbour: Neighbour) -> bool:
-    """Whether a worker on this host is certainly dead; where the host cannot tell, it is taken to live."""
+    """Whether a worker on this host is certainly dead; where that cannot be known, it counts as alive."""
     if neighbour.pid_started == 0 or _is_hidden(neighbour.pid):
         return False
     return started(neighbour.pid) != neighbour.pid_started
@@ -41,7 +41,7 @@ def is_gone(neighbour: Neighbour) -> bool:
 def started(pid: int) -> int | None:
     """Return when a process began, in clock ticks since boot; None if there is none, or it is dead and not yet reaped.
 
-    Source: proc(5), /proc/pid/stat, fields 3 (state) and 22 (starttime), counted behind the name, which may hold anything.
+    Source: proc(5), /proc/pid/stat, fields 3 (state) and 22 (starttime), counted after the name, which may contain anything.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -52,7 +52,7 @@ def started(pid: int) -> int | None:
 
 
 def _is_hidden(pid: int) -> bool:
-    """Whether there is a process that only cannot be looked at, because /proc shows each user his own (hidepid)."""
+    """Whether the process exists but is hidden, because /proc shows users only their own processes (hidepid)."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -63,7 +63,7 @@ def _is_hidden(pid: int) -> bool:
 
 
 def _boot_id() -> str:
-    # Process ids mean something only within one boot and one namespace: two containers may each have a process 7.
+    # Process ids are unique only within one boot and one namespace: two containers may each have a process 7.
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"

@@ -4,15 +4,15 @@
 #: Its length covers the interval in which a process sends no second NOTIFY.
 FIRST_SLEEP = 0.03
 
-#: The first sleep, in seconds, when all ready tasks are locked: by another worker that is claiming them, or by somebody
-#: who has asked to hear of their end. Each further one is twice as long, up to FIRST_SLEEP.
+#: The first sleep, in seconds, when all ready tasks are locked: by another worker that is claiming them, or by a caller
+#: that waits for them. Each further one is twice as long, up to FIRST_SLEEP.
 LOCKED_SLEEP = 0.001
 
 
 class IdleSleep:
     """The length of the next sleep without work. Only the loop calls this.
 
-    :ivar seconds: while there is nothing.
+    :ivar seconds: the length of that sleep.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class IdleSleep:
         self.seconds = FIRST_SLEEP
 
     def slept_through(self, longest: float) -> None:
-        """Sleep longer next time, since nothing has come; *longest* is the limit in seconds."""
+        """Sleep longer next time, since nothing has come, up to *longest* seconds."""
         self.seconds = min(2 * self.seconds, longest)
 
     def while_locked(self) -> float:
-        """Return for how long to sleep now, while others hold the locks of all there is; longer each time."""
+        """Return how long to sleep now, while others have locked all ready tasks; longer each time."""
         seconds = self._locked
         self._locked = min(2 * seconds, FIRST_SLEEP)
         return seconds

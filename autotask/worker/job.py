@@ -1,4 +1,4 @@
-"""One task as it travels to another process, and what is done with it there."""
+"""One task as it travels to another process, and how it runs there."""
 
 import importlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from autotask.worker.watch import TO_BE_CANCELLED
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A claimed task, and the module that has to be imported for its function to be known."""
+    """A claimed task, and the module of its function."""
 
     task: ClaimedTask
     module: str
@@ -37,11 +37,11 @@ def run(job: Job, reporter: Reports, stop: StopRequest) -> Outcome | Released:
         registry.get(job.task.name)
     except UnknownTask:
         if job.module:
-            # Where it does not help, or fails, the task stays unknown, and is treated as such.
+            # If that fails or does not help, the task stays unknown, and is treated as such.
             _import(job.module)
     try:
         return execution.execute(job.task, lambda _: stop.reason == TO_BE_CANCELLED, reporter, Uninterrupted(stop))
-    except BaseException as error:  # noqa: B036 - an exception can be so strange that nothing can be said of it
+    except BaseException as error:  # noqa: B036 - an exception can be too strange to be described
         execution.logger.exception("The worker itself failed at %s %s", job.task.name, job.task.id)
         return steps.broken(job.task, error)
 

@@ -1,8 +1,8 @@
-"""What a place of work keeps from task to task: the objects of Django's connection handlers, such as caches.
+"""Keep the objects of Django's connection handlers, such as caches, from task to task.
 
-Tasks run in contexts of their own, so that neither language nor time zone reaches the next one. But ``django.core.cache.caches``
-and its like keep their objects in the context too, and each object may hold connections of its own. A thread that serves requests
-makes them once, and so does a thread that runs tasks.
+Tasks run in contexts of their own, so that neither language nor time zone reaches the next one. But handlers such as
+``django.core.cache.caches`` keep their objects in the context too, and each object may hold connections of its own. A thread
+that serves requests creates them once, and so does a thread that runs tasks.
 """
 
 import contextvars
@@ -18,12 +18,12 @@ logger = logging.getLogger("autotask.worker")
 #: The objects that handlers have made: handler, its storage, alias, object.
 Made = list[tuple[Any, object, str, Any]]
 
-#: How many variables the context of each attempt has: the running task, and the traces it leaves.
+#: How many variables the context of each attempt has: the running task, and its traces.
 _OWN = 2
 
 
 class Kept:
-    """What one thread keeps. Only that thread calls it."""
+    """The objects that one thread keeps. Only that thread calls it."""
 
     __slots__ = ("_base", "_made")
 
@@ -32,11 +32,11 @@ class Kept:
         self._base = contextvars.Context()
 
     def context(self) -> contextvars.Context:
-        """Return a context for one attempt, which has what is kept."""
+        """Return a context with the kept objects for one attempt."""
         return self._base.copy()
 
     def keep(self, context: contextvars.Context) -> None:
-        """Keep what handlers have made in the context of an attempt that is over."""
+        """Keep the objects that handlers have made in the context of a finished attempt."""
         if len(context) <= _OWN and not self._made:
             return  # as nearly always
         found = context.run(made)
@@ -46,7 +46,7 @@ class Kept:
 
 
 def made() -> Made:
-    """Return what handlers have made in the present context, after telling the caches to close, as at the end of a request."""
+    """Return the objects of handlers in the current context, after closing caches as at the end of a request."""
     try:
         close_caches()
     except Exception:
@@ -59,30 +59,30 @@ def _made_by(handler: Any) -> Made:
         storage = handler._connections
         return [(handler, storage, alias, handler[alias]) for alias in handler if hasattr(storage, alias)]
     except Exception:
-        return []  # Its settings are missing or wrong, and nobody has used it.
+        return []  # Its settings are missing or wrong, so nobody has used it.
 
 
 def give(kept: Made) -> None:
-    """Give the present context what is kept."""
+    """Put kept objects into the current context."""
     for handler, storage, alias, connection in kept:
-        # A handler whose settings are changed, as tests do, forgets its objects by getting a new storage.
+        # A handler whose settings change, as in tests, gets a new storage, and so forgets its objects.
         if handler._connections is storage:
             handler[alias] = connection
 
 
 class Spare:
-    """What the coroutines of one thread keep: each has objects to itself while it runs, then the next one gets them."""
+    """The objects that the coroutines of one thread keep: each has its own while it runs, and then passes them on."""
 
     def __init__(self) -> None:
         self._free: list[Made] = []
 
     def take(self) -> None:
-        """Give the present context what a former one has left."""
+        """Put the objects of a finished coroutine into the current context."""
         if self._free:
             give(self._free.pop())
 
     def leave(self) -> None:
-        """Take what the present context has."""
+        """Take the objects of the current context."""
         if len(contextvars.copy_context()) > _OWN and (left := made()):
             self._free.append(left)
 
@@ -95,7 +95,7 @@ class _Handlers:
         self._found: list[Any] = []
 
     def found(self) -> list[Any]:
-        """Return them. They are looked for when modules have been imported since the last time."""
+        """Return them; search again if modules have been imported since the last time."""
         if len(sys.modules) != self._modules:
             self._modules = len(sys.modules)
             self._found = list({id(handler): handler for handler in self._look()}.values())

@@ -1,4 +1,4 @@
-"""Where the loop looks for work, in which order, and from which moment on."""
+"""The lanes in which the loop looks for work: their order, and their lower bounds."""
 
 import time
 from collections import Counter
@@ -8,32 +8,32 @@ from datetime import datetime, timedelta
 from autotask.store.claim import BoundedLane, Lane
 from autotask.task import THREAD, ClaimedTask
 
-#: Rows can become visible this much later than their ready_at says without having to wait for an unbounded look.
+#: Rows that become visible up to this much later than their ready_at do not have to wait for an unbounded look.
 SLACK = timedelta(seconds=5)
 
-#: Only this often (in seconds) the slack is looked through as well: where an old transaction keeps dead entries alive, all
-#: that was claimed in the last seconds is in it. A row that it would have found sooner is found when the lane runs dry.
+#: Seconds between two looks through the slack: where an old transaction keeps dead entries alive, it holds all tasks
+#: claimed in the last seconds. A row that it would have found sooner is found when the lane runs dry.
 SLACK_EVERY = 1.0
 
-#: At least this often (in seconds) everything is looked at, for the sake of rows that became visible later still.
+#: Seconds between two unbounded looks, for rows that became visible later still.
 UNBOUNDED_EVERY = 10.0
 
-#: Seconds between two looks for lanes that are not known yet, while the known ones have enough and something has been
-#: enqueued; and how much longer than a look takes it must be at least, so that looking stays cheap where old transactions
-#: make it dear. So much later it is looked for them even if nobody has told of anything: of calls that follow each other
-#: closely only the first one is told of.
+#: Seconds between two looks for new lanes, while the known ones have enough and something has been enqueued; the pause is
+#: also at least this many times as long as a look takes, so that looking stays cheap where old transactions make it slow.
+#: LOOK_ANYWAY seconds later comes a look even without a notification: of calls in quick succession only the first one sends
+#: one.
 LOOK_EVERY = 0.02
 LOOK_SHARE = 10
 LOOK_ANYWAY = 0.05
 
-#: More lanes than this are not looked at in one claim, and no more are remembered.
+#: The most lanes in one claim, and the most that are remembered.
 MOST_LANES = 100
 
 
 class Lanes:
-    """The lanes of one pool that a worker knows of.
+    """The known lanes of one pool.
 
-    A lane's lower bound is an optimisation only: it lets a claim skip the dead entries of what was claimed before.
+    A lane's lower bound is only an optimisation: it lets a claim skip the dead entries of tasks claimed before.
 
     :param serves: whether a queue is to be served.
     :param executor: the name of the pool in the rows of its tasks.
@@ -57,26 +57,26 @@ class Lanes:
         return bool(self._busy)
 
     def found(self, lanes: Iterable[Lane]) -> None:
-        """Replace what is known by the lanes that hold ready tasks now.
+        """Replace the known lanes by those that hold ready tasks now.
 
-        The lanes that were busy before stay on the list, last: where work came from lately, more may come.
+        Lanes that were busy before stay on the list, last: they may soon hold work again.
         """
         self._busy = [lane for lane in lanes if lane.executor == self._executor and self._serves(lane.queue)]
-        # All that are busy, however many: which of them are looked at is for in_order() to say.
+        # All busy ones, however many: in_order() chooses among them.
         former = [lane for lane in self._lanes if self._serves(lane.queue)]
         self._lanes = list(dict.fromkeys(self._busy + former))[: max(MOST_LANES, len(self._busy))]
         kept = set(self._lanes)
         self._since = {lane: since for lane, since in self._since.items() if lane in kept}
 
     def claimed(self, tasks: Iterable[ClaimedTask]) -> None:
-        """Raise the lower bounds to what was taken, given in the order of ready_at."""
+        """Raise the lower bounds to the claimed tasks, given in the order of ready_at."""
         for (queue, priority), last in {(task.queue, task.priority): task.ready_at for task in tasks}.items():
             lane, since = Lane(queue, priority, self._executor), last
             if lane not in self._since or since > self._since[lane]:
                 self._since[lane] = since
 
     def in_order(self, *, unbounded: bool = False) -> list[BoundedLane]:
-        """Return the lanes, larger priorities first; queues of equal priority take turns at being first."""
+        """Return the lanes, larger priorities first; queues of equal priority take turns in being first."""
         now = time.monotonic()
         if unbounded or now - self._unbounded_at >= UNBOUNDED_EVERY:
             self._unbounded_at = self._slack_at = now
@@ -102,21 +102,21 @@ class Lanes:
 
 
 class LookTimes:
-    """When to look for lanes that are not known yet."""
+    """When to look for new lanes."""
 
     def __init__(self) -> None:
         self._next_at = float("-inf")
         self._last_took = 0.0
 
-    def next_at(self, *, told: bool) -> float:
-        """Return the moment of the next look; *told* says that something has been enqueued since the last one."""
-        return self._next_at + (0.0 if told else LOOK_ANYWAY)
+    def next_at(self, *, notified: bool) -> float:
+        """Return the time of the next look; *notified*: whether something has been enqueued since the last one."""
+        return self._next_at + (0.0 if notified else LOOK_ANYWAY)
 
     def took(self, began: float, ended: float) -> None:
         """Note how long a look took.
 
-        One alone may have waited for something else: a lock, the disk, or other processes. New queues would then wait
-        ten times as long, behind whatever is known. So the shorter of the last two says what looking costs.
+        A single look may have waited for a lock, the disk or other processes, and new queues would then wait ten times as
+        long. So the shorter of the last two counts.
         """
         took = ended - began
         self._next_at = ended + max(LOOK_EVERY, LOOK_SHARE * min(took, self._last_took))

@@ -6,7 +6,7 @@ from autotask.texts import loggers
 
 
 def show_log_lines() -> None:
-    """Write what autotask has to say to stderr, unless the project has said where its log lines go."""
+    """Write autotask's log lines to stderr, unless the project configures where they go."""
     logger = logging.getLogger("autotask")
     if not logger.hasHandlers():
         handler = logging.StreamHandler()

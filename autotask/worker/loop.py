@@ -1,4 +1,4 @@
-"""The loop: claim what fits, make ready what is due, sleep until woken."""
+"""The loop: claim tasks, promote those that are due, sleep until woken."""
 
 import logging
 import time
@@ -27,22 +27,22 @@ from autotask.worker.shutdown import Shutdown
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds between two looks for tasks that have become due, while there is other work.
+#: Seconds between two looks for due tasks, while there is other work.
 PROMOTE_EVERY = 0.2
 
-#: Seconds in which none of several short tasks ends, after which more threads are woken for them.
+#: Seconds after which more threads are woken for short tasks if none of them has finished.
 STANDSTILL = 0.005
 
-#: Turns of the loop that fail in a row, for another reason than the database, after which the worker makes way for a fresh one.
+#: Consecutive turns that may fail for another reason than the database; then the worker is replaced.
 MOST_FAILED_TURNS = 20
 
-#: Seconds between two tries to find the tables before ``migrate`` has made them.
+#: Seconds between two looks for the tables before ``migrate`` has created them.
 TABLES_EVERY = 2.0
 
 
 @dataclass(eq=False, slots=True)
 class Loop:
-    """When something becomes due, and how often a turn has failed. Only the main thread of the worker calls this."""
+    """When something becomes due, and how many turns in a row have failed. Only the worker's main thread calls this."""
 
     options: WorkerOptions
     wakeup: Wakeup
@@ -58,7 +58,7 @@ class Loop:
     failed_turns: int = field(default=0, init=False)
 
     def sign_on(self) -> bool:
-        """Enter the register, as soon as there is one; return False if the worker is to leave before that."""
+        """Register this worker once the tables exist; return False if it has to stop before that."""
         said = False
         while not self.shutdown.is_requested():
             try:
@@ -76,20 +76,20 @@ class Loop:
         return False
 
     def run(self) -> None:
-        """Work until the worker is to leave."""
+        """Work until the worker has to stop."""
         while not self.shutdown.is_requested():
             self.turn()
             self._look_at_wear()
 
     def turn(self) -> None:
-        """Claim once, and sleep if that has brought nothing."""
+        """Claim once, and sleep if there was nothing to claim."""
         try:
             connection = self.news.connection.wrapper
             self.receiver.accept()
             self._prepare(connection)
             self.claimer.threads.pool.balance()
             if self.claimer.threads.is_stuck(time.monotonic()):
-                self.claimer.placement.take_back()
+                self.claimer.placement.release_waiting()
             look = self.claimer.take(connection)
             due = None
             left = self.promote_at - time.monotonic()
@@ -110,13 +110,13 @@ class Loop:
             self._wait_after(error)
 
     def promote(self, connection: BaseDatabaseWrapper) -> float | None:
-        """Make ready what is due; return the seconds until more will be, 0 if something has become ready now."""
+        """Make due tasks ready; return the seconds until the next one is due, 0 if any has become ready now."""
         self.promote_at = time.monotonic() + PROMOTE_EVERY
         count, seconds = promote.promote(connection, refused=self.never_ready)
         return 0.0 if count else seconds
 
     def sleep(self, seconds: float) -> bool:
-        """Sleep, for less if tasks wait for a thread; return whether the loop was woken."""
+        """Sleep, shorter if tasks wait for a thread; return whether the loop was woken."""
         if self.shutdown.is_requested():
             return True
         if self.claimer.threads.some_wait():
@@ -126,26 +126,26 @@ class Loop:
         return self.news.sleep(seconds)
 
     def _wait_after(self, error: Exception) -> None:
-        """Wait a moment after a failure; what was claimed in that turn and is not held is given back in the next one."""
+        """Wait a moment after a failure; the next turn releases tasks claimed in that turn and not held."""
         self.news.connection.close()
         self.wakeup.sleep(self.outage.failed(error))
 
     def _prepare(self, connection: BaseDatabaseWrapper) -> None:
         if self.registration.has_new_name:
-            # What was claimed under the former name may run elsewhere by now.
+            # Tasks claimed under the old name may run elsewhere by now.
             self.registration.has_new_name = False
-            self.claimer.placement.take_back()
+            self.claimer.placement.release_waiting()
         self.receiver.prepare(connection)
         self.news.listen()
 
     def _look_at_wear(self) -> None:
-        """Make way for a fresh worker when this one has done enough."""
+        """Stop, to be replaced, when this worker has run enough tasks or uses too much memory."""
         recycling, pid = self.claimer.placement.recycling, self.registration.identity.pid
         if recycling.is_used_up() and not self.claimer.threads.some_wait():
-            logger.info("worker %d has done its %d tasks, and makes way", pid, self.options.max_tasks)
+            logger.info("worker %d has taken its %d tasks, and is recycled", pid, self.options.max_tasks)
             self.shutdown.recycle()
         elif excess := recycling.excess():
-            logger.info("worker %d uses much memory, %s, and makes way", pid, excess)
+            logger.info("worker %d uses much memory, %s, and is recycled", pid, excess)
             self.shutdown.recycle()
 
     # --- sleeping ---------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Loop:
             self._sleep_until(due)
 
     def _sleep_until(self, due: float | None) -> None:
-        """Sleep until woken, until the next task is due, or until it is time to look without having been woken."""
+        """Sleep until woken, until the next task is due, or until it is time to poll."""
         seconds = self.claimer.idle.seconds
         if self._sleep_and_accept(seconds if due is None else min(seconds, due)):
             self.claimer.idle.was_woken()
@@ -170,7 +170,7 @@ class Loop:
             self.claimer.idle.slept_through(settings.POLL_INTERVAL)
 
     def _sleep_and_accept(self, seconds: float) -> bool:
-        """Sleep, and accept what is handed over meanwhile; return whether the loop was woken for anything else."""
+        """Sleep, and accept tasks handed over meanwhile; return whether the loop was woken for anything else."""
         until = min(time.monotonic() + seconds, self.receiver.look_at)
         offers = self.receiver.offers
         self.receiver.open()
@@ -182,10 +182,10 @@ class Loop:
                 if (woken and not accepted) or self.news.has_word() or self.shutdown.is_requested():
                     return True
                 if accepted:
-                    # However many are handed over, the loop looks for others soon.
+                    # However many are handed over, look for others soon.
                     until = min(until, time.monotonic() + FIRST_SLEEP)
                 elif self.claimer.threads.some_wait() or self.claimer.threads.pool.holds_back():
-                    break  # The pool wants to be looked after.
+                    break  # The pool needs the loop.
                 elif offers.is_overdue():
                     return True
             return False
@@ -195,11 +195,11 @@ class Loop:
     def _sleep_until_room(self, due: float | None) -> None:
         self.claimer.threads.ask_for_wake()
         is_quiet = not self.claimer.quarantine.is_on()
-        # What has ended before it was asked to wake the loop does not wake it.
+        # A task that finished before wake_when() was called does not wake the loop.
         if is_quiet and self.claimer.room():
             return
         longest = BUSY_SLEEP if is_quiet else DRAIN_FOR / 10
         self.sleep(longest if due is None else min(longest, max(due, PROMOTE_EVERY)))
         if self.news.was_called() and not self.claimer.room():
-            # A caller has enqueued, and there is no room here; others may have some.
+            # A caller has woken this worker, which has no room; others may have some.
             self.news.pass_on_call()

@@ -1,4 +1,4 @@
-"""What the loop hears while it works and while it sleeps."""
+"""Notifications to the loop while it works and while it sleeps."""
 
 import logging
 
@@ -13,7 +13,7 @@ logger = logging.getLogger("autotask.worker")
 class News:
     """Whether something was enqueued since the last look for lanes. Only the loop calls this.
 
-    :param wakeup: by this, any other thread or process wakes the loop.
+    :param wakeup: with it, any other thread or process wakes the loop.
     :ivar connection: the loop's own, which also listens.
     """
 
@@ -22,55 +22,55 @@ class News:
         self._wakeup = wakeup
         self._listening = Listening(self.connection, lambda: notify.WORK_CHANNEL)
         #: Whether NOTIFY has said so.
-        self._told = False
+        self._notified = False
 
     def listen(self) -> None:
-        """Listen on a new connection, once it is known that something is heard. Otherwise the loop polls."""
+        """Listen on a new connection once it is known that notifications arrive there. Otherwise the loop polls."""
         if self._listening.renew() and self.connection.pooled:
             logger.info(
                 "The database is reached through a pooler %s",
-                "that keeps sessions, where LISTEN hears: listening for work"
+                "that keeps sessions, so LISTEN works: listening for work"
                 if self._listening.listener
-                else "that shares sessions, where LISTEN hears nothing: looking for work by polling",
+                else "that shares sessions, so LISTEN does not work: looking for work by polling",
             )
 
     def sleep(self, seconds: float) -> bool:
         """Sleep, and return whether the loop was woken."""
-        if self._hears() or self._wakeup.handed:
-            return True  # It came with the answer to an earlier statement, or while something else was looked for.
+        if self._look() or self._wakeup.handed:
+            return True  # It came with the answer to an earlier statement, or during another look.
         woken = self._wakeup.sleep(seconds, self._listening.fileno())
-        self._hears()
+        self._look()
         return woken
 
     def has_come(self) -> bool:
-        """Take in what has come, and return whether something was enqueued since the last look."""
+        """Read the notifications, and return whether something was enqueued since the last look."""
         self._wakeup.sleep(0)
-        self._hears()
+        self._look()
         return self.has_word()
 
     def has_word(self) -> bool:
         """Whether something was enqueued since the last look, as far as is known."""
-        return self._told or self._wakeup.called
+        return self._notified or self._wakeup.called
 
     def take_word(self) -> bool:
-        """Begin a look; return whether a caller has woken this worker only."""
-        called, self._wakeup.called, self._told = self._wakeup.called, False, False
+        """Begin a look; return whether a caller has notified this worker only."""
+        called, self._wakeup.called, self._notified = self._wakeup.called, False, False
         return called
 
     def pass_on(self) -> None:
-        """Tell other workers that there is work."""
+        """Notify other workers that there is work."""
         notify.send(self.connection.wrapper)
 
     def was_called(self) -> bool:
-        """Whether a caller has woken this worker only, since the last look."""
+        """Whether a caller has notified this worker only, since the last look."""
         return self._wakeup.called
 
     def pass_on_call(self) -> None:
-        """Tell other workers what a caller has told this one only, which has yet to look itself."""
-        self._wakeup.called, self._told = False, True
+        """Notify other workers of a call that only this one knows of; this one has yet to look, too."""
+        self._wakeup.called, self._notified = False, True
         self.pass_on()
 
-    def _hears(self) -> bool:
+    def _look(self) -> bool:
         heard = self._listening.heard()
-        self._told = self._told or heard
+        self._notified = self._notified or heard
         return heard

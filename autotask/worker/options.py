@@ -1,4 +1,4 @@
-"""What one worker is to do: which queues it serves, how many tasks it runs at a time, and when it makes way for another."""
+"""The options of one worker: its queues, how many tasks it runs at a time, and when it is recycled."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What one worker is to do. It never changes, so every thread may read it.
+    """The options of one worker. They never change, so every thread may read them.
 
-    :ivar kind: "companion" or "worker", for people.
+    :ivar kind: "companion" or "worker".
     :ivar queues: only these are served; empty means all.
     :ivar exclude_queues: these are not served.
     :ivar threads: how many tasks it runs at a time in threads.
-    :ivar coroutines: how many of those it runs at a time whose function is a coroutine function.
-    :ivar processes: how many of those it runs at a time that have asked for a process.
+    :ivar coroutines: how many it runs at a time as coroutines.
+    :ivar processes: how many it runs at a time in child processes.
     :ivar serves_pid: the Django process whose companion it is.
-    :ivar wake_fd: a pipe by whose bytes that process wakes the worker.
-    :ivar offer_fds: the ends of a pipe in which it offers that process to be handed the next task.
-    :ivar burst: end when there is nothing more to do.
-    :ivar max_tasks: after this many tasks it makes way for a fresh one.
-    :ivar max_memory: when its process uses more bytes than this, it makes way for a fresh one.
-    :ivar reload: when its code changes, it makes way for one with the new code.
-    :ivar yields: leave to dedicated workers what they serve.
-    :ivar make_way: is called with its exit status when it takes no more tasks, so that others need not wait for its end.
-    :ivar predecessor: what is known of the death of the worker before this one.
+    :ivar wake_fd: a pipe through which that process wakes the worker.
+    :ivar offer_fds: the ends of a pipe in which it offers to take the next task of that process.
+    :ivar burst: whether it ends when there is nothing more to do.
+    :ivar max_tasks: it is recycled after this many tasks.
+    :ivar max_memory: it is recycled when its process uses more bytes than this.
+    :ivar reload: whether it is replaced when its code changes.
+    :ivar yields: whether it leaves to dedicated workers the queues that they serve.
+    :ivar make_way: called with its exit status when it takes no more tasks, so that others need not wait for its end.
+    :ivar predecessor: how the worker before this one died, if known.
     """
 
     kind: str = "worker"

@@ -1,4 +1,4 @@
-"""The database being away: say so once in a while, wait a little longer each time, and say when it is back."""
+"""Outages of the database: log them once in a while, wait a little longer each time, and log their end."""
 
 import logging
 import random
@@ -15,13 +15,12 @@ SAY_EVERY = 5.0
 
 
 class Outage:
-    """What one connection of a worker has to say about the database.
+    """The outages that one connection of a worker notices.
 
-    :param doing: what cannot be done meanwhile, for people.
+    :param doing: what cannot be done meanwhile, as text.
     """
 
-    #: When one of them has last said that the database is away. It is away for all connections of a worker, so one line
-    #: is enough for them.
+    #: When an outage was last logged. It concerns all connections of a worker, so one line is enough.
     _told_at = float("-inf")
 
     def __init__(self, doing: str) -> None:
@@ -32,7 +31,7 @@ class Outage:
 
     @staticmethod
     def may_tell() -> bool:
-        """Whether it is time for one more line about the database, which the caller then writes."""
+        """Whether it is time for another line about the database; the caller then logs it."""
         now = time.monotonic()
         if now - Outage._told_at < SAY_EVERY:
             return False

@@ -1,4 +1,4 @@
-"""What is written down of an attempt, by how it ended: an outcome, or a task that goes back. All of it is pure."""
+"""The record of an attempt, by how it ended: an outcome, or the release of the task. All of it is pure."""
 
 import traceback
 from collections.abc import Callable
@@ -12,15 +12,14 @@ from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.texts.lines import describe
 
-#: Seconds until a task that is not known here becomes ready again: the next worker may not know it either. This one leaves
-#: it alone for longer.
+#: Seconds until an unknown task is ready again: the next worker may not know it either. This one leaves it alone for longer.
 UNKNOWN_DELAY = 0.25
 
 #: Frames kept of a traceback; a recursion has thousands.
 _MOST_FRAMES = 50
 
-#: Characters kept of a traceback and of a message until they are stored, when they are cut once more and marked as cut. An
-#: exception can have any text, and must not be held as a whole until then.
+#: Characters kept of a traceback and of a message. They are cut again, and marked as cut, when they are stored; an exception
+#: can have a text of any length, which must not be held as a whole until then.
 _LONGEST = 100_001
 
 
@@ -34,14 +33,14 @@ class RunAgain(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A task that goes back to be run later, as if it had not been claimed.
+    """A task to be released, as if it had not been claimed.
 
     :ivar delay: seconds until it becomes ready again.
-    :ivar unknown: what of it is not known here, if that is the reason; else "".
-    :ivar known: whether its function is known here. Where neither is said, nobody has looked.
-    :ivar why: the reason, for those who hear of the end of the attempt.
-    :ivar seconds: how long the attempt took; None: nobody has heard of its beginning, and nobody hears of its end.
-    :ivar log: what the log says of the task; "" for nothing.
+    :ivar unknown: what this worker does not know of it, if that is the reason; else "".
+    :ivar known: whether this worker knows its function. With neither, nobody has looked.
+    :ivar why: the reason, for the receivers of the end of the attempt.
+    :ivar seconds: how long the attempt took; None: neither its start nor its end is reported to receivers.
+    :ivar log: the log line about the task; "" for none.
     """
 
     task: ClaimedTask
@@ -57,7 +56,7 @@ class Released:
 class Lost:
     """A task whose process has died, while its worker lives.
 
-    :ivar reason: what is known of the death, for people.
+    :ivar reason: how the process died, as text.
     """
 
     task: ClaimedTask
@@ -66,7 +65,7 @@ class Lost:
 
 def succeeded(task: ClaimedTask, value: bytes | None, *, ended_at: float, seconds: float) -> Outcome:
     """Return the outcome of a call that returned; *value* is its signed result."""
-    # By position, since names take half as long again, and nearly every task ends here.
+    # By position: keywords take half as long again, and nearly every task ends here.
     return Outcome(task.id, task.fence, State.DONE, ended_at, seconds, value)
 
 
@@ -83,20 +82,20 @@ def failed(
 ) -> Outcome:
     """Return the outcome of a call that raised.
 
-    :param options: of its definition; None when the call was not reached and trying again is no use.
+    :param options: of its definition; None when the function was not called and trying again is no use.
     :param cancelled: whether somebody asked to cancel the task while it ran.
     :param base_delay: the first exponential delay, in seconds.
     """
     state, delay = _verdict(task, error, options, cancelled), 0.0
-    # Who discards a task says that there is nothing to be looked into.
-    told = "" if isinstance(error, Discard) else _shown(error)
+    # Discarding a task says that there is nothing to look into.
+    shown = "" if isinstance(error, Discard) else _shown(error)
     if state is State.RETRY:
         assert options is not None  # there is no second try without them
         try:
             delay = _delay(error, options, task.failures + 1, base_delay, delay_after)
         except Exception as second:  # a backoff function of the user
             state = State.ERROR
-            told += f"\n\nand its backoff function raised:\n\n{_shown(second)}"
+            shown += f"\n\nand its backoff function raised:\n\n{_shown(second)}"
     return Outcome(
         id=task.id,
         fence=task.fence,
@@ -105,13 +104,13 @@ def failed(
         seconds=seconds,
         error_type=f"{type(error).__module__}.{type(error).__qualname__}",
         error_message=_message(task, error, state)[:_LONGEST],
-        traceback=told[:_LONGEST],
+        traceback=shown[:_LONGEST],
         delay=delay,
     )
 
 
 def expired(task: ClaimedTask, *, ended_at: float) -> Outcome:
-    """Return the outcome of a task that no worker has begun in time."""
+    """Return the outcome of a task that no worker claimed in time."""
     return Outcome(
         id=task.id,
         fence=task.fence,
@@ -124,17 +123,14 @@ def expired(task: ClaimedTask, *, ended_at: float) -> Outcome:
 
 
 def unknown(task: ClaimedTask, error: Exception, *, patience: float, now: float) -> Outcome | Released:
-    """Return what becomes of a task whose function, form of payload or parameters are not known here.
-
-    They may be known to a newer worker, so it is left for one; after *patience* seconds it ends in ERROR.
-    """
+    """Return the record of an unknown task: it is left for a newer worker, and ends in ERROR after *patience* seconds."""
     if task.unknown_for is not None and task.unknown_for >= patience:
         return failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
     return Released(task, delay=UNKNOWN_DELAY, unknown=describe(error))
 
 
 def gone(error: ObjectGone, options: Options) -> tuple[BaseException, Options | None]:
-    """Return what counts as raised where an instance among the arguments is gone, and the options for :func:`failed`."""
+    """Return what counts as raised when a model instance in the arguments is gone, and the options for :func:`failed`."""
     if options.on_missing == "discard":
         return Discard(str(error)), options
     if options.on_missing == "error":

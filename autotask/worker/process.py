@@ -12,9 +12,9 @@ from autotask.worker.worker import Worker
 
 
 def run_worker(options: WorkerOptions) -> int:
-    """Run a worker in the main thread until it is told to stop; return the exit status of the process.
+    """Run a worker in the main thread until it is asked to stop; return the exit status of the process.
 
-    SIGTERM asks it to finish what it runs; a second one makes it leave at once. SIGINT means the same, unless it is
+    SIGTERM asks it to finish its running tasks; a second one makes it leave at once. SIGINT means the same, unless it is
     ignored already, as it is in a companion.
     """
     streams.complete()
@@ -23,8 +23,8 @@ def run_worker(options: WorkerOptions) -> int:
     worker = Worker(options, title.shower(f"worker{whose}"))
     os.register_at_fork(after_in_child=life.forget_signals)
     signal.set_wakeup_fd(worker.stalls.signal_fd, warn_on_full_buffer=False)
-    # Who has waited for the database gets its turn after this many seconds: with Python's 5 ms, claims and outcomes would
-    # wait longer for short tasks than for the disk.
+    # A thread that has waited for the database gets its turn after this many seconds: with Python's 5 ms, claims and
+    # outcomes would wait longer for short tasks than for the disk.
     sys.setswitchinterval(0.001)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -32,6 +32,6 @@ def run_worker(options: WorkerOptions) -> int:
     if options.reload:
         code_watch.start(worker.renew)
     if not worker.run():
-        # Threads that did not come to their end would be met by an interpreter that is being taken apart.
+        # Threads that still run would fail in an interpreter that is shutting down.
         ending.now(worker.exit_status)
     return worker.exit_status

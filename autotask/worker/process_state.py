@@ -1,4 +1,4 @@
-"""What a job may change in its process although it belongs to the process, and what is put back after each job."""
+"""The state of a process that a job may change, and that is restored after each job."""
 
 import contextlib
 import faulthandler
@@ -10,10 +10,10 @@ import time
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
-#: Those that end a process, or make calls fail in it.
+#: Limits that end a process, or make calls fail in it.
 _LIMITS = [resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE]
 
-#: Those that programs set. Looking at all 64 would take several times as long.
+#: Signals that programs handle. Looking at all 64 would take several times as long.
 _SIGNALS = [
     signal.SIGHUP,
     signal.SIGINT,
@@ -31,9 +31,9 @@ _SIGNALS = [
 
 
 class ProcessState:
-    """The process as it is now. Make it, and call its methods, in the main thread.
+    """The current state of the process. Create it, and call its methods, in the main thread.
 
-    Where nothing was changed, putting back only looks, in less than a hundred microseconds.
+    Where nothing was changed, restoring only compares, in less than a hundred microseconds.
     """
 
     def __init__(self) -> None:
@@ -45,14 +45,14 @@ class ProcessState:
         self._socket_timeout = socket.getdefaulttimeout()
         self._limits = {number: resource.getrlimit(number) for number in _LIMITS}
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Undo what a job has changed."""
-        # First what would end the process, or interrupt it, at any moment.
+        # First timers, which could end or interrupt the process at any moment.
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
         faulthandler.cancel_dump_traceback_later()
-        self._put_back_signals()
-        self._put_back_limits()
+        self._restore_signals()
+        self._restore_limits()
         if _folder() != self._folder and self._folder:
             with contextlib.suppress(OSError):  # It is deleted.
                 os.chdir(self._folder)
@@ -65,7 +65,7 @@ class ProcessState:
             os.environb.update(self._environment)
             time.tzset()
 
-    def _put_back_signals(self) -> None:
+    def _restore_signals(self) -> None:
         signal.set_wakeup_fd(-1)
         for number, handler in self._handlers:
             if signal.getsignal(number) is not handler and handler is not None:
@@ -74,7 +74,7 @@ class ProcessState:
             faulthandler.enable(2)  # whatever sys.stderr is by now
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
-    def _put_back_limits(self) -> None:
+    def _restore_limits(self) -> None:
         for number, (soft, hard) in self._limits.items():
             now = resource.getrlimit(number)
             if now != (soft, hard):
@@ -91,7 +91,7 @@ def _folder() -> str | None:
 
 
 def _umask() -> int:
-    # There is no way to ask for it.
+    # It can only be read by setting it.
     umask = os.umask(0o077)
     os.umask(umask)
     return umask

@@ -7,7 +7,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.conf import settings
 from autotask.store.prune import Pruning
 
-#: The pause after a piece, in seconds, while there is more to delete: the other services go in between.
+#: Seconds between two pieces while there is more to delete: the other services run in between.
 PAUSE = 0.05
 
 

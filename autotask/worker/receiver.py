@@ -1,4 +1,4 @@
-"""Tasks that the process which this worker serves stores as claimed by it, and hands over."""
+"""Receive tasks that the Django process of this companion hands over: it stores them as already claimed."""
 
 import logging
 import time
@@ -24,10 +24,10 @@ logger = logging.getLogger("autotask.worker")
 
 @dataclass(eq=False, slots=True)
 class Receiver:
-    """What was offered, and when to look in the table for what was lost on the way here. Only the loop calls this.
+    """The offers, and when to look in the table for tasks that were lost on the way here. Only the loop calls this.
 
     :param offers: the recorder may make some as well.
-    :param serves_all: tells whether there is any task that this worker leaves to others.
+    :param serves_all: returns whether this worker leaves no task to others.
     :ivar look_at: when to look for lost tasks again.
     :ivar every: seconds between the next look and the one after it.
     :ivar seen: the connection on which it has looked.
@@ -46,14 +46,14 @@ class Receiver:
     seen: BaseDatabaseWrapper | None = field(default=None, init=False)
 
     def open(self) -> None:
-        """Offer to be given the next task, if nothing speaks against any."""
+        """Offer to take the next task, if this worker may run any task now."""
         if self.serves_all() and self.claimer.may_claim() and not self.claimer.quarantine.is_on():
             self.offers.open(self.registration.id)
             if not self.held:
                 self.offers.make()
 
     def accept(self) -> bool:
-        """Take in what was handed over; return whether there was anything."""
+        """Take tasks that were handed over; return whether there were any."""
         bodies, self.wakeup.handed = self.wakeup.handed, []
         for body in bodies:
             try:
@@ -63,7 +63,7 @@ class Receiver:
                 continue
             mine = offer.worker_id == self.registration.id and self.offers.accept(offer.number)
             if not (mine and not self.shutdown.is_requested() and self.claimer.accept(task)):
-                self._give_back(task)
+                self._release(task)
         return bool(bodies)
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
@@ -76,19 +76,19 @@ class Receiver:
             self.seen = connection
 
     def reconcile(self, connection: BaseDatabaseWrapper) -> None:
-        """Give back what runs under the name of this worker without its knowing, since an answer was lost."""
-        # In this order: what is handed over before is held, and what comes later than this is not run.
+        """Release tasks that run under the name of this worker without its knowledge, because an answer was lost."""
+        # In this order: tasks handed over before this are held, and those that come later are not run.
         self.wakeup.sleep(0)
         self.accept()
         if self.offers.void():
-            self.every = OVERDUE  # Whoever has taken it may still be about to commit.
+            self.every = OVERDUE  # The process that took it may still be about to commit.
         self.recorder.try_again()
-        # In this order: what is set aside is held until it is known to be.
+        # In this order: a task is held until its outcome is known to be set aside.
         held = self.held.fences() + self.recorder.unrecorded()
         lost = self.claimer.claims.reconcile(connection, held)
         if lost:
-            logger.warning("%d tasks given back that were claimed for this worker without its being told", len(lost))
+            logger.warning("%d tasks released that were claimed for this worker without its knowledge", len(lost))
 
-    def _give_back(self, task: ClaimedTask) -> None:
+    def _release(self, task: ClaimedTask) -> None:
         self.recorder.put((task, Released(task)))
         self.claimer.idle.was_woken()

@@ -1,4 +1,4 @@
-"""Write outcomes down, as many as there are at once, until the database has them."""
+"""Write outcomes to the database in batches, until it has them."""
 
 import functools
 import logging
@@ -26,21 +26,20 @@ from autotask.worker.writes import Record, Write, Writes, outcomes_of
 
 logger = logging.getLogger("autotask.worker")
 
-#: Outcomes that are written with one statement at most.
+#: The most outcomes that one statement writes.
 LARGEST_BATCH = 200
 
 #: Bytes of results and tracebacks after which a batch ends. Its statement has about twice as many, and takes a fraction of a
-#: second; one of more than 1 GB would make the server close the connection, and larger ones take more than their share of
-#: time besides.
+#: second. Larger ones would hold up others, and the server closes the connection at one of more than 1 GB.
 LARGEST_STATEMENT = 2 * 2**20
 
-#: An outcome of more bytes than this is written after the smaller ones that are there, which do not wait for it.
+#: Larger outcomes than this, in bytes, are written after the smaller ones, which do not wait for them.
 SMALL = 64 * 2**10
 
 #: Seconds for which a batch waits for the lock of a row.
 LOCK_TIMEOUT = 0.3
 
-#: Seconds without an outcome after which the connection is closed: an idle worker is to hold few of them.
+#: Seconds without an outcome after which the connection is closed: an idle worker should hold few of them.
 IDLE = 20.0
 
 #: Seconds until the next outcome is tried while all are refused.
@@ -50,10 +49,10 @@ NEXT = 0.1
 class Recorder:
     """A thread with a connection of its own, so that writing outcomes and claiming do not wait for each other.
 
-    :param worker_id: returns the present id of the worker.
+    :param worker_id: returns the current id of the worker.
     :param recorded: called with the tasks whose claim is over, whether their outcome was accepted or not.
-    :param reporter: has the last words of the tasks on their progress.
-    :param unknown_tasks: is told of tasks that are given back since they are not known here.
+    :param reporter: has the last progress of the tasks.
+    :param unknown_tasks: takes note of unknown tasks that are released.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Recorder:
         self.burden = Burden()
         #: With their bytes. None is the last.
         self._records: queue.SimpleQueue[tuple[Record, int] | None] = queue.SimpleQueue()
-        #: What is written after the outcomes that are there, which do not wait for it.
+        #: Records to write after the others, which do not wait for them.
         self._later: deque[tuple[Record, int]] = deque()
         self._connection = dedicated("recorder", LOCK_TIMEOUT)
         self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, unknown_tasks)
@@ -90,7 +89,7 @@ class Recorder:
         self._thread.start()
 
     def stop(self, seconds: float) -> bool:
-        """Write what is left and end the thread; return whether it could be done in so many seconds."""
+        """Write the rest and end the thread; return whether that was done within *seconds*."""
         self._records.put(None)
         self._thread.join(seconds)
         written = not self._thread.is_alive() and self._is_empty()
@@ -99,7 +98,7 @@ class Recorder:
         return written
 
     def try_again(self) -> None:
-        """Try once more to record outcomes that were set aside, if it is time for that. Any thread may call this."""
+        """Put outcomes that were set aside and are due. Any thread may call this."""
         for record in self._aside.due():
             self.put(record)
 
@@ -110,11 +109,11 @@ class Recorder:
     def _run(self) -> None:
         last = False
         while True:
-            batch, size, told = self._next_batch()
-            last = last or told
+            batch, size, ends = self._next_batch()
+            last = last or ends
             self._write(batch, size)
             self._write(*self._next_later())
-            # What was put back, since somebody held the lock of its row, comes after the word that it is the end.
+            # Records that were put again, because their rows were locked, come after the mark of the end.
             if self._closing.is_set() or (last and self._is_empty()):
                 self._connection.close()
                 return
@@ -123,10 +122,10 @@ class Recorder:
         return self._records.empty() and not self._later
 
     def _next_batch(self) -> tuple[list[Record], int, bool]:
-        """Return small outcomes, their bytes, and whether they are the last; wait only if nothing at all is there."""
+        """Return small outcomes, their bytes, and whether they are the last; wait only if there is nothing at all."""
         batch: list[Record] = []
         total = 0
-        # While all is refused, one by one: the first that is accepted shows that others may be.
+        # One by one while all are refused: the first that is accepted shows that others may be.
         most = 1 if self._isolation.rests() else LARGEST_BATCH
         try:
             found = self._records.get_nowait() if self._later else self._next()
@@ -165,7 +164,7 @@ class Recorder:
             return
         try:
             self._write_until_done(batch)
-        except Exception as error:  # what nobody has thought of; without this thread no task of this worker would end
+        except Exception as error:  # an unforeseen one; without this thread no task of this worker would finish
             logger.exception("The recorder failed to write %d outcomes; it sets them aside and goes on", len(batch))
             for record in batch:
                 self._set_aside(record, error)
@@ -177,14 +176,14 @@ class Recorder:
         for write, group in self._writes.parted(batch):
             self._persist(write, group)
         if any(isinstance(ended, Lost) for _, ended in batch):
-            tidy_connections(unsure=True)  # as those who are told of it have left them
+            tidy_connections(unsure=True)  # receivers may have left them open
 
     def _persist(self, write: Write, group: list[Record]) -> None:
         while group and not self._closing.is_set():
             try:
                 self._isolation.run(group, functools.partial(self._store, write), self._replace)
-            except Exception as error:  # whatever it is, this thread has to go on: every task ends here
-                # Once more with all of them, since what is recorded already is found by its fence.
+            except Exception as error:  # whatever it is, this thread has to go on: every task needs it
+                # Try all of them again: outcomes that are recorded already are found by their fences.
                 self._connection.close()
                 seconds = self._outage.failed(error)
                 if self._isolation.puts_off(error):
@@ -197,7 +196,7 @@ class Recorder:
                 return
 
     def _put_off(self, group: list[Record]) -> None:
-        """Try others first, none of which may be at fault; what was set aside has its own time."""
+        """Try other outcomes first, which may not be at fault; those that were set aside have their own time."""
         for record in group:
             if not self._aside.keeps(record[0]):
                 size = weight(record[1])
@@ -227,7 +226,7 @@ class Recorder:
         self._recorded(tasks)
 
     def _store_unlocked(self, write: Write, group: list[Record]) -> None:
-        """Somebody holds the lock of one row, as by cancel() in a long transaction: the others do not wait for it."""
+        """Somebody has locked a row, for example by cancel() in a long transaction: the others do not wait for it."""
         if len(group) > 1:
             for record in group:
                 self._store(write, [record])
@@ -235,9 +234,9 @@ class Recorder:
             self.put(group[0])
 
     def _replace(self, record: Record, error: Exception) -> None:
-        """One of them is refused by itself: an error takes its place, or it is set aside.
+        """Replace an outcome that is refused even on its own by an error, or set it aside.
 
-        An outcome that may not be at fault itself is set aside first, and replaced when it is refused once more later.
+        One that may not be at fault is set aside first, and replaced when it is refused again later.
         """
         task, outcome = record
         if isinstance(outcome, Outcome) and (trouble_of(error) is Trouble.REFUSED or self._aside.has_long(task)):
@@ -270,7 +269,7 @@ class Recorder:
         if not stale:
             return
         self.refused += len(stale)
-        # One line however many there are: the first one stands for all.
+        # One line for all of them.
         logger.warning(
             "%d outcomes refused, the first one %s of task %s: their claims are no longer this worker's; "
             "the tasks were given to another worker, cancelled or deleted meanwhile",

@@ -1,4 +1,4 @@
-"""When a worker has done enough to be replaced by a fresh one: by the number of its tasks, or by its memory."""
+"""When to recycle a worker: by the number of its tasks, or by its memory."""
 
 import resource
 import sys
@@ -9,9 +9,9 @@ LOOK_EVERY = 1.0
 
 
 class Recycling:
-    """How worn a worker is.
+    """The tasks that a worker has taken, and the memory that it uses.
 
-    :param max_tasks: how many tasks it may begin in its life; None: any number.
+    :param max_tasks: how many tasks it may begin; None: any number.
     :param max_memory: bytes that its process may use; None: any number.
     """
 
@@ -22,11 +22,11 @@ class Recycling:
         self._look_at = float("-inf")
 
     def take(self, number: int) -> None:
-        """Note that so many tasks were claimed, or, if it is negative, given back without having begun."""
+        """Add to the number of claimed tasks; subtract, with a negative number, those that are released before they begin."""
         self._taken += number
 
     def left(self, room: int) -> int:
-        """Return how many of so many tasks the worker may still claim."""
+        """Return how many of *room* tasks the worker may still claim."""
         return room if self._max_tasks is None else max(0, min(room, self._max_tasks - self._taken))
 
     def is_used_up(self) -> bool:
@@ -34,9 +34,9 @@ class Recycling:
         return self._max_tasks is not None and self._taken >= self._max_tasks
 
     def excess(self) -> str:
-        """Return how far beyond its limit the memory is, in words; "" if it is not, or was looked at just now."""
+        """Return by how much the memory exceeds its limit, as text; "" if it does not, or was checked just now."""
         now = time.monotonic()
-        # A worker that is too large from its start has to do something before it is replaced by another such one.
+        # A worker that is too large from its start has to take a task before another such worker replaces it.
         if self._max_memory is None or not self._taken or now < self._look_at:
             return ""
         self._look_at = now + LOOK_EVERY
@@ -47,8 +47,8 @@ class Recycling:
 def memory() -> int:
     """Return the bytes of memory that this process uses.
 
-    On Linux they are its own pages and its share of those that it has in common with other processes, or, where the
-    kernel does not tell that, all of its pages; elsewhere the most that it ever used.
+    On Linux these are its own pages and its share of those that it shares with other processes, or, where the kernel does
+    not report that, all of its pages; elsewhere the most that it ever used.
     """
     return _proportional() or _resident() or _most()
 

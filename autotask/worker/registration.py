@@ -14,19 +14,19 @@ from autotask.worker.options import WorkerOptions
 
 logger = logging.getLogger("autotask.worker")
 
-#: Share of the lease without a successful beat after which nothing new is started: others may soon give it away.
+#: Share of the lease without a successful beat after which nothing new is started: others may soon rescue its tasks.
 FRESH = 0.7
 
 
 class Registration:
-    """Under which name a worker is registered, and for how long its lease can be trusted.
+    """The name under which a worker is registered, and how long its lease can be trusted.
 
     The loop signs on and off, the heartbeat renews the lease and the name; every thread reads both.
 
-    :param executors: the pools that the worker has beside its threads.
-    :ivar identity: what the register has, or will have, of this worker.
-    :ivar has_new_name: whether the name has changed since the loop looked. The loop sets it back.
-    :ivar stopping: whether the worker has begun to leave.
+    :param executors: the pools other than the threads.
+    :ivar identity: the entry of this worker.
+    :ivar has_new_name: whether the name has changed since the loop looked. The loop resets it.
+    :ivar stopping: whether the worker has begun to stop.
     """
 
     def __init__(self, options: WorkerOptions, executors: tuple[str, ...]) -> None:
@@ -39,11 +39,11 @@ class Registration:
 
     @property
     def id(self) -> uuid.UUID:
-        """The present id of the worker."""
+        """The current id of the worker."""
         return self.identity.id
 
     def is_fresh(self) -> bool:
-        """Whether the lease can be trusted to be this worker's."""
+        """Whether this worker certainly still has its lease."""
         return time.monotonic() - self._beaten_at < FRESH * settings.LEASE
 
     def sign_on(self, connection: BaseDatabaseWrapper) -> None:
@@ -66,7 +66,7 @@ class Registration:
         return kept
 
     def facts(self) -> dict[str, Any]:
-        """Return what the signals of a worker say about it."""
+        """Return the arguments of the signals of a worker."""
         identity = self.identity
         return {"worker_id": identity.id, "kind": identity.kind, "pid": identity.pid, "queues": identity.queues}
 
@@ -82,7 +82,7 @@ class Registration:
         identity = self._new_identity()
         workers.sign_on(connection, identity, settings.LEASE)
         logger.warning(
-            "The lease of this worker had run out (the process stood still, or the database was away); "
+            "The lease of this worker had run out (the process was paused, or the database was away); "
             "it goes on as a new worker, and outcomes of tasks that were given to others will be refused"
         )
         self.identity = identity
@@ -92,7 +92,7 @@ class Registration:
         return make_identity(
             kind=self._options.kind,
             serves_pid=self._options.serves_pid,
-            # What is not served is registered too, with a sign that no name begins with.
+            # Excluded queues are registered too, with a sign that no name begins with.
             queues=(*self._options.queues, *(f"-{queue}" for queue in self._options.exclude_queues)),
             threads=self._options.threads,
             executors=self._executors,

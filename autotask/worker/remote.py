@@ -1,4 +1,4 @@
-"""What an executor of the project runs, in whatever process it likes: set Django up if need be, then run the job."""
+"""Run a job in an executor of the project, in any process: set Django up if need be, then run it."""
 
 import threading
 
@@ -14,7 +14,7 @@ _setting_up = threading.Lock()
 
 
 class Untold:
-    """Keeps what a task says of its progress, which nobody hears of before its end."""
+    """Keeps the last progress of a task, which is reported only with its end."""
 
     def __init__(self) -> None:
         self._last: Progress | None = None
@@ -24,15 +24,15 @@ class Untold:
         self._last = said
 
     def last_word(self, claim: Claim) -> Progress | None:
-        """Return what was said last."""
+        """Return the last progress."""
         return self._last
 
 
 def run(settings_module: str, function: str, work: Job) -> Outcome | Released:
     """Run a job. Never raises, once Django is set up.
 
-    :param settings_module: the settings of the worker that has sent it.
-    :param function: what sets Django up as in that worker; see :mod:`autotask.django_setup`.
+    :param settings_module: the settings of the worker that sent it.
+    :param function: sets Django up as in that worker; see :mod:`autotask.django_setup`.
     """
     with _setting_up:
         django_setup.set_up(function, settings_module)

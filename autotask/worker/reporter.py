@@ -1,4 +1,4 @@
-"""Service: write down how far running tasks say they have come."""
+"""Service: write the progress of running tasks."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -11,26 +11,26 @@ from autotask.store import progress
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
 
-#: Seconds between two looks for news; so often at most is the progress of one task written.
+#: Seconds between two looks for news, and at least between two writes of the progress of one task.
 EVERY = 1.0
 
 
 class Reports(Protocol):
-    """Where a task leaves word of its progress."""
+    """Takes the progress of tasks."""
 
     def report(self, claim: Claim, said: Progress) -> None:
-        """Leave word."""
+        """Report progress."""
 
     def last_word(self, claim: Claim) -> Progress | None:
-        """Return what a task said last, if that may not be in the database yet."""
+        """Return the last progress of a task, if it may not be in the database yet."""
 
 
 class Reporter:
-    """Keeps the last word of each running task, and writes what is new, all of it with one statement.
+    """Keeps the last progress of each running task, and writes all new progress with one statement.
 
-    Tasks only leave word, so that neither a lock nor an outage of the database reaches them.
+    Tasks themselves write nothing, so neither a lock nor an outage delays them.
 
-    :param is_held: tells whether a claim is still this worker's.
+    :param is_held: returns whether a claim is still this worker's.
     """
 
     doing = "note the progress of tasks"
@@ -43,15 +43,15 @@ class Reporter:
         self._new: set[Claim] = set()
 
     def report(self, claim: Claim, said: Progress) -> None:
-        """Leave word. Any thread may call this, as often as it likes."""
+        """Report progress. Any thread may call this, as often as it likes."""
         with self._lock:
             self._last[claim] = said
             self._new.add(claim)
 
     def last_word(self, claim: Claim) -> Progress | None:
-        """Return what a task said last, if that may not be in the database yet."""
+        """Return the last progress of a task, if it may not be in the database yet."""
         if not self._new:
-            return None  # as nearly always: most tasks say nothing
+            return None  # as nearly always: most tasks report nothing
         with self._lock:
             return self._last[claim] if claim in self._new else None
 
@@ -64,9 +64,9 @@ class Reporter:
                     self._new.discard(claim)
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
-        """Write what is new."""
+        """Write new progress."""
         with self._lock:
-            # What was given up may go on, and have more to say.
+            # Tasks that were given up may go on, and report more.
             self._last = {claim: said for claim, said in self._last.items() if self._is_held(claim)}
             self._new &= self._last.keys()
             news = {claim: self._last[claim] for claim in self._new}
@@ -77,8 +77,8 @@ class Reporter:
                 lambda part: progress.note(connection, {claim: news[claim] for claim in part}),
                 lambda claim, error: refused.add(claim),
             )
-            written = refused.union(*parts)  # What is refused is given up: a newer value may be accepted.
+            written = refused.union(*parts)  # Refused values are dropped: a newer one may be accepted.
             with self._lock:
-                # What was said meanwhile stays new.
+                # Progress reported meanwhile stays new.
                 self._new -= {claim for claim in written if self._last.get(claim) is news[claim]}
         return EVERY

@@ -1,4 +1,4 @@
-"""Service: return orphaned tasks to the queue."""
+"""Service: rescue the tasks of dead workers."""
 
 import logging
 import time
@@ -19,10 +19,11 @@ LOOK_EVERY = 0.5
 
 
 class Rescuer:
-    """Gives back the tasks of dead workers: on this host as soon as the process is gone, else when the lease is over.
+    """Rescues the tasks of dead workers: on this host as soon as the process is gone, else when the lease is over.
 
-    :param identity: returns the present identity of this worker.
+    :param identity: returns the current identity of this worker.
     :param wake: called when tasks have become ready.
+    :param reason: how the predecessor of this worker died, if known.
     """
 
     doing = "look for tasks of dead workers"
@@ -36,13 +37,13 @@ class Rescuer:
         self._ask_at = self._sweep_at = float("-inf")
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
-        """Rescue what there is to rescue."""
+        """Rescue the tasks of workers found dead."""
         now, overdue = time.monotonic(), False
         if now >= self._ask_at:
             self._neighbours, overdue = workers.others(connection, self._identity())
             self._ask_at = now + settings.HEARTBEAT
         gone = [neighbour for neighbour in self._neighbours if is_gone(neighbour)]
-        # What runs for a worker that is not even in the register is found by looking there once in a while.
+        # Tasks of a worker that is not even in the register are found by a sweep once in a while.
         if gone or overdue or now >= self._sweep_at:
             self._rescue(connection, [neighbour.id for neighbour in gone])
             self._neighbours = [neighbour for neighbour in self._neighbours if neighbour not in gone]
@@ -62,7 +63,7 @@ class Rescuer:
         )
         if buried or back or ended:
             logger.warning(
-                "%d dead workers found (%s): %d tasks given back, %d ended in ERROR", buried, reason, back, ended
+                "%d dead workers found (%s): %d tasks rescued, %d ended in ERROR", buried, reason, back, ended
             )
         if gone:
             self._reason = ""

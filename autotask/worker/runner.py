@@ -1,4 +1,4 @@
-"""What the pools call: run a task here, or send it to another process, and hand its outcome to the recorder."""
+"""Run a task for a pool, here or in another process, and pass its outcome to the recorder."""
 
 import logging
 import time
@@ -22,11 +22,11 @@ from autotask.worker.sync_threads import NoThread
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds after which a task is claimed again for which there was no thread, or no process.
+#: Seconds until a task that found no thread, or no process, is ready again.
 WITHOUT_THREAD = 5.0
 WITHOUT_PROCESS = 5.0
 
-#: Seconds between two lines on tasks for which there was no thread.
+#: Seconds between two log lines about tasks that found no thread.
 SAY_EVERY = 5.0
 
 
@@ -34,9 +34,9 @@ class Runner:
     """Runs one task in the thread that calls it: one of the pool's threads, the event loop, or one that serves a process.
 
     It is the customer of the pools that run tasks in other processes, see
-    :class:`autotask.worker.pools.processes.Customer`. It keeps nothing but what was said and prepared once.
+    :class:`autotask.worker.pools.processes.Customer`.
 
-    :param is_last_coroutine: tells whether no other coroutine runs or waits.
+    :param is_last_coroutine: returns whether no other coroutine runs or waits.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class Runner:
             if ended is None:
                 ended = execution.execute(task, self._is_cancelled, self._reporter, attempt)
             self._put(task, ended)
-        except BaseException as error:  # noqa: B036 - a thread of the pool must not end, nor its task stay without outcome
-            # In this order: it may be the log that has failed.
+        except BaseException as error:  # noqa: B036 - the thread must not end, nor the task stay without outcome
+            # In this order: logging itself may have failed.
             self._put(task, steps.broken(task, error))
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
 
@@ -89,39 +89,39 @@ class Runner:
             return  # Nothing has used a connection.
         try:
             await coroutine.tidy(ended, self._is_last_coroutine)
-        except Exception:  # its outcome is put already, and must be its only one
+        except Exception:  # the task has its outcome already, and must get no second one
             logger.exception("The connections that coroutines use could not be tidied after %s %s", task.name, task.id)
 
     def without_thread(self, task: ClaimedTask, error: Exception) -> Released:
-        """Return that a task is given back, and say so, once in a while however many there are."""
+        """Return the release of a task that cannot run here now, and log it, at most once in a while."""
         now = time.monotonic()
         if now - self._said_at >= SAY_EVERY:
             self._said_at = now
-            logger.error("%s %s is given back, as it cannot be run here now: %s", task.name, task.id, error)
+            logger.error("%s %s is released, since it cannot be run here now: %s", task.name, task.id, error)
         return Released(task, delay=WITHOUT_THREAD)
 
     # --- for tasks that run in other processes ----------------------------------------------------------------------
 
     def job(self, task: ClaimedTask) -> Job | None:
-        """Return what is sent; None if the task is not to begin."""
+        """Return the job to send; None if the task must not begin."""
         if (ended := self._not_begun(task)) is not None:
             self._put(task, ended)
             return None
         return job.make(task)
 
-    def heard(self, task: ClaimedTask, message: Any) -> None:
-        """Take in what a task says of its progress."""
+    def received(self, task: ClaimedTask, message: Any) -> None:
+        """Take the progress that a task has reported."""
         self._reporter.report(*message)
 
     def ended(self, task: ClaimedTask, began: float, end: End) -> None:
-        """Decide what becomes of a task."""
+        """Decide the outcome of a task."""
         try:
             self._put(task, self._outcome(task, began, end))
         except BaseException as error:  # noqa: B036 - as above
             self._put(task, steps.broken(task, error))
             logger.exception("The worker itself failed at %s %s", task.name, task.id)
         finally:
-            tidy_connections(unsure=True)  # as those who hear of the end have left them
+            tidy_connections(unsure=True)  # receivers may have left them open
 
     def _outcome(self, task: ClaimedTask, began: float, end: End) -> Outcome | Released | Lost:
         if isinstance(end, BaseException):
@@ -140,13 +140,13 @@ class Runner:
     # --- for all ----------------------------------------------------------------------------------------------------
 
     def _not_begun(self, task: ClaimedTask) -> Outcome | Released | None:
-        """Return the outcome of a task that must not begin, although it was claimed."""
+        """Return the outcome of a claimed task that must not begin; None if it may."""
         if self._held.cancelled and self._is_cancelled(task):
             return steps.cancelled(task)
         return None if self._registration.is_fresh() else Released(task)
 
     async def _without_its_thread(self, task: ClaimedTask) -> Released | None:
-        """Return that a coroutine is given back if it could not use the database, for want of a thread."""
+        """Return the release of a coroutine if there is no thread from which it could use the database."""
         if not self._coroutines_are_ready:
             try:
                 await coroutine.get_ready()
@@ -156,5 +156,5 @@ class Runner:
         return None
 
     def _put(self, task: ClaimedTask, ended: Outcome | Released | Lost) -> None:
-        if task.fence not in self._held.given_up:  # else its outcome was recorded without waiting for it
+        if task.fence not in self._held.given_up:  # else its outcome is recorded already
             self._recorder.put((task, ended))

@@ -21,32 +21,32 @@ logger = logging.getLogger("autotask.worker")
 
 Schedules = Mapping[str, ScheduledTask[..., object]]
 
-#: Seconds between two declarations that the code of this worker has its schedules.
+#: Seconds between two declarations of the schedules in the code of this worker.
 DECLARE_EVERY = 20.0
 
-#: Seconds until the next declaration where somebody else was at a schedule that was to be registered.
+#: Seconds until the next declaration if a schedule was locked that should have been registered.
 DECLARE_AGAIN = 1.0
 
-#: Seconds after which a timetable that no worker declares any more makes way for one that it had replaced.
+#: Seconds after which a timetable that no worker declares any more yields to one that it had replaced.
 ABANDONED_AFTER = 3 * DECLARE_EVERY
 
 #: Seconds after which a schedule that no worker declares any more is retired: longer than any deployment takes.
 RETIRE_AFTER = 86400.0
 RETIRE_EVERY = 600.0
 
-#: Seconds after which the register is looked at even if no tick is expected; another worker may have changed it.
+#: Seconds until the next look even if no tick is expected; another worker may have changed a schedule.
 LOOK_EVERY = 30.0
 
-#: The same behind a pooler, where nobody hears that a schedule was resumed: its next tick must not come too late for that.
+#: The same behind a pooler, where no notification tells that a schedule was resumed: its next tick must not be late.
 DEAF_LOOK = IN_TIME.total_seconds() / 2
 
 #: Seconds until the next look for the end of a task that ticks wait for.
 HELD_LOOK = 0.5
 
-#: No two looks are closer than this many seconds; ticks that come faster are enqueued together.
+#: The least seconds between two looks; ticks that come faster are enqueued together.
 SHORTEST_WAIT = 0.02
 
-#: Seconds until the next look where another worker is at a schedule that is due, or is stuck.
+#: Seconds until the next look if another worker, perhaps a stuck one, has locked a due schedule.
 LOCKED_LOOK = 0.1
 
 
@@ -66,7 +66,7 @@ class Scheduler:
         self._refused: Refusals[str] = Refusals("The schedule %s cannot make a task")
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
-        """Enqueue what is due."""
+        """Enqueue the tasks of due ticks."""
         tasks = registry.schedules()
         if not tasks:
             return DECLARE_EVERY
@@ -84,10 +84,10 @@ class Scheduler:
     def _declare(self, connection: BaseDatabaseWrapper, tasks: Schedules, specs: Mapping[str, str]) -> None:
         def declare(names: Sequence[str]) -> tuple[int, int]:
             mine = {name: specs[name] for name in names}
-            anew = schedules.declare(connection, mine, lately=DECLARE_EVERY / 2, abandoned=ABANDONED_AFTER)
+            unregistered = schedules.declare(connection, mine, lately=DECLARE_EVERY / 2, abandoned=ABANDONED_AFTER)
             new = [
                 (name, tasks[name].name, specs[name], tasks[name].schedule.first_after(since))
-                for name, since in anew.items()
+                for name, since in unregistered.items()
             ]
             return len(new), schedules.register(connection, new, abandoned=ABANDONED_AFTER)
 
@@ -98,7 +98,7 @@ class Scheduler:
         now = time.monotonic()
         self._declare_at = now + (DECLARE_AGAIN if missing else DECLARE_EVERY)
         if now >= self._retire_at:
-            # Noted before: what cannot be retired must not keep others from their ticks.
+            # Set before: if retiring fails, other schedules must still get their ticks.
             self._retire_at = now + RETIRE_EVERY
             if retired := schedules.retire(connection, RETIRE_AFTER):
                 logger.info("Schedules retired that no worker has declared for a day: %s", ", ".join(retired))
@@ -119,11 +119,11 @@ class Scheduler:
                 self._tell(step)
         if any(made for _, made in done):
             self._wake()
-        # There may be more than one look has shown.
+        # One look may not show all of them.
         return 0.0 if len(moved) == len(steps) else LOCKED_LOOK
 
     def _tell(self, step: "_Step") -> None:
-        """Say what was left out; that ticks overlap, of which there may be many, is said once of each schedule."""
+        """Report the ticks that were left out; overlapping ones, which may be many, at INFO only once for each schedule."""
         name, missed, overlapped = step.move.seen.name, step.missed, step.overlapped
         if missed:
             reason, level = ("made up for", logging.INFO) if step.made_up else ("late", logging.WARNING)
@@ -135,11 +135,11 @@ class Scheduler:
 
 
 class _Step:
-    """What is to be done with one schedule that is due.
+    """The next step of one due schedule.
 
     :ivar move: from where to where it moves.
-    :ivar tasks: those to be enqueued.
-    :ivar missed: ticks that nobody has seen to in time.
+    :ivar tasks: those to enqueue.
+    :ivar missed: ticks that no worker has enqueued in time.
     :ivar made_up: how many tasks make up for them.
     :ivar overlapped: ticks that are left out because of a task that waits or runs.
     """

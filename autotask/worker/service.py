@@ -1,4 +1,4 @@
-"""A small thing that runs beside the loop, and the thread that runs such things on a connection of their own."""
+"""Services: chores alongside the loop, and the thread that runs them on a connection of their own."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ from autotask.worker.outage import Outage
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds until a service is run again that has failed for another reason than the database: less than any lease.
+#: Seconds until a service runs again that failed for another reason than the database: less than any lease.
 AFTER_FAILURE = 5.0
 
 #: Seconds until the thread goes on after a failure outside of the services.
@@ -25,21 +25,21 @@ PAUSE_AFTER_FAILURE = 0.5
 
 
 class Service(Protocol):
-    """A chore beside the worker's loop."""
+    """A chore alongside the worker's loop."""
 
-    #: What it does, for people: "cannot <doing>".
+    #: What it does, as text: "cannot <doing>".
     doing: str
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
-        """Do it once, and return the seconds until it is to be done again."""
+        """Do it once, and return the seconds until the next run."""
 
 
 class ServiceThread:
     """A thread that runs services on a connection of their own.
 
-    :param role: what the connection is for, for people who look at ``pg_stat_activity``.
+    :param role: the purpose of the connection, shown in ``pg_stat_activity``.
     :param services: in the order of their importance.
-    :param channel: returns the name of a channel; what is heard there makes all services due at once.
+    :param channel: returns the name of a channel; a notification there makes all services due at once.
     """
 
     def __init__(self, role: str, *services: Service, channel: Callable[[], str] | None = None) -> None:
@@ -59,7 +59,7 @@ class ServiceThread:
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """End the thread, waiting at most so many seconds for the statement it is at."""
+        """End the thread, waiting up to *seconds* for its current statement."""
         self._stopping = True
         self._wakeup.wake()
         self._thread.join(seconds)
@@ -68,7 +68,7 @@ class ServiceThread:
         while not self._stopping:
             try:
                 self._turn()
-            except Exception:  # whatever it is: without a sign of life its worker would be taken for dead
+            except Exception:  # whatever it is: without a sign of life the worker would count as dead
                 logger.exception("The services of the worker (%s) have failed, and go on", self._thread.name)
                 time.sleep(PAUSE_AFTER_FAILURE)
         self._connection.close()
@@ -77,7 +77,7 @@ class ServiceThread:
         now = time.monotonic()
         due = [service for service in self._services if self._due[service] <= now]
         if due:
-            # One at a time, the first of them first: what is important does not wait for all the others.
+            # One at a time, in order: an important one does not wait for all the others.
             self._due[due[0]] = time.monotonic() + self._run_one(due[0])
         elif self.sleep(min(self._due.values()) - now):
             self._due = dict.fromkeys(self._services, now)
@@ -88,7 +88,7 @@ class ServiceThread:
             connection = self._connection.wrapper
             outage.succeeded()
             outage = self._outage[service]
-            # In this order: what is told before it can be heard is seen by the service.
+            # In this order: the service sees changes that were notified before this thread listened.
             self._listen()
             wait = service.run_once(connection)
         except (DatabaseError, InterfaceError) as error:
@@ -103,18 +103,18 @@ class ServiceThread:
             )
             return AFTER_FAILURE
         finally:
-            # Those who are told of what a service finds may use Django's connections in this thread.
+            # Receivers of its signals may use Django's connections in this thread.
             tidy_connections(unsure=True)
         outage.succeeded()
         return wait
 
     def _let_all_wait(self, seconds: float) -> None:
-        """Run no service for a while: where one could not connect, the others could not either."""
+        """Run no service for a while: if one could not connect, neither could the others."""
         at = time.monotonic() + seconds
         self._due = {service: max(due, at) for service, due in self._due.items()}
 
     def sleep(self, seconds: float) -> bool:
-        """Sleep, and return whether something was heard meanwhile."""
+        """Sleep, and return whether a notification came meanwhile."""
         try:
             listening = self._listen()
             if listening is None:
@@ -126,10 +126,10 @@ class ServiceThread:
             return True
         except (DatabaseError, InterfaceError, OSError):  # OSError: the socket of a lost connection
             self._connection.close()
-            return True  # The service that is run now connects again, or says that it cannot.
+            return True  # The next service connects again, or logs that it cannot.
 
     def _listen(self) -> Listening | None:
         if self._listening is None or not self._connection.is_open:
-            return None  # A connection that cannot be had is the concern of whoever needs it for more.
+            return None  # Services connect, and report it if they cannot.
         self._listening.renew()
         return self._listening

@@ -1,4 +1,4 @@
-"""When a worker is to leave, and with which exit status."""
+"""When a worker has to stop, and with which exit status."""
 
 import time
 from collections.abc import Callable
@@ -13,10 +13,10 @@ SAME_REQUEST = 0.3
 
 
 class Shutdown:
-    """The request to leave: by when, and with which status. Any thread and any signal handler may make it.
+    """The request to stop: by when, and with which status. Any thread and any signal handler may make it.
 
-    :param wake: called after each request, so that the loop heeds it.
-    :ivar exit_status: that of the process.
+    :param wake: called after each request, so that the loop notices it.
+    :ivar exit_status: the exit status of the process.
     """
 
     def __init__(self, wake: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,15 +27,15 @@ class Shutdown:
         self._asked_at = float("-inf")
 
     def is_requested(self) -> bool:
-        """Whether the worker is to leave."""
+        """Whether the worker has to stop."""
         return self._deadline is not None
 
     def seconds_left(self) -> float:
-        """Return the rest of the grace, or of the longer time that a worker has which recycles itself."""
+        """Return the rest of the grace, or of the longer time that a worker has when it is recycled."""
         return 0.0 if self._deadline is None else self._deadline - self._clock()
 
     def stop(self) -> None:
-        """Leave within the grace; asked again, at once."""
+        """Stop within the grace; at once if asked again."""
         now = self._clock()
         if self._asked_at == float("-inf"):
             self._deadline = now + settings.SHUTDOWN_GRACE
@@ -45,14 +45,14 @@ class Shutdown:
         self._wake()
 
     def recycle(self) -> None:
-        """Leave when everything that runs has ended, or after a while, with the status that asks for a successor."""
+        """Stop when all running tasks have finished, or after a while, with the status that asks for a successor."""
         self.exit_status = RECYCLED
         if self._deadline is None:
             self._deadline = self._clock() + max(RECYCLE_WITHIN, settings.SHUTDOWN_GRACE)
         self._wake()
 
     def renew(self) -> bool:
-        """Leave within the grace, with the status that asks for a successor; return False if it is to leave already."""
+        """Stop within the grace, with the status that asks for a successor; return False if it is stopping already."""
         if self._deadline is not None:
             return False
         self.exit_status = RECYCLED
@@ -62,5 +62,5 @@ class Shutdown:
         return True
 
     def fail(self) -> None:
-        """End with the status of a worker that could not begin."""
+        """Use the exit status of a worker that could not start."""
         self.exit_status = FAILED

@@ -1,4 +1,4 @@
-"""The watch over the database's answers: say so while one does not come, and end a worker on time that is to stop."""
+"""The stall watch: log when the database does not answer, and end a worker in time that has to stop meanwhile."""
 
 import contextlib
 import logging
@@ -18,20 +18,20 @@ from autotask.worker.outage import SAY_EVERY, Outage
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds between two looks, and between two while the worker is to stop.
+#: Seconds between two looks, and between two while the worker has to stop.
 LOOK_EVERY = 1.0
 LOOK_OFTEN = 0.1
 
-#: Seconds without an answer after which the watch takes over from a worker that is to stop.
+#: Seconds without an answer after which the watch takes over from a worker that has to stop.
 TAKE_OVER = 0.5
 
-#: Seconds that the process lives after the grace: as long as a worker needs to interrupt its tasks and to write last outcomes.
+#: Seconds that the process lives after the grace: enough to interrupt its tasks and to write the last outcomes.
 LAST = 2.0
 
-#: Seconds before a line in which it is asked, on one more connection, why there is no answer.
+#: Seconds before a line to ask, on another connection, why there is no answer.
 ASK_BEFORE = 2.0
 
-#: Signals that come within so many seconds are one request to stop, as for the worker itself.
+#: Signals within this many seconds are one request to stop, as for the worker itself.
 SAME_REQUEST = 0.3
 
 WAITS_FOR_STANDBY = (
@@ -43,12 +43,12 @@ WAITS_FOR_STANDBY = (
 class StallWatch:
     """A thread that looks, once a second, whether a connection of this process waits for an answer.
 
-    The main thread may be the one that waits, in C, where it handles no signals. So their numbers come to this thread first:
-    it passes the wake-up on, and ends the process itself if the main thread does not in time.
+    The main thread itself may wait, in C, where it handles no signals. So their numbers come to this thread first: it wakes
+    the loop, and ends the process itself if the main thread does not do so in time.
 
-    :param wakeup: what the loop of the worker sleeps on.
-    :param stop_tasks: called again and again while the worker is to stop and cannot see to it, with whether the grace is over.
-    :param exit_status: returns that of the process.
+    :param wakeup: wakes the loop of the worker.
+    :param stop_tasks: called repeatedly while the worker has to stop and its loop cannot, with whether the grace is over.
+    :param exit_status: returns the exit status of the process.
     :ivar signal_fd: for :func:`signal.set_wakeup_fd`.
     """
 
@@ -83,7 +83,7 @@ class StallWatch:
             try:
                 self._look(time.monotonic(), *(unanswered() or (0.0, "")))
             except Exception:
-                logger.exception("The watch over the answers of the database has failed; it goes on")
+                logger.exception("The watch over the answers of the database has failed, and goes on")
 
     def _note_signals(self, numbers: bytes, now: float) -> None:
         self._wakeup.wake()
@@ -96,12 +96,12 @@ class StallWatch:
         self._asked_at = now
 
     def _look(self, now: float, seconds: float, role: str) -> None:
-        """Say and do what is due when a connection has waited for so many seconds."""
+        """Log and act, when a connection has waited for *seconds*."""
         if seconds >= SAY_EVERY:
             self._longest = seconds
             if Outage.may_tell():
                 logger.warning(
-                    "The database has not answered for %d s, and is waited for (connection: %s)%s",
+                    "The database has not answered for %d s; still waiting (connection: %s)%s",
                     seconds,
                     role,
                     self._why,
@@ -118,21 +118,21 @@ class StallWatch:
                 self._leave(seconds)
 
     def _ask_why(self) -> None:
-        # In a thread of its own: that may not be answered either.
+        # In a thread of its own: that question may not be answered either.
         if self._asking is None or not self._asking.is_alive():
             self._asking = threading.Thread(target=self._find_out_why, name="autotask-why", daemon=True)
             self._asking.start()
 
     def _find_out_why(self) -> None:
-        # Whatever it is that fails, nothing is known, and the line says so much less.
+        # If it fails, the line says nothing about the reason.
         with contextlib.suppress(Exception), contextlib.closing(dedicated("stall")) as connection:
             if health.waits_for_standby(connection.wrapper):
                 self._why = WAITS_FOR_STANDBY
 
     def _leave(self, seconds: float) -> None:
         logger.warning(
-            "worker %d ends without an answer from the database, after waiting for %d s; what it could not record is "
-            "run again if the database has not taken it in",
+            "worker %d ends without an answer from the database, after waiting for %d s; tasks whose outcomes "
+            "did not reach it run again",
             os.getpid(),
             seconds,
         )

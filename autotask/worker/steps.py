@@ -1,4 +1,4 @@
-"""The steps of an attempt that are the same wherever its function runs: load, seal, decide, tell.
+"""The steps of an attempt that are the same in every pool: load, seal, decide, tell.
 
 A claimed task goes through: find, load, call, then seal if it returned or decide if it raised, and tell. Only the call
 differs, see :mod:`autotask.worker.execution` and :mod:`autotask.worker.coroutine`.
@@ -30,12 +30,12 @@ logger = logging.getLogger("autotask.worker")
 
 
 def load(task: ClaimedTask) -> Arguments:
-    """Return the arguments of a task; see :func:`autotask.payload.load_arguments` for what is raised."""
+    """Return the arguments of a task; raises as :func:`autotask.payload.load_arguments` does."""
     return payload.load_arguments(task.payload, id=task.id, name=task.name)
 
 
 def context_of(task: ClaimedTask, stop: StopRequest, reporter: Reports) -> TaskContext:
-    """Return the context of an attempt, as its function sees it."""
+    """Return the context that the function of an attempt sees."""
     report = functools.partial(reporter.report, (task.id, task.fence))
     return TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report)
 
@@ -43,8 +43,8 @@ def context_of(task: ClaimedTask, stop: StopRequest, reporter: Reports) -> TaskC
 def seal(task: ClaimedTask, value: Any, begun: float) -> Outcome:
     """Return the outcome of an attempt that returned a value.
 
-    :param begun: when it began, on the monotonic clock.
-    :raises NothingRan: it is a coroutine or a generator, so what the function should do was not done.
+    :param begun: when the attempt began, on the monotonic clock.
+    :raises NothingRan: the value is a coroutine or a generator, so the body of the function did not run.
     :raises ResultRefused: the value cannot be stored.
     """
     try:
@@ -65,7 +65,7 @@ def decide(
     cancelled: bool,
     begun: float,
 ) -> Decision:
-    """Decide what becomes of a task whose attempt raised; see :class:`autotask.worker.decision.Raised`.
+    """Decide the outcome of an attempt that raised; see :class:`autotask.worker.decision.Raised`.
 
     :param begun: when the attempt began, on the monotonic clock.
     """
@@ -74,9 +74,9 @@ def decide(
 
 
 def tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | None = None) -> Outcome | Released:
-    """Log how an attempt ended, tell all who listen, and return it. Never raises.
+    """Log how an attempt ended, call the receivers, and return its outcome. Never raises.
 
-    :param error: the exception that counts as the reason; None if it returned.
+    :param error: the exception that counts as the reason; None if the attempt returned.
     """
     try:
         if isinstance(ended, Outcome):
@@ -86,7 +86,7 @@ def tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | No
             if ended.log:
                 logger.info("%s %s %s", task.name, task.id, ended.log)
     except BaseException:  # noqa: B036 - a receiver can raise SystemExit, which send_robust() lets through
-        logger.exception("Those who hear of the end of %s %s failed", task.name, task.id)
+        logger.exception("A receiver of the end of %s %s failed", task.name, task.id)
     return ended
 
 
@@ -97,7 +97,7 @@ def cancelled(task: ClaimedTask) -> Outcome | Released:
 
 
 def broken(task: ClaimedTask, error: BaseException) -> Outcome:
-    """Return the outcome of a task at which the worker itself has failed."""
+    """Return the outcome of a task on which the worker itself failed."""
     now = time.monotonic()
     return outcome.failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
 
@@ -106,7 +106,7 @@ def given_up(run: Run[ClaimedTask], limit: float, where: str, is_cancelled: bool
     """Return the outcome of a task that does not stop after its time limit.
 
     :param limit: in seconds.
-    :param where: the lines of code it is at.
+    :param where: the lines of code that it is running.
     """
     error = TimeLimitExceeded(f"timed out after {limit:g} s")
     error.add_note(f"It does not stop. It is at:\n{where}")
@@ -114,7 +114,7 @@ def given_up(run: Run[ClaimedTask], limit: float, where: str, is_cancelled: bool
 
 
 def left_behind(run: Run[ClaimedTask], is_cancelled: bool) -> Outcome | Released:
-    """Return the outcome of a task that does not stop although its worker has to end."""
+    """Return the outcome of a task that does not stop although its worker has to."""
     return stopped(run, WorkerStopping("its worker has ended"), is_cancelled)
 
 
@@ -129,8 +129,8 @@ def stopped(run: Run[ClaimedTask], error: BaseException, is_cancelled: bool) -> 
     return tell(task, *decision.stopped(raised, None if definition is None else definition.options, _rules()))
 
 
-def is_heard(name: str) -> bool:
-    """Whether somebody is told how attempts of this task end, who may want the database."""
+def has_receivers(name: str) -> bool:
+    """Whether the end of this task has receivers, which may use the database."""
     return end_is_heard() or ((definition := registry.known(name)) is not None and definition.hears_ends)
 
 

@@ -1,4 +1,4 @@
-"""What is around each attempt in a thread: tidy connections, a context of its own, and an eye on what it leaves open."""
+"""The surroundings of an attempt in a thread: tidy connections, a context of its own, and a watch over open ones."""
 
 import contextvars
 import threading
@@ -14,19 +14,19 @@ R = TypeVar("R")
 
 
 class Surroundings(Protocol):
-    """What is done before, around and after the function of a task."""
+    """Acts before, around and after the function of a task."""
 
     def tidy(self, *, unsure: bool = False) -> None:
         """Put the connections of this thread in order; see :func:`autotask.worker.hygiene.tidy_connections`."""
 
     def run(self, function: Callable[..., R], *args: Any) -> R:
-        """Call a function with both of the following around it."""
+        """Call a function in both :meth:`enclose` and :meth:`watch`."""
 
     def enclose(self, function: Callable[..., R], *args: Any) -> R:
         """Call a function in a context of its own: what a task sets does not reach the next one."""
 
     def watch(self, function: Callable[..., R], *args: Any) -> R:
-        """Call a function with an eye on what it leaves in other threads."""
+        """Call a function, and note the connections that it opens in other threads."""
 
     def refuse_open(self, spared: str | None = None) -> None:
         """Raise if the effect of the attempt is going to be lost.
@@ -41,14 +41,14 @@ class OfWorker:
 
     def __init__(self) -> None:
         self._connections = hygiene.of_thread()
-        #: Roll back what was left open in this thread, and close what a request would not find.
+        #: Roll back transactions left open in this thread, and close connections that a request would close.
         self.tidy = self._connections.tidy
         self._kept = Kept()
         self._traces = Traces()
 
     def run(self, function: Callable[..., R], *args: Any) -> R:
         """Call a function in a context of its own, and watch it."""
-        # Both of the following in one, since nearly every task passes here.
+        # enclose() and watch() in one, since nearly every task passes here.
         context = self._kept.context()
         traces = self._traces = Traces()
         context.run(enter, traces)
@@ -61,7 +61,7 @@ class OfWorker:
             self._kept.keep(context)
 
     def enclose(self, function: Callable[..., R], *args: Any) -> R:
-        """Call a function in a context that has only what the thread keeps for all of its tasks."""
+        """Call a function in a context that holds only what the thread keeps for all of its tasks."""
         context = self._kept.context()
         try:
             return context.run(function, *args)
@@ -82,7 +82,7 @@ class OfWorker:
         """Look at the connections of this thread, and of other threads that the attempt has used."""
         traces = self._traces
         if not self._connections.has_connected and traces.is_empty():
-            return  # as most tasks, in no time
+            return  # quickly, as for most tasks
         left_open = hygiene.left_open(spared)
         if not traces.is_empty():
             traces.end_thread()
@@ -93,7 +93,7 @@ class OfWorker:
 
 
 class Untouched:
-    """The surroundings in a test, whose connections and transactions are its own."""
+    """The surroundings in a test, which has its own connections and transactions."""
 
     def tidy(self, *, unsure: bool = False) -> None:
         """Leave them as they are."""

@@ -1,8 +1,8 @@
-"""The threads in which coroutines run synchronous code, and so use the database: one for all, or one's own in a transaction.
+"""The threads in which coroutines run synchronous code, and so use the database: one for all, one each in transactions.
 
-All coroutines of a worker share one thread, and so one connection to the database, however many they are. One that has
-begun a transaction and awaits something in the middle of it would have the others write into that transaction. So the
-thread, with its connection, is then left to it until it ends, and the others go on in a new one.
+All coroutines of a worker share one thread, and so one connection to the database. If one of them awaits something in the
+middle of a transaction, the others would write into that transaction. So it then keeps the thread, with its connection,
+until it ends, and the others go on in a new one.
 """
 
 import functools
@@ -73,41 +73,41 @@ class SharedThread:
         threading.Thread(target=self._work, name="autotask-sync", daemon=True).start()
 
     def answer(self, answer: Callable[[], None]) -> None:
-        """Tell of the end of a call, after having noted what it has left for others to know."""
+        """Report the end of a call, after noting whether it has left connections open."""
         self.has_connected = hygiene.has_connected()
         answer()
 
     def replace_thread(self) -> None:
-        """Have another thread take up the calls; the present one belongs to one of the callers from now on.
+        """Have another thread take the calls; the current one belongs to one of the callers from now on.
 
-        :raises RuntimeError: no more threads are to be had.
+        :raises RuntimeError: the system has no threads left.
         """
         self.has_connected = False
         self._start_thread()
 
     def _work(self) -> None:
-        hygiene.tidy_connections()  # From now on this thread is known to tidy its connections itself.
+        hygiene.tidy_connections()  # This marks the thread as one that tidies its connections itself.
         while True:
             call = self._calls.get()
             if call.caller is None:
                 self.answer(_performed(call))
             elif call.caller.takes(call):
-                pass  # It has got a thread of its own since it made this call.
+                pass  # It has taken a thread of its own since it made this call.
             elif not call.caller.work(call):
                 return
 
 
 class Caller(Executor):
-    """What asgiref takes for the executor of one attempt: it hands the calls to the shared thread, or to its own.
+    """The executor of one attempt, as asgiref sees it: it passes calls to the shared thread, or to its own.
 
-    :ivar left_open: the aliases of connections whose open transactions are lost, since no thread was to be had for them.
+    :ivar left_open: the aliases of connections whose open transactions are lost, since no thread was left for them.
     """
 
     def __init__(self, shared: SharedThread) -> None:
         self._shared = shared
         self._own: queue.SimpleQueue[_Call | None] | None = None
         self._has_ended = False
-        #: Held while it is decided in which thread a call is performed: none may come to a thread that ends.
+        #: Held while the thread of a call is chosen: no call may reach a thread that is ending.
         self._deciding = threading.Lock()
         self.left_open: list[str] = []
 
@@ -119,7 +119,7 @@ class Caller(Executor):
     def take_thread(self) -> None:
         """Have a thread of its own from now on.
 
-        :raises NoThread: no more threads are to be had.
+        :raises NoThread: the system has no threads left.
         """
         own: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         try:
@@ -136,17 +136,17 @@ class Caller(Executor):
         return call.future
 
     def end(self) -> None:
-        """Have the thread of its own end, if there is one. What is called after that goes to the shared thread."""
+        """End the thread of its own, if there is one. Later calls go to the shared thread."""
         with self._deciding:
             self._has_ended = True
             own, self._own = self._own, None
             if own is not None:
                 own.put(None)
 
-    # --- what the thread calls --------------------------------------------------------------------------------------
+    # --- called by the thread ---------------------------------------------------------------------------------------
 
     def takes(self, call: _Call) -> bool:
-        """Take a call to the thread of its own, if the attempt has one; return whether it does."""
+        """Pass a call to the thread of its own; return False if the attempt has none."""
         with self._deciding:
             own = self._own
             if own is not None:
@@ -154,7 +154,7 @@ class Caller(Executor):
         return own is not None
 
     def work(self, call: _Call) -> bool:
-        """Perform a call; if it has left a connection as nobody else can use it, perform all calls until the attempt ends.
+        """Perform a call; if no one else can use a connection after it, perform all calls until the attempt ends.
 
         :returns: whether the thread is free for others again.
         """
@@ -167,13 +167,13 @@ class Caller(Executor):
             hygiene.tidy_connections(unsure=True)
             self._shared.answer(answer)
             return True
-        answer()  # last, so that the next call of this attempt comes to its own thread
+        answer()  # last, so that the next call of this attempt goes to its own thread
         del answer
         _work_off(own)
         return False
 
     def _goes_on_with(self, own: "queue.SimpleQueue[_Call | None]") -> bool:
-        """Have the calls come to this thread; False if the attempt has ended, so that nobody would end the thread."""
+        """Direct the calls to this thread; return False if the attempt is over, so that nobody would end the thread."""
         with self._deciding:
             if not self._has_ended:
                 self._own = own
@@ -186,7 +186,7 @@ class Caller(Executor):
         return False
 
     def _leaves_shared(self, own: "queue.SimpleQueue[_Call | None]") -> bool:
-        """Have another thread serve the others; False if there is none to be had."""
+        """Have another thread serve the others; return False if the system has none left."""
         try:
             self._shared.replace_thread()
         except RuntimeError:
@@ -201,10 +201,10 @@ class Caller(Executor):
 
 
 class Helpers(ThreadPoolExecutor):
-    """The default executor of the event loop: what runs in it leaves no open transaction to the next call."""
+    """The default executor of the event loop: no call leaves an open transaction to the next one."""
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        """Call a function in one of its threads, on behalf of the attempt that runs in the present context."""
+        """Call a function in one of its threads, on behalf of the attempt that runs in the current context."""
         return super().submit(_watched, present(), fn, *args, **kwargs)
 
 
@@ -215,7 +215,7 @@ def _watched(traces: Traces | None, fn: Callable[..., R], /, *args: Any, **kwarg
         left_open = hygiene.close_left_open()
         if left_open and traces is not None:
             traces.note_left_open(left_open)
-        if hygiene.is_tidied_here():  # It has run a whole task, so nobody else looks after its connections any more.
+        if hygiene.is_tidied_here():  # It has run a whole task, so nobody else tidies its connections any more.
             hygiene.tidy_connections()
 
 
@@ -225,7 +225,7 @@ def helpers() -> Helpers:
 
 
 def enter() -> tuple[Traces, Caller]:
-    """Have the synchronous code of the present context run in the shared thread, until it needs one of its own."""
+    """Have the synchronous code of the current context run in the shared thread, until it needs one of its own."""
     traces, caller = Traces(), Caller(shared)
     SyncToAsync.context_to_thread_executor[traces] = caller
     enter_traces(traces)
@@ -233,7 +233,7 @@ def enter() -> tuple[Traces, Caller]:
 
 
 def _performed(call: _Call) -> Callable[[], None]:
-    """Perform a call, and return what tells of its end."""
+    """Perform a call, and return the function that reports its end."""
     future = call.future
     if not future.set_running_or_notify_cancel():
         return _nothing

@@ -1,4 +1,4 @@
-"""What lists of processes such as ``ps`` and ``top`` show of a worker, where setproctitle is installed: what it runs."""
+"""The title of a worker in ``ps`` and ``top``, which shows its running tasks, where setproctitle is installed."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ else:
 class Title:
     """The title of this process; it is set only when it changes.
 
-    :param who: what the process is.
+    :param who: the name of the process.
     """
 
     def __init__(self, who: str) -> None:
@@ -25,14 +25,14 @@ class Title:
         self._shown = ""
 
     def show(self, running: Sequence[Run[ClaimedTask]]) -> None:
-        """Tell what is being run."""
+        """Show the running tasks."""
         if (title := text(self._who, running)) != self._shown and _set is not None:
             _set(title)
             self._shown = title
 
 
 def shower(who: str) -> Callable[[Sequence[Run[ClaimedTask]]], None] | None:
-    """Return what shows what this process runs, which is nothing yet; None where nothing can be shown."""
+    """Return the function that shows the running tasks; None without setproctitle."""
     if _set is None:
         return None
     title = Title(who)
@@ -41,7 +41,7 @@ def shower(who: str) -> Callable[[Sequence[Run[ClaimedTask]]], None] | None:
 
 
 def text(who: str, running: Sequence[Run[ClaimedTask]]) -> str:
-    """Return the title: of what is being run, that which began first, and how much more there is."""
+    """Return the title: the running task that began first, and how many more there are."""
     if not running:
         return f"autotask: {who}"
     first = min(running, key=lambda run: run.began).item

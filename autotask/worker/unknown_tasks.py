@@ -1,4 +1,4 @@
-"""Tasks that the code of this worker does not know: left to others for a while, and for longer each time."""
+"""Unknown tasks: this worker leaves them to others for a while, longer each time."""
 
 import logging
 import time
@@ -9,33 +9,33 @@ from autotask.texts.lines import one_line
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds for which tasks of a name are left alone at first; each further time it is twice as long, up to the longest.
+#: Seconds for which tasks of a name are left alone at first; twice as long each further time, up to the longest.
 FIRST_WHILE = 2.0
 LONGEST_WHILE = 60.0
 
-#: No more names than these are remembered.
+#: The most names that are remembered.
 MOST_NAMES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Stranger:
+class _Unknown:
     until: float
     seconds: float
 
 
 class UnknownTasks:
-    """The names of the tasks that were given back because they are of other code than this worker's.
+    """The names of unknown tasks that were released.
 
-    It claims none that was given back so before, until the while is over: they are there for a newer worker the whole
-    time, and do not go to and fro. Others of the same name may be of its own code, and are claimed as ever.
+    For a while, this worker claims none of these names that was released as unknown before, so that such tasks are there
+    for a newer worker all the time. Others of the same name may fit its own code, and are claimed as usual.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._unknown_tasks: dict[str, _Stranger] = {}
+        self._unknown_tasks: dict[str, _Unknown] = {}
 
     def met(self, name: str, why: str) -> None:
-        """Note that a task was given back. Only the thread of the recorder calls this."""
+        """Note that an unknown task is released. Only the recorder's thread calls this."""
         now, known = self._clock(), self._unknown_tasks.get(name)
         if known is not None and now < known.until:
             return
@@ -44,17 +44,17 @@ class UnknownTasks:
             seconds = min(2 * known.seconds, LONGEST_WHILE)
         others = [item for item in self._unknown_tasks.items() if item[0] != name]
         # A new dict, since another thread may be reading the old one.
-        self._unknown_tasks = dict([*others, (name, _Stranger(now + seconds, seconds))][-MOST_NAMES:])
+        self._unknown_tasks = dict([*others, (name, _Unknown(now + seconds, seconds))][-MOST_NAMES:])
         logger.warning(
-            "%s: %s; it is left for a newer worker, and this one will look at it again in %g s",
+            "%s: %s; it is left for a newer worker, and this one will try it again in %g s",
             name,
             one_line(why),
             seconds,
         )
 
     def names(self) -> list[str]:
-        """Return the names of the tasks that are to be left alone now."""
+        """Return the names to leave alone now."""
         if not self._unknown_tasks:
             return []  # as nearly always
         now = self._clock()
-        return [name for name, stranger in self._unknown_tasks.items() if now < stranger.until]
+        return [name for name, unknown in self._unknown_tasks.items() if now < unknown.until]

@@ -1,4 +1,4 @@
-"""The watch over what runs: stop what is to be cancelled, what takes too long, and what outlasts its worker."""
+"""The watch over running tasks: stop those that are cancelled, take too long, or outlast their worker."""
 
 import logging
 import threading
@@ -12,29 +12,28 @@ from autotask.worker.pools.base import Abandoned, Pool, Run
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds between two looks while something runs.
+#: Seconds between two looks while tasks run.
 LOOK_EVERY = 0.25
 
-#: Seconds that a task gets to come to its end when it was interrupted for its time limit. Then it is given up.
+#: Seconds that a task gets to stop after it was interrupted for its time limit. Then it is given up.
 STOP_WITHIN = 10.0
 
-
-#: Why a task should stop that somebody has cancelled.
+#: Why a cancelled task should stop.
 TO_BE_CANCELLED = "it is to be cancelled"
 
 
 def judge(
     ran: float, *, limit: float, cancelled_for: float | None, patience: float, stopping: bool, over: bool
 ) -> str | TaskInterrupted | None:
-    """Return what is to be done about a running task.
+    """Return what to do about a running task.
 
     :param ran: seconds since it began.
     :param limit: seconds that it may take.
-    :param cancelled_for: seconds since it was to be cancelled; None if it is not.
-    :param patience: seconds that a task gets to stop by itself when it is to be cancelled.
-    :param stopping: whether its worker is to end.
+    :param cancelled_for: seconds since it was cancelled; None if it was not.
+    :param patience: seconds that a cancelled task gets to stop by itself.
+    :param stopping: whether its worker has to stop.
     :param over: whether the grace of the worker is over.
-    :returns: None: nothing; a text: ask it to stop, and why; an exception: interrupt it by that.
+    :returns: None: nothing; a text: ask it to stop, for this reason; an exception: interrupt it with that.
     """
     if ran >= limit:
         return TimeLimitExceeded(f"timed out after {limit:g} s")
@@ -48,14 +47,11 @@ def judge(
 
 
 class Watch:
-    """A thread that looks at what runs, a few times a second. A task costs it nothing but that it has a beginning.
+    """A thread that looks at the running tasks a few times a second. Only it interrupts tasks.
 
-    It is the only one that interrupts.
-
-    :param pools: where tasks run.
-    :param is_cancelled: tells whether a task is to be cancelled.
-    :param give_up: called with the pool and the run of a task that does not stop, its limit in seconds, and what its pool has left of it.
-    :param show: called with all that runs, after each look.
+    :param is_cancelled: returns whether a task is to be cancelled.
+    :param give_up: called with the pool and the run of a task that does not stop, its limit in seconds, and its remains.
+    :param show: called with all running tasks, after each look.
     """
 
     def __init__(
@@ -83,16 +79,16 @@ class Watch:
         self._thread.start()
 
     def wake(self) -> None:
-        """Have it look soon: something is to be cancelled."""
+        """Have it look soon: a task is to be cancelled."""
         self._awake.set()
 
     def begin(self) -> None:
-        """Have it look from time to time: something was submitted."""
+        """Have it look from time to time: tasks were submitted."""
         if self._idle:
             self._awake.set()
 
     def ask_all(self) -> None:
-        """From now on, tell all tasks that their worker stops."""
+        """From now on, ask all tasks to stop, since their worker does."""
         self._stopping = True
         self._awake.set()
 
@@ -108,7 +104,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._ended:
-            self._idle = True  # Before the look, so that nothing can begin unseen.
+            self._idle = True  # Before the look, so that no task can begin unseen.
             try:
                 something_runs = self._look(time.monotonic())
             except Exception:
@@ -147,7 +143,7 @@ class Watch:
         if isinstance(verdict, str):
             return
         kind = type(verdict)
-        # Once for each reason: what it does to clean up is not to be hit as well.
+        # Once for each reason: its cleaning up must not be interrupted as well.
         if self._interrupted.get(task.fence) is not kind and pool.interrupt(task, verdict):
             self._interrupted[task.fence] = kind
         elif kind is TimeLimitExceeded and ran >= limit + STOP_WITHIN:

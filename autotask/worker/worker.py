@@ -1,4 +1,4 @@
-"""One worker: its parts, how they are put together, and how it comes and goes."""
+"""One worker: its parts, how they are connected, and how it starts and stops."""
 
 import contextlib
 import functools
@@ -47,16 +47,16 @@ from autotask.worker.yielding import Yielding
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds in which to write the last outcomes.
+#: Seconds to write the last outcomes.
 LAST_WORDS = 0.5
 
 
 class Worker:
     """A process that claims and runs tasks. :meth:`run` returns after :meth:`stop`.
 
-    It keeps its parts, each of which keeps one kind of state, and passes on what one of them has to say to others.
+    It keeps its parts, each of which keeps one kind of state, and passes messages between them.
 
-    :param show: called a few times a second, while something runs, with all that runs; and once when nothing does.
+    :param show: called with the running tasks a few times a second, and once when no task runs any more.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Worker:
         self._news = News(self.wakeup)
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine)
         threads: ThreadPool[ClaimedTask] = ThreadPool(options.threads, runner.run, self.wakeup.wake)
-        self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: threads, **self._pools_beside(runner)}
+        self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: threads, **self._other_pools(runner)}
         abandoner = Abandoner(self.held, self.recorder, self.shutdown)
         pools = self.pools.values()
         self.watch = Watch(list(pools), self.held.is_cancelled, abandoner.give_up, show)
@@ -90,7 +90,7 @@ class Worker:
 
     @property
     def id(self) -> uuid.UUID:
-        """The present id of the worker."""
+        """The current id of the worker."""
         return self.registration.id
 
     @property
@@ -100,7 +100,7 @@ class Worker:
 
     # --- its parts --------------------------------------------------------------------------------------------------
 
-    def _pools_beside(self, runner: Runner) -> dict[str, Pool[ClaimedTask]]:
+    def _other_pools(self, runner: Runner) -> dict[str, Pool[ClaimedTask]]:
         options, wake = self.options, self.wakeup.wake
         return {
             COROUTINE: CoroutinePool(options.coroutines, runner.run_coroutine, wake, sync_threads.helpers),
@@ -112,9 +112,9 @@ class Worker:
         claims, burden = Claims(self.registration, self.unknown_tasks), self.recorder.burden
         threads = ThreadIntake(pool, self._serving(THREAD), claims, burden.most_ahead)
         others = {name: each for name, each in self.pools.items() if name != THREAD}
-        beside = {name: Intake(name, each, self._serving(name), claims) for name, each in others.items()}
+        intakes = {name: Intake(name, each, self._serving(name), claims) for name, each in others.items()}
         return Claimer(
-            self.registration, self.held, burden, self._news, claims, placement, threads, beside, self._serves
+            self.registration, self.held, burden, self._news, claims, placement, threads, intakes, self._serves
         )
 
     def _make_services(self) -> tuple[ServiceThread, ...]:
@@ -133,7 +133,7 @@ class Worker:
             *([self.yielding] if self.options.yields else []),
             channel=lambda: notify.SCHEDULES_CHANNEL,
         )
-        # The heartbeat is alone on its connection: no other service that waits for the database may hold it up.
+        # The heartbeat has a connection of its own: no service that waits for the database may hold it up.
         return beats, others
 
     def _serving(self, executor: str) -> Callable[[str], bool]:
@@ -145,12 +145,12 @@ class Worker:
     def _serves_all(self) -> bool:
         return self.options.serves_all() and self.yielding.leaves_nothing()
 
-    # --- coming and going -------------------------------------------------------------------------------------------
+    # --- start and stop ---------------------------------------------------------------------------------------------
 
     def run(self) -> bool:
         """Work until a request to stop.
 
-        :returns: whether all tasks have ended; False if some had to be left in their threads.
+        :returns: whether all tasks have finished; False if some are left in their threads.
         """
         if not self._start(self.stalls):
             return False
@@ -167,40 +167,42 @@ class Worker:
         worker_started.send_robust(sender=Worker, **self.registration.facts())
         try:
             self._loop.run()
-        except BaseException:  # noqa: B036 - whatever it is, what is held must not go with this worker
-            logger.exception("The loop of worker %d has failed; it makes way for another one", self._pid)
+        except BaseException:  # noqa: B036 - whatever it is, the tasks it holds must not be lost with this worker
+            logger.exception(
+                "The loop of worker %d has failed; the worker stops, to be replaced by another one", self._pid
+            )
             self.shutdown.recycle()
         return self._leave()
 
     def stop(self) -> None:
-        """Ask the worker to finish what it runs and to leave. May be called from a signal handler."""
+        """Ask the worker to finish its running tasks and stop. May be called from a signal handler."""
         self.shutdown.stop()
 
     def renew(self) -> None:
-        """Like :meth:`stop`, with the status that asks for a successor: the code has changed. Any thread may call this."""
+        """Stop, with the status that asks for a successor: the code has changed. Any thread may call this."""
         if self.shutdown.renew():
-            logger.info("The code has changed; worker %d makes way for one that has the new code", self._pid)
+            logger.info("The code has changed; worker %d stops, to be replaced by one that has the new code", self._pid)
 
     @property
     def _pid(self) -> int:
         return self.registration.identity.pid
 
     def _start(self, *parts: StallWatch | Recorder | ServiceThread | Watch) -> bool:
-        """Start the threads of parts of this worker; return False if the system has none left for them."""
+        """Start the threads of parts of this worker; return False if the system has no threads left."""
         try:
             for part in parts:
                 part.start()
         except RuntimeError as error:  # no memory, or no more threads
-            logger.error("Worker %d cannot start, for want of threads: %s", self._pid, error)
+            logger.error("Worker %d cannot start, since there are no threads left: %s", self._pid, error)
             self.shutdown.fail()
             return False
         return True
 
     def _leave(self) -> bool:
-        """Give back what has not begun, wait for what runs, give back what does not finish."""
+        """Release the waiting tasks, wait for the running ones, and release those that do not finish."""
         self.registration.stopping = True
         self.options.make_way(self.exit_status)
-        self._placement.take_back()
+        self._placement.release_waiting()
         worker_stopping.send_robust(sender=Worker, **self.registration.facts())
         drained = self._drain.run()
         seconds = min(self.shutdown.seconds_left(), settings.SHUTDOWN_GRACE)
@@ -219,15 +221,15 @@ class Worker:
         return drained and not self.held.given_up
 
     def _sign_off(self) -> None:
-        # If it cannot be done, the lease runs out by itself.
+        # If it fails, the lease runs out by itself.
         with contextlib.suppress(DatabaseError, InterfaceError):
             self._receiver.reconcile(self._news.connection.wrapper)
             self.registration.sign_off(self._news.connection.wrapper)
 
-    # --- what one part has to say to others -------------------------------------------------------------------------
+    # --- messages between parts -------------------------------------------------------------------------------------
 
     def _let_go(self, tasks: Iterable[ClaimedTask]) -> None:
-        """The recorder calls this: claims are over."""
+        """The recorder calls this when claims are over."""
         self.recorder.burden.let_go(self.held.let_go(tasks))
         if self.held:
             return
@@ -237,19 +239,19 @@ class Worker:
             self.wakeup.wake()
 
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
-        """The heartbeat calls this: tasks are to be cancelled. What was stored as claimed by this worker may be on its way."""
+        """The heartbeat calls this to cancel tasks. Some may have been handed over and still be on their way."""
         self.held.cancel(ids, others=self._receiver.offers.are_open())
         self.watch.wake()
 
     def _stop_tasks(self, over: bool) -> None:
-        """The watch over stalls calls this: the worker is to stop, and its loop waits for the database."""
-        self._placement.take_back()
+        """The stall watch calls this when the worker has to stop and its loop waits for the database."""
+        self._placement.release_waiting()
         self.watch.ask_all()
         if over:
             self.watch.interrupt_all()
 
     def _look_before_claiming(self) -> None:
-        """The service that yields calls this: there may be nothing to claim any more where there was."""
+        """The yielding service calls this when the last look for work may be out of date."""
         self.claimer.hopeful = False
         self.wakeup.wake()
 

@@ -1,4 +1,4 @@
-"""What becomes of a claim in the database, by the way its attempt ended: one statement for all that ended alike."""
+"""Write claims to the database, by how their attempts ended: one statement for all that ended alike."""
 
 import time
 import uuid
@@ -24,12 +24,12 @@ Write = Callable[[list[Record]], int]
 
 
 class Writes:
-    """The ways to write records down.
+    """The ways to write records.
 
-    :param connection: returns the connection to be used.
-    :param worker_id: returns the present id of the worker.
-    :param reporter: has the last words of the tasks on their progress.
-    :param unknown_tasks: learns the names of tasks that are given back because this worker does not know them.
+    :param connection: returns the connection to use.
+    :param worker_id: returns the current id of the worker.
+    :param reporter: has the last progress of the tasks.
+    :param unknown_tasks: takes note of unknown tasks that are released.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Writes:
         self._isolation = Isolation()
 
     def parted(self, records: Sequence[Record]) -> list[tuple[Write, list[Record]]]:
-        """Return how to write the records down that are not in the database already, and which of them in which way."""
+        """Return the records that are not in the database yet, grouped by the way to write them."""
         groups: dict[Write, list[Record]] = {self.end: [], self.retry: [], self.release: [], self.lose: []}
         for record in records:
             if isinstance(record[1], Released):
@@ -70,32 +70,31 @@ class Writes:
         return finish.retry(self._connection(), outcomes, now=time.monotonic(), worker_id=self._worker_id())
 
     def release(self, group: list[Record]) -> int:
-        """Give tasks back."""
+        """Release tasks."""
         self._note_last_words(group)
-        given_back = [given for _, given in group if isinstance(given, Released)]
-        for given in given_back:
-            if given.unknown:
+        released = [each for _, each in group if isinstance(each, Released)]
+        for each in released:
+            if each.unknown:
                 # Before it can be claimed again.
-                self._unknown_tasks.met(given.task.name, given.unknown)
+                self._unknown_tasks.met(each.task.name, each.unknown)
         releases = [
-            Release(given.task.id, given.task.fence, given.delay, bool(given.unknown), given.known)
-            for given in given_back
+            Release(each.task.id, each.task.fence, each.delay, bool(each.unknown), each.known) for each in released
         ]
         finish.release(self._connection(), releases)
-        return len(group)  # What was not ours any more needs no giving back.
+        return len(group)  # A lost claim needs no release.
 
     def lose(self, group: list[Record]) -> int:
-        """Give back what has lost its process."""
+        """Rescue tasks whose process has died."""
         claims = [(task.id, task.fence, lost.reason) for task, lost in group if isinstance(lost, Lost)]
         rescue.lose(self._connection(), claims, max_crashes=settings.MAX_CRASHES, error_ttl=settings.ERROR_TTL)
-        return len(group)  # What was not ours any more needs no giving back.
+        return len(group)  # as above
 
     def _note_last_words(self, group: list[Record]) -> None:
-        """Write down what tasks said of their progress just before their end: when their claims are over, it is late."""
+        """Write the progress that tasks reported just before their end: it is too late once their claims are over."""
         claims = [(task.id, task.fence) for task, _ in group]
         words = {claim: word for claim in claims if (word := self._reporter.last_word(claim))}
         if words:
-            # What is refused is left out: the end of a task does not hang on its last words.
+            # Refused progress is left out: the outcome of a task does not depend on it.
             self._isolation.run(list(words), lambda part: self._note(words, part), lambda claim, error: None)
 
     def _note(self, words: Mapping[Claim, Progress], part: Sequence[Claim]) -> None:

@@ -1,4 +1,4 @@
-"""Service: step aside for queues that a dedicated worker serves."""
+"""Service: leave to dedicated workers the queues that they serve."""
 
 from collections.abc import Callable
 
@@ -13,9 +13,9 @@ EVERY = 1.0
 
 
 class Yielding:
-    """Knows what dedicated workers serve just now.
+    """The queues that dedicated workers serve now.
 
-    :param changed: called when that is not what it was.
+    :param changed: called when they have changed.
     """
 
     doing = "see what dedicated workers serve"

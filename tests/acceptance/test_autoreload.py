@@ -150,7 +150,7 @@ def test_what_runs_at_a_change_is_finished_within_the_grace_or_given_back(site, 
     task = site.wait_for_end(short)
     assert (tmp_path / "short").read_text().split() == ["started", "finished"]
     assert (task.attempt, task.lost, task.failures) == (1, 0, 0)
-    wait_until(lambda: server.lines(f"wait_for {long} .*it is given back"), START, "the return of the long task")
+    wait_until(lambda: server.lines(f"wait_for {long} .*it is released"), START, "the return of the long task")
     sign.touch()
     task = site.wait_for_end(long)
     assert (task.attempt, task.lost, task.failures) == (1, 0, 0)

@@ -106,7 +106,7 @@ def test_a_short_task_finishes_within_the_grace_and_a_long_one_is_given_back(sit
     task = site.task(long)
     assert (task.state, task.attempt, task.lost, task.failures, task.worker_id) == (State.READY, 0, 0, 0, None)
     assert site.registered() == []
-    assert server.lines(rf"work {long} does not stop; it is given back")
+    assert server.lines(rf"work {long} does not stop; it is released")
 
 
 def test_a_worker_that_holds_the_interpreter_lock_is_killed_when_the_grace_is_over(site, diary):

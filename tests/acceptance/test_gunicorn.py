@@ -79,8 +79,8 @@ def test_recycled_workers_of_gunicorn_leave_the_right_number_of_companions_and_l
 
     # When
     def recycled():
-        given_back = server.lines(f"wait_for {long} was interrupted, since its worker has to end; it is given back")
-        return given_back and not {companion.django for companion in first} & processes.children(server.pid)
+        released = server.lines(f"wait_for {long} was interrupted because its worker has to stop; it is released")
+        return released and not {companion.django for companion in first} & processes.children(server.pid)
 
     calls = 0
     while not recycled():

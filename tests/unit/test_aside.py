@@ -57,7 +57,7 @@ def test_it_is_forgotten_when_it_is_recorded():
     assert odd.due() == [second]
 
 
-def test_only_so_many_are_kept_but_the_claims_of_all_are_known(monkeypatch):
+def test_a_limited_number_is_kept_but_the_claims_of_all_are_known(monkeypatch):
     # Given
     monkeypatch.setattr(aside, "MOST_KEPT", 3)
     monkeypatch.setattr(aside, "MOST_BYTES", 10)

@@ -1,4 +1,4 @@
-"""How many bytes a worker holds, and what it may claim beside them."""
+"""How many bytes a worker holds, and how many more it may claim."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What a worker holds, also while the same task is let go and claimed again."""
+"""The tasks that a worker holds, also while one is let go and claimed again."""
 
 import threading
 
@@ -30,7 +30,7 @@ def test_claims_are_held_until_they_are_let_go(held):
 
 
 def test_the_end_of_a_former_claim_does_not_let_go_of_the_newer_one(held):
-    # Given a task that is claimed, given back and claimed again
+    # Given a task that is claimed, released and claimed again
     burden, former = Burden(), task(1)
     newer = former._replace(fence=2)
     for claims in ([former], [newer]):
@@ -69,7 +69,7 @@ def test_the_loop_adds_while_the_recorder_lets_go(held):
     assert not held
 
 
-def test_only_what_is_held_is_cancelled_unless_others_may_be_on_their_way(held):
+def test_only_held_tasks_are_cancelled_unless_others_may_be_on_their_way(held):
     mine, other = task(1), task(2)
     held.add([mine])
     held.cancel([mine.id, other.id], others=False)
@@ -106,7 +106,7 @@ def test_requests_are_forgotten_once_nothing_is_held(held):
     assert not held.is_cancelled(coming)
 
 
-def test_what_is_given_up_is_known_by_its_claim(held):
+def test_a_task_that_is_given_up_is_known_by_its_claim(held):
     one = task(1)
     held.give_up(one)
     assert held.given_up == {one.fence}

@@ -45,7 +45,7 @@ def work(record):
         pass
 
 
-def test_who_is_given_up_at_its_very_end_holds_up_no_other_record(monkeypatch):
+def test_a_thread_given_up_at_its_very_end_holds_up_no_other_record(monkeypatch):
     # Given a thread at the look of a clock that follows its record
     at_the_clock, go_on = threading.Event(), threading.Event()
     looks, clock = [], time.monotonic
@@ -70,7 +70,7 @@ def test_who_is_given_up_at_its_very_end_holds_up_no_other_record(monkeypatch):
     go_on.set()
 
     # Then
-    assert left is None, "it has come to its end"
+    assert left is None, "it has finished"
     assert pool.drain(20)
     assert ends == ["first", "second"]
 
@@ -143,7 +143,7 @@ def test_a_thread_that_was_abandoned_does_nothing_more():
 
 
 def test_an_interruption_leaves_no_trace_in_the_interpreter():
-    """Python 3.11 can be left looking for one that was taken back: then a thread that is traced stands still."""
+    """Python 3.11 can be left looking for one that was taken back: then a thread that is traced hangs."""
     found = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.split() == ["struck", "went", "on"]
 
@@ -173,7 +173,7 @@ assert pool.drain(20)
 """
 
 
-def test_what_has_ended_cannot_be_abandoned_or_interrupted():
+def test_a_finished_item_cannot_be_abandoned_or_interrupted():
     pool = ThreadPool(1, lambda record, place: None, lambda: None)
     record = Record(0)
     pool.submit(record)

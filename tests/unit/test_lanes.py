@@ -74,7 +74,7 @@ def test_only_served_queues_are_known():
     assert known.busy
 
 
-def test_a_look_that_finds_only_what_others_serve_finds_nothing():
+def test_a_look_that_finds_only_lanes_of_others_finds_nothing():
     known = knowing(("video", 0), serves=lambda queue: queue == "mail")
     assert not known
     assert not known.busy
@@ -101,7 +101,7 @@ def test_lanes_that_were_busy_before_stay_known_but_do_not_count_as_busy():
     assert not known.busy
 
 
-def test_no_more_than_so_many_are_remembered():
+def test_a_limited_number_is_remembered():
     known = Lanes(lambda queue: True)
     for number in range(3 * MOST_LANES):
         known.found([Lane(f"q{number}", 0)])
@@ -145,7 +145,7 @@ def test_the_first_look_has_no_lower_bound(clock):
     assert known.in_order() == [BoundedLane(Lane("a", 0), None)]
 
 
-def test_the_lower_bound_is_what_was_taken_last(clock):
+def test_the_lower_bound_is_the_last_claimed_task(clock):
     known = knowing(("a", 0), ("b", 0))
     known.in_order()
     known.claimed([claimed("a", NOON - timedelta(seconds=1)), claimed("a", NOON)])
@@ -155,7 +155,7 @@ def test_the_lower_bound_is_what_was_taken_last(clock):
     ]
 
 
-def test_each_second_the_lower_bound_lies_a_little_before_what_was_taken_last(clock):
+def test_each_second_the_lower_bound_lies_a_little_before_the_last_claimed_task(clock):
     # Given
     known = knowing(("a", 0))
     known.in_order()
@@ -251,7 +251,7 @@ def test_where_looking_is_dear_it_takes_a_small_share_of_the_time():
     looks = LookTimes()
     looks.took(10.0, 10.1)
     looks.took(11.0, 11.1)
-    assert looks.next_at(told=True) == pytest.approx(11.1 + LOOK_SHARE * 0.1)
+    assert looks.next_at(notified=True) == pytest.approx(11.1 + LOOK_SHARE * 0.1)
 
 
 @pytest.mark.parametrize("waited", [0.1, 1.0, 30.0])
@@ -262,12 +262,12 @@ def test_one_look_that_had_to_wait_for_something_does_not_put_off_the_next_one(w
 
     # When, then
     looks.took(11.0, 11.0 + waited)
-    assert looks.next_at(told=True) == 11.0 + waited + LOOK_EVERY
+    assert looks.next_at(notified=True) == 11.0 + waited + LOOK_EVERY
     looks.took(50.0, 50.001)
-    assert looks.next_at(told=True) == 50.001 + LOOK_EVERY
+    assert looks.next_at(notified=True) == 50.001 + LOOK_EVERY
 
 
-def test_untold_it_is_looked_a_little_later():
+def test_without_a_notification_the_look_comes_a_little_later():
     looks = LookTimes()
     looks.took(10.0, 10.001)
-    assert looks.next_at(told=False) == looks.next_at(told=True) + LOOK_ANYWAY
+    assert looks.next_at(notified=False) == looks.next_at(notified=True) + LOOK_ANYWAY

@@ -27,7 +27,7 @@ class Unreadable(Exception):
 
 @pytest.fixture(params=loggers.LOGGERS)
 def written(request):
-    """What a plain handler writes for a logger of autotask."""
+    """The output of a plain handler for a logger of autotask."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("autotask[%(process)d] %(levelname)s %(message)s"))

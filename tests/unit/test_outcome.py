@@ -1,4 +1,4 @@
-"""What is written down for each way in which a call can end."""
+"""The record for each way in which a call can end."""
 
 from datetime import UTC, datetime
 
@@ -120,7 +120,7 @@ def test_a_failure_after_somebody_asked_to_cancel_is_a_cancellation():
     ("returned", "told"),
     [(-1, "ValueError: The backoff function must return"), (None, "TypeError"), ("x", "TypeError")],
 )
-def test_a_backoff_function_that_returns_nonsense_makes_it_an_error_that_tells_both(returned, told):
+def test_a_backoff_function_that_returns_nonsense_makes_it_an_error_that_shows_both(returned, told):
     ended = failed(raised(KeyError("first")), Options(backoff=lambda *_: returned))
     assert ended.state is State.ERROR
     assert ended.error_message == "KeyError: 'first'"
@@ -140,7 +140,7 @@ def test_a_backoff_function_that_raises_makes_it_an_error_that_tells_both():
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
-def test_what_ends_programs_is_a_failure_of_the_task_like_any_other(error):
+def test_an_exception_that_ends_programs_is_a_failure_of_the_task_like_any_other(error):
     assert failed(error).state is State.RETRY
     assert failed(error).error_type == f"builtins.{type(error).__name__}"
 
@@ -245,17 +245,17 @@ def test_discard_ends_a_task_quietly():
 
 
 @pytest.mark.parametrize("error", [Retry(delay=1), Snooze(1)], ids=repr)
-def test_what_was_to_be_cancelled_is_not_run_again_whatever_it_says(error):
+def test_a_task_that_was_to_be_cancelled_is_not_run_again_whatever_it_raises(error):
     assert failed(raised(error), cancelled=True).state is State.CANCELLED
 
 
-def test_what_may_run_once_only_is_not_run_again_when_its_worker_stops():
+def test_a_task_that_runs_at_most_once_is_not_run_again_when_its_worker_stops():
     ended = failed(raised(WorkerStopping("its worker stops")), task=claimed(retries=0, failures=0, at_most_once=True))
     assert ended.state is State.ERROR
     assert ended.error_message == "its worker stops; at_most_once: it is not run again"
 
 
-def test_what_has_expired_is_cancelled_and_was_no_attempt():
+def test_an_expired_task_is_cancelled_and_was_no_attempt():
     ended = outcome.expired(claimed(late=12.345), ended_at=50.0)
     assert (ended.state, ended.began, ended.traceback) == (State.CANCELLED, False, "")
     assert ended.error_message == "expired: it was claimed 12.3 seconds too late"
@@ -265,13 +265,13 @@ UNKNOWN = UnknownTask(name="x", suggestion="")
 
 
 def test_a_task_that_is_not_known_is_left_for_a_newer_worker():
-    given_back = outcome.unknown(TASK, UNKNOWN, patience=600, now=50.0)
-    assert given_back == Released(TASK, delay=outcome.UNKNOWN_DELAY, unknown=f"UnknownTask: {UNKNOWN}")
+    released = outcome.unknown(TASK, UNKNOWN, patience=600, now=50.0)
+    assert released == Released(TASK, delay=outcome.UNKNOWN_DELAY, unknown=f"UnknownTask: {UNKNOWN}")
 
 
-def test_it_is_given_back_as_long_as_there_is_patience():
-    given_back = outcome.unknown(claimed(unknown_for=599.9), UNKNOWN, patience=600, now=50.0)
-    assert isinstance(given_back, Released)
+def test_it_is_released_as_long_as_there_is_patience():
+    released = outcome.unknown(claimed(unknown_for=599.9), UNKNOWN, patience=600, now=50.0)
+    assert isinstance(released, Released)
 
 
 @pytest.mark.parametrize(("waited", "patience"), [(600.0, 600), (10_000.0, 600), (0.0, 0), (0.1, 0)])
@@ -283,6 +283,6 @@ def test_a_task_that_was_not_known_for_too_long_ends_in_an_error_that_says_so(wa
     assert "No task named 'shop.x' is known here" in ended.error_message
 
 
-def test_without_patience_it_is_given_back_once_all_the_same():
+def test_without_patience_it_is_released_once_all_the_same():
     # Only the database's clock says since when it is not known; the first worker that finds out sets it
     assert isinstance(outcome.unknown(TASK, UNKNOWN, patience=0, now=50.0), Released)

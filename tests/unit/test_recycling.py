@@ -1,4 +1,4 @@
-"""When a worker makes way for a fresh one."""
+"""When a worker is recycled."""
 
 import psutil
 import pytest
@@ -15,7 +15,7 @@ def test_without_limits_a_worker_is_never_worn():
     assert unlimited.excess() == ""
 
 
-def test_a_worker_may_claim_as_many_tasks_as_it_is_told_and_those_that_it_gives_back_do_not_count():
+def test_a_worker_may_claim_its_number_of_tasks_and_those_that_it_releases_do_not_count():
     worn = Recycling(10, None)
     worn.take(8)
     assert worn.left(200) == 2
@@ -25,7 +25,7 @@ def test_a_worker_may_claim_as_many_tasks_as_it_is_told_and_those_that_it_gives_
     assert worn.left(200) == 3 and not worn.is_used_up()
 
 
-def test_memory_beyond_the_limit_is_told_once_a_second_and_only_of_a_worker_that_has_done_something():
+def test_memory_beyond_the_limit_is_reported_once_a_second_and_only_of_a_worker_that_has_taken_a_task():
     small = Recycling(None, 2**20)
     assert small.excess() == ""
     small = Recycling(None, 2**20)
@@ -38,7 +38,7 @@ def test_memory_beyond_the_limit_is_told_once_a_second_and_only_of_a_worker_that
 
 
 @pytest.mark.parametrize("measure", [memory, recycling._resident, recycling._most])
-def test_each_measure_sees_what_a_task_keeps(measure):
+def test_each_measure_sees_memory_that_a_task_keeps(measure):
     before = measure()
     kept = bytes(range(256)) * 2**18
     assert measure() - before >= (0 if measure is recycling._most else len(kept) * 0.9)

@@ -13,11 +13,11 @@ class Clock:
         return self.now
 
 
-def test_who_has_met_nobody_leaves_nothing_alone():
+def test_a_worker_that_has_met_no_unknown_task_leaves_nothing_alone():
     assert UnknownTasks().names() == []
 
 
-def test_what_is_not_known_is_left_alone_for_longer_each_time():
+def test_an_unknown_task_is_left_alone_for_longer_each_time():
     # Given
     clock = Clock()
     unknown_tasks = UnknownTasks(clock)
@@ -47,7 +47,7 @@ def test_many_that_come_at_once_count_as_one_and_make_one_log_line(caplog):
     assert line.startswith("shop.new: No task named 'shop.new'; it is left for a newer worker")
 
 
-def test_what_has_not_come_for_long_is_as_at_first():
+def test_a_name_that_has_not_come_for_long_is_treated_as_at_first():
     # Given
     clock = Clock()
     unknown_tasks = UnknownTasks(clock)

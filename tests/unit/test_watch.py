@@ -1,4 +1,4 @@
-"""What is to be done about a running task, and when."""
+"""When the watch asks or interrupts a running task."""
 
 import pytest
 

@@ -1,1 +1,1 @@
-"""What the loop claims, how much, and for which pool."""
+"""Choose the tasks to claim, how many, and for which pool."""

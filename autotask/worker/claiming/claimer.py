@@ -1,4 +1,4 @@
-"""What the loop claims in one turn."""
+"""Choose what to claim in one turn of the loop."""
 
 import enum
 import time
@@ -20,20 +20,20 @@ from autotask.worker.lanes import LookTimes
 from autotask.worker.news import News
 from autotask.worker.registration import Registration
 
-#: Tasks taken by one claim at most. Each claim is a commit and has to be planned, which a hundred already share well; with
-#: many more the planner takes to reading the whole table.
+#: The most tasks in one claim. A hundred already share the cost of its commit and plan well; with many more the planner
+#: starts to read the whole table.
 LARGEST_CLAIM = 200
 
-#: Tasks whose outcome is not recorded yet, beyond which nothing more is claimed.
+#: Tasks without a recorded outcome, beyond which nothing more is claimed.
 MOST_HELD = 2000
 
 
 class Prospect(enum.Enum):
-    """What a look for work has shown."""
+    """The result of a look for work."""
 
     MORE = "there may be more to claim at once"
     NOTHING = "there is nothing more for this worker now"
-    LOCKED = "there is more, but others are at it just now"
+    LOCKED = "there is more, but others hold its locks just now"
     NO_ROOM = "there may be more, but no room for it"
 
 
@@ -41,10 +41,10 @@ class Prospect(enum.Enum):
 class Claimer:
     """When this worker has last looked for work, and what it may claim. Only the loop calls this.
 
-    :param beside: the intakes of the pools beside the threads.
+    :param others: the intakes of the pools other than the threads.
     :param serves: whether an executor and a queue are served now.
-    :ivar hopeful: whether there is a reason to claim before having looked: nobody has woken an idle worker for nothing. Any
-        thread may set it to False.
+    :ivar hopeful: whether to claim before looking for lanes: true unless an idle worker was woken for nothing. Any thread
+        may set it to False.
     """
 
     registration: Registration
@@ -54,7 +54,7 @@ class Claimer:
     claims: Claims
     placement: Placement
     threads: ThreadIntake
-    beside: Mapping[str, Intake]
+    others: Mapping[str, Intake]
     serves: Callable[[str, str], bool]
     idle: IdleSleep = field(default_factory=IdleSleep, init=False)
     quarantine: Quarantine = field(default_factory=Quarantine, init=False)
@@ -62,13 +62,13 @@ class Claimer:
     hopeful: bool = field(default=True, init=False)
 
     def take(self, connection: BaseDatabaseWrapper) -> Prospect:
-        """Claim what fits into each pool; return what to expect of another look."""
+        """Claim for each pool that has room; return what to expect of another look."""
         look = self._take_for_threads(connection)
         if not self.may_claim() or self.quarantine.bars_others(time.monotonic()):
             return look
         if look is Prospect.NO_ROOM and time.monotonic() >= self._time_to_look():
-            self.look(connection)  # The threads have not looked; they are busy.
-        looks = {look, *(self._take_into(intake, connection) for intake in self.beside.values())}
+            self.look(connection)  # The threads are busy, and have not looked.
+        looks = {look, *(self._take_into(intake, connection) for intake in self.others.values())}
         return next(
             (best for best in (Prospect.MORE, Prospect.LOCKED, Prospect.NO_ROOM) if best in looks), Prospect.NOTHING
         )
@@ -76,8 +76,8 @@ class Claimer:
     def may_claim(self) -> bool:
         """Whether this worker may hold more.
 
-        What is claimed under a doubtful lease would only have to be given back; and while outcomes cannot be recorded, there
-        must not be ever more of them.
+        Tasks claimed under a doubtful lease would only be released again; and while outcomes cannot be recorded, they must
+        not pile up.
         """
         return self.registration.is_fresh() and len(self.held) <= MOST_HELD and self.burden.is_bearable()
 
@@ -86,25 +86,25 @@ class Claimer:
         return self.placement.recycling.left(min(LARGEST_CLAIM, self.threads.room()))
 
     def accept(self, task: ClaimedTask) -> bool:
-        """Take in a task that was handed over, if there is room for it now."""
+        """Take a task that was handed over, if there is room now."""
         if not self.may_claim() or self.quarantine.runs_alone or not self.room():
             return False
         self._place([task], self.threads)
         return True
 
     def look(self, connection: BaseDatabaseWrapper) -> None:
-        """Find the lanes that hold work, from time to time also while known ones have enough: others may be urgent."""
+        """Find the lanes that hold work, sometimes also while known ones have enough: others may be urgent."""
         began = time.monotonic()
         called = self.news.take_word()
         self.held.forget_requests()
         lanes, suspected = self.claims.find_lanes(connection)
-        for intake in (self.threads, *self.beside.values()):
+        for intake in (self.threads, *self.others.values()):
             intake.lanes.found(lanes)
         self.quarantine.found(
             lane for lane in suspected if self._is_crowded(lane.executor) and self.serves(lane.executor, lane.queue)
         )
         if called and not all(self.serves(lane.executor, lane.queue) for lane in lanes):
-            self.news.pass_on()  # The caller may have told this worker only, and it is for others.
+            self.news.pass_on()  # The caller may have notified this worker only.
         self.looks.took(began, time.monotonic())
 
     def _take_for_threads(self, connection: BaseDatabaseWrapper) -> Prospect:
@@ -121,7 +121,7 @@ class Claimer:
             self.look(connection)
         if claimed == room:
             return Prospect.MORE
-        # Fewer than asked for: there may be lanes that were not known, or rows below the lower bounds.
+        # Fewer than asked for: there may be unknown lanes, or rows below the lower bounds.
         if lanes.busy and not claimed:
             claimed = self._claim(self.threads, connection, room, unbounded=True)
         if lanes.busy:
@@ -147,17 +147,17 @@ class Claimer:
         self.placement.place(claimed, intake.pool)
 
     def _time_to_look(self) -> float:
-        """Return when to look for lanes that are not known; sooner if something has been enqueued since the last look."""
-        return self.looks.next_at(told=self.news.has_come())
+        """Return when to look for new lanes; sooner if something has been enqueued since the last look."""
+        return self.looks.next_at(notified=self.news.has_come())
 
     def _is_in_quarantine(self, connection: BaseDatabaseWrapper) -> bool:
-        """Whether nothing else may be claimed now, because of a suspect."""
+        """Whether a suspect keeps all other tasks from being claimed now."""
         quarantine = self.quarantine
         if not quarantine.is_on():
             return False
         if self.held:
             return quarantine.drains(time.monotonic())
-        quarantine.end()  # Nothing is held, so whatever ran alone has ended.
+        quarantine.end()  # Nothing is held, so the task that ran alone has finished.
         if quarantine.waits():
             self._claim_suspect(connection)
         return quarantine.runs_alone
@@ -166,12 +166,12 @@ class Claimer:
         executor, lanes = self.quarantine.lanes()
         suspect = self.claims.take(connection, lanes, per_lane=1, limit=1, which=claim.SUSPECT)
         if suspect:
-            # In this order: as soon as a pool has it, it may end, which ends its being alone.
+            # In this order: as soon as a pool has it, it may finish, which calls end().
             self.quarantine.begin()
-            self.placement.place(suspect, self.beside.get(executor, self.threads).pool)
+            self.placement.place(suspect, self.others.get(executor, self.threads).pool)
         self.look(connection)
 
     def _is_crowded(self, executor: str) -> bool:
-        """Whether a task that crashes takes others along; a child process runs one only."""
-        intake = self.beside.get(executor)
+        """Whether a crash there takes other tasks along; a child process runs only one."""
+        intake = self.others.get(executor)
         return executor == THREAD or (executor != PROCESS and intake is not None and intake.pool.size > 0)

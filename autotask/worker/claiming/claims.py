@@ -1,4 +1,4 @@
-"""The statements by which a worker claims, under its present name."""
+"""The statements by which a worker claims, under its current name."""
 
 import uuid
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from autotask.worker.unknown_tasks import UnknownTasks
 
 
 class Claims:
-    """Which tasks this worker leaves out: those of newer code, and those that the database refuses. Only the loop calls this.
+    """The claims of a worker, without unknown tasks and those that the database refuses. Only the loop calls this.
 
-    :param unknown_tasks: knows the names of tasks that are left for newer workers.
+    :param unknown_tasks: the tasks that are left for newer workers.
     """
 
     def __init__(self, registration: Registration, unknown_tasks: UnknownTasks) -> None:
@@ -51,5 +51,5 @@ class Claims:
         return claim.find_lanes(connection, unknown_names=self._unknown_tasks.names(), spared=self._refused.spared())
 
     def reconcile(self, connection: BaseDatabaseWrapper, held: Sequence[int]) -> list[uuid.UUID]:
-        """Give back what runs under the name of this worker and is not held; return the ids of the tasks."""
+        """Release the tasks that run under the name of this worker and are not held; return their ids."""
         return claim.reconcile(connection, self._registration.id, held, refused=self._refused)

@@ -1,4 +1,4 @@
-"""What one pool may claim: its lanes, and as much as it has room for."""
+"""Claim for one pool: from its lanes, and as much as it has room for."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,7 @@ from autotask.worker.pools.threads import ThreadPool
 class Intake:
     """The lanes of one pool, and its room. Only the loop calls this.
 
-    These pools hold nothing ahead, unlike the threads: what they run takes longer, and what they cannot run now may run in
-    another worker.
+    Unlike the threads, these pools hold nothing ahead: their tasks take longer, and may run in another worker meanwhile.
 
     :param executor: the name of the pool in the rows of its tasks.
     :param serves: whether a queue is to be served.
@@ -27,7 +26,7 @@ class Intake:
         self.pool = pool
         self.lanes = Lanes(serves, executor)
         self._claims = claims
-        # A suspect that can harm nobody but itself need not run alone.
+        # A suspect alone in its process can harm no other task.
         self._which = claim.ALL if executor == PROCESS else claim.INNOCENT
 
     def has_work(self) -> bool:
@@ -35,17 +34,17 @@ class Intake:
         return self.lanes.busy
 
     def room(self) -> int:
-        """Return how many more records the pool can run now. If there is no room, the loop is woken when there is."""
+        """Return how many more tasks the pool can run now; if none, have the loop woken when there is room."""
         if not (room := self._room()):
             self.pool.wake_when(0)
-            # What has ended before it was asked to wake the loop does not wake it.
+            # A task that finished before wake_when() was called does not wake the loop.
             room = self._room()
         return room
 
     def claim(
         self, connection: BaseDatabaseWrapper, limit: int, most_bytes: int | None, *, unbounded: bool
     ) -> list[ClaimedTask]:
-        """Take up to *limit* tasks, and about as many bytes of arguments.
+        """Claim up to *limit* tasks, with about *most_bytes* of arguments at most.
 
         :param unbounded: whether to look below the lower bounds of the lanes as well.
         """
@@ -63,8 +62,9 @@ class Intake:
 
 
 class ThreadIntake(Intake):
-    """The intake of the threads. They hold some tasks more than they can run, so that short ones need not wait for the next
-    claim. Only the loop calls this.
+    """The intake of the threads, which hold more tasks than they can run: short tasks need not wait for the next claim.
+
+    Only the loop calls this.
 
     :param most_ahead: see :class:`autotask.worker.claiming.prefetch.Prefetch`.
     """
@@ -82,7 +82,7 @@ class ThreadIntake(Intake):
         self._prefetch = Prefetch(pool.size, most_ahead)
 
     def room(self) -> int:
-        """Return how many more tasks may be claimed now; 0 also when it is too early to be worth a statement."""
+        """Return how many more tasks may be claimed now; 0 also while there are too few to be worth a statement."""
         ahead, size = self._ahead(), self.pool.size
         outstanding = self.pool.outstanding()
         return 0 if outstanding > size - 1 + ahead // 2 else size + ahead - outstanding
@@ -96,7 +96,7 @@ class ThreadIntake(Intake):
         return self.pool.outstanding() > self.pool.size
 
     def is_stuck(self, now: float) -> bool:
-        """Whether tasks wait behind others that take longer than the last ones did: another worker may be free."""
+        """Whether tasks wait behind unexpectedly long ones: another worker may be free."""
         return self._prefetch.is_stuck(now, self.pool.busy_seconds()[0], self.pool.outstanding())
 
     def _ahead(self) -> int:

@@ -1,4 +1,4 @@
-"""From the claim into the pools, and back."""
+"""Put claimed tasks into the pools, and release those that wait there."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from autotask.worker.watch import Watch
 
 @dataclass(eq=False, slots=True)
 class Placement:
-    """Puts claims into the pools. Only the loop calls this; the watch over stalls may take back what waits.
+    """Puts claims into the pools. Only the loop calls this; the stall watch may release waiting tasks.
 
-    :ivar recycling: counts what has begun.
+    :ivar recycling: counts the tasks.
     """
 
     pools: Collection[Pool[ClaimedTask]]
@@ -28,20 +28,20 @@ class Placement:
     recycling: Recycling
 
     def place(self, claimed: Sequence[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
-        """Hold claims, and give them to a pool."""
+        """Hold claims, and submit them to a pool."""
         self.recycling.take(len(claimed))
         self.recorder.burden.take(claimed)
         self.held.add(claimed)
         for task in claimed:
             try:
                 pool.submit(task)
-            except Exception as error:  # no more threads, or whatever else: the task must not stay here without a place
+            except Exception as error:  # no more threads, for example: the task must not stay held without a place
                 self.recycling.take(-1)
                 self.recorder.put((task, self.runner.without_thread(task, error)))
         self.watch.begin()
 
-    def take_back(self) -> None:
-        """Give back what has not begun."""
+    def release_waiting(self) -> None:
+        """Release the tasks that have not begun."""
         for pool in self.pools:
             for task in pool.take_back():
                 self.recycling.take(-1)

@@ -2,23 +2,22 @@
 
 from collections.abc import Callable
 
-#: What is claimed beyond the free places should start within this many seconds.
+#: Tasks claimed beyond the free places should start within this many seconds.
 PREFETCH = 0.05
 
-#: Tasks held beyond the free places at most: enough to keep the pool busy while the next claim is under way.
+#: The most tasks held beyond the free places: enough to keep the pool busy while the next claim is under way.
 MOST_PREFETCHED = 600
 
-#: The longest sleep while there is no room, in seconds. What waits behind tasks that have not ended for as long is given
-#: back.
+#: The longest sleep while there is no room, in seconds. If no task finishes for as long, the waiting ones are released.
 BUSY_SLEEP = 1.0
 
 
 class Prefetch:
-    """How long the last tasks took, and since when none has ended. Only the loop calls this.
+    """How long the last tasks took, and since when none has finished. Only the loop calls this.
 
     :param threads: how many tasks run at a time.
-    :param most_ahead: returns how many more may wait, by the bytes of the results of the tasks that have ended since it was
-        called last; None: any number.
+    :param most_ahead: returns how many more may wait, or None for any number. It is called with the number of tasks that
+        have finished since its last call, and goes by the bytes of their results.
     """
 
     def __init__(self, threads: int, most_ahead: Callable[[int], int | None]) -> None:
@@ -31,8 +30,8 @@ class Prefetch:
     def size(self, finished: int, seconds: float) -> int:
         """Return how many tasks to hold ahead.
 
-        :param finished: how many tasks have ended so far.
-        :param seconds: for how long they ran altogether.
+        :param finished: how many tasks have finished so far.
+        :param seconds: their total run time.
         """
         new = finished - self._measured[0]
         if new:
@@ -47,7 +46,7 @@ class Prefetch:
         return ahead if most is None else max(0, min(ahead, most))
 
     def is_stuck(self, now: float, finished: int, outstanding: int) -> bool:
-        """Whether tasks wait behind others that take longer than the last ones did; then fewer are held ahead from now on."""
+        """Whether tasks wait behind unexpectedly long ones; then fewer are held ahead from now on."""
         since = self._ended[1]
         if finished != self._ended[0]:
             self._ended = finished, now

@@ -1,4 +1,4 @@
-"""When a suspect may run: a task that has lost its worker, and may have killed it."""
+"""When a suspect may run: a task that has lost its worker and may have killed it."""
 
 from collections.abc import Iterable
 
@@ -12,9 +12,9 @@ DRAIN_EVERY = 10.0
 class Quarantine:
     """Whether a suspect waits, or runs alone. The loop calls this; the recorder calls :meth:`end`.
 
-    A suspect is claimed by itself, when nothing else is held, and nothing is claimed beside it: if it kills again, no other
-    task can be blamed. What runs gets a moment to finish first. A long task does not hold up the others for longer than
-    that; then the suspect is left for a worker that is idle.
+    A suspect is claimed alone, when nothing else is held, and nothing is claimed while it runs: if it kills again, no other
+    task can be blamed. Running tasks get a moment to finish first. If one takes longer, the suspect is left for an idle
+    worker, so that it does not hold up the others.
 
     :ivar runs_alone: whether a suspect runs.
     """
@@ -25,7 +25,7 @@ class Quarantine:
         self._drain_at = self._drain_until = float("-inf")
 
     def found(self, lanes: Iterable[Lane]) -> None:
-        """Replace what is known by the lanes that hold suspects now."""
+        """Replace the known lanes by those that hold suspects now."""
         self._suspected = list(lanes)
 
     def is_on(self) -> bool:
@@ -37,7 +37,7 @@ class Quarantine:
         return bool(self._suspected)
 
     def drains(self, now: float) -> bool:
-        """Whether nothing may be claimed, while tasks are held beside which no suspect may begin."""
+        """Whether nothing may be claimed, while tasks are held, so that a suspect can run alone."""
         if now >= self._drain_at:
             self._drain_at, self._drain_until = now + DRAIN_EVERY, now + DRAIN_FOR
         return self.bars_others(now)
@@ -52,7 +52,7 @@ class Quarantine:
         return executor, [BoundedLane(lane, None) for lane in self._suspected if lane.executor == executor]
 
     def begin(self) -> None:
-        """Note that a suspect is about to run. As soon as a pool has it, it may end, and with it its being alone."""
+        """Note that a suspect is about to run."""
         self.runs_alone = True
 
     def end(self) -> None:

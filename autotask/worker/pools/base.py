@@ -1,4 +1,4 @@
-"""What a pool promises: submit, room, take back, interrupt, abandon, drain."""
+"""The interface of pools: submit, room, take back, interrupt, abandon, drain."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,23 +11,20 @@ T = TypeVar("T")
 
 
 class Interruptible(Protocol):
-    """What a pool gives to the function by which it runs a item."""
+    """Passed by a pool to the function that runs an item."""
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """Call a function that may be interrupted. An interruption hits this call, or nothing at all.
+        """Call a function that may be interrupted. An interruption hits this call, or nothing.
 
-        :raises TaskInterrupted: it was interrupted, whatever it raised because of that.
+        :raises TaskInterrupted: the call was interrupted, whatever it raised because of that.
         """
 
     def stop_request(self) -> StopRequest:
-        """Return what tells the function that it should stop."""
+        """Return the object that asks the function to stop."""
 
 
 class Uninterrupted:
-    """An attempt that nothing in this process can interrupt; the process itself can be killed.
-
-    :param stop: what tells the function that it should stop.
-    """
+    """An attempt that nothing in this process can interrupt; the process itself can be killed."""
 
     def __init__(self, stop: StopRequest) -> None:
         self._stop = stop
@@ -37,13 +34,13 @@ class Uninterrupted:
         return function(*args)
 
     def stop_request(self) -> StopRequest:
-        """Return what tells the function that it should stop."""
+        """Return the object that asks the function to stop."""
         return self._stop
 
 
 @dataclass(frozen=True, slots=True)
 class Run(Generic[T]):
-    """A item that is being run.
+    """A running item.
 
     :ivar began: when, on the monotonic clock.
     """
@@ -54,11 +51,11 @@ class Run(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """What is left of a run that could not be stopped.
+    """The remains of a run that could not be stopped.
 
-    :ivar hangs: whether it goes on in this process, so that only the end of the process ends it.
-    :ivar where: the lines of code it was at, as far as they are known.
-    :ivar with_others: whether all that the pool runs hangs with it.
+    :ivar hangs: whether it goes on in this process, until the process ends.
+    :ivar where: the lines of code that it was running, if known.
+    :ivar with_others: whether all other items of the pool hang with it.
     """
 
     hangs: bool
@@ -67,21 +64,21 @@ class Abandoned:
 
 
 class Pool(Protocol[T]):
-    """A place where items are run, several at a time."""
+    """Runs items, several at a time."""
 
     size: int
 
-    #: Seconds that a item gets to stop by itself when it is to be cancelled, before it is interrupted.
+    #: Seconds that a cancelled item gets to stop by itself before it is interrupted.
     patience: float
 
     def submit(self, item: T) -> None:
-        """Run a item as soon as there is a free place.
+        """Run an item as soon as there is a free place.
 
-        :raises Exception: the item could not be taken in, as where the system has no thread left for the pool.
+        :raises Exception: the item was not accepted, for example because the system has no threads left.
         """
 
     def outstanding(self) -> int:
-        """Return how many items have been submitted and not finished."""
+        """Return how many submitted items have not finished."""
 
     def wake_when(self, waiting: int) -> None:
         """Ask to be woken when no more than *waiting* submitted items wait for a place."""
@@ -90,25 +87,25 @@ class Pool(Protocol[T]):
         """Return the items that wait for a place, and forget them."""
 
     def running(self) -> list[Run[T]]:
-        """Return the items that are being run."""
+        """Return the running items."""
 
     def ask(self, item: T, why: str) -> None:
-        """Tell a item that is being run that it should stop. It may be told again."""
+        """Ask a running item to stop. It may be asked again."""
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
-        """Stop a item that is being run, by the strongest means that harm no other one. Only one thread calls this.
+        """Stop a running item, by the strongest means that harm no other item. Only one thread calls this.
 
-        :returns: whether it could be tried; it may be too early, or too late.
+        :returns: False if it is too early or too late to try.
         """
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget a item that is being run and cannot be stopped; None: it has just come to its end."""
+        """Forget a running item that cannot be stopped; return None if it has just finished."""
 
     def drain(self, seconds: float) -> bool:
-        """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
+        """Wait until all submitted items have finished, at most *seconds*; return whether they have."""
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many items have been finished, and the seconds they took altogether."""
+        """Return how many items have finished, and their total run time in seconds."""
 
     def close(self) -> None:
-        """End what belongs to the pool. Nothing is run any more."""
+        """End the threads and processes of the pool. Nothing runs any more."""

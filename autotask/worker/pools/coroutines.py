@@ -17,12 +17,12 @@ from autotask.worker.pools.waiting import Waiting
 
 T = TypeVar("T")
 
-#: Seconds after which an event loop that does not answer is taken to be blocked by a coroutine that does not wait.
+#: Seconds after which an event loop that does not answer counts as blocked by a coroutine that does not await.
 ANSWERS_WITHIN = 1.0
 
 
 class CoroutinePlace(Generic[T]):
-    """One item on the event loop, and the one spot where it can be interrupted."""
+    """One item on the event loop, and the one point where it can be interrupted."""
 
     __slots__ = ("_inside", "_interruption", "_stop", "began", "item", "task")
 
@@ -35,7 +35,7 @@ class CoroutinePlace(Generic[T]):
         self._stop = StopRequest()
 
     async def wait_for(self, awaitable: Awaitable[Any]) -> Any:
-        """Wait for what may be interrupted.
+        """Await something that may be interrupted.
 
         :raises TaskInterrupted: it was interrupted, whatever it raised because of that.
         """
@@ -51,25 +51,25 @@ class CoroutinePlace(Generic[T]):
             self._inside = False
 
     def stop_request(self) -> StopRequest:
-        """Return what tells the function that it should stop."""
+        """Return the object that asks the function to stop."""
         return self._stop
 
     def can_be_interrupted(self) -> bool:
-        """Whether it waits for what may be interrupted."""
+        """Whether :meth:`wait_for` is running."""
         return self._inside
 
     def interrupt(self, interruption: TaskInterrupted) -> None:
-        """Cancel what is waited for. Only the event loop calls this, so nothing can have changed when it comes."""
+        """Cancel the awaited call. Only the event loop calls this, so nothing can change in between."""
         if self._inside and self.task is not None:
             self._interruption = interruption
             self.task.cancel()
 
     def is_destroyed(self) -> bool:
-        """Whether its coroutine is being destroyed, with an event loop that has ended: then it must not wait any more."""
+        """Whether its coroutine is being destroyed with its event loop: then it must not await any more."""
         return self.task is None or asyncio.current_task(self.task.get_loop()) is not self.task
 
     def where(self) -> str:
-        """Return the lines of code at which the coroutine waits, from the outermost one to the innermost."""
+        """Return the lines of code at which the coroutine waits, outermost first."""
         lines: list[str] = []
         waiting: Any = self.task and self.task.get_coro()
         while (frame := getattr(waiting, "cr_frame", None)) is not None:
@@ -79,15 +79,15 @@ class CoroutinePlace(Generic[T]):
 
 
 class CoroutinePool(Waiting[T]):
-    """An event loop that runs items; its thread is started by the first of them.
+    """An event loop that runs items; the first one starts its thread.
 
     :param size: how many items run at a time.
-    :param run: what to do with a item; must not raise.
+    :param run: what to do with an item; must not raise.
     :param wake: called from the event loop when there is room, see :meth:`wake_when`.
     :param helpers: makes the default executor of the event loop.
     """
 
-    #: A coroutine is cancelled at once: it can catch that where it waits, and nowhere else.
+    #: A coroutine is cancelled at once: it can catch that only where it awaits.
     patience = 0.0
 
     def __init__(
@@ -105,12 +105,12 @@ class CoroutinePool(Waiting[T]):
         self._thread: threading.Thread | None = None
         self._asked: threading.Event | None = None
 
-    # --- what others call -------------------------------------------------------------------------------------------
+    # --- called by others -------------------------------------------------------------------------------------------
 
     def submit(self, item: T) -> None:
-        """Run a item on the event loop. Only the worker loop's own thread calls this.
+        """Run an item on the event loop. Only the worker loop's own thread calls this.
 
-        :raises RuntimeError: the system has no thread left for the event loop.
+        :raises RuntimeError: the system has no threads left.
         """
         loop = self._loop or self._start()
         self._submitted += 1
@@ -118,16 +118,16 @@ class CoroutinePool(Waiting[T]):
         loop.call_soon_threadsafe(self._begin)
 
     def running(self) -> list[Run[T]]:
-        """Return the items that are being run."""
+        """Return the running items."""
         return [Run(place.item, place.began) for place in list(self._places.values())]
 
     def ask(self, item: T, why: str) -> None:
-        """Tell a item that it should stop; see :class:`autotask.context.StopRequest`."""
+        """Ask an item to stop; see :class:`autotask.context.StopRequest`."""
         if place := self._places.get(id(item)):
             place.stop_request().ask(why)
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
-        """Cancel the coroutine of a item."""
+        """Cancel the coroutine of an item."""
         place = self._places.get(id(item))
         if place is None or self._loop is None or not place.can_be_interrupted():
             return False
@@ -135,7 +135,7 @@ class CoroutinePool(Waiting[T]):
         return True
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget a item that goes on in spite of having been cancelled, or that blocks the event loop."""
+        """Forget an item that goes on although it was cancelled, or that blocks the event loop."""
         place = self._places.pop(id(item), None)
         if place is None:
             return None
@@ -164,7 +164,7 @@ class CoroutinePool(Waiting[T]):
         return loop
 
     def _answers(self) -> bool:
-        """Whether the event loop is at its turn soon."""
+        """Whether the event loop answers soon."""
         if self._loop is None:
             return False
         asked = self._asked
@@ -172,14 +172,14 @@ class CoroutinePool(Waiting[T]):
             self._asked = asked = threading.Event()
             self._loop.call_soon_threadsafe(asked.set)
             return asked.wait(ANSWERS_WITHIN)
-        return False  # It has not even answered the last one who asked; nobody waits a second time.
+        return False  # The last question is not answered yet; do not wait a second time.
 
-    # --- what runs on the event loop --------------------------------------------------------------------------------
+    # --- called on the event loop -----------------------------------------------------------------------------------
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         loop.run_forever()
-        # What goes on although it was given up is destroyed with the event loop. That is told already.
+        # Coroutines that were given up are destroyed with the event loop. They are logged already.
         loop.set_exception_handler(lambda loop, context: None)
         loop.close()
 

@@ -1,7 +1,6 @@
 """Tasks in any executor of ``concurrent.futures``: a cluster of other machines, for example.
 
-What happens inside it is its own business. It is handed no more items than there is room for, and what it does not
-give back in time is given up.
+The pool hands it no more items than there is room for, and gives up those that do not finish in time.
 """
 
 import functools
@@ -24,7 +23,7 @@ T = TypeVar("T")
 
 
 class SubmittedItem(Generic[T]):
-    """One item that was handed to the executor."""
+    """One item handed to the executor."""
 
     def __init__(self, item: T) -> None:
         self.item = item
@@ -34,15 +33,15 @@ class SubmittedItem(Generic[T]):
 
 
 class ExecutorPool(Waiting[T]):
-    """An executor, made when it is first needed, and anew when it breaks.
+    """An executor, made when it is first needed, and again when it breaks.
 
-    :param size: how many items it is handed at a time.
+    :param size: how many items it holds at a time.
     :param make: makes the executor; it may take its time.
-    :param run: what the executor is to do with a job; it has to be found by its module and name.
+    :param run: runs a job in the executor, which has to find it by module and name.
     :param wake: called when there is room, see :meth:`wake_when`.
     """
 
-    #: There is no way to tell a item in the executor anything.
+    #: No request reaches an item in the executor.
     patience = 0.0
 
     def __init__(
@@ -58,15 +57,15 @@ class ExecutorPool(Waiting[T]):
         self._run = run
         self._customer = customer
         self._executor: Executor | None = None
-        #: One for each item in the queue. Those that were taken back are not there any more.
+        #: One for each submitted item. Items that were taken back are no longer in the queue.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._handed: dict[int, SubmittedItem[T]] = {}
         self._thread: threading.Thread | None = None
 
     def submit(self, item: T) -> None:
-        """Run a item. It is handed over by a thread of its own, since the executor may make callers wait.
+        """Run an item. A thread hands it over, since the executor may make callers wait.
 
-        :raises RuntimeError: the system has no thread left for that.
+        :raises RuntimeError: the system has no threads left.
         """
         if self._thread is None:
             thread = threading.Thread(target=self._work, name="autotask-executor", daemon=True)
@@ -77,14 +76,14 @@ class ExecutorPool(Waiting[T]):
         self._bell.put(None)
 
     def running(self) -> list[Run[T]]:
-        """Return the items that were handed over. Whether they run or wait, the executor does not tell."""
+        """Return the items that were handed over. The executor does not say whether they run or wait."""
         return [Run(handed.item, handed.began) for handed in list(self._handed.values())]
 
     def ask(self, item: T, why: str) -> None:
-        """Do nothing; nothing reaches a item in the executor."""
+        """Do nothing."""
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
-        """Cancel a item, which has an effect where the executor can do that, or has not begun with it."""
+        """Cancel an item; this has an effect if the executor can do that, or has not begun it."""
         handed = self._handed.get(id(item))
         if handed is None or handed.future is None:
             return False
@@ -93,7 +92,7 @@ class ExecutorPool(Waiting[T]):
         return True
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget a item; whatever still comes of it is not heard."""
+        """Forget an item, and ignore its result."""
         handed = self._handed.get(id(item))
         return Abandoned(hangs=False) if handed is not None and self._let_go(handed) else None
 
@@ -103,7 +102,7 @@ class ExecutorPool(Waiting[T]):
         if executor is not None:
             executor.shutdown(wait=False)
 
-    # --- what the thread that hands over does -----------------------------------------------------------------------
+    # --- called by the thread that hands over -----------------------------------------------------------------------
 
     def _work(self) -> None:
         while True:
@@ -119,7 +118,7 @@ class ExecutorPool(Waiting[T]):
                     self._let_go(handed)
                 else:
                     self._hand_over(handed, job)
-            except Exception as error:  # whatever the factory or the executor of the project raises
+            except Exception as error:  # anything that the factory or the executor of the project raises
                 logger.warning("A task cannot be handed to its executor", exc_info=True)
                 self._forget_executor(self._executor, error)
                 if self._let_go(handed):
@@ -134,13 +133,13 @@ class ExecutorPool(Waiting[T]):
         handed.began, handed.future = time.monotonic(), future
         future.add_done_callback(functools.partial(self._on_end, handed, self._executor))
 
-    # --- what the executor calls ------------------------------------------------------------------------------------
+    # --- called by the executor -------------------------------------------------------------------------------------
 
     def _on_end(self, handed: SubmittedItem[T], executor: Executor, future: Future[Any]) -> None:
         try:
             end: Any = Ended(future.result())
-        except BaseException as error:  # noqa: B036 - what a worker thread of an executor raises, it hands on, be it SystemExit
-            # Not the task, whose errors are results here: the executor.
+        except BaseException as error:  # noqa: B036 - an executor passes on anything that its worker threads raise
+            # The executor has failed, not the task, whose errors are results here.
             self._forget_executor(executor, error)
             end = handed.interruption or Died(f"{type(error).__name__}: {error}")
         if self._let_go(handed):
@@ -151,7 +150,7 @@ class ExecutorPool(Waiting[T]):
             self._executor = None
 
     def _let_go(self, handed: SubmittedItem[T]) -> bool:
-        """Count a item as finished; return whether it was not before."""
+        """Count an item as finished; return False if it was already."""
         if self._handed.pop(id(handed.item), None) is None:
             return False
         self._note_end(time.monotonic() - handed.began)

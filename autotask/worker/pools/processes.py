@@ -1,8 +1,7 @@
 """Tasks in child processes that can be killed.
 
 A child is started when it is first needed, as a new interpreter: a fork of a process with threads, connections and locks
-would inherit them in any state. It runs one item at a time, and as many one after the other as come. Whatever becomes
-of it costs the item that it runs, and nothing else.
+would inherit them in any state. It runs one item after the other. If it dies, only its current item is lost.
 """
 
 import logging
@@ -29,16 +28,16 @@ logger = logging.getLogger("autotask.worker")
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
-#: Seconds between two looks whether a child that says nothing still lives. What it has forked may hold its pipe open.
+#: Seconds between two looks whether a silent child still lives. Processes that it has forked may hold its pipe open.
 LOOK_EVERY = 0.5
 
-#: Children in a row that die before they have begun with a item. Then it is not run here.
+#: Children in a row that may die before they begin an item. Then it is not run here.
 TRIES = 3
 
-#: Seconds that a child gets to start in, and to begin with a item.
+#: Seconds that a child gets to start and to begin an item.
 STARTS_WITHIN = 60.0
 
-#: Seconds that a child with nothing to do gets to end.
+#: Seconds that an idle child gets to end.
 TO_END = 1.0
 
 _LENGTH = struct.Struct("!Q")
@@ -46,14 +45,14 @@ _LENGTH = struct.Struct("!Q")
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What a child says when it begins with a job."""
+    """The message of a child that begins a job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a child says when it has ended a job.
+    """The message of a child that has finished a job.
 
-    :ivar value: what has come of it.
+    :ivar value: its result.
     """
 
     value: Any
@@ -61,14 +60,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """What a child is told when the job that it runs should stop."""
+    """The message to a child whose job should stop."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """What has become of a item whose child has died.
+    """The end of an item whose child has died.
 
     :ivar how: exit status or signal, in words.
     """
@@ -78,52 +77,52 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class NoChild:
-    """What has become of a item for which no child could be started.
+    """The end of an item for which no child could be started.
 
-    :ivar how: how the last child that was to run it has ended.
+    :ivar how: how the last child that was to run it ended.
     """
 
     how: str
 
 
-#: What can become of a item: something that the child says, an interruption, or an accident.
+#: The ways in which an item can end: with a message of its child, an interruption, or an accident.
 End = Ended | TaskInterrupted | Died | NoChild
 
 
 class Customer(Protocol[T_contra]):
-    """Whose items are run: it makes jobs of them and hears what becomes of them, in the threads of the pool."""
+    """The owner of the items: the threads of the pool call it to make jobs of them and to take their ends."""
 
     def job(self, item: T_contra) -> Any:
-        """Return what a child needs to know of a item; None if it is not to be run after all."""
+        """Return the job that a child runs for an item; None if the item must not run after all."""
 
-    def heard(self, item: T_contra, message: Any) -> None:
-        """Take in what a child says while it runs a item."""
+    def received(self, item: T_contra, message: Any) -> None:
+        """Take a message of a child that runs an item."""
 
     def ended(self, item: T_contra, began: float, end: End) -> None:
-        """Take in what has become of a item; must not raise."""
+        """Take the end of an item; must not raise."""
 
 
 def frame(message: Any) -> bytes:
-    """Return a message as it goes through a pipe."""
+    """Return the bytes that carry a message through a pipe."""
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return _LENGTH.pack(len(body)) + body
 
 
 class Frames:
-    """The messages that come out of a pipe, which is read when there is something to read."""
+    """The messages that come through a pipe."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._buffer = bytearray()
 
     def read(self) -> bool:
-        """Take in what there is, waiting if there is nothing; return False at the end of the pipe."""
+        """Read what is there, or wait for it; return False at the end of the pipe."""
         data = os.read(self._descriptor, 1 << 20)
         self._buffer += data
         return bool(data)
 
     def next(self) -> Any:
-        """Return the next message that has come as a whole, or None."""
+        """Return the next complete message, or None."""
         if len(self._buffer) < _LENGTH.size:
             return None
         end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
@@ -135,7 +134,7 @@ class Frames:
 
 
 class ChildDied(Exception):
-    """The child is no more; the argument says how it ended."""
+    """The child has died; the argument says how."""
 
 
 class Child:
@@ -165,7 +164,7 @@ class Child:
         self._frames = Frames(self._messages)
 
     def send(self, message: Any) -> None:
-        """Send a message; one that can read no more says so by its end."""
+        """Send a message. A child that has died is noticed by :meth:`receive`."""
         data = memoryview(frame(message))
         try:
             while data:
@@ -176,15 +175,15 @@ class Child:
     def receive(self, before: float = float("inf")) -> Any:
         """Wait for the next message.
 
-        :param before: a moment on the monotonic clock; a child that has said nothing by then is killed.
-        :raises ChildDied: there will be none.
+        :param before: a moment on the monotonic clock; a child that has sent nothing by then is killed.
+        :raises ChildDied: there will be no more.
         """
         while (message := self._frames.next()) is None:
             if time.monotonic() >= before:
                 self.kill()
                 raise ChildDied(f"had not begun after {STARTS_WITHIN:g} s")
             died = self._process.poll() is not None
-            # What it has said before it died is still there.
+            # Messages that it sent before it died are still there.
             if readable.wait([self._messages], 0 if died else LOOK_EVERY):
                 if not self._frames.read():
                     raise ChildDied(how_it_ended(self._process.wait()))
@@ -193,17 +192,17 @@ class Child:
         return message
 
     def kill(self) -> None:
-        """End it, now."""
+        """Kill it."""
         self._process.kill()
 
     def let_go(self) -> None:
-        """Let it end, when it has nothing to do."""
+        """Let it end when it is idle."""
         jobs, self._jobs = self._jobs, -1
         if jobs >= 0:
             os.close(jobs)
 
     def close(self) -> None:
-        """Let it end, and see to it that it does."""
+        """Let it end, and kill it if it does not."""
         self.let_go()
         try:
             self._process.wait(TO_END)
@@ -214,10 +213,10 @@ class Child:
 
 
 class Desk(Generic[T]):
-    """One thread of the pool with its child: what the child runs, and whether it was killed for that."""
+    """One thread of the pool with its child: its item, and whether the child was killed for that."""
 
     def __init__(self) -> None:
-        # Held while the child is given something else to run, so that who kills it kills what he means.
+        # Held while the child gets another item, so that no one kills it for the wrong one.
         self.lock = threading.Lock()
         self.child: Child | None = None
         self.item: T | None = None
@@ -226,18 +225,18 @@ class Desk(Generic[T]):
         self.asked = False
 
     def begin(self, item: T) -> None:
-        """Note that a item is to be run."""
+        """Note that an item is about to run."""
         with self.lock:
             self.item, self.began, self.interruption, self.asked = item, None, None, False
 
     def end(self) -> tuple[float, TaskInterrupted | None]:
-        """Note that the item has ended, so that nobody kills for it any more; return when it began, and why it was cut off."""
+        """Note that the item has ended: nothing kills the child for it now. Return when it began, and why it was cut off."""
         with self.lock:
             self.item = None
             return time.monotonic() if self.began is None else self.began, self.interruption
 
     def dismiss(self) -> Child | None:
-        """Kill the child if it runs something; else return it, to be let go."""
+        """Kill the child if it runs an item; otherwise return it, to be let go."""
         with self.lock:
             if self.child is not None and self.item is not None:
                 self.child.kill()
@@ -247,10 +246,10 @@ class Desk(Generic[T]):
 
 
 class ProcessPool(Generic[T]):
-    """Child processes, each with a thread that gives it items.
+    """Child processes, each with a thread that sends it items.
 
-    :param size: how many there are at most.
-    :param module: what a child runs; see :mod:`autotask.worker.child`.
+    :param size: the most children.
+    :param module: the main module of a child; see :mod:`autotask.worker.child`.
     :param wake: called when there is room, see :meth:`wake_when`.
     """
 
@@ -265,20 +264,20 @@ class ProcessPool(Generic[T]):
         self._threads: ThreadPool[T] | None = None
 
     def submit(self, item: T) -> None:
-        """Run a item as soon as a child is free.
+        """Run an item as soon as a child is free.
 
-        :raises RuntimeError: the system has no thread left for what looks after the children.
+        :raises RuntimeError: the system has no threads left.
         """
         if self._threads is None:
             self._threads = ThreadPool(self.size, self._run, self._wake, name="autotask-process")
         self._threads.submit(item)
 
     def outstanding(self) -> int:
-        """Return how many items have been submitted and not finished."""
+        """Return how many submitted items have not finished."""
         return self._threads.outstanding() if self._threads else 0
 
     def wake_when(self, waiting: int) -> None:
-        """Ask to be woken once when a item is finished and no more than *waiting* wait."""
+        """Ask to be woken once when an item has finished and no more than *waiting* wait."""
         if self._threads:
             self._threads.wake_when(waiting)
 
@@ -287,13 +286,13 @@ class ProcessPool(Generic[T]):
         return self._threads.take_back() if self._threads else []
 
     def running(self) -> list[Run[T]]:
-        """Return the items that are being run; while its child is still being started, a item has just begun."""
+        """Return the running items; one whose child is still starting counts as having just begun."""
         now = time.monotonic()
         seen = [(desk.item, desk.began) for desk in list(self._desks.values())]
         return [Run(item, now if began is None else began) for item, began in seen if item is not None]
 
     def ask(self, item: T, why: str) -> None:
-        """Tell the child that runs a item that it should stop."""
+        """Ask an item to stop, by a message to its child."""
         if desk := self._desk_of(item):
             with desk.lock:
                 if desk.item is item and desk.child is not None and desk.began is not None and not desk.asked:
@@ -301,7 +300,7 @@ class ProcessPool(Generic[T]):
                     desk.child.send(Stop(why))
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
-        """Kill the child that runs a item."""
+        """Kill the child that runs an item."""
         desk = self._desk_of(item)
         if desk is None:
             return False
@@ -314,24 +313,24 @@ class ProcessPool(Generic[T]):
         return True
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget a item whose child does not even die; the kernel holds it."""
+        """Forget an item whose child cannot even be killed, since the kernel holds it."""
         if self._threads is None or self._threads.abandon(item) is None:
             return None
         for place in [place for place, desk in list(self._desks.items()) if desk.item is item]:
-            del self._desks[place]  # or it would be seen to run for ever
+            del self._desks[place]  # or running() would return it for ever
         self._threads.add_thread()
         return Abandoned(hangs=False)
 
     def drain(self, seconds: float) -> bool:
-        """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
+        """Wait until all submitted items have finished, at most *seconds*; return whether they have."""
         return self._threads.drain(seconds) if self._threads else True
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many items have been finished, and the seconds they took altogether."""
+        """Return how many items have finished, and their total run time in seconds."""
         return self._threads.busy_seconds() if self._threads else (0, 0.0)
 
     def close(self) -> None:
-        """End the children; what they still run is cut off."""
+        """End the children; kill those that still run an item."""
         idle = [child for desk in list(self._desks.values()) if (child := desk.dismiss()) is not None]
         for child in idle:
             child.let_go()
@@ -341,7 +340,7 @@ class ProcessPool(Generic[T]):
     def _desk_of(self, item: T) -> Desk[T] | None:
         return next((desk for desk in list(self._desks.values()) if desk.item is item), None)
 
-    # --- what the threads do ----------------------------------------------------------------------------------------
+    # --- called by the threads --------------------------------------------------------------------------------------
 
     def _run(self, item: T, place: Place) -> None:
         desk = self._desks.setdefault(place, Desk())
@@ -350,7 +349,7 @@ class ProcessPool(Generic[T]):
         desk.begin(item)
         try:
             end = self._served(desk, item, job)
-        except Exception as error:  # something is wrong here, and neither the thread nor the item must be lost
+        except Exception as error:  # a bug here must lose neither the thread nor the item
             logger.exception("The pool of processes itself failed")
             end = NoChild(f"{type(error).__name__}: {error}")
         began, interruption = desk.end()
@@ -392,5 +391,5 @@ class ProcessPool(Generic[T]):
             if isinstance(message, Begun):
                 desk.began = time.monotonic()
             else:
-                self._customer.heard(item, message)
+                self._customer.received(item, message)
         return message

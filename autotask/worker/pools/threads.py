@@ -19,29 +19,28 @@ logger = logging.getLogger("autotask.worker")
 
 T = TypeVar("T")
 
-#: Seconds that a task in a thread gets to see that it should stop, before an exception is raised in it.
+#: Seconds that a task in a thread gets to stop by itself before an exception is raised in it.
 PATIENCE = 1.0
 
-
-#: Seconds. Threads take turns at running Python, so for tasks that are shorter than this a second one is only in the way:
-#: each change of turns costs more than such a task.
+#: Seconds. Threads take turns at running Python, so a second one slows down tasks that are shorter than this: each switch
+#: costs more than such a task.
 SHORT = 0.0005
 
-#: Seconds until it is tried again to start a thread, after the system had none left.
+#: Seconds until the next try to start a thread, after the system had none left.
 TRY_AGAIN = 1.0
 
 
 class Place:
-    """One thread of a pool: what it runs, and the one spot where that can be interrupted.
+    """One thread of a pool: its item, and the one point where that can be interrupted.
 
-    Python can raise an exception in another thread, but not say where: it comes when that thread is next at its turn,
-    and by then the thread may be at something else. So both sides keep to an order. The interrupter says whom it means
+    Python can raise an exception in another thread, but not at a given point: it is raised when that thread next runs, and
+    by then the thread may be doing something else. So both sides keep to an order. The interrupter names its item
     (``_struck``) before it looks whether the thread is inside the call; the thread leaves the call before it looks
-    whether it is meant. Whoever comes second sees the other. A thread that is meant waits until the interrupter is done,
-    and for what has not come yet. Nothing of this costs a lock.
+    whether it is named. Whichever comes second sees the other. A named thread waits for the interrupter to finish, and for
+    an exception that has not been raised yet. None of this costs a lock.
 
-    Giving a thread up is like that, too: who does it says so (``doubtful``) before it looks at the item, and the thread has
-    no item any more before it looks whether it is in doubt. Only then it asks under the lock what was decided.
+    Giving up a thread works in the same way: the caller sets ``doubtful`` before it looks at the item, and the thread
+    clears its item before it looks at ``doubtful``. Only then does it ask under the lock what was decided.
     """
 
     __slots__ = (
@@ -73,7 +72,7 @@ class Place:
         self._interruption = TaskInterrupted()
         self._stop: tuple[object, StopRequest] | None = None
 
-    # --- what the thread calls --------------------------------------------------------------------------------------
+    # --- called by the thread ---------------------------------------------------------------------------------------
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Call a function that may be interrupted; see :class:`autotask.worker.pools.base.Interruptible`."""
@@ -87,7 +86,7 @@ class Place:
             finally:
                 self._inside = False
         except BaseException as raised:
-            # Read once: an interrupter who comes too late takes it back.
+            # Read once: an interrupter that comes too late takes it back.
             if (struck := self._struck) is None:
                 raise
             error = raised
@@ -98,20 +97,20 @@ class Place:
         try:
             self._settle()
         except TaskInterrupted:
-            self._settle()  # It has come at the very beginning of that, and will not come again.
+            self._settle()  # It was raised at the very beginning of that, and will not be raised again.
         if error is None:
             return value
         try:
             if struck is not self.item:
                 raise error
-            # Whatever came of it; where it came is in the traceback.
+            # Whatever the item made of it; the traceback shows where it was raised.
             cause = None if isinstance(error, TaskInterrupted) else error
             raise interruption.with_traceback(error.__traceback__) from cause
         finally:
             del error  # or it would hold this frame, which holds it
 
     def stop_request(self) -> StopRequest:
-        """Return what tells the function that it should stop."""
+        """Return the object that asks the function to stop."""
         stop = StopRequest()
         self._stop = (self.item, stop)
         return stop
@@ -124,29 +123,29 @@ class Place:
                     time.sleep(0)
                 if settled:
                     break
-                # What has not come yet is replaced by what comes at once. Python could also take it back; but then, before
-                # 3.13, it goes on looking for it: all threads are slower from then on, for as long as the process lives,
-                # and in 3.11 one that is traced (by a debugger, or to measure coverage) does not come to its next line.
+                # Replace an exception that is not raised yet by one that is raised at once. Python could also clear it; but
+                # before 3.13 it then keeps looking for it: all threads stay slower for the rest of the process, and in 3.11
+                # one that is traced (by a debugger, or for coverage) does not reach its next line.
                 _raise_in(self.thread, TaskInterrupted)
                 for _ in range(100):
                     pass
             except TaskInterrupted:
-                settled = True  # No other one is on its way.
+                settled = True  # No other one is pending.
         self._struck = None
         if self.abandoned:
-            # Its outcome is recorded, and nobody waits for it any more. The end of the process will be its end.
+            # Its outcome is recorded, and nobody waits for it any more: it ends with the process.
             threading.Event().wait()
 
-    # --- what the interrupter calls ---------------------------------------------------------------------------------
+    # --- called by the interrupter ----------------------------------------------------------------------------------
 
     def ask(self, item: object, why: str) -> None:
-        """Tell the function that it should stop, if it has ever asked for what tells it."""
+        """Ask the function to stop, if it has taken its stop request."""
         stop = self._stop
         if stop is not None and stop[0] is item:
             stop[1].ask(why)
 
     def strike(self, item: object, interruption: TaskInterrupted) -> bool:
-        """Raise an exception in the thread, if it is inside the call for this item; return whether it is."""
+        """Raise an exception in the thread if it is inside the call for this item; return whether it is."""
         self._striking = True
         former = self._struck, self._interruption
         self._interruption = interruption
@@ -159,9 +158,9 @@ class Place:
         return hit
 
     def abandon(self, item: object) -> bool:
-        """Have the thread stand still when it comes out of the call for this item: it is to do and to say nothing more.
+        """Have the thread stop for good when it leaves the call for this item, without another word.
 
-        :returns: False if it has left that item, and goes on.
+        :returns: False if it has left that item already, and goes on.
         """
         self.doubtful = True
         if self.item is not item:
@@ -172,7 +171,7 @@ class Place:
         return True
 
     def where(self) -> str:
-        """Return the lines of code that the thread is at."""
+        """Return the lines of code that the thread is running."""
         frame = sys._current_frames().get(self.thread)
         return "".join(traceback.format_stack(frame)) if frame else ""
 
@@ -181,10 +180,10 @@ class ThreadPool(Waiting[T]):
     """A fixed number of threads that run items from one queue.
 
     :param size: number of threads.
-    :param run: what to do with a item; must not raise.
+    :param run: what to do with an item; must not raise.
     :param wake: called from the threads when there is room, see :meth:`wake_when`.
-    :param name: what the names of the threads begin with.
-    :raises RuntimeError: the system has no thread left. Where it has some, the pool begins with these.
+    :param name: the names of the threads begin with it.
+    :raises RuntimeError: the system has no threads left. If it has only some, the pool begins with these.
     """
 
     patience = PATIENCE
@@ -198,7 +197,7 @@ class ThreadPool(Waiting[T]):
     ) -> None:
         super().__init__(size, wake)
         self._run = run
-        # Who finds nothing to do sleeps on the bell.
+        # A thread with nothing to do waits for the bell.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._falling_asleep = threading.Lock()
         self._asleep = 0
@@ -216,13 +215,13 @@ class ThreadPool(Waiting[T]):
             logger.error("Only %d of %d threads could be started to run tasks: %s", len(self._places), size, error)
 
     def add_thread(self) -> None:
-        """Start one more thread, for one that was abandoned; where the system has none left, it is started later."""
+        """Replace an abandoned thread; if the system has no threads left, do so later."""
         with self._abandoning:
             self._lacking += 1
         self._start_lacking()
 
     def _start_lacking(self) -> RuntimeError | None:
-        """Start the threads that there should be and are not; return why that could not be done."""
+        """Start the missing threads; return the error if that failed."""
         with self._abandoning:
             while self._lacking:
                 place = Place()
@@ -239,7 +238,7 @@ class ThreadPool(Waiting[T]):
         return None
 
     def submit(self, item: T) -> None:
-        """Run a item as soon as a thread is free. Only the loop's own thread calls this."""
+        """Run an item as soon as a thread is free. Only the loop's own thread calls this."""
         self._submitted += 1
         self._todo.append(item)
         if self._asleep > self._may_sleep:
@@ -248,7 +247,7 @@ class ThreadPool(Waiting[T]):
             self._start_lacking()
 
     def balance(self) -> None:
-        """Let one thread run what is very short, and wake the others as soon as that one stands still."""
+        """Let one thread run very short tasks alone, and wake the others as soon as it makes no progress."""
         finished, seconds = self.busy_seconds()
         done = finished - self._balanced[0]
         if done:
@@ -265,26 +264,26 @@ class ThreadPool(Waiting[T]):
         return bool(self._todo) and self._asleep > 0
 
     def outstanding(self) -> int:
-        """Return how many items have been submitted and not finished."""
+        """Return how many submitted items have not finished."""
         return self._submitted - sum(place.finished for place in self._places)
 
     def running(self) -> list[Run[T]]:
-        """Return the items that are being run."""
-        # In this order: the beginning of the next item must not be taken for that of this one.
+        """Return the running items."""
+        # In this order: the start time of the next item must not be taken for that of this one.
         seen = [(place.began, place.item) for place in self._places]
         return [Run(item, began) for began, item in seen if item is not None]  # type: ignore[arg-type]  # a T, set by _work
 
     def ask(self, item: T, why: str) -> None:
-        """Tell a item that it should stop; see :class:`autotask.context.StopRequest`."""
+        """Ask an item to stop; see :class:`autotask.context.StopRequest`."""
         for place in self._places:
             place.ask(item, why)
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
-        """Raise an exception in the thread that runs a item. It comes when the thread next runs code of Python."""
+        """Raise an exception in the thread that runs an item, when it next runs Python code."""
         return any(place.strike(item, interruption) for place in self._places if place.item is item)
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget a item and its thread; there is no way to end a thread from outside."""
+        """Forget an item and its thread; there is no way to end a thread from outside."""
         with self._abandoning:
             place = next((place for place in self._places if place.abandon(item)), None)
             if place is None:
@@ -294,7 +293,7 @@ class ThreadPool(Waiting[T]):
         return Abandoned(hangs=True, where=place.where())
 
     def drain(self, seconds: float) -> bool:
-        """Wait until everything submitted is finished, at most so many seconds; return whether it is."""
+        """Wait until all submitted items have finished, at most *seconds*; return whether they have."""
         self._draining = True
         try:
             return super().drain(seconds)
@@ -302,7 +301,7 @@ class ThreadPool(Waiting[T]):
             self._draining = False
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many items have been finished, and the seconds they took altogether."""
+        """Return how many items have finished, and their total run time in seconds."""
         return sum(place.finished for place in self._places), sum(place.seconds for place in self._places)
 
     def close(self) -> None:
@@ -323,7 +322,7 @@ class ThreadPool(Waiting[T]):
             run(item, place)
             place.item = None
             if place.doubtful and self._is_abandoned(place):
-                return  # It has come back after all, but is not counted any more.
+                return  # It has returned after all, but is not counted any more.
             place.seconds += clock() - began
             place.finished += 1
             if len(todo) <= self._wake_at:
@@ -340,7 +339,7 @@ class ThreadPool(Waiting[T]):
     def _sleep(self) -> None:
         with self._falling_asleep:
             self._asleep += 1
-            # In this order: who submits something now has seen that this thread sleeps, or this thread sees what it is.
+            # In this order: a caller of submit() sees that this thread sleeps, or this thread sees its item.
             if self._todo:
                 self._asleep -= 1
                 return
@@ -354,7 +353,7 @@ class ThreadPool(Waiting[T]):
 
 
 def _raise_in(thread: int, exception: type[TaskInterrupted]) -> None:
-    """Have the interpreter raise an exception in a thread, instead of one that has not come yet.
+    """Have the interpreter raise an exception in a thread, instead of one that is still pending.
 
     Python/C API, "PyThreadState_SetAsyncExc".
     """

@@ -1,4 +1,4 @@
-"""What pools have in common: items that wait for a place, and the count of those that are done."""
+"""The queue of items that wait for a place in a pool, and the count of finished ones."""
 
 import threading
 from collections import deque
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Waiting(Generic[T]):
-    """The queue of a pool. The loop submits and takes back; the threads of the pool take, and note what has ended.
+    """The queue of a pool. The loop submits and takes back; the threads of the pool take items and note their ends.
 
     :param size: how many items run at a time.
     :param wake: called when there is room, see :meth:`wake_when`.
@@ -25,15 +25,15 @@ class Waiting(Generic[T]):
         self._idle = threading.Condition()
 
     def outstanding(self) -> int:
-        """Return how many items have been submitted and not finished."""
+        """Return how many submitted items have not finished."""
         return self._submitted - self._finished
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many items have been finished, and the seconds they took altogether."""
+        """Return how many items have finished, and their total run time in seconds."""
         return self._finished, self._seconds
 
     def wake_when(self, waiting: int) -> None:
-        """Ask to be woken once when a item is finished and no more than *waiting* wait; −1 asks for nothing."""
+        """Ask to be woken once when an item has finished and no more than *waiting* wait; −1 asks for nothing."""
         self._wake_at = waiting
 
     def take_back(self) -> list[T]:
@@ -47,12 +47,12 @@ class Waiting(Generic[T]):
             return taken
 
     def drain(self, seconds: float) -> bool:
-        """Wait until everything submitted is finished, at most that long; return whether it is."""
+        """Wait until all submitted items have finished, at most *seconds*; return whether they have."""
         with self._idle:
             return self._idle.wait_for(lambda: self.outstanding() == 0, seconds)
 
     def _note_end(self, seconds: float) -> None:
-        """Count a item as finished, after so many seconds."""
+        """Count an item as finished."""
         with self._idle:
             self._seconds += seconds
             self._finished += 1

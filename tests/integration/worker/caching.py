@@ -12,7 +12,7 @@ from autotask.tasks import delayed_task
 
 
 class CountedCache(LocMemCache):
-    """Counts the objects that are made of it, and how often they are told of the end of a request."""
+    """Counts its instances, and how often they are closed at the end of a request."""
 
     made = 0
     closed = 0

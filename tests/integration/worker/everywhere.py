@@ -1,4 +1,4 @@
-"""The same task functions for each of the pools, for the tests of what holds wherever a task runs."""
+"""The same task functions for each of the pools, for the tests that hold in all of them."""
 
 import asyncio
 import time

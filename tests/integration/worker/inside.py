@@ -1,4 +1,4 @@
-"""Task functions that say themselves what is to become of them, for test_inside.py."""
+"""Task functions that retry, snooze or cancel themselves, for test_inside.py."""
 
 import time
 from datetime import timedelta
@@ -197,7 +197,7 @@ async def say_in_a_coroutine(context: TaskContext, word: str) -> None:
 
 
 def saying(where: str, function, **options):
-    """Return the task that runs there and says what it is told to say."""
+    """Return the task that runs there and reports its arguments."""
     return delayed_task(name=f"{__name__}.say_{where}", takes_context=True, retries=1, **options)(function)
 
 

@@ -42,7 +42,7 @@ def wait_for_test(name: str) -> int:
 
 @delayed_task(atomic=True)
 def count(name: str, found: list[int], times: int) -> list[int]:
-    """Conflict with another transaction so many times."""
+    """Conflict with another transaction *times* times."""
     begin(name)
     with connection.cursor() as cursor:
         cursor.execute("SELECT number FROM counter")
@@ -74,7 +74,7 @@ echo_once = delayed_task(atomic=True, at_most_once=True, name="tests.isolated.ec
 
 @delayed_task(atomic=True)
 def cut(name: str, times: int) -> int:
-    """Lose the connection so many times."""
+    """Lose the connection *times* times."""
     if begin(name) <= times:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")

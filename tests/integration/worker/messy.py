@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from autotask.exceptions import TaskInterrupted
 from autotask.tasks import delayed_task
 
-#: What the names of the threads begin with in which they use the database.
+#: The beginnings of the names of the threads in which they use the database.
 THREADS = ("autotask-1", "autotask-sync")
 
 

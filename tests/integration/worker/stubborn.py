@@ -158,7 +158,7 @@ async def shrug(path: str, seconds: float) -> None:
 
 @delayed_task
 async def meet(path: str, count: int) -> int:
-    """Come to an end when so many have begun."""
+    """Return when *count* of them have begun."""
     mark(path, "here")
     while (present := len(Path(path).read_text().split())) < count:
         await asyncio.sleep(0.01)
@@ -267,7 +267,7 @@ def fail_in_process() -> None:
 
 @delayed_task(executor="process", takes_context=True)
 def ask_in_process(context, path: str) -> str:
-    """Stop when asked to, and tell of the progress meanwhile."""
+    """Stop when asked to, and report progress meanwhile."""
     mark(path, f"began {os.getpid()}")
     done = 0
     while not context.should_stop:
@@ -420,7 +420,7 @@ def look_at_the_process(seconds: float) -> dict[str, object]:
     """Take a while, and tell what is to be as it was."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        pass  # Not a sleep, during which the timers of computing time stand still.
+        pass  # Not a sleep, during which the timers of computing time do not advance.
     umask = os.umask(0)
     os.umask(umask)
     return {

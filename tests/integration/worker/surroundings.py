@@ -1,4 +1,4 @@
-"""Carriers, and the same task for each of the pools, for the tests of what calls carry."""
+"""Carriers, and the same task for each of the pools, for the tests of carried values."""
 
 import asyncio
 import threading

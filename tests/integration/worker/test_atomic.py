@@ -142,7 +142,7 @@ def test_an_atomic_task_that_cuts_its_connection_every_time_is_an_error_in_the_e
     assert (isolated.runs, effects()) == ({"x": 11}, [])
 
 
-def test_what_may_run_once_only_is_not_run_again_when_its_connection_is_cut(start_worker, effects):
+def test_a_task_that_runs_at_most_once_is_not_run_again_when_its_connection_is_cut(start_worker, effects):
     start_worker(threads=1)
     assert ended(isolated.cut_once("x")) is ERROR
     assert (isolated.runs, effects()) == ({"x": 1}, [])

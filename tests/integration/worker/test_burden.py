@@ -1,4 +1,4 @@
-"""What a worker holds is bounded in bytes, and what is small does not wait for what is large."""
+"""A worker holds a limited number of bytes, and small outcomes do not wait for large ones."""
 
 import pytest
 

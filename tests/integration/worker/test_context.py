@@ -123,7 +123,7 @@ def test_tasks_of_django_carry(here, start_worker):
     result = tasks_of_django.echo.enqueue(Noted())
     wait_until(lambda: result.refresh() or result.is_finished)
 
-    # Then: also what is looked up later is told apart from what the call carries
+    # Then: a result that is read later also separates arguments from carried values
     assert result.return_value == HERE
     assert len(tasks_of_django.echo.get_result(result.id).args) == 1
 
@@ -154,7 +154,7 @@ def test_captured_tasks_run_in_the_surroundings_of_the_call():
     ("answer", "reason"),
     [(RuntimeError("out of order"), "RuntimeError: out of order"), (object(), "not JSON serializable")],
 )
-def test_a_carrier_that_fails_is_told_at_the_call_and_nothing_is_enqueued(settings, monkeypatch, answer, reason):
+def test_a_carrier_that_fails_is_reported_at_the_call_and_nothing_is_enqueued(settings, monkeypatch, answer, reason):
     # Given
     settings.AUTOTASK_CONTEXT = [BROKEN]
     monkeypatch.setattr(Broken, "answer", answer)
@@ -167,7 +167,7 @@ def test_a_carrier_that_fails_is_told_at_the_call_and_nothing_is_enqueued(settin
     assert rows(current(), "SELECT count(*) FROM autotask_task") == [(0,)]
 
 
-def test_what_a_worker_cannot_restore_waits_for_one_that_can(settings, start_worker):
+def test_a_task_with_values_that_a_worker_cannot_restore_waits_for_one_that_can(settings, start_worker):
     # Given: newer code has called
     settings.AUTOTASK_UNKNOWN_TASK_TIMEOUT = 600
     with at("third floor"):
@@ -185,7 +185,7 @@ def test_what_a_worker_cannot_restore_waits_for_one_that_can(settings, start_wor
     assert handle.wait(30)[1][2] == "third floor"
 
 
-def test_what_no_worker_can_restore_ends_in_an_error_that_names_the_carrier(settings, start_worker):
+def test_a_task_with_values_that_no_worker_can_restore_ends_in_an_error_that_names_the_carrier(settings, start_worker):
     settings.AUTOTASK_UNKNOWN_TASK_TIMEOUT = 0
     with at("third floor"):
         handle = thread.look(1)
@@ -218,7 +218,7 @@ def test_a_carrier_that_fails_after_the_end_changes_no_outcome(pool, start_worke
 # --- what is stored -------------------------------------------------------------------------------------------------
 
 
-def test_what_is_carried_is_signed_and_can_be_moved_to_no_other_task(here, settings):
+def test_carried_values_are_signed_and_cannot_be_moved_to_another_task(here, settings):
     # Given
     handle, other = thread.look(1), thread.look(1)
     envelope = payload_of(handle)
@@ -230,7 +230,7 @@ def test_what_is_carried_is_signed_and_can_be_moved_to_no_other_task(here, setti
             payload.load_carried(altered, id=handle.id, name=handle.name)
 
 
-def test_signing_anew_keeps_what_is_carried(here, settings):
+def test_signing_again_keeps_carried_values(here, settings):
     # Given
     handle = thread.look(1)
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [settings.SECRET_KEY]
@@ -253,7 +253,7 @@ def test_without_carriers_and_with_nothing_to_carry_no_byte_is_added(settings):
     assert len(nothing) == len(unset) and not payload.carries(nothing) and not payload.carries(unset)
 
 
-def test_what_a_schedule_runs_carries_nothing(here):
+def test_tasks_of_schedules_carry_nothing(here):
     registered = surroundings.hourly
     handle = registered.run_now()
     assert not payload.carries(payload_of(handle))

@@ -89,7 +89,7 @@ def test_a_running_coroutine_is_cancelled_on_request(worker, path):
     assert stubborn.lines(path)[1:] == ["True it is to be cancelled"]
 
 
-def test_coroutines_are_given_back_when_the_grace_is_over(start_worker, path, settings):
+def test_coroutines_are_released_when_the_grace_is_over(start_worker, path, settings):
     settings.AUTOTASK_SHUTDOWN_GRACE = 0.2
     worker = start_worker()
     handle = stubborn.doze(str(path), 60)
@@ -140,7 +140,7 @@ def test_a_coroutine_that_blocks_the_event_loop_costs_only_its_own_task(start_wo
 
 
 def test_a_worker_with_a_blocked_event_loop_stops_in_time(start_worker, path, settings):
-    # Given: many that wait beside one that blocks
+    # Given: many that wait, and one that blocks
     settings.AUTOTASK_SHUTDOWN_GRACE = 0.3
     worker = start_worker()
     waiting = stubborn.doze.enqueue_many([(str(path), 60)] * 12)
@@ -178,7 +178,7 @@ def test_a_worker_without_coroutines_leaves_suspects_among_them_to_others_too(st
     assert handle.wait(10) == 1
 
 
-def test_what_is_destroyed_with_its_event_loop_is_no_error_of_the_worker(start_worker, path, monkeypatch, caplog):
+def test_a_coroutine_destroyed_with_its_event_loop_is_no_error_of_the_worker(start_worker, path, monkeypatch, caplog):
     # Given: a coroutine that was given up, and has been recorded
     monkeypatch.setattr(watch, "STOP_WITHIN", 0.2)
     worker = start_worker()

@@ -63,7 +63,7 @@ def test_workers_that_are_replaced_after_some_tasks_lose_none_and_run_none_twice
     assert "Traceback" not in crew.output() and "WARNING" not in crew.output(), crew.output()
 
 
-def test_a_worker_that_leaks_is_replaced_and_what_it_runs_comes_to_its_end(start_crew, ledger, tmp_path):
+def test_a_worker_that_leaks_is_replaced_and_its_running_tasks_finish(start_crew, ledger, tmp_path):
     # Given
     crew = start_crew("--max-memory=150M", "--threads=2")
     sign_and_wait(str(ledger), "long", str(tmp_path / "end"))
@@ -125,7 +125,7 @@ def test_a_worker_of_a_crew_that_is_killed_is_replaced_and_its_task_runs_again(s
     assert "the worker ended (signal 9 (SIGKILL))" in crew.output()
 
 
-def test_a_crew_that_is_told_to_stop_finishes_what_runs(start_crew, ledger, tmp_path):
+def test_a_crew_that_has_to_stop_finishes_its_running_tasks(start_crew, ledger, tmp_path):
     # Given
     crew = start_crew("--workers=2", "--threads=1")
     wait_until(lambda: len(members(crew)) == 2, what="two workers")
@@ -144,7 +144,7 @@ def test_a_crew_that_is_told_to_stop_finishes_what_runs(start_crew, ledger, tmp_
     assert not psutil.pid_exists(worker)
 
 
-def test_workers_whose_supervisor_is_killed_finish_what_they_run_and_leave(start_crew, ledger, tmp_path):
+def test_workers_whose_supervisor_is_killed_finish_their_running_tasks_and_stop(start_crew, ledger, tmp_path):
     # Given
     crew = start_crew("--workers=2", "--threads=1")
     wait_until(lambda: len(members(crew)) == 2, what="two workers")

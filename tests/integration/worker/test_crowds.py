@@ -96,7 +96,7 @@ def test_a_worker_in_a_hurry_ends_when_there_is_nothing_left_to_do(start_worker)
     assert later.status is WAITING
 
 
-def test_what_a_task_sets_in_its_context_does_not_reach_the_next(start_worker):
+def test_context_variables_of_a_task_do_not_reach_the_next(start_worker):
     start_worker(threads=1)
     handles = [paint(value) for value in ("red", "blue", "green")]
     assert [handle.wait(10) for handle in handles] == ["none"] * 3
@@ -126,7 +126,7 @@ def test_a_listener_that_fails_harms_neither_task_nor_worker(worker):
         task_ended.disconnect(receiver)
 
 
-def test_listeners_are_told_of_each_attempt(worker, tmp_path):
+def test_receivers_are_notified_of_each_attempt(worker, tmp_path):
     # Given
     told = []
 

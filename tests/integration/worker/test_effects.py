@@ -1,4 +1,4 @@
-"""What a task that is done has done is there, and no other task stumbles over what one has left unfinished."""
+"""The effects of a finished task are there, and no other task is disturbed by unfinished ones."""
 
 import threading
 
@@ -146,7 +146,7 @@ def test_a_coroutine_with_a_thread_of_its_own_is_cut_off_and_watched_like_others
 
 
 @pytest.mark.parametrize("task", [unfinished.begin_behind, unfinished.write_behind], ids=["shared", "beside"])
-def test_what_goes_on_after_its_coroutine_has_ended_can_use_the_database(start_worker, effects, gate, task):
+def test_code_that_outlives_its_coroutine_can_use_the_database(start_worker, effects, gate, task):
     # Given
     start_worker(threads=1)
     before = sessions()

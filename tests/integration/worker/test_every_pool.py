@@ -1,4 +1,4 @@
-"""What holds wherever a task runs: in a thread, on the event loop, in a process, in an executor of the project."""
+"""Behaviour that all pools share: in a thread, on the event loop, in a process, in an executor of the project."""
 
 import pytest
 
@@ -91,7 +91,7 @@ def test_no_more_run_at_a_time_than_there_is_room_for(there, start, tmp_path):
         assert ended(handles[inside[0]]) is DONE
 
 
-def test_what_runs_when_the_worker_is_stopped_ends_within_the_grace_and_what_waits_is_given_back(
+def test_running_tasks_finish_within_the_grace_of_a_stopped_worker_and_waiting_ones_are_released(
     there, start, tmp_path
 ):
     # Given
@@ -115,7 +115,7 @@ def test_what_runs_when_the_worker_is_stopped_ends_within_the_grace_and_what_wai
     assert {handle.attempts for handle in handles if handle.status is WAITING} == {0}
 
 
-def test_what_outlasts_the_grace_is_given_back_with_its_attempt_restored(there, start, tmp_path, settings):
+def test_a_task_that_outlasts_the_grace_is_released_with_its_attempt_restored(there, start, tmp_path, settings):
     # Given
     settings.AUTOTASK_SHUTDOWN_GRACE = 0.3
     worker = start()

@@ -27,7 +27,7 @@ def test_a_task_runs_in_the_executor_that_it_names(start_with_pool):
     assert stubborn.process_of_the_pool().wait(30) != os.getpid()
 
 
-def test_what_a_task_raises_in_an_executor_is_recorded_and_retried(start_with_pool):
+def test_the_exception_of_a_task_in_an_executor_is_recorded_and_retried(start_with_pool):
     start_with_pool()
     handle = stubborn.fail_in_the_pool()
     assert ended(handle) is ERROR
@@ -84,7 +84,7 @@ def test_a_task_that_takes_too_long_in_an_executor_is_given_up_without_harm_to_t
     assert worker.recorder.refused == 0
 
 
-def test_what_waits_in_an_executor_is_cancelled(start_worker, settings, path):
+def test_a_task_that_waits_in_an_executor_is_cancelled(start_worker, settings, path):
     # Given: an executor that is handed more than it can run
     settings.AUTOTASK_EXECUTORS = {"pool": POOL}
     start_worker()
@@ -99,7 +99,7 @@ def test_what_waits_in_an_executor_is_cancelled(start_worker, settings, path):
     assert not stubborn.lines(path.with_name("lines 9"))
 
 
-def test_an_executor_that_breaks_is_made_anew(start_with_pool, path, settings):
+def test_an_executor_that_breaks_is_made_again(start_with_pool, path, settings):
     # Given
     settings.AUTOTASK_MAX_CRASHES = 2
     start_with_pool()
@@ -149,7 +149,7 @@ def test_an_executor_that_hands_on_a_system_exit_costs_only_its_own_task(start_w
     assert handle.error_message == "killed its process 1 times: SystemExit: 3"
 
 
-def test_a_task_whose_executor_cannot_be_made_is_given_back(start_worker, settings, caplog):
+def test_a_task_whose_executor_cannot_be_made_is_released(start_worker, settings, caplog):
     # Given
     settings.AUTOTASK_EXECUTORS = {"pool": "tests.integration.worker.stubborn.no_pool"}
     start_worker()

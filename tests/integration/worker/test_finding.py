@@ -110,7 +110,7 @@ def test_where_the_module_cannot_be_imported_the_task_is_unknown_and_says_what_t
     assert "not today" in caplog.text
 
 
-def test_nothing_is_imported_for_what_was_not_signed_under_that_name(start_worker, unheard):
+def test_nothing_is_imported_for_a_payload_that_was_not_signed_under_that_name(start_worker, unheard):
     # Given
     images = unheard("unheard_signed")
     handle = images.shrink(9)

@@ -1,4 +1,4 @@
-"""What an idle companion is handed by the process that it serves, and what becomes of it when that goes wrong."""
+"""Tasks that a process hands over to its idle companion, and their way when that goes wrong."""
 
 import os
 import threading
@@ -78,7 +78,7 @@ def searched(monkeypatch):
 
 @pytest.fixture
 def reconciled(monkeypatch):
-    """How often it was looked for what nobody has told of."""
+    """The looks for tasks that were stored for the companion and did not reach it."""
     calls = []
 
     def reconcile_and_note(*args, **options):
@@ -131,7 +131,7 @@ def test_an_idle_companion_is_handed_calls_and_looks_for_nothing(companion, pipe
     assert len(reconciled) <= 1
 
 
-def test_what_is_handed_over_runs_at_once_as_far_as_others_can_see(pipes, companion):
+def test_a_task_that_is_handed_over_runs_at_once_as_far_as_others_can_see(pipes, companion):
     # When
     handle = tasks.pass_gate("handed")
 
@@ -169,7 +169,7 @@ def test_inside_a_transaction_nothing_is_handed_over(companion, pipes, searched)
     assert handle.id in searched
 
 
-def test_what_is_rolled_back_is_never_run(companion, pipes, path):
+def test_a_task_that_is_rolled_back_is_never_run(companion, pipes, path):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         tasks.write(path, "x")
         1 / 0  # noqa: B018
@@ -190,7 +190,7 @@ def test_large_arguments_are_not_handed_over(companion, searched):
     assert handle.id in searched
 
 
-def test_what_cannot_be_stored_is_an_error_of_the_caller_and_the_companion_goes_on(companion, pipes, monkeypatch):
+def test_a_task_that_cannot_be_stored_raises_for_the_caller_and_the_companion_goes_on(companion, pipes, monkeypatch):
     # Given
     monkeypatch.setattr(enqueue, "CLAIMED", enqueue.CLAIMED.replace("autotask_fence", "no_such_sequence"))
 
@@ -330,7 +330,7 @@ def test_a_task_that_was_stored_seconds_after_its_offer_was_taken_is_found_too(c
     assert time.monotonic() - began < 10 * OVERDUE
 
 
-def test_what_is_handed_over_while_the_companion_looks_around_is_not_slept_on(companion, pipes, path, monkeypatch):
+def test_a_task_handed_over_during_a_look_does_not_wait_for_a_sleep(companion, pipes, path, monkeypatch):
     # Given
     monkeypatch.setattr(loop, "OVERDUE", 600.0)
     monkeypatch.setattr(receiver, "OVERDUE", 600.0)
@@ -354,7 +354,7 @@ def test_what_is_handed_over_while_the_companion_looks_around_is_not_slept_on(co
     assert handle.attempts == 1
 
 
-def test_what_nobody_can_read_costs_nothing_but_time(companion, pipes, path):
+def test_a_message_that_nobody_can_read_costs_only_time(companion, pipes, path):
     handle, _ = store_without_handing_over(pipes, path, "x")
     pipes.hand_over(b"in the words of another version")
     wait_until(lambda: handle.status is DONE)
@@ -362,7 +362,7 @@ def test_what_nobody_can_read_costs_nothing_but_time(companion, pipes, path):
     assert tasks.echo(1).wait(10) == 1
 
 
-def test_what_is_handed_over_after_the_answer_to_a_reconciliation_was_lost_is_run_once(
+def test_a_task_handed_over_after_the_answer_to_a_reconciliation_was_lost_runs_once(
     companion, pipes, path, monkeypatch
 ):
     # Given
@@ -388,7 +388,7 @@ def test_what_is_handed_over_after_the_answer_to_a_reconciliation_was_lost_is_ru
     assert lines(path) == ["x"]
 
 
-def test_what_is_cancelled_before_the_companion_knows_of_it_is_not_run(companion, pipes, path):
+def test_a_task_that_is_cancelled_before_the_companion_knows_it_is_not_run(companion, pipes, path):
     # Given
     handle, body = store_without_handing_over(pipes, path, "x")
 
@@ -403,7 +403,7 @@ def test_what_is_cancelled_before_the_companion_knows_of_it_is_not_run(companion
     assert not os.path.exists(path)
 
 
-def test_what_is_handed_over_after_it_was_given_back_is_not_run_twice(companion, pipes, path):
+def test_a_task_handed_over_after_its_release_is_not_run_twice(companion, pipes, path):
     # Given
     handle, body = store_without_handing_over(pipes, path, "x")
     wait_until(lambda: handle.status is DONE)
@@ -416,7 +416,7 @@ def test_what_is_handed_over_after_it_was_given_back_is_not_run_twice(companion,
     assert lines(path) == ["x"]
 
 
-def test_what_was_meant_for_a_dead_worker_goes_back_to_be_run_once(companion, pipes, path):
+def test_a_task_meant_for_a_dead_worker_is_rescued_and_runs_once(companion, pipes, path):
     # Given
     dead = Offer(uuid.uuid4(), 1)
     task = tasks.write._new_task((path, "x"), {})
@@ -431,7 +431,7 @@ def test_what_was_meant_for_a_dead_worker_goes_back_to_be_run_once(companion, pi
     assert lines(path) == ["x"]
 
 
-def test_what_is_stored_for_a_worker_that_is_not_registered_any_more_is_rescued(pipes, path):
+def test_a_task_stored_for_a_worker_that_is_no_longer_registered_is_rescued(pipes, path):
     # Given
     task = tasks.write._new_task((path, "x"), {})
     enqueue.insert_claimed(current(), task, uuid.uuid4())
@@ -460,7 +460,7 @@ def test_a_worker_that_stops_leaves_nothing_under_its_name(companion, pipes, pat
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_what_comes_while_a_worker_waits_for_its_last_task_is_given_back_at_once(
+def test_a_task_that_comes_while_a_worker_waits_for_its_last_one_is_released_at_once(
     companion, pipes, path, is_told, monkeypatch
 ):
     # Given
@@ -482,7 +482,7 @@ def test_what_comes_while_a_worker_waits_for_its_last_task_is_given_back_at_once
     wait_until(lambda: last.status is DONE)
 
 
-def test_what_is_handed_to_a_worker_that_goes_on_under_a_new_name_is_run_once(companion, pipes, path):
+def test_a_task_handed_to_a_worker_that_goes_on_under_a_new_name_runs_once(companion, pipes, path):
     # Given
     handle, body = store_without_handing_over(pipes, path, "x")
     former = companion.id
@@ -497,7 +497,7 @@ def test_what_is_handed_to_a_worker_that_goes_on_under_a_new_name_is_run_once(co
     assert lines(path) == ["x"]
 
 
-def test_what_is_handed_over_beside_a_suspect_that_runs_alone_waits_for_it(companion, pipes, path, monkeypatch):
+def test_a_task_handed_over_while_a_suspect_runs_alone_waits_for_it(companion, pipes, path, monkeypatch):
     # Given: a task that has lost a worker, so that it runs alone
     monkeypatch.setattr(offer_module, "OVERDUE", 600.0)
     with transaction.atomic():
@@ -518,7 +518,7 @@ def test_what_is_handed_over_beside_a_suspect_that_runs_alone_waits_for_it(compa
     assert lines(path) == ["x"]
 
 
-def test_a_worker_makes_way_after_as_many_tasks_as_it_was_told_handed_over_or_not(serve, pipes):
+def test_a_worker_is_recycled_after_its_number_of_tasks_handed_over_or_not(serve, pipes):
     worker = serve(max_tasks=5)
     stop_ticking()
     handles = [tasks.echo(number) for number in range(6)]

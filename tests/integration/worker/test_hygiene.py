@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def while_connecting():
-    """Have something done once, when a thread of tasks connects, before the worker is told of the connection."""
+    """Have something done once, when a thread of tasks connects, before the worker notices the connection."""
     receivers = connection_created.receivers[:]
     todo = []
 
@@ -80,7 +80,7 @@ def test_coroutines_whose_thread_failed_while_it_connected_are_tidied(start_work
     assert messy.look_in_coroutine().wait(10) != left
 
 
-def test_what_cannot_be_tidied_changes_no_outcome(start_worker, monkeypatch, caplog):
+def test_a_connection_that_cannot_be_tidied_changes_no_outcome(start_worker, monkeypatch, caplog):
     # Given
     start_worker(threads=1)
 
@@ -93,5 +93,5 @@ def test_what_cannot_be_tidied_changes_no_outcome(start_worker, monkeypatch, cap
         first = messy.look().wait(10)
 
     # Then
-    assert "was not left as it should be" in caplog.text
+    assert "could not be tidied" in caplog.text
     assert messy.look().wait(10) != first

@@ -1,4 +1,4 @@
-"""Control from inside: what a running task may say, what it is told, and the options around that."""
+"""Control from inside: retry, snooze, cancel, stop requests and progress, and their options."""
 
 import contextvars
 import datetime
@@ -116,7 +116,7 @@ def test_discard_ends_a_task_without_another_try_and_without_noise(worker, path,
     assert {record.levelname for record in caplog.records if str(handle.id) in record.getMessage()} == {"DEBUG"}
 
 
-def test_what_was_cancelled_by_itself_can_be_retried_by_hand(worker, path):
+def test_a_task_that_cancelled_itself_can_be_retried_by_hand(worker, path):
     # Given
     handle = inside.cancel(path, "not now")
     assert ended(handle) is CANCELLED
@@ -138,7 +138,7 @@ def test_what_was_cancelled_by_itself_can_be_retried_by_hand(worker, path):
         (lambda path: inside.discard.call(path, "why"), Discard),
     ],
 )
-def test_a_call_in_place_raises_what_the_function_raises(call, raised, path):
+def test_a_call_in_place_raises_the_exception_of_the_function(call, raised, path):
     with pytest.raises(raised):
         call(path)
 
@@ -174,7 +174,7 @@ def test_all_of_it_works_wherever_a_task_runs(start_worker, settings, where, wor
 # --- the context ----------------------------------------------------------------------------------------------------
 
 
-def test_a_task_is_told_who_it_is_and_which_attempt_this_is(worker, caplog):
+def test_a_task_knows_its_id_and_its_attempt(worker, caplog):
     # When
     with caplog.at_level(logging.INFO, "autotask.task"):
         handle = inside.tell(1, "two", three=3)
@@ -253,7 +253,7 @@ def test_a_function_without_a_place_for_the_context_is_refused(decorator):
         decorator(takes_context=True)(takes_nothing)
 
 
-def test_a_task_is_told_when_it_is_to_be_cancelled(worker, path):
+def test_a_task_is_asked_to_stop_when_it_is_cancelled(worker, path):
     # Given
     handle = inside.stop_when_told(path)
     wait_until(lambda: handle.status is RUNNING)
@@ -285,7 +285,7 @@ def test_progress_can_be_read_while_the_task_runs_and_its_last_word_stays(worker
     assert worker.reporter._last == {}
 
 
-def test_progress_is_written_about_once_a_second_however_often_it_is_told(monkeypatch):
+def test_progress_is_written_about_once_a_second_however_often_it_is_reported(monkeypatch):
     # Given
     written = []
     note = progress.note
@@ -309,7 +309,7 @@ def test_progress_is_written_about_once_a_second_however_often_it_is_told(monkey
     assert handle.progress == Progress(9_999.0)
 
 
-def test_what_is_said_after_the_end_is_dropped(monkeypatch):
+def test_progress_reported_after_the_end_is_dropped(monkeypatch):
     # Given
     written = []
     monkeypatch.setattr(progress, "note", lambda connection, reports: written.append(reports) or set())
@@ -328,7 +328,7 @@ def test_what_is_said_after_the_end_is_dropped(monkeypatch):
     assert reporter.last_word(claim) is None
 
 
-def test_what_is_said_while_it_is_written_is_written_the_next_time(monkeypatch):
+def test_progress_reported_during_a_write_is_written_the_next_time(monkeypatch):
     # Given
     claim = new_id(), 7
     reporter = Reporter(lambda claim: True)
@@ -481,7 +481,7 @@ def test_an_atomic_task_that_has_lost_its_claim_undoes_its_effect_and_leaves_the
     handle = inside.effect_behind_gate("claim lost")
     assert gate("claim lost reached").wait(10)
 
-    # When: it is taken from this worker, which does not hear of it
+    # When: it is taken from this worker, which does not notice
     execute(
         current(),
         "UPDATE autotask_task SET state = 0, run_at = now() + interval '1 h', fence = NULL, worker_id = NULL WHERE id = %(id)s",
@@ -559,7 +559,7 @@ def test_a_coroutine_function_cannot_be_atomic():
 # --- at_most_once ---------------------------------------------------------------------------------------------------
 
 
-def test_what_may_run_once_only_ends_in_error_when_its_worker_is_taken_for_dead(worker, path):
+def test_a_task_that_runs_at_most_once_ends_in_error_when_its_worker_counts_as_dead(worker, path):
     # Given
     handle = inside.once(path, "once")
     assert gate("once reached").wait(10)
@@ -580,7 +580,7 @@ def test_what_may_run_once_only_ends_in_error_when_its_worker_is_taken_for_dead(
     assert calls(path) == 1
 
 
-def test_what_may_run_once_only_is_not_given_back_by_a_worker_that_stops(start_worker, settings, path):
+def test_a_task_that_runs_at_most_once_is_not_released_by_a_worker_that_stops(start_worker, settings, path):
     # Given
     worker = start_worker(threads=1)
     settings.AUTOTASK_SHUTDOWN_GRACE = 0.2
@@ -602,7 +602,7 @@ def test_what_may_run_once_only_is_not_given_back_by_a_worker_that_stops(start_w
 
 
 @pytest.mark.parametrize(("ends", "gone"), [(CANCELLED, True), (ERROR, False)])
-def test_what_has_ended_without_success_goes_after_its_time_with_its_attempts(start_worker, settings, path, ends, gone):
+def test_a_result_without_success_is_pruned_after_its_time_with_its_attempts(start_worker, settings, path, ends, gone):
     # Given
     settings.AUTOTASK_CLEAN_INTERVAL = 1
     settings.AUTOTASK_ERROR_TTL = 3600

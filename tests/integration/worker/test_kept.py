@@ -43,7 +43,7 @@ def test_coroutines_that_run_at_a_time_do_not_share_connections_and_later_ones_u
     assert max(handle.wait(20)[0] for handle in handles) <= 4
 
 
-def test_one_more_connection_is_kept_beside_those_that_are(start_worker):
+def test_one_more_connection_is_kept_with_the_others(start_worker):
     start_worker(threads=1)
     caching.in_thread().wait(20)
     first = caching.use_other().wait(20)

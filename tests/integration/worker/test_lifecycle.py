@@ -23,7 +23,7 @@ def stop_in_background(worker):
     threading.Thread(target=worker.stop).start()
 
 
-def test_a_worker_that_is_stopped_finishes_what_runs_and_gives_back_what_waits(start_worker):
+def test_a_worker_that_is_stopped_finishes_running_tasks_and_releases_waiting_ones(start_worker):
     # Given
     worker = start_worker(threads=1)
     running = tasks.pass_gate("stop")
@@ -40,7 +40,7 @@ def test_a_worker_that_is_stopped_finishes_what_runs_and_gives_back_what_waits(s
     assert {(handle.status, handle.attempts) for handle in waiting} == {(WAITING, 0)}
 
 
-def test_what_does_not_stop_within_the_grace_is_given_back_with_its_attempt_restored(start_worker, settings):
+def test_a_task_that_does_not_stop_within_the_grace_is_released_with_its_attempt_restored(start_worker, settings):
     # Given
     worker = start_worker(threads=1)
     settings.AUTOTASK_SHUTDOWN_GRACE = 0.2
@@ -273,14 +273,14 @@ def test_urgent_work_in_an_unknown_lane_is_found_while_the_known_ones_have_enoug
     assert not backlog[-1].ready
 
 
-def test_what_waits_behind_long_tasks_is_given_back_to_who_is_free(start_worker):
+def test_a_task_that_waits_behind_long_ones_is_released_to_a_free_worker(start_worker):
     # Given: a worker that knows only short tasks holds some behind two long ones
     first = start_worker(threads=2)
     for handle in tasks.echo.enqueue_many([(i,) for i in range(50)]):
         handle.wait(10)
     long = tasks.pass_gate.enqueue_many([("long",), ("long",)])
     short = tasks.echo.enqueue_many([(i,) for i in range(30)])
-    wait_until(lambda: len(first.held) > 2, what="a claim of more than what can run")
+    wait_until(lambda: len(first.held) > 2, what="a claim of more than can run")
 
     # When
     start_worker(threads=1)
@@ -293,7 +293,7 @@ def test_what_waits_behind_long_tasks_is_given_back_to_who_is_free(start_worker)
         handle.wait(10)
 
 
-def test_a_long_task_does_not_keep_others_from_running_beside_it_when_there_is_a_suspect(start_worker):
+def test_a_long_task_does_not_keep_others_from_running_when_there_is_a_suspect(start_worker):
     # Given
     start_worker(threads=2)
     long = tasks.pass_gate("beside")
@@ -354,7 +354,7 @@ def test_old_results_are_pruned_with_their_attempts_and_others_stay(start_worker
 
 
 def test_a_suspect_that_ends_before_its_worker_looks_again_does_not_end_the_worker(start_worker, monkeypatch):
-    # Given: a worker whose loop stands still until the suspect has ended and its outcome is recorded
+    # Given: a worker whose loop hangs until the suspect has ended and its outcome is recorded
     worker = start_worker()
     place = Placement.place
 

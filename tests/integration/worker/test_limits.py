@@ -1,4 +1,4 @@
-"""Time limits, cancellation of what runs, and the end of a worker whose tasks do not stop."""
+"""Time limits, cancellation of running tasks, and the end of a worker whose tasks do not stop."""
 
 import sys
 import threading
@@ -54,14 +54,14 @@ def test_a_task_that_took_too_long_is_tried_again_while_retries_remain(worker, p
     assert {attempt.error_message for attempt in handle.failed_attempts} == {"timed out after 0.2 s"}
 
 
-def test_what_a_task_raises_because_it_was_interrupted_counts_as_the_time_limit(worker, path):
+def test_an_exception_that_a_task_raises_because_it_was_interrupted_counts_as_the_time_limit(worker, path):
     handle = stubborn.turn_into_another.using(timeout=1)(str(path))
     assert ended(handle) is ERROR
     assert handle.error_message == "timed out after 1 s"
     assert "ValueError: could not finish" in handle.failed_attempts[0].traceback
 
 
-def test_what_a_task_returns_when_it_was_interrupted_is_its_result(worker, path):
+def test_a_value_that_an_interrupted_task_returns_is_its_result(worker, path):
     assert stubborn.return_when_interrupted.using(timeout=1)(str(path)).wait(10) == "as far as I came"
 
 
@@ -98,7 +98,7 @@ def test_a_task_in_a_call_of_c_makes_its_worker_leave_when_the_others_have_ended
     assert later.wait(10) == "later"
 
 
-def test_a_worker_that_makes_way_does_not_wait_for_the_others_without_end(start_worker, path, monkeypatch, settings):
+def test_a_worker_that_is_recycled_does_not_wait_for_the_others_without_end(start_worker, path, monkeypatch, settings):
     # Given
     monkeypatch.setattr(watch, "STOP_WITHIN", 0.3)
     monkeypatch.setattr(shutdown, "RECYCLE_WITHIN", 1.0)
@@ -128,7 +128,7 @@ def test_a_task_that_swallows_the_interruption_is_given_up(start_worker, path, m
     assert ended(handle) is ERROR
     wait_until(lambda: worker.exit_status == RECYCLED)
     end.touch()
-    # It comes to its end after all; nobody wants to know any more.
+    # It finishes after all, and is ignored.
     wait_until(lambda: "went on to the end" in stubborn.lines(path))
     assert stubborn.lines(path)[1] == "swallowed TimeLimitExceeded"
     assert worker.recorder.refused == 0
@@ -155,7 +155,7 @@ def test_a_task_that_hangs_before_its_function_is_called_is_given_up_and_not_cal
 
 
 def test_a_running_task_is_cancelled(start_worker, path, settings):
-    # Given: a worker that would hear of it only in a minute
+    # Given: a worker whose next heartbeat comes only in a minute
     worker = start_worker()
     settings.AUTOTASK_HEARTBEAT = 60
     wait_until(lambda: worker.registration.is_fresh())
@@ -185,7 +185,7 @@ def test_a_task_that_looks_is_asked_to_stop_before_it_is_interrupted(worker, pat
     assert stubborn.lines(path)[1:] == ["it is to be cancelled"]
 
 
-def test_a_task_is_told_that_its_worker_stops(start_worker, path, settings):
+def test_a_task_is_asked_to_stop_when_its_worker_stops(start_worker, path, settings):
     # Given
     settings.AUTOTASK_SHUTDOWN_GRACE = 10
     worker = start_worker()
@@ -200,7 +200,7 @@ def test_a_task_is_told_that_its_worker_stops(start_worker, path, settings):
     assert handle.result == "its worker stops"
 
 
-def test_what_runs_when_the_grace_is_over_is_interrupted_and_given_back(start_worker, path, settings):
+def test_a_task_that_runs_when_the_grace_is_over_is_interrupted_and_released(start_worker, path, settings):
     # Given
     settings.AUTOTASK_SHUTDOWN_GRACE = 0.3
     worker = start_worker()

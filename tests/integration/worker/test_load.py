@@ -190,7 +190,7 @@ def deadlocks() -> int:
 
 TASKS = 100_000 if LONG else 5_000
 
-#: What memory may be larger by, in bytes: tables of CPython and of the allocator that are still filling up.
+#: Bytes by which memory may grow: tables of CPython and of the allocator that are still filling up.
 GROWTH = 3 * 2**20
 
 

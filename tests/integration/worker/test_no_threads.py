@@ -30,7 +30,7 @@ NO_THREAD = "can't start new thread"
 
 @pytest.fixture
 def soon(monkeypatch):
-    """What is given back for want of a thread or process comes back soon."""
+    """Tasks that are released for lack of a thread or process come back soon."""
     monkeypatch.setattr(runner, "WITHOUT_THREAD", 1.0)
     monkeypatch.setattr(runner, "WITHOUT_PROCESS", 1.0)
 
@@ -56,7 +56,7 @@ def attempts(handles):
 
 
 @pytest.mark.parametrize("where", ["coroutine", "process", "executor"])
-def test_at_the_limit_of_threads_tasks_are_given_back_and_run_when_there_is_room_again(
+def test_at_the_limit_of_threads_tasks_are_released_and_run_when_there_is_room_again(
     start_worker, settings, limit, soon, caplog, where
 ):
     # Given
@@ -69,7 +69,7 @@ def test_at_the_limit_of_threads_tasks_are_given_back_and_run_when_there_is_room
     handles = everywhere.ALL[where].echo.enqueue_many([(number,) for number in range(5)])
 
     # Then
-    wait_until(lambda: said(caplog, "is given back, as it cannot be run here now"), what="a word on it")
+    wait_until(lambda: said(caplog, "is released, since it cannot be run here now"), what="a word on it")
     wait_until(lambda: {(row.state, row.attempt) for row in stored(handles)} == {(State.SCHEDULED, 0)})
     assert tasks.echo(2).wait(10) == 2
     assert worker.exit_status == 0
@@ -83,7 +83,7 @@ def test_at_the_limit_of_threads_tasks_are_given_back_and_run_when_there_is_room
     assert len(said(caplog, NO_THREAD)) == 1
 
 
-def test_a_coroutine_is_given_back_that_would_be_without_the_thread_to_use_the_database(
+def test_a_coroutine_without_a_thread_to_use_the_database_is_released(
     start_worker, no_thread_of_coroutines, limit, soon, caplog
 ):
     # Given an event loop that runs already
@@ -94,7 +94,7 @@ def test_a_coroutine_is_given_back_that_would_be_without_the_thread_to_use_the_d
 
     # When
     handles = tasks.double.enqueue_many([(number,) for number in range(5)])
-    wait_until(lambda: said(caplog, "is given back, as it cannot be run here now"), what="a word on it")
+    wait_until(lambda: said(caplog, "is released, since it cannot be run here now"), what="a word on it")
     limit(False)
 
     # Then
@@ -103,7 +103,7 @@ def test_a_coroutine_is_given_back_that_would_be_without_the_thread_to_use_the_d
     assert len(said(caplog, NO_THREAD)) == 1
 
 
-def test_a_coroutine_is_given_back_whose_carriers_need_a_thread_of_its_own(start_worker, settings, limit, soon, caplog):
+def test_a_coroutine_whose_carriers_need_a_thread_of_its_own_is_released(start_worker, settings, limit, soon, caplog):
     # Given
     settings.AUTOTASK_CONTEXT = [BRANCH]
     start_worker()
@@ -112,7 +112,7 @@ def test_a_coroutine_is_given_back_whose_carriers_need_a_thread_of_its_own(start
 
     # When
     handle = say_branch()
-    wait_until(lambda: said(caplog, "is given back, as it cannot be run here now"), what="a word on it")
+    wait_until(lambda: said(caplog, "is released, since it cannot be run here now"), what="a word on it")
     limit(False)
 
     # Then
@@ -153,7 +153,7 @@ def test_a_worker_without_threads_for_its_services_does_not_begin(limit, caplog)
 
 
 class Unforeseen(Exception):
-    """What nobody has thought of."""
+    """An unforeseen error."""
 
 
 def fail_once(monkeypatch, owner, name, after, thread=None):
@@ -202,8 +202,8 @@ def test_a_turn_that_fails_costs_no_task_and_no_attempt(start_worker, monkeypatc
     assert len(said(caplog, "Cannot claim tasks, will try again")) == 1
 
 
-def test_what_was_claimed_in_a_turn_that_fails_is_given_back(start_worker, monkeypatch):
-    # Given: it is claimed, and nobody hears of it
+def test_tasks_claimed_in_a_turn_that_fails_are_released(start_worker, monkeypatch):
+    # Given: a task that is claimed, while the answer is lost
     start_worker()
     assert tasks.echo(0).wait(10) == 0
     failures = fail_once(monkeypatch, Lanes, "claimed", after=False)
@@ -241,7 +241,7 @@ def test_a_worker_whose_loop_cannot_go_on_leaves_in_the_ordinary_way(start_worke
 
     monkeypatch.setattr(Claimer, "take", fail)
     worker.wakeup.wake()
-    wait_until(lambda: worker.exit_status == RECYCLED, what="a worker that makes way")
+    wait_until(lambda: worker.exit_status == RECYCLED, what="a worker that is recycled")
     waits = tasks.echo("waits")
 
     # Then
@@ -251,7 +251,7 @@ def test_a_worker_whose_loop_cannot_go_on_leaves_in_the_ordinary_way(start_worke
     assert (waits.status, waits.attempts, runs.status) == (WAITING, 0, DONE)
 
 
-def test_a_service_thread_goes_on_after_what_nobody_has_thought_of(start_worker, monkeypatch, caplog):
+def test_a_service_thread_goes_on_after_an_unforeseen_error(start_worker, monkeypatch, caplog):
     # Given
     start_worker()
     failures = fail_once(monkeypatch, ServiceThread, "sleep", after=False, thread="autotask-heartbeat")

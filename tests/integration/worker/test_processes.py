@@ -46,7 +46,7 @@ def test_no_process_is_left_when_the_worker_has_ended(start_worker):
     assert children() == set()
 
 
-def test_what_a_task_in_a_process_raises_is_recorded_with_its_traceback(start_worker):
+def test_the_exception_of_a_task_in_a_process_is_recorded_with_its_traceback(start_worker):
     start_worker(processes=1)
     handle = stubborn.fail_in_process()
     assert ended(handle) is ERROR
@@ -204,7 +204,7 @@ def test_a_worker_without_processes_leaves_their_tasks_to_others(start_worker):
     assert ended(handle) is DONE
 
 
-def test_what_runs_in_a_process_when_the_grace_is_over_is_killed_and_given_back(start_worker, path, settings):
+def test_a_task_that_runs_in_a_process_when_the_grace_is_over_is_killed_and_released(start_worker, path, settings):
     # Given
     settings.AUTOTASK_SHUTDOWN_GRACE = 0.3
     worker = start_worker(processes=1)
@@ -264,7 +264,7 @@ def test_a_process_that_does_not_die_costs_the_pool_no_place(start_worker, path,
 
 
 class Customer:
-    """Keeps what becomes of its records."""
+    """Keeps the ends of its items."""
 
     def __init__(self):
         self.ends = []
@@ -272,7 +272,7 @@ class Customer:
     def job(self, record):
         return record
 
-    def heard(self, record, message):
+    def received(self, record, message):
         raise AssertionError("a child that does not begin has nothing to say")
 
     def ended(self, record, began, end):
@@ -310,7 +310,7 @@ def test_the_time_that_a_process_takes_to_start_does_not_count(start_worker, mon
     assert time.monotonic() - began_at > 1
 
 
-def test_what_a_task_changes_in_its_process_is_put_back_before_the_next_one(start_worker, tmp_path):
+def test_changes_of_a_task_to_its_process_are_undone_before_the_next_one(start_worker, tmp_path):
     # Given
     start_worker(processes=1)
     before = stubborn.look_at_the_process(0.0).wait(20)

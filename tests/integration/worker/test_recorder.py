@@ -1,4 +1,4 @@
-"""What the recorder writes with one statement, and what it says at its end."""
+"""The statements of the recorder, and its end."""
 
 import uuid
 
@@ -64,7 +64,7 @@ def test_large_outcomes_are_written_although_small_ones_keep_coming(write, monke
     assert [0 in numbers for numbers, _ in written].index(True) == 1
 
 
-def test_the_recorder_goes_on_after_what_nobody_has_thought_of(transactional_db):
+def test_the_recorder_goes_on_after_an_unforeseen_error(transactional_db):
     # Given
     put(2)
     first, second = take(sign_on())

@@ -74,14 +74,14 @@ def test_a_task_whose_result_is_there_already_is_left_alone_and_run_once(start_w
     assert {ended(handle) for handle in others} == {DONE}
     wait_until(lambda: lines(caplog, "is set aside"), what="the line about it")
     wait_until(lambda: not worker.held, what="the end of its hold")
-    time.sleep(1.5)  # longer than the lease: time enough for it to be given back, if anything did
+    time.sleep(1.5)  # longer than the lease: time enough for a release or a rescue
     assert (tmp_path / "lines").read_text() == "run\n"
     assert rows(current(), "SELECT state, lost FROM autotask_task WHERE id = %(id)s", {"id": odd.id}) == [(2, 0)]
     assert len(lines(caplog, "is set aside")) == 1
 
 
 @pytest.mark.parametrize("code", ["P0001", "42501", "54000"])
-def test_what_is_refused_for_all_is_recorded_as_it_was_when_the_cause_is_gone(start_worker, refuse, settings, code):
+def test_outcomes_that_are_all_refused_are_recorded_when_the_cause_is_gone(start_worker, refuse, settings, code):
     # Given
     settings.AUTOTASK_LEASE = 1
     end = refuse("autotask_result", "INSERT", code=code)
@@ -112,7 +112,7 @@ def test_a_retry_that_is_refused_becomes_an_error(start_worker, refuse, tmp_path
     assert {ended(handle) for handle in others} == {DONE}
 
 
-def test_a_task_that_cannot_be_given_back_is_set_aside(start_worker, refuse, tmp_path, caplog):
+def test_a_task_that_cannot_be_released_is_set_aside(start_worker, refuse, tmp_path, caplog):
     # Given
     refuse("autotask_task", "UPDATE", "OLD.state = 2 AND NEW.state = 0 AND NEW.name LIKE '%snooze_once'")
     handles = batch_with(lambda: inside.snooze_once(str(tmp_path / "calls"), 60))
@@ -144,7 +144,7 @@ def test_progress_that_is_refused_holds_up_neither_other_progress_nor_the_end(st
     assert (ended(even), even.progress) == (DONE, Progress(2, 20))
 
 
-def test_an_orphan_that_cannot_be_given_back_keeps_no_other_from_its_rescue(refuse, caplog):
+def test_an_orphan_that_cannot_be_rescued_keeps_no_other_from_its_rescue(refuse, caplog):
     # Given: a dead worker with several tasks; one of them has died too often, and cannot be ended
     dead = sign_on()
     ids = put(9)
@@ -280,7 +280,7 @@ def test_a_task_that_cannot_be_claimed_keeps_no_other_from_being_run(start_worke
     end()
 
 
-def test_a_task_that_cannot_be_given_back_keeps_no_other_from_that(refuse):
+def test_a_task_that_cannot_be_released_keeps_no_other_from_its_release(refuse):
     # Given: tasks that were claimed without the knowledge of their worker
     worker = sign_on()
     put(9)

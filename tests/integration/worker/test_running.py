@@ -1,4 +1,4 @@
-"""What becomes of tasks in a worker: results, errors, retries, delays and queues."""
+"""Outcomes of tasks in a worker: results, errors, retries, delays and queues."""
 
 import asyncio
 import datetime
@@ -74,7 +74,7 @@ def test_a_task_that_always_fails_ends_in_error_when_its_retries_are_used_up(wor
     assert handle.result is None
 
 
-def test_the_error_of_the_last_attempt_is_told_while_the_task_waits_for_the_next(worker, tmp_path, settings):
+def test_the_error_of_the_last_attempt_is_shown_while_the_task_waits_for_the_next(worker, tmp_path, settings):
     # When
     handle = tasks.fail_until.using(retries=1)(str(tmp_path / "calls"), 9)
     slow = tasks.fail_with_value_error.using(retries=0)()
@@ -119,7 +119,7 @@ def test_whatever_a_task_raises_is_recorded_and_the_worker_goes_on(worker, name,
 
 
 @pytest.mark.parametrize("name", ["Causeless", "Nameless", "Closed"])
-def test_what_nothing_can_be_said_of_ends_its_task_and_no_thread_of_the_worker(worker, name):
+def test_an_exception_that_cannot_be_described_ends_its_task_and_no_thread_of_the_worker(worker, name):
     # When: more often than there are threads
     handles = [tasks.raise_by_name(name) for _ in range(6)]
 
@@ -416,7 +416,7 @@ def test_wait_works_in_a_coroutine(worker):
     assert asyncio.run(there_and_back()) == "async"
 
 
-def test_a_task_can_be_retried_by_hand_with_its_retries_counted_anew(worker, tmp_path):
+def test_a_task_can_be_retried_by_hand_with_its_retries_counted_again(worker, tmp_path):
     # Given
     handle = tasks.fail_until.using(retries=0)(str(tmp_path / "calls"), 2)
     assert ended(handle) is ERROR

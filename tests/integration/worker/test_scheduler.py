@@ -30,7 +30,7 @@ def own_registry(monkeypatch):
 
 
 def tick():
-    """What is scheduled; it is not run here."""
+    """The function of a schedule; it is not run here."""
 
 
 def schedule(seconds=60, name="tick", **options):
@@ -38,7 +38,7 @@ def schedule(seconds=60, name="tick", **options):
 
 
 def due_since(seconds, name="tick"):
-    """Let the next tick of a schedule have come so many seconds ago."""
+    """Let the next tick of a schedule have come some seconds ago."""
     execute(
         current(),
         "UPDATE autotask_schedule SET next_tick = clock_timestamp() - %(seconds)s * interval '1 s' WHERE name = %(name)s",
@@ -160,9 +160,9 @@ def test_a_tick_that_the_old_code_enqueues_while_the_new_one_registers_is_not_en
     old_declare = schedules.declare
 
     def declare_before_the_tick(connection, specs, **options):
-        anew = old_declare(connection, specs, **options)
+        unregistered = old_declare(connection, specs, **options)
         execute(current(), "UPDATE autotask_schedule SET last_tick = clock_timestamp()")
-        return anew
+        return unregistered
 
     monkeypatch.setattr(schedules, "declare", declare_before_the_tick)
     service = Scheduler(lambda: None)
@@ -199,7 +199,7 @@ def test_ten_minutes_without_a_scheduler_make_none_one_or_all_of_the_ticks(misfi
     )
 
 
-def test_what_waits_for_an_earlier_run_begins_one_after_the_other():
+def test_runs_that_wait_for_an_earlier_one_begin_one_after_the_other():
     # Given
     schedule(60, misfire="all")  # and so overlap="queue"
     run()
@@ -237,7 +237,7 @@ def test_ticks_are_left_out_while_a_task_is_live_and_that_is_said_once(caplog):
     assert [line.rpartition(": ")[2] for line in caplog.messages if "without a task" in line] == ["busy"]
 
 
-def test_missed_ticks_are_told_of(caplog):
+def test_missed_ticks_are_reported(caplog):
     caplog.set_level(logging.INFO, "autotask.worker")
     schedule(60, misfire="skip")
     service = Scheduler(lambda: None)
@@ -255,7 +255,7 @@ def test_a_hundred_ticks_at_most_are_made_up_for():
     assert 100 <= len(ticks()) <= 110  # some seconds may have passed
 
 
-def test_what_passed_during_a_pause_is_not_made_up_for():
+def test_ticks_during_a_pause_are_not_made_up_for():
     # Given
     schedule(60, misfire="all", overlap="allow")
     run()
@@ -323,7 +323,7 @@ def test_a_result_is_kept_until_twenty_more_ticks_have_come(seconds, ttl):
     assert found == pytest.approx(ttl, abs=seconds)
 
 
-def test_a_schedule_can_be_run_by_hand_beside_its_ticks_and_even_if_it_is_paused():
+def test_a_schedule_can_be_run_by_hand_between_its_ticks_and_even_if_it_is_paused():
     # Given
     task = schedule(3600)
     run()
@@ -384,11 +384,11 @@ def test_a_thousand_schedules_of_one_second_are_enqueued_with_one_statement_with
         assert len(statements) == 3  # a look, the tasks, and a look at what comes next
         return ended - began
 
-    # What else goes on on the machine makes it slower at times, and never faster.
+    # Other work on the machine makes it slower at times, and never faster.
     assert any(seconds() < 1 for _ in range(10))
 
 
-def test_where_nobody_hears_of_a_resumed_schedule_it_is_looked_at_before_its_tick_would_be_late():
+def test_without_notifications_a_resumed_schedule_is_looked_at_before_its_tick_would_be_late():
     # Given
     schedule(3600)
 
@@ -448,7 +448,7 @@ def test_a_changed_schedule_that_somebody_has_locked_keeps_no_other_from_its_reg
 # --- in a worker ----------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_sleeps_until_a_far_tick_hears_of_a_resumption(start_worker):
+def test_a_worker_that_sleeps_until_a_far_tick_is_notified_of_a_resumption(start_worker):
     # Given: a worker that has nothing to do for an hour, and will look by itself in 20 s
     schedule(3600)
     start_worker()

@@ -49,7 +49,7 @@ def watch(settings, monkeypatch):
             thread.join(10)
 
 
-def test_what_is_not_answered_is_said_once_in_a_while_and_when_it_is_over(watch, sleeping, caplog):
+def test_a_missing_answer_is_logged_once_in_a_while_and_when_it_has_come(watch, sleeping, caplog):
     caplog.set_level("INFO", "autotask.worker")
     wait_until(lambda: "The database answers again" in caplog.text)
     assert caplog.text.count("The database has not answered for 0 s") == 1
@@ -57,7 +57,7 @@ def test_what_is_not_answered_is_said_once_in_a_while_and_when_it_is_over(watch,
     assert watch.asked == watch.left == []
 
 
-def test_a_worker_that_cannot_hear_that_it_is_to_stop_is_stopped_when_its_grace_is_over(watch, sleeping):
+def test_a_worker_that_cannot_notice_a_stop_is_stopped_when_its_grace_is_over(watch, sleeping):
     # When
     os.write(watch.signal_fd, bytes([signal.SIGTERM]))
 

@@ -1,4 +1,4 @@
-"""What a list of processes shows of a worker."""
+"""The title of a worker in a list of processes."""
 
 import psutil
 import pytest
@@ -15,7 +15,7 @@ def title(pid: int) -> str:
     return " ".join(psutil.Process(pid).cmdline()).strip()
 
 
-def test_the_title_of_a_worker_tells_what_it_runs(start_processes, tmp_path):
+def test_the_title_of_a_worker_shows_its_running_task(start_processes, tmp_path):
     # Given
     (worker,) = start_processes(1, "--threads=2")
     assert title(worker.pid) == "autotask: worker"

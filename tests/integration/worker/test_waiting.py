@@ -47,7 +47,7 @@ def in_a_thread(function):
 
     def result():
         thread.join(20)
-        assert results, "it has not come to an end"
+        assert results, "it has not finished"
         return results[0]
 
     return result
@@ -73,7 +73,7 @@ def test_a_handle_follows_its_task(start_worker):
     assert (handle.status, handle.ready, handle.result, handle.error_message) == (DONE, True, "follow", "")
 
 
-def test_what_has_ended_is_asked_once(worker, django_assert_num_queries):
+def test_a_finished_task_is_read_once(worker, django_assert_num_queries):
     handle = tasks.echo(5)
     handle.wait(10)
     with django_assert_num_queries(0):
@@ -90,7 +90,7 @@ def test_a_handle_whose_task_is_gone_says_so_and_gives_no_wrong_answer(ask):
         answer(timeout=5)
 
 
-def test_an_answer_that_was_had_outlives_the_result_until_it_is_asked_for_anew(worker):
+def test_a_result_that_was_read_outlives_its_row_until_it_is_read_again(worker):
     handle = tasks.echo(5)
     handle.wait(10)
     forget(handle)
@@ -178,14 +178,14 @@ def test_waiting_where_a_program_commits_by_hand_is_refused():
         connection.set_autocommit(True)
 
 
-def test_waiting_for_what_fails_raises_with_its_message(worker):
+def test_waiting_for_a_task_that_fails_raises_with_its_message(worker):
     handle = tasks.raise_by_name("SystemExit")
     with pytest.raises(TaskFailed, match=rf"Task {handle.id} \(.*raise_by_name\) ended in an error: SystemExit: 3"):
         handle.wait(10)
     assert (handle.status, handle.result) == (ERROR, None)
 
 
-def test_waiting_for_what_is_cancelled_raises():
+def test_waiting_for_a_cancelled_task_raises():
     # Given
     handle = tasks.echo.using(delay=60)(5)
     waiting = in_a_thread(lambda: handle.wait(15))
@@ -198,7 +198,7 @@ def test_waiting_for_what_is_cancelled_raises():
     assert isinstance(waiting(), TaskCancelled)
 
 
-def test_waiting_for_what_goes_away_meanwhile_raises():
+def test_waiting_for_a_task_that_is_deleted_meanwhile_raises():
     handle = tasks.echo.using(delay=60)(5)
     waiting = in_a_thread(lambda: handle.wait(15))
     wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
@@ -207,7 +207,7 @@ def test_waiting_for_what_goes_away_meanwhile_raises():
 
 
 def when_awaited(handle, act):
-    """Do something as soon as somebody has asked to be told of the end of a task."""
+    """Do something as soon as a caller has asked to be notified of the end of a task."""
 
     def wait_and_act():
         awaited = "SELECT awaited FROM autotask_task WHERE id = %(id)s"
@@ -231,7 +231,7 @@ def test_the_result_comes_with_the_word_of_the_end_and_is_not_asked_for(worker, 
     assert any(told(number) for number in range(10))
 
 
-def test_a_coroutine_is_told_the_result_too(worker):
+def test_a_coroutine_receives_the_result_too(worker):
     def told(number):
         handle = tasks.pass_gate(f"told too {number}")
         opened = when_awaited(handle, tasks.gate(f"told too {number}").set)
@@ -243,7 +243,7 @@ def test_a_coroutine_is_told_the_result_too(worker):
     assert any(told(number) for number in range(10))
 
 
-def test_a_coroutine_whose_wish_to_be_told_met_a_lock_asks_again(worker, monkeypatch):
+def test_a_coroutine_whose_request_to_be_notified_met_a_lock_asks_again(worker, monkeypatch):
     # Given
     asked = []
 
@@ -266,7 +266,7 @@ def test_a_coroutine_whose_wish_to_be_told_met_a_lock_asks_again(worker, monkeyp
     assert len(asked) >= 2
 
 
-def test_a_result_too_large_to_be_told_is_read(worker):
+def test_a_result_too_large_for_a_notification_is_read(worker):
     text = "x" * 20_000
     assert tasks.echo(text).wait(10) == text
 
@@ -340,20 +340,20 @@ def test_many_can_wait_for_one_task(start_worker):
     assert [each() for each in waiting] == [5] * 5
 
 
-def test_waiting_leaves_nothing_to_be_heard_on_the_caller_s_connection(worker):
+def test_waiting_leaves_no_notifications_on_the_caller_s_connection(worker):
     tasks.echo(5).wait(10)
     with pytest.raises(WaitTimeout):
         tasks.echo.using(delay=60)(5).wait(0.05)
     assert rows(current(), "SELECT pg_listening_channels()") == []
 
 
-def test_waiting_through_a_connection_that_hears_nothing_ends_too(worker, monkeypatch):
+def test_waiting_through_a_connection_without_notifications_ends_too(worker, monkeypatch):
     # As through a pooler that shares its connections between transactions
     monkeypatch.setattr(notify, "ended_channel", lambda id: "autotask_nobody_is_told_here")
     assert tasks.echo(5).wait(10) == 5
 
 
-def test_a_wait_whose_connection_is_lost_raises_what_django_raises_and_the_next_one_works(worker):
+def test_a_wait_whose_connection_is_lost_raises_as_django_does_and_the_next_one_works(worker):
     # Given
     handle = tasks.pass_gate("lost")
 
@@ -404,7 +404,7 @@ def test_waiting_in_coroutines_does_not_hold_up_the_others(start_worker):
 @pytest.mark.parametrize(
     ("how", "error"), [("fail", TaskFailed), ("cancel", TaskCancelled), ("delay", WaitTimeout), ("gone", TaskExpired)]
 )
-def test_waiting_in_a_coroutine_raises_what_waiting_raises(worker, how, error):
+def test_waiting_in_a_coroutine_raises_as_waiting_does(worker, how, error):
     # Given
     handle = tasks.raise_by_name("SystemExit") if how == "fail" else tasks.echo.using(delay=60)(5)
     if how == "cancel":
@@ -450,7 +450,7 @@ def test_all_coroutines_wait_by_one_connection_that_is_closed_soon_after(worker)
     wait_until(lambda: not listening(), what="the end of the connection")
 
 
-def test_a_coroutine_whose_connection_is_lost_gets_what_django_raises_and_the_next_one_waits(worker):
+def test_a_coroutine_whose_connection_is_lost_raises_as_django_does_and_the_next_one_waits(worker):
     # Given
     handle = tasks.pass_gate("lost async")
     waiting = in_a_thread(lambda: asyncio.run(handle.await_result(15)))
@@ -497,8 +497,8 @@ def test_a_coroutine_does_not_wait_for_the_row_of_another_one_that_is_locked(wor
     other_connection.set_autocommit(True)
 
 
-def test_a_coroutine_hears_of_the_end_while_others_come_again_and_again(start_worker, monkeypatch):
-    """Behind a pooler, where nothing is heard: no sleep between two looks comes to its end."""
+def test_a_coroutine_notices_the_end_while_others_come_again_and_again(start_worker, monkeypatch):
+    """Behind a pooler, without notifications: no sleep between two looks lasts to its end."""
     # Given
     monkeypatch.setattr(Dedicated, "hears", lambda self: False)
     start_worker()
@@ -546,7 +546,7 @@ def test_waiting_outlasts_the_time_that_a_session_may_be_idle(start_worker, impa
     assert (handle.ready, other.ready) == (True, True)
 
 
-def test_a_coroutine_hears_that_nobody_can_listen_and_the_next_one_finds_somebody(worker, monkeypatch):
+def test_a_coroutine_learns_that_nobody_can_listen_and_the_next_one_finds_somebody(worker, monkeypatch):
     # Given
     def no_memory(role):
         raise MemoryError(role)
@@ -582,7 +582,7 @@ def test_a_coroutine_that_waits_no_more_is_forgotten(worker):
 # --- again ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_lives_succeeded_or_is_gone_cannot_be_retried(worker):
+def test_a_task_that_is_live_succeeded_or_is_gone_cannot_be_retried(worker):
     waiting = tasks.echo.using(delay=60)(5)
     with pytest.raises(NotRetryable, match=f"Task {waiting.id} cannot be retried: it is waiting"):
         waiting.retry()

@@ -59,7 +59,7 @@ def test_a_companion_does_not_wait_for_a_dedicated_worker_that_is_dead(companion
     assert handle.wait(10) == "left alone"
 
 
-def test_a_companion_that_is_told_to_keep_its_queues_keeps_them(start_worker):
+def test_a_companion_that_is_set_to_keep_its_queues_keeps_them(start_worker):
     companion = start_worker(kind="companion")
     workers.sign_on(current(), make_identity(kind="worker", serves_pid=None, queues=(), threads=1), lease=60)
     assert by_whom([tasks.echo(1)]) == {companion.id}

@@ -14,7 +14,7 @@ from autotask.tasks import delayed_task
 from tests.gates import gate
 from tests.helpers import patient
 
-#: What tasks keep beyond their end.
+#: Objects that tasks keep beyond their end.
 kept: list[object] = []
 
 
@@ -81,7 +81,7 @@ WAYS = {
     "pipeline": _pipeline,
 }
 
-#: What only psycopg 3 can do.
+#: Only psycopg 3 can do these.
 ONLY_PSYCOPG_3 = {"copy", "stream", "pipeline"}
 
 
