@@ -95,9 +95,7 @@ class _Transaction:
         except BaseException:
             if self.ended is None or not committed:
                 raise
-            logger.exception(
-                "%s %s was committed; what was to be done on commit has failed", self._task.name, self._task.id
-            )
+            logger.exception("%s %s was committed, but an on_commit function failed", self._task.name, self._task.id)
         if not committed and not (connection := current()).in_atomic_block and not connection.autocommit:
             raise left_open_error([settings.DATABASE])  # AUTOCOMMIT is False: atomic() does not commit.
         return ended._replace(recorded=True)

@@ -61,7 +61,11 @@ class Abandoner:
             if pool.abandon(task) is not None:
                 self.held.give_up(task)
                 ended = steps.left_behind(run, self.held.is_cancelled(task))
-                what = "is released, to be run by another worker" if isinstance(ended, Released) else "ends so"
+                what = (
+                    "is released, to be run by another worker"
+                    if isinstance(ended, Released)
+                    else "is recorded as ended"
+                )
                 logger.warning("%s %s does not stop; it %s", task.name, task.id, what)
                 self.recorder.put((task, ended))
 
