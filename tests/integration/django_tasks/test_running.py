@@ -194,7 +194,7 @@ def test_a_value_that_cannot_be_stored_is_an_error_that_says_so(worker):
 def test_a_coroutine_that_nobody_awaited_is_an_error_that_says_so(worker):
     result = ended(tasks.hide.enqueue())
     assert result.status is FAILED
-    assert "returned a coroutine" in result.errors[0].traceback and "ran to its end" not in result.errors[0].traceback
+    assert "returned a coroutine" in result.errors[0].traceback and "has run" not in result.errors[0].traceback
 
 
 @pytest.mark.parametrize("task", [tasks.add_wrong_types, tasks.add_wrong_types_later])
