@@ -190,7 +190,7 @@ class Listener:
             waiters, self._waiters, self._new = self._waiters + self._new, [], []
         for waiter in waiters:
             waiter.fail(error)
-        self._idle_at = time.monotonic()  # No waiter is left, so the thread ends; the next one begins with a new connection.
+        self._idle_at = time.monotonic()  # No waiter is left: the thread ends, and the next has a new connection.
 
 
 _listener = Listener()

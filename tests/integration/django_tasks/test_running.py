@@ -149,7 +149,7 @@ def test_a_task_that_was_cancelled_while_it_waited_has_failed_and_says_so():
     result.refresh()
     assert (result.status, result.attempts, result.started_at) == (FAILED, 0, None)
     assert [error.exception_class.__name__ for error in result.errors] == ["TaskCancelled"]
-    assert result.errors[0].traceback == "cancelled before it was run"
+    assert result.errors[0].traceback == "cancelled before it ran"
 
 
 def test_a_task_that_is_cancelled_while_it_runs_has_failed_and_says_so(worker):
