@@ -240,7 +240,9 @@ def test_text_that_is_valid_in_no_order_is_refused_without_a_pointer():
     ],
 )
 def test_a_bad_number_is_refused_with_its_field_and_its_range(field, value):
-    with pytest.raises(InvalidSchedule, match=rf"{field}=.* is not a valid schedule: expected integers from \d+ to \d+"):
+    with pytest.raises(
+        InvalidSchedule, match=rf"{field}=.* is not a valid schedule: expected integers from \d+ to \d+"
+    ):
         numbers(**{field: value})
 
 
