@@ -49,7 +49,7 @@ class _Waiter:
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Ended] = self._loop.create_future()
 
-    def tell(self, ended: Ended) -> None:
+    def answer(self, ended: Ended) -> None:
         self._settle(self.future.set_result, ended)
 
     def fail(self, error: Exception) -> None:
@@ -115,8 +115,8 @@ class Listener:
     def _turn(self, connection: Dedicated) -> None:
         wrapper = connection.wrapper
         self._admit(connection)
-        told = hearing.heard(wrapper)
-        if not told:
+        words = hearing.heard(wrapper)
+        if not words:
             self._sleep(wrapper)
         # By the clock: new waiters or notifications may interrupt each sleep.
         if (now := time.monotonic()) >= self._look_at:
@@ -125,8 +125,8 @@ class Listener:
             self._look_at = now + self._look
             self._settle(wrapper, self._waiters)
             return
-        told |= hearing.heard(wrapper)
-        self._settle(wrapper, [waiter for waiter in self._waiters if waiter.channel in told], told)
+        words |= hearing.heard(wrapper)
+        self._settle(wrapper, [waiter for waiter in self._waiters if waiter.channel in words], words)
 
     def _sleep(self, wrapper: BaseDatabaseWrapper) -> None:
         """Sleep until a new waiter or the database ends the sleep, or it is time to look."""
@@ -162,21 +162,21 @@ class Listener:
             waiter.sure = waiter.id in sure
 
     def _settle(
-        self, wrapper: BaseDatabaseWrapper, waiters: Iterable[_Waiter], told: Mapping[str, str] | None = None
+        self, wrapper: BaseDatabaseWrapper, waiters: Iterable[_Waiter], words: Mapping[str, str] | None = None
     ) -> None:
-        """Notify the waiters whose task has finished or is gone, and forget them and those that wait no more.
+        """Answer the waiters whose task has finished or is gone, and forget them and those that wait no more.
 
-        :param told: the notifications on the channels of some of them.
+        :param words: the notifications on the channels of some of them.
         """
         waiters = [waiter for waiter in waiters if not waiter.future.done()]
-        words = told or {}
+        words = words or {}
         known = {waiter.id: told_task(waiter.id, words.get(waiter.channel, "")) for waiter in waiters}
         found = {stored.id: stored for stored in read.tasks(wrapper, [id for id in known if known[id] is None])}
         settled = set()
         for waiter in waiters:
             ended = known[waiter.id] or found.get(waiter.id)
             if ended is None or ended.state.ended:
-                waiter.tell(ended)
+                waiter.answer(ended)
                 settled.add(waiter)
         leaving = [waiter for waiter in self._waiters if waiter in settled or waiter.future.done()]
         self._waiters = [waiter for waiter in self._waiters if waiter not in leaving]
