@@ -46,7 +46,7 @@ task_lost = Signal()
 worker_started = Signal()
 worker_stopping = Signal()
 
-#: Ticks of a schedule have passed without tasks of their own. Arguments: ``name``, ``first`` and ``last`` (the moments of
+#: Ticks of a schedule have passed without a task of their own. Arguments: ``name``, ``first`` and ``last`` (the moments of
 #: the first and the last of these ticks, which may be the same), ``reason``: "busy" (an earlier task of the schedule still
 #: waits or runs), "made up for" (no worker was there in time; the task of the last tick stands for all), "late" (no task
 #: makes up for them).
@@ -111,6 +111,6 @@ def tell_lost(id: uuid.UUID, name: str, queue: str, reason: str, ended: bool) ->
 
 
 def tell_missed(name: str, first: datetime, last: datetime, reason: str, level: int) -> None:
-    """Log, on that level, and send that a schedule had ticks without tasks of their own."""
+    """Log, on that level, and send that a schedule had ticks without a task of their own."""
     log_missed(name, first, last, reason, level)
     schedule_missed.send_robust(sender=None, name=name, first=first, last=last, reason=reason)

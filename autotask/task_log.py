@@ -77,10 +77,10 @@ def log_lost(id: uuid.UUID, name: str, queue: str, reason: str, ended: bool) -> 
 
 
 def log_missed(name: str, first: datetime, last: datetime, reason: str, level: int) -> None:
-    """Write the log line, on that level, of ticks of a schedule without tasks of their own."""
+    """Write the log line, on that level, of ticks of a schedule without a task of their own."""
     logging.getLogger("autotask.worker").log(
         level,
-        "schedule %s: ticks without tasks of their own, from %s to %s: %s",
+        "schedule %s: ticks without a task of their own, from %s to %s: %s",
         name,
         first.isoformat(),
         last.isoformat(),
