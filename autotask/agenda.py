@@ -1,4 +1,4 @@
-"""Schedules as people see them: what the code declares beside what is registered, and what comes next."""
+"""Schedules for display: those in the code next to those that are registered, and their next ticks."""
 
 import enum
 from collections import defaultdict
@@ -20,15 +20,15 @@ from autotask.schedules.zone_data import Newer, ZoneData
 from autotask.store import schedule_runs
 from autotask.store.schedule_runs import StoredSchedule
 
-#: A tick that is later than this has no worker that cares for it.
+#: If a tick is later than this, no worker takes care of it.
 LATE = timedelta(minutes=1)
 
-#: How far ahead people learn of changes of the clock at least: of both of a year.
+#: How far ahead clock changes are shown at least: both of a year.
 _YEAR = timedelta(days=366)
 
 
 class Condition(enum.StrEnum):
-    """How a schedule is."""
+    """The state of a schedule."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -40,8 +40,8 @@ class Condition(enum.StrEnum):
 class Entry:
     """One schedule.
 
-    :ivar stored: what is registered; None: no worker has seen it yet.
-    :ivar task: what the code of this process has; None: nothing.
+    :ivar stored: the registered schedule; None if no worker has seen it yet.
+    :ivar task: its definition in the code of this process; None if there is none.
     """
 
     name: str
@@ -50,29 +50,29 @@ class Entry:
 
     @property
     def timetable(self) -> Timetable | None:
-        """The timetable; None if the code of this process does not have the one that is registered."""
+        """The timetable; None if the code of this process does not have the registered one."""
         if self.task is None or (self.stored is not None and self.stored.spec != self.task.schedule.spec):
             return None
         return self.task.schedule
 
     @property
     def code_differs(self) -> bool:
-        """Whether the code of this process has another timetable than the one that is registered."""
+        """Whether the code of this process has another timetable than the registered one."""
         return self.task is not None and self.timetable is None
 
     @property
     def zone(self) -> tzinfo:
-        """The time zone that goes with the words: that of the timetable, or Django's current one."""
+        """The time zone of :meth:`in_words`: that of the timetable, or Django's current one."""
         return self.timetable.zone if isinstance(self.timetable, Crontab) else timezone.get_current_timezone()
 
     def in_words(self) -> str:
-        """Return when it is due, in English as far as this process can tell."""
+        """Return when it is due, in English if this process knows the timetable."""
         if self.timetable is not None:
             return self.timetable.in_words()
         return "" if self.stored is None else self.stored.spec
 
     def condition(self, now: datetime) -> Condition:
-        """Return how it is at a moment."""
+        """Return its state at a moment."""
         if self.stored is None:
             return Condition.NEW
         if self.stored.paused_at is not None:
@@ -80,20 +80,20 @@ class Entry:
         return Condition.LATE if now - self.stored.next_tick > LATE else Condition.ACTIVE
 
     def coming(self, now: datetime, count: int) -> list[datetime]:
-        """Return the next due moments, as if nothing were paused or late; only the first one if the code is not here."""
+        """Return the next due moments, as if nothing were paused or late; only the first one without a timetable."""
         if self.timetable is None:
             return [] if self.stored is None or self.stored.next_tick <= now else [self.stored.next_tick]
         next_tick = self.timetable.first_after(now) if self.stored is None else self.stored.next_tick
         return coming(self.timetable, next_tick, now, count)
 
     def clock_changes(self, now: datetime, until: datetime | None = None) -> list[Remark]:
-        """Return what changes of the clock mean for it within a year, and as far as *until*; nothing for an interval."""
+        """Return the effects of clock changes on it within a year, or until a later *until*; none for an interval."""
         if not isinstance(self.timetable, Crontab):
             return []
         return remarks(self.timetable, now, max(until or now, now + _YEAR))
 
     def zone_data(self, now: datetime) -> tuple[ZoneData, Newer | None] | None:
-        """Return which rules of the time zone are in use, and newer ones that differ; None for an interval."""
+        """Return the rules of the time zone in use, and newer ones that differ; None for an interval."""
         if not isinstance(self.timetable, Crontab):
             return None
         return zone_data.in_use(self.timetable.zone), zone_data.newer(self.timetable.zone, now)
@@ -101,10 +101,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """When a schedule is due next, and what changes of the clock mean for it.
+    """When a schedule is due next, and the effects of clock changes on it.
 
     :ivar remarks: on some of the ticks.
-    :ivar later: on changes of the clock after the last tick.
+    :ivar later: remarks on clock changes after the last tick.
     """
 
     entry: Entry
@@ -119,10 +119,10 @@ def forecast(entry: Entry, now: datetime, count: int) -> Forecast:
     """Return the next due moments of a schedule whose timetable is in the code of this process."""
     ticks = entry.coming(now, count)
     by_tick: dict[datetime, list[str]] = defaultdict(list)
-    told = entry.clock_changes(now, ticks[-1])
-    for remark in told:
+    changes = entry.clock_changes(now, ticks[-1])
+    for remark in changes:
         by_tick[remark.tick].append(str(remark))
-    later = [str(remark) for remark in told if remark.tick > ticks[-1]]
+    later = [str(remark) for remark in changes if remark.tick > ticks[-1]]
     return Forecast(entry, now, ticks, by_tick, later, _zone_lines(entry, now))
 
 

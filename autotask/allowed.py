@@ -1,4 +1,4 @@
-"""What may be unpickled where AUTOTASK_PICKLE_ALLOWED is set: a second wall, behind the signature."""
+"""Limits unpickling to AUTOTASK_PICKLE_ALLOWED: a second wall, behind the signature."""
 
 import builtins
 import enum
@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from autotask.exceptions import NotAllowed
 
-#: Values of everyday life, which can do no harm. Never a function that takes a name or code, nor one that calls at once a
-#: function that it is given. Each entry has a value in the tests that needs it.
+#: Everyday values, which can do no harm. Never a function that takes a name or code, nor one that calls its argument at
+#: once. Each entry has a value in the tests that needs it.
 _ALWAYS = {
     "builtins": {
         *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object"),
@@ -32,18 +32,18 @@ _ALWAYS = {
 
 _GETATTR = ("builtins", "getattr")
 
-#: Returns its argument, so a class that is passed through it is still that class.
+#: Returns its argument, so a class passed through it is still that class.
 _SAME = ("django.utils.functional", "unpickle_lazyobject")
 
 Find = Callable[[str, str], Any]
 
 
 def find(module: str, name: str, modules: Sequence[str], find_class: Find) -> Any:
-    """Return what a pickle asks for by name.
+    """Return the object that a pickle asks for by name.
 
-    :param modules: whose functions and classes are allowed, with those of the modules inside them.
-    :param find_class: imports it.
-    :raises NotAllowed: it is of another module, and none of the values of everyday life.
+    :param modules: the allowed modules, with all modules inside them.
+    :param find_class: imports the object.
+    :raises NotAllowed: it belongs to another module, and is not an everyday value.
     """
     if name in _ALWAYS.get(module, ()) or _is_exception(module, name):
         return find_class(module, name)
@@ -54,23 +54,23 @@ def find(module: str, name: str, modules: Sequence[str], find_class: Find) -> An
     if any(part.startswith("__") and part.endswith("__") for part in name.split(".")):
         _refuse(module, name, "it is an internal name of Python")
     found = find_class(module, name) if _is_in(module, modules) else None
-    # What a module has imported can be found in it too, but is not its own: "shop.tasks" may well have "os.system".
+    # A module also has the names that it has imported: "shop.tasks" may well have "os.system".
     if not _is_in(getattr(found, "__module__", None), modules):
         _refuse(module, name, f"{module} is not among the modules of AUTOTASK_PICKLE_ALLOWED")
     if "." in name and not isinstance(found, type):
-        _refuse(module, name, "of what is in a class, only classes are")
+        _refuse(module, name, "inside a class, only classes are allowed")
     return found
 
 
 def examine(body: bytes, modules: Sequence[str], *known: tuple[str, str], pickles: int = 1) -> None:
-    """Read through a pickle without making anything of it.
+    """Read through a pickle without making any of its objects.
 
-    Besides what it asks for, this looks at what it does with that: it may call it and pass it on, but not change it. A
-    pickle could otherwise set attributes of classes and functions, and so change what the process does from then on.
+    This checks which objects it asks for, and also its use of them: it may call them and pass them on, but not change
+    them. Otherwise it could set attributes of classes and functions, and so change what the process does from then on.
 
-    :param known: what may be asked for besides.
-    :param pickles: how many there are, one behind the other.
-    :raises NotAllowed: it asks for what is not allowed.
+    :param known: other objects that it may ask for.
+    :param pickles: how many there are, one after the other.
+    :raises NotAllowed: it asks for an object that is not allowed, or would change one.
     """
     file = io.BytesIO(body)
     for _ in range(pickles):
@@ -97,27 +97,27 @@ def _attribute(modules: Sequence[str], owner: Any, name: Any) -> Any:
 
 
 def _attributes(modules: Sequence[str], owner: Any) -> tuple[str, ...]:
-    """Return what getattr is needed for: members of enumerations of listed modules, and what makes a time zone."""
+    """Return the attributes that getattr may read: members of enumerations in allowed modules, and ZoneInfo._unpickle."""
     if isinstance(owner, enum.EnumType) and _is_in(owner.__module__, modules):
         return tuple(owner.__members__)
     return ("_unpickle",) if owner is zoneinfo.ZoneInfo else ()
 
 
 def _refuse_attribute(name: Any) -> NoReturn:
-    _refuse(_GETATTR[0], f"getattr of {name!s:.100}", "only enumerations and time zones need it, for what they are")
+    _refuse(_GETATTR[0], f"getattr of {name!s:.100}", "only enumerations and time zones need it")
 
 
 class _Examiner(pickle.Unpickler):
-    """Puts stand-ins in the place of whatever a pickle asks for."""
+    """Replaces all objects that a pickle asks for by stand-ins."""
 
     def __init__(self, file: io.BytesIO, modules: Sequence[str], known: Sequence[tuple[str, str]]) -> None:
-        # Names of Python 2 would become others after they were looked at.
+        # fix_imports would change names of Python 2 after they were checked.
         super().__init__(file, fix_imports=False)
         self._modules = modules
         self._known = known
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """Return a stand-in for what is allowed."""
+        """Return a stand-in for an allowed object."""
         place = (module, name)
         if place in self._known:
             return _stand_in(place, _itself)
@@ -131,14 +131,14 @@ class _Examiner(pickle.Unpickler):
 
 
 class _Found(type):
-    """The class of stand-ins for what is found by name: they refuse each change that a pickle could ask for."""
+    """The class of stand-ins for objects found by name: they refuse each change that a pickle could ask for."""
 
     place: tuple[str, str]
     attributes: tuple[str, ...]
 
     @property
     def _change(cls) -> NoReturn:
-        _refuse(*cls.place, "it would be changed, and values do not need that")
+        _refuse(*cls.place, "the pickle would change it, which values do not need")
 
     __setstate__ = append = extend = add = _change
 
@@ -147,7 +147,7 @@ class _Found(type):
 
 
 class _StandIn(metaclass=_Found):
-    """Lets everything be done to it that a pickle does with what it makes."""
+    """Accepts everything that a pickle does with the objects that it makes."""
 
     place = ("", "")
     attributes = ()
@@ -156,7 +156,7 @@ class _StandIn(metaclass=_Found):
         return super().__new__(cls)
 
     def __call__(self, *_: Any) -> NoReturn:
-        _refuse(*self.place, "what it returns would be called, and values do not need that")
+        _refuse(*self.place, "the pickle would call its return value, which values do not need")
 
     def _accept(self, *_: Any) -> "_StandIn":
         return self
@@ -179,10 +179,10 @@ class _GetAttr(_StandIn):
 def _stand_in(
     place: tuple[str, str], returns: Callable[..., Any] | None = None, attributes: tuple[str, ...] = ()
 ) -> type:
-    """Return the stand-in for what has that place.
+    """Return the stand-in for the object at that place.
 
-    :param returns: what a call of it returns, if that is nothing new.
-    :param attributes: what getattr may take of it.
+    :param returns: what a call of it returns, if that is not a new object.
+    :param attributes: the attributes that getattr may read.
     """
     facts = {"place": place, "attributes": attributes}
     return _Found("_StandIn", (_StandIn,), facts | ({"__new__": returns} if returns else {}))

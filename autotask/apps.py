@@ -1,4 +1,4 @@
-"""Django's way in: discover tasks, register checks, start the companion."""
+"""The Django app: it discovers tasks, registers checks and starts the companion."""
 
 import contextlib
 import logging
@@ -32,7 +32,7 @@ class AutotaskConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks, import the tasks of all installed apps, give a process that serves its companion."""
+        """Register the checks, import the tasks of all installed apps, start the companion of a serving process."""
         loggers.keep_lines()
         checks.register_all()
         _import_task_backends()
@@ -44,17 +44,17 @@ class AutotaskConfig(AppConfig):
 
 
 def _run_now(tasks: Sequence[NewTask], **_: Any) -> None:
-    # Imported here: a process that serves has no use for what tests need.
+    # Imported here: serving processes do not need the testing tools.
     from autotask.testing.immediate import run
 
     run(tasks)
 
 
 def _import_task_backends() -> None:
-    """Import the backends that Django's TASKS names, which is how a worker comes to know how their tasks are found."""
+    """Import the backends in Django's TASKS: they make the kinds of definitions known with which workers find tasks."""
     for entry in getattr(django_settings, "TASKS", {}).values():
         path = entry.get("BACKEND", "")
-        # Its own need nothing of the kind. What cannot be imported is for Django to tell of, where it is used.
+        # Django's own have none. Django reports backends that cannot be imported when they are used.
         if not path.startswith(("django.", "django_tasks.")):
             with contextlib.suppress(ImportError):
                 import_string(path)
@@ -72,14 +72,14 @@ def _named_modules() -> Sequence[str]:
     try:
         return settings.MODULES
     except InvalidSetting as error:
-        logger.error("%s No module is imported for it.", error)
+        logger.error("%s Its modules are not imported.", error)
         return ()
 
 
 def _tasks_module() -> str:
-    # An exception here would keep Django from starting, and "manage.py check" from telling what is wrong.
+    # An exception here would keep Django from starting, and "manage.py check" from reporting the problem.
     try:
         return settings.TASKS_MODULE
     except InvalidSetting as error:
-        logger.error("%s It is taken to be %r.", error, Settings.TASKS_MODULE.default)
+        logger.error("%s Using %r instead.", error, Settings.TASKS_MODULE.default)
         return Settings.TASKS_MODULE.default

@@ -1,4 +1,4 @@
-"""What AUTOTASK_CONTEXT carries from a call to the run of its task: the carriers, and how their values are used."""
+"""The carriers of AUTOTASK_CONTEXT, which take values from a call to the run of its task."""
 
 import functools
 import json
@@ -17,12 +17,12 @@ from django.utils.module_loading import import_string
 from autotask.conf import settings
 from autotask.exceptions import ContextNotCarried, UnknownCarrier
 
-#: The name of a zone that is so far from UTC all year, as Django and the standard library write it.
+#: The name of a zone with a fixed offset from UTC, as Django and the standard library write it.
 _FIXED_OFFSET = re.compile(r"(?:UTC)?([+-])(\d\d):?(\d\d)")
 
 
 class Carrier:
-    """Carries one thing from a call to the run of its task. Any class or object with these two methods will do.
+    """Carries a value from a call to the run of its task. Any class or object with these two methods will do.
 
     ::
 
@@ -40,15 +40,15 @@ class Carrier:
                 finally:
                     current_branch.reset(token)
 
-    :cvar in_context: True says that :meth:`restore` changes context variables only, as the language is one. What it
-        changes in a thread, such as the schema of its database connection, would reach other coroutines: where this is
-        False, each task that is a coroutine gets a thread and a database connection of its own.
+    :cvar in_context: True says that :meth:`restore` changes only context variables, such as the language. Changes to a
+        thread, such as to the schema of its database connection, would reach other coroutines: if this is False, each
+        task that is a coroutine gets a thread and a database connection of its own.
     """
 
     in_context = False
 
     def carry(self) -> Any:
-        """Return what to carry: None for nothing, or a small value that JSON can hold. Called at each call of a task."""
+        """Return the value to carry: None, or a small value that JSON can hold. Called at each call of a task."""
         raise NotImplementedError
 
     def restore(self, value: Any) -> AbstractContextManager[object]:
@@ -81,11 +81,11 @@ class TimeZone(Carrier):
         if timezone.get_current_timezone() is timezone.get_default_timezone():
             return None
         name = timezone.get_current_timezone_name()
-        _zone(name)  # One that a worker could not make is refused here.
+        _zone(name)  # refuses a zone that workers could not make
         return name
 
     def restore(self, value: str) -> AbstractContextManager[object]:
-        """Make it the current one."""
+        """Activate it."""
         return timezone.override(_zone(value))
 
 
@@ -100,7 +100,7 @@ class TenantSchema(Carrier):
     @contextmanager
     def restore(self, value: str) -> Iterator[None]:
         """Set it on the connection of the thread."""
-        # Not schema_context(): up to 4.0.1 it remembers the tenant of the default database, whichever it changes.
+        # Not schema_context(): up to 4.0.1 it saves the tenant of the default database, whichever connection it changes.
         connection = _connection_of_tenants()
         before = connection.tenant
         connection.set_schema(value)
@@ -122,16 +122,16 @@ def _connection_of_tenants() -> Any:
 
 
 def carried(task: str) -> Mapping[str, Any]:
-    """Return what goes with a call that is made now, by the paths of the carriers.
+    """Return the values of the carriers for a call now, by their paths.
 
-    :param task: the name of the task that is called.
+    :param task: the name of the task, for messages.
     :raises ContextNotCarried: a carrier failed.
     """
     return {path: value for path in settings.CONTEXT if (value := _value(path, task)) is not None}
 
 
 def restored(values: Mapping[str, Any]) -> ExitStack:
-    """Restore what a call carried; closing what is returned ends that.
+    """Restore the values of a call, until the returned stack is closed.
 
     :raises UnknownCarrier: a carrier is not known to this code.
     :raises Exception: whatever a carrier raises.
@@ -154,14 +154,14 @@ def need_thread(values: Mapping[str, Any]) -> bool:
 def find(path: str) -> Carrier:
     """Return the carrier at a dotted path.
 
-    :raises TypeError: what is there is no carrier.
+    :raises TypeError: the object there is not a carrier.
     :raises Exception: whatever importing raises.
     """
     found = import_string(path)
     carrier = found() if isinstance(found, type) else found
     if not (callable(getattr(carrier, "carry", None)) and callable(getattr(carrier, "restore", None))):
         raise TypeError("it has no methods carry() and restore(value)")
-    return carrier  # type: ignore[no-any-return]  # as far as can be told
+    return carrier  # type: ignore[no-any-return]  # it has the methods of one
 
 
 def _value(path: str, task: str) -> Any:
@@ -174,7 +174,7 @@ def _value(path: str, task: str) -> Any:
 
 
 def _known(path: str) -> Carrier:
-    # No other path is imported, even if its signature is valid.
+    # Other paths are not imported, even if the signature is valid.
     if path not in settings.CONTEXT:
         raise UnknownCarrier(path=path, reason="AUTOTASK_CONTEXT does not have it")
     try:

@@ -1,4 +1,4 @@
-"""Tables that were made without migrations, as by ``pytest --nomigrations``, are completed with what only migrations make."""
+"""Completes tables that were made without migrations, as by ``pytest --nomigrations``."""
 
 import importlib
 import pkgutil
@@ -13,7 +13,7 @@ from autotask.store import read
 
 
 def complete(using: str, **_: Any) -> None:
-    """Make the sequence, the view and the storage parameters, if the tables are there without: a receiver of post_migrate.
+    """Make the sequence, the view and the storage parameters if the tables lack them: a receiver of post_migrate.
 
     :param using: the alias of the database.
     """

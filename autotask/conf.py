@@ -1,4 +1,4 @@
-"""Every AUTOTASK_* setting with type, default and one line of meaning, read live."""
+"""Every AUTOTASK_* setting with type, default and meaning, read live."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -17,9 +17,9 @@ PREFIX = "AUTOTASK_"
 
 
 class SettingType(Generic[T]):
-    """A type of setting: how a value is read, and what to tell people who wrote a wrong one.
+    """A type of setting: how to read a value, and what to say about an invalid one.
 
-    :ivar secret: whether a wrong value must not be shown either: it may be a right one in the wrong place.
+    :ivar secret: whether invalid values are hidden, too: one may be a valid secret in the wrong place.
     """
 
     def __init__(self, expected: str, read: Callable[[Any], T], *, secret: bool = False) -> None:
@@ -48,9 +48,9 @@ def _text(value: Any) -> str:
 
 
 def is_secret(value: Any) -> bool:
-    """Whether something can be a key: text or bytes with more in it than white space and characters that do not show.
+    """Whether a value can be a key: text or bytes with more than white space and invisible characters.
 
-    An environment variable that is missing or empty is none, and anybody could sign with it.
+    With the value of a missing or empty environment variable, anybody could sign.
     """
     if isinstance(value, bytes):
         return bool(value.strip(b"\0 \t\n\r\v\f"))
@@ -59,7 +59,7 @@ def is_secret(value: Any) -> bool:
 
 def _secret(value: Any) -> str | bytes | None:
     _refuse_unless(value is None or is_secret(value))
-    return value  # type: ignore[no-any-return]  # its type was checked in the line above
+    return value  # type: ignore[no-any-return]  # checked in the line above
 
 
 def _seconds(least: float) -> Callable[[Any], float]:
@@ -145,13 +145,12 @@ def _one_of(*words: str) -> SettingType[str]:
     return SettingType(" or ".join(map(repr, words)), read)
 
 
-#: Tasks that an executor is handed at a time, where nothing else is said.
+#: Tasks that an executor gets at a time by default.
 EXECUTOR_SIZE = 100
 
-#: The most bytes that AUTOTASK_MAX_PAYLOAD can be. They become a statement of twice as many, of which PostgreSQL takes 1 GB
-#: at most; but long before that it takes longer than the 10 seconds that a worker's statement may last. With psycopg 3.3 and
-#: PostgreSQL 15 on two processors one result of 32 MiB took 3 s, less than one of them in the server; of 64 MiB 8 s, of
-#: 128 MiB 21 s.
+#: The largest AUTOTASK_MAX_PAYLOAD, in bytes. The statement is twice as long. PostgreSQL accepts up to 1 GB, but takes
+#: longer than the 10 seconds of a worker's statement long before that. With psycopg 3.3 and PostgreSQL 15 on two
+#: processors, a result of 32 MiB took 3 s (less than 1 s of it in the server), 64 MiB took 8 s and 128 MiB 21 s.
 LARGEST_PAYLOAD = 2**25
 
 FLAG = SettingType("True or False", _flag)
@@ -172,17 +171,17 @@ SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KE
 SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)
 
 
-#: Stands for a setting that a project leaves alone.
+#: Stands for a setting that a project has not set.
 UNSET: Any = object()
 
 _bare = object.__getattribute__
 
 
 def _configured() -> Any:
-    """Return what holds the project's settings now.
+    """Return the object that holds the project's settings now.
 
-    Django's lazy object runs Python code for each attribute and raises for the missing ones, which are the rule here:
-    several microseconds for each, several times for each task.
+    Django's lazy object runs Python code for each attribute and raises for missing ones. Most of ours are missing: that
+    takes several microseconds each, several times for each task.
     """
     holder = _bare(django_settings, "_wrapped")
     return django_settings if holder is empty else holder
@@ -211,7 +210,7 @@ class Setting(Generic[T]):
     def __get__(self, instance: object | None, owner: type) -> "Setting[T] | T":
         if instance is None:
             return self
-        # As _configured(), written out: a call takes as long as all the rest, and each task reads five settings.
+        # _configured() inlined: a call takes as long as all the rest, and each task reads five settings.
         holder = _bare(django_settings, "_wrapped")
         value = getattr(django_settings if holder is empty else holder, self.name, UNSET)
         return self.default if value is UNSET else self.accept(value)
@@ -219,7 +218,7 @@ class Setting(Generic[T]):
     def accept(self, value: Any) -> T:
         """Return the value in the setting's own type.
 
-        :raises InvalidSetting: it is not what the setting expects.
+        :raises InvalidSetting: the value is invalid.
         """
         try:
             return self.kind.read(value)
@@ -234,39 +233,35 @@ class Settings:
     IS_ACTIVE = Setting(
         FLAG,
         True,
-        "False: decorated functions are left undecorated in effect, a call runs at once and returns the value.",
+        "False: a call of a decorated function runs it at once and returns its value.",
     )
     IMMEDIATE: Setting[bool | str] = Setting(
         FLAG_OR_RAISE,
         False,
-        "True: a call runs its task at once, in place, and returns a handle to a task that has ended; for tests. "
-        '"raise": and if the task ends in ERROR, the call raises what the function has raised.',
+        "True: a call runs its task at once, in place, and returns the handle of the finished task; for tests. "
+        '"raise": the same, but if the task ends in ERROR, the call raises the exception of the function.',
     )
     DATABASE = Setting(TEXT, "default", "Alias of the database that holds the tables of autotask.")
     TASKS_MODULE = Setting(TEXT, "tasks", "Module that is imported from each installed app to find its tasks.")
     MODULES: Setting[tuple[str, ...]] = Setting(
-        MODULES, (), "Modules that are imported as well when Django starts, to find the tasks and schedules in them."
+        MODULES, (), "More modules to import when Django starts, to find the tasks and schedules in them."
     )
 
     SETUP = Setting(
         FUNCTION,
         None,
-        "Dotted path of a function that sets Django up in companions and child processes, where django.setup() is not enough: "
-        "it calls settings.configure(…), for example. None: django.setup(), or configurations.setup() where "
-        "django-configurations is used.",
+        "Dotted path of a function that sets Django up in companions and child processes, if django.setup() is not enough: "
+        "for example, it calls settings.configure(…). None: django.setup(), or configurations.setup() with "
+        "django-configurations.",
     )
 
     COMPANION = Setting(
         _one_of("process", "host", "off"),
         "process",
-        '"process": each serving Django process has a worker process of its own. "host": of those on one host, one works, and '
-        'the others stand by. "off": only dedicated workers run tasks.',
+        '"process": each serving Django process has a worker process of its own. "host": one of those on a host works, the '
+        'others stand by. "off": only dedicated workers run tasks.',
     )
-    COMPANION_YIELDS = Setting(
-        FLAG,
-        False,
-        "True: companions leave queues that a dedicated worker serves to it, as long as it lives.",
-    )
+    COMPANION_YIELDS = Setting(FLAG, False, "True: companions do not serve queues that a live dedicated worker serves.")
     QUEUES = Setting(QUEUES, (), "Queues that companions serve; empty: all.")
     THREADS = Setting(
         SettingType("a whole number from 1 to 1000", _whole(1, 1000)), 4, "Threads of one worker that run tasks."
@@ -279,47 +274,47 @@ class Settings:
     PROCESSES = Setting(
         SettingType("a whole number from 0 to 1000", _whole(0, 1000)),
         2,
-        'Child processes of one worker that run tasks with executor="process", each started when it is first needed; '
+        'Child processes of one worker for tasks with executor="process", each started when first needed; '
         "0: it leaves them to other workers.",
     )
     EXECUTORS = Setting(
         EXECUTORS,
         {},
         "Executors of concurrent.futures that tasks can name: for each name the dotted path of a function that returns "
-        f"one, or a pair of that and the number of tasks it is handed at a time ({EXECUTOR_SIZE}, if it is not given).",
+        f"one, or a pair of that path and the number of tasks that it gets at a time (default: {EXECUTOR_SIZE}).",
     )
     SHUTDOWN_GRACE = Setting(
         SettingType("seconds, from 0 to a century", _seconds(0)),
         10.0,
-        "Seconds that running tasks get to finish when their worker is told to stop.",
+        "Seconds that running tasks get to finish when their worker has to stop.",
     )
     POLL_INTERVAL = Setting(
         SettingType("seconds, from 0.05 to a century", _seconds(0.05)),
         5.0,
-        "Seconds after which an idle worker looks for work without being woken.",
+        "Seconds after which an idle worker looks for work even if nothing wakes it.",
     )
     HEARTBEAT = Setting(
         SettingType("seconds, from 0.1 to a century", _seconds(0.1)),
         5.0,
-        "Seconds between two signs of life of a worker.",
+        "Seconds between two heartbeats of a worker.",
     )
     LEASE = Setting(
         SettingType("seconds, from 0.5 to a century", _seconds(0.5)),
         30.0,
-        "Seconds without a sign of life after which a worker's tasks are given to others. At least three heartbeats.",
+        "Seconds without a heartbeat after which a worker's tasks are rescued. At least three heartbeats.",
     )
 
     CONTEXT = Setting(
         PATHS,
         (),
-        "Dotted paths of carriers, each of which carries something from a call to the run of its task, such as "
+        "Dotted paths of carriers, each of which takes a value from a call to the run of its task, such as "
         '"autotask.carriers.Language", "autotask.carriers.TimeZone" and "autotask.carriers.TenantSchema".',
     )
 
     TIMEOUT = Setting(
         SettingType("seconds, from 0.1 to a century", _seconds(SHORTEST_TIMEOUT)),
         4 * 3600.0,
-        "Seconds that one attempt of a task may take that has no timeout of its own.",
+        "Seconds that one attempt may take, for tasks without a timeout of their own.",
     )
     RETRY_DELAY = Setting(
         SettingType("seconds, from 0 to a century", _seconds(0)),
@@ -329,22 +324,22 @@ class Settings:
     MAX_CRASHES = Setting(
         SettingType("a whole number from 1 to 1000", _whole(1, 1000)),
         3,
-        "Deaths of workers under one task after which it ends in ERROR.",
+        "A task ends in ERROR when this many workers have died while they ran it.",
     )
     UNKNOWN_TASK_TIMEOUT = Setting(
         SettingType("seconds, from 0 to a century", _seconds(0)),
         600.0,
-        "Seconds for which a task whose function or arguments no worker knows is left for a newer worker.",
+        "Seconds for which an unknown task waits for a newer worker, before it ends in ERROR.",
     )
     ERROR_TTL = Setting(
         SettingType("seconds, from 0 to a century", _seconds(0)),
         7 * 86400.0,
-        "Seconds for which tasks that ended in ERROR are kept.",
+        "Seconds for which tasks in ERROR are kept.",
     )
     CLEAN_INTERVAL = Setting(
         SettingType("seconds, from 1 to a century", _seconds(1)),
         60.0,
-        "Seconds between two removals of results past their time to live.",
+        "Seconds between two prunings of results past their time to live.",
     )
 
     SIGNING_KEY = Setting(SECRET, None, "Key that signs arguments and results; None: SECRET_KEY.")
@@ -361,26 +356,14 @@ class Settings:
     PICKLE_ALLOWED = Setting(
         MODULES_OR_NONE,
         None,
-        "Modules whose classes and functions may be unpickled, with all modules inside them, besides values of everyday "
-        "life such as numbers, text, dates and instances of models; None: all modules.",
+        "Modules whose classes and functions may be unpickled, with all modules inside them, in addition to everyday values "
+        "such as numbers, text, dates and model instances; None: all modules.",
     )
     MASKED_ARGUMENTS = Setting(
         TEXTS,
         (
-            *(
-                "password",
-                "passwd",
-                "passphrase",
-                "passcode",
-                "passkey",
-                "pass",
-                "pwd",
-                "pin",
-                "otp",
-                "totp",
-                "cvv",
-                "cvc",
-            ),
+            *("password", "passwd", "passphrase", "passcode", "passkey", "pass", "pwd"),
+            *("pin", "otp", "totp", "cvv", "cvc"),
             *("secret", "token", "jwt", "credential", "authorization", "auth", "oauth", "bearer", "cookie", "session"),
             *(
                 "key",
@@ -395,8 +378,8 @@ class Settings:
             ),
         ),
         "Arguments whose name contains one of these words are shown as ••• in the admin and on the command line. Case, -, _ "
-        "and spaces make no difference; words of up to four letters count as a part of a name (pin in card_pin, cardPin or "
-        "card-pin, but not in shipping), longer ones anywhere in it.",
+        "and spaces make no difference. Words of up to four letters match a whole part of a name (pin in card_pin, cardPin or "
+        "card-pin, but not in shipping), longer ones match anywhere.",
     )
 
     def __iter__(self) -> Iterator[Setting[Any]]:

@@ -1,4 +1,4 @@
-"""What a running task can know and say of itself: the context that ``takes_context=True`` passes to it."""
+"""The context of a running task, which ``takes_context=True`` passes to it."""
 
 import contextvars
 import logging
@@ -14,9 +14,9 @@ logger = logging.getLogger("autotask.task")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a task says it has come.
+    """How far a task has come, as it reports.
 
-    :ivar done: how much is done, in whatever the task counts.
+    :ivar done: how much is done, in a unit of the task's choice.
     :ivar total: how much there is in all; None while the task does not know.
     """
 
@@ -25,7 +25,7 @@ class Progress:
 
     @property
     def fraction(self) -> float | None:
-        """The done share, from 0 to 1; None while the total is not known or is nothing."""
+        """The share that is done, from 0 to 1; None while the total is unknown or zero."""
         return min(1.0, max(0.0, self.done / self.total)) if self.total else None
 
     def __str__(self) -> str:
@@ -33,9 +33,9 @@ class Progress:
 
 
 class StopRequest:
-    """Tells one attempt that it should stop, and why. Any thread may ask; asking again changes nothing.
+    """Asks one attempt to stop. Any thread may ask; only the first reason counts.
 
-    :ivar reason: why, for people; None while nobody has asked.
+    :ivar reason: why, as text; None while nobody has asked.
     """
 
     __slots__ = ("reason",)
@@ -44,16 +44,16 @@ class StopRequest:
         self.reason: str | None = None
 
     def ask(self, reason: str) -> None:
-        """Ask the attempt to stop: it is cancelled, has timed out, or its worker stops."""
+        """Ask the attempt to stop: it is to be cancelled, has timed out, or its worker stops."""
         if self.reason is None:
             self.reason = reason
 
 
 class TaskLogger(logging.LoggerAdapter[logging.Logger]):
-    """Puts name and id of the task in front of each line, and gives both to handlers as fields of the record."""
+    """Begins each line with name and id of the task, and adds both to the record as fields."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Return the line and its fields; those given at the call come on top."""
+        """Return the line and its fields; those given at the call take precedence."""
         fields = dict(self.extra or {})
         kwargs["extra"] = fields | (kwargs.get("extra") or {})
         return f"{fields['task_name']} {fields['task_id']}: {msg}", kwargs
@@ -62,7 +62,7 @@ class TaskLogger(logging.LoggerAdapter[logging.Logger]):
 class TaskContext:
     """One attempt of a task, as its function sees it.
 
-    :ivar id: the id of the task; together with *attempt* a key for what must not be done twice elsewhere.
+    :ivar id: the id of the task; together with *attempt* a key for effects elsewhere that must not happen twice.
     :ivar name: the name of the task.
     :ivar attempt: the number of this attempt, from 1.
     :ivar scheduled_for: the tick of the schedule that this task belongs to; None if it was enqueued by a call.
@@ -93,12 +93,12 @@ class TaskContext:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the task should come to an end soon: it is to be cancelled, has timed out, or its worker stops."""
+        """Whether the task should stop soon: it is to be cancelled, has timed out, or its worker stops."""
         return self._stop.reason is not None
 
     @property
     def stop_reason(self) -> str:
-        """Why the task should stop, for people; "" while it need not."""
+        """Why the task should stop, as text; "" if it should not."""
         return self._stop.reason or ""
 
     @property
@@ -110,13 +110,13 @@ class TaskContext:
         return self._logger
 
     def progress(self, done: float, total: float | None = None) -> None:
-        """Say how far the task has come; ``handle.progress`` tells it, at most about a second later.
+        """Report how far the task has come; ``handle.progress`` shows it within about a second.
 
-        May be called as often as you like: the database hears of it once a second. Never raises: what is no number is
-        logged and left out.
+        Call it as often as you like: it is written to the database once a second. It never raises: values that are not
+        numbers are logged and left out.
 
-        :param done: how much is done, in whatever you count.
-        :param total: how much there is in all, if that is known.
+        :param done: how much is done, in a unit of your choice.
+        :param total: how much there is in all, if known.
         """
         try:
             progress = Progress(float(done), None if total is None else float(total))
@@ -128,11 +128,11 @@ class TaskContext:
             report(progress)
 
     def report_to(self, report: Callable[[Progress], None]) -> None:
-        """Leave word of progress there from now on."""
+        """Report progress to this function from now on."""
         self._report = report
 
     def close(self) -> None:
-        """Take no more word of progress: the attempt is over, whatever threads it may have left behind."""
+        """Accept no more progress: the attempt is over, whatever threads it may have left behind."""
         self._report = None
 
 
@@ -140,7 +140,7 @@ _running: contextvars.ContextVar[TaskContext] = contextvars.ContextVar("autotask
 
 
 def current() -> TaskContext | None:
-    """Return the context of the task that runs here, for code that is called by tasks; None outside of tasks."""
+    """Return the context of the task that is running here, for code that tasks call; None outside of tasks."""
     return _running.get(None)
 
 

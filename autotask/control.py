@@ -1,4 +1,4 @@
-"""What a task function raises to say what is to become of its task: Retry, Snooze, Cancel, Discard."""
+"""Exceptions with which a task function controls its task: Retry, Snooze, Cancel, Discard."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,17 +8,17 @@ from autotask.options import seconds as checked_seconds
 
 
 class Control(AutotaskError):
-    """A task function has said what is to become of its task."""
+    """Raised by a task function to control its task: the root of the four below."""
 
 
 class Retry(Control):
-    """Raised by a task function: this attempt has failed, and the task is to be tried again if retries are left.
+    """Raised by a task function: this attempt has failed; run the task again if retries are left.
 
-    It counts like any other exception, whatever ``retry_on`` and ``no_retry_on`` say. Without retries left the task ends
-    in ERROR. Raise it ``from`` the error that it answers, and the history of the task shows that too.
+    The attempt counts as failed, whatever ``retry_on`` and ``no_retry_on`` say. If no retries are left, the task ends in
+    ERROR. Raise it ``from`` its cause, and the history of the task shows that, too.
 
     :param delay: seconds or timedelta until the next attempt; None leaves it to the ``backoff`` of the task.
-    :param reason: why, for people.
+    :param reason: why, as text.
     :raises InvalidOption: the delay is negative or longer than a century.
     :raises InvalidOptionType: the delay is neither a number nor a timedelta.
     """
@@ -31,15 +31,15 @@ class Retry(Control):
 
     @classmethod
     def _message(cls, facts: dict[str, Any]) -> str:
-        return str(facts["reason"]) or "the task asked to be tried again"
+        return str(facts["reason"]) or "the task asked for a retry"
 
 
 class Snooze(Control):
-    """Raised by a task function: it is too early; the task is to be run again later, as if it had not been run now.
+    """Raised by a task function: it is too early; run the task again later, as if it had not run now.
 
-    The attempt does not count, and no retry is spent.
+    The attempt does not count, and uses no retry.
 
-    :param seconds: seconds or timedelta until it is run again.
+    :param seconds: seconds or timedelta until the task runs again.
     :raises InvalidOption: the time is negative or longer than a century.
     :raises InvalidOptionType: the time is neither a number nor a timedelta.
     """
@@ -51,13 +51,13 @@ class Snooze(Control):
 
     @classmethod
     def _message(cls, facts: dict[str, Any]) -> str:
-        return f"the task asked to be run again in {facts['seconds']:g} seconds"
+        return f"the task asked to run again in {facts['seconds']:g} seconds"
 
 
 class Cancel(Control):
-    """Raised by a task function: the task is to end as CANCELLED, without a retry; the reason is its message.
+    """Raised by a task function: end the task as CANCELLED, without a retry; the reason is its message.
 
-    :param reason: why, for people.
+    :param reason: why, as text.
     """
 
     def __init__(self, reason: str = "") -> None:
@@ -71,12 +71,12 @@ class Cancel(Control):
 
 
 class Discard(Control):
-    """Raised by a task function: there is nothing left to do, as when the object it is about has been deleted.
+    """Raised by a task function: there is nothing left to do, for example because its object has been deleted.
 
     The task ends as CANCELLED, with "discarded" and the reason as its message: without a retry, without a traceback in
-    its history, and with no line in the log above DEBUG.
+    its history, and without a log line above DEBUG.
 
-    :param reason: why, for people.
+    :param reason: why, as text.
     """
 
     def __init__(self, reason: str = "") -> None:

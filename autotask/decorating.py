@@ -1,4 +1,4 @@
-"""The checks that every kind of task needs where it is defined: its options, its function and its name."""
+"""Checks of a definition where it is written: its options, its function and its name."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -22,14 +22,14 @@ D = TypeVar("D", bound=Definition[..., Any])
 
 
 def described(function: Any) -> str:
-    """Return the name of a function for messages; it is that of its task unless the author gives another one."""
+    """Return the name of a function, for messages and as the default name of its task."""
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
 
 
 def checked(given: dict[str, Any], own: Sequence[str], where: str) -> Options:
     """Return the options of a definition.
 
-    :param own: the names of the options that the decorator takes for itself; messages list them, too.
+    :param own: the names of the decorator's own options, which messages list, too.
     :param where: the decorator and the function, for messages.
     :raises UnknownOption: an option is not known.
     :raises InvalidOption: a value is out of its range.
@@ -53,9 +53,9 @@ def define(
     """Make a definition of a function, and register it.
 
     :param make: a class of definitions.
-    :param function: what was decorated.
+    :param function: the decorated object.
     :param name: the name of the task; None: that of the function.
-    :raises InvalidOption: it is not a function, or the options or the name make no sense for it.
+    :raises InvalidOption: it is not a function, or an option or the name does not suit it.
     :raises UnsuitableFunction: calling it would run nothing of it.
     """
     # Several decorators may be stacked on one function, each with a name of its own.
@@ -72,7 +72,7 @@ def schedule(
 ) -> ScheduledTask[..., Any]:
     """Make a definition of a function that runs at each tick of a timetable, and register it.
 
-    :raises InvalidOption: as :func:`define`; or the function needs arguments.
+    :raises InvalidOption: as for :func:`define`, or the function needs arguments.
     """
 
     def make(called: Callable[..., Any], name: str, options: Options) -> ScheduledTask[..., Any]:
@@ -92,15 +92,15 @@ def timetable(
     """Return the timetable that the options of ``@cron_task`` describe.
 
     :param fields: ``minutes``, ``hours``, ``dow``, ``months`` and ``dom``.
-    :raises InvalidSchedule: the fields or the text make no sense, or never come true.
-    :raises ConflictingOptions: *cron* and another way to say when are given.
+    :raises InvalidSchedule: the fields or the text are invalid, or never match.
+    :raises ConflictingOptions: *cron* is given together with *crontab* or a field.
     """
     if cron is not None:
         for field, value in {"crontab": crontab, **fields}.items():
             if value is not None:
                 raise ConflictingOptions(where=where, first=field, second="cron")
     zone = tz if tz is not None else settings.TIME_ZONE or "UTC"
-    crontabs.zone_name(zone)  # A wrong zone is refused before all else.
+    crontabs.zone_name(zone)  # refuses an invalid zone before anything else
     if crontab is not None:
         return crontabs.from_crontab(crontab, zone)
     if cron is not None:
@@ -109,22 +109,22 @@ def timetable(
 
 
 def policy(misfire: Misfire, overlap: Overlap | None, jitter: float | timedelta, where: str) -> Policy:
-    """Return what a schedule does about ticks that were missed, or that come too soon.
+    """Return the policy of a schedule for missed ticks and for ticks that come too soon.
 
-    :raises InvalidOption: a value is none of those that are known.
-    :raises ConflictingOptions: the two make no sense together.
+    :raises InvalidOption: a value is not one of the known words.
+    :raises ConflictingOptions: the two contradict each other.
     """
     one_of(misfire, "misfire", where, MISFIRES)
     if overlap is not None:
         one_of(overlap, "overlap", where, OVERLAPS)
     if (misfire, overlap) == ("all", "skip"):
-        # Of the ticks that are made up for together, all but one would be left out.
+        # The ticks are made up for at the same time, so all but one would be left out.
         raise ConflictingOptions(where=where, first='misfire="all"', second='overlap="skip"')
     return Policy(misfire, overlap or ("queue" if misfire == "all" else "skip"), seconds(jitter, "jitter", where))
 
 
 def refuse_function(value: Any, option: str, decorator: str) -> None:
-    """Refuse a function in the place of the first option: the decorator would stop there, and make no task.
+    """Refuse a function as the first option: the decorator was written without parentheses, and would make no task.
 
     :raises InvalidOptionType: the value is a function.
     """

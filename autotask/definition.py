@@ -1,4 +1,4 @@
-"""A function plus its options: what every decorator makes, and how a call becomes a row."""
+"""A task function with its options, which every decorator makes, and how a call becomes a row."""
 
 import functools
 import inspect
@@ -25,7 +25,7 @@ from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
 
 logger = logging.getLogger("autotask")
 
-#: The names of tasks that workers may not know, as far as that was said.
+#: The names of tasks for which it was logged that workers may not know them.
 _warned: set[str] = set()
 
 P = ParamSpec("P")
@@ -35,16 +35,16 @@ R = TypeVar("R")
 class Definition(Generic[P, R]):
     """A task function with its options.
 
-    :ivar function: what the author wrote.
+    :ivar function: the function as written.
     :ivar name: the name under which workers find it, by default ``module.qualname``.
-    :ivar options: how it is run.
-    :ivar executor: where it is run, see :data:`autotask.task.THREAD`.
+    :ivar options: how it runs.
+    :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
     """
 
-    #: Whether it was made after Django had started, so its module is not one that all processes import.
+    #: Whether it was made after Django had started: not all processes import its module.
     is_late = False
 
-    #: Whether the ends of attempts are told to :meth:`attempt_ended`.
+    #: Whether workers call :meth:`attempt_ended`.
     hears_ends = False
 
     def __init__(self, function: Callable[P, Any], name: str, options: Options) -> None:
@@ -54,7 +54,7 @@ class Definition(Generic[P, R]):
         self.is_async = is_coroutine_function(function)
         self._is_of_script = function.__module__ in SCRIPTS
         self.executor = _stored_executor(options, self.is_async)
-        # The attributes of the function are not copied: they could overwrite those above.
+        # Its attributes are not copied: they could overwrite those above.
         functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
 
     def __repr__(self) -> str:
@@ -80,12 +80,12 @@ class Definition(Generic[P, R]):
         return made
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-        """Store a call, to be run by a worker, and return its handle.
+        """Store a call for a worker to run, and return the handle of its task.
 
         The task exists if and only if the caller's transaction commits.
 
         :raises TypeError: the arguments do not fit the function.
-        :raises UnsuitableFunction: the function is defined in the script that is run.
+        :raises UnsuitableFunction: the function is defined in the running script.
         :raises UnpicklableArgument: an argument cannot be pickled.
         :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         :raises ContextNotCarried: a carrier of ``AUTOTASK_CONTEXT`` failed.
@@ -103,9 +103,9 @@ class Definition(Generic[P, R]):
     def enqueue_many(self, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[TaskHandle[R]]:
         """Store several calls with one statement: all of them or none.
 
-        :param items: for each call a tuple of positional or a dict of keyword arguments.
+        :param items: for each call, a tuple of positional or a dict of keyword arguments.
         :returns: handles, in the order of the items.
-        :raises InvalidArguments: an item is neither tuple nor dict; this message and those below give its index.
+        :raises InvalidArguments: an item is neither tuple nor dict; the messages of all these errors give its index.
         :raises TypeError: an item does not fit the function.
         :raises UnpicklableArgument: an item cannot be pickled.
         :raises PayloadTooLarge: an item takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
@@ -123,10 +123,10 @@ class Definition(Generic[P, R]):
         return self.is_late and not self.name.startswith(f"{self.function.__module__}.")
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now, and return what it returns; nothing is stored.
+        """Run the function here and now, and return its value; nothing is stored.
 
-        What it raises is raised, Retry, Snooze, Cancel and Discard too. A function that takes a context gets the one of
-        the task that runs here, or else one of its own, whose progress nobody hears of.
+        All its exceptions reach the caller, including Retry, Snooze, Cancel and Discard. A function that takes a context
+        gets that of the task that is running here; outside of tasks it gets one of its own, which drops its progress.
         """
         function = self._in_place()
         result: R = async_to_sync(function)(*args, **kwargs) if self.is_async else function(*args, **kwargs)
@@ -138,7 +138,7 @@ class Definition(Generic[P, R]):
         return functools.partial(function, context) if self.options.takes_context else function
 
     def accepts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether arguments, as they are stored, fit the function."""
+        """Whether stored arguments fit the function."""
         args, kwargs = self.as_called(args, kwargs)
         try:
             self._signature.bind(*args, **kwargs)
@@ -150,32 +150,32 @@ class Definition(Generic[P, R]):
 
     @classmethod
     def find(cls, task: ClaimedTask) -> "Definition[Any, Any] | None":
-        """Return the definition of a claimed task of this kind that no decorator has entered; None if there is none."""
+        """Return the definition of a claimed task of this kind that no decorator has registered; None if there is none."""
         return None
 
     def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
-        """Return what a worker calls with the stored arguments of a task."""
+        """Return the callable that a worker calls with the stored arguments of a task."""
         return self.with_context(context)
 
     def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
-        """Hear how an attempt has ended, in the worker; only called if ``hears_ends`` is True."""
+        """Called in the worker when an attempt has ended, if ``hears_ends`` is True."""
 
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments as the caller gave them, made of those that are stored."""
+        """Return stored arguments as the caller gave them."""
         return args, kwargs
 
     # ----------------------------------------------------------------------------------------------------------------
 
     def refuse_unreachable(self) -> None:
-        """Refuse a call that no worker could run; where calls are run in place, there need be none.
+        """Refuse a call that no worker could run, unless calls run in place.
 
-        :raises UnsuitableFunction: the function is defined in the script that is run.
+        :raises UnsuitableFunction: the function is defined in the running script.
         """
         if self._is_of_script and not settings.IMMEDIATE:
             refuse_script(self.function)
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments by the names of the parameters, defaults included.
+        """Return the arguments by the names of their parameters, including defaults.
 
         :raises TypeError: they do not fit the function.
         """
@@ -199,7 +199,7 @@ class Definition(Generic[P, R]):
 
     @functools.cached_property
     def _positional(self) -> tuple[tuple[str, ...], float]:
-        """The parameters that can be given by position, and how many have to be; infinitely many if that is not enough."""
+        """The parameters that can be given by position, and how many must be; infinity if one must be given by name."""
         by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = list(self._signature.parameters.values())
         needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -210,13 +210,13 @@ class Definition(Generic[P, R]):
     def _kind(self) -> Kind:
         options = self.options
         if self.is_hidden:
-            self._say_that_it_is_hidden()
-        said = {name: getattr(options, name) for name in STATED if hasattr(options, name)}
+            self._warn_hidden()
+        stated = {name: getattr(options, name) for name in STATED if hasattr(options, name)}
         if isinstance(options.expires, datetime):
-            said |= {"expires": None, "expires_at": options.expires}
-        return Kind(**said | {"name": self.name, "executor": self.executor})
+            stated |= {"expires": None, "expires_at": options.expires}
+        return Kind(**stated | {"name": self.name, "executor": self.executor})
 
-    def _say_that_it_is_hidden(self) -> None:
+    def _warn_hidden(self) -> None:
         if self.name not in _warned:
             _warned.add(self.name)
             logger.warning(
@@ -249,10 +249,10 @@ class Definition(Generic[P, R]):
         return NewTask(id, self._kind, text(shown), envelope)
 
     def _shown(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Return the arguments for people, if they fit the function."""
+        """Return the arguments as text, if they fit the function."""
         names, needed = self._positional
         if not kwargs and needed <= len(args) <= len(names):
-            return display.positional(names, args)  # What binding would find out too, ten times as fast.
+            return display.positional(names, args)  # the same as after binding, ten times as fast
         try:
             return display.arguments(self._signature.bind(*args, **kwargs))
         except TypeError as error:
@@ -287,12 +287,12 @@ def _send_enqueued(tasks: list[NewTask]) -> None:
 
 
 class DelayedTask(Definition[P, R]):
-    """What ``@delayed_task`` makes of a function: calling it stores the call."""
+    """The definition that ``@delayed_task`` makes: calling it stores the call."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-        """Store the call and return its handle, see :meth:`enqueue`.
+        """Store the call and return the handle of its task, see :meth:`enqueue`.
 
-        With ``AUTOTASK_IS_ACTIVE = False`` the function runs at once and its value is returned.
+        With ``AUTOTASK_IS_ACTIVE = False`` it runs the function at once, and returns its value.
         """
         if not settings.IS_ACTIVE:
             return self._in_place()(*args, **kwargs)  # type: ignore[no-any-return]  # the switch undoes the decorator

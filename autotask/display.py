@@ -1,4 +1,4 @@
-"""Arguments as people are shown them: short, safe to make, with secrets masked."""
+"""Arguments as text: short, safe to make, with secrets masked."""
 
 import datetime
 import decimal
@@ -15,10 +15,10 @@ from typing import Any
 from autotask.conf import settings
 from autotask.texts.masks import LONGEST_NAME, LONGEST_TEXT, MASK, Masks
 
-#: Longest text that is stored for the arguments of one task.
+#: Longest text for the arguments of one task.
 LONGEST = 500
 
-#: Characters that are looked through for secrets for the arguments of one task. What comes after so many is cut off anyway.
+#: The most characters to search for secrets in the arguments of one task. The rest would be cut off anyway.
 MOST_LOOKED_THROUGH = 100_000
 
 _SMALL = 10**18
@@ -27,7 +27,7 @@ _SMALL = 10**18
 _NAMES = ("name", "key", "header")
 _VALUES = ("value", "values", "content")
 
-#: Values whose repr() is short and runs no code of others.
+#: Types whose repr() is short and runs no foreign code.
 _PLAIN = (
     bool,
     int,
@@ -48,7 +48,7 @@ def arguments(bound: inspect.BoundArguments) -> str:
 
 
 def positional(names: Sequence[str], values: Sequence[Any]) -> str:
-    """Return the same for a call by position only: the first values of parameters with these names."""
+    """Return the same for a call by position only, with the names of the first parameters."""
     return _cut(_shortened(settings.MASKED_ARGUMENTS).named(names, values))
 
 
@@ -62,15 +62,15 @@ def _shortened(masked: tuple[str, ...]) -> "_Shortened":
 
 
 class _Left(threading.local):
-    """How many characters may still be looked through, for the call whose arguments are shown in this thread."""
+    """How many characters may still be searched for the call that is being shown in this thread."""
 
     characters = 0
 
 
 class _Shortened(reprlib.Repr):
-    """A repr() that cuts off, masks, and never runs the __repr__ of a class it does not know.
+    """A repr() that cuts off, masks, and never runs the __repr__ of an unknown class.
 
-    That could be slow, raise, or, for a queryset, ask the database.
+    That could be slow, raise or, for a queryset, query the database.
     """
 
     def __init__(self, masked: tuple[str, ...]) -> None:
@@ -101,7 +101,7 @@ class _Shortened(reprlib.Repr):
             return repr(x)  # Most arguments are keys.
         if type(x) in (str, int, list, tuple, set, frozenset, dict):
             return super().repr1(x, level)
-        # Asked of the type, because an instance may answer with code of its own: a lazy object would fetch its row.
+        # By the type, because an instance may run code of its own: a lazy object would fetch its row.
         kind = type(x)
         if issubclass(kind, _PLAIN) and kind.__module__ in ("builtins", "datetime", "decimal", "uuid"):
             return repr(x)
@@ -124,7 +124,7 @@ class _Shortened(reprlib.Repr):
         self._left.characters -= min(len(x), LONGEST_TEXT)
         if len(x) <= LONGEST_TEXT:
             return super().repr_str(self._masks.text(x), level)
-        # The end of a long text is not shown: where a secret begins that it may be part of is not looked for.
+        # The end of a long text is not shown: it may be part of a secret whose beginning was not searched for.
         return super().repr_str(f"{self._masks.text(x[:LONGEST_TEXT])[: self.maxstring - 3]}...", level)
 
     def repr_list(self, x: list[Any], level: int) -> str:
@@ -148,7 +148,7 @@ class _Shortened(reprlib.Repr):
         return self.repr1(value, self.maxlevel if level is None else level)
 
     def _without_secrets(self, items: Sequence[Any]) -> list[Any]:
-        """Mask what follows the name of a secret, in a pair, or in a list of words for a command line."""
+        """Mask the item after the name of a secret, in a pair, or in a list of words for a command line."""
         shown = list(items)
         is_pair = len(shown) == 2
         for index, item in enumerate(shown[:-1]):
@@ -172,4 +172,4 @@ def _is_flag(word: str) -> bool:
 
 
 class _Masked:
-    """Stands where a secret was."""
+    """Stands for a masked secret."""

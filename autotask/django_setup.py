@@ -1,4 +1,4 @@
-"""How Django is set up in a process that another one has started: as it was in that one."""
+"""Sets Django up in a new process in the same way as in the process that started it."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 
 from autotask.conf import settings
 
-#: By which a process tells those it starts which function sets Django up.
+#: The environment variable that names the function that sets Django up in a new process.
 VARIABLE = "AUTOTASK_SETUP_FUNCTION"
 
 ADVICE = (
@@ -23,7 +23,7 @@ ADVICE = (
 
 def function() -> str:
     """Return the dotted path of the function that sets Django up as in this process; empty for ``django.setup``."""
-    # Its classes are settings only where its importer is installed.
+    # Classes of django-configurations are settings only where its importer is installed.
     return settings.SETUP or ("configurations.setup" if uses_configurations() else "")
 
 
@@ -34,12 +34,12 @@ def uses_configurations() -> bool:
 
 
 def handed_on() -> dict[str, str]:
-    """Return the environment variables by which a process that this one starts is set up alike."""
+    """Return the environment variables with which a new process sets Django up in the same way."""
     return {VARIABLE: function()}
 
 
 def cannot_be_repeated() -> bool:
-    """Whether nothing says how another process is to get the settings of this one."""
+    """Whether a new process has no way to get the settings of this one."""
     if function() or os.environ.get(ENVIRONMENT_VARIABLE):
         return False
     holder: Any = object.__getattribute__(django_settings, "_wrapped")
@@ -51,8 +51,8 @@ def cannot_be_repeated() -> bool:
 def set_up(path: str, module: str = "") -> None:
     """Set Django up, unless it is.
 
-    :param path: what :func:`function` has returned in the process that has started this one.
-    :param module: the settings module, where the environment of this process may not name it.
+    :param path: the result of :func:`function` in the process that started this one.
+    :param module: the settings module, if the environment of this process may not name it.
     :raises ImproperlyConfigured: the function cannot be imported, or no settings are known.
     """
     if module:

@@ -1,4 +1,4 @@
-"""Django's own tasks framework, or on Django 5.2 its backport: the only place that imports either."""
+"""Django's own tasks framework, or its backport on Django 5.2: the only place that imports either."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING or django.VERSION >= (6, 0):
     from django.tasks.signals import task_enqueued, task_finished, task_started
     from django.utils.json import normalize_json
 else:
-    # By the version and not by what is installed: where both are, mixing their classes breaks either.
+    # By the version, not by what is installed: if both are, mixing their classes breaks either.
     try:
         from django_tasks import TaskContext, TaskResultStatus, checks, exceptions, task_backends  # noqa: F401 - the checks
         from django_tasks.backends.base import BaseTaskBackend

@@ -1,4 +1,4 @@
-"""What programs are shown of tasks, schedules and workers; the keys are documented, and stay."""
+"""The JSON documents of tasks, schedules and workers; their keys are documented, and stay."""
 
 import uuid
 from collections.abc import Iterable, Mapping
@@ -16,21 +16,21 @@ from autotask.store import read, schedules
 from autotask.store.read import LivingWorker, QueueCounts, StoredAttempt, StoredTask
 from autotask.task import State
 
-#: Attempts that are shown of one task: the last ones.
+#: The last attempts of one task, at most.
 MOST_ATTEMPTS = 20
 
-#: Due moments that are shown of each schedule in a list of them.
+#: The next due moments of each schedule in a list.
 SHOWN = 3
 
-#: How far back it is counted what has ended, in seconds.
+#: For how many seconds back finished tasks are counted.
 LATELY = 3600
 
-#: The states in which tasks are counted as ended.
+#: The states of finished tasks.
 ENDED = (State.DONE, State.ERROR, State.CANCELLED)
 
 
 def stamp(value: datetime | None) -> str | None:
-    """Return a moment for programs, in UTC."""
+    """Return a moment in UTC and ISO 8601."""
     return None if value is None else value.astimezone(UTC).isoformat()
 
 
@@ -48,7 +48,7 @@ class TaskInFull:
 
 
 def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull | None:
-    """Look at a task; None if it is not in the database any more."""
+    """Return a task with its last attempts; None if it is not in the database any more."""
     task = read.task(connection, id)
     if task is None:
         return None
@@ -57,7 +57,7 @@ def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull |
 
 
 def task_document(task: StoredTask) -> dict[str, Any]:
-    """Return a task for programs."""
+    """Return the document of a task."""
     return {
         "id": str(task.id),
         "name": task.name,
@@ -89,7 +89,7 @@ def task_document(task: StoredTask) -> dict[str, Any]:
 
 
 def attempt_document(attempt: StoredAttempt) -> dict[str, Any]:
-    """Return an attempt for programs."""
+    """Return the document of an attempt."""
     return {
         "number": attempt.number,
         "state": attempt.state.name.lower(),
@@ -102,18 +102,18 @@ def attempt_document(attempt: StoredAttempt) -> dict[str, Any]:
 
 
 def task_in_full_document(seen: TaskInFull) -> dict[str, Any]:
-    """Return a task with its attempts for programs."""
+    """Return the document of a task with its attempts."""
     return {**task_document(seen.task), "attempts": [attempt_document(attempt) for attempt in seen.attempts]}
 
 
 def agenda_document(entries: Iterable[Entry], last_runs: Mapping[str, StoredTask], now: datetime) -> dict[str, Any]:
-    """Return all schedules with their last runs for programs."""
+    """Return the document of all schedules with their last runs."""
     documents = [schedule_document(entry, last_runs.get(entry.name), now) for entry in entries]
     return {"at": stamp(now), "schedules": documents}
 
 
 def schedule_document(entry: Entry, last: StoredTask | None, now: datetime) -> dict[str, Any]:
-    """Return a schedule for programs."""
+    """Return the document of a schedule."""
     stored, timetable = entry.stored, entry.timetable
     return {
         "name": entry.name,
@@ -136,7 +136,7 @@ def schedule_document(entry: Entry, last: StoredTask | None, now: datetime) -> d
 
 
 def run_document(run: StoredTask) -> dict[str, Any]:
-    """Return a run of a schedule for programs."""
+    """Return the document of a run of a schedule."""
     return {
         "id": str(run.id),
         "status": run.state.status.value,
@@ -150,7 +150,7 @@ def run_document(run: StoredTask) -> dict[str, Any]:
 
 
 def forecast_document(seen: Forecast) -> dict[str, Any]:
-    """Return for programs when a schedule is due next, and what changes of the clock mean for it."""
+    """Return the document of a forecast."""
     return {
         "name": seen.entry.name,
         "in_words": seen.entry.in_words(),
@@ -170,7 +170,7 @@ def _tick_document(seen: Forecast, tick: datetime) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Queues, what ended lately, and workers, as they were at one moment."""
+    """Queues, counts of tasks that finished lately, and workers, at one moment."""
 
     at: datetime
     queues: list[QueueCounts]
@@ -179,7 +179,7 @@ class Overview:
 
 
 def overview(connection: BaseDatabaseWrapper) -> Overview:
-    """Look at queues and workers now."""
+    """Return the overview of now."""
     return Overview(
         at=schedules.now(connection),
         queues=read.counts(connection),
@@ -189,7 +189,7 @@ def overview(connection: BaseDatabaseWrapper) -> Overview:
 
 
 def overview_document(seen: Overview) -> dict[str, Any]:
-    """Return what was seen for programs."""
+    """Return the document of an overview."""
     return {
         "at": stamp(seen.at),
         "queues": [

@@ -13,12 +13,12 @@ class AutotaskError(Exception):
         super().__init__(self._message(facts))
 
     def within(self, place: str) -> Self:
-        """Return the same error with a message that says first where it came up."""
+        """Return the same error with a message that begins with the place of the error."""
         return type(self)(**{**self.facts, "place": place})
 
     @classmethod
     def _message(cls, facts: dict[str, Any]) -> str:
-        # Without docstrings (python -OO) the facts alone have to do.
+        # Without docstrings (python -OO), the facts have to do.
         template = " ".join(inspect.cleandoc(cls.__doc__ or "").split()) or cls.__name__ + ": {facts}"
         message = template.format(facts=facts, **facts)
         return f"{facts['place']}: {message}" if "place" in facts else message
@@ -31,7 +31,7 @@ def _rebuild(cls: type[AutotaskError], facts: dict[str, Any]) -> AutotaskError:
     return cls(**facts)
 
 
-# --- what an author wrote -------------------------------------------------------------------------------------------
+# --- in the code of a project ---------------------------------------------------------------------------------------
 
 
 class UnknownOption(AutotaskError, TypeError):
@@ -51,7 +51,7 @@ class ConflictingOptions(AutotaskError, TypeError):
 
 
 class InvalidSchedule(AutotaskError, ValueError):
-    """{expression!r} is no schedule: {problem}."""
+    """{expression!r} is not a valid schedule: {problem}."""
 
 
 class UnsuitableFunction(AutotaskError, TypeError):
@@ -59,8 +59,8 @@ class UnsuitableFunction(AutotaskError, TypeError):
 
 
 class UnpicklableArgument(AutotaskError, TypeError):
-    """The argument {path} of {task} cannot be pickled: {reason}. Pass something that can be (an id, a number, text,
-    a list or dict of such), and look the rest up inside the task. Nothing was enqueued."""
+    """The argument {path} of {task} cannot be pickled: {reason}. Pass a value that can be pickled (an id, a number, text,
+    a list or dict of these), and look up the rest inside the task. Nothing was enqueued."""
 
 
 class UnsuitableArgument(UnpicklableArgument):
@@ -83,26 +83,25 @@ class PayloadTooLarge(AutotaskError, ValueError):
 
 
 class UnpicklableResult(AutotaskError, TypeError):
-    """The result of {task} cannot be pickled: {reason}. The function ran to its end; return something that can be
-    pickled, or None."""
+    """The result of {task} cannot be pickled: {reason}. The function has run; return a value that can be pickled, or
+    None."""
 
 
 class NothingRan(AutotaskError, TypeError):
-    """{task} returned {what}, and that was not run: where a decorator hides that the task is a coroutine or generator
-    function, nothing of it ran. Have the decorator await or run what the function returns."""
+    """{task} returned {what}, which did not run: if a decorator hides that the task is a coroutine or generator function,
+    nothing of it ran. Make the decorator await or run the object that the function returns."""
 
 
 class TransactionLeftOpen(AutotaskError, RuntimeError):
-    """The function ran to its end, but left a transaction or a statement unfinished on the database {databases}, so
-    what it did there is lost. Commit each transaction, best by using transaction.atomic(), and read statements to their
-    end."""
+    """The function has run, but left a transaction or a statement unfinished on the database {databases}, so its changes
+    there are lost. Commit each transaction, best with transaction.atomic(), and read all rows of each statement."""
 
 
 class NotReferable(AutotaskError, TypeError):
     """It is {what}. {advice}"""
 
 
-# --- what came back from the database -------------------------------------------------------------------------------
+# --- from the database ----------------------------------------------------------------------------------------------
 
 
 class PayloadRefused(AutotaskError):
@@ -159,26 +158,26 @@ class WaitInTransaction(AutotaskError, RuntimeError):
 
 
 class WorkerLost(AutotaskError):
-    """The worker that ran the task died, or was not heard of any more: {reason}"""
+    """The worker that ran the task died, or sent no more heartbeats: {reason}"""
 
 
 class RunInTransaction(AutotaskError, RuntimeError):
-    """Tasks were to be run for a test inside a transaction of its own. What is enqueued there exists for workers only when
-    that transaction commits. Run them after the atomic block; a worker process needs a TransactionTestCase."""
+    """A test was to run tasks inside a transaction of its own. Workers see tasks that are enqueued there only when that
+    transaction commits. Run them after the atomic block; a worker process needs a TransactionTestCase."""
 
 
 class EndlessTasks(AutotaskError, RuntimeError):
-    """{count} attempts of tasks were run for a test, and there is no end. The last ones were of {names}: do they enqueue
-    themselves, or wait for something that does not come?"""
+    """A test ran {count} attempts of tasks, and still there are more. The last ones were of {names}: do they enqueue
+    themselves, or wait for something that never comes?"""
 
 
 class NoSettingsModule(AutotaskError):
-    """A worker process for a test takes its settings from the module that DJANGO_SETTINGS_MODULE names; these settings
-    come from none."""
+    """A worker process for a test takes its settings from the module that DJANGO_SETTINGS_MODULE names; the settings of
+    this process come from no module."""
 
 
 class WorkerDidNotStart(AutotaskError):
-    """The worker process of a test did not start. It said: {output}"""
+    """The worker process of a test did not start. Its output: {output}"""
 
 
 class NotRetryable(AutotaskError):
@@ -191,8 +190,8 @@ class NotRetryable(AutotaskError):
 class TaskInterrupted(BaseException):
     """Raised in a task function that has to stop: the root of the three below.
 
-    It is no ``Exception``, so ``except Exception`` lets it pass. Catch it to clean up, then raise it again: whatever the
-    function raises from then on counts as the interruption, but what it returns is its result.
+    It is not an ``Exception``, so ``except Exception`` lets it pass. Catch it to clean up, then raise it again: whatever
+    the function raises from then on counts as the interruption, but a value that it returns is its result.
     """
 
 
@@ -205,10 +204,10 @@ class CancelRequested(TaskInterrupted):
 
 
 class WorkerStopping(TaskInterrupted):
-    """The worker has to end, and the grace is over; another worker will run the task."""
+    """The worker has to stop, and its grace period is over; another worker will run the task."""
 
 
-# --- the world around -----------------------------------------------------------------------------------------------
+# --- settings and databases -----------------------------------------------------------------------------------------
 
 
 class InvalidSetting(AutotaskError, ValueError):

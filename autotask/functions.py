@@ -1,4 +1,4 @@
-"""What a task function is, and which functions cannot be one because calling them runs nothing of them."""
+"""The kinds of functions, and those that cannot be task functions because calling them runs nothing of them."""
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
@@ -8,11 +8,11 @@ from typing import Any
 from autotask.exceptions import InvalidOption, UnsuitableFunction
 from autotask.options import Options
 
-#: The modules that in a worker are others, and the same in a child of ``multiprocessing``: the script that is run.
+#: The modules of the running script, also in a child of ``multiprocessing``. In a worker they are others.
 SCRIPTS = ("__main__", "__mp_main__")
 
-#: A function that decorates with a block, like ``@transaction.atomic``, has this code, which leaves the block as soon as
-#: the function has returned: before a coroutine is awaited.
+#: The code of wrappers made by decorators with a block, like ``@transaction.atomic``. It leaves the block as soon as the
+#: function has returned: before a coroutine is awaited.
 _BLOCK = ContextDecorator.__call__(ContextDecorator(), lambda: None).__code__
 
 
@@ -21,25 +21,25 @@ def refuse_unsuitable(function: Callable[..., Any], options: Options, where: str
 
     :param where: the decorator, for messages.
     :raises UnsuitableFunction: calling it would run nothing of it.
-    :raises InvalidOption: the options make no sense for it.
+    :raises InvalidOption: an option does not suit it.
     """
     if _is_generator_function(function):
         raise UnsuitableFunction(
             function=where,
-            problem="it is a generator function, and a call of one runs nothing of it",
-            advice="Return a list, or go through the values inside the task.",
+            problem="it is a generator function, and calling one runs nothing of it",
+            advice="Return a list, or loop over the values inside the task.",
         )
     for wrapped in _inside_blocks(function):
         what = "coroutine" if is_coroutine_function(wrapped) else "generator"
         raise UnsuitableFunction(
             function=where,
-            problem=f"it is a {what} function inside a decorator like @transaction.atomic, whose block is over before "
-            "anything runs, and nothing of it runs in the block",
-            advice="Take the decorator away, and open the block inside the function.",
+            problem=f"it is a {what} function inside a decorator like @transaction.atomic, whose block ends before "
+            "anything of it runs",
+            advice="Remove the decorator, and open the block inside the function.",
         )
     if options.takes_context and not _takes_one(function):
         raise InvalidOption(
-            option="takes_context", where=where, expected="False, or the first argument the context", value=True
+            option="takes_context", where=where, expected="False unless the first argument is the context", value=True
         )
     if options.atomic and is_coroutine_function(function):
         raise InvalidOption(
@@ -64,7 +64,7 @@ def refuse_method(function: Callable[..., Any], owner: type) -> None:
 
 
 def refuse_script(function: Callable[..., Any]) -> None:
-    """Refuse to enqueue a call of a function that is defined in the script that is run.
+    """Refuse to enqueue a call of a function that is defined in the running script.
 
     :raises UnsuitableFunction: it is.
     """
@@ -77,15 +77,15 @@ def refuse_script(function: Callable[..., Any]) -> None:
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
-    """Whether calling it returns a coroutine, as far as can be seen."""
+    """Whether calling it returns a coroutine, as far as its definition shows."""
     return any(map(inspect.iscoroutinefunction, _forms(function)))
 
 
 def still_to_be_run(value: Any) -> str:
-    """Return what a function has returned in place of running; "" for a value. A coroutine is closed."""
+    """Return the kind of object that a function has returned without running; "" for a value. A coroutine is closed."""
     if isinstance(value, Coroutine):
         if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
-            value.close()  # else Python warns that nobody has awaited it
+            value.close()  # else Python warns that it was never awaited
         return "a coroutine"
     if isinstance(value, Generator):
         return "a generator"
@@ -97,7 +97,7 @@ def _is_generator_function(function: Callable[..., Any]) -> bool:
 
 
 def _forms(function: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
-    """Return what may show what a function is: itself, what it holds, and what is called where it is an instance."""
+    """Return the functions that may show its kind: itself, without staticmethod, and ``__call__`` of an instance."""
     if isinstance(function, staticmethod):
         function = function.__func__
     return (function,) if inspect.isroutine(function) else (function, type(function).__call__)

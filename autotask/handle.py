@@ -1,4 +1,4 @@
-"""What calling a task returns: status, ready, result, wait and cancel for one row."""
+"""The handle that a call returns: status, ready, result, wait and cancel for one row."""
 
 import asyncio
 import time
@@ -31,8 +31,8 @@ from autotask.task import CANCELLED, DONE, ERROR, State, Status
 
 R = TypeVar("R")
 
-#: Waiting listens; it looks by itself as well, after a twentieth of a second at first and each second at last, for the
-#: case that nothing can be heard (through a pooler that shares sessions between transactions).
+#: wait() listens. It also looks by itself, first after a twentieth of a second and finally each second, in case no
+#: notification arrives (through a pooler that shares sessions between transactions).
 _FIRST_LOOK = 0.05
 _LONGEST_LOOK = 1.0
 
@@ -40,11 +40,11 @@ _LONGEST_LOOK = 1.0
 class TaskHandle(Generic[R]):
     """One task, as its caller sees it.
 
-    Each attribute asks the database until the task has ended; from then on the answer is kept.
+    Each attribute queries the database until the task has finished; from then on the answer is kept.
 
-    :param id: the id of the task, also as text, for a handle to a task that was enqueued elsewhere.
+    :param id: the id of the task, or its text: for a handle of a task that was enqueued elsewhere.
     :param name: the name of the task, for messages.
-    :raises InvalidOption: the text is no UUID. (A ValueError.)
+    :raises InvalidOption: the text is not a UUID. (A ValueError.)
     :raises InvalidOptionType: the id is neither a UUID nor text. (A TypeError.)
     """
 
@@ -72,7 +72,7 @@ class TaskHandle(Generic[R]):
 
     @property
     def ready(self) -> bool:
-        """Whether the task has ended: DONE, ERROR or CANCELLED.
+        """Whether the task has finished: DONE, ERROR or CANCELLED.
 
         :raises TaskExpired: the task is not in the database (any more).
         """
@@ -80,9 +80,9 @@ class TaskHandle(Generic[R]):
 
     @property
     def result(self) -> R | None:
-        """What the function returned; None until it is there, and if the task did not end as DONE.
+        """The value of the function; None unless the task is DONE.
 
-        Instances of models in it are as they are in the database now.
+        Model instances in it are as they are in the database now.
 
         :raises ObjectGone: one of them is not there any more.
         :raises TaskExpired: the task is not in the database (any more).
@@ -96,9 +96,9 @@ class TaskHandle(Generic[R]):
 
     @property
     def error_message(self) -> str:
-        """Why the task ended in ERROR or as CANCELLED, or why its last attempt failed while it waits for a retry.
+        """Why the task is in ERROR or CANCELLED, or why its last attempt failed while it waits for a retry.
 
-        It is "" without an error, and for a task that somebody cancelled while it waited.
+        It is "" without an error, and for a task that was cancelled while it waited.
 
         :raises TaskExpired: the task is not in the database (any more).
         """
@@ -109,9 +109,9 @@ class TaskHandle(Generic[R]):
 
     @property
     def progress(self) -> Progress | None:
-        """How far the task has said that it has come, see :meth:`autotask.context.TaskContext.progress`.
+        """The progress that the task has reported, see :meth:`autotask.context.TaskContext.progress`.
 
-        It is about a second old while the task runs, and the last word of its last attempt from then on; None if there
+        While the task runs, it is about a second old; afterwards it is the last report of the last attempt; None if there
         was none.
 
         :raises TaskExpired: the task is not in the database (any more).
@@ -130,20 +130,19 @@ class TaskHandle(Generic[R]):
     def failed_attempts(self) -> list[StoredAttempt]:
         """The attempts that did not succeed, oldest first, with error and traceback.
 
-        All of them are read, however many: a task with a thousand retries can have many megabytes of tracebacks.
-        :attr:`error_message` reads the last one only.
+        This reads all of them: a task with a thousand retries can have many megabytes of tracebacks.
+        :attr:`error_message` reads only the last one.
         """
         return read.attempts(current(), self.id)
 
     def wait(self, timeout: float | None = None) -> R:
-        """Wait until the task has ended, and return its result.
+        """Wait until the task has finished, and return its result.
 
         :param timeout: seconds to wait at most; None waits for ever.
         :raises TaskFailed: it ended in ERROR.
         :raises TaskCancelled: it was cancelled, has expired, or its function raised Cancel or Discard.
-        :raises WaitTimeout: it has not ended in time. (A TimeoutError.)
-        :raises WaitInTransaction: it has not ended, and there is an open transaction, in which it might never be seen to
-            end.
+        :raises WaitTimeout: it has not finished in time. (A TimeoutError.)
+        :raises WaitInTransaction: it has not finished, and there is an open transaction, in which waiting might never end.
         :raises TaskExpired: the task is not in the database (any more).
         """
         connection = current()
@@ -156,33 +155,33 @@ class TaskHandle(Generic[R]):
     async def await_result(self, timeout: float | None = None) -> R:
         """Like :meth:`wait`, without blocking the event loop."""
         if self._ended is None and settings.IMMEDIATE:
-            await sync_to_async(self._stored)()  # It has ended, and nobody need be waited for.
+            await sync_to_async(self._stored)()  # It has finished: there is nothing to wait for.
         if self._ended is None:
             await self._listen_async(timeout)
         try:
             return self._outcome()
-        except SynchronousOnlyOperation:  # a result with instances of models, which are fetched
+        except SynchronousOnlyOperation:  # fetches the model instances in the result
             return await sync_to_async(self._outcome)()
 
     def cancel(self) -> bool:
-        """Cancel the task: at once if it waits; if it runs, its worker is told to stop it.
+        """Cancel the task: at once if it waits; if it runs, its worker stops it.
 
-        It is asked to stop and soon interrupted, and ends as CANCELLED when it has stopped; if it returns a value before
-        that, as DONE.
+        The worker asks it to stop, and soon interrupts it. It is CANCELLED when it has stopped, but DONE if it returns a
+        value before that.
 
         With ``AUTOTASK_DATABASE`` on a database of its own, a call is stored when the caller's transaction on the default
-        database commits. One that is cancelled before that is not stored at all.
+        database commits. If it is cancelled before that, it is not stored at all.
 
-        :returns: whether it was cancelled or its worker told; False if it had ended.
+        :returns: whether it was cancelled, or its worker notified; False if it had finished.
         """
         if uncommitted.forget(self.id):
             return True
         return cancel.cancel(current(), self.id) is not cancel.Cancellation.TOO_LATE
 
     def retry(self) -> None:
-        """Run a task again that ended in ERROR or was cancelled, with its retries counted anew.
+        """Run a task again that is in ERROR or CANCELLED, with all its retries.
 
-        :raises NotRetryable: it is live, ended as DONE, or is not in the database any more.
+        :raises NotRetryable: it is live, DONE, or not in the database any more.
         """
         connection = current()
         if not requeue.requeue(connection, self.id):
@@ -194,7 +193,7 @@ class TaskHandle(Generic[R]):
         notify.wake_after_commit(connection)
 
     def refresh(self) -> None:
-        """Forget what is known of an ended task, so that the next attribute asks the database again."""
+        """Forget the kept outcome of a finished task, so that the next attribute queries the database again."""
         self._ended = None
 
     def _stored(self) -> StoredTask | ToldTask | UncommittedCall:
@@ -218,7 +217,7 @@ class TaskHandle(Generic[R]):
         listener, sure = (notify.PollingOnly(), False) if shares_sessions() else read.listen(connection, self.id)
         longest = None
         try:
-            if sure:  # else it may have ended before, which the first look shows
+            if sure:  # else it may have finished before, which the first look shows
                 self._wait_on(listener, _FIRST_LOOK, deadline)
                 longest = None if listener.has_heard else _longest_look(connection)
             self._look_until(listener, longest, deadline, timeout)
@@ -244,7 +243,7 @@ class TaskHandle(Generic[R]):
     def _wait_on(
         self, listener: notify.ChannelListener | notify.PollingOnly, seconds: float, deadline: float | None
     ) -> bool:
-        """Wait until something is heard or the time is over; return False at once when the deadline has passed."""
+        """Wait for a notification or until the time is over; return False at once when the deadline has passed."""
         left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
         if left > 0:
             listener.wait(left)
@@ -260,7 +259,7 @@ class TaskHandle(Generic[R]):
             raise TaskCancelled(id=self.id, name=stored.name, reason=reason)
         assert stored.state.status is DONE
         result: Any = self.result
-        return result  # type: ignore[no-any-return]  # None too is what the function returned
+        return result  # type: ignore[no-any-return]  # None, too, is a value of the function
 
     async def _listen_async(self, timeout: float | None) -> None:
         try:
@@ -269,14 +268,14 @@ class TaskHandle(Generic[R]):
             status = await sync_to_async(lambda: self.status)()
             raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=status) from None
         if self._ended is None:
-            # Others do not see it. In an open transaction this thread may.
+            # The listener's connection does not see it. In an open transaction, this thread may.
             await sync_to_async(self._refuse_unless_ended)()
 
 
 def _longest_look(connection: BaseDatabaseWrapper) -> float:
-    """Return the seconds between two looks at most: no session may be idle for longer than the server lets it.
+    """Return the most seconds between two looks: the server limits how long a session may be idle.
 
-    Asked only where nothing was heard for a while. A pooler may be the reason.
+    Called only if no notification has come for a while. A pooler may be the reason.
     """
     patience, pooled = read.session(connection)
     if pooled:
@@ -285,7 +284,7 @@ def _longest_look(connection: BaseDatabaseWrapper) -> float:
 
 
 def _uuid(id: Any) -> uuid.UUID:
-    # Not left to PostgreSQL: what it refuses aborts the caller's transaction.
+    # Not left to PostgreSQL, whose error would abort the caller's transaction.
     expected = "a UUID, or the text of one"
     if not isinstance(id, str):
         raise InvalidOptionType(option="id", where="TaskHandle", expected=expected, value=id, type=type(id).__name__)

@@ -1,7 +1,7 @@
-"""Store a task as claimed by the worker of this process, if that offers it, and hand it over: nobody has to look for it.
+"""If this process's worker offers it, store a task as already claimed, and hand it over: no worker has to look for it.
 
-The worker is told after the commit. Should it not be told, it finds the task in the table, among those that run under its
-name, and gives it back; should it die, its tasks are rescued like others.
+The task is handed over after the commit. If that fails, the worker finds it in the table, among the tasks that run under
+its name, and releases it; if the worker dies, the task is rescued like others.
 """
 
 import logging
@@ -25,20 +25,20 @@ from autotask.texts.lines import one_line
 
 logger = logging.getLogger("autotask")
 
-#: Bytes of what is handed over at most: so much is written to a pipe at once or not at all, and not mixed with anything else.
+#: The most bytes to hand over: this many are written to a pipe at once or not at all, and not mixed with others.
 LARGEST = select.PIPE_BUF - 64
 
-#: Seconds for which nothing is handed over after the role has turned out to lack a right.
+#: Seconds without handing over after the role has turned out to lack a right.
 TRY_AGAIN = 60.0
 
-#: The form of what follows, id, worker and number of the offer, fence, priority, retries; then name, queue and payload, with a
-#: NUL between them.
+#: The version, id, worker and number of the offer, fence, priority, retries; then name, queue and payload, with a NUL
+#: between them.
 _VERSION = 1
 _HEAD = struct.Struct("=B16s16sQqhi")
 
 
 class HandedOver(NamedTuple):
-    """A task that was handed over, and the offer that was taken for it."""
+    """A task that was handed over, and the offer taken for it."""
 
     task: ClaimedTask
     offer: Offer
@@ -48,20 +48,20 @@ class Line(Protocol):
     """The way to the worker of this process."""
 
     def take_offer(self) -> Offer | None:
-        """Take the offer of the worker to be handed a task, if it has made one."""
+        """Take the worker's offer, if it has made one."""
 
     def hand_over(self, body: bytes) -> None:
-        """Give it the task."""
+        """Send it the task."""
 
 
 _line: Line | None = None
 
-#: When handing over is tried again, on the monotonic clock, after the database has refused it.
+#: When to hand over again, on the monotonic clock, after the database has refused it.
 _not_before = float("-inf")
 
 
 def set_line(line: Line | None) -> None:
-    """Say how this process reaches a worker of its own; None: it has none."""
+    """Set how this process reaches its own worker; None: it has none."""
     global _line
     _line = line
 
@@ -72,7 +72,7 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> bool:
     :returns: whether it was handed over.
     """
     line = _line
-    # Inside a transaction nobody knows when it is committed, nor whether.
+    # Inside a transaction, it is unknown when and whether it commits.
     if line is not None and is_alone(connection) and can_be_handed(task) and time.monotonic() >= _not_before:
         offer = line.take_offer()
         if offer is not None and (fence := _insert_claimed(connection, task, offer)) is not None:
@@ -83,7 +83,7 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> bool:
 
 
 def _insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, offer: Offer) -> int | None:
-    """Insert a task as claimed, and return its fence; None if this role may not number claims, and nothing was stored."""
+    """Insert a task as claimed, and return its fence; None if the role may not number claims, so that nothing was stored."""
     global _not_before
     try:
         return enqueue.insert_claimed(connection, task, offer.worker_id)
@@ -93,7 +93,7 @@ def _insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, offer: Offer
         _not_before = time.monotonic() + TRY_AGAIN
         logger.warning(
             "Tasks are not handed to the companion for %g s, and start later than they could: %s. "
-            "The rights that the role of a site needs are listed in the documentation, on the page about deployment.",
+            "The documentation lists the rights that the role needs, on the page about deployment.",
             TRY_AGAIN,
             one_line(str(error)),
         )
@@ -101,23 +101,23 @@ def _insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, offer: Offer
 
 
 def can_be_handed(task: NewTask) -> bool:
-    """Whether there is nothing special about a task, and it is small enough."""
+    """Whether a task is plain and small enough."""
     kind = task.kind
     # A character takes four bytes at most.
     return kind.is_plain and len(task.payload) + 4 * (len(kind.name) + len(kind.queue)) + _HEAD.size <= LARGEST
 
 
 def dump(task: NewTask, fence: int, offer: Offer) -> bytes:
-    """Return what a worker is given of a task that was stored as claimed by it."""
+    """Return the bytes that a worker gets for a task that was stored as claimed by it."""
     id, kind, _, payload = task
     head = _HEAD.pack(_VERSION, id.bytes, *(offer.worker_id.bytes, offer.number), fence, kind.priority, kind.retries)
     return b"\0".join((head + kind.name.encode(), kind.queue.encode(), payload))
 
 
 def load(body: bytes) -> HandedOver:
-    """Return what :func:`dump` was given.
+    """Return the task and the offer that :func:`dump` has packed.
 
-    :raises ValueError: it was made by code that is older or newer than this.
+    :raises ValueError: older or newer code has packed them.
     """
     if not body or body[0] != _VERSION or len(body) < _HEAD.size:
         raise ValueError(f"{len(body)} bytes were handed over in a form that this version of autotask does not know")

@@ -1,4 +1,4 @@
-"""The options a task may carry, as one frozen dataclass that rejects what it does not know."""
+"""The options of a task, as one frozen dataclass that refuses unknown ones."""
 
 import dataclasses
 import difflib
@@ -19,12 +19,12 @@ MOST_RETRIES = 10_000
 
 MOST_TAGS = 20
 
-#: Seconds. Less could not be kept: workers look at their clocks a few times a second.
+#: In seconds. Workers could not keep a shorter one: they look at their clocks a few times a second.
 SHORTEST_TIMEOUT = 0.1
 
 
 def seconds(value: Any, option: str, where: str, least: float = 0) -> float:
-    """Return a duration given as a number of seconds or as a timedelta, as seconds.
+    """Return a duration, given as a number of seconds or as a timedelta, in seconds.
 
     :raises InvalidOptionType: the value is neither.
     :raises InvalidOption: the value is less than *least*, not finite, or longer than a century.
@@ -39,7 +39,7 @@ def seconds(value: Any, option: str, where: str, least: float = 0) -> float:
             value=value,
             type=type(value).__name__,
         )
-    if not least <= value <= LONGEST_TIME:  # false for what is not a number, too
+    if not least <= value <= LONGEST_TIME:  # NaN is refused, too
         raise InvalidOption(option=option, where=where, expected=f"from {least:g} seconds to a century", value=value)
     return float(value)
 
@@ -47,7 +47,7 @@ def seconds(value: Any, option: str, where: str, least: float = 0) -> float:
 def whole(value: Any, option: str, where: str, least: int, most: int) -> int:
     """Return an integer within bounds.
 
-    :raises InvalidOptionType: the value is no integer.
+    :raises InvalidOptionType: the value is not an integer.
     :raises InvalidOption: the value is out of bounds.
     """
     if isinstance(value, bool) or not isinstance(value, int):
@@ -56,13 +56,13 @@ def whole(value: Any, option: str, where: str, least: int, most: int) -> int:
         )
     if not least <= value <= most:
         raise InvalidOption(option=option, where=where, expected=f"a whole number from {least} to {most}", value=value)
-    return int(value)  # an enumeration too becomes the plain number that is stored
+    return int(value)  # makes a plain number of an enumeration, too
 
 
 def flag(value: Any, option: str, where: str) -> bool:
     """Return True or False.
 
-    :raises InvalidOptionType: the value is neither; what is merely true may be a mistake.
+    :raises InvalidOptionType: the value is neither; a value that is merely true may be a mistake.
     """
     if not isinstance(value, bool):
         raise InvalidOptionType(
@@ -72,9 +72,9 @@ def flag(value: Any, option: str, where: str) -> bool:
 
 
 def one_of(value: Any, option: str, where: str, allowed: Sequence[str]) -> None:
-    """Refuse what is not one of the words that an option knows.
+    """Refuse a value that is not one of the words of an option.
 
-    :raises InvalidOption: it is none of them.
+    :raises InvalidOption: it is not.
     """
     if value not in allowed:
         raise InvalidOption(
@@ -85,7 +85,7 @@ def one_of(value: Any, option: str, where: str, allowed: Sequence[str]) -> None:
 def plain_name(value: Any, option: str, where: str) -> str:
     """Return a name of 1 to 200 letters, digits and ``_ . : < > -``.
 
-    :raises InvalidOptionType: the value is no string.
+    :raises InvalidOptionType: the value is not a string.
     :raises InvalidOption: the string has other characters, is empty or too long.
     """
     if not isinstance(value, str):
@@ -96,7 +96,7 @@ def plain_name(value: Any, option: str, where: str) -> str:
 
 
 def reject_unknown(given: Iterable[str], known: Sequence[str], where: str) -> None:
-    """Refuse names that are not known, with the nearest known one as a suggestion.
+    """Refuse unknown names, and suggest the nearest known one.
 
     :raises UnknownOption: a name is not known.
     """
@@ -113,7 +113,7 @@ def reject_unknown(given: Iterable[str], known: Sequence[str], where: str) -> No
 
 def _backoff(value: Any, where: str) -> Backoff:
     if (isinstance(value, str) and value == EXPONENTIAL) or callable(value):
-        return value  # type: ignore[no-any-return]  # a name or a function; what it returns is checked when it is called
+        return value  # type: ignore[no-any-return]  # a name or a function, whose delays are checked when it is called
     if isinstance(value, (int, float, timedelta)) and not isinstance(value, bool):
         return seconds(value, "backoff", where)
     if isinstance(value, (list, tuple)) and value:
@@ -132,27 +132,27 @@ def _exceptions(value: Any, option: str, where: str) -> tuple[type[BaseException
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a task is to be run. ``Options.of(where, retries=3, …)`` checks what it is given.
+    """How to run a task. ``Options.of(where, retries=3, …)`` checks the values.
 
     :ivar queue: name of the queue.
     :ivar priority: −100 to 100, larger first.
     :ivar delay: seconds to wait at least before the first attempt.
     :ivar run_after: moment before which the first attempt does not start, instead of a delay.
-    :ivar retries: how often an attempt that raised is followed by another one.
+    :ivar retries: number of further attempts after one that raised.
     :ivar backoff: how retries are spaced, see :data:`autotask.retry.Backoff`.
     :ivar retry_on: only these exceptions are retried; None means all.
     :ivar no_retry_on: these exceptions are never retried.
-    :ivar ttl: seconds for which the result is kept at least.
-    :ivar expires: no attempt begins so many seconds after the task is due, or after this moment; None: never too late.
+    :ivar ttl: seconds to keep the result at least.
+    :ivar expires: no attempt begins this many seconds after the task is due, or after this moment; None: never too late.
     :ivar takes_context: the first argument of the function is an :class:`autotask.context.TaskContext`.
-    :ivar atomic: the function runs in a transaction, which its outcome joins.
-    :ivar at_most_once: a run that was cut off is not followed by a second one.
-    :ivar on_missing: what becomes of a task when an instance among its arguments is not in the database any more: "error",
-        "discard" or "retry".
+    :ivar atomic: function and outcome share one transaction.
+    :ivar at_most_once: a run that was cut off is never repeated.
+    :ivar on_missing: what happens to a task when a model instance among its arguments is gone: "error", "discard" or
+        "retry".
     :ivar timeout: seconds that one attempt may take; None: AUTOTASK_TIMEOUT.
     :ivar executor: "thread", "process" or a name in AUTOTASK_EXECUTORS; None: a thread, or the event loop for a coroutine
         function.
-    :ivar tags: names to find it by; None: it has none.
+    :ivar tags: names to find it by.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -175,9 +175,9 @@ class Options:
 
     @classmethod
     def of(cls, where: str, /, **given: Any) -> "Options":
-        """Return options made of what is given, checked; None means the default.
+        """Return options with the given values, checked; None means the default.
 
-        :param where: what is being defined or called, for messages.
+        :param where: the definition or call, for messages.
         :raises UnknownOption: a name is not known.
         :raises InvalidOption: a value is out of its range.
         :raises InvalidOptionType: a value has the wrong type.
@@ -185,7 +185,7 @@ class Options:
         return cls().replace(where, **given)
 
     def replace(self, where: str, /, **given: Any) -> "Options":
-        """Return a copy with what is given changed; the same checks as :meth:`of`."""
+        """Return a copy with the given values, checked as by :meth:`of`."""
         reject_unknown(given, OPTION_NAMES, where)
         if given.get("run_after") is not None and given.get("delay") is not None:
             raise ConflictingOptions(where=where, first="delay", second="run_after")
@@ -198,7 +198,7 @@ class Options:
         return changed
 
     def retries_on(self, exception: BaseException) -> bool:
-        """Whether this exception may be followed by another attempt, if any are left."""
+        """Whether the task may be retried after this exception, if retries are left."""
         if isinstance(exception, self.no_retry_on):
             return False
         return self.retry_on is None or isinstance(exception, self.retry_on)
@@ -278,15 +278,15 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
 
 OPTION_NAMES = tuple(_CHECKS)
 
-#: What a definition may say for all its calls; a moment is that of one call.
+#: Options that a definition sets for all its calls; a moment belongs to one call.
 DEFINITION_OPTION_NAMES = tuple(name for name in OPTION_NAMES if name != "run_after")
 
-#: What a task of Django may have beside what Django knows: there the others have names, or places, of their own.
+#: Options that a task of Django may have in addition to Django's own; the others have other names or places there.
 DJANGO_TASK_OPTION_NAMES = tuple(
     name for name in OPTION_NAMES if name not in ("queue", "priority", "delay", "run_after", "takes_context")
 )
 
-#: What ``using()`` may change for one call.
+#: Options that ``using()`` may change for one call.
 CALL_OPTION_NAMES = ("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout", "tags")
 
 Seconds = float | timedelta
@@ -330,6 +330,6 @@ class DjangoTaskOptions(_CommonOptions, total=False):
 
 
 class DefinitionOptions(DjangoTaskOptions, _QueueingOptions, total=False):
-    """The types of ``DEFINITION_OPTION_NAMES``, without ``takes_context``, which changes what the decorator makes."""
+    """The types of ``DEFINITION_OPTION_NAMES``, without ``takes_context``, which changes the decorator's return type."""
 
     name: str | None

@@ -1,15 +1,15 @@
-"""Arguments and results as signed pickles: dumps, loads, and the refusal of anything unsigned.
+"""Arguments and results as signed pickles; anything unsigned is refused.
 
 An envelope is::
 
     "AT"  version  codec  flags  key id (4)  MAC (32)  body
 
-The flags say whether the body refers to instances of models, see :mod:`autotask.pickling`, and whether something that the
-call carries stands before it: its length (4) and JSON, see :mod:`autotask.carriers`.
+The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, and whether it begins with the
+values of carriers: their length (4) and JSON, see :mod:`autotask.carriers`.
 
 The MAC is HMAC-SHA256 (RFC 2104) over all other bytes and the *context*: for arguments the id and name of the task, for
-results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt, and nothing is
-unpickled that was not signed with a key of this site. The key is derived from ``AUTOTASK_SIGNING_KEY`` or
+results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt, and only payloads
+that were signed with a key of this site are unpickled. The key is derived from ``AUTOTASK_SIGNING_KEY`` or
 ``SECRET_KEY``; older keys are accepted from the fallback settings.
 """
 
@@ -41,9 +41,9 @@ MAGIC = b"AT"
 VERSION = 1
 CODEC_PICKLE = 1
 NO_FLAGS = 0
-#: The body refers to instances of models.
+#: The body refers to model instances.
 REFERS = 1
-#: Before the body stands what the call carries.
+#: The body begins with the values of carriers.
 CARRIES = 2
 
 _PLAIN = bytes((*MAGIC, VERSION, CODEC_PICKLE, NO_FLAGS))
@@ -55,7 +55,7 @@ _KEY_ID = slice(_HEAD.stop, _HEAD.stop + 4)
 _MAC = slice(_KEY_ID.stop, _KEY_ID.stop + 32)
 _BODY = slice(_MAC.stop, None)
 
-#: How deep into containers to look for the argument that cannot be pickled.
+#: How deep to look into containers for the value that cannot be pickled.
 _DEEPEST_PATH = 8
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -66,9 +66,9 @@ def dump_arguments(
 ) -> bytes:
     """Return the signed arguments of one task.
 
-    :param carried: what the call carries, by the paths of the carriers.
-    :raises UnpicklableArgument: an argument cannot be pickled, or is an unsaved instance of a model, or a queryset; the
-        message names it.
+    :param carried: the values of carriers, by their paths.
+    :raises UnpicklableArgument: an argument cannot be pickled, or is an unsaved model instance or a queryset; the message
+        names it.
     :raises PayloadTooLarge: they take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
     """
     has_parts = pickling.has_parts(args) or (bool(kwargs) and pickling.has_parts(kwargs.values()))
@@ -87,36 +87,36 @@ def dump_arguments(
 def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
     """Return the arguments of a task.
 
-    :raises PayloadTooNew: they are in a form, or of a class, that this code does not know; newer code may.
+    :raises PayloadTooNew: they have a form or a class that this code does not know; newer code may.
     :raises PayloadRefused: they are not signed for this task with a key of this site.
-    :raises ObjectGone: they have an instance of a model that is not in the database any more.
-    :raises django.db.Error: the database could not be asked for instances.
+    :raises ObjectGone: a model instance among them is not in the database any more.
+    :raises django.db.Error: the database could not be queried for instances.
     :raises Exception: whatever else unpickling raises.
     """
     body, refers = _open(envelope, _task_context(id, name), id)
     try:
         args, kwargs = pickling.loads(body, refers)
-    except (ModuleNotFoundError, AttributeError) as error:  # what pickle raises where there is no such module or class
-        raise PayloadTooNew(id=id, reason=f"its arguments are not known to this code: {describe(error)}") from error
+    except (ModuleNotFoundError, AttributeError) as error:  # raised by pickle if there is no such module or class
+        raise PayloadTooNew(id=id, reason=f"this code does not know its arguments: {describe(error)}") from error
     return args, kwargs
 
 
 def load_enclosed(envelope: bytes) -> Arguments:
-    """Return the arguments of a task from an envelope that came out of another one, whose signature covers it."""
+    """Return the arguments of a task from an envelope inside another one, whose signature covers it."""
     args, kwargs = pickling.loads(*_contents(envelope))
     return args, kwargs
 
 
 def carries(envelope: bytes) -> bool:
-    """Whether something that the call carries is in an envelope, by what that says of itself."""
+    """Whether an envelope has values of carriers, by its own flags, which are not verified."""
     return len(envelope) > _FLAGS and bool(envelope[_FLAGS] & CARRIES)
 
 
 def load_carried(envelope: bytes, *, id: uuid.UUID, name: str) -> dict[str, Any]:
-    """Return what the call of a task carries, by the paths of the carriers.
+    """Return the values of carriers at the call of a task, by the paths of the carriers.
 
-    :raises PayloadTooNew: it is in a form that this version does not know.
-    :raises PayloadRefused: it is not signed for this task with a key of this site.
+    :raises PayloadTooNew: they are in a form that this version does not know.
+    :raises PayloadRefused: they are not signed for this task with a key of this site.
     """
     envelope = bytes(envelope)
     _verify(envelope, _task_context(id, name), id)
@@ -195,7 +195,7 @@ def _seal(head: bytes, body: bytes, context: bytes) -> bytes:
 
 
 def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> tuple[bytes, bool]:
-    """Return the body of an envelope, and whether it refers to instances of models."""
+    """Return the body of an envelope, and whether it refers to model instances."""
     envelope = bytes(envelope)
     _verify(envelope, context, id)
     return _contents(envelope)
@@ -235,7 +235,7 @@ def _verify(envelope: bytes, context: bytes, id: uuid.UUID) -> None:
         if key_id == known_id:
             if hmac.compare_digest(mac, _mac(key, head, key_id, context, body)):
                 return
-            # Go on: two keys may have the same id.
+            # No break: two keys may have the same id.
             reason = "its signature does not match: it was altered, or belongs to another task"
     raise PayloadRefused(id=id, reason=reason)
 
@@ -246,7 +246,7 @@ def _strange_head(envelope: bytes) -> str:
 
 
 def _mac(key: hmac.HMAC, head: bytes, key_id: bytes, context: bytes, body: bytes) -> bytes:
-    # The length keeps context and body apart: bytes cannot be shifted from one to the other.
+    # The length keeps context and body apart: no byte can be moved from one to the other.
     mac = key.copy()
     mac.update(b"".join((head, key_id, len(context).to_bytes(4, "big"), context, body)))
     return mac.digest()
@@ -259,18 +259,18 @@ def _current_secret() -> str | bytes:
 def _secrets() -> Iterator[str | bytes]:
     yield _current_secret()
     yield from settings.SIGNING_KEY_FALLBACKS
-    # With a signing key of its own, a site that holds payloads signed with SECRET_KEY has to list it as a fallback:
-    # the signing key may well have been introduced because SECRET_KEY leaked.
+    # A site with a signing key and payloads signed with SECRET_KEY has to list that as a fallback: the signing key may
+    # well have been introduced because SECRET_KEY leaked.
     if settings.SIGNING_KEY is None:
-        # An entry that is empty, as of an environment variable that is not set, is no key: anybody could sign with it.
+        # Empty entries, as of a missing environment variable, are left out: anybody could sign with them.
         yield from filter(is_secret, django_settings.SECRET_KEY_FALLBACKS)
 
 
 @functools.lru_cache(maxsize=32)
 def _key(secret: str | bytes) -> tuple[hmac.HMAC, bytes]:
-    """Return what signs with the key that is made of a secret, to be copied, and the id by which envelopes name the key.
+    """Return an HMAC with the key made of a secret, to be copied, and the id by which envelopes name the key.
 
-    :raises InvalidSetting: it is blank. The settings of autotask cannot be, so it is Django's.
+    :raises InvalidSetting: the secret is blank. Those of autotask's settings cannot be, so it is Django's.
     """
     if not is_secret(secret):
         raise InvalidSetting(name="SECRET_KEY", expected="a string that is not empty or blank", value="•••")
@@ -303,7 +303,7 @@ def _unpicklable_result(value: Any, name: str, error: Exception) -> UnpicklableR
 
 
 def _deepest(path: str, value: Any, reason: Exception, depth: int) -> tuple[str, Exception]:
-    """Follow the value that cannot be pickled into its containers, as far as that names it better."""
+    """Look for the value that cannot be pickled inside its containers, to name it as exactly as possible."""
     for key, item in pickling.parts(value) if depth else ():
         if (inner := _why_unpicklable(item)) is not None:
             return _deepest(path + key, item, inner, depth - 1)

@@ -1,4 +1,4 @@
-"""Values as pickles and back: model instances as references, and nothing but what AUTOTASK_PICKLE_ALLOWED allows."""
+"""Values as pickles and back: model instances as references, and only classes that AUTOTASK_PICKLE_ALLOWED allows."""
 
 import datetime
 import decimal
@@ -17,10 +17,10 @@ from autotask.exceptions import NotReferable
 from autotask.functions import SCRIPTS
 from autotask.references import REFERABLE, Reference, fetch, reference
 
-#: Fixed, because old pickles have to be read by newer versions and the other way round during a deploy.
+#: Fixed, because during a deploy old and new versions read each other's pickles.
 PROTOCOL = 5
 
-#: What has no parts in which an instance of a model could be hidden.
+#: Types without parts in which a model instance could be hidden.
 _LEAVES = frozenset(
     {
         *(type(None), bool, int, float, complex, str, bytes, bytearray),
@@ -29,22 +29,22 @@ _LEAVES = frozenset(
     }
 )
 
-#: By this name a pickle asks for the instances it refers to, so it must never change.
+#: The name by which pickles ask for the instances that they refer to; it must never change.
 _MARK = ("autotask.pickling", "referred")
 
 
 def has_parts(values: Iterable[Any]) -> bool:
-    """Whether any of the values may hold others. Quick, since this is asked for each call."""
+    """Whether any of the values may hold others. Quick, since it runs for each call."""
     return not _LEAVES.issuperset(map(type, values))
 
 
 def dumps(value: Any, *, has_parts: bool = True) -> tuple[bytes, bool]:
-    """Return a value as a pickle, and whether it refers to instances of models.
+    """Return a value as a pickle, and whether it refers to model instances.
 
-    A pickle with references has a second one before it, with a list of what they refer to.
+    A pickle with references follows a second one, with the list of the instances.
 
-    :param has_parts: False lets it be done in the quickest way; see :func:`has_parts`.
-    :raises NotReferable: there is an unsaved instance or a queryset in it, or something of the script that is run.
+    :param has_parts: False allows the quickest way; see :func:`has_parts`.
+    :raises NotReferable: it has an unsaved instance, a queryset, or a class or function of the running script in it.
     :raises NotAllowed: AUTOTASK_PICKLE_ALLOWED would not let it be unpickled.
     :raises Exception: whatever pickling raises.
     """
@@ -62,9 +62,9 @@ def dumps(value: Any, *, has_parts: bool = True) -> tuple[bytes, bool]:
 
 
 def loads(body: bytes, refers: bool) -> Any:
-    """Return what was pickled, with the instances of models that it refers to as they are in the database now.
+    """Return the pickled value, with its model instances as they are in the database now.
 
-    :raises ObjectGone: one of them is not there any more.
+    :raises ObjectGone: one of the instances is not there any more.
     :raises NotAllowed: AUTOTASK_PICKLE_ALLOWED does not allow it.
     :raises Exception: whatever unpickling raises, for example ImportError for a class that is gone.
     """
@@ -81,7 +81,7 @@ def loads(body: bytes, refers: bool) -> Any:
 
 
 def parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Return what a value holds, each with what leads to it in Python, like ``[0]`` or ``.name``."""
+    """Yield the parts of a value, each with the Python code that leads to it, like ``[0]`` or ``.name``."""
     if isinstance(value, REFERABLE):
         return
     if isinstance(value, dict):
@@ -89,12 +89,12 @@ def parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, (list, tuple, set, frozenset)):
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif hasattr(value, "__dict__") and not isinstance(value, type):
-        # What Python keeps in an instance, like the class in a member of an enumeration, is not the author's.
+        # Names with "__" are Python's own, like the class in a member of an enumeration.
         yield from ((f".{key}", item) for key, item in vars(value).items() if not key.startswith("__"))
 
 
 def referred(number: int) -> Model:
-    """Stand for an instance in a pickle. Only the unpickler of this module knows which one."""
+    """Stand for an instance in a pickle; only the unpickler of this module can tell which one."""
     raise pickle.UnpicklingError(f"This pickle refers to {number}, which only autotask can fetch.")
 
 
@@ -108,12 +108,12 @@ def _of_script(obj: "type | FunctionType") -> NotReferable:
 
 
 class _Pickler(pickle.Pickler):
-    """Makes references of instances.
+    """Replaces instances by references.
 
-    ``reducer_override`` is called for what is pickled by a class of its own, and ``persistent_id``, which would be the
-    natural choice, for each number and string as well: a list of a hundred would take five times as long.
+    It overrides ``reducer_override``, because ``persistent_id``, the natural choice, is also called for each number and
+    string: a list of a hundred would take five times as long.
 
-    :ivar numbers: what has been referred to, numbered.
+    :ivar numbers: the references so far, with their numbers.
     """
 
     def __init__(self, file: io.BytesIO, protocol: int) -> None:
@@ -121,18 +121,18 @@ class _Pickler(pickle.Pickler):
         self.numbers: dict[Reference, int] = {}
 
     def reducer_override(self, obj: Any) -> Any:
-        """Return how an instance is made anew; nothing of it is in the pickle."""
-        # isinstance() believes lazy objects, so request.user is the user.
+        """Return how to make an instance again; nothing of it is in the pickle."""
+        # isinstance() looks through lazy objects, so request.user is the user.
         if isinstance(obj, REFERABLE):
             return referred, (self.numbers.setdefault(reference(obj), len(self.numbers)),)
-        # Of an instance, its class comes by here too.
+        # The class of an instance comes here, too.
         if isinstance(obj, (type, FunctionType)) and obj.__module__ in SCRIPTS:
             raise _of_script(obj)
         return NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):
-    """Puts instances in the place of references, and keeps to what is allowed."""
+    """Replaces references by instances, and loads only allowed classes and functions."""
 
     def __init__(self, file: io.BytesIO, modules: Sequence[str] | None, instances: Sequence[Model] = ()) -> None:
         super().__init__(file, fix_imports=False)
@@ -140,7 +140,7 @@ class _Unpickler(pickle.Unpickler):
         self._instances = instances
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """Return what a pickle asks for by name."""
+        """Return the object that a pickle asks for by name."""
         if (module, name) == _MARK:
             return self._instances.__getitem__
         if self._modules is None:

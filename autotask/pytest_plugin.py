@@ -1,6 +1,6 @@
-"""The plugin of pytest: fixtures and a marker for tests of code that enqueues tasks; importing it imports no Django.
+"""The pytest plugin: fixtures and a marker for tests of code that enqueues tasks.
 
-So everything of autotask is imported where it is used.
+Importing it imports no Django, so everything of autotask is imported where it is used.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,16 +11,17 @@ import pytest
 if TYPE_CHECKING:
     from autotask.testing import CapturedTasks, WorkerProcess
 
-#: What the marker can ask for, and the fixtures that do it.
+#: The modes of the marker, with their fixtures.
 MODES = {"immediate": "autotask_immediate", "captured": "autotask_captured", "worker": "autotask_worker"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
-        'autotask(mode="immediate", raise_errors=False): tasks run at the call ("immediate"), are only noted ("captured"), '
-        'or are run by a real worker process ("worker"); raise_errors=True: with "immediate", calls raise what tasks raise.',
+        'autotask(mode="immediate", raise_errors=False): tasks run at the call ("immediate"), are only recorded '
+        '("captured"), or run in a real worker process ("worker"); raise_errors=True: with "immediate", calls raise the '
+        "exceptions of their tasks.",
     )
 
 
@@ -37,7 +38,7 @@ def _asked(request: pytest.FixtureRequest) -> tuple[str, bool] | None:
 
 @pytest.fixture(autouse=True)
 def _autotask_marker(request: pytest.FixtureRequest) -> None:
-    """Do what the marker asks for."""
+    """Use the fixture that the marker asks for."""
     if (asked := _asked(request)) is not None:
         request.getfixturevalue(MODES[asked[0]])
 
@@ -53,7 +54,7 @@ def autotask_immediate(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def autotask_captured() -> "Iterator[CapturedTasks]":
-    """What the test enqueues is noted, see ``autotask.testing.captured_tasks``."""
+    """Tasks that the test enqueues are recorded, see ``autotask.testing.captured_tasks``."""
     from autotask.testing import captured_tasks
 
     with captured_tasks() as tasks:
@@ -62,7 +63,7 @@ def autotask_captured() -> "Iterator[CapturedTasks]":
 
 @pytest.fixture
 def autotask_run_pending(autotask_captured: "CapturedTasks") -> Callable[..., list[Any]]:
-    """Call it to run what is due, see ``autotask.testing.CapturedTasks.run_pending``."""
+    """Call it to run the due tasks, see ``autotask.testing.CapturedTasks.run_pending``."""
     return autotask_captured.run_pending
 
 

@@ -1,4 +1,4 @@
-"""Which queues a worker serves, by what it has registered: "a,b" these only, "-c" all but that one, "" all."""
+"""The queues that a worker serves, as it has registered them: "a,b" only these, "-c" all but that one, "" all."""
 
 
 def split(registered: str) -> tuple[list[str], list[str]]:
@@ -15,6 +15,6 @@ def serves(registered: str, queue: str) -> bool:
 
 
 def in_words(registered: str) -> str:
-    """Return the queues for people."""
+    """Return the queues as text."""
     wanted, unwanted = split(registered)
     return ",".join(wanted or ["all"]) + (f" but {','.join(unwanted)}" if unwanted else "")

@@ -1,4 +1,4 @@
-"""Model instances by reference: what is stored of an instance, and how those that are referred to are fetched."""
+"""Model instances by reference: how to store a reference to an instance, and how to fetch the instances again."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ from autotask.exceptions import NotReferable, ObjectGone, OtherSchema
 
 
 class Reference(NamedTuple):
-    """What is stored of a saved instance.
+    """A reference to a saved instance.
 
-    :ivar model: the label of its model, like ``shop.Order``; that of a proxy, if it is an instance of one.
+    :ivar model: the label of its model, like ``shop.Order``; for a proxy, its own label.
     :ivar database: the alias of the database it was loaded from or saved to.
     :ivar pk: its primary key; a tuple, if that is a composite one.
-    :ivar schema: the schema of the connection, where each tenant has its own and the model is one of theirs; else None.
+    :ivar schema: the schema of the connection, if tenants have schemas and the model is one of theirs; else None.
     """
 
     model: str
@@ -28,36 +28,36 @@ class Reference(NamedTuple):
     schema: str | None = None
 
     def as_stored(self) -> tuple[Any, ...]:
-        """Return it as it is pickled: without a schema, where there is none."""
+        """Return it as it is pickled: without the schema if there is none."""
         return tuple(self) if self.schema is not None else tuple(self[:3])
 
 
-#: What is not pickled as it is: instances become references, querysets are refused.
+#: Types that are not pickled as they are: instances become references, querysets are refused.
 REFERABLE = (Model, QuerySet, RawQuerySet)
 
 
 def reference(value: "Model | QuerySet[Any] | RawQuerySet[Any]") -> Reference:
     """Return a reference to a saved instance.
 
-    :raises NotReferable: it is not saved, or it is a queryset; the error says what to pass instead.
+    :raises NotReferable: it is not saved, or it is a queryset; the message says what to pass instead.
     """
     if not isinstance(value, Model):
         raise NotReferable(
             what=f"a queryset{f' of {value.model._meta.label}' if value.model else ''}",
-            advice="Pass list(queryset) if it is about these objects, or what the queryset filters by if it is about "
-            "those that match when the task runs.",
+            advice="Pass list(queryset) if the task is about these objects, or the values to filter by if it is about "
+            "those that match when it runs.",
         )
     label, pk = value._meta.label, value.pk
     if value._state.adding:
         raise NotReferable(
             what=f"an unsaved {label}",
-            advice="Save it first (a reference to it travels, and it is fetched from the database when it is needed), or "
-            "pass its values.",
+            advice="Save it first (only a reference is stored; the instance is fetched when it is needed), or pass its "
+            "values.",
         )
     if pk is None or (isinstance(pk, tuple) and None in pk):
         raise NotReferable(
             what=f"a {label} without a primary key, as after delete()",
-            advice="Nothing could be fetched by it: pass its values.",
+            advice="It could not be fetched: pass its values.",
         )
     database = value._state.db or DEFAULT_DB_ALIAS
     return Reference(label, database, _as_loaded(value._meta, pk), _schema_for(value._meta, database))
@@ -66,12 +66,12 @@ def reference(value: "Model | QuerySet[Any] | RawQuerySet[Any]") -> Reference:
 def fetch(references: Sequence[Reference]) -> list[Model]:
     """Return the instances, in the same order, with one query for each model and database.
 
-    They are looked up by the base managers of their models, as related objects are.
+    It uses the base managers of their models, as Django does for related objects.
 
     :raises ObjectGone: at least one of them is not there.
     :raises OtherSchema: one of them belongs to another schema than that of the connection.
     :raises LookupError: there is no such model.
-    :raises django.db.Error: the database could not be asked.
+    :raises django.db.Error: the database could not be queried.
     """
     wanted: dict[tuple[str, str], list[Any]] = {}
     for model, database, pk, schema in references:
@@ -92,16 +92,16 @@ def _by_key(model: str, database: str, keys: list[Any]) -> dict[Any, Model]:
 
 
 def _as_loaded(options: "Options[Any]", pk: Any) -> Any:
-    """Return a primary key in the type that it has when it is loaded: after ``create(pk="5")`` it is text still."""
+    """Return a primary key with the type of a loaded instance: after ``create(pk="5")`` it is still text."""
     if isinstance(pk, tuple):
         return tuple(field.to_python(part) for field, part in zip(options.pk_fields, pk, strict=True))
     return options.pk.to_python(pk)
 
 
 def _schema_for(options: "Options[Any]", database: str) -> str | None:
-    """Return the schema to which an instance belongs; None where all share one.
+    """Return the schema to which an instance belongs; None if all share one.
 
-    :raises NotReferable: its model has a table in the schemas of tenants only, and the connection is in none of these.
+    :raises NotReferable: only schemas of tenants have the table of its model, and the connection is in none of these.
     """
     schema: str | None = getattr(connections[database], "schema_name", None)
     if schema is None or not _of_tenants(options.app_label):
@@ -124,7 +124,7 @@ def _public_schema() -> str:
 
 
 def _of_tenants(app_label: str) -> bool:
-    """Whether each tenant has tables of an app: settings of django-tenants say that. If there are none, suppose it."""
+    """Whether each tenant has the tables of an app, by the settings of django-tenants; True without such settings."""
     if types := getattr(settings, "TENANT_TYPES", None):
         return any(_is_among(app_label, kind["APPS"]) for name, kind in types.items() if name != _public_schema())
     return _is_among(app_label, getattr(settings, "TENANT_APPS", None))

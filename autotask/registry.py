@@ -1,4 +1,4 @@
-"""The name of every task and what it runs; filled by decorators, read by the worker."""
+"""The definitions of all tasks by name; decorators fill it, workers read it."""
 
 import difflib
 import importlib
@@ -23,7 +23,7 @@ _duplicates: list[tuple[Definition[Any, Any], Definition[Any, Any]]] = []
 
 
 def register(definition: D) -> D:
-    """Enter a definition under its name; if it had another one, that is kept for the system check."""
+    """Register a definition under its name; if the name had another one, keep both for the system check."""
     known = _definitions.get(definition.name)
     if known is not None and _clash(known, definition):
         _duplicates.append((known, definition))
@@ -50,7 +50,7 @@ def known(name: str) -> Definition[Any, Any] | None:
 
 
 def find(task: ClaimedTask) -> Definition[Any, Any]:
-    """Return the definition of a claimed task, also where no decorator of autotask has entered it.
+    """Return the definition of a claimed task, even if no decorator of autotask has registered it.
 
     :raises UnknownTask: there is none.
     """
@@ -83,7 +83,7 @@ def duplicates() -> Iterable[tuple[Definition[Any, Any], Definition[Any, Any]]]:
 def _import_module_of(task: ClaimedTask) -> None:
     """Import the module that the name of a task begins with, by default that of its function.
 
-    Nothing is imported for a task that nobody of this site has enqueued under that name.
+    Nothing is imported for a task that this site has not enqueued under that name.
     """
     try:
         payload.verify_arguments(task.payload, id=task.id, name=task.name)
@@ -96,7 +96,7 @@ def _import_module_of(task: ClaimedTask) -> None:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name and f"{module}.".startswith(f"{error.name}."):
-                continue  # The name goes on with that of a class, or is no path at all.
+                continue  # The name goes on with that of a class, or is not a path at all.
             logger.exception("The module %s of a task cannot be imported here", module)
         except (Exception, SystemExit):  # the module of the project may raise anything
             logger.exception("The module %s of a task cannot be imported here", module)
@@ -105,8 +105,8 @@ def _import_module_of(task: ClaimedTask) -> None:
 
 def _clash(known: Definition[Any, Any], definition: Definition[Any, Any]) -> bool:
     if known.function is definition.function and ScheduledTask in (type(known), type(definition)):
-        return True  # Two decorators on one function; one of the schedules would never run.
-    # A module that is reloaded defines the same function again; that is no duplicate.
+        return True  # Two decorators on one function: one of the schedules would never run.
+    # A module that is reloaded defines the same function again, which is not a duplicate.
     return _place(known) != _place(definition)
 
 

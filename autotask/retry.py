@@ -1,4 +1,4 @@
-"""Pure arithmetic of second chances: how long to wait before the next attempt."""
+"""How long to wait before the next attempt."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def delay_after(
     """Return the seconds to wait before the next attempt.
 
     :param backoff: the policy; None means exponential.
-    :param exception: what the last attempt raised; passed to a callable policy.
+    :param exception: the exception of the last attempt; passed to a callable policy.
     :param failures: how many attempts have failed so far, from 1.
     :param base: the first exponential delay, in seconds (``AUTOTASK_RETRY_DELAY``).
     :param chance: a source of numbers from 0 to 1.

@@ -1,4 +1,4 @@
-"""What periodic_task and cron_task make of a function: a definition that workers run at each tick."""
+"""The definition that periodic_task and cron_task make: workers run it at each tick."""
 
 import random
 from collections import deque
@@ -23,13 +23,13 @@ KEPT_RUNS = 20
 
 
 class ScheduledTask(Definition[P, R]):
-    """What ``@periodic_task`` and ``@cron_task`` make of a function: workers run it at each tick.
+    """The definition that ``@periodic_task`` and ``@cron_task`` make: workers run it at each tick.
 
-    Calling it by hand runs the function at once, in place.
+    Calling it runs the function at once, in place.
 
     :ivar is_hidden: whether workers do not know it: nobody calls it, so they never look for it.
     :ivar schedule: when it is due.
-    :ivar policy: what becomes of ticks that were missed, or that come too soon after one another.
+    :ivar policy: what happens to ticks that were missed, or that come too soon after one another.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class ScheduledTask(Definition[P, R]):
         self._ahead: deque[datetime] = deque()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now, and return what it returns."""
+        """Run the function here and now, and return its value."""
         result: R = self._in_place()(*args, **kwargs)
         return result
 
     def run_now(self) -> TaskHandle[R]:
-        """Enqueue a task of the schedule beside its ticks, and return its handle.
+        """Enqueue a task of the schedule in addition to its ticks, and return its handle.
 
-        It belongs to no tick: its context has no ``scheduled_for``. It is run even if the schedule is paused, and
-        whatever the schedule does about overlaps.
+        It belongs to no tick: its context has no ``scheduled_for``. It runs even if the schedule is paused, and whatever
+        its policy for overlaps.
 
-        :raises UnsuitableFunction: the function is defined in the script that is run.
+        :raises UnsuitableFunction: the function is defined in the running script.
         :raises django.db.DatabaseError: it could not be stored.
         """
         self.refuse_unreachable()
@@ -79,9 +79,9 @@ class ScheduledTask(Definition[P, R]):
         return task._replace(kind=kind)
 
     def look_ahead(self, tick: datetime) -> datetime:
-        """Return about when the twentieth tick after the given one will be, and remember the ticks in between.
+        """Return about the time of the twentieth tick after the given one, and remember the ticks in between.
 
-        That takes a millisecond for some timetables, and can be had before the tick comes, and many others with it.
+        That takes a millisecond for some timetables. It can be done before the tick comes, together with many others.
         """
         while self._ahead and self._ahead[0] <= tick:
             self._ahead.popleft()

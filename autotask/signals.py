@@ -1,4 +1,4 @@
-"""The Django signals autotask sends; a listener that fails harms nobody."""
+"""The Django signals that autotask sends; a receiver that fails does no harm."""
 
 import uuid
 from datetime import datetime
@@ -12,43 +12,43 @@ from autotask.task_log import log_cancelled, log_lost, log_missed
 #: A call was stored and its transaction committed. Arguments: ``task_id``, ``name``, ``queue``.
 task_enqueued = Signal()
 
-#: For testing tools: calls were stored, and their transaction may still be open. Arguments: ``definition``, ``tasks`` (a list of
-#: :class:`autotask.store.enqueue.NewTask`). What a receiver raises reaches the caller.
+#: For testing tools: calls were stored, and their transaction may still be open. Arguments: ``definition``, ``tasks`` (a
+#: list of :class:`autotask.store.enqueue.NewTask`). An exception of a receiver reaches the caller.
 tasks_stored = Signal()
 
-#: The same with ``AUTOTASK_IMMEDIATE``, before that: the receiver runs ``tasks``. A signal of its own, because sending one to a
-#: receiver that only looks at the setting takes several times as long as looking.
+#: The same with ``AUTOTASK_IMMEDIATE``, and sent before it: the receiver runs ``tasks``. A signal of its own, because
+#: sending one to a receiver that only looks at the setting takes several times as long as looking.
 tasks_to_run_now = Signal()
 
 #: A worker starts an attempt. Arguments: ``task`` (:class:`autotask.task.ClaimedTask`).
 task_started = Signal()
 
 #: An attempt has ended, in the worker. Arguments: ``task`` (:class:`autotask.task.ClaimedTask`), ``state``
-#: (:class:`autotask.task.State`: DONE, ERROR, CANCELLED, RETRY, or SCHEDULED when the task has snoozed or is given back),
-#: ``seconds`` it took, ``error_message``, and ``exception`` (None, or what was raised).
+#: (:class:`autotask.task.State`: DONE, ERROR, CANCELLED, RETRY, or SCHEDULED if the task has snoozed or was released),
+#: ``seconds`` it took, ``error_message``, and ``exception`` (the exception, or None).
 task_ended = Signal()
 
-#: One kind of end each, after ``task_ended`` and with the same arguments: DONE; ERROR; RETRY, so there will be another
-#: attempt; CANCELLED, where ``task`` is None if it was cancelled before a worker had it. These four and the next one have
-#: ``task_id``, ``name`` and ``queue``, too.
+#: For one outcome each, after ``task_ended`` and with the same arguments: DONE; ERROR; RETRY, so there will be another
+#: attempt; CANCELLED, where ``task`` is None if no worker had it yet. These four and the next one also have ``task_id``,
+#: ``name`` and ``queue``.
 task_succeeded = Signal()
 task_failed = Signal()
 task_retrying = Signal()
 task_cancelled = Signal()
 
 #: A worker or process died while it ran a task. Sent by the worker that found out. Arguments: ``task_id``, ``name``,
-#: ``queue``, ``reason`` (for people), ``ended`` (True: the task has ended in ERROR or, if that was asked for, as CANCELLED;
-#: False: it will be run again).
+#: ``queue``, ``reason`` (a text), ``ended`` (True: the task has ended in ERROR, or as CANCELLED if it was to be cancelled;
+#: False: it will run again).
 task_lost = Signal()
 
-#: A worker is ready to claim tasks; a worker claims no more and is about to leave. Arguments: ``worker_id``, ``kind``
+#: A worker is ready to claim tasks; a worker claims no more and is about to exit. Arguments: ``worker_id``, ``kind``
 #: ("companion" or "worker"), ``pid``, ``queues``.
 worker_started = Signal()
 worker_stopping = Signal()
 
 #: Ticks of a schedule have passed without a task of their own. Arguments: ``name``, ``first`` and ``last`` (the moments of
-#: the first and the last of these ticks, which may be one), ``reason``: "busy" (an earlier task of the schedule still waits
-#: or runs), "made up for" (no worker was there in time; the task of the last of them stands for all), "late" (no task
+#: the first and the last of these ticks, which may be the same), ``reason``: "busy" (an earlier task of the schedule still
+#: waits or runs), "made up for" (no worker was there in time; the task of the last tick stands for all), "late" (no task
 #: makes up for them).
 schedule_missed = Signal()
 
@@ -61,8 +61,8 @@ _OF_STATE = {
 
 
 def end_is_heard() -> bool:
-    """Whether somebody wants to know how attempts end. Sending to nobody would cost more than the rest of a short task."""
-    # Written out, since it is asked for each task: a loop takes five times as long.
+    """Whether there are receivers for the ends of attempts. Sending without any costs more than the rest of a short task."""
+    # Not a loop, which takes five times as long: this runs for each task.
     return bool(
         task_ended.receivers
         or task_succeeded.receivers
@@ -75,7 +75,7 @@ def end_is_heard() -> bool:
 def send_end(
     task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None
 ) -> None:
-    """Send ``task_ended``, and the signal of this kind of end if there is one."""
+    """Send ``task_ended``, and the signal for this outcome if there is one."""
     facts: dict[str, Any] = {
         "task": task,
         "state": state,
@@ -89,7 +89,7 @@ def send_end(
 
 
 def tell_cancelled(id: uuid.UUID, name: str, queue: str) -> None:
-    """Log and send that a task was cancelled which no worker had."""
+    """Log and send that a task was cancelled that no worker had."""
     log_cancelled(id, name, queue)
     task_cancelled.send_robust(
         sender=None,

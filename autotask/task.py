@@ -1,4 +1,4 @@
-"""What a task is: its states, and the record a worker holds of one claimed row."""
+"""The states of tasks, their ids, and the record that a worker holds of one claimed row."""
 
 import enum
 import os
@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 
 class Status(enum.StrEnum):
-    """Where a task stands, as its author sees it.
+    """The status of a task, as its author sees it.
 
-    The members are strings, so that they can be compared with and rendered as text:
-    ``handle.status == "done"`` is the same as ``handle.status == DONE``.
+    The members are strings: ``handle.status == "done"`` is the same as ``handle.status == DONE``.
     """
 
     WAITING = "waiting"
@@ -30,7 +29,7 @@ CANCELLED = Status.CANCELLED
 
 
 class State(enum.IntEnum):
-    """What the tables store: live rows hold the first three, results the others, attempts any way an attempt can end."""
+    """The states in the tables: live tasks have the first three, results the next three, attempts that with which they end."""
 
     SCHEDULED = 0
     READY = 1
@@ -48,7 +47,7 @@ class State(enum.IntEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether a task in this state will change no more by itself."""
+        """Whether a task in this state has finished."""
         return self in (State.DONE, State.ERROR, State.CANCELLED)
 
 
@@ -63,23 +62,23 @@ _STATUS = {
     State.LOST: WAITING,
 }
 
-#: Priorities and their default are those of ``django.tasks``: larger runs first.
+#: As in ``django.tasks``; larger priorities run first.
 MIN_PRIORITY = -100
 MAX_PRIORITY = 100
 DEFAULT_PRIORITY = 0
 DEFAULT_QUEUE = "default"
 
-#: Where a task runs, as it is stored: in a thread of the worker, on its event loop, or in a process of its own. Any
-#: other value is a name in AUTOTASK_EXECUTORS. Threads, by far the most frequent, cost no byte.
+#: Where a task runs, as stored: in a thread of the worker, on its event loop, or in a process of its own. Any other value
+#: is a name in AUTOTASK_EXECUTORS. Threads, by far the most frequent, take no byte.
 THREAD = ""
 COROUTINE = "coroutine"
 PROCESS = "process"
 
-#: A century, in seconds: anything longer is a mistake in the unit, and would overflow a timestamp sooner or later.
+#: A century, in seconds: anything longer is a mistake in the unit, and would sooner or later overflow a timestamp.
 LONGEST_TIME = 100 * 366 * 86400
 
 
-#: The fixed bits of a UUID of version 7, and what is random of its last 80 bits.
+#: The fixed bits of a UUID of version 7, and the random ones of its last 80 bits.
 _VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
 _RANDOM_BITS = ~(0xF << 76 | 0x3 << 62) & (1 << 80) - 1
 
@@ -89,8 +88,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def new_id() -> uuid.UUID:
     """Return a UUID of version 7 (RFC 9562): 48 bits of milliseconds, then random bits.
 
-    It is made where the call is made, so that a handle exists before its row is committed and the signature of the
-    payload can cover it; it grows with time, so that the primary key is filled from one side.
+    The caller makes it, so that the handle exists before the row is committed and the signature of the payload can cover
+    it. It grows with time, so that the index of the primary key grows at one end.
     """
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big") & _RANDOM_BITS
@@ -103,20 +102,20 @@ def enqueued_at(id: uuid.UUID) -> datetime:
 
 
 class ClaimedTask(NamedTuple):
-    """What a worker knows of a task it has claimed.
+    """A claimed task, as its worker knows it.
 
-    A tuple, because it is made of one row, for each task, in a third of the time that a frozen dataclass takes.
+    A tuple: for each task, one is made of a row, in a third of the time of a frozen dataclass.
 
     :ivar fence: number of this claim; an outcome is accepted only while the row carries it.
     :ivar attempt: number of this attempt, from 1.
     :ivar failures: earlier attempts that raised.
     :ivar lost: earlier attempts whose worker died.
-    :ivar unknown_for: seconds since a worker found that it does not know the function; None if none did.
+    :ivar unknown_for: seconds since a worker first did not know the function; None if none did.
     :ivar scheduled_for: the tick this task belongs to.
-    :ivar cancel_requested: whether it was to be cancelled while it ran before; then it is not run again.
-    :ivar late: seconds by which it was claimed after it had expired, then it is not run; None if it had not.
-    :ivar at_most_once: whether a run that is cut off must not be followed by a second one.
-    :ivar timeout: seconds that one attempt may take; None: as many as the worker allows.
+    :ivar cancel_requested: whether it was to be cancelled during an earlier attempt; then it does not run again.
+    :ivar late: seconds between its expiry and the claim, and then it does not run; None if it has not expired.
+    :ivar at_most_once: whether a run that was cut off must not be repeated.
+    :ivar timeout: seconds that one attempt may take; None: the worker's limit.
     :ivar worker_id: the worker that has claimed it.
     """
 

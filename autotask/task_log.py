@@ -1,4 +1,4 @@
-"""The log lines of tasks: how attempts end, what is cancelled or lost, and which ticks a schedule misses."""
+"""The log lines of tasks: ends of attempts, cancelled and lost tasks, and missed ticks of schedules."""
 
 import logging
 import uuid
@@ -22,14 +22,13 @@ _LEVELS = {
 def log_end(
     task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None
 ) -> None:
-    """Write the log line of an attempt that has ended; DONE is for the level DEBUG only.
+    """Write the log line of an attempt that has ended; DONE is logged at DEBUG only.
 
     :param seconds: how long it took.
-    :param exception: what was raised, or None.
     """
     level = logging.DEBUG if isinstance(exception, Discard) else _LEVELS[state]
     if logger.isEnabledFor(level):
-        # No argument and no value: they may be secret. What failed for good shows where.
+        # Without arguments and value, which may be secret. A traceback only if the task has failed for good.
         logger.log(
             level,
             "%s %s: %s after %.3f s, attempt %d of %d%s",
@@ -72,13 +71,13 @@ def log_lost(id: uuid.UUID, name: str, queue: str, reason: str, ended: bool) -> 
         name,
         id,
         one_line(reason),
-        "it has ended" if ended else "it will be run again",
+        "it has ended" if ended else "it will run again",
         extra={"task_id": str(id), "task_name": name, "queue": queue, "state": "lost"},
     )
 
 
 def log_missed(name: str, first: datetime, last: datetime, reason: str, level: int) -> None:
-    """Write the log line, on that level, of ticks of a schedule that have no task of their own."""
+    """Write the log line, on that level, of ticks of a schedule without a task of their own."""
     logging.getLogger("autotask.worker").log(
         level,
         "schedule %s: ticks without a task of their own, from %s to %s: %s",

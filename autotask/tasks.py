@@ -1,4 +1,4 @@
-"""What you write tasks with: delayed_task, periodic_task, cron_task, and what a task may raise."""
+"""Everything to write tasks with: the decorators, the exceptions that retry, snooze or cancel, and the context."""
 
 import dataclasses
 from collections.abc import Callable, Coroutine
@@ -98,7 +98,7 @@ def delayed_task(
     name: str | None = None,
     **options: Any,
 ) -> Any:
-    """Make a function run later, in a worker: a call stores it and returns a handle at once.
+    """Make a function run later, in a worker: a call stores a task and returns its handle at once.
 
     ::
 
@@ -107,21 +107,20 @@ def delayed_task(
 
         handle = send_report(42)
 
-    :param delay: seconds (or timedelta) to wait at least before the function is run.
-    :param retries: how often it is tried again after an exception.
-    :param ttl: seconds (or timedelta) for which the result is kept at least.
-    :param name: the name of the task, by default ``module.function``. Give one if the function may move: tasks that
-        wait carry it.
+    :param delay: seconds (or timedelta) to wait at least before the first attempt.
+    :param retries: number of further attempts after one that raised.
+    :param ttl: seconds (or timedelta) to keep the result at least.
+    :param name: the name of the task, by default ``module.function``. Give one if the function may move: waiting tasks
+        carry it.
     :param options: ``queue`` (name), ``priority`` (−100 to 100, larger first), ``backoff`` ("exponential", seconds, a
         list of seconds, or ``f(exception, attempt)`` that returns seconds), ``retry_on`` and ``no_retry_on`` (exception
-        classes), ``expires`` (seconds after it is due, timedelta or aware datetime, from which on it is not begun any
-        more), ``takes_context`` (the function gets a :class:`~autotask.context.TaskContext` as its first argument),
-        ``atomic`` (it runs in a transaction that its outcome joins), ``at_most_once`` (a run that was cut off is not
-        followed by a second one), ``on_missing`` ("error", "discard" or "retry": what becomes of the task when an instance
-        of a model among its arguments is not in the database any more), ``timeout`` (seconds or timedelta that one
-        attempt may take; by default ``AUTOTASK_TIMEOUT``), ``executor`` ("thread", "process" or a name in
-        ``AUTOTASK_EXECUTORS``; by default a thread, or an event loop for a coroutine function), ``tags`` (a list of names
-        by which people find it).
+        classes), ``expires`` (seconds or timedelta after the task is due, or aware datetime; if it has not begun by then,
+        it does not run), ``takes_context`` (the function gets a :class:`~autotask.context.TaskContext` as its first
+        argument), ``atomic`` (function and outcome share one transaction), ``at_most_once`` (a run that was cut off is
+        never repeated), ``on_missing`` ("error", "discard" or "retry": what happens to the task when a model instance
+        among its arguments is gone), ``timeout`` (seconds or timedelta that one attempt may take; by default
+        ``AUTOTASK_TIMEOUT``), ``executor`` ("thread", "process" or a name in ``AUTOTASK_EXECUTORS``; by default a thread,
+        or an event loop for a coroutine function), ``tags`` (a list of names to find it by).
     :raises UnknownOption: an option is not known. (A TypeError.)
     :raises InvalidOption: a value is out of its range. (A ValueError.)
     :raises InvalidOptionType: a value has the wrong type. (A TypeError.)
@@ -163,20 +162,20 @@ def periodic_task(
 ) -> Any:
     """Make a function run again and again, at a fixed interval.
 
-    The function takes no arguments, and has to be in a module that is imported when Django starts (``tasks.py`` of an
-    app is). Each tick makes one task, however many processes there are. Called by hand, the function runs at once, in
-    place.
+    The function takes no arguments. Its module must be imported when Django starts, as ``tasks.py`` of an app is. Each
+    tick makes one task, however many processes there are. If you call the function, it runs at once, in place.
 
     :param seconds: the interval, in seconds or as a timedelta. It is anchored: restarts and long runs do not shift it.
-    :param start_now: True: the first run is as soon as a worker has registered the schedule; False: one interval later.
+    :param start_now: True: it first runs as soon as a worker has registered the schedule; False: one interval later.
     :param name: the name of the schedule and its task, by default ``module.function``. A function may have several
         decorators, if each has a name of its own.
-    :param misfire: what becomes of ticks that were missed, because no worker ran for more than ten seconds. "once": they
-        are made up for by one task, if the last of them is at most an hour late; "skip": they are left out; "all": each
-        has its task, up to a hundred.
-    :param overlap: what becomes of a tick while the task of an earlier one waits or runs. "skip", the default: it is left
-        out; "queue", the default with ``misfire="all"``: it waits; "allow": it does not matter.
-    :param jitter: seconds (or timedelta) up to which each task is delayed at random, so that not all begin at once.
+    :param misfire: what happens to ticks that were missed because no worker ran for more than ten seconds. "once": one
+        task makes up for them, if the last one is at most an hour late; "skip": they are left out; "all": each gets a
+        task, up to a hundred.
+    :param overlap: what happens to a tick while the task of an earlier one waits or runs. "skip", the default: it is left
+        out; "queue", the default with ``misfire="all"``: it waits; "allow": both may run at the same time.
+    :param jitter: each task is delayed at random by up to this many seconds (or a timedelta), so that not all begin at
+        once.
     :param options: as for :func:`delayed_task`. They apply to the task of each tick.
     :raises InvalidOption: the interval is less than a tenth of a second, or another value is out of its range.
     """
@@ -233,23 +232,23 @@ def cron_task(
     jitter: Seconds = 0,
     **options: Any,
 ) -> Any:
-    """Make a function run by the calendar. The same rules as for :func:`periodic_task` apply to the function.
+    """Make a function run by the calendar. The rules of :func:`periodic_task` apply to the function.
 
-    If both *dow* and *dom* are given, a day that matches either of them is due.
+    If both *dow* and *dom* are given, days that match either of them are due.
 
     :param minutes: numbers from 0 to 59; None means every minute.
     :param hours: numbers from 0 to 23; None means every hour.
     :param dow: days of the week, from 0 (Monday) to 6 (Sunday); None means every day.
     :param months: numbers from 1 to 12; None means every month.
     :param dom: days of the month, from 1 to 31; None means every day.
-    :param crontab: all of it as text in this order: ``minutes hours dow months dom``, with ``*``, ``,`` and ``-``.
-        Everything above is ignored if this is given. **This is not the order of crontab files**, see *cron*.
+    :param crontab: all of these as one text: ``minutes hours dow months dom``, with ``*``, ``,`` and ``-``. If it is
+        given, everything above is ignored. **This is not the order of crontab files**, see *cron*.
     :param cron: an expression as in crontab files: ``minute hour day-of-month month day-of-week`` with Sunday = 0 or 7,
-        names, steps, ``L``, ``#``, or ``@daily`` and the like. It stands alone: nothing above may be given with it.
+        names, steps, ``L``, ``#``, or ``@daily`` and the like. Nothing above may be given with it.
     :param tz: the time zone, by name or as a zone of ``zoneinfo`` or ``pytz``; the site's ``TIME_ZONE`` by default.
     :param name: as for :func:`periodic_task`, and so are *misfire*, *overlap*, *jitter* and *options*.
-    :raises InvalidSchedule: the fields or the text make no sense, or never come true. (A ValueError.)
-    :raises ConflictingOptions: *cron* and another way to say when are given. (A TypeError.)
+    :raises InvalidSchedule: the fields or the text are invalid, or never match. (A ValueError.)
+    :raises ConflictingOptions: *cron* is given with one of the parameters above. (A TypeError.)
     """
     decorating.refuse_function(minutes, "minutes", "@cron_task")
     fields = {"minutes": minutes, "hours": hours, "dow": dow, "months": months, "dom": dom}
@@ -276,9 +275,9 @@ def task(
 ) -> Any:
     """Make a function a task of Django's own tasks framework, with options of autotask in every version of Django.
 
-    It is ``django.tasks.task`` of Django 6.1, which passes options on to the backend; Django 6.0 and the backport for 5.2
-    do not. Where the backend is another one than :class:`autotask.backend.AutotaskBackend`, as in tests, the options have
-    no effect.
+    It works like ``django.tasks.task`` of Django 6.1, which passes options to the backend; Django 6.0 and the backport
+    for 5.2 do not. With another backend than :class:`autotask.backend.AutotaskBackend`, as in tests, the options have no
+    effect.
 
     :param priority: −100 to 100, larger first.
     :param queue_name: one of the ``QUEUES`` of the backend.
@@ -287,9 +286,9 @@ def task(
     :param options: ``retries``, ``timeout`` and the others of :class:`autotask.backend.AutotaskTask`.
     :raises UnknownOption: an option is not known. (A TypeError.)
     :raises InvalidTask: the backend does not accept the task.
-    :raises ImproperlyConfigured: there is no tasks framework: Django is 5.2, without the backport.
+    :raises ImproperlyConfigured: there is no tasks framework: this is Django 5.2 without the backport.
     """
-    # Here, because on Django 5.2 it need not be installed, and changes classes of Django when it is imported.
+    # Imported here: on Django 5.2 it need not be installed, and changes classes of Django when it is imported.
     from autotask.django_tasks import task_backends
 
     def decorate(function: Callable[..., Any]) -> Any:

@@ -1,29 +1,29 @@
-"""What a loop sleeps on: any thread, a signal or another process can end its sleep."""
+"""A pipe on which a loop sleeps: any thread, a signal or another process can wake it."""
 
 import os
 import struct
 
 from autotask.processes import readable
 
-#: What another process writes when it has enqueued something.
+#: Another process writes this when it has enqueued a task.
 WORD = b"\0"
 
-#: What it writes when it hands something over: a sign, the length of what follows, and that.
+#: It writes this to hand a task over: a sign, the length of the rest, and the rest.
 _SIGN = 1
 _HEAD = struct.Struct("=BH")
 
 
 def handing(body: bytes) -> bytes:
-    """Return what to write to hand something over: at once, at most :data:`select.PIPE_BUF` bytes."""
+    """Return the bytes to write to hand a task over: at once, at most :data:`select.PIPE_BUF`."""
     return _HEAD.pack(_SIGN, len(body)) + body
 
 
 class Wakeup:
-    """A pipe to oneself.
+    """A pipe from a process to itself.
 
-    :param also: the read end of a pipe into which another process writes when it has enqueued something, or hands it over.
-    :ivar called: whether something was enqueued, in this process or the other one. Who heeds it sets it to False.
-    :ivar handed: what was handed over. Who takes it removes it.
+    :param also: the read end of a pipe into which another process writes when it has enqueued a task, or hands it over.
+    :ivar called: whether a task was enqueued, in this process or the other one. The reader resets it.
+    :ivar handed: the bytes that were handed over. The reader removes them.
     """
 
     def __init__(self, also: int | None = None) -> None:
@@ -37,7 +37,7 @@ class Wakeup:
             os.set_blocking(also, False)
 
     def wake(self) -> None:
-        """End the present sleep of the loop, or the next one."""
+        """End the current sleep of the loop, or the next one."""
         try:
             os.write(self.write_fd, b"\0")
         except BlockingIOError:
@@ -46,14 +46,14 @@ class Wakeup:
             pass  # The loop has ended.
 
     def call(self) -> None:
-        """Like :meth:`wake`, because something was enqueued in this process."""
+        """Like :meth:`wake`, because a task was enqueued in this process."""
         self.called = True
         self.wake()
 
     def sleep(self, seconds: float, listener: int | None = None) -> bool:
         """Sleep until woken, until *listener* is readable, or until the time is over.
 
-        :param listener: a file descriptor of a connection that listens; what it hears is left for the caller to read.
+        :param listener: the file descriptor of a listening connection; its notifications are left for the caller to read.
         :returns: whether it was woken.
         """
         watched = [fd for fd in (self._read, self._also, listener) if fd is not None]
@@ -78,7 +78,7 @@ class Wakeup:
 
     def _take_in(self, words: bytes) -> None:
         if not words:
-            self._also = None  # The other side is gone; who has to care about that watches another pipe.
+            self._also = None  # The other side is gone; another pipe shows that to those that need to know.
         at = 0
         while at < len(words):
             if words[at] == _SIGN and at + _HEAD.size <= len(words):

@@ -2,9 +2,9 @@
 
 from autotask import signals
 from autotask.backend.backend import AutotaskBackend
-from autotask.backend.definition import tell_of_lost
+from autotask.backend.definition import send_lost
 from autotask.backend.task import AutotaskTask
 
 __all__ = ["AutotaskBackend", "AutotaskTask"]
 
-signals.task_lost.connect(tell_of_lost)
+signals.task_lost.connect(send_lost)

@@ -1,4 +1,4 @@
-"""What Django's ``task_backends`` hands out: checks tasks, stores calls, looks results up."""
+"""The backend for Django's ``TASKS``: checks tasks, stores calls, looks up results."""
 
 import difflib
 import uuid
@@ -23,20 +23,20 @@ from autotask.django_tasks import (
 from autotask.exceptions import AutotaskError, UnsuitableFunction
 from autotask.options import DJANGO_TASK_OPTION_NAMES, PLAIN_NAME, Options
 
-#: Where a task keeps its definition, and the options of the backend that it was made with.
+#: The attribute of a task with its definition, and the options of the backend that it was made with.
 _MADE = "_autotask_definition"
 
 
 class AutotaskBackend(BaseTaskBackend):
     """Runs the tasks of Django on the workers and companions of autotask.
 
-    ``OPTIONS`` are ``SERIALIZER`` ("json": arguments and values are what JSON can hold, as with Django's own backends;
-    "pickle", the default: whatever can be pickled), and in capitals the options of tasks that do not say otherwise, such as
-    ``RETRIES``, ``TIMEOUT`` and ``TTL``.
+    ``OPTIONS`` are ``SERIALIZER`` ("json": arguments and values must be JSON, as with Django's own backends; "pickle", the
+    default: all that can be pickled), and defaults for the options of tasks, in capitals, such as ``RETRIES``, ``TIMEOUT``
+    and ``TTL``.
     """
 
     task_class = AutotaskTask
-    #: Where ``OPTIONS`` name none.
+    #: For ``OPTIONS`` without ``SERIALIZER``.
     default_serializer = "pickle"
     supports_defer = True
     supports_async_task = True
@@ -44,16 +44,18 @@ class AutotaskBackend(BaseTaskBackend):
     supports_priority = True
 
     def validate_task(self, task: AnyTask) -> None:
-        """Refuse a task that cannot be run.
+        """Refuse a task that cannot run.
 
-        :raises InvalidTask: the reason.
+        :raises InvalidTask: it cannot; the message says why.
         """
         deferred = isinstance(task.run_after, timedelta)
         super().validate_task(varied(task, run_after=None) if deferred else task)
         self._definition(task)
 
     def enqueue(self, task: AnyTask, args: Any, kwargs: Any) -> Any:
-        """Store a call, tell the receivers of Django, and return an :class:`AutotaskResult`. The task exists if and only if the caller's transaction commits.
+        """Store a call, send Django's ``task_enqueued``, and return an :class:`AutotaskResult`.
+
+        The task exists if and only if the caller's transaction commits.
 
         :raises InvalidTask: the backend does not accept the task, or a worker could not find it.
         :raises TypeError: the arguments do not fit the function, or cannot be stored.
@@ -80,8 +82,8 @@ class AutotaskBackend(BaseTaskBackend):
     def get_result(self, result_id: str) -> Any:
         """Return the :class:`AutotaskResult` of a task.
 
-        :raises TaskResultDoesNotExist: it is not in the database (any more), or is none of Django's.
-        :raises PayloadRefused: what is stored of it was altered.
+        :raises TaskResultDoesNotExist: it is not in the database (any more), or not a task of Django.
+        :raises PayloadRefused: its stored arguments or value were altered.
         """
         try:
             id = uuid.UUID(result_id)
@@ -93,11 +95,11 @@ class AutotaskBackend(BaseTaskBackend):
 
     @property
     def is_strict(self) -> bool:
-        """Whether arguments and values are to be what JSON can hold."""
+        """Whether arguments and values must be JSON."""
         return bool(self.options.get(definition.SERIALIZER, self.default_serializer) == "json")
 
     def check(self, **_: Any) -> list[CheckMessage]:
-        """Return what is wrong with the entry in TASKS."""
+        """Return the problems of the entry in TASKS."""
         return list(self._problems())
 
     def _problems(self) -> Iterator[CheckMessage]:
@@ -133,7 +135,7 @@ class AutotaskBackend(BaseTaskBackend):
                     yield name, f"is wrong: {error}"
 
     def _definition(self, task: AnyTask) -> DjangoTask:
-        # Kept with the task: a call through it does not check its options anew. Not every class of tasks has the room.
+        # Kept with the task, so that calls do not check its options again. Other classes of tasks may have no room for it.
         made, options = getattr(task, _MADE, (None, None))
         if made is None or options != self.options:
             try:

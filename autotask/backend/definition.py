@@ -1,4 +1,4 @@
-"""Django's task as a definition of autotask: how it is stored, found by a worker, called, and told of."""
+"""Django's task as a definition of autotask: stores, finds and calls it, and sends Django's signals."""
 
 import functools
 import logging
@@ -38,13 +38,13 @@ from autotask.worker.outcome import ResultRefused
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds for which results are kept where nothing else is said: who asks Django for a result may come much later.
+#: Seconds for which results are kept by default: callers may ask Django for a result much later.
 TTL = 86400
 
-#: The option of the backend that has arguments and values be what JSON can hold.
+#: The option of the backend that says whether arguments and values must be JSON.
 SERIALIZER = "SERIALIZER"
 
-# What runs in this process now, by id and fence.
+# The results of the attempts that are running in this process, by id and fence.
 _running: dict[tuple[uuid.UUID, int], AutotaskResult] = {}
 
 
@@ -52,7 +52,7 @@ class DjangoTask(Definition[Any, Any]):
     """A definition made of a task of Django.
 
     :param task: an instance of Django's Task.
-    :raises AutotaskError: its options make no sense.
+    :raises AutotaskError: its options are invalid.
     """
 
     hears_ends = True
@@ -65,9 +65,9 @@ class DjangoTask(Definition[Any, Any]):
         self.task = task
 
     def store(self, alias: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> uuid.UUID:
-        """Store a call, in the caller's transaction, and return its id.
+        """Store a call, in the caller's transaction, and return the id of its task.
 
-        :param alias: of the backend through which it was enqueued.
+        :param alias: the alias of the backend through which it is enqueued.
         """
         id, shown = new_id(), text(self._shown(args, kwargs))
         carried = carriers.carried(self.name)
@@ -77,9 +77,9 @@ class DjangoTask(Definition[Any, Any]):
 
     @classmethod
     def find(cls, claimed: ClaimedTask) -> "DjangoTask | None":
-        """Return the definition of a claimed task if there is a task of Django at the module path that is its name.
+        """Return the definition of a claimed task if its name is the module path of a task of Django.
 
-        Nothing is imported for a task that nobody of this site has enqueued under that name.
+        Nothing is imported for a task that this site has not enqueued under that name.
         """
         try:
             payload.verify_arguments(claimed.payload, id=claimed.id, name=claimed.name)
@@ -89,7 +89,7 @@ class DjangoTask(Definition[Any, Any]):
         return None if task is None else cls(task)
 
     def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments as the caller gave them, without the alias of the backend."""
+        """Return stored arguments as the caller gave them, without the alias of the backend."""
         return args[1:], kwargs
 
     def in_context(self, result: AutotaskResult) -> Callable[..., Any]:
@@ -98,29 +98,29 @@ class DjangoTask(Definition[Any, Any]):
         return functools.partial(function, DjangoContext(task_result=result)) if self.task.takes_context else function
 
     def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
-        """Return what calls the function as Django would: with Django's context, and its signals around it."""
+        """Return a callable that calls the function as Django would: with Django's context, and its signals around it."""
         return functools.partial(_arun if self.is_async else _run, self, task)
 
     def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
-        """Tell Django's receivers of a task that has come to its end; a retry is none."""
+        """Send Django's ``task_finished``, unless the task will run again."""
         result = _running.pop((task.id, task.fence), None)
         if not state.ended:
             return
         try:
-            if result is None:  # It ended before its function was called, or in another process.
+            if result is None:  # The attempt ended before its function was called, or in another process.
                 result = look_up(task.id)
             if result is not None and not result.is_finished:
                 problem = None if state is State.DONE else results.error_of(error, message)
-                _tell_finished(results.ended(result, problem))
+                _send_finished(results.ended(result, problem))
         except Exception:
-            logger.exception("The end of %s %s could not be told to the receivers of Django", task.name, task.id)
+            logger.exception("task_finished could not be sent to Django's receivers for %s %s", task.name, task.id)
 
 
 def look_up(id: uuid.UUID, alias: str | None = None) -> AutotaskResult | None:
-    """Return how a task stands; None if it is not in the database (any more), or is no task of Django.
+    """Return the current result of a task; None if it is not in the database (any more), or not a task of Django.
 
-    :param alias: of the backend that is asked; by default that of the task where it is defined.
-    :raises PayloadRefused: what is stored of it was altered. Nothing is imported for it.
+    :param alias: the alias of the backend that was asked; by default that of the task where it is defined.
+    :raises PayloadRefused: its stored arguments or value were altered. Nothing is imported for it.
     """
     history = read.history(current(), id)
     if history is None or (kept := results.kept(history)) is None:
@@ -141,14 +141,14 @@ def at(module_path: str) -> AnyTask | None:
     return found if isinstance(found, Task) else None
 
 
-def tell_of_lost(task_id: uuid.UUID, name: str, ended: bool, **_: Any) -> None:
-    """Tell Django's receivers of a task that has ended because its workers died: a receiver of ``task_lost``."""
+def send_lost(task_id: uuid.UUID, name: str, ended: bool, **_: Any) -> None:
+    """Send Django's ``task_finished`` for a task that has ended because its workers died: a receiver of ``task_lost``."""
     if ended and at(name) is not None and (result := look_up(task_id)) is not None:
-        _tell_finished(result)
+        _send_finished(result)
 
 
 def defaults(backend: BaseTaskBackend) -> dict[str, Any]:
-    """Return the options of tasks that say nothing else."""
+    """Return the default options of tasks."""
     given = {name.lower(): value for name, value in backend.options.items() if name != SERIALIZER}
     return {"ttl": TTL, **given}
 
@@ -198,7 +198,7 @@ def _past(claimed: ClaimedTask) -> read.History | None:
 
 
 def _kept(value: Any, result: AutotaskResult, claimed: ClaimedTask, backend: BaseTaskBackend) -> tuple[Any, str, bytes]:
-    """Return what is stored as the value, see :class:`autotask.backend.result.Kept`."""
+    """Return the value to store, see :class:`autotask.backend.result.Kept`."""
     if what := still_to_be_run(value):
         raise NothingRan(task=claimed.name, what=what)
     if getattr(backend, "is_strict", False):
@@ -210,12 +210,12 @@ def _kept(value: Any, result: AutotaskResult, claimed: ClaimedTask, backend: Bas
     return results.Kept(value, claimed.name, claimed.payload).as_stored()
 
 
-def _tell_finished(result: AutotaskResult) -> None:
+def _send_finished(result: AutotaskResult) -> None:
     task_finished.send_robust(sender=type(task_backends[result.backend]), task_result=result)
 
 
 def _aware(moment: Any) -> Any:
-    """Return a moment with its zone: with USE_TZ = False Django takes it without one."""
+    """Return a moment with a zone: with USE_TZ = False, Django accepts it without one."""
     if isinstance(moment, datetime) and timezone.is_naive(moment):
         return timezone.make_aware(moment, timezone.get_default_timezone())
     return moment

@@ -1,4 +1,4 @@
-"""Django's TaskResult, made of what the database holds: statuses, errors of all attempts, arguments when asked for."""
+"""Django's TaskResult, made from the database: statuses, errors of all attempts, and arguments when asked for."""
 
 import functools
 import traceback
@@ -30,10 +30,10 @@ _STATUS = {
 
 
 class Kept(NamedTuple):
-    """What is kept of a task of Django for its result, which has the arguments too; those of a row go when it is DONE.
+    """The value that is stored for a task of Django, with the arguments, which are in its result but not in a DONE row.
 
-    :ivar name: of the task, so that the signature of the value covers it.
-    :ivar arguments: in their envelope.
+    :ivar name: the name of the task, so that the signature of the value covers it.
+    :ivar arguments: the arguments in their envelope.
     """
 
     value: Any
@@ -41,15 +41,15 @@ class Kept(NamedTuple):
     arguments: bytes
 
     def as_stored(self) -> tuple[Any, str, bytes]:
-        """Return what is pickled: nothing for which autotask would have to be imported."""
+        """Return a tuple to pickle: to unpickle it, autotask need not be imported."""
         return self.value, self.name, self.arguments
 
 
 class StoredArguments:
-    """The arguments of a stored task, which are unpickled when somebody asks for them.
+    """The arguments of a stored task, which are unpickled when they are read.
 
-    :param envelope: in which they are stored, with the alias of the backend in front. Its signature was verified, or that
-        of what it was in.
+    :param envelope: the stored arguments, after the alias of the backend. Its signature was verified, or that of the value
+        it was in.
     """
 
     def __init__(self, envelope: bytes) -> None:
@@ -57,12 +57,12 @@ class StoredArguments:
 
     @functools.cached_property
     def args(self) -> list[Any]:
-        """Those by position."""
+        """The positional arguments."""
         return list(self._both[0][1:])
 
     @functools.cached_property
     def kwargs(self) -> dict[str, Any]:
-        """Those by name."""
+        """The keyword arguments."""
         return self._both[1]
 
     @functools.cached_property
@@ -71,25 +71,25 @@ class StoredArguments:
 
 
 class AutotaskResult(AnyResult):
-    """A task as its caller sees it. Its arguments and its value are whatever can be pickled.
+    """A task as its caller sees it. Its arguments and its value may be all that can be pickled.
 
-    The arguments are unpickled when they are asked for: who looks at the status need not have what they are made of.
+    The arguments are unpickled when they are read: code that only looks at the status need not have their classes.
     """
 
     __slots__ = ("_args", "_kwargs", "_metadata")
 
     def __post_init__(self) -> None:
-        """Leave the arguments as they are; the base class would make of them what JSON can hold."""
+        """Leave the arguments as they are; the base class would convert them to JSON."""
         object.__setattr__(self, "_metadata", {})
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What is known beyond Django's attributes: ``state``, ``failures``, ``lost`` and ``progress``; {} at first."""
-        found: dict[str, Any] = getattr(self, "_metadata")  # noqa: B009 - the types know of no such attribute
+        """Facts beyond Django's attributes: ``state``, ``failures``, ``lost`` and ``progress``; {} at first."""
+        found: dict[str, Any] = getattr(self, "_metadata")  # noqa: B009 - the types do not have this attribute
         return found
 
     def refresh(self) -> None:
-        """Look up how the task stands now."""
+        """Look up the task again."""
         self._take(self.task.get_backend().get_result(self.id))
 
     async def arefresh(self) -> None:
@@ -102,7 +102,7 @@ class AutotaskResult(AnyResult):
 
 
 def _attribute(name: str) -> property:
-    """Return what stands for a field of the dataclass that may be loaded later."""
+    """Return a property for a field of the dataclass that may be loaded later."""
 
     def get(self: AutotaskResult) -> Any:
         value = getattr(self, f"_{name}")
@@ -114,7 +114,7 @@ def _attribute(name: str) -> property:
     return property(get, keep)
 
 
-# A dataclass sets and reads its fields like any attribute, also where a property stands for them.
+# A dataclass sets and reads its fields like any attribute, even if they are properties.
 AutotaskResult.args = _attribute("args")  # type: ignore[assignment]
 AutotaskResult.kwargs = _attribute("kwargs")  # type: ignore[assignment]
 
@@ -142,7 +142,7 @@ def running(
 ) -> AutotaskResult:
     """Return the result of a task whose function is about to be called.
 
-    :param past: what is known of its earlier attempts, if there are any.
+    :param past: its earlier attempts, if there are any.
     """
     now = timezone.now()
     earlier = past.attempts if past else ()
@@ -158,7 +158,7 @@ def running(
 
 
 def kept(history: History) -> Kept | None:
-    """Return the value and the arguments of a task; None if it is DONE and no task of Django.
+    """Return the value and the arguments of a task; None if it is DONE and not a task of Django.
 
     :raises PayloadRefused: they were altered.
     """
@@ -175,14 +175,14 @@ def kept(history: History) -> Kept | None:
 
 
 def stored(task: AnyTask, history: History, alias: str, kept: Kept) -> AutotaskResult:
-    """Return the result of a task as the database has it.
+    """Return the result of a task as it is in the database.
 
     :param task: the task at its module path.
     """
     record, attempts = history.task, history.attempts
     arguments = StoredArguments(kept.arguments)
     found = new(_as_enqueued(task, record, alias), record.id, alias, (), {})
-    # The attempt that runs, or that was the last one and succeeded, is not among those that did not succeed.
+    # The attempts are those that did not succeed: without the one that is running, or that succeeded.
     another = record.state is State.DONE or record.state is State.RUNNING
     begun = [attempt.started_at for attempt in attempts if attempt.started_at]
     last = record.started_at if another else max(begun, default=None)
@@ -203,7 +203,7 @@ def stored(task: AnyTask, history: History, alias: str, kept: Kept) -> AutotaskR
 
 
 def ended(result: AutotaskResult, error: TaskError | None) -> AutotaskResult:
-    """Return a result that was running, as it is at its end: with an error, or successful."""
+    """Finish a running result, with an error or successfully, and return it."""
     status = TaskResultStatus.FAILED if error else TaskResultStatus.SUCCESSFUL
     if error is not None:
         _made(result, errors=[*result.errors, error], _return_value=None)
@@ -211,12 +211,12 @@ def ended(result: AutotaskResult, error: TaskError | None) -> AutotaskResult:
 
 
 def keep_value(result: AutotaskResult, value: Any) -> None:
-    """Enter what the function has returned."""
+    """Set the value that the function has returned."""
     _made(result, _return_value=value)
 
 
 def error_of(exception: BaseException | None, message: str) -> TaskError:
-    """Return what stands for an exception; without one, the task was cancelled."""
+    """Return Django's error for an exception; without one, the task was cancelled."""
     if exception is None:
         return _cancelled(message)
     return TaskError(
@@ -256,7 +256,7 @@ def _error(attempt: StoredAttempt) -> TaskError:
 
 
 def _cancelled(message: str) -> TaskError:
-    return TaskError(exception_class_path=_path(TaskCancelled), traceback=message or "cancelled before it was run")
+    return TaskError(exception_class_path=_path(TaskCancelled), traceback=message or "cancelled before it ran")
 
 
 def _workers(attempts: tuple[StoredAttempt, ...]) -> list[str]:
@@ -277,7 +277,7 @@ def _path(cls: type) -> str:
 
 
 def _shown(moment: datetime | None) -> datetime | None:
-    """Return a moment as Django shows it: with USE_TZ = False in local time, and without a zone."""
+    """Return a moment as Django shows it: with USE_TZ = False, in local time and without a zone."""
     if moment is None or django_settings.USE_TZ:
         return moment
     return timezone.make_naive(moment, timezone.get_default_timezone())

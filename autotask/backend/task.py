@@ -13,7 +13,7 @@ from autotask.retry import Backoff
 
 @dataclass(frozen=True, kw_only=True)
 class AutotaskTask(AnyTask):
-    """What ``@task`` makes of a function where the backend is autotask. None means: as ``OPTIONS`` of the backend says.
+    """The task that ``@task`` makes if the backend is autotask. None means the default in ``OPTIONS`` of the backend.
 
     The options are those of :func:`autotask.tasks.delayed_task`.
     """
@@ -42,10 +42,10 @@ class AutotaskTask(AnyTask):
     ) -> Self:
         """Return the same task with other options.
 
-        :param run_after: the moment, or the time from the call on, before which it does not run.
+        :param run_after: the moment before which it does not run, or the time from the call until then.
         :param options: ``retries``, ``timeout`` and the others, see :class:`AutotaskTask`.
         :raises UnknownOption: an option is not known. (A TypeError.)
-        :raises InvalidTask: a value is wrong.
+        :raises InvalidTask: a value is invalid.
         """
         reject_unknown(options, DJANGO_TASK_OPTION_NAMES, f"{self.module_path}.using()")
         given = dict[str, Any](options, priority=priority, queue_name=queue_name, run_after=run_after, backend=backend)
@@ -53,12 +53,12 @@ class AutotaskTask(AnyTask):
 
 
 def extra_options(task: AnyTask) -> Mapping[str, Any]:
-    """Return the options of autotask that a task of any class has."""
+    """Return the options of autotask that a task has, whatever its class."""
     return {name: value for name in DJANGO_TASK_OPTION_NAMES if (value := getattr(task, name, None)) is not None}
 
 
 def varied(task: AnyTask, **changes: Any) -> AnyTask:
-    """Return a copy of a task with other values, whether or not its backend would accept it now."""
+    """Return a copy of a task with other values, even if its backend would not accept it now."""
     copy = object.__new__(type(task))
     for field in dataclasses.fields(task):
         object.__setattr__(copy, field.name, changes.get(field.name, getattr(task, field.name)))

@@ -1,4 +1,4 @@
-"""System checks: one function a message, each with an id; none of them asks the database."""
+"""System checks: one function for each message and its id; none of them queries the database."""
 
 from collections.abc import Callable
 
@@ -31,6 +31,6 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
 
 
 def register_all() -> None:
-    """Tell Django of the checks."""
+    """Register the checks with Django."""
     for check in CHECKS:
         register(check, TAG)

@@ -1,4 +1,4 @@
-"""System checks of the settings and of the database; none of them asks the database."""
+"""System checks of the settings, including those of the database; none of them queries it."""
 
 import difflib
 from collections.abc import Iterable
@@ -53,25 +53,25 @@ def check_alias(**_: Any) -> list[CheckMessage]:
 
 
 def check_autocommit(**_: Any) -> list[CheckMessage]:
-    """autotask.E015: the database of autotask commits nothing by itself."""
+    """autotask.E015: Django does not commit on the database of autotask."""
     alias = valid("DATABASE", None)
     if alias is None or alias not in connections.settings or connections[alias].settings_dict["AUTOCOMMIT"]:
         return []
     return [
         Error(
             f"AUTOCOMMIT of the database {alias!r} is False: transaction.atomic() commits nothing there.",
-            hint="Remove AUTOCOMMIT, or set AUTOTASK_DATABASE to another alias of the same database that has not set it.",
+            hint="Remove AUTOCOMMIT, or set AUTOTASK_DATABASE to another alias of the same database without it.",
             id="autotask.E015",
         )
     ]
 
 
 def check_values(**_: Any) -> list[CheckMessage]:
-    """autotask.E003: a setting has a value that it cannot have."""
+    """autotask.E003: a setting has an invalid value."""
     return [
         Error(
             one_line(str(problem)),
-            hint=f"{setting.meaning} Where it is not set, it is {setting.default!r}.",
+            hint=f"{setting.meaning} Default: {setting.default!r}.",
             id="autotask.E003",
         )
         for setting in Settings()
@@ -87,7 +87,7 @@ def check_lease(**_: Any) -> list[CheckMessage]:
     return [
         Error(
             f"AUTOTASK_LEASE ({lease:g} s) is less than three times AUTOTASK_HEARTBEAT ({heartbeat:g} s): "
-            "workers that live would be taken for dead.",
+            "living workers would be taken for dead.",
             hint=f"Set AUTOTASK_LEASE to {HEARTBEATS_IN_LEASE * heartbeat:g} or more.",
             id="autotask.E006",
         )
@@ -111,7 +111,7 @@ def check_secrets(**_: Any) -> list[CheckMessage]:
     """autotask.E012: a secret of Django that signs payloads is empty or blank."""
     return [
         Error(
-            f"{name} is empty or blank, and so is no key for the payloads of autotask: anybody could sign with it.",
+            f"{name} is empty or blank, so it is not used for the payloads of autotask: anybody could sign with it.",
             hint=f"{cure} It may come from an environment variable that is not set here.",
             id="autotask.E012",
         )
@@ -133,11 +133,11 @@ def check_carriers(**_: Any) -> list[CheckMessage]:
 
 
 def check_modules(**_: Any) -> list[CheckMessage]:
-    """autotask.E013: a module of tasks that there is not."""
+    """autotask.E013: a module of tasks does not exist."""
     return [
         Error(
             f"AUTOTASK_MODULES has {module!r}, but there is no such module: its tasks are not known.",
-            hint="Give the dotted name of a module as you would import it.",
+            hint="Give the dotted name of a module, as you would import it.",
             id="autotask.E013",
         )
         for module in valid("MODULES", ())
@@ -146,7 +146,7 @@ def check_modules(**_: Any) -> list[CheckMessage]:
 
 
 def check_unknown(**_: Any) -> list[CheckMessage]:
-    """autotask.W001: a setting that autotask does not know."""
+    """autotask.W001: autotask does not know a setting."""
     known = [setting.name for setting in Settings()]
     return [
         Warning(
@@ -160,7 +160,7 @@ def check_unknown(**_: Any) -> list[CheckMessage]:
 
 
 def check_allowed_modules(**_: Any) -> list[CheckMessage]:
-    """autotask.W004: what may be unpickled names a module that there is not."""
+    """autotask.W004: a module in AUTOTASK_PICKLE_ALLOWED does not exist."""
     return [
         Warning(
             f"AUTOTASK_PICKLE_ALLOWED has {module!r}, but there is no such module: it allows nothing.",
@@ -173,20 +173,20 @@ def check_allowed_modules(**_: Any) -> list[CheckMessage]:
 
 
 def check_time_zone(**_: Any) -> list[CheckMessage]:
-    """autotask.W003: moments without a time zone."""
+    """autotask.W003: Django shows times without a time zone."""
     if django_settings.USE_TZ:
         return []
     return [
         Warning(
-            "USE_TZ is False: the admin shows moments without their time zone, and an hour each autumn is ambiguous.",
-            hint="Set USE_TZ = True. autotask itself reckons in UTC either way.",
+            "USE_TZ is False: the admin shows times without their time zone, and an hour each autumn is ambiguous.",
+            hint="Set USE_TZ = True. autotask itself uses UTC either way.",
             id="autotask.W003",
         )
     ]
 
 
 def valid(name: str, otherwise: Any) -> Any:
-    """Return the value of a setting, or *otherwise* if it has an invalid one, which E003 reports."""
+    """Return the value of a setting, or *otherwise* if it is invalid, which E003 reports."""
     try:
         return getattr(settings, name)
     except InvalidSetting:
@@ -194,7 +194,7 @@ def valid(name: str, otherwise: Any) -> Any:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint at the known word that is most like an unknown one, or nothing."""
+    """Return a hint with the known word that is closest to an unknown one, or ""."""
     close = difflib.get_close_matches(word, list(known), 1)
     return f"Did you mean {close[0]}? " if close else ""
 
@@ -203,7 +203,7 @@ def is_module(name: str) -> bool:
     """Whether there is a module of that name."""
     try:
         return find_spec(name) is not None
-    except Exception:  # the package it is in is not there, or raises anything
+    except Exception:  # its package does not exist, or raises anything
         return False
 
 
@@ -212,7 +212,7 @@ def _blank_secrets() -> Iterable[tuple[str, str]]:
         return  # Django's are not used.
     try:
         secret: Any = django_settings.SECRET_KEY
-    except ImproperlyConfigured:  # which Django raises for an empty one
+    except ImproperlyConfigured:  # raised by Django for an empty one
         secret = ""
     if not is_secret(secret):
         yield "SECRET_KEY", "Set it to a long random string, or AUTOTASK_SIGNING_KEY."
@@ -223,7 +223,7 @@ def _blank_secrets() -> Iterable[tuple[str, str]]:
 
 def _why_no_function(path: str) -> str:
     try:
-        return "" if callable(import_string(path)) else "that is no function"
+        return "" if callable(import_string(path)) else "that is not a function"
     except Exception as error:  # the module of the project may raise anything
         return f"it cannot be imported ({one_line(describe(error))})"
 

@@ -14,7 +14,7 @@ from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import remarks
 from autotask.task import COROUTINE, PROCESS, THREAD
 
-#: Each clock that is changed at all is changed within this time.
+#: If clocks are changed at all, they are changed within this time.
 LOOK_AHEAD = timedelta(days=366)
 
 
@@ -45,7 +45,7 @@ def check_functions(**_: Any) -> list[CheckMessage]:
 
 
 def check_executor_names(**_: Any) -> list[CheckMessage]:
-    """autotask.E008: a task names an executor that there is not."""
+    """autotask.E008: a task names an executor that does not exist."""
     known = ["thread", PROCESS, *valid("EXECUTORS", {})]
     return [
         Error(
@@ -60,7 +60,7 @@ def check_executor_names(**_: Any) -> list[CheckMessage]:
 
 
 def check_late(**_: Any) -> list[CheckMessage]:
-    """autotask.W005: a task in a module of which workers do not know."""
+    """autotask.W005: workers do not know the module of a task."""
     return [
         Warning(
             f"Workers do not know the task {definition.name!r} ({_place(definition)}): its module is imported only after "
@@ -80,7 +80,7 @@ def check_changes_of_clocks(**_: Any) -> list[CheckMessage]:
         Info(
             f"The schedule {name!r} meets a change of the clock in {timetable.tz}: "
             f"{'; '.join(map(str, remarks(timetable, now, now + LOOK_AHEAD)))}.",
-            hint='It still runs once that day. If the time matters, take one that each day has, or tz="UTC".',
+            hint='It still runs once that day. If the time matters, choose one that exists every day, or tz="UTC".',
             id="autotask.I001",
         )
         for name, task in registry.schedules().items()
@@ -97,14 +97,14 @@ def _why_not_importable(definition: Definition[Any, Any]) -> str:
     if "<locals>" in qualname:
         return "nested in another function"
     if module in SCRIPTS:
-        return "in the script that is being run, which in a worker is another one"
+        return "in the script that is being run, and a worker runs another one"
     return ""
 
 
 def _why_not_found(definition: Definition[Any, Any]) -> str:
     if isinstance(definition, ScheduledTask):
-        return "schedules are not looked for"
-    return "its name does not begin with that of the module"
+        return "workers do not look for schedules"
+    return "its name does not begin with the name of the module"
 
 
 def _place(definition: Definition[Any, Any]) -> str:
@@ -112,7 +112,7 @@ def _place(definition: Definition[Any, Any]) -> str:
 
 
 def _module_and_name(definition: Definition[Any, Any]) -> tuple[str, str]:
-    # Not each callable has a name: an instance with __call__ has that of its class.
+    # An instance with __call__ has no name of its own: use that of its class.
     function = definition.function
     name = getattr(function, "__qualname__", type(function).__qualname__)
     return function.__module__, name

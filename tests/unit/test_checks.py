@@ -272,7 +272,7 @@ def no_executor():
     [
         ("tests.unit.test_checks.no_such", "cannot be imported"),
         ("tests.no_such.module", "cannot be imported"),
-        ("autotask.checks.TAG", "is no function"),
+        ("autotask.checks.TAG", "is not a function"),
     ],
 )
 def test_an_executor_whose_path_leads_nowhere_is_e007(settings, path, said):

@@ -48,9 +48,9 @@ def test_what_is_no_time_is_refused(make, time):
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (Retry(), "the task asked to be tried again"),
+        (Retry(), "the task asked for a retry"),
         (Retry(5, "their server is busy"), "their server is busy"),
-        (Snooze(90), "the task asked to be run again in 90 seconds"),
+        (Snooze(90), "the task asked to run again in 90 seconds"),
         (Cancel("the order was paid"), "the order was paid"),
         (Cancel(), ""),
         (Discard("the user is gone"), "discarded: the user is gone"),

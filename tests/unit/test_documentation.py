@@ -10,8 +10,8 @@ from tests.documents import ROOT, pages
 
 DOCS = ROOT / "docs"
 HOWTOS = sorted((DOCS / "howto").glob("*.rst"))
-#: All pages but those for developers, and the tables that programs write.
-READ = [ROOT / "CHANGELOG.rst", *(page for page in pages() if not re.search("contributing|_figures$", page.stem))]
+#: All pages but the tables that programs write.
+READ = [ROOT / "CHANGELOG.rst", *(page for page in pages() if not re.search("_figures$", page.stem))]
 
 #: Constructions to avoid, with better ones.
 AVOIDED = {

@@ -167,7 +167,7 @@ def block():
 def test_a_block_that_is_over_before_the_function_runs_is_refused(decorator, function, what):
     with pytest.raises(UnsuitableFunction, match=what) as caught:
         delayed_task(decorator(function))
-    assert function.__name__ in str(caught.value) and "nothing of it runs" in str(caught.value)
+    assert function.__name__ in str(caught.value) and "before anything of it runs" in str(caught.value)
 
 
 def test_a_wrapper_that_runs_the_coroutine_is_fine():

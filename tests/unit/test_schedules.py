@@ -240,13 +240,15 @@ def test_text_that_is_valid_in_no_order_is_refused_without_a_pointer():
     ],
 )
 def test_a_bad_number_is_refused_with_its_field_and_its_range(field, value):
-    with pytest.raises(InvalidSchedule, match=rf"{field}=.* is no schedule: expected integers from \d+ to \d+"):
+    with pytest.raises(
+        InvalidSchedule, match=rf"{field}=.* is not a valid schedule: expected integers from \d+ to \d+"
+    ):
         numbers(**{field: value})
 
 
 @pytest.mark.parametrize("fields", [{"months": 2, "dom": 30}, {"months": [2, 4], "dom": 31}])
 def test_a_day_that_never_comes_is_refused(fields):
-    with pytest.raises(InvalidSchedule, match="is no schedule: no such day ever comes"):
+    with pytest.raises(InvalidSchedule, match="is not a valid schedule: no such day ever comes"):
         numbers(**fields)
 
 

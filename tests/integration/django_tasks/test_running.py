@@ -149,7 +149,7 @@ def test_a_task_that_was_cancelled_while_it_waited_has_failed_and_says_so():
     result.refresh()
     assert (result.status, result.attempts, result.started_at) == (FAILED, 0, None)
     assert [error.exception_class.__name__ for error in result.errors] == ["TaskCancelled"]
-    assert result.errors[0].traceback == "cancelled before it was run"
+    assert result.errors[0].traceback == "cancelled before it ran"
 
 
 def test_a_task_that_is_cancelled_while_it_runs_has_failed_and_says_so(worker):
@@ -194,7 +194,7 @@ def test_a_value_that_cannot_be_stored_is_an_error_that_says_so(worker):
 def test_a_coroutine_that_nobody_awaited_is_an_error_that_says_so(worker):
     result = ended(tasks.hide.enqueue())
     assert result.status is FAILED
-    assert "returned a coroutine" in result.errors[0].traceback and "ran to its end" not in result.errors[0].traceback
+    assert "returned a coroutine" in result.errors[0].traceback and "has run" not in result.errors[0].traceback
 
 
 @pytest.mark.parametrize("task", [tasks.add_wrong_types, tasks.add_wrong_types_later])

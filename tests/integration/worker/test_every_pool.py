@@ -52,7 +52,7 @@ def test_a_coroutine_that_nobody_awaited_is_an_error_that_says_so(there, start, 
     start()
     handle = there.hide(str(tmp_path / "ran"))
     assert ended(handle) is ERROR
-    assert "returned a coroutine" in handle.error_message and "ran to its end" not in handle.error_message
+    assert "returned a coroutine" in handle.error_message and "has run" not in handle.error_message
     assert [attempt.state for attempt in handle.failed_attempts] == [State.RETRY, State.ERROR]
     assert stubborn.lines(tmp_path / "ran") == []
 
