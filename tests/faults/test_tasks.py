@@ -279,7 +279,7 @@ def test_after_all_was_signed_anew_nothing_fails_without_the_old_key(world, figu
 
     # Then
     figures.exactly("done without the old key", len([world.wait_for(id) for id in ids]), 21)
-    assert "21 payloads (21 arguments of live tasks) signed anew." in signed.output()
+    assert "21 payloads (21 arguments of live tasks) signed again." in signed.output()
 
 
 MISBEHAVIOUR = {
