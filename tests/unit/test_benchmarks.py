@@ -116,7 +116,7 @@ def test_a_queue_that_could_not_be_measured_is_named_below_the_table():
     }
     text = compare.show("drain", found, "huey")
     assert "huey: in 1 of 1 rounds: huey has ended" in text
-    assert "slow: did not come to the end of its tasks within the limit" in text
+    assert "slow: did not finish its tasks within the limit" in text
     assert [row[3] for row in compare.rows("drain", found, "huey")] == ["-", "-"]
 
 
