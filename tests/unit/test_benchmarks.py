@@ -185,7 +185,7 @@ def test_an_unknown_measure_gets_a_message_that_names_the_known_ones(capsys):
 def test_a_number_that_makes_no_sense_is_refused(option, capsys):
     with pytest.raises(SystemExit):
         suite.parser().parse_args(option)
-    assert f"expected a whole number from 1 on, not {option[1]!r}" in capsys.readouterr().err
+    assert f"expected a whole number of at least 1, not {option[1]!r}" in capsys.readouterr().err
 
 
 def test_peers_can_have_configurations_and_numbers_of_tasks_of_their_own():
