@@ -11,10 +11,8 @@ from benchmarks.server import DATA
 
 def add_common(parser: ArgumentParser) -> None:
     """Define the options of all commands that measure."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
-    parser.add_argument(
-        "--log", type=Path, metavar="FILE", help="write the output of workers to FILE (default: nowhere)"
-    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to it")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="write the output of workers to it (default: nowhere)")
     parser.add_argument(
         "--data",
         type=Path,

@@ -66,12 +66,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tasks", type=positive, help="tasks to drain or to enqueue (default: 20000, 3000, 10000)")
     made.add_argument("--samples", type=positive, default=100, help="samples of a latency (default: 100)")
     made.add_argument("--workers", type=positive, default=1, help="worker processes (default: 1)")
-    made.add_argument(
-        "--prefill",
-        choices=("none", "future", "ended"),
-        default="none",
-        help="other rows in the tables (default: none)",
-    )
+    made.add_argument("--prefill", choices=("none", "future", "ended"), default="none", help="other rows in the tables")
     made.add_argument(
         "--prefill-rows",
         type=sizes,

@@ -25,7 +25,7 @@ class Order:
     :ivar snapshot: whether a transaction with an old snapshot stays open.
     :ivar samples: how many times a latency is taken.
     :ivar seconds: how long an idle worker is watched.
-    :ivar limit: seconds after which a measurement ends with what it has.
+    :ivar limit: seconds after which a measurement ends unfinished.
     """
 
     peer: str

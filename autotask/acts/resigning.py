@@ -11,8 +11,7 @@ from autotask.exceptions import PayloadRefused
 from autotask.store import resign
 from autotask.store.resign import FAILED, RESULTS, WAITING, PayloadColumn, Signed
 
-#: In this order: a payload that moves to the other table meanwhile is found there. One that moves back is found in the next
-#: round.
+#: In this order: a payload that moves to the other table is found there, and one that moves back in the next round.
 PLACES = (WAITING, FAILED, RESULTS)
 
 #: Looks at all payloads. More than two are needed only if rows were locked or moved at the wrong moments.

@@ -311,10 +311,8 @@ class TaskAdmin(ActingAdmin):
             records = list(matching.filter(state__in=states).order_by().only("id", "name", "state")[: MOST_AT_ONCE + 1])
             act(request, records[:MOST_AT_ONCE])
             if len(records) > MOST_AT_ONCE:
-                more = gettext(
-                    "There are more. Only the first %(number)d were processed; repeat the action for the others."
-                ) % {"number": MOST_AT_ONCE}
-                self.message_user(request, more, messages.WARNING)
+                more = gettext("There are more than %(number)d: repeat the action for the others.")
+                self.message_user(request, more % {"number": MOST_AT_ONCE}, messages.WARNING)
             return
         # Chosen one by one: a task whose state has changed since is still meant, and reported.
         chosen = {uuid.UUID(id) for id in request.POST.getlist(ACTION_CHECKBOX_NAME)}
@@ -350,7 +348,7 @@ class TaskAdmin(ActingAdmin):
             reasons = ", ".join(f"{_why_not(reason)} ({number})" for reason, number in refused.most_common())
             self.message_user(request, f"{not_done % {'number': refused.total()}}: {reasons}.", messages.WARNING)
         if not answers:
-            self.message_user(request, gettext("None of these tasks is in a state that allows this."), messages.WARNING)
+            self.message_user(request, gettext("No task here is in a state for that."), messages.WARNING)
 
 
 def _ids(records: Iterable[TaskRecord]) -> list[uuid.UUID]:

@@ -178,8 +178,7 @@ def look_at_notifications(patient: Patient) -> Finding:
     text += "; once it is full, workers and callers find tasks and results by polling only"
     if not (laggard := health.laggard(connection)):
         return problem(
-            text,
-            'See the log of PostgreSQL: after "NOTIFY queue is ... full" it names the process that blocks the queue.',
+            text, 'See the log of PostgreSQL: after "NOTIFY queue is ... full" it names the process that blocks it.'
         )
     whose = one_line(" ".join(filter(None, (laggard.application, laggard.database and f"on {laggard.database}"))), 100)
     age = "" if laggard.seconds is None else f", its transaction open for {in_words(laggard.seconds)}"

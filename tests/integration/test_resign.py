@@ -136,9 +136,7 @@ def test_what_does_not_verify_is_named_and_left_alone(settings):
 
     # Then
     assert shown.code == 1
-    assert shown.out.startswith(
-        "1 payload (1 arguments of live tasks) signed again.\n1 payload signed with the present"
-    )
+    assert shown.out.startswith("1 payload (1 arguments of live tasks) signed again.\n1 payload signed with the")
     assert "5 payloads refused, and left unchanged." in shown.err
     assert all(str(handle.id) in shown.err for handle in bad) and str(good.id) not in shown.err
     assert {handle: payload_of(handle) for handle in bad} == bad

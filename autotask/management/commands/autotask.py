@@ -113,9 +113,7 @@ class Command(BaseCommand):
         except (AutotaskError, ConnectionDoesNotExist) as error:
             raise failure(str(error)) from error
         except (DatabaseError, InterfaceError) as error:
-            raise failure(
-                f"{describe(error).strip()} (Find the cause with: python manage.py autotask doctor)"
-            ) from error
+            raise failure(f"{describe(error).strip()} (Find out why: python manage.py autotask doctor)") from error
         except BrokenPipeError:
             _leave_closed_pipe()
 

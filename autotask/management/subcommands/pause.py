@@ -17,7 +17,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
     add_names(parser)
     parser.add_argument(
-        "--by", metavar="WHO", help="Shown as the one who paused it. Default: your user name and this host."
+        "--by", metavar="WHO", help="Name to show for the pause. Default: your user name and this host."
     )
 
 

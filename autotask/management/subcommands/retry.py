@@ -31,10 +31,7 @@ SUBCOMMAND = Subcommand(
     description="Run failed or cancelled tasks again, at once and with all their retries.",
     examples=(
         ("retry 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),
-        (
-            "list --state error --json | jq -r '.tasks[].id' | xargs python manage.py autotask retry",
-            "the newest twenty that failed",
-        ),
+        ("list --state error --json | jq -r '.tasks[].id' | xargs python manage.py autotask retry", "the newest 20"),
     ),
     add_arguments=add_ids,
     run=run,
