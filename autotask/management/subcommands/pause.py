@@ -16,9 +16,7 @@ from autotask.management.subcommand import Subcommand
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
     add_names(parser)
-    parser.add_argument(
-        "--by", metavar="WHO", help="Name to show for the pause. Default: your user name and this host."
-    )
+    parser.add_argument("--by", metavar="WHO", help="Shown with the pause. Default: your user name and this host.")
 
 
 def run(console: Console, *, names: Sequence[str], by: str | None) -> None:
