@@ -1,4 +1,4 @@
-"""Several dedicated workers, or one that is renewed from time to time, under one supervisor."""
+"""Several dedicated workers, or one that is recycled, under one supervisor."""
 
 import logging
 import os
@@ -21,16 +21,15 @@ from autotask.worker.process import run_worker
 
 logger = logging.getLogger("autotask.worker")
 
-#: Tells a worker that it belongs to a supervisor, and which process that is.
+#: Tells a worker the process id of its supervisor.
 _MARK = "AUTOTASK_CREW"
 
 
 class Crew:
-    """The supervisor. Each worker runs the command of this process once more, and finds itself marked as one of a crew.
+    """The supervisor. Each worker runs the command of this process again, marked as a member of a crew.
 
-    :param size: how many workers there are.
-    :param burst: come to an end when all workers have.
-    :param reload: workers watch their code. Where they cannot even start, a change has them tried again at once.
+    :param burst: stop when all workers have finished.
+    :param reload: workers watch their code. Where they cannot even start, a change makes the supervisor try again at once.
     """
 
     def __init__(self, size: int, *, burst: bool, reload: bool) -> None:
@@ -39,7 +38,7 @@ class Crew:
         environment = {**os.environ, _MARK: str(os.getpid())}
         interpreter, *words = map(str, get_child_arguments())
         command = [interpreter, *module_path.interpreter_options(), *words]
-        # A burst is over when nothing is left, which cannot be seen while a former worker still gives something back.
+        # A burst is over when nothing is left, which cannot be known while a former worker can still release tasks.
         grace = settings.SHUTDOWN_GRACE
         self._workers = [
             SupervisedProcess(command, environment, grace, _say, overlap=not burst, until_done=burst)
@@ -47,7 +46,7 @@ class Crew:
         ]
 
     def run(self) -> int:
-        """Keep the workers running until told to stop; return the exit status of the process."""
+        """Keep the workers running until a signal to stop; return the exit status of the process."""
         streams.complete()
         show_log_lines()
         title.shower("supervisor")
@@ -85,7 +84,7 @@ def work(options: WorkerOptions) -> int:
 
 
 def _stop_without(supervisor: int) -> None:
-    """Do by looking what the kernel of Linux does by itself."""
+    """Poll for the death of the supervisor, which Linux reports by itself."""
     while not life.is_orphan(supervisor):
         time.sleep(LOOK_EVERY)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The tables, as Django models, for migrations and for reading pages; no task is changed through them."""
+"""The tables as Django models, for migrations and for pages that read; tasks are never changed through them."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Field = models.Field[Any, Any]
     Lookup = models.Lookup[Any]
 else:
-    Field, Lookup = models.Field, models.Lookup  # cannot be subscripted when it runs
+    Field, Lookup = models.Field, models.Lookup  # cannot be subscripted at run time
 
 # Plain numbers, so that migrations do not import the enumeration.
 SCHEDULED, READY, RUNNING = State.SCHEDULED.value, State.READY.value, State.RUNNING.value
@@ -21,7 +21,7 @@ DONE, ERROR, CANCELLED = State.DONE.value, State.ERROR.value, State.CANCELLED.va
 
 
 class NamesField(Field):
-    """Names, as an array of PostgreSQL; as text in other databases, where no rows are stored.
+    """Names, as an array in PostgreSQL; as text in other databases, where no rows are stored.
 
     Django's ``ArrayField`` would make every project add ``django.contrib.postgres`` to its ``INSTALLED_APPS``.
     """
@@ -31,7 +31,7 @@ class NamesField(Field):
         return "text[]" if connection.vendor == "postgresql" else "text"
 
     def to_python(self, value: Any) -> Any:
-        """Return names from what :meth:`value_to_string` made of them."""
+        """Return the names in the text made by :meth:`value_to_string`."""
         return json.loads(value) if isinstance(value, str) else value
 
     def value_to_string(self, obj: models.Model) -> str:
@@ -53,7 +53,7 @@ class Has(Lookup):
 
 
 class TaskFields(models.Model):
-    """What a task carries from the call to the end of its result."""
+    """The columns that a task keeps from its call until its result is pruned."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     state = models.SmallIntegerField(_("state"))
@@ -85,7 +85,7 @@ class TaskFields(models.Model):
 
 
 class Task(TaskFields):
-    """Live work only: what waits or runs."""
+    """A live task: it waits or runs."""
 
     ready_at = models.DateTimeField(null=True)
     cancel_requested = models.BooleanField(db_default=False)
@@ -127,7 +127,7 @@ class Task(TaskFields):
 
 
 class Result(TaskFields):
-    """How tasks ended; kept until ``kept_until``. The payload stays only where there was no success, for a retry."""
+    """A finished task, kept until ``kept_until``. Unless it is done, it keeps its payload for a retry."""
 
     ended_at = models.DateTimeField(_("ended"))
     kept_until = models.DateTimeField(_("kept until"))
@@ -154,7 +154,7 @@ class Result(TaskFields):
             ),
         ]
         constraints = [
-            # With the one of the live table, it lets the planner leave out the half of the view that cannot match.
+            # With that of the live table, it lets the planner skip the half of the view that cannot match.
             models.CheckConstraint(
                 name="autotask_result_is_ended", condition=models.Q(state__in=[DONE, ERROR, CANCELLED])
             ),
@@ -162,7 +162,7 @@ class Result(TaskFields):
 
 
 class Attempt(models.Model):
-    """One attempt that did not succeed: what went wrong, and what was done about it."""
+    """One attempt that did not succeed: what went wrong, and its outcome."""
 
     id = models.BigAutoField(primary_key=True)
     task_id = models.UUIDField()
@@ -185,7 +185,7 @@ class Attempt(models.Model):
 
 
 class Worker(models.Model):
-    """One row per living worker. No index on what changes with each heartbeat, so that beats stay HOT updates."""
+    """One row per living worker. No index on columns that heartbeats change, so that they stay HOT updates."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     kind = models.TextField(_("kind"))
@@ -215,7 +215,7 @@ class Worker(models.Model):
 
 
 class Schedule(models.Model):
-    """One row per periodic or cron task, with the moment of its next tick."""
+    """One row per periodic or cron task, with its next tick."""
 
     name = models.TextField(_("schedule"), primary_key=True)
     task = models.TextField(_("task"))
@@ -253,7 +253,7 @@ class Schedule(models.Model):
 
 
 class TaskRecord(models.Model):
-    """Every task, live or ended: a view over both tables, for pages that list them together."""
+    """Every task, live or finished: a view over both tables, for pages that list them together."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     state = models.SmallIntegerField(_("state"))
@@ -296,5 +296,5 @@ class TaskRecord(models.Model):
         return f"{self.name} {self.id}"
 
     def _save_table(self, raw: bool = False, *args: Any, **options: Any) -> bool:
-        # dumpdata writes views as well, and loaddata would fail at them. The rows are in the tables, and loaded with these.
+        # dumpdata writes views as well, and loaddata would fail on them. The rows are loaded with the tables.
         return False if raw else bool(super()._save_table(raw, *args, **options))  # type: ignore[misc]  # of Django's own

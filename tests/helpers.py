@@ -49,8 +49,8 @@ def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "t
         now = time.monotonic()
         if now > deadline:
             raise AssertionError(f"{what} did not come true within {seconds:g} s; last value: {value!r}")
-        # After a slow look, leave the machine to the processes that it waits for.
-        time.sleep(max(0.02, 2 * (now - began)))
+        # After a slow look, leave the machine to the processes that it waits for, but miss no state that lasts a second.
+        time.sleep(min(0.25, max(0.02, 2 * (now - began))))
         began = time.monotonic()
     return value
 

@@ -1,4 +1,4 @@
-"""What the guard runs: set Django up, then the worker until told to stop."""
+"""The program that the guard starts: set Django up, then run the worker until a signal to stop."""
 
 import faulthandler
 import logging
@@ -22,10 +22,10 @@ def main() -> int:
     """Run the companion worker that the guard's environment variables describe; return its exit status."""
     streams.complete()
     guard = int(os.environ["AUTOTASK_GUARD"])
-    # The guard never stops without stopping this process; if it was killed, nobody else would.
+    # The guard never stops without stopping this process, but it may be killed.
     life.die_with_parent(guard, signal.SIGKILL)
     if sys.platform != "linux":
-        threading.Thread(target=_leave_without, args=(guard,), daemon=True).start()
+        threading.Thread(target=_exit_without, args=(guard,), daemon=True).start()
     life.ignore_interrupts()
     faulthandler.enable()
     module_path.restore()
@@ -39,7 +39,7 @@ def main() -> int:
 
 def _work() -> int:
     candidate = _next_one(os.environ.pop("AUTOTASK_ELECTION", ""))
-    # Imported here and not above: a project that cannot be imported is what _complain() is for.
+    # Imported here and not above: _complain() reports a project that cannot be imported.
     from autotask import django_setup
 
     django_setup.set_up(os.environ.pop(django_setup.VARIABLE, ""))
@@ -65,7 +65,7 @@ def _work() -> int:
             wake_fd=int(os.environ["AUTOTASK_WAKE_FD"]),
             offer_fds=_pair(os.environ.get("AUTOTASK_OFFER_FDS", "")),
             yields=settings.COMPANION_YIELDS,
-            make_way=lambda status: _make_way(candidate, tell_guard, status),
+            make_way=lambda status: _leave(candidate, tell_guard, status),
             predecessor=os.environ.get("AUTOTASK_PREDECESSOR", ""),
         )
     )
@@ -73,20 +73,20 @@ def _work() -> int:
     return status
 
 
-def _make_way(candidate: Candidate | None, tell_guard: Callable[[int], None], status: int) -> None:
+def _leave(candidate: Candidate | None, tell_guard: Callable[[int], None], status: int) -> None:
     if candidate:
-        candidate.make_way()
+        candidate.step_down()
     tell_guard(status)
 
 
 def _pair(words: str) -> tuple[int, int] | None:
-    """Return two descriptors; None where an older guard, which an upgrade has left running, has told of none."""
+    """Return two descriptors; None from an older guard, which an upgrade has left running."""
     first, comma, second = words.partition(",")
     return (int(first), int(second)) if comma else None
 
 
 def _next_one(place: str) -> Candidate | None:
-    """Return who is next at a place, when it is; None where each companion works, or no lock can be had."""
+    """Return this worker as the next candidate, once it is; None if each companion works, or there is no lock."""
     if not place:
         return None
     candidate = None
@@ -97,7 +97,7 @@ def _next_one(place: str) -> Candidate | None:
         if candidate:
             candidate.close()
         serves = int(os.environ["AUTOTASK_SERVES"])
-        say(f"there is no lock any more ({error}): this companion works beside others of this host", serves)
+        say(f"there is no lock any more ({error}): this companion works alongside others on this host", serves)
         return None
     return candidate
 
@@ -110,8 +110,8 @@ def _stand_by() -> None:
     )
 
 
-def _leave_without(guard: int) -> None:
-    """Do by looking what the kernel of Linux does by itself."""
+def _exit_without(guard: int) -> None:
+    """Poll for the death of the guard, which Linux reports by itself."""
     while not life.is_orphan(guard):
         time.sleep(LOOK_EVERY)
     os._exit(1)
@@ -122,7 +122,7 @@ def _is_configuration(error: Exception) -> bool:
 
 
 def _complain(error: Exception, early_deaths: int) -> None:
-    """Say in full what is wrong the first time, and on one line from then on; where there is only no room, say so once."""
+    """Log the full error the first time, and one line from then on; a mere shortage only once."""
     serves = int(os.environ.get("AUTOTASK_SERVES", "0"))
     if is_shortage(error):
         if early_deaths == 0:

@@ -1,7 +1,7 @@
-"""One active companion per host, the others standing by on locks of files; standard library only.
+"""One active companion per host, with the others standing by on file locks; standard library only.
 
-There are two locks: who holds the first one works, who holds the second one is next. Only the next one has set Django up;
-the others wait before that, and cost as little as a bare interpreter.
+There are two locks: the holder of the first one works, the holder of the second one is next. Only these two have set Django
+up; the others wait before that, and cost as little as a bare interpreter.
 """
 
 import contextlib
@@ -12,24 +12,24 @@ import threading
 import time
 from collections.abc import Callable
 
-#: Seconds between two looks of the next one, whether it may begin to work.
+#: Seconds between two tries of the next one to become active.
 NEXT_LOOKS_EVERY = 0.05
 
-#: Seconds between two looks of the others, whether one of them may be the next one.
+#: Seconds between two tries of the others to become the next one.
 OTHERS_LOOK_EVERY = 0.5
 
-#: Seconds between two times at which the active one makes its files look new: what clears away old temporary files leaves
-#: them then. systemd's does that after ten days, others after some hours at the least.
+#: Seconds after which the active one touches its files again, so that cleaners of old temporary files leave them. systemd
+#: deletes them after ten days, others after some hours at the earliest.
 TOUCH_EVERY = 1800.0
 
 
 class Candidate:
-    """A worker that wants to be the one that works.
+    """A worker that wants to be the active one.
 
-    Locks of POSIX: they belong to the process and to none that it forks, and the kernel takes them back however it ends.
+    POSIX locks belong to the process and not to its forks, and the kernel releases them however the process ends.
 
-    :param path: what the names of the two files begin with; the same for all candidates.
-    :raises OSError: the files cannot be made, or could be somebody else's.
+    :param path: the names of the two files without their suffixes; the same for all candidates.
+    :raises OSError: the files cannot be created, or belong to somebody else.
     """
 
     def __init__(self, path: str) -> None:
@@ -41,26 +41,23 @@ class Candidate:
             raise
 
     def wait_to_be_next(self) -> None:
-        """Wait until only the worker that is active comes before this one."""
+        """Wait until only the active worker is ahead of this one."""
         _wait(self._next, OTHERS_LOOK_EVERY)
 
     def wait_to_be_active(self, stand_by: Callable[[], None]) -> None:
-        """Wait until no worker comes before this one; another one can be next then.
-
-        :param stand_by: is called if it has to wait.
-        """
+        """Wait until no worker is ahead of this one, after a call of *stand_by*; then another one can be next."""
         if not self._active.take():
             stand_by()
             _wait(self._active, NEXT_LOOKS_EVERY)
         self._next.release()
         threading.Thread(target=self._keep_young, name="autotask-election", daemon=True).start()
 
-    def make_way(self) -> None:
-        """Let the next one begin: this one takes no more tasks."""
+    def step_down(self) -> None:
+        """Let the next one become active: this one takes no more tasks."""
         self._active.release()
 
     def close(self) -> None:
-        """Give up, whatever was reached."""
+        """Release all locks."""
         self._active.close()
         self._next.close()
 
@@ -72,23 +69,23 @@ class Candidate:
 
 
 class _Lock:
-    """A lock of a file that others may remove."""
+    """A lock on a file that others may remove."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._descriptor = _open(path)
 
     def take(self) -> bool:
-        """Take the lock if nobody has it; return whether it is taken."""
+        """Take the lock if it is free; return whether it was taken."""
         while self._take():
             if self._is_in_place():
                 return True
-            # Whoever comes next would take the lock of a new file. This process has no lock of that one yet, which
-            # closing any of its descriptors would give up.
+            # The next candidate would lock a new file, so this one moves to it. This process has no lock on that yet,
+            # which closing any descriptor of it would release.
             try:
                 renewed = _open(self._path)
             except OSError:
-                return True  # as long as no file can be made there, this lock is the only one there is
+                return True  # as long as no file can be created there, this lock is the only one
             os.close(self._descriptor)
             self._descriptor = renewed
         return False
@@ -97,7 +94,6 @@ class _Lock:
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
     def touch(self) -> None:
-        """Let the file look as if it were new."""
         with contextlib.suppress(OSError):
             os.utime(self._path, follow_symlinks=False)
 
@@ -105,7 +101,7 @@ class _Lock:
         os.close(self._descriptor)
 
     def _take(self) -> bool:
-        # Some systems say EACCES and not EAGAIN.
+        # Some systems raise EACCES and not EAGAIN.
         with contextlib.suppress(BlockingIOError, PermissionError):
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
@@ -126,7 +122,7 @@ def _wait(lock: _Lock, seconds: float) -> None:
 def _open(path: str) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     found = os.fstat(descriptor)
-    # In a folder that all may write to, somebody else may have been there first, to keep us waiting.
+    # In a folder that is writable for all, somebody else may have created the file first, to keep us waiting.
     if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise PermissionError(f"{path} belongs to somebody else")

@@ -1,7 +1,7 @@
-"""The watch, standard library only: tie the worker's life to Django's, restart it, stop it in time.
+"""The guard, standard library only: ties the worker's life to Django's, restarts it, stops it in time.
 
-It runs as a process of its own between the Django process and the worker. It has one thread and runs no code of the
-project, so it always answers: it sees the Django process go whatever that or the worker is busy with.
+It is a process of its own between the Django process and the worker. It has one thread and runs no code of the project, so
+it notices the end of the Django process whatever that or the worker is busy with.
 """
 
 import argparse
@@ -22,11 +22,10 @@ class Guard:
 
     :param parent: process id of the Django process.
     :param life_fd: read end of a pipe that the Django process holds open and never writes to; its end means "stop".
-    :param wake_fd: read end of the pipe by which the Django process wakes the worker; passed on to it.
-    :param offer_fds: the ends of the pipe in which the worker makes its offers; passed on to it. An older Django process has
-        none.
-    :param grace: seconds that the worker gets to finish what it runs.
-    :param options: of the interpreter of the worker. An older Django process tells of none.
+    :param wake_fd: read end of the pipe with which the Django process wakes the worker; passed on to it.
+    :param offer_fds: the ends of the pipe for offers; passed on to the worker. An older Django process has none.
+    :param grace: seconds that the worker gets to finish its tasks.
+    :param options: for the interpreter of the worker. An older Django process passes none.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Guard:
         self._worker = SupervisedProcess(command, environment, grace, self._say, pass_fds=(wake_fd, *offer_fds))
 
     def run(self) -> None:
-        """Watch until the Django process is gone or this process is told to stop, then stop the worker."""
+        """Watch until the Django process is gone or a signal to stop comes, then stop the worker."""
         life.ignore_interrupts()
         self._signals.catch(signal.SIGTERM)
         life.die_with_parent(self._parent, signal.SIGTERM)
@@ -66,9 +65,9 @@ class Guard:
         supervised.stop([self._worker], self._grace, self._signals, self._is_urgent)
 
     def _drop_offer(self) -> None:
-        """Remove what the worker has offered that is dead."""
-        # Without autotask.offer and what that imports: this process is to stay small.
-        with contextlib.suppress(OSError):  # There is none.
+        """Remove the offer of a dead worker."""
+        # Without autotask.offer and its imports: this process should stay small.
+        with contextlib.suppress(OSError):  # there is none
             os.readv(self._offer_fds[0], [bytearray(64)])
 
     def _is_over(self) -> bool:
@@ -77,7 +76,7 @@ class Guard:
         return bool(readable.wait([self._life_fd], 0)) and not os.read(self._life_fd, 1)
 
     def _is_urgent(self) -> bool:
-        """Whether this process was told to stop a second time. The kernel tells it once, when the Django process is gone."""
+        """Whether a second signal to stop came, not counting the kernel's when the Django process is gone."""
         return self._signals.count - (1 if life.is_orphan(self._parent) else 0) >= 2
 
     def _say(self, what: str, *, serious: bool = False) -> None:
@@ -85,14 +84,14 @@ class Guard:
 
 
 def say(what: str, parent: int) -> None:
-    """Write one line, or more that are indented, to where the Django process writes its errors."""
-    # If nobody reads it any more, there is nobody to tell.
+    """Write one line, or more with indentation, to the standard error of the Django process."""
+    # Nobody may be reading it any more.
     with contextlib.suppress(OSError):
         os.write(2, f"autotask[{os.getpid()}] guard of {parent}: {indented(what)}\n".encode(errors="replace"))
 
 
 def main() -> None:
-    """Run the guard as the command line says."""
+    """Run the guard with the options of the command line."""
     streams.complete()
     parser = argparse.ArgumentParser(prog="python -m autotask.companion.guard", description=__doc__)
     parser.add_argument("--parent", type=int, required=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 def path() -> str:
     """Return the path of the interpreter whose modules this process uses.
 
-    Usually that is this process's own. A server that has Python inside, such as uWSGI or Apache, gives its own name for it.
+    Usually that is this process's own. A server that embeds Python, such as uWSGI or Apache, reports its own name instead.
 
     :raises FileNotFoundError: there is none.
     """

@@ -1,4 +1,4 @@
-"""Where the companions of one site meet that run on the same host, to have one of them work."""
+"""Where the companions of one site on one host meet, so that one of them is active."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from django.utils.functional import Promise
 from autotask.companion.election import Candidate
 from autotask.conf import settings
 
-#: Settings of a database that say how Django uses it and not which one it is; all others count, also those of other engines.
+#: Database settings that say how Django uses it and not which one it is; all others count, even those of other engines.
 _CLIENTS = (
     *("ENGINE", "PASSWORD", "ATOMIC_REQUESTS", "AUTOCOMMIT", "CONN_HEALTH_CHECKS", "CONN_MAX_AGE"),
     *("DISABLE_SERVER_SIDE_CURSORS", "TEST", "TIME_ZONE"),
@@ -24,7 +24,7 @@ _CLIENTS_OPTIONS = (
     *("cursor_factory", "isolation_level", "pool", "prepare_threshold", "server_side_binding"),
 )
 
-#: Variables by which the client library of PostgreSQL finds the database where the settings do not say it.
+#: Variables with which libpq finds the database if the settings do not name it.
 _VARIABLES = (
     *("DJANGO_SETTINGS_MODULE", "PGDATABASE", "PGHOST", "PGHOSTADDR", "PGOPTIONS", "PGPORT", "PGSERVICE"),
     *("PGSERVICEFILE", "PGSYSCONFDIR", "PGTARGETSESSIONATTRS", "PGUSER"),
@@ -34,7 +34,7 @@ logger = logging.getLogger("autotask.companion")
 
 
 def meeting_place() -> str | None:
-    """Return what the paths of the locks begin with; None where each companion is to work, or no lock can be had."""
+    """Return the path of the locks without suffixes; None if each companion works, or there is no lock."""
     if settings.COMPANION != "host":
         return None
     try:
@@ -51,7 +51,7 @@ def meeting_place() -> str | None:
 
 
 def _site() -> str:
-    """Return what two companions have in common that do the same work, as a name that gives none of it away."""
+    """Return a name that companions with the same work share, and that does not reveal their settings."""
     database = connections[settings.DATABASE].settings_dict
     options = database.get("OPTIONS") or {}
     same = {
@@ -73,6 +73,6 @@ def _plain(value: Any) -> Any:
         return sorted(map(repr, map(_plain, value)))
     if isinstance(value, (str, int, float, os.PathLike, Promise)):  # a port is 5432 as well as "5432"
         return str(value)
-    # What an object shows of itself may have its address in it, or call the code of others.
+    # The repr of an object may contain its address, or call foreign code.
     kind = value if isinstance(value, type) else type(value)
     return None if value is None else f"{kind.__module__}.{kind.__qualname__}"

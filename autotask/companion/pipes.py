@@ -9,11 +9,11 @@ from autotask.wakeup import WORD, handing
 
 
 class Pipes:
-    """What the Django process holds of them.
+    """The ends of the pipes in the Django process.
 
-    :ivar life: the end that the guard reads; nobody ever writes to the other one, which is closed when this process is gone.
-    :ivar wake: the end at which the worker hears of transactions that have enqueued something, and is handed tasks.
-    :ivar offers: both ends of the one in which the worker offers to be handed the next task.
+    :ivar life: the end that the guard reads; the other one is never written to, and closes when this process is gone.
+    :ivar wake: the end where the worker is woken after transactions that enqueue, and gets tasks that are handed over.
+    :ivar offers: both ends of the pipe in which the worker offers to take the next task.
     :raises OSError: there are no more descriptors.
     """
 
@@ -36,19 +36,19 @@ class Pipes:
             os.close(descriptor)
 
     def wake_worker(self) -> None:
-        """Tell the worker that something was enqueued."""
-        # If the pipe is full of words that nobody has read yet, it need not be told again.
+        """Notify the worker that a task was enqueued."""
+        # If the pipe is full of unread words, no further one is needed.
         self._write(WORD)
 
     def take_offer(self) -> Offer | None:
-        """Take the offer of the worker to be handed a task, if it has made one."""
+        """Take the offer of the worker to take a task, if it has made one."""
         return take(self.offers[0])
 
     def hand_over(self, body: bytes) -> None:
         """Give the worker a task that is stored as claimed by it."""
-        # If the pipe is full, the worker finds the task in the table before long, and gives it back.
+        # If the pipe is full, the worker soon finds the task in the table, and releases it.
         self._write(handing(body))
 
     def _write(self, words: bytes) -> None:
         with contextlib.suppress(OSError):
-            os.writev(self._wake_write, [words])  # not os.write(): eventlet replaces that by one that waits
+            os.writev(self._wake_write, [words])  # not os.write(), which eventlet replaces with one that waits

@@ -1,9 +1,9 @@
-"""Where a process serves, and how that is known; one function a server.
+"""Which processes serve, and how to know that; one function for each server.
 
-Each function is asked while Django is being set up, which servers do when they load the application. It answers whether
-the process belongs to its server, and if so, has had *start* called, or will have it called where requests are answered.
-Most servers give themselves away by the modules whose functions are being executed. A module that is merely imported
-says nothing: a project may import a server, or a part of it, for any reason.
+Each function is called while Django is being set up, which servers do when they load the application. It returns whether
+the process belongs to its server, and if so, has called *start*, or will do so in the processes that answer requests.
+Most servers are recognized by the modules whose functions are being executed. A module that is merely imported proves
+nothing: a project may import a server, or a part of it, for any reason.
 """
 
 import functools
@@ -18,14 +18,14 @@ from autotask.companion import first_request
 
 logger = logging.getLogger("autotask.companion")
 
-#: Starts a companion for this process; tells whether it has one now.
+#: Starts a companion for this process; returns whether it has one now.
 Start = Callable[[], bool]
 
 
 def call_where_served(start: Start) -> None:
-    """Call *start* in this process if it serves, or see to it that it is called in those of its forks that do.
+    """Call *start* in this process if it serves, or later in those of its forks that do.
 
-    Where nothing is known, the first request tells. Commands and tests serve nobody, even if they answer requests.
+    For an unknown server, the first request calls it. Commands and tests do not serve, even if they answer requests.
     """
     running = {module for module, _ in _running()}
     if not any(server(running, start) for server in SERVERS) and not (is_command(running) or is_test(running)):
@@ -33,7 +33,7 @@ def call_where_served(start: Start) -> None:
 
 
 def runserver(running: Collection[str], start: Start) -> bool:
-    """``manage.py runserver``: without autoreload the process itself, else the child that is replaced."""
+    """``manage.py runserver``: without autoreload the process itself, else the child that it replaces."""
     if not _is_command("runserver", running):
         return False
     if not _asks_for_help() and ("--noreload" in sys.argv or os.environ.get("RUN_MAIN") == "true"):
@@ -51,24 +51,24 @@ def runserver_plus(running: Collection[str], start: Start) -> bool:
 
 
 def gunicorn(running: Collection[str], start: Start) -> bool:
-    """gunicorn: each worker loads the application; or, with ``--preload``, the arbiter does, and then forks workers."""
+    """gunicorn: each worker loads the application; with ``--preload``, the arbiter does, and then forks workers."""
     if "gunicorn.arbiter" not in running:
         return False
     if "gunicorn.workers.base" in running:
         start()
     else:
         os.register_at_fork(after_in_child=functools.partial(_in_fork_of_arbiter, os.getpid(), start))
-        first_request.call(start)  # should a later gunicorn fork in another way
+        first_request.call(start)  # in case a later gunicorn forks in another way
     return True
 
 
 def uvicorn(running: Collection[str], start: Start) -> bool:
-    """uvicorn: whoever serves loads the application, be it the only process, one of several, or one to be reloaded."""
+    """uvicorn: the process that serves loads the application: the only one, one of several, or one with reload."""
     return _if("uvicorn.server" in running, start)
 
 
 def hypercorn(running: Collection[str], start: Start) -> bool:
-    """hypercorn: each worker; with ``--reload`` the parent loads the application too, to see of which files it is made."""
+    """hypercorn: each worker; with ``--reload`` the parent loads the application too, to find its files."""
     return _if("hypercorn.asyncio.run" in running, start)
 
 
@@ -90,8 +90,8 @@ def waitress(running: Collection[str], start: Start) -> bool:
 def uwsgi(running: Collection[str], start: Start) -> bool:
     """uWSGI: the master loads the application and forks workers; with ``lazy-apps`` each worker does it for itself.
 
-    uWSGI forks without the knowledge of Python, but calls a hook of its own in each worker, also in one that has no
-    master. Where somebody else takes this hook away, the first request starts the companion.
+    uWSGI forks without Python's knowledge, but calls a hook of its own in each worker, even in one without a master. If the
+    hook is replaced, the first request starts the companion.
     """
     server: Any = sys.modules.get("uwsgi")
     if not hasattr(server, "worker_id"):
@@ -107,7 +107,7 @@ def uwsgi(running: Collection[str], start: Start) -> bool:
 def mod_wsgi(running: Collection[str], start: Start) -> bool:
     """mod_wsgi: Apache's processes load the application when they serve it, embedded or as daemons.
 
-    There is a package of the same name for tools. The module inside of Apache is told by its attributes.
+    There is a package of the same name for tools. The module inside Apache is recognized by its attributes.
     """
     return _if(hasattr(sys.modules.get("mod_wsgi"), "process_group"), start)
 
@@ -122,7 +122,7 @@ def is_command(running: Collection[str]) -> bool:
 
 
 def is_test(running: Collection[str]) -> bool:
-    """Whether Django is set up for tests, some of which may have servers of their own."""
+    """Whether Django is set up for tests, some of which may start servers of their own."""
     return any(module.partition(".")[0] in ("_pytest", "pytest", "unittest") for module in running)
 
 
@@ -141,7 +141,7 @@ def _if(serves: bool, start: Start) -> bool:
 
 
 def _in_fork_of_arbiter(arbiter: int, start: Start) -> None:
-    # The arbiter forks other processes too; and a worker may fork, but what it forks does not serve.
+    # The arbiter forks other processes too; and a worker may fork, but its forks do not serve.
     if os.getppid() == arbiter and ("gunicorn.arbiter", "spawn_worker") in _running():
         start()
 
@@ -155,17 +155,17 @@ def _in_fork_of_uwsgi(former_hook: Callable[[], object] | None, start: Start) ->
 def _start_in_worker_of_uwsgi(start: Start) -> None:
     server: Any = sys.modules["uwsgi"]
     number = server.worker_id()  # 0: a mule or a spooler
-    # Since 2.0.27 it has threads unasked. Either option is enough, whatever its value.
+    # Since 2.0.27 it has threads by default. Either option is enough, whatever its value.
     threads = server.version_info[:3] >= (2, 0, 27) or bool({"enable-threads", "threads"} & server.opt.keys())
     if number and start() and number == 1 and not threads:
         logger.warning(
-            "uWSGI runs no threads of Python beside requests. There is a companion, but it may not be replaced as soon as "
+            "uWSGI runs no Python threads outside requests. There is a companion, but it may not be replaced as soon as "
             "it dies. Add to the options of uWSGI: enable-threads = true"
         )
 
 
 def _running() -> Iterator[tuple[str, str]]:
-    """Yield the functions that are being executed in this thread, by their modules and names."""
+    """Yield module and name of each function that is being executed in this thread."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         yield frame.f_globals.get("__name__", ""), frame.f_code.co_name

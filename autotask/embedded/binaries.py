@@ -1,7 +1,7 @@
-"""The programs of PostgreSQL, found in whichever package is installed.
+"""The programs of PostgreSQL, from whichever package is installed.
 
-Only the programs are taken from these packages, and none of their Python is imported: as root it would open every
-folder above the data to all users, and its list of users is never right again after a ``kill -9``.
+Only the programs of these packages are used, and none of their Python: as root it would open every folder above the data
+to all users, and after a ``kill -9`` its list of users stays wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def programs() -> Path:
         spec = find_spec(package)
         if spec is None or spec.origin is None:
             continue
-        # One release may bring several: pginstall18 beside pginstall, which has the oldest.
+        # One release may have several: pginstall18 next to pginstall, which is the oldest.
         found = [program.parent for program in Path(spec.origin).parent.glob("pginstall*/bin/postgres")]
         if found:
             return max(found, key=lambda folder: int(folder.parent.name.removeprefix("pginstall") or 0))
@@ -41,7 +41,7 @@ def programs() -> Path:
 
 
 def programs_for(place: Installation) -> Path:
-    """The ``bin`` folder for the server's account: a copy, made once a version, where it cannot reach the package."""
+    """The ``bin`` folder for the server's account: a copy, one for each version, if it cannot reach the package."""
     folder = programs()
     if place.account is None or _runs(folder, place):
         return folder
@@ -54,7 +54,7 @@ def programs_for(place: Installation) -> Path:
 
 
 def version(folder: Path) -> str:
-    """The version of the PostgreSQL in a ``bin`` folder, such as ``18.4``."""
+    """The version of PostgreSQL in a ``bin`` folder, such as ``18.4``."""
     printed = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True, cwd="/")
     return printed.stdout.split()[2]
 
@@ -73,7 +73,7 @@ def _runs(folder: Path, place: Installation) -> bool:
 
 
 def _copy(package: Path, installation: str, copy: Path) -> None:
-    """Copy one installation with the libraries that it expects beside its package, as a whole or not at all."""
+    """Copy one installation with the libraries that it expects next to its package, as a whole or not at all."""
     for folder in (COPIES.parent, COPIES):
         make_readable_folder(folder)
     scratch = Path(tempfile.mkdtemp(dir=COPIES))

@@ -1,4 +1,4 @@
-"""Which database the environment names: DATABASE_URL, or the PG* variables of PostgreSQL."""
+"""The database that the environment names: in DATABASE_URL, or in the PG* variables of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote
 from django.core.exceptions import ImproperlyConfigured
 
 ENGINE = "django.db.backends.postgresql"
-# Taken apart by hand: urllib lowers the case of hosts, and a host may be the path of a socket (%2Fvar%2Frun).
+# Parsed by hand: urllib lowers the case of hosts, and a host may be the path of a socket (%2Fvar%2Frun).
 URL = re.compile(
     r"postgres(?:ql)?://"
     r"(?:(?P<user>[^:@/?]*)(?::(?P<password>[^@/?]*))?@)?"
@@ -35,21 +35,21 @@ def parse(url: str) -> dict[str, Any]:
     """Read ``postgresql://user:password@host:port/name?host=/socket/folder&sslmode=require``.
 
     Any part may be missing or percent-encoded. In the query, ``host``, ``port``, ``user``, ``password`` and ``dbname``
-    count as the same words before it, as for libpq; everything else goes to the driver, in ``OPTIONS``.
+    replace the parts before it, as in libpq; everything else goes to the driver, in ``OPTIONS``.
     """
     found = URL.fullmatch(url.strip())
-    if found is None:  # without the address itself: it may have a password
+    if found is None:  # without the address itself, which may contain a password
         raise ImproperlyConfigured("DATABASE_URL is not like postgresql://user:password@host:port/name.")
     parts = {key: unquote(value or "") for key, value in found.groupdict().items() if key != "query"}
     parts["host"] = parts["host"].strip("[]")
-    # Not parse_qs for "+": libpq reads it as a plus, not as a blank.
+    # parse_qsl would read "+" as a blank, but libpq reads it as a plus.
     query = dict(parse_qsl((found["query"] or "").replace("+", "%2B"), keep_blank_values=True))
     parts.update({key: query.pop(key) for key in KEYS if key in query})
     return _entry({KEYS[key]: value for key, value in parts.items()}, query)
 
 
 def _entry(parts: dict[str, str], options: dict[str, str]) -> dict[str, Any]:
-    """An entry that names a database in any case: PostgreSQL's own rule is the one with the user's name."""
+    """An entry that always names a database: by default, as in PostgreSQL, the one with the name of the user."""
     entry: dict[str, Any] = {"ENGINE": ENGINE, **parts, "NAME": parts["NAME"] or parts["USER"] or "postgres"}
     if options:
         entry["OPTIONS"] = options

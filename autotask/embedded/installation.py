@@ -1,8 +1,8 @@
-"""Where an embedded server keeps its files, and under which account it runs.
+"""The files of an embedded server, and the account that it runs as.
 
-For an ordinary user both are simple: in the folder that was asked for, as that user. PostgreSQL refuses to run as
-root, so root needs another account, and that account needs a way to the data. Other tools open the user's folders
-for it; we rather put the data where it can be reached.
+For an ordinary user both are simple: the given folder, and that user. PostgreSQL refuses to run as root, so root needs
+another account, and that account needs access to the data. Other tools open the user's folders for it; we put the data
+where the account can reach it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-# Root's own folder: nobody else can put something there first, and no cleaner of temporary files comes by.
+# Root's own folder: nobody else can put something there first, and temporary files are not cleaned there.
 ELSEWHERE = Path("/var/lib/autotask/postgresql")
 ACCOUNTS = ("postgres", "_postgres", "nobody")
 START_LOCK = "start.lock"
@@ -32,7 +32,7 @@ logger = logging.getLogger("autotask.embedded")
 
 @dataclass(frozen=True)
 class Installation:
-    """The folders of one server and the account it runs as; ``account`` is None where that is ourselves."""
+    """The folders of one server and the account it runs as; ``account`` is None for our own."""
 
     directory: Path
     home: Path
@@ -54,7 +54,7 @@ class Installation:
 
     @property
     def watcher_lock(self) -> Path:
-        """Held by the process that stops the server in the end."""
+        """Held by the watcher, which stops the server."""
         return self.home / "watcher.lock"
 
     @property
@@ -72,13 +72,13 @@ class Installation:
     @property
     def socket_folder(self) -> Path:
         folder = Path(os.readlink(self.socket_link))
-        if not folder.name.startswith(self.socket_prefix):  # copied along with the whole project: not ours
+        if not folder.name.startswith(self.socket_prefix):  # copied with the whole project: not ours
             raise FileNotFoundError(f"{folder} is not the socket folder of {self.home}.")
         return folder
 
     @property
     def credentials(self) -> dict[str, Any]:
-        """What ``subprocess`` needs to start a program as the server's account."""
+        """The arguments with which ``subprocess`` starts a program as the server's account."""
         if self.account is None:
             return {}
         return {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
@@ -92,7 +92,7 @@ class Installation:
         return os.getegid() if self.account is None else self.account.pw_gid
 
     def own(self, folder: Path) -> None:
-        """Give a folder that we just made to the server's account."""
+        """Give a folder that we have just created to the server's account."""
         if self.account is not None:
             os.chown(folder, self.uid, self.gid, follow_symlinks=False)
 
@@ -102,11 +102,11 @@ def digest(path: Path) -> str:
 
 
 def open_folder(directory: str | os.PathLike[str]) -> Path:
-    """The folder to keep a server in, made where it is missing; refuses one that holds something else."""
+    """The folder of a server, created if it is missing; refuses one that contains something else."""
     folder = Path(directory).resolve()
     if not folder.exists():
         _make_folder(folder)
-    # In this order: whoever puts something into the folder puts the lock first.
+    # In this order: other processes create the lock before anything else.
     if any(folder.iterdir()) and not (folder / START_LOCK).exists():
         raise ImproperlyConfigured(
             f"{folder} is not empty and was not made by autotask.embedded. Name a folder of its own for the database."
@@ -115,7 +115,7 @@ def open_folder(directory: str | os.PathLike[str]) -> Path:
 
 
 def settle(directory: Path) -> Installation:
-    """Find the server's place, or decide on one. To be called with the start lock."""
+    """Find the server's place, or choose one. Called with the start lock held."""
     place = Installation(directory, directory, None) if os.geteuid() else _settle_for_root(directory)
     _refuse_foreign_data(place)
     ignore = directory / ".gitignore"
@@ -125,7 +125,7 @@ def settle(directory: Path) -> Installation:
 
 
 def delete(place: Installation) -> None:
-    """Delete the files of a server that was stopped, and the folder unless the user put something into it."""
+    """Delete the files of a stopped server, and the folder unless the user put something into it."""
     _delete_home(place)
     for name in (NOTE, ".gitignore", START_LOCK):
         (place.directory / name).unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def delete(place: Installation) -> None:
 
 
 def private_folder(place: Installation) -> Path:
-    """A new folder that is only for the server's account, with a path short enough for a Unix socket."""
+    """A new folder only for the server's account, with a path short enough for a Unix socket."""
     # Not in $TMPDIR, whose path may be long or closed to the server's account: a socket's path ends at 103 bytes.
     folder = Path(tempfile.mkdtemp(prefix=place.socket_prefix, dir="/tmp"))
     place.own(folder)
@@ -160,7 +160,7 @@ def _settle_for_root(directory: Path) -> Installation:
     if _can_enter(account, directory):
         return Installation(directory, directory, account)
     place = Installation(directory, elsewhere, account)
-    _delete_home(place)  # left by a folder of this name that was deleted, with which its database was meant to go
+    _delete_home(place)  # of a deleted folder of this name, whose database was meant to go with it
     for folder in (ELSEWHERE.parent, ELSEWHERE, elsewhere):
         make_readable_folder(folder)
     note.write_text(
@@ -172,7 +172,7 @@ def _settle_for_root(directory: Path) -> Installation:
 
 
 def _owner(folder: Path) -> pwd.struct_passwd | None:
-    """Who owns a folder, None for root and for owners without an account, whom initdb would refuse."""
+    """The owner of a folder; None for root and for owners without an account, whom initdb would refuse."""
     owner = folder.stat().st_uid
     with suppress(KeyError):
         return pwd.getpwuid(owner) if owner else None
@@ -190,7 +190,7 @@ def _system_account() -> pwd.struct_passwd:
 
 
 def _can_enter(account: pwd.struct_passwd, folder: Path) -> bool:
-    """Whether ``account`` reaches ``folder``: asked of the system, which knows of access lists and mounts."""
+    """Whether ``account`` can enter ``folder``: tried, because of access lists and mounts."""
     place = Installation(folder, folder, account)
     tried = subprocess.run(
         ["/bin/sh", "-c", 'cd "$1"', "sh", str(folder)], cwd="/", stderr=subprocess.DEVNULL, **place.credentials

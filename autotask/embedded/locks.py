@@ -1,7 +1,7 @@
-"""Locks on files, which the kernel gives back however their holder dies.
+"""Locks on files, which the kernel releases however their holder dies.
 
-``flock`` belongs to an open file, not to a process: a forked child shares its parent's lock and keeps it alive as
-long as it lives itself, while a program started with ``exec`` has none of it, because Python's descriptors close there.
+``flock`` belongs to an open file, not to a process: a forked child shares its parent's lock and keeps it as long as it
+lives, while a program started with ``exec`` does not have it, because Python's descriptors close there.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from django.core.exceptions import ImproperlyConfigured
 SHARED = fcntl.LOCK_SH
 EXCLUSIVE = fcntl.LOCK_EX
 
-SAY_AFTER = 2.0  # seconds of waiting until a line says what for
+SAY_AFTER = 2.0  # seconds of waiting until a line says for which lock
 
 logger = logging.getLogger("autotask.embedded")
 
 
 def open_file(path: Path) -> int:
-    """A descriptor to lock ``path`` by, making the file where it is missing.
+    """A descriptor to lock ``path`` with; creates the file if it is missing.
 
-    Nobody else may open it: whoever can read a file can lock it, and keep everybody waiting.
+    Nobody else may open it: anyone who can read a file can lock it, and keep everybody waiting.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -45,9 +45,8 @@ def open_file(path: Path) -> int:
 
 def _open_to_read(path: Path) -> int:
     try:
-        return os.open(
-            path, os.O_RDONLY | os.O_NOFOLLOW
-        )  # root's, from before root gave them to the owner of the folder
+        # It may be root's, from before root gave these files to the owner of the folder.
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except PermissionError as error:
         raise ImproperlyConfigured(
             f"{path} cannot be opened by user {os.geteuid()}: the database in this folder is somebody else's, perhaps "
@@ -56,7 +55,7 @@ def _open_to_read(path: Path) -> int:
 
 
 def take(path: Path, kind: int) -> int:
-    """Lock ``path``, waiting for it as long as it takes; returns the descriptor that holds it."""
+    """Lock ``path``, however long that takes; returns the descriptor that holds the lock."""
     while True:
         descriptor = open_file(path)
         if not _wait(descriptor, kind, SAY_AFTER):
@@ -68,7 +67,7 @@ def take(path: Path, kind: int) -> int:
 
 
 def attempt(path: Path, seconds: float = 0) -> int | None:
-    """Lock ``path`` alone within ``seconds``; None where others keep it."""
+    """Lock ``path`` exclusively within ``seconds``; None if others keep it."""
     descriptor = open_file(path)
     if _wait(descriptor, EXCLUSIVE, min(seconds, SAY_AFTER)):
         return descriptor
@@ -81,14 +80,14 @@ def attempt(path: Path, seconds: float = 0) -> int | None:
 
 
 def release(descriptor: int) -> None:
-    """Give a lock back, also where a forked child has the same open file."""
+    """Release a lock, even if a forked child has the same open file."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold ``path`` alone for the length of a ``with`` block."""
+    """Hold an exclusive lock on ``path`` inside a ``with`` block."""
     descriptor = take(path, EXCLUSIVE)
     try:
         yield
@@ -97,7 +96,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def is_at(descriptor: int, path: Path) -> bool:
-    """Whether ``descriptor`` still is the file at ``path``: not closed, not something else, and not deleted."""
+    """Whether ``descriptor`` is still the file at ``path``: not closed, not another file, and not deleted."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except OSError:
@@ -105,7 +104,7 @@ def is_at(descriptor: int, path: Path) -> bool:
 
 
 def _wait(descriptor: int, kind: int, seconds: float) -> bool:
-    """Whether the lock was had within ``seconds``."""
+    """Whether the lock was taken within ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
         with suppress(BlockingIOError):
@@ -117,8 +116,8 @@ def _wait(descriptor: int, kind: int, seconds: float) -> bool:
 
 
 def _who_has(descriptor: int, path: Path) -> str:
-    """What is waited for, with the processes that have it where Linux tells."""
-    # The devices there are not always those of stat(), so the number of the file has to do.
+    """The lock to wait for, with the processes that hold it if Linux lists them."""
+    # The devices there are not always those of stat(), so the inode has to do.
     line = re.compile(rf"FLOCK \s*\S+ \s*\S+ (\d+) \S+:{os.fstat(descriptor).st_ino} ")
     pids: list[str] = []
     with suppress(OSError):

@@ -1,6 +1,6 @@
-"""One embedded server: used, started, watched and stopped. All of it is called with the start lock held.
+"""One embedded server: use, start, watch and stop it. Everything here is called with the start lock held.
 
-Who holds which lock is the whole state; there is no list of processes to keep right:
+The locks are the whole state; there is no list of processes that could be wrong:
 
 * ``users.lock``: shared by every process that uses the server, as long as it lives;
 * ``server.lock``: inherited by PostgreSQL's own processes, so that it is free exactly when none of them is left;
@@ -28,11 +28,11 @@ from autotask.embedded.installation import Installation, private_folder
 
 USER = "postgres"
 PORT = "5432"  # part of the socket's name; nothing listens on TCP
-LEAVING = 10.0  # seconds for the processes of a killed server to notice
+LEAVING = 10.0  # seconds for the processes of a killed server to end
 STARTING = 60  # seconds for a start, which may begin with a recovery
 INITDB = (
     *("--username", USER, "--auth=trust", "--encoding=UTF8", "--no-sync", "--no-instructions"),
-    # The same letters and order on every machine, and a case-insensitive search that knows more than ASCII.
+    # The same letters and order on every machine, and case-insensitive search beyond ASCII.
     *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
 )
 CREATE_DATABASE = """
@@ -44,20 +44,20 @@ _shares: dict[Path, int] = {}
 
 def join(place: Installation) -> None:
     """Count this process as a user until it ends. Waits while the watcher is stopping the server."""
-    # A share may be lost without our doing: to a daemon that closes all descriptors, or with a deleted folder.
+    # A share may get lost: to a daemon that closes all descriptors, or with a deleted folder.
     if place.users_lock not in _shares or not locks.is_at(_shares[place.users_lock], place.users_lock):
         _shares[place.users_lock] = locks.take(place.users_lock, locks.SHARED)
 
 
 def leave(place: Installation) -> None:
-    """No longer count this process as a user."""
+    """Stop counting this process as a user."""
     share = _shares.pop(place.users_lock, None)
     if share is not None and locks.is_at(share, place.users_lock):
         os.close(share)  # closed, not unlocked: a forked child has the same share and may still use the server
 
 
 def ensure_running(place: Installation, settings: Mapping[str, object]) -> None:
-    """Start the server unless it answers, making its data first where there is none."""
+    """Start the server unless it answers; create its data first if there is none."""
     if _answers(place):
         return
     guard = locks.attempt(place.server_lock, LEAVING)
@@ -70,14 +70,14 @@ def ensure_running(place: Installation, settings: Mapping[str, object]) -> None:
 
 
 def ensure_watched(place: Installation) -> None:
-    """Start the process that stops the server in the end, unless it is there already."""
+    """Start the watcher, which stops the server, unless it runs already."""
     watcher = locks.attempt(place.watcher_lock)
     if watcher is None:
         return
     files = (locks.open_file(place.users_lock), watcher, locks.open_file(place.server_lock))
     program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watch.py"))]
     command = [*program, *map(str, (*files, place.uid, place.gid, watch.GRACE))]
-    place.watcher_log.unlink(missing_ok=True)  # which may be root's, while the folder is ours
+    place.watcher_log.unlink(missing_ok=True)  # it may be root's, while the folder is ours
     try:
         with place.watcher_log.open("wb") as log:
             subprocess.run(
@@ -89,7 +89,7 @@ def ensure_watched(place: Installation) -> None:
 
 
 def ensure_database(place: Installation, name: str) -> None:
-    """Create the database where it is missing, with ``psql``: the driver is not ours to choose or to load."""
+    """Create the database if it is missing, with ``psql``: the choice of driver belongs to the project."""
     if name == USER:  # made by initdb
         return
     options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", f"name={name}")
@@ -98,7 +98,7 @@ def ensure_database(place: Installation, name: str) -> None:
 
 
 def stop(place: Installation) -> None:
-    """Stop the server and wait for its end; it disconnects whoever uses it."""
+    """Stop the server and wait for its end; it disconnects its users."""
     guard = locks.attempt(place.server_lock)
     if guard is None:
         _run([binaries.programs_for(place) / "pg_ctl", "stop", "-D", place.data, "-m", "fast"], place=place)
@@ -136,7 +136,7 @@ def _start(place: Installation, settings: Mapping[str, object], guard: int) -> N
 
 
 def _make_data(place: Installation, programs: Path) -> None:
-    """Make the data aside and move it in place when whole: an initdb that is killed leaves half of it."""
+    """Create the data in another folder and rename that when complete: a killed initdb leaves half of it."""
     scratch = place.home / "data.new"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
@@ -157,10 +157,10 @@ def _refuse_other_version(place: Installation, programs: Path) -> None:
 
 
 def _forget_dead_server(place: Installation) -> None:
-    """Delete the pid files that a killed server of ours left, or that were copied here from another folder.
+    """Delete pid files left by a killed server of ours, or copied here from another folder.
 
-    PostgreSQL would delete the first itself, except where the pid has come to belong to another process or to a zombie
-    that nobody collects, as in containers. We hold the lock that each server started by us would hold, so it is dead.
+    PostgreSQL would delete the first itself, unless the pid now belongs to another process or to a zombie that nobody
+    collects, as in containers. We hold the lock that each server started by us would hold, so it is dead.
     Only a server that was started here by hand has no such lock: it has its own socket, and keeps its file.
     """
     pid_file = place.data / "postmaster.pid"
@@ -174,7 +174,7 @@ def _forget_dead_server(place: Installation) -> None:
 
 
 def _make_socket_folder(place: Installation) -> Path:
-    """The folder of the last start, for processes that have its name in their settings, or a new one."""
+    """The folder of the last start, which other processes have in their settings, or a new one."""
     with suppress(OSError):
         found = place.socket_folder.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == place.uid and not found.st_mode & 0o077:
@@ -198,7 +198,7 @@ def _run(
     files: Sequence[int] = (),
     explain: bool = False,
 ) -> None:
-    """Run one of PostgreSQL's programs, as the server's account where ``place`` is given."""
+    """Run one of PostgreSQL's programs, as the server's account if ``place`` is given."""
     done = subprocess.run(
         command,
         cwd="/",

@@ -1,1 +1,1 @@
-"""Processes, their signals, pipes and lives: nothing here knows of tasks, and nothing needs more than the standard library."""
+"""Processes with their signals and pipes: no tasks, and only the standard library."""

@@ -1,14 +1,13 @@
-"""What the exit status of a process means. Of a worker, 0 is an end that was asked for, and 1 a failure of its own."""
+"""The exit statuses of processes. For a worker, 0 is a requested end, and 1 a failure of its own."""
 
 import signal
 
-#: The worker has failed.
 FAILED = 1
 
 #: The worker cannot start because of how the project is configured (EX_CONFIG of sysexits.h).
 MISCONFIGURED = 78
 
-#: The worker has ended to get rid of a task that cannot be stopped; start another one at once (EX_TEMPFAIL).
+#: The worker was recycled, for example to get rid of a task that cannot be stopped; start another one at once (EX_TEMPFAIL).
 RECYCLED = 75
 
 

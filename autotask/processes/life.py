@@ -1,4 +1,4 @@
-"""What the platform offers to tie one process's life to another's, and signals to whom they are for; standard library only."""
+"""Tie one process's life to another's, and keep signals away from others; standard library only."""
 
 import ctypes
 import os
@@ -11,12 +11,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent: int, signum: int) -> None:
-    """Have the kernel send this process a signal when its parent dies; leave at once if it has died already.
+    """Have the kernel send this process a signal when its parent dies; exit at once if it has died already.
 
-    On systems other than Linux there is no such thing: there the pipe to the Django process and a look at the parent's
-    id have to do.
+    Only Linux has this: elsewhere, the pipe to the Django process and polling of the parent's id have to do.
 
-    :param parent: the process id that the parent had when it started this process.
+    :param parent: the process id of the parent when it started this process.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
@@ -25,17 +24,17 @@ def die_with_parent(parent: int, signum: int) -> None:
 
 
 def is_orphan(parent: int) -> bool:
-    """Whether the parent has died. Its successor need not be process 1, so the former id is compared."""
+    """Whether the parent has died. The new parent need not be process 1, so the former id is compared."""
     return os.getppid() != parent
 
 
 def ignore_interrupts() -> None:
-    """Leave Ctrl-C, which a terminal sends to all its processes, to the Django process."""
+    """Leave Ctrl-C, which a terminal sends to all of its processes, to the Django process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def forget_signals() -> None:
-    """Let what a worker forks be ended by signals, which it would else pass on to the worker or not obey at all."""
+    """Let signals end a fork of a worker, which would otherwise pass them to the worker or ignore them."""
     if threading.current_thread() is threading.main_thread():
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

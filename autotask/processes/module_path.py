@@ -1,4 +1,4 @@
-"""What a process gives to the interpreters it starts for itself, so that they import what it does; standard library only."""
+"""The module path for interpreters that a process starts for itself, so that they import the same; standard library only."""
 
 import os
 import subprocess
@@ -11,30 +11,30 @@ _HOME = str(Path(__file__).resolve().parents[2])
 
 
 def options() -> list[str]:
-    """Return the options of an interpreter that is to import what this one does, for use with :func:`handed_on`.
+    """Return the options for an interpreter that imports the same as this one, for use with :func:`handed_on`.
 
-    ``-P`` is always among them: the module path is handed on as a whole, and with ``-m`` an interpreter would put the current
-    folder before it, which may be one where others can write.
+    They always include ``-P``: the module path is handed on as a whole, and with ``-m`` an interpreter would put the current
+    folder before it, which may be writable for others.
     """
-    # What is left out would make it deaf to PYTHONPATH; -s and -P are what else -I means.
+    # The omitted options would make it ignore PYTHONPATH; -s and -P are the rest of -I.
     own = [option for option in interpreter_options() if option not in ("-I", "-E", "-P")]
     return ["-P", *(["-s"] if sys.flags.isolated else []), *own]
 
 
 def interpreter_options() -> list[str]:
-    """Return the options with which this interpreter was started, as far as they concern its children."""
+    """Return the options of this interpreter that its children need."""
     return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]  # used by multiprocessing, too
 
 
 def handed_on(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which an interpreter finds the same modules as this process."""
+    """Return an environment in which an interpreter finds the modules of this process."""
     heeded = environment
     if sys.flags.ignore_environment:
         heeded = {name: value for name, value in environment.items() if not name.startswith("PYTHON")}
     return {
         **heeded,
         "PYTHONPATH": os.pathsep.join([*entries(), _HOME]),
-        # For the programs that tasks may run, restore() puts this one back.
+        # restore() puts this back for programs that tasks run.
         "AUTOTASK_PYTHONPATH": environment.get("PYTHONPATH", ""),
     }
 
@@ -45,16 +45,16 @@ def entries() -> Iterator[str]:
         try:
             yield os.path.abspath(entry)
         except OSError:
-            continue  # It is relative to a current folder that is deleted.
+            continue  # relative to a current folder that is deleted
 
 
 def _is_text(entry: object) -> bool:
-    # From other entries, such as an instance of Path, Python imports nothing.
+    # Python imports nothing from other entries, such as an instance of Path.
     return isinstance(entry, str)
 
 
 def restore() -> None:
-    """Give the programs that this process starts the module path of the project again, not the one made for itself."""
+    """Restore the module path of the project for programs that this process starts."""
     former = os.environ.pop("AUTOTASK_PYTHONPATH", "")
     if former:
         os.environ["PYTHONPATH"] = former

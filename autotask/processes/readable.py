@@ -1,13 +1,13 @@
-"""Wait until file descriptors can be read; standard library only, and for any number a descriptor may have."""
+"""Wait until file descriptors can be read, whatever their numbers; standard library only."""
 
 import select
 from collections.abc import Iterable
 
 
 def wait(descriptors: Iterable[int], seconds: float) -> set[int]:
-    """Wait until one of the descriptors can be read, has ended or is broken, or until the time is over.
+    """Wait until one of the descriptors can be read, is at its end or broken, or until the time is over.
 
-    ``select.select`` refuses descriptors from 1024 on, which a busy server process may well have.
+    ``select.select`` refuses descriptors from 1024 on, which a busy server process may have.
 
     :returns: those that can be read.
     """

@@ -1,4 +1,4 @@
-"""Signals that tell a process to stop, counted, and a sleep that any signal ends; standard library only."""
+"""Counted signals to stop, and a sleep that any signal ends; standard library only."""
 
 import os
 import signal
@@ -7,16 +7,13 @@ from collections.abc import Iterable
 
 from autotask.processes import readable
 
-#: Signals to stop that come within so many seconds are one request: a service manager may send it to all processes, and
-#: the kernel does it when the Django process is gone.
+#: Signals to stop within this many seconds are one request: a service manager may signal all processes, and the kernel
+#: does when the Django process is gone.
 SAME_REQUEST = 0.3
 
 
 class StopSignals:
-    """Counts the requests to stop.
-
-    :ivar count: how often the process was told to stop.
-    """
+    """Counts the requests to stop."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -26,7 +23,7 @@ class StopSignals:
         os.set_blocking(self._writer, False)
 
     def catch(self, *signals: signal.Signals) -> None:
-        """Take these signals for requests to stop, and have the death of a child end the sleep, too."""
+        """Take these signals as requests to stop, and let the death of a child end the sleep too."""
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for signum in signals:
             signal.signal(signum, self._note)

@@ -5,20 +5,20 @@ import sys
 
 
 def complete() -> None:
-    """Open /dev/null in place of the standard streams that this process lacks.
+    """Open /dev/null in place of missing standard streams.
 
-    Else the next pipe would get one of their numbers, and messages and prints of whatever would be written into it.
+    Otherwise the next pipe would get one of their numbers, and any message or print would be written into it.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - it is open as long as the process lives
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - open as long as the process lives
 
 
 def pipe() -> tuple[int, int]:
-    """Return a pipe with descriptors beyond those of the standard streams, for a process whose streams are not ours.
+    """Return a pipe whose descriptors are not those of missing standard streams.
 
     :raises OSError: there are no more descriptors.
     """

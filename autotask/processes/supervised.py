@@ -1,4 +1,4 @@
-"""One worker process that is kept running: started, replaced when it ends, and stopped in time; standard library only."""
+"""Keep a worker process running: start it, replace it when it ends, stop it in time; standard library only."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from typing import Protocol
 from autotask.processes.exit_status import MISCONFIGURED, RECYCLED, how_it_ended
 from autotask.processes.stop_signals import StopSignals
 
-#: Seconds between two starts of a worker that says it is misconfigured.
+#: Seconds between two starts of a misconfigured worker.
 MISCONFIGURED_WAIT = 30.0
 
 #: A worker that has lived this many seconds has started well; the next one is started at once.
@@ -22,33 +22,32 @@ LIVED_WELL = 10.0
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 
-#: Seconds between two looks of who keeps a worker, where nothing wakes it.
+#: Seconds between two looks of the supervising process, if nothing wakes it.
 LOOK_EVERY = 0.5
 
-#: What the worker gets beyond the grace, in seconds, to write its last outcomes.
+#: Seconds beyond the grace that the worker gets to write its last outcomes.
 LAST_WORDS = 0.75
 
-#: Seconds that the other tasks get to finish when their worker makes way for another one because one of them does not stop;
-#: or AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take for ever.
+#: Seconds that the tasks of a worker get to finish while it is recycled, for example because one of them does not stop; or
+#: AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take for ever.
 RECYCLE_WITHIN = 300.0
 
-#: Seconds that a worker that makes way gets after that to write its last outcomes and to end. Then it is killed.
+#: Seconds that a recycled worker gets after that to write its last outcomes and exit. Then it is killed.
 TO_END = 15.0
 
-#: Deaths in a row after which it is called a crash loop, once.
+#: Deaths in a row after which a crash loop is logged, once.
 CRASH_LOOP = 5
 
-#: Workers of one place that may come to their end beside their successor. Were there no limit, there would be as many
-#: processes as long tasks where each worker makes way after a few of them.
+#: Workers that may finish their tasks alongside their successor. Without a limit, there would be as many processes as long
+#: tasks if each worker is recycled after a few of them.
 MOST_LEAVING = 1
 
 
 def wait_before_start(deaths: int, status: int, chance: float) -> float:
     """Return the seconds to wait before the next start of a worker.
 
-    :param deaths: how many workers in a row have died early, the last one included.
-    :param status: the exit status of the last one.
-    :param chance: a random number from 0 to 1, so that workers of one site do not start all at once.
+    :param deaths: how many workers in a row have died early.
+    :param chance: a random number from 0 to 1, so that the workers of a site do not start all at once.
     """
     if status == MISCONFIGURED:
         return MISCONFIGURED_WAIT
@@ -58,10 +57,10 @@ def wait_before_start(deaths: int, status: int, chance: float) -> float:
 
 
 class Say(Protocol):
-    """Writes one line to where people read it."""
+    """Logs one line."""
 
     def __call__(self, what: str, *, serious: bool = False) -> None:
-        """Write it."""
+        """Log it."""
 
 
 @dataclass(slots=True)
@@ -75,15 +74,15 @@ class _Running:
         return self.process.poll() is not None
 
     def says_that_it_leaves(self) -> bool:
-        # A byte and not the end of the pipe, which what a task has forked may hold open.
+        # A byte and not the end of the pipe, which a fork of a task may hold open.
         with contextlib.suppress(BlockingIOError):
             return bool(os.read(self.leaving, 1))
         return False
 
     def bury(self) -> None:
-        """End what its tasks have started and left behind."""
+        """Terminate processes that its tasks have left behind."""
         os.close(self.leaving)
-        # Usually there are none, and so no group any more.
+        # Usually there are none, and so no group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGTERM)
 
@@ -91,13 +90,10 @@ class _Running:
 class SupervisedProcess:
     """One worker that is kept running.
 
-    :param command: starts it.
-    :param environment: its environment, to which is added what it has to know of its predecessor.
+    :param environment: its environment, without the variables about its predecessor.
     :param grace: seconds to finish running tasks after a request to stop.
-    :param say: writes a line when it has died.
-    :param pass_fds: file descriptors that it inherits.
-    :param overlap: whether a worker that leaves by itself gets its successor while it still comes to its end.
-    :param until_done: whether a worker that has ended well gets no successor.
+    :param overlap: whether a recycled worker gets its successor while it still finishes its tasks.
+    :param until_done: whether a worker that has ended without an error gets no successor.
     """
 
     def __init__(
@@ -141,7 +137,7 @@ class SupervisedProcess:
             present.bury()
             self._present = None
             self._note_death(present.process.returncode, time.monotonic() - present.started_at)
-        elif self._has_place_beside() and present.says_that_it_leaves():
+        elif self._has_place_for_successor() and present.says_that_it_leaves():
             present.ends_before = time.monotonic() + self._leaves_within
             if self._overlap:
                 self._leaving.append(present)
@@ -152,23 +148,23 @@ class SupervisedProcess:
             self._kill_if_late(present)
 
     def is_done(self) -> bool:
-        """Whether there is nothing running, and nothing to be started any more."""
+        """Whether nothing runs, and nothing will be started."""
         return self._done and not self._leaving
 
     def rest(self) -> float:
-        """Return for how many seconds it can be left alone, unless a signal comes or :meth:`descriptors` can be read."""
+        """Return how many seconds it can be left alone, unless a signal comes or :meth:`descriptors` can be read."""
         if self._present is not None or self._done:
             return LOOK_EVERY
         return max(0.0, min(LOOK_EVERY, self._start_at - time.monotonic()))
 
     def descriptors(self) -> list[int]:
         """Return the descriptors that can be read when there is something to do."""
-        if self._present is None or not self._has_place_beside():
+        if self._present is None or not self._has_place_for_successor():
             return []
         return [self._present.leaving]
 
     def try_now(self) -> None:
-        """Start a worker that has died at once: the reason may be gone."""
+        """Restart a dead worker at once: the reason for its death may be gone."""
         self._start_at = time.monotonic()
 
     def running(self) -> list[subprocess.Popen[bytes]]:
@@ -177,19 +173,19 @@ class SupervisedProcess:
         return [each.process for each in known if not each.has_ended()]
 
     def bury(self) -> None:
-        """End what tasks have started and left behind, when all is over."""
+        """Terminate processes that tasks have left behind, when all workers have ended."""
         for each in (*self._leaving, *([self._present] if self._present else [])):
             each.bury()
 
-    def _has_place_beside(self) -> bool:
-        """Whether a worker that leaves gets its successor now; else its byte is left in the pipe until there is a place."""
+    def _has_place_for_successor(self) -> bool:
+        """Whether a leaving worker can get its successor now; if not, its byte stays in the pipe until it can."""
         return len(self._leaving) < MOST_LEAVING
 
     def _kill_if_late(self, leaving: _Running) -> None:
-        """Kill a worker that has said that it leaves, and does not end: it would keep its place for ever."""
+        """Kill a leaving worker that does not end: it would keep its place for ever."""
         if time.monotonic() >= leaving.ends_before:
             leaving.ends_before = float("inf")
-            late = f"{self._leaves_within:g} s after it made way"
+            late = f"{self._leaves_within:g} s after recycling began"
             self._say(f"worker {leaving.process.pid} has not ended {late}, and is killed")
             leaving.process.kill()
 
@@ -211,7 +207,7 @@ class SupervisedProcess:
                 stdin=subprocess.DEVNULL,
                 close_fds=True,
                 pass_fds=(*self._pass_fds, writer),
-                process_group=0,  # so that what tasks have started and left behind can be ended with it
+                process_group=0,  # so that processes left behind by tasks can be terminated with it
             )
         except OSError as error:  # no memory, no more processes, or no more descriptors
             for descriptor in pipe:
@@ -223,7 +219,7 @@ class SupervisedProcess:
 
     def _note_death(self, status: int, lived: float, how: str = "") -> None:
         how = how or how_it_ended(status)
-        # A worker that ended by itself without an error, or to make way for another one, has not failed.
+        # A worker that ended without an error, or was recycled, has not failed.
         self._deaths = 0 if status in (0, RECYCLED) else 1 if lived >= LIVED_WELL else self._deaths + 1
         wait = wait_before_start(self._deaths, status, random.random())
         self._start_at = time.monotonic() + wait
@@ -240,43 +236,43 @@ class SupervisedProcess:
 
 
 def way_out() -> Callable[[int], None]:
-    """Return what the worker itself calls, with its exit status, when it takes no more tasks.
+    """Return a function that the worker calls, with its exit status, when it takes no more tasks.
 
-    It tells the process that keeps it to start a successor, which need not wait for the end of this process.
+    It asks the supervising process for a successor, which need not wait for the end of this process.
     """
     given = os.environ.pop("AUTOTASK_LEAVE_FD", "")
     if not given:
         return lambda status: None
     os.set_inheritable(int(given), False)
 
-    def make_way(status: int) -> None:
+    def leave(status: int) -> None:
         if status == RECYCLED:
-            # Whoever reads it may be gone.
+            # The reader may be gone.
             with contextlib.suppress(OSError):
                 os.write(int(given), b"\0")
 
-    return make_way
+    return leave
 
 
 def stop(
     workers: Sequence[SupervisedProcess], grace: float, signals: StopSignals, is_urgent: Callable[[], bool]
 ) -> None:
-    """Tell all workers to stop, wait for them, and kill those that do not.
+    """Terminate all workers, wait for them, and kill those that do not end.
 
-    :param grace: seconds that they get to finish what they run.
-    :param is_urgent: tells whether they are to stop at once, without the grace.
+    :param grace: seconds that they get to finish their tasks.
+    :param is_urgent: returns whether they have to stop at once, without the grace.
     """
 
     def running() -> list[subprocess.Popen[bytes]]:
         return [process for worker in workers for process in worker.running()]
 
-    _tell(running())
+    _terminate(running())
     deadline = time.monotonic() + grace + LAST_WORDS
     in_a_hurry = False
     while running() and (left := deadline - time.monotonic()) > 0:
         if not in_a_hurry and is_urgent():
             in_a_hurry = True
-            _tell(running())
+            _terminate(running())
             deadline = time.monotonic() + LAST_WORDS
         else:
             signals.sleep(left)
@@ -287,6 +283,6 @@ def stop(
         worker.bury()
 
 
-def _tell(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _terminate(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         process.terminate()

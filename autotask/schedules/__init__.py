@@ -1,1 +1,1 @@
-"""When repeated tasks are due: each kind of schedule answers the question of :mod:`autotask.schedules.base`."""
+"""When repeated tasks are due; each kind of timetable answers the questions of :mod:`autotask.schedules.base`."""

@@ -1,32 +1,32 @@
-"""The questions every schedule answers: given this moment, when next, and what was due until now?"""
+"""The questions that every timetable answers: when is it due next, and when was it due until now?"""
 
 from datetime import UTC, datetime
 from typing import Protocol
 
 
 class Timetable(Protocol):
-    """What a repeated task is due by; all moments are aware."""
+    """When a repeated task is due; all moments are aware."""
 
     @property
     def spec(self) -> str:
-        """The timetable as text, on one line. A changed text makes the schedule start anew."""
+        """The timetable as text, on one line. A changed text restarts the schedule."""
 
     def in_words(self) -> str:
-        """Return it in English, for people."""
+        """Return it in English."""
 
     def first_after(self, registered: datetime) -> datetime:
-        """Return the first moment due when the schedule is registered at the given one."""
+        """Return the first moment due for a schedule registered at the given one."""
 
     def next_after(self, moment: datetime) -> datetime:
-        """Return the first moment due after the given one; an interval is counted from the latter."""
+        """Return the first moment due after the given one, from which an interval is counted."""
 
     def due_until(self, tick: datetime, now: datetime, most: int) -> list[datetime]:
-        """Return the due moments from *tick*, which is one, until *now*, in order; of more than *most* the last ones."""
+        """Return the due moments from *tick*, itself due, until *now*, in order; only the last *most* of them."""
 
     def upcoming(self, count: int = 5, after: datetime | None = None) -> list[datetime]:
         """Return the next moments due after the given one, by default after now, in UTC.
 
-        An interval is counted from the given moment: give the last tick, if it is about real ones.
+        An interval is counted from the given moment: pass the last tick to get real ones.
         """
 
 

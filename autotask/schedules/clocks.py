@@ -1,9 +1,9 @@
-"""When the clocks of a time zone are changed; found by asking for offsets, since ``zoneinfo`` lists no changes."""
+"""When the clocks of a time zone change; found by comparing offsets, since ``zoneinfo`` lists no changes."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
-#: No clock has ever been changed and changed back within this time.
+#: No clock has ever changed and changed back within this time.
 _STEP = timedelta(days=1)
 
 _SECOND = timedelta(seconds=1)
@@ -24,24 +24,24 @@ class Change:
 
     @property
     def old_wall(self) -> datetime:
-        """What the clock would have shown at this moment, had it not been changed; without a zone."""
+        """The time on the clock at this moment, had it not changed; without a zone."""
         return (self.at + self.before).replace(tzinfo=None)
 
     @property
     def new_wall(self) -> datetime:
-        """What the clock shows at this moment; without a zone."""
+        """The time on the clock at this moment; without a zone."""
         return (self.at + self.after).replace(tzinfo=None)
 
 
 def offset(zone: tzinfo, moment: datetime) -> timedelta:
-    """Return by how much the clocks of the zone are ahead of UTC at a moment."""
+    """Return how far the clocks of the zone are ahead of UTC at a moment."""
     found = moment.astimezone(zone).utcoffset()
     assert found is not None  # it is aware
     return found
 
 
 def next_change(zone: tzinfo, after: datetime, until: datetime) -> Change | None:
-    """Return the first change later than one moment and not later than another; None if there is none."""
+    """Return the first change after one moment and not after another; None if there is none."""
     low, until = after.astimezone(UTC).replace(microsecond=0), until.astimezone(UTC)
     before = offset(zone, low)
     while low < until:

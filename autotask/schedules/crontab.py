@@ -1,4 +1,4 @@
-"""Crontab expressions: translate each notation to that of cron, answer when next; cronsim computes the moments."""
+"""Crontab expressions: translates each notation to that of cron, for which cronsim computes the due moments."""
 
 import re
 from collections import deque
@@ -13,7 +13,7 @@ from cronsim import CronSim, CronSimError
 from autotask.exceptions import InvalidSchedule
 from autotask.schedules import base, clocks, zone_data
 
-#: What a field of a crontab may be given as: one number, or several.
+#: A field of a crontab, as one number or several.
 Numbers = int | Iterable[int] | None
 
 
@@ -21,7 +21,7 @@ Numbers = int | Iterable[int] | None
 class Field:
     """One field of a crontab in the order that autotask has always used, with Monday as 0.
 
-    :ivar shift: what to add to get the number that cron uses (cron's Monday is 1, its Sunday may be 7).
+    :ivar shift: added to get the number that cron uses (cron's Monday is 1, its Sunday may be 7).
     """
 
     name: str
@@ -42,7 +42,7 @@ ORDER = (MINUTES, HOURS, DOW, MONTHS, DOM)
 #: The order that cron uses, in ``cron="…"``.
 STANDARD_ORDER = (MINUTES, HOURS, DOM, MONTHS, DOW)
 
-#: For each field in the order of cron: what it is called there, and what it takes beside stars, ranges, lists and steps.
+#: For each field in the order of cron: its name there, and what it takes besides stars, ranges, lists and steps.
 CRON_FIELDS = {
     MINUTES: ("minute", "numbers from 0 to 59"),
     HOURS: ("hour", "numbers from 0 to 23"),
@@ -51,7 +51,7 @@ CRON_FIELDS = {
     DOW: ("day-of-week", "numbers from 0 to 7 or sun to sat, with # or L behind them"),
 }
 
-#: Names in place of numbers, the first of them for the least number.
+#: Names in place of numbers; the first is for the smallest number.
 NAMES = {
     MONTHS: ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
     DOW: ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"),
@@ -76,7 +76,7 @@ _RANGE = re.compile(r"(\d{1,4})-(\d{1,4})(?:/([1-9]\d{0,3}))?", re.ASCII)
 _STEP = re.compile(r".+/(\d+)", re.ASCII)
 
 #: How far back to look for the last due moments, in ascending order: the first window that holds enough does not hold
-#: many more. What is due less often is looked for from the beginning.
+#: many more. If none does, the search starts at the beginning.
 _WINDOWS = tuple(timedelta(hours=hours) for hours in (2, 24, 24 * 7, 24 * 32, 24 * 367))
 
 
@@ -107,9 +107,9 @@ def zone_name(tz: str | tzinfo) -> str:
 
 
 def zone_of(tz: str | tzinfo) -> tzinfo:
-    """Return a zone with the rules that count for it; one of pytz keeps its own, if they are newer than the system's.
+    """Return a zone with its best rules: one of pytz keeps its own if they are newer than the system's.
 
-    :raises InvalidSchedule: it is no zone.
+    :raises InvalidSchedule: it is not a zone.
     """
     zone_data.remember_versions()
     name = zone_name(tz)
@@ -124,9 +124,9 @@ def _is_of_pytz(tz: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Crontab:
-    """Due by a standard cron expression of five fields, in a time zone.
+    """A standard cron expression of five fields, in a time zone.
 
-    Daylight saving follows Vixie cron: a wall time that the clock skips is due at the next valid instant, one that it
+    Daylight saving follows Vixie cron: a wall time that the clock skips is due at the next valid instant, and one that it
     repeats is due once; expressions with a wildcard in minute or hour follow real time.
     (Debian's cron(8), section "Daylight Saving Time and other time changes".)
 
@@ -146,7 +146,7 @@ class Crontab:
         try:
             next(CronSim(self.expression, datetime(2024, 1, 1)))
         except (CronSimError, StopIteration):
-            # The notations below have found each field by itself to be right: this is 31 February.
+            # The notations below have found each field valid by itself: this is 31 February.
             raise InvalidSchedule(expression=self.expression, problem="no such day ever comes") from None
 
     @property
@@ -161,12 +161,12 @@ class Crontab:
 
     @property
     def follows_real_time(self) -> bool:
-        """Whether there is a wildcard in minute or hour, so that changes of the clock neither delay nor save a run."""
+        """Whether minute or hour has a wildcard, so that changes of the clock neither delay nor drop a run."""
         minute, hour, *_ = self.expression.split()
         return minute.startswith("*") or hour.startswith("*")
 
     def in_words(self) -> str:
-        """Return what the expression means, in English."""
+        """Return the expression in English."""
         return CronSim(self.expression, datetime(2024, 1, 1)).explain()
 
     def first_after(self, registered: datetime) -> datetime:
@@ -196,7 +196,7 @@ class Crontab:
         return base.upcoming(self, count, after)
 
     def walls_between(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """Yield what a clock that is never changed shows at due moments, from *start* until before *end*; without zones."""
+        """Yield the due wall times of a clock that never changes, from *start* until before *end*; without zones."""
         for wall in CronSim(self.expression, start - _SECOND):
             if wall >= end:
                 return
@@ -205,12 +205,12 @@ class Crontab:
     def _next_on_the_wall(self, moment: datetime) -> datetime:
         local = moment.astimezone(UTC if self.tz == "UTC" else self._zone)
         dues = (due.astimezone(UTC) for due in CronSim(self.expression, local))
-        # Asked inside the second of two equal hours, cronsim answers with what was due in the first one.
+        # For a moment in the second of two equal hours, cronsim returns the times due in the first one.
         return next(due for due in dues if due > moment)
 
     def _next_in_real_time(self, moment: datetime) -> datetime:
-        # Between two changes, the clock goes as evenly as UTC. Across them, cronsim would take steps of whole hours, and
-        # lose its way where the clock is changed by half an hour, or at midnight.
+        # Between two changes, the clock runs as evenly as UTC. Across them, cronsim would take steps of whole hours, and
+        # go wrong where the clock changes by half an hour, or at midnight.
         start = moment.astimezone(UTC).replace(microsecond=0) + _SECOND
         while True:
             offset = clocks.offset(self._zone, start)
@@ -225,7 +225,7 @@ class Crontab:
 def from_crontab(text: str, tz: str | tzinfo) -> Crontab:
     """Return the timetable of ``crontab="…"``: minutes hours dow months dom, Monday = 0, only ``*``, ``,`` and ``-``.
 
-    :raises InvalidSchedule: the text is not of that form; when it is of cron's own form, the message names ``cron=``.
+    :raises InvalidSchedule: the text does not have that form; if it has cron's own, the message names ``cron=``.
     """
     _refuse_unless_text(text)
     parts = text.split()
@@ -243,7 +243,7 @@ def from_crontab(text: str, tz: str | tzinfo) -> Crontab:
 def from_numbers(
     minutes: Numbers, hours: Numbers, dow: Numbers, months: Numbers, dom: Numbers, tz: str | tzinfo
 ) -> Crontab:
-    """Return the timetable given by numbers for each field; None means every.
+    """Return the timetable with these numbers in its fields; None means every.
 
     :raises InvalidSchedule: a number is out of the range of its field, or a field is empty.
     """
@@ -254,7 +254,7 @@ def from_numbers(
 def from_cron(text: str, tz: str | tzinfo) -> Crontab:
     """Return the timetable of ``cron="…"``: cron's own notation, with names, steps, ``L``, ``#`` and macros like @daily.
 
-    :raises InvalidSchedule: the text is not of that form.
+    :raises InvalidSchedule: the text does not have that form.
     """
     _refuse_unless_text(text)
     parts = MACROS.get(text.strip().lower(), text).split()
@@ -277,14 +277,14 @@ def _refuse_unless_text(text: object) -> None:
 
 
 def _standard_term(term: str, kind: Field, position: int, text: str) -> str:
-    """Return one term of a field in cron's own notation as cronsim understands it."""
+    """Return a term in cron's own notation as cronsim understands it."""
     standard = _NAME.sub(lambda name: _number(name[0], kind), term.upper())
     if ranged := _RANGE.fullmatch(standard):
         first, last, step = (int(number) for number in ranged.groups("1"))
         standard = _standard_range(standard, kind, first, last, step)
     name, expected = CRON_FIELDS[kind]
     stepped = _STEP.fullmatch(term)
-    # A step over the end of the field would be no step at all: */90 is not every 90 minutes, but every hour.
+    # A step past the end of the field would do nothing: */90 is not every 90 minutes, but every hour.
     if not _is_known(standard, kind) or (stepped and int(stepped[1]) > kind.most - kind.least):
         raise InvalidSchedule(
             expression=text,
@@ -301,9 +301,9 @@ def _number(name: str, kind: Field) -> str:
 
 def _standard_range(term: str, kind: Field, first: int, last: int, step: int) -> str:
     if first == last:
-        return str(first)  # cronsim takes 7-7/10 for 7/10.
+        return str(first)  # cronsim reads 7-7/10 as 7/10
     if kind is DOW and last < first <= 7:
-        # Over Sunday, into the next week: fri-mon.
+        # Past Sunday, into the next week: fri-mon.
         return ",".join(str(day % 7) for day in range(first, last + 8, step))
     return term
 
@@ -353,7 +353,7 @@ def _listed(numbers: Numbers, kind: Field) -> str:
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[str]:
-    """Yield ascending numbers, three or more in a row as a range, so that 8-17 can be read as such."""
+    """Yield ascending numbers, three or more in a row as a range, so that 8-17 stays readable."""
     start = 0
     for end, number in enumerate(numbers, 1):
         if end < len(numbers) and numbers[end] == number + 1:
@@ -370,7 +370,7 @@ def _fits(number: Any, kind: Field) -> bool:
 
 
 def _hint(text: str) -> str:
-    """Name ``cron=`` if the text is an expression in cron's own order."""
+    """Suggest ``cron=`` if the text is an expression in cron's own order."""
     try:
         from_cron(text, "UTC")
     except InvalidSchedule:

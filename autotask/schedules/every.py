@@ -11,9 +11,8 @@ _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Due each *seconds*, counted from the moment it was registered.
+    """Due every *seconds*, counted from its registration.
 
-    :ivar seconds: length of the interval.
     :ivar start_now: whether the first moment due is the registration itself.
     """
 
@@ -36,7 +35,7 @@ class Every:
         return registered if self.start_now else registered + timedelta(seconds=self.seconds)
 
     def next_after(self, moment: datetime) -> datetime:
-        """Return the moment one interval later; counting from the due moment, not from the run, there is no drift."""
+        """Return the moment one interval later: counted from the due moment and not from the run, so without drift."""
         return moment + timedelta(seconds=self.seconds)
 
     def due_until(self, tick: datetime, now: datetime, most: int) -> list[datetime]:

@@ -1,18 +1,16 @@
-"""A time zone of pytz as others are: with an offset for each wall time, so that it can be used without localize()."""
+"""A time zone of pytz that works like others: it has an offset for each wall time, and needs no localize()."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
-#: No clock has ever been changed twice within two days.
+#: No clock has ever changed twice within two days.
 _DAY = timedelta(days=1)
 
 
 class PytzZone(tzinfo):
     """A zone with the rules of one of pytz.
 
-    In an hour that comes twice, ``fold`` tells which of them is meant; in one that is skipped, it tells whether the offset
-    before or after the change counts (PEP 495).
-
-    :ivar key: its name.
+    In an hour that comes twice, ``fold`` says which one is meant; in a skipped one, whether the offset before or after the
+    change counts (PEP 495).
     """
 
     def __init__(self, zone: tzinfo) -> None:
@@ -23,33 +21,33 @@ class PytzZone(tzinfo):
         return self.key
 
     def utcoffset(self, dt: datetime | None) -> timedelta | None:
-        """Return by how much its clocks are ahead of UTC when they show this."""
+        """Return how far its clocks are ahead of UTC when they show this."""
         return None if dt is None else self._instant(dt).utcoffset()
 
     def dst(self, dt: datetime | None) -> timedelta | None:
-        """Return what daylight saving has to do with that."""
+        """Return the part of the offset that is daylight saving time."""
         return None if dt is None else self._instant(dt).dst()
 
     def tzname(self, dt: datetime | None) -> str | None:
-        """Return what the zone is called then."""
+        """Return the name of the zone at that time."""
         return None if dt is None else self._instant(dt).tzname()
 
     def fromutc(self, dt: datetime) -> datetime:
-        """Return what its clocks show at a moment in UTC."""
+        """Return the wall time at a moment in UTC."""
         moment = self._at(dt)
         wall = moment.replace(tzinfo=self, fold=0)
         return wall if self.utcoffset(wall) == moment.utcoffset() else wall.replace(fold=1)
 
     def _instant(self, wall: datetime) -> datetime:
         before, after = (self._at(wall + days).utcoffset() or timedelta() for days in (-_DAY, _DAY))
-        # What the clock shows was reached by the offset before a change, by that after it, by both, or by neither.
+        # The wall time exists with the offset before a change, with that after it, with both, or with neither.
         by_before, by_after = self._at(wall - before), self._at(wall - after)
         reached = [by for by, offset in ((by_before, before), (by_after, after)) if by.utcoffset() == offset]
         if len(reached) == 1:
             return reached[0]
         if reached:
             return reached[wall.fold]
-        # It is skipped. Each of the two leads to the other side of the change.
+        # It is skipped. Each of the two offsets leads to the other side of the change.
         return by_after if wall.fold == 0 else by_before
 
     def _at(self, moment: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""What people should know of a cron schedule around changes of the clock: what is delayed, run once, or left out."""
+"""The effects of clock changes on a cron schedule: ticks that are delayed, run once, or left out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,17 +10,15 @@ from autotask.schedules.crontab import Crontab
 
 _MINUTE = timedelta(minutes=1)
 
-#: Times of one change that are named; of every minute of an hour the first few are enough.
+#: Times named for one change; for every minute of an hour the first few are enough.
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What one change of the clock means for a schedule.
+    """The effect of one change of the clock on a schedule.
 
     :ivar tick: the due moment to show it with: the one that is delayed or run once, or the first after those left out.
-    :ivar change: the change of the clock.
-    :ivar text: a sentence.
     """
 
     tick: datetime
@@ -32,7 +30,7 @@ class Remark:
 
 
 def remarks(timetable: Crontab, start: datetime, end: datetime) -> list[Remark]:
-    """Return what is to be said of the changes of the clock between two moments, in their order."""
+    """Return remarks on the changes of the clock between two moments, in order."""
     found: list[Remark] = []
     change = clocks.next_change(timetable.zone, start, end)
     while change is not None:

@@ -1,4 +1,4 @@
-"""Which data of time zones is in use, and what else is installed: the system's, the package tzdata, and pytz."""
+"""Which time zone data is in use, and which else is installed: the system's, the package tzdata, and pytz."""
 
 import functools
 import importlib
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from autotask.schedules import clocks
 from autotask.schedules.pytz_zones import PytzZone
 
-#: Each clock that is changed at all is changed within this time.
+#: Each clock that changes at all changes within this time.
 _YEAR = timedelta(days=366)
 
 TZDATA = "the package tzdata"
@@ -29,7 +29,7 @@ _VERSION = re.compile(r"# version (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class ZoneData:
-    """A collection of the rules of time zones.
+    """A collection of time zone rules.
 
     :ivar version: such as 2026a; "" if it does not say.
     :ivar source: a folder, or :data:`TZDATA`, :data:`PYTZ` or :data:`NOWHERE`.
@@ -44,9 +44,9 @@ class ZoneData:
 
 @dataclass(frozen=True, slots=True)
 class Newer:
-    """Newer rules for a zone that are installed, and not used.
+    """Newer rules for a zone that are installed but not used.
 
-    :ivar since: the first moment for which they are others than those in use.
+    :ivar since: the first moment for which they differ from those in use.
     """
 
     key: str
@@ -65,19 +65,19 @@ def in_use(zone: tzinfo) -> ZoneData:
 
 
 def named(key: str) -> ZoneData | None:
-    """Return where the rules of a zone come from; None where there are none, which a site in UTC need not notice."""
+    """Return where the rules of a zone come from; None if there are none, which does not matter to a site in UTC."""
     found = _in_use(key)
     return None if found.source == NOWHERE else found
 
 
 def remember_versions() -> None:
-    """Note which versions there are now, when zones are read, for :func:`in_use` to tell later."""
+    """Note the versions now, while zones are being read, so that :func:`in_use` can return them later."""
     for folder in zoneinfo.TZPATH:
         _version_in(folder)
 
 
 def with_best_rules(zone: tzinfo) -> tzinfo:
-    """Return a zone of pytz with its own rules, if those that ``zoneinfo`` has are older, unknown or missing."""
+    """Return a zone of pytz with its own rules, if those of ``zoneinfo`` are older, unknown or missing."""
     own = _of_pytz(_imported("pytz"))
     for data, _ in _installed(str(zone)):
         if data.version and data.version >= own.version:
@@ -87,7 +87,7 @@ def with_best_rules(zone: tzinfo) -> tzinfo:
 
 
 def advice(found: Newer) -> str:
-    """Return what to do so that newer rules are used."""
+    """Return how to have newer rules used."""
     if found.data.source == PYTZ:
         return (
             "Install a tzdata of that version (pip install -U tzdata), and start everything with PYTHONTZPATH= (empty)."
@@ -98,10 +98,7 @@ def advice(found: Newer) -> str:
 
 
 def newer(zone: tzinfo, now: datetime) -> Newer | None:
-    """Return the newest rules for a zone that are installed, if within a year they differ from those in use.
-
-    :param now: the beginning of the year.
-    """
+    """Return the newest installed rules for a zone, if they differ from those in use within a year from *now*."""
     used, key = in_use(zone), str(zone)
     if not used.version:
         return None
@@ -125,7 +122,7 @@ def _all_installed(key: str) -> Iterator[tuple[ZoneData, tzinfo]]:
 
 
 def _installed(key: str) -> Iterator[tuple[ZoneData, tzinfo]]:
-    """Yield what ``zoneinfo`` can find of a zone, in the order in which it looks: the first is in use."""
+    """Yield the data that ``zoneinfo`` can find for a zone, in its order: the first is in use."""
     for folder in zoneinfo.TZPATH:
         path = Path(folder, key)
         if path.is_file():
@@ -142,7 +139,7 @@ def _of_pytz(pytz: ModuleType | None) -> ZoneData:
     return ZoneData(getattr(pytz, "OLSON_VERSION", ""), PYTZ)
 
 
-@functools.cache  # Zones are read once as well: a process that is not restarted does not see what is installed meanwhile.
+@functools.cache  # Zones are read once as well: a process does not see what is installed after its start.
 def _version_in(folder: str) -> str:
     try:
         with open(os.path.join(folder, "tzdata.zi"), encoding="utf-8") as file:
@@ -169,7 +166,7 @@ def _first_difference(zone: tzinfo, other: tzinfo, start: datetime) -> datetime 
 
 @functools.cache
 def _imported(name: str) -> ModuleType | None:
-    """Return a package that need not be installed."""
+    """Return a package; None if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError:

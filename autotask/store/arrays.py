@@ -1,4 +1,4 @@
-"""Lists as PostgreSQL array literals: one string each, which the driver does not have to adapt item by item.
+"""Lists as PostgreSQL array literals: one string each, which the driver need not adapt item by item.
 
 ``ARRAY['…'::uuid, …]``, as drivers write it, costs them ten times as much, and the server as well, which has to analyse
 each item as an expression. (PostgreSQL documentation, "Array Input and Output Syntax".)

@@ -1,4 +1,4 @@
-"""Cancel what waits; ask what runs to stop."""
+"""Cancel waiting tasks; ask running ones to stop."""
 
 import enum
 import functools
@@ -10,7 +10,7 @@ from autotask.signals import tell_cancelled
 from autotask.store import columns, notify
 from autotask.store.connection import rows
 
-# The row lock decides the race with a claim: whoever comes second sees the other's state and finds nothing to do.
+# The row lock decides the race with a claim: the second one sees the state that the first one wrote, and does nothing.
 CANCEL_WAITING = f"""
 WITH gone AS (
     DELETE FROM autotask_task WHERE id = %(id)s AND state <> 2 RETURNING *
@@ -28,8 +28,8 @@ kept AS ({
 SELECT name, queue, awaited FROM gone
 """
 
-# The worker learns of it by its next heartbeat, or at once where it can hear. What runs has a fence. By its state the
-# planner might look for it in the index of running rows, which is full of dead entries.
+# The worker notices it with its next heartbeat, or at once where it can hear. The condition is the fence, which running
+# tasks have: for the state, the planner might use the index of running rows, which is full of dead entries.
 ASK_RUNNING = """
 UPDATE autotask_task SET cancel_requested = true WHERE id = %(id)s AND fence IS NOT NULL RETURNING worker_id
 """
@@ -39,7 +39,7 @@ _TRIES = 5
 
 
 class Cancellation(enum.Enum):
-    """What a request to cancel has led to."""
+    """The result of a request to cancel."""
 
     CANCELLED = "cancelled"
     REQUESTED = "requested"
@@ -47,9 +47,9 @@ class Cancellation(enum.Enum):
 
 
 def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Cancellation:
-    """Cancel a task that waits, or ask the worker of a running one to stop it.
+    """Cancel a waiting task, or ask the worker of a running one to stop it.
 
-    :returns: what was done; TOO_LATE when the task has ended, or is not there.
+    :returns: TOO_LATE if the task has ended, or does not exist.
     """
     for _ in range(_TRIES):
         if gone := rows(connection, CANCEL_WAITING, {"id": id}):

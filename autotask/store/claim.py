@@ -26,14 +26,14 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class BoundedLane:
-    """A lane and the moment before which nothing is looked for in it; None looks everywhere."""
+    """A lane, and the moment at which the search for its tasks starts; None: at the beginning."""
 
     lane: Lane
     since: datetime | None
 
 
 # A loose index scan: one descent of autotask_ready for each lane that exists, however many tasks are in it.
-# (PostgreSQL wiki, "Loose indexscan".) Suspects are few, and have an index of their own.
+# (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own.
 LANES = """
 WITH RECURSIVE lane AS (
     (SELECT t.queue, t.priority, t.executor FROM autotask_task t
@@ -51,7 +51,7 @@ UNION ALL
 (SELECT DISTINCT t.queue, t.priority, t.executor, true FROM autotask_task t WHERE t.state = 1 AND t.lost > 0 AND {known})
 """
 
-#: The fields that a claim returns, and the expressions for those that differ from their columns.
+#: The fields that a claim returns, and expressions for those that differ from their columns.
 _RECORD = ClaimedTask._fields[:-1]
 _HELD = {
     "unknown_for": "extract(epoch FROM clock_timestamp() - t.unknown_since)::float8",
@@ -64,16 +64,16 @@ _READY_AT, _SCHEDULED_FOR, _PAYLOAD = map(_RECORD.index, ("ready_at", "scheduled
 # * MATERIALIZED, because a subquery that the planner may run again would lock and take more rows than its limit.
 # * One descent of autotask_ready for each lane, in the order of the array; the nested loop stops at the limit, so later
 #   lanes are neither read nor locked. "queue = ANY" with an ordered limit would sort the whole table.
-# * What was picked is looked up by an array. In a join, where statistics say that the table is empty, as they do after it was
-#   drained and vacuumed, the planner would compare each of its rows to each that was picked.
-# * Ordered by ready_at, never by id: the planner would walk the primary key instead, past everything that is not ready.
-# * The lower bound skips the dead entries of what was claimed before, which a long transaction anywhere keeps alive.
-# * A worker whose lease has run out gets nothing: others may have given its tasks away already.
+# * Picked rows are looked up by an array. In a join, where statistics say that the table is empty, as after it was drained
+#   and vacuumed, the planner would compare each of its rows to each picked one.
+# * Ordered by ready_at, never by id: the planner would walk the primary key instead, past all tasks that are not ready.
+# * The lower bound skips the dead entries of tasks claimed before, which a long transaction anywhere keeps alive.
+# * A worker whose lease has run out gets nothing: its tasks may have been rescued already.
 # * The limits are part of the text: as parameters they would make the planner guess.
-# * Suspects, which have lost a worker, are left out, unless nobody has found an idle moment for them in half a minute.
-# * What has expired is claimed like the rest, for the worker to end it: the index need not know of it.
-# * Where arguments may be too many bytes for the worker, their sizes are added up, in the order in which they were picked;
-#   they are read from the row without reading the arguments. The first task is taken however large it is.
+# * Suspects are left out, unless no worker has been idle to take them for half a minute.
+# * Expired tasks are claimed like the rest, for the worker to end them: the index need not know about them.
+# * Where arguments may be too large for the worker, their sizes are added up in the order of picking, without reading the
+#   arguments. The first task is taken however large it is.
 CLAIM = """
 WITH alive AS MATERIALIZED (
     SELECT 1 FROM autotask_worker WHERE id = %(worker_id)s::uuid AND lease_until > clock_timestamp()
@@ -98,7 +98,7 @@ SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence =
 WHERE t.id = ANY(ARRAY(SELECT id FROM {taken}))
 RETURNING """ + ", ".join(_HELD.get(name, f"t.{name}") for name in _RECORD)
 
-#: What a claim has in the places that are about bytes: where it need not count them, and where it must.
+#: The parts of a claim that count bytes: where it need not count them, and where it must.
 _UNBOUNDED = {"size": "", "its_size": "", "bounded": "", "taken": "picked"}
 _BOUNDED = {
     "size": ", octet_length(t.payload) AS size",
@@ -113,8 +113,8 @@ fitting AS MATERIALIZED (
     "taken": "fitting",
 }
 
-# A pool claims from its own lanes only, as much as it has room for. So tasks that wait for a full pool are neither taken
-# nor read past by the claims of another one, however many they are: the executor is a column of the index.
+# A pool claims from its own lanes only, as many tasks as it has room for. So the claims of one pool neither take nor read
+# past the tasks that wait for another, full one, however many there are: the executor is a column of the index.
 
 #: Which tasks of a lane a claim takes.
 INNOCENT = "(t.lost = 0 OR t.ready_at < statement_timestamp() - interval '30 s')"
@@ -123,31 +123,27 @@ ALL = "true"
 
 
 def only(id: uuid.UUID) -> str:
-    """Return what makes a claim take just this task."""
+    """Return the condition with which a claim takes just this task."""
     return f"t.id = '{id}'"
 
 
 def refusals() -> Refusals[uuid.UUID]:
-    """Return a memory for the tasks that the database refuses to have claimed, or given back unclaimed."""
+    """Return a memory for the tasks that the database refuses to claim or release."""
     return Refusals("The task %s cannot be claimed")
 
 
-# What the claim would take, for the case that the database refuses one of these tasks.
+# The tasks that the claim would take, for when the database refuses one of them.
 CANDIDATES = CLAIM.partition("\nUPDATE ")[0] + "\nSELECT id FROM {taken}"
 
 
-#: What is left for newer workers is read past, by the heap: it is rare, and costs nothing while there is none.
+#: Unknown tasks, left for newer workers, are filtered on the heap: they are rare, and cost nothing while there are none.
 _KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(unknown_names)s::text[]))"
 
 
 def find_lanes(
     connection: BaseDatabaseWrapper, *, unknown_names: Sequence[str] = (), spared: Sequence[uuid.UUID] = ()
 ) -> tuple[list[Lane], list[Lane]]:
-    """Return the lanes that hold ready tasks now, and those among them that hold suspects.
-
-    :param unknown_names: as for :func:`claim`.
-    :param spared: tasks that do not count.
-    """
+    """Return the lanes with ready tasks, and those with suspects, without the *spared* tasks."""
     found = prepared_rows(
         connection, LANES.format(known=_known(unknown_names, spared)), {"unknown_names": list(unknown_names)}
     )
@@ -169,12 +165,11 @@ def claim(
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
 
-    :param most_bytes: when the arguments taken are as many bytes or more, no further task is taken; None: never.
-
+    :param most_bytes: no further task is taken once the arguments have this many bytes; None: no limit.
     :param which: :data:`INNOCENT`, :data:`SUSPECT`, :data:`ALL` or what :func:`only` returns.
-    :param unknown_names: names; of these, what was given back as unknown before is left for others.
-    :param refused: remembers the tasks that the database has refused before; they hold up no other. None: none was.
-    :returns: what was taken, best first.
+    :param unknown_names: tasks of these names that were released as unknown before are left for others.
+    :param refused: remembers tasks that the database has refused before, so that they do not hold up others.
+    :returns: the claimed tasks, best first.
     """
     refused = refusals() if refused is None else refused
     known = _known(unknown_names, refused.spared())
@@ -203,8 +198,8 @@ def claim(
     return claimed
 
 
-# What runs under this worker's name without its knowing: its claim got no answer, or who stored it as claimed by this
-# worker died before handing it over.
+# Tasks that run under this worker's name without its knowledge: their claim got no answer, or the process that stored
+# them as claimed by this worker died before handing them over.
 RECONCILE = """
 UPDATE autotask_task t
 SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL
@@ -226,22 +221,21 @@ def reconcile(
     *,
     refused: Refusals[uuid.UUID] | None = None,
 ) -> list[uuid.UUID]:
-    """Give back what runs under this worker's name but is not held by it.
+    """Release the tasks that run under this worker's name but are not held by it, and return their ids.
 
-    :param held: the fences of what is held.
+    :param held: the fences of its tasks.
     :param refused: as for :func:`claim`.
-    :returns: the ids of the tasks.
     """
     refused = refusals() if refused is None else refused
     params = {"worker_id": worker_id, "held": list(held), "spared": refused.spared()}
 
-    def give_back(these: str) -> list[uuid.UUID]:
+    def release(these: str) -> list[uuid.UUID]:
         return [id for (id,) in rows(connection, RECONCILE.format(these=these), params)]
 
     parts = refused.run_found(
-        lambda: give_back(""),
+        lambda: release(""),
         lambda: [id for (id,) in rows(connection, UNKNOWN_TO_WORKER, params)],
-        lambda ids: give_back(f"AND t.id = {_any_of(ids)}"),
+        lambda ids: release(f"AND t.id = {_any_of(ids)}"),
     )
     return [id for part in parts for id in part]
 

@@ -1,4 +1,4 @@
-"""The columns that a task keeps from its call to the end of its result, listed once; statements are made from the list."""
+"""The columns that a task keeps from its call until its result is pruned, listed once; statements are made from the list."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from autotask.task import THREAD
 class Stored:
     """How PostgreSQL stores the values of a field.
 
-    :ivar type: the type of the column, and of the parameter that has the value of one task.
+    :ivar type: the type of the column, and of the parameter for one task.
     :ivar literal: writes the values of many tasks as one array.
-    :ivar load: converts what the driver returns; None: nothing needs to be converted.
+    :ivar load: converts the values that the driver returns; None: not needed.
     """
 
     type: str
@@ -25,7 +25,7 @@ class Stored:
 
     @property
     def many(self) -> str:
-        """The type of the parameter that has the values of many tasks; PostgreSQL has no arrays of arrays."""
+        """The type of the parameter for many tasks; PostgreSQL has no arrays of arrays."""
         return self.type.removesuffix("[]") + "[]"
 
 
@@ -43,15 +43,11 @@ MaybeNames = Annotated[Sequence[str] | None, Stored("text[]", lambda values: arr
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Carried:
-    """What a call says about its task, and its result still shows. Each field is a column of both tables.
+    """The options of a call that its result still shows. Each field is a column of both tables.
 
-    Few tasks differ from the defaults.
-
-    :ivar timeout: seconds that one attempt may take; None: as many as the worker allows.
+    :ivar timeout: seconds that one attempt may take; None: the worker's limit.
     :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
-    :ivar schedule: the schedule that made it.
-    :ivar scheduled_for: the tick this task belongs to.
-    :ivar tags: names to find it by; None: it has none.
+    :ivar scheduled_for: the tick of this task.
     """
 
     name: Text
@@ -68,14 +64,14 @@ class Carried:
 
 
 def stored(record: type) -> dict[str, Stored]:
-    """Return how the fields of a record are stored, in their order; those whose type does not say so are left out."""
+    """Return how the fields of a record are stored, in order; without those whose type does not say so."""
     hints = get_type_hints(record, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 
 
 CARRIED = stored(Carried)
 
-#: What a task keeps when its row moves from one table to the other, in either direction.
+#: The columns that a task keeps when its row moves to the other table, in either direction.
 KEPT = ("id", "arguments", "payload", "created_at", "attempt", *CARRIED)
 
 #: The columns of both tables.
@@ -86,9 +82,9 @@ COMMON = (
 
 
 def insert(table: str, source: str, kept: Iterable[str] = (), /, **values: str) -> str:
-    """Return a statement that inserts rows made from those of a source.
+    """Return a statement that makes rows from those of a source.
 
-    :param kept: columns that keep the value they have in the source.
+    :param kept: columns with the same value as in the source.
     :param values: expressions for other columns, or for some of these.
     """
     values = {name: name for name in kept} | values
@@ -96,9 +92,9 @@ def insert(table: str, source: str, kept: Iterable[str] = (), /, **values: str) 
 
 
 def condition(name: str) -> str:
-    """Return the condition that a column of :data:`CARRIED` has the value of the parameter of the same name.
+    """Return the condition that a column of :data:`CARRIED` equals the parameter of the same name.
 
-    A column of names has to have it among them.
+    A column of names must contain it.
     """
     type = CARRIED[name].type
     return f"%({name})s::text = ANY({name})" if type.endswith("[]") else f"{name} = %({name})s::{type}"

@@ -16,10 +16,10 @@ from autotask.store.connection import execute
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kind(Carried):
-    """What tasks of one bulk have in common, as a rule: the calls of one definition share the same object.
+    """The options that tasks share: usually, all calls of one definition share one object.
 
-    :ivar delay: seconds from now on before which it does not run; *run_after* wins if both are given.
-    :ivar expires: seconds after it is due from which on no attempt begins; *expires_at* wins if both are given.
+    :ivar delay: seconds from now until it is due; *run_after* wins if both are given.
+    :ivar expires: seconds after it is due, after which no attempt begins; *expires_at* wins if both are given.
     """
 
     delay: Seconds = 0.0
@@ -29,24 +29,23 @@ class Kind(Carried):
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether it is due at once, and nothing about it is out of the ordinary."""
+        """Whether it is due at once, with defaults everywhere."""
         return all(getattr(self, name) == default for name, default in _NOTHING_SPECIAL.items())
 
 
-#: How each field of a kind is stored.
 STATED = columns.stored(Kind)
 
 _NOTHING_SPECIAL = {field.name: field.default for field in fields(Kind) if field.default is not MISSING}
 
-#: Bytes of arguments after which the tasks of a bulk go on in another statement. A statement has twice as many, and one of
-#: more than 1 GB would make the server close the connection.
+#: Bytes of arguments after which a bulk goes on in another statement. The statement is twice as long, and one of more than
+#: 1 GB would make the server close the connection.
 LARGEST_STATEMENT = 8 * 2**20
 
 
 class NewTask(NamedTuple):
-    """A row to be.
+    """A task to insert.
 
-    :ivar arguments: what people are shown of the arguments.
+    :ivar arguments: the arguments as text.
     """
 
     id: uuid.UUID
@@ -55,14 +54,14 @@ class NewTask(NamedTuple):
     payload: bytes
 
 
-# The common case, in the shape that costs driver and server the least: parameters by position, the id as text.
+# The common case, in the form that costs driver and server the least: parameters by position, the id as text.
 NOW = """
 INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload)
 VALUES (%s, %s, %s, %s, 1, clock_timestamp(), clock_timestamp(), clock_timestamp(), %s, %s, %s, %s)
 """
 
-# The same, as claimed by a worker that has offered it. Whether that has its lease is for the worker to see to when it is
-# handed over: to ask for it here would cost each of these calls a tenth of a millisecond.
+# The same, as claimed by the worker that made the offer. The worker itself checks its lease when the task is handed over:
+# checking it here would cost each of these calls a tenth of a millisecond.
 CLAIMED = """
 INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload,
                            attempt, started_at, worker_id, fence)
@@ -72,14 +71,14 @@ RETURNING fence
 """
 
 
-# What is due is inserted ready to be claimed; only what is not has to be promoted later. The clock is read once, so
-# that no moment of a row contradicts another. clock_timestamp() and not now(): in a long transaction now() is long ago.
+# Due tasks are inserted as ready; only others have to be promoted later. The clock is read once, so that the moments of a
+# row do not contradict each other. clock_timestamp() and not now(): in a long transaction now() is long ago.
 def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "") -> str:
     """Return a statement that inserts any tasks.
 
-    :param kind: the form of a field of their kind, from parameters or from the table of *kinds*.
-    :param task: the form of a field of a task, from parameters or from the table of *tasks*.
-    :param ready: when a task that is due is ready.
+    :param kind: a field of their kind, from parameters or from the table of *kinds*.
+    :param task: a field of a task, from parameters or from the table of *tasks*.
+    :param ready: ``ready_at`` of due tasks.
     """
     said = {name: kind.format(name=name, type=how.type) for name, how in STATED.items()}
     due = f"coalesce({said['run_after']}, clock.now + {said['delay']} * interval '1 s')"
@@ -99,8 +98,8 @@ def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "") 
 
 LATER = _insert("%({name})s::{type}", "%({name})s", "clock.now")
 
-# What tasks have in common is written once. They are ready a microsecond apart, for the sake of their order, and because
-# the lower bound of a claim cannot tell apart what is ready at one moment.
+# Each kind is written once. The tasks are ready a microsecond apart, to keep their order, and because the lower bound of a
+# claim cannot distinguish tasks that are ready at the same moment.
 MANY = _insert(
     "kind.{name}::{type}",
     "t.{name}",
@@ -125,10 +124,9 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
 
 
 def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uuid.UUID) -> int:
-    """Insert one task as claimed by a worker, and return the fence of the claim.
+    """Insert one task as claimed by a worker that offered to take it, and return the fence of the claim.
 
-    :param task: one whose kind is plain; outside a transaction, since the worker must not wait for a commit.
-    :param worker_id: who has offered to be handed it.
+    :param task: its kind is plain; outside a transaction, since the worker must not wait for a commit.
     """
     with connection.cursor() as cursor:
         cursor.execute(CLAIMED, (*_plain(task), worker_id.hex))
@@ -141,7 +139,7 @@ def _plain(task: NewTask) -> tuple[str | int | float | bytes, ...]:
 
 
 def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
-    """Insert several tasks: all of them or none, with one statement unless their arguments are many megabytes."""
+    """Insert all of the tasks or none, with one statement unless their arguments are many megabytes."""
     first, *others = _parted(tasks)
     if not others:
         execute(connection, MANY, parameters(first))

@@ -1,4 +1,4 @@
-"""What an error of the database says about the statement that met it: try again later, wait for a lock, or give in."""
+"""The meaning of a database error for its statement: try again later, wait for a lock, or give in."""
 
 import enum
 
@@ -55,16 +55,16 @@ def trouble_of(error: BaseException) -> Trouble:
     if state:
         return _CODES.get(state) or _CLASSES.get(state[:2], Trouble.DOUBTFUL)
     if isinstance(error, (OperationalError, InterfaceError, MemoryError)):
-        return Trouble.OUTAGE  # The driver raises these, for a connection that is broken.
+        return Trouble.OUTAGE  # The driver raises these for a broken connection.
     if isinstance(error, (DataError, ValueError, OverflowError)):
         return Trouble.REFUSED  # The driver cannot send such a value.
     return Trouble.DOUBTFUL
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database is away for a while, rather than the statement wrong.
+    """Whether there is an outage, rather than something wrong with the statement.
 
-    Of what is doubtful, this is so for errors that the driver calls operational, such as an input or output error.
+    A doubtful error counts as one if the driver calls it operational, such as an input or output error.
     """
     trouble = trouble_of(error)
     if trouble is Trouble.DOUBTFUL:
@@ -78,12 +78,12 @@ def is_locked(error: BaseException) -> bool:
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Whether a statement took longer than it may, or somebody cancelled it."""
+    """Whether a statement timed out or was cancelled."""
     return sqlstate(error) == _QUERY_CANCELED
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether the transaction conflicts with another one, and can be run again as it is."""
+    """Whether the transaction conflicts with another one, and can simply be run again."""
     return sqlstate(error) in _CONFLICTS
 
 
@@ -98,6 +98,6 @@ def is_program_limit(error: BaseException) -> bool:
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """Return the SQLSTATE of an error of the database; None if the driver raised it by itself."""
+    """Return the SQLSTATE of a database error; None if it comes from the driver."""
     state: str | None = getattr(error.__cause__, "sqlstate", None) or getattr(error.__cause__, "pgcode", None)
     return state

@@ -9,7 +9,7 @@ from autotask.store import arrays
 from autotask.store.connection import rows
 from autotask.task import State
 
-# Ids with the same beginning lie side by side in both primary keys, so each branch reads two entries at most.
+# Ids with the same beginning are next to each other in both primary keys, so each branch reads two entries at most.
 BETWEEN = """
 (SELECT id FROM autotask_task WHERE id BETWEEN %(first)s AND %(last)s LIMIT 2)
 UNION ALL
@@ -25,10 +25,10 @@ SELECT id, state FROM autotask_result WHERE id = ANY(%(ids)s::uuid[])
 
 
 def between(connection: BaseDatabaseWrapper, first: uuid.UUID, last: uuid.UUID) -> list[uuid.UUID]:
-    """Return the ids of live or ended tasks from *first* to *last*, two at most: more are not needed to see a doubt."""
+    """Return the ids of tasks from *first* to *last*, at most two: enough to see that the beginning is ambiguous."""
     return [row[0] for row in rows(connection, BETWEEN, {"first": first, "last": last})]
 
 
 def states(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, State]:
-    """Return the states of those of the tasks that are in the database."""
+    """Return the states of the tasks that exist."""
     return {id: State(state) for id, state in rows(connection, STATES, {"ids": arrays.uuids(ids)})} if ids else {}

@@ -19,11 +19,10 @@ class Outcome(NamedTuple):
 
     :ivar state: DONE, ERROR, CANCELLED or RETRY.
     :ivar ended_at: when the attempt ended, on the monotonic clock of the process.
-    :ivar seconds: how long it took.
     :ivar value: the signed result.
     :ivar delay: seconds until the next attempt, for RETRY.
-    :ivar began: whether the function was called; what was cancelled or had expired before is no attempt.
-    :ivar recorded: whether it is in the database already, by the transaction that the function ran in.
+    :ivar began: whether the function was called; a task cancelled or expired before that has no attempt.
+    :ivar recorded: whether the transaction of the function has recorded it already.
     """
 
     id: uuid.UUID
@@ -41,11 +40,11 @@ class Outcome(NamedTuple):
 
 
 class Release(NamedTuple):
-    """A claim that is given back.
+    """A claim to release.
 
     :ivar delay: seconds until the task becomes ready again.
-    :ivar unknown: whether it is given back because its function is not known here.
-    :ivar known: whether its function is known where it is given back. Where neither is so, nobody has looked.
+    :ivar unknown: whether it is an unknown task here.
+    :ivar known: whether it is known here. If neither is true, nobody has looked.
     """
 
     id: uuid.UUID
@@ -55,7 +54,7 @@ class Release(NamedTuple):
     known: bool = False
 
 
-#: Up to so many outcomes the plan of a prepared statement is as good as one that knows how many they are.
+#: Up to this many outcomes, the plan of a prepared statement is as good as one made for their number.
 FEW = 10
 
 _OUTCOMES = """
@@ -100,15 +99,15 @@ _CHANNEL = "'autotask_ended_' || replace(e.id::text, '-', '')"
 
 _TELL = f"SELECT count(*), count(CASE WHEN e.awaited THEN pg_notify({_CHANNEL}, {WORDS}) END) FROM ended e"
 
-# In a transaction of others, whose commit must not fail for it, and where the queue of notifications is full.
+# For the transactions of others, whose commit must not fail because of it, and for a full queue of notifications.
 _TELL_LATER = f"""
 SELECT count(*), array_agg({_CHANNEL}) FILTER (WHERE e.awaited), array_agg({WORDS}) FILTER (WHERE e.awaited) FROM ended e
 """
 
-# The ids are given as an array as well, for the same reason as in a claim.
-# The only conditions are id and fence: with more of them the planner would take the index of running rows, which is
-# full of dead entries. A row that a rescue has given to another worker has another fence, or none: it is left alone.
-# The row leaves the table of live work and enters the table of results in one statement, so every reader sees it once.
+# The ids are also given as an array, for the same reason as in a claim.
+# The only conditions are id and fence: with more, the planner would take the index of running rows, which is full of dead
+# entries. A task that was rescued has another fence, or none: it is left alone.
+# The row moves from the live tasks to the results in one statement, so every reader sees it exactly once.
 _END = f"""
 WITH {_OUTCOMES},
 ended AS (
@@ -121,7 +120,7 @@ kept AS ({_KEPT}),
 {_NOTE_ATTEMPT}
 """
 
-# One success, as they come while there is little to do: without arrays, joins and attempts it takes a quarter less time.
+# A single success, as is usual under light load: without arrays, joins and attempts it takes a quarter less time.
 _END_ONE = f"""
 WITH ended AS (
     DELETE FROM autotask_task t WHERE t.id = %(id)s::uuid AND t.fence = %(fence)s::bigint
@@ -135,7 +134,7 @@ kept AS ({_KEPT})
 END, END_ONE = _END + _TELL, _END_ONE + _TELL
 END_QUIETLY, END_ONE_QUIETLY = _END + _TELL_LATER, _END_ONE + _TELL_LATER
 
-# What was to be cancelled just when it failed comes back at once, for the next worker to record it as cancelled.
+# A task that fails just when it is to be cancelled is due at once, for the next worker to record it as cancelled.
 RETRY = f"""
 WITH {_OUTCOMES},
 ended AS (
@@ -150,8 +149,8 @@ ended AS (
 SELECT count(*) FROM ended
 """
 
-# Both tables keep the fence of what was recorded. So what was recorded now, or by an earlier try whose COMMIT got no
-# answer, can be told from what was not accepted. No two claims have the same fence.
+# Both tables keep the fence of a recorded outcome, and no two claims have the same. So outcomes recorded now, or by an
+# earlier try whose COMMIT got no answer, can be distinguished from those that were not accepted.
 RECORDED = """
 SELECT id FROM autotask_result WHERE id = ANY(%(id)s::uuid[]) AND fence = ANY(%(fence)s::bigint[])
 UNION ALL
@@ -159,7 +158,7 @@ SELECT task_id FROM autotask_attempt
 WHERE task_id = ANY(%(id)s::uuid[]) AND fence = ANY(%(fence)s::bigint[]) AND state <> 7
 """
 
-# What was to be cancelled comes back at once, as above.
+# A task that is to be cancelled is ready at once, as above.
 RELEASE = """
 UPDATE autotask_task t
 SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END,
@@ -181,8 +180,8 @@ def end(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: fl
 
     :param now: the monotonic clock of the process.
     :param error_ttl: seconds for which errors are kept at least.
-    :returns: how many were accepted. The others had been given away, cancelled or deleted, or are recorded already:
-        :func:`recorded` tells.
+    :returns: how many were accepted. The others were rescued, cancelled or deleted, or are recorded already: ask
+        :func:`recorded`.
     """
     end_these = _end_one if len(outcomes) == 1 and outcomes[0].state is State.DONE and outcomes[0].began else _end_many
     if connection.in_atomic_block:
@@ -218,21 +217,21 @@ def _end_one(
 
 
 def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, worker_id: uuid.UUID) -> int:
-    """Schedule the next attempt of tasks whose attempt failed; see :func:`end` for what is returned."""
+    """Schedule the next attempt of tasks that failed; return how many were accepted, as :func:`end` does."""
     return int(rows(connection, RETRY, {**_columns(outcomes, now), "worker_id": worker_id})[0][0])
 
 
 def recorded(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
-    """Return the ids whose outcome is in the database with just this fence."""
+    """Return the ids whose outcome is recorded with just this fence."""
     ids, fences = arrays.uuids(o.id for o in outcomes), arrays.numbers(o.fence for o in outcomes)
     found = rows(connection, RECORDED, {"id": ids, "fence": fences})
     return {row[0] for row in found}
 
 
 def release(connection: BaseDatabaseWrapper, releases: Sequence[Release]) -> set[uuid.UUID]:
-    """Give tasks back as if they had not been claimed: the attempt does not count.
+    """Put tasks back as if they had not been claimed: the attempt does not count.
 
-    :returns: the ids that were ours.
+    :returns: the ids that were still ours.
     """
     params = {
         "id": arrays.uuids([release.id for release in releases]),
@@ -261,5 +260,5 @@ def _columns(outcomes: Sequence[Outcome], now: float) -> dict[str, str]:
 
 
 def _or_none(literal: Callable[[list[Any]], str], values: list[Any]) -> str:
-    # Most outcomes are successes without a value. unnest() fills up what is shorter than the rest with NULL.
+    # Most outcomes are successes without a value. unnest() pads shorter arrays with NULL.
     return literal(values) if any(values) else "{}"

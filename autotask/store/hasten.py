@@ -1,4 +1,4 @@
-"""Look at all that waits, and make one task ready whenever it is due; for tests, which have a clock of their own."""
+"""Read all waiting tasks, and make one ready whenever it is due; for tests, which have a clock of their own."""
 
 import uuid
 from datetime import datetime
@@ -19,7 +19,7 @@ RETURNING queue, priority, executor
 
 
 def waiting(connection: BaseDatabaseWrapper) -> list[tuple[uuid.UUID, str, int, datetime | None]]:
-    """Return id, name and priority of all that waits, and when it is due; None: it is ready."""
+    """Return id, name and priority of all waiting tasks, and when they are due; None: ready."""
     return [
         (id, name, priority, None if state == State.READY else in_utc(run_at))
         for id, name, priority, state, run_at in rows(connection, WAITING)
@@ -29,7 +29,7 @@ def waiting(connection: BaseDatabaseWrapper) -> list[tuple[uuid.UUID, str, int, 
 def hasten(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Lane | None:
     """Make a task ready.
 
-    :returns: the lane in which it can be claimed; None if it does not wait.
+    :returns: its lane; None if it does not wait.
     """
     found = rows(connection, HASTEN, {"id": id})
     return Lane(*found[0]) if found else None

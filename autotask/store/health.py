@@ -1,4 +1,4 @@
-"""What the database can tell of its own health."""
+"""The health of the database, as far as it can report it."""
 
 import re
 import time
@@ -15,9 +15,9 @@ from autotask.store.connection import aware, execute, rows
 
 _CHANNEL = "autotask_doctor"
 
-# Any transaction of this database that has a snapshot or has written something keeps what was deleted since it began.
-# That of a vacuum does not. The text of the query is left out: it may hold what is secret.
-# Whoever is neither superuser nor in pg_read_all_stats sees only the sessions of his own role.
+# Any transaction in this database with a snapshot or with writes keeps rows that were deleted since it began; that of a
+# vacuum does not. The text of the query is left out: it may contain secrets.
+# A role that is neither superuser nor in pg_read_all_stats sees only its own sessions.
 OLD_TRANSACTIONS = """
 SELECT pid, application_name, xact_start, query_start, extract(epoch FROM clock_timestamp() - xact_start)::float8
 FROM pg_stat_activity
@@ -27,24 +27,23 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
 ORDER BY xact_start
 """
 
-# Of another role's session only the process id can be seen without the rights of pg_read_all_stats.
+# Without the rights of pg_read_all_stats, only the process id of another role's session is visible.
 SESSION = """
 SELECT datname, application_name, extract(epoch FROM clock_timestamp() - xact_start)::float8
 FROM pg_stat_activity WHERE pid = %(pid)s
 """
 
-#: PostgreSQL says at most every five seconds, to a session that notifies, whose listener holds up the queue.
+#: At most every five seconds, PostgreSQL warns a session that notifies which listener holds up the queue.
 _SAID_EVERY = 5.0
 
-# Everybody sees what the sessions of the own role wait for. By the role and not by the process id, which a pooler hides.
+# Each role can see what its own sessions wait for. By the role and not by the process id, which a pooler hides.
 WAITS_FOR_STANDBY = """
 SELECT EXISTS (
     SELECT 1 FROM pg_stat_activity
     WHERE datname = current_database() AND usename = session_user AND wait_event = 'SyncRep'
 )
 """
-# What each of the statements of a site and its workers needs. That a table's own numbers are from a sequence, too, needs no
-# right: it is an identity column.
+# The rights that the statements of a site and its workers need. The sequence of an identity column needs none.
 MISSING_RIGHTS = """
 SELECT min(current_user::text), array_agg(needed.what || ' ON ' || needed.on_what ORDER BY needed.place, needed.what)
 FROM (
@@ -65,7 +64,7 @@ WHERE = "SELECT current_database(), current_setting('server_version')"
 
 @dataclass(frozen=True, slots=True)
 class OldTransaction:
-    """A transaction that holds back vacuum; *query_start* is when its last statement began, *age* is in seconds."""
+    """A transaction that holds back vacuum; its last statement began at *query_start*, *age* is in seconds."""
 
     pid: int
     application: str
@@ -76,9 +75,9 @@ class OldTransaction:
 
 @dataclass(frozen=True, slots=True)
 class Laggard:
-    """The session that listens and has not read what fills the queue of notifications.
+    """The session that listens but does not read the queue of notifications, so that it fills up.
 
-    :ivar seconds: for how long its transaction has been open; None: there is none, or this role may not see it.
+    :ivar seconds: how long its transaction has been open; None: there is none, or this role may not see it.
     """
 
     pid: int
@@ -94,18 +93,18 @@ def where(connection: BaseDatabaseWrapper) -> tuple[str, str]:
 
 
 def waits_for_standby(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a session of this role waits for a synchronous standby, that is for the end of its commit."""
+    """Whether a session of this role waits for a synchronous standby to confirm its commit."""
     return bool(rows(connection, WAITS_FOR_STANDBY)[0][0])
 
 
 def missing_rights(connection: BaseDatabaseWrapper) -> tuple[str, list[str]]:
-    """Return the role of the connection, and the rights that it lacks, as a GRANT names them."""
+    """Return the role of the connection, and the rights that it lacks, as in a GRANT."""
     role, missing = rows(connection, MISSING_RIGHTS, {"tables": arrays.texts(_TABLES)})[0]
     return role or "", missing or []
 
 
 def old_transactions(connection: BaseDatabaseWrapper, seconds: float) -> list[OldTransaction]:
-    """Return the transactions that hold back vacuum for more than so many seconds, oldest first."""
+    """Return the transactions that have held back vacuum for longer than *seconds*, oldest first."""
     return [
         OldTransaction(pid, application or "", aware(began), aware(query), age)
         for pid, application, began, query, age in rows(connection, OLD_TRANSACTIONS, {"seconds": seconds})
@@ -113,7 +112,7 @@ def old_transactions(connection: BaseDatabaseWrapper, seconds: float) -> list[Ol
 
 
 def hears(connection: BaseDatabaseWrapper) -> bool:
-    """Whether LISTEN on this connection hears a NOTIFY; what a session sends itself is there before the answer."""
+    """Whether LISTEN on this connection hears a NOTIFY; a session's own one arrives before the answer."""
     listener = notify.ChannelListener(connection, _CHANNEL)
     try:
         execute(connection, f"NOTIFY {_CHANNEL}")
@@ -123,10 +122,10 @@ def hears(connection: BaseDatabaseWrapper) -> bool:
 
 
 def laggard(connection: BaseDatabaseWrapper) -> Laggard | None:
-    """Return the session that holds up a queue of notifications which is at least half full; None if it is not told.
+    """Return the session that holds up a queue of notifications that is at least half full; None if there is no warning.
 
-    It takes some seconds. No view shows which sessions listen. But PostgreSQL warns a session that notifies, and its warning names
-    the listener that is furthest behind. (PostgreSQL source, ``asyncQueueFillWarning`` in ``commands/async.c``.)
+    It takes some seconds. No view shows which sessions listen, but PostgreSQL warns a session that notifies, and names the
+    listener that is furthest behind. (PostgreSQL source, ``asyncQueueFillWarning`` in ``commands/async.c``.)
     """
     deadline = time.monotonic() + _SAID_EVERY + 1.5
     while (pid := _warned_of(connection)) is None:
@@ -139,7 +138,7 @@ def laggard(connection: BaseDatabaseWrapper) -> Laggard | None:
 
 
 def _warned_of(connection: BaseDatabaseWrapper) -> int | None:
-    """Notify, and return the process id in the warning that comes of it, if any."""
+    """Notify, and return the process id in the resulting warning, if any."""
     details: list[str] = []
 
     def note(diagnostic: Any) -> None:

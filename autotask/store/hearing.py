@@ -1,4 +1,4 @@
-"""Whether LISTEN hears NOTIFY through a pooler: found out by trying."""
+"""Find out by trying whether LISTEN hears NOTIFY through a pooler."""
 
 import contextlib
 import logging
@@ -15,26 +15,26 @@ from autotask.processes import readable
 
 logger = logging.getLogger("autotask")
 
-#: Seconds to wait for the notification. Where sessions are kept it comes within milliseconds.
+#: Seconds to wait for the notification. If the pooler keeps sessions, it comes within milliseconds.
 PATIENCE = 3.0
 
-#: How often, before that, each of the two connections is asked which process of the server it is given.
+#: How often, before that, each of the two connections is asked for its server process.
 LOOKS = 5
 
-#: Seconds for which connections that are opened soon after each other share one trial, and after which one is repeated that
-#: has shown nothing, since the pooler had no connections left.
+#: Seconds for which connections opened soon after each other share one trial, and after which a trial is repeated that has
+#: shown nothing, because the pooler had no connections left.
 SHARED = 10.0
 AGAIN = 60.0
 
 
 class Trial:
-    """Two connections through a pooler, in a thread of its own: what one listens for, the other one tells.
+    """Two connections through a pooler, in a thread of its own: one listens, the other one notifies.
 
-    One connection alone shows nothing: it hears itself even where its session is shared. The one that listens must be idle
-    when it hears, since then the session is its own.
+    One connection alone shows nothing: it hears itself even in a shared session. The listening one must be idle when it
+    hears, since then the session is its own.
 
     :param open: opens one more connection.
-    :ivar keeps: whether the pooler keeps a session for each connection, so that LISTEN hears; None while it is not known.
+    :ivar keeps: whether the pooler keeps a session for each connection, so that LISTEN hears; None while that is unknown.
     """
 
     def __init__(self, open: Callable[[], BaseDatabaseWrapper]) -> None:
@@ -43,7 +43,7 @@ class Trial:
         self.began = time.monotonic()
 
     def start(self) -> None:
-        """Start the thread. If it cannot be started, nothing is known."""
+        """Start the thread. If that fails, nothing is known."""
         with contextlib.suppress(RuntimeError):
             threading.Thread(target=self._run, name="autotask-trial", daemon=True).start()
 
@@ -51,16 +51,16 @@ class Trial:
         try:
             with contextlib.closing(self._open()) as listening, contextlib.closing(self._open()) as telling:
                 self.keeps = _hears(listening, telling)
-        except Exception as error:  # Whatever it is: those who need the database for more will say so.
+        except Exception as error:  # Whatever it is: other users of the database will report it.
             logger.debug("Could not try whether NOTIFY is heard: %s", error)
 
 
 def _hears(listening: BaseDatabaseWrapper, telling: BaseDatabaseWrapper) -> bool:
-    # First without leaving anything behind: a pooler that shares sessions gives both the same one, or each another one soon.
+    # First a test that leaves nothing behind: a pooler that shares sessions gives both the same one, or soon changes it.
     seen = {(_process_id(listening), _process_id(telling)) for _ in range(LOOKS)}
     if len(seen) > 1 or any(one == other for one, other in seen):
         return False
-    # Should it stay behind in a session that others are given, nobody is ever told anything on this channel again.
+    # The channel is new: if the LISTEN stays behind in a session that others get, they never hear anything on it.
     channel = f"autotask_trial_{uuid.uuid4().hex}"
     _run_on(listening, f"LISTEN {channel}")
     _run_on(telling, f"NOTIFY {channel}")
@@ -87,10 +87,9 @@ _lock = threading.Lock()
 
 
 def trial(place: Hashable, open: Callable[[], BaseDatabaseWrapper]) -> Trial:
-    """Return the trial that was just begun at a place, or begin a new one.
+    """Return the recent trial of a pooler, or start a new one.
 
-    :param place: the address of the pooler, with the name of the database and that of the user.
-    :param open: opens one more connection there.
+    :param place: its address, with the names of the database and the user.
     """
     with _lock:
         latest = _latest.get(place)
@@ -101,7 +100,7 @@ def trial(place: Hashable, open: Callable[[], BaseDatabaseWrapper]) -> Trial:
 
 
 def _renew_in_fork() -> None:
-    # Threads have stayed behind in the parent, and one of them may have held the lock.
+    # Threads stay behind in the parent, and one of them may have held the lock.
     global _lock
     _lock = threading.Lock()
     _latest.clear()
@@ -111,7 +110,7 @@ os.register_at_fork(after_in_child=_renew_in_fork)
 
 
 def heard(connection: BaseDatabaseWrapper) -> dict[str, str]:
-    """Take in, without waiting, what has come, and return by channel what was told last, since the last time."""
+    """Return, without waiting, the last payload of each channel notified since the last time."""
     raw = connection.connection
     with connection.wrap_database_errors:
         if is_psycopg3:

@@ -1,4 +1,4 @@
-"""One statement for many things: where the database refuses one of them, the others go on without it."""
+"""One statement for many items: if the database refuses one of them, the others go on without it."""
 
 import logging
 import time
@@ -14,30 +14,30 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
 R = TypeVar("R")
 
-#: After so many refusals in a row, the fault probably lies with the database and not with the rows. Then nothing more is taken
-#: apart for a while, twice as long each time; after that, only a few are tried.
+#: After this many refusals in a row, the database is probably at fault, not the rows. Then nothing is taken apart for a
+#: while, twice as long each time; after that, only a few are tried.
 MOST_IN_A_ROW = 100
 FEW_IN_A_ROW = 10
 FIRST_REST = 60.0
 LONGEST_REST = 240.0
 
-#: Seconds for which a thing that is refused by itself is left alone, twice as long each time.
+#: Seconds for which an item that is refused on its own is left alone, twice as long each time.
 FIRST_SPARE = 60.0
 LONGEST_SPARE = 900.0
 
-#: The same for what was not tried by itself, since all before it was refused.
+#: The same for items not tried on their own, since all before them were refused.
 UNTRIED_SPARE = 240.0
 
-#: Things that are left alone at most; the oldest one is tried again before its time.
+#: At most this many items are left alone; the oldest one is tried again before its time.
 MOST_SPARED = 10_000
 
 
 class Isolation:
-    """Finds out what the database refuses by itself.
+    """Finds the items that the database refuses on their own.
 
-    An error that clearly concerns the rows of a statement is a refusal at once. Of one that may concern the state of the
-    server or of the session, nobody can tell at first: it is raised, for the caller to connect again and wait, and is a
-    refusal when the next try meets such an error too. An outage is never one.
+    An error that clearly concerns the rows of a statement is a refusal at once. One that may concern the state of the
+    server or of the session is raised, for the caller to connect again and wait, and is a refusal if the next try meets
+    such an error too. An outage is never one.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,10 +53,10 @@ class Isolation:
     ) -> list[R]:
         """Act on all items at once; if the database refuses that, on halves, and so on.
 
-        :param act: runs one statement, which has no effect if it fails.
-        :param refused: called with each item that is refused by itself.
-        :returns: what *act* has returned, for each statement that was accepted.
-        :raises Exception: whatever *act* raises that is no refusal. Acting once more on all items must be harmless.
+        :param act: runs one statement, without effect if it fails.
+        :param refused: called with each item that is refused on its own.
+        :returns: the result of *act* for each accepted statement.
+        :raises Exception: any error that is not a refusal. Acting again on all items must be harmless.
         """
         return self.run_found(lambda: act(items), lambda: items, act, refused)
 
@@ -67,10 +67,10 @@ class Isolation:
         act: Callable[[Sequence[T]], R],
         refused: Callable[[T, Exception], object],
     ) -> list[R]:
-        """Like :meth:`run`, for a statement that finds its rows by itself.
+        """Like :meth:`run`, for a statement that finds its own rows.
 
         :param whole: runs that statement.
-        :param find: returns what the statement would act on; called only after a refusal.
+        :param find: returns the items that the statement would act on; called only after a refusal.
         """
         try:
             done = whole()
@@ -109,11 +109,11 @@ class Isolation:
         return results
 
     def rests(self) -> bool:
-        """Whether nothing is taken apart for a while, since everything was refused."""
+        """Whether nothing is taken apart now, since everything was refused."""
         return self._clock() < self._rest_until
 
     def puts_off(self, error: Exception) -> bool:
-        """Whether an error is a refusal that is not looked into for a while."""
+        """Whether an error is a refusal that is not taken apart now."""
         return self.rests() and trouble_of(error) in (Trouble.REFUSED, Trouble.DOUBTFUL)
 
     def _is_refusal(self, error: Exception) -> bool:
@@ -126,7 +126,7 @@ class Isolation:
         return trouble in (Trouble.REFUSED, Trouble.DOUBTFUL)
 
     def accepted(self) -> None:
-        """Note that the database accepts statements: also when something has taken the place of what it had refused."""
+        """Note that the database accepts statements, even if only a replacement for refused ones."""
         self._in_a_row, self._most, self._rest = 0, MOST_IN_A_ROW, FIRST_REST
         self._rest_until = float("-inf")
 
@@ -143,9 +143,9 @@ class Isolation:
 
 
 class Refusals(Generic[H]):
-    """Isolation for a chore that comes again and again: what is refused by itself is left alone for a while.
+    """Isolation for a recurring chore: items that are refused on their own are left alone for a while.
 
-    :param cannot: what cannot be done, with a ``%s`` for the thing, for people.
+    :param cannot: the message for the log, with a ``%s`` for the item.
     """
 
     def __init__(self, cannot: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -162,10 +162,10 @@ class Refusals(Generic[H]):
     def run_found(
         self, whole: Callable[[], R], find: Callable[[], Sequence[H]], act: Callable[[Sequence[H]], R]
     ) -> list[R]:
-        """The same for a statement that finds its rows by itself; see :meth:`Isolation.run_found`.
+        """The same for a statement that finds its own rows; see :meth:`Isolation.run_found`.
 
-        When nothing is taken apart for a while, all that the statement would act on is left alone, so that the next try goes
-        on behind it.
+        While nothing is taken apart, all items that the statement would act on are left alone, so that the next try
+        continues after them.
         """
         try:
             return self._isolation.run_found(whole, lambda: self._untried_first(find()), act, self._spare)
@@ -175,7 +175,7 @@ class Refusals(Generic[H]):
             raise
 
     def spared(self) -> list[H]:
-        """Return what is to be left alone now."""
+        """Return the items to leave alone now."""
         if not self._until:
             return []  # as nearly always
         now = self._clock()
@@ -183,7 +183,7 @@ class Refusals(Generic[H]):
         return [item for item, until in self._until.items() if now < until]
 
     def _untried_first(self, items: Sequence[H]) -> list[H]:
-        # Where only few are tried, they are not the same ones each time.
+        # If only few are tried, they should not be the same ones each time.
         return sorted(items, key=lambda item: item in self._seconds)
 
     def _spare(self, item: H, error: Exception) -> None:

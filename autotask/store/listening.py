@@ -1,4 +1,4 @@
-"""A worker's own connection that listens on a channel, for as long as there is one that hears."""
+"""A worker's own connection that listens on a channel, as long as it can hear."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from autotask.store.notify import ChannelListener
 
 
 class Listening:
-    """What a connection hears on a channel. Only the thread of the connection calls this.
+    """Listens with a connection on a channel. Only the thread of the connection calls this.
 
     :param channel: returns the name of the channel, which may change.
-    :ivar listener: what hears; None where nothing would be heard, or while that is not known yet.
+    :ivar listener: None where nothing would be heard, or while that is unknown.
     """
 
     def __init__(self, connection: Dedicated, channel: Callable[[], str]) -> None:
@@ -23,9 +23,9 @@ class Listening:
         self.listener: ChannelListener | None = None
 
     def renew(self) -> bool:
-        """Listen, if the connection or the channel is another one than before.
+        """Listen again if the connection or the channel has changed.
 
-        :returns: whether it has become known just now if anything is heard there.
+        :returns: whether it has just become known if anything is heard there.
         :raises django.db.OperationalError: the database cannot be reached.
         """
         connection, channel = self._connection.wrapper, self._channel()
@@ -40,7 +40,7 @@ class Listening:
         return hears is not None
 
     def heard(self) -> bool:
-        """Take in what has come, and return whether it was anything."""
+        """Read the notifications that have come, and return whether there were any."""
         return self.listener is not None and self.listener.heard()
 
     def fileno(self) -> int | None:

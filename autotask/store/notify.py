@@ -24,11 +24,11 @@ logger = logging.getLogger("autotask")
 #: Workers listen here for new work.
 WORK_CHANNEL = "autotask_work"
 
-#: Schedulers listen here for schedules that are due earlier than they have seen.
+#: Schedulers listen here for schedules that are due earlier than they expect.
 SCHEDULES_CHANNEL = "autotask_schedules"
 
 #: NOTIFY takes a lock that all commits of the cluster pass, so no process sends more than one in this many seconds.
-#: Who misses one is served by the worker's next look, soon after the last wake-up.
+#: A task without one is found by the worker's next look, soon after the last wake-up.
 NOTIFY_INTERVAL = 0.02
 
 #: Seconds between two log lines about a queue of notifications that is full.
@@ -36,8 +36,8 @@ SAY_EVERY = 60.0
 
 TELL = "SELECT pg_notify(channel, words) FROM unnest(%(channels)s::text[], %(words)s::text[]) AS told(channel, words)"
 
-#: How full the queue of notifications is. Once the queue is full, PostgreSQL frees what all listeners have read only when it is
-#: asked this. (PostgreSQL source, ``asyncQueueAdvanceTail`` in ``commands/async.c``.)
+#: Once the queue of notifications is full, PostgreSQL frees the part that all listeners have read only when asked this.
+#: (PostgreSQL source, ``asyncQueueAdvanceTail`` in ``commands/async.c``.)
 USAGE = "SELECT pg_notification_queue_usage()"
 
 _waker: Callable[[], None] | None = None
@@ -47,23 +47,23 @@ _last_said = float("-inf")
 
 
 def ended_channel(id: uuid.UUID) -> str:
-    """Return the channel on which the end of an awaited task is told."""
+    """Return the channel that is notified of the end of an awaited task."""
     return f"autotask_ended_{id.hex}"
 
 
 def worker_channel(id: uuid.UUID) -> str:
-    """Return the channel on which a worker is told that one of its running tasks is to be cancelled."""
+    """Return the channel that is notified when a running task of a worker is to be cancelled."""
     return f"autotask_worker_{id.hex}"
 
 
 def set_waker(waker: Callable[[], None] | None) -> None:
-    """Say how this process wakes a worker of its own; None: it has none, and sends NOTIFY instead."""
+    """Set how this process wakes its own worker; None: it has none, and sends NOTIFY instead."""
     global _waker
     _waker = waker
 
 
 def _renew_in_fork() -> None:
-    # A thread of the parent may have held the lock, and is not here to release it.
+    # A thread of the parent may have held the lock, and cannot release it here.
     global _throttle
     _throttle = threading.Lock()
 
@@ -77,7 +77,7 @@ def wake_after_commit(connection: BaseDatabaseWrapper) -> None:
         connection.on_commit(lambda: _wake(connection))
     elif connection.autocommit:
         _wake(connection)
-    # Where a program commits by hand, nobody is told when; workers find the task by looking.
+    # If a program commits by hand, nobody knows when; workers find the task by polling.
 
 
 def _wake(connection: BaseDatabaseWrapper) -> None:
@@ -86,12 +86,12 @@ def _wake(connection: BaseDatabaseWrapper) -> None:
             _waker()
         else:
             send(connection)
-    except Exception as error:  # The task is stored, and is found by looking: no reason to fail for the caller.
-        logger.warning("Workers could not be told of new work: %s", error)
+    except Exception as error:  # The task is stored, and polling finds it: the call must not fail.
+        logger.warning("Workers could not be notified of new work: %s", error)
 
 
 def send(connection: BaseDatabaseWrapper) -> None:
-    """Tell listening workers that there is work, at most once in a fiftieth of a second."""
+    """Notify listening workers of new work, at most every :data:`NOTIFY_INTERVAL`."""
     global _last_sent
     with _throttle:
         now = time.monotonic()
@@ -102,40 +102,40 @@ def send(connection: BaseDatabaseWrapper) -> None:
 
 
 def _notify(connection: BaseDatabaseWrapper) -> None:
-    # Not by a cursor of Django: it would be counted, once in a while, as a query of the caller's.
+    # Not with a cursor of Django: it would count, now and then, as a query of the caller's.
     connection.ensure_connection()
     with connection.wrap_database_errors, connection.connection.cursor() as cursor:
         cursor.execute(f"NOTIFY {WORK_CHANNEL}")
 
 
 def tell_after_commit(connection: BaseDatabaseWrapper, told: Mapping[str, str]) -> None:
-    """Tell words on channels as soon as the caller's transaction has committed; that they cannot be told is no error.
+    """Notify channels, each with its words, as soon as the caller's transaction has committed; failures are logged.
 
-    Not inside the transaction: where the queue of notifications is full, its commit would fail.
+    Not inside the transaction: if the queue of notifications is full, its commit would fail.
     """
     if connection.in_atomic_block:
         connection.on_commit(functools.partial(_tell, connection, told), robust=True)
     elif connection.get_autocommit():
         _tell(connection, told)
-    # Where a program commits by hand, we do not learn when; waiting callers poll.
+    # If a program commits by hand, nobody knows when; waiting callers poll.
 
 
 def _tell(connection: BaseDatabaseWrapper, told: Mapping[str, str]) -> None:
     params = {"channels": list(told), "words": list(told.values())}
     try:
         tell_or_not(connection, lambda telling: rows(connection, TELL, params) if telling else [])
-    except Exception as error:  # The news is stored as well, and polling finds it.
+    except Exception as error:  # It is stored as well, and polling finds it.
         logger.warning("Others could not be notified of the end of a task, or of a request to cancel it: %s", error)
 
 
 def tell_or_not(connection: BaseDatabaseWrapper, act: Callable[[bool], R]) -> R:
-    """Run a statement that also tells others of something; where the queue of notifications is full, without telling.
+    """Run a statement that also notifies; if the queue of notifications is full, without notifying.
 
-    A listener anywhere in the cluster that stays in a transaction fills the queue. No work may depend on that: all who listen
-    look by themselves as well.
+    A listener anywhere in the cluster that stays in a transaction fills the queue. No work may depend on that: all listeners
+    poll as well.
 
     :param connection: it commits each statement.
-    :param act: runs the statement, and is called with whether to tell.
+    :param act: runs the statement; its argument says whether to notify.
     """
     try:
         return act(True)
@@ -154,7 +154,7 @@ def tell_or_not(connection: BaseDatabaseWrapper, act: Callable[[bool], R]) -> R:
 
 
 def usage(connection: BaseDatabaseWrapper) -> float:
-    """Return which share of the queue of notifications is in use, after freeing what all listeners have read."""
+    """Return which share of the queue of notifications is in use, after freeing the part that all listeners have read."""
     return float(rows(connection, USAGE)[0][0])
 
 
@@ -170,15 +170,14 @@ def _say_full() -> None:
 
 
 class ChannelListener:
-    """A connection that listens on one channel. Who hears something looks anyway, or finds in it what to look for.
+    """A connection that listens on one channel.
 
-    What comes together with the answer to another statement is heard too: both drivers keep it (psycopg since 3.2.4),
-    while nothing would be seen of it on the socket.
+    A notification that arrives with the answer to another statement is heard too: both drivers keep it (psycopg since
+    3.2.4), while it could not be seen on the socket.
 
-    :param also: a statement without parameters that is run together with LISTEN, in one transaction and at one go.
-    :ivar told: what was told last.
+    :param also: a statement without parameters, run together with LISTEN in one transaction and one round trip.
+    :ivar told: the last payload.
     :ivar touched: how many rows that statement has touched.
-    :ivar has_heard: whether anything was heard so far.
     :raises django.db.OperationalError: the connection is broken; all methods may raise it.
     """
 
@@ -188,21 +187,21 @@ class ChannelListener:
         self.told = ""
         self.has_heard = False
         with connection.cursor() as cursor:
-            # psycopg 3 with a prepare_threshold of 0 prepares whatever there is, and several statements cannot be.
+            # psycopg 3 with a prepare_threshold of 0 prepares everything, but cannot prepare several statements at once.
             if also and is_psycopg3 and cursor.connection.prepare_threshold == 0:
                 cursor.execute(f"LISTEN {channel}")
                 cursor.execute(also)
             else:
                 cursor.execute(f"LISTEN {channel}; {also}" if also else f"LISTEN {channel}")
                 while is_psycopg3 and cursor.nextset():
-                    pass  # psycopg2 has the last result only.
+                    pass  # psycopg2 has the last result only
             self.touched = cursor.rowcount
         self._raw = connection.connection
 
     def close(self) -> None:
         """Stop listening."""
         if self._connection.connection is not self._raw:
-            return  # The connection is another one by now.
+            return  # it is another connection by now
         execute(self._connection, f"UNLISTEN {self._channel}")
 
     def fileno(self) -> int:
@@ -215,7 +214,7 @@ class ChannelListener:
             self.heard()
 
     def heard(self) -> bool:
-        """Take in, without waiting, what has come, and return whether there was anything since the last time."""
+        """Read, without waiting, what has come since the last time, and return whether there was anything."""
         come = hearing.heard(self._connection)
         self.told = come.get(self._channel, self.told)
         self.has_heard = self.has_heard or bool(come)
@@ -223,7 +222,7 @@ class ChannelListener:
 
 
 class PollingOnly:
-    """Stands in for an :class:`ChannelListener` where nothing would be heard: it only waits until it is time to look."""
+    """Stands in for a :class:`ChannelListener` where nothing would be heard: it only waits."""
 
     told = ""
     has_heard = False

@@ -5,14 +5,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import notify
 from autotask.store.connection import rows, text
 
-# A worker that is just moving the schedule holds the lock of the row: its tick was before the pause.
+# A worker that is moving the schedule holds the lock of the row: its tick was before the pause.
 PAUSE = """
 UPDATE autotask_schedule SET paused_at = clock_timestamp(), paused_by = %(by)s
 WHERE name = %(name)s AND paused_at IS NULL RETURNING name
 """
 
-# Ticks of the time in between are not made up for: they were left out on purpose. The workers, which sleep until the
-# next tick that they know of, hear of it when it is committed.
+# Ticks during the pause are not made up for: they were left out on purpose. Workers sleep until the next tick they know,
+# so they are notified after the commit.
 RESUME = """
 UPDATE autotask_schedule SET paused_at = NULL, paused_by = '', resumed_at = clock_timestamp()
 WHERE name = %(name)s AND paused_at IS NOT NULL RETURNING name
@@ -20,10 +20,9 @@ WHERE name = %(name)s AND paused_at IS NOT NULL RETURNING name
 
 
 def pause(connection: BaseDatabaseWrapper, name: str, by: str) -> bool:
-    """Let the ticks of a schedule pass without tasks, until it is resumed. What waits or runs is left alone.
+    """Let the ticks of a schedule pass without tasks, until it is resumed. Its waiting and running tasks stay.
 
-    :param by: who wants it, for people.
-    :returns: whether it is done; False: there is no such schedule, or it is paused already.
+    :returns: whether it was paused now; False: there is no such schedule, or it was paused already.
     """
     return bool(rows(connection, PAUSE, {"name": name, "by": text(by, 200)}))
 
@@ -31,7 +30,7 @@ def pause(connection: BaseDatabaseWrapper, name: str, by: str) -> bool:
 def resume(connection: BaseDatabaseWrapper, name: str) -> bool:
     """Let the ticks of a schedule make tasks again, from the next one on.
 
-    :returns: whether it is done; False: there is no such schedule, or it is not paused.
+    :returns: whether it was resumed; False: there is no such schedule, or it was not paused.
     """
     resumed = bool(rows(connection, RESUME, {"name": name}))
     if resumed:

@@ -1,6 +1,6 @@
 """Statements that a worker repeats are planned once for each of its connections.
 
-While there is little to do, planning is most of what a statement costs: more than running it.
+Under light load, planning a statement costs more than running it.
 (PostgreSQL documentation, "PREPARE".)
 """
 
@@ -15,20 +15,20 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import execute, keeps_session, rows
 
-#: A statement is prepared when it comes for the third time on a connection: what comes less often is not worth it.
+#: A statement is prepared the third time it is run on a connection: rarer ones are not worth it.
 OFTEN = 3
 
-#: Prepared statements of one connection at most; the one that was not used for longest goes first.
+#: Prepared statements of one connection at most; the least recently used one goes first.
 MOST = 20
 
-#: Statements of a connection that are counted at most, before counting begins anew.
+#: Statements of one connection that are counted at most, before counting starts again.
 MOST_COUNTED = 50
 
 _PARAMETER = re.compile(r"%\((\w+)\)s::(\w+(?:\[\])?)")
 
 
 class _Statements:
-    """The prepared statements of one connection: by its text, how a statement is called."""
+    """The prepared statements of one connection: how to call each, by its text."""
 
     def __init__(self) -> None:
         self._uses: Counter[str] = Counter()
@@ -36,7 +36,7 @@ class _Statements:
         self._made = 0
 
     def call(self, connection: BaseDatabaseWrapper, sql: str) -> str:
-        """Return what to send for a statement: its text, or a call of what was prepared."""
+        """Return the SQL to send for a statement: its text, or a call of the prepared one."""
         if sql in self._calls:
             self._calls.move_to_end(sql)
             return self._calls[sql]
@@ -61,9 +61,9 @@ _known: weakref.WeakKeyDictionary[BaseDatabaseWrapper, _Statements] = weakref.We
 def prepared_rows(
     connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None
 ) -> list[tuple[Any, ...]]:
-    """Run one statement and return its rows; it is prepared if it comes often on a connection of a worker's own.
+    """Run one statement and return its rows; on a worker's own connection it is prepared if it comes often.
 
-    :param sql: each parameter in it has the form ``%(name)s::type``, and there is no other per cent sign.
+    :param sql: each parameter has the form ``%(name)s::type``; there are no other per cent signs.
     """
     if keeps_session(connection):
         sql = _known.setdefault(connection, _Statements()).call(connection, sql)
@@ -72,7 +72,7 @@ def prepared_rows(
 
 @functools.lru_cache(maxsize=100)
 def _parts(sql: str) -> tuple[str, str, str]:
-    """Return a statement with numbered parameters, the list of their types, and the list of the arguments of a call."""
+    """Return a statement with numbered parameters, the list of their types, and the arguments of a call."""
     types = dict(_PARAMETER.findall(sql))
     numbers = {name: number for number, name in enumerate(types, 1)}
     body = _PARAMETER.sub(lambda found: f"${numbers[found[1]]}", sql)

@@ -1,4 +1,4 @@
-"""Note how far running tasks say they have come."""
+"""Write the progress that running tasks report."""
 
 import uuid
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.context import Progress
 from autotask.store.connection import rows
 
-# While a task runs, a row that somebody has locked is left out: a newer value will come. At its end it is waited for, as
-# the end itself has to.
+# While a task runs, a locked row is skipped: a newer value will come. At the end of the task the row is waited for, as the
+# outcome has to wait for it too.
 NOTE = """
 WITH free AS MATERIALIZED (
     SELECT t.id, n.done, n.total
@@ -29,10 +29,10 @@ Claim = tuple[uuid.UUID, int]
 
 
 def note(connection: BaseDatabaseWrapper, reports: Mapping[Claim, Progress], *, wait: bool = False) -> set[Claim]:
-    """Write progress into the rows of running tasks, as far as their claims are still ours.
+    """Write progress into the rows of running tasks, if their claims are still ours.
 
-    :param wait: whether to wait for rows that are locked.
-    :returns: those of the claims whose rows were written; the others are locked, or are ours no more.
+    :param wait: whether to wait for locked rows.
+    :returns: the claims whose rows were written; the others are locked, or no longer ours.
     """
     params = {
         "id": [id for id, _ in reports],

@@ -1,4 +1,4 @@
-"""Make scheduled tasks ready when their moment has come."""
+"""Make scheduled tasks ready when they are due."""
 
 import uuid
 
@@ -33,22 +33,22 @@ WITH due AS MATERIALIZED (
 UPDATE autotask_task t SET state = 1, ready_at = clock_timestamp() FROM due WHERE t.id = due.id
 """
 
-#: What the database has refused to make ready lately is left out; without any, the statement does not ask for it.
+#: Leaves out tasks that the database has refused lately; without any, the statement has no such condition.
 _UNLESS = "AND id <> ALL(%(spared)s::uuid[])"
 
 
 def refusals() -> Refusals[uuid.UUID]:
-    """Return a memory for the tasks that the database refuses to have made ready."""
+    """Return a memory for the tasks that the database refuses to make ready."""
     return Refusals("The scheduled task %s cannot be made ready")
 
 
 def promote(
     connection: BaseDatabaseWrapper, limit: int = 500, *, refused: Refusals[uuid.UUID] | None = None
 ) -> tuple[int, float | None]:
-    """Make up to *limit* due tasks ready. One that the database refuses holds up no other.
+    """Make up to *limit* due tasks ready. One that the database refuses does not hold up others.
 
-    :param refused: remembers what was refused before; None: nothing was.
-    :returns: how many, and the seconds until the next one will be due (None: none is scheduled, or that is not known).
+    :param refused: remembers tasks that were refused before.
+    :returns: how many, and the seconds until the next one is due (None: none is scheduled, or that is unknown).
     """
     refused = refusals() if refused is None else refused
     spared = refused.spared()

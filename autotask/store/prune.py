@@ -1,4 +1,4 @@
-"""Delete results past their keeping time, in small pieces."""
+"""Delete results whose time to live is over, in small pieces."""
 
 import time
 import uuid
@@ -12,26 +12,26 @@ from autotask.store.connection import rows
 from autotask.store.errors import is_timeout
 from autotask.store.isolation import Refusals
 
-#: The most results, attempts and bytes of both that one piece deletes. On a busy machine that takes a few tenths of a second.
+#: The most results, attempts and bytes that one piece deletes, which takes a few tenths of a second on a busy machine.
 RESULTS = 1000
 ATTEMPTS = 10_000
 BYTES = 32 * 2**20
 
-#: Seconds after which a piece has taken too long, so that the next one is half as large; and within which it was so quick
-#: that the next one may be larger again.
+#: Seconds after which a piece is slow, so that the next one is half as large, and within which it is so quick that the next
+#: one may be larger again.
 SLOW = 0.5
 QUICK = 0.1
 
 #: The smallest part of a piece that is tried.
 SMALLEST = 1 / 128
 
-# * SKIP LOCKED lets several workers prune side by side. By arrays the planner finds what is deleted in the index; in a join it
-#   might read all there are.
+# * SKIP LOCKED lets several workers prune at the same time. With arrays the planner finds the rows to delete in the index; in
+#   a join it might read all there are.
 # * Of the longest kept results, those with few attempts go first, so that one with a million does not hold up the others.
-# * Sizes are those of what is stored, and are known without reading it.
-# * A result is deleted with the last of its attempts. Until then it looks as it did, with fewer attempts; of one task, the
-#   index has the oldest of them first.
-# * What is found in the order of "place" up to a limit is complete for each place but the last one.
+# * Sizes are those of the stored values, and are known without reading them.
+# * A result is deleted with the last of its attempts. Until then it stays as it was, with fewer attempts; the index has the
+#   oldest attempts of a task first.
+# * Attempts found in the order of "place" up to a limit are complete for each place but the last one.
 PRUNE = """
 WITH old AS MATERIALIZED (
     SELECT id, attempt, coalesce(pg_column_size(payload), 0) + coalesce(pg_column_size(value), 0) AS size, kept_until
@@ -86,7 +86,7 @@ SELECT count(*) FROM autotask_result WHERE kept_until < statement_timestamp() - 
 
 
 class Pruned(NamedTuple):
-    """What one piece has deleted.
+    """The numbers of rows that one piece has deleted.
 
     :ivar more: whether there is more to delete.
     """
@@ -97,12 +97,12 @@ class Pruned(NamedTuple):
 
 
 class Pruning:
-    """Deletes piece by piece; the pieces become smaller where they take long.
+    """Deletes piece by piece; slow pieces become smaller.
 
-    A result that the database refuses to delete, for example because a foreign key of the site refers to it, holds up no
-    other one, and is tried again from time to time.
+    A result that the database refuses to delete, for example because a foreign key of the site refers to it, does not hold
+    up others, and is tried again from time to time.
 
-    :param longer: seconds by which the time to live of what is deleted is over at least.
+    :param longer: delete only results whose time to live has been over for this many seconds.
     """
 
     def __init__(self, longer: float = 0) -> None:
@@ -115,7 +115,7 @@ class Pruning:
     def piece(self, connection: BaseDatabaseWrapper) -> Pruned:
         """Delete one piece.
 
-        :raises django.db.DatabaseError: it could not be done, also not with pieces that are much smaller.
+        :raises django.db.DatabaseError: it failed, even with much smaller pieces.
         """
         began = time.monotonic()
         try:
@@ -143,7 +143,7 @@ class Pruning:
         return Pruned(
             sum(part.results for part in parts),
             sum(part.attempts for part in parts),
-            # After a refusal nothing is known of what comes behind this piece.
+            # After a refusal nothing is known about the results after this piece.
             more=parts[0].more if len(parts) == 1 else bool(parts),
         )
 
@@ -158,13 +158,11 @@ def prune(
     spared: Sequence[uuid.UUID] = (),
     only: Sequence[uuid.UUID] | None = None,
 ) -> Pruned:
-    """Delete results whose time to live is over by at least *longer* seconds, with their attempts.
+    """Delete results whose time to live has been over for *longer* seconds, with their attempts.
 
-    :param limit: how many results at most.
-    :param attempts: how many attempts at most. A result that has more stays until the last of them is deleted.
-    :param most_bytes: what is deleted ends with the result or attempt that reaches so many.
-    :param spared: results that are left alone.
-    :param only: the only results that are deleted; None: all but those that are spared.
+    :param attempts: the limit for attempts. A result with more stays until the last of them is deleted.
+    :param most_bytes: the result or attempt that reaches this many is the last one deleted.
+    :param only: the only results to delete; None: all but *spared*.
     """
     which, ids = (_ALL_BUT, spared) if only is None else (_ONLY, only)
     sql = PRUNE.format(results=int(limit), attempts=int(attempts), bytes=int(most_bytes), which=which)
@@ -177,5 +175,5 @@ def _old(connection: BaseDatabaseWrapper, limit: int, longer: float, spared: Seq
 
 
 def prunable(connection: BaseDatabaseWrapper, longer: float = 0) -> int:
-    """Return how many results there are to delete in all."""
+    """Return how many results there are to delete."""
     return int(rows(connection, PRUNABLE, {"longer": longer})[0][0])

@@ -1,4 +1,4 @@
-"""Read one task, or counts by state, queue and age."""
+"""Read tasks, their attempts, counts by state and queue, and workers."""
 
 import uuid
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from autotask.task import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTask(Carried):
-    """A task as it is in the database, live or ended."""
+    """A task in the database, live or finished."""
 
     id: uuid.UUID
     state: Annotated[State, Stored("smallint", arrays.numbers, State)]
@@ -44,7 +44,7 @@ class StoredTask(Carried):
 
     @property
     def progress(self) -> Progress | None:
-        """How far it has said that it has come; None if it has said nothing."""
+        """The progress it last reported; None if it has reported none."""
         return None if self.progress_done is None else Progress(self.progress_done, self.progress_total)
 
 
@@ -64,10 +64,10 @@ class StoredAttempt:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A task with all that is known of its attempts.
+    """A task with its attempts.
 
     :ivar payload: its arguments; None once it has ended as DONE.
-    :ivar attempts: those that did not succeed, oldest first.
+    :ivar attempts: the unsuccessful ones, oldest first.
     """
 
     task: StoredTask
@@ -77,7 +77,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """How much of each state a queue holds; *oldest* is the age in seconds of the longest waiting ready task."""
+    """How many tasks of each state a queue holds; *oldest* is the age in seconds of the longest waiting ready task."""
 
     queue: str
     scheduled: int
@@ -88,7 +88,7 @@ class QueueCounts:
 
 @dataclass(frozen=True, slots=True)
 class UnknownTasks:
-    """The waiting tasks of one name that a worker did not know; *longest* is in seconds since it was found first."""
+    """The waiting unknown tasks of one name; *longest* is the seconds since the first of them was released."""
 
     name: str
     count: int
@@ -103,7 +103,7 @@ def _select(table: str, **values: str) -> str:
     return f"SELECT {', '.join(values.get(name, name) for name in _FIELDS)} FROM {table}"
 
 
-#: The columns of :class:`StoredTask`, of live and of ended tasks.
+#: The columns of :class:`StoredTask`, for live and for finished tasks.
 LIVE = _select(
     "autotask_task",
     ended_at="NULL::timestamptz AS ended_at",
@@ -117,8 +117,8 @@ ENDED = _select("autotask_result", expires_at="NULL", cancel_requested="false")
 TASK = f"{LIVE} WHERE id = %(id)s UNION ALL {ENDED} WHERE id = %(id)s"
 TASKS = f"{LIVE} WHERE id = ANY(%(ids)s::uuid[]) UNION ALL {ENDED} WHERE id = ANY(%(ids)s::uuid[])"
 
-# The primary keys grow with time, so both branches are read from their end and merged; but only if the conditions,
-# even "true", are outside: with conditions inside, the planner would read all of both tables.
+# The primary keys grow with time, so both branches are read from their end and merged; but only if the conditions, even
+# "true", are outside: with conditions inside, the planner would read both tables completely.
 NEWEST = """
 SELECT * FROM ({live} UNION ALL {ended}) AS every WHERE {conditions} ORDER BY id DESC LIMIT {limit}
 """
@@ -127,8 +127,8 @@ _ATTEMPT = "a.number, a.state, a.started_at, a.ended_at, a.error_type, a.error_m
 
 ATTEMPTS = f"SELECT {_ATTEMPT} FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id"
 
-# By what is no index: the planner might read the primary key from its end, past the attempts of all other tasks. There can
-# be thousands of attempts, each with a long traceback; what is not returned is not read from where PostgreSQL keeps long texts.
+# Ordered by an expression without an index: the planner might read the primary key from its end, past the attempts of all
+# other tasks. There can be thousands of attempts with long tracebacks; only those of returned rows are read (TOAST).
 LAST_ATTEMPTS = f"""
 SELECT {_ATTEMPT} FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id + 0 DESC LIMIT %(limit)s
 """
@@ -137,7 +137,7 @@ LAST_ERROR = """
 SELECT error_message FROM autotask_attempt WHERE task_id = %(id)s ORDER BY id + 0 DESC LIMIT 1
 """
 
-# All of it in one snapshot: what an attempt has left and what the task says of itself fit together.
+# All in one snapshot, so that the task and its attempts fit together.
 HISTORY = f"""
 SELECT coalesce(live.payload, ended.payload), {_ATTEMPT}, found.*
 FROM ({TASK}) AS found
@@ -147,23 +147,23 @@ LEFT JOIN autotask_attempt a ON a.task_id = %(id)s
 ORDER BY a.id
 """
 
-# Need not survive a crash of the server, so its commit does not wait for the disk: the row is locked for a moment only,
-# in which no worker can claim it.
+# It need not survive a crash of the server, so its commit does not wait for the disk: no worker can claim the row while it
+# is locked.
 AWAIT = """
 UPDATE autotask_task SET awaited = true
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 WHERE id = %(id)s AND NOT awaited
 """
 
-# The same for who must not wait for a row that somebody has locked, since others wait for him.
+# The same for callers that must not wait for a locked row, since others wait for them.
 AWAIT_UNLOCKED = """
 UPDATE autotask_task SET awaited = true
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 WHERE id = (SELECT id FROM autotask_task WHERE id = %(id)s AND NOT awaited FOR NO KEY UPDATE SKIP LOCKED)
 """
 
-# After how many seconds the server ends an idle session, if it does (since PostgreSQL 14); and which of its processes has
-# answered, which a pooler hides.
+# The seconds after which the server ends an idle session, if it does (since PostgreSQL 14), and its process that answers,
+# which a pooler hides.
 SESSION = """
 SELECT nullif(extract(epoch FROM current_setting('idle_session_timeout', true)::interval), 0)::float8, pg_backend_pid()
 """
@@ -193,7 +193,7 @@ SELECT w.id, w.kind, w.host, w.pid, w.serves_pid, w.queues, w.threads, w.version
 FROM autotask_worker w ORDER BY w.started_at
 """
 
-# Kept up by vacuum and analyze; -1 while neither has come by.
+# Updated by vacuum and analyze; -1 until then.
 ESTIMATED = """
 SELECT sum(greatest(reltuples, 0))::bigint FROM pg_class
 WHERE oid IN ('autotask_task'::regclass, 'autotask_result'::regclass)
@@ -225,23 +225,23 @@ class LivingWorker:
 
 
 def task(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
-    """Return a task; None if it is not there."""
+    """Return a task; None if it does not exist."""
     found = rows(connection, TASK, {"id": id})
     return stored(found[0]) if found else None
 
 
 def tasks(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> list[StoredTask]:
-    """Return those of the tasks that are there, in no order."""
+    """Return those of the tasks that exist, in no order."""
     return [stored(row) for row in rows(connection, TASKS, {"ids": arrays.uuids(ids)})] if ids else []
 
 
 def newest(
     connection: BaseDatabaseWrapper, *, states: Sequence[State] = (), limit: int = 20, **wanted: str | None
 ) -> list[StoredTask]:
-    """Return the tasks that were enqueued last, newest first.
+    """Return the newest tasks, newest first.
 
     :param states: only these; empty means all.
-    :param wanted: by the name of a column, what is to be there; None: anything.
+    :param wanted: values by column; None: any.
     """
     params = {name: value for name, value in wanted.items() if value is not None}
     conditions = ["true", *map(columns.condition, params)]
@@ -251,24 +251,24 @@ def newest(
 
 
 def attempts(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredAttempt]:
-    """Return the attempts of a task that did not succeed, oldest first."""
+    """Return the unsuccessful attempts of a task, oldest first."""
     return [_attempt(row) for row in rows(connection, ATTEMPTS, {"id": id})]
 
 
 def last_attempts(connection: BaseDatabaseWrapper, id: uuid.UUID, limit: int) -> list[StoredAttempt]:
-    """Return the last attempts of a task that did not succeed, oldest first."""
+    """Return the last unsuccessful attempts of a task, oldest first."""
     found = rows(connection, LAST_ATTEMPTS, {"id": id, "limit": limit})
     return [_attempt(row) for row in reversed(found)]
 
 
 def last_error(connection: BaseDatabaseWrapper, id: uuid.UUID) -> str:
-    """Return why the last attempt of a task did not succeed; "" if there was none."""
+    """Return the error of the last unsuccessful attempt of a task; "" if there was none."""
     found = rows(connection, LAST_ERROR, {"id": id})
     return str(found[0][0]) if found else ""
 
 
 def history(connection: BaseDatabaseWrapper, id: uuid.UUID) -> History | None:
-    """Return a task with its payload and its attempts; None if it is not there."""
+    """Return a task with its payload and its attempts; None if it does not exist."""
     found = rows(connection, HISTORY, {"id": id})
     if not found:
         return None
@@ -279,19 +279,19 @@ def history(connection: BaseDatabaseWrapper, id: uuid.UUID) -> History | None:
 
 
 def ask_to_be_told(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True) -> bool:
-    """Have the end of a task told on its channel.
+    """Ask for a notification of the end of a task on its channel.
 
-    :param wait: whether to wait for a row that is locked.
-    :returns: whether that is sure. If it is not, the task has ended or is gone, somebody else has asked already, or its
-        row is locked and was not waited for.
+    :param wait: whether to wait for a locked row.
+    :returns: whether it is sure to come. If not, the task has ended or is gone, somebody else has asked already, or its row
+        is locked and was not waited for.
     """
     return execute(connection, AWAIT if wait else AWAIT_UNLOCKED, {"id": id}) == 1
 
 
 def listen(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True) -> tuple[ChannelListener, bool]:
-    """Listen for the end of a task, and ask to be told of it, at one go; what is returned second says whether that is sure.
+    """Listen for the end of a task, and ask for its notification in the same round trip.
 
-    :param wait: as for :func:`ask_to_be_told`.
+    :returns: the listener, and whether the notification is sure to come.
     """
     ask = (AWAIT if wait else AWAIT_UNLOCKED) % {"id": f"'{id}'"}
     listener = ChannelListener(connection, ended_channel(id), also=ask)
@@ -299,23 +299,23 @@ def listen(connection: BaseDatabaseWrapper, id: uuid.UUID, *, wait: bool = True)
 
 
 def session(connection: BaseDatabaseWrapper) -> tuple[float, bool]:
-    """Return after how many seconds the server ends an idle session of this kind, and whether there is a pooler before it."""
+    """Return after how many seconds the server ends an idle session, and whether a pooler is in front of it."""
     seconds, process_id = rows(connection, SESSION)[0]
     return float("inf") if seconds is None else seconds, process_id != connection.connection.info.backend_pid
 
 
 def counts(connection: BaseDatabaseWrapper) -> list[QueueCounts]:
-    """Return how much each queue holds. Reads all live rows."""
+    """Return the counts of each queue. Reads all live rows."""
     return [QueueCounts(*row) for row in rows(connection, COUNTS)]
 
 
 def unknown(connection: BaseDatabaseWrapper) -> list[UnknownTasks]:
-    """Return the waiting tasks that were given back as unknown, by name. Reads all live rows."""
+    """Return the waiting unknown tasks by name. Reads all live rows."""
     return [UnknownTasks(*row) for row in rows(connection, UNKNOWN)]
 
 
 def ended_lately(connection: BaseDatabaseWrapper, seconds: float) -> dict[State, int]:
-    """Return how many tasks have ended in each state in the last seconds, as far as their results are still kept."""
+    """Return how many tasks have ended in each state in the last *seconds*, if their results are still kept."""
     return {State(state): count for state, count in rows(connection, ENDED_LATELY, {"seconds": seconds})}
 
 
@@ -325,17 +325,17 @@ def workers(connection: BaseDatabaseWrapper) -> list[LivingWorker]:
 
 
 def estimated_count(connection: BaseDatabaseWrapper) -> int:
-    """Return about how many tasks there are, live and ended, without counting them."""
+    """Return about how many tasks there are, live and finished, without counting them."""
     return int(rows(connection, ESTIMATED)[0][0])
 
 
 def has_tables(connection: BaseDatabaseWrapper) -> bool:
-    """Whether ``migrate`` has made the tables."""
+    """Whether ``migrate`` has created the tables."""
     return None not in rows(connection, TABLES)[0]
 
 
 def is_without_sequence(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the tables are there, but not what only migrations make."""
+    """Whether the tables exist, but not the sequence, which only migrations create."""
     return bool(rows(connection, WITHOUT_SEQUENCE)[0][0])
 
 
@@ -345,7 +345,7 @@ def _attempt(row: tuple[Any, ...]) -> StoredAttempt:
 
 
 def stored(row: Sequence[Any]) -> StoredTask:
-    """Return the task of a row of :data:`LIVE` or :data:`ENDED`."""
+    """Return the task in a row of :data:`LIVE` or :data:`ENDED`."""
     values = dict(zip(_FIELDS, row, strict=True))
     for name, load in _LOADS.items():
         values[name] = load(values[name])

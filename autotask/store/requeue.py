@@ -1,4 +1,4 @@
-"""Put an ended task back in the queue, for the retry button."""
+"""Put a finished task back in the queue, for the retry button."""
 
 import uuid
 
@@ -7,8 +7,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import columns
 from autotask.store.connection import rows
 
-# The id stays, so handles and the signature of the payload stay valid; the counts of failures and deaths start anew.
-# That it had to begin before some moment is forgotten: whoever retries it wants it run now.
+# The id stays, so handles and the signature of the payload stay valid; the counts of failures and deaths start again.
+# Its expiry is dropped: a retried task is wanted now.
 REQUEUE = f"""
 WITH gone AS (
     DELETE FROM autotask_result WHERE id = %(id)s AND state IN (4, 5) AND payload IS NOT NULL RETURNING *
@@ -23,8 +23,8 @@ RETURNING id
 
 
 def requeue(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
-    """Make a task that ended in ERROR or was cancelled run again at once.
+    """Make a task that failed or was cancelled run again at once.
 
-    :returns: whether it could be done; a task that is live, DONE or pruned cannot.
+    :returns: False for a task that is live, DONE or pruned.
     """
     return bool(rows(connection, REQUEUE, {"id": id}))

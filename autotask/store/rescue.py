@@ -1,4 +1,4 @@
-"""Give back the tasks whose worker no longer lives."""
+"""Rescue the tasks whose worker is dead."""
 
 import functools
 import json
@@ -13,10 +13,10 @@ from autotask.store import columns, notify
 from autotask.store.connection import rows, text
 from autotask.store.isolation import Refusals
 
-# The first death puts a task back at once; each further one doubles the wait, since the task may be what kills its
-# workers. Taking the fence away is what shuts out a late outcome.
-# A task that is to run at most once may have begun, so it ends here.
-# By an array of ids, because the planner takes the orphans for many, and in a join would read all that waits as well.
+# After the first death a task is ready at once; each further one doubles the wait, since the task may be killing its
+# workers. A late outcome is refused because the fence is gone.
+# A task that runs at most once may have begun, so it ends here.
+# By an array of ids: the planner expects many orphans, and in a join would read all waiting tasks as well.
 _RUNS_AGAIN = "t.lost + 1 < %(max_crashes)s AND NOT t.at_most_once AND NOT t.cancel_requested AS runs_again"
 
 _KEPT = columns.insert(
@@ -72,8 +72,7 @@ dead AS MATERIALIZED (
 buried AS (DELETE FROM autotask_worker w USING dead WHERE w.id = dead.id RETURNING w.id)
 """
 
-# Three kinds of orphans: of a worker that is known to be dead, of one whose lease has run out, and of one that is not in
-# the register at all.
+# Three kinds of orphans: of a worker known to be dead, of one whose lease has run out, and of one that is not registered.
 RESCUE = f"""
 WITH {_DEAD},
 orphan AS MATERIALIZED (
@@ -89,8 +88,8 @@ SELECT (SELECT count(*) FROM buried), (SELECT count(*) FROM back), (SELECT count
        (SELECT array_agg(id) FROM over WHERE awaited), (SELECT all_of_them FROM lost)
 """
 
-# Where one of the orphans is refused, the workers are buried first. Then their tasks are found as those of workers that are
-# not in the register, so nothing is lost if the rescuer dies between the statements.
+# If one of the orphans is refused, the workers are buried first. Then their tasks are found as those of workers that are not
+# registered, so nothing is lost if the rescuer dies between the statements.
 BURY = f"WITH {_DEAD} SELECT count(*) FROM buried"
 
 _UNREGISTERED = "t.state = 2 AND NOT EXISTS (SELECT 1 FROM autotask_worker w WHERE w.id = t.worker_id)"
@@ -108,7 +107,7 @@ SELECT 0, (SELECT count(*) FROM back), (SELECT count(*) FROM over),
        (SELECT array_agg(id) FROM over WHERE awaited), (SELECT all_of_them FROM lost)
 """
 
-# The worker lives, but the process in which it had a task run does not.
+# The worker lives, but the child process of its task does not.
 LOSE = f"""
 WITH orphan AS MATERIALIZED (
     SELECT t.id, o.reason, {_RUNS_AGAIN}
@@ -125,8 +124,8 @@ SELECT (SELECT count(*) FROM orphan), (SELECT count(*) FROM back), (SELECT count
 
 
 def refusals() -> Refusals[uuid.UUID]:
-    """Return a memory for the orphans that the database refuses to have given back or ended."""
-    return Refusals("The orphaned task %s can neither be given back nor ended")
+    """Return a memory for the orphans that the database refuses to rescue."""
+    return Refusals("The orphaned task %s can be neither rescued nor finished")
 
 
 def rescue(
@@ -139,17 +138,15 @@ def rescue(
     rescuer: uuid.UUID | None = None,
     refused: Refusals[uuid.UUID] | None = None,
 ) -> tuple[int, int, int]:
-    """Give back the tasks of dead workers; end those that have killed too many.
+    """Rescue the tasks of dead workers; end those that have killed too many.
 
-    A task that the database refuses to give back or to end holds up no other.
+    A task that the database refuses does not hold up others.
 
-    :param dead: workers that are known to be dead; those whose lease has run out are found here.
-    :param reason: what is known of the death, for people.
+    :param dead: workers known to be dead; those whose lease has run out are found here.
     :param max_crashes: deaths under one task after which it ends in ERROR.
-    :param error_ttl: seconds for which errors are kept at least.
     :param rescuer: the worker that rescues; its own lease may have run out.
-    :param refused: remembers what was refused before; None: nothing was.
-    :returns: numbers of workers buried, of tasks given back, and of tasks ended.
+    :param refused: remembers tasks that were refused before.
+    :returns: numbers of workers buried, of tasks that run again, and of tasks that ended.
     """
     refused = refusals() if refused is None else refused
     params = {
@@ -189,9 +186,9 @@ def lose(
     max_crashes: int,
     error_ttl: float,
 ) -> int:
-    """Give back tasks whose process has died, while their worker lives; end those that have killed too many.
+    """Rescue tasks whose child process has died, while their worker lives; end those that have killed too many.
 
-    :param claims: id, fence, and what is known of the death.
+    :param claims: id, fence, and how the process died.
     :returns: how many were still ours.
     """
     params = {

@@ -1,4 +1,4 @@
-"""Read everything that is signed, batch by batch, and write back what was signed anew."""
+"""Read all signed payloads and results, batch by batch, and write back those signed again."""
 
 import contextlib
 import uuid
@@ -15,8 +15,8 @@ from autotask.store.connection import execute, rows
 class Signed(NamedTuple):
     """The payload or the result of one task.
 
-    :ivar name: the name of the task, to which its arguments are bound.
-    :ivar fence: the claim to which its result is bound.
+    :ivar name: part of the signature of arguments.
+    :ivar fence: part of the signature of a result.
     """
 
     id: uuid.UUID
@@ -26,10 +26,7 @@ class Signed(NamedTuple):
 
 
 class PayloadColumn(NamedTuple):
-    """A column of payloads or results.
-
-    :ivar what: what is in it, for people.
-    """
+    """A column of payloads or results."""
 
     table: str
     column: str
@@ -40,12 +37,11 @@ WAITING = PayloadColumn("autotask_task", "payload", "arguments of live tasks")
 FAILED = PayloadColumn("autotask_result", "payload", "arguments of tasks that can be retried")
 RESULTS = PayloadColumn("autotask_result", "value", "results")
 
-#: Payloads in one batch, and bytes after which it ends: they are read into memory, and go into one statement as they were and
-#: as they are.
+#: Payloads in one batch, and bytes after which it ends: they are read into memory, and go into one statement, old and new.
 BATCH = 100
 BATCH_BYTES = 4 * 2**20
 
-# In the order of the primary key, so that each batch begins where the last one has ended, whatever has come and gone.
+# In the order of the primary key, so that each batch begins where the last one ended, whatever rows come and go.
 READ = """
 WITH following AS MATERIALIZED (
     SELECT id, octet_length({column}) AS size FROM {table}
@@ -61,9 +57,8 @@ WHERE id = ANY(ARRAY(SELECT id FROM fitting)) AND {column} IS NOT NULL
 ORDER BY id
 """
 
-# Whatever state a row is in by now, and whoever has claimed it: what it holds means the same as before, as long as it is
-# still what was read. A result belongs to a claim, so that has to be the same too. A row that has gone to the other table
-# is not found here. Nothing waits for locks: a row that is locked is looked at again in the next round.
+# The state of a row and its claim do not matter, as long as it still has the value that was read. A row that has moved to
+# the other table is not found here. Nothing waits for locks: a locked row is read again in the next round.
 WRITE = """
 WITH new AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(old)s::bytea[], %(new)s::bytea[]) AS new(id, old, new)
@@ -79,9 +74,9 @@ WHERE t.id = new.id AND t.{column} = new.old AND t.id = ANY(ARRAY(SELECT id FROM
 
 @contextlib.contextmanager
 def at_one_moment(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """See all rows as they were at the first look, however long the looks take, and write nothing.
+    """Read all rows as they were at the first read, however long that takes, and write nothing.
 
-    In a transaction of the caller it is too late for that: each look is at its own moment.
+    Inside a transaction of the caller it is too late for that: each read has its own snapshot.
     """
     if connection.in_atomic_block:
         yield
@@ -92,9 +87,9 @@ def at_one_moment(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def read(connection: BaseDatabaseWrapper, place: PayloadColumn, after: uuid.UUID) -> list[Signed]:
-    """Return the next batch of what is signed; empty at the end.
+    """Return the next batch; empty at the end.
 
-    :param after: the last id of the batch before; at first the smallest one there is.
+    :param after: the last id of the batch before; at first the smallest possible one.
     """
     sql = READ.format(table=place.table, column=place.column, limit=BATCH, bytes=BATCH_BYTES)
     return [
@@ -104,10 +99,7 @@ def read(connection: BaseDatabaseWrapper, place: PayloadColumn, after: uuid.UUID
 
 
 def write(connection: BaseDatabaseWrapper, place: PayloadColumn, changed: Sequence[tuple[Signed, bytes]]) -> int:
-    """Replace envelopes, where they are still as they were read.
-
-    :returns: how many were replaced.
-    """
+    """Replace envelopes that are still as they were read, and return how many there were."""
     if not changed:
         return 0
     return execute(

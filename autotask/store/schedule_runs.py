@@ -1,4 +1,4 @@
-"""Read schedules and their runs, for people."""
+"""Read schedules and their runs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,13 +13,12 @@ from autotask.store.read import ENDED, LIVE, StoredTask, stored
 
 @dataclass(frozen=True, slots=True)
 class StoredSchedule:
-    """A schedule as it is in the database.
+    """A schedule in the database.
 
-    :ivar last_tick: the last tick that was dealt with, whether it has become a task or was left out.
-    :ivar next_tick: the first one that was not; while it is paused, a tick that will be left out.
+    :ivar last_tick: the last tick that was handled, whether it became a task or was left out.
+    :ivar next_tick: the first tick that was not; while the schedule is paused, a tick that will be left out.
     :ivar held: ticks whose tasks wait for the end of an earlier one.
     :ivar declared_at: when a worker last said that its code has this schedule.
-    :ivar paused_at: None: it is not paused.
     """
 
     name: str
@@ -40,7 +39,7 @@ SELECT name, task, spec, registered_at AT TIME ZONE 'UTC', last_tick AT TIME ZON
 FROM autotask_schedule ORDER BY name
 """
 
-# Of each table the newest are read from the end of the index of those with a schedule.
+# In each table the newest are read from the end of the index on schedules.
 NEWEST_OF = f"""
 SELECT * FROM (
     ({LIVE} WHERE schedule = {{name}} ORDER BY created_at DESC LIMIT {{limit}})
@@ -75,15 +74,12 @@ def every(connection: BaseDatabaseWrapper) -> list[StoredSchedule]:
 
 
 def runs(connection: BaseDatabaseWrapper, name: str, limit: int = 20) -> list[StoredTask]:
-    """Return the tasks of a schedule, live and ended, newest first.
-
-    :returns: tasks; one without ``scheduled_for`` was run by hand.
-    """
+    """Return the tasks of a schedule, live and finished, newest first; one without ``scheduled_for`` was run by hand."""
     sql = NEWEST_OF.format(name="%(name)s", limit=int(limit))
     return [stored(row) for row in rows(connection, sql, {"name": name})]
 
 
 def last_runs(connection: BaseDatabaseWrapper, names: Iterable[str]) -> dict[str, StoredTask]:
-    """Return the newest task of each schedule that has one, live or ended."""
+    """Return the newest task of each schedule that has one, live or finished."""
     found = rows(connection, LAST, {"names": arrays.texts(names)})
     return {name: stored(row) for name, *row in found}

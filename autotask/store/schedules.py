@@ -1,4 +1,4 @@
-"""Enqueue each due repetition exactly once, however many workers ask."""
+"""Enqueue each tick exactly once, however many workers there are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from autotask.store.connection import execute, in_utc, rows
 class DueSchedule:
     """A schedule with something to do, and the database's own time when it was read.
 
-    :ivar next_tick: the first tick that nobody has dealt with.
+    :ivar next_tick: the first tick that no worker has handled.
     :ivar held: ticks whose tasks wait for the end of an earlier one, as they are stored.
     :ivar resumed_at: ticks from before this moment passed while the schedule was paused.
     :ivar busy: whether a task of the schedule waits or runs.
@@ -31,10 +31,10 @@ class DueSchedule:
 
 
 class DueSchedules(NamedTuple):
-    """What is to be done.
+    """The schedules with something to do.
 
     :ivar due: longest overdue first.
-    :ivar seconds: until the next tick of the others; None if there is none.
+    :ivar seconds: until the next tick of other schedules; None if there is none.
     :ivar holds: whether a schedule has ticks that wait for the end of a task.
     """
 
@@ -45,9 +45,9 @@ class DueSchedules(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A step of one schedule: from what was seen to the last tick dealt with, the next one, and what is held now.
+    """A step of one schedule: from the state seen to the last tick handled, the next one, and the ticks held.
 
-    :ivar last_tick: None: no tick has been dealt with, only what was held has changed.
+    :ivar last_tick: None: no tick was handled, only the held ones have changed.
     """
 
     seen: DueSchedule
@@ -58,14 +58,13 @@ class Move:
 
 NOW = "SELECT clock_timestamp() AT TIME ZONE 'UTC'"
 
-#: Between the moments in ``held``.
 BETWEEN_HELD = " "
 
-# A changed timetable starts anew; one that stays keeps its next tick, so a restart shifts nothing. A timetable that the
-# schedule had before may be that of older code, of which a worker was started again in the middle of a deployment: it
-# counts only when no worker has declared the present one for a while. So two versions of the code do not fight.
-# A tick that a worker of the other version has dealt with since the declaration is not dealt with again. A row that is
-# locked, for however long, is left to the next declaration: neither the other schedules nor their ticks wait for it.
+# A changed timetable starts again; an unchanged one keeps its next tick, so a restart shifts nothing. A former timetable
+# may be that of older code, of which a worker was restarted in the middle of a deployment: it counts only when no worker
+# has declared the present one for a while. So two versions of the code do not fight.
+# A tick that a worker of the other version has handled since the declaration is not handled again. A locked row is left to
+# the next declaration: neither the other schedules nor their ticks wait for it.
 REGISTER = """
 WITH free AS MATERIALIZED (
     SELECT name FROM autotask_schedule WHERE name = ANY(%(name)s::text[]) ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
@@ -87,9 +86,9 @@ WHERE s.spec <> excluded.spec
   AND (s.last_tick IS NULL OR s.last_tick < excluded.next_tick)
 """
 
-# Some worker writes, the others find that somebody has done so lately. Without waiting for anybody, and so without a
-# deadlock: a row that is locked is being moved by a worker that declares it as well. What is registered counts from after
-# the last tick on: declared_at may be older than that. (greatest() passes over the NULL of a schedule without a tick.)
+# One worker writes, the others find that this was done lately. It waits for no lock, so it cannot deadlock: a locked row is
+# being moved by a worker that declares it as well. A registered timetable counts from after the last tick: declared_at may
+# be older than that. (greatest() ignores the NULL of a schedule without a tick.)
 DECLARE = """
 WITH declared AS (
     SELECT * FROM unnest(%(names)s::text[], %(specs)s::text[]) AS d(name, spec)
@@ -110,9 +109,9 @@ WHERE s.name IS NULL
                              OR s.declared_at < clock_timestamp() - %(abandoned)s * interval '1 s'))
 """
 
-# Without a lock: whoever moves a schedule first enqueues its task, the others find that it has moved. The spec is
+# Without a lock: the first worker to move a schedule enqueues its task, the others find that it has moved. The spec is
 # compared because during a deployment two versions of the code may declare the same schedule differently.
-# The tasks of a schedule are looked for only where that matters.
+# The tasks of a schedule are looked for only if that matters.
 LOOK = """
 WITH mine AS MATERIALIZED (
     SELECT s.name, s.spec, s.next_tick, s.held, s.resumed_at,
@@ -133,8 +132,8 @@ ORDER BY f.next_tick
 """
 
 # The schedule moves and its tasks appear in one statement, on condition that it still is as it was seen: one task for
-# each tick, with any number of workers and whatever dies when. A row that is locked is being moved, paused or
-# registered by somebody else: it is left to him, or to the next look, and the others do not wait for it.
+# each tick, with any number of workers and whatever dies when. A locked row is being moved, paused or registered by
+# another session: it is left to that one, or to the next look, and the others do not wait for it.
 ADVANCE = f"""
 WITH step AS (
     SELECT * FROM unnest(
@@ -162,7 +161,7 @@ made AS (
 SELECT name, (SELECT count(*) FROM made) FROM moved
 """
 
-# What is paused stays longer: if its code comes back, it must not begin to run again by itself.
+# A paused schedule stays longer: if its code comes back, it must not start to run by itself.
 RETIRE = """
 WITH old AS MATERIALIZED (
     SELECT name FROM autotask_schedule
@@ -183,13 +182,12 @@ def now(connection: BaseDatabaseWrapper) -> datetime:
 def declare(
     connection: BaseDatabaseWrapper, specs: Mapping[str, str], *, lately: float, abandoned: float
 ) -> dict[str, datetime]:
-    """Say that schedules, by name, are declared by the code of a living worker with just these timetables.
+    """Declare that the code of a living worker has schedules, by name, with these timetables.
 
-    :param lately: nothing is written where somebody has said so in the last so many seconds.
-    :param abandoned: seconds after which a timetable that nobody declares has to make way for one that it had replaced.
-    :returns: the schedules that are to be registered, and from when on they count: those that are not in the database,
-        those whose timetable is new, both from now on, and those whose timetable is that of abandoned code, from its
-        last sign of life or the last tick on.
+    :param lately: nothing is written for schedules that were declared in the last *lately* seconds.
+    :param abandoned: seconds after which a timetable that no worker declares is replaced by a former one.
+    :returns: the schedules to register, and the moment from which they count: now, for those that are not in the database
+        or have a new timetable; the last declaration or tick, for those whose former timetable replaces an abandoned one.
     """
     params = {**_names_and_specs(specs), "lately": lately, "abandoned": abandoned}
     return {name: in_utc(since) for name, since in rows(connection, DECLARE, params)}
@@ -198,10 +196,10 @@ def declare(
 def register(
     connection: BaseDatabaseWrapper, declared: Sequence[tuple[str, str, str, datetime]], *, abandoned: float
 ) -> int:
-    """Enter schedules that :func:`declare` has told, unless somebody is at it or was faster.
+    """Register schedules that :func:`declare` has returned, unless another worker is doing so or was faster.
 
     :param declared: name, task, spec and first tick.
-    :returns: how many were entered; what is to become of the others the next declaration tells.
+    :returns: how many were registered; the next declaration decides about the others.
     """
     if not declared:
         return 0
@@ -219,7 +217,7 @@ def register(
 def look(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int = 1000) -> DueSchedules:
     """Return the schedules that are due, and when the others will be.
 
-    :param specs: for each name the timetable that the caller's code has; others are none of its business.
+    :param specs: for each name the timetable in the caller's code; others are ignored.
     """
     found = rows(connection, LOOK.format(limit=int(limit)), _names_and_specs(specs))
     due = [
@@ -233,9 +231,9 @@ def look(connection: BaseDatabaseWrapper, specs: Mapping[str, str], limit: int =
 def advance(
     connection: BaseDatabaseWrapper, moves: Sequence[Move], tasks: Sequence[enqueue.NewTask]
 ) -> tuple[set[str], int]:
-    """Move schedules and enqueue their tasks, except where another worker was faster, or is at it.
+    """Move schedules and enqueue their tasks, except where another worker was faster, or is doing it.
 
-    :returns: the names of those that have moved, and how many tasks were enqueued.
+    :returns: the names of the moved schedules, and how many tasks were enqueued.
     """
     params = {
         "moved_name": arrays.texts([move.seen.name for move in moves]),
@@ -251,10 +249,7 @@ def advance(
 
 
 def retire(connection: BaseDatabaseWrapper, seconds: float) -> list[str]:
-    """Delete the schedules that no worker has declared for so many seconds, or thirty times as many if paused.
-
-    :returns: their names.
-    """
+    """Delete the schedules that no worker has declared for *seconds*, or 30 times that if paused; return their names."""
     return [name for (name,) in rows(connection, RETIRE, {"seconds": seconds})]
 
 

@@ -1,4 +1,4 @@
-"""What comes with word of the end of a task, so that who waits for it need not ask: its result, and all that a handle shows."""
+"""The payload that notifies of the end of a task, with its result, so that a waiting caller need not query."""
 
 import base64
 import uuid
@@ -9,11 +9,11 @@ from autotask.context import Progress
 from autotask.exceptions import PayloadRefused
 from autotask.task import State
 
-#: Bytes of a signed result that is told. What is told can have 8000, in base64. (PostgreSQL documentation, "NOTIFY".)
+#: Bytes that a signed result may have. The payload can have 8000, in base64. (PostgreSQL documentation, "NOTIFY".)
 LARGEST = 5000
 
-#: What is told of a task, for a statement that knows it as *e*. Only a result that was signed can be told, since anybody who
-#: can connect to the database can say that a task has ended.
+#: The payload for a task, in a statement that calls it *e*. It is trusted because its result is signed: anybody who can
+#: connect to the database can notify that a task has ended.
 WORDS = f"""
 CASE WHEN e.new_state = {State.DONE:d} AND length(e.value) <= {LARGEST} THEN concat_ws(
     ' ', e.fence, e.attempt, coalesce(e.progress_done::text, '-'), coalesce(e.progress_total::text, '-'),
@@ -38,7 +38,7 @@ class ToldTask:
 
 
 def told_task(id: uuid.UUID, words: str) -> ToldTask | None:
-    """Return what was told of a task; None if that was only that it has ended, or is not signed with a key of this site."""
+    """Return the task in a payload; None if that has no result, or one not signed with a key of this site."""
     try:
         fence, attempt, done, total, value = words.split(maxsplit=4)
         progress = None if done == "-" else Progress(float(done), None if total == "-" else float(total))

@@ -1,4 +1,4 @@
-"""Calls that wait for the caller's commit, where autotask has a database of its own."""
+"""Calls that wait for the caller's commit, if autotask has a database of its own."""
 
 import uuid
 from collections.abc import Callable
@@ -31,12 +31,10 @@ class UncommittedCall:
 
 
 def store(tasks: list[NewTask], insert: Insert) -> None:
-    """Store tasks now, inside the caller's transaction, if that is on the database of autotask.
+    """Store tasks with *insert* now, inside the caller's transaction, if that is on the database of autotask.
 
-    If autotask has a database of its own, it is done after the commit of the caller's transaction on the default
-    database. The two commits are not one: if the process dies between them, it is not done.
-
-    :param insert: stores them.
+    If autotask has a database of its own, they are stored after the commit of the caller's transaction on the default
+    database. The two commits are not one: if the process dies between them, the tasks are not stored.
     """
     if settings.DATABASE != DEFAULT_DB_ALIAS:
         default = connections[DEFAULT_DB_ALIAS]
@@ -47,7 +45,7 @@ def store(tasks: list[NewTask], insert: Insert) -> None:
 
 
 def find(id: uuid.UUID) -> UncommittedCall | None:
-    """Return a call that waits for the commit of this thread's transaction; None if there is no such call."""
+    """Return a call that waits for the commit of this thread's transaction, or None."""
     found = None
     for function in _on_commit():
         if isinstance(function, _Forget) and function.id == id:
@@ -58,9 +56,9 @@ def find(id: uuid.UUID) -> UncommittedCall | None:
 
 
 def forget(id: uuid.UUID) -> bool:
-    """Let a call that waits for the commit of this thread's transaction not be stored at all.
+    """Drop a call that waits for the commit of this thread's transaction.
 
-    If the savepoint in which this is done is rolled back, the call is stored all the same.
+    If the current savepoint is rolled back, the call is stored after all.
 
     :returns: whether there was such a call.
     """
@@ -69,7 +67,7 @@ def forget(id: uuid.UUID) -> bool:
         if isinstance(function, _Forget) and function.id == id:
             return False
         if isinstance(function, _Uncommitted) and id in function.tasks:
-            # As on_commit() does it, but before the call is stored.
+            # Like on_commit(), but before the call is stored.
             entry: Any = (set(default.savepoint_ids), _Forget(function, id), False)
             default.run_on_commit.insert(place, entry)
             return True
@@ -90,7 +88,7 @@ class _Uncommitted:
 
 @dataclass(eq=False)
 class _Forget:
-    """Takes one of the tasks away when it is called."""
+    """Removes one of the tasks when it is called."""
 
     call: _Uncommitted
     id: uuid.UUID
@@ -100,7 +98,7 @@ class _Forget:
 
 
 def _on_commit() -> list[Any]:
-    """Return what is to be done when the transaction of this thread on the default database commits, in its order."""
+    """Return the on_commit functions of this thread's transaction on the default database, in order."""
     if settings.DATABASE == DEFAULT_DB_ALIAS:
         return []
     return [function for _, function, *_ in connections[DEFAULT_DB_ALIAS].run_on_commit]

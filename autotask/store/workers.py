@@ -10,14 +10,14 @@ from autotask.store.connection import execute, rows
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """What a worker tells about itself.
+    """The entry of a worker in the register.
 
-    :ivar boot_id: names the boot of the host and the namespace of its process ids, so that two workers with the same
-        one can look each other up by process id.
-    :ivar executors: the pools that it has beside its threads.
-    :ivar pid_started: when the process began, as the host counts; a process id alone may have been used again.
+    :ivar boot_id: identifies the boot of the host and the namespace of process ids, so that two workers with the same one
+        can look each other up by process id.
+    :ivar executors: the pools besides its threads.
+    :ivar pid_started: when the process began, as the host counts; a process id alone may be reused.
     :ivar serves_pid: the Django process whose companion it is; None for a dedicated worker.
-    :ivar zone_data: version and source of the data of time zones that it uses.
+    :ivar zone_data: version and source of its time zone data.
     """
 
     id: uuid.UUID
@@ -45,17 +45,17 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What a dedicated worker serves.
+    """The queues and pools of a dedicated worker.
 
-    :ivar queues: as it is registered, see :mod:`autotask.queues`.
-    :ivar executors: the pools that it has beside its threads.
+    :ivar queues: as registered, see :mod:`autotask.queues`.
+    :ivar executors: the pools besides its threads.
     """
 
     queues: str
     executors: tuple[str, ...]
 
 
-# It may be said twice: the answer to the first time may have been lost.
+# This may run twice: the answer to the first time may have been lost.
 SIGN_ON = """
 INSERT INTO autotask_worker (id, kind, host, boot_id, pid, pid_started, serves_pid, queues, threads, version, executors,
                              zone_data, started_at, seen_at, lease_until)
@@ -64,9 +64,9 @@ VALUES (%(id)s, %(kind)s, %(host)s, %(boot_id)s, %(pid)s, %(pid_started)s, %(ser
 ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 """
 
-# A rescue takes the row of a worker together with its tasks: as long as the row is there, nothing was given away, and
+# A rescue deletes the row of a worker together with taking its tasks: as long as the row exists, nothing was rescued, and
 # the lease may be renewed even if it had run out. Only the tiny table is touched, and no index: a HOT update.
-# It may be lost when the server crashes, as the next one comes soon, so its commit waits neither for the disk nor for a
+# A crash of the server may lose it, as the next one comes soon, so its commit waits neither for the disk nor for a
 # synchronous standby: while that is away no other commit ends, but the workers are alive.
 BEAT = """
 UPDATE autotask_worker
@@ -75,7 +75,7 @@ FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 WHERE id = %(id)s
 """
 
-# Not a part of the beat: while somebody locks the table of tasks, as migrations do, leases are renewed all the same.
+# Not part of the beat: while the table of tasks is locked, as by migrations, leases are still renewed.
 TO_BE_CANCELLED = "SELECT id FROM autotask_task WHERE worker_id = %(id)s AND state = 2 AND cancel_requested"
 
 SIGN_OFF = "DELETE FROM autotask_worker WHERE id = %(id)s"
@@ -93,7 +93,7 @@ WHERE id <> %(id)s AND (host = %(host)s AND boot_id = %(boot_id)s OR lease_until
 
 
 def sign_on(connection: BaseDatabaseWrapper, worker: WorkerIdentity, lease: float) -> None:
-    """Enter a worker in the register with a lease of so many seconds."""
+    """Register a worker with a lease of *lease* seconds."""
     columns = {name: getattr(worker, name) for name in WorkerIdentity.__slots__}
     execute(
         connection,
@@ -103,25 +103,22 @@ def sign_on(connection: BaseDatabaseWrapper, worker: WorkerIdentity, lease: floa
 
 
 def beat(connection: BaseDatabaseWrapper, id: uuid.UUID, *, lease: float, stopping: bool) -> bool:
-    """Renew the lease of a worker.
-
-    :returns: whether it could be; not when the worker is not registered any more.
-    """
+    """Renew the lease of a worker; return whether it was still registered."""
     return bool(execute(connection, BEAT, {"id": id, "lease": lease, "stopping": stopping}))
 
 
 def to_be_cancelled(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[uuid.UUID]:
-    """Return those of the tasks that a worker runs that are to be cancelled."""
+    """Return the running tasks of a worker that are to be cancelled."""
     return [row[0] for row in rows(connection, TO_BE_CANCELLED, {"id": id})]
 
 
 def sign_off(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
-    """Take a worker that holds no task any more out of the register."""
+    """Remove a worker that holds no task any more from the register."""
     execute(connection, SIGN_OFF, {"id": id})
 
 
 def others(connection: BaseDatabaseWrapper, worker: WorkerIdentity) -> tuple[list[Neighbour], bool]:
-    """Return the other workers that run on the same host, and whether the lease of any worker at all has run out."""
+    """Return the other workers on the same host, and whether the lease of any worker at all has run out."""
     params = {"host": worker.host, "boot_id": worker.boot_id, "id": worker.id}
     found = rows(connection, OTHERS, params)
     neighbours = [Neighbour(id, pid, started) for id, pid, started, here, _ in found if here]
@@ -129,5 +126,5 @@ def others(connection: BaseDatabaseWrapper, worker: WorkerIdentity) -> tuple[lis
 
 
 def dedicated(connection: BaseDatabaseWrapper) -> list[Serving]:
-    """Return what the dedicated workers serve that live and take tasks."""
+    """Return the queues and pools of the dedicated workers that are alive and take tasks."""
     return [Serving(queues, tuple(executors.split(","))) for queues, executors in rows(connection, DEDICATED)]

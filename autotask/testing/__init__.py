@@ -1,4 +1,4 @@
-"""Tools to test code that enqueues tasks, without a worker or with a real one."""
+"""Tools for tests of code that enqueues tasks, without a worker or with a real one."""
 
 from autotask.testing.captured import CapturedTasks, captured_tasks
 from autotask.testing.enqueued import Enqueued

@@ -1,4 +1,4 @@
-"""One attempt in the thread of a test, inside whatever transaction that has open."""
+"""One attempt in the thread of a test, inside the open transaction of the test, if any."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,16 +7,16 @@ from autotask.context import StopRequest
 from autotask.exceptions import TaskInterrupted
 from autotask.testing import transactions
 
-#: What a task can end with in a worker; anything else is meant for who runs the test, as Ctrl-C is.
+#: The exceptions that can end a task in a worker; others, such as Ctrl-C, are meant for the test run.
 _OF_TASKS = (Exception, SystemExit, TaskInterrupted)
 
 
 class InPlace:
-    """What the worker's code calls a function by; see :class:`autotask.worker.pools.base.Interruptible`.
+    """Calls functions for the worker's code; see :class:`autotask.worker.pools.base.Interruptible`.
 
-    Nothing interrupts it: time limits do not hold.
+    Nothing interrupts them: there are no time limits.
 
-    :ivar error: what the function has raised, or None.
+    :ivar error: the exception of the function, or None.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class InPlace:
         self._stop = StopRequest()
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """Call a function; what it wants to be done on commit is done as if each of its transactions had committed."""
+        """Call a function, and then its on_commit functions, as if each of its transactions had committed."""
         since = transactions.marks()
         try:
             try:
@@ -38,10 +38,10 @@ class InPlace:
             raise
 
     def stop_request(self) -> StopRequest:
-        """Return what tells the function that it should stop."""
+        """Return the object that says whether the function should stop."""
         return self._stop
 
     def raise_what_is_not_for_tasks(self) -> None:
-        """Raise again what has ended the function, if no task can end so: the end of the test run, for example."""
+        """Raise the exception again that ended the function, if it is not for tasks: the end of the test run, for example."""
         if self.error is not None and not isinstance(self.error, _OF_TASKS):
             raise self.error

@@ -1,4 +1,4 @@
-"""captured_tasks(): what was enqueued inside a block, and running it when the test says so."""
+"""captured_tasks(): note the tasks enqueued inside a block, and run them when the test says so."""
 
 import contextlib
 import uuid
@@ -23,14 +23,14 @@ from autotask.testing.runner import Runner
 from autotask.testing.timeline import Waiting, due_by, next_moment
 from autotask.testing.undone import Undone
 
-#: Attempts that are run at a time at most: no test wants more, but a task that enqueues itself does.
+#: At most this many attempts are run at a time: no test needs more, but a task that enqueues itself does.
 MOST_ATTEMPTS = 1000
 
 _EVER = datetime.max.replace(tzinfo=UTC)
 
 
 class CapturedTasks(Sequence[Enqueued]):
-    """What was enqueued so far inside a block of :func:`captured_tasks`, in order; what was rolled back is left out."""
+    """The calls enqueued so far inside a block of :func:`captured_tasks`, in order, without those that were rolled back."""
 
     def __init__(self) -> None:
         self._calls: list[tuple[Enqueued, Undone]] = []
@@ -65,8 +65,8 @@ class CapturedTasks(Sequence[Enqueued]):
 
         :param task: the decorated function, of autotask or of Django's tasks framework, or the name of the task.
         :param args: its arguments by position; ``unittest.mock.ANY`` equals everything.
-        :param kwargs: its arguments by name. With neither of them any arguments will do; with one of them, or both, the
-            call has to be the same as ``task(*args, **kwargs)``, however it was written.
+        :param kwargs: its arguments by name. Without both, any arguments match; with either or both, the call has to be
+            the same as ``task(*args, **kwargs)``, however it was written.
         :param queue: the name of its queue; None: any.
         :raises AssertionError: there is none; the message shows the nearest call, and all that were enqueued.
         """
@@ -99,15 +99,15 @@ class CapturedTasks(Sequence[Enqueued]):
     def run_pending(
         self, until: datetime | timedelta | None = None, *, raise_errors: bool = False
     ) -> list[TaskHandle[Any]]:
-        """Run what is due, with what that enqueues for now, in this thread.
+        """Run the due tasks, and the due ones that these enqueue, in this thread.
 
-        What was to be done on commit is done first, as if the transaction of the test were committed here; the clock of
-        the test says what is due, also where it was moved.
+        Registered on_commit functions run first, as if the transaction of the test were committed here. The clock of the
+        test decides which tasks are due, even if the test has moved it.
 
-        :param until: also what will be due until then (an aware datetime, or a timedelta from now), in the order of time:
-            what runs later enqueues later.
-        :param raise_errors: raise what a task has raised that ends in ERROR, instead of going on.
-        :returns: handles of what was run, in order, one for each attempt.
+        :param until: run tasks that are due until then, too (an aware datetime, or a timedelta from now), in order of
+            time: tasks that run later enqueue later.
+        :param raise_errors: if a task ends in ERROR, raise its exception instead of going on.
+        :returns: the handles of the tasks, in order, one for each attempt.
         :raises RunInTransaction: the test is inside an atomic block of its own.
         :raises EndlessTasks: a thousand attempts were run, and there is no end.
         """
@@ -120,7 +120,7 @@ class CapturedTasks(Sequence[Enqueued]):
             return self._run_until(last, raise_errors)
 
     def drain(self, *, raise_errors: bool = False) -> list[TaskHandle[Any]]:
-        """Run all that waits, whenever it is due, with all retries and all that it enqueues; see :meth:`run_pending`."""
+        """Run all waiting tasks, whenever due, with all retries and all tasks they enqueue; see :meth:`run_pending`."""
         return self.run_pending(_EVER, raise_errors=raise_errors)
 
     async def arun_pending(
@@ -136,8 +136,8 @@ class CapturedTasks(Sequence[Enqueued]):
     # ----------------------------------------------------------------------------------------------------------------
 
     def note(self, definition: Definition[Any, Any], tasks: Sequence[NewTask], **_: Any) -> None:
-        """Note tasks that were stored just now: a receiver of ``tasks_stored``."""
-        # While tasks are run that are due later, it is later for them too.
+        """Note tasks that were just stored: a receiver of ``tasks_stored``."""
+        # While later tasks are run, the clock shows their time.
         now = self._moment or _now()
         for task in tasks:
             call = Enqueued.of(definition, task, now)
@@ -163,7 +163,7 @@ class CapturedTasks(Sequence[Enqueued]):
         return ran
 
     def _go_on(self, waiting: Sequence[Waiting], last: datetime) -> list[Waiting]:
-        """Move the clock on to when something is due; return what is due then."""
+        """Move the clock on to the next due task; return the tasks that are due then."""
         moment = next_moment(waiting)
         if moment is None or moment > last:
             return []
@@ -181,7 +181,7 @@ class CapturedTasks(Sequence[Enqueued]):
 
     def _late(self, task: ClaimedTask) -> float | None:
         if task.id not in self._expires:
-            return task.late  # Enqueued elsewhere: the clock of the database has to do.
+            return task.late  # enqueued elsewhere: the clock of the database has to do
         expires = self._expires[task.id]
         return None if expires is None or expires > self._moment_now else (self._moment_now - expires).total_seconds()
 
@@ -207,7 +207,7 @@ class CapturedTasks(Sequence[Enqueued]):
 
 @contextlib.contextmanager
 def captured_tasks() -> Iterator[CapturedTasks]:
-    """Note what is enqueued inside the block, by any thread of this process.
+    """Note the tasks that any thread of this process enqueues inside the block.
 
     ::
 
@@ -216,7 +216,7 @@ def captured_tasks() -> Iterator[CapturedTasks]:
         tasks.assert_enqueued(send_invoice, args=(order.pk,))
         tasks.run_pending()
 
-    The object goes on to be of use after the block; it only takes in nothing new then.
+    You can keep using the object after the block; it notes no further tasks.
     """
     tasks = CapturedTasks()
     tasks_stored.connect(tasks.note)

@@ -16,12 +16,12 @@ class Enqueued:
     """A call that was stored inside the block of :func:`autotask.testing.captured_tasks`.
 
     :ivar definition: the task that was called.
-    :ivar handle: what the call returned.
+    :ivar handle: the return value of the call.
     :ivar name: the name of the task.
     :ivar queue: its queue.
     :ivar priority: its priority.
-    :ivar due: when it is to run, by the clock of the test.
-    :ivar expires: from when on it is not begun any more; None: never.
+    :ivar due: when it is due, by the clock of the test.
+    :ivar expires: when it expires, so that no attempt begins any more; None: never.
     """
 
     definition: Definition[Any, Any]
@@ -35,7 +35,7 @@ class Enqueued:
 
     @classmethod
     def of(cls, definition: Definition[Any, Any], task: NewTask, now: datetime) -> "Enqueued":
-        """Return what is known of a task that was stored at that moment."""
+        """Return the call of a task that was stored at that moment."""
         kind = task.kind
         due = kind.run_after or now + timedelta(seconds=kind.delay)
         expires = kind.expires_at

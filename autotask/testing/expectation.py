@@ -1,4 +1,4 @@
-"""Pure: what a test expects to have been enqueued, whether a call is that, and what to tell people if none is."""
+"""Pure: the call that a test expects, whether a call matches it, and the message if none does."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -11,24 +11,24 @@ from autotask.testing.enqueued import Enqueued
 
 
 class DjangoTaskLike(Protocol):
-    """What ``@task`` of Django's tasks framework makes of a function."""
+    """A task of Django's tasks framework, made by its ``@task``."""
 
     func: Callable[..., Any]
 
     @property
     def module_path(self) -> str:
-        """Where the function is; with the backend of autotask, the name of the task."""
+        """The path of the function; with the backend of autotask, the name of the task."""
 
 
 TaskLike = Definition[Any, Any] | DjangoTaskLike | str
 
-#: A value that takes more characters is cut off in messages.
+#: Characters after which a value is cut off in messages.
 _LONGEST_VALUE = 200
 
-#: More calls are not listed in a message.
+#: Calls listed in a message at most.
 _MOST_LISTED = 20
 
-#: How alike the name of another task has to be to be taken for the one that was meant.
+#: How similar the name of another task has to be to count as a near miss.
 _LIKENESS = 0.6
 
 
@@ -36,7 +36,6 @@ _LIKENESS = 0.6
 class Expectation:
     """A call as a test describes it.
 
-    :ivar name: of the task.
     :ivar arguments: by position and by name; None: any.
     :ivar queue: None: any.
     """
@@ -49,28 +48,28 @@ class Expectation:
     def of(
         cls, task: TaskLike, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, queue: str | None
     ) -> "Expectation":
-        """Return what is described.
+        """Return the described call.
 
         :raises UnknownTask: there is no task of that name.
-        :raises TypeError: it is no task, or the arguments do not fit it.
+        :raises TypeError: it is not a task, or the arguments do not fit it.
         """
         arguments = None if args is None and kwargs is None else (tuple(args or ()), dict(kwargs or {}))
         if isinstance(task, str):
             task = registry.get(task)
         if isinstance(task, Definition):
             if arguments is not None:
-                task.bound(*arguments)  # A call that cannot be made was never enqueued; the test is wrong.
+                task.bound(*arguments)  # a call that is impossible was never enqueued: the test is wrong
             return cls(task.name, arguments, queue)
         if not hasattr(task, "module_path"):
-            raise TypeError(f"A decorated function or the name of a task was expected, but came {task!r}.")
+            raise TypeError(f"Expected a decorated function or the name of a task, got {task!r}.")
         return cls(task.module_path, arguments, queue)
 
     def is_met_by(self, call: Enqueued) -> bool:
-        """Whether a call is what is expected."""
+        """Whether a call matches."""
         return call.name == self.name and not self._differences(call)
 
     def missing(self, calls: Sequence[Enqueued]) -> str:
-        """Return what to say when none of the calls is what is expected."""
+        """Return the message when none of the calls matches."""
         lines = [f"{self} was not enqueued."]
         if near := self._nearest(calls):
             lines.append(f"Nearest: {shown(near)}")
@@ -78,7 +77,7 @@ class Expectation:
         return "\n".join([*lines, _listed(calls)])
 
     def unwanted(self, calls: Sequence[Enqueued]) -> str:
-        """Return what to say of calls that should not have been enqueued."""
+        """Return the message about calls that should not have been enqueued."""
         return "\n".join([f"{self} was enqueued.", *(f"    {shown(call)}" for call in calls[:_MOST_LISTED])])
 
     def __str__(self) -> str:
@@ -90,14 +89,14 @@ class Expectation:
 
     def _differences(self, call: Enqueued) -> list[str]:
         if call.name != self.name:
-            return [f"is another task than {self.name}"]
+            return [f"is a different task from {self.name}"]
         found = []
         if self.arguments is not None:
             given, expected = call.bound(), call.definition.bound(*self.arguments)
             found = [
                 f"{name} is {_value(given.get(name))}, not {_value(expected.get(name))}"
                 for name in given.keys() | expected.keys()
-                # In this order: unittest.mock.ANY, which the test may have given, is to be asked first.
+                # In this order: the test may expect unittest.mock.ANY, whose comparison has to come first.
                 if expected.get(name) != given.get(name)
             ]
         if self.queue is not None and call.queue != self.queue:
@@ -105,7 +104,7 @@ class Expectation:
         return sorted(found)
 
     def _nearest(self, calls: Sequence[Enqueued]) -> Enqueued | None:
-        """Return the call of the task with the fewest differences, or else one of the task whose name is most alike."""
+        """Return the call of the task with the fewest differences, or one of the task with the most similar name."""
         if same := [call for call in calls if call.name == self.name]:
             return min(same, key=lambda call: len(self._differences(call)))
         names = difflib.get_close_matches(self.name, [call.name for call in calls], 1, _LIKENESS)
@@ -113,7 +112,7 @@ class Expectation:
 
 
 def shown(call: Enqueued) -> str:
-    """Return a call for people."""
+    """Return a call as text."""
     arguments = ", ".join(_named(call.bound()))
     return f"{call.name}({arguments}) in queue {call.queue!r}, due {call.due:%Y-%m-%d %H:%M:%S %Z}"
 

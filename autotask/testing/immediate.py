@@ -21,25 +21,25 @@ def immediate(*, raise_errors: bool = False) -> AbstractContextManager[Any]:
             handle = send_report(42)
         assert handle.status == DONE
 
-    Arguments and results are pickled, errors recorded, retries made; only nothing is waited for: a task with a delay runs
-    at once, and so does each retry. A task that snoozes stays as it is. Also a decorator of functions and of test classes
-    of Django.
+    Arguments and results are pickled, errors recorded, retries made, but without waiting: a task with a delay runs at
+    once, and so does each retry. A task that snoozes stays as it is. It is also a decorator for functions and for Django's
+    test classes.
 
-    :param raise_errors: where a task ends in ERROR, the call raises what the function has raised.
+    :param raise_errors: if a task ends in ERROR, the call raises the exception of the function.
     """
     return override_settings(AUTOTASK_IMMEDIATE="raise" if raise_errors else True)
 
 
 def run(tasks: Sequence[NewTask]) -> None:
-    """Run tasks that were stored just now until each has ended, or snoozes."""
+    """Run tasks that were just stored until each has ended, or snoozes."""
     runner = Runner()
     with runner.signed_on():
         for task in tasks:
-            _run_to_its_end(runner, task)
+            _run_until_ended(runner, task)
 
 
-def _run_to_its_end(runner: Runner, task: NewTask) -> None:
-    # Whoever does not wait for it: another one was faster, or the task has cancelled itself.
+def _run_until_ended(runner: Runner, task: NewTask) -> None:
+    # None: another worker was faster, or the task has cancelled itself.
     while (ran := runner.run(task.id)) is not None:
         if ran.again_after is None or not isinstance(ran.ended, Outcome):
             if settings.IMMEDIATE == "raise":

@@ -1,4 +1,4 @@
-"""What the context managers do, for whole classes of unittest: mix in before Django's TestCase."""
+"""The context managers as mixins for classes of unittest; they come before Django's TestCase."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -16,13 +16,13 @@ from autotask.testing.process import WorkerProcess, worker_process
 class CapturedTasksMixin(TestCase):
     """Notes what each test enqueues, as :func:`autotask.testing.captured_tasks` does.
 
-    :ivar tasks: what was enqueued.
+    :ivar tasks: the calls of the current test.
     """
 
     tasks: CapturedTasks
 
     def setUp(self) -> None:
-        """Begin to note; a class with a method of its own calls this one."""
+        """Start to note tasks; overrides must call this."""
         super().setUp()
         self.tasks = self.enterContext(captured_tasks())
 
@@ -48,13 +48,13 @@ class CapturedTasksMixin(TestCase):
 class ImmediateTasksMixin(TestCase):
     """Runs tasks at the call, as :func:`autotask.testing.immediate` does.
 
-    :cvar raise_task_errors: whether calls raise what tasks raise that end in ERROR.
+    :cvar raise_task_errors: whether a call raises the exception of its task, if that ends in ERROR.
     """
 
     raise_task_errors = False
 
     def setUp(self) -> None:
-        """Begin to run tasks at once; a class with a method of its own calls this one."""
+        """Start to run tasks at once; overrides must call this."""
         super().setUp()
         self.enterContext(immediate(raise_errors=self.raise_task_errors))
 
@@ -62,7 +62,7 @@ class ImmediateTasksMixin(TestCase):
 class WorkerMixin(TestCase):
     """Has a real worker process run the tasks of each test, see :func:`autotask.testing.worker_process`.
 
-    For ``TransactionTestCase`` and ``LiveServerTestCase``: what a ``TestCase`` enqueues, no other process ever sees.
+    For ``TransactionTestCase`` and ``LiveServerTestCase``: no other process ever sees the tasks of a ``TestCase``.
 
     :cvar worker_queues: the queues it serves; empty means all.
     :ivar worker: the process.
@@ -72,6 +72,6 @@ class WorkerMixin(TestCase):
     worker: WorkerProcess
 
     def setUp(self) -> None:
-        """Start it; a class with a method of its own calls this one."""
+        """Start the worker; overrides must call this."""
         super().setUp()
         self.worker = self.enterContext(worker_process(queues=self.worker_queues))

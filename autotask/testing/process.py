@@ -1,4 +1,4 @@
-"""worker_process(): a real worker on the test database, in a process of its own, for one test."""
+"""worker_process(): a real worker process on the test database, for one test."""
 
 import contextlib
 import os
@@ -17,11 +17,11 @@ from autotask.store import read
 from autotask.store.connection import current
 from autotask.testing import handed_on
 
-#: Seconds in which it has to be ready, and in which it has to end.
+#: Seconds that it may take to be ready, and to end.
 START_WITHIN = 60.0
 END_WITHIN = 30.0
 
-#: Seconds between two looks whether it is ready.
+#: Seconds between two checks whether it is ready.
 _LOOK_EVERY = 0.05
 
 
@@ -42,12 +42,12 @@ class WorkerProcess:
         return self._log.read_text(errors="replace")
 
     def kill(self) -> None:
-        """End it as a crash would; what it ran is run again by the next worker."""
+        """End it as a crash would; the next worker runs its tasks again."""
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
-        """Tell it to finish what it runs, and wait until it has ended."""
+        """Ask it to finish its tasks, and wait until it has ended."""
         self._process.terminate()
         try:
             self._process.wait(END_WITHIN)
@@ -57,7 +57,7 @@ class WorkerProcess:
     def wait_until_ready(self) -> None:
         """Wait until it has signed on.
 
-        :raises WorkerDidNotStart: it has ended, or has not signed on in time.
+        :raises WorkerDidNotStart: it ended, or did not sign on in time.
         """
         deadline = time.monotonic() + START_WITHIN
         while self.pid not in {worker.pid for worker in read.workers(current())}:
@@ -69,16 +69,16 @@ class WorkerProcess:
 
 @contextlib.contextmanager
 def worker_process(*, threads: int = 2, queues: Sequence[str] = ()) -> Iterator[WorkerProcess]:
-    """Have a real worker run the tasks of the test database inside the block.
+    """Run the tasks of the test database with a real worker inside the block.
 
-    It has the settings of the test as they are when it starts. Its tasks are run as in production: in another process,
-    from what is committed, with time limits. So the test must not keep its data in a transaction: it is a
-    ``TransactionTestCase``, or has the fixture ``transactional_db``.
+    It has the settings of the test at its start. It runs tasks as in production: in another process, from committed data,
+    with time limits. So the test must not keep its data in a transaction: use a ``TransactionTestCase``, or the fixture
+    ``transactional_db``.
 
     :param threads: how many tasks it runs at a time in threads.
     :param queues: the queues it serves; empty means all.
     :raises RunInTransaction: there is an open transaction, whose tasks it would never see.
-    :raises WorkerDidNotStart: it did not; the message has its output.
+    :raises WorkerDidNotStart: it did not; the message contains its output.
     """
     if any(connection.in_atomic_block for connection in connections.all(initialized_only=True)):
         raise RunInTransaction

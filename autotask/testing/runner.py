@@ -29,9 +29,9 @@ logger = logging.getLogger("autotask.testing")
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How one attempt has ended.
+    """How one attempt ended.
 
-    :ivar error: what the function has raised, or None.
+    :ivar error: the exception of the function, or None.
     """
 
     task: ClaimedTask
@@ -40,13 +40,13 @@ class Ran:
 
     @property
     def again_after(self) -> float | None:
-        """Seconds after which the task is to be run again; None if it has ended."""
+        """Seconds until the task runs again; None if it has ended."""
         if isinstance(self.ended, Released) or self.ended.state is State.RETRY:
             return self.ended.delay
         return None
 
     def raise_error(self) -> None:
-        """Raise what the function has raised, if the task has ended in ERROR.
+        """Raise the exception of the function, if the task ended in ERROR.
 
         :raises TaskFailed: it ended in ERROR for another reason.
         """
@@ -65,7 +65,7 @@ class Runner:
 
     @contextlib.contextmanager
     def signed_on(self) -> Iterator[None]:
-        """Be in the register of workers inside the block."""
+        """Register as a worker for the duration of the block."""
         identity = make_identity(kind="test", serves_pid=None, queues=(), threads=1)
         self._id = identity.id
         workers.sign_on(current(), identity, settings.LEASE)
@@ -77,8 +77,8 @@ class Runner:
     def run(self, id: uuid.UUID, late: Callable[[ClaimedTask], float | None] = lambda task: task.late) -> Ran | None:
         """Run one attempt of a task, whenever it is due.
 
-        :param late: tells by how many seconds it has expired, or None; by default the clock of the database does.
-        :returns: how the attempt ended; None if the task does not wait, or somebody else holds it.
+        :param late: returns how many seconds ago it expired, or None; by default by the clock of the database.
+        :returns: None if the task does not wait, or another worker holds it.
         :raises UnknownTask: its function is not known.
         """
         if (task := self._claim(id)) is None:
@@ -112,9 +112,9 @@ class Runner:
         return task.id in workers.to_be_cancelled(current(), self._id)
 
     def _run_left_on_commit(self, task: ClaimedTask, since: transactions.Marks) -> None:
-        """Do what was to be done at the commit of the transaction in which an ``atomic`` task has ended."""
+        """Run the on_commit functions of the transaction in which an ``atomic`` task has ended."""
         try:
             with transactions.sheltered():
                 transactions.run_on_commit(since)
         except Exception:
-            logger.exception("%s %s was committed; what was to be done on commit has failed", task.name, task.id)
+            logger.exception("%s %s was committed, but an on_commit function failed", task.name, task.id)

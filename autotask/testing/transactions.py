@@ -1,4 +1,4 @@
-"""What a commit would do, done inside the transaction in which a TestCase keeps each test, and which never commits."""
+"""Do what a commit would do, inside the transaction around each test of a TestCase, which never commits."""
 
 import contextlib
 import logging
@@ -10,37 +10,37 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger("autotask.testing")
 
-#: What is to be done on commit: the savepoints it belongs to, the function, and whether it may fail without harm.
+#: The on_commit functions: the savepoints of each, the function, and whether it is robust.
 Held = list[tuple[set[str], Callable[[], object], bool]]
 
-#: How many functions each database connection held for its commit.
+#: How many on_commit functions each database connection had.
 Marks = Mapping[str, int]
 
 
 def is_inside_code(connection: BaseDatabaseWrapper) -> bool:
-    """Whether there is an open transaction other than those of the test itself: one of the code that is tested."""
+    """Whether the tested code has an open transaction, besides those of the test itself."""
     if not connection.in_atomic_block:
         return not connection.get_autocommit()
     return any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
 
 
 def held_for_commit(connection: BaseDatabaseWrapper) -> Held:
-    """Return what a connection holds for its commit; the list itself, and no copy."""
+    """Return the on_commit functions of a connection: the list itself, not a copy."""
     return cast(Held, connection.run_on_commit)
 
 
 def marks() -> Marks:
-    """Return how many functions each connection of this thread holds for its commit now."""
+    """Return how many on_commit functions each connection of this thread has now."""
     return {connection.alias: len(held_for_commit(connection)) for connection in _in_transactions()}
 
 
 def run_on_commit(since: Marks | None = None) -> None:
-    """Run what was to be done on commit, where only the test itself keeps its transaction open.
+    """Run the on_commit functions of connections on which only the test itself keeps a transaction open.
 
-    Everything is run once, whoever else asks for it later.
+    Each is run only once, even if something else runs them later.
 
-    :param since: only what was registered since then.
-    :raises Exception: whatever one of the functions raises that was not registered as robust.
+    :param since: only those that were registered since then.
+    :raises Exception: the error of a function that is not robust.
     """
     for connection in _in_transactions():
         if not is_inside_code(connection):
@@ -49,10 +49,10 @@ def run_on_commit(since: Marks | None = None) -> None:
 
 @contextlib.contextmanager
 def sheltered() -> Iterator[None]:
-    """Keep the transaction of the test usable, whatever statement fails inside the block.
+    """Keep the transaction of the test usable, even if a statement fails inside the block.
 
-    An error of the database spoils the whole transaction, so all that the block has done in it is undone then. What the
-    block did before any other exception stays, as it does where each statement is committed.
+    A database error aborts the whole transaction, so all that the block has done in it is rolled back. Before any other
+    exception it stays, as it does if each statement is committed.
     """
     held = [
         (connection, connection.savepoint(), len(held_for_commit(connection)))
@@ -73,12 +73,12 @@ def _in_transactions() -> list[BaseDatabaseWrapper]:
 def _run_on_commit(connection: BaseDatabaseWrapper, start: int) -> None:
     around = set(connection.savepoint_ids)
     index = start
-    # What a function registers in its turn is run as well.
+    # Functions that these register are run as well.
     while index < len(held := held_for_commit(connection)):
         savepoints, function, robust = held[index]
-        # What was registered before the test began, for its whole class, is not the business of one test.
+        # Functions registered before the test, for its whole class, are not run by one test.
         if around <= savepoints:
-            # Kept in its place, for those who count what is registered, as captureOnCommitCallbacks() does.
+            # Keep its place, because captureOnCommitCallbacks() and others count the functions.
             held[index] = (savepoints, _done, robust)
             _call(function, robust)
         index += 1
@@ -90,11 +90,11 @@ def _call(function: Callable[[], object], robust: bool) -> None:
     except Exception:
         if not robust:
             raise
-        logger.exception("What was to be done on commit has failed")
+        logger.exception("An on_commit function failed")
 
 
 def _done() -> None:
-    """Stand in the place of what has been done."""
+    """Take the place of a function that was run."""
 
 
 def _leave(connection: BaseDatabaseWrapper, savepoint: str | None, registered: int) -> None:

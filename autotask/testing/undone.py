@@ -1,4 +1,4 @@
-"""Whether the transaction in which something was stored was rolled back, without asking the database."""
+"""Whether the transaction that stored something was rolled back, without asking the database."""
 
 import functools
 
@@ -7,9 +7,9 @@ from autotask.testing.transactions import held_for_commit
 
 
 class Undone:
-    """Follows what is stored on the current connection now.
+    """Follows the current transaction, or the block of it.
 
-    Django forgets what is to be done on commit when the transaction, or the block of it, is rolled back.
+    Django drops its on_commit functions when it is rolled back.
     """
 
     def __init__(self) -> None:

@@ -221,9 +221,8 @@ class Recorder:
         self._let_go(group)
 
     def _let_go(self, group: list[Record]) -> None:
-        for task, _ in group:
-            self._reporter.forget((task.id, task.fence))
         tasks = [task for task, _ in group]
+        self._reporter.forget((task.id, task.fence) for task in tasks)
         self._aside.forget(tasks)
         self._recorded(tasks)
 
@@ -258,7 +257,7 @@ class Recorder:
         task, _ = record
         try:
             self._aside.put(record, error)
-            self._reporter.forget((task.id, task.fence))
+            self._reporter.forget([(task.id, task.fence)])
             self._recorded([task])
         except Exception:  # as in _write(): others must not wait for it
             logger.exception("The outcome of %s %s could not be set aside properly", task.name, task.id)

@@ -1,7 +1,7 @@
 """Service: write down how far running tasks say they have come."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -55,12 +55,13 @@ class Reporter:
         with self._lock:
             return self._last[claim] if claim in self._new else None
 
-    def forget(self, claim: Claim) -> None:
-        """Forget a task whose claim is over."""
-        if self._last:
+    def forget(self, claims: Iterable[Claim]) -> None:
+        """Forget claims that are over."""
+        if self._last:  # Most tasks report nothing.
             with self._lock:
-                self._last.pop(claim, None)
-                self._new.discard(claim)
+                for claim in claims:
+                    self._last.pop(claim, None)
+                    self._new.discard(claim)
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Write what is new."""

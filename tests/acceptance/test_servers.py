@@ -160,7 +160,7 @@ def test_a_uwsgi_without_threads_says_how_to_have_them_and_has_companions_meanwh
     server = site.serve(OLD_UWSGI)
 
     # Then
-    assert len(server.lines("uWSGI runs no threads of Python beside requests.*enable-threads = true")) == 1
+    assert len(server.lines("uWSGI runs no Python threads outside requests.*enable-threads = true")) == 1
     companions = wait_until_settled(site, server, OLD_UWSGI)
     site.wait_for_end(server.call("who"))
 

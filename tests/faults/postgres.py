@@ -15,7 +15,7 @@ import psutil
 from django.core.exceptions import ImproperlyConfigured
 
 from autotask.embedded import binaries
-from autotask.embedded.installation import Place
+from autotask.embedded.installation import Installation
 from tests import tether
 
 #: For fast starts. A killed server loses nothing without fsync; only a killed kernel might.
@@ -46,7 +46,7 @@ class Server:
         self._environment = {**binaries.clean_environment(), **(environment or {})}
         # PostgreSQL refuses to run as root.
         account = _account() if os.geteuid() == 0 else None
-        self._place = Place(self.folder, self.folder, account)
+        self._place = Installation(self.folder, self.folder, account)
         self._place.own(self.folder)
         try:
             self._programs = binaries.programs_for(self._place)

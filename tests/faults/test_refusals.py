@@ -46,7 +46,7 @@ def test_an_outcome_that_is_refused_for_good_keeps_no_other_task_from_finishing(
         wait_until(functools.partial(says, worker, "is set aside"), 20, "the line about it")
         world.kill(worker.pid)
     worker = world.worker()
-    wait_until(functools.partial(says, worker, "can neither be given back nor ended"), 20, "the line about the orphan")
+    wait_until(functools.partial(says, worker, "can be neither rescued nor finished"), 20, "the line about the orphan")
     world.call_many(tasks.note, [()] * 10)
     wait_until(lambda: world.live() == 1, 30, "the end of the others")
 

@@ -20,7 +20,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from autotask import embedded
-from autotask.embedded import binaries, environment, locks, place
+from autotask.embedded import binaries, environment, installation, locks
 from tests.helpers import ROOT, wait_until
 from tests.programs import Program
 
@@ -139,7 +139,7 @@ def is_gone(where):
 
 
 def settled(directory):
-    return place.settle(directory.resolve())
+    return installation.settle(directory.resolve())
 
 
 def outlast_the_watcher(entry):
@@ -209,8 +209,8 @@ def test_asking_for_a_server_that_runs_is_fast(shared, join):
 
 
 def test_what_a_killed_initdb_left_is_replaced(directory, use):
-    where = place.settle(place.open_folder(directory))
-    (where.directory / place.START_LOCK).touch()
+    where = installation.settle(installation.open_folder(directory))
+    (where.directory / installation.START_LOCK).touch()
     (where.home / "data.new").mkdir()
     (where.home / "data.new" / "half").touch()
     assert ask(use().entry, "SELECT 1") == [(1,)]
@@ -576,8 +576,8 @@ def test_as_root_the_data_goes_where_the_server_can_reach_it_and_a_note_says_so(
     assert use().entry
     where = settled(directory)
     assert where.account is not None
-    assert where.home.parent == place.ELSEWHERE
-    assert (directory / place.NOTE).read_text().splitlines()[0] == str(where.home)
+    assert where.home.parent == installation.ELSEWHERE
+    assert (directory / installation.NOTE).read_text().splitlines()[0] == str(where.home)
     assert not (directory / "data").exists()
 
 
@@ -641,7 +641,7 @@ def test_as_root_programs_that_the_server_cannot_reach_are_copied(tmp_path, open
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(binaries, "COPIES", open_folder / "copies")
-    where = place.Place(open_folder, open_folder, pwd.getpwnam("nobody"))
+    where = installation.Installation(open_folder, open_folder, pwd.getpwnam("nobody"))
     # When the programs are looked for, once and again
     programs = binaries.programs_for(where)
     made_at = programs.stat().st_ctime_ns

@@ -144,4 +144,4 @@ def test_a_worker_that_makes_way_and_does_not_end_is_killed(keeper, monkeypatch)
     # Then
     third = keeper.next(first, second)
     assert first not in keeper.pids() and third in keeper.pids()
-    assert keeper.said[0] == f"worker {first} has not ended 0.2 s after it made way, and is killed"
+    assert keeper.said[0] == f"worker {first} has not ended 0.2 s after recycling began, and is killed"

@@ -319,7 +319,7 @@ def test_what_is_said_after_the_end_is_dropped(monkeypatch):
 
     # When: a task that was given up goes on
     held[0] = False
-    reporter.forget(claim)
+    reporter.forget([claim])
     reporter.report(claim, Progress(2))
     reporter.run_once(current())
 

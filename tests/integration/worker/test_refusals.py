@@ -161,7 +161,7 @@ def test_an_orphan_that_cannot_be_given_back_keeps_no_other_from_its_rescue(refu
     # Then
     assert {state(id) for id in ids if id != odd} == {State.READY}
     assert state(odd) is State.RUNNING
-    assert len(lines(caplog, "can neither be given back nor ended")) == 1
+    assert len(lines(caplog, "can be neither rescued nor finished")) == 1
     assert count("autotask_worker") == 0
 
     # and a second look leaves it alone, and takes in what is new
@@ -172,7 +172,7 @@ def test_an_orphan_that_cannot_be_given_back_keeps_no_other_from_its_rescue(refu
     rescuer._sweep_at = 0.0
     rescuer.run_once(current())
     assert (state(new), state(odd)) == (State.READY, State.RUNNING)
-    assert len(lines(caplog, "can neither be given back nor ended")) == 1
+    assert len(lines(caplog, "can be neither rescued nor finished")) == 1
 
 
 def test_a_task_that_cannot_be_made_ready_keeps_no_other_from_its_moment(refuse):
