@@ -141,7 +141,7 @@ def test_the_list_leads_to_the_last_run_and_tells_how_it_ended(admin, fetching):
     assert re.search(rf'<a href="{page_of(last)}"><span [^>]*title="no paper">error</span></a>', html)
 
 
-def test_the_page_shows_next_runs_changes_of_the_clock_and_policy(admin, reporting):
+def test_the_page_shows_next_ticks_clock_changes_and_policy(admin, reporting):
     # When
     html = page(admin, page_of_schedule(reporting))
 
@@ -154,7 +154,8 @@ def test_the_page_shows_next_runs_changes_of_the_clock_and_policy(admin, reporti
     assert told
     assert all(str(remark) in html for remark in told)
     assert "misfire: skip · overlap: skip · jitter: 5.0 s" in html
-    assert "Europe/Berlin" in html
+    assert "Clock changes:" in html and "Europe/Berlin" in html
+    assert "No runs are stored." in html
 
 
 def test_the_page_shows_the_last_twenty_runs_newest_first(admin, reporting):
