@@ -95,6 +95,10 @@ def run(
         reload=reload,
         burst=burst,
     )
+    _work(console, workers, options)
+
+
+def _work(console: Console, workers: int, options: WorkerOptions) -> None:
     # Programs that tasks of this worker start must not start companions.
     os.environ["AUTOTASK_WORKER"] = str(os.getpid())
     if crew.is_member():
@@ -102,11 +106,9 @@ def run(
         ending.begin(status)
         sys.exit(status)
     if not settings.IS_ACTIVE:
-        console.complain(
-            "AUTOTASK_IS_ACTIVE is False: calls store no tasks. This worker runs only tasks that are already stored."
-        )
-    if workers > 1 or max_tasks or max_memory or reload:
-        status = crew.Crew(workers, burst=burst, reload=reload).run()
+        console.complain("AUTOTASK_IS_ACTIVE is False: calls store no tasks. Only tasks already stored run here.")
+    if workers > 1 or options.max_tasks or options.max_memory or options.reload:
+        status = crew.Crew(workers, burst=options.burst, reload=options.reload).run()
     else:
         status = run_worker(options)
         if console.is_program:
