@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _command(arguments: Sequence[str]) -> tuple[Callable[[Sequence[str]], None], Sequence[str]]:
-    # Imported when it is known that what they need is there.
+    # Imported only now: main() has checked the packages that they need.
     from benchmarks import compare, report, suite
 
     commands = {"compare": compare.main, "report": report.main}
@@ -28,7 +28,7 @@ def _command(arguments: Sequence[str]) -> tuple[Callable[[Sequence[str]], None],
 
 
 if __name__ == "__main__":
-    # As Ctrl-C: what was started is put away.
+    # Clean up, as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""What the commands have in common on the command line: types whose messages say what was expected, and options."""
+"""Common options of the commands, and types whose messages say what was expected."""
 
 import contextlib
 import tempfile
@@ -10,15 +10,15 @@ from benchmarks.server import DATA
 
 
 def add_common(parser: ArgumentParser) -> None:
-    """Define the options that all measuring commands have."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="write the output of workers there (default: nowhere)")
+    """Define the options of all commands that measure."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to it")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="write the output of workers to it (default: nowhere)")
     parser.add_argument(
         "--data",
         type=Path,
         default=DATA,
         metavar="FOLDER",
-        help="where an own PostgreSQL keeps its data for the time being: the disk that is measured (default: %(default)s)",
+        help="where a PostgreSQL that is started keeps its data, so the disk that is measured (default: %(default)s)",
     )
 
 
@@ -33,7 +33,7 @@ def log_file(asked: Path | None) -> Iterator[Path]:
 
 
 def positive(text: str) -> int:
-    """Read a whole number from 1 on; thousands may be apart, as in 20_000."""
+    """Read a whole number from 1; thousands may be separated, as in 20_000."""
     return _whole(text, 1)
 
 
@@ -44,12 +44,12 @@ def positive_seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ArgumentTypeError(f"expected seconds, more than 0, not {text!r}")
+        raise ArgumentTypeError(f"expected a number of seconds above 0, not {text!r}")
     return seconds
 
 
 def sizes(text: str) -> tuple[int, ...]:
-    """Read whole numbers from 0 on, with commas between them."""
+    """Read whole numbers from 0, separated by commas."""
     return tuple(_whole(word, 0) for word in text.split(","))
 
 
@@ -59,5 +59,5 @@ def _whole(text: str, least: int) -> int:
     except ValueError:
         number = least - 1
     if number < least:
-        raise ArgumentTypeError(f"expected a whole number from {least} on, not {text!r}")
+        raise ArgumentTypeError(f"expected a whole number of at least {least}, not {text!r}")
     return number

@@ -1,4 +1,4 @@
-"""What threads of Python can do at most: no queue, no database, only a function that computes for a while and sleeps."""
+"""The most that Python threads can do: no queue, no database, only a function that computes for a while and sleeps."""
 
 import sys
 import threading
@@ -10,7 +10,7 @@ _SWITCH_INTERVAL = 0.001
 
 
 def rate(calls: int, threads: int, compute: float, sleep: float) -> float:
-    """Return how many calls a second so many threads make.
+    """Return how many calls a second the threads make.
 
     :param compute: seconds of CPU in each call, before it sleeps.
     :param sleep: seconds.

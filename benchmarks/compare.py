@@ -1,6 +1,6 @@
-"""``python -m benchmarks compare``: autotask beside other queues, interleaved, each in an environment of its own.
+"""``python -m benchmarks compare``: autotask and other queues, interleaved, each in its own environment.
 
-Each round measures every queue once before the next round begins, so that what else the machine does falls on all of
+Each round measures every queue once before the next round begins, so that other load on the machine affects all of
 them alike. Ratios are taken in each round, and their median is shown.
 """
 
@@ -23,7 +23,7 @@ from benchmarks.peers import PEERS, Peer, parse
 from benchmarks.server import measured_server, own_server
 from benchmarks.session import RunFailed, Session, session
 
-#: For each metric the figure that is compared, its unit, further ones that are shown, and how many tasks it takes.
+#: For each metric: the figure that is compared, its unit, other figures that are shown, and the number of tasks.
 METRICS = {
     "drain": ("rate", "tasks/s", ("worker_cpu_us", "server_cpu_us", "wal_bytes", "duplicates"), 20_000),
     "enqueue": ("rate", "tasks/s", ("client_cpu_us",), 3_000),
@@ -32,7 +32,7 @@ METRICS = {
     "roundtrip": ("p50_ms", "ms", ("p95_ms", "p99_ms"), 0),
 }
 
-#: A queue as it was asked for: its label, and how many tasks it gets if not as many as the others.
+#: A queue that was asked for: the peer, its configuration, and its number of tasks if it differs from the others'.
 Entry = tuple[Peer, str, int | None]
 
 #: By queue, the figures of each round.
@@ -66,15 +66,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tasks", type=positive, help="tasks to drain or to enqueue (default: 20000, 3000, 10000)")
     made.add_argument("--samples", type=positive, default=100, help="samples of a latency (default: 100)")
     made.add_argument("--workers", type=positive, default=1, help="worker processes (default: 1)")
-    made.add_argument("--prefill", choices=("none", "future", "ended"), default="none", help="rows that are there")
+    made.add_argument("--prefill", choices=("none", "future", "ended"), default="none", help="other rows in the tables")
     made.add_argument(
         "--prefill-rows",
         type=sizes,
         default=(1_000_000,),
         metavar="N,...",
-        help="how many; several, and 0, for a curve",
+        help="how many of these; several numbers, with 0, for a curve",
     )
-    made.add_argument("--younger", action="store_true", help="the rows came after the tasks, and not before")
+    made.add_argument("--younger", action="store_true", help="add these rows after the tasks, not before")
     made.add_argument("--fsync-us", type=positive, default=0, metavar="N", help="make each fsync N us slower")
     made.add_argument("--limit", type=positive_seconds, default=60.0, help="seconds for one measurement (default: 60)")
     made.add_argument("--venvs", type=Path, default=environments.default_folder(), help="where to keep environments")
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def measure(opened: Session, orders: dict[str, Order], repeat: int) -> Rounds:
-    """Carry out all orders once in each round; return the figures of each round, or {"error": ...}."""
+    """Carry out all orders in each round; return the figures of each round, or {"error": ...}."""
     found: Rounds = {label: [] for label in orders}
     for number in range(repeat):
         for label, order in orders.items():
@@ -137,7 +137,7 @@ def measure(opened: Session, orders: dict[str, Order], repeat: int) -> Rounds:
 
 
 def show(metric: str, found: Rounds, against: str) -> str:
-    """Return what the rounds have shown, for a terminal."""
+    """Return the results of the rounds, for a terminal."""
     return "\n".join([table.render(head(metric, against), rows(metric, found, against)), *notes(metric, found)])
 
 
@@ -148,7 +148,7 @@ def head(metric: str, against: str) -> list[str]:
 
 
 def rows(metric: str, found: Rounds, against: str) -> list[list[str]]:
-    """Return a row for each queue that was measured: medians, and the median of the ratios of each round."""
+    """Return a row for each measured queue: medians, and the median of the ratios of each round."""
     main_figure, _, others, _ = METRICS[metric]
     base = [figures.get(main_figure) for figures in found[against]]
     made = []
@@ -171,7 +171,7 @@ def rows(metric: str, found: Rounds, against: str) -> list[list[str]]:
 
 
 def notes(metric: str, found: Rounds) -> list[str]:
-    """Return what has to be said of the queues that were not measured as the others were."""
+    """Return notes on queues whose rounds failed or were incomplete."""
     main_figure = METRICS[metric][0]
     said = []
     for label, rounds in found.items():
@@ -179,7 +179,7 @@ def notes(metric: str, found: Rounds) -> list[str]:
         if failed:
             said.append(f"{label}: in {len(failed)} of {len(rounds)} rounds: {_why_not(failed[0])}")
         if not all(figures.get("complete", True) for figures in rounds if main_figure in figures):
-            said.append(f"{label}: did not come to the end of its tasks within the limit")
+            said.append(f"{label}: did not finish its tasks within the limit")
     return said
 
 

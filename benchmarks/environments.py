@@ -12,23 +12,23 @@ from pathlib import Path
 from benchmarks.errors import BenchmarkError
 from benchmarks.peers import Peer
 
-#: What the requirements were that are installed, so that changed ones are installed anew.
+#: The requirements that are installed, so that changed ones are installed again.
 _STAMP = "installed.sha256"
 
-#: The packages that make a difference: the queues, and the drivers of databases.
+#: The packages that figures depend on: the queues, and the database drivers.
 _NAMED = {"asyncpg", "django", "django-tasks-db", "huey", "pgqueuer", "procrastinate", "psycopg"}
 
 
 def default_folder() -> Path:
-    """Return where the environments are kept from one time to the next."""
+    """Return where environments are kept between runs."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "autotask-benchmarks"
 
 
 def ensure(peer: Peer, folder: Path) -> Path:
-    """Return the interpreter of a peer's environment, which is made where it is missing or out of date.
+    """Return the interpreter of a peer's environment, which is made if it is missing or out of date.
 
-    :raises BenchmarkError: there is no Python for it, or its packages cannot be installed.
+    :raises BenchmarkError: no Python fits it, or its packages cannot be installed.
     """
     home = folder / peer.name
     python = home / "bin" / "python"
@@ -45,17 +45,17 @@ def ensure(peer: Peer, folder: Path) -> Path:
 
 
 def versions(peer: Peer) -> str:
-    """Return what of the peer's requirements figures depend on, with the versions."""
+    """Return the packages of the peer that figures depend on, with versions."""
     found = [line for line in peer.requirements.read_text().splitlines() if line.split("==")[0].lower() in _NAMED]
     return ", ".join(line.replace("==", " ") for line in found)
 
 
 def _interpreter(peer: Peer) -> str:
-    """Return this Python, or the first one that is found where this one is too old for the peer."""
+    """Return this Python, or if it is too old for the peer the first one found."""
     if sys.version_info >= peer.python:
         return sys.executable
     for candidate in _others(peer.python):
-        # A shim of pyenv is there also for a version that is not.
+        # pyenv has shims even for versions that are not installed.
         if subprocess.run([candidate, "-c", "import venv"], capture_output=True).returncode == 0:
             return candidate
     raise BenchmarkError(f"{peer.name} needs Python {'.'.join(map(str, peer.python))} or newer, and none was found.")

@@ -1,8 +1,8 @@
-"""What can be wrong with a benchmark, as messages for people."""
+"""The errors of benchmarks."""
 
 
 class BenchmarkError(Exception):
-    """Something that the user can do something about; the message says what."""
+    """A problem that the user can solve; the message says how."""
 
 
 class NotRun(Exception):

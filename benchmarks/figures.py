@@ -1,4 +1,4 @@
-"""Numbers: percentiles, medians, ratios taken in each round, and how they are written."""
+"""Percentiles, medians, ratios of each round, and numbers as text."""
 
 import math
 import statistics
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spread:
-    """What several rounds have shown."""
+    """The values of several rounds."""
 
     median: float
     least: float
@@ -35,7 +35,7 @@ def ratios(values: Sequence[float | None], others: Sequence[float | None]) -> li
 
 
 def write(value: float) -> str:
-    """Return a number as people read it: three digits that mean something, thousands apart."""
+    """Return a number as text: three significant digits, thousands separated."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 10:

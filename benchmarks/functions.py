@@ -1,4 +1,4 @@
-"""The task functions that are measured, as autotask knows them."""
+"""The measured task functions, for autotask."""
 
 import time
 
@@ -8,13 +8,13 @@ from benchmarks import probe
 
 @delayed_task
 def nothing(number: int) -> int:
-    """Only tell that it has begun."""
+    """Only record that it has begun."""
     return probe.hit(number)
 
 
 @delayed_task
 def sleep_1ms(number: int) -> int:
-    """Wait for something, shortly."""
+    """Wait for a moment."""
     probe.hit(number)
     time.sleep(0.001)
     return number
@@ -22,7 +22,7 @@ def sleep_1ms(number: int) -> int:
 
 @delayed_task
 def sleep_10ms(number: int) -> int:
-    """Wait for something, as for the answer of a server."""
+    """Wait as if for the answer of a server."""
     probe.hit(number)
     time.sleep(0.01)
     return number

@@ -1,4 +1,4 @@
-"""Where figures come from: the machine, and the versions of what has run on it."""
+"""The origin of figures: the machine, and the versions of the software."""
 
 import os
 import platform
@@ -14,9 +14,9 @@ _PACKAGES = ("django", "psycopg", "psycopg2-binary")
 
 
 def describe(server: dict[str, str]) -> dict[str, object]:
-    """Return what is known.
+    """Return the facts about the machine.
 
-    :param server: what :meth:`benchmarks.server.Server.description` says.
+    :param server: see :meth:`benchmarks.server.Server.description`.
     """
     return {
         "cpu": _cpu(),

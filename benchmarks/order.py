@@ -1,31 +1,31 @@
-"""What is to be measured once: of which queue, on which tables, in which way."""
+"""An order: which queue to measure, on which tables, and how."""
 
 import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-#: The metrics that need tasks in the tables before they begin.
+#: The metrics that need tasks in the tables first.
 _ON_FULL_TABLES = ("drain", "claim_buffers")
 
 
 @dataclass(frozen=True)
 class Order:
-    """One measurement of one queue; it travels to the process that does it as JSON.
+    """One measurement of one queue; it is sent as JSON to the process that makes it.
 
     :ivar peer: the name of the queue, see ``peers.py``.
     :ivar config: one of the peer's configurations.
     :ivar metric: what is measured: a function of ``drivers/metrics.py`` or one of the driver's own.
-    :ivar tasks: how many tasks are drained or enqueued.
-    :ivar function: which task function is drained; peers have only "nothing".
+    :ivar tasks: tasks to drain or enqueue.
+    :ivar function: the task function; peers have only "nothing".
     :ivar workers: worker processes.
-    :ivar threads: threads of each worker, where that can be chosen; 0 leaves it to the configuration.
-    :ivar prefill: rows that are in the tables besides: "none", "future" (not yet due) or "ended".
-    :ivar rows: how many these are.
-    :ivar younger: whether they came after the tasks to drain, rather than before.
-    :ivar snapshot: whether a transaction is open all the time that has seen the tables as they were before.
+    :ivar threads: threads of each worker, if that can be chosen; 0 leaves it to the configuration.
+    :ivar prefill: other rows in the tables: "none", "future" (not yet due) or "ended".
+    :ivar rows: the number of these.
+    :ivar younger: whether they come after the tasks to drain, not before.
+    :ivar snapshot: whether a transaction with an old snapshot stays open.
     :ivar samples: how many times a latency is taken.
     :ivar seconds: how long an idle worker is watched.
-    :ivar limit: seconds after which a measurement ends with what it has.
+    :ivar limit: seconds after which a measurement ends unfinished.
     """
 
     peer: str
@@ -45,12 +45,12 @@ class Order:
 
     @property
     def label(self) -> str:
-        """The queue and its configuration, for people."""
+        """The queue and its configuration, as text."""
         return self.peer if self.config == "default" else f"{self.peer}:{self.config}"
 
     @property
     def preparation(self) -> "Order":
-        """The order to make a database as this one needs it; equal for all orders that can start from copies of one."""
+        """The order that prepares a database for this one; equal for all orders that can start from copies of it."""
         if self.metric in _ON_FULL_TABLES:
             return replace(
                 Order(self.peer, self.config, "prepare"),
@@ -64,6 +64,6 @@ class Order:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Return what :meth:`to_json` has written."""
+        """Return the order that :meth:`to_json` has written."""
         fields: dict[str, Any] = json.loads(text)
         return cls(**fields)

@@ -12,9 +12,9 @@ REQUIREMENTS = Path(__file__).parent / "drivers" / "requirements"
 class Peer:
     """One queue.
 
-    :ivar configs: configurations and what they are; "default" is the queue as it comes.
+    :ivar configs: configurations with descriptions; "default" is the queue as installed.
     :ivar python: the oldest Python that its pinned version runs on.
-    :ivar own: whether it runs in the environment of the benchmark, rather than in one of its own.
+    :ivar own: whether it runs in the environment of the benchmark, not in its own.
     """
 
     name: str
@@ -62,7 +62,7 @@ _ALL = (
     ),
     Peer(
         "django-tasks-db",
-        {"default": "looks each second, its default", "fast": "looks each 50 ms"},
+        {"default": "polls every second, its default", "fast": "polls every 50 ms"},
         python=(3, 12),
     ),
     Peer("huey", {"default": "on PostgreSQL, one thread, its default", "threads4": "on PostgreSQL, four threads"}),

@@ -10,7 +10,7 @@ Points = Sequence[tuple[int, float]]
 _WIDTH, _HEIGHT = 760, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 230, 24, 50
 
-# Told apart by people who do not see colours as most do (Okabe and Ito), and readable on light and dark pages.
+# Distinguishable for colour-blind readers (Okabe and Ito), and readable on light and dark pages.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c", "#a6761d")
 _INK = "#808080"
 
@@ -18,9 +18,9 @@ _INK = "#808080"
 def render(lines: Mapping[str, Points], *, across: str, up: str) -> str:
     """Return an SVG document.
 
-    :param lines: points by label; a size of 0 has a place of its own at the left.
-    :param across: what the sizes are.
-    :param up: what the rates are.
+    :param lines: points by label; a size of 0 has its own place at the left.
+    :param across: the label of the sizes.
+    :param up: the label of the rates.
     """
     sizes = sorted({size for points in lines.values() for size, _ in points})
     rates = [rate for points in lines.values() for _, rate in points]

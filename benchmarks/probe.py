@@ -1,7 +1,7 @@
-"""What a measured task leaves behind: 16 bytes with its number, its process and the moment of its first line.
+"""The records of measured tasks: 16 bytes with its number, its process and the moment of its first line.
 
-The clock is CLOCK_MONOTONIC, which the processes of a machine share, and appending so few bytes is atomic. So one file
-serves all workers, at a cost of about a microsecond a task. It is best on a file system in memory.
+The clock is CLOCK_MONOTONIC, which the processes of a machine share, and appending that few bytes is atomic. So one file
+serves all workers, for about a microsecond a task. It should be on a file system in memory.
 """
 
 import os
@@ -29,14 +29,14 @@ def hit(number: int) -> int:
     """Record that the task of this number begins now, and return the number."""
     moment, pid = time.monotonic_ns(), os.getpid()
     descriptor = _descriptors.get(pid)
-    if descriptor is None:  # of this process: a fork opens the file anew
+    if descriptor is None:  # of this process: a fork opens the file again
         descriptor = _descriptors[pid] = os.open(os.environ[VARIABLE], os.O_WRONLY | os.O_APPEND)
     os.write(descriptor, _FORMAT.pack(number, pid, moment))
     return number
 
 
 class Reader:
-    """The records, as the one who measures sees them."""
+    """The records, for the process that measures."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,10 +46,10 @@ class Reader:
         os.truncate(self._path, 0)
 
     def count(self) -> int:
-        """Return how many there are, without reading them."""
+        """Count them without reading them."""
         return self._path.stat().st_size // _FORMAT.size
 
     def records(self) -> list[Record]:
-        """Return all of them, in the order in which they were written."""
+        """Return all of them, in order."""
         data = self._path.read_bytes()
         return [Record(*fields) for fields in _FORMAT.iter_unpack(data[: len(data) - len(data) % _FORMAT.size])]

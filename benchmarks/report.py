@@ -14,15 +14,15 @@ from benchmarks.measures import curve
 
 ROOT = Path(__file__).parent.parent
 
-#: The page that they are for.
+#: The folder and the files of the tables and the plot.
 FOLDER = ROOT / "docs" / "explanation"
 TABLES = "performance_figures.rst"
 PLOT = "performance_curve.svg"
 
-#: The line of the README after which its figures come.
+#: The line of the README before its figures.
 MARK = ".. The next paragraph is written by: python -m benchmarks report\n\n"
 
-#: What the README says of which figure.
+#: The sentences of the README, by figure.
 _IN_SHORT = {
     ("drain", "rate"): "one worker runs {} no-op tasks a second",
     ("enqueue", "rate"): "a process makes {} calls a second, each with its own commit",
@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m benchmarks report",
         description=f"Write {TABLES}, {PLOT} and a paragraph of the README from the JSON files of the benchmarks: one file of "
-        "python -m benchmarks, and any number of python -m benchmarks compare. The plot takes the measure 'curve' of the "
-        "first, and those of the others that have --prefill.",
+        "python -m benchmarks, and any number of python -m benchmarks compare. The plot shows the measure 'curve' of the "
+        "first, and those others that have --prefill.",
     )
     made.add_argument("files", nargs="+", type=Path, metavar="file.json")
     made.add_argument("--to", type=Path, default=FOLDER, metavar="FOLDER", help="default: docs/explanation")
@@ -82,7 +82,7 @@ def render(suites: Sequence[Document], comparisons: Sequence[Document]) -> str:
 
 
 def curves(suites: Sequence[Document], comparisons: Sequence[Document]) -> dict[str, list[tuple[int, float]]]:
-    """Return the lines of the plot: rates against sizes, by what they are of."""
+    """Return the lines of the plot: rates against sizes, by label."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for document in suites:
         medians = {figure["key"]: figure["median"] for figure in document["figures"] if figure["measure"] == "curve"}
@@ -101,7 +101,7 @@ def curves(suites: Sequence[Document], comparisons: Sequence[Document]) -> dict[
 
 
 def in_short(document: Document, readme: str) -> str:
-    """Return the README with the main figures in the paragraph that is for them.
+    """Return the README with the main figures in their paragraph.
 
     :raises BenchmarkError: the README has no such paragraph.
     """

@@ -1,4 +1,4 @@
-"""The PostgreSQL to measure on: an own one for the time of the benchmark, or the one that the environment names."""
+"""The PostgreSQL to measure on: the one that the environment names, or a new one during the benchmark."""
 
 import contextlib
 import os
@@ -22,17 +22,17 @@ HOME = Path(__file__).parent
 #: Not a folder for temporary files, which may be in memory, where waiting for the disk costs nothing.
 DATA = HOME / ".pgdata"
 
-#: What Django calls the parts of an address, and what libpq calls them.
+#: The parts of an address, as Django and libpq call them.
 _NAMES = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password"}
 _SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where a server is.
+    """The address of a server.
 
     :ivar parameters: keywords of libpq and their values, without the database.
-    :ivar home_database: a database that is there already.
+    :ivar home_database: a database that exists.
     """
 
     parameters: dict[str, str]
@@ -54,7 +54,7 @@ class Server:
         return Connection(**self.parameters, dbname=database or self.home_database)
 
     def environment(self, database: str) -> dict[str, str]:
-        """Return the environment variables by which every program finds a database of this server."""
+        """Return the environment variables for a database of this server."""
         return {f"PG{name.upper()}": value for name, value in self.parameters.items()} | {"PGDATABASE": database}
 
     def description(self) -> dict[str, str]:
@@ -66,9 +66,9 @@ class Server:
 
 @contextmanager
 def measured_server(data: Path) -> Iterator[Server]:
-    """The server that ``DATABASE_URL`` or the ``PG*`` variables name, or else an own one until the end of the block.
+    """The server that ``DATABASE_URL`` or the ``PG*`` variables name, otherwise a new one until the end of the block.
 
-    :param data: where the own one keeps its data.
+    :param data: where the new one keeps its data.
     """
     named = environment.database(os.environ)
     if named is not None:
@@ -80,11 +80,11 @@ def measured_server(data: Path) -> Iterator[Server]:
 
 @contextmanager
 def own_server(data: Path, fsync_us: int = 0) -> Iterator[Server]:
-    """A new server with the durability that PostgreSQL has by default; nothing is left of it after the block.
+    """A new server with the default durability of PostgreSQL, which is removed after the block.
 
-    :param data: where it keeps its data; the folder is made where it is missing.
-    :param fsync_us: microseconds by which each wait for the disk is made longer.
-    :raises NotRun: it is to be slower, which needs Linux and a C compiler.
+    :param data: where it keeps its data; the folder is made if it is missing.
+    :param fsync_us: microseconds that are added to each wait for the disk.
+    :raises NotRun: a slower disk needs Linux and a C compiler.
     """
     data.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=data))
@@ -96,19 +96,19 @@ def own_server(data: Path, fsync_us: int = 0) -> Iterator[Server]:
     finally:
         embedded.remove(folder)
         shutil.rmtree(folder, ignore_errors=True)
-        # Another benchmark may have its own one there.
+        # Another benchmark may have its server there.
         with contextlib.suppress(OSError):
             data.rmdir()
 
 
 @contextmanager
 def _slow_disk(fsync_us: int) -> Iterator[None]:
-    """Programs that are started in this block wait longer for the disk."""
+    """Make programs that are started in this block wait longer for the disk."""
     if not fsync_us:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        # The server may run under another account, and keeps the library in its memory when the file is gone.
+        # The server may run as another account; it keeps the library in memory when the file is deleted.
         Path(folder).chmod(0o755)
         library = _compile(Path(folder))
         os.environ |= {"LD_PRELOAD": str(library), "SLOW_FSYNC_US": str(fsync_us)}

@@ -1,4 +1,4 @@
-"""Carries out orders on one server: each on a database of its own, in a process of its own."""
+"""Carry out orders on one server, each on its own database and in its own process."""
 
 import json
 import os
@@ -19,21 +19,21 @@ from benchmarks.server import Server
 
 ROOT = Path(__file__).parent.parent
 
-#: Seconds that a driver gets beyond the limit of its order: to start, to fill tables, to stop workers.
+#: Seconds that a driver has beyond the limit of its order: to start, to fill tables, to stop workers.
 _MORE = 600.0
 
 Figures = dict[str, Any]
 
 
 class RunFailed(BenchmarkError):
-    """A driver that has ended in an error, or a queue that does not have what is to be measured."""
+    """A driver that failed, or a queue without the feature to measure."""
 
 
 class Session:
     """A server, and the databases on it that orders start from.
 
     :param pythons: for each peer the interpreter of its environment; the others run in this one.
-    :param log: what drivers and workers write goes to the end of this file.
+    :param log: the output of drivers and workers is appended to this file.
     """
 
     def __init__(self, server: Server, log: Path, pythons: Mapping[str, Path] | None = None) -> None:
@@ -46,7 +46,7 @@ class Session:
         self._probe = _probe_file()
 
     def close(self) -> None:
-        """Leave nothing behind, wherever it was interrupted."""
+        """Drop all databases, wherever it was interrupted."""
         self._admin.close()
         self._admin = self.server.connect()
         for number in range(1, self._count + 1):
@@ -57,7 +57,7 @@ class Session:
     def run(self, order: Order) -> Figures:
         """Measure and return the figures.
 
-        :raises RunFailed: the driver has ended in an error; its last lines are in the message.
+        :raises RunFailed: the driver failed; the message has its last line.
         """
         template = self._template(order.preparation)
         name = self._create(template)
@@ -67,13 +67,13 @@ class Session:
             self._drop(name)
 
     def forget(self) -> None:
-        """Drop the databases that orders have started from."""
+        """Drop the databases that orders start from."""
         for name in self._templates.values():
             self._drop(name)
         self._templates.clear()
 
     def _template(self, preparation: Order) -> str:
-        """Return the name of a database to start from, made when it is first asked for."""
+        """Return the name of a database to start from, made when first needed."""
         if preparation not in self._templates:
             name = self._create("template1")
             try:
@@ -87,7 +87,7 @@ class Session:
     def _create(self, template: str) -> str:
         self._count += 1
         name = self._name(self._count)
-        # Copied as files: through the log, a large database would take long, and make the server busy afterwards.
+        # Copied as files: through the WAL, a large database would take long, and keep the server busy afterwards.
         strategy = " STRATEGY file_copy" if self._admin.value("SHOW server_version_num") >= "150000" else ""
         self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}{strategy}")
         return name
@@ -113,7 +113,7 @@ class Session:
                 text=True,
                 start_new_session=True,
             )
-            # A companion has inherited the standard output from its driver, so that this waits for its end as well.
+            # A companion inherits the standard output of its driver, so this waits for its end, too.
             with _killed_on_error(process):
                 answer, _ = process.communicate(timeout=order.limit + _MORE)
         if process.returncode:
@@ -130,7 +130,7 @@ class Session:
             **kept,
             **self.server.environment(database),
             probe.VARIABLE: str(self._probe),
-            # Companions and workers are processes of their own, and have to find the same modules and settings.
+            # Companions and workers have to find the same modules and settings.
             "PYTHONPATH": str(ROOT),
             "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
         }
@@ -139,7 +139,7 @@ class Session:
         with self._log.open("rb") as log:
             log.seek(began)
             lines = log.read().decode(errors="replace").strip().splitlines()
-        # The line that names the exception; what follows it may be no more than a pointer into an SQL statement.
+        # The line that names the exception; the lines after it may only point into an SQL statement.
         named = [line for line in lines if re.match(r"(\w+\.)*[A-Z]\w+[a-z]: |\w+Error\b", line)]
         return f"{(named or lines or ['it said nothing'])[-1]} (--log FILE keeps what it wrote)"
 
@@ -156,7 +156,7 @@ def session(server: Server, log: Path, pythons: Mapping[str, Path] | None = None
 
 @contextmanager
 def _killed_on_error(process: subprocess.Popen[str]) -> Iterator[None]:
-    """A driver and its workers are a process group of their own: Ctrl-C is for us, and they go with us."""
+    """Kill a driver with its workers on errors and Ctrl-C: their process group does not get the signal."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""Django settings of what is measured, as in production, on the database that the ``PG*`` variables name."""
+"""Django settings of the measured processes, as in production, on the database that the ``PG*`` variables name."""
 
 import os
 

@@ -13,7 +13,7 @@ static int sync_slowly(const char *name, int descriptor)
     long microseconds = text ? atol(text) : 0;
     struct timespec rest = {microseconds / 1000000, microseconds % 1000000 * 1000};
 
-    /* A signal may end the sleep early; what is left goes into rest. */
+    /* A signal may end the sleep early; rest receives the remaining time. */
     while (nanosleep(&rest, &rest) != 0)
         ;
     return ((sync_function)dlsym(RTLD_NEXT, name))(descriptor);

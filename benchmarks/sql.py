@@ -1,4 +1,4 @@
-"""A plain connection to PostgreSQL, by whichever driver is installed; each statement is a transaction of its own."""
+"""A plain connection to PostgreSQL with the installed driver; each statement is its own transaction."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -8,14 +8,14 @@ try:
 except ImportError:
     import psycopg2 as driver
 
-#: A server that cannot be reached, or does not let us in.
+#: The server cannot be reached, or refuses us.
 OperationalError = driver.OperationalError
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 
 
 class Connection:
-    """A connection to where the arguments say (keywords of libpq), or the ``PG*`` variables of the environment."""
+    """A connection to the address in the arguments (keywords of libpq) or in the ``PG*`` variables."""
 
     def __init__(self, **where: str) -> None:
         self.raw = driver.connect("", **where)
@@ -50,8 +50,8 @@ class Connection:
         return found[0][0] if found else None
 
     def settle(self) -> None:
-        """Do now what the server would do in the middle of a measurement: vacuum, statistics, checkpoint."""
+        """Vacuum, analyze and checkpoint now, so that the server does not during a measurement."""
         self.execute("VACUUM ANALYZE")
-        # Allowed to superusers only. Others measure with a little more noise.
+        # Only superusers may. Others measure with a little more noise.
         if self.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
             self.execute("CHECKPOINT")

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: autotask by itself, figure by figure, with the targets it is held to."""
+"""``python -m benchmarks``: autotask by itself, figure by figure, with its targets."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ from benchmarks.measures.measure import Bench, Figure, Measure, Scale
 from benchmarks.server import measured_server
 from benchmarks.session import session
 
-#: What the rounds have shown: by measure and figure, one value for each round.
+#: By measure and figure, one value for each round.
 Values = dict[str, dict[str, list[float]]]
 
 
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure autotask on this machine: on the PostgreSQL that DATABASE_URL or PGHOST names (in databases "
-        "of its own, dropped afterwards), otherwise on one that is started for the purpose.",
+        "of its own, dropped afterwards), otherwise on a new one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="measures:\n"
         + "\n".join(f"  {measure.name:10} {measure.text}" for measure in MEASURES.values())
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def take(measures: Sequence[Measure], bench: Bench, repeat: int) -> tuple[Values, dict[str, str]]:
-    """Take all measures in each round; return their figures, and why others were not taken."""
+    """Take all measures in each round; return the figures, and the reasons for missing ones."""
     values: Values = {measure.name: {} for measure in measures}
     failures: dict[str, str] = {}
     began = time.monotonic()
@@ -101,7 +101,7 @@ def each(values: Values) -> list[tuple[str, Figure, Spread, list[float]]]:
 
 
 def show(measures: Sequence[Measure], values: Values, failures: Mapping[str, str]) -> str:
-    """Return the table of what the rounds have shown."""
+    """Return the table of the results."""
     rows = [
         [
             name,

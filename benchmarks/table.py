@@ -1,4 +1,4 @@
-"""Rows of texts as a table for a terminal."""
+"""Tables for a terminal."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 def render(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Return a table.
 
-    :param left: how many columns, from the first, are aligned to the left; the others are numbers.
+    :param left: the first columns, which are aligned to the left; the others are numbers.
     """
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [head, ["-" * width for width in widths], *rows]

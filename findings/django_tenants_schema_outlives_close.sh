@@ -1,8 +1,8 @@
 #!/bin/sh
-# django-tenants 4.0.1: whose schema a connection has after schema_context(), and after close().
+# django-tenants 4.0.1: the schema of a connection after schema_context(), and after close().
 #
 # Belief: "with schema_context(name, database=alias)" leaves the connection of that alias as it was before, and a connection that
-# was closed begins with the public schema again, so that CONN_MAX_AGE = 0 keeps requests (and tasks) apart.
+# was closed starts with the public schema again, so that CONN_MAX_AGE = 0 keeps requests (and tasks) apart.
 # Seen: it leaves the schema of the *default* connection on that of the alias; and close() keeps the schema.
 # Exits with 0 while this is so, and with 1 when it has changed. Needs no server: no statement is executed.
 set -eu

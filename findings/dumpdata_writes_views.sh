@@ -1,6 +1,6 @@
 #!/bin/sh
-# Belief: what "manage.py dumpdata" writes, "manage.py loaddata" can load.
-# Seen: dumpdata writes the rows of unmanaged models too, also where their table is a view, and loaddata then fails at them.
+# Belief: "manage.py loaddata" can load all that "manage.py dumpdata" writes.
+# Seen: dumpdata also writes the rows of unmanaged models, even if their table is a view, and then loaddata fails.
 # Exits with 1 if that changes.
 set -eu
 folder=$(mktemp -d)
@@ -46,7 +46,7 @@ from shop.models import Order
 print(f"Python {platform.python_version()}, Django {django.__version__}, SQLite {sqlite3.sqlite_version}")
 call_command("migrate", run_syncdb=True, verbosity=0)
 with connection.cursor() as cursor:
-    # A view over two branches, as for an archive beside the live table. It has no INSERT or UPDATE of its own.
+    # A view over two branches, as for an archive next to the live table. It allows no INSERT or UPDATE.
     cursor.execute("CREATE VIEW shop_report AS SELECT id, number FROM shop_order UNION ALL SELECT id, number FROM shop_order WHERE 0")
 Order.objects.create(number=7)
 call_command("dumpdata", "shop", output="shop.json")

@@ -2,7 +2,7 @@
 # Belief: when NOTIFY fails because the queue of notifications is full, it works again as soon as the listener that lagged has ended
 # its transaction and read everything. (The hint of the server: "The NOTIFY queue cannot be emptied until that process ends its
 # current transaction.")
-# Seen: it keeps failing, also after that session has gone and no session listens, until some session calls
+# Seen: it keeps failing, even after that session has gone and no session listens, until some session calls
 # pg_notification_queue_usage(), which frees the queue although it only reports. Every transaction that notifies fails until then, at
 # its commit.
 # Exits 0 if this is seen, 1 if it has changed.

@@ -1,9 +1,9 @@
 #!/bin/sh
 # A commit that waits for a synchronous standby (PostgreSQL 18).
-# Belief: statement_timeout or transaction_timeout ends the wait with an error, as they end any other; and a statement that is
-#   cancelled fails.
+# Belief: statement_timeout or transaction_timeout ends the wait with an error, as they end any other; and a cancelled statement
+#   fails.
 # Seen: no timeout ends it. After pg_cancel_backend() the driver reports success: the row is there, on one server only, and
-#   all that tells is a WARNING.
+#   only a WARNING says so.
 set -eu
 folder=$(mktemp -d /tmp/finding-XXXXXX)
 chmod 755 "$folder"

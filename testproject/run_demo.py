@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""See autotask work: run_demo.py [--once] starts the test project on data of its own, and feeds it tasks."""
+"""See autotask work: run_demo.py [--once] starts the test project on its own data, and feeds it tasks."""
 
 import os
 import sys

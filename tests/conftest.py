@@ -17,7 +17,7 @@ from tests.helpers import PATIENCE, patient
 
 pytest_plugins = ["autotask.pytest_plugin", "tests.refusing", "tests.reporting", "tests.threads"]
 
-# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+# Processes that a shell starts in the background ignore Ctrl-C, and so would their children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TransactionTestCase._fixture_teardown = tables.empty  # type: ignore[method-assign]
@@ -25,7 +25,7 @@ TransactionTestCase._fixture_teardown = tables.empty  # type: ignore[method-assi
 
 @pytest.fixture(autouse=True, scope="session")
 def patient_handles() -> Iterator[None]:
-    """On a busy machine, wait longer for tasks as well, but for those that a test expects not to end in time."""
+    """On a busy machine, also wait longer for tasks, except those that a test expects not to finish in time."""
     wait, await_result = TaskHandle.wait, TaskHandle.await_result
 
     def longer(timeout: float | None) -> float | None:
@@ -40,7 +40,7 @@ def patient_handles() -> Iterator[None]:
 
 @pytest.fixture
 def other_connection(transactional_db):
-    """A second connection to the test database, for races and for looking at what is committed."""
+    """A second connection to the test database, for races and to see what is committed."""
     connection = dedicated("test")
     yield connection.wrapper
     connection.close()
@@ -57,7 +57,7 @@ def lesser_role(transactional_db):
 
 @pytest.fixture
 def start_worker(transactional_db, settings) -> Iterator[Callable[..., Worker]]:
-    """Start real workers in threads of this process; they are stopped at the end of the test."""
+    """Start real workers in threads of this process, and stop them at the end of the test."""
     settings.AUTOTASK_HEARTBEAT = 0.2
     settings.AUTOTASK_SHUTDOWN_GRACE = 5
     running: list[tuple[Worker, threading.Thread]] = []
@@ -73,7 +73,7 @@ def start_worker(transactional_db, settings) -> Iterator[Callable[..., Worker]]:
     for worker, thread in running:
         worker.stop()
         thread.join(0.5)
-        worker.stop()  # Asked twice, it does not wait for tasks that a test has left running.
+        worker.stop()  # Asked twice, it does not wait for running tasks.
         thread.join(patient(10))
         assert not thread.is_alive(), "the worker did not stop"
 

@@ -1,4 +1,4 @@
-"""What tests of all kinds share: waiting for conditions, and processes that use the test database."""
+"""Helpers of all tests: waits for conditions, and processes that use the test database."""
 
 import os
 import time
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
 
-#: Whether there is time to test with numbers as they are in life, rather than with those that show the same in seconds.
+#: Whether to test with the numbers of a busy site, not with those that show the same in seconds.
 LONG = bool(os.environ.get("AUTOTASK_TEST_LONG"))
 
-#: How many times as long as on a quiet machine to wait for anything that takes a moment.
+#: The factor by which to wait longer than on a quiet machine.
 PATIENCE = float(os.environ.get("AUTOTASK_TEST_PATIENCE", "1"))
 
 
 def patient(seconds: float) -> float:
-    """Return the seconds to wait on this machine for something that takes less than these seconds on a quiet one."""
+    """Return the seconds to wait here for something that takes less than *seconds* on a quiet machine."""
     return seconds * PATIENCE
 
 
@@ -49,7 +49,7 @@ def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "t
         now = time.monotonic()
         if now > deadline:
             raise AssertionError(f"{what} did not come true within {seconds:g} s; last value: {value!r}")
-        # A look that takes long leaves the machine to those that are waited for; but no state that lasts a second is missed.
+        # After a slow look, leave the machine to the processes that it waits for, but miss no state that lasts a second.
         time.sleep(min(0.25, max(0.02, 2 * (now - began))))
         began = time.monotonic()
     return value

@@ -1,4 +1,4 @@
-"""A program that a test has started, and the file that it writes to."""
+"""A program that a test has started, and its output."""
 
 import re
 import signal
@@ -12,10 +12,10 @@ from tests.helpers import ROOT, patient
 
 
 class Program:
-    """A process in a session of its own, as in a terminal of its own; it ends with the run of the tests at the latest.
+    """A process in its own session, as in its own terminal; it ends at the latest with the run of the tests.
 
-    :param environment: of the process; with ``tether.environment()``, what it starts ends with the run as well.
-    :param folder: for the file that it and its children write to.
+    :param environment: of the process; with ``tether.environment()``, its children also end with the run.
+    :param folder: for the file with its output.
     :param how: more arguments of ``Popen``, such as ``cwd`` (by default the checkout) and ``stdin`` (by default empty).
     """
 
@@ -35,15 +35,15 @@ class Program:
         tether.hold_process(self.pid)
 
     def again(self) -> "Program":
-        """Start the same program once more."""
+        """Start the same program again."""
         return type(self)(self.command, self.environment, self.folder, **self._how)
 
     def output(self) -> str:
-        """Return what it and its children have written so far."""
+        """Return the output of it and its children so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def lines(self, pattern: str) -> list[re.Match[str]]:
-        """Return the matches in what was written so far."""
+        """Return the matches in its output so far."""
         return list(re.finditer(pattern, self.output()))
 
     def has_ended(self) -> bool:
@@ -67,7 +67,7 @@ class Program:
         return self.wait(seconds)
 
     def stop(self, seconds: float = 15.0) -> int:
-        """Tell it to leave, and return its exit status; kill it if it does not leave."""
+        """Ask it to stop, and return its exit status; kill it if it does not stop."""
         if not self.has_ended():
             self.signal(signal.SIGTERM)
         try:

@@ -1,7 +1,7 @@
-"""What became of each test: written as it happens, and whole at the end, whatever fails while a failure is shown.
+"""Report failures as they happen, and completely at the end, even if it fails to show one of them.
 
-By itself pytest shows failures at its end only, and has no end when an exception cannot be shown, a report cannot be sent to the
-process that collects them, or a hook fails. With pytest-xdist such a run even passes.
+pytest alone shows failures only at its end, and does not get there if an exception cannot be shown, a report cannot be sent to
+the process that collects them, or a hook fails. With pytest-xdist such a run even passes.
 """
 
 import traceback
@@ -13,7 +13,7 @@ import pytest
 class Reporting:
     """Hooks that keep the list of failures whole.
 
-    :param config: of the process, which may be one that only runs tests for another one.
+    :param config: of the process, which may be one that only runs tests for another.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -29,7 +29,7 @@ class Reporting:
             return (yield)
         except (KeyboardInterrupt, pytest.exit.Exception):
             raise
-        except BaseException:  # noqa: B036 - pytest lets SystemExit through, even out of a repr()
+        except BaseException:  # noqa: B036 - pytest lets SystemExit through, even from a repr()
             return _plain(item, call)
 
     @pytest.hookimpl(wrapper=True)
@@ -69,7 +69,7 @@ def _line(report: pytest.TestReport) -> str:
 
 
 def _plain(item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
-    """Return a report of an exception that cannot be shown: the lines that it came through, and the name of its class."""
+    """Return a report of an exception that cannot be shown: its traceback, and the name of its class."""
     assert call.excinfo is not None
     came_from = [
         line for line in traceback.format_tb(call.excinfo.tb) if "/_pytest/" not in line and "/pluggy/" not in line
@@ -92,7 +92,7 @@ def _plain(item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
 
 
 def _portable(value: Any) -> Any:
-    """Return what can be sent to another process: text without lone surrogates, and plain values."""
+    """Return a value that can be sent to another process: text without lone surrogates, and plain values."""
     match value:
         case str():
             return value.encode("utf-8", "backslashreplace").decode()

@@ -1,1 +1,1 @@
-"""What people do to tasks and schedules, for every face: each act takes one or many, and answers for each of them."""
+"""The acts of commands, admin and backend on tasks and schedules: each takes one or many, and answers for each."""

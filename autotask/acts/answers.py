@@ -1,4 +1,4 @@
-"""What an act answers for each task or schedule."""
+"""The answers of an act, one for each task or schedule."""
 
 import enum
 import uuid
@@ -8,18 +8,18 @@ from typing import Generic, TypeVar
 
 from autotask.task import State
 
-#: What names a task, its id, or a schedule.
+#: The id of a task, or the name of a schedule.
 Key = TypeVar("Key", uuid.UUID, str)
 
-#: Is called in the transaction of an act with those it was done to.
+#: Is called in the transaction of an act, with the keys it was done to.
 Log = Callable[[Sequence[Key]], object]
 
 
 class Refusal(enum.Enum):
-    """Why nothing could be done, where it is not the state of the task."""
+    """Why nothing was done, if not because of the state of the task."""
 
-    GONE = "not in the database any more"
-    PAUSED = "paused already"
+    GONE = "no longer in the database"
+    PAUSED = "already paused"
     NOT_PAUSED = "not paused"
     NOT_REGISTERED = "not registered"
     NOT_IN_CODE = "not in the code of this process"
@@ -27,11 +27,11 @@ class Refusal(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Key]):
-    """What became of one task or schedule.
+    """The answer for one task or schedule.
 
-    :ivar refused: why nothing was done: the state of the task, or another reason; None: it was done.
-    :ivar is_asked: whether the task runs, and its worker is asked to stop it.
-    :ivar enqueued: the id of the task that a schedule was run with.
+    :ivar refused: why nothing was done: the state of the task, or another reason; None if it was done.
+    :ivar is_asked: whether the task runs, and its worker was asked to stop it.
+    :ivar enqueued: the id of the task, if a schedule was run.
     """
 
     key: Key
@@ -41,9 +41,9 @@ class Answer(Generic[Key]):
 
     @property
     def is_done(self) -> bool:
-        """Whether it is done, and nobody has to be waited for."""
+        """Whether it is done, without waiting for a worker."""
         return self.refused is None and not self.is_asked
 
 
 def keep_no_log(keys: Sequence[object]) -> None:
-    """Write nothing down."""
+    """Do nothing."""

@@ -1,4 +1,4 @@
-"""Sign everything anew that an older key has signed, until a look at all of it finds nothing left to do."""
+"""Sign all payloads of older keys again, until a look at all payloads finds none."""
 
 import uuid
 from collections import Counter
@@ -11,10 +11,10 @@ from autotask.exceptions import PayloadRefused
 from autotask.store import resign
 from autotask.store.resign import FAILED, RESULTS, WAITING, PayloadColumn, Signed
 
-#: In this order: what goes to the other table meanwhile is found there. What comes back is found in the next round.
+#: In this order: a payload that moves to the other table is found there, and one that moves back in the next round.
 PLACES = (WAITING, FAILED, RESULTS)
 
-#: Looks at everything. More than two are needed where rows were locked or moved at the wrong moments.
+#: Looks at all payloads. More than two are needed only if rows were locked or moved at the wrong moments.
 ROUNDS = 10
 
 _FIRST = uuid.UUID(int=0)
@@ -22,12 +22,12 @@ _FIRST = uuid.UUID(int=0)
 
 @dataclass
 class Findings:
-    """What one look at everything has found.
+    """The findings of one look at all payloads.
 
-    :ivar outdated: how many were signed with an older key, by place.
-    :ivar written: how many of them have been signed anew.
-    :ivar current: how many were signed with the present key.
-    :ivar refused: what does not verify, which is left alone.
+    :ivar outdated: how many are signed with an older key, by place.
+    :ivar written: how many of them were signed again.
+    :ivar current: how many are signed with the present key.
+    :ivar refused: those that do not verify, and are left alone.
     """
 
     outdated: Counter[PayloadColumn] = field(default_factory=Counter)
@@ -37,22 +37,22 @@ class Findings:
 
 
 def examine(connection: BaseDatabaseWrapper) -> Findings:
-    """Look at everything, and change nothing."""
+    """Look at all payloads, and change nothing."""
     return _look(connection, write=False)
 
 
 def resign_all(connection: BaseDatabaseWrapper) -> Findings:
-    """Sign anew what an older key has signed, in batches with a transaction each, while everything goes on.
+    """Sign all payloads of older keys again, in batches with a transaction each, while workers continue.
 
-    :returns: the findings of the last look, with all that was written from the first one on. If something is outdated
-        still, others have had it locked each time.
+    :returns: the findings of the last look, with all that was written since the first one. Payloads that are still outdated
+        were locked by others each time.
     """
     written: Counter[PayloadColumn] = Counter()
     for _ in range(ROUNDS):
         found = _look(connection, write=True)
         written += found.written
         if not found.outdated.total():
-            # Rows may have gone to and fro between the tables. At one moment each is somewhere.
+            # Rows may have moved back and forth between the tables. One snapshot has each of them.
             with resign.at_one_moment(connection):
                 found = _look(connection, write=False)
             if not found.outdated.total():
@@ -74,7 +74,7 @@ def _look(connection: BaseDatabaseWrapper, *, write: bool) -> Findings:
 
 
 def _outdated(place: PayloadColumn, batch: list[Signed], found: Findings) -> list[tuple[Signed, bytes]]:
-    """Return what an older key has signed, each with its new envelope."""
+    """Return the payloads that an older key has signed, each with its new envelope."""
     changed = []
     for signed in batch:
         try:

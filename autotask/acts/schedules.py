@@ -1,4 +1,4 @@
-"""Pause, resume and run schedules, one after the other."""
+"""Pause, resume and run schedules, one by one."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,7 +13,7 @@ from autotask.store.connection import current
 def pause(names: Iterable[str], by: str, log: Log[str] = keep_no_log) -> list[Answer[str]]:
     """Let the ticks of schedules pass without tasks.
 
-    :param by: who wants it, for people.
+    :param by: the name that is shown for it.
     """
     return _each(names, log, lambda name: _pause(name, by))
 
@@ -24,7 +24,7 @@ def resume(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str
 
 
 def run(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]:
-    """Enqueue a task of each schedule beside its ticks."""
+    """Enqueue a task of each schedule, in addition to its ticks."""
     return _each(names, log, _run)
 
 
@@ -43,7 +43,7 @@ def _run(name: str) -> Answer[str]:
 def _each(names: Iterable[str], log: Log[str], act: Callable[[str], Answer[str]]) -> list[Answer[str]]:
     answers, connection = [], current()
     for name in names:
-        # One after the other: whoever holds the row of one must not wait for another, as a worker moves many at once.
+        # One by one: no transaction may hold the row of one and wait for another, as a worker moves many at once.
         with transaction.atomic(using=connection.alias):
             answer = act(name)
             if answer.is_done:

@@ -13,16 +13,16 @@ from autotask.store.cancel import Cancellation, cancel as cancel_one
 from autotask.store.connection import current
 from autotask.task import State
 
-#: What can be retried, and what can be cancelled.
+#: The states in which a task can be retried, and cancelled.
 RETRYABLE = (State.ERROR, State.CANCELLED)
 CANCELLABLE = (State.SCHEDULED, State.READY, State.RUNNING)
 
-#: Tasks in one transaction: locks are held for milliseconds only.
+#: Tasks in one transaction, so that locks are held for milliseconds only.
 BATCH = 100
 
 
 def retry(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
-    """Run tasks again that ended in ERROR or were cancelled."""
+    """Run tasks again that failed or were cancelled."""
     connection, answers = current(), []
     for batch in _pieces(sorted(ids), BATCH):
         with transaction.atomic(using=connection.alias):
@@ -47,15 +47,15 @@ def cancel(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[
 
 
 def _for_cancelling(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:
-    # A worker ends many running tasks with one statement, in an order of its own. Whoever holds one of their rows must
-    # not wait for another, so each has a transaction to itself.
+    # A worker finishes many running tasks with one statement, in an order of its own. No other transaction may hold one of
+    # their rows and wait for another, so each has a transaction to itself.
     states = find.states(connection, ids)
     yield from _pieces([id for id in ids if states.get(id) is not State.RUNNING], BATCH)
     yield from _pieces([id for id in ids if states.get(id) is State.RUNNING], 1)
 
 
 def _pieces(ids: Sequence[uuid.UUID], size: int) -> Iterator[Sequence[uuid.UUID]]:
-    """Return the ids in pieces of that size. (itertools.batched is in Python 3.12.)"""
+    """Yield the ids in pieces of that size. (itertools.batched needs Python 3.12.)"""
     remaining = iter(ids)
     while piece := list(itertools.islice(remaining, size)):
         yield piece

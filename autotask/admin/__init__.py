@@ -1,4 +1,4 @@
-"""The pages of the Django admin: tasks, workers and schedules, to look at; tasks can be retried and cancelled."""
+"""The pages of tasks, schedules and workers in the Django admin."""
 
 from django.contrib import admin
 

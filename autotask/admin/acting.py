@@ -1,4 +1,4 @@
-"""Pages with buttons: each does one act with what its page shows, and comes back to the page."""
+"""Pages with buttons: each does one act to the object of its page, and returns to the page."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -20,9 +20,9 @@ from autotask.admin.readonly import ReadOnlyAdmin
 class Button(NamedTuple):
     """A button on the page of one task or schedule.
 
-    :ivar word: what it does; its address ends with it.
+    :ivar word: the act, as the last part of the address.
     :ivar permitted: whether the user of a request may press it.
-    :ivar act: does it, and says so to the user.
+    :ivar act: does it, and shows a message.
     """
 
     word: str
@@ -31,10 +31,10 @@ class Button(NamedTuple):
 
 
 class ActingAdmin(ReadOnlyAdmin):
-    """Pages that still change nothing themselves: acts do.
+    """Pages that change nothing themselves: acts do.
 
-    :cvar noun: what the pages show one of, in the names of addresses.
-    :cvar gone: the message where it is not there any more.
+    :cvar noun: the kind of object, in the names of addresses.
+    :cvar gone: the message if the object no longer exists.
     """
 
     noun: str
@@ -57,12 +57,12 @@ class ActingAdmin(ReadOnlyAdmin):
         return own + super().get_urls()
 
     def log_for(self, request: HttpRequest, message: str, objects: Iterable[Model]) -> Log[Any]:
-        """Return what writes a message to the history of those of the objects that an act names by their keys."""
+        """Return a log that writes a message to the history of those objects whose keys an act passes."""
         by_key = {each.pk: each for each in objects}
 
         def log(keys: Sequence[Any]) -> None:
             if keys:
-                assert request.user.pk is not None  # only who is logged in gets here
+                assert request.user.pk is not None  # the user is logged in
                 LogEntry.objects.log_actions(request.user.pk, [by_key[key] for key in keys], CHANGE, message)
 
         return log

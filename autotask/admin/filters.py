@@ -1,4 +1,4 @@
-"""The choices beside the lists; those of tasks come from the code, never from a search through the rows."""
+"""The filters of the lists; the choices for tasks come from the code, never from a search through the rows."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +17,7 @@ from autotask.agenda import LATE, Condition
 from autotask.conf import settings
 from autotask.task import State
 
-#: The words that stand for the states in addresses; they are not translated.
+#: The states in addresses, not translated.
 STATES = {
     "scheduled": State.SCHEDULED,
     "waiting": State.READY,
@@ -29,7 +29,7 @@ STATES = {
 
 
 class StateFilter(admin.SimpleListFilter):
-    """One of the states that a task can be in."""
+    """A choice among the states of a task."""
 
     title = _("state")
     parameter_name = "state"
@@ -39,17 +39,17 @@ class StateFilter(admin.SimpleListFilter):
         return [(word, STATE_WORDS[state]) for word, state in STATES.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave the tasks in that state."""
+        """Keep the tasks in that state."""
         state = self.state()
         return queryset if state is None else queryset.filter(state=state)
 
     def state(self) -> State | None:
-        """Return the chosen state; None: all of them."""
+        """Return the chosen state; None for all."""
         return STATES.get(self.value() or "")
 
 
 class UnindexedFilter(admin.SimpleListFilter):
-    """A choice by a column without an index, so that the list looks among the newest tasks only.
+    """A choice by a column without an index, so the list searches the newest tasks only.
 
     :cvar lookup: the column, as a query names it.
     """
@@ -57,7 +57,7 @@ class UnindexedFilter(admin.SimpleListFilter):
     lookup: str
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave the tasks that have the chosen value there."""
+        """Keep the tasks with the chosen value."""
         value = self.value()
         if not value:
             return queryset
@@ -65,7 +65,7 @@ class UnindexedFilter(admin.SimpleListFilter):
 
 
 class QueueFilter(UnindexedFilter):
-    """One of the queues that the code and the settings name."""
+    """A choice among the queues that the code and the settings name."""
 
     title = _("queue")
     parameter_name = lookup = "queue"
@@ -77,7 +77,7 @@ class QueueFilter(UnindexedFilter):
 
 
 class TaskFilter(UnindexedFilter):
-    """One of the definitions that this process knows."""
+    """A choice among the definitions of this process."""
 
     title = _("task")
     parameter_name = "task"
@@ -89,7 +89,7 @@ class TaskFilter(UnindexedFilter):
 
 
 class TagFilter(UnindexedFilter):
-    """One of the tags that the code names, or the one in the address."""
+    """A choice among the tags that the code names, and the one in the address."""
 
     title = _("tag")
     parameter_name = "tag"
@@ -102,13 +102,13 @@ class TagFilter(UnindexedFilter):
 
 
 class ConditionFilter(admin.SimpleListFilter):
-    """How a schedule is: one that is registered."""
+    """A choice among the states of registered schedules."""
 
     title = _("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
-        """Return the words for it."""
+        """Return all states."""
         return [
             (Condition.ACTIVE.value, _("active")),
             (Condition.PAUSED.value, _("paused")),
@@ -116,7 +116,7 @@ class ConditionFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave the schedules that are like that, by the clock of the database."""
+        """Keep the schedules in that state, by the clock of the database."""
         late = Q(next_tick__lt=Now() - LATE)
         chosen = {
             Condition.ACTIVE.value: ~late & Q(paused_at__isnull=True),

@@ -1,4 +1,4 @@
-"""The list of tasks, so that it is as fast with a million rows as with ten."""
+"""The list of tasks, as fast with a million rows as with ten."""
 
 import re
 import uuid
@@ -23,26 +23,26 @@ from autotask.task import State
 if TYPE_CHECKING:
     Paginator = paginator.Paginator[Any]
 else:
-    Paginator = paginator.Paginator  # cannot be subscripted when it runs
+    Paginator = paginator.Paginator  # cannot be subscripted at run time
 
-#: Filters without an index of their own look among the newest so many tasks (those of Oban's dashboard do the same),
-#: and no page lies further back than this.
+#: The newest tasks, which filters without an index search (those of Oban's dashboard do the same). No page lies further
+#: back.
 WINDOW = 100_000
 
 #: Rows are counted up to this number.
 COUNTED = 10_000
 
-#: An id that begins with so many digits, 48 bits of which are milliseconds, lies within about a minute.
+#: With this many digits, all ids are of about a minute: their first 48 bits are milliseconds.
 _NARROW = 8
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 
 
 class TaskPaginator(Paginator):
-    """Pages without counting the table: all rows are estimated, filtered ones counted up to ``COUNTED``.
+    """Pages that do not count the table: the number of all rows is estimated, filtered ones are counted up to ``COUNTED``.
 
     :ivar estimated: whether the count is an estimate.
-    :ivar more: whether there are more rows than were counted.
+    :ivar more: whether there are more rows than counted.
     """
 
     estimated = False
@@ -50,8 +50,8 @@ class TaskPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        """The number of rows as far as it is worth knowing."""
-        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]  # the admin has nothing else
+        """The number of rows, estimated or up to ``COUNTED``."""
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]  # the admin passes nothing else
         if not rows.query.where and (estimate := read.estimated_count(current())) > COUNTED:
             self.estimated = True
             return estimate
@@ -61,7 +61,7 @@ class TaskPaginator(Paginator):
 
     @cached_property
     def num_pages(self) -> int:
-        """The number of pages that can be looked at; the database would count its way to the later ones row by row."""
+        """The number of pages that can be opened; to later ones the database would have to count row by row."""
         return min(super().num_pages, max(1, WINDOW // self.per_page))
 
 
@@ -69,7 +69,7 @@ class TaskList(ChangeList):
     """One page of the list."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Return the rows that fit filters and search; errors, which may be long, come shortened."""
+        """Return the rows that match filters and search, with errors shortened: they may be long."""
         rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
         if self._looks_through():
             rows = self._newest(rows)
@@ -77,13 +77,13 @@ class TaskList(ChangeList):
         return page
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page, and with one query more the workers on it."""
+        """Read the page, and with one more query its workers."""
         super().get_results(request)
         self.result_list = list(self.result_list)
         attach_workers(self.result_list)
 
     def _looks_through(self) -> bool:
-        # Without an index of its own, a condition may have the database look at all rows to find the few that fit.
+        # Without an index, the database may have to look at all rows to find the few that match.
         digits = id_digits(self.query)
         if len(digits) >= _NARROW:
             return False
@@ -93,7 +93,7 @@ class TaskList(ChangeList):
 
     def _newest(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         candidates = self.root_queryset
-        # States other than DONE have an index: no matter how old the task that runs, it is among the newest such tasks.
+        # States other than DONE have an index, and windows of their own: however old a running task is, its state's window has it.
         if self._state not in (None, State.DONE):
             candidates = candidates.filter(state=self._state)
         edge = candidates.order_by("-id").values_list("id", flat=True)[WINDOW : WINDOW + 1]
@@ -105,21 +105,21 @@ class TaskList(ChangeList):
 
 
 def id_digits(text: str) -> str:
-    """Return the digits if the text is the beginning of an id and not the name of a task; "" otherwise."""
+    """Return the hexadecimal digits of a text that begins an id and is not the name of a task; "" otherwise."""
     digits = text.strip().lower().replace("-", "")
     is_name = any(definition.name == text.strip() for definition in registry.definitions())
     return digits if _HEXADECIMAL.fullmatch(digits) and not is_name else ""
 
 
 def search(rows: QuerySet[Any], text: str) -> QuerySet[Any]:
-    """Leave the tasks whose id begins with the text, or whose name it is."""
+    """Keep the tasks whose id begins with the text, or whose name it is."""
     if digits := id_digits(text):
         return rows.filter(id__range=(uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))))
     return rows.filter(name=text.strip()) if text.strip() else rows
 
 
 def attach_workers(records: Sequence[TaskRecord]) -> None:
-    """Look up the workers of these tasks, for :func:`worker_of`."""
+    """Look up the workers of tasks, for :func:`worker_of`."""
     ids = {record.worker_id for record in records if record.worker_id}
     workers = Worker.objects.using(settings.DATABASE).in_bulk(list(ids)) if ids else {}
     for record in records:

@@ -1,4 +1,4 @@
-"""What the pages have in common: they read the database of autotask, and change nothing."""
+"""The base of all pages: they read the database of autotask, and change nothing."""
 
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,11 @@ from autotask.models import TaskRecord
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
 else:
-    ModelAdmin = admin.ModelAdmin  # cannot be subscripted when it runs
+    ModelAdmin = admin.ModelAdmin  # cannot be subscripted at run time
 
 
 def is_storable(text: str) -> bool:
-    """Whether a text can be in the database, and so be asked for: PostgreSQL refuses those with a NUL."""
+    """Whether a text can be in a query: PostgreSQL refuses a NUL."""
     return "\0" not in text
 
 
@@ -40,13 +40,13 @@ class ReadOnlyAdmin(ModelAdmin):
         return super().get_queryset(request).using(settings.DATABASE)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Return what has this key; None if nothing has it, or nothing could."""
+        """Return the object with this key; None if there is none, or the key is not valid."""
         return super().get_object(request, object_id, from_field) if self._is_key(object_id) else None
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
-        """Run an action on what was chosen; whatever cannot be a key was not chosen on the page."""
+        """Run an action on the chosen objects; a key that is not valid cannot come from the page."""
         if not all(map(self._is_key, request.POST.getlist(ACTION_CHECKBOX_NAME))):
             raise Http404
         return super().response_action(request, queryset, *args, **kwargs)
@@ -59,35 +59,35 @@ class ReadOnlyAdmin(ModelAdmin):
         return is_storable(text)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Allow the filters on the page; anything else in the address could be a search through all the rows."""
+        """Allow only the filters on the page; others in the address could search all rows."""
         return lookup in {choice.parameter_name for choice in self.list_filter}  # type: ignore[union-attr]  # no strings
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> "type[ModelForm[Any]]":
-        """Return a form without fields: the page only shows."""
+        """Return a form without fields."""
         return super().get_form(request, obj, change, **{**kwargs, "fields": ()})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody may."""
+        """Refuse."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody may."""
+        """Refuse."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody may."""
+        """Refuse."""
         return False
 
     def tasks_address(self) -> str | None:
-        """Return the address of the list of tasks; None if this site has none."""
+        """Return the address of the list of tasks; None if the site has none."""
         if not self.admin_site.is_registered(TaskRecord):
             return None
         return reverse("admin:autotask_taskrecord_changelist", current_app=self.admin_site.name)
 
     def task_address(self, id: uuid.UUID) -> str | None:
-        """Return the address of a task's page; None if this site has none."""
+        """Return the address of a task's page; None if the site has none."""
         if not self.admin_site.is_registered(TaskRecord):
             return None
         return reverse("admin:autotask_taskrecord_change", args=(id,), current_app=self.admin_site.name)

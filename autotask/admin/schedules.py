@@ -1,4 +1,4 @@
-"""The pages of schedules: what repeats, when it ran and when it will, with the buttons to pause, resume and run it."""
+"""The pages of schedules, with their last and next runs, and buttons to pause, resume and run them."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -26,16 +26,16 @@ from autotask.store import schedule_runs
 from autotask.store.connection import current
 from autotask.store.read import StoredTask
 
-#: Due moments that the page of a schedule shows.
+#: Ticks that the page of a schedule shows.
 MOST_COMING = 10
 
 #: Runs that the page of a schedule shows.
 MOST_RUNS = 20
 
 REFUSAL_WORDS: dict[object, Any] = {
-    Refusal.PAUSED: _("paused already"),
+    Refusal.PAUSED: _("already paused"),
     Refusal.NOT_PAUSED: _("not paused"),
-    Refusal.NOT_REGISTERED: _("not registered any more"),
+    Refusal.NOT_REGISTERED: _("no longer registered"),
     Refusal.NOT_IN_CODE: _("not in the code of this process"),
 }
 
@@ -44,7 +44,7 @@ class ScheduleList(ChangeList):
     """One page of the list."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page, and with two queries more what the code says and the last runs."""
+        """Read the page, and with two more queries the entries and last runs."""
         super().get_results(request)
         self.result_list = list(self.result_list)
         attach(self.result_list)
@@ -54,7 +54,7 @@ class ScheduleAdmin(ActingAdmin):
     """Periodic and cron tasks."""
 
     noun = "schedule"
-    gone = _("The schedule is not registered any more.")
+    gone = _("The schedule is no longer registered.")
 
     list_display = ("title", "condition", "when", "last_run", "next", "tasks")
     list_display_links = ("title",)
@@ -71,7 +71,7 @@ class ScheduleAdmin(ActingAdmin):
     # --- the list ---------------------------------------------------------------------------------------------------
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Return the list that looks up runs and code for the whole page."""
+        """Return the list that looks up entries and runs for the whole page."""
         return ScheduleList
 
     @admin.display(description=_("schedule"))
@@ -81,20 +81,18 @@ class ScheduleAdmin(ActingAdmin):
 
     @admin.display(description=_("state"))
     def condition(self, schedule: Schedule) -> str:
-        """Show whether it is paused, or nobody cares for it."""
+        """Show whether it is active, paused or late."""
         entry = entry_of(schedule)
         condition = entry.condition(datetime.now(UTC))
         if condition is Condition.PAUSED:
             return show.pill(gettext("paused"), "ready", gettext("by %(who)s") % {"who": schedule.paused_by})
         if condition is Condition.LATE:
-            return show.pill(
-                gettext("late"), "lost", gettext("No worker has this schedule in its code, or none is alive.")
-            )
+            return show.pill(gettext("late"), "lost", gettext("No living worker has this schedule in its code."))
         return show.pill(gettext("active"), "done")
 
     @admin.display(description=_("when"))
     def when(self, schedule: Schedule) -> str:
-        """Show the timetable in words, and as it is written."""
+        """Show the timetable in words, and as a cron expression."""
         entry = entry_of(schedule)
         if not isinstance(entry.timetable, Crontab):
             return entry.in_words()
@@ -107,7 +105,7 @@ class ScheduleAdmin(ActingAdmin):
 
     @admin.display(description=_("last run"))
     def last_run(self, schedule: Schedule) -> str:
-        """Show how the newest of its tasks ended, or how far it is."""
+        """Show the state of its newest task."""
         run: StoredTask | None = vars(schedule).get("last_run")
         if run is None:
             return show.NOTHING
@@ -126,14 +124,14 @@ class ScheduleAdmin(ActingAdmin):
 
     @admin.display(description=_("tasks"))
     def tasks(self, schedule: Schedule) -> str:
-        """Show the way to its tasks."""
+        """Show a link to its tasks."""
         address = self.tasks_address()
         return show.link(address and f"{address}?{urlencode({'task': schedule.task})}", gettext("tasks"))
 
     # --- one schedule -----------------------------------------------------------------------------------------------
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Return the schedule with what the code says of it."""
+        """Return the schedule with its entry and last run."""
         schedule = super().get_object(request, object_id, from_field)
         if schedule is not None:
             attach([schedule])
@@ -148,7 +146,7 @@ class ScheduleAdmin(ActingAdmin):
         form_url: str = "",
         obj: Schedule | None = None,
     ) -> HttpResponse:
-        """Show the schedule with its last runs, and the buttons that this user may press."""
+        """Show the schedule with its last runs, and the buttons that the user may press."""
         assert obj is not None  # nothing can be added
         may_pause, entry = self.has_pause_permission(request), entry_of(obj)
         context |= {
@@ -172,20 +170,20 @@ class ScheduleAdmin(ActingAdmin):
 
     @admin.display(description=_("state"))
     def condition_in_full(self, schedule: Schedule) -> str:
-        """Show whether it is paused, since when and by whom; whether the code has it."""
+        """Show whether it is paused, since when and by whom, and whether the code has it."""
         entry, shown = entry_of(schedule), [self.condition(schedule)]
         if schedule.paused_at is not None:
-            words = gettext("by %(who)s") % {"who": schedule.paused_by or gettext("somebody")}
+            words = gettext("by %(who)s") % {"who": schedule.paused_by or gettext("an unknown user")}
             shown.append(format_html("{} {}", words, show.moment(schedule.paused_at)))
         if entry.task is None:
-            shown.append(gettext("The code of this process does not have it."))
+            shown.append(gettext("It is not in the code of this process."))
         elif entry.code_differs:
             shown.append(gettext("The code of this process has another timetable."))
         return format_html_join(" ", "{}", ((part,) for part in shown))
 
     @admin.display(description=_("policy"))
     def policy(self, schedule: Schedule) -> str:
-        """Show what becomes of ticks that were missed or overlap, and by how much tasks are delayed at random."""
+        """Show what happens to ticks that were missed or overlap, and the most by which tasks are delayed at random."""
         task = entry_of(schedule).task
         if task is None:
             return show.NOTHING
@@ -195,19 +193,19 @@ class ScheduleAdmin(ActingAdmin):
 
     @admin.display(description=_("due"))
     def coming(self, schedule: Schedule) -> str:
-        """Show when it is due next, as if it were not paused."""
+        """Show the next ticks, as if it were not paused."""
         entry = entry_of(schedule)
         moments = entry.coming(datetime.now(UTC), MOST_COMING)
         return _items(show.moment_in(moment, entry.zone) for moment in moments)
 
-    @admin.display(description=_("changes of the clock"))
+    @admin.display(description=_("clock changes"))
     def clock_changes(self, schedule: Schedule) -> str:
-        """Show what the changes of the clock within a year mean."""
+        """Show the effect of clock changes within a year."""
         return _items(map(str, entry_of(schedule).clock_changes(datetime.now(UTC))))
 
     @admin.display(description=_("time zone data"))
     def time_zone_data(self, schedule: Schedule) -> str:
-        """Show where the rules of the time zone come from, and whether newer ones are installed that differ."""
+        """Show the time zone data in use, and newer data if it is installed and differs."""
         if (found := entry_of(schedule).zone_data(datetime.now(UTC))) is None:
             return show.NOTHING
         in_use, newer = found
@@ -225,7 +223,7 @@ class ScheduleAdmin(ActingAdmin):
 
     @admin.display(description=_("declared"))
     def declared(self, schedule: Schedule) -> str:
-        """Show when a worker last said that its code has this schedule."""
+        """Show when a worker last declared that its code has this schedule."""
         return show.exact_moment(schedule.declared_at)
 
     # --- pause, resume and run --------------------------------------------------------------------------------------
@@ -255,13 +253,13 @@ class ScheduleAdmin(ActingAdmin):
 
     @admin.action(description=_("Run selected schedules now"), permissions=["run"])
     def run_now(self, request: HttpRequest, schedules: Iterable[Schedule]) -> None:
-        """Enqueue a task of each beside its ticks."""
+        """Enqueue a task of each, in addition to its ticks."""
         answers = acts.run(_names(schedules), self.log_for(request, gettext("Run by hand."), schedules))
         words = ngettext_lazy("%(number)d task is enqueued.", "%(number)d tasks are enqueued.", "number")
         self._tell(request, answers, words)
 
     def buttons(self) -> Sequence[Button]:
-        """Return the three buttons on a schedule's page."""
+        """Return the buttons on the page of a schedule."""
         return (
             Button("pause", self.has_pause_permission, self.pause),
             Button("resume", self.has_pause_permission, self.resume),
@@ -269,7 +267,7 @@ class ScheduleAdmin(ActingAdmin):
         )
 
     def _tell(self, request: HttpRequest, answers: Iterable[Answer[str]], words: Any) -> None:
-        by_reason: dict[object, list[str]] = defaultdict(list, {None: []})  # what was done is said first
+        by_reason: dict[object, list[str]] = defaultdict(list, {None: []})  # success first
         for answer in answers:
             by_reason[answer.refused].append(answer.key)
         for reason, names in by_reason.items():
@@ -280,17 +278,17 @@ class ScheduleAdmin(ActingAdmin):
 
 
 def attach(schedules: Sequence[Schedule]) -> None:
-    """Look up what the code says of these schedules, for :func:`entry_of`, and their last runs."""
+    """Look up the entries of schedules, for :func:`entry_of`, and their last runs."""
     entries = {entry.name: entry for entry in agenda.entries(current())}
     last = schedule_runs.last_runs(current(), [schedule.name for schedule in schedules])
     for schedule in schedules:
-        # One that has just been retired is shown for the last time.
+        # One that has just been deleted from the register is shown once more.
         vars(schedule)["entry"] = entries.get(schedule.name) or Entry(schedule.name, None, None)
         vars(schedule)["last_run"] = last.get(schedule.name)
 
 
 def entry_of(schedule: Schedule) -> Entry:
-    """Return what was looked up of a schedule."""
+    """Return the entry of a schedule, which was looked up."""
     entry: Entry = vars(schedule)["entry"]
     return entry
 

@@ -1,4 +1,4 @@
-"""How facts become parts of a page: states, moments, durations, text; all of it escaped."""
+"""Parts of pages, all escaped: states, moments, durations, text."""
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -13,7 +13,7 @@ from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 from autotask.context import Progress
 from autotask.task import COROUTINE, PROCESS, THREAD, State
 
-#: What stands where there is nothing to show.
+#: Shown where there is nothing to show.
 NOTHING = "–"
 
 STATE_WORDS = {
@@ -29,7 +29,7 @@ STATE_WORDS = {
 
 EXECUTOR_WORDS = {
     THREAD: gettext_lazy("a thread"),
-    PROCESS: gettext_lazy("a process of its own"),
+    PROCESS: gettext_lazy("a child process"),
     COROUTINE: gettext_lazy("a coroutine"),
 }
 
@@ -42,18 +42,18 @@ STATE_HELP = {
 
 
 def pill(word: object, kind: str, title: object = "") -> SafeString:
-    """Return a word on a coloured ground; *kind* is the name of the colour in the style sheet."""
+    """Return a word on a coloured ground; *kind* names the colour in the style sheet."""
     return format_html('<span class="autotask-pill autotask-{}" title="{}">{}</span>', kind, title, word)
 
 
 def state(value: int, title: str = "") -> SafeString:
-    """Return a state as a word with its colour, and with a title or what it means to hover over."""
+    """Return a state as a word with its colour, and a title or its meaning to hover over."""
     known = State(value)
     return pill(STATE_WORDS[known], known.name.lower(), title or STATE_HELP.get(known, ""))
 
 
 def duration(time: timedelta | None) -> str:
-    """Return a duration in its one or two largest units; less than nothing is nothing (clocks differ a little)."""
+    """Return a duration in its one or two largest units; a negative one as zero, because clocks differ a little."""
     if time is None:
         return NOTHING
     seconds = max(0.0, time.total_seconds())
@@ -72,7 +72,7 @@ def duration(time: timedelta | None) -> str:
 
 
 def relative(value: datetime) -> str:
-    """Return how long ago a moment was, or how far off it is, in one unit."""
+    """Return how long ago or how far off a moment is, in one unit."""
     seconds = (_now_like(value) - value).total_seconds()
     words = gettext("%(time)s ago") if seconds >= 0 else gettext("in %(time)s")
     return words % {"time": _roughly(abs(seconds))}
@@ -90,7 +90,7 @@ def _roughly(seconds: float) -> str:
 
 
 def progress(said: Progress | None) -> str:
-    """Return how far a task has come: a bar if it has said how much there is in all, and its numbers."""
+    """Return the progress of a task as numbers, with a bar if its total is known."""
     if said is None:
         return NOTHING
     if said.fraction is None:
@@ -134,7 +134,7 @@ def shortened(text: str, longest: int) -> str:
 
 
 def name(text: str) -> str:
-    """Return a dotted name that may be broken into lines after its dots."""
+    """Return a dotted name, in which lines may break after dots."""
     parts = format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in re.findall(r"[^.]*\.+|[^.]+", text)))
     return format_html('<span class="autotask-name">{}</span>', parts)
 
@@ -150,7 +150,7 @@ def link(address: str | None, text: object) -> str:
 
 
 def _now_like(value: datetime) -> datetime:
-    # Models give moments without a zone if Django has none; those of the store always have one.
+    # Moments of models have no zone if USE_TZ is False; those of the store always have one.
     return datetime.now(UTC) if timezone.is_aware(value) else timezone.now()
 
 

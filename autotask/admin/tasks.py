@@ -1,4 +1,4 @@
-"""The pages of tasks, live and ended in one list, with the buttons to retry and to cancel them."""
+"""The pages of tasks, live and finished in one list, with buttons to retry and cancel them."""
 
 import uuid
 from collections import Counter
@@ -28,17 +28,17 @@ from autotask.documents import MOST_ATTEMPTS
 from autotask.models import Attempt, TaskRecord
 from autotask.task import State
 
-#: Tasks that one press of a button deals with at most, so that the request ends in time.
+#: The most tasks for one action, so that the request ends in time.
 MOST_AT_ONCE = 5000
 
 Act = Callable[..., None]
 
 
 class TaskAdmin(ActingAdmin):
-    """Tasks: what waits, what runs, how it ended and why."""
+    """Tasks that wait, run or have finished, and why they failed."""
 
     noun = "task"
-    gone = _("The task is not in the database any more.")
+    gone = _("The task is no longer in the database.")
 
     list_display = (
         "state_pill",
@@ -57,10 +57,10 @@ class TaskAdmin(ActingAdmin):
     list_per_page = 50
     ordering = ("-id",)
     paginator = TaskPaginator
-    search_fields = ("id",)  # for the box to be there; what is searched is in get_search_results()
+    search_fields = ("id",)  # shows the box; get_search_results() searches
     search_help_text = _(
-        "The id or its beginning, or the full name of a task. "
-        "Names, queues and “done” are looked for among the newest 100,000 tasks."
+        "An id or its beginning, or the full name of a task. "
+        "Names, queues, tags and “done” are searched among the newest 100,000 tasks only."
     )
     actions = ("retry", "cancel")
     fieldsets = (
@@ -100,7 +100,7 @@ class TaskAdmin(ActingAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Search by id or name; free text would have to look at all rows."""
+        """Search by id or name; a search for free text would read all rows."""
         return search(queryset, search_term), False
 
     @admin.display(description=_("state"))
@@ -118,7 +118,7 @@ class TaskAdmin(ActingAdmin):
 
     @admin.display(description=_("arguments"))
     def what_with(self, record: TaskRecord) -> str:
-        """Show the arguments in short, and why the task failed or was cancelled."""
+        """Show the shortened arguments, and why the task failed or was cancelled."""
         arguments = show.shortened(record.arguments, 80)
         error = vars(record).get("error_start", "")
         if not error:
@@ -150,7 +150,7 @@ class TaskAdmin(ActingAdmin):
 
     @admin.display(description=_("attempts"))
     def attempts(self, record: TaskRecord) -> str:
-        """Show how many attempts were started, and how many there may be."""
+        """Show how many attempts were started, of how many."""
         if record.at_most_once:
             return gettext("%(number)d, at most once") % {"number": record.attempt}
         if not record.retries:
@@ -159,19 +159,19 @@ class TaskAdmin(ActingAdmin):
 
     @admin.display(description=_("progress"))
     def progress(self, record: TaskRecord) -> str:
-        """Show how far it says it has come."""
+        """Show the progress that it last reported."""
         if record.progress_done is None:
             return show.NOTHING
         return show.progress(Progress(record.progress_done, record.progress_total))
 
     @admin.display(description=_("worker"))
     def worker(self, record: TaskRecord) -> str:
-        """Show the worker of the last attempt; one that is gone by the beginning of its id."""
+        """Show the worker of the last attempt; one that is gone by the end of its id."""
         if record.worker_id is None:
             return show.NOTHING
         worker = worker_of(record)
         text = str(worker) if worker else record.worker_id.hex[-8:]
-        title = record.worker_id if worker else gettext("not registered any more: %(id)s") % {"id": record.worker_id}
+        title = record.worker_id if worker else gettext("no longer registered: %(id)s") % {"id": record.worker_id}
         return format_html('<span class="autotask-name" title="{}">{}</span>', title, text)
 
     # --- one task ---------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ class TaskAdmin(ActingAdmin):
         form_url: str = "",
         obj: TaskRecord | None = None,
     ) -> HttpResponse:
-        """Show the task with its attempts, and the buttons that this user may press."""
+        """Show the task with its attempts, and the buttons that the user may press."""
         assert obj is not None  # nothing can be added
         attach_workers([obj])
         newest = Attempt.objects.using(settings.DATABASE).filter(task_id=obj.id).order_by("-id")
@@ -200,12 +200,12 @@ class TaskAdmin(ActingAdmin):
 
     @admin.display(description=_("tags"))
     def tag_names(self, record: TaskRecord) -> str:
-        """Show the names it can be found by."""
+        """Show the tags."""
         return ", ".join(record.tags or ()) or show.NOTHING
 
     @admin.display(description=_("arguments"))
     def arguments_in_full(self, record: TaskRecord) -> str:
-        """Show the arguments as far as they are stored as text."""
+        """Show the stored text of the arguments."""
         return show.preformatted(record.arguments)
 
     @admin.display(description=_("error or reason"))
@@ -225,7 +225,7 @@ class TaskAdmin(ActingAdmin):
 
     @admin.display(description=_("expires"))
     def expires(self, record: TaskRecord) -> str:
-        """Show from when on it is not begun any more."""
+        """Show by when it has to begin."""
         return show.exact_moment(record.expires_at)
 
     @admin.display(description=_("started"))
@@ -240,14 +240,14 @@ class TaskAdmin(ActingAdmin):
 
     @admin.display(description=_("kept until"))
     def kept(self, record: TaskRecord) -> str:
-        """Show when its result may be removed."""
+        """Show when its result may be pruned."""
         if record.kept_until is None:
-            return gettext("%(time)s after it has ended") % {"time": show.duration(timedelta(seconds=record.ttl))}
+            return gettext("%(time)s after it finishes") % {"time": show.duration(timedelta(seconds=record.ttl))}
         return show.exact_moment(record.kept_until)
 
     @admin.display(description=_("runs in"))
     def runs_in(self, record: TaskRecord) -> str:
-        """Show what runs it: a thread, a process, a coroutine, or an executor of the project."""
+        """Show whether a thread, a process, a coroutine or an executor of the project runs it."""
         return str(show.EXECUTOR_WORDS.get(record.executor, record.executor))
 
     @admin.display(description=_("time limit"))
@@ -269,7 +269,7 @@ class TaskAdmin(ActingAdmin):
 
     @admin.display(description=_("tick"))
     def tick(self, record: TaskRecord) -> str:
-        """Show the moment of the schedule that it belongs to."""
+        """Show the tick of the schedule that it belongs to."""
         return show.exact_moment(record.scheduled_for)
 
     # --- retry and cancel -------------------------------------------------------------------------------------------
@@ -284,16 +284,16 @@ class TaskAdmin(ActingAdmin):
 
     @admin.action(description=_("Retry selected tasks"), permissions=["retry"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Run tasks again that ended in an error or were cancelled."""
+        """Run failed or cancelled tasks again."""
         self._act_on_many(request, queryset, RETRYABLE, self._retry)
 
     @admin.action(description=_("Cancel selected tasks"), permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Cancel tasks that wait, and ask running ones to stop."""
+        """Cancel waiting tasks, and ask running ones to stop."""
         self._act_on_many(request, queryset, CANCELLABLE, self._cancel)
 
     def buttons(self) -> Sequence[Button]:
-        """Return the two buttons on a task's page."""
+        """Return the buttons on the page of a task."""
         return (
             Button("retry", self.has_retry_permission, self._retry),
             Button("cancel", self.has_cancel_permission, self._cancel),
@@ -307,14 +307,14 @@ class TaskAdmin(ActingAdmin):
         act: Act,
     ) -> None:
         if request.POST.get("select_across") == "1":
-            # Of all that match, those that can be acted on; the others were hardly meant.
+            # Of all matching tasks, only those that can be acted on: the others were hardly meant.
             records = list(matching.filter(state__in=states).order_by().only("id", "name", "state")[: MOST_AT_ONCE + 1])
             act(request, records[:MOST_AT_ONCE])
             if len(records) > MOST_AT_ONCE:
-                more = gettext("There are more: these were the first %(number)d.") % {"number": MOST_AT_ONCE}
-                self.message_user(request, more, messages.WARNING)
+                more = gettext("There are more than %(number)d: repeat the action for the others.")
+                self.message_user(request, more % {"number": MOST_AT_ONCE}, messages.WARNING)
             return
-        # Chosen one by one: a task whose state has changed since the page was made is still meant.
+        # Chosen one by one: a task whose state has changed since is still meant, and reported.
         chosen = {uuid.UUID(id) for id in request.POST.getlist(ACTION_CHECKBOX_NAME)}
         found = list(self.get_queryset(request).filter(id__in=chosen))
         act(request, found, chosen.difference(_ids(found)))
@@ -348,7 +348,7 @@ class TaskAdmin(ActingAdmin):
             reasons = ", ".join(f"{_why_not(reason)} ({number})" for reason, number in refused.most_common())
             self.message_user(request, f"{not_done % {'number': refused.total()}}: {reasons}.", messages.WARNING)
         if not answers:
-            self.message_user(request, gettext("None of these tasks is in a state for that."), messages.WARNING)
+            self.message_user(request, gettext("No task here is in a state for that."), messages.WARNING)
 
 
 def _ids(records: Iterable[TaskRecord]) -> list[uuid.UUID]:
@@ -360,7 +360,7 @@ def _gone(ids: Iterable[uuid.UUID]) -> list[Answer[uuid.UUID]]:
 
 
 def _why_not(reason: State | Refusal) -> str:
-    return str(show.STATE_WORDS[reason]) if isinstance(reason, State) else gettext("not in the database any more")
+    return str(show.STATE_WORDS[reason]) if isinstance(reason, State) else gettext("no longer in the database")
 
 
 def _waited(record: TaskRecord, now: datetime) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""The pages of workers: who is alive, and what they do."""
+"""The pages of workers: whether they are alive, and their running tasks."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ MOST_TASKS = 100
 
 
 class WorkerAdmin(ReadOnlyAdmin):
-    """Workers; one that has not reported within its lease is marked."""
+    """Workers; those whose lease is over are marked as lost."""
 
     list_display = (
         "name",
@@ -83,20 +83,20 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("state"))
     def life(self, worker: Worker) -> str:
-        """Show whether it lives."""
+        """Show whether it is alive."""
         if worker.is_stale:  # type: ignore[attr-defined]  # annotated in get_queryset()
             return show.pill(
                 gettext("lost"),
                 "lost",
-                gettext("It has not reported within its lease; other workers take over its tasks."),
+                gettext("It has not renewed its lease; other workers rescue its tasks."),
             )
         if worker.stopping:
-            return show.pill(gettext("stopping"), "scheduled", gettext("It takes no new tasks."))
+            return show.pill(gettext("stopping"), "scheduled", gettext("It claims no new tasks."))
         return show.pill(gettext("alive"), "done")
 
     @admin.display(description=_("kind"))
     def kind_word(self, worker: Worker) -> str:
-        """Show whether it serves one Django process or stands alone."""
+        """Show whether it is a companion or a dedicated worker."""
         return str(KINDS.get(worker.kind, worker.kind))
 
     @admin.display(description=_("Django process"))
@@ -116,7 +116,7 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("last seen"))
     def seen(self, worker: Worker) -> str:
-        """Show how long ago it reported."""
+        """Show how long ago its last heartbeat was."""
         since: timedelta = worker.since_seen  # type: ignore[attr-defined]  # annotated in get_queryset()
         return show.moment(worker.seen_at, gettext("%(time)s ago") % {"time": show.duration(since)})
 
@@ -132,17 +132,17 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("last seen"))
     def seen_exactly(self, worker: Worker) -> str:
-        """Show when it reported last."""
+        """Show the time of its last heartbeat."""
         return show.exact_moment(worker.seen_at)
 
     @admin.display(description=_("lease until"))
     def lease(self, worker: Worker) -> str:
-        """Show when its tasks go to others unless it reports."""
+        """Show when its tasks are rescued unless it renews its lease."""
         return show.exact_moment(worker.lease_until)
 
     @admin.display(description=_("tasks"))
     def tasks(self, worker: Worker) -> str:
-        """Show what it runs, longest running first."""
+        """Show its running tasks, longest running first."""
         live = Task.objects.using(settings.DATABASE).filter(worker_id=worker.id, state=State.RUNNING)
         rows = [
             (show.link(self.task_address(id), show.name(name)), show.moment(started))

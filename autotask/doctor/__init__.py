@@ -1,1 +1,1 @@
-"""What keeps tasks from being run, and the fix: the checks, and how they are gone through."""
+"""Problems that keep tasks from running, and how to fix them: the checks, and the doctor that goes through them."""

@@ -1,4 +1,4 @@
-"""How the doctor goes through its checks: in order, leaving out what cannot be looked at, and never with a traceback."""
+"""Go through the checks of the doctor: in order, without those that cannot be made, and never with a traceback."""
 
 import enum
 import time
@@ -15,12 +15,12 @@ from autotask.store.connection import Dedicated, dedicated
 from autotask.store.errors import is_outage
 from autotask.texts.lines import describe, one_line
 
-#: Seconds in which it should be known whether a pooler keeps sessions.
+#: Seconds within which it should be known whether a pooler keeps sessions.
 PATIENCE = 5.0
 
 
 class Verdict(enum.StrEnum):
-    """What came out of a check."""
+    """The verdict of a check."""
 
     OK = "ok"
     PROBLEM = "problem"
@@ -51,7 +51,7 @@ def problem(text: str, fix: str) -> Finding:
 
 
 def finding_document(number: int, name: str, finding: Finding) -> dict[str, Any]:
-    """Return a finding for programs; the keys are documented, and stay."""
+    """Return a finding for JSON; the keys are documented, and stay."""
     return {
         "number": number,
         "name": name,
@@ -62,7 +62,7 @@ def finding_document(number: int, name: str, finding: Finding) -> dict[str, Any]
 
 
 class Patient:
-    """What checks look at: a connection of the doctor, with short time limits."""
+    """The connection that checks use, with short time limits."""
 
     def __init__(self) -> None:
         self._dedicated: Dedicated | None = None
@@ -76,11 +76,11 @@ class Patient:
 
     @property
     def pooled(self) -> bool:
-        """Whether there is a pooler before the server."""
+        """Whether the connection goes through a pooler."""
         return self._dedicated is not None and self._dedicated.pooled
 
     def hears(self) -> bool | None:
-        """Whether LISTEN hears on the connection; None if it could not be found out within a few seconds."""
+        """Whether LISTEN receives notifications; None if that is not known within a few seconds."""
         until = time.monotonic() + PATIENCE
         while (hears := self._dedicated is not None and self._dedicated.hears()) is None and time.monotonic() < until:
             time.sleep(0.01)
@@ -94,9 +94,9 @@ class Patient:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at.
+    """One check.
 
-    :ivar needs: names of earlier checks; if one of them found a problem, this one could only find the same again.
+    :ivar needs: names of earlier checks; if one of them found a problem, this one could only repeat it.
     """
 
     name: str
@@ -104,16 +104,16 @@ class Check:
     needs: tuple[str, ...] = ()
 
 
-#: The check on whose success all those depend that ask the database.
+#: The check that all checks with queries need.
 DATABASE = "database"
 
 
 def examine(patient: Patient, checks: Iterable[Check]) -> Iterator[tuple[Check, Finding]]:
-    """Yield what each check finds. Nothing that is wrong raises."""
+    """Yield the finding of each check. Problems do not raise."""
     unsound: set[str] = set()
     for check in checks:
         missing = [need for need in check.needs if need in unsound]
-        finding = Finding(Verdict.SKIPPED, f"needs: {missing[0]}") if missing else _look(patient, check)
+        finding = Finding(Verdict.SKIPPED, f"fix {missing[0]} first") if missing else _look(patient, check)
         if finding.verdict is not Verdict.OK:
             unsound.add(check.name)
         if finding.verdict is Verdict.PROBLEM and DATABASE in check.needs and not _answers(patient):
@@ -131,7 +131,7 @@ def _look(patient: Patient, check: Check) -> Finding:
         patient.close()
         if is_outage(error):
             return problem(text, "Start PostgreSQL, or correct HOST, PORT, USER and PASSWORD in DATABASES.")
-        return problem(text, "See what the role of this connection may do, and the log of PostgreSQL.")
+        return problem(text, "Check the rights of this connection's role, and the log of PostgreSQL.")
 
 
 def _answers(patient: Patient) -> bool:

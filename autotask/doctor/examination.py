@@ -1,4 +1,4 @@
-"""The checks of the doctor: what each looks at, what it makes of it, and the fix."""
+"""The checks of the doctor, with the text and the fix of each problem."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
@@ -22,26 +22,26 @@ from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line
 from autotask.texts.render import count, moment
 
-#: Seconds for which a ready task may wait before something is wrong.
+#: Seconds that a ready task may wait before something is wrong.
 LONGEST_WAIT = 60.0
 
 #: Seconds by which two clocks may differ.
 LARGEST_DIFFERENCE = 5.0
 
-#: Seconds after which a transaction holds back vacuum too long.
+#: Seconds after which a transaction has held back vacuum for too long.
 LONG_TRANSACTION = 300.0
 
-#: The share of the queue of notifications from which on something is wrong. PostgreSQL warns from half on, too.
+#: The share of the queue of notifications from which something is wrong. PostgreSQL warns from half, too.
 LARGEST_SHARE_OF_QUEUE = 0.5
 
-#: A result whose time has been over for so many cleaning intervals has been forgotten.
+#: The cleaning intervals after which a result past its time to live has been forgotten.
 MISSED_CLEANINGS = 10
 
 
 def look_at_database(patient: Patient) -> Finding:
     """Whether the database can be reached, and is new enough for this Django."""
     connection = patient.connection
-    # Django asks for it only with the first connection of a process.
+    # Django checks the version only for the first connection of a process.
     connection.check_database_version_supported()
     name, version = health.where(connection)
     return fine(f"PostgreSQL {version}, database {name!r}")
@@ -59,26 +59,26 @@ def look_at_tables(patient: Patient) -> Finding:
         return problem(f"{count(len(missing), 'migration')} not applied: {', '.join(missing)}", fix)
     if not read.has_tables(patient.connection):
         return problem(
-            "the migrations are said to be applied, but the tables are not in the search_path of this role",
+            "all migrations are recorded as applied, but the tables are not in the search_path of this role",
             "Set the search_path in OPTIONS of the database, or migrate with the role that runs the site.",
         )
     role, missing_rights = health.missing_rights(patient.connection)
     if missing_rights:
         grants = "; ".join(f'GRANT {right} TO "{role}"' for right in missing_rights)
         return problem(f"the role {role!r} lacks the rights {', '.join(missing_rights)}", one_line(grants, 2000))
-    return fine("all migrations are applied, and the role has all rights that it needs")
+    return fine("all migrations are applied, and the role has all necessary rights")
 
 
 def look_at_switch(patient: Patient) -> Finding:
-    """Whether calls are stored at all, and left to workers."""
+    """Whether calls are stored and left to workers."""
     if not settings.IS_ACTIVE:
         return problem(
-            "AUTOTASK_IS_ACTIVE is False: calls run at once, in place, and no companion starts",
+            "AUTOTASK_IS_ACTIVE is False: calls run their functions at once, without a worker, and no companion starts",
             "Set AUTOTASK_IS_ACTIVE = True.",
         )
     if settings.IMMEDIATE:
         return problem(
-            f"AUTOTASK_IMMEDIATE is {settings.IMMEDIATE!r}: calls run their tasks at once, in place, as tests want it",
+            f"AUTOTASK_IMMEDIATE is {settings.IMMEDIATE!r}: calls run their tasks at once, without a worker, which is for tests only",
             "Remove AUTOTASK_IMMEDIATE from the settings of the site.",
         )
     return fine("AUTOTASK_IS_ACTIVE is True")
@@ -107,20 +107,20 @@ def look_at_definitions(patient: Patient) -> Finding:
 
 
 def look_at_workers(patient: Patient) -> Finding:
-    """Whether a worker lives."""
+    """Whether a worker is alive."""
     registered = read.workers(patient.connection)
-    living = [worker for worker in registered if worker.alive]
-    if living:
-        return fine(f"{count(len(living), 'worker')}: {', '.join(map(_described, living))}")
+    alive = [worker for worker in registered if worker.alive]
+    if alive:
+        return fine(f"{count(len(alive), 'worker')}: {', '.join(map(_described, alive))}")
     last = min((worker.seen for worker in registered), default=None)
-    how = "Start one: python manage.py autotask worker"
+    fix = "Start one: python manage.py autotask worker"
     if settings.COMPANION != "off":
-        how = "Start the site (runserver and gunicorn have companions), or a worker: python manage.py autotask worker"
-    return problem("none lives" if last is None else f"none lives; one was last seen {in_words(last)} ago", how)
+        fix = "Start the site (runserver and gunicorn have companions), or a worker: python manage.py autotask worker"
+    return problem("no worker is alive" + ("" if last is None else f"; one was last seen {in_words(last)} ago"), fix)
 
 
 def look_at_queues(patient: Patient) -> Finding:
-    """Whether each queue with work has a worker."""
+    """Whether each queue with ready tasks has a worker."""
     waiting = [queue.queue for queue in read.counts(patient.connection) if queue.ready]
     workers = [worker for worker in read.workers(patient.connection) if worker.alive and not worker.stopping]
     unserved = [queue for queue in waiting if not any(serves(worker.queues, queue) for worker in workers)]
@@ -129,11 +129,11 @@ def look_at_queues(patient: Patient) -> Finding:
             f"no worker serves {', '.join(unserved)}",
             f"python manage.py autotask worker --queues {','.join(unserved)}",
         )
-    return fine(f"{count(len(waiting), 'queue')} with ready tasks, all of them served")
+    return fine(f"{count(len(waiting), 'queue')} with ready tasks, all served")
 
 
 def look_at_waiting(patient: Patient) -> Finding:
-    """Whether ready tasks are taken soon."""
+    """Whether ready tasks are claimed soon."""
     ready = [queue for queue in read.counts(patient.connection) if queue.ready]
     slowest = max(ready, key=lambda queue: queue.oldest, default=None)
     if slowest is None:
@@ -143,7 +143,7 @@ def look_at_waiting(patient: Patient) -> Finding:
         return fine(text)
     return problem(
         text,
-        f"Run more of them at a time (AUTOTASK_THREADS), or give the queue a worker of its own: "
+        f"Run more tasks at a time (AUTOTASK_THREADS), or start a worker for this queue only: "
         f"python manage.py autotask worker --queues {slowest.queue}",
     )
 
@@ -156,15 +156,15 @@ def look_at_clocks(patient: Patient) -> Finding:
 
 
 def compare_clocks(before: datetime, database: datetime, after: datetime) -> Finding:
-    """Return what to make of the clock of the database, read between two looks at that of the host."""
-    # What is between the two looks may be the time that the answer took.
+    """Compare the clock of the database with that of the host, which was read before and after it."""
+    # The time between the two looks may be the time that the answer took.
     ahead = max((database - after).total_seconds(), 0.0)
     behind = max((before - database).total_seconds(), 0.0)
     if ahead + behind <= LARGEST_DIFFERENCE:
         return fine("host and database agree")
     return problem(
         f"the clock of the database is {in_words(ahead + behind)} {'ahead of' if ahead else 'behind'} that of this host",
-        "Set both by NTP (chrony, systemd-timesyncd). Tasks go by the clock of the database.",
+        "Set both by NTP (chrony, systemd-timesyncd). Tasks use the clock of the database.",
     )
 
 
@@ -175,30 +175,30 @@ def look_at_notifications(patient: Patient) -> Finding:
     text = f"{used:.0%} of the queue of NOTIFY is in use"
     if used < LARGEST_SHARE_OF_QUEUE:
         return fine(text)
-    text += "; once it is full, workers and callers find news by polling only"
+    text += "; once it is full, workers and callers find tasks and results by polling only"
     if not (laggard := health.laggard(connection)):
         return problem(
-            text, 'See the log of PostgreSQL: after "NOTIFY queue is ... full" it names the process that holds it up.'
+            text, 'See the log of PostgreSQL: after "NOTIFY queue is ... full" it names the process that blocks it.'
         )
     whose = one_line(" ".join(filter(None, (laggard.application, laggard.database and f"on {laggard.database}"))), 100)
     age = "" if laggard.seconds is None else f", its transaction open for {in_words(laggard.seconds)}"
     return problem(
-        f"{text}. It is held up by a session that listens: pid {laggard.pid} ({whose or 'of another role'}{age})",
-        f"End its transaction where it was begun, or: SELECT pg_terminate_backend({laggard.pid})",
+        f"{text}. A listening session blocks it: pid {laggard.pid} ({whose or 'of another role'}{age})",
+        f"End its transaction in the program that began it, or run: SELECT pg_terminate_backend({laggard.pid})",
     )
 
 
 def look_at_listening(patient: Patient) -> Finding:
-    """Whether workers hear at once of new work."""
+    """Whether workers are notified of new tasks at once."""
     connection = patient.connection
-    polling = f"workers find work by polling, within {settings.POLL_INTERVAL:g} s (AUTOTASK_POLL_INTERVAL)"
+    polling = f"workers find tasks by polling, within {settings.POLL_INTERVAL:g} s (AUTOTASK_POLL_INTERVAL)"
     if patient.pooled:
         if patient.hears():
-            return fine("through a pooler that keeps sessions: LISTEN hears NOTIFY")
-        return fine(f"through a pooler that shares sessions, where LISTEN hears nothing: {polling}")
+            return fine("through a pooler that keeps sessions: LISTEN receives NOTIFY")
+        return fine(f"through a pooler that shares sessions, where LISTEN receives nothing: {polling}")
     if health.hears(connection):
-        return fine("LISTEN hears NOTIFY")
-    return problem(f"LISTEN hears nothing: {polling}", "Connect workers to PostgreSQL itself, not to a pooler.")
+        return fine("LISTEN receives NOTIFY")
+    return problem(f"LISTEN receives nothing: {polling}", "Connect workers directly to PostgreSQL, not to a pooler.")
 
 
 def look_at_pruning(patient: Patient) -> Finding:
@@ -209,12 +209,12 @@ def look_at_pruning(patient: Patient) -> Finding:
         return fine("no result is kept much longer than its time to live")
     return problem(
         f"the time to live of {count(forgotten, 'result')} has been over for more than {in_words(longer)}",
-        "python manage.py autotask prune; if it comes again, see the log lines of the workers.",
+        "python manage.py autotask prune; if this happens again, see the logs of the workers.",
     )
 
 
 def look_at_transactions(patient: Patient) -> Finding:
-    """Whether a transaction keeps deleted rows from being cleaned up."""
+    """Whether a transaction holds back vacuum."""
     old = health.old_transactions(patient.connection, LONG_TRANSACTION)
     if not old:
         return fine(f"none has been open for more than {in_words(LONG_TRANSACTION)}")
@@ -224,8 +224,8 @@ def look_at_transactions(patient: Patient) -> Finding:
         for transaction in old[:5]
     )
     return problem(
-        f"{count(len(old), 'transaction')} held open, which slows all queries on tasks: {listed}",
-        f"End it where it was begun, or: SELECT pg_terminate_backend({old[0].pid})",
+        f"{count(len(old), 'transaction')} left open, which slows down all queries on tasks: {listed}",
+        f"End it in the program that began it, or run: SELECT pg_terminate_backend({old[0].pid})",
     )
 
 
@@ -233,24 +233,24 @@ def look_at_unknown(patient: Patient) -> Finding:
     """Whether tasks wait for workers with newer code."""
     unknown = read.unknown(patient.connection)
     if not unknown:
-        return fine("workers know all tasks they have looked at")
+        return fine("workers know all tasks they have claimed")
     listed = ", ".join(
         f"{one_line(each.name, 200)} ({each.count}, for up to {in_words(each.longest)})" for each in unknown[:10]
     )
     return problem(
-        f"workers have given back {count(sum(each.count for each in unknown), 'task')} which their code does not "
-        f"know, or not with such arguments: {listed}",
-        "Restart the workers with the code that enqueues them; their log says what they do not know. After "
-        f"{in_words(settings.UNKNOWN_TASK_TIMEOUT)} (AUTOTASK_UNKNOWN_TASK_TIMEOUT) such tasks end in ERROR.",
+        f"workers have released {count(sum(each.count for each in unknown), 'unknown task')}, whose function, arguments or "
+        f"carriers their code does not know: {listed}",
+        "Restart the workers with the code that enqueues these tasks; the workers' logs say what is unknown. After "
+        f"{in_words(settings.UNKNOWN_TASK_TIMEOUT)} (AUTOTASK_UNKNOWN_TASK_TIMEOUT) such tasks fail.",
     )
 
 
 def look_at_time_zones(patient: Patient) -> Finding:
-    """Whether all go by the same rules of time zones, and by the newest that are installed here."""
+    """Whether all workers use the same time zone data, and the newest that is installed here."""
     here = zone_data.named(django_settings.TIME_ZONE)
     if here is None:
         return problem(
-            f"there is no data of time zones for TIME_ZONE = {django_settings.TIME_ZONE!r}",
+            f"no time zone data found for TIME_ZONE = {django_settings.TIME_ZONE!r}",
             "Install it: pip install tzdata",
         )
     zones = {str(zone): zone for zone in _zones()}
@@ -270,7 +270,7 @@ def look_at_time_zones(patient: Patient) -> Finding:
         )
         return problem(
             f"this process uses {here}, but {listed}",
-            "Install the same version everywhere, and restart the workers: they read it once.",
+            "Install the same version everywhere, and restart the workers: they read it only once.",
         )
     return fine(used)
 
@@ -302,7 +302,7 @@ CHECKS = (
 
 
 def examine_all() -> Iterator[tuple[int, str, Finding]]:
-    """Yield the number and the name of each check, and what it finds."""
+    """Yield the number, the name and the finding of each check."""
     patient = Patient()
     try:
         for number, (check, finding) in enumerate(examine(patient, CHECKS), 1):

@@ -15,7 +15,7 @@ ERROR_LENGTH = 60
 
 
 def lines(entry: Entry, last: StoredTask | None, now: datetime) -> list[str]:
-    """Return a schedule for people."""
+    """Return a schedule."""
     return [
         one_line(entry.name),
         *(
@@ -33,7 +33,7 @@ def lines(entry: Entry, last: StoredTask | None, now: datetime) -> list[str]:
 
 
 def moment_in(zone: tzinfo, moment: datetime) -> str:
-    """Return a moment for people, with the day of the week, in a time zone."""
+    """Return a moment with the day of the week, in a time zone."""
     local = moment.astimezone(zone)
     return f"{local:%a} {local.isoformat(' ', 'seconds')}"
 
@@ -54,7 +54,7 @@ def _state(entry: Entry, now: datetime) -> str:
     if condition is Condition.PAUSED:
         assert entry.stored is not None and entry.stored.paused_at is not None  # that is what makes it paused
         ago = in_words((now - entry.stored.paused_at).total_seconds())
-        words = f"paused by {entry.stored.paused_by or 'somebody'} {ago} ago"
+        words = f"paused by {entry.stored.paused_by or 'an unknown user'} {ago} ago"
     elif condition is Condition.LATE:
         assert entry.stored is not None  # that is what makes it late
         words = (
@@ -82,7 +82,7 @@ def _run(run: StoredTask, now: datetime, zone: tzinfo) -> str:
 
 
 def tick_lines(seen: Forecast) -> list[str]:
-    """Return due moments for people, each with the remarks on it."""
+    """Return ticks, each with its remarks."""
     width = len(str(len(seen.ticks)))
     return [
         "  ".join(

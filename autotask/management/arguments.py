@@ -1,4 +1,4 @@
-"""Types of arguments, as argparse wants them: read a text, or say what was expected."""
+"""Types of arguments for argparse: read a text, or say what was expected."""
 
 import re
 from argparse import ArgumentTypeError
@@ -15,13 +15,13 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "M": 2**20, "G": 2**30}
 
 
 def duration(least: float = 0) -> Callable[[str], float]:
-    """Return the type of a duration of at least so many seconds."""
+    """Return the type of a duration in seconds."""
 
     def read(text: str) -> float:
         found = _DURATION.fullmatch(text.strip().lower())
         if found is None:
-            expected = "a number with s, m, h or d behind it, like 90s, 15m, 12h or 7d"
-            raise ArgumentTypeError(f"{text!r} is no duration: write {expected}")
+            expected = "a number followed by s, m, h or d, like 90s, 15m, 12h or 7d"
+            raise ArgumentTypeError(f"{text!r} is not a duration: write {expected}")
         seconds = float(found[1]) * _UNITS[found[2]]
         if seconds > LONGEST_TIME:
             raise ArgumentTypeError(f"{text!r} is more than a century")
@@ -45,17 +45,17 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def size(text: str) -> int:
-    """Return a size in bytes. It has to have a unit: nobody means bytes, and few would agree on what else."""
+    """Return a size in bytes. The unit is required: nobody means bytes, and few agree on another default."""
     found = _SIZE.fullmatch(text)
     if not found or not float(found[1]):
-        raise ArgumentTypeError(f"{text!r} is no size: write it like 512M or 1.5G")
+        raise ArgumentTypeError(f"{text!r} is not a size: write it like 512M or 1.5G")
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def plain_name(text: str) -> str:
     """Return the name of a queue or a task."""
     if not PLAIN_NAME.fullmatch(text):
-        raise ArgumentTypeError(f"{text!r} is no name: names are made of letters, digits and _ . : -")
+        raise ArgumentTypeError(f"{text!r} is not a name: names consist of letters, digits and _ . : -")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Where a command reads and prints: its connection, its two streams, and how it fails."""
+"""The connection, the two streams and the failures of a command."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from autotask.store import read
 from autotask.store.connection import current
 from autotask.texts.lines import one_line, without_controls
 
-#: Exit codes, as in the help of the command. That of a wrong usage is argparse's own.
+#: Exit codes, as in the help of the command. argparse itself uses that of a wrong usage.
 FAILED = 1
 USAGE = 2
 UNHEALTHY = 3
@@ -21,11 +21,11 @@ NOT_FOUND = 4
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """What a sub-command is given to talk to.
+    """The streams of a sub-command.
 
     :ivar out: data, and nothing else.
-    :ivar err: whatever is not what was asked for.
-    :ivar is_program: whether the process ends with the command; False where other code has called it.
+    :ivar err: everything else.
+    :ivar is_program: whether the process ends with the command; False if other code has called it.
     """
 
     out: OutputWrapper
@@ -60,7 +60,7 @@ def open_tables() -> BaseDatabaseWrapper:
 def _write(stream: OutputWrapper, lines: Iterable[str]) -> None:
     # A stream may know fewer characters than the text has: a question mark is better than a traceback.
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    # Nor can anything drive the terminal: names and messages come from elsewhere. A document of JSON is many lines.
+    # Names and messages come from elsewhere, and must not drive the terminal. A JSON document has many lines.
     text = "\n".join(without_controls(part) for line in lines for part in line.split("\n"))
     stream.write(text.encode(encoding, "replace").decode(encoding))
     stream.flush()

@@ -1,4 +1,4 @@
-"""A task in all its detail, for people; never its unpickled arguments or result."""
+"""A task in detail, as text; never its unpickled arguments or result."""
 
 from autotask.conf import settings
 from autotask.documents import TaskInFull
@@ -9,7 +9,7 @@ from autotask.texts.durations import in_words
 
 
 def lines(seen: TaskInFull) -> list[str]:
-    """Return a task and its attempts for people."""
+    """Return a task and its attempts."""
     task = seen.task
     shown = render.fields(
         [

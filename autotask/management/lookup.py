@@ -1,4 +1,4 @@
-"""Which task somebody means by an id, or by the beginning of one; which schedule by a name."""
+"""Find the task for an id or the beginning of one, and the schedule for a name."""
 
 import difflib
 import re
@@ -14,7 +14,7 @@ from autotask.agenda import Entry
 from autotask.management.console import FAILED, NOT_FOUND, Console, failure, open_tables
 from autotask.store import find
 
-#: Ids begin with the time, so that fewer digits would hardly ever be unique.
+#: Ids begin with the time, so fewer digits would hardly ever be unique.
 SHORTEST = 8
 
 _DIGITS = re.compile(rf"[0-9a-f]{{{SHORTEST},32}}")
@@ -23,7 +23,7 @@ _DIGITS = re.compile(rf"[0-9a-f]{{{SHORTEST},32}}")
 def find_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
     """Return the id of the one task whose id is, or begins with, the text.
 
-    :raises CommandError: the text is no id, or it is that of no task or of several.
+    :raises CommandError: the text is not an id, or it fits no task or several.
     """
     digits = text.strip().lower().replace("-", "")
     if not _DIGITS.fullmatch(digits):
@@ -37,14 +37,14 @@ def find_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
             f"There is no task {text}: it was pruned after its time to live, or was never committed.", NOT_FOUND
         )
     if len(found) > 1:
-        raise failure(f"The ids of several tasks begin with {text}: give more of it.", FAILED)
+        raise failure(f"The ids of several tasks begin with {text}: give more digits.", FAILED)
     return found[0]
 
 
 def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
     """Return the schedule of that name.
 
-    :raises CommandError: there is none; the message names those that may be meant.
+    :raises CommandError: there is none; the message suggests similar names.
     """
     known = {entry.name: entry for entry in agenda.entries(connection)}
     if name not in known:
@@ -53,7 +53,7 @@ def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    # The last part of a name is what people remember.
+    # People remember the last part of a name.
     same_end = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]]
     close = same_end or difflib.get_close_matches(name, known, 3, cutoff=0.8)
     return f" (did you mean {' or '.join(map(repr, close[:3]))}?)" if close else ""
@@ -70,13 +70,13 @@ def add_names(parser: ArgumentParser) -> None:
 
 
 def for_each_task(console: Console, ids: Sequence[str], act: Callable[[uuid.UUID], str]) -> None:
-    """Do something with each task that is meant, and print what it returns; one that fails does not stop the others."""
+    """Act on each task, and print the answers; a failure does not stop the others."""
     connection = open_tables()
     _for_each(console, ids, lambda text: act(find_id(connection, text)))
 
 
 def for_each_schedule(console: Console, names: Sequence[str], act: Callable[[Entry], str]) -> None:
-    """Do the same with each schedule of these names."""
+    """Do the same for schedules."""
     connection = open_tables()
     _for_each(console, names, lambda name: act(find_schedule(connection, name)))
 
@@ -93,4 +93,4 @@ def _for_each(console: Console, texts: Sequence[str], act: Callable[[str], str])
     if problems:
         console.complain(*(str(problem) for problem in problems))
         worst = max(problem.returncode for problem in problems)
-        raise failure(f"{len(problems)} of {len(texts)} could not be done.", worst)
+        raise failure(f"{len(problems)} of {len(texts)} failed.", worst)

@@ -1,4 +1,4 @@
-"""What a sub-command is made of."""
+"""The parts of a sub-command."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from typing import Any
 class Subcommand:
     """One sub-command of ``manage.py autotask``.
 
-    :ivar help: one line for the list of all of them.
+    :ivar help: one line for the list of sub-commands.
     :ivar description: what it does, in full.
-    :ivar examples: command lines, each with a word on what it is good for.
-    :ivar run: is called with the console and the options by name.
-    :ivar needs_sound_settings: whether it refuses to start where the system checks of autotask find an error.
+    :ivar examples: command lines, each with its purpose.
+    :ivar run: called with the console, and the options by name.
+    :ivar needs_sound_settings: whether it refuses to start if the system checks of autotask find an error.
     """
 
     name: str
@@ -27,6 +27,6 @@ class Subcommand:
 
     @property
     def epilog(self) -> str:
-        """The examples as they stand below the help."""
+        """The examples below the help."""
         lines = [f"  python manage.py autotask {line}\n      {what}" for line, what in self.examples]
         return "Examples:\n" + "\n".join(lines)

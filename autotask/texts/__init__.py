@@ -1,1 +1,1 @@
-"""Texts for people: on one line, cut off, with secrets masked, in columns; safe whatever others have put into them."""
+"""Text for people and logs: on one line, shortened, in columns, with secrets masked; safe whatever others put into it."""

@@ -2,7 +2,7 @@
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration for people, in its two largest units: ``0.4 s``, ``12 s``, ``3 m 20 s``, ``2 d 4 h``."""
+    """Return a duration in its two largest units: ``0.4 s``, ``12 s``, ``3 m 20 s``, ``2 d 4 h``."""
     seconds = max(0.0, seconds)
     if round(seconds, 1) < 10:
         return f"{seconds:.1f} s"

@@ -1,16 +1,16 @@
-"""Text of others on lines of ours: it cannot forge log lines, drive a terminal or grow without end; standard library only."""
+"""Text from others on our lines, which cannot forge log lines, drive a terminal or grow without end; standard library only."""
 
-#: What lines begin with that go on with the one before.
+#: How a line begins that continues the one before.
 INDENT = "  "
 
 
 def without_controls(text: str) -> str:
-    """Return a text with a space for each character that does not show."""
+    """Return a text with a space for each character that cannot be printed."""
     return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
 
 
 def one_line(text: str, longest: int = 500) -> str:
-    """Return text that cannot forge log lines or drive a terminal: without control characters, and not too long."""
+    """Return a text without control characters, and not too long."""
     return without_controls(text[:longest]) + ("…" if len(text) > longest else "")
 
 
@@ -20,9 +20,9 @@ def indented(text: str) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Return the class of an exception and its text on one line, also when its text cannot be had."""
+    """Return the class of an exception and its text, even if its ``__str__`` raises."""
     try:
         text = str(error)
-    except BaseException as second:  # noqa: B036 - a __str__ may raise anything, and must not take the worker along
+    except BaseException as second:  # noqa: B036 - a __str__ may raise anything, and must not end the worker
         text = f"(its text cannot be shown: __str__ raised {type(second).__name__})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

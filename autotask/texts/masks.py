@@ -1,4 +1,4 @@
-"""What is secret: by its name, and within a text such as an address, a header or JSON."""
+"""Mask secrets: by their names, and within a text such as an address, a header or JSON."""
 
 import functools
 import re
@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 MASK = "•••"
 
-#: Longest text that is looked through for secrets, and longest name of one; both bound what that costs.
+#: Longest text that is searched for secrets, and longest name of one; both bound the cost.
 LONGEST_TEXT = 10_000
 LONGEST_NAME = 64
 
-#: Words of at least this many letters count anywhere in a name, shorter ones as a part of their own: "pin" is in "shipping".
+#: Words of at least this many letters count anywhere in a name, shorter ones only as a part: "pin" is in "shipping".
 _LONG = 5
 
-#: Parts of names that have a word in them and are no secrets, and what stands before a key that is none.
+#: Parts of names that contain a word and are not secret, and words before "key" that make it harmless.
 _HARMLESS = frozenset(
     ("obsession", "obsessions", "possession", "possessions", "secretariat", "secretaries", "secretary")
 )
@@ -22,7 +22,7 @@ _HARMLESS_KEYS = frozenset(("cache", "foreign", "natural", "partition", "primary
 _HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _PART = re.compile(r"[^\W\d_]+|\d+")
 
-#: What forms of secrets have in them, whatever their case: looked for first, since that is quick and most texts have none.
+#: Each secret form contains one of these, whatever its case. They are searched first: that is quick, and most texts have none.
 _TRACES = ("eyJ", "-----BEGIN", "earer", "EARER", "asic", "ASIC")
 
 _PASSWORD_IN_ADDRESS = re.compile(
@@ -30,14 +30,14 @@ _PASSWORD_IN_ADDRESS = re.compile(
 )
 _KEY_IN_ADDRESS = re.compile(r"(\bhttps?://)[^\s/?#@:\"'<>]{16,500}@", re.IGNORECASE)
 _BY_ITS_FORM = re.compile(
-    # A JSON Web Token. Within a row of its letters it may begin anywhere, so how far it is looked for there is bounded.
+    # A JSON Web Token. It may begin anywhere in a row of such letters, so the search there is bounded.
     r"(?:(?<![\w-])eyJ[\w-]{8,}+|\beyJ[\w-]{8,1000}+)\.[\w-]{8,}(?:\.[\w-]*)?"
     r"|(?<=-----BEGIN )[A-Z ]{0,40}PRIVATE KEY-----(?:(?!-----END).)*"
     r"|(?i:(?<=\bbearer\s))[\w.~+/=-]{6,}"
     r"|(?i:(?<=\bbasic\s))(?=\S*[A-Z\d=])[A-Za-z\d+/]{6,}={0,2}",
     re.DOTALL,
 )
-#: A name, perhaps in quotes that are perhaps escaped, and what stands between it and its value.
+#: A name, perhaps in quotes that are perhaps escaped, and the characters between it and its value.
 _NAME = re.compile(rf"(?<![\w-])([\w-]{{1,{LONGEST_NAME}}})(\\*[\"']?\]?\s{{0,3}}(?:=>?|:(?!//))\s{{0,3}})")
 _QUOTE = re.compile(r"\\*[\"']")
 _WORD = re.compile(r"[^\s&\"']*")
@@ -46,9 +46,9 @@ _LINE = re.compile(r"[^\r\n]*")
 
 
 class Masks:
-    """Knows secrets by words: case, ``-``, ``_``, spaces and humps make no difference.
+    """Recognises secrets by words: case, ``-``, ``_``, spaces and humps make no difference.
 
-    :param words: those that make a name secret.
+    :param words: the words that make a name secret.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -56,12 +56,12 @@ class Masks:
         self._anywhere = [word for each in parts if len(word := "".join(each)) >= _LONG]
         short = [each for each in parts if each and len("".join(each)) < _LONG]
         self._parts = [f" {' '.join(each)}{plural} " for each in short for plural in ("", "s")]
-        # Nobody would have these in a word: "dbpwd" is meant.
+        # No other word contains these, so they count within a part: "dbpwd".
         self._in_parts = [word for each in short if not set(word := "".join(each)) & set("aeiouy0123456789")]
         self.is_secret = functools.lru_cache(maxsize=1000)(self._is_secret)
 
     def _is_secret(self, name: str) -> bool:
-        """Whether the value of that name is secret."""
+        """Whether a value of that name is secret."""
         parts = [part for part in _parts(name) if part not in _HARMLESS]
         parts = [
             part
@@ -100,7 +100,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _end_of_value(text: str, start: int, between: str) -> int:
-    """Return where a value ends; what stands between it and its name says how it is written."""
+    """Return where a value ends; the characters between it and its name say how it is written."""
     if quote := _QUOTE.match(text, start):
         return _end_of_quoted(text, quote.end(), quote[0])
     if text[start : start + 1] in ("[", "{", "("):
@@ -112,7 +112,7 @@ def _end_of_value(text: str, start: int, between: str) -> int:
 
 
 def _end_of_quoted(text: str, start: int, quote: str) -> int:
-    """Return where the same quote comes again that is not escaped once more; the end of the text, if it does not."""
+    """Return the end after the next unescaped quote of the same kind; the end of the text if there is none."""
     while (end := text.find(quote, start)) >= 0:
         if text[end - 1] != "\\":
             return end + len(quote)

@@ -1,4 +1,4 @@
-"""How commands show things: aligned columns, safe text, moments, JSON."""
+"""The output of commands: aligned columns, safe text, moments, JSON."""
 
 import json
 import unicodedata
@@ -10,14 +10,14 @@ from django.utils import timezone
 
 from autotask.texts.lines import one_line
 
-#: What stands where there is nothing to show.
+#: Shown where there is nothing to show.
 NOTHING = "-"
 
 
 def table(head: Sequence[str], body: Iterable[Sequence[object]], *, right: Collection[str] = ()) -> list[str]:
     """Return lines with a heading and aligned columns.
 
-    :param right: headings of the columns that are numbers.
+    :param right: the headings of columns aligned to the right.
     """
     cells = [list(head), *([_cell(value) for value in row] for row in body)]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
@@ -30,19 +30,19 @@ def table(head: Sequence[str], body: Iterable[Sequence[object]], *, right: Colle
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> list[str]:
-    """Return lines of names and values, the values below each other."""
+    """Return lines of names and values, with the values aligned."""
     shown = [(name, _cell(value)) for name, value in pairs]
     width = max((len(name) for name, _ in shown), default=0)
     return [f"{name:<{width}}  {value}".rstrip() for name, value in shown]
 
 
 def paragraph(text: str, indent: str = "  ") -> list[str]:
-    """Return text of several lines, without what could drive a terminal."""
+    """Return text of several lines, without characters that could drive a terminal."""
     return [indent + one_line(line.expandtabs(), 2000) for line in text.splitlines()]
 
 
 def moment(value: datetime | None) -> str:
-    """Return a moment for people, in Django's current time zone."""
+    """Return a moment as text, in Django's current time zone."""
     if value is None:
         return NOTHING
     return timezone.localtime(value).isoformat(" ", "seconds")

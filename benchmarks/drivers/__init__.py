@@ -1,1 +1,1 @@
-"""How each queue is filled and worked; these run in the environments of the queues."""
+"""A driver for each queue, which fills and works it; drivers run in the environments of the queues."""

@@ -12,7 +12,7 @@ from benchmarks.drivers.autotask_companion import Companion
 from benchmarks.drivers.base import Driver
 from benchmarks.drivers.workers import Workers
 
-#: A task has been stored by the public API; these make many rows of it, in which only what has to be different is.
+#: These copy a task that the public API has stored into many rows, and change only the columns that have to differ.
 _FUTURE = """
 INSERT INTO autotask_task ({columns})
 SELECT gen_random_uuid(), 0, now() + interval '30 days' + n * interval '1 ms', NULL, {others}
@@ -24,14 +24,14 @@ SELECT gen_random_uuid(), now() - n * interval '1 ms', now() + interval '1 day' 
 FROM generate_series(1, %(count)s::int) AS n, (SELECT * FROM autotask_result WHERE id = %(id)s) AS t
 """
 
-#: The queue of the task of whose result many are made.
+#: The queue of the task whose result is copied.
 _PREFILL = "prefill"
 
 
 class Autotask(Driver):
     """autotask."""
 
-    # Not "state IN (1, 2)": each half has an index in which there is next to nothing in the end.
+    # Not "state IN (1, 2)": each half has an index, which is nearly empty in the end.
     unfinished = """
         SELECT EXISTS (SELECT 1 FROM autotask_task WHERE state = 1)
             OR EXISTS (SELECT 1 FROM autotask_task WHERE state = 2)
@@ -51,7 +51,7 @@ class Autotask(Driver):
 
     def connect(self) -> None:
         django.setup()
-        # Tasks can be defined when Django is set up, and not before.
+        # Django has to be set up before tasks are defined.
         self._runner = asyncio.Runner()
         self.task = import_string(f"benchmarks.functions.{self.order.function}")
 
@@ -63,7 +63,7 @@ class Autotask(Driver):
 
     def round_trip(self, number: int) -> None:
         if self.config == "await":
-            # One event loop for all of them, as a server has one for all requests.
+            # One event loop for all, as a server has for all requests.
             self._runner.run(self._round_trip(number))
         else:
             self.task(number).wait(timeout=30)
@@ -85,7 +85,7 @@ class Autotask(Driver):
             self._clone("autotask_task", id, ("id", "state", "run_at", "ready_at"), _FUTURE, count)
             self.sql.execute("DELETE FROM autotask_task WHERE id = %(id)s", {"id": id})
         else:
-            # In a queue of its own: tasks to drain may wait already.
+            # In its own queue: tasks to drain may already wait.
             handle = self.task.using(queue=_PREFILL)(0)
             worker = Workers([sys.executable, *self.worker_command(), "--queues", _PREFILL], 1)
             handle.wait(timeout=30)

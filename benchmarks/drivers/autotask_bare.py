@@ -1,4 +1,4 @@
-"""Enqueueing with autotask beside the same rows written by bare statements, on Django's own cursor."""
+"""Enqueueing with autotask, compared with bare statements that write the same rows on Django's own cursor."""
 
 import io
 import statistics
@@ -12,7 +12,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from autotask.task import new_id
 from benchmarks.drivers.base import Driver
 
-#: Calls, and then statements, in turns, so that what else the machine does falls on both.
+#: Calls and statements in each turn, short enough that other load on the machine affects both alike.
 _SLICE = 200
 
 #: Times that a bulk call and a COPY take turns.
@@ -22,7 +22,7 @@ Row = tuple[Any, ...]
 
 
 def enqueue_beside_insert(driver: Driver) -> dict[str, Any]:
-    """How many calls a second, each with its own commit, beside an INSERT of the same row?"""
+    """Measure calls a second, each with its own commit, and INSERTs of the same row."""
     driver.connect()
     insert = _bare_insert(driver)
     for act in (driver.enqueue, insert):
@@ -39,7 +39,7 @@ def enqueue_beside_insert(driver: Driver) -> dict[str, Any]:
 
 
 def bulk_beside_copy(driver: Driver) -> dict[str, Any]:
-    """How many rows a second by one call for many, beside a COPY of the same rows and beside single calls?"""
+    """Measure rows a second by one call for many, by a COPY of the same rows and by single calls."""
     driver.connect()
     count = driver.order.tasks
     columns, _ = _columns(driver)
@@ -60,7 +60,7 @@ def bulk_beside_copy(driver: Driver) -> dict[str, Any]:
 
 
 def _columns(driver: Driver) -> tuple[list[str], Row]:
-    """Return the columns that a call writes, and what it writes into them: those that have no default and are not null."""
+    """Return the columns that a call writes, and their values: those without a default that are not null."""
     driver.enqueue(0)
     without_default = driver.sql.rows(
         "SELECT column_name FROM information_schema.columns "
@@ -74,7 +74,7 @@ def _columns(driver: Driver) -> tuple[list[str], Row]:
 
 def _bare_insert(driver: Driver) -> Callable[[int], object]:
     columns, row = _columns(driver)
-    # As autotask does it: moments are those of the server.
+    # As autotask does: moments are those of the server.
     values = ", ".join("clock_timestamp()" if name.endswith("_at") else "%s" for name in columns)
     statement = f"INSERT INTO autotask_task ({', '.join(columns)}) VALUES ({values})"
     fixed = [value for name, value in zip(columns, row, strict=True) if name != "id" and not name.endswith("_at")]

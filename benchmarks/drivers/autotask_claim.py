@@ -1,4 +1,4 @@
-"""How many pages the server looks at for one claim."""
+"""Count the pages that the server reads for a claim."""
 
 import json
 import sys
@@ -12,19 +12,19 @@ from autotask.store.claim import BoundedLane
 from benchmarks.drivers.base import Driver
 from benchmarks.drivers.workers import Workers
 
-#: A queue without tasks: its worker is there, and takes none.
+#: A queue without tasks: its worker is registered, and claims nothing.
 _NOWHERE = "nowhere"
 
 
 class _Explained(Exception):
-    """The plan of a statement, in the place of its answer."""
+    """Carries the plan of a statement instead of its answer."""
 
 
 def claim_buffers(driver: Driver) -> dict[str, Any]:
-    """The pages that are looked at on tables as they are: for a claim of ten tasks, and to find and lock a hundred."""
+    """Count the pages on the tables as they are: for a claim of ten tasks, and to find and lock a hundred."""
     driver.connect()
     driver.sql.settle()
-    # Only a worker whose lease has not run out is given tasks.
+    # Only a worker with a valid lease may claim.
     workers = Workers([sys.executable, *driver.worker_command(), "--queues", _NOWHERE], 1)
     try:
         while not (id := driver.sql.value("SELECT id FROM autotask_worker")):
@@ -42,7 +42,7 @@ def _explain_claim(worker_id: Any, tasks: int) -> dict[str, Any]:
     lanes, _ = claim.find_lanes(connection)
     bounded = [BoundedLane(lane, None) for lane in lanes]
     try:
-        # The transaction is undone by the exception that brings the plan.
+        # The exception with the plan undoes the transaction.
         with transaction.atomic(), connection.execute_wrapper(_explain):
             claim.claim(connection, worker_id, bounded, per_lane=tasks, limit=tasks)
     except _Explained as explained:
@@ -65,5 +65,5 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _buffers(node: dict[str, Any]) -> int:
-    """Of a node and all below it."""
+    """Return the pages of a node and its children."""
     return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])

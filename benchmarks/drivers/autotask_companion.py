@@ -1,4 +1,4 @@
-"""The companion of this process, in the place of worker processes that were started for a measurement."""
+"""The companion of this process, instead of worker processes started for a measurement."""
 
 import os
 
@@ -9,7 +9,7 @@ from benchmarks.drivers.workers import Workers, cpu_seconds
 
 
 class Companion(Workers):
-    """The companion of this process, with which it ends."""
+    """The companion of this process, which ends with it."""
 
     def __init__(self) -> None:
         super().__init__([], 0)
@@ -29,11 +29,11 @@ class Companion(Workers):
         return found
 
     def check(self) -> None:
-        """Nothing: what ends is replaced."""
+        """Do nothing: a worker that ends is replaced."""
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time that guard and worker have used so far."""
+        """Return the CPU time of guard and worker so far."""
         return cpu_seconds(self.guard)
 
     def stop(self) -> None:
-        """Nothing: it ends with this process."""
+        """Do nothing: it ends with this process."""

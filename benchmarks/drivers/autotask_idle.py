@@ -1,4 +1,4 @@
-"""What a companion costs: while there is nothing to do, and in memory after many tasks."""
+"""The cost of a companion: while it is idle, and in memory after many tasks."""
 
 import subprocess
 import sys
@@ -13,17 +13,17 @@ from benchmarks.drivers.base import Driver
 from benchmarks.drivers.metrics import start_idle, wait_for
 from benchmarks.sql import Connection
 
-#: Seconds until a worker that has nothing to do looks no more often than it has to.
+#: Seconds until an idle worker polls as rarely as it ever does.
 _CALM = 10.0
 
-#: Tasks that are enqueued at once, and run before memory is looked at for the first time.
+#: Tasks that are enqueued at once, and run before memory is first measured.
 _AT_ONCE = 10_000
 
 _BARE = "import django; django.setup(); print(flush=True); input()"
 
 
 def idle(driver: Driver) -> dict[str, Any]:
-    """What guard and worker of an idle companion cost."""
+    """Measure guard and worker of an idle companion."""
     companion = start_idle(driver)
     assert isinstance(companion, Companion)
     connections.close_all()
@@ -31,7 +31,7 @@ def idle(driver: Driver) -> dict[str, Any]:
     cpu, statements, began = companion.cpu_seconds(), _statements(driver.sql), time.monotonic()
     time.sleep(driver.order.seconds)
     seconds = time.monotonic() - began
-    # The look itself is one of them.
+    # This query itself is one of them.
     statements = _statements(driver.sql) - statements - 1
     bare = _bare_django()
     return {
@@ -47,7 +47,7 @@ def idle(driver: Driver) -> dict[str, Any]:
 
 
 def growth(driver: Driver) -> dict[str, Any]:
-    """By how much the memory of a companion's worker grows while it runs many tasks."""
+    """Measure how much the memory of a companion's worker grows while it runs many tasks."""
     companion = start_idle(driver)
     assert isinstance(companion, Companion)
     driver.reader.clear()
@@ -62,13 +62,13 @@ def growth(driver: Driver) -> dict[str, Any]:
 
 
 def megabytes(process: psutil.Process) -> float:
-    """Return the memory of a process: its own, and its share of what it has in common with others."""
+    """Return the memory of a process: its own pages, and its share of common ones."""
     found = process.memory_full_info()
     return (getattr(found, "pss", 0) or found.uss) / 1e6
 
 
 def _bare_django() -> float:
-    """Return the memory of a process with the same settings that has set Django up, and nothing more."""
+    """Return the memory of a process with the same settings that has only set Django up."""
     with subprocess.Popen([sys.executable, "-c", _BARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
         process.stdout.readline()
@@ -78,9 +78,9 @@ def _bare_django() -> float:
 
 
 def _statements(connection: Connection) -> int:
-    """Return how many statements this database has been asked for.
+    """Return how many statements this database has executed.
 
-    A worker's statements are transactions of their own, so these are counted where the extension is not loaded.
+    Without the extension it counts transactions: a worker's statements are transactions of their own.
     """
     if "pg_stat_statements" not in connection.value("SHOW shared_preload_libraries"):
         return int(

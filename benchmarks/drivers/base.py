@@ -1,4 +1,4 @@
-"""What a driver has to say about its queue."""
+"""The base class of drivers."""
 
 import os
 import sys
@@ -16,9 +16,9 @@ from benchmarks.sql import Connection
 class Driver(ABC):
     """One queue in one configuration, on the database that the ``PG*`` variables name.
 
-    :ivar unfinished: a query whose value is whether tasks that are due have not ended. It has to be cheap.
-    :ivar own_metrics: metrics that only this queue has, by their names.
-    :ivar look_every: seconds between two looks of an idle worker; 0 if it is told.
+    :ivar unfinished: a cheap query whose value is whether due tasks have not finished.
+    :ivar own_metrics: metrics of this queue only, by name.
+    :ivar look_every: seconds between two polls of an idle worker; 0 if it is notified.
     """
 
     unfinished: str
@@ -37,11 +37,11 @@ class Driver(ABC):
 
     @abstractmethod
     def connect(self) -> None:
-        """Get ready to enqueue, on tables that are there."""
+        """Get ready to enqueue, on existing tables."""
 
     @abstractmethod
     def enqueue(self, number: int) -> object:
-        """Enqueue one task, with a commit of its own."""
+        """Enqueue one task, with its own commit."""
 
     @abstractmethod
     def worker_command(self) -> list[str]:
@@ -52,14 +52,14 @@ class Driver(ABC):
         """Add rows that are "future", not yet due, or "ended"."""
 
     def enqueue_many(self, count: int) -> None:
-        """Enqueue that many tasks, numbered from 0, in the queue's own way to do so.
+        """Enqueue tasks, numbered from 0, with the queue's own call for many.
 
         :raises NotImplementedError: it has none.
         """
         raise NotImplementedError("it has no call for many")
 
     def round_trip(self, number: int) -> None:
-        """Enqueue a task and wait for its result, in the queue's own way to do so.
+        """Enqueue a task and wait for its result, in the queue's own way.
 
         :raises NotImplementedError: it has none.
         """

@@ -1,8 +1,8 @@
-"""django-tasks-db: the database backend of Django's own tasks, whose worker looks for one task at a time."""
+"""django-tasks-db: the database backend of Django's own tasks, whose worker polls for one task at a time."""
 
 import os
 
-# Its settings, and not those of autotask: for this process and for its workers.
+# Its own settings, not those of autotask, for this process and its workers.
 os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.drivers.django_tasks_db_settings"
 
 import time  # noqa: E402
@@ -16,7 +16,7 @@ from benchmarks.order import Order  # noqa: E402
 
 _TABLE = "django_tasks_database_dbtaskresult"
 
-#: There is no call for many: these make many rows of one that was stored in its own way.
+#: It has no call for many: this copies a task that it has stored into many rows.
 _CLONE = """
 INSERT INTO {table} (id, status, enqueued_at, started_at, finished_at, args_kwargs, run_after, {others})
 SELECT gen_random_uuid(), %(status)s, enqueued_at + n * interval '1 us', {ended}, {ended},
@@ -46,7 +46,7 @@ class DjangoTasksDb(Driver):
 
     def connect(self) -> None:
         django.setup()
-        # Tasks can be defined when Django is set up, and not before.
+        # Django has to be set up before tasks are defined.
         self._task = import_string("benchmarks.drivers.django_tasks_db_functions.nothing")
 
     def enqueue(self, number: int) -> object:

@@ -1,4 +1,4 @@
-"""The task function that is measured, as django-tasks-db knows it."""
+"""The measured task function, for django-tasks-db."""
 
 from django.tasks import task
 
@@ -7,5 +7,5 @@ from benchmarks import probe
 
 @task
 def nothing(number: int) -> int:
-    """Only tell that it has begun."""
+    """Only record that it has begun."""
     return probe.hit(number)

@@ -1,4 +1,4 @@
-"""Huey with its storage in PostgreSQL: one task at a time is deleted from the table and run, told by NOTIFY."""
+"""Huey with its storage in PostgreSQL: a worker notified by NOTIFY deletes one task at a time from the table and runs it."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ huey = PostgresHuey("benchmark", create_tables=False)
 
 @huey.task()
 def nothing(number: int) -> int:
-    """Only tell that it has begun."""
+    """Only record that it has begun."""
     return probe.hit(number)
 
 
@@ -45,7 +45,7 @@ class Huey(Driver):
         return [consumer, "benchmarks.drivers.huey.huey", "-q", "-w", str(threads)]
 
     def prefill(self, kind: str, count: int) -> None:
-        raise NotImplementedError("what is scheduled or ended is in other tables than what waits")
+        raise NotImplementedError("scheduled and ended tasks are in other tables than waiting ones")
 
 
 DRIVER = Huey

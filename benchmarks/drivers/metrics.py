@@ -1,4 +1,4 @@
-"""How all queues are measured alike: each function carries out one order, and returns figures."""
+"""The metrics of all queues: each function carries out one order, and returns figures."""
 
 import random
 import time
@@ -18,11 +18,11 @@ Figures = dict[str, Any]
 #: Seconds between two looks at the probe.
 _LOOK = 0.002
 
-#: Seconds that a worker may take until its first task.
+#: Seconds within which a worker has to begin its first task.
 _START = 60.0
 
-#: Seconds between two samples of a latency. Long enough for the system to be idle again, and for those who send no more
-#: than some wake-ups in a time.
+#: Seconds between two samples of a latency: long enough for the system to be idle again, and for queues that limit their
+#: wake-ups.
 _PAUSE = (0.03, 0.06)
 
 
@@ -42,10 +42,10 @@ def prepare(driver: Driver) -> Figures:
 
 
 def drain(driver: Driver) -> Figures:
-    """So many tasks wait; how many a second do workers bring to their durable end?
+    """Measure how many waiting tasks a second workers finish durably.
 
-    The clock runs from the moment when each worker has begun its first task, so that their start is left out, to the
-    one when no task is unfinished in the database.
+    The clock runs from the moment when each worker has begun its first task, which leaves out their start, until no
+    task in the database is unfinished.
     """
     order, reader = driver.order, driver.reader
     reader.clear()
@@ -81,7 +81,7 @@ def drain(driver: Driver) -> Figures:
 
 
 def enqueue(driver: Driver) -> Figures:
-    """How many calls a second does one process make, each with its own commit?"""
+    """Measure how many calls a second one process makes, each with its own commit."""
     order = driver.order
     driver.connect()
     for number in range(50):
@@ -95,7 +95,7 @@ def enqueue(driver: Driver) -> Figures:
 
 
 def bulk(driver: Driver) -> Figures:
-    """How many rows a second does the queue's own call for many make?"""
+    """Measure how many rows a second the queue's own call for many makes."""
     driver.connect()
     began = time.perf_counter()
     driver.enqueue_many(driver.order.tasks)
@@ -103,7 +103,7 @@ def bulk(driver: Driver) -> Figures:
 
 
 def latency(driver: Driver) -> Figures:
-    """A worker is idle. How long does it take from just before the call to the first line of the function?"""
+    """Measure the time from just before the call to the first line of the function, with an idle worker."""
     reader, first_lines, returns = driver.reader, [], []
     workers = start_idle(driver)
     try:
@@ -122,7 +122,7 @@ def latency(driver: Driver) -> Figures:
 
 
 def roundtrip(driver: Driver) -> Figures:
-    """A worker is idle. How long does it take until the caller has the result?"""
+    """Measure the time until the caller has the result, with an idle worker."""
     workers, took = start_idle(driver), []
     try:
         for number in _paced(driver):
@@ -141,7 +141,7 @@ def summary(milliseconds: list[float]) -> Figures:
 
 
 def start_idle(driver: Driver) -> Workers:
-    """Start workers and return when they have run a task and have nothing more to do."""
+    """Start workers, and return when they have run a task and are idle."""
     driver.connect()
     driver.reader.clear()
     workers = driver.start_workers(driver.order.workers)
@@ -156,7 +156,7 @@ def start_idle(driver: Driver) -> Workers:
 
 
 def wait_for(reader: probe.Reader, count: int, workers: Workers, seconds: float = _START) -> None:
-    """Return as soon as so many tasks have begun."""
+    """Wait until *count* tasks have begun."""
     deadline = time.monotonic() + seconds
     while reader.count() < count:
         workers.check()
@@ -166,7 +166,7 @@ def wait_for(reader: probe.Reader, count: int, workers: Workers, seconds: float 
 
 
 def _paced(driver: Driver) -> Iterator[int]:
-    """Yield numbers, at moments that have nothing to do with when an idle worker looks for work."""
+    """Yield numbers, at moments that are independent of the polls of an idle worker."""
     chance, began = random.Random(1), time.monotonic()
     for number in range(driver.order.samples):
         time.sleep(chance.uniform(*_PAUSE) + chance.uniform(0, driver.look_every))
@@ -176,10 +176,10 @@ def _paced(driver: Driver) -> Iterator[int]:
 
 
 def _wait_for_end(driver: Driver, workers: Workers) -> int:
-    """Return the moment when all tasks have ended, or when the limit is over."""
+    """Return the moment when all tasks have finished, or the limit is over."""
     deadline = time.monotonic() + driver.order.limit
     while time.monotonic() < deadline:
-        # Asked only in the end, so that the questions do not cost the server what is to be measured.
+        # Asked only at the end, so that these queries do not disturb the measurement.
         if driver.reader.count() >= driver.order.tasks and not driver.sql.value(driver.unfinished):
             break
         workers.check()
@@ -188,7 +188,7 @@ def _wait_for_end(driver: Driver, workers: Workers) -> int:
 
 
 def _server(connection: Connection) -> psutil.Process | None:
-    """Return the first process of the server; None where it is not on this machine."""
+    """Return the first process of the server; None if it is not on this machine."""
     try:
         backend = psutil.Process(connection.value("SELECT pg_backend_pid()"))
         return backend.parent() if "postgres" in backend.name() else None
@@ -197,5 +197,5 @@ def _server(connection: Connection) -> psutil.Process | None:
 
 
 def _written(connection: Connection) -> int:
-    """Return how much the server has written to its log, in bytes."""
+    """Return the bytes of WAL that the server has written."""
     return int(connection.value("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"))

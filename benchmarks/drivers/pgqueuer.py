@@ -1,4 +1,4 @@
-"""PgQueuer: an asyncio worker on asyncpg, told by NOTIFY, which claims and logs in batches."""
+"""PgQueuer: an asyncio worker on asyncpg, notified by NOTIFY, which claims and logs in batches."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _FUTURE = """
 INSERT INTO pgqueuer (priority, status, entrypoint, execute_after, heartbeat, created, updated)
 SELECT 0, 'queued', 'nothing', now() + interval '30 days', now(), now(), now() FROM generate_series(1, %(count)s::int)
 """
-# What a job leaves in the log on its way through a worker.
+# The log entries of a job that a worker has run.
 _ENDED = """
 INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
 SELECT 1000000000 + n, status, 'nothing', 0, now()
@@ -32,7 +32,7 @@ FROM generate_series(1, %(count)s::int) AS n, unnest('{queued,picked,successful}
 
 @contextlib.asynccontextmanager
 async def make_worker() -> AsyncIterator[pgqueuer.PgQueuer]:
-    """Make what ``pgq run`` runs."""
+    """Make the object that ``pgq run`` runs."""
     queue = pgqueuer.PgQueuer(AsyncpgDriver(await asyncpg.connect()))
     queue.entrypoint("nothing")(_in_thread if os.environ.get("BENCHMARK_FUNCTIONS") else _coroutine)
     yield queue
@@ -43,7 +43,7 @@ async def _coroutine(job: Job) -> None:
 
 
 async def _in_thread(job: Job) -> None:
-    # It takes coroutines only: this is how a plain function is run.
+    # It takes only coroutines, so a plain function runs like this.
     await asyncio.to_thread(probe.hit, _NUMBER.unpack(job.payload or b"")[0])
 
 
@@ -66,7 +66,7 @@ class PgQueuer(Driver):
         self._queries.enqueue(["nothing"] * count, payloads, [0] * count)
 
     def worker_command(self) -> list[str]:
-        # What "pgq run" does.
+        # As "pgq run" does.
         batch = 10 if self.config == "default" else 100
         if self.config == "functions":
             os.environ["BENCHMARK_FUNCTIONS"] = "1"

@@ -1,4 +1,4 @@
-"""Procrastinate: an asyncio worker on psycopg 3, told by NOTIFY, which fetches and ends jobs one by one."""
+"""Procrastinate: an asyncio worker on psycopg 3, notified by NOTIFY, which fetches and ends jobs one by one."""
 
 import os
 
@@ -15,7 +15,7 @@ INSERT INTO procrastinate_jobs (queue_name, task_name, priority, args, status, s
 SELECT 'default', 'coroutine', 0, jsonb_build_object('number', n), 'todo', now() + interval '30 days', 0
 FROM generate_series(%(first)s::int, %(last)s::int) AS n
 """
-# With the events that a job leaves on its way through a worker.
+# With the events of a job that a worker has run.
 _ENDED = """
 WITH job AS (
     INSERT INTO procrastinate_jobs (queue_name, task_name, priority, args, status, attempts)
@@ -27,13 +27,13 @@ INSERT INTO procrastinate_events (job_id, type)
 SELECT id, type FROM job, unnest('{started,succeeded}'::procrastinate_job_event_type[]) AS type
 """
 
-#: Rows that are inserted by one statement: its triggers remember each of them until the end.
+#: Rows for one INSERT: its triggers keep each of them in memory until its end.
 _AT_ONCE = 100_000
 
 
 @app.task(name="coroutine")
 async def coroutine(number: int) -> None:
-    """Only tell that it has begun."""
+    """Only record that it has begun."""
     probe.hit(number)
 
 

@@ -1,8 +1,8 @@
-"""The smallest honest queue that we could write: what any durable queue on PostgreSQL has to do, and nothing else.
+"""The smallest honest queue that we could write: it does only the work that any durable queue on PostgreSQL has to do.
 
 It inserts and commits, claims with SKIP LOCKED, finds a function by its name, calls it with the arguments, and records
-durably that it has ended. There are no retries, leases, schedules, signatures, pools, priorities and no Django: what
-another queue costs beyond this is the price of what it can do, and of its code.
+durably that it has ended. There are no retries, leases, schedules, signatures, pools, priorities and no Django: the
+cost of another queue beyond this is the price of its features, and of its code.
 """
 
 import importlib
@@ -33,7 +33,7 @@ CREATE FUNCTION queue_tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NOTIFY
 CREATE TRIGGER queue_tell AFTER INSERT ON queue FOR EACH STATEMENT EXECUTE FUNCTION queue_tell();
 """
 
-# The limit is part of the text: as a parameter it would make the planner guess.
+# The limit is part of the text: with a parameter the planner would have to guess.
 _CLAIM = """
 WITH picked AS MATERIALIZED (
     SELECT id FROM queue WHERE state = 0 AND due <= now() ORDER BY due, id LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
@@ -59,12 +59,12 @@ _NOTHING = "benchmarks.drivers.reference.nothing"
 
 
 def nothing(number: int) -> int:
-    """Only tell that it has begun."""
+    """Only record that it has begun."""
     return probe.hit(number)
 
 
 def work() -> None:
-    """Claim a batch, call the functions one after the other, record their ends, and begin again."""
+    """Claim a batch, call the functions one by one, record their ends, and repeat."""
     connection = Connection()
     connection.execute("LISTEN queue")
     while True:

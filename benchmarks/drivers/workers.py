@@ -1,11 +1,11 @@
-"""The worker processes of a measurement: started, watched, and stopped with all that they have started."""
+"""The worker processes of a measurement: started, watched, and stopped with their children."""
 
 import subprocess
 import sys
 
 import psutil
 
-#: Seconds that a worker gets to leave by itself.
+#: Seconds that a worker has to exit by itself.
 _PATIENCE = 10.0
 
 
@@ -16,7 +16,7 @@ class Workers:
     """
 
     def __init__(self, command: list[str], count: int) -> None:
-        # What they print goes to the log of the driver.
+        # Their output goes to the log of the driver.
         self._processes = [
             psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=sys.stderr) for _ in range(count)
         ]
@@ -28,11 +28,11 @@ class Workers:
                 raise RuntimeError(f"a worker has ended with status {status}")
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time that they and their children have used so far."""
+        """Return the CPU time of them and their children so far."""
         return sum(cpu_seconds(process) for process in self._processes)
 
     def stop(self) -> None:
-        """Ask them to leave, wait, and kill what is left."""
+        """Ask them to stop, wait, and kill those that are left."""
         family = [member for process in self._processes for member in (*process.children(recursive=True), process)]
         for process in self._processes:
             if process.poll() is None:
@@ -44,7 +44,7 @@ class Workers:
 
 
 def cpu_seconds(root: psutil.Process) -> float:
-    """Return the CPU time of a process and all below it, those included that have ended and were waited for."""
+    """Return the CPU time of a process and its descendants, including those that have ended and were waited for."""
     total = 0.0
     for process in (root, *root.children(recursive=True)):
         try:

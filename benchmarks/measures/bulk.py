@@ -1,4 +1,4 @@
-"""How fast one call for many is, beside a COPY of the same rows and beside calls one by one."""
+"""The rate of one call for many, compared with a COPY of the same rows and with calls one by one."""
 
 from benchmarks.measures.measure import Bench, Figure, Measure
 

@@ -2,7 +2,7 @@
 
 from benchmarks.measures.measure import Bench, Figure, Measure
 
-#: Parts of the rows of the scale.
+#: Sizes as fractions of the rows of the scale.
 _PARTS = (100, 10, 1)
 
 _KINDS = ("future", "ended")
@@ -17,7 +17,7 @@ def _take(bench: Bench) -> dict[str, float]:
 def points(figures: dict[str, float], rows: int) -> dict[str, list[tuple[int, float]]]:
     """Return sizes and rates, by kind of rows.
 
-    :param rows: of the scale with which the figures were measured.
+    :param rows: rows of the scale of these figures.
     """
     if not figures:
         return {}

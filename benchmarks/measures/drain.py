@@ -1,4 +1,4 @@
-"""How fast one worker brings waiting no-op tasks to their end, beside the smallest honest queue."""
+"""The rate at which one worker finishes waiting no-op tasks, compared with the smallest honest queue."""
 
 from importlib.util import find_spec
 
@@ -10,7 +10,7 @@ def _take(bench: Bench) -> dict[str, float]:
     figures = {"rate": found["rate"], "worker_cpu_us": found["worker_cpu_us"], "duplicates": found["duplicates"]}
     if found["server_cpu_us"] is not None:
         figures["server_cpu_us"] = found["server_cpu_us"]
-    if find_spec("psycopg"):  # with psycopg2 it would be slower than it can be
+    if find_spec("psycopg"):  # with psycopg2 the reference would be slower than it can be
         figures["reference"] = bench.drain(peer="reference")
         figures["ratio"] = figures["rate"] / figures["reference"]
     return figures

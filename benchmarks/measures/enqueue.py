@@ -1,4 +1,4 @@
-"""How fast calls are, one by one, beside bare INSERTs of the same row."""
+"""The rate of calls one by one, compared with bare INSERTs of the same row."""
 
 from benchmarks.measures.measure import Bench, Figure, Measure
 

@@ -1,4 +1,4 @@
-"""Whether a worker's memory grows with the tasks it has run."""
+"""The growth of a worker's memory over many tasks."""
 
 from benchmarks.measures.measure import Bench, Figure, Measure
 

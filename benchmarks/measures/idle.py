@@ -1,4 +1,4 @@
-"""What an idle companion costs."""
+"""The cost of an idle companion."""
 
 from benchmarks.measures.measure import Bench, Figure, Measure
 

@@ -1,4 +1,4 @@
-"""How long it takes from a call to the function's first line, with a companion that has nothing to do."""
+"""The time from a call to the function's first line, with an idle companion."""
 
 from benchmarks.measures.measure import Bench, Figure, Measure
 

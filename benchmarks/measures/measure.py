@@ -1,4 +1,4 @@
-"""What a measure is: a name, the figures it makes, and how it takes them."""
+"""Measures, with their scale and figures."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from benchmarks.session import Figures, RunFailed, Session
 class Scale:
     """How much is measured.
 
-    :ivar tasks: tasks that are drained.
-    :ivar rows: rows that are in large tables.
-    :ivar samples: samples of a latency, in each round.
-    :ivar seconds: for which an idle companion is watched.
-    :ivar growth: tasks after which memory is looked at again.
+    :ivar tasks: tasks to drain.
+    :ivar rows: rows of large tables.
+    :ivar samples: samples of a latency in each round.
+    :ivar seconds: how long an idle companion is watched.
+    :ivar growth: tasks after which memory is measured again.
     """
 
     tasks: int = 20_000
@@ -29,18 +29,18 @@ class Scale:
 
     @classmethod
     def quick(cls) -> "Scale":
-        """Return a scale that is over soon, for a first impression."""
+        """Return a small scale, for a first impression."""
         return cls(tasks=5_000, rows=100_000, samples=40, seconds=10.0, growth=20_000)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that a measure makes.
+    """One number of a measure.
 
     :ivar key: its name in the JSON.
-    :ivar text: what it is, for people.
-    :ivar least: the target, where it is to be at least that.
-    :ivar most: the target, where it is to be at most that.
+    :ivar text: its description.
+    :ivar least: the target, if it is a minimum.
+    :ivar most: the target, if it is a maximum.
     """
 
     key: str
@@ -51,13 +51,13 @@ class Figure:
 
     @property
     def target(self) -> str:
-        """The target, for people."""
+        """The target as text."""
         if self.least is not None:
             return f"≥ {self.least:g}"
         return "" if self.most is None else f"≤ {self.most:g}"
 
     def verdict(self, value: float) -> str:
-        """Return whether a value reaches the target; "" where there is none."""
+        """Return whether a value reaches the target; "" if there is none."""
         if self.least is None and self.most is None:
             return ""
         reached = value >= self.least if self.least is not None else value <= (self.most or 0)
@@ -66,10 +66,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a measure is taken with.
+    """The means of a measure.
 
-    :ivar log: for what workers write.
-    :ivar data: where an own server keeps its data.
+    :ivar log: the file for the output of workers.
+    :ivar data: where a new server keeps its data.
     """
 
     session: Session
@@ -78,30 +78,30 @@ class Bench:
     data: Path
 
     def run(self, metric: str, config: str = "default", *, peer: str = "autotask", **options: Any) -> Figures:
-        """Carry out one order, by default of as much as the scale says.
+        """Carry out one order, by default on the scale.
 
-        :raises RunFailed: it has failed, or has not come to its end in time.
+        :raises RunFailed: it failed, or did not finish in time.
         """
         order = Order(
             peer, config, metric, tasks=self.scale.tasks, samples=self.scale.samples, seconds=self.scale.seconds
         )
         found = self.session.run(dataclasses.replace(order, **options))
         if not found.get("complete", True):
-            raise RunFailed(f"{order.label} has run {found['tasks']} tasks within {order.limit:g} s, and not all")
+            raise RunFailed(f"{order.label} has run only {found['tasks']} tasks within {order.limit:g} s")
         return found
 
     def drain(self, **options: Any) -> float:
-        """Return the rate of a drain, in tasks a second."""
+        """Return the rate of a drain in tasks a second."""
         return float(self.run("drain", **options)["rate"])
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One word on the command line.
+    """A measure, which the command line names.
 
-    :ivar take: takes the figures once and returns them by their keys. Ratios are taken here, of what was measured
-        one right after the other.
-    :ivar once: whether one round is enough, because it takes long and shows the same each time.
+    :ivar take: measures once, and returns the figures by their keys. It also takes ratios, of figures measured in
+        direct succession.
+    :ivar once: whether one round is enough, because it takes long and always shows the same.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How long it takes from a call to the function's first line in a worker of another process, told by NOTIFY."""
+"""The time from a call to the function's first line, with a dedicated worker that is notified by NOTIFY."""
 
 from benchmarks.measures.measure import Bench, Figure, Measure
 

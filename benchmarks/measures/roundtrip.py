@@ -1,4 +1,4 @@
-"""How long it takes from a call until the caller has the result."""
+"""The time from a call until the caller has the result."""
 
 from benchmarks.measures.measure import Bench, Figure, Measure
 

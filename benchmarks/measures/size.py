@@ -1,11 +1,11 @@
-"""What rows cost that are not the work: future ones, ended ones, and dead ones that an old transaction keeps."""
+"""The cost of other rows: future ones, ended ones, and dead ones that an old transaction keeps."""
 
 from benchmarks.measures.measure import Bench, Figure, Measure
 
 
 def _take(bench: Bench) -> dict[str, float]:
     rows = bench.scale.rows
-    # Before and after the others, so that a machine that gets slower meanwhile is not taken for a larger table.
+    # Before and after the others: a machine that slows down meanwhile must not look like a larger table.
     before = bench.drain()
     rates = {
         "future_older": bench.drain(prefill="future", rows=rows),

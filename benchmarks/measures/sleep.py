@@ -1,4 +1,4 @@
-"""How fast tasks are that wait for something, with fifty threads."""
+"""The rate of tasks that sleep, with fifty threads."""
 
 from benchmarks import bare_threads
 from benchmarks.measures.measure import Bench, Figure, Measure
@@ -7,7 +7,7 @@ _THREADS = 50
 
 
 def _take(bench: Bench) -> dict[str, float]:
-    # No task can be faster than one that does nothing: with the shorter sleep, that is the lower of the two limits.
+    # No task is faster than a no-op: for the shorter sleep that is the lower limit.
     of_nothing = bench.run("drain", threads=_THREADS)
     nothing, compute = of_nothing["rate"], of_nothing["worker_cpu_us"] / 1e6
     short, long = (

@@ -1,4 +1,4 @@
-"""What more worker processes bring."""
+"""The gain from more worker processes."""
 
 from benchmarks.measures.measure import Bench, Figure, Measure
 
@@ -7,7 +7,7 @@ _COMPUTE = 1_000
 
 
 def _take(bench: Bench) -> dict[str, float]:
-    # So many tasks for each worker that the last one has started long before the first one is done.
+    # Enough tasks for each worker that the last worker has started long before the first one is done.
     nothing = {count: bench.run("drain", workers=count, tasks=bench.scale.tasks * count) for count in (1, 2, 4)}
     compute = {count: bench.drain(workers=count, tasks=_COMPUTE * count, function="compute_2ms") for count in (1, 2, 4)}
     return {

@@ -1,4 +1,4 @@
-"""What tasks of the demo write down while they run."""
+"""The notes that tasks of the demo write while they run."""
 
 import os
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Note(models.Model):
-    """A line written by a task: lets pages and tests see that it ran, how often, and in which process."""
+    """A line written by a task: it shows pages and tests that the task ran, how often, and in which process."""
 
     topic = models.TextField(db_index=True)
     text = models.TextField()
@@ -18,5 +18,5 @@ class Note(models.Model):
 
     @classmethod
     def write(cls, topic: str, text: str) -> "Note":
-        """Write a line in the name of this process."""
+        """Write a line with the id of this process."""
         return cls.objects.create(topic=topic, text=text, pid=os.getpid())

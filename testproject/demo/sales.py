@@ -1,4 +1,4 @@
-"""What the demo's reports are worked out from: the orders in data/sales.csv, their sums, a table and a chart."""
+"""The data of the demo's reports: the orders in data/sales.csv, their sums, a table and a chart."""
 
 import csv
 from collections import defaultdict
@@ -25,7 +25,7 @@ class Order:
 
     @property
     def total(self) -> Decimal:
-        """What the order brought in."""
+        """The revenue of the order."""
         return self.quantity * self.unit_price
 
 
@@ -51,7 +51,7 @@ def orders_of(month: int) -> list[Order]:
 
 
 def revenue(some: Iterable[Order]) -> Decimal:
-    """Return what these orders brought in together."""
+    """Return the revenue of these orders."""
     return sum((order.total for order in some), Decimal("0.00"))
 
 

@@ -1,4 +1,4 @@
-"""Which tasks the demo's page offers, and what it calls them with where nothing else is asked for."""
+"""The tasks on the demo's page, with their default arguments."""
 
 from typing import Any
 

@@ -52,7 +52,7 @@ def fetch_prices(supplier: str) -> str:
 
 @delayed_task(retries=3, no_retry_on=ValueError)
 def charge_card(order: int) -> None:
-    """Fail for good: trying again would not make the card valid."""
+    """Fail for good: a retry would not make the card valid."""
     raise ValueError(f"the card for order {order} has expired")
 
 
@@ -64,14 +64,14 @@ def remind(text: str) -> str:
 
 @delayed_task
 def take_note(topic: str, text: str) -> str:
-    """Write one line into the database; what is sent in bulk."""
+    """Write one line into the database; this is enqueued in bulk."""
     Note.write(topic, text)
     return text
 
 
 @delayed_task
 def work_for(seconds: float, topic: str) -> str:
-    """Take a while, and write down the start and the end of it."""
+    """Take a while, and note its start and end."""
     Note.write(topic, "started")
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
@@ -82,11 +82,11 @@ def work_for(seconds: float, topic: str) -> str:
 
 @periodic_task(seconds=10, start_now=True)
 def count_mails() -> str:
-    """Look every ten seconds how many mails were sent."""
+    """Count the sent mails every ten seconds."""
     return f"{len(list((settings.DEMO_OUTPUT / 'mail').glob('*.log')))} mails in the outbox"
 
 
 @cron_task(crontab="* * * * *")
 def ring_the_minute() -> str:
-    """Tell the time at every full minute."""
+    """Tell the time every full minute."""
     return f"{timezone.localtime():%H:%M}"

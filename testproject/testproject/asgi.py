@@ -1,4 +1,4 @@
-"""What an ASGI server runs: ``application``."""
+"""The ``application`` for ASGI servers."""
 
 import os
 

@@ -1,19 +1,19 @@
-"""Settings of the test project: a small site on a PostgreSQL of its own.
+"""Settings of the test project: a small site on its own PostgreSQL.
 
 These environment variables change them:
 
 ``DATABASE_URL`` or ``PGHOST``, ``PGUSER``, …
-    use this PostgreSQL instead of an own one
+    use this PostgreSQL instead of the site's own
 ``DEMO_PGDATA``
-    where the own PostgreSQL keeps its data
+    where the site's own PostgreSQL keeps its data
 ``DEMO_FSYNC``
-    ``off``: it does not wait for the disk, for tests
+    ``off`` if it should not wait for the disk, for tests
 ``DEMO_OUTPUT``
     where the tasks of the demo write their files
 ``SECRET_KEY``, ``DEBUG``
     the settings of the same name
 ``AUTOTASK_…``
-    the setting of the same name: as JSON, or as text where it is none
+    the setting of the same name, as JSON or otherwise text
 """
 
 import json
@@ -43,7 +43,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DEMO_OUTPUT = Path(os.environ.get("DEMO_OUTPUT", BASE_DIR / "output"))
 DEMO_PGDATA = Path(os.environ.get("DEMO_PGDATA", BASE_DIR / ".pgdata"))
 
-# Good enough for a site that answers to its own machine only.
+# Good enough for a site that answers only its own machine.
 SECRET_KEY = os.environ.get("SECRET_KEY", "insecure-and-known-to-everybody")
 DEBUG = _from_environment("DEBUG", True)
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]", "testserver"]
@@ -92,7 +92,7 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Tasks of Django itself run on the same workers. Django 5.2 has them by a backport only.
+# Django's own tasks run on the same workers. For Django 5.2 there is a backport.
 if django.VERSION >= (6, 0) or find_spec("django_tasks"):
     TASKS = {"default": {"BACKEND": "autotask.backend.AutotaskBackend"}}
 
@@ -102,7 +102,7 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 
-# Mails become files. Django 6.1 has a new setting for that, and warns of the old ones.
+# Mails become files. Django 6.1 has a new setting for that, and warns about the old ones.
 DEFAULT_FROM_EMAIL = "demo@autotask.example"
 if django.VERSION >= (6, 1):
     MAILERS = {

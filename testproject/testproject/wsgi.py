@@ -1,4 +1,4 @@
-"""What a WSGI server runs: ``application``."""
+"""The ``application`` for WSGI servers."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""The fault suite: what is broken, how, what must hold all the same, and the figures; see docs/contributing.rst."""
+"""The fault suite: faults, the invariants that must hold under them, and figures; see docs/contributing.rst."""

@@ -1,7 +1,7 @@
 """A program that calls tasks, as the processes of a site do: ``python -m tests.faults.caller``.
 
-It writes to the ledger which calls were acknowledged, how long each took, and which ones raised. It ends when its
-standard input does.
+It writes to the ledger which calls were acknowledged, how long each took, and which ones raised. It exits at the end of its
+standard input.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
 
 class _Caller:
     def __init__(self, options: argparse.Namespace) -> None:
-        # Here and not above: Django has to be set up before task functions are defined.
+        # Imported here: Django has to be set up before task functions are defined.
         from tests.faults.app import tasks
 
         self._options = options
@@ -49,7 +49,7 @@ class _Caller:
         interval = 1.0 / self._options.rate if self._options.rate else 3600.0
         due = time.monotonic() + (0.0 if self._options.rate else interval)
         while not select.select([sys.stdin], [], [], max(0.0, due - time.monotonic()))[0]:
-            # A call that has taken long is not made up for: a site does not, either.
+            # A slow call is not made up for: a site does not, either.
             due = max(due + interval, time.monotonic() - interval)
             self._call(self._chosen())
 

@@ -1,4 +1,4 @@
-"""The table of faults: what is broken, and what must hold all the same."""
+"""The table of faults, and the invariants that must hold under them."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ class Fault:
     """One line of the table.
 
     :ivar holds: the invariants (see docs/explanation/guarantees.rst).
-    :ivar absent: why there is no test of it in this suite; empty where there is one.
+    :ivar absent: why this suite has no test of it; empty if it has one.
     """
 
     number: int

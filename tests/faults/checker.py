@@ -1,8 +1,8 @@
-"""The checker: holds the tables to the ledger, and names everything that breaks one of the first four invariants.
+"""The checker compares the tables with the ledger, and names everything that breaks one of the first four invariants.
 
 * I1: every acknowledged call ends with exactly one outcome, and nothing else is in the tables.
-* I2: the stored outcome is that of the last claim, and it is the value which that attempt has returned.
-* I3: no task is run again without a reason: a retry, or a fault that touched its former attempt.
+* I2: the stored outcome is that of the last claim, with the value that this attempt returned.
+* I3: no task runs again without a reason: a retry, or a fault that touched its previous attempt.
 * I4: nothing is left running.
 """
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from autotask.task import State
 from tests.faults.ledger import Event
 
-#: Seconds by which what a process writes down, and what happens to it, may be apart.
+#: Seconds that may lie between an event and its line in the ledger.
 NEAR = 1.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the tables say of a task; *value* is what its attempt returned, the fence by the convention of the tasks."""
+    """A task in the tables; *value* is the result of its attempt, by convention the fence."""
 
     id: str
     state: State
@@ -30,12 +30,12 @@ class Row:
 
 @dataclass
 class Verdict:
-    """What was found.
+    """The result of a check.
 
     :ivar lost: acknowledged calls without an outcome.
     :ivar overwritten: stored outcomes that are not those of the last claim.
-    :ivar unexcused: tasks that were run again without a reason.
-    :ivar violations: all of it in words, and what else is wrong.
+    :ivar unexcused: tasks that ran again without a reason.
+    :ivar violations: all of these and other problems, in words.
     """
 
     calls: int = 0
@@ -48,10 +48,10 @@ class Verdict:
 
 
 def check(events: Sequence[Event], rows: Iterable[Row], retried: Iterable[tuple[str, int]] = ()) -> Verdict:
-    """Return everything that does not fit together.
+    """Return all contradictions.
 
     :param rows: of both tables.
-    :param retried: id and fence of attempts that failed and were to be tried again.
+    :param retried: id and fence of failed attempts that were to be retried.
     """
     verdict = Verdict()
     by_id: dict[str, list[Row]] = defaultdict(list)

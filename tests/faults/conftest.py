@@ -14,19 +14,19 @@ from tests.faults.world import World, migrated
 
 HERE = Path(__file__).parent
 
-#: Seconds that a random or lasting fault goes on in the quick subset.
+#: How many seconds a random or lasting fault goes on in the quick subset.
 QUICK = 3.0
 
 SEED = 20261121
 
-#: The quick subset shares its machine with other tests: what takes its time is granted more of it.
+#: The quick subset shares its machine with other tests, so its budgets of time are larger by this factor.
 LENIENCE = 4.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults", "the fault suite (tests/faults)")
-    group.addoption("--faults-seconds", type=float, help="Run all faults; those that last go on for so long.")
-    group.addoption("--faults-seed", type=int, default=SEED, help="Of all that is random.")
+    group.addoption("--faults-seconds", type=float, help="Run all faults; lasting ones go on for this long.")
+    group.addoption("--faults-seed", type=int, default=SEED, help="Seed of everything random.")
     group.addoption("--faults-json", type=Path, help="Where to write the table as JSON.")
 
 
@@ -62,9 +62,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-@pytest.hookimpl(trylast=True)  # after pytest itself has noted it
+@pytest.hookimpl(trylast=True)  # after pytest itself
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    # A test that is skipped has no call, and one whose setup fails neither.
+    # A skipped test has no call, and neither has one whose setup failed.
     if report.when == "call" or (report.when == "setup" and not report.passed):
         for name, found in report.user_properties:
             if name == PROPERTY:
@@ -89,7 +89,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture(scope="session")
 def lasting(pytestconfig: pytest.Config) -> float:
-    """Seconds for which a fault that lasts goes on."""
+    """How many seconds a lasting fault goes on."""
     return _seconds(pytestconfig) or QUICK
 
 
@@ -103,7 +103,7 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a migrated database, for tests that leave it as it was."""
+    """A server with a migrated database, for tests that do not change the server."""
     with _running() as server:
         migrated(server, tmp_path_factory.mktemp("migrated"))
         yield server
@@ -111,7 +111,7 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start servers with a migrated database, to do with as one likes."""
+    """Start servers with a migrated database, for tests to break."""
     started: list[Server] = []
 
     def start(**settings: Any) -> Server:
@@ -164,7 +164,7 @@ def world(shared_server: Server, make_world: Callable[[Server], World]) -> Itera
 
 @pytest.fixture
 def proxy(world: World) -> Iterator[Proxy]:
-    """A proxy between all programs of the world that are started from now on, and its server."""
+    """A proxy between the server of the world and all programs that are started from now on."""
     with Proxy(world.server.port, world.random) as proxy:
         world.port = proxy.port
         yield proxy
@@ -172,7 +172,7 @@ def proxy(world: World) -> Iterator[Proxy]:
 
 
 class _running:
-    """A server for the length of a ``with`` block."""
+    """A server for a ``with`` block."""
 
     def __enter__(self) -> Server:
         try:
@@ -200,7 +200,7 @@ def _seed(config: pytest.Config) -> int:
 
 def _verdict(report: pytest.TestReport) -> tuple[str, str]:
     if hasattr(report, "wasxfail"):
-        # Strict: one that passes has failed, and says so by itself.
+        # Strict: pytest itself reports one that passes as failed.
         return "fail", f"known: {report.wasxfail}"
     if report.skipped:
         return "not run", report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""

@@ -1,11 +1,11 @@
-"""Named points in a worker, or a process that calls, at which it can be killed, made to fail, or held up for longer than its lease.
+"""Named points in a worker or a caller, at which it can be killed, made to fail, or paused for longer than its lease.
 
-There is nothing of this in the package: in a process of the suite that has the variable ``FAULTS_CRASH``, the functions
-around the points are wrapped. The variable names a folder; a point is armed by a file in it, and whichever process comes
-by first takes that file away and crashes. So one worker can go through all points, one after the other.
+The package has nothing of this: in processes of the suite with the variable ``FAULTS_CRASH``, the functions around the
+points are wrapped. The variable names a folder. A file in it arms a point; the first process that gets there removes the
+file and crashes. So one worker can go through all points, one by one.
 
-``before … commit`` means that the statement was executed, and its transaction not committed: the wrapped function runs
-in a transaction then, as long as a point is armed.
+``before … commit`` means that the statement was executed, but not committed: as long as a point is armed, the wrapped
+function runs in a transaction.
 """
 
 import importlib
@@ -23,7 +23,7 @@ from tests.faults.ledger import Ledger
 
 VARIABLE = "FAULTS_CRASH"
 
-#: What is done in a transaction of the worker, by the names of the points around its commit.
+#: The functions that run in a transaction of the worker, by the names of the points around its commit.
 COMMITS = {
     "claim": "autotask.store.claim.claim",
     "outcome": "autotask.store.finish.end",
@@ -42,7 +42,7 @@ POINTS = (
     "after body",
 )
 
-#: What is done in the process of a site: a call is stored as claimed by its companion, and handed over after that.
+#: In the process of a site: it stores a call as claimed by its companion, and then hands it over.
 HANDOVER = "handover", "autotask.store.enqueue.insert_claimed"
 
 HANDOVER_POINTS = tuple(f"{when} {HANDOVER[0]} commit" for when in ("before", "after"))
@@ -51,11 +51,11 @@ ACTIONS = ("kill", "raise", "sleep")
 
 
 class Crash(Exception):
-    """What is raised at a crash point."""
+    """Is raised at a crash point."""
 
 
 class CrashPoints:
-    """The side of the test: arms points, and sees them taken.
+    """Arms points, for tests.
 
     :param folder: an empty one.
     """
@@ -64,14 +64,14 @@ class CrashPoints:
         self.folder = folder
 
     def arm(self, point: str, action: str, seconds: float = 0.0) -> None:
-        """Have the next process that comes by crash; *seconds* are for "sleep"."""
+        """Make the next process at the point crash; *seconds* are for "sleep"."""
         assert point in POINTS + HANDOVER_POINTS and action in ACTIONS
         scratch = self.folder / "scratch"
         scratch.write_text(f"{action} {seconds}")
         scratch.rename(self.folder / _file(point))
 
     def is_armed(self, point: str) -> bool:
-        """Whether nobody has come by yet."""
+        """Whether no process has got there yet."""
         return (self.folder / _file(point)).exists()
 
 
@@ -99,7 +99,7 @@ def _committing(function: Callable[..., Any], name: str, folder: Path, ledger: L
             if _has_done_something(value):
                 _reach(before, folder, ledger)
         except Crash:
-            execute(connection, "ROLLBACK")  # as a statement does that fails by itself
+            execute(connection, "ROLLBACK")  # as after a statement that fails
             raise
         execute(connection, "COMMIT")
         return value
@@ -117,9 +117,9 @@ def _committing(function: Callable[..., Any], name: str, folder: Path, ledger: L
 
 
 def _has_done_something(value: Any) -> bool:
-    """Whether a statement has touched rows: a point is to be reached with something at stake.
+    """Whether a statement has touched rows: only then is there something to lose at the point.
 
-    They return how many, or whether, or a list of what they took, or several numbers of which the first one is a count.
+    They return a count, a truth value, a list of rows, or several numbers of which the first is a count.
     """
     return bool(value[0] if isinstance(value, tuple) else value)
 
@@ -137,7 +137,7 @@ def _running(function: Callable[..., Any], folder: Path, ledger: Ledger) -> Call
 def _reach(point: str, folder: Path, ledger: Ledger) -> None:
     armed, taken = folder / _file(point), folder / f"taken by {os.getpid()}"
     try:
-        armed.rename(taken)  # of several processes, one succeeds
+        armed.rename(taken)  # of several processes only one succeeds
     except FileNotFoundError:
         return
     action, seconds = taken.read_text().split()

@@ -1,7 +1,7 @@
-"""The ledger: what happened, written down outside PostgreSQL, so that the tables can be held to it.
+"""The ledger: a record of events outside PostgreSQL, to compare the tables with.
 
 It is a folder with one file for each process, to which the process only appends: one line for each event, one ``write``
-for each line. So nothing is lost by ``kill -9``, and nothing depends on what is being tested.
+for each line. So ``kill -9`` loses nothing, and nothing depends on the tested code.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: Of the environment of all processes of a test: the folder of its ledger.
+#: The variable for all processes of a test that names the folder of its ledger.
 VARIABLE = "FAULTS_LEDGER"
 
 
@@ -20,11 +20,11 @@ VARIABLE = "FAULTS_LEDGER"
 class Event:
     """One line.
 
-    :ivar kind: "enqueued" (the commit of a call was acknowledged), "unknown" (a call raised, so nobody knows), "start"
+    :ivar kind: "enqueued" (the commit of a call was acknowledged), "unknown" (a call raised, so its commit is unknown), "start"
         and "end" of an attempt, "refused" (its outcome), "fault" (something was done to a process, or to all).
-    :ivar at: when, on the monotonic clock, which all processes of a host share.
-    :ivar wall: when, on the clock of the wall, which PostgreSQL on the same host shares.
-    :ivar pid: the process that it happened in; for a fault, the one it was done to, None for all of them.
+    :ivar at: when, by the monotonic clock, which all processes of a host share.
+    :ivar wall: when, by the system clock, which PostgreSQL on the same host shares.
+    :ivar pid: the process in which it happened; for a fault its target, None for all processes.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Event:
 
 
 class Ledger:
-    """One folder of events; each process that writes has an instance of its own.
+    """One folder of events; each process that writes has its own instance.
 
     :param folder: where the files are.
     """
@@ -49,7 +49,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     def write(self, kind: str, *, pid: int | None = -1, id: object = "", fence: int = 0, **facts: Any) -> None:
-        """Append one event; *pid* is this process if it is not given."""
+        """Append one event; *pid* is this process by default."""
         event = {
             "kind": kind,
             "at": time.monotonic(),
@@ -62,10 +62,10 @@ class Ledger:
         os.write(self._descriptor(), (json.dumps(event) + "\n").encode())
 
     def read(self) -> list[Event]:
-        """Return all events of all processes, in the order in which they happened."""
+        """Return all events of all processes, in order."""
         events = []
         for path in self.folder.glob("*.jsonl"):
-            # A line that is being written has no end yet.
+            # A line that is being written is incomplete.
             complete, _, _ = path.read_bytes().rpartition(b"\n")
             events += [Event(**json.loads(line)) for line in complete.splitlines()]
         return sorted(events, key=lambda event: event.at)

@@ -1,9 +1,8 @@
-"""A network of its own for a worker, so that its packets can be lost without anybody being told; needs root on Linux.
+"""A separate network for a worker, whose packets can be lost silently; needs root on Linux.
 
-A proxy cannot do this: the kernel would go on acknowledging what it receives for it, and keepalives find nothing wrong.
-Here, a pair of virtual interfaces leads from a network namespace to the host. To lose everything, both sides are told a
-wrong hardware address of the other; to lose one
-connection, what comes for it is routed into a black hole.
+A proxy cannot do this: the kernel would continue to acknowledge data for it, and keepalives would find nothing wrong.
+Here a pair of virtual interfaces connects a network namespace with the host. To lose everything, both sides get a wrong
+hardware address of the other; to lose one connection, packets for it are routed into a black hole.
 """
 
 import os
@@ -12,7 +11,7 @@ import subprocess
 from contextlib import suppress
 from typing import Self
 
-#: An address that nobody has.
+#: An unused address.
 _NOBODY = "02:00:00:00:00:99"
 
 
@@ -21,11 +20,11 @@ class NoNetwork(Exception):
 
 
 class Network:
-    """A namespace and the way to it, for the length of a ``with`` block.
+    """A namespace and its connection to the host, for a ``with`` block.
 
     :ivar host: the address of the host, as seen from inside.
-    :ivar command: what to put before a command to run it inside.
-    :raises NoNetwork: on entering: it takes root, and the program ``ip``.
+    :ivar command: the words before a command that run it inside.
+    :raises NoNetwork: on entering: it needs root, and the program ``ip``.
     """
 
     def __init__(self) -> None:
@@ -39,7 +38,7 @@ class Network:
 
     def __enter__(self) -> Self:
         if os.geteuid() != 0 or shutil.which("ip") is None:
-            raise NoNetwork("it takes root, and the program ip of iproute2, to lose packets")
+            raise NoNetwork("losing packets needs root, and the program ip of iproute2")
         try:
             self._ip("netns", "add", self._name)
             self._ip("link", "add", self._outside, "type", "veth", "peer", "name", self._inside, "netns", self._name)
@@ -66,19 +65,19 @@ class Network:
         )
 
     def heal(self) -> None:
-        """Lose nothing any more."""
+        """Stop losing packets."""
         with suppress(subprocess.CalledProcessError):
             self._ip("neigh", "del", self.guest, "dev", self._outside)
         with suppress(subprocess.CalledProcessError):
             self._ip("-n", self._name, "neigh", "del", self.host, "dev", self._inside)
 
     def lose(self, port: int) -> None:
-        """Lose what comes for one connection, by its port inside."""
-        # Else the route of an established connection is not looked up again.
+        """Lose packets for one connection, by its port inside."""
+        # Otherwise the route of an established connection is not looked up again.
         self._run(*self.command, "sysctl", "-qw", "net.ipv4.ip_early_demux=0")
         rule = ("pref", "0", "iif", self._inside, "ipproto", "tcp", "dport", str(port), "blackhole")
         self._ip("-n", self._name, "rule", "add", *rule)
-        # The table of local addresses is asked first, unless it is moved behind.
+        # The table of local addresses comes first, unless it is moved back.
         self._ip("-n", self._name, "rule", "add", "pref", "1", "table", "local")
         self._ip("-n", self._name, "rule", "del", "pref", "0", "table", "local")
 

@@ -1,4 +1,4 @@
-"""``python -m tests.faults.page faults.json``: write the table of the documentation from what the suite has found."""
+"""``python -m tests.faults.page faults.json``: write the table of the documentation from the results of the suite."""
 
 import argparse
 import json
@@ -32,17 +32,15 @@ def parser() -> argparse.ArgumentParser:
     """Return the options."""
     made = argparse.ArgumentParser(
         prog="python -m tests.faults.page",
-        description="Write docs/explanation/guarantees_figures.rst from what tox -e faults has written with --faults-json.",
+        description="Write docs/explanation/guarantees_figures.rst from the file of tox -e faults --faults-json.",
     )
     made.add_argument("file", type=Path, metavar="faults.json")
-    made.add_argument(
-        "--to", type=Path, default=PAGE, metavar="FILE", help="default: where the documentation expects it"
-    )
+    made.add_argument("--to", type=Path, default=PAGE, metavar="FILE", help="default: the page of the documentation")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read what was found, and write the page."""
+    """Read the results, and write the page."""
     options = parser().parse_args(arguments)
     options.to.write_text(render(json.loads(options.file.read_text(encoding="utf-8"))), encoding="utf-8")
 
@@ -53,7 +51,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 def worst(figures: Iterable[Figure]) -> list[tuple[Figure, int]]:
-    """Return for each name the figure that is nearest to its budget or farthest beyond, and of how many it is that."""
+    """Return for each name the worst figure, nearest to its budget or farthest beyond, and how many there are."""
     found: dict[tuple[str, str, str], list[Figure]] = {}
     for figure in figures:
         found.setdefault((figure.name, figure.unit, figure.budget), []).append(figure)

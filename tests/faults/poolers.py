@@ -1,4 +1,4 @@
-"""Poolers before a server: pgbouncer and pgpool-II, with their files in a folder of their own."""
+"""Poolers before a server: pgbouncer and pgpool-II, with their files in their own folder."""
 
 import os
 import shutil
@@ -60,7 +60,7 @@ class Pooler:
     """A pooler that runs until it is closed.
 
     :param kind: one of :data:`POOLERS`.
-    :param size: how many connections to the server pgbouncer has at most.
+    :param size: the most connections of pgbouncer to the server.
     """
 
     def __init__(self, kind: str, server: Server, size: int = 30) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, to be stopped, restarted, paused and filled, for root and for others alike."""
+"""A PostgreSQL server to stop, restart, pause and fill, for root and ordinary users alike."""
 
 import os
 import pwd
@@ -18,23 +18,23 @@ from autotask.embedded import binaries
 from autotask.embedded.installation import Installation
 from tests import tether
 
-#: Whatever makes a start slow is not what is tested. A killed server loses nothing without fsync; a killed kernel might.
+#: For fast starts. A killed server loses nothing without fsync; only a killed kernel might.
 FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "shared_buffers": "64MB"}
 
 START = 60
 
 
 class NoServer(Exception):
-    """There are no programs of PostgreSQL on this machine."""
+    """PostgreSQL is not installed here."""
 
 
 class Server:
-    """One server with its data in a folder of its own.
+    """One server with its data in its own folder.
 
     :param settings: of the server.
-    :param environment: variables that it is to have.
+    :param environment: variables for it.
     :param folder: an empty folder for its files; None makes one.
-    :raises NoServer: there are no programs to make it of.
+    :raises NoServer: PostgreSQL is not installed here.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class Server:
 
     def make(self) -> "Server":
         """Make the data, and start."""
-        # A large WAL segment for each of many servers would be waste.
+        # Large WAL segments for many servers would be waste.
         self.run("initdb", "--username=postgres", "--auth=trust", "--no-sync", "--wal-segsize=4", "-D", self.data)
         self.start()
         return self
 
     def start(self) -> None:
-        """Start, and return when it takes connections."""
+        """Start, and return when it accepts connections."""
         lines = "".join(f"{name} = {_quoted(value)}\n" for name, value in self.settings.items())
         with (self.data / "postgresql.auto.conf").open("w") as file:
             file.write(lines)
@@ -96,20 +96,20 @@ class Server:
         """Start as a standby of another server."""
         source = f"host=127.0.0.1 port={primary.port} user=postgres"
         self.run("pg_basebackup", "-R", "-c", "fast", "-X", "stream", "-d", source, "-D", self.data)
-        # What pg_basebackup has written for a standby is in the file that start() writes anew.
+        # start() overwrites the file with the settings that pg_basebackup has written for a standby.
         self.settings["primary_conninfo"] = source
         self.start()
 
     def promote(self) -> None:
-        """Make a primary of a standby."""
+        """Promote a standby to primary."""
         self.run("pg_ctl", "promote", "-w", "-D", self.data)
 
     def pause(self) -> None:
-        """Stop all its processes where they are."""
+        """Pause all its processes."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let them go on."""
+        """Resume its processes."""
         self._signal(signal.SIGCONT)
 
     def log(self) -> str:
@@ -129,8 +129,8 @@ class Server:
         return self.run("psql", "-XqtA", "-v", "ON_ERROR_STOP=1", *address, "-c", text)
 
     def run(self, program: str, *arguments: object) -> str:
-        """Run one of PostgreSQL's programs to its end, as the account of the server."""
-        # Not a pipe: a server that was started keeps it open.
+        """Run one of PostgreSQL's programs, as the account of the server."""
+        # Not a pipe: a started server keeps it open.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
                 [self._programs / program, *map(str, arguments)],
@@ -158,7 +158,7 @@ class Server:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,7 +1,7 @@
 """A TCP proxy before PostgreSQL that can delay, cut, go silent, and lose the answer to a statement.
 
-It runs in a thread with an event loop of its own; its methods may be called from the test. To lose an answer means: the
-statement reaches the server and is committed, and the connection breaks before the client hears of it.
+It runs in a thread with its own event loop; tests may call its methods. To lose an answer means: the statement reaches the
+server and is committed, and the connection breaks before the client gets the answer.
 """
 
 import asyncio
@@ -13,25 +13,25 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Self
 
-#: ReadyForQuery, "not in a transaction": all of what was asked is done and committed.
+#: ReadyForQuery, "not in a transaction": the statement is done and committed.
 _READY = b"Z\x00\x00\x00\x05I"
 
-#: The end of an answer that has no rows: a CommandComplete like "UPDATE 0", and ReadyForQuery.
+#: The end of an answer without rows: a CommandComplete like "UPDATE 0", and ReadyForQuery.
 _NO_ROWS = b" 0\x00" + _READY
 
 #: SO_LINGER with no time: close() sends RST.
 _RESET = struct.pack("ii", 1, 0)
 
-#: Bytes of what a client has sent that are looked at for a statement.
+#: The most bytes from a client that are kept, to find its connection by a statement.
 _REMEMBERED = 65536
 
 
 class Proxy:
-    """Connections from its port to a port of the same host, for the length of a ``with`` block.
+    """Connections from its port to a port of the same host, for a ``with`` block.
 
     :ivar port: where it listens.
     :ivar target: the port to which new connections go.
-    :ivar delay: seconds that each piece of data takes, as mean and spread.
+    :ivar delay: seconds that each piece of data is delayed, as mean and spread.
     :ivar breaking: the share of pieces at which a connection breaks.
     """
 
@@ -61,26 +61,26 @@ class Proxy:
         self._loop.close()
 
     def lose_answer_to(self, statement: bytes, with_rows: bool = False) -> None:
-        """Lose the answer to the next statement that has these bytes in it; once.
+        """Lose the answer to the next statement that contains these bytes, once.
 
-        :param with_rows: to the next one whose answer has rows.
+        :param with_rows: only if the answer has rows.
         """
         self._lose.append(_Loss(statement, with_rows))
 
     def cut(self, of: bytes = b"") -> int:
-        """Break connections, all or those with these bytes in what the client has sent; return how many."""
+        """Break all connections, or those whose client has sent these bytes; return how many."""
         return int(self._do(self._cut(of)))
 
     def silence(self, of: bytes = b"") -> None:
-        """Pass nothing on, in either direction, of connections with these bytes; new ones as well."""
+        """Forward nothing, in either direction, of connections with these bytes, old or new."""
         self._silent = of
 
     def speak(self) -> None:
-        """Pass on what has come meanwhile, and everything from now on."""
+        """Forward the data that was held back, and everything from now on."""
         self._silent = None
 
     def has_lost(self) -> bool:
-        """Whether all answers that were to be lost have been."""
+        """Whether all answers to lose are lost."""
         return not self._lose
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What the suite has to say at its end: each fault with its figures, budgets and verdict, as a table and as JSON."""
+"""The report at the end of the suite: each fault with its figures, budgets and verdict, as a table and as JSON."""
 
 import json
 from collections import defaultdict
@@ -10,13 +10,13 @@ from typing import Any
 from benchmarks import machine
 from tests.faults.catalogue import FAULTS
 
-#: How a result gets from the process that ran a test to the one that reports.
+#: The property by which a result gets from the process that ran a test to the one that reports.
 PROPERTY = "fault"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of a fault, as measured, and what it may be."""
+    """One measured figure of a fault, with its budget."""
 
     name: str
     value: float
@@ -31,7 +31,7 @@ class Figure:
 class Figures:
     """The figures of one test; each is checked as soon as it is known.
 
-    :param lenience: what budgets of time are multiplied by; more than 1 where the machine is shared with other tests.
+    :param lenience: the factor of budgets of time; more than 1 if other tests share the machine.
     """
 
     def __init__(self, lenience: float = 1.0) -> None:
@@ -39,7 +39,7 @@ class Figures:
         self.found: list[Figure] = []
 
     def at_most(self, name: str, value: float, budget: float, unit: str = "") -> None:
-        """Record a figure that must not be larger; in seconds or milliseconds, the lenience is granted."""
+        """Record a figure that must not be larger; in seconds or milliseconds the lenience applies."""
         allowed = budget * (self.lenience if unit in ("s", "ms") else 1.0)
         self._note(name, value, unit, f"≤ {budget:g}", value <= allowed)
 
@@ -51,7 +51,7 @@ class Figures:
         """Record a count."""
         self._note(name, value, "", f"= {budget:g}", value == budget)
 
-    def told(self, name: str, value: float, unit: str = "") -> None:
+    def record(self, name: str, value: float, unit: str = "") -> None:
         """Record a figure without a budget."""
         self._note(name, value, unit, "no budget", True)
 
@@ -62,7 +62,7 @@ class Figures:
 
 @dataclass
 class Entry:
-    """What one test of a fault came to."""
+    """The result of one test of a fault."""
 
     test: str
     verdict: str
@@ -71,9 +71,9 @@ class Entry:
 
 
 class Report:
-    """Collects what the tests came to, in the process that reports.
+    """Collects the results of tests, in the process that reports.
 
-    :param full: whether all faults were to be tested, or the quick ones only.
+    :param full: whether all faults were to be tested, or only the quick ones.
     """
 
     def __init__(self, seed: int, full: bool) -> None:
@@ -85,7 +85,7 @@ class Report:
         return bool(self._entries)
 
     def add(self, numbers: Iterable[int], test: str, verdict: str, reason: str, figures: list[dict[str, Any]]) -> None:
-        """Note what a test came to."""
+        """Note the result of a test."""
         for number in numbers:
             self._entries[number].append(Entry(test, verdict, reason, figures))
 
@@ -119,7 +119,7 @@ class Report:
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def _verdict(self, number: int) -> tuple[str, str]:
-        """Return the worst of what the tests of a fault came to; what was not run has not passed."""
+        """Return the worst result of the tests of a fault; a test that was not run has not passed."""
         entries = self._entries.get(number, [])
         for verdict in ("fail", "not run", "pass"):
             reasons = [entry.reason for entry in entries if entry.verdict == verdict]

@@ -21,7 +21,7 @@ MEGABYTE = 2**20
 
 @contextmanager
 def memory_of(pid: int) -> Iterator[list[int]]:
-    """Note how many bytes of memory a process uses, a few times a second."""
+    """Sample the bytes of memory of a process, a few times a second."""
     seen, done = [psutil.Process(pid).memory_info().rss], threading.Event()
 
     def look() -> None:
@@ -37,8 +37,8 @@ def memory_of(pid: int) -> Iterator[list[int]]:
         thread.join()
 
 
-def delays_beside(world, ids):
-    """Call a small task again and again until others have ended, and return the seconds until the end of each."""
+def delays_next_to(world, ids):
+    """Call a small task repeatedly until others have finished, and return the seconds until each was done."""
     delays = []
     while not all(map(world.ended, ids)):
         began = time.monotonic()
@@ -48,7 +48,7 @@ def delays_beside(world, ids):
 
 
 def hold(world, figures, delays, memory, most):
-    figures.told("small tasks next to them", len(delays))
+    figures.record("small tasks next to them", len(delays))
     figures.at_most("the slowest of them", max(delays), 2.0, "s")
     figures.at_most("memory on top of the worker's own", (max(memory) - memory[0]) / MEGABYTE, most, "MiB")
     figures.exactly("lost", len(world.check().violations), 0)
@@ -63,7 +63,7 @@ def test_large_results_do_not_hold_up_small_ones_and_do_not_fill_the_memory(worl
     # When
     with memory_of(worker.pid) as memory:
         ids = world.call_many(tasks.give, [(250_000,)] * int(20 * lasting))
-        delays = delays_beside(world, ids[-1:])
+        delays = delays_next_to(world, ids[-1:])
         world.drain(300)
 
     # Then
@@ -80,10 +80,10 @@ def test_the_largest_results_and_arguments_are_stored(world, figures):
     # When
     with memory_of(worker.pid) as memory:
         ids = world.call_many(tasks.give, [(32 * MEGABYTE - 1000,)] * 20 + [(16_000_000,)] * 20)
-        delays = delays_beside(world, ids)
+        delays = delays_next_to(world, ids)
 
     # Then
-    figures.told("the slowest small task next to them", max(delays), "s")
+    figures.record("the slowest small task next to them", max(delays), "s")
     figures.at_most("memory on top of the worker's own", (max(memory) - memory[0]) / MEGABYTE, 1200, "MiB")
     sizes = rows(
         world.database, "SELECT count(*), max(octet_length(value)) FROM autotask_result WHERE value IS NOT NULL"
@@ -105,7 +105,7 @@ OVER = (
 
 @pytest.mark.fault(61, quick=True)
 def test_a_result_with_very_many_attempts_is_pruned_and_holds_up_no_other(world, figures, lasting):
-    # Given: one with many attempts, which is over for longer than the others
+    # Given: one with many attempts, whose time to live has been over for longer than that of the others
     world.server.sql(f"ALTER DATABASE {world.name} SET log_min_duration_statement = 1000")
     worker = world.worker(options={"CLEAN_INTERVAL": 3600})
     ids = [world.call(tasks.note) for _ in range(20)]
@@ -129,9 +129,9 @@ def test_a_result_with_very_many_attempts_is_pruned_and_holds_up_no_other(world,
 
     # Then
     assert rows(world.database, "SELECT count(*) FROM autotask_attempt") == [(0,)]
-    figures.told("attempts", count)
-    figures.told("the others were pruned after", others, "s")
-    figures.told("attempts pruned in a second", count / seconds)
+    figures.record("attempts", count)
+    figures.record("the others were pruned after", others, "s")
+    figures.record("attempts pruned in a second", count / seconds)
     log = world.server.log()[before:]
     figures.exactly("statements that took too long", log.count("canceling statement due to statement timeout"), 0)
     figures.exactly("statements of more than a second", log.count("WITH old AS MATERIALIZED"), 0)
@@ -146,7 +146,7 @@ def test_at_the_limit_of_threads_tasks_wait_and_no_worker_dies(world, figures):
     limit = world.call(tasks.reach_the_limit_of_threads, 3.0)
     world.wait_for_start(limit)
 
-    # When: the first coroutines need a thread for their event loop, the first processes one that looks after them
+    # When: the first coroutines need a thread for their event loop, the first child processes one to watch them
     ids = [
         *world.call_many(tasks.wait_for_in_coroutine, [(str(gate),)] * 20),
         *world.call_many(tasks.wait_for_in_process, [(str(gate),)] * 3),
@@ -164,7 +164,7 @@ def test_at_the_limit_of_threads_tasks_wait_and_no_worker_dies(world, figures):
 
 @pytest.fixture
 def group():
-    """A control group of processes; call it to move a process there, and to say how many threads it may have in all."""
+    """A control group of processes; call it to move a process there, and to limit its threads."""
     root = Path("/sys/fs/cgroup")
     folder = (root / "pids" if (root / "pids").is_dir() else root) / f"autotask-{secrets.token_hex(4)}"
     try:

@@ -1,4 +1,4 @@
-"""Clocks that are wrong, and schedulers that die or are away (faults 16, 36, 37, 39 and 40)."""
+"""Wrong clocks, and schedulers that die or do not run (faults 16, 36, 37, 39 and 40)."""
 
 import signal
 import time
@@ -20,7 +20,7 @@ TICKING = {"FAULTS_APPS": "tests.faults.ticking"}
 
 @pytest.fixture
 def clock(tmp_path):
-    """A clock that can be set; its variables are for those who are to go by it."""
+    """A clock that can be set; its variables are for the programs that use it."""
     found = [path for pattern in LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
     if not found:
         pytest.skip("faketime is not installed")
@@ -49,7 +49,7 @@ def clock(tmp_path):
 
 
 def ticks(world):
-    """Return the moments of the ticks that have become tasks, and of the insertion of these, as seconds."""
+    """Return ticks with tasks, and when these were inserted, as seconds."""
     return rows(
         world.database,
         "SELECT extract(epoch FROM scheduled_for)::float8, extract(epoch FROM created_at)::float8, state, "
@@ -114,9 +114,9 @@ def test_a_jump_of_the_clock_of_the_database_makes_no_tick_twice(own_server, mak
 
 
 def assert_each_tick_is_one_task(world, figures):
-    """From the first tick to the last one, each second has had its task, once and in time."""
+    """Check that each second from the first tick to the last has one task, in time."""
     found = ticks(world)
-    figures.told("ticks", len(found))
+    figures.record("ticks", len(found))
     figures.exactly("duplicates", sum(n - 1 for n in Counter(tick for tick, *_ in found).values()), 0)
     figures.exactly("missing", round(found[-1][0] - found[0][0]) + 1 - len(found), 0)
     return [made - tick for tick, made, *_ in found]
@@ -161,12 +161,12 @@ def test_a_database_that_crashes_again_and_again_loses_no_tick_and_doubles_none(
 
     # Then
     lateness = assert_each_tick_is_one_task(world, figures)
-    figures.told("lateness at most", round(1000 * max(lateness)))
+    figures.record("lateness at most", round(1000 * max(lateness)))
 
 
 @pytest.mark.fault(40, quick=True)
-def test_what_was_missed_while_no_scheduler_ran_is_made_up_for_as_each_schedule_says(world, figures):
-    # Given: schedules that nobody has served for ten minutes, or one for two hours
+def test_ticks_missed_while_no_scheduler_ran_are_made_up_for_as_each_schedule_says(world, figures):
+    # Given: schedules that no worker has served for ten minutes, and one for two hours
     apps = {"FAULTS_APPS": "tests.faults.away"}
     worker = world.worker(**apps)
     wait_until(lambda: len(rows(world.database, "SELECT 1 FROM autotask_schedule")) == 4, what="the registration")

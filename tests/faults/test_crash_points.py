@@ -4,15 +4,15 @@ import pytest
 
 from tests.faults.crashpoints import ACTIONS, POINTS
 
-#: What a stalled worker sleeps beyond its lease.
+#: Seconds that a paused worker sleeps beyond its lease.
 BEYOND = 1.5
 
-#: The points at which a worker holds tasks; in the quick subset only they are gone through, and only by killing.
+#: The points at which a worker holds tasks; the quick subset has only these, and only kills.
 ESSENTIAL = [point for point in POINTS if point.split()[1] in ("claim", "outcome", "body")]
 
 
 def go_through(world, points, actions):
-    """Have a worker crash at each point in each way, under load; return the verdict and how many crashes there were."""
+    """Make a worker crash at each point in each way, under load; return the verdict and the number of crashes."""
     crashes = 0
     world.keep(2)
     caller = world.caller("--rate=15", "--seconds=0.1", "--mixed")
@@ -20,14 +20,14 @@ def go_through(world, points, actions):
         for point in points:
             world.crashpoints.arm(point, action, world.settings["LEASE"] + BEYOND)
             if point.split()[1] == "rescue":
-                # There has to be something to rescue. It comes after the point is armed: a worker that has just started, for
-                # which this has waited, looks for the dead at once.
+                # There has to be something to rescue. This comes after the point is armed: the worker that has just started
+                # looks for dead ones at once.
                 world.crashpoints.arm("before body", "kill")
                 world.until(lambda: not world.crashpoints.is_armed("before body"), 30, "a death to rescue from")
                 crashes += 1
             world.until(lambda p=point: not world.crashpoints.is_armed(p), 30, f"{action} {point}")
             crashes += 1
-            # The next one comes when there are two workers again.
+            # The next crash waits until there are two workers again.
             world.until(
                 lambda: all(world.identity(p.pid) for p in world.kept()), 30, f"two workers after {action} {point}"
             )
@@ -37,9 +37,9 @@ def go_through(world, points, actions):
 
 
 def report(world, figures, verdict, crashes):
-    figures.told("calls", verdict.calls)
-    figures.told("executions", verdict.executions)
-    figures.told("outcomes refused", verdict.refused)
+    figures.record("calls", verdict.calls)
+    figures.record("executions", verdict.executions)
+    figures.record("outcomes refused", verdict.refused)
     figures.exactly("crashes / requested crashes", len(world.events("fault")) / crashes, 1)
     figures.exactly("lost", len(verdict.lost), 0)
     figures.exactly("overwritten", len(verdict.overwritten), 0)

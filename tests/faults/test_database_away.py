@@ -1,4 +1,4 @@
-"""PostgreSQL that restarts, is down, has no connection left, no disk, is read-only, or another one (16 to 18, 25 to 28)."""
+"""PostgreSQL restarts, is down, out of connections or disk, read-only, or a promoted standby (16 to 18, 25 to 28)."""
 
 import contextlib
 import os
@@ -20,12 +20,12 @@ from tests.helpers import wait_until
 
 @pytest.fixture
 def own_world(own_server, make_world):
-    """A world on a server of its own, to be broken."""
+    """A world on its own server, to break."""
     return make_world(own_server())
 
 
 def down(world, seconds):
-    """Write down that something will be done to everybody for so long."""
+    """Note a fault of all processes that takes some seconds."""
     world.ledger.write("fault", pid=None, action="database", seconds=seconds)
 
 
@@ -59,9 +59,9 @@ def test_nothing_is_lost_when_postgresql_restarts_again_and_again(own_world, fig
     # Then
     world.drain()
     verdict = world.check()
-    figures.told("restarts", len(resumed))
-    figures.told("calls", verdict.calls)
-    figures.told("unclear calls", len(world.events("unknown")))
+    figures.record("restarts", len(resumed))
+    figures.record("calls", verdict.calls)
+    figures.record("unclear calls", len(world.events("unknown")))
     figures.exactly("lost", len(verdict.lost), 0)
     figures.exactly("overwritten", len(verdict.overwritten), 0)
     figures.at_most("work continues after", max(resumed), 3.0, "s")
@@ -98,7 +98,7 @@ def test_postgresql_may_be_down_for_long(own_world, figures, lasting):
     figures.at_most("processor used", 100 * used / lasted, 2.0, "%")
     figures.at_most("work continues after", resumed, 5.0, "s")
     assert not worker.has_ended()
-    # Their outcomes waited in memory, and nobody has taken the tasks away meanwhile.
+    # Their outcomes waited in memory, and no worker has rescued the tasks meanwhile.
     assert [world.task(id).attempt for id in running] == [1] * 4
     assert world.check().violations == []
 
@@ -133,7 +133,7 @@ def test_each_connection_of_a_worker_is_replaced_when_it_is_terminated(world, fi
     world.until(lambda: connected(world) >= 3 or role == "recorder", 10, "three connections")
     wait_until(lambda: not world.live(), what="the end of it")
     for _ in range(5):
-        time.sleep(0.3)  # until the worker sleeps; a process sends no two wake-ups within a tenth of a second
+        time.sleep(0.3)  # until the worker sleeps; a process sends at most one wake-up in a tenth of a second
         enqueued = time.monotonic()
         latency.append(world.wait_for_start(world.call(tasks.note)).at - enqueued)
     figures.at_most(f"{role}: wake-up afterwards", 1000 * quantile(latency, 0.5), 50.0, "ms")
@@ -148,12 +148,12 @@ def connected(world):
 
 
 @pytest.mark.fault(25)
-def test_when_there_is_no_connection_left_workers_wait_and_the_site_goes_on(own_server, make_world, figures):
-    # Given: a site that is connected, and all other connections taken by somebody else
+def test_when_no_connection_is_left_workers_wait_and_the_site_continues(own_server, make_world, figures):
+    # Given: a connected site, and all other connections taken by other programs
     world = make_world(own_server(max_connections=12, superuser_reserved_connections=1, reserved_connections=0))
     world.server.sql("CREATE ROLE site LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO site;"
                      "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO site", world.name)  # fmt: skip
-    administrator = world.database  # a superuser, who has a place of his own
+    administrator = world.database  # a superuser, for whom a connection is reserved
     world.user = "site"
     caller = world.caller("--rate=10")
     worker = world.worker()
@@ -223,7 +223,7 @@ def test_when_the_disk_is_full_nothing_that_was_acknowledged_is_lost(tmp_path, o
         time.sleep(2)
         os.unlink(ballast)
         with contextlib.suppress(AssertionError):
-            world.server.start()  # where WAL could not be written, PostgreSQL has ended itself
+            world.server.start()  # without room for WAL, PostgreSQL has exited
         up = time.monotonic()
 
         # Then
@@ -306,7 +306,7 @@ def test_a_synchronous_standby_that_is_promoted_has_everything(own_server, make_
             figures.at_most("work continues after", time.monotonic() - up, 7.0, "s")
             caller.finish()
             world.drain()
-            figures.told("calls", world.check().calls)
+            figures.record("calls", world.check().calls)
             figures.exactly("lost", len(world.check().lost), 0)
             assert world.check().violations == []
             world.close()

@@ -32,9 +32,9 @@ def test_nothing_is_lost_when_a_worker_is_killed_each_second(world, figures, las
     # Then
     world.drain()
     verdict = world.check()
-    figures.told("calls", verdict.calls)
-    figures.told("kills", kills)
-    figures.told("executions", verdict.executions)
+    figures.record("calls", verdict.calls)
+    figures.record("kills", kills)
+    figures.record("executions", verdict.executions)
     figures.exactly("lost", len(verdict.lost), 0)
     figures.exactly("overwritten", len(verdict.overwritten), 0)
     figures.exactly("run again without a reason", len(verdict.unexcused), 0)
@@ -69,7 +69,7 @@ def test_a_worker_does_not_outlive_its_guard_and_both_are_replaced(world, figure
 @pytest.mark.fault(5)
 def test_the_tasks_of_a_host_that_is_gone_are_run_elsewhere_when_the_lease_is_over(world, figures):
     """The other host is one whose worker cannot look up the processes of the first."""
-    # Given: the settings of a site that has set none
+    # Given: default settings
     world.settings = {}
     near = world.worker(options={"SHUTDOWN_GRACE": 1})
     ids = world.call_many(tasks.wait_for, [(str(world.folder / "go"),)] * 3)
@@ -90,7 +90,7 @@ def test_the_tasks_of_a_host_that_is_gone_are_run_elsewhere_when_the_lease_is_ov
 
 
 def other_host(world):
-    """Return how to start a worker that is on another host, as far as it can tell."""
+    """Return options to start a worker that believes it is on another host."""
     home = world.folder / "elsewhere"
     home.mkdir(exist_ok=True)
     (home / "sitecustomize.py").write_text('import socket\nsocket.gethostname = lambda: "another-host"\n')
@@ -140,7 +140,7 @@ def test_a_task_that_takes_all_memory_costs_itself_and_not_the_worker(world, fig
 
 
 @pytest.mark.fault(13)
-def test_a_poison_task_ends_in_an_error_and_takes_no_other_along(world, figures):
+def test_a_poison_task_fails_and_harms_no_other(world, figures):
     # Given
     innocents = world.call_many(tasks.note, [(0.2,)] * 10)
     poison = world.call(tasks.kill_the_worker)
@@ -183,7 +183,7 @@ def test_a_task_that_ends_the_process_is_lost_with_its_status_and_the_next_one_r
 
 
 @pytest.mark.fault(14, quick=True)
-def test_a_task_that_exits_ends_in_an_error_and_the_worker_goes_on(world):
+def test_a_task_that_exits_fails_and_the_worker_continues(world):
     worker = world.worker()
     task = world.wait_for(world.call(tasks.end_the_process, "exit"), state=State.ERROR)
     assert task.error_message == "SystemExit: 3"

@@ -1,4 +1,4 @@
-"""What a companion is handed, when it or who hands it over dies or stands still."""
+"""Tasks that are handed over, when the companion or the calling process dies or is paused (faults 57 and 58)."""
 
 import time
 
@@ -11,11 +11,11 @@ from tests.helpers import wait_until
 
 
 def hold(world, figures):
-    """Wait until all has ended, say what held, and return it."""
+    """Wait until all tasks have finished, and return the verdict."""
     world.drain()
     verdict = world.check()
-    figures.told("calls", verdict.calls)
-    figures.told("executions", verdict.executions)
+    figures.record("calls", verdict.calls)
+    figures.record("executions", verdict.executions)
     figures.exactly("lost", len(verdict.lost), 0)
     figures.exactly("overwritten", len(verdict.overwritten), 0)
     figures.exactly("run again without a reason", len(verdict.unexcused), 0)
@@ -24,14 +24,14 @@ def hold(world, figures):
 
 
 def until_handed_over(world, point, action, seconds=0.0):
-    """Have the next call that is handed over come to grief."""
+    """Make the next call that is handed over crash."""
     world.crashpoints.arm(point, action, seconds)
     world.until(lambda: not world.crashpoints.is_armed(point), 20, "a task to be handed over")
 
 
 @pytest.mark.fault(57)
-def test_nothing_is_lost_when_the_companion_that_is_handed_it_is_killed_again_and_again(world, figures, lasting):
-    # Given: one companion that is killed, for which the pauses between two starts grow, and one that is not
+def test_nothing_is_lost_when_the_companion_that_is_handed_tasks_is_killed_again_and_again(world, figures, lasting):
+    # Given: one companion that is killed, and so starts again after growing delays, and one that is not
     site = world.site()
     caller = world.caller("--companion", "--rate=20", "--seconds=0.05")
     world.companion(caller)
@@ -45,9 +45,9 @@ def test_nothing_is_lost_when_the_companion_that_is_handed_it_is_killed_again_an
         world.kill(worker)
         kills += 1
 
-    # Then: also those that were called while there was no companion
+    # Then: even calls while there was no companion
     caller.finish()
-    figures.told("kills", kills)
+    figures.record("kills", kills)
     hold(world, figures)
     recoveries = world.recoveries()
     if recoveries:
@@ -57,7 +57,7 @@ def test_nothing_is_lost_when_the_companion_that_is_handed_it_is_killed_again_an
 
 @pytest.mark.fault(58, quick=True)
 @pytest.mark.parametrize("point", HANDOVER_POINTS)
-def test_what_a_process_has_stored_that_dies_before_handing_it_over_is_run_by_others(world, figures, point):
+def test_tasks_of_a_process_that_dies_before_handing_them_over_run_elsewhere(world, figures, point):
     # Given
     caller = world.caller("--companion", "--rate=10")
     worker = world.companion(caller)
@@ -67,14 +67,14 @@ def test_what_a_process_has_stored_that_dies_before_handing_it_over_is_run_by_ot
     world.ledger.write("unknown", seconds=0.0, error="the caller was killed")
     wait_until(lambda: not processes.is_alive(worker), what="the end of the companion")
 
-    # Then: what was committed is run, although nobody was told of it, and what was not is not
+    # Then: only the committed task runs, although no worker was notified
     world.worker()
     verdict = hold(world, figures)
     assert verdict.executions == verdict.calls + (1 if point.startswith("after") else 0)
 
 
 @pytest.mark.fault(58)
-def test_what_is_handed_over_seconds_late_is_run_in_time_and_once(world, figures):
+def test_a_task_handed_over_seconds_late_runs_in_time_and_once(world, figures):
     # Given
     caller = world.caller("--companion", "--rate=10")
     world.companion(caller)

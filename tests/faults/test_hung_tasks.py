@@ -1,4 +1,4 @@
-"""Tasks that do not come to an end, and their time limits (fault 46)."""
+"""Tasks that hang, and their time limits (fault 46)."""
 
 import time
 
@@ -11,7 +11,7 @@ from autotask.worker.watch import STOP_WITHIN
 from tests.faults.app import tasks
 from tests.helpers import wait_until
 
-#: Seconds that each of them may take.
+#: The time limit of each.
 LIMIT = 1.0
 
 STOPPABLE = {
@@ -28,8 +28,8 @@ def beyond(task):
 
 
 @pytest.mark.fault(46)
-def test_what_can_be_stopped_is_stopped_at_its_limit_and_nothing_else_is(world, figures):
-    # Given: four that hang, one of each kind, beside four that take their time
+def test_tasks_that_can_be_stopped_stop_at_their_limit_and_no_others_do(world, figures):
+    # Given: four that hang, one of each kind, next to four slow ones
     worker = world.worker("--processes=4")
     gate = str(world.folder / "go")
     siblings = [world.call(task, gate) for task in (tasks.wait_for, tasks.wait_for_in_process)]
@@ -47,7 +47,7 @@ def test_what_can_be_stopped_is_stopped_at_its_limit_and_nothing_else_is(world, 
     children = psutil.Process(worker.pid).children()
     figures.exactly("child processes left, one of them with a task", len(children), 1)
 
-    # Then: neither their siblings nor those that follow are any the worse for it
+    # Then: neither their siblings nor later tasks are affected
     (world.folder / "go").touch()
     for id in siblings:
         world.wait_for(id)
@@ -58,7 +58,7 @@ def test_what_can_be_stopped_is_stopped_at_its_limit_and_nothing_else_is(world, 
 
 
 @pytest.mark.fault(46)
-def test_a_thread_that_does_not_stop_is_given_up_and_its_worker_makes_way_when_the_others_have_ended(world, figures):
+def test_a_thread_that_does_not_stop_is_given_up_and_its_worker_exits_when_the_others_have_finished(world, figures):
     # Given
     world.keep(1)
     (worker,) = world.kept()
@@ -88,7 +88,7 @@ def test_a_thread_that_does_not_stop_is_given_up_and_its_worker_makes_way_when_t
 
 
 @pytest.mark.fault(46)
-def test_a_coroutine_that_blocks_its_event_loop_is_given_up_and_the_others_are_handed_back(world, figures):
+def test_a_coroutine_that_blocks_its_event_loop_is_given_up_and_the_others_are_released(world, figures):
     # Given
     world.keep(1)
     (worker,) = world.kept()

@@ -29,12 +29,12 @@ LANES = [BoundedLane(Lane("default", 0), None)]
 
 MAX_CRASHES = 3
 
-#: What each run has to have come by.
+#: The events that each run must have.
 WORTH = (
     *("claim of others", "claim of suspects", "claim under no lease", "end accepted", "end refused", "retry accepted"),
     *("retry refused", "release", "cancel: cancelled", "cancel: requested", "cancel: too late", "promotion"),
     *("requeue done", "requeue refused", "pruning", "rescue", "end by a rescue", "no burial of oneself"),
-    *("handed over", "handed over to who is dead"),
+    *("handed over", "handed over to a dead worker"),
     *("beat after the lease", "new identity", "end under the next claim", "retry under the next claim"),
 )
 
@@ -43,7 +43,7 @@ WAITING = (State.SCHEDULED, State.READY)
 
 @dataclass(frozen=True)
 class Task:
-    """What the model knows of a task; *turn* is its place in the order of those that are ready."""
+    """A task in the model; *turn* is its place among the ready tasks."""
 
     id: uuid.UUID
     state: State
@@ -58,14 +58,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a worker holds, perhaps no more by right."""
+    """A claim of a worker, which may be outdated."""
 
     id: uuid.UUID
     fence: int
 
 
 class Model(RuleBasedStateMachine):
-    """Two workers, and everything that can be done through the store.
+    """Two workers, and all acts of the store.
 
     :cvar reached: how often what is worth a test has come about; a history in which nothing happens proves nothing.
     """
@@ -106,10 +106,10 @@ class Model(RuleBasedStateMachine):
         )
         self.claims.append(Claim(new.id, fence))
         self.reached["handed over"] += 1
-        self.reached["handed over to who is dead"] += not (self.alive[name] and self.registered[name])
+        self.reached["handed over to a dead worker"] += not (self.alive[name] and self.registered[name])
 
     def _enqueue(self, delayed):
-        # In order, and the same in each run of a history.
+        # Ordered, and the same in each run of a history.
         new = new_task(id=uuid.UUID(int=next(self.numbers)), delay=3600.0 if delayed else 0.0, retries=2, ttl=3600.0)
         enqueue.insert(current(), new)
         self.tasks[new.id] = Task(new.id, State.SCHEDULED if delayed else State.READY, turn=next(self.turns))
@@ -364,7 +364,7 @@ class Model(RuleBasedStateMachine):
         found = rows(current(), "SELECT task_id, number, state FROM autotask_attempt")
         assert sorted(found) == sorted((id, number, int(state)) for id, number, state in self.attempts)
 
-    # --- short ways -------------------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _in(self, state):
         return [t for t in self.tasks.values() if t.state is state]
@@ -373,7 +373,7 @@ class Model(RuleBasedStateMachine):
         return self.tasks[data.draw(st.sampled_from(list(self.tasks)))]
 
     def _held(self, data):
-        """Choose a claim: one that is still good, one of a task that runs under another claim by now, or any."""
+        """Choose a claim: a valid one, one of a task that now runs under another claim, or any."""
         good = [held for held in self.claims if self._is_current(held)]
         late = [held for held in self.claims if self._is_late(held)]
         return data.draw(st.sampled_from(data.draw(st.sampled_from([good, late, self.claims])) or self.claims))
@@ -390,7 +390,7 @@ class Model(RuleBasedStateMachine):
         return Outcome(held.id, held.fence, state, ended_at=time.monotonic(), seconds=0.0, delay=3600.0)
 
     def _order(self, ids):
-        """Return the turns of tasks that one statement has made ready, in the order in which it came to them."""
+        """Return the turns of tasks that one statement has made ready, in its order."""
         sql = "SELECT id FROM autotask_task WHERE id = ANY(%(ids)s) ORDER BY ready_at"
         return {row[0]: next(self.turns) for row in rows(current(), sql, {"ids": list(ids)})} if ids else {}
 

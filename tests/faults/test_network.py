@@ -19,13 +19,13 @@ CALL = b"INSERT INTO autotask_task"
 
 
 @pytest.mark.fault(19, quick=True)
-def test_a_claim_whose_answer_was_lost_is_given_back_and_made_again(world, proxy, figures):
+def test_a_claim_whose_answer_was_lost_is_released_and_made_again(world, proxy, figures):
     # Given
     worker = world.worker()
     world.wait_for(world.call(tasks.note))
 
     # When
-    proxy.lose_answer_to(CLAIM, with_rows=True)  # and not to a last look for more than the first task
+    proxy.lose_answer_to(CLAIM, with_rows=True)  # not to a further claim, after the first task
     began = time.monotonic()
     id = world.call(tasks.note)
 
@@ -65,7 +65,7 @@ def test_an_outcome_whose_answer_was_lost_is_not_taken_for_a_late_one(
 
 
 @pytest.mark.fault(20, quick=True)
-def test_a_release_whose_answer_was_lost_gives_back_once(world, proxy):
+def test_a_release_whose_answer_was_lost_releases_once(world, proxy):
     # Given
     worker = world.worker("--threads=1", options={"SHUTDOWN_GRACE": 5})
     id = world.call(tasks.wait_for, str(world.folder / "go"))
@@ -105,7 +105,7 @@ def test_a_call_whose_answer_was_lost_raises_and_the_task_is_there_once(world, p
 
 
 @pytest.mark.fault(21, quick=True)
-def test_a_commit_whose_answer_was_lost_has_enqueued_what_was_called_before(world, proxy):
+def test_a_commit_whose_answer_was_lost_has_enqueued_its_calls(world, proxy):
     # Given
     new = tasks.note._new_task((), {})
     connection = world.connect(port=proxy.port)
@@ -135,25 +135,24 @@ def network():
 
 @pytest.fixture
 def remote(own_server, make_world, network):
-    """A world whose programs are in a network of their own; return it and how to start them outside."""
+    """A world with default settings, on a server that the network can reach."""
     server = own_server(listen_addresses="*")
     with (server.data / "pg_hba.conf").open("a") as file:
         file.write(f"host all all {network.host}/30 trust\n")
     server.sql("SELECT pg_reload_conf()")
     world = make_world(server)
-    # What sites have that have set nothing.
     world.settings = {}
     yield world
     world.close()
 
 
 def inside(world, network):
-    """Have programs that are started from now on be inside."""
+    """Start programs inside the network from now on."""
     world.host, world.before = network.host, network.command
 
 
 def outside(world):
-    """Have programs that are started from now on be outside."""
+    """Start programs outside the network from now on."""
     world.host, world.before = "127.0.0.1", ()
 
 
@@ -232,7 +231,7 @@ def test_a_slow_and_bad_network_loses_nothing(world, proxy, figures, lasting):
 
     # When
     world.ledger.write("fault", pid=None, action="network", seconds=lasting + 120)
-    proxy.delay, proxy.breaking = (0.1, 0.05), 0.01  # each way: 200 ms and back
+    proxy.delay, proxy.breaking = (0.1, 0.05), 0.01  # each way, 200 ms for the round trip
     began = time.monotonic()
     world.until(lambda: time.monotonic() - began > lasting, lasting + 10, "the end of the time")
     done = rows(world.database, "SELECT count(*) FROM autotask_result")[0][0]
@@ -242,8 +241,8 @@ def test_a_slow_and_bad_network_loses_nothing(world, proxy, figures, lasting):
     # Then
     world.drain()
     verdict = world.check()
-    figures.told("tasks in a second", done / lasting)
-    figures.told("unclear calls", len(world.events("unknown")))
+    figures.record("tasks in a second", done / lasting)
+    figures.record("unclear calls", len(world.events("unknown")))
     figures.exactly("lost", len(verdict.lost), 0)
     figures.exactly("overwritten", len(verdict.overwritten), 0)
     assert verdict.violations == []

@@ -1,4 +1,4 @@
-"""A queue of notifications that is full, because some session that listens stays in a transaction (fault 60)."""
+"""A full queue of notifications, because a listening session stays in a transaction (fault 60)."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ ALIAS = "full"
 
 @pytest.fixture(scope="module")
 def small_queue(tmp_path_factory) -> Iterator[Server]:
-    """A server whose queue of notifications has half a megabyte, which is the least."""
+    """A server whose queue of notifications has half a megabyte, the minimum."""
     try:
         server = Server(max_notify_queue_pages=64)
     except NoServer as error:
@@ -38,7 +38,7 @@ def small_queue(tmp_path_factory) -> Iterator[Server]:
 
 @pytest.fixture
 def world(small_queue, make_world, settings) -> Iterator[World]:
-    """A world on that server, whose tasks this process calls and waits for as well."""
+    """A world on that server, whose tasks this process also calls and waits for."""
     world = make_world(small_queue)
     connections.settings[ALIAS] = {**DEFAULTS, **world.entry()}
     settings.AUTOTASK_DATABASE = ALIAS
@@ -50,7 +50,7 @@ def world(small_queue, make_world, settings) -> Iterator[World]:
 
 @pytest.fixture
 def laggard(world):
-    """Fill the queue, and return the connection that holds it up: it listens, and stays in a transaction."""
+    """Fill the queue, and return the connection that blocks it: it listens, and stays in a transaction."""
     laggard = world.connect(application_name="laggard")
     execute(laggard, "LISTEN anything")
     laggard.set_autocommit(False)
@@ -77,7 +77,7 @@ def test_a_full_queue_of_notifications_stops_no_worker(world, laggard, figures, 
     # Given
     worker = world.worker()
 
-    # When: a task that somebody waits for
+    # When: a task whose result is awaited
     began = time.monotonic()
     handle = tasks.note(0.5)
     value = handle.wait(30)
@@ -87,7 +87,7 @@ def test_a_full_queue_of_notifications_stops_no_worker(world, laggard, figures, 
     assert isinstance(value, int)
     assert asyncio.run(tasks.note(0.5).await_result(30)) > value
 
-    # and one that is cancelled while it runs, which its worker learns by the flag alone
+    # and one that is cancelled while it runs: its worker can only read the flag
     handle = tasks.wait_for(str(tmp_path / "never"))
     wait_until(lambda: handle.status is RUNNING, what="its start")
     began = time.monotonic()
@@ -103,7 +103,7 @@ def test_a_full_queue_of_notifications_stops_no_worker(world, laggard, figures, 
 
 @pytest.mark.fault(60, quick=True)
 def test_a_full_queue_of_notifications_fails_no_commit_of_a_caller(world, laggard):
-    # Given: a task that waits and one that runs, of both of which the end is awaited; and a schedule that is paused
+    # Given: a waiting and a running task, both awaited, and a paused schedule
     waiting, running = tasks.note(), tasks.note.using(queue="other")()
     for handle in (waiting, running):
         assert read.ask_to_be_told(current(), handle.id)
@@ -130,7 +130,7 @@ def test_a_full_queue_of_notifications_fails_no_commit_of_a_caller(world, laggar
     assert all(read.task(current(), handle.id).state is State.READY for handle in (new, *many))
     assert waiting.ready and running.status is RUNNING
 
-    # and the same without a transaction, and for a task that has died too often
+    # and without a transaction, and for a task that has killed too many workers
     assert many[0].cancel() and running.cancel()
     assert rescue.rescue(current(), [], reason="gone", max_crashes=1, error_ttl=60)[2] == 1
     assert running.ready
@@ -139,7 +139,7 @@ def test_a_full_queue_of_notifications_fails_no_commit_of_a_caller(world, laggar
 
 @pytest.mark.fault(60)
 def test_an_atomic_task_commits_although_the_queue_of_notifications_is_full(world, laggard):
-    # Given: one whose end is awaited
+    # Given: one that is awaited
     handle = tasks.note_atomically()
     assert read.ask_to_be_told(current(), handle.id)
 
@@ -166,7 +166,7 @@ def test_the_doctor_names_the_session_that_fills_the_queue_of_notifications(worl
         assert f"pid {pid} (laggard on {world.name}, its transaction open for" in finding.text
         assert f"pg_terminate_backend({pid})" in finding.fix
 
-        # When it has gone, the first one who looks frees the queue
+        # When it has gone, the first look frees the queue
         laggard.close()
         wait_until(lambda: examination.look_at_notifications(patient).verdict is Verdict.OK, what="an empty queue")
         assert examination.look_at_listening(patient).verdict is Verdict.OK
@@ -176,7 +176,7 @@ def test_the_doctor_names_the_session_that_fills_the_queue_of_notifications(worl
 
 @pytest.mark.fault(60)
 def test_a_queue_of_notifications_that_can_be_emptied_is_emptied_by_the_first_call(world, laggard):
-    # Given: nobody holds it up any more, but nobody has emptied it
+    # Given: nothing blocks it any more, but it has not been emptied
     laggard.close()
     assert is_full(world)
 

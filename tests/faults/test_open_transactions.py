@@ -1,4 +1,4 @@
-"""Tasks that leave transactions open, beside others that do not (fault 63)."""
+"""Tasks that leave transactions open, next to others that do not (fault 63)."""
 
 import pytest
 
@@ -11,7 +11,7 @@ EACH = 40
 
 @pytest.mark.fault(63, quick=True)
 @pytest.mark.parametrize("where", tasks.WRITERS)
-def test_what_is_done_is_there_whatever_others_leave_open(world, figures, where):
+def test_rows_of_done_tasks_are_there_whatever_transactions_others_leave_open(world, figures, where):
     # Given: connections that are kept from task to task
     world.max_age = None
     execute(world.database, "CREATE TABLE written (text text)")

@@ -1,4 +1,4 @@
-"""Everything through poolers: those that share sessions between transactions, and those that keep them (faults 29 and 66)."""
+"""Everything through poolers, which share sessions between transactions or keep them (faults 29 and 66)."""
 
 import json
 import statistics
@@ -35,7 +35,7 @@ def through(world):
 
 
 def latencies(world, number, pause):
-    """Return for some calls, one after the other, the seconds until they were started."""
+    """Make calls one by one, and return for each the seconds until its start."""
     waits = []
     for _ in range(number):
         time.sleep(pause)
@@ -45,7 +45,7 @@ def latencies(world, number, pause):
 
 
 def results(world):
-    """Return what a program with a companion tells of how long it has waited for results."""
+    """Return how long a program with a companion has waited for results."""
     program = world.start("-m", "tests.faults.waiter", "5")
     world.companion(program)
     program.process.stdin.write(b"\n")
@@ -71,7 +71,7 @@ def test_everything_works_through_a_pooler_of_transactions(world, through, figur
     wait_until(lambda: len(world.events("enqueued")) > 60, 30, "some calls")
     caller.finish()
     world.drain()
-    waits = latencies(world, 5 if lasting > 5 else 2, 1.2)  # until it sleeps as long as it ever does
+    waits = latencies(world, 5 if lasting > 5 else 2, 1.2)  # until its sleep is longest
     world.drain()
 
     # Then
@@ -96,14 +96,14 @@ def test_results_come_through_a_pooler_of_transactions(world, through, figures):
     # Then
     figures.at_most("wait()", max(waited["wait"][1:]), 1.5, "s")
     figures.at_most("await_result()", max(waited["await"][1:]), 1.5, "s")
-    # A process that waits for results finds out by its first one.
+    # A process that waits for results detects the pooler with its first one.
     figures.at_most("sessions that listen", altered(world, LISTENS), 1)
     world.drain()
     assert world.check().violations == []
 
 
 def altered(world, condition):
-    """Return for how many sessions of the pooler a condition is true."""
+    """Return the number of sessions of the pooler with a condition."""
     connections = [world.connect(port=world.port) for _ in range(10)]
     for connection in connections:
         connection.set_autocommit(False)  # so that each of them has another session
@@ -112,7 +112,7 @@ def altered(world, condition):
 
 @pytest.mark.fault(66)
 @pytest.mark.parametrize("kind", KEPT)
-def test_through_a_pooler_that_keeps_sessions_workers_hear_at_once(world, through, figures, kind):
+def test_through_a_pooler_that_keeps_sessions_workers_are_notified_at_once(world, through, figures, kind):
     # Given
     through(kind)
     worker = world.worker(options={"POLL_INTERVAL": 30})

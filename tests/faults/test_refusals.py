@@ -1,4 +1,4 @@
-"""Rows that the database refuses for good, while everything else goes well (fault 59)."""
+"""Rows that the database refuses for good, while everything else works (fault 59)."""
 
 import functools
 
@@ -11,7 +11,7 @@ from tests.helpers import wait_until
 
 
 def refuse(world, table, event, condition="true"):
-    """Have a table refuse rows, and return what ends that."""
+    """Make a table refuse rows, and return the function that ends this."""
     execute(
         world.database,
         f"""
@@ -30,14 +30,14 @@ def says(program, words):
 
 
 @pytest.mark.fault(59)
-def test_an_outcome_that_is_refused_for_good_keeps_nothing_else_from_its_end(world, figures):
-    # Given: a task whose result cannot be stored in whatever form, among others
+def test_an_outcome_that_is_refused_for_good_keeps_no_other_task_from_finishing(world, figures):
+    # Given: a task whose result cannot be stored in any form, among others
     world.settings |= {"LEASE": 2, "HEARTBEAT": 0.5}
     ids = world.call_many(tasks.note, [()] * 100)
     odd = ids[50]
     end = refuse(world, "autotask_result", "INSERT", f"NEW.id = '{odd}'")
 
-    # When: workers that are killed, as often as a task may lose one and once more
+    # When: workers are killed, once more than a task may lose one
     for deaths in range(3):
         worker = world.worker()
         world.call_many(tasks.note, [()] * 10)
@@ -54,7 +54,7 @@ def test_an_outcome_that_is_refused_for_good_keeps_nothing_else_from_its_end(wor
     assert world.task(odd).state is State.RUNNING
     figures.at_most("runs of the task that is refused", len(world.events("start", odd)), 3)
 
-    # and when the cause is gone, it ends like others
+    # and when the cause is gone, it finishes like others
     end()
     worker.signal(15)
     worker.wait(20)

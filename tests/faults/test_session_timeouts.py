@@ -1,4 +1,4 @@
-"""Timeouts that are set for the role and for the database (fault 64)."""
+"""Timeouts of the role and of the database (fault 64)."""
 
 import time
 
@@ -22,7 +22,7 @@ def timid_world(world, request):
     world.server.sql("CREATE ROLE timid LOGIN")
     world.server.sql("GRANT ALL ON ALL TABLES IN SCHEMA public TO timid", world.name)
     world.server.sql("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO timid", world.name)
-    assert world.database.is_usable()  # That of the test is open, and so without the timeouts.
+    assert world.database.is_usable()  # The connection of the test is open, and so without the timeouts.
     for name, value in timeouts.items():
         world.server.sql(f"ALTER {whose} SET {name} = '{value}'")
     world.user = "timid"
@@ -57,7 +57,7 @@ def test_the_sessions_of_a_worker_are_not_subject_to_timeouts_of_others(timid_wo
     wait_until(lambda: len(sessions(world)) == 3, what="the sessions of the worker")
     before = sessions(world)
 
-    # When: nothing is asked of them for a while, and then they have to wait for a lock
+    # When: they are idle for a while, and then have to wait for a lock
     time.sleep(min(2.0, lasting))
     locked = world.database
     notify.send(locked)

@@ -1,4 +1,4 @@
-"""Processes that stand still for longer than their lease (faults 10 and 11)."""
+"""Processes that are paused for longer than their lease (faults 10 and 11)."""
 
 import signal
 import threading
@@ -11,8 +11,8 @@ from tests.helpers import wait_until
 
 
 @pytest.mark.fault(10)
-def test_the_late_outcome_of_a_worker_that_stood_still_is_refused(world, figures):
-    # Given: a worker that stands still in the middle of tasks
+def test_the_late_outcome_of_a_paused_worker_is_refused(world, figures):
+    # Given: a worker that is paused while it runs tasks
     stalled = world.worker("--threads=4")
     ids = world.call_many(tasks.note, [(1.0,)] * 4)
     wait_until(lambda: len(world.events("start")) == 4, what="the start of the tasks")
@@ -20,7 +20,7 @@ def test_the_late_outcome_of_a_worker_that_stood_still_is_refused(world, figures
     world.ledger.write("fault", pid=stalled.pid, action="stop", seconds=60)
     stalled.signal(signal.SIGSTOP)
 
-    # When: another one runs them to their end, before it goes on
+    # When: another one finishes them before it continues
     other = world.worker("--threads=4", options={"LEASE": world.settings["LEASE"]})
     for id in ids:
         world.wait_for(id, 30)
@@ -41,7 +41,7 @@ def test_the_late_outcome_of_a_worker_that_stood_still_is_refused(world, figures
 
 
 @pytest.mark.fault(10)
-def test_workers_that_stand_still_again_and_again_lose_and_overwrite_nothing(world, figures, lasting):
+def test_workers_that_are_paused_again_and_again_lose_and_overwrite_nothing(world, figures, lasting):
     # Given
     world.settings["MAX_CRASHES"] = 100
     world.keep(3)
@@ -57,16 +57,16 @@ def test_workers_that_stand_still_again_and_again_lose_and_overwrite_nothing(wor
     # Then
     world.drain()
     verdict = world.check()
-    figures.told("stalls", 2 * stalls)
-    figures.told("executions", verdict.executions)
-    figures.told("outcomes refused", verdict.refused)
+    figures.record("stalls", 2 * stalls)
+    figures.record("executions", verdict.executions)
+    figures.record("outcomes refused", verdict.refused)
     figures.exactly("lost", len(verdict.lost), 0)
     figures.exactly("overwritten", len(verdict.overwritten), 0)
     assert verdict.violations == []
 
 
 @pytest.mark.fault(11)
-def test_a_companion_that_stood_still_goes_on_under_a_new_name(world, figures):
+def test_a_paused_companion_continues_under_a_new_name(world, figures):
     # Given
     site = world.site()
     guard, worker = site.guard(), site.worker()

@@ -1,4 +1,4 @@
-"""A synchronous standby that is away, so that no commit comes to its end (fault 65)."""
+"""A synchronous standby that is away, so that no commit finishes (fault 65)."""
 
 import re
 import signal
@@ -17,7 +17,7 @@ SAID = re.compile(r"not answered for (\d+) s.*waits for a synchronous standby")
 
 @pytest.fixture
 def own_world(own_server, make_world):
-    """A world on a server of its own; what the test itself writes does not wait for a standby."""
+    """A world on its own server; writes of the test itself do not wait for a standby."""
     world = make_world(own_server())
     execute(world.database, "SET synchronous_commit = local")
     yield world
@@ -25,7 +25,7 @@ def own_world(own_server, make_world):
 
 
 def go_away(world):
-    """Have commits wait for a standby that is not there."""
+    """Make commits wait for a standby that does not exist."""
     world.ledger.write("fault", pid=None, action="standby away", seconds=60)
     world.server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     world.server.sql("SELECT pg_reload_conf()")
@@ -44,8 +44,8 @@ def waiting(world):
 
 
 @pytest.mark.fault(65)
-def test_while_a_standby_is_away_the_log_says_so_and_then_all_goes_on(own_world, figures, lasting):
-    # Given: a worker that runs something
+def test_while_a_standby_is_away_the_log_says_so_and_then_everything_continues(own_world, figures, lasting):
+    # Given: a worker that runs a task
     world = own_world
     worker = world.worker(options={"LEASE": 2})
     running = world.call(tasks.wait_for, str(world.folder / "go"))
@@ -68,7 +68,7 @@ def test_while_a_standby_is_away_the_log_says_so_and_then_all_goes_on(own_world,
     world.wait_for(running)
     world.drain()
     figures.at_most("everything continues after", time.monotonic() - back, 3.0, "s")
-    # The one of the last second may have been on its way.
+    # The line of the last second may be missing.
     figures.at_least("log lines in five seconds", len(said) / ((away - 1) // 5), 1.0)
     figures.exactly("log lines beyond the expected", max(0, len(said) - int(away / 5)), 0)
     wait_until(lambda: "The database answers again" in worker.output(), what="the end of it in the log")
@@ -79,8 +79,8 @@ def test_while_a_standby_is_away_the_log_says_so_and_then_all_goes_on(own_world,
 
 @pytest.mark.fault(65)
 @pytest.mark.parametrize("kind", ["worker", "site"])
-def test_a_worker_that_waits_for_a_standby_ends_when_it_is_told_to(own_world, figures, kind):
-    # Given: a task that does not end by itself, and a claim that waits
+def test_a_worker_that_waits_for_a_standby_stops_when_asked_to(own_world, figures, kind):
+    # Given: a task that does not finish, and a claim that waits
     world = own_world
     program = world.worker() if kind == "worker" else world.site()
     pid = program.pid if kind == "worker" else program.worker()

@@ -1,4 +1,4 @@
-"""Workers that are told to stop (faults 6 and 7), or that leave by themselves (fault 62)."""
+"""Workers that are asked to stop (faults 6 and 7), or exit by themselves (fault 62)."""
 
 import signal
 import time
@@ -11,7 +11,7 @@ from tests.faults.app import tasks
 
 
 def stop(world, worker):
-    """Tell a worker to stop, and return the seconds until it has."""
+    """Ask a worker to stop, and return the seconds until it has."""
     world.ledger.write("fault", pid=worker.pid, action="SIGTERM", seconds=60)
     began = time.monotonic()
     worker.signal(signal.SIGTERM)
@@ -20,7 +20,7 @@ def stop(world, worker):
 
 
 @pytest.mark.fault(6)
-def test_what_ends_within_the_grace_is_finished_and_not_repeated(world, figures):
+def test_tasks_that_end_within_the_grace_period_are_finished_and_not_repeated(world, figures):
     # Given
     worker = world.worker(options={"SHUTDOWN_GRACE": 10})
     id = world.call(tasks.note, 3.0)
@@ -39,7 +39,7 @@ def test_what_ends_within_the_grace_is_finished_and_not_repeated(world, figures)
 
 
 @pytest.mark.fault(7)
-def test_what_does_not_end_within_the_grace_is_handed_back_as_if_it_had_not_begun(world, figures):
+def test_tasks_that_do_not_end_within_the_grace_period_are_released_as_if_they_had_not_begun(world, figures):
     # Given
     worker = world.worker("--threads=1", options={"SHUTDOWN_GRACE": 2})
     id = world.call(tasks.wait_for, str(world.folder / "go"))
@@ -62,7 +62,7 @@ def test_what_does_not_end_within_the_grace_is_handed_back_as_if_it_had_not_begu
 
 
 @pytest.mark.fault(7, quick=True)
-def test_who_is_told_twice_does_not_wait_for_the_end_of_the_grace(world, figures):
+def test_a_worker_asked_twice_does_not_wait_for_the_end_of_the_grace_period(world, figures):
     worker = world.worker(options={"SHUTDOWN_GRACE": 60})
     id = world.call(tasks.wait_for, str(world.folder / "go"))
     world.wait_for_start(id)
@@ -74,7 +74,7 @@ def test_who_is_told_twice_does_not_wait_for_the_end_of_the_grace(world, figures
 
 @pytest.mark.fault(62)
 @pytest.mark.parametrize("what", ["thread", "executor", "child", "exit hook"])
-def test_workers_that_make_way_end_whatever_their_tasks_have_left_behind(world, figures, what):
+def test_recycled_workers_exit_whatever_their_tasks_have_left_behind(world, figures, what):
     # Given
     crew = world.start("-m", "django", "autotask", "worker", "--threads=1", "--max-tasks=1")
     ids = [world.call(tasks.leave_behind, what) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Tasks that misbehave, are tampered with, or are strange to their worker (faults 41 to 45 and 47)."""
+"""Tasks that misbehave, were tampered with, or are unknown to their worker (faults 41 to 45 and 47)."""
 
 import pickle
 import time
@@ -31,7 +31,7 @@ def newer({parameters}):
 
 
 def deployed(world, name, parameters=""):
-    """Return the environment of a worker whose code has a task more, with such parameters."""
+    """Return the environment of a worker whose code has one more task, with these parameters."""
     app = world.folder / name
     app.mkdir(exist_ok=True)
     (app / "__init__.py").touch()
@@ -65,7 +65,7 @@ def test_an_unknown_task_is_left_for_a_newer_worker(world, figures):
 
     # Then
     task = world.wait_for(id)
-    # It may have been given back just now, for a moment.
+    # An older worker may just have released it for a moment.
     figures.at_most("done after the newer worker and", time.monotonic() - began, 2.0, "s")
     assert (task.attempt, task.failures) == (1, 0)
     assert {event.pid for event in world.events("start", id)} == {newer.pid}
@@ -88,7 +88,7 @@ def test_a_payload_of_a_newer_form_is_left_for_a_newer_worker(world):
 
 @pytest.mark.fault(41, quick=True)
 def test_a_call_with_newer_arguments_is_left_for_a_newer_worker(world, figures):
-    # Given: two workers whose code does not take them
+    # Given: two workers whose code does not accept them
     new = renamed(tasks.note, "faults.newer")
     signed = payload.dump_arguments((), {"newer": True}, id=new.id, name="faults.newer")
     id = put(world, new._replace(payload=signed))
@@ -187,19 +187,19 @@ def test_nothing_that_was_tampered_with_is_unpickled(world, figures):
 
 @pytest.mark.fault(42)
 def test_payloads_that_are_far_too_large_do_not_fill_the_memory_one_after_the_other(world, figures):
-    """What one leaves is what the driver and the allocator keep for the next one: for each thread, but not for each task."""
+    """The driver and the allocator keep memory for the next one: for each thread, but not for each task."""
     worker = psutil.Process(world.worker().pid)
     base, sizes = worker.memory_info().rss, []
     for _ in range(20):
         new = tasks.note._new_task((), {})
         world.wait_for(put(world, new._replace(payload=new.payload + bytes(10_000_000))), state=State.ERROR)
         sizes.append(worker.memory_info().rss)
-    figures.told("memory kept after twenty times ten megabytes", (sizes[-1] - base) / 2**20, "MB")
+    figures.record("memory kept after twenty times ten megabytes", (sizes[-1] - base) / 2**20, "MB")
     figures.at_most("of that, by the last five", (max(sizes[15:]) - max(sizes[:15])) / 2**20, 15, "MB")
 
 
 @pytest.mark.fault(42, quick=True)
-def test_a_payload_of_another_codec_is_refused_in_the_end_and_not_unpickled(world):
+def test_a_payload_of_another_codec_is_finally_refused_and_not_unpickled(world):
     song = world.folder / "song"
     id = world.call(tasks.take, tasks.Canary(str(song)))
     execute(world.database, r"UPDATE autotask_task SET payload = set_byte(payload, 3, 77)")
@@ -230,7 +230,7 @@ def test_nothing_of_a_result_that_was_tampered_with_is_unpickled(world, figures)
             load_result(tamper(sings), id=done.id, fence=done.fence)
     figures.exactly("canaries unpickled from results", song.exists(), 0)
     load_result(sings, id=done.id, fence=done.fence)
-    assert song.exists(), "else this would not show anything"
+    assert song.exists(), "otherwise this would prove nothing"
 
 
 @pytest.mark.fault(43, quick=True)
@@ -261,7 +261,7 @@ def test_an_old_key_is_good_as_long_as_it_is_a_fallback(world, figures, settings
 
 
 @pytest.mark.fault(43, quick=True)
-def test_after_all_was_signed_anew_nothing_fails_without_the_old_key(world, figures, settings):
+def test_after_everything_was_signed_again_nothing_fails_without_the_old_key(world, figures, settings):
     # Given: calls that were signed with the key A, one of them running
     settings.AUTOTASK_SIGNING_KEY = "A"
     old = world.worker("--queues=default", options={"SIGNING_KEY": "A"})
@@ -279,7 +279,7 @@ def test_after_all_was_signed_anew_nothing_fails_without_the_old_key(world, figu
 
     # Then
     figures.exactly("done without the old key", len([world.wait_for(id) for id in ids]), 21)
-    assert "21 payloads (21 arguments of live tasks) signed anew." in signed.output()
+    assert "21 payloads (21 arguments of live tasks) signed again." in signed.output()
 
 
 MISBEHAVIOUR = {
@@ -300,7 +300,7 @@ MISBEHAVIOUR = {
 
 
 @pytest.mark.fault(44, quick=True)
-def test_whatever_a_task_returns_or_raises_its_outcome_is_recorded_and_the_worker_goes_on(world, figures):
+def test_whatever_a_task_returns_or_raises_its_outcome_is_recorded_and_the_worker_continues(world, figures):
     # Given
     worker = world.worker()
 
@@ -354,15 +354,15 @@ def test_a_task_that_is_cancelled_while_it_runs_has_one_outcome(world):
     assert cancel.cancel(world.database, world.task(ids[0]).id) is cancel.Cancellation.REQUESTED
     (world.folder / "go").touch()
     ended = [wait_until(lambda id=id: world.ended(id), what="the end") for id in ids]
-    # What runs is not interrupted yet: it may come to its end.
+    # A running task is not interrupted at once: it may finish first.
     assert ended[0].state in (State.DONE, State.CANCELLED) and ended[1].state is State.DONE
     assert not worker.has_ended() and world.check().lost == []
 
 
 @pytest.mark.fault(47, quick=True)
 @pytest.mark.parametrize("how", ["open transaction", "closed connection", "broken transaction", "leaked thread"])
-def test_the_next_task_does_not_stumble_over_what_one_has_left(world, how):
-    # Given: one thread, so that the next task comes to the same place
+def test_the_mess_of_one_task_does_not_disturb_the_next(world, how):
+    # Given: one thread, so that the next task runs in the same one
     worker = world.worker("--threads=1")
     world.wait_for(world.call(tasks.look_around))
 
@@ -380,7 +380,7 @@ def test_the_next_task_does_not_stumble_over_what_one_has_left(world, how):
 
 @pytest.mark.fault(47, quick=True)
 def test_the_next_task_does_not_find_the_session_settings_of_another_one(world):
-    """With CONN_MAX_AGE it would, as the next request does in Django: sessions are what is kept then."""
+    """With CONN_MAX_AGE, which keeps sessions, it would, like the next request in Django."""
     world.max_age = 0
     world.worker("--threads=1")
     world.wait_for(world.call(tasks.leave_a_mess, "search path"))
@@ -389,6 +389,6 @@ def test_the_next_task_does_not_find_the_session_settings_of_another_one(world):
 
 
 def test_a_canary_sings_when_it_is_unpickled(tmp_path):
-    """Else the tests above would not show anything."""
+    """Otherwise the tests above would prove nothing."""
     pickle.loads(pickle.dumps(tasks.Canary(str(tmp_path / "song"))))
     assert (tmp_path / "song").exists()

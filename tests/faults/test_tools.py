@@ -1,4 +1,4 @@
-"""The tools themselves: what is wrong is found, and what is right is not called wrong."""
+"""The tools themselves: they find what is wrong, and nothing else."""
 
 import importlib
 import os
@@ -33,7 +33,7 @@ def done(claim, **changes):
     return Row(**{"id": "a", "state": State.DONE, "fence": claim, "lost": 0, "value": claim} | changes)
 
 
-def test_a_task_that_was_run_once_and_has_its_outcome_is_as_it_should_be():
+def test_a_task_that_ran_once_and_has_its_outcome_is_correct():
     verdict = check([ENQUEUED, FIRST], [done(1)])
     assert (verdict.violations, verdict.calls, verdict.executions) == ([], 1, 1)
 
@@ -80,7 +80,7 @@ def test_a_fault_of_all_a_stall_before_and_a_retry_are_reasons_to_run_again():
     assert check([ENQUEUED, FIRST, SECOND], [done(2)], [("a", 1)]).violations == []
 
 
-def test_what_is_left_running_is_found():
+def test_a_task_left_running_is_found():
     assert "I4" in " ".join(check([ENQUEUED, FIRST], [done(1, state=State.RUNNING)]).violations)
 
 
@@ -88,14 +88,14 @@ WRITE = "from tests.faults.ledger import Ledger; from pathlib import Path; impor
 WRITE += "Ledger(Path(sys.argv[1])).write('start', id='a', fence=1); os.kill(os.getpid(), 9)"
 
 
-def test_what_a_killed_process_has_written_to_the_ledger_is_there_and_half_a_line_is_left_out(tmp_path):
+def test_lines_of_a_killed_process_are_in_the_ledger_and_half_a_line_is_left_out(tmp_path):
     subprocess.run([sys.executable, "-c", WRITE, tmp_path], cwd=crashpoints.__file__.partition("/tests/")[0])
     Ledger(tmp_path).write("end", id="a")
     (tmp_path / "half.jsonl").write_text('{"kind": ')
     assert [(found.kind, found.id) for found in Ledger(tmp_path).read()] == [("start", "a"), ("end", "a")]
 
 
-def test_a_figure_beyond_its_budget_fails_and_is_in_the_report_all_the_same():
+def test_a_figure_beyond_its_budget_fails_and_is_still_in_the_report():
     figures = Figures(lenience=2.0)
     figures.at_most("recovery", 1.9, 1.0, "s")
     with pytest.raises(AssertionError, match="lost is 1"):
@@ -166,7 +166,7 @@ def test_a_proxy_can_go_silent_cut_and_delay(world, proxy):
     assert time.monotonic() - began > 0.1
 
 
-def test_a_server_can_be_paused_and_goes_on(own_server, make_world):
+def test_a_server_can_be_paused_and_continues(own_server, make_world):
     server = own_server()
     world = make_world(server)
     connection = world.connect()
@@ -178,7 +178,7 @@ def test_a_server_can_be_paused_and_goes_on(own_server, make_world):
 
 
 def test_nothing_of_the_crash_points_is_in_the_package():
-    """All of them are around functions that exist, and are reached only where a test has asked for it."""
+    """All of them wrap functions that exist, and only in processes for which a test has asked for it."""
     for path in (*crashpoints.COMMITS.values(), crashpoints.BODY):
         module, _, name = path.rpartition(".")
         function = getattr(importlib.import_module(module), name)
@@ -190,7 +190,7 @@ def test_a_program_that_has_ended_is_noticed(world):
     wait_until(program.has_ended)
 
 
-def test_the_page_of_the_documentation_shows_the_worst_of_figures_of_one_name_and_what_was_not_run(tmp_path):
+def test_the_page_of_the_documentation_shows_the_worst_figure_of_each_name_and_faults_that_were_not_run(tmp_path):
     # Given
     report = Report(7, full=True)
     for seconds in (0.5, 1.25, 0.75):
@@ -219,7 +219,7 @@ def test_the_page_of_the_documentation_shows_the_worst_of_figures_of_one_name_an
     assert shown.count("    * - ") == 1 + len(FAULTS)
 
 
-#: A run of the tests that has started a server and a process, and hangs.
+#: A run of the tests that has started a server and processes, and hangs.
 RUN = """
 import os, subprocess, sys, time
 from tests import tether

@@ -1,4 +1,4 @@
-"""Old snapshots, long transactions, locks, deadlocks, and very many rows (faults 30 to 35, 53 and 54)."""
+"""Old snapshots, long transactions, locks, deadlocks, and many rows (faults 30 to 35, 53 and 54)."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ from tests.helpers import wait_until
 
 
 def sign_on(connection, lease=3600.0):
-    """Enter a worker that lives in this process, and return its id."""
+    """Register a worker of this process, and return its id."""
     identity = WorkerIdentity(
         id=uuid.uuid4(), kind="worker", host="nowhere", boot_id="none", pid=0, pid_started=0, serves_pid=None,
         queues=(), threads=1, version="1",
@@ -31,7 +31,7 @@ def sign_on(connection, lease=3600.0):
 
 
 def explained(connection, sql, params):
-    """Execute a statement, undo it, and return the indexes it used, the pages it looked at, and its milliseconds."""
+    """Execute a statement, undo it, and return its indexes, pages and milliseconds."""
     execute(connection, "BEGIN")
     try:
         [(found,)] = rows(connection, f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}", params)
@@ -67,7 +67,7 @@ def latencies(world, since=0.0):
 
 
 @pytest.mark.fault(30)
-def test_an_old_snapshot_does_not_make_claims_dear(world, figures, lasting):
+def test_an_old_snapshot_does_not_make_claims_expensive(world, figures, lasting):
     # Given
     world.worker()
     mine = sign_on(world.database)
@@ -76,7 +76,7 @@ def test_an_old_snapshot_does_not_make_claims_dear(world, figures, lasting):
     rows(old, "SELECT count(*) FROM autotask_task")
 
     def costs():
-        # As the loop does it: from five seconds before what was claimed last.
+        # As in the loop: from five seconds before the last claimed task.
         [(since,)] = rows(world.database, "SELECT clock_timestamp() - interval '5 s'")
         return explained(world.database, *claim_of(mine, since))[1:]
 
@@ -86,7 +86,7 @@ def test_an_old_snapshot_does_not_make_claims_dear(world, figures, lasting):
     first, _ = costs()
     time.sleep(lasting)
     last = [costs() for _ in range(100)]
-    # One that is committed below the bound of the claims.
+    # A straggler, which is committed below the bound of the claims.
     straggler = world.connect()
     execute(straggler, "BEGIN")
     late = tasks.note._new_task((), {})
@@ -102,19 +102,19 @@ def test_an_old_snapshot_does_not_make_claims_dear(world, figures, lasting):
     # Then
     world.drain()
     execute(old, "ROLLBACK")
-    figures.told("pages a claim at the start", first)
-    figures.told("tasks under the snapshot", len(world.events("start")))
+    figures.record("pages a claim at the start", first)
+    figures.record("tasks under the snapshot", len(world.events("start")))
     figures.at_most("pages a claim at the end, in those at the start", max(pages for pages, _ in last) / first, 3.0)
     figures.at_most("claim p99", quantile([milliseconds for _, milliseconds in last], 0.99), 5.0, "ms")
     waits = latencies(world)
-    figures.told("start after the call p99", 1000 * quantile(waits, 0.99), "ms")
+    figures.record("start after the call p99", 1000 * quantile(waits, 0.99), "ms")
     figures.at_most("straggler waits", started, 10.0, "s")
     assert world.check().violations == []
 
 
 @pytest.mark.fault(31, quick=True)
 def test_a_task_whose_transaction_commits_late_is_found(world, figures, lasting):
-    # Given: a transaction that has enqueued, and stays open while others come and go
+    # Given: a transaction that has enqueued, and stays open during others
     world.worker()
     connection = world.connect()
     execute(connection, "BEGIN")
@@ -153,7 +153,7 @@ FROM generate_series(1, %(count)s) AS n
 
 
 @pytest.mark.fault(32, 33)
-def test_claims_cost_the_same_beside_millions_of_rows_whatever_the_statistics_say(own_server, make_world, figures):
+def test_claims_cost_the_same_next_to_millions_of_rows_whatever_the_statistics_say(own_server, make_world, figures):
     # Given: nothing vacuums or analyzes
     world = make_world(own_server(autovacuum="off", maintenance_work_mem="256MB"))
     connection = world.database
@@ -186,8 +186,8 @@ def test_claims_cost_the_same_beside_millions_of_rows_whatever_the_statistics_sa
 
 
 @pytest.mark.fault(34)
-def test_a_long_lock_on_the_table_harms_neither_workers_nor_what_they_run(world, figures):
-    # Given: two workers with the settings of a site that has set none, and a lock for longer than their leases
+def test_a_long_lock_on_the_table_harms_neither_workers_nor_their_tasks(world, figures):
+    # Given: two workers with default settings, and a lock for longer than their leases
     world.settings = {}
     programs = [world.worker("--threads=2") for _ in range(2)]
     ids = world.call_many(tasks.note, [(20.0,)] * 4)
@@ -221,7 +221,7 @@ def test_a_long_lock_on_the_table_harms_neither_workers_nor_what_they_run(world,
 
 
 @pytest.mark.fault(35)
-def test_whoever_works_at_the_same_rows_there_is_no_deadlock(world, figures, lasting):
+def test_acts_on_the_same_rows_do_not_deadlock(world, figures, lasting):
     # Given
     lanes = [BoundedLane(Lane("default", 0), None)]
     stop = time.monotonic() + lasting
@@ -278,7 +278,7 @@ def test_whoever_works_at_the_same_rows_there_is_no_deadlock(world, figures, las
         thread.join(lasting + 30)
 
     # Then
-    figures.told("acts", done[0])
+    figures.record("acts", done[0])
     assert done[0] > 100
     [(deadlocks,)] = rows(world.database, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     figures.exactly("deadlocks", deadlocks, 0)
@@ -291,7 +291,7 @@ def test_a_storm_of_calls_is_not_a_storm_of_notifications(world, figures, lastin
     worker = world.worker(options={"POLL_INTERVAL": 30})
     world.wait_for(world.call(tasks.note))
 
-    # When: single calls, for a worker that sleeps
+    # When: single calls, for a sleeping worker
     for _ in range(60):
         time.sleep(0.25)
         world.call(tasks.note)
@@ -313,14 +313,14 @@ def test_a_storm_of_calls_is_not_a_storm_of_notifications(world, figures, lastin
 
     # Then
     world.drain()
-    figures.told("calls in a second", calls / seconds)
+    figures.record("calls in a second", calls / seconds)
     figures.at_most("notifications of a process in a second", heard[0] / seconds / 8, 1.05 / NOTIFY_INTERVAL)
     assert not worker.has_ended()
     assert world.check().violations == []
 
 
 def count_notifications(world):
-    """Count what is heard on the channel of work, in a thread; return the count and how to stop it."""
+    """Count notifications of tasks, in a thread; return the count and a function to stop it."""
     connection, heard, stop = world.connect(), [0], threading.Event()
     execute(connection, f"LISTEN {WORK_CHANNEL}")
 
@@ -339,7 +339,7 @@ def count_notifications(world):
 
 
 @pytest.mark.fault(54)
-def test_many_old_results_are_pruned_beside_the_work(own_server, make_world, figures, lasting):
+def test_many_old_results_are_pruned_while_tasks_run(own_server, make_world, figures, lasting):
     # Given
     world = make_world(own_server(maintenance_work_mem="256MB"))
     world.worker(options={"CLEAN_INTERVAL": 5})
@@ -359,9 +359,9 @@ def test_many_old_results_are_pruned_beside_the_work(own_server, make_world, fig
 
     # Then
     world.drain()
-    figures.told("rows", count)
-    figures.told("rows pruned in a second", count / seconds)
-    figures.told("start after the call p99 before", 1000 * base, "ms")
+    figures.record("rows", count)
+    figures.record("rows pruned in a second", count / seconds)
+    figures.record("start after the call p99 before", 1000 * base, "ms")
     figures.at_most("start after the call p99 meanwhile", 1000 * quantile(waits, 0.99), max(2000 * base, 250), "ms")
     figures.exactly("statements that waited long for a lock", world.server.log().count("still waiting for"), 0)
     assert world.check().violations == []

@@ -1,6 +1,6 @@
 """A program with a companion that calls tasks and waits for their results: ``python -m tests.faults.waiter NUMBER``.
 
-It begins when it is given a line. It prints, as JSON, for ``wait()`` and for ``await_result()`` how many seconds each call has taken.
+It begins when it reads a line. It prints, as JSON, for ``wait()`` and for ``await_result()`` the seconds of each call.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from tests.faults import ledger
 
 
 def main(number: int) -> None:
-    """Call and wait, one after the other."""
+    """Call and wait, one by one."""
     django.setup()
     companion.start()
-    from tests.faults.app import tasks  # Django has to be set up before.
+    from tests.faults.app import tasks  # Django has to be set up first.
 
     written = ledger.from_environment()
 

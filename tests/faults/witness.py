@@ -1,4 +1,4 @@
-"""What a worker writes to the ledger: the start and the end of each attempt, and outcomes that are refused."""
+"""Make a worker write to the ledger: start and end of each attempt, and refused outcomes."""
 
 import threading
 from typing import Any
@@ -12,7 +12,7 @@ _current = threading.local()
 
 
 def current() -> ClaimedTask:
-    """Return the task that this thread runs. Its fence is what tasks of this suite return."""
+    """Return the task that this thread runs. Tasks of this suite return its fence."""
     task: ClaimedTask = _current.task
     return task
 

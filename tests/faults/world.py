@@ -1,4 +1,4 @@
-"""A database of its own for one test, the workers and callers on it, and the ledger that they write to."""
+"""A database for one test, with the workers and callers on it and their ledger."""
 
 import json
 import os
@@ -37,10 +37,10 @@ T = TypeVar("T")
 #: Seconds that a worker may take to start on a busy machine.
 START = 20.0
 
-#: What Django adds to an entry of ``DATABASES``.
+#: The keys that Django adds to an entry of ``DATABASES``.
 DEFAULTS = {"ATOMIC_REQUESTS": False, "AUTOCOMMIT": True, "CONN_HEALTH_CHECKS": False, "TIME_ZONE": None, "TEST": {}}
 
-#: AUTOTASK_… of all processes, for suites that are to last minutes and not hours.
+#: AUTOTASK_… of all processes, so that the suite takes minutes, not hours.
 SHORT = {"LEASE": 3.0, "HEARTBEAT": 0.5, "SHUTDOWN_GRACE": 2.0, "POLL_INTERVAL": 1.0, "RETRY_DELAY": 0.1}
 
 
@@ -48,11 +48,11 @@ class Program(programs.Program):
     """A program, and the companion of its process."""
 
     def worker(self) -> int | None:
-        """Return the process id of the worker of its companion, as far as there is one."""
+        """Return the process id of its companion's worker, if there is one."""
         return next((p.pid for p in self._below() if processes.is_worker(p)), None)
 
     def guard(self) -> int | None:
-        """Return the process id of the guard of its companion, as far as there is one."""
+        """Return the process id of its companion's guard, if there is one."""
         return next((p.pid for p in self._below() if processes.is_guard(p)), None)
 
     def _below(self) -> list[psutil.Process]:
@@ -68,11 +68,11 @@ class World:
     :param folder: for its files.
     :param server: the server with its database.
     :param name: the name of the database.
-    :param seed: of all that is random in it.
-    :ivar settings: of autotask, without their prefix, for the programs that are started from now on.
-    :ivar environment: the same for variables of the environment.
+    :param seed: of everything random in it.
+    :ivar settings: settings of autotask, without the prefix, for programs that are started from now on.
+    :ivar environment: environment variables for the same programs.
     :ivar host: where they find the server; with *port*, *user*, *max_age* and *database_options*.
-    :ivar before: what is put before their commands.
+    :ivar before: words before their commands.
     """
 
     def __init__(self, folder: Path, server: Server, name: str, seed: int) -> None:
@@ -101,7 +101,7 @@ class World:
 
     @property
     def database(self) -> BaseDatabaseWrapper:
-        """The connection of the test, made anew when it is broken."""
+        """The connection of the test, replaced when it is broken."""
         if self._database is None or not self._database.is_usable():
             if self._database is not None:
                 self._database.close()
@@ -117,7 +117,7 @@ class World:
             "PASSWORD": "",
             "HOST": host or self.host,
             "PORT": port or self.port,
-            # No encryption, which would hide from the proxy what goes through it.
+            # No encryption: the proxy has to read the data.
             "OPTIONS": {"sslmode": "disable", "gssencmode": "disable", **self.database_options, **options},
             "CONN_MAX_AGE": self.max_age,
         }
@@ -160,17 +160,17 @@ class World:
         return program
 
     def keep(self, count: int, *options: str, **how: Any) -> None:
-        """Start workers that are replaced when they end, as a supervisor of services does; see :meth:`until`."""
+        """Start workers that are replaced when they exit, as by a supervisor; see :meth:`until`."""
         self._kept += [self.worker(*options, ready=False, **how) for _ in range(count)]
         for program in self._kept:
             wait_until(lambda program=program: self.identity(program.pid), START, "a worker that is registered")
 
     def kept(self) -> list[Program]:
-        """Return the workers that are being kept."""
+        """Return the kept workers."""
         return list(self._kept)
 
     def caller(self, *options: str, **how: Any) -> Program:
-        """Start a program that calls tasks, and return when it does."""
+        """Start a program that calls tasks, and return when it is ready."""
         program = self.start("-m", "tests.faults.caller", f"--seed={self.seed}", *options, **how)
         wait_until(lambda: "ready" in program.output() or program.has_ended(), START, "a caller")
         assert not program.has_ended(), program.output()
@@ -183,7 +183,7 @@ class World:
         return program
 
     def companion(self, program: Program, other_than: int | None = None, seconds: float = START) -> int:
-        """Wait for the (next) worker of a companion to be registered, and return its process id."""
+        """Wait until the (next) worker of a companion is registered, and return its process id."""
 
         def ready() -> int | None:
             pid = program.worker()
@@ -192,7 +192,7 @@ class World:
         return wait_until(ready, seconds, "the worker of a companion") or 0
 
     def tend(self) -> None:
-        """Replace the kept workers that have ended."""
+        """Replace the kept workers that have exited."""
         for number, program in enumerate(self._kept):
             if program.has_ended():
                 self._kept[number] = program.again()
@@ -208,12 +208,12 @@ class World:
         return wait_until(tended, seconds, what)
 
     def kill(self, pid: int, signum: int = signal.SIGKILL) -> None:
-        """Write a fault down, and do it."""
+        """Note a fault, and send the signal."""
         self.ledger.write("fault", pid=pid, action=f"signal {signum}")
         os.kill(pid, signum)
 
     def stall(self, pids: Iterable[int], seconds: float) -> None:
-        """Stop processes, and let them go on after so many seconds."""
+        """Pause processes for some seconds."""
         pids = list(pids)
         for pid in pids:
             self.ledger.write("fault", pid=pid, action="stop", seconds=seconds + 1.0)
@@ -243,22 +243,22 @@ class World:
         return read.task(self.database, uuid.UUID(id))
 
     def ended(self, id: str) -> StoredTask | None:
-        """Return a task if it has ended."""
+        """Return a task if it has finished."""
         task = self.task(id)
         return task if task is not None and task.state.ended else None
 
     def wait_for(self, id: str, seconds: float = 20.0, state: State = State.DONE) -> StoredTask:
-        """Wait for the end of a task; it must be the one that is expected."""
+        """Wait until a task has finished; it must be in the expected state."""
         task = self.until(lambda: self.ended(id), seconds, f"the end of the task (now {self.task(id)})")
         assert task is not None and task.state is state, task
         return task
 
     def value(self, task: StoredTask) -> Any:
-        """Return what a task has returned."""
+        """Return the result of a task."""
         return load_result(task.value, id=task.id, fence=task.fence or 0)
 
     def live(self) -> int:
-        """Return how many tasks have not ended."""
+        """Return how many tasks are live."""
         return int(rows(self.database, "SELECT count(*) FROM autotask_task")[0][0])
 
     def identity(self, pid: int) -> LivingWorker | None:
@@ -270,22 +270,22 @@ class World:
         return [event for event in self.ledger.read() if event.kind == kind and (not id or event.id == id)]
 
     def wait_for_start(self, id: str, times: int = 1, seconds: float = 20.0) -> Event:
-        """Wait until a task was started so often, and return the last start."""
+        """Wait for the last of *times* starts of a task, and return it."""
         self.until(lambda: len(self.events("start", id)) >= times, seconds, f"start {times} of a task")
         return self.events("start", id)[times - 1]
 
     # --- proof ------------------------------------------------------------------------------------------------------
 
     def drain(self, seconds: float = 60.0) -> None:
-        """Wait until all tasks have ended."""
+        """Wait until all tasks have finished."""
         self.until(lambda: not self.live(), seconds, "the end of all tasks")
 
     def check(self) -> checker.Verdict:
-        """Hold the tables to the ledger."""
+        """Compare the tables with the ledger."""
         return checker.check(self.ledger.read(), self._rows(), self._retried())
 
     def recoveries(self) -> list[float]:
-        """Return for each attempt that was lost the seconds from the death of its process to its being given back."""
+        """Return for each lost attempt the seconds from the death of its process to its rescue."""
         deaths = {event.pid: event.wall for event in self.events("fault") if event.facts.get("action") in _DEADLY}
         starts = {(event.id, event.fence): event.pid for event in self.events("start")}
         lost = rows(
@@ -332,18 +332,18 @@ _DEADLY = ("kill", f"signal {signal.SIGKILL}")
 
 
 def bury(connection: BaseDatabaseWrapper, worker: uuid.UUID) -> None:
-    """Give the tasks of a worker to others, as if it were dead."""
+    """Rescue the tasks of a worker, as if it were dead."""
     rescue.rescue(connection, [worker], reason="buried by a test", max_crashes=100, error_ttl=checker.NEAR)
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """Return the smallest of the values that at least such a share of them does not exceed; 0 of nothing."""
+    """Return the smallest value that at least this share of the values does not exceed; 0 if there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 def migrated(server: Server, folder: Path) -> str:
-    """Make a migrated database on a server, to copy others from, and return its name."""
+    """Make a migrated database on a server, as a template, and return its name."""
     world = World(folder, server, "postgres", 0)
     server.sql("CREATE DATABASE migrated")
     world.name = "migrated"

@@ -91,14 +91,14 @@ def test_after_it_the_old_key_can_be_removed(start_worker, settings):
     assert everything() == before
     listed = "5 payloads (3 arguments of live tasks, 1 arguments of tasks that can be retried, 1 results)"
     assert (shown.code, shown.err) == (0, "")
-    assert shown.out == f"{listed} would be signed anew.\n1 payload signed with the present key.\n"
+    assert shown.out == f"{listed} would be signed again.\n1 payload signed with the present key.\n"
 
     # When
     shown = manage("resign")
 
     # Then
     assert (shown.code, shown.err) == (0, "")
-    assert shown.out == f"{listed} signed anew.\n6 payloads signed with the present key now.\n"
+    assert shown.out == f"{listed} signed again.\n6 payloads signed with the present key now.\n"
     retire(settings)
     for handle, number in ((claimed, 2), (waiting, 3), (later, 4), (new, 5)):
         assert load_arguments(payload_of(handle), id=handle.id, name=double.name) == ((number,), {})
@@ -110,7 +110,7 @@ def test_after_it_the_old_key_can_be_removed(start_worker, settings):
     assert end(outcome(claim, value=None)) == 1
 
     # And a second time there is nothing to do
-    assert manage("resign").out.startswith("0 payloads signed anew.\n")
+    assert manage("resign").out.startswith("0 payloads signed again.\n")
 
 
 def test_what_does_not_verify_is_named_and_left_alone(settings):
@@ -136,8 +136,8 @@ def test_what_does_not_verify_is_named_and_left_alone(settings):
 
     # Then
     assert shown.code == 1
-    assert shown.out.startswith("1 payload (1 arguments of live tasks) signed anew.\n1 payload signed with the present")
-    assert "5 payloads refused, and left as they are." in shown.err
+    assert shown.out.startswith("1 payload (1 arguments of live tasks) signed again.\n1 payload signed with the")
+    assert "5 payloads refused, and left unchanged." in shown.err
     assert all(str(handle.id) in shown.err for handle in bad) and str(good.id) not in shown.err
     assert {handle: payload_of(handle) for handle in bad} == bad
     assert all(key not in shown.out + shown.err for key in ("key-of-yore", "somebody else"))
@@ -159,7 +159,7 @@ def test_many_are_signed_in_batches(settings):
     count = 2 * BATCH + 3
     handles = double.enqueue_many([(number,) for number in range(count)])
     rotate(settings)
-    assert manage("resign").out.startswith(f"{count} payloads ({count} arguments of live tasks) signed anew.\n")
+    assert manage("resign").out.startswith(f"{count} payloads ({count} arguments of live tasks) signed again.\n")
     retire(settings)
     for number, handle in enumerate(handles):
         assert load_arguments(payload_of(handle), id=handle.id, name=double.name) == ((number,), {})
@@ -173,7 +173,7 @@ def test_what_is_many_bytes_is_signed_in_smaller_batches(settings, monkeypatch):
     rotate(settings)
 
     # When
-    assert manage("resign").out.startswith("10 payloads (10 arguments of live tasks) signed anew.\n")
+    assert manage("resign").out.startswith("10 payloads (10 arguments of live tasks) signed again.\n")
 
     # Then
     retire(settings)
@@ -193,7 +193,7 @@ def test_a_row_that_is_locked_is_not_waited_for_and_said_to_be_left(settings, ot
     execute(other_connection, "ROLLBACK")
 
     # Then
-    assert shown.code == 1 and "1 payload could not be signed anew: locked by others" in shown.err
+    assert shown.code == 1 and "1 payload could not be signed again: their rows were locked" in shown.err
     assert manage("resign").code == 0
     retire(settings)
     for handle in (locked, free):
@@ -211,7 +211,7 @@ def test_what_has_ended_meanwhile_is_found_where_it_went(settings):
     assert resign.write(current(), WAITING, [(read, b"new")]) == 0
 
     # Then
-    assert manage("resign").out.startswith("1 payload (1 arguments of tasks that can be retried) signed anew.\n")
+    assert manage("resign").out.startswith("1 payload (1 arguments of tasks that can be retried) signed again.\n")
     retire(settings)
     load_arguments(payload_of(handle, "autotask_result"), id=handle.id, name=fail.name)
 
@@ -244,7 +244,7 @@ def test_what_comes_back_behind_the_look_is_found_all_the_same(settings, monkeyp
 
     # Then
     assert retried and shown.code == 0
-    assert shown.out.startswith("1 payload (1 arguments of live tasks) signed anew.\n")
+    assert shown.out.startswith("1 payload (1 arguments of live tasks) signed again.\n")
     retire(settings)
     load_arguments(payload_of(handle), id=handle.id, name=fail.name)
 
@@ -260,7 +260,7 @@ def test_the_last_look_sees_everything_at_one_moment(other_connection):
 def test_nothing_is_written_where_there_is_nothing(settings):
     assert resign.read(current(), FAILED, resigning._FIRST) == []
     assert resign.write(current(), FAILED, []) == 0
-    assert manage("resign").out == "0 payloads signed anew.\n0 payloads signed with the present key now.\n"
+    assert manage("resign").out == "0 payloads signed again.\n0 payloads signed with the present key now.\n"
 
 
 def test_tasks_go_on_meanwhile_and_none_fails(start_worker, settings):

@@ -116,7 +116,7 @@ def test_a_queue_that_could_not_be_measured_is_named_below_the_table():
     }
     text = compare.show("drain", found, "huey")
     assert "huey: in 1 of 1 rounds: huey has ended" in text
-    assert "slow: did not come to the end of its tasks within the limit" in text
+    assert "slow: did not finish its tasks within the limit" in text
     assert [row[3] for row in compare.rows("drain", found, "huey")] == ["-", "-"]
 
 
@@ -185,7 +185,7 @@ def test_an_unknown_measure_gets_a_message_that_names_the_known_ones(capsys):
 def test_a_number_that_makes_no_sense_is_refused(option, capsys):
     with pytest.raises(SystemExit):
         suite.parser().parse_args(option)
-    assert f"expected a whole number from 1 on, not {option[1]!r}" in capsys.readouterr().err
+    assert f"expected a whole number of at least 1, not {option[1]!r}" in capsys.readouterr().err
 
 
 def test_peers_can_have_configurations_and_numbers_of_tasks_of_their_own():

@@ -1,4 +1,4 @@
-"""manage.py autotask: parse the command line, call the sub-command, and end with its exit code."""
+"""manage.py autotask: parse the command line, call the sub-command, and exit with its code."""
 
 import inspect
 import os
@@ -75,12 +75,12 @@ class Command(BaseCommand):
     """The command."""
 
     help = "Run, watch and repair background tasks."
-    # The doctor tells of them itself, and the others are needed most when something is wrong. A worker asks for its own.
+    # The doctor reports them itself, and the others are needed most when something is wrong. A worker runs autotask's own.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return the parser; its epilog is shown as it is written."""
-        # Not by keywords: packages such as django-configurations put a function of their own in place of this one.
+        """Return the parser, which shows its epilog as written."""
+        # Positional: packages such as django-configurations replace this method with a function of their own.
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         parser.formatter_class = HelpFormatter
         parser.epilog = EPILOG
@@ -101,7 +101,7 @@ class Command(BaseCommand):
             _add_common_options(own)
 
     def handle(self, *, subcommand: str, **options: Any) -> None:
-        """Call the sub-command; what it cannot answer becomes one line on stderr."""
+        """Call the sub-command, and turn errors into one line on stderr."""
         chosen = SUBCOMMANDS[subcommand]
         if chosen.needs_sound_settings:
             self.check(tags=[TAG])
@@ -113,17 +113,17 @@ class Command(BaseCommand):
         except (AutotaskError, ConnectionDoesNotExist) as error:
             raise failure(str(error)) from error
         except (DatabaseError, InterfaceError) as error:
-            raise failure(f"{describe(error).strip()} (What is wrong? python manage.py autotask doctor)") from error
+            raise failure(f"{describe(error).strip()} (Find out why: python manage.py autotask doctor)") from error
         except BrokenPipeError:
             _leave_closed_pipe()
 
 
 def _add_common_options(parser: ArgumentParser) -> None:
-    """Accept Django's own options behind the sub-command too, where people write them.
+    """Accept Django's own options after the sub-command too.
 
-    Without a default, so that what was given before the sub-command stays.
+    Without defaults, so that options before the sub-command keep their values.
     """
-    group = parser.add_argument_group("options of each command of Django")
+    group = parser.add_argument_group("options of all Django commands")
     group.add_argument("-v", "--verbosity", type=int, choices=range(4), default=SUPPRESS, help=SUPPRESS)
     group.add_argument("--settings", default=SUPPRESS, help="Python path of the settings module.")
     group.add_argument("--pythonpath", default=SUPPRESS, help="A folder to add to the Python path.")
@@ -136,5 +136,5 @@ def _add_common_options(parser: ArgumentParser) -> None:
 
 
 def _leave_closed_pipe() -> None:
-    """Whoever read has seen enough, as ``head`` does. The interpreter would complain when it flushes what is left."""
+    """The reader, such as ``head``, has seen enough. The interpreter would complain when it flushes the rest."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""``cancel``: cancel tasks that wait, and ask those that run to stop."""
+"""``cancel``: cancel waiting tasks, and ask running ones to stop."""
 
 import uuid
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ def _cancel(id: uuid.UUID) -> str:
     if answer.is_done:
         return f"{id} is cancelled"
     if answer.is_asked:
-        return f"{id} runs; its worker is asked to stop it"
+        return f"{id} is running; its worker was asked to stop it"
     if isinstance(answer.refused, State):
-        raise failure(f"Task {id} cannot be cancelled: it has ended as {answer.refused.status}.")
-    raise failure(f"The task {id} has just been pruned.", NOT_FOUND)
+        raise failure(f"Task {id} cannot be cancelled: it has finished as {answer.refused.status}.")
+    raise failure(f"Task {id} has just been pruned.", NOT_FOUND)
 
 
 SUBCOMMAND = Subcommand(
     name="cancel",
-    help="Cancel tasks that wait, and ask those that run to stop.",
-    description="Cancel tasks that wait, at once. The worker of a task that runs is told to stop it; it is cancelled "
+    help="Cancel waiting tasks, and ask running ones to stop.",
+    description="Cancel waiting tasks at once. The worker of a running task is asked to stop it; the task is cancelled "
     "when it has stopped.",
     examples=(("cancel 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),),
     add_arguments=add_ids,

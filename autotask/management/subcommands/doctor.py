@@ -1,4 +1,4 @@
-"""``doctor``: look for what keeps tasks from being run, and say how to fix it."""
+"""``doctor``: look for problems that keep tasks from running, and say how to fix them."""
 
 from argparse import ArgumentParser
 
@@ -16,7 +16,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(console: Console, *, quiet: bool, json: bool) -> None:
-    """Go through all checks, and print what was found."""
+    """Go through all checks, and print the findings."""
     problems = 0
     documents = []
     for number, name, finding in examine_all():
@@ -32,7 +32,7 @@ def run(console: Console, *, quiet: bool, json: bool) -> None:
 
 
 def lines(number: int, name: str, finding: Finding) -> list[str]:
-    """Return a finding for people."""
+    """Return a finding."""
     widest = max(len(check.name) for check in CHECKS)
     shown = [f"{number:>2}  {finding.verdict.upper():<7}  {name:<{widest}}  {finding.text}"]
     return [*shown, f"{'':<13}fix: {finding.fix}"] if finding.fix else shown
@@ -40,12 +40,12 @@ def lines(number: int, name: str, finding: Finding) -> list[str]:
 
 SUBCOMMAND = Subcommand(
     name="doctor",
-    help="Look for what keeps tasks from being run, and say how to fix it.",
-    description="Check settings, database, tables, workers and queues, one after the other, and say how to fix what is "
-    "wrong. Ends with 0 if all is well, and with 3 if not.",
+    help="Look for problems that keep tasks from running, and say how to fix them.",
+    description="Check settings, database, tables, workers and queues, and say how to fix each problem. The exit code is "
+    "0 if there is none, and 3 otherwise.",
     examples=(
         ("doctor", "all checks"),
-        ("doctor --quiet || mail -s 'tasks' admin@example.org", "tell somebody when something is wrong"),
+        ("doctor --quiet || mail -s 'tasks' admin@example.org", "send a mail when something is wrong"),
         ("doctor --json", "one JSON document, for programs"),
     ),
     add_arguments=add_arguments,

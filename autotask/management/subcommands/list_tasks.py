@@ -1,4 +1,4 @@
-"""``list``: the tasks that were enqueued last."""
+"""``list``: the newest tasks."""
 
 from argparse import ArgumentParser
 
@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--name", type=plain_name, help="Only tasks of this name (module.function, in full).")
     parser.add_argument("--tag", type=plain_name, help="Only tasks with this tag.")
     parser.add_argument(
-        "--limit", type=whole(1, 10_000), default=20, metavar="N", help="Show so many at most. Default: %(default)s."
+        "--limit", type=whole(1, 10_000), default=20, metavar="N", help="Show at most N. Default: %(default)s."
     )
     parser.add_argument("--json", action="store_true", help="Print one JSON document.")
 
@@ -59,12 +59,12 @@ def _row(task: StoredTask) -> tuple[object, ...]:
 
 SUBCOMMAND = Subcommand(
     name="list",
-    help="List tasks, those that were enqueued last first.",
-    description="List tasks that wait, run, or have ended and are still kept; those that were enqueued last come first.",
+    help="List tasks, newest first.",
+    description="List tasks that wait, run, or have finished and are still kept, newest first.",
     examples=(
         ("list", "the last twenty tasks"),
-        ("list --state error --limit 100", "what went wrong"),
-        ("list --queue mail --name shop.tasks.send_mail --json", "one kind of task, for programs"),
+        ("list --state error --limit 100", "tasks that failed"),
+        ("list --queue mail --name shop.tasks.send_mail --json", "tasks of one queue and name, as JSON"),
     ),
     add_arguments=add_arguments,
     run=run,

@@ -1,4 +1,4 @@
-"""``next``: when a schedule is due, and what changes of the clock mean for it."""
+"""``next``: when a schedule is due, and the effect of clock changes on it."""
 
 from argparse import ArgumentParser
 
@@ -17,17 +17,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
     parser.add_argument("name", metavar="NAME", help="Name of the schedule.")
     parser.add_argument(
-        "--count", type=whole(1, 10_000), default=20, metavar="N", help="Show so many. Default: %(default)s."
+        "--count", type=whole(1, 10_000), default=20, metavar="N", help="Show N ticks. Default: %(default)s."
     )
     parser.add_argument("--json", action="store_true", help="Print one JSON document.")
 
 
 def run(console: Console, *, name: str, count: int, json: bool) -> None:
-    """Print the next due moments."""
+    """Print the next ticks."""
     connection = open_tables()
     entry, moment = find_schedule(connection, name), now(connection)
     if entry.timetable is None:
-        raise failure(f"The code of this process does not have the timetable of {name}: {entry.in_words()}.")
+        raise failure(f"The timetable of {name} ({entry.in_words()}) is not in the code of this process.")
     seen = forecast(entry, moment, count)
     if json:
         console.say(render.as_json(forecast_document(seen)))
@@ -40,12 +40,12 @@ def run(console: Console, *, name: str, count: int, json: bool) -> None:
 
 SUBCOMMAND = Subcommand(
     name="next",
-    help="Show when a schedule is due, and what changes of the clock mean for it.",
-    description="Show the moments at which a schedule is due next, in its time zone, with a remark where the clock is "
-    "changed: due later, due once, or left out. Remarks on changes within a year are shown below, however far they are.",
+    help="Show when a schedule is due, and the effect of clock changes on it.",
+    description="Show the next ticks of a schedule in its time zone. If a clock change affects a tick, a remark explains it: "
+    "later, once only, or left out. Later clock changes within a year are listed below the ticks.",
     examples=(
-        ("next shop.tasks.send_reports", "the next twenty moments"),
-        ("next shop.tasks.send_reports --count 400 --json", "as many as you like, for programs"),
+        ("next shop.tasks.send_reports", "the next twenty ticks"),
+        ("next shop.tasks.send_reports --count 400 --json", "the next 400, as JSON"),
     ),
     add_arguments=add_arguments,
     run=run,

@@ -16,13 +16,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=duration(),
         default=0.0,
         metavar="DURATION",
-        help="Only results whose time to live has been over for so long (90s, 15m, 12h, 7d). Default: 0s.",
+        help="Only results whose time to live has been over for DURATION (90s, 15m, 12h, 7d). Default: 0s.",
     )
-    parser.add_argument("--dry-run", action="store_true", help="Only say how many there are.")
+    parser.add_argument("--dry-run", action="store_true", help="Only count them.")
 
 
 def run(console: Console, *, older_than: float, dry_run: bool) -> None:
-    """Delete old results in pieces, each in a transaction of its own."""
+    """Delete old results in pieces, each in its own transaction."""
     connection = open_tables()
     if dry_run:
         console.say(f"{count(prune.prunable(connection, older_than), 'result')} would be deleted.")
@@ -37,10 +37,10 @@ def run(console: Console, *, older_than: float, dry_run: bool) -> None:
 SUBCOMMAND = Subcommand(
     name="prune",
     help="Delete results past their time to live.",
-    description="Delete results whose time to live is over. Workers do this by themselves; it is needed only where "
-    "none has run for a long time.",
+    description="Delete results whose time to live is over. Workers do this by themselves; it is needed only if none "
+    "has run for a long time.",
     examples=(
-        ("prune --dry-run", "how many there are"),
+        ("prune --dry-run", "count them"),
         ("prune --older-than 7d", "keep each result a week longer than it asks for"),
     ),
     add_arguments=add_arguments,

@@ -1,4 +1,4 @@
-"""``resign``: sign anew what an older key has signed."""
+"""``resign``: sign payloads of an older key again with the present key."""
 
 from argparse import ArgumentParser
 from collections import Counter
@@ -10,30 +10,30 @@ from autotask.management.subcommand import Subcommand
 from autotask.store.resign import PayloadColumn
 from autotask.texts.render import count
 
-#: Of those that are refused, so many are named.
+#: Refused payloads that are named.
 MOST_NAMED = 20
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
-    parser.add_argument("--dry-run", action="store_true", help="Only say how many there are.")
+    parser.add_argument("--dry-run", action="store_true", help="Only count them, and verify all signatures.")
 
 
 def run(console: Console, *, dry_run: bool) -> None:
-    """Sign anew in batches, each in a transaction of its own; say what could not be."""
+    """Sign again in batches, each in its own transaction, and report failures."""
     connection = open_tables()
     if dry_run:
         found = resigning.examine(connection)
-        console.say(f"{_listed(found.outdated)} would be signed anew.")
+        console.say(f"{_listed(found.outdated)} would be signed again.")
     else:
         found = resigning.resign_all(connection)
-        console.say(f"{_listed(found.written)} signed anew.")
+        console.say(f"{_listed(found.written)} signed again.")
     console.say(f"{count(found.current, 'payload')} signed with the present key{'' if dry_run else ' now'}.")
     _complain(console, found)
     if not dry_run and (locked := found.outdated.total()):
-        raise failure(f"{count(locked, 'payload')} could not be signed anew: locked by others. Run it again.")
+        raise failure(f"{count(locked, 'payload')} could not be signed again: their rows were locked. Run this again.")
     if found.refused:
-        raise failure(f"{count(len(found.refused), 'payload')} refused, and left as they are.")
+        raise failure(f"{count(len(found.refused), 'payload')} refused, and left unchanged.")
 
 
 def _listed(counts: Counter[PayloadColumn]) -> str:
@@ -50,14 +50,14 @@ def _complain(console: Console, found: Findings) -> None:
 
 SUBCOMMAND = Subcommand(
     name="resign",
-    help="Sign anew what an older key has signed.",
-    description="Sign arguments and results with the present key that a key in SECRET_KEY_FALLBACKS or "
-    "AUTOTASK_SIGNING_KEY_FALLBACKS has signed, so that the old key can be removed. All processes must have the new "
-    "key by then. Workers go on meanwhile. What does not verify is named and left alone; then the exit code is 1. Not "
-    "for a key that has leaked: what others have signed with it would be signed anew as well.",
+    help="Sign payloads of an older key again with the present key.",
+    description="Sign arguments and results that were signed with a key in SECRET_KEY_FALLBACKS or "
+    "AUTOTASK_SIGNING_KEY_FALLBACKS again with the present key, so that the old key can be removed. All processes must "
+    "have the new key first. Workers continue meanwhile. Payloads that do not verify are listed and left alone; then "
+    "the exit code is 1. Do not use this if a key has leaked: it would also sign what others have signed with that key.",
     examples=(
-        ("resign --dry-run", "how many there are, and whether all signatures verify"),
-        ("resign", "after each process has the new key, and before the old one is removed"),
+        ("resign --dry-run", "count them, and verify all signatures"),
+        ("resign", "when each process has the new key, before the old one is removed"),
     ),
     add_arguments=add_arguments,
     run=run,

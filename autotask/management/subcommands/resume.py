@@ -24,8 +24,8 @@ def _resume(entry: Entry) -> str:
 SUBCOMMAND = Subcommand(
     name="resume",
     help="Let the ticks of paused schedules make tasks again.",
-    description="Let the ticks of paused schedules make tasks again, from the next one on. Those of the time in between "
-    "are not made up for.",
+    description="Let the ticks of paused schedules make tasks again, from the next one on. Ticks that fell into the "
+    "pause do not run later.",
     examples=(("resume shop.tasks.send_reports", "one schedule"),),
     add_arguments=add_names,
     run=run,

@@ -1,4 +1,4 @@
-"""``retry``: run tasks again that ended in an error or were cancelled."""
+"""``retry``: run failed or cancelled tasks again."""
 
 import uuid
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def run(console: Console, *, ids: Sequence[str]) -> None:
 def _retry(id: uuid.UUID) -> str:
     [answer] = tasks.retry([id])
     if answer.is_done:
-        return f"{id} will be run again"
+        return f"{id} will run again"
     state = answer.refused
     reason = f"it is {state.status}" if isinstance(state, State) else "it is not in the database"
     raise failure(str(NotRetryable(id=id, reason=reason)))
@@ -27,11 +27,11 @@ def _retry(id: uuid.UUID) -> str:
 
 SUBCOMMAND = Subcommand(
     name="retry",
-    help="Run tasks again that ended in an error or were cancelled.",
-    description="Run tasks again that ended in an error or were cancelled, at once and with their retries counted anew.",
+    help="Run failed or cancelled tasks again.",
+    description="Run failed or cancelled tasks again, at once and with all their retries.",
     examples=(
         ("retry 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),
-        ("list --state error --json | jq -r '.tasks[].id' | xargs python manage.py autotask retry", "all that failed"),
+        ("list --state error --json | jq -r '.tasks[].id' | xargs python manage.py autotask retry", "the newest 20"),
     ),
     add_arguments=add_ids,
     run=run,

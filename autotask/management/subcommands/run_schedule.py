@@ -1,4 +1,4 @@
-"""``run``: run the tasks of schedules now, beside their ticks."""
+"""``run``: run the tasks of schedules now, in addition to their ticks."""
 
 from collections.abc import Sequence
 
@@ -18,17 +18,17 @@ def _run(entry: Entry) -> str:
     [answer] = schedules.run([entry.name])
     if answer.is_done:
         return f"{entry.name} is enqueued as {answer.enqueued}"
-    raise failure(f"{entry.name} is not in the code of this process, which would have to say what to run.")
+    raise failure(f"{entry.name} is not in the code of this process, so it cannot be run from here.")
 
 
 SUBCOMMAND = Subcommand(
     name="run",
-    help="Run the tasks of schedules now, beside their ticks.",
-    description="Enqueue the tasks of schedules now, beside their ticks: they are counted as run by hand, move no tick, "
-    "and are run even if the schedule is paused or an earlier task of it still runs.",
+    help="Run the tasks of schedules now, in addition to their ticks.",
+    description="Enqueue the tasks of schedules now, in addition to their ticks. They count as run by hand, move no tick, "
+    "and run even if the schedule is paused or an earlier task of it still runs.",
     examples=(
         ("run shop.tasks.send_reports", "one schedule"),
-        ("run shop.tasks.send_reports | awk '{print $NF}'", "the id of its task, for show"),
+        ("run shop.tasks.send_reports | awk '{print $NF}'", "print only the id of its task"),
     ),
     add_arguments=add_names,
     run=run,

@@ -1,4 +1,4 @@
-"""``schedules``: what repeats, when it ran, and when it will."""
+"""``schedules``: the schedules, with their last and next runs."""
 
 from argparse import ArgumentParser
 
@@ -29,20 +29,19 @@ def run(console: Console, *, json: bool) -> None:
         shown = [line for entry in entries for line in ("", *agenda_lines.lines(entry, last.get(entry.name), moment))]
         console.say(*shown[1:])
     else:
-        console.complain("There are no schedules: no function has been decorated with @periodic_task or @cron_task.")
+        console.complain("There are no schedules. Decorate a function with @periodic_task or @cron_task.")
 
 
 SUBCOMMAND = Subcommand(
     name="schedules",
-    help="List periodic and cron tasks with their last run and the next ones.",
-    description="List the periodic and cron tasks that are registered or in the code: when they are due in words, whether "
-    "they are paused and by whom, how the last run ended, and when the next three are due. Moments are in the time zone "
-    "of the schedule.",
+    help="List periodic and cron tasks with their last and next runs.",
+    description="List the periodic and cron tasks that are registered or in the code: when they are due, whether they are "
+    "paused and by whom, how the last run ended, and the next three ticks. Times are in the time zone of the schedule.",
     examples=(
         ("schedules", "all of them"),
         (
             "schedules --json | jq '.schedules[] | select(.last_run.state == \"error\")'",
-            "those that failed, for programs",
+            "those whose last run failed",
         ),
     ),
     add_arguments=add_arguments,

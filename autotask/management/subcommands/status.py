@@ -1,4 +1,4 @@
-"""``status``: queues, what ended lately, and workers, at a glance."""
+"""``status``: queues, tasks that finished lately, and workers."""
 
 import contextlib
 import time
@@ -21,19 +21,17 @@ from autotask.texts.lines import describe, one_line
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
-    parser.add_argument("--json", action="store_true", help="Print one JSON document for each look.")
-    parser.add_argument(
-        "--interval", type=duration(0.1), metavar="SECONDS", help="Look again and again, until Ctrl-C. Default: once."
-    )
+    parser.add_argument("--json", action="store_true", help="Print a JSON document each time.")
+    parser.add_argument("--interval", type=duration(0.1), metavar="SECONDS", help="Repeat until Ctrl-C. Default: once.")
 
 
 def run(console: Console, *, json: bool, interval: float | None) -> None:
-    """Look once, or again and again."""
+    """Look once, or repeatedly."""
     connection = open_tables()
     if interval is None:
         console.say(*_shown(overview(connection), json, one_a_line=False))
         return
-    # Ctrl-C is how it is meant to end.
+    # Ctrl-C is the intended end.
     with contextlib.suppress(KeyboardInterrupt):
         _watch(console, connection, json, interval)
 
@@ -45,7 +43,7 @@ def _watch(console: Console, connection: BaseDatabaseWrapper, json: bool, interv
         except (DatabaseError, InterfaceError) as error:
             if not is_outage(error):
                 raise
-            console.complain(one_line(f"The database cannot be asked now: {describe(error).strip()}"))
+            console.complain(one_line(f"The database is not available: {describe(error).strip()}"))
             connection.close()
         time.sleep(interval)
 
@@ -57,16 +55,16 @@ def _shown(seen: Overview, json: bool, *, one_a_line: bool) -> list[str]:
 
 
 def lines(seen: Overview) -> list[str]:
-    """Return what was seen for people."""
+    """Return the overview."""
     ended = ", ".join(f"{seen.ended.get(state, 0)} {state.name.lower()}" for state in ENDED)
     return [
         f"Tasks of {render.moment(seen.at)}",
-        *(_queues(seen.queues) or ["No task waits or runs."]),
+        *(_queues(seen.queues) or ["No tasks wait or run."]),
         "",
-        f"Ended in the last hour: {ended}",
+        f"Finished in the last hour: {ended}",
         "",
         "Workers",
-        *(_workers(seen.workers) or ["None is registered. Start the site, or: python manage.py autotask worker"]),
+        *(_workers(seen.workers) or ["None are registered. Start the site, or: python manage.py autotask worker"]),
     ]
 
 
@@ -104,9 +102,9 @@ def _workers(workers: list[LivingWorker]) -> list[str]:
 
 SUBCOMMAND = Subcommand(
     name="status",
-    help="Show queues, what ended in the last hour, and workers.",
-    description="Show how much waits and runs in each queue and for how long the oldest ready task has waited, how many "
-    "tasks ended in the last hour, and which workers there are.",
+    help="Show queues, tasks that finished in the last hour, and workers.",
+    description="Show how many tasks wait and run in each queue and how long the oldest ready task has waited, how many "
+    "finished in the last hour, and all workers.",
     examples=(
         ("status", "look once"),
         ("status --interval 2", "look every two seconds, until Ctrl-C"),

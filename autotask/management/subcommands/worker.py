@@ -1,4 +1,4 @@
-"""``worker``: run tasks, in this process or in several that it looks after, until told to stop."""
+"""``worker``: run tasks until asked to stop, in this process or in several that it supervises."""
 
 import os
 import sys
@@ -16,6 +16,12 @@ from autotask.worker.process import run_worker
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
+    _add_shares(parser)
+    _add_supervision(parser)
+    parser.add_argument("--burst", action="store_true", help="Exit when nothing is left to do now.")
+
+
+def _add_shares(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--queues", type=plain_names, default=(), metavar="A,B", help="Serve only these queues. Default: all."
     )
@@ -29,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--coroutines",
         type=whole(0, 10_000),
         metavar="N",
-        help="Coroutines to run at a time. Default: AUTOTASK_COROUTINES.",
+        help="Coroutines that run tasks. Default: AUTOTASK_COROUTINES.",
     )
     parser.add_argument(
         "--processes",
@@ -37,27 +43,22 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="Child processes that run tasks. Default: AUTOTASK_PROCESSES.",
     )
+
+
+def _add_supervision(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--workers",
-        type=whole(1, 1000),
-        default=1,
-        metavar="N",
-        help="Run so many such workers, each in a process of its own. Default: 1.",
+        "--workers", type=whole(1, 1000), default=1, metavar="N", help="Run N worker processes. Default: 1."
     )
     parser.add_argument(
-        "--max-tasks",
-        type=whole(1, 999_999_999),
-        metavar="N",
-        help="Replace a worker by a fresh one after so many tasks.",
+        "--max-tasks", type=whole(1, 999_999_999), metavar="N", help="Replace a worker after N tasks. Default: never."
     )
     parser.add_argument(
         "--max-memory",
         type=size,
         metavar="SIZE",
-        help="Replace a worker by a fresh one when its process uses more memory, like 512M or 1.5G.",
+        help="Replace a worker when its process uses more memory than SIZE, like 512M or 1.5G. Default: never.",
     )
     parser.add_argument("--reload", action="store_true", help="Replace workers when the code changes, for development.")
-    parser.add_argument("--burst", action="store_true", help="End when nothing is left to do now.")
 
 
 def run(
@@ -78,7 +79,7 @@ def run(
     if queues and not set(queues) - set(exclude_queues):
         raise failure("--exclude-queues leaves none of --queues to serve.", USAGE)
     if reload and burst:
-        raise failure("--reload waits for changes, and --burst for the end of the work: choose one of them.", USAGE)
+        raise failure("--reload waits for changes, and --burst for the end of the work: choose one.", USAGE)
     if processes != 0 and django_setup.cannot_be_repeated():
         console.complain(f'Tasks with executor="process" are left to other workers: {django_setup.ADVICE}.')
         processes = 0
@@ -94,40 +95,45 @@ def run(
         reload=reload,
         burst=burst,
     )
-    # Whatever the tasks of this worker start is not to start a companion of its own.
+    _work(console, workers, options)
+
+
+def _work(console: Console, workers: int, options: WorkerOptions) -> None:
+    # Programs that tasks of this worker start must not start companions.
     os.environ["AUTOTASK_WORKER"] = str(os.getpid())
     if crew.is_member():
         status = crew.work(options)
         ending.begin(status)
         sys.exit(status)
     if not settings.IS_ACTIVE:
-        console.complain("AUTOTASK_IS_ACTIVE is False: calls run in place. Only what is stored already is run here.")
-    if workers > 1 or max_tasks or max_memory or reload:
-        status = crew.Crew(workers, burst=burst, reload=reload).run()
+        console.complain("AUTOTASK_IS_ACTIVE is False: calls store no tasks. Only tasks already stored run here.")
+    if workers > 1 or options.max_tasks or options.max_memory or options.reload:
+        status = crew.Crew(workers, burst=options.burst, reload=options.reload).run()
     else:
         status = run_worker(options)
         if console.is_program:
             ending.begin(status)
     if status:
-        raise failure(f"The worker ended with status {status}.", status)
+        raise failure(f"The worker exited with status {status}.", status)
 
 
 SUBCOMMAND = Subcommand(
     name="worker",
-    help="Run tasks until told to stop.",
-    description="Run tasks: a dedicated worker, beside or instead of the companions of the site. The first SIGTERM or "
-    "Ctrl-C lets running tasks finish for AUTOTASK_SHUTDOWN_GRACE seconds, a second one ends the worker at once. With "
-    "--workers, --max-tasks, --max-memory or --reload, the workers are processes of their own, and this one looks after "
-    "them; replacing one loses no task. Log lines go to stderr. Exit status: 0 it was told to end, or --burst found no "
-    "more to do; 1 it has failed; 2 wrong usage; 75 start it again, to get rid of a task that does not stop.",
+    help="Run tasks until SIGTERM or Ctrl-C.",
+    description="Run tasks, as a dedicated worker alongside the companions of the site or instead of them. After the first "
+    "SIGTERM or Ctrl-C, running tasks have AUTOTASK_SHUTDOWN_GRACE seconds to finish; a second one stops the worker at "
+    "once. With --workers, --max-tasks, --max-memory or --reload, this process supervises the workers, which are its "
+    "child processes; replacing one loses no task. Log lines go to stderr. Exit status: 0 it was asked to stop, or "
+    "--burst found nothing more to do; 1 it failed; 2 wrong usage; 75 start it again, to get rid of a task that does "
+    "not stop.",
     examples=(
         ("worker", "serve all queues"),
         ("worker --queues mail,reports --threads 8", "serve two queues, with eight threads"),
         ("worker --exclude-queues slow", "serve all queues but one"),
-        ("worker --workers 4", "four processes, each with its threads"),
-        ("worker --max-tasks 10000 --max-memory 512M", "replace a worker before it has leaked too much"),
-        ("worker --reload", "have it follow changes of the code, for development"),
-        ("worker --burst", "run what is there, then end"),
+        ("worker --workers 4", "run four workers, each a process with its own threads"),
+        ("worker --max-tasks 10000 --max-memory 512M", "replace workers before they leak too much"),
+        ("worker --reload", "restart when the code changes, for development"),
+        ("worker --burst", "run all tasks that are due, then exit"),
     ),
     add_arguments=add_arguments,
     run=run,

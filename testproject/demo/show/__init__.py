@@ -1,1 +1,1 @@
-"""What the command "demo" is made of."""
+"""The parts of the command "demo"."""

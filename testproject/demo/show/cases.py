@@ -1,4 +1,4 @@
-"""What the demo enqueues, what is expected of each, and what is wrong with how it went."""
+"""The calls of the demo, their expected outcomes, and the differences."""
 
 import itertools
 import random
@@ -15,8 +15,8 @@ class Case:
     """One call of a task of the demo.
 
     :ivar task: name of the function in ``demo.tasks``.
-    :ivar body: what is posted to the page that enqueues it.
-    :ivar says: part of the result's or the error's text.
+    :ivar body: the JSON that is posted to enqueue it.
+    :ivar says: part of the text of the result or error.
     :ivar leaves: a file below ``DEMO_OUTPUT``, as a pattern.
     :ivar waits: seconds before which it must not start.
     """
@@ -38,7 +38,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Course:
-    """How a call went."""
+    """The course of a call."""
 
     status: Status
     attempts: int
@@ -68,7 +68,7 @@ def once() -> list[Case]:
 
 
 def stream() -> Iterator[Case]:
-    """Return cases of every kind without end, each time with somebody else."""
+    """Yield cases of every kind without end, each time with another name."""
     for round in itertools.count(1):
         name = random.choice(["Anna", "Bela", "Chiara", "Deniz", "Emil", "Fatma", "Greta", "Hugo"])
         yield Case("send_welcome_mail", {"args": [name, f"{name.lower()}@autotask.example"]})
@@ -82,9 +82,9 @@ def stream() -> Iterator[Case]:
 
 
 def problems(case: Case, course: Course, output: Path) -> list[str]:
-    """Return what is not as expected; empty if all is well."""
+    """Return the differences from the expected; empty if there are none."""
     if course.status in (WAITING, RUNNING):
-        return ["did not end in time"]
+        return ["did not finish in time"]
     found = []
     if course.status is not case.status:
         found.append(f"is {course.status}")

@@ -9,7 +9,7 @@ WIDTHS = (3, 18, 24, 10, 9, 8, 0)
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one task, and what is wrong with that, if anything."""
+    """One task, with its outcome and problems."""
 
     task: str
     expected: str

@@ -1,4 +1,4 @@
-"""Ties a process group to this process: a small watcher ends the group as soon as we are gone, even by kill -9.
+"""Tie a process group to this process: a small watcher ends the group as soon as we are gone, even by kill -9.
 
 The watcher reads from a pipe whose other end only we hold; when we die, the kernel closes it.
 """
@@ -31,7 +31,7 @@ def cut(watcher: "subprocess.Popen[bytes]") -> None:
 
 
 def end(group: int) -> None:
-    """Ask a process group to end, and kill what is left of it after the grace time."""
+    """Ask a process group to end, and kill the rest of it after the grace time."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGTERM)
         deadline = time.monotonic() + GRACE

@@ -1,4 +1,4 @@
-"""What happens to the tasks, as a line for each change."""
+"""Watch the tasks, with a line for each change."""
 
 import uuid
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ WIDTH = 110
 
 
 class Watch:
-    """Looks again and again at the tasks that were created since a moment."""
+    """Looks repeatedly at the tasks that were created since a moment."""
 
     def __init__(self, since: datetime) -> None:
         self._since = since
         self._seen: dict[uuid.UUID, tuple[Status, int]] = {}
 
     def changes(self) -> Iterator[str]:
-        """Look once, and return a line for each task that is not as it was."""
+        """Look once, and yield a line for each task that has changed."""
         for record in TaskRecord.objects.filter(created_at__gte=self._since).order_by("created_at", "id"):
             now = status(record), record.failures
             if self._seen.get(record.id) != now:
@@ -36,7 +36,7 @@ def status(record: TaskRecord) -> Status:
 
 
 def text(record: TaskRecord) -> str:
-    """Return what is to be said about a task: its result, its error, or what it waits for."""
+    """Return the text on a task: its result, its error, or when it is due."""
     handle: TaskHandle[object] = TaskHandle(record.id)
     match status(record):
         case Status.DONE:

@@ -1,4 +1,4 @@
-"""The test project as a running site: start runserver, ask it things over HTTP, and have it gone in the end."""
+"""The test project as a running site: start runserver, talk to it over HTTP, and stop it."""
 
 import http.cookiejar
 import json
@@ -15,16 +15,16 @@ from typing import Any, Self
 
 from demo.show import tether
 
-#: Seconds that runserver gets until it answers.
+#: Seconds within which runserver has to answer.
 START_TIMEOUT = 60
 
 
 class WebsiteDown(Exception):
-    """runserver does not answer, or has ended by itself."""
+    """runserver does not answer, or has exited by itself."""
 
 
 class Website:
-    """``manage.py runserver`` in a process group of its own, which ends with us, however we end."""
+    """``manage.py runserver`` in its own process group, which ends with us, however we end."""
 
     def __init__(self, folder: Path, log: Path, port: int | None = None) -> None:
         self.port = port or _free_port()
@@ -54,7 +54,7 @@ class Website:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What would end the group if we were killed ends it now, too.
+        # The watcher, which would end the group if we were killed, ends it now.
         tether.cut(self._tether)
         self.process.wait()
         self._tether.wait()
@@ -62,7 +62,7 @@ class Website:
     def wait_until_up(self) -> None:
         """Wait until the site answers.
 
-        :raises WebsiteDown: it ended instead, or did not answer in time.
+        :raises WebsiteDown: it exited, or did not answer in time.
         """
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
@@ -82,7 +82,7 @@ class Website:
             raise WebsiteDown(f"runserver ended with {self.process.returncode}")
 
     def last_words(self) -> str:
-        """Return the end of what runserver and its companion have said."""
+        """Return the last log lines of runserver and its companion."""
         lines = self.log.read_text(errors="replace").splitlines()[-30:]
         return "\n".join([f"The end of {self.log}:", *(f"    {line}" for line in lines)])
 
@@ -94,7 +94,7 @@ class Website:
             return False
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Post JSON to the site, and return the JSON it answers."""
+        """Post JSON to the site, and return the JSON of its answer."""
         request = urllib.request.Request(self.url + path, json.dumps(body or {}).encode(), method="POST")
         request.add_header("Content-Type", "application/json")
         request.add_header(

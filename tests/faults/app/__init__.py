@@ -1,1 +1,1 @@
-"""A Django app for the processes of this suite: its tasks write to the ledger what happens to them."""
+"""A Django app for the processes of this suite, with its tasks."""

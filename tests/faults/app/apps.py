@@ -1,4 +1,4 @@
-"""Has workers write to the ledger, and stop at crash points."""
+"""Make workers write to the ledger, and stop at crash points."""
 
 import os
 
@@ -8,7 +8,7 @@ from tests.faults import crashpoints, ledger, witness
 
 
 class FaultsConfig(AppConfig):
-    """Each process of the suite becomes a witness; a worker can be crashed as well."""
+    """Makes each process of the suite write to the ledger; some can also be crashed."""
 
     name = "tests.faults.app"
     label = "faults"

@@ -1,4 +1,4 @@
-"""Tasks that return the fence of their claim, take a while, fail, or do what a worker does not survive."""
+"""Tasks that return the fence of their claim, take a while, fail, or kill their worker."""
 
 import asyncio
 import faulthandler
@@ -45,7 +45,7 @@ def fail_first() -> int:
 
 @delayed_task(ttl=KEPT)
 def wait_for(file: str) -> int:
-    """Take as long as it takes until there is such a file."""
+    """Wait until the file exists."""
     while not Path(file).exists():
         time.sleep(0.02)
     return current().fence
@@ -53,27 +53,27 @@ def wait_for(file: str) -> int:
 
 @delayed_task(ttl=KEPT, executor="process")
 def wait_for_in_process(file: str) -> int:
-    """Take as long as it takes until there is such a file."""
+    """Wait until the file exists."""
     return wait_for.call(file)
 
 
 @delayed_task(ttl=KEPT)
 async def wait_for_in_coroutine(file: str) -> None:
-    """Take as long as it takes until there is such a file."""
+    """Wait until the file exists."""
     while not Path(file).exists():
         await asyncio.sleep(0.02)
 
 
 @delayed_task(ttl=KEPT)
 def spin() -> None:
-    """Run code of Python without end."""
+    """Run Python code without end."""
     while True:
         pass
 
 
 @delayed_task(ttl=KEPT, executor="process")
 def spin_in_process() -> None:
-    """Run code of Python without end."""
+    """Run Python code without end."""
     while True:
         pass
 
@@ -86,7 +86,7 @@ async def doze() -> None:
 
 @delayed_task(ttl=KEPT)
 async def block(seconds: float) -> None:
-    """Hold up the event loop."""
+    """Block the event loop."""
     time.sleep(seconds)
 
 
@@ -98,19 +98,19 @@ def sleep_in_c(seconds: float) -> None:
 
 @delayed_task(ttl=KEPT, executor="process")
 def hold_the_gil_in_process() -> None:
-    """Never come back from C."""
+    """Never return from C."""
     deque(itertools.repeat(None), maxlen=0)
 
 
 @delayed_task(ttl=KEPT)
 def hold_the_gil() -> None:
-    """Never come back from C: no other thread of the worker runs, nor a signal handler."""
+    """Never return from C: no other thread of the worker runs, nor a signal handler."""
     deque(itertools.repeat(None), maxlen=0)
 
 
 @delayed_task(ttl=KEPT)
 def kill_the_worker() -> None:
-    """Take the whole process along."""
+    """Kill the whole process."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -133,21 +133,21 @@ def take_memory() -> int:
 
 
 class Unshowable(Exception):
-    """An exception that cannot say what it is."""
+    """An exception without a text."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
 
 class Rude(Exception):
-    """An exception that ends the program when it is asked what it is."""
+    """An exception that exits when its text is needed."""
 
     def __str__(self) -> str:
         raise SystemExit(4)
 
 
 class Parting:
-    """A value that ends the program when it is pickled."""
+    """A value that exits when it is pickled."""
 
     def __reduce__(self) -> tuple[()]:
         raise SystemExit(5)
@@ -162,7 +162,7 @@ class Unreducible(Exception):
 
 @delayed_task(ttl=KEPT)
 def misbehave(how: str) -> object:
-    """Return or raise what cannot be stored, pickled or shown."""
+    """Return or raise something that cannot be stored, pickled or shown."""
     if how == "unpicklable result":
         return lambda: None
     if how == "unreducible result":
@@ -187,7 +187,7 @@ def misbehave(how: str) -> object:
 
 @delayed_task(ttl=KEPT)
 def leave_a_mess(how: str) -> None:
-    """Leave something behind that the next task might stumble over."""
+    """Leave something behind that may disturb the next task."""
     if how == "open transaction":
         transaction.atomic().__enter__()
         with connection.cursor() as cursor:
@@ -208,14 +208,14 @@ def leave_a_mess(how: str) -> None:
 
 @delayed_task(ttl=KEPT)
 def leave_behind(what: str) -> int:
-    """Leave something behind for whose end an interpreter waits before it ends."""
+    """Leave something behind that an interpreter waits for before it exits."""
     leftovers.leave(what, 3600)
     return current().fence
 
 
 @delayed_task(ttl=KEPT)
 def look_around() -> dict[str, object]:
-    """Tell what a task finds."""
+    """Return the state of the process and its connection."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('search_path'), to_regclass('left_behind') IS NULL")
         path, clean = cursor.fetchone()
@@ -244,7 +244,7 @@ async def _leave_open_in_coroutine(text: str) -> None:
     await sync_to_async(_write)(text)
 
 
-#: For each pool a task that writes a row, and one that does so in a transaction which it leaves open.
+#: For each pool a task that writes a row, and one that does so in a transaction that it leaves open.
 WRITERS = {
     where: (
         delayed_task(name=f"faults.write_in_{where}", ttl=KEPT, executor=executor)(write),
@@ -259,7 +259,7 @@ WRITERS = {
 
 
 class Canary:
-    """Sings when it is unpickled."""
+    """Writes a file when it is unpickled: it sings."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -284,7 +284,7 @@ class Heavy(int):
     data: bytes
 
     def __new__(cls, number: int, data: bytes) -> "Heavy":
-        """Make one of a number and of what it is heavy of."""
+        """Make one from a number and its bytes."""
         self = super().__new__(cls, number)
         self.data = data
         return self
@@ -295,13 +295,13 @@ class Heavy(int):
 
 @delayed_task(ttl=KEPT)
 def give(size: int) -> Heavy:
-    """Return as many bytes."""
+    """Return that many bytes."""
     return Heavy(current().fence, os.urandom(size))
 
 
 @delayed_task(ttl=KEPT)
 def reach_the_limit_of_threads(seconds: float) -> int:
-    """Let no thread be started in this process for a while: none has room for a stack that is too large."""
+    """Keep threads from starting in this process for a while: their stacks would be too large."""
     former = threading.stack_size(1 << 47)
     timer = time.monotonic() + seconds
     while time.monotonic() < timer:

@@ -1,1 +1,1 @@
-"""An app with a schedule for each thing that can be done with ticks that were missed."""
+"""An app with a schedule for each policy on missed ticks."""

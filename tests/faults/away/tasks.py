@@ -1,4 +1,4 @@
-"""Four schedules that differ in what becomes of ticks that were missed."""
+"""Four schedules with different policies on missed ticks."""
 
 from autotask.tasks import periodic_task
 

@@ -1,1 +1,1 @@
-"""An app with a schedule, for the workers that are to have one."""
+"""An app with a schedule, for workers that need one."""

@@ -63,7 +63,7 @@ def test_a_button_pressed_too_late_says_so(admin):
 
     # Then
     assert response["Location"] == TASKS
-    assert "not in the database any more" in page(admin, TASKS)
+    assert "no longer in the database" in page(admin, TASKS)
 
 
 def test_the_action_retries_what_it_can_and_tells_about_the_rest(admin, worker):
@@ -82,7 +82,7 @@ def test_the_action_retries_what_it_can_and_tells_about_the_rest(admin, worker):
     assert told[0] == "3 tasks will run again."
     assert told[1].startswith("2 tasks were not retried: ")
     assert "done (1)" in told[1]
-    assert "not in the database any more (1)" in told[1]
+    assert "no longer in the database (1)" in told[1]
     for handle in handles:
         handle.refresh()
     assert [handle.wait(10) for handle in handles] == [0, 1, 2]
@@ -221,7 +221,7 @@ def test_all_that_match_are_acted_on_up_to_a_limit(admin, monkeypatch):
     told = act(admin, "retry", done.id, query="?q=mine", **across)
 
     # Then
-    assert told == ["3 tasks will run again.", "There are more: these were the first 3."]
+    assert told == ["3 tasks will run again.", "There are more than 3: repeat the action for the others."]
     assert act(admin, "retry", done.id, query="?q=mine", **across) == ["2 tasks will run again."]
-    assert act(admin, "retry", done.id, query="?q=mine", **across) == ["None of these tasks is in a state for that."]
+    assert act(admin, "retry", done.id, query="?q=mine", **across) == ["No task here is in a state for that."]
     assert set(Result.objects.values_list("id", flat=True)) == {done.id, other.id}

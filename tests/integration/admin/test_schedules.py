@@ -141,7 +141,7 @@ def test_the_list_leads_to_the_last_run_and_tells_how_it_ended(admin, fetching):
     assert re.search(rf'<a href="{page_of(last)}"><span [^>]*title="no paper">error</span></a>', html)
 
 
-def test_the_page_shows_next_runs_changes_of_the_clock_and_policy(admin, reporting):
+def test_the_page_shows_next_ticks_clock_changes_and_policy(admin, reporting):
     # When
     html = page(admin, page_of_schedule(reporting))
 
@@ -154,7 +154,8 @@ def test_the_page_shows_next_runs_changes_of_the_clock_and_policy(admin, reporti
     assert told
     assert all(str(remark) in html for remark in told)
     assert "misfire: skip · overlap: skip · jitter: 5.0 s" in html
-    assert "Europe/Berlin" in html
+    assert "Clock changes:" in html and "Europe/Berlin" in html
+    assert "No runs are stored." in html
 
 
 def test_the_page_shows_the_last_twenty_runs_newest_first(admin, reporting):
@@ -192,7 +193,7 @@ def test_the_page_of_one_that_is_paused_says_since_when_and_by_whom(admin, fetch
 def test_a_schedule_whose_code_is_not_here_says_so_and_cannot_be_run(admin):
     schedule = put()
     html = page(admin, page_of_schedule(schedule))
-    assert "The code of this process does not have it." in html
+    assert "It is not in the code of this process." in html
     assert "every 60 s" in html
     assert "Run now" not in html
     assert "Pause this schedule" in html
@@ -243,7 +244,7 @@ def test_a_button_pauses_and_another_resumes(admin, fetching):
     fetching.refresh_from_db()
     assert fetching.paused_at is not None
     assert fetching.paused_by == "root"
-    assert press(admin, "pause", fetching) == [f"paused already: {fetch.name}"]
+    assert press(admin, "pause", fetching) == [f"already paused: {fetch.name}"]
 
     # When
     assert press(admin, "resume", fetching) == ["1 schedule is resumed."]
@@ -279,7 +280,7 @@ def test_actions_are_for_several_and_tell_what_they_could_not_do(admin, fetching
 
     # Then
     assert act(admin, "pause", fetching, gone) == ["2 schedules are paused."]
-    assert act(admin, "pause", fetching, reporting) == ["1 schedule is paused.", f"paused already: {fetch.name}"]
+    assert act(admin, "pause", fetching, reporting) == ["1 schedule is paused.", f"already paused: {fetch.name}"]
     assert act(admin, "resume", fetching, reporting, gone) == ["3 schedules are resumed."]
     told = act(admin, "run_now", fetching, reporting, gone)
     assert told == ["2 tasks are enqueued.", "not in the code of this process: gone.tasks.tidy"]
@@ -290,7 +291,7 @@ def test_a_schedule_that_is_gone_leads_back(admin, fetching):
     fetching.delete()
     response = admin.post(f"{SCHEDULES}{fetch.name}/pause/")
     assert response["Location"] == SCHEDULES
-    assert "not registered any more" in page(admin, SCHEDULES)
+    assert "no longer registered" in page(admin, SCHEDULES)
 
 
 @pytest.mark.parametrize("key", ["\0", "a\0b", "x" * 5000, "é"], ids=ascii)

@@ -79,7 +79,7 @@ def test_the_page_of_a_task_tells_when_it_expires(admin):
     ("executor", "timeout", "words"),
     [
         ("", None, ("a thread", "4 h 0 min (AUTOTASK_TIMEOUT)")),
-        ("process", 90.0, ("a process of its own", "1 min 30 s")),
+        ("process", 90.0, ("a child process", "1 min 30 s")),
         ("cluster", 0.5, ("cluster", "500 ms")),
     ],
 )

@@ -33,5 +33,5 @@ def test_a_worker_that_no_longer_reports_is_marked(admin):
 
     # Then
     assert ">alive</span>" in alive
-    assert ">lost</span>" in lost
+    assert ">lost</span>" in lost and "other workers rescue its tasks" in lost
     assert "4 min" in lost

@@ -22,12 +22,12 @@ def test_what_cannot_be_done_with_one_task_is_done_with_the_others():
     assert shown.code == 4
     assert first.status == second.status == CANCELLED
     assert shown.out.splitlines() == [f"{first.id} is cancelled", f"{second.id} is cancelled"]
-    assert "2 of 4 could not be done." in shown.err
+    assert "2 of 4 failed." in shown.err
 
 
 def test_cancel_asks_the_worker_of_a_task_that_runs(held):
     shown = manage("cancel", held.id)
-    assert (shown.code, shown.out) == (0, f"{held.id} runs; its worker is asked to stop it\n")
+    assert (shown.code, shown.out) == (0, f"{held.id} is running; its worker was asked to stop it\n")
     assert manage("show", held.id, "--json").json["cancel_requested"] is True
 
 
@@ -36,4 +36,4 @@ def test_cancel_refuses_what_has_ended():
     handle.cancel()
     shown = manage("cancel", handle.id)
     assert (shown.code, shown.out) == (1, "")
-    assert "it has ended as cancelled" in shown.err
+    assert "it has finished as cancelled" in shown.err

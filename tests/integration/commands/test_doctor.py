@@ -134,7 +134,7 @@ def test_the_doctor_misses_a_worker_and_says_how_to_start_one():
 def test_the_doctor_names_each_problem_with_its_number_and_fix():
     shown = manage("doctor", "--quiet")
     assert shown.code == 3
-    assert re.fullmatch(r" 6  PROBLEM  workers +none lives\n +fix: .*manage.py autotask worker\n", shown.out)
+    assert re.fullmatch(r" 6  PROBLEM  workers +no worker is alive\n +fix: .*manage.py autotask worker\n", shown.out)
     assert shown.err == "1 problem found."
 
 
@@ -310,7 +310,7 @@ def test_a_connection_that_listens_hears(other_connection):
 
 
 @pytest.mark.parametrize(
-    ("keeps", "text"), [(True, "keeps sessions: LISTEN hears"), (False, "polling, within 5 s"), (None, "polling")]
+    ("keeps", "text"), [(True, "keeps sessions: LISTEN receives"), (False, "polling, within 5 s"), (None, "polling")]
 )
 def test_a_pooler_is_no_problem_but_is_told(other_connection, keeps, text):
     class ThroughPooler(Patient):

@@ -17,7 +17,7 @@ def test_retry_puts_a_cancelled_task_back(start_worker):
     shown = manage("retry", handle.id)
 
     # Then
-    assert (shown.code, shown.out) == (0, f"{handle.id} will be run again\n")
+    assert (shown.code, shown.out) == (0, f"{handle.id} will run again\n")
     start_worker()
     handle.refresh()
     assert handle.wait(20) == 3

@@ -222,7 +222,7 @@ def test_what_is_not_in_the_code_has_no_next_moments():
     put("gone.tasks.tidy")
     shown = manage("next", "gone.tasks.tidy")
     assert (shown.code, shown.out) == (1, "")
-    assert "does not have the timetable of gone.tasks.tidy: every 60 s" in shown.err
+    assert "The timetable of gone.tasks.tidy (every 60 s) is not in the code" in shown.err
 
 
 @pytest.mark.parametrize("count", ["0", "x", "10001"])
@@ -246,7 +246,7 @@ def test_a_schedule_is_paused_and_resumed():
     again = manage("pause", fetch_prices.name)
     assert (again.code, again.err) == (
         1,
-        f"{fetch_prices.name} is paused already, by Ada, until the printer is mended.",
+        f"{fetch_prices.name} is already paused, by Ada, until the printer is mended.",
     )
 
     # When
@@ -317,7 +317,7 @@ def test_what_cannot_be_done_with_one_is_done_with_the_others():
     shown: Outcome = manage("pause", fetch_prices.name, "nothing", send_reports.name)
     assert shown.code == 4
     assert shown.out == "shop.tasks.fetch_prices is paused\nshop.tasks.send_reports is paused\n"
-    assert shown.err == "There is no schedule 'nothing'.\n1 of 3 could not be done."
+    assert shown.err == "There is no schedule 'nothing'.\n1 of 3 failed."
 
 
 # --- what the code and the register say together ------------------------------------------------------------------------

@@ -28,13 +28,13 @@ def test_status_shows_queues_and_workers_in_columns():
     assert shown.code == 0
     assert re.search(r"^QUEUE +SCHEDULED +READY +RUNNING +OLDEST WAIT$", shown.out, re.M)
     assert re.search(r"^default +1 +1 +0 +\d\.\d s$", shown.out, re.M)
-    assert "Ended in the last hour: 0 done, 0 error, 1 cancelled\n" in shown.out
+    assert "Finished in the last hour: 0 done, 0 error, 1 cancelled\n" in shown.out
     assert re.search(r"^ +7  elsewhere  worker +-  default,mail +3 +0 +\d\.\d s ago  alive$", shown.out, re.M)
 
 
 def test_status_says_so_when_there_is_nothing():
     shown = manage("status").out
-    assert "No task waits or runs.\n" in shown and "None is registered." in shown
+    assert "No tasks wait or run.\n" in shown and "None are registered." in shown
 
 
 def test_status_as_json_has_the_documented_keys():
@@ -69,7 +69,7 @@ def test_status_looks_again_and_again_also_when_a_connection_breaks():
         # Then
         second = json.loads(watching.stdout.readline())
         assert first["at"] < second["at"]
-        assert complaint.startswith("The database cannot be asked now: ")
+        assert complaint.startswith("The database is not available: ")
     finally:
         watching.send_signal(signal.SIGINT)
         _, err = watching.communicate(timeout=30)

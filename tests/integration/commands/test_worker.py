@@ -43,7 +43,7 @@ def test_worker_refuses_to_serve_nothing():
 
 def test_worker_refuses_to_reload_and_to_end():
     shown = manage("worker", "--reload", "--burst")
-    assert shown.code == 2 and "choose one of them" in shown.err
+    assert shown.code == 2 and "choose one" in shown.err
 
 
 def test_worker_refuses_to_start_where_the_checks_find_an_error(settings):

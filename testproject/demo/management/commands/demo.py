@@ -1,4 +1,4 @@
-"""manage.py demo: start the site, feed it tasks, show what becomes of them."""
+"""manage.py demo: start the site, feed it tasks, and show what happens to them."""
 
 import contextlib
 import fcntl
@@ -28,11 +28,11 @@ from demo.show.cases import Case, Course, once, problems, stream
 from demo.show.summary import Row, table
 from demo.show.website import Website, WebsiteDown
 
-#: Seconds between two looks at the tasks, and between two tasks that are enqueued.
+#: Seconds between two looks at the tasks, and between two enqueued tasks.
 LOOK = 0.25
 PACE = 2.5
 
-#: Not "admin", which might be somebody in a database that was named for the demo.
+#: Not "admin", who may exist in a database that was given to the demo.
 USER = "demo"
 
 PERIODIC = "demo.tasks.count_mails"
@@ -40,25 +40,25 @@ CRON = "demo.tasks.ring_the_minute"
 
 
 class Failed(Exception):
-    """Something in the demo is not as it should be."""
+    """The demo failed."""
 
 
 class Command(BaseCommand):
     """The demo."""
 
-    help = "Start the test project with runserver, feed it tasks of every kind, and show what becomes of them."
+    help = "Start the test project with runserver, feed it tasks of every kind, and show what happens to them."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Define the options."""
         parser.add_argument(
-            "--once", action="store_true", help="Enqueue one task of each kind, wait for them, and say how it went."
+            "--once", action="store_true", help="Enqueue one task of each kind, wait for them, and report the results."
         )
         parser.add_argument("--port", type=int, help="Port of the site on 127.0.0.1; a free one by default.")
         parser.add_argument("--timeout", type=float, default=90, help="Seconds that --once waits. Default: %(default)s")
 
     def handle(self, *, once: bool, port: int | None, timeout: float, **options: Any) -> None:
-        """Run until Ctrl-C or, with --once, until the tasks have ended."""
+        """Run until Ctrl-C or, with --once, until the tasks have finished."""
         _end_like_ctrl_c()
         site = Website(settings.BASE_DIR, settings.DEMO_OUTPUT / "runserver.log", port)
         try:
@@ -126,7 +126,7 @@ Files:      {settings.DEMO_OUTPUT}
         return found
 
     def _see_companions_off(self) -> None:
-        """Wait until the workers have seen that runserver is gone, and ended: they need the database for that."""
+        """Wait until the workers have noticed that runserver is gone, and exited: they need the database for that."""
         deadline = time.monotonic() + autotask_settings.SHUTDOWN_GRACE + 5
         while any(_is_running(pid) for pid in self._companions.values()) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -138,7 +138,7 @@ Files:      {settings.DEMO_OUTPUT}
             self._say(line)
 
     def _go_on(self, site: Website) -> None:
-        self._say("Ctrl-C ends all of it.")
+        self._say("Ctrl-C stops everything.")
         self._say()
         for case in stream():
             _enqueue(site, case)
@@ -193,7 +193,7 @@ Files:      {settings.DEMO_OUTPUT}
         schedule = Schedule.objects.filter(task=CRON).first()
         if schedule is None:
             return Row(name, expected, "-", None, None, "", ["the schedule is not registered"])
-        # One that is due this very moment is as good.
+        # A tick at this very moment is as good.
         near = abs(schedule.next_tick - _database_clock()) <= timedelta(minutes=1)
         wrong = [] if near else ["the next tick is not within a minute"]
         return Row(name, expected, "-", None, None, f"next at {schedule.next_tick:%H:%M:%S} UTC", wrong)
@@ -230,13 +230,13 @@ def _is_running(pid: int) -> bool:
 
 def _end_like_ctrl_c() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, signal.default_int_handler)
 
 
 @contextlib.contextmanager
 def _undisturbed_end() -> Iterator[None]:
-    """From the end of the block on, a second Ctrl-C does not keep us from cleaning up."""
+    """After the block, a second Ctrl-C does not interrupt the clean-up."""
     try:
         yield
     finally:
@@ -257,6 +257,6 @@ def _alone() -> Iterator[None]:
 
 
 def _stop_database() -> None:
-    """Stop the PostgreSQL that was started for the demo, if one was; it would stop by itself a little later."""
+    """Stop the PostgreSQL of the demo, if it started one; it would stop by itself a little later."""
     connections.close_all()
     embedded.stop(settings.DEMO_PGDATA)
