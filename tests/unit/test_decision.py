@@ -66,7 +66,7 @@ def test_a_task_whose_arguments_need_the_database_during_an_outage_is_released_u
     outage = OperationalError("server closed the connection unexpectedly")
     back = released(not_called(outage))
     assert (back.delay, back.unknown, back.known, back.seconds) == (2.0, "", False, 1.5)
-    assert "cannot be fetched" in back.log
+    assert "it needs the database" in back.log
     assert state(not_called(outage, cancelled=True)) is State.CANCELLED
 
 
