@@ -139,7 +139,7 @@ class Traces(ThreadSensitiveContext):
             executor.shutdown(wait=False)
 
     def end_in_thread(self) -> None:
-        """Settle after an attempt in a thread that raised, as one that returned has done."""
+        """Settle after an attempt in a thread; what ends is its own thread for synchronous code too."""
         self.end_thread()
         self.settle()
 
