@@ -27,8 +27,10 @@ class HeldTasks:
         return len(self._tasks)
 
     def add(self, tasks: Sequence[ClaimedTask]) -> None:
-        """Hold claims. A former claim of the same task may still be held."""
+        """Hold claims. A former claim of the same task may still be held; then a request to cancel that was for that one."""
         held = self._tasks
+        if self.cancelled:
+            self.cancelled.difference_update(self.ids().intersection([task.id for task in tasks]))
         for task in tasks:
             held[task.fence] = task
         self.cancelled.update([task.id for task in tasks if task.cancel_requested])
