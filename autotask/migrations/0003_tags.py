@@ -18,6 +18,8 @@ class Migration(migrations.Migration):
     dependencies = [("autotask", "0002_worker_zone_data")]
 
     operations = [
+        # The view first, as whoever reads it. Otherwise a page that waits for a table would hold up the view.
+        initial.OnPostgreSQL("LOCK TABLE autotask_record", migrations.RunSQL.noop),
         migrations.AddField("task", "tags", NamesField(null=True, verbose_name="tags")),
         migrations.AddField("result", "tags", NamesField(null=True, verbose_name="tags")),
         migrations.AddField("taskrecord", "tags", NamesField(null=True, verbose_name="tags")),

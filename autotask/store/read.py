@@ -201,7 +201,12 @@ WHERE oid IN ('autotask_task'::regclass, 'autotask_result'::regclass)
 
 WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regclass('autotask_fence') IS NULL"
 
-TABLES = "SELECT to_regclass('autotask_task'), to_regclass('autotask_worker'), to_regclass('autotask_schedule')"
+# With the column that the last migration has added: without it, tasks would run whose outcomes cannot be recorded.
+TABLES = """
+SELECT to_regclass('autotask_task'), to_regclass('autotask_worker'), to_regclass('autotask_schedule'),
+       (SELECT attnum FROM pg_attribute
+        WHERE attrelid = to_regclass('autotask_task') AND attname = 'tags' AND NOT attisdropped)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +335,7 @@ def estimated_count(connection: BaseDatabaseWrapper) -> int:
 
 
 def has_tables(connection: BaseDatabaseWrapper) -> bool:
-    """Whether ``migrate`` has created the tables."""
+    """Whether ``migrate`` has created the tables, with all their columns."""
     return None not in rows(connection, TABLES)[0]
 
 

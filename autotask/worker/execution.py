@@ -113,6 +113,7 @@ def _attempt(
         if definition.options.atomic:
             again = functools.partial(_call_again, call, task, arguments)
             ended = run(functools.partial(atomic.run, task, again, context, reporter))
+            around.settle()
         else:
             ended = run(call, arguments)
         unsure = stop.reason is not None

@@ -27,8 +27,10 @@ class HeldTasks:
         return len(self._tasks)
 
     def add(self, tasks: Sequence[ClaimedTask]) -> None:
-        """Hold claims. An earlier claim of the same task may still be held."""
+        """Hold claims. A request to cancel was for an earlier claim of the same task, if that is still held."""
         held = self._tasks
+        if self.cancelled:
+            self.cancelled.difference_update(self.ids().intersection([task.id for task in tasks]))
         for task in tasks:
             held[task.fence] = task
         self.cancelled.update([task.id for task in tasks if task.cancel_requested])

@@ -35,6 +35,9 @@ class Surroundings(Protocol):
         :raises TransactionLeftOpen: it has left a transaction open.
         """
 
+    def settle(self) -> None:
+        """End what was used in other threads after that, by what was to be done on commit."""
+
 
 class OfWorker:
     """The surroundings in one thread of a worker. Only that thread calls them; see :func:`of_thread`."""
@@ -91,6 +94,10 @@ class OfWorker:
         if left_open:
             raise left_open_error(left_open)
 
+    def settle(self) -> None:
+        """End what the attempt has used in other threads since :meth:`refuse_open` has looked."""
+        self._traces.end_in_thread()
+
 
 class Untouched:
     """The surroundings in a test, which has its own connections and transactions."""
@@ -112,6 +119,9 @@ class Untouched:
 
     def refuse_open(self, spared: str | None = None) -> None:
         """Refuse nothing."""
+
+    def settle(self) -> None:
+        """End nothing."""
 
 
 def left_open_error(aliases: list[str]) -> TransactionLeftOpen:

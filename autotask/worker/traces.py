@@ -139,7 +139,7 @@ class Traces(ThreadSensitiveContext):
             executor.shutdown(wait=False)
 
     def end_in_thread(self) -> None:
-        """Settle after an attempt in a thread that raised; one that returned has settled already."""
+        """Settle after an attempt in a thread, and end its own thread for synchronous code."""
         self.end_thread()
         self.settle()
 

@@ -95,6 +95,22 @@ def test_a_request_to_cancel_outlasts_a_former_claim(held):
     assert held.is_cancelled(newer)
 
 
+def test_a_request_to_cancel_a_former_claim_does_not_reach_the_newer_one(held):
+    # Given a task that is cancelled, and retried by hand before its former claim is let go
+    former = task(1)
+    newer = former._replace(fence=2)
+    held.add([former])
+    held.cancel([former.id], others=False)
+
+    # When
+    held.add([newer])
+
+    # Then
+    assert not held.is_cancelled(newer)
+    held.let_go([former])
+    assert not held.is_cancelled(newer)
+
+
 def test_requests_are_forgotten_once_nothing_is_held(held):
     one, coming = task(1), task(2)
     held.add([one])

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from django.db.migrations.executor import MigrationExecutor
 
 from autotask.store import cancel, finish, notify, read
 from autotask.store.connection import current, execute, rows
@@ -107,6 +108,23 @@ def test_what_has_ended_lately_is_counted_by_state():
 
 
 def test_the_tables_are_there():
+    assert read.has_tables(current()) is True
+
+
+def test_the_tables_are_not_there_before_the_last_migration():
+    # Given
+    graph = MigrationExecutor(current()).loader.graph
+    [last] = graph.leaf_nodes("autotask")
+    before = [node.key for node in graph.node_map[last].parents]
+
+    # When
+    MigrationExecutor(current()).migrate(before)
+
+    # Then
+    try:
+        assert read.has_tables(current()) is False
+    finally:
+        MigrationExecutor(current()).migrate([last])
     assert read.has_tables(current()) is True
 
 

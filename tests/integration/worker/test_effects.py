@@ -193,6 +193,14 @@ def test_connections_in_threads_that_outlive_a_task_end_with_it(start_worker, ef
     assert effects() == ["x"] * 3 * len(unfinished.OTHER_THREADS[where])
 
 
+def test_connections_of_what_is_done_on_commit_end_with_the_task(start_worker, effects):
+    before = sessions()
+    start_worker(threads=1)
+    assert ended(unfinished.write_on_commit("x")) is DONE
+    wait_until(lambda: effects() == ["x"] * 3, what="the effect")
+    wait_until(lambda: sessions() <= before, 5, what="the end of its connections")
+
+
 def test_the_tasks_after_a_restart_of_the_database_connect_again(start_worker, effects):
     # Given: connections in many threads
     start_worker(threads=2)

@@ -224,6 +224,12 @@ def _under_a_loop(**options):
     return run
 
 
+@delayed_task(atomic=True)
+def write_on_commit(text: str) -> None:
+    """Connect in another thread after the commit."""
+    transaction.on_commit(lambda: _under_a_loop()(text))
+
+
 def _in_threads(text: str) -> None:
     threads = [threading.Thread(target=write, args=(text,)) for _ in range(3)]
     for thread in threads:
