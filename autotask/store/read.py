@@ -201,7 +201,15 @@ WHERE oid IN ('autotask_task'::regclass, 'autotask_result'::regclass)
 
 WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regclass('autotask_fence') IS NULL"
 
-TABLES = "SELECT to_regclass('autotask_task'), to_regclass('autotask_worker'), to_regclass('autotask_schedule')"
+# With the columns that this code writes: what a worker has run and cannot record stays RUNNING, and is lost if the worker ends.
+TABLES = f"""
+SELECT to_regclass('autotask_worker') IS NOT NULL AND to_regclass('autotask_schedule') IS NOT NULL
+   AND {2 * len(columns.COMMON)} = (
+       SELECT count(*) FROM pg_attribute
+       WHERE attrelid IN (to_regclass('autotask_task'), to_regclass('autotask_result')) AND NOT attisdropped
+         AND attname = ANY('{{{",".join(columns.COMMON)}}}'::name[])
+   )
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,8 +338,8 @@ def estimated_count(connection: BaseDatabaseWrapper) -> int:
 
 
 def has_tables(connection: BaseDatabaseWrapper) -> bool:
-    """Whether ``migrate`` has made the tables."""
-    return None not in rows(connection, TABLES)[0]
+    """Whether ``migrate`` has made the tables, with the columns that this code needs."""
+    return bool(rows(connection, TABLES)[0][0])
 
 
 def is_without_sequence(connection: BaseDatabaseWrapper) -> bool:

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from django.db import transaction
 
 from autotask.store import cancel, finish, notify, read
 from autotask.store.connection import current, execute, rows
@@ -108,6 +109,14 @@ def test_what_has_ended_lately_is_counted_by_state():
 
 def test_the_tables_are_there():
     assert read.has_tables(current()) is True
+
+
+@pytest.mark.parametrize("table", ["autotask_task", "autotask_result"])
+def test_tables_of_older_code_are_not_enough(table):
+    with transaction.atomic():
+        execute(current(), f"ALTER TABLE {table} RENAME COLUMN tags TO something")
+        assert read.has_tables(current()) is False
+        transaction.set_rollback(True)
 
 
 # --- being told -----------------------------------------------------------------------------------------------------
