@@ -219,4 +219,4 @@ class NotPostgreSQL(AutotaskError):
 
 
 class TablesMissing(AutotaskError):
-    """The tables of autotask are not in the database {alias!r} yet. Run: python manage.py migrate autotask"""
+    """The tables of autotask are not in the database {alias!r} yet, or lack columns. Run: python manage.py migrate autotask"""

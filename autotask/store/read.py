@@ -201,11 +201,14 @@ WHERE oid IN ('autotask_task'::regclass, 'autotask_result'::regclass)
 
 WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regclass('autotask_fence') IS NULL"
 
-# With the column that the last migration has added: without it, tasks would run whose outcomes cannot be recorded.
-TABLES = """
-SELECT to_regclass('autotask_task'), to_regclass('autotask_worker'), to_regclass('autotask_schedule'),
-       (SELECT attnum FROM pg_attribute
-        WHERE attrelid = to_regclass('autotask_task') AND attname = 'tags' AND NOT attisdropped)
+# With the columns that this code writes: otherwise a worker runs tasks and cannot record them; they are lost when it ends.
+TABLES = f"""
+SELECT to_regclass('autotask_worker') IS NOT NULL AND to_regclass('autotask_schedule') IS NOT NULL
+   AND {2 * len(columns.COMMON)} = (
+       SELECT count(*) FROM pg_attribute
+       WHERE attrelid IN (to_regclass('autotask_task'), to_regclass('autotask_result')) AND NOT attisdropped
+         AND attname = ANY('{{{",".join(columns.COMMON)}}}'::name[])
+   )
 """
 
 
@@ -335,8 +338,8 @@ def estimated_count(connection: BaseDatabaseWrapper) -> int:
 
 
 def has_tables(connection: BaseDatabaseWrapper) -> bool:
-    """Whether ``migrate`` has created the tables, with all their columns."""
-    return None not in rows(connection, TABLES)[0]
+    """Whether ``migrate`` has created the tables, with the columns that this code needs."""
+    return bool(rows(connection, TABLES)[0][0])
 
 
 def is_without_sequence(connection: BaseDatabaseWrapper) -> bool:

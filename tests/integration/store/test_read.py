@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from django.db import transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from autotask.store import cancel, finish, notify, read
@@ -126,6 +127,14 @@ def test_the_tables_are_not_there_before_the_last_migration():
     finally:
         MigrationExecutor(current()).migrate([last])
     assert read.has_tables(current()) is True
+
+
+@pytest.mark.parametrize("table", ["autotask_task", "autotask_result"])
+def test_tables_of_older_code_are_not_enough(table):
+    with transaction.atomic():
+        execute(current(), f"ALTER TABLE {table} RENAME COLUMN tags TO something")
+        assert read.has_tables(current()) is False
+        transaction.set_rollback(True)
 
 
 # --- being told -----------------------------------------------------------------------------------------------------
