@@ -99,7 +99,7 @@ WHERE t.id = ANY(ARRAY(SELECT id FROM {taken}))
 RETURNING """ + ", ".join(_HELD.get(name, f"t.{name}") for name in _RECORD)
 
 #: The parts of a claim that count bytes: where it need not count them, and where it must.
-_UNBOUNDED = {"size": "", "its_size": "", "bounded": "", "taken": "picked"}
+UNBOUNDED = {"size": "", "its_size": "", "bounded": "", "taken": "picked"}
 _BOUNDED = {
     "size": ", octet_length(t.payload) AS size",
     "its_size": ", chosen.size",
@@ -182,7 +182,7 @@ def claim(
         "unknown_names": list(unknown_names),
         "most_bytes": most_bytes,
     }
-    size = _UNBOUNDED if most_bytes is None else _BOUNDED
+    size = UNBOUNDED if most_bytes is None else _BOUNDED
 
     def take(which: str, sql: str = CLAIM) -> list[tuple[Any, ...]]:
         words = {"per_lane": int(per_lane), "limit": int(limit), "which": which, "known": known, **size}

@@ -53,7 +53,7 @@ def _scans(node):
 
 def claim_of(worker, since=None):
     """Return the statement that claims one task, and its parameters."""
-    sql = claim.CLAIM.format(per_lane=1, limit=1, which=claim.INNOCENT, known="true")
+    sql = claim.CLAIM.format(per_lane=1, limit=1, which=claim.INNOCENT, known="true", **claim.UNBOUNDED)
     return sql, {"worker_id": worker, "queues": ["default"], "priorities": [0], "executors": [""], "since": [since]}
 
 
