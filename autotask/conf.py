@@ -161,7 +161,7 @@ PATHS = SettingType("a list of dotted paths", _paths)
 MODULES = SettingType("a list of dotted names of modules", _modules)
 MODULES_OR_NONE = SettingType("a list of dotted names of modules, or None", _modules_or_none)
 FUNCTION = SettingType("the dotted path of a function, or None", _function)
-QUEUES = SettingType("a list of queue names (letters, digits and _ . : -)", _queues)
+QUEUES = SettingType("a list of queue names (letters, digits and _ . : < > -)", _queues)
 EXECUTORS = SettingType(
     'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
     "an executor, or a pair of such a path and a number",

@@ -91,7 +91,9 @@ def plain_name(value: Any, option: str, where: str) -> str:
     if not isinstance(value, str):
         raise InvalidOptionType(option=option, where=where, expected="a string", value=value, type=type(value).__name__)
     if not PLAIN_NAME.fullmatch(value):
-        raise InvalidOption(option=option, where=where, expected="1 to 200 letters, digits and _ . : -", value=value)
+        raise InvalidOption(
+            option=option, where=where, expected="1 to 200 letters, digits and _ . : < > -", value=value
+        )
     return str(value)
 
 
@@ -251,7 +253,7 @@ def _tags(value: Any, where: str) -> list[str] | None:
         expected, type_ = 'a list of names, such as ["billing", "eu"]', type(value).__name__
         raise InvalidOptionType(option="tags", where=where, expected=expected, value=value, type=type_)
     if len(value) > MOST_TAGS or not all(map(PLAIN_NAME.fullmatch, value)):
-        expected = f"at most {MOST_TAGS} names of 1 to 200 letters, digits and _ . : -"
+        expected = f"at most {MOST_TAGS} names of 1 to 200 letters, digits and _ . : < > -"
         raise InvalidOption(option="tags", where=where, expected=expected, value=value)
     return list(dict.fromkeys(map(str, value))) or None
 

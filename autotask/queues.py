@@ -17,4 +17,4 @@ def serves(registered: str, queue: str) -> bool:
 def in_words(registered: str) -> str:
     """Return the queues as text."""
     wanted, unwanted = split(registered)
-    return ",".join(wanted or ["all"]) + (f" but {','.join(unwanted)}" if unwanted else "")
+    return ",".join(wanted or ["all"]) + (f" except {','.join(unwanted)}" if unwanted else "")

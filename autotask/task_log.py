@@ -34,7 +34,8 @@ def log_end(
             "%s %s: %s after %.3f s, attempt %d of %d%s",
             task.name,
             task.id,
-            state.name.lower(),
+            # "retry after 0.1 s" would read as if the retry came in a tenth of a second.
+            "failed" if state is State.RETRY else state.name.lower(),
             seconds,
             task.failures + 1,
             task.retries + 1,

@@ -115,7 +115,7 @@ class AutotaskBackend(BaseTaskBackend):
             if not PLAIN_NAME.fullmatch(queue):
                 yield Error(
                     f"TASKS[{self.alias!r}]: {queue!r} cannot be the name of a queue.",
-                    hint="Names of queues are 1 to 200 letters, digits and _ . : -",
+                    hint="Names of queues are 1 to 200 letters, digits and _ . : < > -",
                     id="autotask.E011",
                 )
 

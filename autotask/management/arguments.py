@@ -55,7 +55,7 @@ def size(text: str) -> int:
 def plain_name(text: str) -> str:
     """Return the name of a queue or a task."""
     if not PLAIN_NAME.fullmatch(text):
-        raise ArgumentTypeError(f"{text!r} is not a name: names consist of letters, digits and _ . : -")
+        raise ArgumentTypeError(f"{text!r} is not a name: names consist of letters, digits and _ . : < > -")
     return text
 
 

@@ -19,7 +19,7 @@ LOOK_EVERY = 0.25
 STOP_WITHIN = 10.0
 
 #: Why a cancelled task should stop.
-TO_BE_CANCELLED = "it is to be cancelled"
+TO_BE_CANCELLED = "it was cancelled"
 
 
 def judge(

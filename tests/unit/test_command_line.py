@@ -60,8 +60,8 @@ def test_durations_are_told_in_their_two_largest_units(seconds, words):
     [
         ("", ["a", "b"], [], "all"),
         ("a,b", ["a", "b"], ["c"], "a,b"),
-        ("-a", ["b"], ["a"], "all but a"),
-        ("a,b,-b", ["a"], ["b", "c"], "a,b but b"),
+        ("-a", ["b"], ["a"], "all except a"),
+        ("a,b,-b", ["a"], ["b", "c"], "a,b except b"),
     ],
 )
 def test_a_worker_serves_what_it_has_registered(registered, served, unserved, words):

@@ -43,12 +43,12 @@ def test_a_request_to_stop_is_seen_from_another_thread_and_its_first_reason_stay
     task = TaskContext(new_id(), "x", stop=stop)
 
     # When
-    asker = threading.Thread(target=lambda: (stop.ask("it is to be cancelled"), stop.ask("its worker stops")))
+    asker = threading.Thread(target=lambda: (stop.ask("it was cancelled"), stop.ask("its worker stops")))
     asker.start()
     asker.join()
 
     # Then
-    assert (task.should_stop, task.stop_reason) == (True, "it is to be cancelled")
+    assert (task.should_stop, task.stop_reason) == (True, "it was cancelled")
 
 
 # --- logger ---------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def run(
         head = ("ID", "STATE", "NAME", "QUEUE", "PRIORITY", "ATTEMPTS", "PROGRESS", "CREATED", "ERROR")
         console.say(*render.table(head, map(_row, tasks), right=("PRIORITY", "ATTEMPTS", "PROGRESS")))
     else:
-        console.complain("There is no such task.")
+        console.complain("No tasks match.")
 
 
 def _row(task: StoredTask) -> tuple[object, ...]:

@@ -52,7 +52,7 @@ def test_tasks_are_listed_by_tag_and_shown_with_their_tags():
 
     assert ids("billing") == {str(bill.id)}
     assert ids("eu") == {str(bill.id), str(cancelled.id)}
-    assert manage("list", "--tag", "bill").err == "There is no such task.\n"
+    assert manage("list", "--tag", "bill").err == "No tasks match.\n"
     assert manage("show", bill.id, "--json").json["tags"] == ["billing", "eu"]
     assert manage("show", plain.id, "--json").json["tags"] == []
     assert re.search(r"^tags +billing, eu$", manage("show", bill.id).out, re.M)
@@ -60,7 +60,7 @@ def test_tasks_are_listed_by_tag_and_shown_with_their_tags():
 
 def test_list_says_on_stderr_when_there_is_nothing():
     shown = manage("list")
-    assert (shown.code, shown.out, shown.err) == (0, "", "There is no such task.\n")
+    assert (shown.code, shown.out, shown.err) == (0, "", "No tasks match.\n")
 
 
 def test_what_an_error_says_cannot_drive_the_terminal(autotask_immediate):

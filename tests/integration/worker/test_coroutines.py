@@ -86,7 +86,7 @@ def test_a_running_coroutine_is_cancelled_on_request(worker, path):
 
     # Then
     assert ended(handle) is CANCELLED
-    assert stubborn.lines(path)[1:] == ["True it is to be cancelled"]
+    assert stubborn.lines(path)[1:] == ["True it was cancelled"]
 
 
 def test_coroutines_are_released_when_the_grace_is_over(start_worker, path, settings):

@@ -262,7 +262,7 @@ def test_a_task_is_asked_to_stop_when_it_is_cancelled(worker, path):
     assert handle.cancel()
 
     # Then
-    assert handle.wait(20) == "it is to be cancelled"
+    assert handle.wait(20) == "it was cancelled"
 
 
 # --- progress -------------------------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def test_a_task_that_looks_is_asked_to_stop_before_it_is_interrupted(worker, pat
 
     # Then
     ended(handle)
-    assert stubborn.lines(path)[1:] == ["it is to be cancelled"]
+    assert stubborn.lines(path)[1:] == ["it was cancelled"]
 
 
 def test_a_task_is_asked_to_stop_when_its_worker_stops(start_worker, path, settings):

@@ -106,7 +106,7 @@ def test_a_task_in_a_process_is_asked_to_stop_before_it_is_killed_and_tells_its_
 
     # Then
     ended(handle)
-    assert stubborn.lines(path)[1:] == ["it is to be cancelled"]
+    assert stubborn.lines(path)[1:] == ["it was cancelled"]
     assert stubborn.process_id().wait(20) == pids(path)[0]
 
 
