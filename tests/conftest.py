@@ -12,7 +12,7 @@ from autotask.handle import TaskHandle
 from autotask.store.connection import current, dedicated, execute
 from autotask.worker.options import WorkerOptions
 from autotask.worker.worker import Worker
-from tests import tables
+from tests import gates, tables
 from tests.helpers import PATIENCE, patient
 
 pytest_plugins = ["autotask.pytest_plugin", "tests.refusing", "tests.reporting", "tests.threads"]
@@ -21,6 +21,12 @@ pytest_plugins = ["autotask.pytest_plugin", "tests.refusing", "tests.reporting",
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TransactionTestCase._fixture_teardown = tables.empty  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def closed_gates() -> None:
+    """Close the gates that an earlier test of this process has opened: names are used again."""
+    gates.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,7 +9,7 @@ from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from autotask.context import Progress
 from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, ERROR
-from tests.gates import forget, gate
+from tests.gates import gate
 from tests.helpers import ended, wait_until
 from tests.integration.worker import isolated
 
@@ -30,7 +30,6 @@ def short(settings):
     settings.AUTOTASK_RETRY_DELAY = 0.05
     yield
     isolated.runs.clear()
-    forget()
 
 
 @pytest.fixture(params=["REPEATABLE READ", "SERIALIZABLE"])

@@ -73,8 +73,7 @@ def test_a_task_that_leaves_something_unfinished_is_not_done_and_the_next_one_is
 @pytest.fixture
 def gate():
     """Return an event that a task waits for, or sets."""
-    yield gates.gate
-    gates.forget()
+    return gates.gate
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", ""])

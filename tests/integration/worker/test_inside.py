@@ -249,7 +249,9 @@ def test_a_function_without_a_place_for_the_context_is_refused(decorator):
     def takes_nothing():
         pass
 
-    with pytest.raises(InvalidOption, match="'takes_context' of .*takes_nothing must be False unless the first argument is the context"):
+    with pytest.raises(
+        InvalidOption, match="'takes_context' of .*takes_nothing must be False unless the first argument is the context"
+    ):
         decorator(takes_context=True)(takes_nothing)
 
 
