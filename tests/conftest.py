@@ -37,10 +37,13 @@ def patient_handles() -> Iterator[None]:
     def longer(timeout: float | None) -> float | None:
         return patient(timeout) if timeout and timeout >= 5 else timeout
 
+    async def await_longer(handle: TaskHandle, timeout: float | None = None) -> object:
+        return await await_result(handle, longer(timeout))
+
     with pytest.MonkeyPatch.context() as patched:
         if PATIENCE != 1:
             patched.setattr(TaskHandle, "wait", lambda self, timeout=None: wait(self, longer(timeout)))
-            patched.setattr(TaskHandle, "await_result", lambda self, timeout=None: await_result(self, longer(timeout)))
+            patched.setattr(TaskHandle, "await_result", await_longer)
         yield
 
 

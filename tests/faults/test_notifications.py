@@ -55,9 +55,12 @@ def laggard(world):
     execute(laggard, "LISTEN anything")
     laggard.set_autocommit(False)
     rows(laggard, "SELECT 1")
-    with pytest.raises(DatabaseError, match="too many notifications"):
-        for number in range(10_000):
-            rows(world.database, "SELECT pg_notify('filler', repeat('x', 7000) || %(number)s)", {"number": number})
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match="too many notifications"):
+            for number in range(10_000):
+                rows(world.database, "SELECT pg_notify('filler', repeat('x', 7000) || %(number)s)", {"number": number})
+        # This frees the pages before those that the laggard still has to read, as PostgreSQL also does from time to time.
+        notify.usage(world.database)
     assert is_full(world)
     yield laggard
     laggard.close()
