@@ -160,7 +160,8 @@ def test_a_uwsgi_without_threads_says_how_to_have_them_and_has_companions_meanwh
     server = site.serve(OLD_UWSGI)
 
     # Then
-    assert len(server.lines("uWSGI runs no Python threads outside requests.*enable-threads = true")) == 1
+    advice = "uWSGI runs no Python threads outside requests.*enable-threads = true"
+    assert len(wait_until(lambda: server.lines(advice), what="the advice")) == 1
     companions = wait_until_settled(site, server, OLD_UWSGI)
     site.wait_for_end(server.call("who"))
 
