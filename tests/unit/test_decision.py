@@ -1,4 +1,4 @@
-"""What becomes of a task whose attempt raised, by the step that raised and what it raised."""
+"""The outcome of an attempt that raised, by the step that raised and the exception."""
 
 from typing import Any
 
