@@ -17,6 +17,7 @@ else:
 
 # Plain numbers, so that migrations do not import the enumeration.
 SCHEDULED, READY, RUNNING = State.SCHEDULED.value, State.READY.value, State.RUNNING.value
+HELD = State.HELD.value
 DONE, ERROR, CANCELLED = State.DONE.value, State.ERROR.value, State.CANCELLED.value
 
 
@@ -79,6 +80,7 @@ class TaskFields(models.Model):
     progress_done = models.FloatField(_("done"), null=True)
     progress_total = models.FloatField(_("of"), null=True)
     tags = NamesField(_("tags"), null=True)
+    flow = models.JSONField(_("flow control"), null=True)
 
     class Meta:
         abstract = True
@@ -93,6 +95,9 @@ class Task(TaskFields):
     unknown_since = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(_("expires"), null=True)
     payload = models.BinaryField()
+    unique_key = models.TextField(_("unique key"), null=True)
+    gate = models.TextField(_("gate"), null=True)
+    passed = models.SmallIntegerField(null=True)
 
     class Meta:
         db_table = "autotask_task"
@@ -113,10 +118,25 @@ class Task(TaskFields):
             models.Index("run_at", name="autotask_due", condition=models.Q(state=SCHEDULED)),
             models.Index("worker_id", name="autotask_running", condition=models.Q(state=RUNNING)),
             models.Index("schedule", name="autotask_of_schedule", condition=models.Q(schedule__isnull=False)),
+            models.Index(
+                "gate",
+                models.F("priority").desc(),
+                "run_at",
+                "id",
+                name="autotask_held",
+                condition=models.Q(state=HELD),
+            ),
         ]
         constraints = [
             models.CheckConstraint(
-                name="autotask_task_is_live", condition=models.Q(state__in=[SCHEDULED, READY, RUNNING])
+                name="autotask_task_is_live", condition=models.Q(state__in=[SCHEDULED, READY, RUNNING, HELD])
+            ),
+            # A key that begins with "waiting:" is free as soon as a worker has claimed its task.
+            models.UniqueConstraint(
+                "unique_key",
+                name="autotask_unique",
+                condition=models.Q(unique_key__isnull=False)
+                & (~models.Q(state=RUNNING) | ~models.Q(unique_key__startswith="waiting:")),
             ),
             models.CheckConstraint(
                 name="autotask_running_is_claimed",
@@ -159,6 +179,76 @@ class Result(TaskFields):
                 name="autotask_result_is_ended", condition=models.Q(state__in=[DONE, ERROR, CANCELLED])
             ),
         ]
+
+
+class Mark(models.Model):
+    """A request to look at a gate at a moment: something has come that waits there, or that lets others pass.
+
+    Rows are only added and deleted, never changed, so the transactions of callers hold up nobody.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    gate = models.TextField()
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "autotask_mark"
+        default_permissions = ()
+        indexes = [models.Index("at", name="autotask_mark_at")]
+
+
+class Slot(models.Model):
+    """One of the slots of a limit, and the task that has it, or had it last.
+
+    It is taken while that task is live and has passed the gate at this place; so nothing has to give it back, and nothing
+    can leak.
+    """
+
+    pk = models.CompositePrimaryKey("gate", "number")
+    gate = models.TextField()
+    number = models.IntegerField()
+    task_id = models.UUIDField()
+    place = models.SmallIntegerField()
+
+    class Meta:
+        db_table = "autotask_slot"
+        default_permissions = ()
+
+
+class Bucket(models.Model):
+    """The tokens of a rate: the bucket is full again at ``full_at`` (the theoretical arrival time of GCRA)."""
+
+    gate = models.TextField(primary_key=True)
+    full_at = models.DateTimeField()
+    closed_until = models.DateTimeField(null=True)
+    task_id = models.UUIDField(null=True)
+
+    class Meta:
+        db_table = "autotask_bucket"
+        default_permissions = ()
+
+
+class Pause(models.Model):
+    """Something that nobody works on until it is resumed: a queue, a task, a limit, or everything."""
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.TextField(_("kind"))
+    name = models.TextField(_("name"), db_default="")
+    paused_at = models.DateTimeField(_("paused"))
+    paused_by = models.TextField(_("paused by"), db_default="")
+    until = models.DateTimeField(_("until"), null=True)
+    reason = models.TextField(_("reason"), db_default="")
+
+    class Meta:
+        db_table = "autotask_pause"
+        verbose_name = _("pause")
+        verbose_name_plural = _("pauses")
+        default_permissions = ("view",)
+        permissions = [("pause_tasks", _("Can pause and resume tasks"))]
+        constraints = [models.UniqueConstraint("kind", "name", name="autotask_pause_of")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}".strip()
 
 
 class Attempt(models.Model):
@@ -283,6 +373,8 @@ class TaskRecord(models.Model):
     cancel_requested = models.BooleanField(_("cancellation asked for"))
     error_message = models.TextField(_("error"))
     tags = NamesField(_("tags"), null=True)
+    flow = models.JSONField(_("flow control"), null=True)
+    gate = models.TextField(_("gate"), null=True)
 
     class Meta:
         db_table = "autotask_record"

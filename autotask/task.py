@@ -29,7 +29,10 @@ CANCELLED = Status.CANCELLED
 
 
 class State(enum.IntEnum):
-    """The states in the tables: live tasks have the first three, results the next three, attempts that with which they end."""
+    """The states in the tables.
+
+    Live tasks have the first three or HELD, results the next three, attempts that with which they end.
+    """
 
     SCHEDULED = 0
     READY = 1
@@ -39,6 +42,7 @@ class State(enum.IntEnum):
     CANCELLED = 5
     RETRY = 6
     LOST = 7
+    HELD = 8
 
     @property
     def status(self) -> Status:
@@ -60,6 +64,7 @@ _STATUS = {
     State.CANCELLED: CANCELLED,
     State.RETRY: WAITING,
     State.LOST: WAITING,
+    State.HELD: WAITING,
 }
 
 #: As in ``django.tasks``; larger priorities run first.
@@ -116,6 +121,7 @@ class ClaimedTask(NamedTuple):
     :ivar late: seconds between its expiry and the claim, and then it does not run; None if it has not expired.
     :ivar at_most_once: whether a run that was cut off must not be repeated.
     :ivar timeout: seconds that one attempt may take; None: the worker's limit.
+    :ivar flow: its gates and unique key, as :class:`autotask.flow.Flow` writes them; None: it has none.
     :ivar worker_id: the worker that has claimed it.
     """
 
@@ -136,4 +142,5 @@ class ClaimedTask(NamedTuple):
     late: float | None = None
     at_most_once: bool = False
     timeout: float | None = None
+    flow: str | None = None
     worker_id: uuid.UUID | None = None

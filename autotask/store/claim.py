@@ -57,6 +57,7 @@ _HELD = {
     "unknown_for": "extract(epoch FROM clock_timestamp() - t.unknown_since)::float8",
     "ready_at": "t.ready_at AT TIME ZONE 'UTC'",
     "scheduled_for": "t.scheduled_for AT TIME ZONE 'UTC'",
+    "flow": "t.flow::text",
     "late": "CASE WHEN t.expires_at <= t.started_at THEN extract(epoch FROM t.started_at - t.expires_at)::float8 END",
 }
 _READY_AT, _SCHEDULED_FOR, _PAYLOAD = map(_RECORD.index, ("ready_at", "scheduled_for", "payload"))

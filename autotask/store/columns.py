@@ -72,7 +72,7 @@ def stored(record: type) -> dict[str, Stored]:
 CARRIED = stored(Carried)
 
 #: The columns that a task keeps when its row moves to the other table, in either direction.
-KEPT = ("id", "arguments", "payload", "created_at", "attempt", *CARRIED)
+KEPT = ("id", "arguments", "payload", "created_at", "attempt", "flow", *CARRIED)
 
 #: The columns of both tables.
 COMMON = (

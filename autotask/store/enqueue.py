@@ -1,5 +1,6 @@
 """Insert tasks, one or many, inside the caller's transaction."""
 
+import contextlib
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -9,9 +10,10 @@ from typing import NamedTuple
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.flow import Flow
 from autotask.store import arrays, columns
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
-from autotask.store.connection import execute
+from autotask.store.connection import execute, rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +37,8 @@ class Kind(Carried):
 
 STATED = columns.stored(Kind)
 
+_NO_FLOW = Flow()
+
 _NOTHING_SPECIAL = {field.name: field.default for field in fields(Kind) if field.default is not MISSING}
 
 #: Bytes of arguments after which a bulk goes on in another statement. The statement is twice as long, and one of more than
@@ -46,12 +50,14 @@ class NewTask(NamedTuple):
     """A task to insert.
 
     :ivar arguments: the arguments as text.
+    :ivar flow: its gates and its unique key; None: it has neither.
     """
 
     id: uuid.UUID
     kind: Kind
     arguments: str
     payload: bytes
+    flow: Flow | None = None
 
 
 # The common case, in the form that costs driver and server the least: parameters by position, the id as text.
@@ -73,12 +79,13 @@ RETURNING fence
 
 # Due tasks are inserted as ready; only others have to be promoted later. The clock is read once, so that the moments of a
 # row do not contradict each other. clock_timestamp() and not now(): in a long transaction now() is long ago.
-def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "") -> str:
+def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "", **more: str) -> str:
     """Return a statement that inserts any tasks.
 
     :param kind: a field of their kind, from parameters or from the table of *kinds*.
     :param task: a field of a task, from parameters or from the table of *tasks*.
     :param ready: ``ready_at`` of due tasks.
+    :param more: further columns, or other expressions for some.
     """
     said = {name: kind.format(name=name, type=how.type) for name, how in STATED.items()}
     due = f"coalesce({said['run_after']}, clock.now + {said['delay']} * interval '1 s')"
@@ -88,11 +95,14 @@ def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "") 
         f"{kinds}\nCROSS JOIN LATERAL (SELECT {due} AS at OFFSET 0) AS due{tasks}",
         **{name: task.format(name=name) for name in ("id", "arguments", "payload")},
         **{name: said[name] for name in columns.CARRIED},
-        state="CASE WHEN due.at > clock.now THEN 0 ELSE 1 END",
-        created_at="clock.now",
-        run_at="due.at",
-        ready_at=f"CASE WHEN due.at > clock.now THEN NULL ELSE {ready} END",
-        expires_at=f"coalesce({said['expires_at']}, due.at + {said['expires']} * interval '1 s')",
+        **{
+            "state": "CASE WHEN due.at > clock.now THEN 0 ELSE 1 END",
+            "created_at": "clock.now",
+            "run_at": "due.at",
+            "ready_at": f"CASE WHEN due.at > clock.now THEN NULL ELSE {ready} END",
+            "expires_at": f"coalesce({said['expires_at']}, due.at + {said['expires']} * interval '1 s')",
+        }
+        | more,
     )
 
 
@@ -100,22 +110,57 @@ LATER = _insert("%({name})s::{type}", "%({name})s", "clock.now")
 
 # Each kind is written once. The tasks are ready a microsecond apart, to keep their order, and because the lower bound of a
 # claim cannot distinguish tasks that are ready at the same moment.
-MANY = _insert(
-    "kind.{name}::{type}",
-    "t.{name}",
-    "clock.now + t.place * interval '1 us'",
-    f"""
+_KIND, _TASK, _TURN = "kind.{name}::{type}", "t.{name}", "clock.now + t.place * interval '1 us'"
+
+_KINDS = f"""
 CROSS JOIN unnest({", ".join(f"%({name})s::{how.many}" for name, how in STATED.items())})
-    WITH ORDINALITY AS kind({", ".join(STATED)}, number)""",
+    WITH ORDINALITY AS kind({", ".join(STATED)}, number)"""
+
+MANY = _insert(
+    _KIND,
+    _TASK,
+    _TURN,
+    _KINDS,
     """
 JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s::bytea[])
     WITH ORDINALITY AS t(id, kind, arguments, payload, place) ON t.kind = kind.number""",
 )
 
+# Tasks with gates wait at the first of them; a mark asks a worker to look there. A task whose unique key another one has is
+# left out.
+MANY_FLOWING = f"""
+WITH stored AS (
+{
+    _insert(
+        _KIND,
+        _TASK,
+        _TURN,
+        _KINDS,
+        '''
+JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s::bytea[], %(flow)s::jsonb[],
+            %(unique_key)s::text[], %(gate)s::text[])
+    WITH ORDINALITY AS t(id, kind, arguments, payload, flow, unique_key, gate, place) ON t.kind = kind.number''',
+        state="CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
+        ready_at=f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
+        flow="t.flow",
+        unique_key="t.unique_key",
+        gate="t.gate",
+        passed="CASE WHEN t.gate IS NOT NULL THEN 0 END",
+    )
+}
+ON CONFLICT DO NOTHING
+RETURNING id, state, gate
+),
+marked AS (
+    INSERT INTO autotask_mark (gate, at) SELECT DISTINCT gate, clock_timestamp() FROM stored WHERE state = 8
+)
+SELECT id FROM stored
+"""
+
 
 def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
     """Insert one task."""
-    id, kind, arguments, payload = task
+    id, kind, arguments, payload, _ = task
     if kind.is_plain:
         execute(connection, NOW, _plain(task))
     else:
@@ -134,7 +179,7 @@ def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uu
 
 
 def _plain(task: NewTask) -> tuple[str | int | float | bytes, ...]:
-    id, kind, arguments, payload = task
+    id, kind, arguments, payload, _ = task
     return id.hex, kind.name, kind.queue, kind.priority, kind.retries, kind.ttl, arguments, payload
 
 
@@ -147,6 +192,26 @@ def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> No
     with transaction.atomic(using=connection.alias):
         for part in (first, *others):
             execute(connection, MANY, parameters(part))
+
+
+def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> set[uuid.UUID]:
+    """Insert tasks of which some have gates or a unique key.
+
+    :returns: the ids of those that were inserted. The unique keys of the others were taken.
+    """
+    parts = list(_parted(tasks))
+    with transaction.atomic(using=connection.alias) if len(parts) > 1 else contextlib.nullcontext():
+        return {id for part in parts for (id,) in rows(connection, MANY_FLOWING, _flowing(part))}
+
+
+def _flowing(tasks: Sequence[NewTask]) -> dict[str, str]:
+    flows = [task.flow or _NO_FLOW for task in tasks]
+    return {
+        **parameters(tasks),
+        "flow": arrays.texts([None if flow is _NO_FLOW else flow.stored for flow in flows]),
+        "unique_key": arrays.texts([flow.unique_key for flow in flows]),
+        "gate": arrays.texts([flow.gates[0].key if flow.gates else None for flow in flows]),
+    }
 
 
 def _parted(tasks: Sequence[NewTask]) -> Iterator[Sequence[NewTask]]:

@@ -35,6 +35,8 @@ class StoredTask(Carried):
     arguments: str
     progress_done: float | None
     progress_total: float | None
+    flow: str | None
+    gate: str | None
     expires_at: MaybeMoment
     cancel_requested: bool
     error_message: str
@@ -100,6 +102,7 @@ _LOADS = {name: how.load for name, how in columns.stored(StoredTask).items() if 
 
 
 def _select(table: str, **values: str) -> str:
+    values = {"flow": "flow::text AS flow"} | values
     return f"SELECT {', '.join(values.get(name, name) for name in _FIELDS)} FROM {table}"
 
 
@@ -111,7 +114,7 @@ LIVE = _select(
     error_message="''::text AS error_message",
     value="NULL::bytea AS value",
 )
-ENDED = _select("autotask_result", expires_at="NULL", cancel_requested="false")
+ENDED = _select("autotask_result", gate="NULL::text AS gate", expires_at="NULL", cancel_requested="false")
 
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
 TASK = f"{LIVE} WHERE id = %(id)s UNION ALL {ENDED} WHERE id = %(id)s"
