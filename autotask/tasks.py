@@ -9,20 +9,13 @@ from autotask import decorating
 from autotask.context import TaskContext, current
 from autotask.control import Cancel, Discard, Retry, Snooze
 from autotask.definition import DelayedTask
-from autotask.options import (
-    DJANGO_TASK_OPTION_NAMES,
-    DefinitionOptions,
-    DjangoTaskOptions,
-    Seconds,
-    flag,
-    reject_unknown,
-    seconds as checked_seconds,
-)
+from autotask.options import DJANGO_TASK_OPTION_NAMES, DefinitionOptions, DjangoTaskOptions
 from autotask.scheduled import ScheduledTask
 from autotask.schedules.crontab import Numbers
 from autotask.schedules.every import Every
 from autotask.schedules.policy import Misfire, Overlap
 from autotask.task import DEFAULT_PRIORITY, DEFAULT_QUEUE
+from autotask.values import Seconds, flag, reject_unknown, seconds as checked_seconds
 
 __all__ = [
     "Cancel",
