@@ -153,7 +153,7 @@ ON CONFLICT DO NOTHING
 RETURNING id, state, gate
 ),
 marked AS (
-    INSERT INTO autotask_mark (gate, at) SELECT DISTINCT gate, clock_timestamp() FROM stored WHERE state = 8
+    INSERT INTO autotask_mark (gate, at) SELECT gate, clock_timestamp() FROM stored WHERE state = 8 GROUP BY gate
 )
 SELECT id FROM stored
 """

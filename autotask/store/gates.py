@@ -89,11 +89,12 @@ chosen AS MATERIALIZED (
 {slots.passing("chosen")},
 marked AS (
     INSERT INTO autotask_mark (gate, at)
-    SELECT DISTINCT gate, clock_timestamp() FROM (
+    SELECT gate, clock_timestamp() FROM (
         SELECT gate FROM pair WHERE id <> ALL(ARRAY(SELECT id FROM chosen))
         UNION ALL
         SELECT gate FROM passing WHERE state = 8
     ) AS again
+    GROUP BY gate
 )
 SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1),
        (SELECT array_agg(gate) FROM open WHERE impatient AND waiting > free)
@@ -166,7 +167,7 @@ marked AS (
     INSERT INTO autotask_mark (gate, at)
     SELECT gate, CASE WHEN may THEN clock_timestamp() ELSE enough_at END FROM next
     UNION ALL
-    SELECT DISTINCT gate, clock_timestamp() FROM passing WHERE state = 8
+    SELECT gate, clock_timestamp() FROM passing WHERE state = 8 GROUP BY gate
 )
 SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1), NULL::text[]
 """
