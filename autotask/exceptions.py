@@ -77,6 +77,10 @@ class InvalidArguments(AutotaskError, TypeError):
     but is {value!r}. Nothing was enqueued."""
 
 
+class AlreadyEnqueued(AutotaskError):
+    """{name} was not enqueued: task {id} has its key {key!r} already. (on_conflict="raise")"""
+
+
 class PayloadTooLarge(AutotaskError, ValueError):
     """The {what} of {task} take {size} bytes when pickled, more than the limit of {limit} bytes
     (AUTOTASK_MAX_PAYLOAD). Store large data elsewhere and pass a reference to it."""

@@ -139,7 +139,7 @@ RETRY = f"""
 WITH {_OUTCOMES},
 ended AS (
     UPDATE autotask_task t
-    SET state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
+    SET unique_key = {columns.KEY_AGAIN}, state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
         run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE coalesce(o.delay, 0) END * interval '1 s'
     FROM outcome o WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
     RETURNING t.id, t.attempt, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
@@ -159,9 +159,10 @@ WHERE task_id = ANY(%(id)s::uuid[]) AND fence = ANY(%(fence)s::bigint[]) AND sta
 """
 
 # A task that is to be cancelled is ready at once, as above.
-RELEASE = """
+RELEASE = f"""
 UPDATE autotask_task t
-SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END,
+SET unique_key = {columns.KEY_AGAIN},
+    state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END,
     run_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN clock_timestamp() + o.delay * interval '1 s'
                   ELSE t.run_at END,
     ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN NULL ELSE clock_timestamp() END,

@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import columns
@@ -9,22 +10,45 @@ from autotask.store.connection import rows
 
 # The id stays, so handles and the signature of the payload stay valid; the counts of failures and deaths start again.
 # Its expiry is dropped: a retried task is wanted now.
+# It takes its unique key again, if that is free.
+_TAKEN = f"SELECT t.id FROM autotask_task t WHERE t.unique_key = r.flow ->> 'unique' AND {columns.HAS_KEY}"
+
 REQUEUE = f"""
 WITH gone AS (
-    DELETE FROM autotask_result WHERE id = %(id)s AND state IN (4, 5) AND payload IS NOT NULL RETURNING *
+    DELETE FROM autotask_result r
+    WHERE id = %(id)s AND state IN (4, 5) AND payload IS NOT NULL AND NOT EXISTS ({_TAKEN})
+    RETURNING *
 )
 {
     columns.insert(
-        "autotask_task", "gone", columns.KEPT, state="1", run_at="clock_timestamp()", ready_at="clock_timestamp()"
+        "autotask_task",
+        "gone",
+        columns.KEPT,
+        state="1",
+        run_at="clock_timestamp()",
+        ready_at="clock_timestamp()",
+        unique_key="flow ->> 'unique'",
     )
 }
 RETURNING id
 """
 
+HOLDER = f"SELECT r.flow ->> 'unique', taken.id FROM autotask_result r, LATERAL ({_TAKEN}) AS taken WHERE r.id = %(id)s"
+
 
 def requeue(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
     """Make a task that failed or was cancelled run again at once.
 
-    :returns: False for a task that is live, DONE or pruned.
+    :returns: False for a task that is live, DONE or pruned, or whose unique key another one has: see :func:`holder`.
     """
-    return bool(rows(connection, REQUEUE, {"id": id}))
+    try:
+        with transaction.atomic(using=connection.alias):
+            return bool(rows(connection, REQUEUE, {"id": id}))
+    except IntegrityError:  # somebody has taken its key, or retried it, since the statement began
+        return False
+
+
+def holder(connection: BaseDatabaseWrapper, id: uuid.UUID) -> tuple[str, uuid.UUID] | None:
+    """Return the unique key of a finished task, and the live one that has it; None if there is none."""
+    found = rows(connection, HOLDER, {"id": id})
+    return (found[0][0], found[0][1]) if found else None

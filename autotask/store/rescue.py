@@ -43,7 +43,7 @@ noted AS (
 ),
 back AS (
     UPDATE autotask_task t
-    SET lost = t.lost + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
+    SET unique_key = {columns.KEY_AGAIN}, lost = t.lost + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
         state = CASE WHEN t.lost = 0 THEN 1 ELSE 0 END,
         ready_at = CASE WHEN t.lost = 0 THEN clock_timestamp() END,
         run_at = CASE WHEN t.lost = 0 THEN t.run_at ELSE clock_timestamp() + power(2, t.lost - 1) * interval '1 s' END
