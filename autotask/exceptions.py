@@ -50,6 +50,10 @@ class ConflictingOptions(AutotaskError, TypeError):
     """{where} got both {first!r} and {second!r}: give one of them."""
 
 
+class OptionWithoutEffect(AutotaskError, TypeError):
+    """{where} got the option {option!r}, which has no effect without {needed!r}: give that, too, or remove {option!r}."""
+
+
 class InvalidSchedule(AutotaskError, ValueError):
     """{expression!r} is not a valid schedule: {problem}."""
 
@@ -67,6 +71,14 @@ class UnsuitableArgument(UnpicklableArgument):
     """The argument {path} of {task} is {what}. {advice} Nothing was enqueued."""
 
 
+class UnsuitableKey(AutotaskError, TypeError):
+    """The option {option!r} of {task} has a key that cannot be made of {what}. {advice} Nothing was enqueued."""
+
+
+class AlreadyEnqueued(AutotaskError):
+    """{name} was not enqueued: the task {id} is there already, with the unique key {key}."""
+
+
 class ContextNotCarried(AutotaskError):
     """The carrier {path} of AUTOTASK_CONTEXT failed at a call of {task}: {reason}. Its carry() must return None or a value
     that JSON can hold. Nothing was enqueued."""
@@ -75,10 +87,6 @@ class ContextNotCarried(AutotaskError):
 class InvalidArguments(AutotaskError, TypeError):
     """Item {index} of {task}.enqueue_many() must be a tuple of positional or a dict of keyword arguments,
     but is {value!r}. Nothing was enqueued."""
-
-
-class AlreadyEnqueued(AutotaskError):
-    """{name} was not enqueued: task {id} has its key {key!r} already. (on_conflict="raise")"""
 
 
 class PayloadTooLarge(AutotaskError, ValueError):

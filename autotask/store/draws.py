@@ -2,50 +2,37 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import accumulate
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.flow.plan import Throttle
 from autotask.store import arrays
 from autotask.store.connection import rows
 
 
-class Draw(NamedTuple):
-    """One token of a bucket, which a call needs.
-
-    :ivar key: the name of the bucket.
-    :ivar interval: seconds in which one token is added.
-    :ivar burst: the most tokens that can be saved up.
-    """
-
-    key: str
-    interval: float
-    burst: float = 1.0
-
-
-# The tokens of a bucket are drawn in the order of the calls, as many as there are.
+# The tokens of a bucket are drawn in the order of the calls, until they are not enough for one of them.
 #
 # * Both steps go through the keys in the same order, and the second begins when the first has ended: so two calls with the
 #   same keys never wait for each other.
-# * A bucket that another transaction has made since this statement began is in neither step; and so is one that was
+# * A bucket that another transaction has made since this statement began is in neither step, and nor is one that was
 #   deleted: both are asked for again.
-# * A float is not exact: the tokens of 0.3 s are three of 0.1 s.
+# * A float is not exact: three times 0.1 s is more than 0.3 s.
 DRAW = """
 WITH asked AS MATERIALIZED (
-    SELECT *, least(a.wanted, greatest(floor(a.burst), 1))::int AS most
-    FROM unnest(%(key)s::text[], %(interval)s::float8[], %(burst)s::float8[], %(wanted)s::int[])
-         WITH ORDINALITY AS a(key, seconds, burst, wanted, place)
+    SELECT * FROM unnest(%(key)s::text[], %(interval)s::float8[], %(burst)s::float8[]) AS a(key, seconds, burst)
 ),
 wish AS MATERIALIZED (
-    SELECT * FROM unnest(%(wish_key)s::text[], %(wish_place)s::int[], %(wish_id)s::uuid[]) AS w(key, place, id)
+    SELECT * FROM unnest(%(wish_key)s::text[], %(wish_place)s::int[], %(wish_id)s::uuid[], %(wish_total)s::float8[])
+        AS w(key, place, id, total)
 ),
 made AS (
     INSERT INTO autotask_bucket (gate, full_at, task_id)
-    SELECT a.key, clock_timestamp() + a.most * a.seconds * interval '1 s', w.id
-    FROM asked a JOIN wish w ON w.key = a.key AND w.place = a.most
-    ORDER BY a.key COLLATE "C"
+    SELECT DISTINCT ON (a.key COLLATE "C") a.key, clock_timestamp() + w.total * a.seconds * interval '1 s', w.id
+    FROM asked a JOIN wish w ON w.key = a.key AND w.total <= a.burst
+    ORDER BY a.key COLLATE "C", w.place DESC
     ON CONFLICT DO NOTHING
-    RETURNING gate
+    RETURNING gate, task_id
 ),
 locked AS MATERIALIZED (
     SELECT b.gate, b.task_id, greatest(b.full_at, clock_timestamp()) AS since
@@ -53,58 +40,54 @@ locked AS MATERIALIZED (
     WHERE b.gate = ANY(%(key)s::text[]) AND (SELECT count(*) FROM made) >= 0
     ORDER BY b.gate COLLATE "C" FOR NO KEY UPDATE
 ),
-counted AS MATERIALIZED (
-    SELECT l.gate, l.task_id, l.since, a.seconds,
-           least(a.most, floor(a.burst - extract(epoch FROM l.since - clock_timestamp()) / a.seconds + 1e-6))::int AS most
-    FROM locked l JOIN asked a ON a.key = l.gate
+chosen AS MATERIALIZED (
+    SELECT DISTINCT ON (l.gate) l.gate, l.since + w.total * a.seconds * interval '1 s' AS full_at, w.id, w.place
+    FROM locked l JOIN asked a ON a.key = l.gate JOIN wish w ON w.key = l.gate
+    WHERE extract(epoch FROM l.since - clock_timestamp()) / a.seconds + w.total <= a.burst + 1e-6
+    ORDER BY l.gate, w.place DESC
 ),
 drawn AS (
-    UPDATE autotask_bucket b
-    SET full_at = c.since + c.most * c.seconds * interval '1 s', task_id = w.id
-    FROM counted c JOIN wish w ON w.key = c.gate AND w.place = c.most
-    WHERE b.gate = c.gate AND c.most > 0
+    UPDATE autotask_bucket b SET full_at = c.full_at, task_id = c.id FROM chosen c WHERE b.gate = c.gate
 )
-SELECT gate, most, NULL FROM made JOIN asked ON key = gate
+SELECT made.gate, wish.place, NULL FROM made JOIN wish ON wish.id = made.task_id
 UNION ALL
-SELECT gate, greatest(most, 0), task_id FROM counted
+SELECT l.gate, coalesce(c.place, 0), l.task_id FROM locked l LEFT JOIN chosen c ON c.gate = l.gate
 """
 
 
 def draw(
-    connection: BaseDatabaseWrapper, draws: Sequence[Draw], ids: Sequence[uuid.UUID]
-) -> dict[uuid.UUID, uuid.UUID | None]:
-    """Draw a token for each task, in the caller's transaction; those of one bucket in their order.
+    connection: BaseDatabaseWrapper, throttles: Sequence[Throttle], ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, uuid.UUID]:
+    """Draw the tokens for each task, in the caller's transaction; those of one bucket in their order.
 
-    :param ids: the ids of the tasks, one for each draw.
-    :returns: the tasks that get none, each with the last task that got one from its bucket.
+    :param ids: the ids of the tasks, one for each throttle.
+    :returns: the tasks that get none, each with the last task that got some from its bucket.
     """
-    late: dict[uuid.UUID, uuid.UUID | None] = {}
-    wishes: dict[str, list[uuid.UUID]] = {}
-    for one, id in zip(draws, ids, strict=True):
-        wishes.setdefault(one.key, []).append(id)
-    buckets = {one.key: one for one in draws}
+    late: dict[uuid.UUID, uuid.UUID] = {}
+    buckets = {throttle.key: throttle for throttle in throttles}
+    wishes: dict[str, list[uuid.UUID]] = {key: [] for key in buckets}
+    costs: dict[str, list[float]] = {key: [] for key in buckets}
+    for throttle, id in zip(throttles, ids, strict=True):
+        wishes[throttle.key].append(id)
+        costs[throttle.key].append(throttle.cost)
     while buckets:
-        for key, most, before in _draw(connection, list(buckets.values()), wishes):
+        asked = list(buckets.values())
+        for key, most, before in rows(connection, DRAW, _parameters(asked, wishes, costs)):
             del buckets[key]
-            admitted, others = wishes[key][:most], wishes[key][most:]
-            late |= dict.fromkeys(others, admitted[-1] if admitted else before)
+            late |= dict.fromkeys(wishes[key][most:], wishes[key][most - 1] if most else before)
     return late
 
 
-def _draw(
-    connection: BaseDatabaseWrapper, buckets: Sequence[Draw], wishes: dict[str, list[uuid.UUID]]
-) -> list[tuple[str, int, uuid.UUID | None]]:
-    wished = [(bucket.key, place, id) for bucket in buckets for place, id in enumerate(wishes[bucket.key], 1)]
-    return rows(  # type: ignore[return-value]
-        connection,
-        DRAW,
-        {
-            "key": arrays.texts([bucket.key for bucket in buckets]),
-            "interval": arrays.numbers([bucket.interval for bucket in buckets]),
-            "burst": arrays.numbers([bucket.burst for bucket in buckets]),
-            "wanted": arrays.numbers([len(wishes[bucket.key]) for bucket in buckets]),
-            "wish_key": arrays.texts([key for key, _, _ in wished]),
-            "wish_place": arrays.numbers([place for _, place, _ in wished]),
-            "wish_id": arrays.uuids([id for _, _, id in wished]),
-        },
-    )
+def _parameters(
+    buckets: Sequence[Throttle], wishes: dict[str, list[uuid.UUID]], costs: dict[str, list[float]]
+) -> dict[str, str]:
+    keys = [bucket.key for bucket in buckets]
+    return {
+        "key": arrays.texts(keys),
+        "interval": arrays.numbers([bucket.interval for bucket in buckets]),
+        "burst": arrays.numbers([bucket.burst for bucket in buckets]),
+        "wish_key": arrays.texts([key for key in keys for _ in wishes[key]]),
+        "wish_place": arrays.numbers([place for key in keys for place in range(1, len(wishes[key]) + 1)]),
+        "wish_id": arrays.uuids([id for key in keys for id in wishes[key]]),
+        "wish_total": arrays.numbers([total for key in keys for total in accumulate(costs[key])]),
+    }

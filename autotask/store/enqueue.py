@@ -141,8 +141,9 @@ JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s:
             %(unique_key)s::text[], %(gate)s::text[])
     WITH ORDINALITY AS t(id, kind, arguments, payload, flow, unique_key, gate, place) ON t.kind = kind.number"""
 
-# Tasks with gates wait at the first of them; a mark asks a worker to look there. A task whose unique key another one has is
-# left out. Keys are taken in order: so two calls never wait for each other.
+# Tasks with gates wait at the first of them, in the order of run_at, which are a microsecond apart for that; a mark asks a
+# worker to look there. A task whose unique key another one has is left out. Keys are taken in order: so two calls never
+# wait for each other.
 MANY_FLOWING = f"""
 WITH stored AS (
 {
@@ -154,6 +155,7 @@ WITH stored AS (
         FLOWING,
         state="CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
         ready_at=f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
+        run_at="due.at + t.place * interval '1 us'",
         flow="t.flow",
         unique_key="t.unique_key",
         gate="t.gate",

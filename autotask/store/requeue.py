@@ -5,12 +5,12 @@ import uuid
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import columns
+from autotask.store import columns, marks
 from autotask.store.connection import rows
 
 # The id stays, so handles and the signature of the payload stay valid; the counts of failures and deaths start again.
-# Its expiry is dropped: a retried task is wanted now.
-# It takes its unique key again, if that is free.
+# It takes its unique key again, if that is free, and has to pass its gates again. Its expiry is dropped: a retried task is
+# wanted now.
 _TAKEN = f"SELECT t.id FROM autotask_task t WHERE t.unique_key = r.flow ->> 'unique' AND {columns.HAS_KEY}"
 
 REQUEUE = f"""
@@ -19,18 +19,25 @@ WITH gone AS (
     WHERE id = %(id)s AND state IN (4, 5) AND payload IS NOT NULL AND NOT EXISTS ({_TAKEN})
     RETURNING *
 )
+,
+back AS (
 {
     columns.insert(
         "autotask_task",
-        "gone",
+        "gone CROSS JOIN LATERAL (SELECT flow->'gates'->0->>'key' AS key) AS first",
         columns.KEPT,
-        state="1",
+        state="CASE WHEN first.key IS NULL THEN 1 ELSE 8 END",
         run_at="clock_timestamp()",
-        ready_at="clock_timestamp()",
+        ready_at="CASE WHEN first.key IS NULL THEN clock_timestamp() END",
+        gate="first.key",
+        passed="CASE WHEN first.key IS NOT NULL THEN 0 END",
         unique_key="flow ->> 'unique'",
     )
 }
-RETURNING id
+RETURNING id, state, gate
+),
+marked AS ({marks.waiting("back")})
+SELECT id FROM back
 """
 
 HOLDER = f"SELECT r.flow ->> 'unique', taken.id FROM autotask_result r, LATERAL ({_TAKEN}) AS taken WHERE r.id = %(id)s"

@@ -9,9 +9,9 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.exceptions import AlreadyEnqueued
-from autotask.store import arrays, columns, draws, enqueue
+from autotask.flow.plan import Throttle
+from autotask.store import arrays, columns, draws, enqueue, marks
 from autotask.store.connection import rows
-from autotask.store.draws import Draw
 from autotask.store.enqueue import NewTask
 
 #: Makes the call of a new task that of a stored one: with its id, and signed for it. The last argument is the stored
@@ -96,26 +96,18 @@ replaced AS (
     WHERE t.id = locked.id
     RETURNING t.id, t.state, t.gate, t.passed
 ),
-marked AS (
-    INSERT INTO autotask_mark (gate, at)
-    SELECT DISTINCT gate, clock_timestamp() FROM (
-        SELECT gate FROM replaced WHERE state = 8
-        UNION ALL
-        SELECT former.gate ->> 'key'
-        FROM replaced JOIN locked USING (id), jsonb_array_elements(locked.flow -> 'gates') AS former(gate)
-        WHERE locked.passed > 0 AND coalesce(replaced.passed, 0) = 0
-    ) AS opened(gate)
-)
+marked AS ({marks.waiting("replaced")}),
+freed AS ({marks.freed("(SELECT l.flow FROM locked l JOIN replaced r USING (id) WHERE l.passed > coalesce(r.passed, 0))")})
 SELECT id FROM replaced
 """
 
 
 def store(
-    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, tokens: Sequence[Draw] = ()
+    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, tokens: Sequence[Throttle] = ()
 ) -> list[Stored]:
     """Store calls in the caller's transaction, except those for which there is a task already.
 
-    :param tokens: one for each task, if their definition needs them.
+    :param tokens: from which bucket each call draws, if their definition has one; not together with "replace".
     :returns: what became of each call, in the order of the tasks.
     :raises AlreadyEnqueued: there is a task already, and the terms say "raise"; then nothing is stored.
     """
@@ -124,10 +116,9 @@ def store(
     # With a savepoint if the call may be refused, or a function that merges may fail, and the caller goes on.
     with transaction.atomic(using=connection.alias, savepoint=terms.merges or terms.on_conflict == "raise"):
         late = draws.draw(connection, tokens, [task.id for task in tasks]) if tokens else {}
-        found = _insert(connection, [task for task in tasks if task.id not in late], terms)
-        # Afterwards, because the task that got the last token may be one of these.
-        taken = [_Taken(task, late[task.id], key=token.key) for task, token in zip(tasks, tokens) if task.id in late]
-        found |= _answer(connection, taken, terms, is_final=True)
+        taken = [_Taken(task, late[task.id], by.key) for task, by in zip(tasks, tokens, strict=False) if task.id in late]
+        found = _answer(connection, taken, terms)
+        found |= _insert(connection, [task for task in tasks if task.id not in late], terms)
     return [found[task.id] for task in tasks]
 
 
@@ -172,19 +163,14 @@ def _find(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[_Ta
     return [_Taken(task, id, key, not not_begun) for task, key, (id, not_begun) in taken if key]
 
 
-def _answer(
-    connection: BaseDatabaseWrapper, taken: Sequence[_Taken], terms: Terms, is_final: bool = False
-) -> dict[uuid.UUID, Stored]:
-    """Return what becomes of calls for which there is a task already.
-
-    :param is_final: whether to return a task that has begun meanwhile, too.
-    """
+def _answer(connection: BaseDatabaseWrapper, taken: Sequence[_Taken], terms: Terms) -> dict[uuid.UUID, Stored]:
+    """Return what becomes of calls for which there is a task already; not of those whose task has begun meanwhile."""
     if taken and terms.on_conflict == "raise":
         raise AlreadyEnqueued(name=taken[0].task.kind.name, key=taken[0].key, id=taken[0].by)
     replaced: dict[uuid.UUID, NewTask] = {}
     if terms.on_conflict == "replace" and terms.renew:
         replaced = _replace(connection, [one for one in taken if not one.begun], terms, terms.renew)
-        taken = [one for one in taken if is_final or one.begun or one.by in replaced]
+        taken = [one for one in taken if one.begun or one.by in replaced]
     return {task.id: Stored(by, False, replaced.get(by)) for task, by, _, _ in taken}
 
 

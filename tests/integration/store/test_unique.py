@@ -9,9 +9,9 @@ from django.db.utils import IntegrityError
 
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow import Flow, LimitGate
+from autotask.flow.plan import Throttle
 from autotask.store import cancel, claim, enqueue, finish, prune, rescue, unique
 from autotask.store.connection import current, execute, rows
-from autotask.store.draws import Draw
 from autotask.store.finish import Release
 from autotask.store.requeue import holder, requeue
 from autotask.store.unique import Terms
@@ -428,7 +428,7 @@ def test_a_key_that_is_taken_while_a_task_is_retried_by_hand():
 
 def drawn(*keys, burst=1.0, interval=60.0, terms=None, tasks=None):
     tasks = tasks or [new_task() for _ in keys]
-    return call(*tasks, terms=terms, tokens=[Draw(key, interval, burst) for key in keys])
+    return call(*tasks, terms=terms, tokens=[Throttle(key, interval, burst) for key in keys])
 
 
 def test_further_calls_return_the_last_task_that_got_a_token():
@@ -467,15 +467,20 @@ def test_a_rollback_puts_tokens_back():
         assert first.created and drawn("throttle:a")[0].id == first.id
 
 
-def test_without_a_token_raise_raises_and_replace_replaces():
+def test_without_a_token_raise_raises():
     (first,) = drawn("unique:a")
     with pytest.raises(AlreadyEnqueued, match="'unique:a'"):
         drawn("unique:a", terms=Terms(on_conflict="raise"))
-    (second,) = drawn("unique:a", terms=REPLACE, tasks=[new_task(arguments="new")])
-    assert second.id == first.id and flow_of(first.id)[-1] == "new"
-    take(sign_on())
-    (third,) = drawn("unique:a", terms=REPLACE, tasks=[new_task(arguments="newer")])
-    assert (third.id, third.renewed) == (first.id, None) and flow_of(first.id)[-1] == "new"
+    assert count("autotask_task") == 1
+
+
+def test_each_call_draws_what_it_costs():
+    tasks = [new_task() for _ in range(4)]
+    tokens = [Throttle("throttle:a", 60.0, 5.0, cost) for cost in (2.0, 3.0, 0.0, 1.0)]
+    assert [one.created for one in call(*tasks, tokens=tokens)] == [True, True, True, False]
+    free, dear = new_task(), new_task()
+    found = call(free, dear, tokens=[tokens[2], tokens[3]])
+    assert [one.created for one in found] == [True, False] and found[1].id == free.id
 
 
 def test_of_sixteen_callers_as_many_get_tokens_as_there_are():
