@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays
+from autotask.store import arrays, pauses
 from autotask.store.connection import in_utc, rows
 from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
@@ -33,7 +33,8 @@ class BoundedLane:
 
 
 # A loose index scan: one descent of autotask_ready for each lane that exists, however many tasks are in it.
-# (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own.
+# (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own. Pauses are read along with them, at
+# the price of a look into a table that is nearly always empty: as often as this, and no statement more.
 LANES = """
 WITH RECURSIVE lane AS (
     (SELECT t.queue, t.priority, t.executor FROM autotask_task t
@@ -49,6 +50,8 @@ WITH RECURSIVE lane AS (
 SELECT queue, priority, executor, false FROM lane
 UNION ALL
 (SELECT DISTINCT t.queue, t.priority, t.executor, true FROM autotask_task t WHERE t.state = 1 AND t.lost > 0 AND {known})
+UNION ALL
+SELECT p.name, 0::smallint, p.kind, NULL FROM autotask_pause p WHERE {in_force}
 """
 
 #: The fields that a claim returns, and expressions for those that differ from their columns.
@@ -140,16 +143,39 @@ CANDIDATES = CLAIM.partition("\nUPDATE ")[0] + "\nSELECT id FROM {taken}"
 #: Unknown tasks, left for newer workers, are filtered on the heap: they are rare, and cost nothing while there are none.
 _KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(unknown_names)s::text[]))"
 
+#: Tasks of paused names are filtered there, too, until they are held. One that is to be cancelled is claimed, to record that.
+_NOT_PAUSED = "(t.cancel_requested OR t.name <> ALL(%(paused_names)s::text[]))"
+
+
+class Found(NamedTuple):
+    """The result of a look for lanes.
+
+    :ivar lanes: those with ready tasks.
+    :ivar suspected: those with suspects.
+    :ivar paused: the kind and name of each pause.
+    """
+
+    lanes: list[Lane]
+    suspected: list[Lane]
+    paused: frozenset[tuple[str, str]]
+
 
 def find_lanes(
-    connection: BaseDatabaseWrapper, *, unknown_names: Sequence[str] = (), spared: Sequence[uuid.UUID] = ()
-) -> tuple[list[Lane], list[Lane]]:
-    """Return the lanes with ready tasks, and those with suspects, without the *spared* tasks."""
-    found = prepared_rows(
-        connection, LANES.format(known=_known(unknown_names, spared)), {"unknown_names": list(unknown_names)}
+    connection: BaseDatabaseWrapper,
+    *,
+    unknown_names: Sequence[str] = (),
+    paused_names: Sequence[str] = (),
+    spared: Sequence[uuid.UUID] = (),
+) -> Found:
+    """Return the lanes with ready tasks, without the *spared* ones, and the pauses."""
+    words = {"known": _known(unknown_names, paused_names, spared), "in_force": pauses.IN_FORCE.format("p")}
+    params = {"unknown_names": list(unknown_names), "paused_names": list(paused_names)}
+    found = prepared_rows(connection, LANES.format(**words), params)
+    return Found(
+        [Lane(*lane) for *lane, suspect in found if suspect is False],
+        [Lane(*lane) for *lane, suspect in found if suspect],
+        frozenset((kind, name) for name, _, kind, suspect in found if suspect is None),
     )
-    lanes = [Lane(*lane) for *lane, suspect in found if not suspect]
-    return lanes, [Lane(*lane) for *lane, suspect in found if suspect]
 
 
 def claim(
@@ -162,6 +188,7 @@ def claim(
     which: str = INNOCENT,
     most_bytes: int | None = None,
     unknown_names: Sequence[str] = (),
+    paused_names: Sequence[str] = (),
     refused: Refusals[uuid.UUID] | None = None,
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
@@ -169,11 +196,12 @@ def claim(
     :param most_bytes: no further task is taken once the arguments have this many bytes; None: no limit.
     :param which: :data:`INNOCENT`, :data:`SUSPECT`, :data:`ALL` or what :func:`only` returns.
     :param unknown_names: tasks of these names that were released as unknown before are left for others.
+    :param paused_names: tasks of these names are left alone.
     :param refused: remembers tasks that the database has refused before, so that they do not hold up others.
     :returns: the claimed tasks, best first.
     """
     refused = refusals() if refused is None else refused
-    known = _known(unknown_names, refused.spared())
+    known = _known(unknown_names, paused_names, refused.spared())
     params = {
         "worker_id": worker_id,
         "queues": [bounded.lane.queue for bounded in lanes],
@@ -181,6 +209,7 @@ def claim(
         "executors": [bounded.lane.executor for bounded in lanes],
         "since": [bounded.since for bounded in lanes],
         "unknown_names": list(unknown_names),
+        "paused_names": list(paused_names),
         "most_bytes": most_bytes,
     }
     size = UNBOUNDED if most_bytes is None else _BOUNDED
@@ -245,8 +274,9 @@ def _any_of(ids: Iterable[uuid.UUID]) -> str:
     return f"ANY('{arrays.uuids(ids)}'::uuid[])"
 
 
-def _known(unknown_names: Sequence[str], spared: Sequence[uuid.UUID]) -> str:
+def _known(unknown_names: Sequence[str], paused_names: Sequence[str], spared: Sequence[uuid.UUID]) -> str:
     known = _KNOWN if unknown_names else "true"
+    known += f" AND {_NOT_PAUSED}" if paused_names else ""
     return f"{known} AND t.id <> ALL('{arrays.uuids(spared)}'::uuid[])" if spared else known
 
 
