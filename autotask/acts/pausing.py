@@ -67,9 +67,9 @@ def _target(queue: str | None, task: str | None, limit: str | None, everything: 
     if len(given) != 1:
         raise InvalidPause(problem=f"give one of queue, task, limit and everything, not {len(given)} of them")
     ((kind, name),) = given
-    if kind in (Kind.QUEUE, Kind.TASK) and not (isinstance(name, str) and PLAIN_NAME.fullmatch(name)):
+    if kind in (Kind.QUEUE, Kind.TASK) and not PLAIN_NAME.fullmatch(name):
         raise InvalidPause(problem=f"{name!r} is not the name of a {kind}: names have letters, digits and _ . : < > -")
-    if kind is Kind.LIMIT and not (isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()):
+    if kind is Kind.LIMIT and not (0 < len(name) <= LONGEST_NAME and name.isprintable()):
         raise InvalidPause(problem=f"{name!r} is not the name of a limit: write openai, or shop.sync(account_id=7)")
     return kind, name
 
@@ -80,8 +80,8 @@ def _end(until: datetime | timedelta | None) -> datetime | None:
         until = now + until
     if until is None:
         return None
-    if not isinstance(until, datetime) or until.utcoffset() is None:
-        raise InvalidPause(problem=f"until must be an aware datetime or a timedelta, but is {until!r}")
+    if until.utcoffset() is None:
+        raise InvalidPause(problem=f"until must be an aware datetime or a timedelta, but is the naive {until!r}")
     if until <= now:
         raise InvalidPause(problem=f"{until.isoformat(' ', 'seconds')} is over already")
     return until

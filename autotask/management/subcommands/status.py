@@ -104,7 +104,7 @@ def _workers(workers: list[LivingWorker]) -> list[str]:
 def _pauses(seen: Overview) -> list[str]:
     body = [
         (
-            pause.kind,
+            pause.kind.value,
             pause.name,
             render.moment(pause.paused_at),
             pause.paused_by,
