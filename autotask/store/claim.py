@@ -10,6 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays, pauses
 from autotask.store.connection import in_utc, rows
+from autotask.store.gates import IS_DUE
 from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
 from autotask.task import THREAD, ClaimedTask
@@ -33,9 +34,10 @@ class BoundedLane:
 
 
 # A loose index scan: one descent of autotask_ready for each lane that exists, however many tasks are in it.
-# (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own. Pauses are read along with them, at
-# the price of a look into a table that is nearly always empty: as often as this, and no statement more.
-LANES = """
+# (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own. Marks and pauses are looked for
+# along with them, at the price of a look into tables that are nearly always empty, and no statement more.
+LANES = (
+    """
 WITH RECURSIVE lane AS (
     (SELECT t.queue, t.priority, t.executor FROM autotask_task t
      WHERE t.state = 1 AND {known} ORDER BY t.queue, t.priority, t.executor LIMIT 1)
@@ -52,7 +54,10 @@ UNION ALL
 (SELECT DISTINCT t.queue, t.priority, t.executor, true FROM autotask_task t WHERE t.state = 1 AND t.lost > 0 AND {known})
 UNION ALL
 SELECT p.name, 0::smallint, p.kind, NULL FROM autotask_pause p WHERE {in_force}
-"""
+UNION ALL
+SELECT NULL, NULL, NULL, NULL WHERE """
+    + IS_DUE
+)
 
 #: The fields that a claim returns, and expressions for those that differ from their columns.
 _RECORD = ClaimedTask._fields[:-1]
@@ -148,15 +153,17 @@ _NOT_PAUSED = "(t.cancel_requested OR t.name <> ALL(%(paused_names)s::text[]))"
 
 
 class Found(NamedTuple):
-    """The result of a look for lanes.
+    """The result of a look for work.
 
     :ivar lanes: those with ready tasks.
     :ivar suspected: those with suspects.
+    :ivar marked: whether a gate is marked.
     :ivar paused: the kind and name of each pause.
     """
 
     lanes: list[Lane]
     suspected: list[Lane]
+    marked: bool
     paused: frozenset[tuple[str, str]]
 
 
@@ -167,15 +174,13 @@ def find_lanes(
     paused_names: Sequence[str] = (),
     spared: Sequence[uuid.UUID] = (),
 ) -> Found:
-    """Return the lanes with ready tasks, without the *spared* ones, and the pauses."""
+    """Look for ready tasks, without the *spared* ones, for marks, and for pauses."""
     words = {"known": _known(unknown_names, paused_names, spared), "in_force": pauses.IN_FORCE.format("p")}
     params = {"unknown_names": list(unknown_names), "paused_names": list(paused_names)}
     found = prepared_rows(connection, LANES.format(**words), params)
-    return Found(
-        [Lane(*lane) for *lane, suspect in found if suspect is False],
-        [Lane(*lane) for *lane, suspect in found if suspect],
-        frozenset((kind, name) for name, _, kind, suspect in found if suspect is None),
-    )
+    lanes, suspected = ([Lane(*lane) for *lane, suspect in found if suspect is which] for which in (False, True))
+    others = [(kind, name) for name, _, kind, suspect in found if suspect is None]
+    return Found(lanes, suspected, (None, None) in others, frozenset(others) - {(None, None)})
 
 
 def claim(

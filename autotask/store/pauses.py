@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import notify
+from autotask.store import marks, notify
 from autotask.store.connection import in_utc, rows, text
 
 
@@ -32,7 +32,7 @@ GATE = "pause:"
 PIECE = 500
 
 #: The condition that a pause is in force.
-IN_FORCE = "({0}.until IS NULL OR {0}.until > clock_timestamp())"
+IN_FORCE = "({0}.until IS NULL OR {0}.until > statement_timestamp())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,8 @@ marked AS (
 SELECT count(*) FROM gone
 """
 
-# Walks through the ready tasks in the order of autotask_ready, however many belong to others. Such a task returns its slots,
-# and a mark asks for a look at each of its gates. One that is to be cancelled stays, for a worker to record that.
+# Walks through the ready tasks in the order of autotask_ready, however many belong to others. Such a task frees its slots,
+# and a mark asks for a look at each of its limits. One that is to be cancelled stays, for a worker to record that.
 HOLD = f"""
 WITH examined AS MATERIALIZED (
     SELECT t.id, t.name, t.queue, t.priority, t.executor, t.ready_at FROM autotask_task t
@@ -190,11 +190,7 @@ moved AS (
     UPDATE autotask_task t SET state = 8, gate = '{GATE}' || t.name, ready_at = NULL, passed = 0 * t.passed
     WHERE t.id = ANY(ARRAY(SELECT id FROM picked)) RETURNING t.id
 ),
-marked AS (
-    INSERT INTO autotask_mark (gate, at)
-    SELECT DISTINCT gate->>'key', clock_timestamp()
-    FROM picked CROSS JOIN LATERAL jsonb_array_elements(picked.flow->'gates') AS gate
-)
+marked AS ({marks.freed("picked")})
 SELECT e.queue, e.priority, e.executor, e.ready_at::text, (SELECT count(*) FROM moved)
 FROM examined e ORDER BY e.queue DESC, e.priority DESC, e.executor DESC, e.ready_at DESC LIMIT 1
 """
@@ -212,17 +208,13 @@ numbered AS MATERIALIZED (SELECT id, row_number() OVER () AS place FROM picked),
 clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 moved AS (
     UPDATE autotask_task t
-    SET gate = t.flow->'gates'->0->>'key',
-        state = CASE WHEN t.flow->'gates'->0 IS NULL THEN 1 ELSE 8 END,
-        passed = CASE WHEN t.flow->'gates'->0 IS NOT NULL THEN 0 END,
-        ready_at = CASE WHEN t.flow->'gates'->0 IS NULL THEN clock.now + numbered.place * interval '1 us' END
+    SET gate = {marks.FIRST_GATE}, state = {marks.DUE_STATE},
+        ready_at = CASE WHEN t.passed IS NULL THEN clock.now + numbered.place * interval '1 us' END
     FROM numbered, clock
     WHERE t.id = ANY(ARRAY(SELECT id FROM numbered)) AND t.id = numbered.id
-    RETURNING t.gate
+    RETURNING t.state, t.gate
 ),
-marked AS (
-    INSERT INTO autotask_mark (gate, at) SELECT DISTINCT gate, clock_timestamp() FROM moved WHERE gate IS NOT NULL
-)
+marked AS ({marks.waiting("moved")})
 SELECT count(*) FROM moved
 """
 

@@ -51,7 +51,7 @@ class Claims:
         )
 
     def find_lanes(self, connection: BaseDatabaseWrapper) -> Found:
-        """Return the lanes that hold ready tasks, and those that hold suspects, without paused tasks."""
+        """Return the lanes that hold ready tasks, and those that hold suspects, without paused tasks; and the rest of a look."""
         found = self._find_lanes(connection)
         if self.paused.note(found.paused):
             found = self._find_lanes(connection)  # without the names that it has just learned of
@@ -61,7 +61,7 @@ class Claims:
         lanes, suspected = (
             [lane for lane in each if not self.paused.bars(lane.queue)] for each in (found.lanes, found.suspected)
         )
-        return Found(lanes, suspected, found.paused)
+        return found._replace(lanes=lanes, suspected=suspected)
 
     def _find_lanes(self, connection: BaseDatabaseWrapper) -> Found:
         return claim.find_lanes(
