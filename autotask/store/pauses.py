@@ -134,6 +134,19 @@ def _concerns(name: str, gate: str) -> str:
     return f"{name} IN ({whole}, split_part({whole}, '(', 1))"
 
 
+#: The condition that a pause bars a task, whatever its state is: by its name, its queue, one of its gates, or altogether.
+BARS_TASK = f"""EXISTS (
+    SELECT 1 FROM autotask_pause p
+    WHERE {IN_FORCE.format("p")} AND CASE p.kind
+        WHEN 'everything' THEN true
+        WHEN 'queue' THEN p.name = t.queue
+        WHEN 'task' THEN p.name = t.name
+        ELSE EXISTS (
+            SELECT 1 FROM jsonb_array_elements(t.flow->'gates') AS gate WHERE {_concerns("p.name", "(gate.value->>'key')")}
+        )
+    END
+)"""
+
 # --- the chores of workers ------------------------------------------------------------------------------------------
 
 # The gates at which tasks of paused names are held, with one descent of autotask_held for each. No gate of another kind
