@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeGuard
 
+#: json.dumps() would make an encoder for each call.
+_written = json.JSONEncoder(separators=(",", ":")).encode
+
 #: How the keys of gates begin.
 LIMIT = "limit:"
 RATE = "rate:"
@@ -68,7 +71,7 @@ class Flow:
     def stored(self) -> str:
         """The JSON that is stored: a gate is an object with the fields of its class."""
         gates = [gate._asdict() for gate in self.gates]
-        return json.dumps({"gates": gates, "unique": self.unique_key}, separators=(",", ":"))
+        return _written({"gates": gates, "unique": self.unique_key})
 
     @classmethod
     def load(cls, stored: str) -> "Flow":

@@ -7,8 +7,8 @@ from datetime import datetime, time, timedelta
 
 from django.utils import timezone
 
-from autotask.options import PLAIN_NAME
 from autotask.task import LONGEST_TIME
+from autotask.values import PLAIN_NAME
 
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)([smhd]?)", re.ASCII)
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d", re.ASCII)
