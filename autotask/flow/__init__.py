@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeGuard
 
-#: How the keys of gates begin.
+#: How the keys of gates begin; at the last one, tasks wait whose task is paused.
 LIMIT = "limit:"
 RATE = "rate:"
+PAUSE = "pause:"
 
 #: How a unique key begins that is free as soon as a worker has claimed its task.
 UNTIL_CLAIMED = "waiting:"
