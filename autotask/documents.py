@@ -269,9 +269,11 @@ def overview_document(seen: Overview) -> dict[str, Any]:
             for worker in seen.workers
         ],
         "limits": [_limit_document(gate, seen.pauses) for gate in seen.gates if isinstance(gate.terms, LimitGate)],
-        "rates": [_rate_document(gate, seen.pauses) for gate in seen.gates if isinstance(gate.terms, RateGate)],
+        "rates": [_rate_document(gate) for gate in seen.gates if isinstance(gate.terms, RateGate)],
         "paused_tasks": [
-            {"name": reasons.name_of(gate.key), **_counted(gate.waiting)} for gate in seen.gates if gate.key.startswith(PAUSE)
+            {"name": reasons.name_of(gate.key), **_counted(gate.waiting)}
+            for gate in seen.gates
+            if gate.key.startswith(PAUSE)
         ],
     }
 
@@ -287,7 +289,7 @@ def _limit_document(gate: SeenGate, pauses: list[SeenPause]) -> dict[str, Any]:
     }
 
 
-def _rate_document(gate: SeenGate, pauses: list[SeenPause]) -> dict[str, Any]:
+def _rate_document(gate: SeenGate) -> dict[str, Any]:
     assert isinstance(gate.terms, RateGate)
     return {
         "name": reasons.name_of(gate.key),
@@ -297,5 +299,4 @@ def _rate_document(gate: SeenGate, pauses: list[SeenPause]) -> dict[str, Any]:
         "next": stamp(reasons.next_tokens(gate, gate.terms)),
         "closed_until": stamp(gate.closed_until),
         **_counted(gate.waiting),
-        "paused": reasons.pause_of(gate.key, pauses) is not None,
     }

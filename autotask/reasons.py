@@ -52,7 +52,7 @@ class Place(enum.StrEnum):
     """Where a live task is with respect to one of its gates."""
 
     PASSED = "passed"
-    HERE = "waits here"
+    HERE = "here"
     AHEAD = "ahead"
 
 
@@ -94,10 +94,10 @@ def of_ready(task: StoredTask, pauses: Iterable[SeenPause]) -> Reason | None:
     return None
 
 
-def brief(gate: str) -> str:
+def brief(task_name: str, gate: str) -> str:
     """Return where a task waits, without a look at the gate."""
     if gate.startswith(LIMIT):
-        return f"waits for a slot of {name_of(gate)}"
+        return f"waits for a slot of {_limit_name(task_name, gate)}"
     if gate.startswith(RATE):
         return f"waits for tokens of {name_of(gate)}"
     return f"the task {name_of(gate)} is paused"
@@ -132,18 +132,23 @@ def _place(task: StoredTask, number: int, gate: Gate) -> Place:
 
 
 def pause_of(gate: str, pauses: Iterable[SeenPause]) -> SeenPause | None:
-    """Return the pause that lets nobody pass a gate: of the gate itself or of all keys of its limit; None: it is open."""
-    name = name_of(gate)
-    kind, names = ("task", {name}) if gate.startswith(PAUSE) else ("limit", {name, base_of(gate), gate})
+    """Return the pause that lets nobody pass a gate: of a task, of a limit, or of one key of it; None: it is open."""
+    kind = {PAUSE: "task", LIMIT: "limit"}.get(gate.partition(":")[0] + ":")
+    names = {name_of(gate), base_of(gate)}
     return next((pause for pause in pauses if pause.kind == kind and pause.name in names), None)
 
 
 def paused(pause: SeenPause, now: datetime) -> str:
     """Return what is paused, by whom, until when, and why."""
     what = "everything" if pause.kind == "everything" else f"the {pause.kind} {pause.name}"
+    return f"{what} is paused{pause_details(pause, now)}"
+
+
+def pause_details(pause: SeenPause, now: datetime) -> str:
+    """Return by whom something is paused, until when, and why, as the end of a sentence; "" if nobody has said so."""
     by = f" by {pause.paused_by}" if pause.paused_by else ""
     until = f" until {_clock(pause.until, now)}" if pause.until else ""
-    return f"{what} is paused{by}{until}" + (f": {pause.reason}" if pause.reason else "")
+    return by + until + (f": {pause.reason}" if pause.reason else "")
 
 
 # --- gates in words ----------------------------------------------------------------------------------------------------
@@ -203,13 +208,16 @@ def how_many(waiting: int) -> str:
 
 
 def _limit(task_name: str, gate: SeenGate, terms: LimitGate, holders: Sequence[Holder]) -> str:
-    # The limit of a task itself needs no other word than its name.
-    name = name_of(gate.key) if base_of(gate.key) == task_name else f"limit {name_of(gate.key)}"
-    waiting = how_many(gate.waiting)
+    name, waiting = _limit_name(task_name, gate.key), how_many(gate.waiting)
     if gate.taken == terms.most == len(holders) == 1:
         return f"waits for a slot of {name}: taken by {holder(holders[0])}; {waiting}"
     text = f"waits for a slot of {name} ({gate.taken:,} of {terms.most:,} taken; {waiting})"
     return text if gate.taken >= terms.most else f"{text}: a worker has to look and let tasks pass"
+
+
+def _limit_name(task_name: str, gate: str) -> str:
+    # The limit of a task itself needs no other word than its name.
+    return name_of(gate) if base_of(gate) == task_name else f"limit {name_of(gate)}"
 
 
 def holder(task: Holder) -> str:
@@ -217,7 +225,7 @@ def holder(task: Holder) -> str:
     if task.seconds is not None:
         return f"task {task.id} running for {in_words(task.seconds)}"
     if task.state is State.HELD and task.gate:
-        return f"task {task.id}, which {brief(task.gate) if task.gate.startswith((LIMIT, RATE)) else 'is paused'}"
+        return f"task {task.id}, which {'is paused' if task.gate.startswith(PAUSE) else brief(task.name, task.gate)}"
     return f"task {task.id}, which waits for a worker"
 
 

@@ -31,7 +31,7 @@ _PLACE_KINDS = {Place.PASSED: "done", Place.HERE: "held", Place.AHEAD: "schedule
 
 def brief(record: TaskRecord) -> str:
     """Return where a held task waits, for the list; "" for others."""
-    return reasons.brief(record.gate) if record.state == State.HELD and record.gate else ""
+    return reasons.brief(record.name, record.gate) if record.state == State.HELD and record.gate else ""
 
 
 def attach(record: TaskRecord, task_address: Callable[..., str | None], tasks_address: str | None) -> None:

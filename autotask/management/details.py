@@ -3,11 +3,13 @@
 from autotask import reasons
 from autotask.conf import settings
 from autotask.documents import TaskInFull
-from autotask.reasons import Reason
+from autotask.reasons import Place, Reason
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.task import State
 from autotask.texts import render
 from autotask.texts.durations import in_words
+
+_PLACES = {Place.PASSED: " (passed)", Place.HERE: " (waits here)", Place.AHEAD: " (ahead)"}
 
 
 def lines(seen: TaskInFull) -> list[str]:
@@ -54,7 +56,7 @@ def _state(task: StoredTask) -> str:
 
 def _flow(task: StoredTask) -> list[tuple[str, object]]:
     """Return the gates and the unique key; nothing for a task without flow control."""
-    gates = [f"{reasons.in_full(gate)}{f' ({place})' if place else ''}" for gate, place in reasons.gates_of(task)]
+    gates = [f"{reasons.in_full(gate)}{_PLACES.get(place, '')}" for gate, place in reasons.gates_of(task)]
     key = reasons.unique_key(task)
     return [
         *([("gates", "; ".join(gates))] if gates else []),

@@ -11,11 +11,11 @@ from autotask.texts import render
 def lines(gates: Sequence[SeenGate], pauses: Sequence[SeenPause]) -> list[str]:
     """Return the tables of limits, rates and paused tasks; those that would be empty are left out."""
     limits = [_limit(gate, gate.terms, pauses) for gate in gates if isinstance(gate.terms, LimitGate)]
-    rates = [_rate(gate, gate.terms, pauses) for gate in gates if isinstance(gate.terms, RateGate)]
+    rates = [_rate(gate, gate.terms) for gate in gates if isinstance(gate.terms, RateGate)]
     paused = [(reasons.name_of(gate.key), *_end(gate, pauses)) for gate in gates if gate.key.startswith(PAUSE)]
     return [
         *_table(("LIMIT", "TAKEN", "WAITING", "PAUSED"), limits, right=("TAKEN", "WAITING")),
-        *_table(("RATE", "PER TIME", "TOKENS", "NEXT", "WAITING", "PAUSED"), rates, right=("TOKENS", "WAITING")),
+        *_table(("RATE", "PER TIME", "TOKENS", "NEXT", "WAITING"), rates, right=("TOKENS", "WAITING")),
         *_table(("PAUSED TASK", "WAITING", "PAUSED"), paused, right=("WAITING",)),
     ]
 
@@ -28,18 +28,21 @@ def _limit(gate: SeenGate, terms: LimitGate, pauses: Sequence[SeenPause]) -> tup
     return reasons.name_of(gate.key), f"{gate.taken} of {terms.most}", *_end(gate, pauses)
 
 
-def _rate(gate: SeenGate, terms: RateGate, pauses: Sequence[SeenPause]) -> tuple[object, ...]:
+def _rate(gate: SeenGate, terms: RateGate) -> tuple[object, ...]:
     tokens, coming = f"{reasons.tokens(gate, terms):.4g}", reasons.next_tokens(gate, terms)
     return (
         reasons.name_of(gate.key),
         reasons.per_time(terms),
         f"{tokens} of {terms.burst:g}",
         render.moment(coming) if coming else "now",
-        *_end(gate, pauses),
+        _waiting(gate),
     )
 
 
 def _end(gate: SeenGate, pauses: Sequence[SeenPause]) -> tuple[object, ...]:
     pause = reasons.pause_of(gate.key, pauses)
-    waiting = f"{COUNTED}+" if gate.waiting > COUNTED else gate.waiting
-    return waiting, "" if pause is None else reasons.paused(pause, gate.at)
+    return _waiting(gate), "" if pause is None else reasons.pause_details(pause, gate.at).strip() or "yes"
+
+
+def _waiting(gate: SeenGate) -> str:
+    return f"{COUNTED}+" if gate.waiting > COUNTED else str(gate.waiting)

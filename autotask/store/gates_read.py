@@ -18,9 +18,9 @@ COUNTED = 10_000
 #: The most holders of slots that are returned.
 MOST_HOLDERS = 20
 
-#: Only the first gates, by name, are looked at for the busiest ones, and their tasks are counted up to a number: so it takes
-#: no longer than a moment, however many keys there are.
-LOOKED_AT, COMPARED = 1000, 1000
+#: The busiest gates are looked for among so many, and their tasks are counted up to a number: so it takes no longer than a
+#: moment, however many keys there are.
+LOOKED_AT, COMPARED = 500, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ _SEEN = f"""
 SELECT g.gate, statement_timestamp() AT TIME ZONE 'UTC',
        (SELECT count(*) FROM (
            SELECT FROM autotask_task t WHERE t.state = 8 AND t.gate = g.gate LIMIT {COUNTED + 1}
-       ) AS some),
+       ) AS first),
        (SELECT count(*) FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id
         WHERE s.gate = g.gate AND t.passed >= s.place),
        b.full_at AT TIME ZONE 'UTC', b.closed_until AT TIME ZONE 'UTC',
@@ -92,7 +92,8 @@ LEFT JOIN autotask_bucket b ON b.gate = g.gate
 
 SEEN = _SEEN.format(gates="(SELECT %(gate)s::text AS gate)")
 
-# A loose index scan: from each gate to the next one in the index of held tasks, without those in between.
+# A loose index scan: from each gate to the next one in the index of held tasks, past the tasks in between. If there are too
+# many gates, the statistics of the table still know those at which most tasks wait.
 BUSIEST = f"""
 WITH RECURSIVE found AS (
     (SELECT gate, 1 AS number FROM autotask_task WHERE state = 8 ORDER BY gate LIMIT 1)
@@ -104,15 +105,25 @@ WITH RECURSIVE found AS (
     ) AS following
     WHERE found.number < {LOOKED_AT}
 ),
+known AS (
+    SELECT gate FROM found
+    UNION
+    SELECT unnest(stats.most_common_vals::text::text[])
+    FROM pg_stats stats
+    JOIN pg_class ON pg_class.oid = 'autotask_task'::regclass
+    JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace
+    WHERE stats.schemaname = pg_namespace.nspname AND stats.tablename = pg_class.relname AND stats.attname = 'gate'
+),
 compared AS (
     SELECT gate, (SELECT count(*) FROM (
-        SELECT FROM autotask_task t WHERE t.state = 8 AND t.gate = found.gate LIMIT {COMPARED}
-    ) AS some) AS waiting
-    FROM found
+        SELECT FROM autotask_task t WHERE t.state = 8 AND t.gate = known.gate LIMIT {COMPARED}
+    ) AS first) AS waiting
+    FROM known
     ORDER BY waiting DESC, gate
     LIMIT %(limit)s
 )
 {_SEEN.format(gates="compared")}
+WHERE g.waiting > 0
 ORDER BY 3 DESC, 1
 """
 

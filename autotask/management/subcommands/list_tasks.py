@@ -68,7 +68,7 @@ def _gates(text: str) -> list[str]:
 
 def _row(task: StoredTask) -> tuple[object, ...]:
     held = task.state is State.HELD
-    why = reasons.brief(task.gate) if held and task.gate else task.error_message
+    why = reasons.brief(task.name, task.gate) if held and task.gate else task.error_message
     return (
         task.id,
         "held" if held else task.state.status.value,
