@@ -43,16 +43,16 @@ def attach(record: TaskRecord, task_address: Callable[..., str | None], tasks_ad
 
 def fieldsets(record: TaskRecord | None) -> list[tuple[Any, dict[str, Any]]]:
     """Return the part of the page; nothing for a task that has no flow control and is not paused."""
-    reason = None if record is None else _reason(record)
-    if record is None or not (record.flow or reason):
+    if record is None:
         return []
+    reason, stated = _reason(record), record.flow or {}
     fields = [
         *([why_it_waits] if reason else []),
         *([slots] if reason and reason.holders else []),
-        *([gates] if record.flow and record.flow["gates"] else []),
-        *([unique_key] if record.flow and record.flow["unique"] else []),
+        *([gates] if stated.get("gates") else []),
+        *([unique_key] if stated.get("unique") else []),
     ]
-    return [(_("Flow control"), {"fields": tuple(fields)})]
+    return [(_("Flow control"), {"fields": tuple(fields)})] if fields else []
 
 
 @admin.display(description=_("why it waits"))

@@ -23,7 +23,8 @@ def own(key: str = "account_id=7", most: int = 1) -> LimitGate:
 def hold(*gates: Gate, unique: str | None = None, count: int = 1, **changes) -> list[uuid.UUID]:
     """Insert tasks with gates and return their ids."""
     changes = {"name": "shop.sync", "arguments": "account_id=7"} | changes
-    tasks = [new_task(**changes)._replace(flow=Flow(gates, unique)) for _ in range(count)]
+    flow = Flow(gates, unique) if gates or unique else None
+    tasks = [new_task(**changes)._replace(flow=flow) for _ in range(count)]
     assert enqueue.insert_flowing(current(), tasks) == {task.id for task in tasks}
     return [task.id for task in tasks]
 
