@@ -1,6 +1,6 @@
 """The part of a task's page that says which gates it has to pass, and why it waits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -41,18 +41,21 @@ def attach(record: TaskRecord, task_address: Callable[..., str | None], tasks_ad
     vars(record)["addresses"] = (task_address, tasks_address)
 
 
-def fieldsets(record: TaskRecord | None) -> list[tuple[Any, dict[str, Any]]]:
-    """Return the part of the page; nothing for a task that has no flow control and is not paused."""
-    if record is None:
-        return []
+def fieldsets(record: TaskRecord | None, usual: Sequence[Any]) -> list[Any]:
+    """Return the parts of the page of a task: the reason below its state, and its gates in a part of their own."""
+    if record is None or not usual:
+        return list(usual)
+    (title, first), *others = usual
     reason, stated = _reason(record), record.flow or {}
+    if reason:
+        first = {**first, "fields": (*first["fields"][:1], why_it_waits, *first["fields"][1:])}
     fields = [
-        *([why_it_waits] if reason else []),
         *([slots] if reason and reason.holders else []),
         *([gates] if stated.get("gates") else []),
         *([unique_key] if stated.get("unique") else []),
     ]
-    return [(_("Flow control"), {"fields": tuple(fields)})] if fields else []
+    own = [(_("Flow control"), {"fields": tuple(fields)})] if fields else []
+    return [(title, first), *own, *others]
 
 
 @admin.display(description=_("why it waits"))

@@ -185,8 +185,7 @@ class TaskAdmin(ActingAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the parts of the page."""
-        first, *others = super().get_fieldsets(request, obj)
-        return [first, *flow.fieldsets(obj), *others]
+        return flow.fieldsets(obj, super().get_fieldsets(request, obj))
 
     def render_change_form(
         self,

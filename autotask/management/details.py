@@ -9,7 +9,7 @@ from autotask.task import State
 from autotask.texts import render
 from autotask.texts.durations import in_words
 
-_PLACES = {Place.PASSED: " (passed)", Place.HERE: " (waits here)", Place.AHEAD: " (ahead)"}
+_PLACES: dict[Place | None, str] = {Place.PASSED: " (passed)", Place.HERE: " (waits here)", Place.AHEAD: " (ahead)"}
 
 
 def lines(seen: TaskInFull) -> list[str]:
