@@ -10,12 +10,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import queues, reasons
 from autotask.agenda import Entry, Forecast
-from autotask.flow import PAUSE, LimitGate, RateGate
+from autotask.flow import LimitGate, RateGate
 from autotask.reasons import Reason
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
-from autotask.store import gates_read, read, schedules
-from autotask.store.gates_read import COUNTED, SeenGate, SeenPause
+from autotask.store import gates_read, pauses, read, schedules
+from autotask.store.gates_read import COUNTED, SeenGate
+from autotask.store.pauses import Pause
 from autotask.store.read import LivingWorker, QueueCounts, StoredAttempt, StoredTask
 from autotask.task import State
 
@@ -211,14 +212,18 @@ def _tick_document(seen: Forecast, tick: datetime) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Queues, counts of tasks that finished lately, workers, and where most tasks are held, at one moment."""
+    """Queues, counts of tasks that finished lately, workers, pauses, and where most tasks are held, at one moment.
+
+    :ivar paused_schedules: when, by name, and by whom.
+    """
 
     at: datetime
     queues: list[QueueCounts]
     ended: dict[State, int]
     workers: list[LivingWorker]
     gates: list[SeenGate]
-    pauses: list[SeenPause]
+    pauses: list[Pause]
+    paused_schedules: dict[str, tuple[datetime, str]]
 
 
 def overview(connection: BaseDatabaseWrapper) -> Overview:
@@ -229,7 +234,8 @@ def overview(connection: BaseDatabaseWrapper) -> Overview:
         ended=read.ended_lately(connection, LATELY),
         workers=read.workers(connection),
         gates=gates_read.busiest(connection),
-        pauses=gates_read.pauses(connection),
+        pauses=pauses.read(connection),
+        paused_schedules=pauses.paused_schedules(connection),
     )
 
 
@@ -269,27 +275,31 @@ def overview_document(seen: Overview) -> dict[str, Any]:
             for worker in seen.workers
         ],
         "limits": [_limit_document(gate, seen.pauses) for gate in seen.gates if isinstance(gate.terms, LimitGate)],
-        "rates": [_rate_document(gate) for gate in seen.gates if isinstance(gate.terms, RateGate)],
+        "rates": [_rate_document(gate, seen.pauses) for gate in seen.gates if isinstance(gate.terms, RateGate)],
         "paused_tasks": [
             {"name": reasons.name_of(gate.key), **_counted(gate.waiting)}
             for gate in seen.gates
-            if gate.key.startswith(PAUSE)
+            if gate.key.startswith(pauses.GATE)
+        ],
+        "pauses": [pause_document(pause) for pause in seen.pauses],
+        "paused_schedules": [
+            {"name": name, "paused_at": stamp(at), "paused_by": by} for name, (at, by) in seen.paused_schedules.items()
         ],
     }
 
 
-def _limit_document(gate: SeenGate, pauses: list[SeenPause]) -> dict[str, Any]:
+def _limit_document(gate: SeenGate, paused: list[Pause]) -> dict[str, Any]:
     assert isinstance(gate.terms, LimitGate)
     return {
         "name": reasons.name_of(gate.key),
         "taken": gate.taken,
         "most": gate.terms.most,
         **_counted(gate.waiting),
-        "paused": reasons.pause_of(gate.key, pauses) is not None,
+        "paused": reasons.pause_of(gate.key, paused) is not None,
     }
 
 
-def _rate_document(gate: SeenGate) -> dict[str, Any]:
+def _rate_document(gate: SeenGate, paused: list[Pause]) -> dict[str, Any]:
     assert isinstance(gate.terms, RateGate)
     return {
         "name": reasons.name_of(gate.key),
@@ -299,4 +309,17 @@ def _rate_document(gate: SeenGate) -> dict[str, Any]:
         "next": stamp(reasons.next_tokens(gate, gate.terms)),
         "closed_until": stamp(gate.closed_until),
         **_counted(gate.waiting),
+        "paused": reasons.pause_of(gate.key, paused) is not None,
+    }
+
+
+def pause_document(pause: Pause) -> dict[str, Any]:
+    """Return the document of a pause."""
+    return {
+        "kind": pause.kind.value,
+        "name": pause.name,
+        "paused_at": stamp(pause.paused_at),
+        "paused_by": pause.paused_by,
+        "until": stamp(pause.until),
+        "reason": pause.reason,
     }

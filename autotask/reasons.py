@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from autotask.flow import LIMIT, PAUSE, RATE, UNTIL_CLAIMED, Flow, Gate, LimitGate, RateGate, is_limit
-from autotask.store import gates_read
-from autotask.store.gates_read import COUNTED, Holder, SeenGate, SeenPause
+from autotask.flow import LIMIT, RATE, UNTIL_CLAIMED, Flow, Gate, LimitGate, RateGate, is_limit
+from autotask.store import gates_read, pauses
+from autotask.store.gates_read import COUNTED, Holder, SeenGate
+from autotask.store.pauses import Kind, Pause
 from autotask.store.read import StoredTask
 from autotask.task import State
 from autotask.texts import render
@@ -64,15 +65,15 @@ def why(connection: BaseDatabaseWrapper, task: StoredTask) -> Reason | None:
     if task.state is State.HELD and task.gate:
         gate = gates_read.seen(connection, task.gate)
         holders = gates_read.holders(connection, task.gate) if task.gate.startswith(LIMIT) else ()
-        return of_held(task, gate, holders, gates_read.pauses(connection))
+        return of_held(task, gate, holders, pauses.read(connection))
     if task.state is State.READY:
-        return of_ready(task, gates_read.pauses(connection))
+        return of_ready(task, pauses.read(connection))
     return None
 
 
-def of_held(task: StoredTask, gate: SeenGate, holders: Sequence[Holder], pauses: Iterable[SeenPause]) -> Reason:
+def of_held(task: StoredTask, gate: SeenGate, holders: Sequence[Holder], in_force: Iterable[Pause]) -> Reason:
     """Return why a task waits at a gate."""
-    pause = pause_of(gate.key, pauses)
+    pause = pause_of(gate.key, in_force)
     if pause is not None:
         return Reason(Code.PAUSED, paused(pause, gate.at), gate.key, pause.until, gate.waiting, holders)
     # What the task itself says about the gate, as it may have another cost than the first one that waits there.
@@ -85,10 +86,10 @@ def of_held(task: StoredTask, gate: SeenGate, holders: Sequence[Holder], pauses:
     return Reason(Code.PAUSED, f"the task {name_of(gate.key)} was paused, and is being resumed", gate.key)
 
 
-def of_ready(task: StoredTask, pauses: Iterable[SeenPause]) -> Reason | None:
+def of_ready(task: StoredTask, in_force: Iterable[Pause]) -> Reason | None:
     """Return why a ready task cannot be claimed; None if nothing but the lack of a worker keeps it."""
-    names = {"everything": "", "queue": task.queue, "task": task.name}
-    for pause in pauses:
+    names = {Kind.EVERYTHING: "", Kind.QUEUE: task.queue, Kind.TASK: task.name}
+    for pause in in_force:
         if names.get(pause.kind) == pause.name:
             return Reason(Code.READY_PAUSED, paused(pause, timezone.now()), until=pause.until)
     return None
@@ -131,20 +132,20 @@ def _place(task: StoredTask, number: int, gate: Gate) -> Place:
 # --- pauses ------------------------------------------------------------------------------------------------------------
 
 
-def pause_of(gate: str, pauses: Iterable[SeenPause]) -> SeenPause | None:
-    """Return the pause that lets nobody pass a gate: of a task, of a limit, or of one key of it; None: it is open."""
-    kind = {PAUSE: "task", LIMIT: "limit"}.get(gate.partition(":")[0] + ":")
+def pause_of(gate: str, in_force: Iterable[Pause]) -> Pause | None:
+    """Return the pause that lets nobody pass a gate: of a task, of a limit or rate, or of one key of it; None: it is open."""
+    kind = Kind.TASK if gate.startswith(pauses.GATE) else Kind.LIMIT
     names = {name_of(gate), base_of(gate)}
-    return next((pause for pause in pauses if pause.kind == kind and pause.name in names), None)
+    return next((pause for pause in in_force if pause.kind is kind and pause.name in names), None)
 
 
-def paused(pause: SeenPause, now: datetime) -> str:
+def paused(pause: Pause, now: datetime) -> str:
     """Return what is paused, by whom, until when, and why."""
-    what = "everything" if pause.kind == "everything" else f"the {pause.kind} {pause.name}"
+    what = "everything" if pause.kind is Kind.EVERYTHING else f"the {pause.kind} {pause.name}"
     return f"{what} is paused{pause_details(pause, now)}"
 
 
-def pause_details(pause: SeenPause, now: datetime) -> str:
+def pause_details(pause: Pause, now: datetime) -> str:
     """Return by whom something is paused, until when, and why, as the end of a sentence; "" if nobody has said so."""
     by = f" by {pause.paused_by}" if pause.paused_by else ""
     until = f" until {_clock(pause.until, now)}" if pause.until else ""
@@ -225,7 +226,9 @@ def holder(task: Holder) -> str:
     if task.seconds is not None:
         return f"task {task.id} running for {in_words(task.seconds)}"
     if task.state is State.HELD and task.gate:
-        return f"task {task.id}, which {'is paused' if task.gate.startswith(PAUSE) else brief(task.name, task.gate)}"
+        return (
+            f"task {task.id}, which {'is paused' if task.gate.startswith(pauses.GATE) else brief(task.name, task.gate)}"
+        )
     return f"task {task.id}, which waits for a worker"
 
 

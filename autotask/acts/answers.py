@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 from autotask.task import State
 
-#: The id of a task, or the name of a schedule.
-Key = TypeVar("Key", uuid.UUID, str)
+#: The id of a task, the name of a schedule, or the key of a pause.
+Key = TypeVar("Key", uuid.UUID, str, int)
 
 #: Is called in the transaction of an act, with the keys it was done to.
 Log = Callable[[Sequence[Key]], object]
@@ -21,6 +21,7 @@ class Refusal(enum.Enum):
     GONE = "no longer in the database"
     PAUSED = "already paused"
     NOT_PAUSED = "not paused"
+    KEY_TAKEN = "another task has its unique key"
     NOT_REGISTERED = "not registered"
     NOT_IN_CODE = "not in the code of this process"
 

@@ -1,4 +1,4 @@
-"""Read gates as people ask about them: who waits there, who has the slots, when tokens come, and what is paused."""
+"""Read gates as people ask about them: who waits there, who has the slots, and when tokens come."""
 
 import uuid
 from collections.abc import Sequence
@@ -58,21 +58,6 @@ class Holder:
     state: State
     gate: str | None
     seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class SeenPause:
-    """A pause that holds now.
-
-    :ivar kind: "queue", "task", "limit" or "everything".
-    """
-
-    kind: str
-    name: str
-    paused_at: datetime
-    paused_by: str
-    until: datetime | None
-    reason: str
 
 
 # The count ends at its limit: a million tasks may wait at one gate. The first task is that which will pass next.
@@ -135,11 +120,6 @@ WHERE s.gate = %(gate)s AND t.passed >= s.place
 ORDER BY seconds DESC NULLS LAST, s.number LIMIT %(limit)s
 """
 
-PAUSES = """
-SELECT kind, name, paused_at AT TIME ZONE 'UTC', paused_by, until AT TIME ZONE 'UTC', reason
-FROM autotask_pause WHERE until IS NULL OR until > statement_timestamp() ORDER BY kind, name
-"""
-
 
 def seen(connection: BaseDatabaseWrapper, key: str) -> SeenGate:
     """Return a gate as it is now."""
@@ -155,14 +135,6 @@ def holders(connection: BaseDatabaseWrapper, key: str, limit: int = MOST_HOLDERS
     """Return the tasks that have the slots of a gate, longest running first."""
     found = rows(connection, HOLDERS, {"gate": key, "limit": limit})
     return [Holder(id, name, State(state), gate, seconds) for id, name, state, gate, seconds in found]
-
-
-def pauses(connection: BaseDatabaseWrapper) -> list[SeenPause]:
-    """Return all pauses that hold now."""
-    return [
-        SeenPause(kind, name, in_utc(paused_at), paused_by, in_utc(until), reason)
-        for kind, name, paused_at, paused_by, until, reason in rows(connection, PAUSES)
-    ]
 
 
 def _seen(row: Sequence[Any]) -> SeenGate:

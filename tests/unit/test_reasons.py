@@ -9,7 +9,8 @@ from django.utils import timezone
 from autotask import reasons
 from autotask.flow import Flow, LimitGate, RateGate
 from autotask.reasons import Code, Place
-from autotask.store.gates_read import COUNTED, Holder, SeenGate, SeenPause
+from autotask.store.gates_read import COUNTED, Holder, SeenGate
+from autotask.store.pauses import Kind, Pause
 from autotask.store.read import StoredTask
 from autotask.task import State
 
@@ -42,7 +43,7 @@ def held(task, gate, holders=(), pauses=()):
 
 
 def pause(kind, name="", until=None, reason="", by="ANN"):
-    return SeenPause(kind, name, NOW, by, until, reason)
+    return Pause(Kind(kind), name, NOW, by, until, reason)
 
 
 def in_seconds(seconds):
@@ -124,12 +125,16 @@ def test_a_limit_is_paused_with_all_keys_or_for_one(name):
     assert held(task(OWN), gate(OWN), pauses=[pause("limit", name)]).code is Code.PAUSED
 
 
+def test_a_rate_is_paused_like_a_limit():
+    assert held(task(RATE), gate(RATE), pauses=[pause("limit", "shop.sync")]).code is Code.PAUSED
+
+
 @pytest.mark.parametrize(
     "other", [pause("limit", "shop.sync(account_id=8)"), pause("task", "shop.sync"), pause("queue", "shop.sync")]
 )
 def test_the_pause_of_something_else_does_not_matter(other):
     assert held(task(OWN), gate(OWN), pauses=[other]).code is Code.LIMIT
-    assert held(task(RATE), gate(RATE), pauses=[pause("limit", "shop.sync"), other]).code is Code.RATE
+    assert held(task(RATE), gate(RATE), pauses=[other]).code is Code.RATE
 
 
 def test_a_task_is_paused_and_resumed():

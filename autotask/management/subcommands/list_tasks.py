@@ -4,11 +4,11 @@ from argparse import ArgumentParser
 
 from autotask import reasons
 from autotask.documents import task_document
-from autotask.flow import LIMIT, PAUSE, RATE
+from autotask.flow import LIMIT, RATE
 from autotask.management.arguments import plain_name, whole
 from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
-from autotask.store import read
+from autotask.store import pauses, read
 from autotask.store.read import StoredTask
 from autotask.task import State, Status
 from autotask.texts import render
@@ -62,7 +62,7 @@ def run(
 
 def _gates(text: str) -> list[str]:
     """Return the gates that people mean by a name, with or without its kind."""
-    kinds = (LIMIT, RATE, PAUSE)
+    kinds = (LIMIT, RATE, pauses.GATE)
     return [text] if text.startswith(kinds) else [kind + text for kind in kinds]
 
 

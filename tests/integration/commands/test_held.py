@@ -113,8 +113,8 @@ def test_status_shows_where_most_tasks_wait():
     assert has_line(r"LIMIT +TAKEN +WAITING +PAUSED", shown)
     assert has_line(r"shop\.sync\(account_id=7\) +1 of 1 +3 +-", shown)
     assert has_line(r"openai +0 of 2 +2 +by ANN: provider is down", shown)
-    assert has_line(r"RATE +PER TIME +TOKENS +NEXT +WAITING", shown)
-    assert has_line(r"shop\.call\(tenant_id=7\) +100/m +1\d(\.\d+)? of 20 +now +1", shown)
+    assert has_line(r"RATE +PER TIME +TOKENS +NEXT +WAITING +PAUSED", shown)
+    assert has_line(r"shop\.call\(tenant_id=7\) +100/m +1\d(\.\d+)? of 20 +now +1 +-", shown)
     assert has_line(r"shop\.send +1 +yes", shown)
 
 
@@ -133,7 +133,7 @@ def test_status_as_json_has_limits_rates_and_paused_tasks():
         **{"name": "openai", "taken": 0, "most": 2, "waiting": 2, "more_wait": False},
         "paused": True,
     }
-    assert list(rate) == ["name", "rate", "tokens", "burst", "next", "closed_until", "waiting", "more_wait"]
+    assert list(rate) == ["name", "rate", "tokens", "burst", "next", "closed_until", "waiting", "more_wait", "paused"]
     assert (rate["name"], rate["rate"], rate["burst"], rate["waiting"]) == ("shop.call(tenant_id=7)", "100/m", 20, 1)
     assert rate["next"] == rate["closed_until"] > shown["at"]
     assert task == {"name": "shop.sync", "waiting": 1, "more_wait": False}

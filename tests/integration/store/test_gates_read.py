@@ -1,14 +1,13 @@
-"""What people can read about gates: who waits there, who has the slots, when tokens come, and what is paused."""
+"""What people can read about gates: who waits there, who has the slots, and when tokens come."""
 
 from datetime import timedelta
 
 import pytest
-from django.utils import timezone
 
 from autotask.store import cancel, gates_read, read
 from autotask.store.connection import current, execute
 from autotask.task import State
-from tests.integration.held import OPENAI, RATE, draw, give, hold, own, pause
+from tests.integration.held import OPENAI, RATE, draw, give, hold, own
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -114,18 +113,6 @@ def test_the_busiest_of_very_many_gates_is_found_by_the_statistics_of_the_table(
 
 def test_without_held_tasks_there_are_no_gates():
     assert gates_read.busiest(current()) == []
-
-
-def test_a_pause_whose_time_is_over_is_none():
-    # Given
-    pause("queue", "mail", until=timezone.now() - timedelta(seconds=1))
-    pause("limit", "openai", until=timezone.now() + timedelta(hours=1), reason="provider is down")
-    pause("everything")
-
-    # Then
-    everything, limit = gates_read.pauses(current())
-    assert (everything.kind, everything.name, everything.until) == ("everything", "", None)
-    assert (limit.name, limit.paused_by, limit.reason) == ("openai", "ANN", "provider is down")
 
 
 def test_held_tasks_are_counted_by_queue_and_listed_by_gate():
