@@ -305,7 +305,9 @@ def test_with_statistics_an_act_reads_little_of_large_tables(crowded, act):
     cost(act, crowded)
 
 
-GUARDED = {name: act for name, act in {**ACTS, **WITH_STATISTICS}.items() if act.index}
+#: Without its index, this one would read the table once for each gate, which takes hours with millions of rows.
+ENDLESS = "find the busiest gates"
+GUARDED = {name: act for name, act in {**ACTS, **WITH_STATISTICS}.items() if act.index and name != ENDLESS}
 
 
 @pytest.mark.parametrize("crowded", ["fresh statistics"], indirect=True)
