@@ -126,7 +126,7 @@ JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s:
     WITH ORDINALITY AS t(id, kind, arguments, payload, place) ON t.kind = kind.number""",
 )
 
-# Tasks with gates wait at the first of them; a mark asks a worker to look there. A task whose unique key another one has is
+# Tasks with gates wait at the first of them, in the order of run_at, which are a microsecond apart for that; a mark asks a worker to look there. A task whose unique key another one has is
 # left out.
 MANY_FLOWING = f"""
 WITH stored AS (
@@ -142,6 +142,7 @@ JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s:
     WITH ORDINALITY AS t(id, kind, arguments, payload, flow, unique_key, gate, place) ON t.kind = kind.number''',
         state="CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
         ready_at=f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
+        run_at="due.at + t.place * interval '1 us'",
         flow="t.flow",
         unique_key="t.unique_key",
         gate="t.gate",
