@@ -4,6 +4,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from django.db import connections
@@ -46,7 +47,7 @@ def unique_beside_plain(driver: Driver) -> dict[str, Any]:
 
 def shared_rate(driver: Driver) -> dict[str, Any]:
     """Measure when tasks begin that share a rate, on several worker processes that are at work before the first call."""
-    order, reader, functions = driver.order, driver.reader, import_string("benchmarks.functions")
+    order, reader, functions = driver.order, driver.reader, import_module("benchmarks.functions")
     workers = start_idle(driver)
     try:
         while driver.sql.value("SELECT count(*) FROM autotask_worker") < order.workers:

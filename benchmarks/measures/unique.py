@@ -9,7 +9,7 @@ def _take(bench: Bench) -> dict[str, float]:
 
 MEASURE = Measure(
     "unique",
-    "unique calls beside plain ones",
+    "unique calls, and plain ones in turns",
     (
         Figure("single_rate", "unique calls one by one", "tasks/s"),
         Figure("single_ratio", "to plain calls", "×", least=0.85),
