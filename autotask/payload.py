@@ -24,7 +24,7 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from autotask import pickling
-from autotask.conf import is_secret, secret_key, settings
+from autotask.conf import secret_key, settings
 from autotask.exceptions import (
     InvalidSetting,
     NotReferable,
@@ -35,6 +35,7 @@ from autotask.exceptions import (
     UnpicklableResult,
     UnsuitableArgument,
 )
+from autotask.setting_types import is_secret
 from autotask.texts.lines import describe
 
 MAGIC = b"AT"
