@@ -109,8 +109,13 @@ class Scheduler:
 
         def advance(names: Sequence[str]) -> tuple[set[str], int]:
             mine = [steps[name] for name in names]
-            new = [task for step in mine for task in step.tasks]
-            return schedules.advance(connection, [step.move for step in mine], new)
+            moves, new = [step.move for step in mine], [task for step in mine for task in step.tasks]
+            if not any(task.flow for task in new):
+                return schedules.advance(connection, moves, new)
+            moved, made = schedules.advance_flowing(connection, moves, new)
+            for step in mine:
+                step.taken = [task for task in step.tasks if task.id not in made]
+            return moved, len(made)
 
         done = self._refused.run(list(steps), advance)
         moved = {name for names, _ in done for name in names}
@@ -132,6 +137,9 @@ class Scheduler:
             level = logging.DEBUG if name in self._overlapping else logging.INFO
             self._overlapping.add(name)
             tell_missed(name, overlapped[0], overlapped[-1], "busy", level)
+        for task in step.taken:
+            if (tick := task.kind.scheduled_for) is not None:
+                tell_missed(name, tick, tick, "taken", logging.INFO)
 
 
 class _Step:
@@ -139,6 +147,7 @@ class _Step:
 
     :ivar move: from where to where it moves.
     :ivar tasks: those to enqueue.
+    :ivar taken: those that are left out because another task has their unique key.
     :ivar missed: ticks that no worker has enqueued in time.
     :ivar made_up: how many tasks make up for them.
     :ivar overlapped: ticks that are left out because of a task that waits or runs.
@@ -155,6 +164,7 @@ class _Step:
             next_tick=task.schedule.next_after(due[-1]) if due else seen.next_tick,
             held=schedules.as_held(hold),
         )
+        self.taken: list[NewTask] = []
         self.tasks: list[NewTask] = [task.tick_task(tick) for tick in begin]
         # Of more ticks than are made up for at most, the first one is known, too.
         passed = [tick for tick in (seen.next_tick, *due) if tick <= seen.now and not _paused(tick, seen)]
