@@ -5,7 +5,7 @@ from benchmarks.measures.measure import Bench, Figure, Measure
 
 def _take(bench: Bench) -> dict[str, float]:
     # Some of its statements come only every few seconds.
-    found = bench.run("empty_bucket", function="hourly", seconds=2 * bench.scale.seconds)
+    found = bench.run("empty_bucket", function="hourly", seconds=3 * bench.scale.seconds)
     return found | {"more": found["waiting"] - found["idle"]}
 
 
