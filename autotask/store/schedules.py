@@ -164,10 +164,12 @@ made AS ({enqueue.MANY}{_OF_MOVED} RETURNING 1)
 SELECT name, (SELECT count(*) FROM made) FROM moved
 """
 
-# The same for tasks of which some have gates or unique keys. One whose key is taken is left out.
+# The same for tasks of which some have gates or unique keys. One whose key is taken is left out. If a transaction that is
+# still open has taken it, the statement would wait for the end of that: it gives up soon.
 ADVANCE_FLOWING = f"""
 WITH {_MOVED},
-made AS ({enqueue.FLOWING_ROWS}{_OF_MOVED}{enqueue.UNLESS_TAKEN}),
+patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true) AS is_set),
+made AS ({enqueue.FLOWING_ROWS}{_OF_MOVED} AND (SELECT is_set FROM patience) <> ''{enqueue.UNLESS_TAKEN}),
 marked AS ({marks.waiting("made")})
 SELECT name, (SELECT array_agg(id) FROM made) FROM moved
 """
@@ -258,6 +260,7 @@ def advance_flowing(
 
     :returns: the names of the moved schedules, and the ids of the tasks that were enqueued. The unique keys of the others
         were taken.
+    :raises django.db.OperationalError: a transaction that is still open has taken one of them.
     """
     found = rows(connection, ADVANCE_FLOWING, {**enqueue.flowing_parameters(tasks), **_moves(moves)})
     return {name for name, _ in found}, set(found[0][1] or ()) if found else set()
