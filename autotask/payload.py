@@ -177,6 +177,17 @@ def resign_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> bytes:
     return _resign(bytes(envelope), _task_context(id, name), id)
 
 
+def readdress_arguments(envelope: bytes, *, id: uuid.UUID, to: uuid.UUID, name: str) -> bytes:
+    """Return arguments that this process has signed for one task, signed for another one of the same name.
+
+    :param id: the id for which they were signed.
+    :param to: the id of the other task.
+    :raises PayloadRefused: they are not signed for this task with a key of this site.
+    """
+    _verify(envelope, _task_context(id, name), id)
+    return _seal(envelope[_HEAD], envelope[_BODY], _task_context(to, name))
+
+
 def resign_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> bytes:
     """Return the result of an attempt signed with the present key; see :func:`resign_arguments`."""
     return _resign(bytes(envelope), _result_context(id, fence), id)

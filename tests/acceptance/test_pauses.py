@@ -6,8 +6,6 @@ from tests.acceptance.site import START
 from tests.helpers import wait_until
 
 
-
-
 def test_nothing_paused_begins_also_after_a_restart_of_the_server(site):
     # Given
     server = site.runserver("--noreload")
