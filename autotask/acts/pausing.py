@@ -73,7 +73,9 @@ def pauses() -> list[Pause]:
     return store.read(current())
 
 
-def target(queue: str | None, task: str | None, limit: str | None, everything: bool) -> tuple[Kind, str]:
+def target(
+    queue: str | None = None, task: str | None = None, limit: str | None = None, everything: bool = False
+) -> tuple[Kind, str]:
     """Return the kind and the name of a target.
 
     :raises InvalidPause: as for :func:`pause`.
