@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminSplitDateTime
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
@@ -54,6 +55,9 @@ class PauseForm(ModelForm):
         label=_("name"),
         help_text=_("Of a queue, a task, or a limit, like openai, or shop.sync(account_id=7). Empty for everything."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
+    until = forms.SplitDateTimeField(
+        required=False, label=_("until"), help_text=_("Empty: until it is resumed."), widget=AdminSplitDateTime()
     )
     reason = forms.CharField(
         required=False, label=_("reason"), max_length=1000, widget=forms.TextInput(attrs={"class": "vTextField"})

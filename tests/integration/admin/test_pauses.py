@@ -106,7 +106,7 @@ def test_pauses_are_resumed_in_the_list_and_on_their_pages(admin):
     # Then
     assert acts.pauses() == []
     assert log() == [("pause", "Resumed."), ("pause", "Resumed.")]
-    assert messages(admin, admin.post(f"{PAUSES}{sync.pk}/resume/")) == ["It is no longer paused."]
+    assert messages(admin, admin.post(f"{PAUSES}{sync.pk}/resume/"))[-1] == "It is no longer paused."
 
 
 # --- the page of a task ---------------------------------------------------------------------------------------------
