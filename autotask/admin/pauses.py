@@ -49,18 +49,18 @@ def target(kind: str, name: str) -> dict[str, Any]:
 class PauseForm(ModelForm):
     """The form of a new pause."""
 
-    kind = forms.ChoiceField(choices=list(KIND_WORDS.items()), label=_("kind"))
+    kind = forms.ChoiceField(choices=list(KIND_WORDS.items()), label=_("Kind"))
     name = forms.CharField(
         required=False,
-        label=_("name"),
+        label=_("Name"),
         help_text=_("Of a queue, a task, or a limit, like openai, or shop.sync(account_id=7). Empty for everything."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
     until = forms.SplitDateTimeField(
-        required=False, label=_("until"), help_text=_("Empty: until it is resumed."), widget=AdminSplitDateTime()
+        required=False, label=_("Until"), help_text=_("Empty: until it is resumed."), widget=AdminSplitDateTime()
     )
     reason = forms.CharField(
-        required=False, label=_("reason"), max_length=1000, widget=forms.TextInput(attrs={"class": "vTextField"})
+        required=False, label=_("Reason"), max_length=1000, widget=forms.TextInput(attrs={"class": "vTextField"})
     )
 
     def clean(self) -> dict[str, Any]:
