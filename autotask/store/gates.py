@@ -14,6 +14,10 @@ from autotask.store.prepared import prepared_rows
 #: more than one can be saved.
 LUMP = 0.05
 
+#: Seconds that may pass between the draw of a token and the start of its task. The whole tokens of this time cannot be
+#: saved up, so that late starts together with those after them do not exceed the rate.
+LATE = 0.02
+
 # Marks of others are skipped, not waited for.
 _DUE = """
 due AS MATERIALIZED (
@@ -118,7 +122,8 @@ bucket AS MATERIALIZED (
     WHERE NOT {pauses.bars_gate("asked.gate")}
 ),
 queue AS MATERIALIZED (
-    SELECT bucket.*, first.id, first.cost, first.period, first.most,
+    SELECT bucket.*, first.id, first.cost, first.period,
+           greatest(first.most - least(first.most - 1, floor({{late}} / first.period)), first.cost) AS most,
            row_number() OVER line AS turn, sum(first.cost) OVER line AS total
     FROM bucket CROSS JOIN LATERAL (
         SELECT t.id, t.priority, t.run_at, (t.flow->'gates'->t.passed->>'cost')::float8 AS cost,
@@ -220,7 +225,7 @@ def admit(connection: BaseDatabaseWrapper, present: Present, *, room: int) -> Ad
     :param room: at most so many for each rate, with 0 none: those that are let through should start soon, or the rate would
         be exceeded later.
     """
-    words = {"room": int(room), "lump": LUMP}
+    words = {"room": int(room), "lump": LUMP, "late": LATE}
     marks, ready, full = prepared_rows(connection, ADMIT_TO_LIMITS.format(**words), slots.parameters(present.slots))[0]
     for gate in full or ():
         overfull.clear(connection, gate, present.slots)
