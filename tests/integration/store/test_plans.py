@@ -102,10 +102,11 @@ def make_schedules_due(c: Crowd) -> None:
     schedules.register(current(), [(name, "tests.task", "daily", due) for name in SCHEDULES], abandoned=60)
 
 
+RETURN = unique.Terms()
 REPLACE = unique.Terms(on_conflict="replace", renew=lambda task, id, former: task._replace(id=id))
 
 
-def unique_call(key: str, terms: unique.Terms = unique.Terms()) -> list[unique.Stored]:
+def unique_call(key: str, terms: unique.Terms = RETURN) -> list[unique.Stored]:
     """Make a call that is unique."""
     return unique.store(current(), [new_task()._replace(flow=Flow((), key))], terms)
 
