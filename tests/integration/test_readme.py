@@ -189,7 +189,6 @@ def test_the_quickstart_can_be_followed(project):
         "howto/arguments",
         "howto/at_most_once",
         "howto/control",
-        "howto/debounce",
         pytest.param("howto/django_tasks", marks=needs_django_6),
         "howto/executors",
         "howto/expire",
@@ -200,7 +199,6 @@ def test_the_quickstart_can_be_followed(project):
         "howto/tags",
         "howto/time_limits",
         "howto/transactions",
-        "howto/unique",
         "reference/cron",
     ],
 )
@@ -212,6 +210,23 @@ def test_the_examples_of_a_page_are_valid_tasks(shop, page):
     # When, Then: the files first, since the sessions import from them
     shop.write(Block(ROOT / "README.rst", 0, "python", '# mysite/settings.py\nINSTALLED_APPS += ["autotask"]\n'))
     shop.follow(sorted(found, key=lambda block: block.file is None))
+
+
+@needs_embedded
+@pytest.mark.parametrize("page", ["howto/debounce", "howto/unique"])
+def test_the_calls_of_a_page_do_what_it_says(shop, page):
+    # Given
+    *_, database = blocks(ROOT / "README.rst")
+    shop.write(Block(ROOT / "README.rst", 0, "python", '# mysite/settings.py\nINSTALLED_APPS += ["autotask"]\n'))
+    shop.write(database)
+
+    # When, Then
+    found = blocks(ROOT / "docs" / f"{page}.rst")
+    for block in found:
+        if block.file:
+            shop.write(block)
+    shop.type("python manage.py migrate")
+    shop.follow([block for block in found if not block.file])
 
 
 @pytest.mark.django_db(transaction=True)

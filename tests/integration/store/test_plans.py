@@ -232,10 +232,13 @@ ACTS = {
     "insert a unique one": Act(lambda c: len(unique_call("tests.task(1)")), "", 60, result=1),
     "insert a unique one whose key is taken": Act(
         lambda c: len(unique_call("tests.task(2)")),
-        "autotask_unique",
+        "",
         40,
         before=lambda c: unique_call("tests.task(2)"),
         result=1,
+    ),
+    "find who has a unique key": Act(
+        lambda c: rows(current(), unique.FIND, {"key": "{tests.task(2)}"}), "autotask_unique", 20
     ),
     "replace a unique one": Act(
         lambda c: len(unique_call("tests.task(3)", REPLACE)),
