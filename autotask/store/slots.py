@@ -69,10 +69,11 @@ def passing(through: str) -> str:
 # * If nobody waits, or all who wait are locked, a mark is left. So a task that comes at the same moment is not overlooked:
 #   either its own mark or this one is seen by a worker that sees both the task and the free slot.
 # * Slots above the present number are not given on.
+# * One that still names the following task, which had it before a retry, is deleted: otherwise it would have both.
 # * Tasks that had passed several gates only leave marks.
 HAND_ON = f"""
 freed AS MATERIALIZED (
-    SELECT e.gate, array_agg(s.number) AS numbers
+    SELECT e.gate, array_agg(s.number) AS numbers, array_agg(s.version) AS versions
     FROM ended e
     JOIN autotask_slot s ON s.gate = e.gate AND s.task_id = e.id
     LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most)
@@ -81,12 +82,19 @@ freed AS MATERIALIZED (
       AND NOT {pauses.bars_gate("e.gate")}
     GROUP BY e.gate
 ),
-{first("following", "freed")},
+{first("following", "freed", more=", free.versions[first.turn] AS version")},
 handed AS (
     UPDATE autotask_slot s SET task_id = following.id, place = following.place, version = nextval('autotask_fence')
     FROM following
-    WHERE s.gate = following.gate AND s.number = following.number
+    WHERE s.gate = following.gate AND s.number = following.number AND s.version = following.version
     RETURNING s.gate, following.id, following.turn
+),
+former AS MATERIALIZED (
+    SELECT s.gate, s.number FROM handed JOIN autotask_slot s ON s.gate = handed.gate AND s.task_id = handed.id
+    FOR UPDATE OF s SKIP LOCKED
+),
+left_behind AS (
+    DELETE FROM autotask_slot s USING former WHERE s.gate = former.gate AND s.number = former.number
 ),
 {passing("handed")},
 marked AS (
