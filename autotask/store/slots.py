@@ -111,5 +111,6 @@ marked AS (
         SELECT gate, 1 FROM passing WHERE state = 8
     ) AS open
     GROUP BY gate HAVING sum(free) > 0
+    RETURNING 1
 )
 """

@@ -44,9 +44,9 @@ class Gates:
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
 
-    def opened(self, admitted: int) -> None:
-        """Tell the loop that tasks have become ready."""
-        if admitted:
+    def opened(self, number: int) -> None:
+        """Tell the loop that so many tasks have become ready, or that so many gates are to be looked at."""
+        if number:
             self._call()
 
     def admit(self, connection: BaseDatabaseWrapper, room: int) -> int:
