@@ -8,7 +8,7 @@ from autotask.flow import Flow, LimitGate, RateGate
 from autotask.handle import TaskHandle
 from autotask.store import enqueue
 from autotask.store.connection import current
-from autotask.task import DONE, ERROR, State
+from autotask.task import DONE, State
 from tests.helpers import ended, wait_until
 from tests.integration.worker import tasks
 from tests.integration.worker.test_pausing import state, stop_ticking
@@ -88,10 +88,11 @@ def test_a_cancelled_task_lets_the_next_one_run_at_once(lazy_worker):
 
 
 def test_busy_threads_do_not_hold_up_tasks_at_a_rate_that_run_elsewhere(start_worker):
-    start_worker(threads=1)
+    worker = start_worker(threads=1)
     stop_ticking()
     blocking = tasks.pass_gate("behind")
     assert tasks.gate("behind reached").wait(10)
+    wait_until(lambda: not worker.claimer.room(), what="a worker whose threads have no room", seconds=20)
     quick = call(tasks.double, 1, gates=(RateGate("rate:r", "r", 0.1, 5.0),))
     assert quick.wait(10) == 2
     tasks.gate("behind").set()
