@@ -18,6 +18,9 @@ LUMP = 0.05
 #: saved up, so that late starts together with those after them do not exceed the rate.
 LATE = 0.02
 
+#: Seconds until another look at the gate of a rate where tokens are there, but the worker has no room for its tasks.
+NO_ROOM = 0.2
+
 #: The most tasks that one look admits to a limit, less one. If more may pass, it asks for another look.
 MOST_TO_LIMIT = 200
 
@@ -131,7 +134,7 @@ ADMIT_TO_RATES = f"""
 WITH {_DUE.format(which="starts_with(gate, 'rate:')", limit=500, prefix=6)},
 bucket AS MATERIALIZED (
     SELECT asked.gate, b.full_at AS seen, greatest(b.full_at, clock.now) AS full_then, clock.now, present.interval,
-           present.burst, least({{room}}, coalesce(present.burst, 100)::int) AS most_seen,
+           present.burst, least(%(most_room)s::int, coalesce(present.burst, 100)::int) AS most_seen,
            greatest(b.closed_until, clock.now) AS opens_at
     FROM asked
     CROSS JOIN (SELECT clock_timestamp() AS now OFFSET 0) AS clock
@@ -141,13 +144,13 @@ bucket AS MATERIALIZED (
     WHERE NOT {pauses.bars_gate("asked.gate")}
 ),
 queue AS MATERIALIZED (
-    SELECT bucket.*, first.id, first.cost, first.period,
+    SELECT bucket.*, first.id, coalesce(place.room, 0) AS room, first.cost, first.period,
            greatest(first.most - least(first.most - 1, floor({{late}} / first.period)), first.cost) AS most,
            row_number() OVER line AS turn, sum(first.cost) OVER line AS total,
            least(full_then, now + (0.001 + max(first.most * first.period) OVER (PARTITION BY bucket.gate)) * interval '1 s')
                AS full_at
     FROM bucket CROSS JOIN LATERAL (
-        SELECT t.id, t.priority, t.run_at, (t.flow->'gates'->t.passed->>'cost')::float8 AS cost,
+        SELECT t.id, t.executor, t.priority, t.run_at, (t.flow->'gates'->t.passed->>'cost')::float8 AS cost,
                coalesce(bucket.interval, (t.flow->'gates'->t.passed->>'interval')::float8) AS period,
                coalesce(bucket.burst, (t.flow->'gates'->t.passed->>'burst')::float8) AS most
         FROM autotask_task t
@@ -156,13 +159,14 @@ queue AS MATERIALIZED (
         LIMIT most_seen + 1
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS first
+    LEFT JOIN unnest(%(executors)s::text[], %(rooms)s::int[]) AS place(executor, room) ON place.executor = first.executor
     WINDOW line AS (PARTITION BY bucket.gate ORDER BY first.priority DESC, first.run_at, first.id
                     ROWS UNBOUNDED PRECEDING)
 ),
 judged AS MATERIALIZED (
     SELECT *, full_at + coalesce(max(total * period) FILTER (WHERE may) OVER (PARTITION BY gate), 0) * interval '1 s' AS after
     FROM (
-        SELECT *, opens_at <= now AND turn <= {{room}}
+        SELECT *, opens_at <= now AND turn <= room
                   AND total <= most - (extract(epoch FROM full_at - now)::float8 - 2e-6) / period AS may
         FROM queue
     ) AS queue
@@ -185,7 +189,7 @@ drawn AS MATERIALIZED (SELECT gate FROM changed UNION ALL SELECT gate FROM added
 chosen AS MATERIALIZED (SELECT * FROM judged WHERE may AND gate = ANY(ARRAY(SELECT gate FROM drawn))),
 {slots.passing("chosen")},
 next AS (
-    SELECT DISTINCT ON (gate) gate, may, greatest(
+    SELECT DISTINCT ON (gate) gate, may, room = 0 AS is_crowded, greatest(
                opens_at, after - (most - greatest(cost, least(most, {{lump}} / period))) * period * interval '1 s'
            ) AS enough_at
     FROM judged WHERE NOT may OR turn > most_seen OR gate <> ALL(ARRAY(SELECT gate FROM drawn))
@@ -193,7 +197,8 @@ next AS (
 ),
 marked AS (
     INSERT INTO autotask_mark (gate, at)
-    SELECT gate, CASE WHEN may THEN clock_timestamp() ELSE enough_at END FROM next
+    SELECT gate, CASE WHEN may THEN clock_timestamp() WHEN is_crowded THEN greatest(enough_at, now() + {{no_room}} * interval '1 s')
+                      ELSE enough_at END FROM next
     UNION ALL
     SELECT gate, clock_timestamp() FROM next_gate GROUP BY gate
 )
@@ -240,18 +245,18 @@ class Admitted(NamedTuple):
     more: bool
 
 
-def admit(connection: BaseDatabaseWrapper, present: Present, *, room: int) -> Admitted:
+def admit(connection: BaseDatabaseWrapper, present: Present, *, room: Mapping[str, int]) -> Admitted:
     """Look at the gates that are marked, and let through the tasks that may pass.
 
-    :param room: at most so many for each rate, with 0 none: those that are let through should start soon, or the rate would
-        be exceeded later.
+    :param room: for each executor, at most so many for each rate, with 0 none: those that are let through should start soon,
+        or the rate would be exceeded later.
     """
-    words = {"room": int(room), "lump": LUMP, "late": LATE}
     marks, ready, full = prepared_rows(connection, ADMIT_TO_LIMITS, slots.parameters(present.slots))[0]
     for gate in full or ():
         overfull.clear(connection, gate, present.slots)
-    if room:
-        drawn = prepared_rows(connection, ADMIT_TO_RATES.format(**words), _rates_parameters(present))[0]
+    if any(room.values()):
+        sql = ADMIT_TO_RATES.format(lump=LUMP, late=LATE, no_room=NO_ROOM)
+        drawn = prepared_rows(connection, sql, _rates_parameters(present, room))[0]
         marks, ready = marks + drawn[0], ready + drawn[1]
     return Admitted(ready, bool(marks))
 
@@ -262,8 +267,11 @@ def close(connection: BaseDatabaseWrapper, closed: Mapping[str, float]) -> None:
     execute(connection, CLOSE, params)
 
 
-def _rates_parameters(present: Present) -> dict[str, str]:
+def _rates_parameters(present: Present, room: Mapping[str, int]) -> dict[str, str | int]:
     return {
+        "executors": arrays.texts(room),
+        "rooms": arrays.numbers(room.values()),
+        "most_room": max(room.values()),
         "bases": arrays.texts(present.rates),
         "interval": arrays.numbers([interval for interval, _ in present.rates.values()]),
         "burst": arrays.numbers([burst for _, burst in present.rates.values()]),

@@ -123,5 +123,6 @@ marked AS (
         SELECT gate, 1 FROM next_gate
     ) AS open
     GROUP BY gate HAVING sum(free) > 0
+    RETURNING 1
 )
 """

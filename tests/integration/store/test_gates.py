@@ -10,7 +10,7 @@ from autotask.store import cancel, enqueue, finish, gates, promote, requeue, res
 from autotask.store.connection import current, execute, rows
 from autotask.store.finish import HandingOn, Release
 from autotask.store.gates import Present
-from autotask.task import State
+from autotask.task import THREAD, State
 from tests.integration.store.shapes import count, new_task, outcome, sign_on, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,7 +35,7 @@ def hold(*gates, count=1, **changes):
 def admit(present=None, room=100):
     """Look at the gates until no mark is due, and return how many tasks became ready."""
     ready = 0
-    while (admitted := gates.admit(current(), present or Present(), room=room)).more:
+    while (admitted := gates.admit(current(), present or Present(), room={THREAD: room})).more:
         ready += admitted.ready
     return ready
 
@@ -247,7 +247,7 @@ def test_two_sessions_never_give_the_same_slot_away(in_threads, worker):
     execute(current(), "INSERT INTO autotask_mark (gate, at) SELECT 'limit:few', now() FROM generate_series(1, 200)")
 
     def look(connection, number):
-        return sum(gates.admit(connection, Present(), room=100).ready for _ in range(20))
+        return sum(gates.admit(connection, Present(), room={THREAD: 100}).ready for _ in range(20))
 
     assert sum(in_threads(look, 8)) + admit() == 7
     assert (len(taken("limit:few")), states(held).count(State.READY)) == (7, 7)
@@ -298,7 +298,7 @@ def test_a_closed_bucket_lets_nobody_pass_until_it_opens(worker):
 
 def test_a_worker_without_room_draws_nothing(worker):
     hold(rate(), count=3)
-    assert gates.admit(current(), Present(), room=0).ready == 0
+    assert gates.admit(current(), Present(), room={THREAD: 0}).ready == 0
     assert (admit(room=1), count("autotask_bucket")) == (2, 1)
 
 
@@ -309,7 +309,7 @@ def test_two_sessions_never_draw_the_same_token(in_threads, worker):
         ready = 0
         for _ in range(10):
             execute(connection, "INSERT INTO autotask_mark (gate, at) VALUES ('rate:r', now())")
-            ready += gates.admit(connection, Present(), room=100).ready
+            ready += gates.admit(connection, Present(), room={THREAD: 100}).ready
         return ready
 
     assert sum(in_threads(look, 8)) + admit() == 7
@@ -385,3 +385,12 @@ def test_a_faster_rate_does_not_wait_for_the_bucket_of_a_slow_one(worker):
 def test_tasks_that_need_less_than_a_token_all_pass(worker):
     hold(rate(burst=1.0, cost=0.0), count=50)
     assert admit() == 50
+
+
+def test_tasks_of_a_pool_without_room_draw_nothing_and_are_looked_at_again(worker):
+    (id,) = hold(rate(), executor="coroutine")
+    assert gates.admit(current(), Present(), room={THREAD: 5, "coroutine": 0}).ready == 0
+    assert 0 < marked_in()[0] < 0.3
+    execute(current(), "UPDATE autotask_mark SET at = now()")
+    assert gates.admit(current(), Present(), room={THREAD: 0, "coroutine": 1}).ready == 1
+    assert state(id) is State.READY
