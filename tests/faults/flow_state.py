@@ -1,0 +1,67 @@
+"""What must hold for the rows of flow control at any moment, and what must be true once everything has come to rest."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from autotask.flow import Flow
+from autotask.store.connection import rows
+from tests.faults.world import World
+
+#: Live tasks that have passed the gate of a limit and have no slot of it. A task that passes and its slot are written by one
+#: statement, so there are none at any moment.
+WITHOUT_SLOT = """
+SELECT t.id::text, gate.value ->> 'key'
+FROM autotask_task t, jsonb_array_elements(t.flow -> 'gates') WITH ORDINALITY AS gate(value, place)
+WHERE gate.value ? 'most' AND t.passed >= gate.place
+  AND NOT EXISTS (SELECT 1 FROM autotask_slot s
+                  WHERE s.task_id = t.id AND s.gate = gate.value ->> 'key' AND s.place = gate.place)
+"""
+
+#: Limits with more slots taken than they have.
+OVERFULL = """
+SELECT s.gate, count(*), max((gate.value ->> 'most')::int)
+FROM autotask_slot s
+JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
+CROSS JOIN LATERAL (SELECT t.flow -> 'gates' -> (s.place - 1) AS value) AS gate
+GROUP BY s.gate HAVING count(*) > max((gate.value ->> 'most')::int)
+"""
+
+#: Tasks whose state contradicts the number of gates that they have passed.
+CONTRADICTIONS = """
+SELECT t.id::text, t.state, t.passed, t.gate FROM autotask_task t
+WHERE t.flow IS NOT NULL AND jsonb_array_length(t.flow -> 'gates') > 0 AND (
+    (t.state IN (1, 2) AND t.passed <> jsonb_array_length(t.flow -> 'gates'))
+    OR (t.state = 8 AND t.gate NOT LIKE 'pause:%%'
+        AND (t.passed >= jsonb_array_length(t.flow -> 'gates') OR t.gate <> t.flow -> 'gates' -> t.passed ->> 'key')))
+"""
+
+EVERYTHING = {"without a slot": WITHOUT_SLOT, "overfull": OVERFULL, "contradictory": CONTRADICTIONS}
+
+
+def problems(world: World) -> list[Any]:
+    """Return what contradicts itself in the tables now."""
+    return [(what, *row) for what, sql in EVERYTHING.items() for row in rows(world.database, sql)]
+
+
+def marks(world: World) -> int:
+    """Return how many marks there are."""
+    return int(rows(world.database, "SELECT count(*) FROM autotask_mark")[0][0])
+
+
+def flows(world: World) -> dict[str, Flow]:
+    """Return the flow control of all tasks, live or finished."""
+    found = rows(world.database, "SELECT id::text, flow::text FROM autotask_record")
+    return {id: Flow.load(flow) if flow else Flow() for id, flow in found}
+
+
+def lost(world: World) -> dict[tuple[str, int], float]:
+    """Return when claims were lost, by id and fence."""
+    sql = "SELECT task_id::text, fence, extract(epoch FROM ended_at)::float8 FROM autotask_attempt WHERE state = 7"
+    return {(id, fence): at for id, fence, at in rows(world.database, sql)}
+
+
+def kinds(world: World) -> Iterable[tuple[Any, ...]]:
+    """Return how many live tasks are in which state at which gate, for messages."""
+    return rows(
+        world.database, "SELECT state, gate, passed, count(*) FROM autotask_task GROUP BY 1, 2, 3 ORDER BY 4 DESC"
+    )

@@ -1,0 +1,84 @@
+"""Gates that let nobody pass hold up nobody who waits elsewhere; callers and workers never deadlock (faults 71 and 72)."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from autotask.store.connection import rows
+from tests.faults import flow_state
+from tests.faults.flowing import tasks
+from tests.faults.test_limits import FLOWING
+from tests.helpers import LONG, wait_until
+
+WAITING = 20_000 if LONG else 2_000
+
+CROWD = 8 if LONG else 4
+
+
+@pytest.mark.fault(71, quick=True)
+def test_a_full_limit_a_paused_task_and_a_closed_bucket_hold_up_no_other_task(world, figures):
+    # Given: one task of a limit runs, and thousands wait behind it
+    world.environment |= FLOWING
+    world.settings["LIMITS"] = tasks.LIMITS
+    go, closed = world.folder / "go", world.folder / "closed"
+    world.keep(2, "--threads=4")
+    crowd = world.start_calls("crowd", f"--file={go}", f"--closed={closed}", f"--crowd={WAITING}")
+    wait_until(lambda: world.events("crowd"), 60, "the crowd")
+    pauses = world.start("-m", "django", "autotask", "pause", "--task", tasks.two_at_a_time.name)
+    assert pauses.wait() == 0, pauses.output()
+    wait_until(closed.exists, what="the task that closes its bucket")
+    waiting = world.live()
+
+    # When
+    began = time.monotonic()
+    others = world.start_calls("others", "--crowd=50", ready=False)
+    wait_until(lambda: world.events("others"), 60, "the other calls")
+
+    # Then: all others end while the crowd waits
+    called = {id for event in world.events("others") for id in event.facts["ids"]}
+    world.until(lambda: not any(map(world.is_live, called)), 60, "the end of the others")
+    figures.record("others done after", time.monotonic() - began, "s")
+    figures.at_least("tasks that waited meanwhile", world.live(), waiting)
+    assert not Path(go).exists()
+
+    # When
+    resumed = world.start("-m", "django", "autotask", "resume", "--task", tasks.two_at_a_time.name)
+    assert resumed.wait() == 0, resumed.output()
+    go.touch()
+    for program in (crowd, others):
+        program.finish()
+
+    # Then
+    world.drain(300)
+    assert flow_state.problems(world) == []
+
+
+@pytest.mark.fault(72)
+def test_workers_and_callers_on_the_same_keys_never_deadlock(own_server, make_world, figures, lasting):
+    # Given
+    world = make_world(own_server())
+    world.environment |= FLOWING
+    world.settings["LIMITS"] = tasks.LIMITS
+    world.keep(CROWD, "--threads=2")
+    callers = [world.start_calls("storm", "--rate=20", "--seconds=0.02", "--open=0.2") for _ in range(CROWD)]
+
+    # When
+    end = time.monotonic() + lasting
+    world.until(lambda: flow_state.problems(world) or time.monotonic() > end, lasting + 10, "the end of the storm")
+    for caller in callers:
+        caller.finish()
+
+    # Then
+    assert flow_state.problems(world) == []
+    figures.record("calls", len(world.events("enqueued")) + len(world.events("undone")))
+    figures.exactly("deadlocks", _deadlocks(world), 0)
+    assert [event.facts for event in (*world.events("error"), *world.events("unknown"))] == []
+    world.drain(120)
+    figures.exactly("deadlocks until the end", _deadlocks(world), 0)
+    figures.exactly("tasks done or cancelled", world.live(), 0)
+    assert not [line for program in world.kept() for line in program.lines("(?i).*deadlock.*")]
+
+
+def _deadlocks(world):
+    return rows(world.database, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")[0][0]
