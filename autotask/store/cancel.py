@@ -7,7 +7,7 @@ import uuid
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_cancelled
-from autotask.store import columns, notify
+from autotask.store import columns, marks, notify
 from autotask.store.connection import rows
 
 # The row lock decides the race with a claim: the second one sees the state that the first one wrote, and does nothing.
@@ -24,7 +24,8 @@ kept AS ({
         ended_at="clock_timestamp()",
         kept_until="clock_timestamp() + ttl * interval '1 s'",
     )
-})
+}),
+marked AS ({marks.freed("gone")})
 SELECT name, queue, awaited FROM gone
 """
 

@@ -4,12 +4,13 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays
 from autotask.store.connection import in_utc, rows
+from autotask.store.gates import IS_DUE
 from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
 from autotask.task import THREAD, ClaimedTask
@@ -34,7 +35,8 @@ class BoundedLane:
 
 # A loose index scan: one descent of autotask_ready for each lane that exists, however many tasks are in it.
 # (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own.
-LANES = """
+LANES = (
+    """
 WITH RECURSIVE lane AS (
     (SELECT t.queue, t.priority, t.executor FROM autotask_task t
      WHERE t.state = 1 AND {known} ORDER BY t.queue, t.priority, t.executor LIMIT 1)
@@ -49,7 +51,10 @@ WITH RECURSIVE lane AS (
 SELECT queue, priority, executor, false FROM lane
 UNION ALL
 (SELECT DISTINCT t.queue, t.priority, t.executor, true FROM autotask_task t WHERE t.state = 1 AND t.lost > 0 AND {known})
-"""
+UNION ALL
+SELECT NULL, NULL, NULL, NULL WHERE """
+    + IS_DUE
+)
 
 #: The fields that a claim returns, and expressions for those that differ from their columns.
 _RECORD = ClaimedTask._fields[:-1]
@@ -141,15 +146,28 @@ CANDIDATES = CLAIM.partition("\nUPDATE ")[0] + "\nSELECT id FROM {taken}"
 _KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(unknown_names)s::text[]))"
 
 
+class Found(NamedTuple):
+    """The result of a look for work.
+
+    :ivar lanes: those with ready tasks.
+    :ivar suspected: those with suspects.
+    :ivar marked: whether a gate is marked.
+    """
+
+    lanes: list[Lane]
+    suspected: list[Lane]
+    marked: bool
+
+
 def find_lanes(
     connection: BaseDatabaseWrapper, *, unknown_names: Sequence[str] = (), spared: Sequence[uuid.UUID] = ()
-) -> tuple[list[Lane], list[Lane]]:
-    """Return the lanes with ready tasks, and those with suspects, without the *spared* tasks."""
+) -> Found:
+    """Look for ready tasks, without the *spared* ones, and for marks."""
     found = prepared_rows(
         connection, LANES.format(known=_known(unknown_names, spared)), {"unknown_names": list(unknown_names)}
     )
-    lanes = [Lane(*lane) for *lane, suspect in found if not suspect]
-    return lanes, [Lane(*lane) for *lane, suspect in found if suspect]
+    lanes, suspected = ([Lane(*lane) for *lane, suspect in found if suspect is which] for which in (False, True))
+    return Found(lanes, suspected, any(suspect is None for *_, suspect in found))
 
 
 def claim(

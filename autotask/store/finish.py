@@ -2,12 +2,13 @@
 
 import functools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, columns, notify
+from autotask.store import arrays, columns, marks, notify, slots
 from autotask.store.connection import rows, text
 from autotask.store.prepared import prepared_rows
 from autotask.store.told import WORDS
@@ -39,6 +40,18 @@ class Outcome(NamedTuple):
     recorded: bool = False
 
 
+@dataclass(slots=True)
+class HandingOn:
+    """Gives the slots of tasks that end to those that wait for them.
+
+    :ivar slots: the present number of slots of each limit, by its base.
+    :ivar admitted: how many tasks have become ready.
+    """
+
+    slots: Mapping[str, int]
+    admitted: int = 0
+
+
 class Release(NamedTuple):
     """A claim to release.
 
@@ -53,6 +66,9 @@ class Release(NamedTuple):
     unknown: bool = False
     known: bool = False
 
+
+#: Records outcomes: on a connection, by the monotonic clock, with the least time to live of errors, notifying or not.
+_End = Callable[[BaseDatabaseWrapper, Sequence[Outcome], float, float, bool], tuple[Any, ...]]
 
 #: Up to this many outcomes, the plan of a prepared statement is as good as one made for their number.
 FEW = 10
@@ -134,17 +150,30 @@ kept AS ({_KEPT})
 END, END_ONE = _END + _TELL, _END_ONE + _TELL
 END_QUIETLY, END_ONE_QUIETLY = _END + _TELL_LATER, _END_ONE + _TELL_LATER
 
+# Where tasks had gates, their slots are handed on.
+_ADMITTED = ", (SELECT count(*) FROM passing WHERE state = 1)"
+
+
+def _handing_on(tell: str) -> str:
+    return f"{_END}, {slots.HAND_ON}{tell.replace(' FROM ended e', f'{_ADMITTED} FROM ended e')}"
+
+
+END_HANDING_ON, END_HANDING_ON_QUIETLY = _handing_on(_TELL), _handing_on(_TELL_LATER)
+
 # A task that fails just when it is to be cancelled is due at once, for the next worker to record it as cancelled.
+# It gives up its slots, and has to pass its gates again: "0 * passed" is NULL where there are none.
 RETRY = f"""
 WITH {_OUTCOMES},
 ended AS (
     UPDATE autotask_task t
     SET state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
+        passed = 0 * t.passed,
         run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE coalesce(o.delay, 0) END * interval '1 s'
     FROM outcome o WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
-    RETURNING t.id, t.attempt, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
+    RETURNING t.id, t.attempt, t.flow, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
               o.seconds, o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
 ),
+marked AS ({marks.freed("ended")}),
 {_NOTE_ATTEMPT}
 SELECT count(*) FROM ended
 """
@@ -158,34 +187,54 @@ SELECT task_id FROM autotask_attempt
 WHERE task_id = ANY(%(id)s::uuid[]) AND fence = ANY(%(fence)s::bigint[]) AND state <> 7
 """
 
-# A task that is to be cancelled is ready at once, as above.
-RELEASE = """
+# A task that is to be cancelled is ready at once, as above. One that is ready keeps its slots, since nobody needs to admit it
+# again; one that is due later gives them up.
+RELEASE = f"""
+WITH released AS (
 UPDATE autotask_task t
 SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END,
     run_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN clock_timestamp() + o.delay * interval '1 s'
                   ELSE t.run_at END,
     ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN NULL ELSE clock_timestamp() END,
+    passed = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END * t.passed,
     attempt = t.attempt - 1, fence = NULL, worker_id = NULL,
     unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp())
                          WHEN NOT o.known THEN t.unknown_since END
 FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[], %(unknown)s::boolean[], %(known)s::boolean[])
      AS o(id, fence, delay, unknown, known)
 WHERE t.id = ANY(%(id)s::uuid[]) AND t.id = o.id AND t.fence = o.fence
-RETURNING t.id
+RETURNING t.id, t.state, t.flow
+),
+marked AS ({marks.freed("(SELECT flow FROM released WHERE state = 0)")})
+SELECT id FROM released
 """
 
 
-def end(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, error_ttl: float) -> int:
+def end(
+    connection: BaseDatabaseWrapper,
+    outcomes: Sequence[Outcome],
+    *,
+    now: float,
+    error_ttl: float,
+    handing_on: HandingOn | None = None,
+) -> int:
     """Record the outcomes DONE, ERROR and CANCELLED.
 
     :param now: the monotonic clock of the process.
     :param error_ttl: seconds for which errors are kept at least.
+    :param handing_on: hands on the slots of the tasks; None: they have none.
     :returns: how many were accepted. The others were rescued, cancelled or deleted, or are recorded already: ask
         :func:`recorded`.
     """
-    end_these = _end_one if len(outcomes) == 1 and outcomes[0].state is State.DONE and outcomes[0].began else _end_many
+    end_these: _End
+    if handing_on:
+        end_these = functools.partial(_end_handing_on, handing_on)
+    elif len(outcomes) == 1 and outcomes[0].state is State.DONE and outcomes[0].began:
+        end_these = _end_one
+    else:
+        end_these = _end_many
     if connection.in_atomic_block:
-        count, channels, words = end_these(connection, outcomes, now, error_ttl, False)
+        count, channels, words, *_ = end_these(connection, outcomes, now, error_ttl, False)
         if channels:
             notify.tell_after_commit(connection, dict(zip(channels, words, strict=True)))
     else:
@@ -199,6 +248,21 @@ def _end_many(
     run = prepared_rows if len(outcomes) <= FEW else rows
     params = {**_columns(outcomes, now), "error_ttl": error_ttl}
     return run(connection, END if telling else END_QUIETLY, params)[0]
+
+
+def _end_handing_on(
+    handing_on: HandingOn,
+    connection: BaseDatabaseWrapper,
+    outcomes: Sequence[Outcome],
+    now: float,
+    error_ttl: float,
+    telling: bool,
+) -> tuple[Any, ...]:
+    run = prepared_rows if len(outcomes) <= FEW else rows
+    params = {**_columns(outcomes, now), "error_ttl": error_ttl, **slots.parameters(handing_on.slots)}
+    found = run(connection, END_HANDING_ON if telling else END_HANDING_ON_QUIETLY, params)[0]
+    handing_on.admitted += found[-1]
+    return found
 
 
 def _end_one(

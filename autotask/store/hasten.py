@@ -1,4 +1,4 @@
-"""Read all waiting tasks, and make one ready whenever it is due; for tests, which have a clock of their own."""
+"""Read all waiting tasks, and make one ready whenever it is due, past its gates; for tests, which have a clock of their own."""
 
 import uuid
 from datetime import datetime
@@ -12,7 +12,8 @@ from autotask.task import State
 WAITING = "SELECT id, name, priority, state, run_at AT TIME ZONE 'UTC' FROM autotask_task WHERE state <> 2"
 
 HASTEN = """
-UPDATE autotask_task SET state = 1, ready_at = coalesce(ready_at, clock_timestamp())
+UPDATE autotask_task
+SET state = 1, ready_at = coalesce(ready_at, clock_timestamp()), passed = jsonb_array_length(flow->'gates')
 WHERE id = %(id)s AND state <> 2
 RETURNING queue, priority, executor
 """

@@ -4,7 +4,9 @@ import uuid
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store.connection import execute, rows
+from autotask.store import marks
+from autotask.store.connection import rows
+from autotask.store.gates import UNTIL_NEXT
 from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
 
@@ -14,23 +16,32 @@ DUE = """
 SELECT id FROM autotask_task WHERE state = 0 AND run_at <= statement_timestamp() {unless} ORDER BY run_at LIMIT {limit}
 """
 
+_UPDATE = f"""
+UPDATE autotask_task t
+SET state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT}, gate = coalesce({marks.FIRST_GATE}, t.gate)
+FROM due WHERE t.id = due.id
+"""
+
 PROMOTE = f"""
 WITH due AS MATERIALIZED ({DUE} FOR NO KEY UPDATE SKIP LOCKED),
 promoted AS (
-    UPDATE autotask_task t SET state = 1, ready_at = clock_timestamp()
-    FROM due WHERE t.id = due.id
-    RETURNING 1
-)
+    {_UPDATE}
+    RETURNING t.state, t.gate
+),
+marked AS ({marks.waiting("promoted")})
 SELECT (SELECT count(*) FROM promoted),
-       (SELECT extract(epoch FROM run_at - statement_timestamp())::float8 FROM autotask_task
-        WHERE state = 0 AND run_at > statement_timestamp() ORDER BY run_at LIMIT 1)
+       least((SELECT extract(epoch FROM run_at - statement_timestamp())::float8 FROM autotask_task
+              WHERE state = 0 AND run_at > statement_timestamp() ORDER BY run_at LIMIT 1),
+             ({UNTIL_NEXT}))
 """
 
-PROMOTE_THESE = """
+PROMOTE_THESE = f"""
 WITH due AS MATERIALIZED (
     SELECT id FROM autotask_task WHERE id = ANY(%(id)s::uuid[]) AND state = 0 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE autotask_task t SET state = 1, ready_at = clock_timestamp() FROM due WHERE t.id = due.id
+),
+promoted AS ({_UPDATE} RETURNING t.state, t.gate),
+marked AS ({marks.waiting("promoted")})
+SELECT count(*) FROM promoted
 """
 
 #: Leaves out tasks that the database has refused lately; without any, the statement has no such condition.
@@ -62,6 +73,6 @@ def promote(
     parts = refused.run_found(
         whole,
         lambda: [id for (id,) in rows(connection, DUE.format(**words), params)],
-        lambda ids: (execute(connection, PROMOTE_THESE, {"id": list(ids)}), None),
+        lambda ids: (int(rows(connection, PROMOTE_THESE, {"id": list(ids)})[0][0]), None),
     )
     return sum(count for count, _ in parts), parts[0][1] if len(parts) == 1 else None

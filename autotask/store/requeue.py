@@ -4,21 +4,33 @@ import uuid
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import columns
+from autotask.store import columns, marks
 from autotask.store.connection import rows
 
 # The id stays, so handles and the signature of the payload stay valid; the counts of failures and deaths start again.
-# Its expiry is dropped: a retried task is wanted now.
+# It has to pass its gates again. Its expiry is dropped: a retried task is wanted now.
 REQUEUE = f"""
 WITH gone AS (
     DELETE FROM autotask_result WHERE id = %(id)s AND state IN (4, 5) AND payload IS NOT NULL RETURNING *
 )
+,
+back AS (
 {
     columns.insert(
-        "autotask_task", "gone", columns.KEPT, state="1", run_at="clock_timestamp()", ready_at="clock_timestamp()"
+        "autotask_task",
+        "gone CROSS JOIN LATERAL (SELECT flow->'gates'->0->>'key' AS key) AS first",
+        columns.KEPT,
+        state="CASE WHEN first.key IS NULL THEN 1 ELSE 8 END",
+        run_at="clock_timestamp()",
+        ready_at="CASE WHEN first.key IS NULL THEN clock_timestamp() END",
+        gate="first.key",
+        passed="CASE WHEN first.key IS NOT NULL THEN 0 END",
     )
 }
-RETURNING id
+RETURNING id, state, gate
+),
+marked AS ({marks.waiting("back")})
+SELECT id FROM back
 """
 
 

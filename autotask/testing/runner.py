@@ -17,6 +17,7 @@ from autotask.task import ClaimedTask, State
 from autotask.testing import transactions
 from autotask.testing.attempt import InPlace
 from autotask.worker import execution, steps
+from autotask.worker.gates import Gates
 from autotask.worker.identity import make_identity
 from autotask.worker.outcome import Released
 from autotask.worker.reporter import Reporter
@@ -61,7 +62,7 @@ class Runner:
     def __init__(self) -> None:
         self._id = uuid.uuid4()
         self._reporter = Reporter(lambda claim: True)
-        self._writes = Writes(current, lambda: self._id, self._reporter, UnknownTasks())
+        self._writes = Writes(current, lambda: self._id, self._reporter, UnknownTasks(), Gates(lambda: None))
 
     @contextlib.contextmanager
     def signed_on(self) -> Iterator[None]:

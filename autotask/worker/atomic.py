@@ -17,6 +17,7 @@ from autotask.store.connection import current, rows
 from autotask.store.errors import is_conflict, is_outage
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
+from autotask.worker.gates import present
 from autotask.worker.hygiene import is_open
 from autotask.worker.outcome import RunAgain
 from autotask.worker.reporter import Reports
@@ -148,7 +149,8 @@ class _Transaction:
         claim = self._task.id, self._task.fence
         if last_word := self._said or self._reporter.last_word(claim):
             progress.note(current(), {claim: last_word}, wait=True)
-        if not finish.end(current(), [ended], now=ended.ended_at, error_ttl=settings.ERROR_TTL):
+        handing_on = None if self._task.flow is None else finish.HandingOn(present().slots)
+        if not finish.end(current(), [ended], now=ended.ended_at, error_ttl=settings.ERROR_TTL, handing_on=handing_on):
             raise ClaimLost
         self.ended = ended
 

@@ -17,6 +17,7 @@ from autotask.task import ClaimedTask, State
 from autotask.texts.lines import describe, one_line
 from autotask.worker.aside import Aside
 from autotask.worker.burden import Burden, weight
+from autotask.worker.gates import Gates
 from autotask.worker.hygiene import tidy_connections
 from autotask.worker.outage import Outage
 from autotask.worker.outcome import Lost
@@ -53,6 +54,7 @@ class Recorder:
     :param recorded: called with the tasks whose claim is over, whether their outcome was accepted or not.
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
+    :param gates: hears of tasks that became ready.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Recorder:
         recorded: Callable[[Sequence[ClaimedTask]], None],
         reporter: Reporter,
         unknown_tasks: UnknownTasks,
+        gates: Gates,
     ) -> None:
         self._recorded = recorded
         self._reporter = reporter
@@ -70,7 +73,8 @@ class Recorder:
         #: Records to write after the others, which do not wait for them.
         self._later: deque[tuple[Record, int]] = deque()
         self._connection = dedicated("recorder", LOCK_TIMEOUT)
-        self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, unknown_tasks)
+        self._gates = gates
+        self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, unknown_tasks, gates)
         self._outage = Outage("record outcomes")
         self._isolation = Isolation()
         self._aside = Aside()
@@ -173,6 +177,7 @@ class Recorder:
     def _write_until_done(self, batch: list[Record]) -> None:
         if known := [record for record in batch if isinstance(record[1], Outcome) and record[1].recorded]:
             self._let_go(known)
+            self._gates.opened(sum(task.flow is not None for task, _ in known))
         for write, group in self._writes.parted(batch):
             self._persist(write, group)
         if any(isinstance(ended, Lost) for _, ended in batch):

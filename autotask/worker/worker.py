@@ -20,6 +20,7 @@ from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.intake import Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.drain import Abandoner, Drain
+from autotask.worker.gates import Gates
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
 from autotask.worker.loop import Loop
@@ -69,7 +70,10 @@ class Worker:
         self.unknown_tasks = UnknownTasks()
         self.reporter = Reporter(self.held.has)
         self.registration = Registration(options, executors.names(options))
-        self.recorder = Recorder(lambda: self.registration.id, self._let_go, self.reporter, self.unknown_tasks)
+        self.gates = Gates(self.wakeup.call)
+        self.recorder = Recorder(
+            lambda: self.registration.id, self._let_go, self.reporter, self.unknown_tasks, self.gates
+        )
         self.yielding = Yielding(self._look_before_claiming)
         self._news = News(self.wakeup)
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine)
@@ -114,7 +118,16 @@ class Worker:
         others = {name: each for name, each in self.pools.items() if name != THREAD}
         intakes = {name: Intake(name, each, self._serving(name), claims) for name, each in others.items()}
         return Claimer(
-            self.registration, self.held, burden, self._news, claims, placement, threads, intakes, self._serves
+            self.registration,
+            self.held,
+            burden,
+            self._news,
+            claims,
+            self.gates,
+            placement,
+            threads,
+            intakes,
+            self._serves,
         )
 
     def _make_services(self) -> tuple[ServiceThread, ...]:

@@ -9,10 +9,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.store import finish, progress, rescue
-from autotask.store.finish import Outcome, Release
+from autotask.store.finish import HandingOn, Outcome, Release
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
 from autotask.task import ClaimedTask, State
+from autotask.worker.gates import Gates, present
 from autotask.worker.outcome import Lost, Released
 from autotask.worker.reporter import Reports
 from autotask.worker.unknown_tasks import UnknownTasks
@@ -30,6 +31,7 @@ class Writes:
     :param worker_id: returns the current id of the worker.
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
+    :param gates: hears of tasks that became ready.
     """
 
     def __init__(
@@ -38,7 +40,9 @@ class Writes:
         worker_id: Callable[[], uuid.UUID],
         reporter: Reports,
         unknown_tasks: UnknownTasks,
+        gates: Gates,
     ) -> None:
+        self._gates = gates
         self._connection = connection
         self._worker_id = worker_id
         self._reporter = reporter
@@ -47,14 +51,16 @@ class Writes:
 
     def parted(self, records: Sequence[Record]) -> list[tuple[Write, list[Record]]]:
         """Return the records that are not in the database yet, grouped by the way to write them."""
-        groups: dict[Write, list[Record]] = {self.end: [], self.retry: [], self.release: [], self.lose: []}
+        ways = (self.end, self.end_handing_on, self.retry, self.release, self.lose)
+        groups: dict[Write, list[Record]] = {way: [] for way in ways}
         for record in records:
             if isinstance(record[1], Released):
                 groups[self.release].append(record)
             elif isinstance(record[1], Lost):
                 groups[self.lose].append(record)
             elif not record[1].recorded:
-                groups[self.retry if record[1].state is State.RETRY else self.end].append(record)
+                ending = self.end if record[0].flow is None else self.end_handing_on
+                groups[self.retry if record[1].state is State.RETRY else ending].append(record)
         return list(groups.items())
 
     def end(self, group: list[Record]) -> int:
@@ -62,6 +68,17 @@ class Writes:
         self._note_last_words(group)
         outcomes = outcomes_of(group)
         return finish.end(self._connection(), outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
+
+    def end_handing_on(self, group: list[Record]) -> int:
+        """Record the same for tasks that may have slots, which go to those that wait for them."""
+        self._note_last_words(group)
+        handing_on = HandingOn(present().slots)
+        outcomes = outcomes_of(group)
+        accepted = finish.end(
+            self._connection(), outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL, handing_on=handing_on
+        )
+        self._gates.opened(handing_on.admitted)
+        return accepted
 
     def retry(self, group: list[Record]) -> int:
         """Schedule the next attempts."""

@@ -14,6 +14,7 @@ from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.intake import Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.claiming.quarantine import Quarantine
+from autotask.worker.gates import Gates
 from autotask.worker.held import HeldTasks
 from autotask.worker.idle import IdleSleep
 from autotask.worker.lanes import LookTimes
@@ -52,6 +53,7 @@ class Claimer:
     burden: Burden
     news: News
     claims: Claims
+    gates: Gates
     placement: Placement
     threads: ThreadIntake
     others: Mapping[str, Intake]
@@ -97,7 +99,9 @@ class Claimer:
         began = time.monotonic()
         called = self.news.take_word()
         self.held.forget_requests()
-        lanes, suspected = self.claims.find_lanes(connection)
+        lanes, suspected, marked = self.claims.find_lanes(connection)
+        if marked and self.gates.admit(connection, self.room()):
+            lanes, suspected, _ = self.claims.find_lanes(connection)
         for intake in (self.threads, *self.others.values()):
             intake.lanes.found(lanes)
         self.quarantine.found(

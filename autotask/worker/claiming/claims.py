@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claim
-from autotask.store.claim import BoundedLane, Lane
+from autotask.store.claim import BoundedLane
 from autotask.task import ClaimedTask
 from autotask.worker.registration import Registration
 from autotask.worker.unknown_tasks import UnknownTasks
@@ -46,8 +46,8 @@ class Claims:
             refused=self._refused,
         )
 
-    def find_lanes(self, connection: BaseDatabaseWrapper) -> tuple[list[Lane], list[Lane]]:
-        """Return the lanes that hold ready tasks, and those that hold suspects."""
+    def find_lanes(self, connection: BaseDatabaseWrapper) -> claim.Found:
+        """Return the lanes that hold ready tasks, those that hold suspects, and whether a gate is marked."""
         return claim.find_lanes(connection, unknown_names=self._unknown_tasks.names(), spared=self._refused.spared())
 
     def reconcile(self, connection: BaseDatabaseWrapper, held: Sequence[int]) -> list[uuid.UUID]:

@@ -82,7 +82,9 @@ def test_models_and_tables_have_the_same_columns(table):
         {"table": table},
     )
     fields = TABLES[table]._meta.get_fields()
-    assert {name for (name,) in found} == {field.column for field in fields if isinstance(field, models.Field) and field.column}
+    assert {name for (name,) in found} == {
+        field.column for field in fields if isinstance(field, models.Field) and field.column
+    }
 
 
 @pytest.mark.django_db

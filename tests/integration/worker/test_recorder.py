@@ -8,6 +8,7 @@ from autotask.store.connection import current, rows
 from autotask.task import State
 from autotask.worker import recorder as module
 from autotask.worker.burden import FEW
+from autotask.worker.gates import Gates
 from autotask.worker.recorder import Recorder
 from autotask.worker.reporter import Reporter
 from autotask.worker.unknown_tasks import UnknownTasks
@@ -29,7 +30,9 @@ def write(transactional_db):
     def write(sizes):
         put(len(sizes))
         claimed = take(sign_on(), limit=len(sizes))
-        recorder = Recorder(uuid.uuid4, lambda tasks: None, Reporter(lambda claim: True), UnknownTasks())
+        recorder = Recorder(
+            uuid.uuid4, lambda tasks: None, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None)
+        )
         for task, size in zip(claimed, sizes, strict=True):
             recorder.put((task, outcome(task)._replace(value=b"x" * size)))
         assert recorder.burden.held() == sum(size for size in sizes if size >= FEW)
@@ -75,7 +78,7 @@ def test_the_recorder_goes_on_after_an_unforeseen_error(transactional_db):
             raise LookupError("unforeseen")
         let_go.extend(tasks)
 
-    recorder = Recorder(uuid.uuid4, recorded, Reporter(lambda claim: True), UnknownTasks())
+    recorder = Recorder(uuid.uuid4, recorded, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
     recorder.put((first, outcome(first)))
     recorder.start()
     wait_until(lambda: recorder.unrecorded() == [first.fence])
@@ -95,7 +98,9 @@ def start_recorder(transactional_db):
 
     def start(tasks, value=None):
         let_go = []
-        recorder = Recorder(uuid.uuid4, let_go.extend, Reporter(lambda claim: True), UnknownTasks())
+        recorder = Recorder(
+            uuid.uuid4, let_go.extend, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None)
+        )
         for task in tasks:
             recorder.put((task, outcome(task)._replace(value=value)))
         recorder.start()
@@ -139,7 +144,7 @@ def test_outcomes_that_were_given_up_at_the_very_end_do_not_count_as_written(mon
     put()
     (claimed,) = take(sign_on())
     let_go = []
-    recorder = Recorder(uuid.uuid4, let_go.append, Reporter(lambda claim: True), UnknownTasks())
+    recorder = Recorder(uuid.uuid4, let_go.append, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
     recorder._connection._settings |= {"HOST": "127.0.0.1", "PORT": "1"}
     close = recorder._closing.set
 

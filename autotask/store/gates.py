@@ -1,0 +1,232 @@
+"""Admit held tasks: look at the gates that are marked, and let through whoever may pass."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import arrays, slots
+from autotask.store.prepared import prepared_rows
+
+#: Seconds between two draws from a bucket that has saved up nothing, if the rate is so fast that one token comes sooner and
+#: more than one can be saved.
+LUMP = 0.05
+
+# Marks of others are skipped, not waited for.
+_DUE = """
+due AS MATERIALIZED (
+    DELETE FROM autotask_mark m
+    WHERE m.id = ANY(ARRAY(
+        SELECT id FROM autotask_mark WHERE at <= statement_timestamp() AND {which}
+        ORDER BY at LIMIT {limit} FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING m.gate
+),
+asked AS MATERIALIZED (
+    SELECT gate, split_part(substr(gate, {prefix}), '(', 1) AS base FROM (SELECT DISTINCT gate FROM due) AS gates
+)"""
+
+# * A slot is free if nobody has it, or if its task has ended or has to pass the gate again. The lowest ones are given first,
+#   so that two sessions compete for the same ones, and a lowered limit is not exceeded by both together.
+# * Rows of slots are locked without waiting, and changed only while they name the same task as before.
+# * If a slot went to somebody else meanwhile, the gate is marked again.
+ADMIT_TO_LIMITS = f"""
+WITH {_DUE.format(which="starts_with(gate, 'limit:')", limit=500, prefix=7)},
+open AS MATERIALIZED (
+    SELECT asked.gate, queue.waiting, queue.impatient, coalesce(present.most, queue.most) - taken.count AS free,
+           coalesce(present.most, queue.most) AS most
+    FROM asked
+    LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most) ON present.base = asked.base
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS waiting, max((first.said->>'most')::int) AS most,
+               bool_or(first.said->>'when_full' <> 'wait') AS impatient
+        FROM (
+            SELECT t.flow->'gates'->t.passed AS said FROM autotask_task t
+            WHERE t.state = 8 AND t.gate = asked.gate
+            LIMIT least(coalesce(present.most, 100), {{room}}) + 1
+        ) AS first
+    ) AS queue
+    CROSS JOIN LATERAL (
+        SELECT count(*) FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
+        WHERE s.gate = asked.gate
+    ) AS taken
+    WHERE queue.waiting > 0 AND NOT {slots.PAUSED.format(gate="asked.gate")}
+),
+free AS MATERIALIZED (
+    SELECT open.gate, number.number, number.former,
+           row_number() OVER (PARTITION BY open.gate ORDER BY number.number) AS turn
+    FROM open CROSS JOIN LATERAL (
+        SELECT n.number, s.task_id AS former
+        FROM generate_series(1, open.most) AS n(number)
+        LEFT JOIN autotask_slot s ON s.gate = open.gate AND s.number = n.number
+        LEFT JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
+        WHERE t.id IS NULL
+        ORDER BY n.number LIMIT greatest(least(open.free, open.waiting), 0)
+    ) AS number
+),
+{slots.waiting("first", "free")},
+pair AS MATERIALIZED (
+    SELECT first.gate, first.id, first.turn, first.passed + 1 AS place, free.number, free.former
+    FROM first JOIN free USING (gate, turn)
+),
+locked AS MATERIALIZED (
+    SELECT s.gate, s.number FROM autotask_slot s JOIN pair ON pair.gate = s.gate AND pair.number = s.number
+    WHERE s.task_id = pair.former
+    ORDER BY s.gate, s.number FOR NO KEY UPDATE OF s SKIP LOCKED
+),
+changed AS (
+    UPDATE autotask_slot s SET task_id = pair.id, place = pair.place
+    FROM pair JOIN locked USING (gate, number)
+    WHERE s.gate = pair.gate AND s.number = pair.number
+    RETURNING pair.id, pair.turn
+),
+added AS (
+    INSERT INTO autotask_slot AS s (gate, number, task_id, place)
+    SELECT gate, number, id, place FROM pair WHERE former IS NULL ORDER BY gate, number
+    ON CONFLICT DO NOTHING
+    RETURNING s.task_id
+),
+through AS MATERIALIZED (
+    SELECT id, turn FROM changed
+    UNION ALL
+    SELECT pair.id, pair.turn FROM pair JOIN added ON added.task_id = pair.id
+),
+{slots.passing("passing", "through")},
+marked AS (
+    INSERT INTO autotask_mark (gate, at)
+    SELECT DISTINCT gate, clock_timestamp() FROM (
+        SELECT pair.gate FROM pair WHERE pair.id NOT IN (SELECT id FROM through)
+        UNION ALL
+        SELECT gate FROM passing WHERE state = 8
+    ) AS again
+)
+SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1),
+       (SELECT array_agg(gate) FROM open WHERE impatient AND waiting > free)
+"""
+
+# The bucket as GCRA, the "generic cell rate algorithm" (ITU-T I.371): it is full at full_at, and a token takes an interval.
+# * Tasks pass in their order: one that needs more tokens than there are holds up those behind it, and nobody else.
+# * As for slots, the row of a bucket is changed only while it is as it was seen.
+# * If somebody still waits, the gate is marked for the moment when there will be tokens for the next one.
+ADMIT_TO_RATES = f"""
+WITH {_DUE.format(which="starts_with(gate, 'rate:')", limit=500, prefix=6)},
+bucket AS MATERIALIZED (
+    SELECT asked.gate, b.full_at AS seen, greatest(b.full_at, clock.now) AS full_at, clock.now, present.interval,
+           present.burst, greatest(b.closed_until, clock.now) AS opens_at
+    FROM asked
+    CROSS JOIN (SELECT clock_timestamp() AS now OFFSET 0) AS clock
+    LEFT JOIN unnest(%(bases)s::text[], %(interval)s::float8[], %(burst)s::float8[]) AS present(base, interval, burst)
+        ON present.base = asked.base
+    LEFT JOIN autotask_bucket b ON b.gate = asked.gate
+),
+queue AS MATERIALIZED (
+    SELECT bucket.gate, first.id, first.cost, first.interval, first.burst,
+           bucket.full_at, bucket.now, bucket.seen, bucket.opens_at,
+           row_number() OVER line AS turn, sum(first.cost) OVER line AS total
+    FROM bucket CROSS JOIN LATERAL (
+        SELECT t.id, t.priority, t.run_at, (t.flow->'gates'->t.passed->>'cost')::float8 AS cost,
+               coalesce(bucket.interval, (t.flow->'gates'->t.passed->>'interval')::float8) AS interval,
+               coalesce(bucket.burst, (t.flow->'gates'->t.passed->>'burst')::float8) AS burst
+        FROM autotask_task t
+        WHERE t.state = 8 AND t.gate = bucket.gate
+        ORDER BY t.priority DESC, t.run_at, t.id
+        LIMIT least({{room}}, coalesce(bucket.burst, 100)::int) + 1
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS first
+    WINDOW line AS (PARTITION BY bucket.gate ORDER BY first.priority DESC, first.run_at, first.id
+                    ROWS UNBOUNDED PRECEDING)
+),
+chosen AS MATERIALIZED (
+    SELECT gate, id, turn, total, full_at + total * interval * interval '1 s' AS after, seen FROM queue
+    WHERE opens_at <= now AND turn <= {{room}}
+      AND total <= burst - extract(epoch FROM full_at - now)::float8 / interval + 2e-6 / interval
+),
+draw AS MATERIALIZED (SELECT gate, seen, max(after) AS after FROM chosen GROUP BY gate, seen),
+locked AS MATERIALIZED (
+    SELECT b.gate FROM autotask_bucket b JOIN draw ON draw.gate = b.gate AND b.full_at = draw.seen
+    ORDER BY b.gate FOR NO KEY UPDATE OF b SKIP LOCKED
+),
+changed AS (
+    UPDATE autotask_bucket b SET full_at = draw.after FROM draw JOIN locked USING (gate) WHERE b.gate = draw.gate
+    RETURNING b.gate
+),
+added AS (
+    INSERT INTO autotask_bucket (gate, full_at) SELECT gate, after FROM draw WHERE seen IS NULL ORDER BY gate
+    ON CONFLICT DO NOTHING
+    RETURNING gate
+),
+drawn AS MATERIALIZED (SELECT gate FROM changed UNION ALL SELECT gate FROM added),
+through AS MATERIALIZED (SELECT id, turn FROM chosen JOIN drawn USING (gate)),
+{slots.passing("passing", "through")},
+next AS (
+    SELECT DISTINCT ON (queue.gate) queue.gate, queue.opens_at, queue.now,
+           coalesce(draw.after, queue.full_at)
+           - (queue.burst - greatest(queue.cost, least(queue.burst, {{lump}} / queue.interval))) * queue.interval
+             * interval '1 s' AS enough_at,
+           draw.gate IS NOT NULL AND drawn.gate IS NULL AS missed, chosen.turn
+    FROM queue
+    LEFT JOIN chosen ON chosen.id = queue.id
+    LEFT JOIN draw ON draw.gate = queue.gate
+    LEFT JOIN drawn ON drawn.gate = queue.gate
+    WHERE chosen.id IS NULL OR drawn.gate IS NULL
+    ORDER BY queue.gate, queue.turn
+),
+marked AS (
+    INSERT INTO autotask_mark (gate, at)
+    SELECT gate, CASE WHEN missed THEN now ELSE greatest(opens_at, enough_at) END FROM next
+    UNION ALL
+    SELECT DISTINCT gate, clock_timestamp() FROM passing WHERE state = 8
+)
+SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1), NULL::text[]
+"""
+
+#: Whether a mark is due, and the seconds until the next one; parts of other statements.
+IS_DUE = "EXISTS (SELECT FROM autotask_mark WHERE at <= statement_timestamp())"
+UNTIL_NEXT = """
+SELECT extract(epoch FROM at - statement_timestamp())::float8 FROM autotask_mark
+WHERE at > statement_timestamp() ORDER BY at LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The limits and rates that the code and the settings of this process have now; others are as they were at the call.
+
+    :ivar slots: the number of slots of each limit, by its base.
+    :ivar rates: the seconds for a token and the largest number of tokens of each rate, by its base.
+    """
+
+    slots: Mapping[str, int] = field(default_factory=dict)
+    rates: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+class Admitted(NamedTuple):
+    """The result of a look at gates.
+
+    :ivar ready: how many tasks have become ready.
+    :ivar more: whether there may be more to look at.
+    """
+
+    ready: int
+    more: bool
+
+
+def admit(connection: BaseDatabaseWrapper, present: Present, *, room: int) -> Admitted:
+    """Look at the gates that are marked, and let through the tasks that may pass.
+
+    :param room: at most so many for each rate: those that are let through should start soon, or the rate would be exceeded
+        later.
+    """
+    words = {"room": int(room), "lump": LUMP}
+    limits = prepared_rows(connection, ADMIT_TO_LIMITS.format(**words), slots.parameters(present.slots))[0]
+    rates = prepared_rows(connection, ADMIT_TO_RATES.format(**words), _rates_parameters(present))[0]
+    return Admitted(limits[1] + rates[1], bool(limits[0] or rates[0]))
+
+
+def _rates_parameters(present: Present) -> dict[str, str]:
+    return {
+        "bases": arrays.texts(present.rates),
+        "interval": arrays.numbers([interval for interval, _ in present.rates.values()]),
+        "burst": arrays.numbers([burst for _, burst in present.rates.values()]),
+    }

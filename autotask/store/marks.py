@@ -1,0 +1,37 @@
+"""Marks: requests to look at a gate, left in the transaction of whoever makes a task wait there or frees a slot."""
+
+# Only limits are marked: tokens are not given back. NULL has no elements, so a task without gates leaves no mark.
+_FREED = """
+INSERT INTO autotask_mark (gate, at)
+SELECT DISTINCT gate.value->>'key', clock_timestamp()
+FROM {source} AS gone CROSS JOIN LATERAL jsonb_array_elements(gone.flow->'gates') AS gate
+WHERE gate.value ? 'most'
+"""
+
+#: The first gate of a task; NULL if it has none.
+FIRST_GATE = "t.flow->'gates'->0->>'key'"
+
+#: The state of a task that is due: it waits at its first gate if it has one. ``passed`` is NULL without gates.
+DUE_STATE = "CASE WHEN t.passed IS NULL THEN 1 ELSE 8 END"
+
+#: Its ``ready_at``.
+DUE_READY_AT = "CASE WHEN t.passed IS NULL THEN clock_timestamp() END"
+
+
+def freed(source: str) -> str:
+    """Return a statement that marks the limits whose slots the tasks of a source have given up.
+
+    :param source: a table expression with a column ``flow``.
+    """
+    return _FREED.format(source=source)
+
+
+def waiting(source: str) -> str:
+    """Return a statement that marks the gates at which the tasks of a source wait now.
+
+    :param source: a table expression with the columns ``state`` and ``gate``.
+    """
+    return f"""
+INSERT INTO autotask_mark (gate, at)
+SELECT DISTINCT come.gate, clock_timestamp() FROM {source} AS come WHERE come.state = 8
+"""

@@ -1,0 +1,44 @@
+"""The gates at which held tasks wait, as a worker sees them."""
+
+from collections.abc import Callable
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import gates
+from autotask.store.gates import Present
+
+#: Looks at gates in a row, while there are more marks than one look takes.
+MOST_LOOKS = 10
+
+
+def present() -> Present:
+    """Return the limits and rates of the code and the settings."""
+    return Present()
+
+
+class Gates:
+    """Who must know that held tasks have become ready. Any thread may call this.
+
+    :param call: wakes the loop, which may have to wake other workers.
+    """
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def opened(self, admitted: int) -> None:
+        """Tell the loop that tasks have become ready."""
+        if admitted:
+            self._call()
+
+    def admit(self, connection: BaseDatabaseWrapper, room: int) -> int:
+        """Look at the gates that are marked; return how many tasks have become ready.
+
+        :param room: how many more tasks this worker can start.
+        """
+        ready = 0
+        for _ in range(MOST_LOOKS):
+            admitted = gates.admit(connection, present(), room=max(0, room - ready))
+            ready += admitted.ready
+            if not admitted.more:
+                break
+        return ready
