@@ -29,7 +29,8 @@ asked AS MATERIALIZED (
 
 # * A slot is free if nobody has it, or if its task has ended or has to pass the gate again. The lowest ones are given first,
 #   so that two sessions compete for the same ones, and a lowered limit is not exceeded by both together.
-# * Rows of slots are locked without waiting, and changed only while they name the same task as before.
+# * Rows of slots are locked without waiting, and changed only if nobody has written them since this statement looked: xmin is
+#   the transaction that wrote a row. The name of the task would not do: it may have got its former slot back meanwhile.
 # * If a slot went to somebody else meanwhile, the gate is marked again.
 ADMIT_TO_LIMITS = f"""
 WITH {_DUE.format(which="starts_with(gate, 'limit:')", limit=500, prefix=7)},
@@ -54,10 +55,10 @@ open AS MATERIALIZED (
     WHERE queue.waiting > 0 AND NOT {slots.PAUSED.format(gate="asked.gate")}
 ),
 free AS MATERIALIZED (
-    SELECT open.gate, number.number, number.former,
+    SELECT open.gate, number.number, number.seen,
            row_number() OVER (PARTITION BY open.gate ORDER BY number.number) AS turn
     FROM open CROSS JOIN LATERAL (
-        SELECT n.number, s.task_id AS former
+        SELECT n.number, s.xmin AS seen
         FROM generate_series(1, open.most) AS n(number)
         LEFT JOIN autotask_slot s ON s.gate = open.gate AND s.number = n.number
         LEFT JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
@@ -67,12 +68,12 @@ free AS MATERIALIZED (
 ),
 {slots.waiting("first", "free")},
 pair AS MATERIALIZED (
-    SELECT first.gate, first.id, first.turn, first.passed + 1 AS place, free.number, free.former
+    SELECT first.gate, first.id, first.turn, first.passed + 1 AS place, free.number, free.seen
     FROM first JOIN free USING (gate, turn)
 ),
 locked AS MATERIALIZED (
     SELECT s.gate, s.number FROM autotask_slot s JOIN pair ON pair.gate = s.gate AND pair.number = s.number
-    WHERE s.task_id = pair.former
+    WHERE s.xmin = pair.seen
     ORDER BY s.gate, s.number FOR NO KEY UPDATE OF s SKIP LOCKED
 ),
 changed AS (
@@ -83,7 +84,7 @@ changed AS (
 ),
 added AS (
     INSERT INTO autotask_slot AS s (gate, number, task_id, place)
-    SELECT gate, number, id, place FROM pair WHERE former IS NULL ORDER BY gate, number
+    SELECT gate, number, id, place FROM pair WHERE seen IS NULL ORDER BY gate, number
     ON CONFLICT DO NOTHING
     RETURNING s.task_id
 ),

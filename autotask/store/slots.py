@@ -87,7 +87,7 @@ freed AS MATERIALIZED (
 handed AS (
     UPDATE autotask_slot s SET task_id = following.id, place = following.passed + 1
     FROM freed JOIN following USING (gate, turn)
-    WHERE s.gate = freed.gate AND s.number = freed.number
+    WHERE s.gate = freed.gate AND s.number = freed.number AND s.task_id = freed.task_id
     RETURNING s.gate, following.id, following.turn
 ),
 {_PASSING.format(name="passing", through="handed")},
