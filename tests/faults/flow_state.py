@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+
 from autotask.flow import Flow
 from autotask.store.connection import rows
 from tests.faults.world import World
@@ -38,9 +40,9 @@ WHERE t.flow IS NOT NULL AND jsonb_array_length(t.flow -> 'gates') > 0 AND (
 EVERYTHING = {"without a slot": WITHOUT_SLOT, "overfull": OVERFULL, "contradictory": CONTRADICTIONS}
 
 
-def problems(world: World) -> list[Any]:
+def problems(connection: BaseDatabaseWrapper) -> list[Any]:
     """Return what contradicts itself in the tables now."""
-    return [(what, *row) for what, sql in EVERYTHING.items() for row in rows(world.database, sql)]
+    return [(what, *row) for what, sql in EVERYTHING.items() for row in rows(connection, sql)]
 
 
 def marks(world: World) -> int:

@@ -51,7 +51,7 @@ def test_a_full_limit_a_paused_task_and_a_closed_bucket_hold_up_no_other_task(wo
 
     # Then
     world.drain(300)
-    assert flow_state.problems(world) == []
+    assert flow_state.problems(world.database) == []
 
 
 @pytest.mark.fault(72)
@@ -65,12 +65,14 @@ def test_workers_and_callers_on_the_same_keys_never_deadlock(own_server, make_wo
 
     # When
     end = time.monotonic() + lasting
-    world.until(lambda: flow_state.problems(world) or time.monotonic() > end, lasting + 10, "the end of the storm")
+    world.until(
+        lambda: flow_state.problems(world.database) or time.monotonic() > end, lasting + 10, "the end of the storm"
+    )
     for caller in callers:
         caller.finish()
 
     # Then
-    assert flow_state.problems(world) == []
+    assert flow_state.problems(world.database) == []
     figures.record("calls", len(world.events("enqueued")) + len(world.events("undone")))
     figures.exactly("deadlocks", _deadlocks(world), 0)
     assert [event.facts for event in (*world.events("error"), *world.events("unknown"))] == []

@@ -43,8 +43,10 @@ def watch(world, seconds, fault):
     end, count = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         pause = time.monotonic() + world.random.uniform(0.5, 1.5)
-        world.until(lambda pause=pause: flow_state.problems(world) or time.monotonic() > pause, 5, "the next fault")
-        assert flow_state.problems(world) == []
+        world.until(
+            lambda pause=pause: flow_state.problems(world.database) or time.monotonic() > pause, 5, "the next fault"
+        )
+        assert flow_state.problems(world.database) == []
         fault()
         count += 1
     return count
