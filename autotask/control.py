@@ -1,14 +1,14 @@
-"""Exceptions with which a task function controls its task: Retry, Snooze, Cancel, Discard."""
+"""Exceptions with which a task function controls its task: Retry, Snooze, RateLimited, Cancel, Discard."""
 
 from datetime import timedelta
 from typing import Any
 
 from autotask.exceptions import AutotaskError
-from autotask.options import seconds as checked_seconds
+from autotask.values import seconds as checked_seconds
 
 
 class Control(AutotaskError):
-    """Raised by a task function to control its task: the root of the four below."""
+    """Raised by a task function to control its task: the root of the five below."""
 
 
 class Retry(Control):
@@ -52,6 +52,27 @@ class Snooze(Control):
     @classmethod
     def _message(cls, facts: dict[str, Any]) -> str:
         return f"the task asked to run again in {facts['seconds']:g} seconds"
+
+
+class RateLimited(Control):
+    """Raised by a task function: another system accepts no more requests for now; run the task again when it does.
+
+    The attempt does not count, and uses no retry. If the task has a ``rate``, no other task of it begins until then,
+    either: with a key, those with the same key.
+
+    :param retry_after: seconds or timedelta, often from the header ``Retry-After``.
+    :raises InvalidOption: the time is negative or longer than a century.
+    :raises InvalidOptionType: the time is neither a number nor a timedelta.
+    """
+
+    def __init__(self, retry_after: float | timedelta) -> None:
+        super().__init__(retry_after=checked_seconds(retry_after, "retry_after", "RateLimited()"))
+
+    retry_after: float
+
+    @classmethod
+    def _message(cls, facts: dict[str, Any]) -> str:
+        return f"the rate is exhausted for {facts['retry_after']:g} seconds"
 
 
 class Cancel(Control):

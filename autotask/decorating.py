@@ -11,12 +11,13 @@ from autotask import registry
 from autotask.definition import Definition
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
 from autotask.functions import refuse_unsuitable
-from autotask.options import DEFINITION_OPTION_NAMES, Options, one_of, plain_name, reject_unknown, seconds
+from autotask.options import DEFINITION_OPTION_NAMES, Options
 from autotask.scheduled import ScheduledTask
 from autotask.schedules import crontab as crontabs
 from autotask.schedules.base import Timetable
 from autotask.schedules.crontab import Numbers
 from autotask.schedules.policy import MISFIRES, OVERLAPS, Misfire, Overlap, Policy
+from autotask.values import one_of, plain_name, reject_unknown, seconds
 
 D = TypeVar("D", bound=Definition[..., Any])
 

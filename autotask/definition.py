@@ -14,14 +14,19 @@ from autotask import carriers, context, display, handover, payload
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
+from autotask.flow import options as flow_options
+from autotask.flow.keys import refuse_unknown_names
+from autotask.flow.plan import Plan, Site
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
-from autotask.options import CALL_OPTION_NAMES, CallOptions, Options, reject_unknown
+from autotask.options import CALL_OPTION_NAMES, CallOptions, Options
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
+from autotask.site_limits import site
 from autotask.store import enqueue, notify, uncommitted
 from autotask.store.connection import current, text
 from autotask.store.enqueue import STATED, Kind, NewTask
 from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
+from autotask.values import reject_unknown
 
 logger = logging.getLogger("autotask")
 
@@ -54,6 +59,10 @@ class Definition(Generic[P, R]):
         self.is_async = is_coroutine_function(function)
         self._is_of_script = function.__module__ in SCRIPTS
         self.executor = _stored_executor(options, self.is_async)
+        self._planned: tuple[Site | None, Plan | None] = (None, None)
+        for option, key in flow_options.keys(options).items():
+            if key is not None:
+                refuse_unknown_names(key, option, self._signature.parameters, name)
         # Its attributes are not copied: they could overwrite those above.
         functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
 
@@ -68,7 +77,9 @@ class Definition(Generic[P, R]):
 
         :param options: ``delay`` (seconds or timedelta), ``run_after`` (aware datetime), ``queue``, ``priority``,
             ``retries``, ``ttl`` (seconds or timedelta), ``expires`` (seconds, timedelta or aware datetime),
-            ``timeout`` (seconds or timedelta), ``tags`` (a list of names).
+            ``timeout`` (seconds or timedelta), ``tags`` (a list of names), ``unique``, ``unique_for``, ``on_conflict``,
+            ``debounce`` and ``throttle`` (as for the decorator; False switches ``unique``, ``debounce`` or ``throttle``
+            off).
         :raises UnknownOption: an option is not one of these.
         :raises InvalidOption: a value is out of its range.
         :raises InvalidOptionType: a value has the wrong type.
@@ -183,6 +194,17 @@ class Definition(Generic[P, R]):
         bound.apply_defaults()
         return bound.arguments
 
+    @property
+    def plan(self) -> Plan | None:
+        """What flow control does with its calls; None: nothing.
+
+        :raises InvalidOption: it names a limit that AUTOTASK_LIMITS does not have.
+        """
+        now = site()
+        if self._planned[0] is not now:
+            self._planned = (now, Plan.of(self.name, self.options, self._signature, now))
+        return self._planned[1]
+
     def _in_place(self) -> Callable[..., Any]:
         return self.with_context(context.current() or TaskContext(new_id(), self.name))
 
@@ -246,7 +268,8 @@ class Definition(Generic[P, R]):
     ) -> NewTask:
         id, shown = new_id(), self._shown(args, kwargs)
         envelope = payload.dump_arguments(args, kwargs, id=id, name=self.name, carried=carried)
-        return NewTask(id, self._kind, text(shown), envelope)
+        flow = None if (plan := self.plan) is None else plan.flow(self.bound(args, kwargs))
+        return NewTask(id, self._kind, text(shown), envelope, flow)
 
     def _shown(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the arguments as text, if they fit the function."""

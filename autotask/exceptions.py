@@ -50,6 +50,10 @@ class ConflictingOptions(AutotaskError, TypeError):
     """{where} got both {first!r} and {second!r}: give one of them."""
 
 
+class OptionWithoutEffect(AutotaskError, TypeError):
+    """{where} got the option {option!r}, which has no effect without {needed!r}: give that, too, or remove {option!r}."""
+
+
 class InvalidSchedule(AutotaskError, ValueError):
     """{expression!r} is not a valid schedule: {problem}."""
 
@@ -65,6 +69,14 @@ class UnpicklableArgument(AutotaskError, TypeError):
 
 class UnsuitableArgument(UnpicklableArgument):
     """The argument {path} of {task} is {what}. {advice} Nothing was enqueued."""
+
+
+class UnsuitableKey(AutotaskError, TypeError):
+    """The option {option!r} of {task} has a key that cannot be made of {what}. {advice} Nothing was enqueued."""
+
+
+class AlreadyEnqueued(AutotaskError):
+    """{name} was not enqueued: the task {id} is there already, with the unique key {key}."""
 
 
 class ContextNotCarried(AutotaskError):

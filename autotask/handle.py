@@ -185,10 +185,7 @@ class TaskHandle(Generic[R]):
         """
         connection = current()
         if not requeue.requeue(connection, self.id):
-            stored = read.task(connection, self.id) or uncommitted.find(self.id)
-            raise NotRetryable(
-                id=self.id, reason=f"it is {stored.state.status}" if stored else "it is not in the database"
-            )
+            raise NotRetryable(id=self.id, reason=self._why_not_retried(connection))
         self._ended = None
         notify.wake_after_commit(connection)
 
@@ -207,6 +204,13 @@ class TaskHandle(Generic[R]):
         if stored.state.ended:
             self._ended = stored
         return stored
+
+    def _why_not_retried(self, connection: BaseDatabaseWrapper) -> str:
+        if (held := requeue.holder(connection, self.id)) is not None:
+            key, holder = held
+            return f"task {holder} has its unique key {key!r} now"
+        stored = read.task(connection, self.id) or uncommitted.find(self.id)
+        return f"it is {stored.state.status}" if stored else "it is not in the database"
 
     def _refuse_unless_ended(self) -> None:
         if not self._stored().state.ended:

@@ -1,19 +1,21 @@
 """The options of a task, as one frozen dataclass that refuses unknown ones."""
 
 import dataclasses
-import difflib
-import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
-from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
+from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
+from autotask.flow import options as flow_options
+from autotask.flow.debounce import Debounce
+from autotask.flow.keys import Key
+from autotask.flow.limits import Limit
+from autotask.flow.options import OnConflict, UniqueFor, WhenFull
+from autotask.flow.rates import Rate
 from autotask.retry import EXPONENTIAL, Backoff
-from autotask.task import COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, LONGEST_TIME, MAX_PRIORITY, MIN_PRIORITY
-
-#: Names of queues and tasks end up in channel names, command lines and addresses, so they are plain.
-PLAIN_NAME = re.compile(r"\w[\w.:<>-]{0,199}")
+from autotask.task import COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY
+from autotask.values import PLAIN_NAME, Seconds, flag, plain_name, reject_unknown, seconds, whole
 
 MOST_RETRIES = 10_000
 
@@ -21,96 +23,6 @@ MOST_TAGS = 20
 
 #: In seconds. Workers could not keep a shorter one: they look at their clocks a few times a second.
 SHORTEST_TIMEOUT = 0.1
-
-
-def seconds(value: Any, option: str, where: str, least: float = 0) -> float:
-    """Return a duration, given as a number of seconds or as a timedelta, in seconds.
-
-    :raises InvalidOptionType: the value is neither.
-    :raises InvalidOption: the value is less than *least*, not finite, or longer than a century.
-    """
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidOptionType(
-            option=option,
-            where=where,
-            expected="a number of seconds or a timedelta",
-            value=value,
-            type=type(value).__name__,
-        )
-    if not least <= value <= LONGEST_TIME:  # NaN is refused, too
-        raise InvalidOption(option=option, where=where, expected=f"from {least:g} seconds to a century", value=value)
-    return float(value)
-
-
-def whole(value: Any, option: str, where: str, least: int, most: int) -> int:
-    """Return an integer within bounds.
-
-    :raises InvalidOptionType: the value is not an integer.
-    :raises InvalidOption: the value is out of bounds.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidOptionType(
-            option=option, where=where, expected="a whole number", value=value, type=type(value).__name__
-        )
-    if not least <= value <= most:
-        raise InvalidOption(option=option, where=where, expected=f"a whole number from {least} to {most}", value=value)
-    return int(value)  # makes a plain number of an enumeration, too
-
-
-def flag(value: Any, option: str, where: str) -> bool:
-    """Return True or False.
-
-    :raises InvalidOptionType: the value is neither; a value that is merely true may be a mistake.
-    """
-    if not isinstance(value, bool):
-        raise InvalidOptionType(
-            option=option, where=where, expected="True or False", value=value, type=type(value).__name__
-        )
-    return value
-
-
-def one_of(value: Any, option: str, where: str, allowed: Sequence[str]) -> None:
-    """Refuse a value that is not one of the words of an option.
-
-    :raises InvalidOption: it is not.
-    """
-    if value not in allowed:
-        raise InvalidOption(
-            option=option, where=where, expected=" or ".join(f'"{word}"' for word in allowed), value=value
-        )
-
-
-def plain_name(value: Any, option: str, where: str) -> str:
-    """Return a name of 1 to 200 letters, digits and ``_ . : < > -``.
-
-    :raises InvalidOptionType: the value is not a string.
-    :raises InvalidOption: the string has other characters, is empty or too long.
-    """
-    if not isinstance(value, str):
-        raise InvalidOptionType(option=option, where=where, expected="a string", value=value, type=type(value).__name__)
-    if not PLAIN_NAME.fullmatch(value):
-        raise InvalidOption(
-            option=option, where=where, expected="1 to 200 letters, digits and _ . : < > -", value=value
-        )
-    return str(value)
-
-
-def reject_unknown(given: Iterable[str], known: Sequence[str], where: str) -> None:
-    """Refuse unknown names, and suggest the nearest known one.
-
-    :raises UnknownOption: a name is not known.
-    """
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            raise UnknownOption(
-                where=where,
-                option=name,
-                suggestion=f" (did you mean {close[0]!r}?)" if close else "",
-                known=", ".join(known),
-            )
 
 
 def _backoff(value: Any, where: str) -> Backoff:
@@ -155,6 +67,14 @@ class Options:
     :ivar executor: "thread", "process" or a name in AUTOTASK_EXECUTORS; None: a thread, or the event loop for a coroutine
         function.
     :ivar tags: names to find it by.
+    :ivar unique: at most one task with the same value of this key; None: any number.
+    :ivar unique_for: until the task has "unfinished" or begun ("waiting"), or seconds after the call.
+    :ivar on_conflict: what happens to a call whose key is taken: "return", "raise" or "replace".
+    :ivar concurrency: how many tasks may run at a time.
+    :ivar when_full: what happens to a task while they do: "wait", "drop" or "cancel_running".
+    :ivar rate: how many tasks may begin in a time.
+    :ivar debounce: calls within some seconds become one task.
+    :ivar throttle: further calls in a time become no tasks.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -174,6 +94,14 @@ class Options:
     timeout: float | None = None
     executor: str | None = None
     tags: Sequence[str] | None = None
+    unique: Key | None = None
+    unique_for: str | float = flow_options.UNFINISHED
+    on_conflict: str = flow_options.RETURN
+    concurrency: Limit | None = None
+    when_full: str = flow_options.WAIT
+    rate: Rate | None = None
+    debounce: Debounce | None = None
+    throttle: Rate | None = None
 
     @classmethod
     def of(cls, where: str, /, **given: Any) -> "Options":
@@ -194,9 +122,12 @@ class Options:
         checked = {name: _CHECKS[name](value, where) for name, value in given.items() if value is not None}
         if "delay" in checked:
             checked["run_after"] = None
+        if given.get("unique") is False:
+            checked = flow_options.WITHOUT_UNIQUE | checked
         changed = dataclasses.replace(self, **checked)
         if changed.at_most_once and changed.retries:
             raise ConflictingOptions(where=where, first="at_most_once", second="retries")
+        flow_options.refuse_conflicts(changed, where)
         return changed
 
     def retries_on(self, exception: BaseException) -> bool:
@@ -276,6 +207,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "timeout": lambda value, where: seconds(value, "timeout", where, least=SHORTEST_TIMEOUT),
     "executor": _executor,
     "tags": _tags,
+    **flow_options.CHECKS,
 }
 
 OPTION_NAMES = tuple(_CHECKS)
@@ -289,9 +221,11 @@ DJANGO_TASK_OPTION_NAMES = tuple(
 )
 
 #: Options that ``using()`` may change for one call.
-CALL_OPTION_NAMES = ("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout", "tags")
+CALL_OPTION_NAMES = (
+    *("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout", "tags"),
+    *("unique", "unique_for", "on_conflict", "debounce", "throttle"),
+)
 
-Seconds = float | timedelta
 Exceptions = type[BaseException] | Collection[type[BaseException]]
 
 
@@ -303,6 +237,11 @@ class _CommonOptions(TypedDict, total=False):
     expires: Seconds | datetime | None
     timeout: Seconds | None
     tags: Sequence[str]
+    unique: Literal[False] | Key
+    unique_for: UniqueFor | Seconds
+    on_conflict: OnConflict
+    debounce: Literal[False] | Debounce | Seconds
+    throttle: Literal[False] | Rate | str
 
 
 class _QueueingOptions(TypedDict, total=False):
@@ -329,6 +268,9 @@ class DjangoTaskOptions(_CommonOptions, total=False):
     at_most_once: bool
     on_missing: Literal["error", "discard", "retry"]
     executor: str | None
+    concurrency: int | str | Limit
+    when_full: WhenFull
+    rate: str | Rate
 
 
 class DefinitionOptions(DjangoTaskOptions, _QueueingOptions, total=False):

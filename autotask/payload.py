@@ -24,7 +24,7 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from autotask import pickling
-from autotask.conf import is_secret, secret_key, settings
+from autotask.conf import secret_key, settings
 from autotask.exceptions import (
     InvalidSetting,
     NotReferable,
@@ -35,6 +35,7 @@ from autotask.exceptions import (
     UnpicklableResult,
     UnsuitableArgument,
 )
+from autotask.setting_types import is_secret
 from autotask.texts.lines import describe
 
 MAGIC = b"AT"
@@ -174,6 +175,17 @@ def resign_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> bytes:
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     """
     return _resign(bytes(envelope), _task_context(id, name), id)
+
+
+def readdress_arguments(envelope: bytes, *, id: uuid.UUID, to: uuid.UUID, name: str) -> bytes:
+    """Return arguments that this process has signed for one task, signed for another one of the same name.
+
+    :param id: the id for which they were signed.
+    :param to: the id of the other task.
+    :raises PayloadRefused: they are not signed for this task with a key of this site.
+    """
+    _verify(envelope, _task_context(id, name), id)
+    return _seal(envelope[_HEAD], envelope[_BODY], _task_context(to, name))
 
 
 def resign_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Everything to write tasks with: the decorators, the exceptions that retry, snooze or cancel, and the context."""
+"""Everything to write tasks with: the decorators, their options, the exceptions that control a task, and the context."""
 
 import dataclasses
 from collections.abc import Callable, Coroutine
@@ -7,26 +7,28 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpa
 
 from autotask import decorating
 from autotask.context import TaskContext, current
-from autotask.control import Cancel, Discard, Retry, Snooze
+from autotask.control import Cancel, Discard, RateLimited, Retry, Snooze
 from autotask.definition import DelayedTask
-from autotask.options import (
-    DJANGO_TASK_OPTION_NAMES,
-    DefinitionOptions,
-    DjangoTaskOptions,
-    Seconds,
-    flag,
-    reject_unknown,
-    seconds as checked_seconds,
-)
+from autotask.exceptions import AlreadyEnqueued
+from autotask.flow.debounce import Debounce
+from autotask.flow.limits import Limit
+from autotask.flow.rates import Rate
+from autotask.options import DJANGO_TASK_OPTION_NAMES, DefinitionOptions, DjangoTaskOptions
 from autotask.scheduled import ScheduledTask
 from autotask.schedules.crontab import Numbers
 from autotask.schedules.every import Every
 from autotask.schedules.policy import Misfire, Overlap
 from autotask.task import DEFAULT_PRIORITY, DEFAULT_QUEUE
+from autotask.values import Seconds, flag, reject_unknown, seconds as checked_seconds
 
 __all__ = [
+    "AlreadyEnqueued",
     "Cancel",
+    "Debounce",
     "Discard",
+    "Limit",
+    "Rate",
+    "RateLimited",
     "Retry",
     "Snooze",
     "TaskContext",
@@ -120,10 +122,19 @@ def delayed_task(
         never repeated), ``on_missing`` ("error", "discard" or "retry": what happens to the task when a model instance
         among its arguments is gone), ``timeout`` (seconds or timedelta that one attempt may take; by default
         ``AUTOTASK_TIMEOUT``), ``executor`` ("thread", "process" or a name in ``AUTOTASK_EXECUTORS``; by default a thread,
-        or an event loop for a coroutine function), ``tags`` (a list of names to find it by).
+        or an event loop for a coroutine function), ``tags`` (a list of names to find it by), ``unique`` (True, the name of
+        a parameter, a list of names, or a function of the arguments: at most one live task with the same values),
+        ``unique_for`` ("unfinished", "waiting", or seconds or timedelta), ``on_conflict`` ("return", "raise" or "replace":
+        what happens to a call whose key is taken), ``concurrency`` (a number, a name in ``AUTOTASK_LIMITS``, or a
+        :class:`~autotask.flow.limits.Limit`: how many run at a time), ``when_full`` ("wait", "drop" or "cancel_running":
+        what happens to a task when these are running), ``rate`` (such as "100/m", or a :class:`~autotask.flow.rates.Rate`:
+        how many begin in a time), ``debounce`` (seconds, timedelta or a :class:`~autotask.flow.debounce.Debounce`: calls
+        become one task), ``throttle`` (such as "1/10m", or a Rate: further calls become no tasks).
     :raises UnknownOption: an option is not known. (A TypeError.)
     :raises InvalidOption: a value is out of its range. (A ValueError.)
     :raises InvalidOptionType: a value has the wrong type. (A TypeError.)
+    :raises ConflictingOptions: two options contradict each other. (A TypeError.)
+    :raises OptionWithoutEffect: an option needs another one. (A TypeError.)
     """
 
     def decorate(function: Callable[..., Any]) -> DelayedTask[..., Any]:

@@ -21,6 +21,7 @@ class Refusal(enum.Enum):
     GONE = "no longer in the database"
     PAUSED = "already paused"
     NOT_PAUSED = "not paused"
+    KEY_TAKEN = "another task has its unique key"
     NOT_REGISTERED = "not registered"
     NOT_IN_CODE = "not in the code of this process"
 

@@ -29,7 +29,8 @@ def retry(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[A
             retried = [id for id in batch if requeue.requeue(connection, id)]
             log(retried)
             notify.wake_after_commit(connection)
-        answers += [*map(Answer, retried), *_refused(connection, batch, retried)]
+        answers += map(Answer, retried)
+        answers += [_or_taken(connection, answer) for answer in _refused(connection, batch, retried)]
     return answers
 
 
@@ -68,3 +69,10 @@ def _refused(
     states = find.states(connection, refused)
     for id in refused:
         yield Answer(id, refused=states.get(id, Refusal.GONE))
+
+
+def _or_taken(connection: BaseDatabaseWrapper, answer: Answer[uuid.UUID]) -> Answer[uuid.UUID]:
+    """Return the same answer, unless the reason is that another task has the unique key."""
+    if answer.refused in RETRYABLE and requeue.holder(connection, answer.key) is not None:
+        return Answer(answer.key, refused=Refusal.KEY_TAKEN)
+    return answer

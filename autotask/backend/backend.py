@@ -21,7 +21,8 @@ from autotask.django_tasks import (
     task_enqueued,
 )
 from autotask.exceptions import AutotaskError, UnsuitableFunction
-from autotask.options import DJANGO_TASK_OPTION_NAMES, PLAIN_NAME, Options
+from autotask.options import DJANGO_TASK_OPTION_NAMES, Options
+from autotask.values import PLAIN_NAME
 
 #: The attribute of a task with its definition, and the options of the backend that it was made with.
 _MADE = "_autotask_definition"

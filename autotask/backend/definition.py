@@ -72,7 +72,8 @@ class DjangoTask(Definition[Any, Any]):
         id, shown = new_id(), text(self._shown(args, kwargs))
         carried = carriers.carried(self.name)
         envelope = payload.dump_arguments((alias, *args), kwargs, id=id, name=self.name, carried=carried)
-        uncommitted.store([NewTask(id, self._kind, shown, envelope)], self._insert)
+        flow = None if (plan := self.plan) is None else plan.flow(self.bound(args, kwargs))
+        uncommitted.store([NewTask(id, self._kind, shown, envelope, flow)], self._insert)
         return id
 
     @classmethod

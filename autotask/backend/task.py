@@ -7,8 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any, Self, Unpack
 
 from autotask.django_tasks import AnyTask
-from autotask.options import DJANGO_TASK_OPTION_NAMES, DjangoTaskOptions, Exceptions, Seconds, reject_unknown
+from autotask.flow.debounce import Debounce
+from autotask.flow.keys import Key
+from autotask.flow.limits import Limit
+from autotask.flow.options import OnConflict, UniqueFor, WhenFull
+from autotask.flow.rates import Rate
+from autotask.options import DJANGO_TASK_OPTION_NAMES, DjangoTaskOptions, Exceptions
 from autotask.retry import Backoff
+from autotask.values import Seconds, reject_unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +36,14 @@ class AutotaskTask(AnyTask):
     executor: str | None = None
     on_missing: str | None = None
     tags: Sequence[str] | None = None
+    unique: bool | Key | None = None
+    unique_for: UniqueFor | Seconds | None = None
+    on_conflict: OnConflict | None = None
+    concurrency: int | str | Limit | None = None
+    when_full: WhenFull | None = None
+    rate: str | Rate | None = None
+    debounce: bool | Debounce | Seconds | None = None
+    throttle: bool | Rate | str | None = None
 
     def using(
         self,

@@ -19,6 +19,7 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_settings.check_lease,
     about_settings.check_executor_paths,
     about_tasks.check_executor_names,
+    about_tasks.check_limit_names,
     about_settings.check_secrets,
     about_settings.check_carriers,
     about_settings.check_modules,

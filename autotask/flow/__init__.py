@@ -67,6 +67,9 @@ class Flow:
     @cached_property
     def stored(self) -> str:
         """The JSON that is stored: a gate is an object with the fields of its class."""
+        if not self.gates:
+            # By far the most frequent one, in a quarter of the time.
+            return f'{{"gates":[],"unique":{json.dumps(self.unique_key)}}}'
         gates = [gate._asdict() for gate in self.gates]
         return json.dumps({"gates": gates, "unique": self.unique_key}, separators=(",", ":"))
 

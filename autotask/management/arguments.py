@@ -4,8 +4,8 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 
-from autotask.options import PLAIN_NAME
 from autotask.task import LONGEST_TIME
+from autotask.values import PLAIN_NAME
 
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)([smhd]?)", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(M|G)(?:i?B)?", re.I)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays
+from autotask.store import arrays, columns
 from autotask.store.connection import in_utc, rows
 from autotask.store.gates import IS_DUE
 from autotask.store.isolation import Refusals
@@ -221,7 +221,7 @@ def claim(
 # them as claimed by this worker died before handing them over.
 RECONCILE = """
 UPDATE autotask_task t
-SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL
+SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL, unique_key = {key}
 WHERE t.worker_id = %(worker_id)s AND t.state = 2 AND NOT t.fence = ANY(%(held)s::bigint[])
   AND t.id <> ALL(%(spared)s::uuid[]) {these}
 RETURNING t.id
@@ -249,7 +249,7 @@ def reconcile(
     params = {"worker_id": worker_id, "held": list(held), "spared": refused.spared()}
 
     def release(these: str) -> list[uuid.UUID]:
-        return [id for (id,) in rows(connection, RECONCILE.format(these=these), params)]
+        return [id for (id,) in rows(connection, RECONCILE.format(key=columns.KEY_AGAIN, these=these), params)]
 
     parts = refused.run_found(
         lambda: release(""),

@@ -81,6 +81,13 @@ COMMON = (
 )
 
 
+#: The condition of the index of unique keys, in its own words.
+HAS_KEY = "t.unique_key IS NOT NULL AND (NOT t.state = 2 OR NOT t.unique_key LIKE 'waiting:%%')"
+
+#: The unique key of a task that has begun and waits again: one that is held only until then is not taken again.
+KEY_AGAIN = "CASE WHEN NOT starts_with(t.unique_key, 'waiting:') THEN t.unique_key END"
+
+
 def insert(table: str, source: str, kept: Iterable[str] = (), /, **values: str) -> str:
     """Return a statement that makes rows from those of a source.
 

@@ -77,6 +77,14 @@ RETURNING fence
 """
 
 
+# A task that is unique, and has no gates. It is stored unless another one has the key.
+NOW_UNLESS_TAKEN = """
+INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload,
+                           flow, unique_key)
+VALUES (%s, %s, %s, %s, 1, clock_timestamp(), clock_timestamp(), clock_timestamp(), %s, %s, %s, %s, %s, %s)
+ON CONFLICT DO NOTHING
+"""
+
 # Due tasks are inserted as ready; only others have to be promoted later. The clock is read once, so that the moments of a
 # row do not contradict each other. clock_timestamp() and not now(): in a long transaction now() is long ago.
 def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "", **more: str) -> str:
@@ -112,7 +120,8 @@ LATER = _insert("%({name})s::{type}", "%({name})s", "clock.now")
 # claim cannot distinguish tasks that are ready at the same moment.
 _KIND, _TASK, _TURN = "kind.{name}::{type}", "t.{name}", "clock.now + t.place * interval '1 us'"
 
-_KINDS = f"""
+#: The table of kinds.
+KINDS = f"""
 CROSS JOIN unnest({", ".join(f"%({name})s::{how.many}" for name, how in STATED.items())})
     WITH ORDINALITY AS kind({", ".join(STATED)}, number)"""
 
@@ -120,14 +129,21 @@ MANY = _insert(
     _KIND,
     _TASK,
     _TURN,
-    _KINDS,
+    KINDS,
     """
 JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s::bytea[])
     WITH ORDINALITY AS t(id, kind, arguments, payload, place) ON t.kind = kind.number""",
 )
 
-# Tasks with gates wait at the first of them; a mark asks a worker to look there. A task whose unique key another one has is
-# left out.
+#: New tasks with their flows, for :data:`KINDS`.
+FLOWING = """
+JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s::bytea[], %(flow)s::jsonb[],
+            %(unique_key)s::text[], %(gate)s::text[])
+    WITH ORDINALITY AS t(id, kind, arguments, payload, flow, unique_key, gate, place) ON t.kind = kind.number"""
+
+# Tasks with gates wait at the first of them, in the order of run_at, which are a microsecond apart for that; a mark asks a
+# worker to look there. A task whose unique key another one has is left out. Keys are taken in order: so two calls never
+# wait for each other.
 MANY_FLOWING = f"""
 WITH stored AS (
 {
@@ -135,19 +151,18 @@ WITH stored AS (
         _KIND,
         _TASK,
         _TURN,
-        _KINDS,
-        '''
-JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s::bytea[], %(flow)s::jsonb[],
-            %(unique_key)s::text[], %(gate)s::text[])
-    WITH ORDINALITY AS t(id, kind, arguments, payload, flow, unique_key, gate, place) ON t.kind = kind.number''',
+        KINDS,
+        FLOWING,
         state="CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
         ready_at=f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
+        run_at="due.at + t.place * interval '1 us'",
         flow="t.flow",
         unique_key="t.unique_key",
         gate="t.gate",
         passed="CASE WHEN t.gate IS NOT NULL THEN 0 END",
     )
 }
+ORDER BY t.unique_key COLLATE "C", t.place
 ON CONFLICT DO NOTHING
 RETURNING id, state, gate
 ),
@@ -185,7 +200,7 @@ def _plain(task: NewTask) -> tuple[str | int | float | bytes, ...]:
 
 def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
     """Insert all of the tasks or none, with one statement unless their arguments are many megabytes."""
-    first, *others = _parted(tasks)
+    first, *others = parted(tasks)
     if not others:
         execute(connection, MANY, parameters(first))
         return
@@ -199,12 +214,16 @@ def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) ->
 
     :returns: the ids of those that were inserted. The unique keys of the others were taken.
     """
-    parts = list(_parted(tasks))
+    if len(tasks) == 1 and tasks[0].kind.is_plain and not (flow := tasks[0].flow or _NO_FLOW).gates:
+        stored = execute(connection, NOW_UNLESS_TAKEN, (*_plain(tasks[0]), flow.stored, flow.unique_key))
+        return {tasks[0].id} if stored else set()
+    parts = list(parted(tasks))
     with transaction.atomic(using=connection.alias) if len(parts) > 1 else contextlib.nullcontext():
-        return {id for part in parts for (id,) in rows(connection, MANY_FLOWING, _flowing(part))}
+        return {id for part in parts for (id,) in rows(connection, MANY_FLOWING, flowing_parameters(part))}
 
 
-def _flowing(tasks: Sequence[NewTask]) -> dict[str, str]:
+def flowing_parameters(tasks: Sequence[NewTask]) -> dict[str, str]:
+    """Return the parameters of :data:`MANY_FLOWING`."""
     flows = [task.flow or _NO_FLOW for task in tasks]
     return {
         **parameters(tasks),
@@ -214,7 +233,8 @@ def _flowing(tasks: Sequence[NewTask]) -> dict[str, str]:
     }
 
 
-def _parted(tasks: Sequence[NewTask]) -> Iterator[Sequence[NewTask]]:
+def parted(tasks: Sequence[NewTask]) -> Iterator[Sequence[NewTask]]:
+    """Yield the tasks in parts for one statement each."""
     begin = total = 0
     for index, task in enumerate(tasks):
         if total >= LARGEST_STATEMENT:

@@ -167,7 +167,7 @@ WITH {_OUTCOMES},
 ended AS (
     UPDATE autotask_task t
     SET state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
-        passed = 0 * t.passed,
+        passed = 0 * t.passed, unique_key = {columns.KEY_AGAIN},
         run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE coalesce(o.delay, 0) END * interval '1 s'
     FROM outcome o WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
     RETURNING t.id, t.attempt, t.flow, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
@@ -197,7 +197,7 @@ SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END,
                   ELSE t.run_at END,
     ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN NULL ELSE clock_timestamp() END,
     passed = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END * t.passed,
-    attempt = t.attempt - 1, fence = NULL, worker_id = NULL,
+    attempt = t.attempt - 1, fence = NULL, worker_id = NULL, unique_key = {columns.KEY_AGAIN},
     unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp())
                          WHEN NOT o.known THEN t.unknown_since END
 FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[], %(unknown)s::boolean[], %(known)s::boolean[])

@@ -2,16 +2,22 @@
 
 import uuid
 
+from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import columns, marks
 from autotask.store.connection import rows
 
 # The id stays, so handles and the signature of the payload stay valid; the counts of failures and deaths start again.
-# It has to pass its gates again. Its expiry is dropped: a retried task is wanted now.
+# It takes its unique key again, if that is free, and has to pass its gates again. Its expiry is dropped: a retried task is
+# wanted now.
+_TAKEN = f"SELECT t.id FROM autotask_task t WHERE t.unique_key = r.flow ->> 'unique' AND {columns.HAS_KEY}"
+
 REQUEUE = f"""
 WITH gone AS (
-    DELETE FROM autotask_result WHERE id = %(id)s AND state IN (4, 5) AND payload IS NOT NULL RETURNING *
+    DELETE FROM autotask_result r
+    WHERE id = %(id)s AND state IN (4, 5) AND payload IS NOT NULL AND NOT EXISTS ({_TAKEN})
+    RETURNING *
 )
 ,
 back AS (
@@ -25,6 +31,7 @@ back AS (
         ready_at="CASE WHEN first.key IS NULL THEN clock_timestamp() END",
         gate="first.key",
         passed="CASE WHEN first.key IS NOT NULL THEN 0 END",
+        unique_key="flow ->> 'unique'",
     )
 }
 RETURNING id, state, gate
@@ -33,10 +40,22 @@ marked AS ({marks.waiting("back")})
 SELECT id FROM back
 """
 
+HOLDER = f"SELECT r.flow ->> 'unique', taken.id FROM autotask_result r, LATERAL ({_TAKEN}) AS taken WHERE r.id = %(id)s"
+
 
 def requeue(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
     """Make a task that failed or was cancelled run again at once.
 
-    :returns: False for a task that is live, DONE or pruned.
+    :returns: False for a task that is live, DONE or pruned, or whose unique key another one has: see :func:`holder`.
     """
-    return bool(rows(connection, REQUEUE, {"id": id}))
+    try:
+        with transaction.atomic(using=connection.alias):
+            return bool(rows(connection, REQUEUE, {"id": id}))
+    except IntegrityError:  # somebody has taken its key, or retried it, since the statement began
+        return False
+
+
+def holder(connection: BaseDatabaseWrapper, id: uuid.UUID) -> tuple[str, uuid.UUID] | None:
+    """Return the unique key of a finished task, and the live one that has it; None if there is none."""
+    found = rows(connection, HOLDER, {"id": id})
+    return (found[0][0], found[0][1]) if found else None

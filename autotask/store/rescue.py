@@ -44,7 +44,7 @@ noted AS (
 ),
 back AS (
     UPDATE autotask_task t
-    SET lost = t.lost + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
+    SET unique_key = {columns.KEY_AGAIN}, lost = t.lost + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
         state = CASE WHEN t.lost = 0 THEN 1 ELSE 0 END,
         ready_at = CASE WHEN t.lost = 0 THEN clock_timestamp() END,
         passed = CASE WHEN t.lost = 0 THEN 1 ELSE 0 END * t.passed,

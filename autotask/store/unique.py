@@ -1,0 +1,195 @@
+"""Store calls that other calls may stand in for: unique, throttled and debounced ones."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.exceptions import AlreadyEnqueued
+from autotask.flow.plan import Throttle
+from autotask.store import arrays, columns, draws, enqueue, marks
+from autotask.store.connection import rows
+from autotask.store.enqueue import NewTask
+
+#: Makes the call of a new task that of a stored one: with its id, and signed for it. The last argument is the stored
+#: payload, if the terms ask for it.
+Renew = Callable[[NewTask, uuid.UUID, bytes | None], NewTask]
+
+#: How often to look for the task that has a key, if it ends just then each time.
+TRIES = 100
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Terms:
+    """What happens to a call if there is a task already.
+
+    :ivar on_conflict: "return", "raise" or "replace".
+    :ivar renew: for "replace".
+    :ivar merges: whether *renew* needs the stored payload.
+    :ivar at_most: seconds after the first call at which a task runs, however often its time is replaced; None: no limit.
+    """
+
+    on_conflict: str = "return"
+    renew: Renew | None = None
+    merges: bool = False
+    at_most: float | None = None
+
+
+class Stored(NamedTuple):
+    """What became of a call.
+
+    :ivar id: the id of its task.
+    :ivar created: whether the task is new; False: it was there before.
+    :ivar renewed: the call with which the arguments of a task were replaced; None: they were not.
+    """
+
+    id: uuid.UUID
+    created: bool
+    renewed: NewTask | None = None
+
+
+#: Whether a task may still be replaced.
+_NOT_BEGUN = "t.state <> 2 AND t.attempt = 0 AND NOT t.cancel_requested"
+
+FIND = f"""
+SELECT t.unique_key, t.id, {_NOT_BEGUN} FROM autotask_task t
+WHERE t.unique_key = ANY(%(key)s::text[]) AND {columns.HAS_KEY}
+"""
+
+LOCK = f"""
+SELECT t.id, t.payload FROM autotask_task t WHERE t.id = ANY(%(id)s::uuid[]) AND {_NOT_BEGUN}
+ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE
+"""
+
+# A task that is due and has the same gates as before stays where it is among those that wait; with others, it begins at the
+# first of them. Workers pass over a row that this transaction has locked: so they are asked to look at its gate again, and
+# at those whose slots it has no longer.
+# Rows are locked in the order of their keys, as they are inserted. The conditions are checked again once a row is locked,
+# so a task that has begun meanwhile is left alone.
+REPLACE = f"""
+WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
+new AS MATERIALIZED (
+    SELECT t.id, t.arguments, t.payload, t.flow, t.unique_key, t.gate,
+           coalesce(kind.run_after, clock.now + kind.delay * interval '1 s') AS due,
+           kind.expires, kind.expires_at, clock.now
+    FROM clock {enqueue.KINDS}{enqueue.FLOWING}
+),
+locked AS MATERIALIZED (
+    SELECT t.id, t.state, t.passed, t.flow, new.now, least(new.due, t.created_at + %(at_most)s::float8 * interval '1 s') AS due,
+           coalesce(t.flow -> 'gates', '[]') = coalesce(new.flow -> 'gates', '[]') AND t.state <> 0 AS stays
+    FROM autotask_task t JOIN new ON new.id = t.id
+    WHERE t.id = ANY(%(id)s::uuid[]) AND t.unique_key IS NOT DISTINCT FROM new.unique_key AND {_NOT_BEGUN}
+    ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE OF t
+),
+replaced AS (
+    UPDATE autotask_task t
+    SET arguments = new.arguments, payload = new.payload, flow = new.flow, run_at = locked.due,
+        expires_at = coalesce(new.expires_at, locked.due + new.expires * interval '1 s'),
+        state = CASE WHEN locked.due > locked.now THEN 0 WHEN stays THEN t.state WHEN new.gate IS NULL THEN 1 ELSE 8 END,
+        ready_at = CASE WHEN locked.due > locked.now THEN NULL WHEN stays THEN t.ready_at WHEN new.gate IS NULL THEN locked.now END,
+        gate = CASE WHEN locked.due <= locked.now AND stays THEN t.gate ELSE new.gate END,
+        passed = CASE WHEN locked.due <= locked.now AND stays THEN t.passed WHEN new.gate IS NOT NULL THEN 0 END
+    FROM locked JOIN new ON new.id = locked.id
+    WHERE t.id = locked.id
+    RETURNING t.id, t.state, t.gate, t.passed
+),
+marked AS ({marks.waiting("replaced")}),
+freed AS ({marks.freed("(SELECT l.flow FROM locked l JOIN replaced r USING (id) WHERE l.passed > coalesce(r.passed, 0))")})
+SELECT id FROM replaced
+"""
+
+
+def store(
+    connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, tokens: Sequence[Throttle] = ()
+) -> list[Stored]:
+    """Store calls in the caller's transaction, except those for which there is a task already.
+
+    :param tokens: from which bucket each call draws, if their definition has one; not together with "replace".
+    :returns: what became of each call, in the order of the tasks.
+    :raises AlreadyEnqueued: there is a task already, and the terms say "raise"; then nothing is stored.
+    """
+    if len(tasks) == 1 and not tokens and not terms.merges:
+        return list(_insert(connection, tasks, terms).values())
+    # With a savepoint if the call may be refused, or a function that merges may fail, and the caller goes on.
+    with transaction.atomic(using=connection.alias, savepoint=terms.merges or terms.on_conflict == "raise"):
+        late = draws.draw(connection, tokens, [task.id for task in tasks]) if tokens else {}
+        taken = [_Taken(task, late[task.id], by.key) for task, by in zip(tasks, tokens, strict=False) if task.id in late]
+        found = _answer(connection, taken, terms)
+        found |= _insert(connection, [task for task in tasks if task.id not in late], terms)
+    return [found[task.id] for task in tasks]
+
+
+class _Taken(NamedTuple):
+    """A call for which there is a task already.
+
+    :ivar by: the id of that task.
+    :ivar key: what both need.
+    :ivar begun: whether it is known to have begun.
+    """
+
+    task: NewTask
+    by: uuid.UUID
+    key: str
+    begun: bool = False
+
+
+def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms) -> dict[uuid.UUID, Stored]:
+    """Insert the tasks whose keys are free, and say what becomes of the others."""
+    found: dict[uuid.UUID, Stored] = {}
+    remaining = tasks
+    for _ in range(TRIES):
+        if not remaining:
+            return found
+        inserted = enqueue.insert_flowing(connection, remaining)
+        found |= {id: Stored(id, True) for id in inserted}
+        remaining = [task for task in remaining if task.id not in inserted]
+        found |= _answer(connection, _find(connection, remaining), terms)
+        # The tasks that had the keys of the others have ended meanwhile, or begun.
+        remaining = [task for task in remaining if task.id not in found]
+    task = remaining[0]
+    raise AlreadyEnqueued(name=task.kind.name, key=task.flow and task.flow.unique_key, id="that ends again and again")
+
+
+def _find(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[_Taken]:
+    """Return those tasks whose keys are taken."""
+    keys = {task.id: task.flow.unique_key for task in tasks if task.flow}
+    if not keys:
+        return []
+    there = {key: (id, not_begun) for key, id, not_begun in rows(connection, FIND, {"key": arrays.texts(keys.values())})}
+    taken = [(task, key, there[key]) for task in tasks if (key := keys[task.id]) in there]
+    return [_Taken(task, id, key, not not_begun) for task, key, (id, not_begun) in taken if key]
+
+
+def _answer(connection: BaseDatabaseWrapper, taken: Sequence[_Taken], terms: Terms) -> dict[uuid.UUID, Stored]:
+    """Return what becomes of calls for which there is a task already; not of those whose task has begun meanwhile."""
+    if taken and terms.on_conflict == "raise":
+        raise AlreadyEnqueued(name=taken[0].task.kind.name, key=taken[0].key, id=taken[0].by)
+    replaced: dict[uuid.UUID, NewTask] = {}
+    if terms.on_conflict == "replace" and terms.renew:
+        replaced = _replace(connection, [one for one in taken if not one.begun], terms, terms.renew)
+        taken = [one for one in taken if one.begun or one.by in replaced]
+    return {task.id: Stored(by, False, replaced.get(by)) for task, by, _, _ in taken}
+
+
+def _replace(
+    connection: BaseDatabaseWrapper, taken: Sequence[_Taken], terms: Terms, renew: Renew
+) -> dict[uuid.UUID, NewTask]:
+    """Replace the arguments of tasks that have not begun; the last call of several for one task wins."""
+    if not taken:
+        return {}
+    former: dict[uuid.UUID, bytes] = {}
+    if terms.merges:
+        ids = {"id": arrays.uuids({one.by for one in taken})}
+        former = {id: bytes(payload) for id, payload in rows(connection, LOCK, ids)}
+    renewed: dict[uuid.UUID, NewTask] = {}
+    for task, by, _, _ in taken:
+        if not terms.merges or by in former:
+            renewed[by] = renew(task, by, renewed[by].payload if by in renewed else former.get(by))
+    replaced: dict[uuid.UUID, NewTask] = {}
+    for part in enqueue.parted(list(renewed.values())):
+        params = {**enqueue.flowing_parameters(part), "at_most": terms.at_most}
+        replaced |= {id: renewed[id] for (id,) in rows(connection, REPLACE, params)}
+    return replaced

@@ -1,0 +1,306 @@
+"""Held tasks: who waits at a gate, who may pass, and what is left when the reason is gone."""
+
+import time
+import uuid
+
+import pytest
+
+from autotask.flow import Flow, LimitGate, RateGate
+from autotask.store import cancel, enqueue, finish, gates, promote, requeue, rescue
+from autotask.store.connection import current, execute, rows
+from autotask.store.finish import HandingOn, Release
+from autotask.store.gates import Present
+from autotask.task import State
+from tests.integration.store.shapes import count, new_task, outcome, sign_on, state, take
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+A = LimitGate("limit:a", "a", 1)
+B = LimitGate("limit:b", "b", 2)
+ALL = LimitGate("limit:*", "*", 3)
+
+
+@pytest.fixture
+def worker(transactional_db):
+    return sign_on()
+
+
+def hold(*gates, count=1, **changes):
+    """Insert tasks with gates and return their ids."""
+    tasks = [new_task(**changes)._replace(flow=Flow(gates)) for _ in range(count)]
+    assert enqueue.insert_flowing(current(), tasks) == {task.id for task in tasks}
+    return [task.id for task in tasks]
+
+
+def admit(present=None, room=100):
+    """Look at the gates until no mark is due, and return how many tasks became ready."""
+    ready = 0
+    while (admitted := gates.admit(current(), present or Present(), room=room)).more:
+        ready += admitted.ready
+    return ready
+
+
+def end(*tasks, slots=None, state=State.DONE):
+    handing_on = HandingOn(slots or {})
+    outcomes = [outcome(task, state) for task in tasks]
+    assert finish.end(current(), outcomes, now=time.monotonic(), error_ttl=1.0, handing_on=handing_on) == len(tasks)
+    return handing_on.admitted
+
+
+def states(ids):
+    return [state(id) for id in ids]
+
+
+def taken(gate):
+    """Return the tasks that have slots of a gate, by slot."""
+    sql = """
+        SELECT s.number, s.task_id FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
+        WHERE s.gate = %(gate)s ORDER BY s.number
+    """
+    return dict(rows(current(), sql, {"gate": gate}))
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_with_a_gate_is_held_until_a_worker_admits_it(worker):
+    # Given
+    (id,) = hold(A)
+    assert (state(id), take(worker)) == (State.HELD, [])
+
+    # When
+    assert admit() == 1
+
+    # Then
+    assert (state(id), taken("limit:a")) == (State.READY, {1: id})
+    assert [task.id for task in take(worker)] == [id]
+    assert count("autotask_mark") == 0
+
+
+def test_as_many_pass_as_there_are_slots_best_first(worker):
+    later = hold(B, count=2)
+    urgent = hold(B, count=1, priority=5)
+    assert admit() == 2
+    assert (states(urgent), states(later)) == ([State.READY], [State.READY, State.HELD])
+
+
+def test_the_slot_of_a_task_that_ends_goes_to_the_next_one(worker):
+    first, second, third = hold(A, count=3)
+    admit()
+    (task,) = take(worker)
+    assert (task.id, task.flow is not None) == (first, True)
+    assert end(task) == 1
+    assert (states([second, third]), taken("limit:a")) == ([State.READY, State.HELD], {1: second})
+    assert (count("autotask_slot"), count("autotask_mark")) == (1, 0)
+
+
+def test_a_slot_that_nobody_wants_leaves_a_mark(worker):
+    hold(A)
+    admit()
+    assert end(*take(worker)) == 0
+    assert (taken("limit:a"), count("autotask_mark")) == ({}, 1)
+    (later,) = hold(A)
+    assert admit() == 1
+    assert taken("limit:a") == {1: later}
+
+
+def test_a_failure_frees_the_slot_and_the_retry_has_to_wait_for_another(worker):
+    # Given
+    first, second = hold(A, count=2)
+    admit()
+    (task,) = take(worker)
+
+    # When
+    retried = finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic(), worker_id=worker)
+
+    # Then
+    assert (retried, admit(), states([first, second])) == (1, 1, [State.SCHEDULED, State.READY])
+    promote.promote(current())
+    assert (admit(), states([first, second])) == (0, [State.HELD, State.READY])
+    assert end(*take(worker)) == 1
+    assert state(first) is State.READY
+
+
+@pytest.mark.parametrize(("delay", "expected"), [(0.0, State.READY), (60.0, State.SCHEDULED)])
+def test_a_released_task_keeps_its_slot_only_if_it_is_ready(worker, delay, expected):
+    first, second = hold(A, count=2)
+    admit()
+    (task,) = take(worker)
+    finish.release(current(), [Release(task.id, task.fence, delay)])
+    admit()
+    assert states([first, second]) == [expected, State.HELD if expected is State.READY else State.READY]
+
+
+def test_a_rescued_task_keeps_its_slot_and_a_suspect_that_has_to_wait_gives_it_up(worker):
+    first, second = hold(A, count=2)
+    admit()
+    for expected in ([State.READY, State.HELD], [State.SCHEDULED, State.READY]):
+        dead = sign_on()
+        take(dead, which="true")
+        rescue.rescue(current(), [dead], reason="dead", max_crashes=5, error_ttl=1.0)
+        admit()
+        assert states([first, second]) == expected
+
+
+def test_a_task_that_killed_too_many_workers_frees_its_slot(worker):
+    _first, second = hold(A, count=2)
+    admit()
+    dead = sign_on()
+    take(dead)
+    rescue.rescue(current(), [dead], reason="dead", max_crashes=1, error_ttl=1.0)
+    assert (admit(), state(second)) == (1, State.READY)
+
+
+def test_cancelled_tasks_free_their_places(worker):
+    first, second, third = hold(A, count=3)
+    admit()
+    assert cancel.cancel(current(), second) is cancel.Cancellation.CANCELLED
+    assert cancel.cancel(current(), first) is cancel.Cancellation.CANCELLED
+    assert (admit(), states([first, second, third])) == (1, [State.CANCELLED, State.CANCELLED, State.READY])
+
+
+def test_a_task_that_is_put_back_waits_at_its_gate_again(worker):
+    first, second = hold(A, count=2)
+    admit()
+    end(*take(worker), state=State.ERROR)
+    assert requeue.requeue(current(), first)
+    assert (admit(), states([first, second])) == (0, [State.HELD, State.READY])
+
+
+def test_a_scheduled_task_waits_at_its_gate_when_it_is_due(worker):
+    hold(A)
+    (later,) = hold(A, delay=0.05)
+    admit()
+    assert state(later) is State.SCHEDULED
+    time.sleep(0.06)
+    promote.promote(current())
+    assert (admit(), state(later)) == (0, State.HELD)
+    assert end(*take(worker)) == 1
+
+
+def test_all_gates_must_be_passed_and_the_slots_of_earlier_ones_are_kept(worker):
+    # Given
+    held = hold(A, ALL, count=2) + hold(B, ALL, count=3)
+
+    # When
+    admit()
+
+    # Then
+    assert states(held) == [State.READY, State.HELD, State.READY, State.READY, State.HELD]
+    assert (len(taken("limit:a")), len(taken("limit:b")), len(taken("limit:*"))) == (1, 2, 3)
+    tasks = take(worker)
+    end(*[task for task in tasks if task.id == held[2]])
+    assert (admit(), state(held[4])) == (1, State.READY)
+
+
+def test_everything_drains_with_several_gates(worker):
+    held = hold(A, ALL, count=5) + hold(B, ALL, count=5) + hold(ALL, count=5)
+    admit()
+    for _ in range(100):
+        if not (tasks := take(worker, limit=2)):
+            break
+        assert len(taken("limit:*")) <= 3
+        end(*tasks)
+        admit()
+    assert set(states(held)) == {State.DONE}
+    admit()
+    assert count("autotask_mark") == 0
+
+
+def test_the_present_number_of_slots_counts(worker):
+    held = hold(A, count=5)
+    assert admit(Present({"a": 3})) == 3
+    tasks = take(worker)
+    assert end(*tasks, slots={"a": 1}) == 1
+    assert (admit(Present({"a": 1})), states(held[3:])) == (0, [State.READY, State.HELD])
+
+
+def test_a_paused_limit_lets_nobody_pass(worker):
+    hold(A, count=2)
+    admit()
+    execute(current(), "INSERT INTO autotask_pause (kind, name, paused_at) VALUES ('limit', 'a', clock_timestamp())")
+    assert (end(*take(worker)), admit()) == (0, 0)
+
+
+def test_two_sessions_never_give_the_same_slot_away(in_threads, worker):
+    held = hold(LimitGate("limit:few", "few", 7), count=40)
+    execute(current(), "INSERT INTO autotask_mark (gate, at) SELECT 'limit:few', now() FROM generate_series(1, 200)")
+
+    def look(connection, number):
+        return sum(gates.admit(connection, Present(), room=100).ready for _ in range(20))
+
+    assert sum(in_threads(look, 8)) + admit() == 7
+    assert (len(taken("limit:few")), states(held).count(State.READY)) == (7, 7)
+
+
+# --- rates ----------------------------------------------------------------------------------------------------------
+
+
+def rate(interval=60.0, burst=2.0, cost=1.0, key="rate:r"):
+    return RateGate(key, "r", interval, burst, cost)
+
+
+def marked_in():
+    return [
+        float(seconds) for (seconds,) in rows(current(), "SELECT extract(epoch FROM at - now()) FROM autotask_mark")
+    ]
+
+
+def test_as_many_pass_as_there_are_tokens_and_the_gate_is_marked_for_the_next(worker):
+    held = hold(rate(), count=4)
+    assert admit() == 2
+    assert states(held) == [State.READY] * 2 + [State.HELD] * 2
+    assert [round(seconds) for seconds in marked_in()] == [60]
+
+
+def test_tokens_come_back_with_time(worker):
+    held = hold(rate(), count=4)
+    admit()
+    execute(current(), "UPDATE autotask_bucket SET full_at = full_at - interval '61 s'")
+    execute(current(), "UPDATE autotask_mark SET at = now()")
+    assert (admit(), states(held)) == (1, [State.READY] * 3 + [State.HELD])
+
+
+def test_a_task_waits_until_there_are_enough_tokens_for_it(worker):
+    hold(rate(burst=5.0, cost=3.0), count=2)
+    assert admit() == 1
+    assert [round(seconds) for seconds in marked_in()] == [60]
+
+
+def test_a_closed_bucket_lets_nobody_pass_until_it_opens(worker):
+    execute(
+        current(),
+        "INSERT INTO autotask_bucket (gate, full_at, closed_until) VALUES ('rate:r', now(), now() + interval '30 s')",
+    )
+    hold(rate())
+    assert (admit(), [round(seconds) for seconds in marked_in()]) == (0, [30])
+
+
+def test_a_worker_without_room_draws_nothing(worker):
+    hold(rate(), count=3)
+    assert gates.admit(current(), Present(), room=0).ready == 0
+    assert (admit(room=1), count("autotask_bucket")) == (2, 1)
+
+
+def test_two_sessions_never_draw_the_same_token(in_threads, worker):
+    held = hold(rate(burst=7.0), count=40)
+
+    def look(connection, number):
+        ready = 0
+        for _ in range(10):
+            execute(connection, "INSERT INTO autotask_mark (gate, at) VALUES ('rate:r', now())")
+            ready += gates.admit(connection, Present(), room=100).ready
+        return ready
+
+    assert sum(in_threads(look, 8)) + admit() == 7
+    assert states(held).count(State.READY) == 7
+
+
+def test_a_limit_before_a_rate_keeps_its_slot(worker):
+    held = hold(A, rate(burst=1.0), count=3)
+    admit()
+    assert states(held) == [State.READY, State.HELD, State.HELD]
+    end(*take(worker))
+    admit()
+    assert (states(held[1:]), taken("limit:a")) == ([State.HELD, State.HELD], {1: held[1]})
+    assert uuid.UUID(str(held[1]))
