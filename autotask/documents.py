@@ -12,7 +12,8 @@ from autotask import queues
 from autotask.agenda import Entry, Forecast
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
-from autotask.store import read, schedules
+from autotask.store import pauses, read, schedules
+from autotask.store.pauses import Pause
 from autotask.store.read import LivingWorker, QueueCounts, StoredAttempt, StoredTask
 from autotask.task import State
 
@@ -170,12 +171,17 @@ def _tick_document(seen: Forecast, tick: datetime) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Queues, counts of tasks that finished lately, and workers, at one moment."""
+    """Queues, counts of tasks that finished lately, workers, and pauses, at one moment.
+
+    :ivar paused_schedules: when, by name, and by whom.
+    """
 
     at: datetime
     queues: list[QueueCounts]
     ended: dict[State, int]
     workers: list[LivingWorker]
+    pauses: list[Pause]
+    paused_schedules: dict[str, tuple[datetime, str]]
 
 
 def overview(connection: BaseDatabaseWrapper) -> Overview:
@@ -185,6 +191,8 @@ def overview(connection: BaseDatabaseWrapper) -> Overview:
         queues=read.counts(connection),
         ended=read.ended_lately(connection, LATELY),
         workers=read.workers(connection),
+        pauses=pauses.read(connection),
+        paused_schedules=pauses.paused_schedules(connection),
     )
 
 
@@ -222,4 +230,20 @@ def overview_document(seen: Overview) -> dict[str, Any]:
             }
             for worker in seen.workers
         ],
+        "pauses": [pause_document(pause) for pause in seen.pauses],
+        "paused_schedules": [
+            {"name": name, "paused_at": stamp(at), "paused_by": by} for name, (at, by) in seen.paused_schedules.items()
+        ],
+    }
+
+
+def pause_document(pause: Pause) -> dict[str, Any]:
+    """Return the document of a pause."""
+    return {
+        "kind": pause.kind.value,
+        "name": pause.name,
+        "paused_at": stamp(pause.paused_at),
+        "paused_by": pause.paused_by,
+        "until": stamp(pause.until),
+        "reason": pause.reason,
     }

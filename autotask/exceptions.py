@@ -196,6 +196,10 @@ class NotRetryable(AutotaskError):
     """Task {id} cannot be retried: {reason}."""
 
 
+class InvalidPause(AutotaskError, ValueError):
+    """Nothing was paused or resumed: {problem}."""
+
+
 # --- raised in a task function from outside -------------------------------------------------------------------------
 
 

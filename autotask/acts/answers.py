@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 from autotask.task import State
 
-#: The id of a task, or the name of a schedule.
-Key = TypeVar("Key", uuid.UUID, str)
+#: The id of a task, the name of a schedule, or the key of a pause.
+Key = TypeVar("Key", uuid.UUID, str, int)
 
 #: Is called in the transaction of an act, with the keys it was done to.
 Log = Callable[[Sequence[Key]], object]

@@ -3,11 +3,15 @@
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from datetime import datetime, time, timedelta
+
+from django.utils import timezone
 
 from autotask.task import LONGEST_TIME
 from autotask.values import PLAIN_NAME
 
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)([smhd]?)", re.ASCII)
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(M|G)(?:i?B)?", re.I)
 
 #: The units of durations, in seconds, and of sizes, in bytes.
@@ -30,6 +34,25 @@ def duration(least: float = 0) -> Callable[[str], float]:
         return seconds
 
     return read
+
+
+def moment(text: str) -> datetime:
+    """Return a moment to come: a time of day, its next occurrence in the time zone of the project, or a date with a time."""
+    zone, text = timezone.get_default_timezone(), text.strip()
+    now = datetime.now(zone)
+    try:
+        if _TIME_OF_DAY.fullmatch(text):
+            at = datetime.combine(now.date(), time.fromisoformat(text.zfill(5)), zone)
+            found = at if at > now else datetime.combine(now.date() + timedelta(days=1), at.time(), zone)
+        else:
+            found = datetime.fromisoformat(text)
+            found = found if found.utcoffset() is not None else found.replace(tzinfo=zone)
+    except ValueError:
+        expected = "a time like 18:00, or a date with a time like 2026-12-01T08:00"
+        raise ArgumentTypeError(f"{text!r} is not a moment: write {expected}") from None
+    if found <= now:
+        raise ArgumentTypeError(f"{text!r} is over already")
+    return found
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

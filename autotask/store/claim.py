@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, columns
+from autotask.store import arrays, columns, pauses
 from autotask.store.connection import in_utc, rows
 from autotask.store.gates import IS_DUE
 from autotask.store.isolation import Refusals
@@ -34,7 +34,8 @@ class BoundedLane:
 
 
 # A loose index scan: one descent of autotask_ready for each lane that exists, however many tasks are in it.
-# (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own.
+# (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own. Marks and pauses are looked for
+# along with them, at the price of a look into tables that are nearly always empty, and no statement more.
 LANES = (
     """
 WITH RECURSIVE lane AS (
@@ -51,6 +52,8 @@ WITH RECURSIVE lane AS (
 SELECT queue, priority, executor, false FROM lane
 UNION ALL
 (SELECT DISTINCT t.queue, t.priority, t.executor, true FROM autotask_task t WHERE t.state = 1 AND t.lost > 0 AND {known})
+UNION ALL
+SELECT p.name, 0::smallint, p.kind, NULL FROM autotask_pause p WHERE {in_force}
 UNION ALL
 SELECT NULL, NULL, NULL, NULL WHERE """
     + IS_DUE
@@ -145,6 +148,9 @@ CANDIDATES = CLAIM.partition("\nUPDATE ")[0] + "\nSELECT id FROM {taken}"
 #: Unknown tasks, left for newer workers, are filtered on the heap: they are rare, and cost nothing while there are none.
 _KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(unknown_names)s::text[]))"
 
+#: Tasks of paused names are filtered there, too, until they are held. One that is to be cancelled is claimed, to record that.
+_NOT_PAUSED = "(t.cancel_requested OR t.name <> ALL(%(paused_names)s::text[]))"
+
 
 class Found(NamedTuple):
     """The result of a look for work.
@@ -152,22 +158,29 @@ class Found(NamedTuple):
     :ivar lanes: those with ready tasks.
     :ivar suspected: those with suspects.
     :ivar marked: whether a gate is marked.
+    :ivar paused: the kind and name of each pause.
     """
 
     lanes: list[Lane]
     suspected: list[Lane]
     marked: bool
+    paused: frozenset[tuple[str, str]]
 
 
 def find_lanes(
-    connection: BaseDatabaseWrapper, *, unknown_names: Sequence[str] = (), spared: Sequence[uuid.UUID] = ()
+    connection: BaseDatabaseWrapper,
+    *,
+    unknown_names: Sequence[str] = (),
+    paused_names: Sequence[str] = (),
+    spared: Sequence[uuid.UUID] = (),
 ) -> Found:
-    """Look for ready tasks, without the *spared* ones, and for marks."""
-    found = prepared_rows(
-        connection, LANES.format(known=_known(unknown_names, spared)), {"unknown_names": list(unknown_names)}
-    )
+    """Look for ready tasks, without the *spared* ones, for marks, and for pauses."""
+    words = {"known": _known(unknown_names, paused_names, spared), "in_force": pauses.IN_FORCE.format("p")}
+    params = {"unknown_names": list(unknown_names), "paused_names": list(paused_names)}
+    found = prepared_rows(connection, LANES.format(**words), params)
     lanes, suspected = ([Lane(*lane) for *lane, suspect in found if suspect is which] for which in (False, True))
-    return Found(lanes, suspected, any(suspect is None for *_, suspect in found))
+    others = [(kind, name) for name, _, kind, suspect in found if suspect is None]
+    return Found(lanes, suspected, (None, None) in others, frozenset(others) - {(None, None)})
 
 
 def claim(
@@ -180,6 +193,7 @@ def claim(
     which: str = INNOCENT,
     most_bytes: int | None = None,
     unknown_names: Sequence[str] = (),
+    paused_names: Sequence[str] = (),
     refused: Refusals[uuid.UUID] | None = None,
 ) -> list[ClaimedTask]:
     """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
@@ -187,11 +201,12 @@ def claim(
     :param most_bytes: no further task is taken once the arguments have this many bytes; None: no limit.
     :param which: :data:`INNOCENT`, :data:`SUSPECT`, :data:`ALL` or what :func:`only` returns.
     :param unknown_names: tasks of these names that were released as unknown before are left for others.
+    :param paused_names: tasks of these names are left alone.
     :param refused: remembers tasks that the database has refused before, so that they do not hold up others.
     :returns: the claimed tasks, best first.
     """
     refused = refusals() if refused is None else refused
-    known = _known(unknown_names, refused.spared())
+    known = _known(unknown_names, paused_names, refused.spared())
     params = {
         "worker_id": worker_id,
         "queues": [bounded.lane.queue for bounded in lanes],
@@ -199,6 +214,7 @@ def claim(
         "executors": [bounded.lane.executor for bounded in lanes],
         "since": [bounded.since for bounded in lanes],
         "unknown_names": list(unknown_names),
+        "paused_names": list(paused_names),
         "most_bytes": most_bytes,
     }
     size = UNBOUNDED if most_bytes is None else _BOUNDED
@@ -263,8 +279,9 @@ def _any_of(ids: Iterable[uuid.UUID]) -> str:
     return f"ANY('{arrays.uuids(ids)}'::uuid[])"
 
 
-def _known(unknown_names: Sequence[str], spared: Sequence[uuid.UUID]) -> str:
+def _known(unknown_names: Sequence[str], paused_names: Sequence[str], spared: Sequence[uuid.UUID]) -> str:
     known = _KNOWN if unknown_names else "true"
+    known += f" AND {_NOT_PAUSED}" if paused_names else ""
     return f"{known} AND t.id <> ALL('{arrays.uuids(spared)}'::uuid[])" if spared else known
 
 

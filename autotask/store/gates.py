@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, slots
+from autotask.store import arrays, pauses, slots
 from autotask.store.prepared import prepared_rows
 
 #: Seconds between two draws from a bucket that has saved up nothing, if the rate is so fast that one token comes sooner and
@@ -52,7 +52,7 @@ open AS MATERIALIZED (
         SELECT count(*) FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
         WHERE s.gate = asked.gate
     ) AS taken
-    WHERE queue.waiting > 0 AND NOT {slots.PAUSED.format(gate="asked.gate")}
+    WHERE queue.waiting > 0 AND NOT {pauses.bars_gate("asked.gate")}
 ),
 free AS MATERIALIZED (
     SELECT open.gate, number.number, number.seen,
@@ -120,6 +120,7 @@ bucket AS MATERIALIZED (
     LEFT JOIN unnest(%(bases)s::text[], %(interval)s::float8[], %(burst)s::float8[]) AS present(base, interval, burst)
         ON present.base = asked.base
     LEFT JOIN autotask_bucket b ON b.gate = asked.gate
+    WHERE NOT {pauses.bars_gate("asked.gate")}
 ),
 queue AS MATERIALIZED (
     SELECT bucket.gate, first.id, first.cost, first.interval, first.burst,

@@ -7,7 +7,7 @@ still names the former task, or inserts it.
 
 from collections.abc import Mapping
 
-from autotask.store import arrays
+from autotask.store import arrays, pauses
 
 # The first tasks in the queues of gates, as many as there are free slots. A locked one is being cancelled or replaced: it is
 # left out, and whoever has locked it leaves a mark, or the sweep finds it.
@@ -60,14 +60,6 @@ def passing(name: str, through: str) -> str:
     return _PASSING.format(name=name, through=through)
 
 
-#: Whether a gate, the column ``{gate}``, is that of a limit that somebody has paused.
-PAUSED = """
-EXISTS (
-    SELECT FROM autotask_pause p
-    WHERE p.kind = 'limit' AND p.name IN (substr({gate}, 7), split_part(substr({gate}, 7), '(', 1))
-      AND (p.until IS NULL OR p.until > statement_timestamp())
-)"""
-
 # The slot of a task that ended goes to the next one. Nobody else changes its row: for them, it is taken until the commit.
 # * If nobody waits, or all who wait are locked, a mark is left. So a task that comes at the same moment is not overlooked:
 #   either its own mark or this one is seen by a worker that sees both the task and the free slot.
@@ -81,7 +73,7 @@ freed AS MATERIALIZED (
     LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most)
         ON present.base = split_part(substr(e.gate, 7), '(', 1)
     WHERE e.passed = 1 AND s.number <= coalesce(present.most, (e.flow->'gates'->0->>'most')::int)
-      AND NOT {PAUSED.format(gate="e.gate")}
+      AND NOT {pauses.bars_gate("e.gate")}
 ),
 {_WAITING.format(name="following", free="freed")},
 handed AS (

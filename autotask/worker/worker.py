@@ -26,6 +26,8 @@ from autotask.worker.held import HeldTasks
 from autotask.worker.loop import Loop
 from autotask.worker.news import News
 from autotask.worker.options import WorkerOptions
+from autotask.worker.paused import Paused
+from autotask.worker.pauser import Pauser
 from autotask.worker.pools.base import Pool, Run
 from autotask.worker.pools.coroutines import CoroutinePool
 from autotask.worker.pools.processes import ProcessPool
@@ -68,6 +70,7 @@ class Worker:
         self.shutdown = Shutdown(self.wakeup.wake)
         self.held = HeldTasks()
         self.unknown_tasks = UnknownTasks()
+        self.paused = Paused()
         self.reporter = Reporter(self.held.has)
         self.registration = Registration(options, executors.names(options))
         self.gates = Gates(self.wakeup.call)
@@ -113,7 +116,7 @@ class Worker:
         }
 
     def _make_claimer(self, pool: ThreadPool[ClaimedTask], placement: Placement) -> Claimer:
-        claims, burden = Claims(self.registration, self.unknown_tasks), self.recorder.burden
+        claims, burden = Claims(self.registration, self.unknown_tasks, self.paused), self.recorder.burden
         threads = ThreadIntake(pool, self._serving(THREAD), claims, burden.most_ahead)
         others = {name: each for name, each in self.pools.items() if name != THREAD}
         intakes = {name: Intake(name, each, self._serving(name), claims) for name, each in others.items()}
@@ -141,6 +144,7 @@ class Worker:
             "services",
             Rescuer(lambda: self.registration.identity, wake, self.options.predecessor),
             Scheduler(wake),
+            Pauser(self.paused, self._look_before_claiming),
             self.reporter,
             Pruner(),
             *([self.yielding] if self.options.yields else []),
@@ -153,10 +157,11 @@ class Worker:
         return functools.partial(self._serves, executor)
 
     def _serves(self, executor: str, queue: str) -> bool:
-        return self.options.serves(queue) and not self.yielding.leaves(executor, queue)
+        served = self.options.serves(queue) and not self.yielding.leaves(executor, queue)
+        return served and not self.paused.bars(queue)
 
     def _serves_all(self) -> bool:
-        return self.options.serves_all() and self.yielding.leaves_nothing()
+        return self.options.serves_all() and self.yielding.leaves_nothing() and not self.paused
 
     # --- start and stop ---------------------------------------------------------------------------------------------
 
@@ -264,7 +269,7 @@ class Worker:
             self.watch.interrupt_all()
 
     def _look_before_claiming(self) -> None:
-        """The yielding service calls this when the last look for work may be out of date."""
+        """Services call this when the last look for work may be out of date."""
         self.claimer.hopeful = False
         self.wakeup.wake()
 

@@ -39,7 +39,7 @@ def claim_buffers(driver: Driver) -> dict[str, Any]:
 
 
 def _explain_claim(worker_id: Any, tasks: int) -> dict[str, Any]:
-    lanes, _ = claim.find_lanes(connection)
+    lanes = claim.find_lanes(connection)[0]
     bounded = [BoundedLane(lane, None) for lane in lanes]
     try:
         # The exception with the plan undoes the transaction.

@@ -1,28 +1,70 @@
-"""``pause``: let the ticks of schedules pass without tasks."""
+"""``pause``: begin no task of a queue, of a name or under a limit, or let the ticks of schedules pass without tasks."""
 
 import getpass
 import socket
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
+from autotask import acts
 from autotask.acts import schedules
 from autotask.acts.answers import Refusal
 from autotask.agenda import Entry
-from autotask.management.console import Console, failure
-from autotask.management.lookup import add_names, for_each_schedule
+from autotask.management.arguments import duration, moment
+from autotask.management.console import USAGE, Console, failure, open_tables
+from autotask.management.lookup import for_each_schedule
 from autotask.management.subcommand import Subcommand
+from autotask.management.targets import add_targets, described, doubt, targets
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
-    add_names(parser)
+    add_targets(parser)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--until",
+        type=moment,
+        metavar="MOMENT",
+        help="When it ends, like 18:00 or 2026-12-01T08:00, in the time zone of the project. Default: until resume.",
+    )
+    length.add_argument("--for", type=duration(1), metavar="DURATION", dest="seconds", help="How long, like 90s or 2h.")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="Shown with the pause.")
     parser.add_argument("--by", metavar="WHO", help="Shown with the pause. Default: your user name and this host.")
 
 
-def run(console: Console, *, names: Sequence[str], by: str | None) -> None:
-    """Pause each of the schedules."""
+def run(
+    console: Console,
+    *,
+    names: Sequence[str],
+    queue: Sequence[str],
+    task: Sequence[str],
+    limit: Sequence[str],
+    everything: bool,
+    until: datetime | None,
+    seconds: float | None,
+    reason: str,
+    by: str | None,
+) -> None:
+    """Pause each of them."""
     who = by or _who()
-    for_each_schedule(console, names, lambda entry: _pause(entry, who))
+    end = until if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+    found = targets(names, queue, task, limit, everything)
+    if names and (end or reason):
+        raise failure(
+            "Schedules are paused until they are resumed, and without a reason: leave these options out.", USAGE
+        )
+    if found:
+        open_tables()
+    for target in found:
+        acts.pause(**target, until=end, reason=reason, by=who)
+        console.say(f"{described(target)} is paused{_until(end)}")
+        doubt(console, target)
+    if names:
+        for_each_schedule(console, names, lambda entry: _pause(entry, who))
+
+
+def _until(end: datetime | None) -> str:
+    return "" if end is None else f" until {end.isoformat(' ', 'seconds')}"
 
 
 def _pause(entry: Entry, by: str) -> str:
@@ -45,12 +87,18 @@ def _who() -> str:
 
 SUBCOMMAND = Subcommand(
     name="pause",
-    help="Let the ticks of schedules pass without tasks, until they are resumed.",
-    description="Let the ticks of schedules pass without tasks, until they are resumed, even through deployments and "
-    "restarts. Tasks that already wait or run are left alone: see cancel.",
+    help="Begin no task of a queue, a name or a limit; or let the ticks of schedules pass without tasks.",
+    description="Pauses queues, tasks, limits or everything: no further task begins, and those that run go on. Calls "
+    "and schedules still make tasks, which wait. Or pauses schedules, given by name without an option: their ticks "
+    "pass and make no tasks, which are not made up for; tasks that wait or run are left alone. A pause outlasts "
+    "deployments and restarts. Pausing a queue, task or limit again replaces its end and its reason.",
     examples=(
-        ("pause shop.tasks.send_reports", "one schedule"),
-        ("pause shop.tasks.send_reports --by 'Ada, until the printer is mended'", "tell others why"),
+        ("pause --queue mail --for 2h --reason 'the provider is down'", "a queue"),
+        ("pause --task shop.tasks.send_invoice --until 18:00", "all tasks of a name, until six in the evening"),
+        ("pause --limit openai", "all tasks that wait at a limit"),
+        ("pause --limit 'shop.tasks.sync(account_id=7)'", "one key of a limit"),
+        ("pause --everything", "all tasks"),
+        ("pause shop.tasks.send_reports", "a schedule: no ticks"),
     ),
     add_arguments=add_arguments,
     run=run,

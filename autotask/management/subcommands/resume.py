@@ -1,17 +1,42 @@
-"""``resume``: let the ticks of schedules make tasks again."""
+"""``resume``: end the pauses of queues, tasks, limits and schedules."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from autotask import acts
 from autotask.acts import schedules
 from autotask.agenda import Entry
-from autotask.management.console import Console, failure
-from autotask.management.lookup import add_names, for_each_schedule
+from autotask.management.console import Console, failure, open_tables
+from autotask.management.lookup import for_each_schedule
 from autotask.management.subcommand import Subcommand
+from autotask.management.targets import add_targets, described, targets
 
 
-def run(console: Console, *, names: Sequence[str]) -> None:
-    """Resume each of the schedules."""
-    for_each_schedule(console, names, _resume)
+def run(
+    console: Console,
+    *,
+    names: Sequence[str],
+    queue: Sequence[str],
+    task: Sequence[str],
+    limit: Sequence[str],
+    everything: bool,
+) -> None:
+    """Resume each of them; one that is not paused does not stop the others."""
+    found = targets(names, queue, task, limit, everything)
+    if found:
+        open_tables()
+    problems = [problem for target in found if (problem := _resume_target(console, target))]
+    if names:
+        for_each_schedule(console, names, _resume)
+    if problems:
+        raise failure(" ".join(problems))
+
+
+def _resume_target(console: Console, target: dict[str, Any]) -> str:
+    if not acts.resume(**target):
+        return f"{described(target)} is not paused."
+    console.say(f"{described(target)} is resumed")
+    return ""
 
 
 def _resume(entry: Entry) -> str:
@@ -23,10 +48,15 @@ def _resume(entry: Entry) -> str:
 
 SUBCOMMAND = Subcommand(
     name="resume",
-    help="Let the ticks of paused schedules make tasks again.",
-    description="Let the ticks of paused schedules make tasks again, from the next one on. Ticks that fell into the "
-    "pause do not run later.",
-    examples=(("resume shop.tasks.send_reports", "one schedule"),),
-    add_arguments=add_names,
+    help="Let the tasks of paused queues, names and limits begin again, or the ticks of schedules make tasks.",
+    description="Ends pauses of queues, tasks, limits or everything, each as it was paused: their tasks begin again, "
+    "those that have waited first. Or lets the ticks of paused schedules, given by name without an option, make tasks "
+    "again, from the next one on; ticks that fell into the pause do not run later.",
+    examples=(
+        ("resume --queue mail", "a queue"),
+        ("resume --everything", "all that --everything has paused; other pauses stay"),
+        ("resume shop.tasks.send_reports", "a schedule"),
+    ),
+    add_arguments=add_targets,
     run=run,
 )

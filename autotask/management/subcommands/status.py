@@ -1,4 +1,4 @@
-"""``status``: queues, tasks that finished lately, and workers."""
+"""``status``: queues, tasks that finished lately, workers, and pauses."""
 
 import contextlib
 import time
@@ -65,6 +65,7 @@ def lines(seen: Overview) -> list[str]:
         "",
         "Workers",
         *(_workers(seen.workers) or ["None are registered. Start the site, or: python manage.py autotask worker"]),
+        *_pauses(seen),
     ]
 
 
@@ -100,11 +101,27 @@ def _workers(workers: list[LivingWorker]) -> list[str]:
     return render.table(head, body, right=("PID", "SERVES", "THREADS", "RUNNING", "SEEN"))
 
 
+def _pauses(seen: Overview) -> list[str]:
+    body = [
+        (
+            pause.kind.value,
+            pause.name,
+            render.moment(pause.paused_at),
+            pause.paused_by,
+            render.moment(pause.until),
+            pause.reason,
+        )
+        for pause in seen.pauses
+    ]
+    body += [("schedule", name, render.moment(at), by, "", "") for name, (at, by) in seen.paused_schedules.items()]
+    return ["", "Paused", *render.table(("WHAT", "NAME", "SINCE", "BY", "UNTIL", "REASON"), body)] if body else []
+
+
 SUBCOMMAND = Subcommand(
     name="status",
-    help="Show queues, tasks that finished in the last hour, and workers.",
+    help="Show queues, tasks that finished in the last hour, workers, and pauses.",
     description="Show how many tasks wait and run in each queue and how long the oldest ready task has waited, how many "
-    "finished in the last hour, and all workers.",
+    "finished in the last hour, all workers, and all pauses.",
     examples=(
         ("status", "look once"),
         ("status --interval 2", "look every two seconds, until Ctrl-C"),

@@ -89,7 +89,7 @@ class Claimer:
 
     def accept(self, task: ClaimedTask) -> bool:
         """Take a task that was handed over, if there is room now."""
-        if not self.may_claim() or self.quarantine.runs_alone or not self.room():
+        if not self.may_claim() or self.quarantine.runs_alone or self.claims.paused.stops(task) or not self.room():
             return False
         self._place([task], self.threads)
         return True
@@ -99,9 +99,11 @@ class Claimer:
         began = time.monotonic()
         called = self.news.take_word()
         self.held.forget_requests()
-        lanes, suspected, marked = self.claims.find_lanes(connection)
+        lanes, suspected, marked, _ = self.claims.find_lanes(connection)
         if marked and self.gates.admit(connection, self.room()):
-            lanes, suspected, _ = self.claims.find_lanes(connection)
+            lanes, suspected, *_ = self.claims.find_lanes(connection)
+        if self.claims.paused.take_addition():
+            self.placement.release_waiting()  # Some may be paused; the others are claimed again.
         for intake in (self.threads, *self.others.values()):
             intake.lanes.found(lanes)
         self.quarantine.found(

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claim
-from autotask.store.claim import BoundedLane
+from autotask.store.claim import BoundedLane, Found
 from autotask.task import ClaimedTask
+from autotask.worker.paused import Paused
 from autotask.worker.registration import Registration
 from autotask.worker.unknown_tasks import UnknownTasks
 
 
 class Claims:
-    """The claims of a worker, without unknown tasks and those that the database refuses. Only the loop calls this.
+    """The claims of a worker, without unknown and paused tasks and those that the database refuses. Only the loop calls this.
 
     :param unknown_tasks: the tasks that are left for newer workers.
+    :ivar paused: what is paused, as the last look has found it.
     """
 
-    def __init__(self, registration: Registration, unknown_tasks: UnknownTasks) -> None:
+    def __init__(self, registration: Registration, unknown_tasks: UnknownTasks, paused: Paused) -> None:
+        self.paused = paused
         self._registration = registration
         self._unknown_tasks = unknown_tasks
         self._refused = claim.refusals()
@@ -43,12 +46,30 @@ class Claims:
             which=which,
             most_bytes=most_bytes,
             unknown_names=self._unknown_tasks.names(),
+            paused_names=self.paused.names,
             refused=self._refused,
         )
 
-    def find_lanes(self, connection: BaseDatabaseWrapper) -> claim.Found:
-        """Return the lanes that hold ready tasks, those that hold suspects, and whether a gate is marked."""
-        return claim.find_lanes(connection, unknown_names=self._unknown_tasks.names(), spared=self._refused.spared())
+    def find_lanes(self, connection: BaseDatabaseWrapper) -> Found:
+        """Return the lanes that hold ready tasks, and those that hold suspects, without paused tasks; and the rest of a look."""
+        found = self._find_lanes(connection)
+        if self.paused.note(found.paused):
+            found = self._find_lanes(connection)  # without the names that it has just learned of
+        if not self.paused:
+            return found
+        # Nobody serves paused queues, so nobody need be notified of them.
+        lanes, suspected = (
+            [lane for lane in each if not self.paused.bars(lane.queue)] for each in (found.lanes, found.suspected)
+        )
+        return found._replace(lanes=lanes, suspected=suspected)
+
+    def _find_lanes(self, connection: BaseDatabaseWrapper) -> Found:
+        return claim.find_lanes(
+            connection,
+            unknown_names=self._unknown_tasks.names(),
+            paused_names=self.paused.names,
+            spared=self._refused.spared(),
+        )
 
     def reconcile(self, connection: BaseDatabaseWrapper, held: Sequence[int]) -> list[uuid.UUID]:
         """Release the tasks that run under the name of this worker and are not held; return their ids."""

@@ -46,7 +46,7 @@ def test_status_as_json_has_the_documented_keys():
     shown = manage("status", "--json").json
 
     # Then
-    assert list(shown) == ["at", "queues", "ended", "workers"]
+    assert list(shown) == ["at", "queues", "ended", "workers", "pauses", "paused_schedules"]
     [queue], [worker] = shown["queues"], shown["workers"]
     assert list(queue) == ["queue", "scheduled", "ready", "running", "oldest_wait_seconds"]
     assert (queue["queue"], queue["ready"]) == ("default", 1)

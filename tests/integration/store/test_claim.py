@@ -183,14 +183,14 @@ def test_the_lanes_that_exist_are_found():
     put(3, queue="b", priority=-5)
     put(3, queue="a")
     put(3, queue="later", delay=60)
-    assert claim.find_lanes(current()) == ([Lane("a", 0), Lane("b", -5), Lane("b", 5)], [], False)
+    assert claim.find_lanes(current())[:3] == ([Lane("a", 0), Lane("b", -5), Lane("b", 5)], [], False)
 
 
 def test_the_lanes_of_suspects_are_found_beside_the_others():
     put(2, queue="a")
     (suspect,) = put(queue="b")
     execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect})
-    assert claim.find_lanes(current()) == ([Lane("a", 0), Lane("b", 0)], [Lane("b", 0)], False)
+    assert claim.find_lanes(current())[:3] == ([Lane("a", 0), Lane("b", 0)], [Lane("b", 0)], False)
 
 
 def test_suspects_are_claimed_only_by_who_asks_for_them_until_they_have_waited_for_long():
@@ -235,7 +235,7 @@ def test_what_was_given_back_as_unknown_is_left_to_others_by_who_does_not_know_i
     lanes = [BoundedLane(Lane("default", 0), None), BoundedLane(Lane("newer", 0), None)]
 
     # When
-    found, suspected, _ = claim.find_lanes(current(), unknown_names=unknown_names)
+    found, suspected, *_ = claim.find_lanes(current(), unknown_names=unknown_names)
     kinds = {"per_lane": 9, "limit": 9, "which": claim.ALL}
     claimed = claim.claim(current(), worker, lanes, unknown_names=unknown_names, **kinds)
 
@@ -246,7 +246,7 @@ def test_what_was_given_back_as_unknown_is_left_to_others_by_who_does_not_know_i
 
 
 def test_no_lanes_are_found_where_there_is_no_work():
-    assert claim.find_lanes(current()) == ([], [], False)
+    assert claim.find_lanes(current())[:3] == ([], [], False)
 
 
 # --- claims that got no answer --------------------------------------------------------------------------------------

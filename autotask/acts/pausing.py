@@ -1,0 +1,87 @@
+"""Pause queues, tasks, limits or everything, and resume them."""
+
+from datetime import UTC, datetime, timedelta
+
+from django.db import transaction
+
+from autotask.acts.answers import Log, keep_no_log
+from autotask.exceptions import InvalidPause
+from autotask.options import PLAIN_NAME
+from autotask.store import pauses as store
+from autotask.store.connection import current
+from autotask.store.pauses import Kind, Pause
+
+#: Characters of the name of a limit, with its key.
+LONGEST_NAME = 1000
+
+
+def pause(
+    *,
+    queue: str | None = None,
+    task: str | None = None,
+    limit: str | None = None,
+    everything: bool = False,
+    until: datetime | timedelta | None = None,
+    reason: str = "",
+    by: str = "",
+    log: Log[int] = keep_no_log,
+) -> None:
+    """Let no further task begin: of a queue, of a name, under a limit, or at all. Running tasks go on.
+
+    ::
+
+        pause(queue="mail", until=timedelta(hours=2), reason="the provider is down", by="ada")
+
+    :param task: the full name of a task.
+    :param limit: the name of a limit or a rate, or of one of its keys: ``"shop.sync(account_id=7)"``.
+    :param until: an aware datetime, or a timedelta from now; None: until it is resumed.
+    :param reason: shown with the pause, and so is *by*.
+    :param log: is called with the key of the pause, in the same transaction.
+    :raises InvalidPause: none or several of queue, task, limit and everything are given, or a value does not fit.
+    """
+    kind, name = _target(queue, task, limit, everything)
+    end, connection = _end(until), current()
+    with transaction.atomic(using=connection.alias):
+        log([store.pause(connection, kind, name, until=end, reason=reason, by=by)])
+
+
+def resume(
+    *, queue: str | None = None, task: str | None = None, limit: str | None = None, everything: bool = False
+) -> bool:
+    """End the pause of a queue, a task, a limit, or everything; other pauses stay in force.
+
+    :returns: whether it was paused.
+    :raises InvalidPause: as for :func:`pause`.
+    """
+    return store.resume(current(), *_target(queue, task, limit, everything))
+
+
+def pauses() -> list[Pause]:
+    """Return the pauses that are in force: ``kind``, ``name``, ``paused_at``, ``paused_by``, ``until`` and ``reason``."""
+    return store.read(current())
+
+
+def _target(queue: str | None, task: str | None, limit: str | None, everything: bool) -> tuple[Kind, str]:
+    names = {Kind.QUEUE: queue, Kind.TASK: task, Kind.LIMIT: limit, Kind.EVERYTHING: "" if everything else None}
+    given = [(kind, name) for kind, name in names.items() if name is not None]
+    if len(given) != 1:
+        raise InvalidPause(problem=f"give one of queue, task, limit and everything, not {len(given)} of them")
+    ((kind, name),) = given
+    if kind in (Kind.QUEUE, Kind.TASK) and not PLAIN_NAME.fullmatch(name):
+        raise InvalidPause(problem=f"{name!r} is not the name of a {kind}: names have letters, digits and _ . : < > -")
+    if kind is Kind.LIMIT and not (0 < len(name) <= LONGEST_NAME and name.isprintable()):
+        raise InvalidPause(problem=f"{name!r} is not the name of a limit: write openai, or shop.sync(account_id=7)")
+    return kind, name
+
+
+def _end(until: datetime | timedelta | None) -> datetime | None:
+    now = datetime.now(UTC)
+    if isinstance(until, timedelta):
+        until = now + until
+    if until is None:
+        return None
+    if until.utcoffset() is None:
+        raise InvalidPause(problem=f"until must be an aware datetime or a timedelta, but is the naive {until!r}")
+    if until <= now:
+        raise InvalidPause(problem=f"{until.isoformat(' ', 'seconds')} is over already")
+    return until
