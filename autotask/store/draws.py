@@ -10,7 +10,6 @@ from autotask.flow.plan import Throttle
 from autotask.store import arrays
 from autotask.store.connection import rows
 
-
 # The tokens of a bucket are drawn in the order of the calls, until they are not enough for one of them.
 #
 # * Both steps go through the keys in the same order, and the second begins when the first has ended: so two calls with the
