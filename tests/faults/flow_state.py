@@ -37,7 +37,24 @@ WHERE t.flow IS NOT NULL AND jsonb_array_length(t.flow -> 'gates') > 0 AND (
         AND (t.passed >= jsonb_array_length(t.flow -> 'gates') OR t.gate <> t.flow -> 'gates' -> t.passed ->> 'key')))
 """
 
-EVERYTHING = {"without a slot": WITHOUT_SLOT, "overfull": OVERFULL, "contradictory": CONTRADICTIONS}
+#: Limits at which tasks wait although slots are free and nobody is asked to look. Whoever frees a slot or makes a task wait
+#: leaves a mark in the same transaction, so there are none at any moment.
+FORGOTTEN = """
+SELECT t.gate, count(*) FROM autotask_task t
+WHERE t.state = 8 AND t.gate LIKE 'limit:%%' AND NOT EXISTS (SELECT 1 FROM autotask_mark m WHERE m.gate = t.gate)
+  AND NOT EXISTS (SELECT 1 FROM autotask_pause p WHERE p.kind = 'limit' AND t.gate LIKE 'limit:' || p.name || '%%')
+GROUP BY t.gate
+HAVING max((t.flow -> 'gates' -> t.passed ->> 'most')::int)
+    > (SELECT count(*) FROM autotask_slot s JOIN autotask_task h ON h.id = s.task_id AND h.passed >= s.place
+       WHERE s.gate = t.gate)
+"""
+
+EVERYTHING = {
+    "without a slot": WITHOUT_SLOT,
+    "overfull": OVERFULL,
+    "contradictory": CONTRADICTIONS,
+    "forgotten": FORGOTTEN,
+}
 
 
 def problems(connection: BaseDatabaseWrapper) -> list[Any]:

@@ -114,7 +114,7 @@ def test_workers_that_are_killed_one_after_the_other_leave_a_limit_with_all_its_
     # Given
     world.settings |= {"LIMITS": tasks.LIMITS, "MAX_CRASHES": 100}
     world.environment |= FLOWING
-    callers = [world.start_calls("limits", "--rate=30", "--seconds=1") for _ in range(2)]
+    callers = [world.start_calls("limits", "--rate=30", "--seconds=0.5") for _ in range(2)]
     wait_until(lambda: len(world.events("enqueued")) > 100, 60, "some calls")
     for caller in callers:
         caller.finish()
