@@ -190,6 +190,9 @@ class Definition(Generic[P, R]):
 
         :raises TypeError: they do not fit the function.
         """
+        names, _ = self._positional
+        if not kwargs and len(args) == len(names) == len(self._signature.parameters):
+            return dict(zip(names, args, strict=True))  # the same as binding, ten times as fast
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.arguments

@@ -68,7 +68,7 @@ def one_of(value: Any, option: str, where: str, allowed: Sequence[str]) -> None:
 
     :raises InvalidOption: it is not.
     """
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise InvalidOption(
             option=option, where=where, expected=" or ".join(f'"{word}"' for word in allowed), value=value
         )

@@ -152,7 +152,7 @@ def _simple(value: Any) -> str:
     if hasattr(value, "_meta") and hasattr(value, "pk") and not isinstance(value, type):
         return _instance(value)
     raise _Unsuitable(
-        f"a {type(value).__name__}",
+        f"a value of type {type(value).__name__}",
         "Give the names of other parameters, or a function of the arguments that returns a number, a string or a tuple.",
     )
 

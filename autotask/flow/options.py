@@ -93,7 +93,7 @@ def _unique(value: Any, where: str) -> Key | None:
 def _unique_for(value: Any, where: str) -> str | float:
     if isinstance(value, (int, float, timedelta)) and not isinstance(value, bool):
         return seconds(value, "unique_for", where, least=_SHORTEST)
-    if value not in (UNFINISHED, WAITING):
+    if not isinstance(value, str) or value not in (UNFINISHED, WAITING):
         expected = '"unfinished", "waiting", a number of seconds or a timedelta'
         raise InvalidOption(option="unique_for", where=where, expected=expected, value=value)
     return str(value)

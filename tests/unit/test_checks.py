@@ -7,7 +7,7 @@ from django.core.checks import run_checks
 from django.db import ConnectionHandler, connections
 
 from autotask import checks, registry
-from autotask.tasks import cron_task, delayed_task, periodic_task
+from autotask.tasks import Limit, cron_task, delayed_task, periodic_task
 from tests.documents import ROOT
 
 
@@ -292,6 +292,19 @@ def test_a_task_for_an_executor_that_is_not_there_is_e008_with_the_one_that_was_
     messages = found()
     assert list(messages) == ["autotask.E008"]
     assert "'clutser'" in messages["autotask.E008"] and "Did you mean cluster?" in messages["autotask.E008"]
+
+
+def test_a_task_with_a_limit_that_has_no_number_is_e016_with_the_one_that_was_meant(settings):
+    # Given
+    settings.AUTOTASK_LIMITS = {"openai": 20}
+    for number, concurrency in enumerate((2, "openai", "opneai", Limit(3, name="mail"))):
+        delayed_task(name=f"tests.{number}", concurrency=concurrency)(one)
+
+    # Then
+    messages = found()
+    assert list(messages) == ["autotask.E016"]
+    assert "'tests.2' has the limit 'opneai'" in messages["autotask.E016"]
+    assert "Did you mean openai?" in messages["autotask.E016"]
 
 
 def test_a_database_that_commits_nothing_by_itself_is_e014(monkeypatch):

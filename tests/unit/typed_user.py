@@ -9,7 +9,19 @@ from typing import assert_type
 from autotask.context import Progress
 from autotask.handle import TaskHandle
 from autotask.task import Status
-from autotask.tasks import Retry, Snooze, TaskContext, cron_task, delayed_task, periodic_task, task
+from autotask.tasks import (
+    Debounce,
+    Limit,
+    Rate,
+    RateLimited,
+    Retry,
+    Snooze,
+    TaskContext,
+    cron_task,
+    delayed_task,
+    periodic_task,
+    task,
+)
 
 
 @delayed_task
@@ -145,6 +157,33 @@ delayed_task(
     backoff="exponential", timeout=None, executor="process", atomic=True, at_most_once=True, on_missing="retry"
 )
 periodic_task(60, True, name="tick", misfire="all", overlap="queue", jitter=timedelta(seconds=1), queue="ticks", ttl=9)
+delayed_task(unique=True, unique_for="waiting", on_conflict="replace")
+delayed_task(unique="account_id", unique_for=timedelta(hours=1), on_conflict="raise")
+delayed_task(unique=("a", "b"), concurrency=2, when_full="drop", rate="100/m")
+delayed_task(unique=lambda account_id: account_id % 4, concurrency="openai", when_full="cancel_running")
+delayed_task(concurrency=Limit(1, key="account_id"), rate=Rate("100/m", burst=20, key=["a"], cost=lambda r: len(r)))
+delayed_task(debounce=Debounce(5, key="document_id", at_most=timedelta(minutes=1), merge=lambda old, new: old | new))
+delayed_task(debounce=timedelta(seconds=5))
+delayed_task(throttle=Rate("1/10m", key="user_id"))
+delayed_task(unique=5)  # error: call-overload
+delayed_task(unique_for="ever")  # error: call-overload
+delayed_task(on_conflict="ignore")  # error: call-overload
+delayed_task(concurrency=Rate("1/s"))  # error: call-overload
+delayed_task(when_full="cancel")  # error: call-overload
+delayed_task(rate=5)  # error: call-overload
+delayed_task(debounce="5")  # error: call-overload
+delayed_task(throttle=Limit(1))  # error: call-overload
+Limit("1")  # error: arg-type
+Rate(100)  # error: arg-type
+Debounce(5, merge=5)  # error: arg-type
+RateLimited("30")  # error: arg-type
+task(unique="account_id", concurrency=Limit(1, key="account_id"), rate="5/s")
+periodic_task(60, concurrency="openai", unique=True)
+add.using(unique=False).using(unique="x", on_conflict="return", unique_for=5, debounce=False, throttle=False)
+add.using(debounce=5)
+add.using(throttle="1/m")
+add.using(concurrency=1)  # error: call-arg
+add.using(rate="1/s")  # error: call-arg
 cron_task(0, [7, 19], cron=None, tz="Europe/Vienna", takes_context=False, retries=1)
 task(retries=3, timeout=timedelta(minutes=1), queue_name="mail")
 add.using(

@@ -11,6 +11,7 @@ from django.dispatch import receiver
 
 from autotask import registry
 from autotask.backend import AutotaskBackend, AutotaskTask
+from autotask.backend.definition import DjangoTask
 from autotask.django_tasks import (
     InvalidTask,
     TaskResultDoesNotExist,
@@ -25,7 +26,7 @@ from autotask.options import DJANGO_TASK_OPTION_NAMES
 from autotask.store import claim, read, rescue
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current, execute, rows
-from autotask.tasks import task
+from autotask.tasks import Limit, task
 from tests.helpers import wait_until
 from tests.integration.django_tasks import tasks
 from tests.integration.store.shapes import sign_on, take
@@ -188,10 +189,22 @@ def test_the_options_of_autotask_are_options_of_tasks_too():
         tasks.echo.using(retreis=1)
 
 
+def test_a_task_of_django_has_gates_and_a_unique_key():
+    made = tasks.echo.using(unique=True, concurrency=Limit(1, key=True), when_full="drop")
+    arguments = {"value": 7}
+    flow = DjangoTask(made).plan.flow(arguments)
+    assert flow.unique_key == f"{made.module_path}(value=7)"
+    assert [(gate.most, gate.when_full) for gate in flow.gates] == [(1, "drop")]
+    assert DjangoTask(made.using(unique=False)).plan.flow(arguments).unique_key is None
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"retries": -1}, "retries"),
+        ({"unique": "wibble"}, "wibble"),
+        ({"rate": "100/fortnight"}, "fortnight"),
+        ({"debounce": 5, "throttle": "1/s"}, "debounce"),
         ({"atomic": True}, "coroutines"),
         ({"queue_name": "elsewhere"}, "elsewhere"),
         ({"priority": 101}, "priority"),
