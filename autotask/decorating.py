@@ -73,8 +73,9 @@ def schedule(
 ) -> ScheduledTask[..., Any]:
     """Make a definition of a function that runs at each tick of a timetable, and register it.
 
-    :raises InvalidOption: as for :func:`define`, or the function needs arguments.
+    :raises InvalidOption: as for :func:`define`, or the function needs arguments, or an option is only for calls.
     """
+    _refuse_for_timetables(options, where)
 
     def make(called: Callable[..., Any], name: str, options: Options) -> ScheduledTask[..., Any]:
         try:
@@ -85,6 +86,17 @@ def schedule(
         return ScheduledTask(called, name, options, timetable, policy)
 
     return define(make, function, name, options, where)
+
+
+def _refuse_for_timetables(options: Options, where: str) -> None:
+    """Refuse options that say when a task runs, or draw tokens at a call: ticks do neither."""
+    for option in ("debounce", "throttle"):
+        if (value := getattr(options, option)) is not None:
+            expected = "left out: the timetable says when the task runs"
+            raise InvalidOption(option=option, where=where, expected=expected, value=value)
+    if not isinstance(options.unique_for, str):
+        expected = '"unfinished" or "waiting", for a task with a timetable'
+        raise InvalidOption(option="unique_for", where=where, expected=expected, value=options.unique_for)
 
 
 def timetable(

@@ -4,27 +4,30 @@ import functools
 import inspect
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 from asgiref.sync import async_to_sync, sync_to_async
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import carriers, context, display, handover, payload
+from autotask import carriers, context, display, handover, payload, renewal
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.flow import options as flow_options
 from autotask.flow.keys import refuse_unknown_names
-from autotask.flow.plan import Plan, Site
+from autotask.flow.plan import Plan, Site, Throttle
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, CallOptions, Options
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.site_limits import site
-from autotask.store import enqueue, notify, uncommitted
+from autotask.store import enqueue, notify, uncommitted, unique
 from autotask.store.connection import current, text
 from autotask.store.enqueue import STATED, Kind, NewTask
+from autotask.store.unique import Terms
 from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
 from autotask.values import reject_unknown
 
@@ -32,6 +35,9 @@ logger = logging.getLogger("autotask")
 
 #: The names of tasks for which it was logged that workers may not know them.
 _warned: set[str] = set()
+
+#: The task of a call, and the bucket from which the call draws.
+Call = tuple[NewTask, Throttle | None]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +68,7 @@ class Definition(Generic[P, R]):
         self._planned: tuple[Site | None, Plan | None] = (None, None)
         for option, key in flow_options.keys(options).items():
             if key is not None:
-                refuse_unknown_names(key, option, self._signature.parameters, name)
+                refuse_unknown_names(key, option, self.signature.parameters, name)
         # Its attributes are not copied: they could overwrite those above.
         functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
 
@@ -100,19 +106,19 @@ class Definition(Generic[P, R]):
         :raises UnpicklableArgument: an argument cannot be pickled.
         :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         :raises ContextNotCarried: a carrier of ``AUTOTASK_CONTEXT`` failed.
+        :raises UnsuitableKey: a key cannot be made of the arguments.
+        :raises AlreadyEnqueued: it is unique with ``on_conflict="raise"``, and there is a task already.
         :raises django.db.DatabaseError: it could not be stored.
         """
         self.refuse_unreachable()
-        task = self._new_task(args, kwargs, carriers.carried(self.name))
-        uncommitted.store([task], self._insert)
-        return TaskHandle(task.id, self.name)
+        return self.store([self.new_call(args, kwargs, carriers.carried(self.name))])[0]
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Like :meth:`enqueue`, from a coroutine."""
         return await sync_to_async(self.enqueue)(*args, **kwargs)
 
     def enqueue_many(self, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[TaskHandle[R]]:
-        """Store several calls with one statement: all of them or none.
+        """Store several calls with one statement: all of them or none. Calls that make no task of their own are among them.
 
         :param items: for each call, a tuple of positional or a dict of keyword arguments.
         :returns: handles, in the order of the items.
@@ -120,13 +126,12 @@ class Definition(Generic[P, R]):
         :raises TypeError: an item does not fit the function.
         :raises UnpicklableArgument: an item cannot be pickled.
         :raises PayloadTooLarge: an item takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
+        :raises UnsuitableKey: a key cannot be made of the arguments of an item.
+        :raises AlreadyEnqueued: they are unique with ``on_conflict="raise"``, and for one of them there is a task already.
         """
         self.refuse_unreachable()
         carried = carriers.carried(self.name)
-        tasks = [self._item(index, item, carried) for index, item in enumerate(items)]
-        if tasks:
-            uncommitted.store(tasks, self._insert)
-        return [TaskHandle(task.id, self.name) for task in tasks]
+        return self.store([self._item(index, item, carried) for index, item in enumerate(items)])
 
     @property
     def is_hidden(self) -> bool:
@@ -152,7 +157,7 @@ class Definition(Generic[P, R]):
         """Whether stored arguments fit the function."""
         args, kwargs = self.as_called(args, kwargs)
         try:
-            self._signature.bind(*args, **kwargs)
+            self.signature.bind(*args, **kwargs)
         except TypeError:
             return False
         return True
@@ -177,6 +182,44 @@ class Definition(Generic[P, R]):
 
     # ----------------------------------------------------------------------------------------------------------------
 
+    def new_call(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        carried: Mapping[str, Any] | None = None,
+        *,
+        id: uuid.UUID | None = None,
+        before: tuple[Any, ...] = (),
+    ) -> Call:
+        """Return the task of a call, and the bucket from which the call draws.
+
+        :param id: the id of the task; by default a new one.
+        :param before: what to store before the arguments.
+        """
+        id, shown = id or new_id(), self._shown(args, kwargs)
+        envelope = payload.dump_arguments((*before, *args), kwargs, id=id, name=self.name, carried=carried)
+        if (plan := self.plan) is None:
+            return NewTask(id, self._kind, text(shown), envelope), None
+        arguments = self.bound(args, kwargs)
+        task = NewTask(id, self._kind, text(shown), envelope, plan.flow(arguments))
+        return task, plan.throttle(arguments) if plan.draws else None
+
+    def store(self, calls: Sequence[Call]) -> list[TaskHandle[R]]:
+        """Store calls, in the caller's transaction, and return the handles of their tasks.
+
+        :raises AlreadyEnqueued: see :meth:`enqueue`.
+        """
+        if self.plan is None:
+            if tasks := [task for task, _ in calls]:
+                uncommitted.store(tasks, self._insert)
+            return [TaskHandle(task.id, self.name, True) for task in tasks]
+        handles: dict[uuid.UUID, TaskHandle[R]] = {task.id: TaskHandle(task.id, self.name) for task, _ in calls}
+        if calls:
+            throttles = {task.id: throttle for task, throttle in calls if throttle is not None}
+            insert = functools.partial(self._insert_flowing, handles, throttles)
+            uncommitted.store([task for task, _ in calls], insert)
+        return list(handles.values())
+
     def refuse_unreachable(self) -> None:
         """Refuse a call that no worker could run, unless calls run in place.
 
@@ -191,9 +234,9 @@ class Definition(Generic[P, R]):
         :raises TypeError: they do not fit the function.
         """
         names, _ = self._positional
-        if not kwargs and len(args) == len(names) == len(self._signature.parameters):
+        if not kwargs and len(args) == len(names) == len(self.signature.parameters):
             return dict(zip(names, args, strict=True))  # the same as binding, ten times as fast
-        bound = self._signature.bind(*args, **kwargs)
+        bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.arguments
 
@@ -205,8 +248,12 @@ class Definition(Generic[P, R]):
         """
         now = site()
         if self._planned[0] is not now:
-            self._planned = (now, Plan.of(self.name, self.options, self._signature, now))
+            self._planned = (now, Plan.of(self.name, self.options, self.signature, now))
         return self._planned[1]
+
+    @functools.cached_property
+    def _terms(self) -> Terms:
+        return renewal.terms(self)
 
     def _in_place(self) -> Callable[..., Any]:
         return self.with_context(context.current() or TaskContext(new_id(), self.name))
@@ -215,7 +262,8 @@ class Definition(Generic[P, R]):
         return type(self)(self.function, self.name, options)
 
     @functools.cached_property
-    def _signature(self) -> inspect.Signature:
+    def signature(self) -> inspect.Signature:
+        """The signature of the function, without its context."""
         signature = inspect.signature(self.function)
         if not self.options.takes_context:
             return signature
@@ -226,7 +274,7 @@ class Definition(Generic[P, R]):
     def _positional(self) -> tuple[tuple[str, ...], float]:
         """The parameters that can be given by position, and how many must be; infinity if one must be given by name."""
         by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        parameters = list(self._signature.parameters.values())
+        parameters = list(self.signature.parameters.values())
         needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         enough = all(p.kind in by_position for p in needed)
         return tuple(p.name for p in parameters if p.kind in by_position), len(needed) if enough else math.inf
@@ -239,6 +287,8 @@ class Definition(Generic[P, R]):
         stated = {name: getattr(options, name) for name in STATED if hasattr(options, name)}
         if isinstance(options.expires, datetime):
             stated |= {"expires": None, "expires_at": options.expires}
+        if options.debounce is not None:
+            stated["delay"] = options.debounce.seconds
         return Kind(**stated | {"name": self.name, "executor": self.executor})
 
     def _warn_hidden(self) -> None:
@@ -251,7 +301,7 @@ class Definition(Generic[P, R]):
                 self.function.__module__,
             )
 
-    def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any], carried: Mapping[str, Any]) -> NewTask:
+    def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any], carried: Mapping[str, Any]) -> Call:
         if isinstance(item, tuple):
             args, kwargs = item, {}
         elif isinstance(item, Mapping):
@@ -260,19 +310,11 @@ class Definition(Generic[P, R]):
             raise InvalidArguments(index=index, task=self.name, value=item)
         place = f"Item {index} of {self.name}.enqueue_many()"
         try:
-            return self._new_task(args, kwargs, carried)
+            return self.new_call(args, kwargs, carried)
         except AutotaskError as error:
             raise error.within(place) from error.__cause__
         except TypeError as error:
             raise TypeError(f"{place}: {error}") from None
-
-    def _new_task(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], carried: Mapping[str, Any] | None = None
-    ) -> NewTask:
-        id, shown = new_id(), self._shown(args, kwargs)
-        envelope = payload.dump_arguments(args, kwargs, id=id, name=self.name, carried=carried)
-        flow = None if (plan := self.plan) is None else plan.flow(self.bound(args, kwargs))
-        return NewTask(id, self._kind, text(shown), envelope, flow)
 
     def _shown(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the arguments as text, if they fit the function."""
@@ -280,9 +322,9 @@ class Definition(Generic[P, R]):
         if not kwargs and needed <= len(args) <= len(names):
             return display.positional(names, args)  # the same as after binding, ten times as fast
         try:
-            return display.arguments(self._signature.bind(*args, **kwargs))
+            return display.arguments(self.signature.bind(*args, **kwargs))
         except TypeError as error:
-            raise TypeError(f"{self.name}{self._signature}: {error}. Nothing was enqueued.") from None
+            raise TypeError(f"{self.name}{self.signature}: {error}. Nothing was enqueued.") from None
 
     def _insert(self, tasks: list[NewTask]) -> None:
         connection = current()
@@ -293,12 +335,40 @@ class Definition(Generic[P, R]):
             enqueue.insert_many(connection, tasks)
         if not handed:
             notify.wake_after_commit(connection)
-        if task_enqueued.receivers:
-            connection.on_commit(functools.partial(_send_enqueued, tasks), robust=True)
+        self._announce(connection, tasks, tasks)
+
+    def _insert_flowing(
+        self, handles: Mapping[uuid.UUID, TaskHandle[R]], throttles: Mapping[uuid.UUID, Throttle], tasks: list[NewTask]
+    ) -> None:
+        """Store the tasks whose keys and tokens are free, and make the handles of the others those of the ones that are."""
+        connection = current()
+        drawn = [throttles[task.id] for task in tasks] if throttles else ()
+        stored = unique.store(connection, tasks, self._terms, drawn)
+        new: list[NewTask] = []
+        renewed: dict[uuid.UUID, NewTask] = {}
+        for task, done in zip(tasks, stored, strict=True):
+            handle = handles[task.id]
+            handle.id, handle.created = done.id, done.created
+            if done.created:
+                new.append(task)
+            elif done.renewed is not None:
+                renewed[done.id] = done.renewed
+        changed = {task.id: task for task in new} | renewed
+        if changed:
+            notify.wake_after_commit(connection)
+            self._announce(connection, new, list(changed.values()))
+
+    def _announce(self, connection: BaseDatabaseWrapper, new: list[NewTask], changed: list[NewTask]) -> None:
+        """Send the signals.
+
+        :param changed: the new tasks, and those whose arguments were replaced.
+        """
+        if new and task_enqueued.receivers:
+            connection.on_commit(functools.partial(_send_enqueued, new), robust=True)
         if settings.IMMEDIATE:
-            tasks_to_run_now.send(sender=type(self), tasks=tasks)
+            tasks_to_run_now.send(sender=type(self), tasks=changed)
         if tasks_stored.receivers:
-            tasks_stored.send(sender=type(self), definition=self, tasks=tasks)
+            tasks_stored.send(sender=type(self), definition=self, tasks=changed)
 
 
 def _stored_executor(options: Options, is_async: bool) -> str:

@@ -44,13 +44,15 @@ class TaskHandle(Generic[R]):
 
     :param id: the id of the task, or its text: for a handle of a task that was enqueued elsewhere.
     :param name: the name of the task, for messages.
+    :param created: see the attribute.
     :raises InvalidOption: the text is not a UUID. (A ValueError.)
     :raises InvalidOptionType: the id is neither a UUID nor text. (A TypeError.)
     """
 
-    def __init__(self, id: uuid.UUID | str, name: str = "") -> None:
+    def __init__(self, id: uuid.UUID | str, name: str = "", created: bool | None = None) -> None:
         self.id = id if isinstance(id, uuid.UUID) else _uuid(id)
         self.name = name
+        self.created = created
         self._ended: StoredTask | ToldTask | None = None
 
     def __repr__(self) -> str:

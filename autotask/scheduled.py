@@ -12,7 +12,6 @@ from autotask.handle import TaskHandle
 from autotask.options import Options
 from autotask.schedules.base import Timetable
 from autotask.schedules.policy import Policy
-from autotask.store import uncommitted
 from autotask.store.enqueue import NewTask
 
 P = ParamSpec("P")
@@ -57,10 +56,9 @@ class ScheduledTask(Definition[P, R]):
         self.refuse_unreachable()
         now = datetime.now(UTC)
         ttl = (self.schedule.upcoming(KEPT_RUNS, now)[-1] - now).total_seconds()
-        task = self._new_task((), {})
+        task, throttle = self.new_call((), {})
         task = task._replace(kind=replace(task.kind, schedule=self.name, ttl=max(ttl, task.kind.ttl)))
-        uncommitted.store([task], self._insert)
-        return TaskHandle(task.id, self.name)
+        return self.store([(task, throttle)])[0]
 
     @property
     def is_hidden(self) -> bool:
@@ -68,7 +66,7 @@ class ScheduledTask(Definition[P, R]):
 
     def tick_task(self, tick: datetime) -> NewTask:
         """Return the task of one tick."""
-        task = self._new_task((), {})
+        task, _ = self.new_call((), {})
         kind = replace(
             task.kind,
             schedule=self.name,

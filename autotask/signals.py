@@ -13,7 +13,7 @@ from autotask.task_log import log_cancelled, log_lost, log_missed
 task_enqueued = Signal()
 
 #: For testing tools: calls were stored, and their transaction may still be open. Arguments: ``definition``, ``tasks`` (a
-#: list of :class:`autotask.store.enqueue.NewTask`). An exception of a receiver reaches the caller.
+#: list of :class:`autotask.store.enqueue.NewTask`; one with the id of an earlier task has replaced its arguments). An exception of a receiver reaches the caller.
 tasks_stored = Signal()
 
 #: The same with ``AUTOTASK_IMMEDIATE``, and sent before it: the receiver runs ``tasks``. A signal of its own, because
@@ -48,7 +48,7 @@ worker_stopping = Signal()
 
 #: Ticks of a schedule have passed without a task of their own. Arguments: ``name``, ``first`` and ``last`` (the moments of
 #: the first and the last of these ticks, which may be the same), ``reason``: "busy" (an earlier task of the schedule still
-#: waits or runs), "made up for" (no worker was there in time; the task of the last tick stands for all), "late" (no task
+#: waits or runs), "taken" (another task has the unique key), "made up for" (no worker was there in time; the task of the last tick stands for all), "late" (no task
 #: makes up for them).
 schedule_missed = Signal()
 

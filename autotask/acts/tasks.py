@@ -23,7 +23,8 @@ BATCH = 100
 
 def retry(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
     """Run tasks again that failed or were cancelled."""
-    connection, answers = current(), []
+    connection = current()
+    answers: list[Answer[uuid.UUID]] = []
     for batch in _pieces(sorted(ids), BATCH):
         with transaction.atomic(using=connection.alias):
             retried = [id for id in batch if requeue.requeue(connection, id)]

@@ -56,11 +56,13 @@ class AutotaskBackend(BaseTaskBackend):
     def enqueue(self, task: AnyTask, args: Any, kwargs: Any) -> Any:
         """Store a call, send Django's ``task_enqueued``, and return an :class:`AutotaskResult`.
 
-        The task exists if and only if the caller's transaction commits.
+        The task exists if and only if the caller's transaction commits. If a task of another call stands for this one, its
+        result is returned, and no signal sent.
 
         :raises InvalidTask: the backend does not accept the task, or a worker could not find it.
         :raises TypeError: the arguments do not fit the function, or cannot be stored.
         :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
+        :raises AlreadyEnqueued: it is unique with ``on_conflict="raise"``, and there is a task already.
         """
         self.validate_task(task)
         found = definition.at(task.module_path)
@@ -75,9 +77,12 @@ class AutotaskBackend(BaseTaskBackend):
             raise InvalidTask(str(error)) from error
         if self.is_strict:
             args, kwargs = normalize_json(args), normalize_json(kwargs)
-        id = self._definition(task).store(self.alias, tuple(args), dict(kwargs))
-        result = results.new(task, id, self.alias, args, kwargs)
-        task_enqueued.send_robust(sender=type(self), task_result=result)
+        handle = self._definition(task).store_through(self.alias, tuple(args), dict(kwargs))
+        if handle.created is False and (there := definition.look_up(handle.id, self.alias)) is not None:
+            return there
+        result = results.new(task, handle.id, self.alias, args, kwargs)
+        if handle.created is not False:
+            task_enqueued.send_robust(sender=type(self), task_result=result)
         return result
 
     def get_result(self, result_id: str) -> Any:

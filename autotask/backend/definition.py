@@ -29,11 +29,11 @@ from autotask.django_tasks import (
 )
 from autotask.exceptions import NothingRan, PayloadRefused
 from autotask.functions import refuse_unsuitable, still_to_be_run
+from autotask.handle import TaskHandle
 from autotask.options import Options
-from autotask.store import read, uncommitted
-from autotask.store.connection import current, text
-from autotask.store.enqueue import NewTask
-from autotask.task import ClaimedTask, State, new_id
+from autotask.store import read
+from autotask.store.connection import current
+from autotask.task import ClaimedTask, State
 from autotask.worker.outcome import ResultRefused
 
 logger = logging.getLogger("autotask.worker")
@@ -64,17 +64,12 @@ class DjangoTask(Definition[Any, Any]):
         super().__init__(task.func, task.module_path, options)
         self.task = task
 
-    def store(self, alias: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> uuid.UUID:
-        """Store a call, in the caller's transaction, and return the id of its task.
+    def store_through(self, alias: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskHandle[Any]:
+        """Store a call, in the caller's transaction, and return the handle of its task.
 
         :param alias: the alias of the backend through which it is enqueued.
         """
-        id, shown = new_id(), text(self._shown(args, kwargs))
-        carried = carriers.carried(self.name)
-        envelope = payload.dump_arguments((alias, *args), kwargs, id=id, name=self.name, carried=carried)
-        flow = None if (plan := self.plan) is None else plan.flow(self.bound(args, kwargs))
-        uncommitted.store([NewTask(id, self._kind, shown, envelope, flow)], self._insert)
-        return id
+        return self.store([self.new_call(args, kwargs, carriers.carried(self.name), before=(alias,))])[0]
 
     @classmethod
     def find(cls, claimed: ClaimedTask) -> "DjangoTask | None":

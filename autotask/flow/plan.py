@@ -79,6 +79,10 @@ class Plan:
         self._options = options
         self._signature = signature
         self._site = site
+        #: Whether its calls draw tokens, see :meth:`throttle`.
+        self.draws = options.throttle is not None or (
+            options.unique is not None and not isinstance(options.unique_for, str)
+        )
         self._limits = tuple(self._chosen_limits())
         self._unique_prefix, self._unique_key = self._chosen_key()
         keyed = (self._unique_key, *(key for _, key in self._limits), options.rate and options.rate.key)

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow
-from autotask.store import arrays, columns
+from autotask.store import arrays, columns, marks
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
 
@@ -85,6 +85,7 @@ VALUES (%s, %s, %s, %s, 1, clock_timestamp(), clock_timestamp(), clock_timestamp
 ON CONFLICT DO NOTHING
 """
 
+
 # Due tasks are inserted as ready; only others have to be promoted later. The clock is read once, so that the moments of a
 # row do not contradict each other. clock_timestamp() and not now(): in a long transaction now() is long ago.
 def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "", **more: str) -> str:
@@ -141,34 +142,35 @@ JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s:
             %(unique_key)s::text[], %(gate)s::text[])
     WITH ORDINALITY AS t(id, kind, arguments, payload, flow, unique_key, gate, place) ON t.kind = kind.number"""
 
-# Tasks with gates wait at the first of them, in the order of run_at, which are a microsecond apart for that; a mark asks a
-# worker to look there. A task whose unique key another one has is left out. Keys are taken in order: so two calls never
-# wait for each other.
-MANY_FLOWING = f"""
-WITH stored AS (
-{
-    _insert(
-        _KIND,
-        _TASK,
-        _TURN,
-        KINDS,
-        FLOWING,
-        state="CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
-        ready_at=f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
-        run_at="due.at + t.place * interval '1 us'",
-        flow="t.flow",
-        unique_key="t.unique_key",
-        gate="t.gate",
-        passed="CASE WHEN t.gate IS NOT NULL THEN 0 END",
-    )
-}
+# The rows of new tasks with their flows.
+FLOWING_ROWS = _insert(
+    _KIND,
+    _TASK,
+    _TURN,
+    KINDS,
+    FLOWING,
+    state="CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
+    ready_at=f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
+    run_at="due.at + t.place * interval '1 us'",
+    flow="t.flow",
+    unique_key="t.unique_key",
+    gate="t.gate",
+    passed="CASE WHEN t.gate IS NOT NULL THEN 0 END",
+)
+
+#: Inserts them, except those whose unique key another one has. Keys are taken in order: so two calls never wait for each
+#: other.
+UNLESS_TAKEN = """
 ORDER BY t.unique_key COLLATE "C", t.place
 ON CONFLICT DO NOTHING
 RETURNING id, state, gate
-),
-marked AS (
-    INSERT INTO autotask_mark (gate, at) SELECT DISTINCT gate, clock_timestamp() FROM stored WHERE state = 8
-)
+"""
+
+# Tasks with gates wait at the first of them, in the order of run_at, which are a microsecond apart for that; a mark asks a
+# worker to look there.
+MANY_FLOWING = f"""
+WITH stored AS ({FLOWING_ROWS}{UNLESS_TAKEN}),
+marked AS ({marks.waiting("stored")})
 SELECT id FROM stored
 """
 

@@ -1,5 +1,6 @@
 """Enqueue each tick exactly once, however many workers there are."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +8,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, enqueue
+from autotask.store import arrays, enqueue, marks
 from autotask.store.connection import execute, in_utc, rows
 
 
@@ -134,8 +135,8 @@ ORDER BY f.next_tick
 # The schedule moves and its tasks appear in one statement, on condition that it still is as it was seen: one task for
 # each tick, with any number of workers and whatever dies when. A locked row is being moved, paused or registered by
 # another session: it is left to that one, or to the next look, and the others do not wait for it.
-ADVANCE = f"""
-WITH step AS (
+_MOVED = """
+step AS (
     SELECT * FROM unnest(
         %(moved_name)s::text[], %(moved_spec)s::text[], %(seen_tick)s::timestamptz[], %(seen_held)s::text[],
         %(last_tick)s::timestamptz[], %(next_tick)s::timestamptz[], %(held)s::text[]
@@ -152,13 +153,25 @@ moved AS (
     FROM step d JOIN unmoved ON unmoved.name = d.name
     WHERE s.name = d.name
     RETURNING s.name
-),
-made AS (
-    {enqueue.MANY}
-    WHERE kind.schedule IN (SELECT name FROM moved)
-    RETURNING 1
 )
+"""
+
+_OF_MOVED = "\nWHERE kind.schedule IN (SELECT name FROM moved)"
+
+ADVANCE = f"""
+WITH {_MOVED},
+made AS ({enqueue.MANY}{_OF_MOVED} RETURNING 1)
 SELECT name, (SELECT count(*) FROM made) FROM moved
+"""
+
+# The same for tasks of which some have gates or unique keys. One whose key is taken is left out. If a transaction that is
+# still open has taken it, the statement would wait for the end of that: it gives up soon.
+ADVANCE_FLOWING = f"""
+WITH {_MOVED},
+patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true) AS is_set),
+made AS ({enqueue.FLOWING_ROWS}{_OF_MOVED} AND (SELECT is_set FROM patience) <> ''{enqueue.UNLESS_TAKEN}),
+marked AS ({marks.waiting("made")})
+SELECT name, (SELECT array_agg(id) FROM made) FROM moved
 """
 
 # A paused schedule stays longer: if its code comes back, it must not start to run by itself.
@@ -233,19 +246,24 @@ def advance(
 ) -> tuple[set[str], int]:
     """Move schedules and enqueue their tasks, except where another worker was faster, or is doing it.
 
+    :param tasks: without gates and unique keys.
     :returns: the names of the moved schedules, and how many tasks were enqueued.
     """
-    params = {
-        "moved_name": arrays.texts([move.seen.name for move in moves]),
-        "moved_spec": arrays.texts([move.seen.spec for move in moves]),
-        "seen_tick": arrays.moments([move.seen.next_tick for move in moves]),
-        "seen_held": arrays.texts([move.seen.held for move in moves]),
-        "last_tick": arrays.moments([move.last_tick for move in moves]),
-        "next_tick": arrays.moments([move.next_tick for move in moves]),
-        "held": arrays.texts([move.held for move in moves]),
-    }
-    found = rows(connection, ADVANCE, {**enqueue.parameters(tasks), **params})
+    found = rows(connection, ADVANCE, {**enqueue.parameters(tasks), **_moves(moves)})
     return {name for name, _ in found}, found[0][1] if found else 0
+
+
+def advance_flowing(
+    connection: BaseDatabaseWrapper, moves: Sequence[Move], tasks: Sequence[enqueue.NewTask]
+) -> tuple[set[str], set[uuid.UUID]]:
+    """Do the same as :func:`advance` for tasks of which some have gates or unique keys.
+
+    :returns: the names of the moved schedules, and the ids of the tasks that were enqueued. The unique keys of the others
+        were taken.
+    :raises django.db.OperationalError: a transaction that is still open has taken one of them.
+    """
+    found = rows(connection, ADVANCE_FLOWING, {**enqueue.flowing_parameters(tasks), **_moves(moves)})
+    return {name for name, _ in found}, set(found[0][1] or ()) if found else set()
 
 
 def retire(connection: BaseDatabaseWrapper, seconds: float) -> list[str]:
@@ -265,3 +283,15 @@ def from_held(held: str) -> list[datetime]:
 
 def _names_and_specs(specs: Mapping[str, str]) -> dict[str, str]:
     return {"names": arrays.texts(specs), "specs": arrays.texts(specs.values())}
+
+
+def _moves(moves: Sequence[Move]) -> dict[str, str]:
+    return {
+        "moved_name": arrays.texts([move.seen.name for move in moves]),
+        "moved_spec": arrays.texts([move.seen.spec for move in moves]),
+        "seen_tick": arrays.moments([move.seen.next_tick for move in moves]),
+        "seen_held": arrays.texts([move.seen.held for move in moves]),
+        "last_tick": arrays.moments([move.last_tick for move in moves]),
+        "next_tick": arrays.moments([move.next_tick for move in moves]),
+        "held": arrays.texts([move.held for move in moves]),
+    }

@@ -116,7 +116,9 @@ def store(
     # With a savepoint if the call may be refused, or a function that merges may fail, and the caller goes on.
     with transaction.atomic(using=connection.alias, savepoint=terms.merges or terms.on_conflict == "raise"):
         late = draws.draw(connection, tokens, [task.id for task in tasks]) if tokens else {}
-        taken = [_Taken(task, late[task.id], by.key) for task, by in zip(tasks, tokens, strict=False) if task.id in late]
+        taken = [
+            _Taken(task, late[task.id], by.key) for task, by in zip(tasks, tokens, strict=False) if task.id in late
+        ]
         found = _answer(connection, taken, terms)
         found |= _insert(connection, [task for task in tasks if task.id not in late], terms)
     return [found[task.id] for task in tasks]
@@ -158,7 +160,9 @@ def _find(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[_Ta
     keys = {task.id: task.flow.unique_key for task in tasks if task.flow}
     if not keys:
         return []
-    there = {key: (id, not_begun) for key, id, not_begun in rows(connection, FIND, {"key": arrays.texts(keys.values())})}
+    there = {
+        key: (id, not_begun) for key, id, not_begun in rows(connection, FIND, {"key": arrays.texts(keys.values())})
+    }
     taken = [(task, key, there[key]) for task in tasks if (key := keys[task.id]) in there]
     return [_Taken(task, id, key, not not_begun) for task, key, (id, not_begun) in taken if key]
 

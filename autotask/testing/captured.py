@@ -35,6 +35,7 @@ class CapturedTasks(Sequence[Enqueued]):
     def __init__(self) -> None:
         self._calls: list[tuple[Enqueued, Undone]] = []
         self._due: dict[uuid.UUID, datetime] = {}
+        self._first_noted: dict[uuid.UUID, datetime] = {}
         self._expires: dict[uuid.UUID, datetime | None] = {}
         self._moment: datetime | None = None
 
@@ -140,13 +141,14 @@ class CapturedTasks(Sequence[Enqueued]):
         # While later tasks are run, the clock shows their time.
         now = self._moment or _now()
         for task in tasks:
-            call = Enqueued.of(definition, task, now)
+            call = Enqueued.of(definition, task, now, since=self._first_noted.setdefault(task.id, now))
             self._calls.append((call, Undone()))
             self._due[task.id] = call.due
             self._expires[task.id] = call.expires
 
     def _existing(self) -> list[Enqueued]:
-        return [call for call, undone in self._calls if not undone.is_undone()]
+        # A later call with the same id has replaced the arguments of the earlier one.
+        return list({call.handle.id: call for call, undone in self._calls if not undone.is_undone()}.values())
 
     def _run_until(self, last: datetime, raise_errors: bool) -> list[TaskHandle[Any]]:
         runner, ran, not_ours = Runner(), list[TaskHandle[Any]](), set[uuid.UUID]()

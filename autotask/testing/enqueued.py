@@ -34,10 +34,15 @@ class Enqueued:
     _payload: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, definition: Definition[Any, Any], task: NewTask, now: datetime) -> "Enqueued":
-        """Return the call of a task that was stored at that moment."""
+    def of(cls, definition: Definition[Any, Any], task: NewTask, now: datetime, since: datetime) -> "Enqueued":
+        """Return the call of a task that was stored at that moment.
+
+        :param since: when its first call was stored, whose arguments this one has replaced.
+        """
         kind = task.kind
         due = kind.run_after or now + timedelta(seconds=kind.delay)
+        if (debounce := definition.options.debounce) is not None and debounce.at_most is not None:
+            due = min(due, since + timedelta(seconds=debounce.at_most))
         expires = kind.expires_at
         if expires is None and kind.expires is not None:
             expires = due + timedelta(seconds=kind.expires)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import registry
@@ -14,6 +15,7 @@ from autotask.signals import tell_missed
 from autotask.store import schedules
 from autotask.store.connection import keeps_session
 from autotask.store.enqueue import NewTask
+from autotask.store.errors import is_locked
 from autotask.store.isolation import Refusals
 from autotask.store.schedules import DueSchedule, Move
 
@@ -109,10 +111,15 @@ class Scheduler:
 
         def advance(names: Sequence[str]) -> tuple[set[str], int]:
             mine = [steps[name] for name in names]
-            new = [task for step in mine for task in step.tasks]
-            return schedules.advance(connection, [step.move for step in mine], new)
+            return schedules.advance(
+                connection, [step.move for step in mine], [task for step in mine for task in step.tasks]
+            )
 
-        done = self._refused.run(list(steps), advance)
+        plain = [name for name, step in steps.items() if not step.flows]
+        done = self._refused.run(plain, advance) if plain else []
+        for step in steps.values():
+            if step.flows:
+                done += self._enqueue_flowing(connection, step)
         moved = {name for names, _ in done for name in names}
         for name, step in steps.items():
             if name in moved:
@@ -121,6 +128,21 @@ class Scheduler:
             self._wake()
         # One look may not show all of them.
         return 0.0 if len(moved) == len(steps) else LOCKED_LOOK
+
+    def _enqueue_flowing(self, connection: BaseDatabaseWrapper, step: "_Step") -> list[tuple[set[str], int]]:
+        """Enqueue tasks that have gates or unique keys: each schedule by itself, as another transaction may hold a key."""
+
+        def advance(_: Sequence[str]) -> tuple[set[str], int]:
+            moved, made = schedules.advance_flowing(connection, [step.move], step.tasks)
+            step.taken = [task for task in step.tasks if task.id not in made]
+            return moved, len(made)
+
+        try:
+            return self._refused.run([step.move.seen.name], advance)
+        except OperationalError as error:
+            if not is_locked(error):
+                raise
+            return []
 
     def _tell(self, step: "_Step") -> None:
         """Report the ticks that were left out; overlapping ones, which may be many, at INFO only once for each schedule."""
@@ -132,6 +154,9 @@ class Scheduler:
             level = logging.DEBUG if name in self._overlapping else logging.INFO
             self._overlapping.add(name)
             tell_missed(name, overlapped[0], overlapped[-1], "busy", level)
+        for task in step.taken:
+            if (tick := task.kind.scheduled_for) is not None:
+                tell_missed(name, tick, tick, "taken", logging.INFO)
 
 
 class _Step:
@@ -139,6 +164,8 @@ class _Step:
 
     :ivar move: from where to where it moves.
     :ivar tasks: those to enqueue.
+    :ivar flows: whether some of them have gates or unique keys.
+    :ivar taken: those that are left out because another task has their unique key.
     :ivar missed: ticks that no worker has enqueued in time.
     :ivar made_up: how many tasks make up for them.
     :ivar overlapped: ticks that are left out because of a task that waits or runs.
@@ -155,7 +182,9 @@ class _Step:
             next_tick=task.schedule.next_after(due[-1]) if due else seen.next_tick,
             held=schedules.as_held(hold),
         )
+        self.taken: list[NewTask] = []
         self.tasks: list[NewTask] = [task.tick_task(tick) for tick in begin]
+        self.flows = any(task.flow for task in self.tasks)
         # Of more ticks than are made up for at most, the first one is known, too.
         passed = [tick for tick in (seen.next_tick, *due) if tick <= seen.now and not _paused(tick, seen)]
         self.missed = [tick for tick in passed if tick not in ticks or seen.now - tick > IN_TIME]

@@ -11,13 +11,16 @@ from django.db import transaction
 from django.test.utils import CaptureQueriesContext
 
 from autotask import registry
+from autotask.exceptions import InvalidOption
 from autotask.schedules.policy import IN_TIME
 from autotask.store import pause, schedule_runs, schedules
 from autotask.store.connection import current, dedicated, execute, rows
+from autotask.task import State
 from autotask.tasks import cron_task, periodic_task
 from autotask.worker import scheduler
 from autotask.worker.scheduler import Scheduler
 from tests.helpers import wait_until
+from tests.integration.store.shapes import count, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -443,6 +446,58 @@ def test_a_changed_schedule_that_somebody_has_locked_keeps_no_other_from_its_reg
     assert wait <= scheduler.DECLARE_AGAIN
     wait_until(lambda: run(service) > scheduler.DECLARE_AGAIN, what="the next declaration")
     assert {found.name: found.spec for found in schedule_runs.every(current())}["locked"] == "every 90 s"
+
+
+# --- tasks with gates and unique keys --------------------------------------------------------------------------------
+
+
+def test_a_tick_whose_key_is_taken_is_left_out(caplog):
+    # Given
+    caplog.set_level(logging.INFO, logger="autotask.worker")
+    task = schedule(overlap="allow", unique=True, concurrency=1)
+    service = Scheduler(lambda: None)
+    run(service)
+    by_hand = task.run_now()
+    assert by_hand.created and stored(by_hand.id).state is State.HELD
+
+    # When
+    due_since(1)
+    run(service)
+
+    # Then
+    assert count("autotask_task") == 1 and ": taken" in caplog.text
+    assert not task.run_now().created
+    by_hand.cancel()
+    due_since(1)
+    run(service)
+    assert rows(current(), "SELECT state, scheduled_for IS NOT NULL FROM autotask_task") == [(State.HELD, True)]
+
+
+def test_a_key_that_an_open_transaction_has_taken_holds_up_no_other_schedule(other_connection):
+    # Given
+    task = schedule(overlap="allow", unique=True)
+    schedule(name="other")
+    service = Scheduler(lambda: None)
+    run(service)
+    due_since(1)
+    due_since(1, "other")
+
+    # When
+    with transaction.atomic():
+        task.run_now()
+        assert service.run_once(other_connection) == scheduler.LOCKED_LOOK
+        assert rows(other_connection, "SELECT schedule FROM autotask_task") == [("other",)]
+        assert service.run_once(other_connection) == scheduler.LOCKED_LOOK
+
+    # Then
+    assert service.run_once(other_connection) == 0.0
+    assert count("autotask_task") == 2 and service.run_once(other_connection) > 1
+
+
+@pytest.mark.parametrize("option", [{"debounce": 5}, {"throttle": "1/m"}, {"unique": True, "unique_for": 60}])
+def test_an_option_that_only_calls_can_have_is_refused(option):
+    with pytest.raises(InvalidOption, match="timetable"):
+        schedule(**option)
 
 
 # --- in a worker ----------------------------------------------------------------------------------------------------
