@@ -48,11 +48,12 @@ def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
     """
     known = {entry.name: entry for entry in agenda.entries(connection)}
     if name not in known:
-        raise failure(f"There is no schedule {name[:80]!r}{_meant(name, known)}.", NOT_FOUND)
+        raise failure(f"There is no schedule {name[:80]!r}{meant(name, known)}.", NOT_FOUND)
     return known[name]
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return a suggestion of known names that are like an unknown one; "" if there is none."""
     # People remember the last part of a name.
     same_end = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]]
     close = same_end or difflib.get_close_matches(name, known, 3, cutoff=0.8)

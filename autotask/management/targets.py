@@ -1,6 +1,5 @@
 """The queues, tasks, limits and schedules that a command pauses or resumes."""
 
-import difflib
 from argparse import ArgumentParser
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from autotask import registry
 from autotask.management.arguments import plain_name
 from autotask.management.console import USAGE, Console, failure
+from autotask.management.lookup import meant
 
 #: The options, and the keywords of the acts.
 KINDS = ("queue", "task", "limit")
@@ -58,6 +58,4 @@ def doubt(console: Console, target: dict[str, Any]) -> None:
     known = [definition.name for definition in registry.definitions()]
     if name is None or name in known:
         return
-    close = difflib.get_close_matches(name, known, 3, cutoff=0.7)
-    meant = f" Did you mean {' or '.join(close)}?" if close else ""
-    console.complain(f"No task in the code of this process has the name {name}.{meant}")
+    console.complain(f"No task in the code of this process has the name {name}{meant(name, known)}.")

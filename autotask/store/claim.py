@@ -149,7 +149,8 @@ CANDIDATES = CLAIM.partition("\nUPDATE ")[0] + "\nSELECT id FROM {taken}"
 _KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(unknown_names)s::text[]))"
 
 #: Tasks of paused names are filtered there, too, until they are held. One that is to be cancelled is claimed, to record that.
-_NOT_PAUSED = "(t.cancel_requested OR t.name <> ALL(%(paused_names)s::text[]))"
+#: CASE, since the planner must not guess from its statistics that few tasks are left, and sort them all.
+_NOT_PAUSED = "CASE WHEN t.cancel_requested THEN true ELSE t.name <> ALL(%(paused_names)s::text[]) END"
 
 
 class Found(NamedTuple):

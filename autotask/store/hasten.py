@@ -5,11 +5,15 @@ from datetime import datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.store import pauses
 from autotask.store.claim import Lane
 from autotask.store.connection import in_utc, rows
 from autotask.task import State
 
-WAITING = "SELECT id, name, priority, state, run_at AT TIME ZONE 'UTC' FROM autotask_task WHERE state <> 2"
+WAITING = f"""
+SELECT t.id, t.name, t.priority, t.state, t.run_at AT TIME ZONE 'UTC' FROM autotask_task t
+WHERE t.state <> 2 AND NOT {pauses.BARS_TASK}
+"""
 
 HASTEN = """
 UPDATE autotask_task
@@ -20,7 +24,7 @@ RETURNING queue, priority, executor
 
 
 def waiting(connection: BaseDatabaseWrapper) -> list[tuple[uuid.UUID, str, int, datetime | None]]:
-    """Return id, name and priority of all waiting tasks, and when they are due; None: ready."""
+    """Return id, name and priority of all waiting tasks that are not paused, and when they are due; None: ready."""
     return [
         (id, name, priority, None if state == State.READY else in_utc(run_at))
         for id, name, priority, state, run_at in rows(connection, WAITING)

@@ -134,6 +134,19 @@ def _concerns(name: str, gate: str) -> str:
     return f"{name} IN ({whole}, split_part({whole}, '(', 1))"
 
 
+#: The condition that a pause bars a task, whatever its state is: by its name, its queue, one of its gates, or altogether.
+BARS_TASK = f"""EXISTS (
+    SELECT 1 FROM autotask_pause p
+    WHERE {IN_FORCE.format("p")} AND CASE p.kind
+        WHEN 'everything' THEN true
+        WHEN 'queue' THEN p.name = t.queue
+        WHEN 'task' THEN p.name = t.name
+        ELSE EXISTS (
+            SELECT 1 FROM jsonb_array_elements(t.flow->'gates') AS gate WHERE {_concerns("p.name", "(gate.value->>'key')")}
+        )
+    END
+)"""
+
 # --- the chores of workers ------------------------------------------------------------------------------------------
 
 # The gates at which tasks of paused names are held, with one descent of autotask_held for each. No gate of another kind
@@ -170,14 +183,14 @@ marked AS (
 SELECT count(*) FROM gone
 """
 
-# Walks through the ready tasks in the order of autotask_ready, however many belong to others. Such a task frees its slots,
-# and a mark asks for a look at each of its limits. One that is to be cancelled stays, for a worker to record that.
+# Walks through the ready tasks of a lane in the order of autotask_ready, however many belong to others. A paused one frees its
+# slots, and a mark asks for a look at each of its limits. One that is to be cancelled stays, for a worker to record that.
 HOLD = f"""
 WITH examined AS MATERIALIZED (
-    SELECT t.id, t.name, t.queue, t.priority, t.executor, t.ready_at FROM autotask_task t
-    WHERE t.state = 1 AND (t.queue, t.priority, t.executor, t.ready_at)
-        > (%(queue)s::text, %(priority)s::smallint, %(executor)s::text, %(ready_at)s::timestamptz)
-    ORDER BY t.queue, t.priority, t.executor, t.ready_at LIMIT {PIECE}
+    SELECT t.id, t.name, t.ready_at FROM autotask_task t
+    WHERE t.state = 1 AND t.queue = %(queue)s::text AND t.priority = %(priority)s::smallint
+      AND t.executor = %(executor)s::text AND t.ready_at > %(after)s::timestamptz
+    ORDER BY t.ready_at LIMIT {PIECE}
 ),
 picked AS MATERIALIZED (
     SELECT t.id, t.flow FROM autotask_task t
@@ -191,11 +204,11 @@ moved AS (
     WHERE t.id = ANY(ARRAY(SELECT id FROM picked)) RETURNING t.id
 ),
 marked AS ({marks.freed("picked")})
-SELECT e.queue, e.priority, e.executor, e.ready_at::text, (SELECT count(*) FROM moved)
-FROM examined e ORDER BY e.queue DESC, e.priority DESC, e.executor DESC, e.ready_at DESC LIMIT 1
+SELECT max(e.ready_at)::text, (SELECT count(*) FROM moved) FROM examined e
 """
 
 # In the order in which they would have run; ready a microsecond apart, as in a bulk. A task with gates begins at the first.
+# By an array of ids and their places in it, as a join could be planned to read the rows again for each of them.
 LET_GO = f"""
 WITH picked AS MATERIALIZED (
     SELECT t.id FROM autotask_task t WHERE t.state = 8 AND t.gate = %(gate)s::text
@@ -204,35 +217,18 @@ WITH picked AS MATERIALIZED (
       )
     ORDER BY t.priority DESC, t.run_at, t.id LIMIT {PIECE} FOR NO KEY UPDATE SKIP LOCKED
 ),
-numbered AS MATERIALIZED (SELECT id, row_number() OVER () AS place FROM picked),
 clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 moved AS (
     UPDATE autotask_task t
     SET gate = {marks.FIRST_GATE}, state = {marks.DUE_STATE},
-        ready_at = CASE WHEN t.passed IS NULL THEN clock.now + numbered.place * interval '1 us' END
-    FROM numbered, clock
-    WHERE t.id = ANY(ARRAY(SELECT id FROM numbered)) AND t.id = numbered.id
+        ready_at = CASE WHEN t.passed IS NULL
+                        THEN (SELECT now FROM clock) + array_position(ARRAY(SELECT id FROM picked), t.id) * interval '1 us' END
+    WHERE t.id = ANY(ARRAY(SELECT id FROM picked))
     RETURNING t.state, t.gate
 ),
 marked AS ({marks.waiting("moved")})
 SELECT count(*) FROM moved
 """
-
-
-class Position(NamedTuple):
-    """A position among the ready tasks, in the order in which :func:`hold` walks through them.
-
-    :ivar ready_at: as text, to the microsecond.
-    """
-
-    queue: str = ""
-    priority: int = -32768
-    executor: str = ""
-    ready_at: str = "-infinity"
-
-
-#: Before all ready tasks.
-BEGINNING = Position()
 
 
 class Look(NamedTuple):
@@ -272,16 +268,17 @@ def end(connection: BaseDatabaseWrapper) -> int:
     return int(rows(connection, END)[0][0])
 
 
-def hold(connection: BaseDatabaseWrapper, after: Position = BEGINNING) -> tuple[Position | None, int]:
-    """Hold those of the next :data:`PIECE` ready tasks whose names are paused.
+def hold(
+    connection: BaseDatabaseWrapper, queue: str, priority: int, executor: str, after: str = "-infinity"
+) -> tuple[str | None, int]:
+    """Hold those of the next :data:`PIECE` ready tasks of a lane whose names are paused.
 
-    :returns: where to go on, None at the end; and how many are held.
+    :param after: only tasks that are ready since a later moment: as text, to the microsecond.
+    :returns: the moment after which to go on, None at the end of the lane; and how many are held.
     """
-    found = rows(connection, HOLD, after._asdict())
-    if not found:
-        return None, 0
-    *position, held = found[0]
-    return Position(*position), int(held)
+    params = {"queue": queue, "priority": priority, "executor": executor, "after": after}
+    ((last, held),) = rows(connection, HOLD, params)
+    return last, int(held)
 
 
 def let_go(connection: BaseDatabaseWrapper, name: str) -> int:

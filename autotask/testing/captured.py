@@ -103,7 +103,7 @@ class CapturedTasks(Sequence[Enqueued]):
         """Run the due tasks, and the due ones that these enqueue, in this thread.
 
         Registered on_commit functions run first, as if the transaction of the test were committed here. The clock of the
-        test decides which tasks are due, even if the test has moved it.
+        test decides which tasks are due, even if the test has moved it. Paused tasks do not run.
 
         :param until: run tasks that are due until then, too (an aware datetime, or a timedelta from now), in order of
             time: tasks that run later enqueue later.

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import pauses
-from autotask.store.pauses import Look, Position
+from autotask.store import claim, pauses
+from autotask.store.claim import Lane
+from autotask.store.pauses import Look
 from autotask.worker.paused import Paused
 
 logger = logging.getLogger("autotask.worker")
@@ -20,6 +21,9 @@ SWEEP_EVERY = 30.0
 
 #: Seconds between two pieces while there is more to move: the other services run in between.
 PAUSE = 0.005
+
+#: Before the first task of a lane.
+BEGINNING = "-infinity"
 
 #: A walk through all ready tasks is followed by a rest that is this many times as long.
 REST_SHARE = 5
@@ -40,7 +44,9 @@ class Pauser:
         self._paused = paused
         self._changed = changed
         self._due = self._sweep_at = self._walk_at = self._walk_began = float("-inf")
-        self._position: Position = pauses.BEGINNING
+        #: The lanes that the present walk has not left behind, and how far it is in the last of them.
+        self._lanes: list[Lane] | None = None
+        self._after = BEGINNING
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Look, and move a piece of what there is to move."""
@@ -64,18 +70,23 @@ class Pauser:
         return count
 
     def _walk(self, connection: BaseDatabaseWrapper) -> bool:
-        """Go on through the ready tasks; return whether there are more."""
+        """Go on through the ready tasks, lane by lane; return whether there are more."""
+        if self._lanes is None:
+            self._walk_began, self._after = time.monotonic(), BEGINNING
+            self._lanes = claim.find_lanes(connection).lanes
+        if self._lanes:
+            lane = self._lanes[-1]
+            after, held = pauses.hold(connection, lane.queue, lane.priority, lane.executor, self._after)
+            if held:
+                logger.debug("%d paused tasks are held", held)
+            if after is None:
+                self._lanes.pop()
+            self._after = after or BEGINNING
+            return True
+        self._lanes = None
         now = time.monotonic()
-        if self._position == pauses.BEGINNING:
-            self._walk_began = now
-        position, held = pauses.hold(connection, self._position)
-        if held:
-            logger.debug("%d paused tasks are held", held)
-        self._position = position or pauses.BEGINNING
-        if position is None:
-            took = time.monotonic() - self._walk_began
-            self._walk_at = time.monotonic() + max(LOOK_EVERY / 2, REST_SHARE * took)
-        return position is not None
+        self._walk_at = now + max(LOOK_EVERY / 2, REST_SHARE * (now - self._walk_began))
+        return False
 
     def _wait(self, seconds: float) -> float:
         self._due = time.monotonic() + seconds

@@ -15,6 +15,7 @@ from autotask.store import (
     enqueue,
     find,
     finish,
+    pauses,
     prepared,
     promote,
     prune,
@@ -136,6 +137,32 @@ ACTS = {
     "find lanes with unknown names": Act(
         lambda c: claim.find_lanes(current(), unknown_names=["tests.newer"]), "autotask_ready", 60
     ),
+    "find lanes with paused names": Act(
+        lambda c: claim.find_lanes(current(), paused_names=["tests.paused"]), "autotask_ready", 60
+    ),
+    "look at pauses": Act(lambda c: pauses.look(current()).exists, "autotask_held", 10, result=False),
+    "hold where nothing is paused": Act(
+        lambda c: pauses.hold(current(), "default", 0, "")[1], "autotask_ready", 1500, result=0
+    ),
+    "hold what is paused": Act(
+        lambda c: pauses.hold(current(), "default", 0, "")[1],
+        "autotask_ready",
+        9000,
+        before=lambda c: pause_all(),
+        result=pauses.PIECE,
+    ),
+    "let go": Act(
+        lambda c: pauses.let_go(current(), "tests.task"),
+        "autotask_held",
+        9000,
+        before=lambda c: (
+            pause_all(),
+            pauses.hold(current(), "default", 0, ""),
+            execute(current(), "DELETE FROM autotask_pause"),
+        ),
+        result=pauses.PIECE,
+    ),
+    "end no pause": Act(lambda c: pauses.end(current()), "", 10, result=0),
     "reconcile": Act(
         lambda c: len(claim.reconcile(current(), c.worker, [task.fence for task in c.held[10:]])),
         "autotask_running",
@@ -207,6 +234,12 @@ ACTS = {
     ),
     "list the workers": Act(lambda c: read.workers(current()), "autotask_running", 400),
 }
+
+
+def pause_all():
+    """Pause the tasks of the crowd."""
+    pauses.pause(current(), pauses.Kind.TASK, "tests.task", until=None, reason="", by="")
+
 
 #: What is rare, or asked for by people, may depend on statistics.
 WITH_STATISTICS = {

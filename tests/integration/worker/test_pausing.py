@@ -1,0 +1,258 @@
+"""Paused queues, tasks, limits and everything: nothing of them begins, others go on, and nothing is lost."""
+
+import os
+import time
+from datetime import timedelta
+
+import pytest
+
+from autotask import acts, handover
+from autotask.companion.pipes import Pipes
+from autotask.flow import Flow, LimitGate
+from autotask.handle import TaskHandle
+from autotask.processes import readable
+from autotask.store import enqueue, pause as schedule_pauses, pauses, read
+from autotask.store.connection import current, execute, rows
+from autotask.task import DONE, RUNNING, WAITING, State
+from autotask.worker import pauser
+from tests.helpers import wait_until
+from tests.integration.worker import tasks
+from tests.integration.worker.tasks import gate
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ECHO = tasks.echo.name
+
+
+@pytest.fixture
+def quiet_worker(start_worker):
+    """A worker that has no ticks to deal with."""
+    worker = start_worker(threads=2)
+    stop_ticking()
+    return worker
+
+
+def stop_ticking():
+    wait_until(lambda: schedule_pauses.pause(current(), "tests.ticking", "test"), what="the schedule")
+    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_task"), what="the end of the last tick")
+
+
+def state(handle):
+    return read.task(current(), handle.id).state
+
+
+def is_offered(pipes):
+    return bool(readable.wait([pipes.offers[0]], 0))
+
+
+def until_offered(pipes):
+    wait_until(lambda: is_offered(pipes), what="an offer")
+
+
+def begun(handles):
+    return [handle for handle in handles if handle.status is not WAITING]
+
+
+def a_moment_later(function):
+    """Return what is true for a while."""
+    time.sleep(0.5)
+    return function()
+
+
+PAUSES = [{"queue": "mail"}, {"task": ECHO}, {"everything": True}]
+
+
+@pytest.mark.parametrize("target", PAUSES, ids=str)
+def test_nothing_that_is_paused_begins_until_it_is_resumed(quiet_worker, target):
+    # Given
+    acts.pause(**target)
+    wait_until(lambda: quiet_worker.paused, what="a look of the worker", seconds=2)
+
+    # When
+    handles = [tasks.echo.using(queue="mail")(number) for number in range(5)]
+
+    # Then
+    assert a_moment_later(lambda: begun(handles)) == []
+    assert acts.resume(**target)
+    assert [handle.wait(10) for handle in handles] == list(range(5))
+
+
+@pytest.mark.parametrize("target", PAUSES, ids=str)
+def test_within_a_second_nothing_more_of_a_busy_queue_begins(quiet_worker, target):
+    # Given
+    handles = tasks.nap.using(queue="mail").enqueue_many([(0.01,)] * 2000)
+    wait_until(lambda: handles[20].status is DONE)
+
+    # When
+    if "task" in target:
+        target = {"task": tasks.nap.name}
+    acts.pause(**target)
+    paused_at = pauses.read(current())[0].paused_at
+    time.sleep(1.5)
+
+    # Then
+    def last_start():
+        ((last,),) = rows(current(), "SELECT max(started_at AT TIME ZONE 'UTC') FROM autotask_result")
+        return last
+
+    last = last_start()
+    assert last.replace(tzinfo=paused_at.tzinfo) - paused_at < timedelta(seconds=1)
+    assert a_moment_later(last_start) == last
+    assert not rows(current(), "SELECT 1 FROM autotask_task WHERE state = 2")
+
+
+@pytest.mark.parametrize("target", PAUSES[:2], ids=str)
+def test_others_go_on(quiet_worker, target):
+    acts.pause(**target)
+    paused = tasks.echo.using(queue="mail")(1)
+    assert tasks.double(2).wait(10) == 4
+    assert paused.status is WAITING
+
+
+def test_a_task_that_has_begun_goes_on(quiet_worker):
+    handle = tasks.pass_gate("paused")
+    assert gate("paused reached").wait(10)
+    acts.pause(everything=True)
+    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
+    assert handle.status is RUNNING
+    gate("paused").set()
+    wait_until(lambda: handle.status is DONE)
+
+
+def test_the_tasks_of_a_paused_name_are_held_and_nothing_is_lost(quiet_worker):
+    # Given
+    acts.pause(task=ECHO)
+
+    # When
+    handles = tasks.echo.enqueue_many([(number,) for number in range(1200)])
+    wait_until(lambda: {state(handle) for handle in handles} == {State.HELD}, what="the tasks to be held")
+    assert {handle.status for handle in handles} == {WAITING}
+
+    # Then
+    acts.resume(task=ECHO)
+    wait_until(lambda: all(handle.ready for handle in handles), what="the end of all")
+    assert [handle.result for handle in handles] == list(range(1200))
+    assert rows(current(), "SELECT 1 FROM autotask_pause") == []
+
+
+def test_a_pause_that_has_an_end_ends_by_itself(quiet_worker):
+    acts.pause(task=ECHO, until=timedelta(seconds=1))
+    acts.pause(queue="mail", until=timedelta(seconds=1))
+    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
+    handles = [tasks.echo(1), tasks.double.using(queue="mail")(2)]
+    began = time.monotonic()
+    assert [handle.wait(10) for handle in handles] == [1, 4]
+    assert 0.3 < time.monotonic() - began < 4
+
+
+def test_pauses_outlast_workers(start_worker):
+    # Given
+    acts.pause(task=ECHO)
+    first = start_worker()
+    handle = tasks.echo(1)
+    wait_until(lambda: state(handle) is State.HELD, what="the task to be held")
+    first.stop()
+
+    # When
+    start_worker()
+
+    # Then
+    assert tasks.double(1).wait(10) == 2
+    assert a_moment_later(lambda: handle.status) is WAITING
+    acts.resume(task=ECHO)
+    assert handle.wait(10) == 1
+
+
+def test_a_task_that_was_held_after_its_pause_was_over_is_let_go_in_a_while(quiet_worker, monkeypatch):
+    # Given: another worker has held it, and has died
+    monkeypatch.setattr(pauser, "SWEEP_EVERY", 0.5)
+    acts.pause(task=ECHO)
+    acts.resume(task=ECHO)
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_pause") == [], what="the end of the pause")
+    handle = tasks.echo.using(delay=600)(1)
+    execute(
+        current(),
+        "UPDATE autotask_task SET state = 8, gate = %(gate)s WHERE id = %(id)s",
+        {"gate": f"pause:{ECHO}", "id": handle.id},
+    )
+
+    # Then
+    assert handle.wait(40) == 1
+
+
+def test_a_paused_limit_lets_tasks_pass_when_it_is_resumed(quiet_worker):
+    # Given
+    acts.pause(limit="site")
+    task = tasks.echo._new_task((1,), {})._replace(flow=Flow((LimitGate("limit:site", "site", 1),)))
+    enqueue.insert_flowing(current(), [task])
+    handle = TaskHandle(task.id)
+
+    # Then
+    assert tasks.double(1).wait(10) == 2
+    assert a_moment_later(lambda: state(handle)) is State.HELD
+    acts.resume(limit="site")
+    assert handle.wait(10) == 1
+
+
+# --- what is handed over --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pipes():
+    """The pipes to a companion, as the process has them that it serves."""
+    pipes = Pipes()
+    handover.set_line(pipes)
+    yield pipes
+    handover.set_line(None)
+    pipes.close()
+
+
+@pytest.fixture
+def companion(pipes, start_worker):
+    worker = start_worker(wake_fd=os.dup(pipes.wake), offer_fds=pipes.offers)
+    stop_ticking()
+    until_offered(pipes)
+    return worker
+
+
+@pytest.mark.parametrize("target", [*PAUSES, {"queue": "other"}], ids=str)
+def test_a_companion_offers_nothing_while_something_is_paused(companion, pipes, target):
+    acts.pause(**target)
+    wait_until(lambda: companion.paused and not is_offered(pipes), what="the offer to be taken back", seconds=2)
+    acts.resume(**target)
+    until_offered(pipes)
+
+
+@pytest.mark.parametrize("target", PAUSES, ids=str)
+def test_a_paused_task_that_was_handed_over_all_the_same_does_not_begin(companion, pipes, target):
+    # Given: a caller that has taken the offer, and whose INSERT takes a while
+    offer = wait_until(pipes.take_offer, what="an offer")
+    acts.pause(**target)
+    wait_until(lambda: companion.paused, what="a look of the worker")
+
+    # When
+    task = tasks.echo.using(queue="mail")._new_task((1,), {})
+    fence = enqueue.insert_claimed(current(), task, offer.worker_id)
+    pipes.hand_over(handover.dump(task, fence, offer))
+
+    # Then
+    handle = TaskHandle(task.id)
+    wait_until(lambda: handle.status is WAITING)
+    assert a_moment_later(lambda: handle.status) is WAITING
+    acts.resume(**target)
+    assert handle.wait(10) == 1
+
+
+# --- what it costs --------------------------------------------------------------------------------------------------
+
+
+def test_an_idle_worker_that_knows_of_no_pause_asks_for_none(start_worker, monkeypatch):
+    # Given
+    looks = []
+    real = pauses.look
+    monkeypatch.setattr(pauses, "look", lambda connection: looks.append(time.monotonic()) or real(connection))
+    start_worker()
+    wait_until(lambda: looks, what="the first look")
+
+    # Then
+    assert a_moment_later(lambda: a_moment_later(lambda: a_moment_later(lambda: len(looks)))) <= 2
