@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from autotask.store.connection import rows
-from tests.faults import flow_state
+from tests.faults import flow_state, flowing
 from tests.faults.flowing import tasks
-from tests.faults.test_limits import FLOWING
 from tests.helpers import LONG, wait_until
 
 WAITING = 20_000 if LONG else 2_000
@@ -19,8 +18,7 @@ CROWD = 8 if LONG else 4
 @pytest.mark.fault(71, quick=True)
 def test_a_full_limit_a_paused_task_and_a_closed_bucket_hold_up_no_other_task(world, figures):
     # Given: one task of a limit runs, and thousands wait behind it
-    world.environment |= FLOWING
-    world.settings["LIMITS"] = tasks.LIMITS
+    flowing.use_in(world)
     go, closed = world.folder / "go", world.folder / "closed"
     world.keep(2, "--threads=4")
     crowd = world.start_calls("crowd", f"--file={go}", f"--closed={closed}", f"--crowd={WAITING}")
@@ -58,8 +56,7 @@ def test_a_full_limit_a_paused_task_and_a_closed_bucket_hold_up_no_other_task(wo
 def test_workers_and_callers_on_the_same_keys_never_deadlock(own_server, make_world, figures, lasting):
     # Given
     world = make_world(own_server())
-    world.environment |= FLOWING
-    world.settings["LIMITS"] = tasks.LIMITS
+    flowing.use_in(world)
     world.keep(CROWD, "--threads=2")
     callers = [world.start_calls("storm", "--rate=20", "--seconds=0.02", "--open=0.2") for _ in range(CROWD)]
 

@@ -5,16 +5,12 @@ import time
 import pytest
 
 from autotask.store.connection import rows
-from tests.faults import flow_state, history
-from tests.faults.flowing import tasks
+from tests.faults import flow_state, flowing, history
 from tests.helpers import wait_until
-
-FLOWING = {"FAULTS_APPS": "tests.faults.flowing"}
 
 
 def prepare(world, workers=3):
-    world.settings |= {"LIMITS": tasks.LIMITS, "MAX_CRASHES": 100}
-    world.environment |= FLOWING
+    flowing.use_in(world)
     world.keep(workers, "--threads=4")
     # More calls than the limits let through, so that something is held all the time.
     return [world.start_calls("limits", "--threads=2", "--rate=12", "--seconds=0.15") for _ in range(2)]
@@ -112,8 +108,7 @@ def test_a_limit_holds_when_postgresql_restarts_and_connections_are_cut(own_serv
 def test_workers_that_are_killed_one_after_the_other_leave_a_limit_with_all_its_slots(world, figures):
     """Each of them dies with all slots of the limit."""
     # Given
-    world.settings |= {"LIMITS": tasks.LIMITS, "MAX_CRASHES": 100}
-    world.environment |= FLOWING
+    flowing.use_in(world)
     callers = [world.start_calls("limits", "--rate=30", "--seconds=0.5") for _ in range(2)]
     wait_until(lambda: len(world.events("enqueued")) > 100, 60, "some calls")
     for caller in callers:

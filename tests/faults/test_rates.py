@@ -5,9 +5,8 @@ import time
 import pytest
 
 from autotask.task import State
-from tests.faults import audit, history
+from tests.faults import audit, flowing, history
 from tests.faults.flowing import tasks
-from tests.faults.test_limits import FLOWING
 from tests.helpers import wait_until
 
 
@@ -16,8 +15,7 @@ def test_a_rate_is_never_exceeded_when_workers_are_killed_and_paused(own_server,
     # Given
     world = make_world(own_server(track_commit_timestamp="on"))
     audit.install(world.database)
-    world.environment |= FLOWING
-    world.settings |= {"MAX_CRASHES": 100}
+    flowing.use_in(world)
     world.keep(3, "--threads=4")
     calls = world.start_calls("rated", f"--rate={2 * tasks.RATE}")
 
@@ -45,7 +43,7 @@ def test_a_rate_is_never_exceeded_when_workers_are_killed_and_paused(own_server,
 @pytest.mark.fault(74, quick=True)
 def test_a_task_that_was_rate_limited_closes_its_bucket_for_all_workers(world, figures):
     # Given
-    world.environment |= FLOWING
+    flowing.use_in(world)
     world.keep(3, "--threads=1")
     closed = world.folder / "closed"
 

@@ -5,8 +5,7 @@ from collections import defaultdict
 
 import pytest
 
-from tests.faults import audit
-from tests.faults.test_limits import FLOWING
+from tests.faults import audit, flowing
 from tests.helpers import wait_until
 
 #: Seconds between a commit's own moment and that at which others see it.
@@ -20,8 +19,7 @@ def audited(own_server, make_world):
     """A world that records each change of a live task."""
     world = make_world(own_server(track_commit_timestamp="on"))
     audit.install(world.database)
-    world.settings |= {"MAX_CRASHES": 100, "CLEAN_INTERVAL": 0.5}
-    world.environment |= FLOWING
+    flowing.use_in(world, CLEAN_INTERVAL=1)
     return world
 
 
@@ -88,8 +86,7 @@ def _undone(world, record):
 @pytest.mark.fault(70)
 def test_an_open_call_with_a_key_holds_up_nobody_with_another_key(world, figures):
     # Given: a transaction that has called each kind of task with the first key
-    world.environment |= FLOWING
-    world.settings["LIMITS"] = {"shared": 3, "queue:narrow": 2}
+    flowing.use_in(world)
     world.worker("--threads=4")
     go = world.folder / "go"
     holder = world.start_calls("held open", f"--file={go}")

@@ -91,7 +91,7 @@ class Calls:
             with _surrounded(how, self._stay_open):
                 handles.append(task.using(**options)(*args) if options else task(*args))
         except self.refused as error:
-            self.ledger.write("called", id=error.task_id, key=key, began=began, ended=time.time(), how="refused")
+            self.ledger.write("called", id=error.facts["id"], key=key, began=began, ended=time.time(), how="refused")
             return
         for handle in handles:
             if how in UNDONE:

@@ -8,9 +8,6 @@ from tests.faults.witness import current
 
 KEPT = 86400
 
-#: AUTOTASK_LIMITS of this app.
-LIMITS = {"shared": 3, "queue:narrow": 2}
-
 #: Tokens a second of the tasks with a rate, and how many can be saved up.
 RATE, BURST = 20, 5
 
