@@ -258,9 +258,8 @@ def _end_handing_on(
     error_ttl: float,
     telling: bool,
 ) -> tuple[Any, ...]:
-    run = prepared_rows if len(outcomes) <= FEW else rows
     params = {**_columns(outcomes, now), "error_ttl": error_ttl, **slots.parameters(handing_on.slots)}
-    found = run(connection, END_HANDING_ON if telling else END_HANDING_ON_QUIETLY, params)[0]
+    found = prepared_rows(connection, END_HANDING_ON if telling else END_HANDING_ON_QUIETLY, params)[0]
     handing_on.admitted += found[-1]
     return found
 

@@ -55,8 +55,8 @@ open AS MATERIALIZED (
     WHERE queue.waiting > 0 AND NOT {pauses.bars_gate("asked.gate")}
 ),
 free AS MATERIALIZED (
-    SELECT open.gate, number.number, number.seen,
-           row_number() OVER (PARTITION BY open.gate ORDER BY number.number) AS turn
+    SELECT open.gate, array_agg(slot.number ORDER BY slot.number) AS numbers,
+           array_agg(slot.seen ORDER BY slot.number) AS all_seen
     FROM open CROSS JOIN LATERAL (
         SELECT n.number, s.xmin AS seen
         FROM generate_series(1, open.most) AS n(number)
@@ -64,43 +64,38 @@ free AS MATERIALIZED (
         LEFT JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
         WHERE t.id IS NULL
         ORDER BY n.number LIMIT greatest(least(open.free, open.waiting), 0)
-    ) AS number
+    ) AS slot
+    GROUP BY open.gate
 ),
-{slots.waiting("first", "free")},
-pair AS MATERIALIZED (
-    SELECT first.gate, first.id, first.turn, first.passed + 1 AS place, free.number, free.seen
-    FROM first JOIN free USING (gate, turn)
-),
+{slots.first("pair", "free", more=", free.all_seen[first.turn] AS seen")},
 locked AS MATERIALIZED (
-    SELECT s.gate, s.number FROM autotask_slot s JOIN pair ON pair.gate = s.gate AND pair.number = s.number
+    SELECT pair.* FROM pair JOIN autotask_slot s ON s.gate = pair.gate AND s.number = pair.number
     WHERE s.xmin = pair.seen
     ORDER BY s.gate, s.number FOR NO KEY UPDATE OF s SKIP LOCKED
 ),
 changed AS (
-    UPDATE autotask_slot s SET task_id = pair.id, place = pair.place
-    FROM pair JOIN locked USING (gate, number)
-    WHERE s.gate = pair.gate AND s.number = pair.number
-    RETURNING pair.id, pair.turn
-),
-added AS (
-    INSERT INTO autotask_slot AS s (gate, number, task_id, place)
-    SELECT gate, number, id, place FROM pair WHERE seen IS NULL ORDER BY gate, number
-    ON CONFLICT DO NOTHING
+    UPDATE autotask_slot s SET task_id = locked.id, place = locked.place
+    FROM locked WHERE s.gate = locked.gate AND s.number = locked.number
     RETURNING s.task_id
 ),
-through AS MATERIALIZED (
-    SELECT id, turn FROM changed
-    UNION ALL
-    SELECT pair.id, pair.turn FROM pair JOIN added ON added.task_id = pair.id
+added AS (
+    INSERT INTO autotask_slot (gate, number, task_id, place)
+    SELECT gate, number, id, place FROM pair WHERE seen IS NULL ORDER BY gate, number
+    ON CONFLICT DO NOTHING
+    RETURNING task_id
 ),
-{slots.passing("passing", "through")},
+chosen AS MATERIALIZED (
+    SELECT * FROM pair WHERE id = ANY(ARRAY(SELECT task_id FROM changed UNION ALL SELECT task_id FROM added))
+),
+{slots.passing("chosen")},
 marked AS (
     INSERT INTO autotask_mark (gate, at)
-    SELECT DISTINCT gate, clock_timestamp() FROM (
-        SELECT pair.gate FROM pair WHERE pair.id NOT IN (SELECT id FROM through)
+    SELECT gate, clock_timestamp() FROM (
+        SELECT gate FROM pair WHERE id <> ALL(ARRAY(SELECT id FROM chosen))
         UNION ALL
         SELECT gate FROM passing WHERE state = 8
     ) AS again
+    GROUP BY gate
 )
 SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1),
        (SELECT array_agg(gate) FROM open WHERE impatient AND waiting > free)
@@ -123,13 +118,12 @@ bucket AS MATERIALIZED (
     WHERE NOT {pauses.bars_gate("asked.gate")}
 ),
 queue AS MATERIALIZED (
-    SELECT bucket.gate, first.id, first.cost, first.interval, first.burst,
-           bucket.full_at, bucket.now, bucket.seen, bucket.opens_at,
+    SELECT bucket.*, first.id, first.cost, first.period, first.most,
            row_number() OVER line AS turn, sum(first.cost) OVER line AS total
     FROM bucket CROSS JOIN LATERAL (
         SELECT t.id, t.priority, t.run_at, (t.flow->'gates'->t.passed->>'cost')::float8 AS cost,
-               coalesce(bucket.interval, (t.flow->'gates'->t.passed->>'interval')::float8) AS interval,
-               coalesce(bucket.burst, (t.flow->'gates'->t.passed->>'burst')::float8) AS burst
+               coalesce(bucket.interval, (t.flow->'gates'->t.passed->>'interval')::float8) AS period,
+               coalesce(bucket.burst, (t.flow->'gates'->t.passed->>'burst')::float8) AS most
         FROM autotask_task t
         WHERE t.state = 8 AND t.gate = bucket.gate
         ORDER BY t.priority DESC, t.run_at, t.id
@@ -139,19 +133,22 @@ queue AS MATERIALIZED (
     WINDOW line AS (PARTITION BY bucket.gate ORDER BY first.priority DESC, first.run_at, first.id
                     ROWS UNBOUNDED PRECEDING)
 ),
-chosen AS MATERIALIZED (
-    SELECT gate, id, turn, total, full_at + total * interval * interval '1 s' AS after, seen FROM queue
-    WHERE opens_at <= now AND turn <= {{room}}
-      AND total <= burst - extract(epoch FROM full_at - now)::float8 / interval + 2e-6 / interval
+judged AS MATERIALIZED (
+    SELECT *, full_at + coalesce(max(total * period) FILTER (WHERE may) OVER (PARTITION BY gate), 0) * interval '1 s' AS after
+    FROM (
+        SELECT *, opens_at <= now AND turn <= {{room}}
+                  AND total <= most - (extract(epoch FROM full_at - now)::float8 - 2e-6) / period AS may
+        FROM queue
+    ) AS queue
 ),
-draw AS MATERIALIZED (SELECT gate, seen, max(after) AS after FROM chosen GROUP BY gate, seen),
+draw AS MATERIALIZED (SELECT DISTINCT gate, seen, after FROM judged WHERE may),
 locked AS MATERIALIZED (
-    SELECT b.gate FROM autotask_bucket b JOIN draw ON draw.gate = b.gate AND b.full_at = draw.seen
+    SELECT draw.* FROM draw JOIN autotask_bucket b ON b.gate = draw.gate
+    WHERE b.full_at = draw.seen
     ORDER BY b.gate FOR NO KEY UPDATE OF b SKIP LOCKED
 ),
 changed AS (
-    UPDATE autotask_bucket b SET full_at = draw.after FROM draw JOIN locked USING (gate) WHERE b.gate = draw.gate
-    RETURNING b.gate
+    UPDATE autotask_bucket b SET full_at = locked.after FROM locked WHERE b.gate = locked.gate RETURNING b.gate
 ),
 added AS (
     INSERT INTO autotask_bucket (gate, full_at) SELECT gate, after FROM draw WHERE seen IS NULL ORDER BY gate
@@ -159,26 +156,20 @@ added AS (
     RETURNING gate
 ),
 drawn AS MATERIALIZED (SELECT gate FROM changed UNION ALL SELECT gate FROM added),
-through AS MATERIALIZED (SELECT id, turn FROM chosen JOIN drawn USING (gate)),
-{slots.passing("passing", "through")},
+chosen AS MATERIALIZED (SELECT * FROM judged WHERE may AND gate = ANY(ARRAY(SELECT gate FROM drawn))),
+{slots.passing("chosen")},
 next AS (
-    SELECT DISTINCT ON (queue.gate) queue.gate, queue.opens_at, queue.now,
-           coalesce(draw.after, queue.full_at)
-           - (queue.burst - greatest(queue.cost, least(queue.burst, {{lump}} / queue.interval))) * queue.interval
-             * interval '1 s' AS enough_at,
-           draw.gate IS NOT NULL AND drawn.gate IS NULL AS missed, chosen.turn
-    FROM queue
-    LEFT JOIN chosen ON chosen.id = queue.id
-    LEFT JOIN draw ON draw.gate = queue.gate
-    LEFT JOIN drawn ON drawn.gate = queue.gate
-    WHERE chosen.id IS NULL OR drawn.gate IS NULL
-    ORDER BY queue.gate, queue.turn
+    SELECT DISTINCT ON (gate) gate, may, greatest(
+               opens_at, after - (most - greatest(cost, least(most, {{lump}} / period))) * period * interval '1 s'
+           ) AS enough_at
+    FROM judged WHERE NOT may OR gate <> ALL(ARRAY(SELECT gate FROM drawn))
+    ORDER BY gate, turn
 ),
 marked AS (
     INSERT INTO autotask_mark (gate, at)
-    SELECT gate, CASE WHEN missed THEN now ELSE greatest(opens_at, enough_at) END FROM next
+    SELECT gate, CASE WHEN may THEN clock_timestamp() ELSE enough_at END FROM next
     UNION ALL
-    SELECT DISTINCT gate, clock_timestamp() FROM passing WHERE state = 8
+    SELECT gate, clock_timestamp() FROM passing WHERE state = 8 GROUP BY gate
 )
 SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1), NULL::text[]
 """

@@ -3,9 +3,10 @@
 # Only limits are marked: tokens are not given back. NULL has no elements, so a task without gates leaves no mark.
 _FREED = """
 INSERT INTO autotask_mark (gate, at)
-SELECT DISTINCT gate.value->>'key', clock_timestamp()
+SELECT gate.value->>'key', clock_timestamp()
 FROM {source} AS gone CROSS JOIN LATERAL jsonb_array_elements(gone.flow->'gates') AS gate
 WHERE gate.value ? 'most'
+GROUP BY 1
 """
 
 #: The first gate of a task; NULL if it has none.
@@ -33,5 +34,5 @@ def waiting(source: str) -> str:
     """
     return f"""
 INSERT INTO autotask_mark (gate, at)
-SELECT DISTINCT come.gate, clock_timestamp() FROM {source} AS come WHERE come.state = 8
+SELECT come.gate, clock_timestamp() FROM {source} AS come WHERE come.state = 8 GROUP BY come.gate
 """

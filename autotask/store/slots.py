@@ -9,33 +9,37 @@ from collections.abc import Mapping
 
 from autotask.store import arrays, pauses
 
-# The first tasks in the queues of gates, as many as there are free slots. A locked one is being cancelled or replaced: it is
-# left out, and whoever has locked it leaves a mark, or the sweep finds it.
-_WAITING = """
+# The first tasks in the queues of gates, one for each free slot. A locked one is being cancelled or replaced: it is left out,
+# and whoever has locked it leaves a mark, or the sweep finds it.
+# Slots come as arrays, and not as rows, since the planner expects few rows everywhere here, and would compare each to each.
+_FIRST = """
 {name} AS MATERIALIZED (
-    SELECT free.gate, first.id, first.passed,
-           row_number() OVER (PARTITION BY free.gate ORDER BY first.priority DESC, first.run_at, first.id) AS turn
-    FROM (SELECT gate, count(*) AS slots FROM {free} GROUP BY gate) AS free
+    SELECT free.gate, first.id, first.passed + 1 AS place, first.turn, free.numbers[first.turn] AS number{more}
+    FROM {free} AS free
     CROSS JOIN LATERAL (
-        SELECT t.id, t.passed, t.priority, t.run_at FROM autotask_task t
-        WHERE t.state = 8 AND t.gate = free.gate
-        ORDER BY t.priority DESC, t.run_at, t.id LIMIT free.slots
-        FOR NO KEY UPDATE SKIP LOCKED
+        SELECT line.id, line.passed, row_number() OVER (ORDER BY line.priority DESC, line.run_at, line.id) AS turn
+        FROM (
+            SELECT t.id, t.passed, t.priority, t.run_at FROM autotask_task t
+            WHERE t.state = 8 AND t.gate = free.gate
+            ORDER BY t.priority DESC, t.run_at, t.id LIMIT cardinality(free.numbers)
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS line
     ) AS first
 )"""
 
 # A task goes on to its next gate, or is ready. Tasks are ready a microsecond apart, as in a bulk.
 _PASSING = """
-{name} AS (
+through AS MATERIALIZED (SELECT array_agg(id ORDER BY gate, turn) AS ids, clock_timestamp() AS now FROM {through}),
+passing AS (
     UPDATE autotask_task t
     SET passed = t.passed + 1,
         gate = coalesce(t.flow->'gates'->(t.passed + 1)->>'key', t.gate),
         state = CASE WHEN t.flow->'gates'->(t.passed + 1) IS NULL THEN 1 ELSE 8 END,
         ready_at = CASE WHEN t.flow->'gates'->(t.passed + 1) IS NULL
-                        THEN clock_timestamp() + through.turn * interval '1 us' END
-    FROM {through} AS through
-    WHERE t.id = ANY(ARRAY(SELECT id FROM {through})) AND t.id = through.id
-    RETURNING t.state, t.gate, t.queue, t.priority, t.executor
+                        THEN (SELECT now FROM through)
+                             + array_position((SELECT ids FROM through), t.id) * interval '1 us' END
+    WHERE t.id = ANY((SELECT ids FROM through)::uuid[])
+    RETURNING t.state, t.gate
 )"""
 
 
@@ -44,20 +48,21 @@ def parameters(present: Mapping[str, int]) -> dict[str, str]:
     return {"bases": arrays.texts(present), "most": arrays.numbers(present.values())}
 
 
-def waiting(name: str, free: str) -> str:
-    """Return a CTE with the tasks that come next: gate, id, passed, and their turn from 1 at each gate.
+def first(name: str, free: str, *, more: str = "") -> str:
+    """Return a CTE with the tasks that come next: gate, id, place, number of the slot, and their turn from 1 at each gate.
 
-    :param free: a table with one row and the column ``gate`` for each free slot.
+    :param free: a table with the columns ``gate`` and ``numbers``, an array of the free slots.
+    :param more: further columns.
     """
-    return _WAITING.format(name=name, free=free)
+    return _FIRST.format(name=name, free=free, more=more)
 
 
-def passing(name: str, through: str) -> str:
-    """Return a CTE that lets tasks pass their gates: state, gate, queue, priority and executor of each after that.
+def passing(through: str) -> str:
+    """Return the CTE ``passing``, which lets tasks pass their gates: state and gate of each after that.
 
-    :param through: a table with the columns ``id`` and ``turn``.
+    :param through: a table with the columns ``id``, ``gate`` and ``turn``.
     """
-    return _PASSING.format(name=name, through=through)
+    return _PASSING.format(through=through)
 
 
 # The slot of a task that ended goes to the next one. Nobody else changes its row: for them, it is taken until the commit.
@@ -67,34 +72,36 @@ def passing(name: str, through: str) -> str:
 # * Tasks that had passed several gates only leave marks.
 HAND_ON = f"""
 freed AS MATERIALIZED (
-    SELECT e.gate, s.number, s.task_id, row_number() OVER (PARTITION BY e.gate ORDER BY s.number) AS turn
+    SELECT e.gate, array_agg(s.number) AS numbers, array_agg(e.id) AS formers
     FROM ended e
     JOIN autotask_slot s ON s.gate = e.gate AND s.task_id = e.id
     LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most)
         ON present.base = split_part(substr(e.gate, 7), '(', 1)
     WHERE e.passed = 1 AND s.number <= coalesce(present.most, (e.flow->'gates'->0->>'most')::int)
       AND NOT {pauses.bars_gate("e.gate")}
+    GROUP BY e.gate
 ),
-{_WAITING.format(name="following", free="freed")},
+{first("following", "freed", more=", free.formers[first.turn] AS former")},
 handed AS (
-    UPDATE autotask_slot s SET task_id = following.id, place = following.passed + 1
-    FROM freed JOIN following USING (gate, turn)
-    WHERE s.gate = freed.gate AND s.number = freed.number AND s.task_id = freed.task_id
+    UPDATE autotask_slot s SET task_id = following.id, place = following.place
+    FROM following
+    WHERE s.gate = following.gate AND s.number = following.number AND s.task_id = following.former
     RETURNING s.gate, following.id, following.turn
 ),
-{_PASSING.format(name="passing", through="handed")},
+{passing("handed")},
 marked AS (
     INSERT INTO autotask_mark (gate, at)
-    SELECT DISTINCT gate, clock_timestamp() FROM (
-        SELECT gate.value->>'key' AS gate
+    SELECT gate, clock_timestamp() FROM (
+        SELECT gate, 1 AS free FROM ended WHERE passed = 1 AND starts_with(gate, 'limit:')
+        UNION ALL
+        SELECT gate, -1 FROM handed
+        UNION ALL
+        SELECT gate.value->>'key', 1
         FROM ended e CROSS JOIN LATERAL jsonb_array_elements(e.flow->'gates') AS gate
         WHERE e.passed > 1 AND gate.value ? 'most'
         UNION ALL
-        SELECT gate FROM (SELECT gate, count(*) FROM ended WHERE passed = 1 AND starts_with(gate, 'limit:') GROUP BY gate) AS over
-        LEFT JOIN (SELECT gate, count(*) FROM handed GROUP BY gate) AS given USING (gate)
-        WHERE given.count IS DISTINCT FROM over.count
-        UNION ALL
-        SELECT gate FROM passing WHERE state = 8
+        SELECT gate, 1 FROM passing WHERE state = 8
     ) AS open
+    GROUP BY gate HAVING sum(free) > 0
 )
 """

@@ -11,4 +11,6 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "remind": ("water the plants",),
     "take_note": ("page", "a button was pressed"),
     "work_for": (5, "page"),
+    "pack_parcel": (4711,),
+    "count_stock": ("teapots",),
 }

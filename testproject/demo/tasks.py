@@ -7,9 +7,14 @@ from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from autotask.models import Task
+from autotask.task import State
 from autotask.tasks import cron_task, delayed_task, periodic_task
 from demo import sales
 from demo.models import Note
+
+#: Where parcels are packed.
+TABLES = 2
 
 
 @delayed_task(retries=2)
@@ -78,6 +83,23 @@ def work_for(seconds: float, topic: str) -> str:
         time.sleep(min(left, 0.05))  # in short steps, so that the task can be interrupted
     Note.write(topic, "finished")
     return f"worked for {seconds:g} s"
+
+
+@delayed_task(concurrency=TABLES)
+def pack_parcel(order: int) -> str:
+    """Take half a second at one of two tables; other parcels wait until one is free."""
+    time.sleep(0.5)
+    taken = Task.objects.filter(name="demo.tasks.pack_parcel", state=State.RUNNING).count()
+    if taken > TABLES:
+        raise RuntimeError(f"{taken} parcels on {TABLES} tables")
+    return f"order {order} packed, {taken} of {TABLES} tables in use"
+
+
+@delayed_task(unique=True)
+def count_stock(product: str) -> str:
+    """Take a second; another call for the same product meanwhile makes no second task."""
+    time.sleep(1)
+    return f"42 {product} left"
 
 
 @periodic_task(seconds=10, start_now=True)

@@ -58,6 +58,7 @@ def _shown(handle: TaskHandle[Any]) -> dict[str, Any]:
     try:
         return {
             "id": str(handle.id),
+            "created": handle.created,
             "status": handle.status,
             "ready": handle.ready,
             "result": handle.result,

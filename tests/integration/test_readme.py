@@ -192,6 +192,7 @@ def test_the_quickstart_can_be_followed(project):
         pytest.param("howto/django_tasks", marks=needs_django_6),
         "howto/executors",
         "howto/expire",
+        "howto/limits",
         "howto/progress",
         "howto/retry",
         "howto/schedules",

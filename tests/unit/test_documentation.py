@@ -41,7 +41,7 @@ TERMS = """
     schedule, timetable, tick
 """
 
-VERBS = {"Carry", "Choose", "Deploy", "Let", "Pass", "Retry", "Run", "Show", "Tag", "Test", "Use", "Watch"}
+VERBS = {"Carry", "Choose", "Deploy", "Let", "Limit", "Pass", "Retry", "Run", "Show", "Tag", "Test", "Use", "Watch"}
 #: The one title without a verb: people search for these words.
 SEARCHED = "Timeouts and cancellation"
 

@@ -19,6 +19,7 @@ class Case:
     :ivar says: part of the text of the result or error.
     :ivar leaves: a file below ``DEMO_OUTPUT``, as a pattern.
     :ivar waits: seconds before which it must not start.
+    :ivar created: whether the call makes a task, and does not return the one of an earlier call.
     """
 
     task: str
@@ -28,10 +29,12 @@ class Case:
     says: str = ""
     leaves: str = ""
     waits: float = 0
+    created: bool = True
 
     def __str__(self) -> str:
         words: list[str] = [self.status]
         words += [f"after {self.attempts} attempts"] if self.attempts > 1 else []
+        words += ["the same task"] if not self.created else []
         words += [f"not before {self.waits:g} s"] if self.waits and self.status is DONE else []
         return ", ".join(words)
 
@@ -45,6 +48,7 @@ class Course:
     text: str
     waited: float | None
     worker_is_ours: bool
+    created: bool = True
 
 
 def once() -> list[Case]:
@@ -64,6 +68,9 @@ def once() -> list[Case]:
         Case("remind", {"args": ["never mind"], "using": {"delay": 3600}}, status=CANCELLED, attempts=0),
         Case("work_for", {"args": [2, "demo"], "using": {"priority": 50}}, says="worked for 2 s"),
         Case("take_note", {"many": [["demo", f"line {number}"] for number in (1, 2, 3)]}, says="line "),
+        Case("pack_parcel", {"many": [[order] for order in range(1, 6)]}, says="of 2 tables in use"),
+        Case("count_stock", {"args": ["teapots"]}, says="42 teapots left"),
+        Case("count_stock", {"args": ["teapots"]}, says="42 teapots left", created=False),
     ]
 
 
@@ -79,6 +86,8 @@ def stream() -> Iterator[Case]:
         yield Case("charge_card", {"args": [4710 + round]})
         yield Case("remind", {"args": [f"call {name}"]})
         yield Case("take_note", {"many": [["demo", f"{name} {number}"] for number in (1, 2, 3)]})
+        yield Case("pack_parcel", {"many": [[5 * round + number] for number in range(5)]})
+        yield Case("count_stock", {"many": [["teapots"], ["cups"], ["teapots"]]})
 
 
 def problems(case: Case, course: Course, output: Path) -> list[str]:
@@ -94,6 +103,8 @@ def problems(case: Case, course: Course, output: Path) -> list[str]:
         found.append(f"does not say {case.says!r}")
     if case.leaves and not any(output.glob(case.leaves)):
         found.append(f"left no {case.leaves}")
+    if course.created is not case.created:
+        found.append("made a task of its own" if course.created else "made no task")
     if case.waits and course.waited is not None and course.waited < case.waits:
         found.append(f"started after {course.waited:.1f} s")
     if case.attempts and not course.worker_is_ours:

@@ -52,6 +52,8 @@ def text(record: TaskRecord) -> str:
             return f"again at {_clock(record.run_at)} after: {handle.error_message}"
         case Status.WAITING if record.run_at > timezone.now():
             return f"until {_clock(record.run_at)}"
+        case Status.WAITING if record.gate:
+            return f"held at {record.gate}"
     return ""
 
 

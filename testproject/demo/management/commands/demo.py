@@ -9,9 +9,9 @@ import signal
 import time
 import uuid
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -37,6 +37,13 @@ USER = "demo"
 
 PERIODIC = "demo.tasks.count_mails"
 CRON = "demo.tasks.ring_the_minute"
+
+
+class Call(NamedTuple):
+    """A call that the site has made: its task, and whether it is a new one."""
+
+    id: uuid.UUID
+    created: bool
 
 
 class Failed(Exception):
@@ -149,35 +156,34 @@ Files:      {settings.DEMO_OUTPUT}
 
     def _once(self, site: Website, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        calls = [(case, id) for case in once() for id in _enqueue(site, case)]
-        while not self._ended(id for _, id in calls) and time.monotonic() < deadline:
+        calls = [(case, call) for case in once() for call in _enqueue(site, case)]
+        while not self._ended({call.id for _, call in calls}) and time.monotonic() < deadline:
             self._look(site)
             time.sleep(LOOK)
         self._look(site)
-        rows = [self._row(case, id) for case, id in calls] + [self._periodic_row(), self._cron_row()]
+        rows = [self._row(case, call) for case, call in calls] + [self._periodic_row(), self._cron_row()]
         self._say("\n" + table(rows))
         failed = sum(bool(row.problems) for row in rows)
         if failed:
             raise Failed(f"{failed} of {len(rows)} not as expected")
         self._say(f"\nAll {len(rows)} as expected.")
 
-    def _ended(self, ids: Iterator[uuid.UUID]) -> bool:
-        asked = list(ids)
-        ended = TaskRecord.objects.filter(id__in=asked, ended_at__isnull=False).count()
-        return ended == len(asked) and self._ticks(PERIODIC).exists()
+    def _ended(self, ids: Collection[uuid.UUID]) -> bool:
+        ended = TaskRecord.objects.filter(id__in=ids, ended_at__isnull=False).count()
+        return ended == len(ids) and self._ticks(PERIODIC).exists()
 
     def _ticks(self, schedule: str) -> Any:
         return TaskRecord.objects.filter(name=schedule, created_at__gte=self._since, ended_at__isnull=False)
 
-    def _row(self, case: Case, id: uuid.UUID) -> Row:
-        record = TaskRecord.objects.get(id=id)
-        course = self._course(record)
+    def _row(self, case: Case, call: Call) -> Row:
+        record = TaskRecord.objects.get(id=call.id)
+        course = self._course(record, call.created)
         return _shown(case.task, str(case), record, course, problems(case, course, settings.DEMO_OUTPUT))
 
-    def _course(self, record: TaskRecord) -> Course:
+    def _course(self, record: TaskRecord, created: bool = True) -> Course:
         waited = (record.started_at - record.created_at).total_seconds() if record.started_at else None
         ours = record.worker_id in self._companions
-        return Course(watch.status(record), record.attempt, watch.text(record), waited, ours)
+        return Course(watch.status(record), record.attempt, watch.text(record), waited, ours, created)
 
     def _periodic_row(self) -> Row:
         name, expected = PERIODIC.removeprefix("demo.tasks."), "periodic, a tick done"
@@ -204,13 +210,13 @@ def _shown(name: str, expected: str, record: TaskRecord, course: Course, wrong: 
     return Row(name, expected, course.status, course.attempts, seconds, course.text, wrong)
 
 
-def _enqueue(site: Website, case: Case) -> list[uuid.UUID]:
+def _enqueue(site: Website, case: Case) -> list[Call]:
     answer = site.post(f"/enqueue/{case.task}/", case.body)
-    ids = [uuid.UUID(handle["id"]) for handle in answer.get("handles", [answer])]
+    calls = [Call(uuid.UUID(handle["id"]), handle["created"]) for handle in answer.get("handles", [answer])]
     if case.status is CANCELLED:
-        for id in ids:
-            site.post(f"/tasks/{id}/cancel/")
-    return ids
+        for call in calls:
+            site.post(f"/tasks/{call.id}/cancel/")
+    return calls
 
 
 def _database_clock() -> datetime:
