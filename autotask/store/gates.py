@@ -13,6 +13,9 @@ from autotask.store.prepared import prepared_rows
 #: more than one can be saved.
 LUMP = 0.05
 
+#: The most tasks that one look lets pass a gate, so that it holds its locks for milliseconds.
+PIECE = 500
+
 # Marks of others are skipped, not waited for.
 _DUE = """
 due AS MATERIALIZED (
@@ -31,21 +34,23 @@ asked AS MATERIALIZED (
 #   so that two sessions compete for the same ones, and a lowered limit is not exceeded by both together.
 # * Rows of slots are locked without waiting, and changed only if nobody has written them since this statement looked: xmin is
 #   the transaction that wrote a row. The name of the task would not do: it may have got its former slot back meanwhile.
-# * If a slot went to somebody else meanwhile, the gate is marked again.
+# * If a slot went to somebody else meanwhile, or more wait than were counted, the gate is marked again.
 ADMIT_TO_LIMITS = f"""
 WITH {_DUE.format(which="starts_with(gate, 'limit:')", limit=500, prefix=7)},
 open AS MATERIALIZED (
-    SELECT asked.gate, queue.waiting, queue.impatient, coalesce(present.most, queue.most) - taken.count AS free,
+    SELECT asked.gate, queue.waiting, queue.waiting > counted.most AS cut, queue.impatient,
+           coalesce(present.most, queue.most) - taken.count AS free,
            coalesce(present.most, queue.most) AS most
     FROM asked
     LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most) ON present.base = asked.base
+    CROSS JOIN LATERAL (SELECT least(coalesce(present.most, 100), {PIECE}) AS most) AS counted
     CROSS JOIN LATERAL (
         SELECT count(*) AS waiting, max((first.said->>'most')::int) AS most,
                bool_or(first.said->>'when_full' <> 'wait') AS impatient
         FROM (
             SELECT t.flow->'gates'->t.passed AS said FROM autotask_task t
             WHERE t.state = 8 AND t.gate = asked.gate
-            LIMIT least(coalesce(present.most, 100), {{room}}) + 1
+            LIMIT counted.most + 1
         ) AS first
     ) AS queue
     CROSS JOIN LATERAL (
@@ -93,6 +98,8 @@ marked AS (
     SELECT gate, clock_timestamp() FROM (
         SELECT gate FROM pair WHERE id <> ALL(ARRAY(SELECT id FROM chosen))
         UNION ALL
+        SELECT gate FROM open WHERE cut AND waiting < free
+        UNION ALL
         SELECT gate FROM passing WHERE state = 8
     ) AS again
     GROUP BY gate
@@ -136,7 +143,7 @@ queue AS MATERIALIZED (
 judged AS MATERIALIZED (
     SELECT *, full_at + coalesce(max(total * period) FILTER (WHERE may) OVER (PARTITION BY gate), 0) * interval '1 s' AS after
     FROM (
-        SELECT *, opens_at <= now AND turn <= {{room}}
+        SELECT *, opens_at <= now AND turn <= least({{room}}, coalesce(burst, 100)::int)
                   AND total <= most - (extract(epoch FROM full_at - now)::float8 - 2e-6) / period AS may
         FROM queue
     ) AS queue
