@@ -49,11 +49,20 @@ HAVING max((t.flow -> 'gates' -> t.passed ->> 'most')::int)
        WHERE s.gate = t.gate)
 """
 
+#: Rates at which tasks wait although nobody will look: there is always a mark, for now or for when there are tokens.
+UNMARKED = """
+SELECT t.gate, count(*) FROM autotask_task t
+WHERE t.state = 8 AND t.gate LIKE 'rate:%%' AND NOT EXISTS (SELECT 1 FROM autotask_mark m WHERE m.gate = t.gate)
+  AND NOT EXISTS (SELECT 1 FROM autotask_pause p WHERE p.kind = 'limit' AND t.gate LIKE 'rate:' || p.name || '%%')
+GROUP BY t.gate
+"""
+
 EVERYTHING = {
     "without a slot": WITHOUT_SLOT,
     "overfull": OVERFULL,
     "contradictory": CONTRADICTIONS,
     "forgotten": FORGOTTEN,
+    "unmarked": UNMARKED,
 }
 
 
