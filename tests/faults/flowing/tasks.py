@@ -105,7 +105,7 @@ def rated_by_account(account: int, seconds: float = 0.0) -> int:
     return _work(seconds)
 
 
-@delayed_task(ttl=KEPT, rate=Rate("1000/s", burst=1000, key="account"))
+@delayed_task(ttl=KEPT, rate=Rate(f"{RATE}/s", burst=BURST, key="account"))
 def close_bucket(account: int, file: str, seconds: float) -> int:
     """Close the bucket of the account once, and then no more."""
     if not Path(file).exists():
