@@ -8,11 +8,14 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import queues
+from autotask import queues, reasons
 from autotask.agenda import Entry, Forecast
+from autotask.flow import LimitGate, RateGate
+from autotask.reasons import Reason
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
-from autotask.store import pauses, read, schedules
+from autotask.store import gates_read, pauses, read, schedules
+from autotask.store.gates_read import COUNTED, SeenGate
 from autotask.store.pauses import Pause
 from autotask.store.read import LivingWorker, QueueCounts, StoredAttempt, StoredTask
 from autotask.task import State
@@ -41,11 +44,13 @@ class TaskInFull:
 
     :ivar attempts: those that did not succeed, oldest first.
     :ivar are_all: whether there were no earlier ones.
+    :ivar reason: why it waits although it is due.
     """
 
     task: StoredTask
     attempts: list[StoredAttempt]
     are_all: bool
+    reason: Reason | None = None
 
 
 def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull | None:
@@ -54,7 +59,8 @@ def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull |
     if task is None:
         return None
     attempts = read.last_attempts(connection, id, MOST_ATTEMPTS + 1)
-    return TaskInFull(task, attempts[-MOST_ATTEMPTS:], len(attempts) <= MOST_ATTEMPTS)
+    reason = reasons.why(connection, task)
+    return TaskInFull(task, attempts[-MOST_ATTEMPTS:], len(attempts) <= MOST_ATTEMPTS, reason)
 
 
 def task_document(task: StoredTask) -> dict[str, Any]:
@@ -86,7 +92,38 @@ def task_document(task: StoredTask) -> dict[str, Any]:
         "worker_id": None if task.worker_id is None else str(task.worker_id),
         "cancel_requested": task.cancel_requested,
         "error_message": task.error_message,
+        "unique_key": reasons.unique_key(task),
+        "gates": [
+            {"gate": gate.key, "place": None if place is None else place.value}
+            for gate, place in reasons.gates_of(task)
+        ],
+        "gate": task.gate if task.state is State.HELD else None,
     }
+
+
+def reason_document(reason: Reason | None) -> dict[str, Any] | None:
+    """Return the document of the reason why a task waits."""
+    if reason is None:
+        return None
+    return {
+        "code": reason.code.value,
+        "text": reason.text,
+        "until": stamp(reason.until),
+        **_counted(reason.waiting),
+        "holders": [
+            {
+                "id": str(holder.id),
+                "name": holder.name,
+                "state": holder.state.name.lower(),
+                "running_seconds": None if holder.seconds is None else round(holder.seconds, 3),
+            }
+            for holder in reason.holders
+        ],
+    }
+
+
+def _counted(waiting: int) -> dict[str, Any]:
+    return {"waiting": min(waiting, COUNTED), "more_wait": waiting > COUNTED}
 
 
 def attempt_document(attempt: StoredAttempt) -> dict[str, Any]:
@@ -104,7 +141,11 @@ def attempt_document(attempt: StoredAttempt) -> dict[str, Any]:
 
 def task_in_full_document(seen: TaskInFull) -> dict[str, Any]:
     """Return the document of a task with its attempts."""
-    return {**task_document(seen.task), "attempts": [attempt_document(attempt) for attempt in seen.attempts]}
+    return {
+        **task_document(seen.task),
+        "reason": reason_document(seen.reason),
+        "attempts": [attempt_document(attempt) for attempt in seen.attempts],
+    }
 
 
 def agenda_document(entries: Iterable[Entry], last_runs: Mapping[str, StoredTask], now: datetime) -> dict[str, Any]:
@@ -171,7 +212,7 @@ def _tick_document(seen: Forecast, tick: datetime) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Queues, counts of tasks that finished lately, workers, and pauses, at one moment.
+    """Queues, counts of tasks that finished lately, workers, pauses, and where most tasks are held, at one moment.
 
     :ivar paused_schedules: when, by name, and by whom.
     """
@@ -180,6 +221,7 @@ class Overview:
     queues: list[QueueCounts]
     ended: dict[State, int]
     workers: list[LivingWorker]
+    gates: list[SeenGate]
     pauses: list[Pause]
     paused_schedules: dict[str, tuple[datetime, str]]
 
@@ -191,6 +233,7 @@ def overview(connection: BaseDatabaseWrapper) -> Overview:
         queues=read.counts(connection),
         ended=read.ended_lately(connection, LATELY),
         workers=read.workers(connection),
+        gates=gates_read.busiest(connection),
         pauses=pauses.read(connection),
         paused_schedules=pauses.paused_schedules(connection),
     )
@@ -206,6 +249,7 @@ def overview_document(seen: Overview) -> dict[str, Any]:
                 "scheduled": queue.scheduled,
                 "ready": queue.ready,
                 "running": queue.running,
+                "held": queue.held,
                 "oldest_wait_seconds": round(queue.oldest, 3),
             }
             for queue in seen.queues
@@ -230,10 +274,42 @@ def overview_document(seen: Overview) -> dict[str, Any]:
             }
             for worker in seen.workers
         ],
+        "limits": [_limit_document(gate, seen.pauses) for gate in seen.gates if isinstance(gate.terms, LimitGate)],
+        "rates": [_rate_document(gate, seen.pauses) for gate in seen.gates if isinstance(gate.terms, RateGate)],
+        "paused_tasks": [
+            {"name": reasons.name_of(gate.key), **_counted(gate.waiting)}
+            for gate in seen.gates
+            if gate.key.startswith(pauses.GATE)
+        ],
         "pauses": [pause_document(pause) for pause in seen.pauses],
         "paused_schedules": [
             {"name": name, "paused_at": stamp(at), "paused_by": by} for name, (at, by) in seen.paused_schedules.items()
         ],
+    }
+
+
+def _limit_document(gate: SeenGate, paused: list[Pause]) -> dict[str, Any]:
+    assert isinstance(gate.terms, LimitGate)
+    return {
+        "name": reasons.name_of(gate.key),
+        "taken": gate.taken,
+        "most": gate.terms.most,
+        **_counted(gate.waiting),
+        "paused": reasons.pause_of(gate.key, paused) is not None,
+    }
+
+
+def _rate_document(gate: SeenGate, paused: list[Pause]) -> dict[str, Any]:
+    assert isinstance(gate.terms, RateGate)
+    return {
+        "name": reasons.name_of(gate.key),
+        "rate": reasons.per_time(gate.terms),
+        "tokens": round(reasons.tokens(gate, gate.terms), 3),
+        "burst": gate.terms.burst,
+        "next": stamp(reasons.next_tokens(gate, gate.terms)),
+        "closed_until": stamp(gate.closed_until),
+        **_counted(gate.waiting),
+        "paused": reasons.pause_of(gate.key, paused) is not None,
     }
 
 

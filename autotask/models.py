@@ -201,7 +201,7 @@ class Slot(models.Model):
     """One of the slots of a limit, and the task that has it, or had it last.
 
     It is taken while that task is live and has passed the gate at this place; so nothing has to give it back, and nothing
-    can leak.
+    can leak. Each time it is given away it gets another version, so that no two sessions give it away at once.
     """
 
     pk = models.CompositePrimaryKey("gate", "number")
@@ -209,6 +209,7 @@ class Slot(models.Model):
     number = models.IntegerField()
     task_id = models.UUIDField()
     place = models.SmallIntegerField()
+    version = models.BigIntegerField()
 
     class Meta:
         db_table = "autotask_slot"

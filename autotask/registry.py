@@ -19,11 +19,15 @@ logger = logging.getLogger("autotask")
 D = TypeVar("D", bound=Definition[Any, Any])
 
 _definitions: dict[str, Definition[Any, Any]] = {}
+#: How many definitions were ever registered.
+_count = 0
 _duplicates: list[tuple[Definition[Any, Any], Definition[Any, Any]]] = []
 
 
 def register(definition: D) -> D:
     """Register a definition under its name; if the name had another one, keep both for the system check."""
+    global _count
+    _count += 1
     known = _definitions.get(definition.name)
     if known is not None and _clash(known, definition):
         _duplicates.append((known, definition))
@@ -63,6 +67,11 @@ def find(task: ClaimedTask) -> Definition[Any, Any]:
             return register(found)
     _import_module_of(task)
     return get(task.name)
+
+
+def version() -> int:
+    """Return a number that changes whenever a definition is registered."""
+    return _count
 
 
 def definitions() -> Iterable[Definition[Any, Any]]:

@@ -30,7 +30,14 @@ METRICS = {
     "bulk": ("rate", "tasks/s", (), 10_000),
     "latency": ("p50_ms", "ms", ("p95_ms", "p99_ms", "call_p50_ms"), 0),
     "roundtrip": ("p50_ms", "ms", ("p95_ms", "p99_ms"), 0),
+    "claim_buffers": ("claim", "pages", ("find",), 20_000),
 }
+
+#: What autotask is compared with, unless something is asked for.
+DEFAULT = "pgqueuer:batch100,procrastinate:c10,django-tasks-db,reference"
+
+#: The name of the other checkout of autotask.
+BEFORE = "before"
 
 #: A queue that was asked for: the peer, its configuration, and its number of tasks if it differs from the others'.
 Entry = tuple[Peer, str, int | None]
@@ -53,10 +60,15 @@ def parser() -> argparse.ArgumentParser:
         "--with",
         dest="peers",
         type=_entries,
-        default=_entries("pgqueuer:batch100,procrastinate:c10,django-tasks-db,reference"),
         metavar="QUEUE[:CONFIG][@TASKS],...",
         help="the queues to compare with; @TASKS for queues that are too slow for as many tasks as the others "
-        "(default: pgqueuer:batch100,procrastinate:c10,django-tasks-db,reference)",
+        f"(default: {DEFAULT}; with --before none)",
+    )
+    made.add_argument(
+        "--before",
+        type=_checkout,
+        metavar="FOLDER",
+        help="another checkout of autotask, such as one without your change, to compare with first of all",
     )
     made.add_argument(
         "--against", metavar="QUEUE[:CONFIG]", help="the queue that ratios refer to (default: the first one)"
@@ -85,7 +97,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> None:
     """Measure, print tables, and write JSON if asked to."""
     options = parser().parse_args(arguments)
-    entries = [_autotask(options.autotask), *options.peers]
+    entries = _asked(options)
+    checkouts = {BEFORE: options.before} if options.before else {}
     against = options.against or _label(entries[1] if len(entries) > 1 else entries[0])
     if against not in map(_label, entries):
         raise BenchmarkError(
@@ -96,7 +109,7 @@ def main(arguments: Sequence[str]) -> None:
         server = stack.enter_context(
             own_server(options.data, options.fsync_us) if options.fsync_us else measured_server(options.data)
         )
-        opened = stack.enter_context(session(server, stack.enter_context(log_file(options.log)), pythons))
+        opened = stack.enter_context(session(server, stack.enter_context(log_file(options.log)), pythons, checkouts))
         document = {
             "machine": machine.describe(server.description()),
             "peers": {peer.name: environments.versions(peer) for peer, _, _ in entries if not peer.own},
@@ -122,7 +135,8 @@ def measure(opened: Session, orders: dict[str, Order], repeat: int) -> Rounds:
     """Carry out all orders in each round; return the figures of each round, or {"error": ...}."""
     found: Rounds = {label: [] for label in orders}
     for number in range(repeat):
-        for label, order in orders.items():
+        # There and back again: whoever comes first in a round must have no advantage.
+        for label, order in list(orders.items())[:: -1 if number % 2 else 1]:
             began = time.monotonic()
             try:
                 figures = opened.run(order)
@@ -217,8 +231,19 @@ def _order(entry: Entry, options: argparse.Namespace, count: int) -> Order:
     )
 
 
-def _autotask(config: str) -> Entry:
-    return (*parse(f"autotask:{config}"), None)
+def _asked(options: argparse.Namespace) -> list[Entry]:
+    """Return autotask, the other checkout of it, and the queues to compare with."""
+    peer, config = parse(f"autotask:{options.autotask}")
+    before: list[Entry] = [(dataclasses.replace(peer, name=BEFORE), config, None)] if options.before else []
+    others = _entries("" if before else DEFAULT) if options.peers is None else options.peers
+    return [(peer, config, None), *before, *others]
+
+
+def _checkout(text: str) -> Path:
+    folder = Path(text).resolve()
+    if not (folder / "benchmarks" / "drivers").is_dir():
+        raise argparse.ArgumentTypeError(f"expected a checkout of autotask with its benchmarks, not {text!r}")
+    return folder
 
 
 def _label(entry: Entry) -> str:

@@ -29,6 +29,16 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
+def most_within(moments: Sequence[int], length: int) -> int:
+    """Return the most moments in any span of this length; its end does not belong to it."""
+    ordered, first, most = sorted(moments), 0, 0
+    for last, moment in enumerate(ordered):
+        while moment - ordered[first] >= length:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
 def ratios(values: Sequence[float | None], others: Sequence[float | None]) -> list[float]:
     """Return value / other for each round that has both."""
     return [value / other for value, other in zip(values, others, strict=True) if value is not None and other]

@@ -2,8 +2,11 @@
 
 import time
 
-from autotask.tasks import delayed_task
+from autotask.tasks import Limit, Rate, delayed_task
 from benchmarks import probe
+
+#: The shared rate: tasks a second, and tokens that can be saved up.
+RATE, BURST = 200, 20
 
 
 @delayed_task
@@ -36,3 +39,39 @@ def compute_2ms(number: int) -> int:
     while time.thread_time() < end:
         pass
     return number
+
+
+@delayed_task(concurrency=Limit(1, key="account"))
+def one_per_account(number: int, account: int) -> int:
+    """Only record that it has begun, one task at a time for each account."""
+    return probe.hit(number)
+
+
+@delayed_task(concurrency=5)
+def five_at_once(number: int) -> int:
+    """Only record that it has begun, five tasks at a time."""
+    return probe.hit(number)
+
+
+@delayed_task(concurrency=1)
+def one_at_once(number: int) -> int:
+    """Only record that it has begun, one task at a time."""
+    return probe.hit(number)
+
+
+@delayed_task(unique=True)
+def unique(number: int) -> int:
+    """Only record that it has begun, once for each number that waits or runs."""
+    return probe.hit(number)
+
+
+@delayed_task(rate=Rate(f"{RATE}/s", burst=BURST))
+def rated(number: int) -> int:
+    """Only record that it has begun, at the shared rate."""
+    return probe.hit(number)
+
+
+@delayed_task(rate=Rate("1/h", burst=1))
+def hourly(number: int) -> int:
+    """Only record that it has begun, once an hour."""
+    return probe.hit(number)

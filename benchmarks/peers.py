@@ -66,6 +66,14 @@ _ALL = (
         python=(3, 12),
     ),
     Peer("huey", {"default": "on PostgreSQL, one thread, its default", "threads4": "on PostgreSQL, four threads"}),
+    Peer(
+        "counting",
+        {
+            "default": "five tasks at once, each of which records its attempt and counts those that run, as in GoodJob",
+            "least": "the same without attempts",
+        },
+        own=True,
+    ),
 )
 
 PEERS = {peer.name: peer for peer in _ALL}

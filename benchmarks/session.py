@@ -1,5 +1,6 @@
 """Carry out orders on one server, each on its own database and in its own process."""
 
+import dataclasses
 import json
 import os
 import re
@@ -33,13 +34,21 @@ class Session:
     """A server, and the databases on it that orders start from.
 
     :param pythons: for each peer the interpreter of its environment; the others run in this one.
+    :param checkouts: by the name that orders have for it, another checkout of autotask, with benchmarks of its own.
     :param log: the output of drivers and workers is appended to this file.
     """
 
-    def __init__(self, server: Server, log: Path, pythons: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        log: Path,
+        pythons: Mapping[str, Path] | None = None,
+        checkouts: Mapping[str, Path] | None = None,
+    ) -> None:
         self.server = server
         self._log = log
         self._pythons = pythons or {}
+        self._checkouts = checkouts or {}
         self._templates: dict[Order, str] = {}
         self._count = 0
         self._admin = server.connect()
@@ -99,14 +108,19 @@ class Session:
         self._admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def _drive(self, order: Order, database: str) -> Figures:
-        command = [str(self._pythons.get(order.peer, sys.executable)), "-m", "benchmarks.drivers", order.to_json()]
+        checkout = self._checkouts.get(order.peer)
+        # Over there it is called autotask, too.
+        sent = dataclasses.replace(order, peer="autotask") if checkout else order
+        command = [str(self._pythons.get(order.peer, sys.executable)), "-m", "benchmarks.drivers", sent.to_json()]
         with self._log.open("ab") as log:
             log.write(f"\n=== {order.to_json()}\n".encode())
             log.flush()
             began = log.tell()
             process = subprocess.Popen(
                 command,
-                env=self._environment(database),
+                # Python looks there first, even before PYTHONPATH.
+                cwd=checkout or ROOT,
+                env=self._environment(database, checkout or ROOT),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -123,7 +137,7 @@ class Session:
             raise RunFailed(f"{order.label} cannot be measured: {figures['unsupported']}")
         return figures
 
-    def _environment(self, database: str) -> dict[str, str]:
+    def _environment(self, database: str, root: Path) -> dict[str, str]:
         # No address but this one.
         kept = {name: text for name, text in os.environ.items() if name != "DATABASE_URL" and not name.startswith("PG")}
         return {
@@ -131,7 +145,7 @@ class Session:
             **self.server.environment(database),
             probe.VARIABLE: str(self._probe),
             # Companions and workers have to find the same modules and settings.
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(root),
             "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
         }
 
@@ -145,9 +159,14 @@ class Session:
 
 
 @contextmanager
-def session(server: Server, log: Path, pythons: Mapping[str, Path] | None = None) -> Iterator[Session]:
+def session(
+    server: Server,
+    log: Path,
+    pythons: Mapping[str, Path] | None = None,
+    checkouts: Mapping[str, Path] | None = None,
+) -> Iterator[Session]:
     """A session that leaves nothing behind on the server."""
-    opened = Session(server, log, pythons)
+    opened = Session(server, log, pythons, checkouts)
     try:
         yield opened
     finally:

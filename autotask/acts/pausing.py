@@ -6,10 +6,10 @@ from django.db import transaction
 
 from autotask.acts.answers import Log, keep_no_log
 from autotask.exceptions import InvalidPause
-from autotask.options import PLAIN_NAME
 from autotask.store import pauses as store
 from autotask.store.connection import current
 from autotask.store.pauses import Kind, Pause
+from autotask.values import PLAIN_NAME
 
 #: Characters of the name of a limit, with its key.
 LONGEST_NAME = 1000

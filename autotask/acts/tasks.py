@@ -15,7 +15,7 @@ from autotask.task import State
 
 #: The states in which a task can be retried, and cancelled.
 RETRYABLE = (State.ERROR, State.CANCELLED)
-CANCELLABLE = (State.SCHEDULED, State.READY, State.RUNNING)
+CANCELLABLE = (State.SCHEDULED, State.READY, State.HELD, State.RUNNING)
 
 #: Tasks in one transaction, so that locks are held for milliseconds only.
 BATCH = 100

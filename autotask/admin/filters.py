@@ -21,6 +21,7 @@ from autotask.task import State
 STATES = {
     "scheduled": State.SCHEDULED,
     "waiting": State.READY,
+    "held": State.HELD,
     "running": State.RUNNING,
     "done": State.DONE,
     "error": State.ERROR,
@@ -46,6 +47,24 @@ class StateFilter(admin.SimpleListFilter):
     def state(self) -> State | None:
         """Return the chosen state; None for all."""
         return STATES.get(self.value() or "")
+
+
+class GateFilter(admin.SimpleListFilter):
+    """The gate in the address, to which the page of a held task links: only tasks that wait there."""
+
+    title = _("gate")
+    parameter_name = "gate"
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
+        """Return the chosen gate only: nobody knows all keys."""
+        return [(self.value() or "", self.value())] if self.value() else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the tasks that wait at that gate."""
+        value = self.value()
+        if not value:
+            return queryset
+        return queryset.filter(state=State.HELD, gate=value) if is_storable(value) else queryset.none()
 
 
 class UnindexedFilter(admin.SimpleListFilter):

@@ -69,11 +69,11 @@ class TaskList(ChangeList):
     """One page of the list."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Return the rows that match filters and search, with errors shortened: they may be long."""
+        """Return the rows that match filters and search, without all that the list does not show, which may be long."""
         rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
         if self._looks_through():
             rows = self._newest(rows)
-        page: QuerySet[Any] = rows.defer("error_message").annotate(error_start=Left("error_message", 200))
+        page: QuerySet[Any] = rows.defer("error_message", "flow").annotate(error_start=Left("error_message", 200))
         return page
 
     def get_results(self, request: HttpRequest) -> None:

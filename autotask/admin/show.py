@@ -19,6 +19,7 @@ NOTHING = "–"
 STATE_WORDS = {
     State.SCHEDULED: pgettext_lazy("state of a task", "scheduled"),
     State.READY: pgettext_lazy("state of a task", "waiting"),
+    State.HELD: pgettext_lazy("state of a task", "held"),
     State.RUNNING: pgettext_lazy("state of a task", "running"),
     State.DONE: pgettext_lazy("state of a task", "done"),
     State.ERROR: pgettext_lazy("state of a task", "error"),
@@ -36,6 +37,7 @@ EXECUTOR_WORDS = {
 STATE_HELP = {
     State.SCHEDULED: gettext_lazy("due later"),
     State.READY: gettext_lazy("due, and waiting for a worker"),
+    State.HELD: gettext_lazy("due, and waiting for a slot, for tokens or for the end of a pause"),
     State.RETRY: gettext_lazy("this attempt failed, and another one was due"),
     State.LOST: gettext_lazy("the worker of this attempt died"),
 }

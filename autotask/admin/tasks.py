@@ -3,7 +3,7 @@
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -18,9 +18,9 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
-from autotask.admin import show
+from autotask.admin import flow, show, times
 from autotask.admin.acting import ActingAdmin, Button
-from autotask.admin.filters import QueueFilter, StateFilter, TagFilter, TaskFilter
+from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
 from autotask.conf import settings
 from autotask.context import Progress
@@ -53,7 +53,7 @@ class TaskAdmin(ActingAdmin):
         "worker",
     )
     list_display_links = ("task",)
-    list_filter = (StateFilter, QueueFilter, TaskFilter, TagFilter)
+    list_filter = (StateFilter, GateFilter, QueueFilter, TaskFilter, TagFilter)
     list_per_page = 50
     ordering = ("-id",)
     paginator = TaskPaginator
@@ -118,13 +118,13 @@ class TaskAdmin(ActingAdmin):
 
     @admin.display(description=_("arguments"))
     def what_with(self, record: TaskRecord) -> str:
-        """Show the shortened arguments, and why the task failed or was cancelled."""
+        """Show the shortened arguments, and why the task is held, failed or was cancelled."""
         arguments = show.shortened(record.arguments, 80)
-        error = vars(record).get("error_start", "")
-        if not error:
+        why = flow.brief(record) or vars(record).get("error_start", "")
+        if not why:
             return arguments
-        kind = "autotask-note" if record.state == State.CANCELLED else "autotask-reason"
-        return format_html('{}<div class="{}">{}</div>', arguments, kind, show.shortened(error, 100))
+        kind = "autotask-reason" if record.state == State.ERROR else "autotask-note"
+        return format_html('{}<div class="{}">{}</div>', arguments, kind, show.shortened(why, 100))
 
     @admin.display(description=_("queue"))
     def queue_name(self, record: TaskRecord) -> str:
@@ -141,12 +141,12 @@ class TaskAdmin(ActingAdmin):
         """Show how long it waited for a worker, or when it is due."""
         if record.state == State.SCHEDULED:
             return show.moment(record.run_at)
-        return show.duration(_waited(record, timezone.now()))
+        return show.duration(times.waited(record, timezone.now()))
 
     @admin.display(description=_("ran"))
     def ran(self, record: TaskRecord) -> str:
         """Show how long its last attempt took, or takes."""
-        return show.duration(_ran(record, timezone.now()))
+        return show.duration(times.ran(record, timezone.now()))
 
     @admin.display(description=_("attempts"))
     def attempts(self, record: TaskRecord) -> str:
@@ -175,6 +175,17 @@ class TaskAdmin(ActingAdmin):
         return format_html('<span class="autotask-name" title="{}">{}</span>', title, text)
 
     # --- one task ---------------------------------------------------------------------------------------------------
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the task, with why it waits."""
+        record = super().get_object(request, object_id, from_field)
+        if record is not None:
+            flow.attach(record, self.task_address, self.tasks_address())
+        return record
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the parts of the page."""
+        return flow.fieldsets(obj, super().get_fieldsets(request, obj))
 
     def render_change_form(
         self,
@@ -361,20 +372,6 @@ def _gone(ids: Iterable[uuid.UUID]) -> list[Answer[uuid.UUID]]:
 
 def _why_not(reason: State | Refusal) -> str:
     return str(show.STATE_WORDS[reason]) if isinstance(reason, State) else gettext("no longer in the database")
-
-
-def _waited(record: TaskRecord, now: datetime) -> timedelta | None:
-    if record.state == State.READY:
-        return now - record.run_at
-    return None if record.started_at is None else record.started_at - record.run_at
-
-
-def _ran(record: TaskRecord, now: datetime) -> timedelta | None:
-    if record.started_at is None or record.state in (State.SCHEDULED, State.READY):
-        return None
-    if record.state == State.RUNNING:
-        return now - record.started_at
-    return None if record.ended_at is None else record.ended_at - record.started_at
 
 
 def _shown(attempt: Attempt) -> dict[str, Any]:

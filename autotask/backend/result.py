@@ -22,6 +22,7 @@ _SAME_MOMENT = timedelta(milliseconds=1)
 _STATUS = {
     State.SCHEDULED: TaskResultStatus.READY,
     State.READY: TaskResultStatus.READY,
+    State.HELD: TaskResultStatus.READY,
     State.RUNNING: TaskResultStatus.RUNNING,
     State.DONE: TaskResultStatus.SUCCESSFUL,
     State.ERROR: TaskResultStatus.FAILED,

@@ -1,11 +1,15 @@
 """A task in detail, as text; never its unpickled arguments or result."""
 
+from autotask import reasons
 from autotask.conf import settings
 from autotask.documents import TaskInFull
+from autotask.reasons import Place, Reason
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.task import State
 from autotask.texts import render
 from autotask.texts.durations import in_words
+
+_PLACES: dict[Place | None, str] = {Place.PASSED: " (passed)", Place.HERE: " (waits here)", Place.AHEAD: " (ahead)"}
 
 
 def lines(seen: TaskInFull) -> list[str]:
@@ -16,9 +20,11 @@ def lines(seen: TaskInFull) -> list[str]:
             ("id", task.id),
             ("name", task.name),
             ("state", _state(task)),
+            *([("reason", seen.reason.text)] if seen.reason else []),
             ("queue", task.queue),
             ("priority", task.priority),
             ("tags", ", ".join(task.tags or ())),
+            *_flow(task),
             ("arguments", task.arguments),
             ("created", render.moment(task.created_at)),
             ("due", render.moment(task.run_at)),
@@ -34,6 +40,7 @@ def lines(seen: TaskInFull) -> list[str]:
             ("reason" if task.state is State.CANCELLED else "error", task.error_message),
         ]
     )
+    shown += _holders(seen.reason) if seen.reason else []
     if not seen.are_all:
         shown += ["", f"The last {len(seen.attempts)} attempts that did not succeed; there were earlier ones."]
     for attempt in seen.attempts:
@@ -45,6 +52,23 @@ def _state(task: StoredTask) -> str:
     detail = task.state.name.lower()
     words = task.state.status.value if detail == task.state.status else f"{task.state.status.value} ({detail})"
     return words + (", asked to cancel" if task.cancel_requested else "")
+
+
+def _flow(task: StoredTask) -> list[tuple[str, object]]:
+    """Return the gates and the unique key; nothing for a task without flow control."""
+    gates = [f"{reasons.in_full(gate)}{_PLACES.get(place, '')}" for gate, place in reasons.gates_of(task)]
+    key = reasons.unique_key(task)
+    return [
+        *([("gates", "; ".join(gates))] if gates else []),
+        *([("unique key", reasons.key_in_words(key))] if key else []),
+    ]
+
+
+def _holders(reason: Reason) -> list[str]:
+    # The text of the reason has the only one.
+    if len(reason.holders) < 2:
+        return []
+    return ["", "The slots are taken by", *(f"  {reasons.holder(each)}: {each.name}" for each in reason.holders)]
 
 
 def _attempts(task: StoredTask) -> str:

@@ -58,6 +58,7 @@ class Migration(migrations.Migration):
                 ("number", models.IntegerField()),
                 ("task_id", models.UUIDField()),
                 ("place", models.SmallIntegerField()),
+                ("version", models.BigIntegerField()),
             ],
             options={"db_table": "autotask_slot", "default_permissions": ()},
         ),

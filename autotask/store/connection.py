@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, overload
 
@@ -42,6 +42,10 @@ SESSION = (
     ("transaction_timeout", "0", 170000),
 )
 
+#: The same for the session that records outcomes: PostgreSQL expects ten items in an array that it does not know, and would
+#: plan its largest statements anew for each batch, which takes longer than running them.
+GENERIC_PLANS = (("plan_cache_mode", "force_generic_plan", 120000),)
+
 #: Seconds after which a process that waits for results tries the pooler again.
 TRY_AGAIN = 600.0
 
@@ -60,13 +64,14 @@ def current() -> BaseDatabaseWrapper:
     return connection
 
 
-def dedicated(role: str, lock_timeout: float = 3.0) -> "Dedicated":
+def dedicated(role: str, lock_timeout: float = 3.0, session: Sequence[tuple[str, str, int]] = ()) -> "Dedicated":
     """Return a connection for one thread of a worker, opened at its first statement.
 
     :param role: its purpose, shown in ``pg_stat_activity``.
     :param lock_timeout: seconds after which a statement gives up waiting for a lock.
+    :param session: further settings of its session, as in :data:`SESSION`.
     """
-    return Dedicated(role, lock_timeout)
+    return Dedicated(role, lock_timeout, session)
 
 
 class Dedicated:
@@ -77,8 +82,9 @@ class Dedicated:
     :ivar pooled: whether a pooler is in front of the server.
     """
 
-    def __init__(self, role: str, lock_timeout: float) -> None:
+    def __init__(self, role: str, lock_timeout: float, session: Sequence[tuple[str, str, int]]) -> None:
         self.role = role
+        self._session = (*SESSION, *session)
         self._lock_timeout = lock_timeout
         base = current().settings_dict
         options = {**KEEPALIVE, "application_name": f"autotask {role}", **base.get("OPTIONS", {})}
@@ -172,7 +178,7 @@ class Dedicated:
         """Set the session up in one statement, if the condition is true; return whether it is."""
         version = wrapper.connection.info.server_version
         values = ", ".join(
-            f"set_config('{name}', '{value}', false)" for name, value, since in SESSION if version >= since
+            f"set_config('{name}', '{value}', false)" for name, value, since in self._session if version >= since
         )
         sql = f"SELECT {values} {condition}" % {"lock_timeout": f"{self._lock_timeout * 1000:.0f}ms"}
         is_set = bool(rows(wrapper, sql))

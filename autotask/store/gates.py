@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, pauses, slots
+from autotask.store import arrays, overfull, pauses, slots
+from autotask.store.connection import execute
 from autotask.store.prepared import prepared_rows
 
 #: Seconds between two draws from a bucket that has saved up nothing, if the rate is so fast that one token comes sooner and
@@ -32,8 +33,7 @@ asked AS MATERIALIZED (
 
 # * A slot is free if nobody has it, or if its task has ended or has to pass the gate again. The lowest ones are given first,
 #   so that two sessions compete for the same ones, and a lowered limit is not exceeded by both together.
-# * Rows of slots are locked without waiting, and changed only if nobody has written them since this statement looked: xmin is
-#   the transaction that wrote a row. The name of the task would not do: it may have got its former slot back meanwhile.
+# * Rows of slots are locked without waiting, and changed only while they have the version that was seen as free.
 # * If a slot went to somebody else meanwhile, or more wait than were counted, the gate is marked again.
 ADMIT_TO_LIMITS = f"""
 WITH {_DUE.format(which="starts_with(gate, 'limit:')", limit=500, prefix=7)},
@@ -61,9 +61,9 @@ open AS MATERIALIZED (
 ),
 free AS MATERIALIZED (
     SELECT open.gate, array_agg(slot.number ORDER BY slot.number) AS numbers,
-           array_agg(slot.seen ORDER BY slot.number) AS all_seen
+           array_agg(slot.version ORDER BY slot.number) AS versions
     FROM open CROSS JOIN LATERAL (
-        SELECT n.number, s.xmin AS seen
+        SELECT n.number, s.version
         FROM generate_series(1, open.most) AS n(number)
         LEFT JOIN autotask_slot s ON s.gate = open.gate AND s.number = n.number
         LEFT JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
@@ -72,20 +72,20 @@ free AS MATERIALIZED (
     ) AS slot
     GROUP BY open.gate
 ),
-{slots.first("pair", "free", more=", free.all_seen[first.turn] AS seen")},
+{slots.first("pair", "free", more=", free.versions[first.turn] AS version")},
 locked AS MATERIALIZED (
     SELECT pair.* FROM pair JOIN autotask_slot s ON s.gate = pair.gate AND s.number = pair.number
-    WHERE s.xmin = pair.seen
+    WHERE s.version = pair.version
     ORDER BY s.gate, s.number FOR NO KEY UPDATE OF s SKIP LOCKED
 ),
 changed AS (
-    UPDATE autotask_slot s SET task_id = locked.id, place = locked.place
+    UPDATE autotask_slot s SET task_id = locked.id, place = locked.place, version = nextval('autotask_fence')
     FROM locked WHERE s.gate = locked.gate AND s.number = locked.number
     RETURNING s.task_id
 ),
 added AS (
-    INSERT INTO autotask_slot (gate, number, task_id, place)
-    SELECT gate, number, id, place FROM pair WHERE seen IS NULL ORDER BY gate, number
+    INSERT INTO autotask_slot (gate, number, task_id, place, version)
+    SELECT gate, number, id, place, nextval('autotask_fence') FROM pair WHERE version IS NULL ORDER BY gate, number
     ON CONFLICT DO NOTHING
     RETURNING task_id
 ),
@@ -178,7 +178,7 @@ marked AS (
     UNION ALL
     SELECT gate, clock_timestamp() FROM passing WHERE state = 8 GROUP BY gate
 )
-SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1), NULL::text[]
+SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1)
 """
 
 #: Whether a mark is due, and the seconds until the next one; parts of other statements.
@@ -186,6 +186,15 @@ IS_DUE = "EXISTS (SELECT FROM autotask_mark WHERE at <= statement_timestamp())"
 UNTIL_NEXT = """
 SELECT extract(epoch FROM at - statement_timestamp())::float8 FROM autotask_mark
 WHERE at > statement_timestamp() ORDER BY at LIMIT 1
+"""
+
+
+CLOSE = """
+INSERT INTO autotask_bucket AS b (gate, full_at, closed_until)
+SELECT gate, clock_timestamp(), clock_timestamp() + seconds * interval '1 s'
+FROM unnest(%(gate)s::text[], %(seconds)s::float8[]) AS closed(gate, seconds)
+ORDER BY gate
+ON CONFLICT (gate) DO UPDATE SET closed_until = greatest(b.closed_until, excluded.closed_until)
 """
 
 
@@ -215,13 +224,23 @@ class Admitted(NamedTuple):
 def admit(connection: BaseDatabaseWrapper, present: Present, *, room: int) -> Admitted:
     """Look at the gates that are marked, and let through the tasks that may pass.
 
-    :param room: at most so many for each rate: those that are let through should start soon, or the rate would be exceeded
-        later.
+    :param room: at most so many for each rate, with 0 none: those that are let through should start soon, or the rate would
+        be exceeded later.
     """
     words = {"room": int(room), "lump": LUMP}
-    limits = prepared_rows(connection, ADMIT_TO_LIMITS.format(**words), slots.parameters(present.slots))[0]
-    rates = prepared_rows(connection, ADMIT_TO_RATES.format(**words), _rates_parameters(present))[0]
-    return Admitted(limits[1] + rates[1], bool(limits[0] or rates[0]))
+    marks, ready, full = prepared_rows(connection, ADMIT_TO_LIMITS.format(**words), slots.parameters(present.slots))[0]
+    for gate in full or ():
+        overfull.clear(connection, gate, present.slots)
+    if room:
+        drawn = prepared_rows(connection, ADMIT_TO_RATES.format(**words), _rates_parameters(present))[0]
+        marks, ready = marks + drawn[0], ready + drawn[1]
+    return Admitted(ready, bool(marks))
+
+
+def close(connection: BaseDatabaseWrapper, closed: Mapping[str, float]) -> None:
+    """Let nobody pass the gates of rates for so many seconds."""
+    params = {"gate": arrays.texts(closed), "seconds": arrays.numbers(closed.values())}
+    execute(connection, CLOSE, params)
 
 
 def _rates_parameters(present: Present) -> dict[str, str]:

@@ -57,7 +57,10 @@ FROM (
 WHERE NOT needed.granted
 """
 
-_TABLES = ["autotask_task", "autotask_result", "autotask_attempt", "autotask_worker", "autotask_schedule"]
+_TABLES = [
+    *("autotask_task", "autotask_result", "autotask_attempt", "autotask_worker", "autotask_schedule"),
+    *("autotask_mark", "autotask_slot", "autotask_bucket", "autotask_pause"),
+]
 
 WHERE = "SELECT current_database(), current_setting('server_version')"
 

@@ -37,6 +37,7 @@ class StoredTask(Carried):
     progress_total: float | None
     flow: str | None
     gate: str | None
+    passed: int | None
     expires_at: MaybeMoment
     cancel_requested: bool
     error_message: str
@@ -85,6 +86,7 @@ class QueueCounts:
     scheduled: int
     ready: int
     running: int
+    held: int
     oldest: float
 
 
@@ -114,7 +116,9 @@ LIVE = _select(
     error_message="''::text AS error_message",
     value="NULL::bytea AS value",
 )
-ENDED = _select("autotask_result", gate="NULL::text AS gate", expires_at="NULL", cancel_requested="false")
+ENDED = _select(
+    "autotask_result", gate="NULL::text AS gate", passed="NULL::smallint", expires_at="NULL", cancel_requested="false"
+)
 
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
 TASK = f"{LIVE} WHERE id = %(id)s UNION ALL {ENDED} WHERE id = %(id)s"
@@ -173,6 +177,7 @@ SELECT nullif(extract(epoch FROM current_setting('idle_session_timeout', true)::
 
 COUNTS = """
 SELECT queue, count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),
+       count(*) FILTER (WHERE state = 8),
        coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (WHERE state = 1)), 0)::float8
 FROM autotask_task GROUP BY queue ORDER BY queue
 """
@@ -247,18 +252,26 @@ def tasks(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> list[Sto
 
 
 def newest(
-    connection: BaseDatabaseWrapper, *, states: Sequence[State] = (), limit: int = 20, **wanted: str | None
+    connection: BaseDatabaseWrapper,
+    *,
+    states: Sequence[State] = (),
+    gates: Sequence[str] = (),
+    limit: int = 20,
+    **wanted: str | None,
 ) -> list[StoredTask]:
     """Return the newest tasks, newest first.
 
     :param states: only these; empty means all.
+    :param gates: only tasks that wait at one of these; empty means all.
     :param wanted: values by column; None: any.
     """
-    params = {name: value for name, value in wanted.items() if value is not None}
+    params: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     conditions = ["true", *map(columns.condition, params)]
     conditions += ["state = ANY(%(states)s::smallint[])"] if states else []
+    conditions += ["state = 8 AND gate = ANY(%(gates)s::text[])"] if gates else []
     sql = NEWEST.format(live=LIVE, ended=ENDED, conditions=" AND ".join(conditions), limit=int(limit))
-    return [stored(row) for row in rows(connection, sql, {"states": [int(state) for state in states], **params})]
+    params |= {"states": [int(state) for state in states], "gates": list(gates)}
+    return [stored(row) for row in rows(connection, sql, params)]
 
 
 def attempts(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredAttempt]:

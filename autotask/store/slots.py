@@ -2,7 +2,7 @@
 
 A slot is taken while the task that it names is live and has passed its gate. So ending, cancelling or rescheduling a task
 frees its slots by itself, and nothing can leak. Two sessions never give the same slot away: each changes the row only if it
-still names the former task, or inserts it.
+still has the version that was seen as free, or inserts it.
 """
 
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ freed AS MATERIALIZED (
 ),
 {first("following", "freed", more=", free.formers[first.turn] AS former")},
 handed AS (
-    UPDATE autotask_slot s SET task_id = following.id, place = following.place
+    UPDATE autotask_slot s SET task_id = following.id, place = following.place, version = nextval('autotask_fence')
     FROM following
     WHERE s.gate = following.gate AND s.number = following.number AND s.task_id = following.former
     RETURNING s.gate, following.id, following.turn

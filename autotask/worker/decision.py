@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from autotask.control import Snooze
+from autotask.control import RateLimited, Snooze
 from autotask.definition import Definition
 from autotask.exceptions import ObjectGone, PayloadTooNew, UnknownCarrier, UnknownTask, WorkerStopping
 from autotask.options import Options
@@ -89,6 +89,9 @@ def stopped(raised: Raised, options: Options | None, rules: Rules) -> Decision:
             return Decision(released, error)
     if isinstance(error, Snooze) and known and not cancelled:
         return Decision(Released(task, error.seconds, known=True, why=str(error), seconds=raised.seconds), error)
+    if isinstance(error, RateLimited) and known and not cancelled:
+        released = Released(task, error.retry_after, known=True, why=str(error), seconds=raised.seconds, closes=True)
+        return Decision(released, error)
     if isinstance(error, WorkerStopping) and not (cancelled or task.at_most_once):
         log = "was interrupted because its worker has to stop; it is released"
         return Decision(Released(task, known=known, why=str(error), seconds=raised.seconds, log=log), error)

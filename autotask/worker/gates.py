@@ -1,9 +1,13 @@
 """The gates at which held tasks wait, as a worker sees them."""
 
+import functools
 from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask import registry
+from autotask.flow.plan import Site, present_limits
+from autotask.site_limits import site
 from autotask.store import gates
 from autotask.store.gates import Present
 
@@ -12,8 +16,23 @@ MOST_LOOKS = 10
 
 
 def present() -> Present:
-    """Return the limits and rates of the code and the settings."""
-    return Present()
+    """Return the limits and rates of the code and the settings.
+
+    :raises InvalidSetting: a setting is invalid.
+    """
+    return _present(site(), registry.version())
+
+
+@functools.lru_cache(1)
+def _present(site: Site, version: int) -> Present:
+    definitions = registry.definitions()
+    slots = present_limits(((definition.name, definition.options.concurrency) for definition in definitions), site)
+    rates = {
+        definition.name: (rate.interval, rate.capacity)
+        for definition in definitions
+        if (rate := definition.options.rate) is not None
+    }
+    return Present(slots, rates)
 
 
 class Gates:

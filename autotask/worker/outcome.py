@@ -41,6 +41,7 @@ class Released:
     :ivar why: the reason, for the receivers of the end of the attempt.
     :ivar seconds: how long the attempt took; None: neither its start nor its end is reported to receivers.
     :ivar log: the log line about the task; "" for none.
+    :ivar closes: whether nobody may pass the gate of its rate during the delay.
     """
 
     task: ClaimedTask
@@ -50,6 +51,7 @@ class Released:
     why: str = ""
     seconds: float | None = None
     log: str = ""
+    closes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from autotask.store import finish
-from autotask.store.connection import dedicated
+from autotask.store.connection import GENERIC_PLANS, dedicated
 from autotask.store.errors import Trouble, is_locked, trouble_of
 from autotask.store.finish import Outcome
 from autotask.store.isolation import Isolation
@@ -72,7 +72,7 @@ class Recorder:
         self._records: queue.SimpleQueue[tuple[Record, int] | None] = queue.SimpleQueue()
         #: Records to write after the others, which do not wait for them.
         self._later: deque[tuple[Record, int]] = deque()
-        self._connection = dedicated("recorder", LOCK_TIMEOUT)
+        self._connection = dedicated("recorder", LOCK_TIMEOUT, GENERIC_PLANS)
         self._gates = gates
         self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, unknown_tasks, gates)
         self._outage = Outage("record outcomes")

@@ -44,6 +44,7 @@ from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
 from autotask.worker.shutdown import Shutdown
 from autotask.worker.stall import StallWatch
+from autotask.worker.sweeper import Sweeper
 from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.watch import Watch
 from autotask.worker.yielding import Yielding
@@ -147,6 +148,7 @@ class Worker:
             Pauser(self.paused, self._look_before_claiming),
             self.reporter,
             Pruner(),
+            Sweeper(),
             *([self.yielding] if self.options.yields else []),
             channel=lambda: notify.SCHEDULES_CHANNEL,
         )

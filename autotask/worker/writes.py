@@ -8,7 +8,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.context import Progress
-from autotask.store import finish, progress, rescue
+from autotask.flow import Flow, RateGate
+from autotask.store import finish, gates, progress, rescue
 from autotask.store.finish import HandingOn, Outcome, Release
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
@@ -97,6 +98,8 @@ class Writes:
         releases = [
             Release(each.task.id, each.task.fence, each.delay, bool(each.unknown), each.known) for each in released
         ]
+        if closed := _closed(released):
+            gates.close(self._connection(), closed)
         finish.release(self._connection(), releases)
         return len(group)  # A lost claim needs no release.
 
@@ -116,6 +119,17 @@ class Writes:
 
     def _note(self, words: Mapping[Claim, Progress], part: Sequence[Claim]) -> None:
         progress.note(self._connection(), {claim: words[claim] for claim in part}, wait=True)
+
+
+def _closed(released: Sequence[Released]) -> dict[str, float]:
+    """Return for how many seconds which gates of rates are to be closed."""
+    closed: dict[str, float] = {}
+    for each in released:
+        if each.closes and each.task.flow is not None:
+            for gate in Flow.load(each.task.flow).gates:
+                if isinstance(gate, RateGate):
+                    closed[gate.key] = max(each.delay, closed.get(gate.key, 0.0))
+    return closed
 
 
 def outcomes_of(group: list[Record]) -> list[Outcome]:

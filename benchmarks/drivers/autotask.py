@@ -2,12 +2,14 @@
 
 import asyncio
 import sys
+import time
 
 import django
 from django.core.management import call_command
 from django.utils.module_loading import import_string
 
-from benchmarks.drivers import autotask_bare, autotask_claim, autotask_idle
+from autotask.task import DEFAULT_QUEUE, State
+from benchmarks.drivers import autotask_bare, autotask_claim, autotask_flow, autotask_idle
 from benchmarks.drivers.autotask_companion import Companion
 from benchmarks.drivers.base import Driver
 from benchmarks.drivers.workers import Workers
@@ -24,16 +26,28 @@ SELECT gen_random_uuid(), now() - n * interval '1 ms', now() + interval '1 day' 
 FROM generate_series(1, %(count)s::int) AS n, (SELECT * FROM autotask_result WHERE id = %(id)s) AS t
 """
 
-#: The queue of the task whose result is copied.
+_HELD = """
+INSERT INTO autotask_task ({columns})
+SELECT gen_random_uuid(), run_at + n * interval '1 us', {others}
+FROM generate_series(1, %(count)s::int) AS n, (SELECT * FROM autotask_task WHERE id = %(id)s) AS t
+"""
+
+#: The queue of the task whose result is copied, and of the task that has the only slot of a limit.
 _PREFILL = "prefill"
+
+#: The keys of tasks that are limited by key.
+ACCOUNTS = 1_000
+
+#: A queue without tasks: its worker does everything but run tasks.
+_NOWHERE = "nowhere"
 
 
 class Autotask(Driver):
     """autotask."""
 
     # Not "state IN (1, 2)": each half has an index, which is nearly empty in the end.
-    unfinished = """
-        SELECT EXISTS (SELECT 1 FROM autotask_task WHERE state = 1)
+    unfinished = f"""
+        SELECT EXISTS (SELECT 1 FROM autotask_task WHERE state = 1 AND queue <> '{_PREFILL}')
             OR EXISTS (SELECT 1 FROM autotask_task WHERE state = 2)
     """
 
@@ -43,6 +57,9 @@ class Autotask(Driver):
         "claim_buffers": autotask_claim.claim_buffers,
         "idle": autotask_idle.idle,
         "growth": autotask_idle.growth,
+        "unique_beside_plain": autotask_flow.unique_beside_plain,
+        "shared_rate": autotask_flow.shared_rate,
+        "empty_bucket": autotask_flow.empty_bucket,
     }
 
     def set_up(self) -> None:
@@ -56,10 +73,10 @@ class Autotask(Driver):
         self.task = import_string(f"benchmarks.functions.{self.order.function}")
 
     def enqueue(self, number: int) -> object:
-        return self.task(number)
+        return self.task(*self._arguments(number))
 
     def enqueue_many(self, count: int) -> None:
-        self.task.enqueue_many([(number,) for number in range(count)])
+        self.task.enqueue_many([self._arguments(number) for number in range(count)])
 
     def round_trip(self, number: int) -> None:
         if self.config == "await":
@@ -74,23 +91,47 @@ class Autotask(Driver):
 
     def worker_command(self) -> list[str]:
         threads = ["--threads", str(self.order.threads)] if self.order.threads else []
-        return ["-m", "django", "autotask", "worker", *threads]
+        # The task that has the slot must not begin.
+        queues = ["--queues", DEFAULT_QUEUE] if self.order.prefill == "held" else []
+        return ["-m", "django", "autotask", "worker", *threads, *queues]
 
     def start_workers(self, count: int) -> Workers:
         return super().start_workers(count) if self.config == "default" else Companion()
 
     def prefill(self, kind: str, count: int) -> None:
-        if kind == "future":
-            id = str(self.task(0).id)
-            self._clone("autotask_task", id, ("id", "state", "run_at", "ready_at"), _FUTURE, count)
-            self.sql.execute("DELETE FROM autotask_task WHERE id = %(id)s", {"id": id})
-        else:
-            # In its own queue: tasks to drain may already wait.
-            handle = self.task.using(queue=_PREFILL)(0)
-            worker = Workers([sys.executable, *self.worker_command(), "--queues", _PREFILL], 1)
-            handle.wait(timeout=30)
-            worker.stop()
-            self._clone("autotask_result", str(handle.id), ("id", "ended_at", "kept_until"), _ENDED, count)
+        prefills = {"future": self._prefill_future, "ended": self._prefill_ended, "held": self._prefill_held}
+        prefills[kind](count)
+
+    def _prefill_future(self, count: int) -> None:
+        id = str(self.task(0).id)
+        self._clone("autotask_task", id, ("id", "state", "run_at", "ready_at"), _FUTURE, count)
+        self.sql.execute("DELETE FROM autotask_task WHERE id = %(id)s", {"id": id})
+
+    def _prefill_ended(self, count: int) -> None:
+        # In its own queue: tasks to drain may already wait.
+        handle = self.task.using(queue=_PREFILL)(0)
+        worker = self._worker_of(_PREFILL)
+        handle.wait(timeout=30)
+        worker.stop()
+        self._clone("autotask_result", str(handle.id), ("id", "ended_at", "kept_until"), _ENDED, count)
+
+    def _prefill_held(self, count: int) -> None:
+        """Have one task keep the only slot of a limit, in a queue that nobody works, and the others wait behind it."""
+        limited = import_string("benchmarks.functions.one_at_once")
+        holder = {"id": str(limited.using(queue=_PREFILL)(-1).id)}
+        worker = self._worker_of(_NOWHERE)
+        while self.sql.value("SELECT state FROM autotask_task WHERE id = %(id)s", holder) != State.READY:
+            worker.check()
+            time.sleep(0.1)
+        worker.stop()
+        if count:
+            self._clone("autotask_task", str(limited(-1).id), ("id", "run_at"), _HELD, count - 1)
+
+    def _worker_of(self, queue: str) -> Workers:
+        return Workers([sys.executable, "-m", "django", "autotask", "worker", "--queues", queue], 1)
+
+    def _arguments(self, number: int) -> tuple[int, ...]:
+        return (number, number % ACCOUNTS) if self.order.function == "one_per_account" else (number,)
 
     def _clone(self, table: str, id: str, different: tuple[str, ...], statement: str, count: int) -> None:
         found = self.sql.rows(

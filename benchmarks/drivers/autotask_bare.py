@@ -13,10 +13,10 @@ from autotask.task import new_id
 from benchmarks.drivers.base import Driver
 
 #: Calls and statements in each turn, short enough that other load on the machine affects both alike.
-_SLICE = 200
+SLICE = 200
 
 #: Times that a bulk call and a COPY take turns.
-_TURNS = 5
+TURNS = 5
 
 Row = tuple[Any, ...]
 
@@ -26,14 +26,14 @@ def enqueue_beside_insert(driver: Driver) -> dict[str, Any]:
     driver.connect()
     insert = _bare_insert(driver)
     for act in (driver.enqueue, insert):
-        _seconds(50, act)
+        seconds(50, act)
     calls, bare = [], []
-    for _ in range(max(1, driver.order.tasks // _SLICE)):
-        calls.append(_seconds(_SLICE, driver.enqueue))
-        bare.append(_seconds(_SLICE, insert))
+    for _ in range(max(1, driver.order.tasks // SLICE)):
+        calls.append(seconds(SLICE, driver.enqueue))
+        bare.append(seconds(SLICE, insert))
     return {
-        "rate": _SLICE / statistics.median(calls),
-        "bare_rate": _SLICE / statistics.median(bare),
+        "rate": SLICE / statistics.median(calls),
+        "bare_rate": SLICE / statistics.median(bare),
         "ratio": statistics.median(b / c for b, c in zip(bare, calls, strict=True)),
     }
 
@@ -44,13 +44,13 @@ def bulk_beside_copy(driver: Driver) -> dict[str, Any]:
     count = driver.order.tasks
     columns, _ = _columns(driver)
     calls, copies = [], []
-    for _ in range(_TURNS):
-        _empty()
-        calls.append(_seconds(1, lambda _: driver.enqueue_many(count)))
+    for _ in range(TURNS):
+        empty()
+        calls.append(seconds(1, lambda _: driver.enqueue_many(count)))
         copy = _bare_copy(columns, driver.sql.rows(f"SELECT {', '.join(columns)} FROM autotask_task"))
-        _empty()
-        copies.append(_seconds(1, copy))
-    single = _seconds(_SLICE, driver.enqueue) / _SLICE
+        empty()
+        copies.append(seconds(1, copy))
+    single = seconds(SLICE, driver.enqueue) / SLICE
     return {
         "rate": count / statistics.median(calls),
         "copy_rate": count / statistics.median(copies),
@@ -109,12 +109,14 @@ def _as_text(value: Any) -> str:
     return str(value).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
 
 
-def _empty() -> None:
+def empty() -> None:
+    """Delete all tasks."""
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE autotask_task")
 
 
-def _seconds(count: int, act: Callable[[int], object]) -> float:
+def seconds(count: int, act: Callable[[int], object]) -> float:
+    """Return how long it takes to act so many times."""
     began = time.perf_counter()
     for number in range(count):
         act(number)

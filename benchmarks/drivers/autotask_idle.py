@@ -14,7 +14,7 @@ from benchmarks.drivers.metrics import start_idle, wait_for
 from benchmarks.sql import Connection
 
 #: Seconds until an idle worker polls as rarely as it ever does.
-_CALM = 10.0
+CALM = 10.0
 
 #: Tasks that are enqueued at once, and run before memory is first measured.
 _AT_ONCE = 10_000
@@ -27,12 +27,12 @@ def idle(driver: Driver) -> dict[str, Any]:
     companion = start_idle(driver)
     assert isinstance(companion, Companion)
     connections.close_all()
-    time.sleep(_CALM)
-    cpu, statements, began = companion.cpu_seconds(), _statements(driver.sql), time.monotonic()
+    time.sleep(CALM)
+    cpu, statements, began = companion.cpu_seconds(), statements_of(driver.sql), time.monotonic()
     time.sleep(driver.order.seconds)
     seconds = time.monotonic() - began
     # This query itself is one of them.
-    statements = _statements(driver.sql) - statements - 1
+    statements = statements_of(driver.sql) - statements - 1
     bare = _bare_django()
     return {
         "statements_per_s": statements / seconds,
@@ -77,7 +77,7 @@ def _bare_django() -> float:
     return size
 
 
-def _statements(connection: Connection) -> int:
+def statements_of(connection: Connection) -> int:
     """Return how many statements this database has executed.
 
     Without the extension it counts transactions: a worker's statements are transactions of their own.

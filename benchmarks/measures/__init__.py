@@ -1,23 +1,47 @@
 """The measures of ``python -m benchmarks``, in the order in which they are taken."""
 
 from benchmarks.measures import (
+    bucket,
     bulk,
     curve,
     drain,
     enqueue,
     fsync,
     growth,
+    held,
     idle,
     latency,
+    limits,
     notify,
+    rate,
     roundtrip,
     size,
     sleep,
+    unique,
     workers,
 )
 from benchmarks.measures.measure import Measure
 
 MEASURES: dict[str, Measure] = {
     found.MEASURE.name: found.MEASURE
-    for found in (drain, sleep, enqueue, bulk, latency, notify, roundtrip, size, curve, workers, fsync, idle, growth)
+    for found in (
+        drain,
+        sleep,
+        enqueue,
+        bulk,
+        latency,
+        notify,
+        roundtrip,
+        size,
+        curve,
+        workers,
+        fsync,
+        limits,
+        held,
+        unique,
+        rate,
+        bucket,
+        idle,
+        growth,
+    )
 }

@@ -100,6 +100,33 @@ def test_autotask_is_measured_as_its_peers_are(benchmarks):
         assert figures.get("rate", figures.get("p50_ms")) > 0
 
 
+def test_the_price_of_limits_held_tasks_and_unique_keys_is_measured(benchmarks):
+    # When
+    found = benchmarks.run("limits", "held", "unique", "--quick", "--tasks", "200")
+
+    # Then
+    for figure in (
+        "limits keys_ratio",
+        "limits one_ratio",
+        "limits counting_ratio",
+        "held ratio",
+        "unique single_ratio",
+    ):
+        assert found[figure] > 0
+    assert 0 < found["unique many_ratio"] < 10
+
+
+def test_two_checkouts_are_measured_in_turns(benchmarks):
+    # When
+    here = str(Path(__file__).parents[2])
+    process = benchmarks.start("compare", "--before", here, "--tasks", "100", "--repeat", "1")
+
+    # Then
+    assert process.wait(120) == 0, benchmarks.output()
+    (result,) = json.loads(benchmarks.json.read_text())["results"]
+    assert [rounds[0]["rate"] > 0 for rounds in result["rounds"].values()] == [True, True]
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_ended_in_the_middle_leaves_nothing(benchmarks, signum):
     # Given: it is at work in a database of its own

@@ -12,8 +12,8 @@ from tests.helpers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WITHOUT_TAGS = ("autotask", "0002_worker_zone_data")
-WITH_TAGS = ("autotask", "0003_tags")
+#: Migrations that change a table and the view over it, each with the one before.
+STEPS = [("0002_worker_zone_data", "0003_tags"), ("0003_tags", "0004_flow")]
 
 WAITING = """
 SELECT count(*) FROM pg_locks
@@ -21,11 +21,14 @@ WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = cu
 """
 
 
-@pytest.fixture
-def without_tags(transactional_db):
-    MigrationExecutor(current()).migrate([WITHOUT_TAGS])
-    yield
-    MigrationExecutor(current()).migrate([WITH_TAGS])
+@pytest.fixture(params=STEPS, ids=lambda step: step[1])
+def migration_to_come(request, transactional_db):
+    """A migration that is not applied yet."""
+    before, after = request.param
+    MigrationExecutor(current()).migrate([("autotask", before)])
+    yield ("autotask", after)
+    executor = MigrationExecutor(current())
+    executor.migrate(executor.loader.graph.leaf_nodes("autotask"))
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def in_thread():
     return begin
 
 
-def test_pages_that_are_read_while_tags_are_added_wait_for_them(without_tags, other_connection, in_thread):
+def test_pages_that_are_read_while_a_column_is_added_wait_for_it(migration_to_come, other_connection, in_thread):
     # Given: the migration waits for a transaction, and a page for the migration
     def read():
         with contextlib.closing(dedicated("page", lock_timeout=20)) as connection:
@@ -64,7 +67,7 @@ def test_pages_that_are_read_while_tags_are_added_wait_for_them(without_tags, ot
 
     execute(other_connection, "BEGIN")
     rows(other_connection, "SELECT count(*) FROM autotask_task")
-    migration = in_thread(lambda: MigrationExecutor(current()).migrate([WITH_TAGS]))
+    migration = in_thread(lambda: MigrationExecutor(current()).migrate([migration_to_come]))
     wait_until(lambda: rows(current(), WAITING) == [(1,)], what="the migration waits")
     page = in_thread(read)
     wait_until(lambda: rows(current(), WAITING) == [(2,)], what="the page waits")

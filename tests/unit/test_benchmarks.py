@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import bare_threads, compare, peers, plot, probe, report, suite, table
 from benchmarks.errors import BenchmarkError
-from benchmarks.figures import Spread, percentile, ratios, write
+from benchmarks.figures import Spread, most_within, percentile, ratios, write
 from benchmarks.measures import MEASURES
 from benchmarks.measures.measure import Bench, Figure, Scale
 from benchmarks.order import Order
@@ -43,6 +43,13 @@ def test_bare_threads_do_not_beat_the_arithmetic_and_leave_the_interpreter_as_it
 
 def test_a_percentile_of_one_value_is_that_value():
     assert percentile([7.0], 0.99) == 7.0
+
+
+@pytest.mark.parametrize(
+    ("moments", "most"), [([], 0), ([5], 1), ([0, 9, 10, 19], 2), ([30, 0, 31, 39, 1], 3), ([7, 7, 7], 3)]
+)
+def test_the_most_in_a_span_are_counted_without_its_end(moments, most):
+    assert most_within(moments, 10) == most
 
 
 def test_ratios_are_taken_in_each_round_that_has_both():
@@ -200,6 +207,39 @@ def test_peers_can_have_configurations_and_numbers_of_tasks_of_their_own():
 def test_a_ratio_to_what_is_not_measured_is_refused():
     with pytest.raises(BenchmarkError, match="--against huey is not among the measured queues: autotask, reference"):
         compare.main(["drain", "--with", "reference", "--against", "huey"])
+
+
+def test_another_checkout_comes_first_and_alone_unless_others_are_asked_for(tmp_path, capsys):
+    # Given
+    checkout = tmp_path / "before"
+    (checkout / "benchmarks" / "drivers").mkdir(parents=True)
+
+    # When
+    alone = compare.parser().parse_args(["drain", "--before", str(checkout)])
+    beside = compare.parser().parse_args(["drain", "--before", str(checkout), "--with", "reference"])
+
+    # Then
+    assert [compare._label(entry) for entry in compare._asked(alone)] == ["autotask", "before"]
+    assert [compare._label(entry) for entry in compare._asked(beside)] == ["autotask", "before", "reference"]
+    with pytest.raises(SystemExit):
+        compare.parser().parse_args(["drain", "--before", str(tmp_path)])
+    assert "expected a checkout of autotask with its benchmarks" in capsys.readouterr().err
+
+
+def test_rounds_go_there_and_back_again():
+    # Given
+    measured = []
+
+    class Recording:
+        def run(self, order):
+            measured.append(order.peer)
+            return {"rate": 1.0}
+
+    # When
+    compare.measure(Recording(), {"a": Order("a"), "b": Order("b")}, 3)
+
+    # Then
+    assert measured == ["a", "b", "b", "a", "a", "b"]
 
 
 def test_every_peer_has_a_default_and_pinned_requirements():

@@ -35,7 +35,8 @@ AVOIDED = {
 
 #: The words with a meaning of their own, as code and pages use them.
 TERMS = """
-    task function, definition, task, handle, attempt, outcome, context, progress, carrier, queue, priority, time to live,
+    task function, definition, task, handle, attempt, outcome, context, progress, carrier, queue, priority, held, gate, limit, slot,
+    rate, token, mark, time to live,
     live, claim, fence, offer, hand over, finish, release, rescue, lost, suspect, give up, unknown task, refuse, prune,
     worker, pool, executor, service, companion, guard, dedicated worker, supervisor, recycling, lease, grace period, outage,
     schedule, timetable, tick

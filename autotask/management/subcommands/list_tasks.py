@@ -2,26 +2,34 @@
 
 from argparse import ArgumentParser
 
+from autotask import reasons
 from autotask.documents import task_document
+from autotask.flow import LIMIT, RATE
 from autotask.management.arguments import plain_name, whole
 from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
-from autotask.store import read
+from autotask.store import pauses, read
 from autotask.store.read import StoredTask
 from autotask.task import State, Status
 from autotask.texts import render
 from autotask.texts.lines import one_line
 
-#: Characters of an error that are shown.
+#: Characters of an error or a reason that are shown.
 ERROR_LENGTH = 60
+
+#: What --state takes: the words of ``handle.status``, and one of those that are WAITING.
+_STATES = {status.value: [state for state in State if state.status is status] for status in Status} | {
+    "held": [State.HELD]
+}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the options."""
-    parser.add_argument("--state", choices=[status.value for status in Status], help="Only tasks in this state.")
+    parser.add_argument("--state", choices=list(_STATES), help="Only tasks in this state.")
     parser.add_argument("--queue", type=plain_name, help="Only tasks of this queue.")
     parser.add_argument("--name", type=plain_name, help="Only tasks of this name (module.function, in full).")
     parser.add_argument("--tag", type=plain_name, help="Only tasks with this tag.")
+    parser.add_argument("--gate", help="Only tasks that wait at this limit, at this rate, or for this paused task.")
     parser.add_argument(
         "--limit", type=whole(1, 10_000), default=20, metavar="N", help="Show at most N. Default: %(default)s."
     )
@@ -29,31 +37,48 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(
-    console: Console, *, state: str | None, queue: str | None, name: str | None, tag: str | None, limit: int, json: bool
+    console: Console,
+    *,
+    state: str | None,
+    queue: str | None,
+    name: str | None,
+    tag: str | None,
+    gate: str | None,
+    limit: int,
+    json: bool,
 ) -> None:
     """Print the newest tasks."""
-    states = [each for each in State if state is not None and each.status == state]
-    tasks = read.newest(open_tables(), states=states, queue=queue, name=name, tags=tag, limit=limit)
+    states = _STATES[state] if state is not None else []
+    gates = [] if gate is None else _gates(gate)
+    tasks = read.newest(open_tables(), states=states, gates=gates, queue=queue, name=name, tags=tag, limit=limit)
     if json:
         console.say(render.as_json({"tasks": [task_document(task) for task in tasks]}))
     elif tasks:
-        head = ("ID", "STATE", "NAME", "QUEUE", "PRIORITY", "ATTEMPTS", "PROGRESS", "CREATED", "ERROR")
+        head = ("ID", "STATE", "NAME", "QUEUE", "PRIORITY", "ATTEMPTS", "PROGRESS", "CREATED", "ERROR OR REASON")
         console.say(*render.table(head, map(_row, tasks), right=("PRIORITY", "ATTEMPTS", "PROGRESS")))
     else:
         console.complain("No tasks match.")
 
 
+def _gates(text: str) -> list[str]:
+    """Return the gates that people mean by a name, with or without its kind."""
+    kinds = (LIMIT, RATE, pauses.GATE)
+    return [text] if text.startswith(kinds) else [kind + text for kind in kinds]
+
+
 def _row(task: StoredTask) -> tuple[object, ...]:
+    held = task.state is State.HELD
+    why = reasons.brief(task.name, task.gate) if held and task.gate else task.error_message
     return (
         task.id,
-        task.state.status.value,
+        "held" if held else task.state.status.value,
         task.name,
         task.queue,
         task.priority,
         task.attempt,
         task.progress or "",
         render.moment(task.created_at),
-        one_line(task.error_message, ERROR_LENGTH),
+        one_line(why, ERROR_LENGTH),
     )
 
 
@@ -64,6 +89,7 @@ SUBCOMMAND = Subcommand(
     examples=(
         ("list", "the last twenty tasks"),
         ("list --state error --limit 100", "tasks that failed"),
+        ("list --gate openai", "tasks that wait for a slot of the limit openai"),
         ("list --queue mail --name shop.tasks.send_mail --json", "tasks of one queue and name, as JSON"),
     ),
     add_arguments=add_arguments,

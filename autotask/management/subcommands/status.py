@@ -1,4 +1,4 @@
-"""``status``: queues, tasks that finished lately, workers, and pauses."""
+"""``status``: queues, limits and rates, tasks that finished lately, workers, and pauses."""
 
 import contextlib
 import time
@@ -9,6 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import queues
 from autotask.documents import ENDED, Overview, overview, overview_document
+from autotask.management import gate_lines
 from autotask.management.arguments import duration
 from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
@@ -60,6 +61,7 @@ def lines(seen: Overview) -> list[str]:
     return [
         f"Tasks of {render.moment(seen.at)}",
         *(_queues(seen.queues) or ["No tasks wait or run."]),
+        *gate_lines.lines(seen.gates, seen.pauses),
         "",
         f"Finished in the last hour: {ended}",
         "",
@@ -73,10 +75,17 @@ def _queues(counts: list[QueueCounts]) -> list[str]:
     if not counts:
         return []
     body = [
-        (queue.queue, queue.scheduled, queue.ready, queue.running, in_words(queue.oldest) if queue.ready else "")
+        (
+            queue.queue,
+            queue.scheduled,
+            queue.held,
+            queue.ready,
+            queue.running,
+            in_words(queue.oldest) if queue.ready else "",
+        )
         for queue in counts
     ]
-    head = ("QUEUE", "SCHEDULED", "READY", "RUNNING", "OLDEST WAIT")
+    head = ("QUEUE", "SCHEDULED", "HELD", "READY", "RUNNING", "OLDEST WAIT")
     return render.table(head, body, right=head[1:])
 
 
@@ -120,8 +129,8 @@ def _pauses(seen: Overview) -> list[str]:
 SUBCOMMAND = Subcommand(
     name="status",
     help="Show queues, tasks that finished in the last hour, workers, and pauses.",
-    description="Show how many tasks wait and run in each queue and how long the oldest ready task has waited, how many "
-    "finished in the last hour, all workers, and all pauses.",
+    description="Show how many tasks wait and run in each queue and how long the oldest ready task has waited, the "
+    "limits and rates at which most tasks wait, how many finished in the last hour, all workers, and all pauses.",
     examples=(
         ("status", "look once"),
         ("status --interval 2", "look every two seconds, until Ctrl-C"),

@@ -17,7 +17,7 @@ def test_filters_come_from_the_code(admin):
     choices = {choice.parameter_name: dict(choice.lookup_choices) for choice in filters_of(admin)}
 
     # Then
-    assert set(choices["state"]) == {"scheduled", "waiting", "running", "done", "error", "cancelled"}
+    assert set(choices["state"]) == {"scheduled", "waiting", "held", "running", "done", "error", "cancelled"}
     assert "elsewhere" in choices["queue"] and "unknown_queue" not in choices["queue"]
     assert add.name in choices["task"] and "unknown.task" not in choices["task"]
     assert "housekeeping" in choices["tag"]

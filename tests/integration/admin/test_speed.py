@@ -47,11 +47,14 @@ FROM generate_series(1, %(ended)s) n
 
 SEED_LIVE = """
 INSERT INTO autotask_task (id, state, queue, priority, name, arguments, created_at, run_at, ready_at, retries, ttl,
-                           worker_id, fence, payload)
+                           worker_id, fence, payload, gate, passed, flow)
 SELECT ('01990001-' || lpad(to_hex(n / 65536), 4, '0') || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
-       CASE WHEN n < 8 THEN 2 WHEN n %% 10 = 0 THEN 0 ELSE 1 END, 'default', 0, 'task' || n %% 40, 'n=' || n,
-       now(), now(), CASE WHEN n >= 8 AND n %% 10 > 0 THEN now() END, 0, 300,
-       CASE WHEN n < 8 THEN gen_random_uuid() END, CASE WHEN n < 8 THEN n END, repeat('x', 100)::bytea
+       CASE WHEN n < 8 THEN 2 WHEN n %% 10 = 0 THEN 0 WHEN n %% 10 = 1 THEN 8 ELSE 1 END, 'default', 0,
+       'task' || n %% 40, 'n=' || n, now(), now(), CASE WHEN n >= 8 AND n %% 10 > 1 THEN now() END, 0, 300,
+       CASE WHEN n < 8 THEN gen_random_uuid() END, CASE WHEN n < 8 THEN n END, repeat('x', 100)::bytea,
+       CASE WHEN n >= 8 AND n %% 10 = 1 THEN 'limit:some(n=' || n %% 3 || ')' END,
+       CASE WHEN n >= 8 AND n %% 10 = 1 THEN 0 END,
+       CASE WHEN n >= 8 AND n %% 10 = 1 THEN '{"gates": [], "unique": null}'::jsonb END
 FROM generate_series(1, %(live)s) n
 """
 
@@ -78,6 +81,9 @@ def test_no_page_of_the_list_looks_at_all_rows_or_sorts_them(many_tasks):
         "state=waiting",
         "state=scheduled",
         "state=running",
+        "state=held",
+        "gate=limit:some(n%3D1)",
+        "gate=limit:nothing",
         "task=rare",
         "task=task3",
         "queue=nothing",

@@ -53,7 +53,8 @@ def test_show_tells_everything_but_the_result(autotask_immediate):
         *("created_at", "run_at", "started_at", "ended_at", "kept_until"),
         *("attempt", "failures", "lost", "retries", "timeout", "executor", "scheduled_for"),
         *("expires_at", "at_most_once", "progress"),
-        *("worker_id", "cancel_requested", "error_message", "attempts"),
+        *("worker_id", "cancel_requested", "error_message"),
+        *("unique_key", "gates", "gate", "reason", "attempts"),
     ]
     [attempt] = document["attempts"]
     assert list(attempt) == [

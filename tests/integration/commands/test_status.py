@@ -26,8 +26,8 @@ def test_status_shows_queues_and_workers_in_columns():
 
     # Then
     assert shown.code == 0
-    assert re.search(r"^QUEUE +SCHEDULED +READY +RUNNING +OLDEST WAIT$", shown.out, re.M)
-    assert re.search(r"^default +1 +1 +0 +\d\.\d s$", shown.out, re.M)
+    assert re.search(r"^QUEUE +SCHEDULED +HELD +READY +RUNNING +OLDEST WAIT$", shown.out, re.M)
+    assert re.search(r"^default +1 +0 +1 +0 +\d\.\d s$", shown.out, re.M)
     assert "Finished in the last hour: 0 done, 0 error, 1 cancelled\n" in shown.out
     assert re.search(r"^ +7  elsewhere  worker +-  default,mail +3 +0 +\d\.\d s ago  alive$", shown.out, re.M)
 
@@ -46,9 +46,11 @@ def test_status_as_json_has_the_documented_keys():
     shown = manage("status", "--json").json
 
     # Then
-    assert list(shown) == ["at", "queues", "ended", "workers", "pauses", "paused_schedules"]
+    assert list(shown) == [
+        *("at", "queues", "ended", "workers", "limits", "rates", "paused_tasks", "pauses", "paused_schedules"),
+    ]
     [queue], [worker] = shown["queues"], shown["workers"]
-    assert list(queue) == ["queue", "scheduled", "ready", "running", "oldest_wait_seconds"]
+    assert list(queue) == ["queue", "scheduled", "ready", "running", "held", "oldest_wait_seconds"]
     assert (queue["queue"], queue["ready"]) == ("default", 1)
     assert shown["ended"] == {"seconds": 3600, "done": 0, "error": 0, "cancelled": 0}
     assert (worker["pid"], worker["queues"], worker["exclude_queues"]) == (7, ["mail"], ["slow"])

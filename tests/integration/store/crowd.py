@@ -10,16 +10,21 @@ from django.apps import apps
 from django.db import models
 from django.db.migrations.executor import MigrationExecutor
 
-from autotask.store import finish
+from autotask.flow import Flow, LimitGate
+from autotask.store import enqueue, finish
 from autotask.store.connection import current, execute, rows
 from autotask.task import ClaimedTask, State
 from tests.helpers import LONG
-from tests.integration.store.shapes import outcome, put, sign_on, take
+from tests.integration.store.shapes import new_task, outcome, put, sign_on, take
 
 #: Rows that are due in days, and as many that have ended; the other kinds are fewer.
 ROWS = 1_000_000 if LONG else 50_000
 
 SCHEMA = "autotask_crowd"
+
+#: A gate at which very many tasks wait, and the number of other ones.
+SATURATED = LimitGate("limit:some(key=all)", "some", 20)
+KEYS = ROWS // 50
 
 #: In seconds; to fill tables with millions of rows takes minutes.
 DAY = 86400.0
@@ -38,6 +43,7 @@ class Crowd:
     :ivar future: a task that is due tomorrow.
     :ivar waiting: a ready task.
     :ivar failed: a task that has ended in an error, with an attempt.
+    :ivar behind: the last of very many tasks that wait at one gate, all of whose slots are taken.
     """
 
     worker: uuid.UUID
@@ -45,6 +51,7 @@ class Crowd:
     future: uuid.UUID
     waiting: uuid.UUID
     failed: uuid.UUID
+    behind: uuid.UUID
 
 
 @contextlib.contextmanager
@@ -94,10 +101,27 @@ def gather(statistics: str) -> Crowd:
     multiply("autotask_task", waiting, ROWS // 5, ready_at="t.ready_at + n * interval '1 ms'")
     for queue, priority in (("mail", 0), ("mail", 10), ("urgent", 100)):
         put(20, payload=payload, queue=queue, priority=priority)
+    behind = hold(held[:20])
     multiply("autotask_task", future, ROWS // 2, run_at="t.run_at + n * interval '1 s'")
     if statistics == "fresh statistics":
         analyze()
-    return Crowd(worker=worker, held=held, future=future, waiting=waiting, failed=failed.id)
+    return Crowd(worker=worker, held=held, future=future, waiting=waiting, failed=failed.id, behind=behind)
+
+
+def hold(holders: list[ClaimedTask]) -> uuid.UUID:
+    """Insert tasks that wait at one gate, whose slots some tasks have, and as many gates as there are keys."""
+    (id,) = enqueue.insert_flowing(current(), [new_task()._replace(flow=Flow((SATURATED,)))])
+    multiply("autotask_task", id, ROWS // 5, run_at="t.run_at - n * interval '1 ms'")
+    multiply("autotask_task", id, KEYS, gate="'limit:some(key=' || n || ')'")
+    for number, holder in enumerate(holders, 1):
+        sql = "INSERT INTO autotask_slot (gate, number, task_id, place) VALUES (%(gate)s, %(number)s, %(id)s, 1)"
+        execute(current(), sql, {"gate": SATURATED.key, "number": number, "id": holder.id})
+    execute(
+        current(),
+        "UPDATE autotask_task SET passed = 1 WHERE id = ANY(%(ids)s)",
+        {"ids": [holder.id for holder in holders]},
+    )
+    return id
 
 
 def analyze() -> None:

@@ -1,0 +1,118 @@
+"""The part of a task's page that says which gates it has to pass, and why it waits."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
+
+from autotask import reasons
+from autotask.admin import show
+from autotask.flow import Gate
+from autotask.models import TaskRecord
+from autotask.reasons import Place, Reason
+from autotask.store import read
+from autotask.store.connection import current
+from autotask.store.gates_read import Holder
+from autotask.task import State
+
+PLACE_WORDS = {
+    Place.PASSED: pgettext_lazy("gate", "passed"),
+    Place.HERE: pgettext_lazy("gate", "waits here"),
+    Place.AHEAD: pgettext_lazy("gate", "ahead"),
+}
+
+#: The colours of the style sheet.
+_PLACE_KINDS = {Place.PASSED: "done", Place.HERE: "held", Place.AHEAD: "scheduled"}
+
+
+def brief(record: TaskRecord) -> str:
+    """Return where a held task waits, for the list; "" for others."""
+    return reasons.brief(record.name, record.gate) if record.state == State.HELD and record.gate else ""
+
+
+def attach(record: TaskRecord, task_address: Callable[..., str | None], tasks_address: str | None) -> None:
+    """Look up why a task waits, for the fields below."""
+    task = read.task(current(), record.id) if record.flow or record.state in (State.HELD, State.READY) else None
+    vars(record)["flow_seen"] = task and (task, reasons.why(current(), task))
+    vars(record)["addresses"] = (task_address, tasks_address)
+
+
+def fieldsets(record: TaskRecord | None, usual: Sequence[Any]) -> list[Any]:
+    """Return the parts of the page of a task: the reason below its state, and its gates in a part of their own."""
+    if record is None or not usual:
+        return list(usual)
+    (title, first), *others = usual
+    reason, stated = _reason(record), record.flow or {}
+    if reason:
+        first = {**first, "fields": (*first["fields"][:1], why_it_waits, *first["fields"][1:])}
+    fields = [
+        *([slots] if reason and reason.holders else []),
+        *([gates] if stated.get("gates") else []),
+        *([unique_key] if stated.get("unique") else []),
+    ]
+    own = [(_("Flow control"), {"fields": tuple(fields)})] if fields else []
+    return [(title, first), *own, *others]
+
+
+@admin.display(description=_("why it waits"))
+def why_it_waits(record: TaskRecord) -> str:
+    """Show the reason, with a link to all tasks that wait at the same gate."""
+    reason = _reason(record)
+    if reason is None:
+        return show.NOTHING
+    text = reason.text[:1].upper() + reason.text[1:] + "."
+    _, tasks_address = vars(record)["addresses"]
+    if reason.gate is None or tasks_address is None:
+        return text
+    address = f"{tasks_address}?{urlencode({'gate': reason.gate})}"
+    return format_html("{} {}", text, show.link(address, gettext("Show the tasks that wait there")))
+
+
+@admin.display(description=_("slots taken by"))
+def slots(record: TaskRecord) -> str:
+    """Show the tasks that have the slots, with links to them."""
+    reason = _reason(record)
+    holders = reason.holders if reason else ()
+    task_address, _ = vars(record)["addresses"]
+    items = ((show.link(task_address(each.id), each.id), show.name(each.name), _activity(each)) for each in holders)
+    rows = format_html_join("", "<li>{} {} {}</li>", items)
+    return format_html('<ul class="autotask-tasks">{}</ul>', rows)
+
+
+@admin.display(description=_("gates"))
+def gates(record: TaskRecord) -> str:
+    """Show the limits and rates in the order in which the task passes them."""
+    task, _ = vars(record)["flow_seen"] or (None, None)
+    items = ((_place(place), reasons.in_full(gate)) for gate, place in _gates(task))
+    rows = format_html_join("", "<li>{} {}</li>", items)
+    return format_html('<ol class="autotask-tasks">{}</ol>', rows)
+
+
+@admin.display(description=_("unique key"))
+def unique_key(record: TaskRecord) -> str:
+    """Show the key that no other task may have."""
+    assert record.flow is not None  # otherwise the field is not on the page
+    return show.name(reasons.key_in_words(record.flow["unique"]))
+
+
+def _reason(record: TaskRecord) -> Reason | None:
+    seen = vars(record).get("flow_seen")
+    return seen[1] if seen else None
+
+
+def _gates(task: read.StoredTask | None) -> list[tuple[Gate, Place | None]]:
+    return [] if task is None else reasons.gates_of(task)
+
+
+def _place(place: Place | None) -> str:
+    return "" if place is None else show.pill(PLACE_WORDS[place], _PLACE_KINDS[place])
+
+
+def _activity(holder: Holder) -> str:
+    if holder.seconds is not None:
+        return format_html("{} {}", show.state(State.RUNNING), show.duration(timedelta(seconds=holder.seconds)))
+    return show.state(holder.state)

@@ -1,0 +1,254 @@
+"""Why a task waits, as a sentence for people and with a code for programs."""
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+
+from autotask.flow import LIMIT, RATE, UNTIL_CLAIMED, Flow, Gate, LimitGate, RateGate, is_limit
+from autotask.store import gates_read, pauses
+from autotask.store.gates_read import COUNTED, Holder, SeenGate
+from autotask.store.pauses import Kind, Pause
+from autotask.store.read import StoredTask
+from autotask.task import State
+from autotask.texts import render
+from autotask.texts.durations import in_words
+
+_UNITS = (("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
+
+
+class Code(enum.StrEnum):
+    """The kinds of reasons; the words are documented, and stay."""
+
+    LIMIT = "held.limit"
+    RATE = "held.rate"
+    CLOSED = "held.closed"
+    PAUSED = "held.paused"
+    READY_PAUSED = "ready.paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a task waits although it is due.
+
+    :ivar text: a sentence without a capital letter and a full stop.
+    :ivar gate: the gate at which it waits; None if it is ready.
+    :ivar until: when that may change: the next token, the end of a pause; None: unknown.
+    :ivar waiting: how many tasks wait at the gate, counted up to ``COUNTED`` + 1.
+    :ivar holders: the tasks that have the slots of the gate.
+    """
+
+    code: Code
+    text: str
+    gate: str | None = None
+    until: datetime | None = None
+    waiting: int = 0
+    holders: Sequence[Holder] = ()
+
+
+class Place(enum.StrEnum):
+    """Where a live task is with respect to one of its gates."""
+
+    PASSED = "passed"
+    HERE = "here"
+    AHEAD = "ahead"
+
+
+# --- why ---------------------------------------------------------------------------------------------------------------
+
+
+def why(connection: BaseDatabaseWrapper, task: StoredTask) -> Reason | None:
+    """Return why a task waits; None if it is not due, runs or has ended, or only waits for a worker."""
+    if task.state is State.HELD and task.gate:
+        gate = gates_read.seen(connection, task.gate)
+        holders = gates_read.holders(connection, task.gate) if task.gate.startswith(LIMIT) else ()
+        return of_held(task, gate, holders, pauses.read(connection))
+    if task.state is State.READY:
+        return of_ready(task, pauses.read(connection))
+    return None
+
+
+def of_held(task: StoredTask, gate: SeenGate, holders: Sequence[Holder], in_force: Iterable[Pause]) -> Reason:
+    """Return why a task waits at a gate."""
+    pause = pause_of(gate.key, in_force)
+    if pause is not None:
+        return Reason(Code.PAUSED, paused(pause, gate.at), gate.key, pause.until, gate.waiting, holders)
+    # What the task itself says about the gate, as it may have another cost than the first one that waits there.
+    terms = next((each for each, _ in gates_of(task) if each.key == gate.key), gate.terms)
+    if isinstance(terms, LimitGate):
+        text = _limit(task.name, gate, terms, holders)
+        return Reason(Code.LIMIT, text, gate.key, None, gate.waiting, holders)
+    if isinstance(terms, RateGate):
+        return _rate(task.name, gate, terms)
+    return Reason(Code.PAUSED, f"the task {name_of(gate.key)} was paused, and is being resumed", gate.key)
+
+
+def of_ready(task: StoredTask, in_force: Iterable[Pause]) -> Reason | None:
+    """Return why a ready task cannot be claimed; None if nothing but the lack of a worker keeps it."""
+    names = {Kind.EVERYTHING: "", Kind.QUEUE: task.queue, Kind.TASK: task.name}
+    for pause in in_force:
+        if names.get(pause.kind) == pause.name:
+            return Reason(Code.READY_PAUSED, paused(pause, timezone.now()), until=pause.until)
+    return None
+
+
+def brief(task_name: str, gate: str) -> str:
+    """Return where a task waits, without a look at the gate."""
+    if gate.startswith(LIMIT):
+        return f"waits for a slot of {_limit_name(task_name, gate)}"
+    if gate.startswith(RATE):
+        return f"waits for tokens of {name_of(gate)}"
+    return f"the task {name_of(gate)} is paused"
+
+
+def gates_of(task: StoredTask) -> list[tuple[Gate, Place | None]]:
+    """Return the gates of a task in their order, and where it is; None once it has ended."""
+    gates = Flow.load(task.flow).gates if task.flow else ()
+    if task.passed is None:
+        return [(gate, None) for gate in gates]
+    return [(gate, _place(task, number, gate)) for number, gate in enumerate(gates, 1)]
+
+
+def unique_key(task: StoredTask) -> str | None:
+    """Return the key that no other task may have; None if it has none."""
+    return Flow.load(task.flow).unique_key if task.flow else None
+
+
+def key_in_words(key: str) -> str:
+    """Return a unique key, and when it is free again if that is before the end of the task."""
+    return f"{key.removeprefix(UNTIL_CLAIMED)} (until it is claimed)" if key.startswith(UNTIL_CLAIMED) else key
+
+
+def _place(task: StoredTask, number: int, gate: Gate) -> Place:
+    assert task.passed is not None
+    if number <= task.passed:
+        return Place.PASSED
+    return Place.HERE if task.state is State.HELD and task.gate == gate.key else Place.AHEAD
+
+
+# --- pauses ------------------------------------------------------------------------------------------------------------
+
+
+def pause_of(gate: str, in_force: Iterable[Pause]) -> Pause | None:
+    """Return the pause that lets nobody pass a gate: of a task, of a limit or rate, or of one key of it; None: it is open."""
+    kind = Kind.TASK if gate.startswith(pauses.GATE) else Kind.LIMIT
+    names = {name_of(gate), base_of(gate)}
+    return next((pause for pause in in_force if pause.kind is kind and pause.name in names), None)
+
+
+def paused(pause: Pause, now: datetime) -> str:
+    """Return what is paused, by whom, until when, and why."""
+    what = "everything" if pause.kind is Kind.EVERYTHING else f"the {pause.kind} {pause.name}"
+    return f"{what} is paused{pause_details(pause, now)}"
+
+
+def pause_details(pause: Pause, now: datetime) -> str:
+    """Return by whom something is paused, until when, and why, as the end of a sentence; "" if nobody has said so."""
+    by = f" by {pause.paused_by}" if pause.paused_by else ""
+    until = f" until {_clock(pause.until, now)}" if pause.until else ""
+    return by + until + (f": {pause.reason}" if pause.reason else "")
+
+
+# --- gates in words ----------------------------------------------------------------------------------------------------
+
+
+def name_of(gate: str) -> str:
+    """Return the name of a gate without its kind: that of the limit, rate or paused task, with the key."""
+    return gate.partition(":")[2]
+
+
+def base_of(gate: str) -> str:
+    """Return the same without the key."""
+    return name_of(gate).partition("(")[0]
+
+
+def in_full(gate: Gate) -> str:
+    """Return a gate in words: ``limit openai, 20 slots``, or ``rate 100/m of shop.tasks.call``."""
+    if is_limit(gate):
+        return f"limit {name_of(gate.key)}, {render.count(gate.most, 'slot')}"
+    assert isinstance(gate, RateGate)
+    return _rate_name(gate) + (f", {gate.cost:g} tokens" if gate.cost != 1 else "")
+
+
+def per_time(gate: RateGate) -> str:
+    """Return a rate as people write it: ``100/m``."""
+    counts = {unit: size / gate.interval for unit, size in _UNITS}
+    whole = [unit for unit, number in counts.items() if number >= 1 and abs(number - round(number)) < 1e-6 * number]
+    if not whole:
+        return f"1 each {in_words(gate.interval)}"
+    # 60/m and 1/s differ in nothing but the tokens that are saved up: as many as the number that was written.
+    unit = next((unit for unit in whole if round(counts[unit]) == gate.burst), whole[0])
+    return f"{round(counts[unit])}/{unit}"
+
+
+def tokens(gate: SeenGate, terms: RateGate) -> float:
+    """Return how many tokens are in the bucket now."""
+    if gate.full_at is None:
+        return terms.burst
+    missing = max(0.0, (gate.full_at - gate.at).total_seconds()) / terms.interval
+    return max(0.0, terms.burst - missing)
+
+
+def next_tokens(gate: SeenGate, terms: RateGate) -> datetime | None:
+    """Return when there are enough tokens for a task; None if they are there."""
+    moments = [gate.closed_until] if gate.closed_until else []
+    if gate.full_at is not None:
+        moments.append(gate.full_at - timedelta(seconds=(terms.burst - terms.cost) * terms.interval))
+    last = max(moments, default=gate.at)
+    return last if last > gate.at else None
+
+
+def how_many(waiting: int) -> str:
+    """Return how many tasks wait."""
+    if waiting > COUNTED:
+        return f"more than {COUNTED:,} tasks wait"
+    return "1 task waits" if waiting == 1 else f"{waiting:,} tasks wait"
+
+
+def _limit(task_name: str, gate: SeenGate, terms: LimitGate, holders: Sequence[Holder]) -> str:
+    name, waiting = _limit_name(task_name, gate.key), how_many(gate.waiting)
+    if gate.taken == terms.most == len(holders) == 1:
+        return f"waits for a slot of {name}: taken by {holder(holders[0])}; {waiting}"
+    text = f"waits for a slot of {name} ({gate.taken:,} of {terms.most:,} taken; {waiting})"
+    return text if gate.taken >= terms.most else f"{text}: a worker has to look and let tasks pass"
+
+
+def _limit_name(task_name: str, gate: str) -> str:
+    # The limit of a task itself needs no other word than its name.
+    return name_of(gate) if base_of(gate) == task_name else f"limit {name_of(gate)}"
+
+
+def holder(task: Holder) -> str:
+    """Return a task that has a slot, and what it does with it."""
+    if task.seconds is not None:
+        return f"task {task.id} running for {in_words(task.seconds)}"
+    if task.state is State.HELD and task.gate:
+        return (
+            f"task {task.id}, which {'is paused' if task.gate.startswith(pauses.GATE) else brief(task.name, task.gate)}"
+        )
+    return f"task {task.id}, which waits for a worker"
+
+
+def _rate(task_name: str, gate: SeenGate, terms: RateGate) -> Reason:
+    name, waiting = _rate_name(terms), how_many(gate.waiting)
+    if gate.closed_until is not None and gate.closed_until > gate.at:
+        until = _clock(gate.closed_until, gate.at)
+        text = f"waits for tokens of {name}: a task was refused, and nobody gets any until {until}; {waiting}"
+        return Reason(Code.CLOSED, text, gate.key, gate.closed_until, gate.waiting)
+    coming = next_tokens(gate, terms)
+    when = f"next at {_clock(coming, gate.at)}" if coming else "they are there, and a worker has to look"
+    text = f"waits for tokens of {name}, {when}; {waiting}"
+    return Reason(Code.RATE, text, gate.key, coming, gate.waiting)
+
+
+def _rate_name(gate: RateGate) -> str:
+    return f"rate {per_time(gate)} of {name_of(gate.key)}"
+
+
+def _clock(moment: datetime, now: datetime) -> str:
+    """Return a moment in Django's current time zone, without the day if that is today's."""
+    local, today = timezone.localtime(moment), timezone.localtime(now).date()
+    return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,63 @@
+"""Look after held tasks: mark gates that nobody has marked, and delete slots and buckets that nobody needs."""
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.connection import execute, rows
+
+# With one descent of autotask_held for each gate. Marks are few, and live for milliseconds, but those of buckets. Tasks at the
+# gates of pauses have a service of their own.
+MARK = """
+WITH RECURSIVE found(gate, number) AS (
+    SELECT min(t.gate), 1 FROM autotask_task t WHERE t.state = 8 AND t.gate > %(after)s
+    UNION ALL
+    SELECT (SELECT min(t.gate) FROM autotask_task t WHERE t.state = 8 AND t.gate > found.gate), number + 1
+    FROM found WHERE gate IS NOT NULL AND number < {limit}
+),
+marked AS (
+    INSERT INTO autotask_mark (gate, at)
+    SELECT gate, clock_timestamp() FROM found
+    WHERE (starts_with(gate, 'limit:') OR starts_with(gate, 'rate:')) AND gate NOT IN (SELECT gate FROM autotask_mark)
+    RETURNING 1
+)
+SELECT (SELECT gate FROM found WHERE number = {limit}), (SELECT count(*) FROM marked)
+"""
+
+# A slot that was given away since it was seen has another version.
+DELETE_SLOTS = """
+WITH old AS MATERIALIZED (
+    SELECT s.gate, s.number, s.version FROM autotask_slot s
+    WHERE NOT EXISTS (SELECT FROM autotask_task t WHERE t.id = s.task_id AND t.passed >= s.place)
+    LIMIT {limit}
+)
+DELETE FROM autotask_slot s USING old
+WHERE s.gate = old.gate AND s.number = old.number AND s.version = old.version
+"""
+
+# A full bucket is the same as none. It stays for a while, so that busy ones are not made again and again.
+DELETE_BUCKETS = """
+DELETE FROM autotask_bucket
+WHERE gate = ANY(ARRAY(
+    SELECT gate FROM autotask_bucket
+    WHERE full_at < statement_timestamp() - interval '1 h' AND coalesce(closed_until, '-infinity') < statement_timestamp()
+    LIMIT {limit} FOR UPDATE SKIP LOCKED
+))
+"""
+
+#: The most gates, slots or buckets for one statement.
+PIECE = 1000
+
+
+def mark(connection: BaseDatabaseWrapper, after: str = "") -> tuple[str, int]:
+    """Mark the gates at which tasks wait and that have no mark, as if something had happened there.
+
+    :param after: the name after which the gates begin.
+    :returns: the name after which the next piece begins, "" after the last one; and how many were marked.
+    """
+    last, marked = rows(connection, MARK.format(limit=PIECE), {"after": after})[0]
+    return last or "", marked
+
+
+def delete(connection: BaseDatabaseWrapper) -> bool:
+    """Delete a piece of the slots and buckets that nobody needs; return whether there may be more."""
+    deleted = [execute(connection, sql.format(limit=PIECE)) for sql in (DELETE_SLOTS, DELETE_BUCKETS)]
+    return PIECE in deleted

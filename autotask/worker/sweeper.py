@@ -1,0 +1,37 @@
+"""Service: look after held tasks, whatever else went wrong."""
+
+import random
+import time
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.conf import settings
+from autotask.store import sweep
+
+#: Seconds between two pieces while there is more to look after: the other services run in between.
+PAUSE = 0.05
+
+
+class Sweeper:
+    """Marks gates at which tasks wait, and deletes what is left of former ones.
+
+    Whoever frees a slot leaves a mark, so the marks of the sweep matter only where a limit was raised, or a row was locked by
+    somebody who then changed his mind.
+    """
+
+    doing = "look after held tasks"
+
+    def __init__(self) -> None:
+        self._after = ""
+        self._delete_at = time.monotonic() + settings.CLEAN_INTERVAL
+
+    def run_once(self, connection: BaseDatabaseWrapper) -> float:
+        """Mark one piece of the gates, and now and then delete."""
+        self._after, _ = sweep.mark(connection, self._after)
+        if self._after:
+            return PAUSE
+        if time.monotonic() >= self._delete_at:
+            if sweep.delete(connection):
+                return PAUSE
+            self._delete_at = time.monotonic() + settings.CLEAN_INTERVAL
+        return settings.LEASE * random.uniform(0.8, 1.2)
