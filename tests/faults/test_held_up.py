@@ -59,10 +59,11 @@ def _run(world, *command):
 
 
 def _waiting_everywhere(world):
-    """Return how many tasks wait at gates if some wait at each kind of gate."""
+    """Return how many tasks wait at gates if some wait at each kind of gate, and the bucket is closed."""
     sql = "SELECT split_part(gate, ':', 1), count(*) FROM autotask_task WHERE state = 8 GROUP BY 1"
     held = dict(rows(world.database, sql))
-    return sum(held.values()) if {"limit", "rate", "pause"} <= set(held) else 0
+    closed = rows(world.database, "SELECT 1 FROM autotask_bucket WHERE closed_until > clock_timestamp()")
+    return sum(held.values()) if closed and {"limit", "rate", "pause"} <= set(held) else 0
 
 
 @pytest.mark.fault(72)
