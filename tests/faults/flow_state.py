@@ -1,5 +1,6 @@
 """What must hold for the rows of flow control at any moment, and what must be true once everything has come to rest."""
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -69,6 +70,28 @@ EVERYTHING = {
 def problems(connection: BaseDatabaseWrapper) -> list[Any]:
     """Return what contradicts itself in the tables now."""
     return [(what, *row) for what, sql in EVERYTHING.items() for row in rows(connection, sql)]
+
+
+#: These may be true for a moment, while somebody who has locked the task that would pass is not done with it.
+MOMENTARY = ("forgotten", "unmarked")
+
+
+def watch(world: World, seconds: float) -> None:
+    """Look at the tables for some seconds, and tend the workers.
+
+    :raises AssertionError: the tables contradict themselves, or do not come right within a second.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        world.tend()
+        found = problems(world.database)
+        patience = time.monotonic() + 1.0
+        while found and all(problem[0] in MOMENTARY for problem in found) and time.monotonic() < patience:
+            time.sleep(0.05)
+            now = problems(world.database)
+            found = [problem for problem in found if problem in now]
+        assert not found, found
+        time.sleep(0.05)
 
 
 def marks(world: World) -> int:
