@@ -119,11 +119,11 @@ class Calls:
             self.note(handle, "", began)
 
     def meddle(self) -> None:
-        """Cancel a task, or retry one."""
+        """Cancel some tasks, or retry them."""
         if self.known:
-            id = self.random.choice(self.known)
+            ids = self.random.sample(self.known, self.random.randint(1, len(self.known)))
             self.ledger.write("fault", pid=None, action="meddled")
-            self.random.choice((self.acts.cancel, self.acts.retry))([uuid.UUID(str(id))])
+            self.random.choice((self.acts.cancel, self.acts.retry))([uuid.UUID(str(id)) for id in ids])
 
     def account(self) -> int:
         """Return one of the few keys."""
