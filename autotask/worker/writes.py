@@ -103,7 +103,9 @@ class Writes:
         if closed := _closed(released):
             gates.close(self._connection(), closed)
         finish.release(self._connection(), releases)
-        self._gates.opened(_with_gates([record for record in group if isinstance(record[1], Released) and record[1].delay]))
+        self._gates.opened(
+            _with_gates([record for record in group if isinstance(record[1], Released) and record[1].delay])
+        )
         return len(group)  # A lost claim needs no release.
 
     def lose(self, group: list[Record]) -> int:
