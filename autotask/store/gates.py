@@ -51,7 +51,6 @@ open AS MATERIALIZED (
            coalesce(present.most, queue.most) AS most, taken.former
     FROM asked
     LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most) ON present.base = asked.base
-    CROSS JOIN LATERAL (SELECT least(coalesce(present.most, 100), {PIECE}) AS most) AS counted
     CROSS JOIN LATERAL (
         SELECT count(*) AS waiting, max((first.said->>'most')::int) AS most,
                bool_or(first.said->>'when_full' <> 'wait') AS impatient
