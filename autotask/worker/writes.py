@@ -1,15 +1,18 @@
 """Write claims to the database, by how their attempts ended: one statement for all that ended alike."""
 
+import functools
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.flow import Flow, RateGate
 from autotask.store import finish, gates, progress, rescue
+from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import HandingOn, Outcome, Release
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
@@ -74,10 +77,17 @@ class Writes:
         """Record the same for tasks that may have slots, which go to those that wait for them."""
         self._note_last_words(group)
         handing_on = HandingOn(present().slots)
-        outcomes = outcomes_of(group)
-        accepted = finish.end(
-            self._connection(), outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL, handing_on=handing_on
-        )
+        outcomes, connection = outcomes_of(group), self._connection()
+        end = functools.partial(finish.end, connection, outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
+        try:
+            accepted = end(handing_on=handing_on)
+        except DatabaseError as error:
+            if len(group) > 1 or connection.in_atomic_block or trouble_of(error) is not Trouble.REFUSED:
+                raise
+            # The one that comes next may be at fault. If this one is, it is refused again.
+            accepted = end()
+            gates.mark(connection, [gate.key for task, _ in group if task.flow for gate in Flow.load(task.flow).gates])
+            handing_on.marked = 1
         self._gates.opened(handing_on.admitted + handing_on.marked)
         return accepted
 
@@ -103,9 +113,7 @@ class Writes:
         if closed := _closed(released):
             gates.close(self._connection(), closed)
         finish.release(self._connection(), releases)
-        self._gates.opened(
-            _with_gates([record for record in group if isinstance(record[1], Released) and record[1].delay])
-        )
+        self._gates.opened(_with_gates([(each.task, each) for each in released if each.delay]))
         return len(group)  # A lost claim needs no release.
 
     def lose(self, group: list[Record]) -> int:

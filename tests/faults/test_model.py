@@ -148,7 +148,7 @@ class Model(RuleBasedStateMachine):
         while more:
             line, more = self._line(), bool(self.gates.marks)
             through = self.gates.look(self.tasks, line)
-            found = gates.admit(current(), Present(), room=100)
+            found = gates.admit(current(), Present(), room={"": 100})
             assert found == (sum(task.state is State.READY for task in through), more)
             self._pass(through)
             self.reached["admission"] += found.ready

@@ -394,3 +394,27 @@ def test_tasks_of_a_pool_without_room_draw_nothing_and_are_looked_at_again(worke
     execute(current(), "UPDATE autotask_mark SET at = now()")
     assert gates.admit(current(), Present(), room={THREAD: 0, "coroutine": 1}).ready == 1
     assert state(id) is State.READY
+
+
+# --- gates that the database refuses --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", [LimitGate("limit:bad", "bad", 1), rate(key="rate:bad")], ids=["limit", "rate"])
+def test_a_gate_that_is_refused_does_not_hold_up_others(worker, refuse, gate):
+    # Given
+    refuse("autotask_task", "UPDATE", "OLD.gate IN ('limit:bad', 'rate:bad')")
+    (bad,), good = hold(gate), hold(A) + hold(rate())
+
+    # When
+    refused = gates.refusals()
+    ready = sum(gates.admit(current(), Present(), room={THREAD: 10}, refused=refused).ready for _ in range(2))
+
+    # Then
+    assert (ready, states(good), state(bad)) == (2, [State.READY] * 2, State.HELD)
+    assert count("autotask_mark") == 1
+
+
+def test_a_limit_that_is_not_a_number_does_not_hold_up_others(worker):
+    (bad,), (good,) = hold(LimitGate("limit:bad", "bad", "one")), hold(A)
+    assert gates.admit(current(), Present(), room={THREAD: 10}).ready == 1
+    assert states([bad, good]) == [State.HELD, State.READY]

@@ -97,3 +97,11 @@ def test_busy_threads_do_not_hold_up_tasks_at_a_rate_that_run_elsewhere(start_wo
     assert quick.wait(10) == 2
     tasks.gate("behind").set()
     assert ended(blocking) is DONE
+
+
+def test_an_outcome_does_not_suffer_from_the_task_that_comes_next(lazy_worker, refuse):
+    first, second = behind((KEY,), lazy_worker)
+    end_refusal = refuse("autotask_task", "UPDATE", f"OLD.id = '{second.id}'")
+    tasks.gate("behind").set()
+    assert first.wait(20) == "behind"
+    end_refusal()
