@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow
+from autotask.flow.plan import Throttle
 from autotask.store import arrays, columns, marks
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
@@ -51,6 +52,7 @@ class NewTask(NamedTuple):
 
     :ivar arguments: the arguments as text.
     :ivar flow: its gates and its unique key; None: it has neither.
+    :ivar throttle: the bucket from which the call draws.
     """
 
     id: uuid.UUID
@@ -58,6 +60,7 @@ class NewTask(NamedTuple):
     arguments: str
     payload: bytes
     flow: Flow | None = None
+    throttle: Throttle | None = None
 
 
 # The common case, in the form that costs driver and server the least: parameters by position, the id as text.
@@ -182,7 +185,7 @@ SELECT count(*), CASE WHEN count(*) < cardinality(%(id)s::uuid[]) THEN array_agg
 
 def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
     """Insert one task."""
-    id, kind, arguments, payload, _ = task
+    id, kind, arguments, payload, *_ = task
     if kind.is_plain:
         execute(connection, NOW, _plain(task))
     else:
@@ -201,7 +204,7 @@ def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uu
 
 
 def _plain(task: NewTask) -> tuple[str | int | float | bytes, ...]:
-    id, kind, arguments, payload, _ = task
+    id, kind, arguments, payload, *_ = task
     return id.hex, kind.name, kind.queue, kind.priority, kind.retries, kind.ttl, arguments, payload
 
 
