@@ -358,10 +358,7 @@ class Definition(Generic[P, R]):
             self._announce(connection, new, [*changed, *renewed.values()])
 
     def _announce(self, connection: BaseDatabaseWrapper, new: list[NewTask], changed: list[NewTask]) -> None:
-        """Send the signals.
-
-        :param changed: the new tasks, and those whose arguments were replaced.
-        """
+        """Send the signals: *changed* are the new tasks, and those whose arguments were replaced."""
         if new and task_enqueued.receivers:
             connection.on_commit(functools.partial(_send_enqueued, new), robust=True)
         if settings.IMMEDIATE:

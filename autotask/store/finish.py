@@ -46,10 +46,12 @@ class HandingOn:
 
     :ivar slots: the present number of slots of each limit, by its base.
     :ivar admitted: how many tasks have become ready.
+    :ivar marked: how many gates are to be looked at.
     """
 
     slots: Mapping[str, int]
     admitted: int = 0
+    marked: int = 0
 
 
 class Release(NamedTuple):
@@ -151,7 +153,7 @@ END, END_ONE = _END + _TELL, _END_ONE + _TELL
 END_QUIETLY, END_ONE_QUIETLY = _END + _TELL_LATER, _END_ONE + _TELL_LATER
 
 # Where tasks had gates, their slots are handed on.
-_ADMITTED = ", (SELECT count(*) FROM passing WHERE state = 1)"
+_ADMITTED = ", (SELECT count(*) FROM passing WHERE state = 1), (SELECT count(*) FROM marked)"
 
 
 def _handing_on(tell: str) -> str:
@@ -260,7 +262,8 @@ def _end_handing_on(
 ) -> tuple[Any, ...]:
     params = {**_columns(outcomes, now), "error_ttl": error_ttl, **slots.parameters(handing_on.slots)}
     found = prepared_rows(connection, END_HANDING_ON if telling else END_HANDING_ON_QUIETLY, params)[0]
-    handing_on.admitted += found[-1]
+    handing_on.admitted += found[-2]
+    handing_on.marked += found[-1]
     return found
 
 

@@ -1,15 +1,18 @@
 """Write claims to the database, by how their attempts ended: one statement for all that ended alike."""
 
+import functools
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.flow import Flow, RateGate
 from autotask.store import finish, gates, progress, rescue
+from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import HandingOn, Outcome, Release
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
@@ -74,18 +77,27 @@ class Writes:
         """Record the same for tasks that may have slots, which go to those that wait for them."""
         self._note_last_words(group)
         handing_on = HandingOn(present().slots)
-        outcomes = outcomes_of(group)
-        accepted = finish.end(
-            self._connection(), outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL, handing_on=handing_on
-        )
-        self._gates.opened(handing_on.admitted)
+        outcomes, connection = outcomes_of(group), self._connection()
+        end = functools.partial(finish.end, connection, outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
+        try:
+            accepted = end(handing_on=handing_on)
+        except DatabaseError as error:
+            if len(group) > 1 or connection.in_atomic_block or trouble_of(error) is not Trouble.REFUSED:
+                raise
+            # The one that comes next may be at fault. If this one is, it is refused again.
+            accepted = end()
+            gates.mark(connection, [gate.key for task, _ in group if task.flow for gate in Flow.load(task.flow).gates])
+            handing_on.marked = 1
+        self._gates.opened(handing_on.admitted + handing_on.marked)
         return accepted
 
     def retry(self, group: list[Record]) -> int:
         """Schedule the next attempts."""
         self._note_last_words(group)
         outcomes = outcomes_of(group)
-        return finish.retry(self._connection(), outcomes, now=time.monotonic(), worker_id=self._worker_id())
+        accepted = finish.retry(self._connection(), outcomes, now=time.monotonic(), worker_id=self._worker_id())
+        self._gates.opened(_with_gates(group))
+        return accepted
 
     def release(self, group: list[Record]) -> int:
         """Release tasks."""
@@ -101,12 +113,14 @@ class Writes:
         if closed := _closed(released):
             gates.close(self._connection(), closed)
         finish.release(self._connection(), releases)
+        self._gates.opened(_with_gates([(each.task, each) for each in released if each.delay]))
         return len(group)  # A lost claim needs no release.
 
     def lose(self, group: list[Record]) -> int:
         """Rescue tasks whose process has died."""
         claims = [(task.id, task.fence, lost.reason) for task, lost in group if isinstance(lost, Lost)]
         rescue.lose(self._connection(), claims, max_crashes=settings.MAX_CRASHES, error_ttl=settings.ERROR_TTL)
+        self._gates.opened(_with_gates(group))
         return len(group)  # as above
 
     def _note_last_words(self, group: list[Record]) -> None:
@@ -130,6 +144,11 @@ def _closed(released: Sequence[Released]) -> dict[str, float]:
                 if isinstance(gate, RateGate):
                     closed[gate.key] = max(each.delay, closed.get(gate.key, 0.0))
     return closed
+
+
+def _with_gates(group: Sequence[Record]) -> int:
+    """Return how many of the tasks may have given up slots, so that there is a mark to look at."""
+    return sum(task.flow is not None for task, _ in group)
 
 
 def outcomes_of(group: list[Record]) -> list[Outcome]:

@@ -37,12 +37,27 @@ AVOIDED = {
 TERMS = """
     task function, definition, task, handle, attempt, outcome, context, progress, carrier, queue, priority, held, gate, limit, slot,
     rate, token, mark, time to live,
-    live, claim, fence, offer, hand over, finish, release, rescue, lost, suspect, give up, unknown task, refuse, prune,
+    live, claim, fence, offer, hand over, finish, release, rescue, lost, suspect, give up, unknown task, refuse, prune, pause,
     worker, pool, executor, service, companion, guard, dedicated worker, supervisor, recycling, lease, grace period, outage,
     schedule, timetable, tick
 """
 
-VERBS = {"Carry", "Choose", "Deploy", "Let", "Limit", "Pass", "Retry", "Run", "Show", "Tag", "Test", "Use", "Watch"}
+VERBS = {
+    "Carry",
+    "Choose",
+    "Deploy",
+    "Let",
+    "Limit",
+    "Pass",
+    "Pause",
+    "Retry",
+    "Run",
+    "Show",
+    "Tag",
+    "Test",
+    "Use",
+    "Watch",
+}
 #: The titles without a verb: people search for these words.
 SEARCHED = {"Timeouts and cancellation", "Unique tasks", "Debounce and throttle"}
 
