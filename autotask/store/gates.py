@@ -209,11 +209,12 @@ SELECT DISTINCT gate FROM autotask_mark
 WHERE at <= statement_timestamp() AND starts_with(gate, %(kind)s) AND gate <> ALL(%(spared)s::text[]) LIMIT 500
 """
 
-#: Whether a mark is due, and the seconds until the next one; parts of other statements.
+#: Whether a mark is due, and the seconds until the next one; parts of other statements. One that has become due since the
+#: worker looked for marks, a moment ago, counts as well.
 IS_DUE = "EXISTS (SELECT FROM autotask_mark WHERE at <= statement_timestamp())"
 UNTIL_NEXT = """
-SELECT extract(epoch FROM at - statement_timestamp())::float8 FROM autotask_mark
-WHERE at > statement_timestamp() ORDER BY at LIMIT 1
+SELECT greatest(extract(epoch FROM at - statement_timestamp())::float8, 0.002) FROM autotask_mark
+WHERE at > statement_timestamp() - interval '0.1 s' ORDER BY at LIMIT 1
 """
 
 
