@@ -16,6 +16,10 @@ from autotask.store.prepared import prepared_rows
 #: more than one can be saved.
 LUMP = 0.05
 
+#: Seconds that may pass between the draw of a token and the start of its task. The whole tokens of this time cannot be
+#: saved up, so that late starts together with those after them do not exceed the rate.
+LATE = 0.02
+
 #: Seconds until another look at the gate of a rate where tokens are there, but the worker has no room for its tasks.
 NO_ROOM = 0.2
 
@@ -115,7 +119,7 @@ marked AS (
         UNION ALL
         SELECT gate FROM open WHERE waiting > {MOST_TO_LIMIT} AND free >= waiting
         UNION ALL
-        SELECT gate FROM passing WHERE state = 8
+        SELECT gate FROM next_gate
     ) AS again
     GROUP BY gate
 )
@@ -143,7 +147,8 @@ bucket AS MATERIALIZED (
     WHERE NOT {pauses.bars_gate("asked.gate")}
 ),
 queue AS MATERIALIZED (
-    SELECT bucket.*, first.id, coalesce(place.room, 0) AS room, first.cost, first.period, first.most,
+    SELECT bucket.*, first.id, coalesce(place.room, 0) AS room, first.cost, first.period,
+           greatest(first.most - least(first.most - 1, floor({{late}} / first.period)), first.cost) AS most,
            row_number() OVER line AS turn, sum(first.cost) OVER line AS total,
            least(full_then, now + (0.001 + max(first.most * first.period) OVER (PARTITION BY bucket.gate)) * interval '1 s')
                AS full_at
@@ -198,7 +203,7 @@ marked AS (
     SELECT gate, CASE WHEN may THEN clock_timestamp() WHEN is_crowded THEN greatest(enough_at, now() + {{no_room}} * interval '1 s')
                       ELSE enough_at END FROM next
     UNION ALL
-    SELECT gate, clock_timestamp() FROM passing WHERE state = 8 GROUP BY gate
+    SELECT gate, clock_timestamp() FROM next_gate GROUP BY gate
 )
 SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1)
 """
@@ -212,9 +217,10 @@ WHERE at <= statement_timestamp() AND starts_with(gate, %(kind)s) AND gate <> AL
 #: Whether a mark is due, and the seconds until the next one; parts of other statements. One that has become due since the
 #: worker looked for marks, a moment ago, counts as well.
 IS_DUE = "EXISTS (SELECT FROM autotask_mark WHERE at <= statement_timestamp())"
+#: One that is due already is left for the next look: locked by another worker for a moment, or refused.
 UNTIL_NEXT = """
-SELECT greatest(extract(epoch FROM at - statement_timestamp())::float8, 0.002) FROM autotask_mark
-WHERE at > statement_timestamp() - interval '0.1 s' ORDER BY at LIMIT 1
+SELECT greatest(extract(epoch FROM at - now)::float8, CASE WHEN at > now - interval '0.1 s' THEN 0.002 ELSE 0.1 END)
+FROM autotask_mark CROSS JOIN (SELECT statement_timestamp() AS now) AS clock ORDER BY at LIMIT 1
 """
 
 
@@ -276,7 +282,7 @@ def admit(
         marks, ready = marks + marked, ready + passed
         refused.run(full or (), functools.partial(_clear, connection, present))
     if any(room.values()):
-        sql = ADMIT_TO_RATES.format(lump=LUMP, no_room=NO_ROOM)
+        sql = ADMIT_TO_RATES.format(lump=LUMP, late=LATE, no_room=NO_ROOM)
         for marked, passed in _look(connection, "rate:", sql, _rates_parameters(present, room), refused):
             marks, ready = marks + marked, ready + passed
     return Admitted(ready, bool(marks))

@@ -27,19 +27,31 @@ _FIRST = """
     ) AS first
 )"""
 
-# A task goes on to its next gate, or is ready. Tasks are ready a microsecond apart, as in a bulk.
+# A task goes on to its next gate, or is ready. Tasks are ready a microsecond apart, as in a bulk. A paused one does not keep
+# others waiting: it goes to the gate of its pause, and gives up its slots.
 _PASSING = """
 through AS MATERIALIZED (SELECT array_agg(id ORDER BY gate, turn) AS ids, clock_timestamp() AS now FROM {through}),
+stopped AS MATERIALIZED (
+    SELECT coalesce(array_agg(p.name), ARRAY[]::text[]) AS names FROM autotask_pause p WHERE p.kind = 'task' AND {in_force}
+),
 passing AS (
     UPDATE autotask_task t
-    SET passed = t.passed + 1,
-        gate = coalesce(t.flow->'gates'->(t.passed + 1)->>'key', t.gate),
-        state = CASE WHEN t.flow->'gates'->(t.passed + 1) IS NULL THEN 1 ELSE 8 END,
-        ready_at = CASE WHEN t.flow->'gates'->(t.passed + 1) IS NULL
-                        THEN (SELECT now FROM through)
+    SET passed = CASE WHEN t.name = ANY(stopped.names) THEN 0 ELSE t.passed + 1 END,
+        gate = CASE WHEN t.name = ANY(stopped.names) THEN 'pause:' || t.name
+                    ELSE coalesce(t.flow->'gates'->(t.passed + 1)->>'key', t.gate) END,
+        state = CASE WHEN t.name = ANY(stopped.names) OR t.flow->'gates'->(t.passed + 1) IS NOT NULL THEN 8 ELSE 1 END,
+        ready_at = CASE WHEN t.name = ANY(stopped.names) OR t.flow->'gates'->(t.passed + 1) IS NOT NULL THEN NULL
+                        ELSE (SELECT now FROM through)
                              + array_position((SELECT ids FROM through), t.id) * interval '1 us' END
+    FROM stopped
     WHERE t.id = ANY((SELECT ids FROM through)::uuid[])
-    RETURNING t.state, t.gate
+    RETURNING t.state, t.gate, t.flow
+),
+next_gate AS (
+    SELECT gate FROM passing WHERE state = 8 AND NOT starts_with(gate, 'pause:')
+    UNION ALL
+    SELECT gate.value->>'key' FROM passing CROSS JOIN LATERAL jsonb_array_elements(passing.flow->'gates') AS gate
+    WHERE starts_with(passing.gate, 'pause:') AND gate.value ? 'most'
 )"""
 
 
@@ -58,11 +70,11 @@ def first(name: str, free: str, *, more: str = "") -> str:
 
 
 def passing(through: str) -> str:
-    """Return the CTE ``passing``, which lets tasks pass their gates: state and gate of each after that.
+    """Return the CTE ``passing``, which lets tasks pass their gates, and ``next_gate``: the gates to mark then.
 
     :param through: a table with the columns ``id``, ``gate`` and ``turn``.
     """
-    return _PASSING.format(through=through)
+    return _PASSING.format(through=through, in_force=pauses.IN_FORCE.format("p"))
 
 
 # The slot of a task that ended goes to the next one. Nobody else changes its row: for them, it is taken until the commit.
@@ -108,7 +120,7 @@ marked AS (
         FROM ended e CROSS JOIN LATERAL jsonb_array_elements(e.flow->'gates') AS gate
         WHERE e.passed > 1 AND gate.value ? 'most'
         UNION ALL
-        SELECT gate, 1 FROM passing WHERE state = 8
+        SELECT gate, 1 FROM next_gate
     ) AS open
     GROUP BY gate HAVING sum(free) > 0
     RETURNING 1

@@ -152,6 +152,8 @@ def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Te
             return found
         inserted = enqueue.insert_flowing(connection, remaining)
         found |= {id: Stored(id, True) for id in inserted}
+        if len(inserted) == len(remaining):
+            return found
         remaining = [task for task in remaining if task.id not in inserted]
         found |= _answer(connection, _find(connection, remaining), terms)
         # The tasks that had the keys of the others have ended meanwhile, or begun.

@@ -58,8 +58,8 @@ VERBS = {
     "Use",
     "Watch",
 }
-#: The one title without a verb: people search for these words.
-SEARCHED = "Timeouts and cancellation"
+#: The titles without a verb: people search for these words.
+SEARCHED = {"Timeouts and cancellation", "Unique tasks", "Debounce and throttle"}
 
 
 def paragraphs(text: str) -> Iterator[str]:
@@ -101,7 +101,7 @@ def test_the_glossary_has_every_word():
 @pytest.mark.parametrize("page", HOWTOS, ids=lambda page: page.stem)
 def test_the_title_of_a_how_to_begins_with_a_verb(page: Path):
     title = page.read_text(encoding="utf-8").splitlines()[0]
-    assert title == SEARCHED or re.match(r"\w+", title)[0] in VERBS
+    assert title in SEARCHED or re.match(r"\w+", title)[0] in VERBS
 
 
 def test_each_how_to_is_in_one_of_four_groups():

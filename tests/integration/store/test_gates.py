@@ -222,6 +222,26 @@ def test_a_paused_limit_lets_nobody_pass(worker):
     assert (end(*take(worker)), admit()) == (0, 0)
 
 
+def test_a_paused_task_does_not_keep_others_waiting(worker):
+    # Given
+    paused = hold(A, count=3, name="tests.paused")
+    first, second = hold(A, count=2)
+    execute(
+        current(),
+        "INSERT INTO autotask_pause (kind, name, paused_at) VALUES ('task', 'tests.paused', clock_timestamp())",
+    )
+
+    # When
+    assert admit() == 1
+
+    # Then
+    assert (states(paused), states([first, second])) == ([State.HELD] * 3, [State.READY, State.HELD])
+    assert rows(current(), "SELECT DISTINCT gate, passed FROM autotask_task WHERE name = 'tests.paused'") == [
+        ("pause:tests.paused", 0)
+    ]
+    assert (end(*take(worker)), state(second)) == (1, State.READY)
+
+
 def test_two_sessions_never_give_the_same_slot_away(in_threads, worker):
     held = hold(LimitGate("limit:few", "few", 7), count=40)
     execute(current(), "INSERT INTO autotask_mark (gate, at) SELECT 'limit:few', now() FROM generate_series(1, 200)")
