@@ -214,11 +214,13 @@ SELECT DISTINCT gate FROM autotask_mark
 WHERE at <= statement_timestamp() AND starts_with(gate, %(kind)s) AND gate <> ALL(%(spared)s::text[]) LIMIT 500
 """
 
-#: Whether a mark is due, and the seconds until the next one; parts of other statements.
+#: Whether a mark is due, and the seconds until the next one; parts of other statements. One that has become due since the
+#: worker looked for marks, a moment ago, counts as well.
 IS_DUE = "EXISTS (SELECT FROM autotask_mark WHERE at <= statement_timestamp())"
 #: One that is due already is left for the next look: locked by another worker for a moment, or refused.
 UNTIL_NEXT = """
-SELECT greatest(extract(epoch FROM at - statement_timestamp())::float8, 0.1) FROM autotask_mark ORDER BY at LIMIT 1
+SELECT greatest(extract(epoch FROM at - now)::float8, CASE WHEN at > now - interval '0.1 s' THEN 0.002 ELSE 0.1 END)
+FROM autotask_mark CROSS JOIN (SELECT statement_timestamp() AS now) AS clock ORDER BY at LIMIT 1
 """
 
 

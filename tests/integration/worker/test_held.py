@@ -6,7 +6,7 @@ import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
 from autotask.handle import TaskHandle
-from autotask.store import enqueue
+from autotask.store import enqueue, read
 from autotask.store.connection import current
 from autotask.task import DONE, State
 from tests.helpers import ended, wait_until
@@ -105,3 +105,11 @@ def test_an_outcome_does_not_suffer_from_the_task_that_comes_next(lazy_worker, r
     tasks.gate("behind").set()
     assert first.wait(20) == "behind"
     end_refusal()
+
+
+@pytest.mark.parametrize("gates", [(KEY,), (KEY, SITE)], ids=["one", "several"])
+def test_a_burst_goes_on_while_its_tasks_let_others_pass(start_worker, gates):
+    handles = [call(tasks.echo, number, gates=gates) for number in range(30)]
+    worker = start_worker(threads=2, burst=True)
+    wait_until(lambda: not read.workers(current()) and worker.shutdown.is_requested(), what="its end", seconds=20)
+    assert [handle.status for handle in handles] == [DONE] * 30
