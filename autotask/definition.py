@@ -206,13 +206,13 @@ class Definition(Generic[P, R]):
 
         :raises AlreadyEnqueued: see :meth:`enqueue`.
         """
-        if self.plan is None:
-            if tasks:
-                uncommitted.store(tasks, self._insert)
+        if not tasks:
+            return []
+        if tasks[0].flow is None and tasks[0].throttle is None:  # all of them: they have the same options
+            uncommitted.store(tasks, self._insert)
             return [TaskHandle(task.id, self.name, True) for task in tasks]
         handles: list[TaskHandle[R]] = [TaskHandle(task.id, self.name) for task in tasks]
-        if tasks:
-            uncommitted.store(tasks, functools.partial(self._insert_flowing, handles))
+        uncommitted.store(tasks, functools.partial(self._insert_flowing, handles))
         return handles
 
     def refuse_unreachable(self) -> None:
