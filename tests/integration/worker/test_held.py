@@ -20,7 +20,7 @@ SITE = LimitGate("limit:site", "site", 5)
 
 
 def call(task, *args, gates):
-    new = task.new_call(args, {})[0]._replace(flow=Flow(gates))
+    new = task.new_call(args, {})._replace(flow=Flow(gates))
     enqueue.insert_flowing(current(), [new])
     return TaskHandle(new.id)
 

@@ -180,7 +180,7 @@ def test_a_task_that_was_held_after_its_pause_was_over_is_let_go_in_a_while(quie
 def test_a_paused_limit_lets_tasks_pass_when_it_is_resumed(quiet_worker):
     # Given
     acts.pause(limit="site")
-    task = tasks.echo.new_call((1,), {})[0]._replace(flow=Flow((LimitGate("limit:site", "site", 1),)))
+    task = tasks.echo.new_call((1,), {})._replace(flow=Flow((LimitGate("limit:site", "site", 1),)))
     enqueue.insert_flowing(current(), [task])
     handle = TaskHandle(task.id)
 
@@ -228,7 +228,7 @@ def test_a_paused_task_that_was_handed_over_all_the_same_does_not_begin(companio
     wait_until(lambda: companion.paused, what="a look of the worker")
 
     # When
-    task = tasks.echo.using(queue="mail").new_call((1,), {})[0]
+    task = tasks.echo.using(queue="mail").new_call((1,), {})
     fence = enqueue.insert_claimed(current(), task, offer.worker_id)
     pipes.hand_over(handover.dump(task, fence, offer))
 
