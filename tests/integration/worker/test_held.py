@@ -37,7 +37,7 @@ def lazy_worker(start_worker, settings):
 
 def until_lazy(worker):
     """Wait until the worker sleeps for a long time."""
-    wait_until(lambda: worker.claimer.idle.seconds > 2, what="a long sleep", seconds=20)
+    wait_until(lambda: worker.claimer.idle.seconds > 2, what="a long sleep", seconds=40)
 
 
 def behind(first_gates, worker, task=tasks.pass_gate):
@@ -57,7 +57,7 @@ def test_the_end_of_a_task_lets_the_next_one_run_at_once(lazy_worker, gates):
     began = time.monotonic()
     tasks.gate("behind").set()
     assert (ended(first), second.wait(20)) == (DONE, 2)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_task_that_fails_and_waits_lets_the_next_one_run_at_once(lazy_worker):
@@ -65,7 +65,7 @@ def test_a_task_that_fails_and_waits_lets_the_next_one_run_at_once(lazy_worker):
     began = time.monotonic()
     tasks.gate("behind").set()
     assert second.wait(20) == 2
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_cancelled_task_lets_the_next_one_run_at_once(lazy_worker):
@@ -82,7 +82,7 @@ def test_a_cancelled_task_lets_the_next_one_run_at_once(lazy_worker):
     began = time.monotonic()
     waiting.cancel()
     assert next.wait(20) == 2
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     tasks.gate("behind").set()
     assert ended(first) is DONE
 
