@@ -92,6 +92,7 @@ def test_soon_nothing_more_of_a_busy_queue_begins(quiet_worker, target):
     def ran():
         return rows(current(), "SELECT count(*) FROM autotask_result")[0][0]
 
+    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
     wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_task WHERE state = 2"), what="the worker is quiet")
     before = ran()
     assert before < 5000
