@@ -65,21 +65,39 @@ def passing(through: str) -> str:
     return _PASSING.format(through=through)
 
 
-# The slot of a task that ended goes to the next one. Nobody else changes its row: for them, it is taken until the commit.
+# The slot of a task that ended goes to its heir, if that has begun in it meanwhile, or else to the next one. Nobody else
+# changes its row: for them, it is taken until the commit.
+# * The heir is a follower of the same worker. While it has its fence it runs, so it gets the slot whatever has become of the
+#   limit; it is locked with waiting, since otherwise it would run without a slot.
 # * If nobody waits, or all who wait are locked, a mark is left. So a task that comes at the same moment is not overlooked:
 #   either its own mark or this one is seen by a worker that sees both the task and the free slot.
 # * Slots above the present number are not given on.
 # * Tasks that had passed several gates only leave marks.
+# * Followers that have ended before they had a slot have not passed their gate, and free nothing.
 HAND_ON = f"""
+own AS MATERIALIZED (
+    SELECT e.gate, s.number, (e.flow->'gates'->0->>'most')::int AS most, e.heir, e.heir_fence
+    FROM ended e JOIN autotask_slot s ON s.gate = e.gate AND s.task_id = e.id
+    WHERE e.passed = 1
+),
+inherited AS (
+    UPDATE autotask_task t SET passed = 1 FROM own
+    WHERE t.id = ANY(ARRAY(SELECT heir FROM own WHERE heir IS NOT NULL)) AND t.id = own.heir AND t.fence = own.heir_fence
+      AND t.state = 2 AND t.gate = own.gate AND t.passed = 0
+    RETURNING t.id, own.gate, own.number
+),
+kept_on AS (
+    UPDATE autotask_slot s SET task_id = inherited.id, place = 1, version = nextval('autotask_fence')
+    FROM inherited WHERE s.gate = inherited.gate AND s.number = inherited.number
+),
 freed AS MATERIALIZED (
-    SELECT e.gate, array_agg(s.number) AS numbers
-    FROM ended e
-    JOIN autotask_slot s ON s.gate = e.gate AND s.task_id = e.id
+    SELECT own.gate, array_agg(own.number) AS numbers
+    FROM own
     LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most)
-        ON present.base = split_part(substr(e.gate, 7), '(', 1)
-    WHERE e.passed = 1 AND s.number <= coalesce(present.most, (e.flow->'gates'->0->>'most')::int)
-      AND NOT {pauses.bars_gate("e.gate")}
-    GROUP BY e.gate
+        ON present.base = split_part(substr(own.gate, 7), '(', 1)
+    WHERE own.number <= coalesce(present.most, own.most) AND NOT {pauses.bars_gate("own.gate")}
+      AND NOT EXISTS (SELECT FROM inherited i WHERE i.gate = own.gate AND i.number = own.number)
+    GROUP BY own.gate
 ),
 {first("following", "freed")},
 handed AS (
@@ -96,6 +114,8 @@ marked AS (
         UNION ALL
         SELECT gate, -1 FROM handed
         UNION ALL
+        SELECT gate, -1 FROM inherited
+        UNION ALL
         SELECT gate.value->>'key', 1
         FROM ended e CROSS JOIN LATERAL jsonb_array_elements(e.flow->'gates') AS gate
         WHERE e.passed > 1 AND gate.value ? 'most'
@@ -105,3 +125,7 @@ marked AS (
     GROUP BY gate HAVING sum(free) > 0
 )
 """
+
+#: What came of it: the heirs, the gates at which others waited, and how many of these are ready now.
+HANDED = """(SELECT array_agg(id) FROM inherited), (SELECT array_agg(DISTINCT gate) FROM handed),
+(SELECT count(*) FROM passing WHERE state = 1)"""

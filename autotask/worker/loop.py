@@ -16,6 +16,7 @@ from autotask.wakeup import Wakeup
 from autotask.worker.claiming.claimer import Claimer, Prospect
 from autotask.worker.claiming.prefetch import BUSY_SLEEP
 from autotask.worker.claiming.quarantine import DRAIN_FOR
+from autotask.worker.followers import PATIENCE
 from autotask.worker.held import HeldTasks
 from autotask.worker.idle import FIRST_SLEEP
 from autotask.worker.news import News
@@ -123,6 +124,8 @@ class Loop:
             seconds = min(seconds, BUSY_SLEEP)
         if self.claimer.threads.pool.holds_back():
             seconds = min(seconds, STANDSTILL)
+        if self.claimer.followers:
+            seconds = min(seconds, PATIENCE)
         return self.news.sleep(seconds)
 
     def _wait_after(self, error: Exception) -> None:
@@ -134,6 +137,7 @@ class Loop:
         if self.registration.has_new_name:
             # Tasks claimed under the old name may run elsewhere by now.
             self.registration.has_new_name = False
+            self.claimer.followers.lose_all()
             self.claimer.placement.release_waiting()
         self.receiver.prepare(connection)
         self.news.listen()

@@ -14,6 +14,7 @@ from autotask.store.finish import HandingOn, Outcome, Release
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
 from autotask.task import ClaimedTask, State
+from autotask.worker.followers import Followers, no_followers
 from autotask.worker.gates import Gates, present
 from autotask.worker.outcome import Lost, Released
 from autotask.worker.reporter import Reports
@@ -33,6 +34,7 @@ class Writes:
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
     :param gates: hears of tasks that became ready.
+    :param followers: those that run in the slots of tasks that have ended; by default, nobody does.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class Writes:
         reporter: Reports,
         unknown_tasks: UnknownTasks,
         gates: Gates,
+        followers: Followers | None = None,
     ) -> None:
         self._gates = gates
+        self._followers = no_followers() if followers is None else followers
         self._connection = connection
         self._worker_id = worker_id
         self._reporter = reporter
@@ -73,11 +77,13 @@ class Writes:
     def end_handing_on(self, group: list[Record]) -> int:
         """Record the same for tasks that may have slots, which go to those that wait for them."""
         self._note_last_words(group)
-        handing_on = HandingOn(present().slots)
+        # Each time anew: if this is another try, others may have begun in these slots meanwhile.
+        handing_on = HandingOn(present().slots, self._followers.heirs(task for task, _ in group))
         outcomes = outcomes_of(group)
         accepted = finish.end(
             self._connection(), outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL, handing_on=handing_on
         )
+        self._followers.recorded(handing_on.heirs, handing_on.inherited, handing_on.gates)
         self._gates.opened(handing_on.admitted)
         return accepted
 
