@@ -89,7 +89,9 @@ alive AS MATERIALIZED (
     SELECT 1 FROM autotask_worker WHERE id = %(worker_id)s::uuid AND lease_until > clock_timestamp()
 )"""
 
-CLAIM = f"WITH {ALIVE}," + """
+CLAIM = (
+    f"WITH {ALIVE},"
+    + """
 picked AS MATERIALIZED (
     SELECT chosen.id{its_size}
     FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(executors)s::text[], %(since)s::timestamptz[])
@@ -108,7 +110,9 @@ UPDATE autotask_task t
 SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'),
     started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL
 WHERE t.id = ANY(ARRAY(SELECT id FROM {taken}))
-RETURNING """ + FIELDS
+RETURNING """
+    + FIELDS
+)
 
 #: The parts of a claim that count bytes: where it need not count them, and where it must.
 UNBOUNDED = {"size": "", "its_size": "", "bounded": "", "taken": "picked"}

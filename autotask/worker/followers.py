@@ -24,6 +24,9 @@ VERY_SHORT = 0.0005
 WORK = 0.02
 MOST_EACH = 40
 
+#: Slots in use here, of all gates. With more, tasks are claimed and recorded many at a time anyway.
+FEW_SLOTS = 50
+
 #: The most followers that wait in a worker.
 MOST = 400
 
@@ -111,6 +114,7 @@ class Followers:
         self._gates: dict[str, _Gate] = {}
         #: By the fences of all tasks that have run in their slots, until their claims are over.
         self._chains: dict[int, _Chain] = {}
+        self._slots = 0
         self._waiting = 0
         self._rests_until = float("-inf")
 
@@ -128,11 +132,12 @@ class Followers:
                     gate = self._gate(limit)
                     gate.queues.add(task.queue)
                     gate.slots += 1
+                    self._slots += 1
                     self._chains[task.fence] = _Chain(gate, task, task.fence)
 
     def wanted(self) -> tuple[list[Wanted], set[str]]:
         """Return how many followers to claim at which gates, and from which queues."""
-        if not self._chains or time.monotonic() < self._rests_until:
+        if not 0 < self._slots <= FEW_SLOTS or time.monotonic() < self._rests_until:
             return [], set()
         wanted, queues = [], set()
         with self._lock:
@@ -199,6 +204,7 @@ class Followers:
             if not (leaves and chain.is_open and gate.waiting and gate.is_served_by(self._threads)):
                 chain.runner, chain.is_open = None, False
                 gate.slots -= 1
+                self._slots -= 1
                 return
             heir = chain.runner = gate.waiting.popleft()
             self._waiting -= 1

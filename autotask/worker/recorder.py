@@ -78,7 +78,9 @@ class Recorder:
         self._later: deque[tuple[Record, int]] = deque()
         self._connection = dedicated("recorder", LOCK_TIMEOUT, GENERIC_PLANS)
         self._gates = gates
-        self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, unknown_tasks, gates, self.followers)
+        self._writes = Writes(
+            lambda: self._connection.wrapper, worker_id, reporter, unknown_tasks, gates, self.followers
+        )
         self._outage = Outage("record outcomes")
         self._isolation = Isolation()
         self._aside = Aside()

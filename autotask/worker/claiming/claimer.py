@@ -180,7 +180,7 @@ class Claimer:
 
     def _claim(self, intake: Intake, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> int:
         claimed = intake.claim(connection, room, self.burden.most_claimed(room), unbounded=unbounded)
-        if intake is self.threads and any([task.flow for task in claimed]):
+        if intake is self.threads and any(task.flow for task in claimed):
             self._place_in_slots(connection, claimed)
         elif claimed:
             self._place(claimed, intake)
