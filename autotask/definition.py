@@ -213,12 +213,12 @@ class Definition(Generic[P, R]):
             if tasks := [task for task, _ in calls]:
                 uncommitted.store(tasks, self._insert)
             return [TaskHandle(task.id, self.name, True) for task in tasks]
-        handles: dict[uuid.UUID, TaskHandle[R]] = {task.id: TaskHandle(task.id, self.name) for task, _ in calls}
+        handles: list[TaskHandle[R]] = [TaskHandle(task.id, self.name) for task, _ in calls]
         if calls:
             throttles = {task.id: throttle for task, throttle in calls if throttle is not None}
             insert = functools.partial(self._insert_flowing, handles, throttles)
             uncommitted.store([task for task, _ in calls], insert)
-        return list(handles.values())
+        return handles
 
     def refuse_unreachable(self) -> None:
         """Refuse a call that no worker could run, unless calls run in place.
@@ -233,9 +233,9 @@ class Definition(Generic[P, R]):
 
         :raises TypeError: they do not fit the function.
         """
-        names, _ = self._positional
-        if not kwargs and len(args) == len(names) == len(self.signature.parameters):
-            return dict(zip(names, args, strict=True))  # the same as binding, ten times as fast
+        names, needed = self._positional
+        if not kwargs and needed <= len(args) <= len(names) and self._defaults is not None:
+            return {**self._defaults, **dict(zip(names, args, strict=False))}  # the same, ten times as fast
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.arguments
@@ -278,6 +278,14 @@ class Definition(Generic[P, R]):
         needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         enough = all(p.kind in by_position for p in needed)
         return tuple(p.name for p in parameters if p.kind in by_position), len(needed) if enough else math.inf
+
+    @functools.cached_property
+    def _defaults(self) -> dict[str, Any] | None:
+        """The defaults of all parameters, in their order; None if there are parameters of any number."""
+        parameters = self.signature.parameters
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
+            return None
+        return {name: p.default for name, p in parameters.items()}
 
     @functools.cached_property
     def _kind(self) -> Kind:
@@ -338,31 +346,26 @@ class Definition(Generic[P, R]):
         self._announce(connection, tasks, tasks)
 
     def _insert_flowing(
-        self, handles: Mapping[uuid.UUID, TaskHandle[R]], throttles: Mapping[uuid.UUID, Throttle], tasks: list[NewTask]
+        self, handles: Sequence[TaskHandle[R]], throttles: Mapping[uuid.UUID, Throttle], tasks: list[NewTask]
     ) -> None:
         """Store the tasks whose keys and tokens are free, and make the handles of the others those of the ones that are."""
         connection = current()
         drawn = [throttles[task.id] for task in tasks] if throttles else ()
         stored = unique.store(connection, tasks, self._terms, drawn)
-        new: list[NewTask] = []
-        renewed: dict[uuid.UUID, NewTask] = {}
-        for task, done in zip(tasks, stored, strict=True):
-            handle = handles[task.id]
+        if len(tasks) < len(handles):  # The others were cancelled before the commit.
+            ids = {task.id for task in tasks}
+            handles = [handle for handle in handles if handle.id in ids]
+        for handle, done in zip(handles, stored, strict=True):
             handle.id, handle.created = done.id, done.created
-            if done.created:
-                new.append(task)
-            elif done.renewed is not None:
-                renewed[done.id] = done.renewed
-        changed = {task.id: task for task in new} | renewed
-        if changed:
+        new = [task for task, done in zip(tasks, stored, strict=True) if done.created]
+        renewed = {done.id: done.renewed for done in stored if done.renewed is not None}
+        if new or renewed:
             notify.wake_after_commit(connection)
-            self._announce(connection, new, list(changed.values()))
+            changed = [renewed.pop(task.id, task) for task in new] if renewed else new
+            self._announce(connection, new, [*changed, *renewed.values()])
 
     def _announce(self, connection: BaseDatabaseWrapper, new: list[NewTask], changed: list[NewTask]) -> None:
-        """Send the signals.
-
-        :param changed: the new tasks, and those whose arguments were replaced.
-        """
+        """Send the signals: *changed* are the new tasks, and those whose arguments were replaced."""
         if new and task_enqueued.receivers:
             connection.on_commit(functools.partial(_send_enqueued, new), robust=True)
         if settings.IMMEDIATE:

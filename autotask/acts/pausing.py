@@ -39,21 +39,33 @@ def pause(
     :param log: is called with the key of the pause, in the same transaction.
     :raises InvalidPause: none or several of queue, task, limit and everything are given, or a value does not fit.
     """
-    kind, name = _target(queue, task, limit, everything)
-    end, connection = _end(until), current()
+    kind, name = target(queue, task, limit, everything)
+    end, connection = end_of(until), current()
     with transaction.atomic(using=connection.alias):
         log([store.pause(connection, kind, name, until=end, reason=reason, by=by)])
 
 
 def resume(
-    *, queue: str | None = None, task: str | None = None, limit: str | None = None, everything: bool = False
+    *,
+    queue: str | None = None,
+    task: str | None = None,
+    limit: str | None = None,
+    everything: bool = False,
+    log: Log[int] = keep_no_log,
 ) -> bool:
     """End the pause of a queue, a task, a limit, or everything; other pauses stay in force.
 
+    :param log: is called with the key of the pause, in the same transaction, if there was one.
     :returns: whether it was paused.
     :raises InvalidPause: as for :func:`pause`.
     """
-    return store.resume(current(), *_target(queue, task, limit, everything))
+    kind, name = target(queue, task, limit, everything)
+    connection = current()
+    with transaction.atomic(using=connection.alias):
+        id = store.resume(connection, kind, name)
+        if id is not None:
+            log([id])
+    return id is not None
 
 
 def pauses() -> list[Pause]:
@@ -61,7 +73,13 @@ def pauses() -> list[Pause]:
     return store.read(current())
 
 
-def _target(queue: str | None, task: str | None, limit: str | None, everything: bool) -> tuple[Kind, str]:
+def target(
+    queue: str | None = None, task: str | None = None, limit: str | None = None, everything: bool = False
+) -> tuple[Kind, str]:
+    """Return the kind and the name of a target.
+
+    :raises InvalidPause: as for :func:`pause`.
+    """
     names = {Kind.QUEUE: queue, Kind.TASK: task, Kind.LIMIT: limit, Kind.EVERYTHING: "" if everything else None}
     given = [(kind, name) for kind, name in names.items() if name is not None]
     if len(given) != 1:
@@ -74,7 +92,11 @@ def _target(queue: str | None, task: str | None, limit: str | None, everything: 
     return kind, name
 
 
-def _end(until: datetime | timedelta | None) -> datetime | None:
+def end_of(until: datetime | timedelta | None) -> datetime | None:
+    """Return the moment at which a pause is over.
+
+    :raises InvalidPause: it is over already, or has no time zone.
+    """
     now = datetime.now(UTC)
     if isinstance(until, timedelta):
         until = now + until

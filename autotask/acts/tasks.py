@@ -25,7 +25,7 @@ def retry(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[A
     """Run tasks again that failed or were cancelled."""
     connection = current()
     answers: list[Answer[uuid.UUID]] = []
-    for batch in _pieces(sorted(ids), BATCH):
+    for batch in _pieces(find.in_order_of_keys(connection, ids), BATCH):
         with transaction.atomic(using=connection.alias):
             retried = [id for id in batch if requeue.requeue(connection, id)]
             log(retried)
@@ -38,7 +38,7 @@ def retry(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[A
 def cancel(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
     """Cancel tasks that wait, and ask the workers of running ones to stop them."""
     connection, answers = current(), []
-    for batch in _for_cancelling(connection, sorted(ids)):
+    for batch in _for_cancelling(connection, find.in_order_of_keys(connection, ids)):
         with transaction.atomic(using=connection.alias):
             outcomes = {id: cancel_one(connection, id) for id in batch}
             acted = [id for id, outcome in outcomes.items() if outcome is not Cancellation.TOO_LATE]

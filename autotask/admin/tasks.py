@@ -18,7 +18,7 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
-from autotask.admin import flow, show, times
+from autotask.admin import flow, pausing, show, times
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
@@ -206,6 +206,7 @@ class TaskAdmin(ActingAdmin):
             "more_attempts": len(attempts) > MOST_ATTEMPTS,
             "can_retry": obj.state in RETRYABLE and self.has_retry_permission(request),
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
+            **pausing.context(request, obj),
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -308,6 +309,7 @@ class TaskAdmin(ActingAdmin):
         return (
             Button("retry", self.has_retry_permission, self._retry),
             Button("cancel", self.has_cancel_permission, self._cancel),
+            *pausing.buttons(self),
         )
 
     def _act_on_many(

@@ -26,7 +26,7 @@ kept AS ({
     )
 }),
 marked AS ({marks.freed("gone")})
-SELECT name, queue, awaited FROM gone
+SELECT name, queue, awaited, coalesce(passed, 0) > 0 FROM gone
 """
 
 # The worker notices it with its next heartbeat, or at once where it can hear. The condition is the fence, which running
@@ -54,10 +54,12 @@ def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Cancellation:
     """
     for _ in range(_TRIES):
         if gone := rows(connection, CANCEL_WAITING, {"id": id}):
-            (name, queue, awaited), *_ = gone
+            (name, queue, awaited, frees), *_ = gone
             connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
             if awaited:
                 notify.tell_after_commit(connection, {notify.ended_channel(id): ""})
+            if frees:
+                notify.wake_after_commit(connection)
             return Cancellation.CANCELLED
         if asked := rows(connection, ASK_RUNNING, {"id": id}):
             notify.tell_after_commit(connection, {notify.worker_channel(asked[0][0]): ""})

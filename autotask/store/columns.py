@@ -82,7 +82,10 @@ COMMON = (
 
 
 #: The condition of the index of unique keys, in its own words.
-HAS_KEY = "t.unique_key IS NOT NULL AND (NOT t.state = 2 OR NOT t.unique_key LIKE 'waiting:%%')"
+HAS_KEY = "unique_key IS NOT NULL AND (NOT state = 2 OR NOT unique_key LIKE 'waiting:%%')"
+
+#: The end of an insertion that leaves out the tasks whose unique keys others have.
+UNLESS_TAKEN = f"ON CONFLICT (unique_key) WHERE {HAS_KEY} DO NOTHING"
 
 #: The unique key of a task that has begun and waits again: one that is held only until then is not taken again.
 KEY_AGAIN = "CASE WHEN NOT starts_with(t.unique_key, 'waiting:') THEN t.unique_key END"

@@ -78,11 +78,11 @@ RETURNING fence
 
 
 # A task that is unique, and has no gates. It is stored unless another one has the key.
-NOW_UNLESS_TAKEN = """
+NOW_UNLESS_TAKEN = f"""
 INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload,
                            flow, unique_key)
 VALUES (%s, %s, %s, %s, 1, clock_timestamp(), clock_timestamp(), clock_timestamp(), %s, %s, %s, %s, %s, %s)
-ON CONFLICT DO NOTHING
+{columns.UNLESS_TAKEN}
 """
 
 
@@ -160,9 +160,9 @@ FLOWING_ROWS = _insert(
 
 #: Inserts them, except those whose unique key another one has. Keys are taken in order: so two calls never wait for each
 #: other.
-UNLESS_TAKEN = """
+UNLESS_TAKEN = f"""
 ORDER BY t.unique_key COLLATE "C", t.place
-ON CONFLICT DO NOTHING
+{columns.UNLESS_TAKEN}
 RETURNING id, state, gate
 """
 
@@ -171,7 +171,7 @@ RETURNING id, state, gate
 MANY_FLOWING = f"""
 WITH stored AS ({FLOWING_ROWS}{UNLESS_TAKEN}),
 marked AS ({marks.waiting("stored")})
-SELECT id FROM stored
+SELECT count(*), CASE WHEN count(*) < cardinality(%(id)s::uuid[]) THEN array_agg(id) END FROM stored
 """
 
 
@@ -221,7 +221,9 @@ def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) ->
         return {tasks[0].id} if stored else set()
     parts = list(parted(tasks))
     with transaction.atomic(using=connection.alias) if len(parts) > 1 else contextlib.nullcontext():
-        return {id for part in parts for (id,) in rows(connection, MANY_FLOWING, flowing_parameters(part))}
+        found = [(part, *rows(connection, MANY_FLOWING, flowing_parameters(part))[0]) for part in parts]
+    # The ids are only sent if some are missing.
+    return {id for part, count, ids in found for id in (ids or ([task.id for task in part] if count else ()))}
 
 
 def flowing_parameters(tasks: Sequence[NewTask]) -> dict[str, str]:

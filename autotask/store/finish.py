@@ -48,6 +48,7 @@ class HandingOn:
     :ivar slots: the present number of slots of each limit, by its base.
     :ivar heirs: the claims that have begun in the slots of tasks that end, by the fences of these.
     :ivar admitted: how many tasks have become ready.
+    :ivar marked: how many gates are to be looked at.
     :ivar inherited: the ids of the heirs that have their slots now.
     :ivar gates: those at which others were waiting.
     """
@@ -55,6 +56,7 @@ class HandingOn:
     slots: Mapping[str, int]
     heirs: Mapping[int, Claim] = field(default_factory=dict)
     admitted: int = 0
+    marked: int = 0
     inherited: frozenset[uuid.UUID] = frozenset()
     gates: Sequence[str] = ()
 
@@ -282,10 +284,11 @@ def _end_handing_on(
         "heir_fence": arrays.maybe_numbers([heir and heir[1] for heir in heirs]),
     }
     found = prepared_rows(connection, END_HANDING_ON if telling else END_HANDING_ON_QUIETLY, params)[0]
-    *_, inherited, gates, admitted = found
+    *_, inherited, gates, admitted, marked = found
     handing_on.inherited = frozenset(inherited or ())
     handing_on.gates = gates or ()
     handing_on.admitted += admitted
+    handing_on.marked += marked
     return found
 
 

@@ -53,7 +53,11 @@ line AS MATERIALIZED (
             SELECT t.id, t.priority, t.run_at,
                    t.passed = 0 AND jsonb_array_length(t.flow->'gates') = 1 AND t.flow->'gates'->0->>'when_full' = 'wait'
                    AND t.lost = 0 AND t.unknown_since IS NULL AND t.executor = '{THREAD}'
-                   AND t.queue = ANY(%(queues)s::text[]) AND t.name <> ALL(%(names)s::text[])
+                   AND t.queue = ANY(%(queues)s::text[])
+                   AND NOT EXISTS (
+                       SELECT FROM autotask_pause p
+                       WHERE {pauses.IN_FORCE.format("p")} AND (p.kind = 'everything' OR (p.kind, p.name) IN (('queue', t.queue), ('task', t.name)))
+                   )
                    AND octet_length(t.payload) <= {SMALL} AS may
             FROM autotask_task t
             WHERE t.state = 8 AND t.gate = wanted.gate
@@ -83,13 +87,11 @@ def follow(
     *,
     queues: Sequence[str],
     slots: Mapping[str, int],
-    names: Sequence[str] = (),
 ) -> dict[str, list[ClaimedTask]]:
     """Claim followers at gates of which the worker has slots; return them by gate, best first.
 
     :param queues: those from which it may take them.
     :param slots: the present number of slots of each limit, by its base.
-    :param names: tasks of these names are left alone.
     """
     params = {
         "worker_id": worker_id,
@@ -99,7 +101,6 @@ def follow(
         "bases": arrays.texts(slots),
         "most": arrays.numbers(slots.values()),
         "queues": arrays.texts(queues),
-        "names": arrays.texts(names),
     }
     found: dict[str, list[ClaimedTask]] = {each.gate: [] for each in wanted}
     for gate, *row in prepared_rows(connection, FOLLOW, params):

@@ -14,6 +14,16 @@ from autotask.store.prepared import prepared_rows
 #: more than one can be saved.
 LUMP = 0.05
 
+#: Seconds that may pass between the draw of a token and the start of its task. The whole tokens of this time cannot be
+#: saved up, so that late starts together with those after them do not exceed the rate.
+LATE = 0.02
+
+#: Seconds until another look at the gate of a rate where tokens are there, but the worker has no room for its tasks.
+NO_ROOM = 0.2
+
+#: The most tasks that one look admits to a limit, less one. If more may pass, it asks for another look.
+MOST_TO_LIMIT = 200
+
 # Marks of others are skipped, not waited for.
 _DUE = """
 due AS MATERIALIZED (
@@ -32,11 +42,13 @@ asked AS MATERIALIZED (
 #   so that two sessions compete for the same ones, and a lowered limit is not exceeded by both together.
 # * Rows of slots are locked without waiting, and changed only while they have the version that was seen as free.
 # * If a slot went to somebody else meanwhile, the gate is marked again.
+# * A task that comes back, as by a retry, may get another slot than it had. The one that still names it is deleted: otherwise
+#   it would have both.
 ADMIT_TO_LIMITS = f"""
 WITH {_DUE.format(which="starts_with(gate, 'limit:')", limit=500, prefix=7)},
 open AS MATERIALIZED (
     SELECT asked.gate, queue.waiting, queue.impatient, coalesce(present.most, queue.most) - taken.count AS free,
-           coalesce(present.most, queue.most) AS most
+           coalesce(present.most, queue.most) AS most, taken.former
     FROM asked
     LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most) ON present.base = asked.base
     CROSS JOIN LATERAL (
@@ -45,11 +57,12 @@ open AS MATERIALIZED (
         FROM (
             SELECT t.flow->'gates'->t.passed AS said FROM autotask_task t
             WHERE t.state = 8 AND t.gate = asked.gate
-            LIMIT least(coalesce(present.most, 100), {{room}}) + 1
+            LIMIT least(coalesce(present.most, {MOST_TO_LIMIT}), {MOST_TO_LIMIT}) + 1
         ) AS first
     ) AS queue
     CROSS JOIN LATERAL (
-        SELECT count(*) FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
+        SELECT count(*) FILTER (WHERE t.passed >= s.place), array_agg(s.number) FILTER (WHERE t.passed < s.place) AS former
+        FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id
         WHERE s.gate = asked.gate
     ) AS taken
     WHERE queue.waiting > 0 AND NOT {pauses.bars_gate("asked.gate")}
@@ -87,13 +100,23 @@ added AS (
 chosen AS MATERIALIZED (
     SELECT * FROM pair WHERE id = ANY(ARRAY(SELECT task_id FROM changed UNION ALL SELECT task_id FROM added))
 ),
+former AS MATERIALIZED (
+    SELECT s.gate, s.number FROM open JOIN autotask_slot s ON s.gate = open.gate AND s.number = ANY(open.former)
+    WHERE s.task_id = ANY(ARRAY(SELECT id FROM chosen)) AND (s.gate, s.number) NOT IN (SELECT gate, number FROM pair)
+    FOR UPDATE OF s SKIP LOCKED
+),
+left_behind AS (
+    DELETE FROM autotask_slot s USING former WHERE s.gate = former.gate AND s.number = former.number
+),
 {slots.passing("chosen")},
 marked AS (
     INSERT INTO autotask_mark (gate, at)
     SELECT gate, clock_timestamp() FROM (
         SELECT gate FROM pair WHERE id <> ALL(ARRAY(SELECT id FROM chosen))
         UNION ALL
-        SELECT gate FROM passing WHERE state = 8
+        SELECT gate FROM open WHERE waiting > {MOST_TO_LIMIT} AND free >= waiting
+        UNION ALL
+        SELECT gate FROM next_gate
     ) AS again
     GROUP BY gate
 )
@@ -105,11 +128,14 @@ SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1
 # * Tasks pass in their order: one that needs more tokens than there are holds up those behind it, and nobody else.
 # * As for slots, the row of a bucket is changed only while it is as it was seen.
 # * If somebody still waits, the gate is marked for the moment when there will be tokens for the next one.
+# * A bucket is never emptier than empty: if it was filled more slowly before, or if the clock was set back, full_at comes
+#   nearer.
 ADMIT_TO_RATES = f"""
 WITH {_DUE.format(which="starts_with(gate, 'rate:')", limit=500, prefix=6)},
 bucket AS MATERIALIZED (
-    SELECT asked.gate, b.full_at AS seen, greatest(b.full_at, clock.now) AS full_at, clock.now, present.interval,
-           present.burst, greatest(b.closed_until, clock.now) AS opens_at
+    SELECT asked.gate, b.full_at AS seen, greatest(b.full_at, clock.now) AS full_then, clock.now, present.interval,
+           present.burst, least(%(most_room)s::int, coalesce(present.burst, 100)::int) AS most_seen,
+           greatest(b.closed_until, clock.now) AS opens_at
     FROM asked
     CROSS JOIN (SELECT clock_timestamp() AS now OFFSET 0) AS clock
     LEFT JOIN unnest(%(bases)s::text[], %(interval)s::float8[], %(burst)s::float8[]) AS present(base, interval, burst)
@@ -118,30 +144,34 @@ bucket AS MATERIALIZED (
     WHERE NOT {pauses.bars_gate("asked.gate")}
 ),
 queue AS MATERIALIZED (
-    SELECT bucket.*, first.id, first.cost, first.period, first.most,
-           row_number() OVER line AS turn, sum(first.cost) OVER line AS total
+    SELECT bucket.*, first.id, coalesce(place.room, 0) AS room, first.cost, first.period,
+           greatest(first.most - least(first.most - 1, floor({{late}} / first.period)), first.cost) AS most,
+           row_number() OVER line AS turn, sum(first.cost) OVER line AS total,
+           least(full_then, now + (0.001 + max(first.most * first.period) OVER (PARTITION BY bucket.gate)) * interval '1 s')
+               AS full_at
     FROM bucket CROSS JOIN LATERAL (
-        SELECT t.id, t.priority, t.run_at, (t.flow->'gates'->t.passed->>'cost')::float8 AS cost,
+        SELECT t.id, t.executor, t.priority, t.run_at, (t.flow->'gates'->t.passed->>'cost')::float8 AS cost,
                coalesce(bucket.interval, (t.flow->'gates'->t.passed->>'interval')::float8) AS period,
                coalesce(bucket.burst, (t.flow->'gates'->t.passed->>'burst')::float8) AS most
         FROM autotask_task t
         WHERE t.state = 8 AND t.gate = bucket.gate
         ORDER BY t.priority DESC, t.run_at, t.id
-        LIMIT least({{room}}, coalesce(bucket.burst, 100)::int) + 1
+        LIMIT most_seen + 1
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS first
+    LEFT JOIN unnest(%(executors)s::text[], %(rooms)s::int[]) AS place(executor, room) ON place.executor = first.executor
     WINDOW line AS (PARTITION BY bucket.gate ORDER BY first.priority DESC, first.run_at, first.id
                     ROWS UNBOUNDED PRECEDING)
 ),
 judged AS MATERIALIZED (
     SELECT *, full_at + coalesce(max(total * period) FILTER (WHERE may) OVER (PARTITION BY gate), 0) * interval '1 s' AS after
     FROM (
-        SELECT *, opens_at <= now AND turn <= {{room}}
+        SELECT *, opens_at <= now AND turn <= room
                   AND total <= most - (extract(epoch FROM full_at - now)::float8 - 2e-6) / period AS may
         FROM queue
     ) AS queue
 ),
-draw AS MATERIALIZED (SELECT DISTINCT gate, seen, after FROM judged WHERE may),
+draw AS MATERIALIZED (SELECT DISTINCT gate, seen, after FROM judged WHERE may OR full_at < full_then),
 locked AS MATERIALIZED (
     SELECT draw.* FROM draw JOIN autotask_bucket b ON b.gate = draw.gate
     WHERE b.full_at = draw.seen
@@ -159,26 +189,27 @@ drawn AS MATERIALIZED (SELECT gate FROM changed UNION ALL SELECT gate FROM added
 chosen AS MATERIALIZED (SELECT * FROM judged WHERE may AND gate = ANY(ARRAY(SELECT gate FROM drawn))),
 {slots.passing("chosen")},
 next AS (
-    SELECT DISTINCT ON (gate) gate, may, greatest(
+    SELECT DISTINCT ON (gate) gate, may, room = 0 AS is_crowded, greatest(
                opens_at, after - (most - greatest(cost, least(most, {{lump}} / period))) * period * interval '1 s'
            ) AS enough_at
-    FROM judged WHERE NOT may OR gate <> ALL(ARRAY(SELECT gate FROM drawn))
+    FROM judged WHERE NOT may OR turn > most_seen OR gate <> ALL(ARRAY(SELECT gate FROM drawn))
     ORDER BY gate, turn
 ),
 marked AS (
     INSERT INTO autotask_mark (gate, at)
-    SELECT gate, CASE WHEN may THEN clock_timestamp() ELSE enough_at END FROM next
+    SELECT gate, CASE WHEN may THEN clock_timestamp() WHEN is_crowded THEN greatest(enough_at, now() + {{no_room}} * interval '1 s')
+                      ELSE enough_at END FROM next
     UNION ALL
-    SELECT gate, clock_timestamp() FROM passing WHERE state = 8 GROUP BY gate
+    SELECT gate, clock_timestamp() FROM next_gate GROUP BY gate
 )
 SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1)
 """
 
 #: Whether a mark is due, and the seconds until the next one; parts of other statements.
 IS_DUE = "EXISTS (SELECT FROM autotask_mark WHERE at <= statement_timestamp())"
+#: One that is due already is left for the next look, or locked by another worker for a moment.
 UNTIL_NEXT = """
-SELECT extract(epoch FROM at - statement_timestamp())::float8 FROM autotask_mark
-WHERE at > statement_timestamp() ORDER BY at LIMIT 1
+SELECT greatest(extract(epoch FROM at - statement_timestamp())::float8, 0.01) FROM autotask_mark ORDER BY at LIMIT 1
 """
 
 
@@ -214,18 +245,18 @@ class Admitted(NamedTuple):
     more: bool
 
 
-def admit(connection: BaseDatabaseWrapper, present: Present, *, room: int) -> Admitted:
+def admit(connection: BaseDatabaseWrapper, present: Present, *, room: Mapping[str, int]) -> Admitted:
     """Look at the gates that are marked, and let through the tasks that may pass.
 
-    :param room: at most so many for each rate, with 0 none: those that are let through should start soon, or the rate would
-        be exceeded later.
+    :param room: for each executor, at most so many for each rate, with 0 none: those that are let through should start soon,
+        or the rate would be exceeded later.
     """
-    words = {"room": int(room), "lump": LUMP}
-    marks, ready, full = prepared_rows(connection, ADMIT_TO_LIMITS.format(**words), slots.parameters(present.slots))[0]
+    marks, ready, full = prepared_rows(connection, ADMIT_TO_LIMITS, slots.parameters(present.slots))[0]
     for gate in full or ():
         overfull.clear(connection, gate, present.slots)
-    if room:
-        drawn = prepared_rows(connection, ADMIT_TO_RATES.format(**words), _rates_parameters(present))[0]
+    if any(room.values()):
+        sql = ADMIT_TO_RATES.format(lump=LUMP, late=LATE, no_room=NO_ROOM)
+        drawn = prepared_rows(connection, sql, _rates_parameters(present, room))[0]
         marks, ready = marks + drawn[0], ready + drawn[1]
     return Admitted(ready, bool(marks))
 
@@ -236,8 +267,11 @@ def close(connection: BaseDatabaseWrapper, closed: Mapping[str, float]) -> None:
     execute(connection, CLOSE, params)
 
 
-def _rates_parameters(present: Present) -> dict[str, str]:
+def _rates_parameters(present: Present, room: Mapping[str, int]) -> dict[str, str | int]:
     return {
+        "executors": arrays.texts(room),
+        "rooms": arrays.numbers(room.values()),
+        "most_room": max(room.values()),
         "bases": arrays.texts(present.rates),
         "interval": arrays.numbers([interval for interval, _ in present.rates.values()]),
         "burst": arrays.numbers([burst for _, burst in present.rates.values()]),

@@ -71,7 +71,7 @@ SELECT name, paused_at AT TIME ZONE 'UTC', paused_by FROM autotask_schedule WHER
 
 RESUME = f"""
 UPDATE autotask_pause p SET until = clock_timestamp()
-WHERE p.kind = %(kind)s AND p.name = %(name)s AND {IN_FORCE.format("p")} RETURNING p.name
+WHERE p.kind = %(kind)s AND p.name = %(name)s AND {IN_FORCE.format("p")} RETURNING p.id
 """
 
 
@@ -101,12 +101,16 @@ def pause(
     return int(id)
 
 
-def resume(connection: BaseDatabaseWrapper, kind: Kind, name: str) -> bool:
-    """Resume something; return whether it was paused. Workers are notified after the commit."""
-    was_paused = bool(rows(connection, RESUME, {"kind": kind.value, "name": name}))
-    if was_paused:
-        _tell(connection)
-    return was_paused
+def resume(connection: BaseDatabaseWrapper, kind: Kind, name: str) -> int | None:
+    """Resume something. Workers are notified after the commit.
+
+    :returns: the key of the pause; None: there was none.
+    """
+    resumed = rows(connection, RESUME, {"kind": kind.value, "name": name})
+    if not resumed:
+        return None
+    _tell(connection)
+    return int(resumed[0][0])
 
 
 def _tell(connection: BaseDatabaseWrapper) -> None:

@@ -16,9 +16,11 @@ DUE = """
 SELECT id FROM autotask_task WHERE state = 0 AND run_at <= statement_timestamp() {unless} ORDER BY run_at LIMIT {limit}
 """
 
+# A worker with older code leaves "passed" as it is in a retry: the task would wait for a slot that it has itself.
 _UPDATE = f"""
 UPDATE autotask_task t
-SET state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT}, gate = coalesce({marks.FIRST_GATE}, t.gate)
+SET state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT}, gate = coalesce({marks.FIRST_GATE}, t.gate),
+    passed = 0 * t.passed
 FROM due WHERE t.id = due.id
 """
 

@@ -27,19 +27,31 @@ _FIRST = """
     ) AS first
 )"""
 
-# A task goes on to its next gate, or is ready. Tasks are ready a microsecond apart, as in a bulk.
+# A task goes on to its next gate, or is ready. Tasks are ready a microsecond apart, as in a bulk. A paused one does not keep
+# others waiting: it goes to the gate of its pause, and gives up its slots.
 _PASSING = """
 through AS MATERIALIZED (SELECT array_agg(id ORDER BY gate, turn) AS ids, clock_timestamp() AS now FROM {through}),
+stopped AS MATERIALIZED (
+    SELECT coalesce(array_agg(p.name), ARRAY[]::text[]) AS names FROM autotask_pause p WHERE p.kind = 'task' AND {in_force}
+),
 passing AS (
     UPDATE autotask_task t
-    SET passed = t.passed + 1,
-        gate = coalesce(t.flow->'gates'->(t.passed + 1)->>'key', t.gate),
-        state = CASE WHEN t.flow->'gates'->(t.passed + 1) IS NULL THEN 1 ELSE 8 END,
-        ready_at = CASE WHEN t.flow->'gates'->(t.passed + 1) IS NULL
-                        THEN (SELECT now FROM through)
+    SET passed = CASE WHEN t.name = ANY(stopped.names) THEN 0 ELSE t.passed + 1 END,
+        gate = CASE WHEN t.name = ANY(stopped.names) THEN 'pause:' || t.name
+                    ELSE coalesce(t.flow->'gates'->(t.passed + 1)->>'key', t.gate) END,
+        state = CASE WHEN t.name = ANY(stopped.names) OR t.flow->'gates'->(t.passed + 1) IS NOT NULL THEN 8 ELSE 1 END,
+        ready_at = CASE WHEN t.name = ANY(stopped.names) OR t.flow->'gates'->(t.passed + 1) IS NOT NULL THEN NULL
+                        ELSE (SELECT now FROM through)
                              + array_position((SELECT ids FROM through), t.id) * interval '1 us' END
+    FROM stopped
     WHERE t.id = ANY((SELECT ids FROM through)::uuid[])
-    RETURNING t.state, t.gate
+    RETURNING t.state, t.gate, t.flow
+),
+next_gate AS (
+    SELECT gate FROM passing WHERE state = 8 AND NOT starts_with(gate, 'pause:')
+    UNION ALL
+    SELECT gate.value->>'key' FROM passing CROSS JOIN LATERAL jsonb_array_elements(passing.flow->'gates') AS gate
+    WHERE starts_with(passing.gate, 'pause:') AND gate.value ? 'most'
 )"""
 
 
@@ -58,11 +70,11 @@ def first(name: str, free: str, *, more: str = "") -> str:
 
 
 def passing(through: str) -> str:
-    """Return the CTE ``passing``, which lets tasks pass their gates: state and gate of each after that.
+    """Return the CTE ``passing``, which lets tasks pass their gates, and ``next_gate``: the gates to mark then.
 
     :param through: a table with the columns ``id``, ``gate`` and ``turn``.
     """
-    return _PASSING.format(through=through)
+    return _PASSING.format(through=through, in_force=pauses.IN_FORCE.format("p"))
 
 
 # The slot of a task that ended goes to its heir, if that has begun in it meanwhile, or else to the next one. Nobody else
@@ -72,26 +84,32 @@ def passing(through: str) -> str:
 # * If nobody waits, or all who wait are locked, a mark is left. So a task that comes at the same moment is not overlooked:
 #   either its own mark or this one is seen by a worker that sees both the task and the free slot.
 # * Slots above the present number are not given on.
+# * One that still names the following task or the heir, which had it before a retry, is deleted: otherwise it would have both.
 # * Tasks that had passed several gates only leave marks.
 # * Followers that have ended before they had a slot have not passed their gate, and free nothing.
 HAND_ON = f"""
 own AS MATERIALIZED (
-    SELECT e.gate, s.number, (e.flow->'gates'->0->>'most')::int AS most, e.heir, e.heir_fence
+    SELECT e.gate, s.number, s.version, (e.flow->'gates'->0->>'most')::int AS most, e.heir, e.heir_fence
     FROM ended e JOIN autotask_slot s ON s.gate = e.gate AND s.task_id = e.id
     WHERE e.passed = 1
 ),
-inherited AS (
-    UPDATE autotask_task t SET passed = 1 FROM own
-    WHERE t.id = ANY(ARRAY(SELECT heir FROM own WHERE heir IS NOT NULL)) AND t.id = own.heir AND t.fence = own.heir_fence
-      AND t.state = 2 AND t.gate = own.gate AND t.passed = 0
-    RETURNING t.id, own.gate, own.number
+heir AS MATERIALIZED (
+    SELECT t.id, own.gate, own.number, own.version
+    FROM own JOIN autotask_task t
+        ON t.id = own.heir AND t.fence = own.heir_fence AND t.state = 2 AND t.gate = own.gate AND t.passed = 0
+    WHERE t.id = ANY(ARRAY(SELECT heir FROM own WHERE heir IS NOT NULL))
+    FOR NO KEY UPDATE OF t
 ),
-kept_on AS (
-    UPDATE autotask_slot s SET task_id = inherited.id, place = 1, version = nextval('autotask_fence')
-    FROM inherited WHERE s.gate = inherited.gate AND s.number = inherited.number
+inherited AS (
+    UPDATE autotask_slot s SET task_id = heir.id, place = 1, version = nextval('autotask_fence')
+    FROM heir WHERE s.gate = heir.gate AND s.number = heir.number AND s.version = heir.version
+    RETURNING s.gate, s.number, heir.id
+),
+begun AS (
+    UPDATE autotask_task t SET passed = 1 WHERE t.id = ANY(ARRAY(SELECT id FROM inherited)) AND t.passed = 0
 ),
 freed AS MATERIALIZED (
-    SELECT own.gate, array_agg(own.number) AS numbers
+    SELECT own.gate, array_agg(own.number) AS numbers, array_agg(own.version) AS versions
     FROM own
     LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most)
         ON present.base = split_part(substr(own.gate, 7), '(', 1)
@@ -99,12 +117,21 @@ freed AS MATERIALIZED (
       AND NOT EXISTS (SELECT FROM inherited i WHERE i.gate = own.gate AND i.number = own.number)
     GROUP BY own.gate
 ),
-{first("following", "freed")},
+{first("following", "freed", more=", free.versions[first.turn] AS version")},
 handed AS (
     UPDATE autotask_slot s SET task_id = following.id, place = following.place, version = nextval('autotask_fence')
     FROM following
-    WHERE s.gate = following.gate AND s.number = following.number
+    WHERE s.gate = following.gate AND s.number = following.number AND s.version = following.version
     RETURNING s.gate, following.id, following.turn
+),
+former AS MATERIALIZED (
+    SELECT s.gate, s.number
+    FROM (SELECT gate, id FROM handed UNION ALL SELECT gate, id FROM inherited) AS given
+    JOIN autotask_slot s ON s.gate = given.gate AND s.task_id = given.id
+    FOR UPDATE OF s SKIP LOCKED
+),
+left_behind AS (
+    DELETE FROM autotask_slot s USING former WHERE s.gate = former.gate AND s.number = former.number
 ),
 {passing("handed")},
 marked AS (
@@ -120,12 +147,13 @@ marked AS (
         FROM ended e CROSS JOIN LATERAL jsonb_array_elements(e.flow->'gates') AS gate
         WHERE e.passed > 1 AND gate.value ? 'most'
         UNION ALL
-        SELECT gate, 1 FROM passing WHERE state = 8
+        SELECT gate, 1 FROM next_gate
     ) AS open
     GROUP BY gate HAVING sum(free) > 0
+    RETURNING 1
 )
 """
 
-#: What came of it: the heirs, the gates at which others waited, and how many of these are ready now.
+#: What came of it: the heirs, the gates at which others waited, how many of these are ready now, and the number of marks.
 HANDED = """(SELECT array_agg(id) FROM inherited), (SELECT array_agg(DISTINCT gate) FROM handed),
-(SELECT count(*) FROM passing WHERE state = 1)"""
+(SELECT count(*) FROM passing WHERE state = 1), (SELECT count(*) FROM marked)"""

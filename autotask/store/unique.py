@@ -66,7 +66,7 @@ ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE
 
 # A task that is due and has the same gates as before stays where it is among those that wait; with others, it begins at the
 # first of them. Workers pass over a row that this transaction has locked: so they are asked to look at its gate again, and
-# at those whose slots it has no longer.
+# at those whose slots it has no longer. These are deleted, since it may pass another gate in the same place.
 # Rows are locked in the order of their keys, as they are inserted. The conditions are checked again once a row is locked,
 # so a task that has begun meanwhile is left alone.
 REPLACE = f"""
@@ -97,6 +97,11 @@ replaced AS (
     RETURNING t.id, t.state, t.gate, t.passed
 ),
 marked AS ({marks.waiting("replaced")}),
+given_up AS (
+    DELETE FROM autotask_slot s
+    USING locked l JOIN replaced r USING (id) CROSS JOIN LATERAL jsonb_array_elements(l.flow -> 'gates') AS gate
+    WHERE l.passed > coalesce(r.passed, 0) AND s.gate = gate.value ->> 'key' AND s.task_id = l.id
+),
 freed AS ({marks.freed("(SELECT l.flow FROM locked l JOIN replaced r USING (id) WHERE l.passed > coalesce(r.passed, 0))")})
 SELECT id FROM replaced
 """
@@ -147,6 +152,8 @@ def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Te
             return found
         inserted = enqueue.insert_flowing(connection, remaining)
         found |= {id: Stored(id, True) for id in inserted}
+        if len(inserted) == len(remaining):
+            return found
         remaining = [task for task in remaining if task.id not in inserted]
         found |= _answer(connection, _find(connection, remaining), terms)
         # The tasks that had the keys of the others have ended meanwhile, or begun.

@@ -1,7 +1,7 @@
 """The gates at which held tasks wait, as a worker sees them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -44,20 +44,21 @@ class Gates:
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
 
-    def opened(self, admitted: int) -> None:
-        """Tell the loop that tasks have become ready."""
-        if admitted:
+    def opened(self, number: int) -> None:
+        """Tell the loop that so many tasks have become ready, or that so many gates are to be looked at."""
+        if number:
             self._call()
 
-    def admit(self, connection: BaseDatabaseWrapper, room: int) -> int:
+    def admit(self, connection: BaseDatabaseWrapper, room: Mapping[str, int]) -> int:
         """Look at the gates that are marked; return how many tasks have become ready.
 
-        :param room: how many more tasks this worker can start.
+        :param room: how many more tasks each pool of this worker can start, by the names of their executors.
         """
         ready = 0
         for _ in range(MOST_LOOKS):
-            admitted = gates.admit(connection, present(), room=max(0, room - ready))
+            left = {executor: most and most - ready for executor, most in room.items()}
+            admitted = gates.admit(connection, present(), room=left)
             ready += admitted.ready
-            if not admitted.more:
-                break
+            if not admitted.more or not all(ready < most for most in room.values() if most):
+                break  # What is left is for a worker that has room.
         return ready

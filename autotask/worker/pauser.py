@@ -79,6 +79,7 @@ class Pauser:
             after, held = pauses.hold(connection, lane.queue, lane.priority, lane.executor, self._after)
             if held:
                 logger.debug("%d paused tasks are held", held)
+                self._changed()  # They may have freed slots.
             if after is None:
                 self._lanes.pop()
             self._after = after or BEGINNING

@@ -67,5 +67,5 @@ class Rescuer:
             )
         if gone:
             self._reason = ""
-        if back:
+        if back or ended:  # One that has ended may have freed a slot.
             self._wake()

@@ -84,14 +84,16 @@ class Writes:
             self._connection(), outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL, handing_on=handing_on
         )
         self._followers.recorded(handing_on.heirs, handing_on.inherited, handing_on.gates)
-        self._gates.opened(handing_on.admitted)
+        self._gates.opened(handing_on.admitted + handing_on.marked)
         return accepted
 
     def retry(self, group: list[Record]) -> int:
         """Schedule the next attempts."""
         self._note_last_words(group)
         outcomes = outcomes_of(group)
-        return finish.retry(self._connection(), outcomes, now=time.monotonic(), worker_id=self._worker_id())
+        accepted = finish.retry(self._connection(), outcomes, now=time.monotonic(), worker_id=self._worker_id())
+        self._gates.opened(_with_gates(group))
+        return accepted
 
     def release(self, group: list[Record]) -> int:
         """Release tasks."""
@@ -107,12 +109,14 @@ class Writes:
         if closed := _closed(released):
             gates.close(self._connection(), closed)
         finish.release(self._connection(), releases)
+        self._gates.opened(_with_gates(group))
         return len(group)  # A lost claim needs no release.
 
     def lose(self, group: list[Record]) -> int:
         """Rescue tasks whose process has died."""
         claims = [(task.id, task.fence, lost.reason) for task, lost in group if isinstance(lost, Lost)]
         rescue.lose(self._connection(), claims, max_crashes=settings.MAX_CRASHES, error_ttl=settings.ERROR_TTL)
+        self._gates.opened(_with_gates(group))
         return len(group)  # as above
 
     def _note_last_words(self, group: list[Record]) -> None:
@@ -136,6 +140,11 @@ def _closed(released: Sequence[Released]) -> dict[str, float]:
                 if isinstance(gate, RateGate):
                     closed[gate.key] = max(each.delay, closed.get(gate.key, 0.0))
     return closed
+
+
+def _with_gates(group: Sequence[Record]) -> int:
+    """Return how many of the tasks may have given up slots, or wait at their gates again, so that there is a mark to look at."""
+    return sum(task.flow is not None for task, _ in group)
 
 
 def outcomes_of(group: list[Record]) -> list[Outcome]:

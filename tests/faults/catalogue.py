@@ -87,6 +87,14 @@ FAULTS = {
         Fault(65, "synchronous standby away", "I1 I5"),
         Fault(66, "everything through poolers that keep sessions: pgbouncer and pgpool-II", "I1"),
         Fault(61, "bytes: large results and arguments, results with very many attempts; no thread left", "I1 I7 I8"),
+        Fault(67, "limits: workers killed", "I1 I2 I10"),
+        Fault(68, "limits: workers stopped for longer than their leases", "I2 I10"),
+        Fault(69, "limits: PostgreSQL restarted, connections terminated", "I1 I10"),
+        Fault(70, "unique keys: 16 callers, callers and workers killed, calls rolled back, cancelled, retried", "I10"),
+        Fault(71, "full limit, paused task and closed bucket, with thousands of tasks waiting at each", "I7 I10"),
+        Fault(72, "workers and callers on the same keys in any order, transactions left open for a while", "I7 I10"),
+        Fault(73, "rates: workers killed and stopped for longer than their leases", "I10"),
+        Fault(74, "rates: a task is rate limited", "I10"),
         Fault(63, "transactions left open in each pool, next to innocent tasks", "I1 I3"),
     )
 }

@@ -17,17 +17,23 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from autotask.store import cancel, claim, enqueue, finish, promote, prune, requeue, rescue, workers
+from autotask.flow import Flow
+from autotask.store import cancel, claim, enqueue, finish, gates, promote, prune, requeue, rescue, workers
 from autotask.store.cancel import Cancellation
 from autotask.store.claim import INNOCENT, SUSPECT, BoundedLane, Lane
 from autotask.store.connection import current, execute, rows
-from autotask.store.finish import Outcome
+from autotask.store.finish import HandingOn, Outcome
+from autotask.store.gates import Present
 from autotask.task import State
+from tests.faults import flow_state
+from tests.faults.gate_model import CHOICES, Gates, Task
 from tests.integration.store.shapes import new_task, sign_on
 
 LANES = [BoundedLane(Lane("default", 0), None)]
 
 MAX_CRASHES = 3
+
+TABLES = [f"autotask_{name}" for name in ("task", "result", "attempt", "worker", "slot", "mark", "bucket", "pause")]
 
 #: The events that each run must have.
 WORTH = (
@@ -36,24 +42,17 @@ WORTH = (
     *("requeue done", "requeue refused", "pruning", "rescue", "end by a rescue", "no burial of oneself"),
     *("handed over", "handed over to a dead worker"),
     *("beat after the lease", "new identity", "end under the next claim", "retry under the next claim"),
+    *("hold", "admission", "admission to the next gate", "slot handed on", "nobody to hand a slot on to"),
+    *(
+        "slots given up by a rescue",
+        "slots given up by a retry",
+        "slots kept by a rescue",
+        "held again",
+        "pause of a limit",
+    ),
 )
 
-WAITING = (State.SCHEDULED, State.READY)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task in the model; *turn* is its place among the ready tasks."""
-
-    id: uuid.UUID
-    state: State
-    attempt: int = 0
-    failures: int = 0
-    lost: int = 0
-    fence: int | None = None
-    worker: str | None = None
-    cancel_requested: bool = False
-    turn: int = 0
+WAITING = (State.SCHEDULED, State.READY, State.HELD)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        execute(current(), "TRUNCATE autotask_task, autotask_result, autotask_attempt, autotask_worker")
+        execute(current(), f"TRUNCATE {', '.join(TABLES)}")
+        self.gates = Gates()
         self.tasks: dict[uuid.UUID, Task] = {}
         self.attempts: list[tuple[uuid.UUID, int, State]] = []
         self.claims: list[Claim] = []
@@ -91,9 +91,9 @@ class Model(RuleBasedStateMachine):
             self._enqueue(delayed)
 
     @precondition(lambda self: len(self.tasks) < 8)
-    @rule(delayed=st.booleans())
-    def enqueue(self, delayed):
-        self._enqueue(delayed)
+    @rule(delayed=st.booleans(), gates=st.sampled_from(CHOICES))
+    def enqueue(self, delayed, gates):
+        self._enqueue(delayed, gates)
 
     @precondition(lambda self: len(self.tasks) < 8)
     @rule(name=st.sampled_from("ab"))
@@ -108,11 +108,69 @@ class Model(RuleBasedStateMachine):
         self.reached["handed over"] += 1
         self.reached["handed over to a dead worker"] += not (self.alive[name] and self.registered[name])
 
-    def _enqueue(self, delayed):
+    def _enqueue(self, delayed, gates=()):
         # Ordered, and the same in each run of a history.
         new = new_task(id=uuid.UUID(int=next(self.numbers)), delay=3600.0 if delayed else 0.0, retries=2, ttl=3600.0)
-        enqueue.insert(current(), new)
-        self.tasks[new.id] = Task(new.id, State.SCHEDULED if delayed else State.READY, turn=next(self.turns))
+        if gates:
+            assert enqueue.insert_flowing(current(), [new._replace(flow=Flow(gates))]) == {new.id}
+        else:
+            enqueue.insert(current(), new)
+        called = Task(new.id, State.SCHEDULED, turn=next(self.turns), gates=gates)
+        self.tasks[new.id] = called.waits(State.SCHEDULED if delayed else State.READY)
+        self.gates.mark(self.tasks[new.id])
+        self.reached["hold"] += bool(gates) and not delayed
+
+    @precondition(lambda self: self.gates.marks)
+    @rule()
+    def admit(self):
+        self._admit()
+
+    @precondition(lambda self: len(self.tasks) < 6)
+    @rule(gates=st.sampled_from(CHOICES[1:]), waits=st.booleans(), dies=st.booleans())
+    def crowd(self, gates, waits, dies):
+        """As many tasks come as may pass, or one more; one that has passed ends, or loses its worker twice."""
+        for _ in range(gates[-1].most + waits):
+            self._enqueue(False, gates)
+        self._admit()
+        self.beat("a")
+        self._claim("a", 3, suspect=False)
+        if dies:
+            self._rescue("a", "")
+            self.beat("b")
+            self._claim("b", 3, suspect=True)
+            self._rescue("b", "")
+        else:
+            for held in [held for held in self.claims if self._is_current(held) and self.tasks[held.id].gates][:1]:
+                self._end(held, State.DONE)
+
+    def _admit(self):
+        more = True
+        while more:
+            line, more = self._line(), bool(self.gates.marks)
+            through = self.gates.look(self.tasks, line)
+            found = gates.admit(current(), Present(), room=100)
+            assert found == (sum(task.state is State.READY for task in through), more)
+            self._pass(through)
+            self.reached["admission"] += found.ready
+            self.reached["admission to the next gate"] += sum(task.state is State.HELD for task in through)
+
+    def _pass(self, through):
+        turns = self._order([task.id for task in through if task.state is State.READY])
+        for task in through:
+            self.tasks[task.id] = replace(task, turn=turns.get(task.id, task.turn))
+
+    @rule(gate=st.sampled_from(sorted(Gates().slots)))
+    def pause_or_resume(self, gate):
+        if gate in self.gates.paused:
+            self.gates.paused.remove(gate)
+            execute(current(), "DELETE FROM autotask_pause WHERE name = %(name)s", {"name": gate.partition(":")[2]})
+            execute(current(), "INSERT INTO autotask_mark (gate, at) VALUES (%(gate)s, now())", {"gate": gate})
+            self.gates.marks.add(gate)
+        else:
+            self.gates.paused.add(gate)
+            sql = "INSERT INTO autotask_pause (kind, name, paused_at) VALUES ('limit', %(name)s, now())"
+            execute(current(), sql, {"name": gate.partition(":")[2]})
+            self.reached["pause of a limit"] += bool(self._in(State.HELD))
 
     @precondition(lambda self: self._in(State.READY))
     @rule(name=st.sampled_from("ab"), limit=st.integers(1, 3), suspect=st.booleans())
@@ -165,14 +223,21 @@ class Model(RuleBasedStateMachine):
                 self._end(held, State.DONE)
 
     def _end(self, held, state):
-        accepted = finish.end(current(), [self._outcome(held, state)], now=time.monotonic(), error_ttl=3600)
+        known, line = self.tasks.get(held.id), self._line()
+        handing_on = HandingOn({}) if known and known.gates else None
+        outcome = self._outcome(held, state)
+        accepted = finish.end(current(), [outcome], now=time.monotonic(), error_ttl=3600, handing_on=handing_on)
         assert accepted == self._is_current(held)
         self.reached[f"end {'accepted' if accepted else 'refused'}"] += 1
         self.reached["end under the next claim"] += self._is_late(held)
         if accepted:
-            known = self.tasks[held.id]
             failures = known.failures + (state is State.ERROR)
-            self.tasks[held.id] = replace(known, state=state, failures=failures)
+            through = self.gates.hand_on(self.tasks, line, known)
+            assert not handing_on or handing_on.admitted == sum(task.state is State.READY for task in through)
+            self.reached["slot handed on"] += len(through)
+            self.reached["nobody to hand a slot on to"] += bool(known.gates) and not through
+            self.tasks[held.id] = replace(known, state=state, failures=failures, passed=None)
+            self._pass(through)
             if state is not State.DONE:
                 self.attempts.append((held.id, known.attempt, state))
         recorded = finish.recorded(current(), [self._outcome(held, state)])
@@ -193,8 +258,10 @@ class Model(RuleBasedStateMachine):
             known = self.tasks[held.id]
             self.attempts.append((held.id, known.attempt, State.RETRY))
             self.tasks[held.id] = replace(
-                known, state=State.SCHEDULED, failures=known.failures + 1, fence=None, worker=None
+                known.waits(State.SCHEDULED), failures=known.failures + 1, fence=None, worker=None
             )
+            self.gates.freed(known)
+            self.reached["slots given up by a retry"] += bool(known.gates)
 
     @precondition(lambda self: self._in(State.RUNNING))
     @rule(name=st.sampled_from("ab"), data=st.data())
@@ -219,7 +286,8 @@ class Model(RuleBasedStateMachine):
         self.reached[f"cancel: {found.value}"] += 1
         if known.state in WAITING:
             assert found is Cancellation.CANCELLED
-            self.tasks[known.id] = replace(known, state=State.CANCELLED)
+            self.tasks[known.id] = replace(known, state=State.CANCELLED, passed=None)
+            self.gates.freed(known)
         elif known.state is State.RUNNING:
             assert found is Cancellation.REQUESTED
             self.tasks[known.id] = replace(known, cancel_requested=True)
@@ -239,7 +307,8 @@ class Model(RuleBasedStateMachine):
         count, _ = promote.promote(current())
         assert count == 1
         self.reached["promotion"] += 1
-        self.tasks[known.id] = replace(known, state=State.READY, turn=next(self.turns))
+        self.tasks[known.id] = replace(known.waits(State.READY), turn=next(self.turns))
+        self.gates.mark(self.tasks[known.id])
 
     @precondition(lambda self: self.tasks)
     @rule(data=st.data())
@@ -249,7 +318,10 @@ class Model(RuleBasedStateMachine):
         assert done == (known.state in (State.ERROR, State.CANCELLED))
         self.reached[f"requeue {'done' if done else 'refused'}"] += 1
         if done:
-            self.tasks[known.id] = Task(known.id, State.READY, known.attempt, turn=next(self.turns))
+            again = Task(known.id, State.READY, known.attempt, turn=next(self.turns), gates=known.gates)
+            self.tasks[known.id] = again.waits(State.READY)
+            self.gates.mark(self.tasks[known.id])
+            self.reached["held again"] += bool(known.gates)
 
     @precondition(lambda self: [t for t in self.tasks.values() if t.state.ended])
     @rule(data=st.data())
@@ -331,20 +403,27 @@ class Model(RuleBasedStateMachine):
             self.attempts.append((t.id, t.attempt, State.LOST))
             lost = replace(t, lost=t.lost + 1, fence=None)
             if t in over:
-                self.tasks[t.id] = replace(lost, state=State.CANCELLED if t.cancel_requested else State.ERROR)
+                state = State.CANCELLED if t.cancel_requested else State.ERROR
+                self.tasks[t.id] = replace(lost, state=state, passed=None)
+                self.gates.freed(t)
             elif t.lost == 0:
                 self.tasks[t.id] = replace(lost, state=State.READY, worker=None, turn=turns[t.id])
+                self.reached["slots kept by a rescue"] += bool(t.gates)
             else:
-                self.tasks[t.id] = replace(lost, state=State.SCHEDULED, worker=None)
+                self.tasks[t.id] = replace(lost.waits(State.SCHEDULED), worker=None)
+                self.gates.freed(t)
+                self.reached["slots given up by a rescue"] += bool(t.gates)
 
     # --- what must hold ---------------------------------------------------------------------------------------------
 
     @invariant()
     def tables_and_model_agree(self):
         sql = """
-            SELECT id, state, attempt, failures, lost, fence, worker_id::text, cancel_requested FROM autotask_task
+            SELECT id, state, attempt, failures, lost, fence, worker_id::text, cancel_requested, passed,
+                   CASE WHEN state = 8 THEN gate END
+            FROM autotask_task
             UNION ALL
-            SELECT id, state, attempt, failures, lost, fence, worker_id::text, NULL FROM autotask_result
+            SELECT id, state, attempt, failures, lost, fence, worker_id::text, NULL, NULL, NULL FROM autotask_result
         """
         stored = sorted(rows(current(), sql), key=lambda row: row[0])
         known = [
@@ -357,6 +436,8 @@ class Model(RuleBasedStateMachine):
                 t.fence,
                 t.worker,
                 None if t.state.ended else t.cancel_requested,
+                t.passed,
+                t.gate,
             )
             for t in sorted(self.tasks.values(), key=lambda t: t.id)
         ]
@@ -364,7 +445,19 @@ class Model(RuleBasedStateMachine):
         found = rows(current(), "SELECT task_id, number, state FROM autotask_attempt")
         assert sorted(found) == sorted((id, number, int(state)) for id, number, state in self.attempts)
 
+    @invariant()
+    def gates_and_model_agree(self):
+        assert {gate for (gate,) in rows(current(), "SELECT gate FROM autotask_mark")} == self.gates.marks
+        slots = {(gate, number): has for gate, given in self.gates.slots.items() for number, has in given.items()}
+        found = rows(current(), "SELECT gate, number, task_id, place FROM autotask_slot")
+        assert {(gate, number): (id, place) for gate, number, id, place in found} == slots
+        assert flow_state.problems(current()) == []
+
     # --- helpers ----------------------------------------------------------------------------------------------------
+
+    def _line(self):
+        """Return the held tasks in their order."""
+        return [id for (id,) in rows(current(), "SELECT id FROM autotask_task WHERE state = 8 ORDER BY run_at, id")]
 
     def _in(self, state):
         return [t for t in self.tasks.values() if t.state is state]

@@ -176,6 +176,14 @@ class World:
         assert not program.has_ended(), program.output()
         return program
 
+    def start_calls(self, mix: str, *options: str, ready: bool = True, **how: Any) -> Program:
+        """Start a program that calls tasks with flow control, and return when it is ready."""
+        program = self.start("-m", "tests.faults.flowing.calls", mix, f"--seed={self.seed}", *options, **how)
+        if ready:
+            wait_until(lambda: "ready" in program.output() or program.has_ended(), START, "a program that calls")
+            assert not program.has_ended(), program.output()
+        return program
+
     def site(self, **how: Any) -> Program:
         """Start a process with a companion, and return when its worker is registered."""
         program = self.caller("--companion", **how)
@@ -231,7 +239,7 @@ class World:
     def call_many(self, task: DelayedTask[..., Any], items: Iterable[tuple[Any, ...]], **options: Any) -> list[str]:
         """Enqueue calls with one statement, wake the workers, and return the ids."""
         using = task.using(**options)
-        tasks = [using._new_task(args, {}) for args in items]
+        tasks = [using.new_call(args, {})[0] for args in items]
         enqueue.insert_many(self.database, tasks)
         for new in tasks:
             self.ledger.write("enqueued", id=new.id)
@@ -260,6 +268,10 @@ class World:
     def live(self) -> int:
         """Return how many tasks are live."""
         return int(rows(self.database, "SELECT count(*) FROM autotask_task")[0][0])
+
+    def is_live(self, id: str) -> bool:
+        """Return whether a task is live."""
+        return bool(rows(self.database, "SELECT 1 FROM autotask_task WHERE id = %(id)s", {"id": id}))
 
     def identity(self, pid: int) -> LivingWorker | None:
         """Return a registered worker by its process id."""

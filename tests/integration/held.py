@@ -35,7 +35,7 @@ def give(gate: Gate, *ids: uuid.UUID, state: State = State.READY, seconds: float
     :param seconds: how long they have been running.
     """
     for number, id in enumerate(ids, 1):
-        Slot.objects.create(gate=gate.key, number=number, task_id=id, place=1)
+        Slot.objects.create(gate=gate.key, number=number, task_id=id, place=1, version=0)
     values = {"passed": 1, "state": state.value}
     if state is State.RUNNING:
         values |= {"worker_id": uuid.uuid4(), "fence": 1}

@@ -9,7 +9,7 @@ from autotask.acts.answers import Answer, Refusal
 from autotask.models import Schedule
 from autotask.store.connection import current
 from autotask.task import State, new_id
-from autotask.tasks import periodic_task
+from autotask.tasks import delayed_task, periodic_task
 from tests.integration.store.shapes import put, sign_on, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -17,6 +17,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @periodic_task(seconds=3600)
 def sweep() -> None:
+    pass
+
+
+@delayed_task(unique=True)
+def sync(account_id: int) -> None:
     pass
 
 
@@ -74,6 +79,16 @@ def test_each_task_is_retried_or_answers_why_not():
     # Then
     assert answers == {ended: None, waiting: State.READY, gone: Refusal.GONE}
     assert (state(ended), noted) == (State.READY, [[ended]])
+
+
+def test_a_task_is_not_retried_while_another_one_has_its_unique_key():
+    first = sync(7)
+    first.cancel()
+    second = sync(7)
+    assert tasks.retry([first.id]) == [Answer(first.id, refused=Refusal.KEY_TAKEN)]
+    second.cancel()
+    assert tasks.retry([first.id]) == [Answer(first.id)]
+    assert tasks.cancel([second.id]) == [Answer(second.id, refused=State.CANCELLED)]
 
 
 def test_each_schedule_is_paused_resumed_and_run_or_answers_why_not():

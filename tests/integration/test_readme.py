@@ -212,6 +212,23 @@ def test_the_examples_of_a_page_are_valid_tasks(shop, page):
     shop.follow(sorted(found, key=lambda block: block.file is None))
 
 
+@needs_embedded
+@pytest.mark.parametrize("page", ["howto/debounce", "howto/unique"])
+def test_the_calls_of_a_page_do_what_it_says(shop, page):
+    # Given
+    *_, database = blocks(ROOT / "README.rst")
+    shop.write(Block(ROOT / "README.rst", 0, "python", '# mysite/settings.py\nINSTALLED_APPS += ["autotask"]\n'))
+    shop.write(database)
+
+    # When, Then
+    found = blocks(ROOT / "docs" / f"{page}.rst")
+    for block in found:
+        if block.file:
+            shop.write(block)
+    shop.type("python manage.py migrate")
+    shop.follow([block for block in found if not block.file])
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_tests_of_the_page_on_testing_pass(shop):
     # Given: a test database of their own, on the same server

@@ -37,14 +37,29 @@ AVOIDED = {
 TERMS = """
     task function, definition, task, handle, attempt, outcome, context, progress, carrier, queue, priority, held, gate, limit, slot,
     rate, token, mark, time to live,
-    live, claim, fence, offer, hand over, finish, release, rescue, lost, suspect, give up, unknown task, refuse, prune,
+    live, claim, fence, offer, hand over, finish, release, rescue, lost, suspect, give up, unknown task, refuse, prune, pause,
     worker, pool, executor, service, companion, guard, dedicated worker, supervisor, recycling, lease, grace period, outage,
     schedule, timetable, tick
 """
 
-VERBS = {"Carry", "Choose", "Deploy", "Let", "Limit", "Pass", "Retry", "Run", "Show", "Tag", "Test", "Use", "Watch"}
-#: The one title without a verb: people search for these words.
-SEARCHED = "Timeouts and cancellation"
+VERBS = {
+    "Carry",
+    "Choose",
+    "Deploy",
+    "Let",
+    "Limit",
+    "Pass",
+    "Pause",
+    "Retry",
+    "Run",
+    "Show",
+    "Tag",
+    "Test",
+    "Use",
+    "Watch",
+}
+#: The titles without a verb: people search for these words.
+SEARCHED = {"Timeouts and cancellation", "Unique tasks", "Debounce and throttle"}
 
 
 def paragraphs(text: str) -> Iterator[str]:
@@ -86,7 +101,7 @@ def test_the_glossary_has_every_word():
 @pytest.mark.parametrize("page", HOWTOS, ids=lambda page: page.stem)
 def test_the_title_of_a_how_to_begins_with_a_verb(page: Path):
     title = page.read_text(encoding="utf-8").splitlines()[0]
-    assert title == SEARCHED or re.match(r"\w+", title)[0] in VERBS
+    assert title in SEARCHED or re.match(r"\w+", title)[0] in VERBS
 
 
 def test_each_how_to_is_in_one_of_four_groups():

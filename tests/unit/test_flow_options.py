@@ -1,5 +1,6 @@
 """The options of flow control: what is accepted, what is refused, and which do not go together."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -41,7 +42,7 @@ def function(account_id):
         ({"throttle": "1/10m"}, Rate("1/10m")),
         ({"throttle": False}, None),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", None) or re.sub(r"<function (\w+) at [^>]*>", r"\1", str(value)),
 )
 def test_a_value_is_stored_in_one_form(given, stored):
     (name, *_) = given

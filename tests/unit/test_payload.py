@@ -502,3 +502,17 @@ def test_common_values_keep_their_type(value):
     ((again,), _) = load_arguments(sealed(value), id=ID, name=NAME)
     assert again == value
     assert type(again) is type(value)
+
+
+# --- for another task -----------------------------------------------------------------------------------------------
+
+
+def test_arguments_can_be_signed_for_another_task_of_the_same_name():
+    envelope = dump_arguments((1,), {"b": 2}, id=ID, name=NAME, carried={"path": 1})
+    other = payload.readdress_arguments(envelope, id=ID, to=OTHER_ID, name=NAME)
+    assert load_arguments(other, id=OTHER_ID, name=NAME) == ((1,), {"b": 2})
+    assert payload.load_carried(other, id=OTHER_ID, name=NAME) == {"path": 1}
+    with pytest.raises(PayloadRefused):
+        load_arguments(other, id=ID, name=NAME)
+    with pytest.raises(PayloadRefused):
+        payload.readdress_arguments(envelope, id=OTHER_ID, to=ID, name=NAME)

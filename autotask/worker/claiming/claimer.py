@@ -110,13 +110,17 @@ class Claimer:
         self._place([task], self.threads)
         return True
 
-    def look(self, connection: BaseDatabaseWrapper) -> None:
-        """Find the lanes that hold work, sometimes also while known ones have enough: others may be urgent."""
+    def look(self, connection: BaseDatabaseWrapper, room: int = 0) -> None:
+        """Find the lanes that hold work, sometimes also while known ones have enough: others may be urgent.
+
+        :param room: of the threads before they got something in this turn. Otherwise ready tasks would keep out those that
+            wait at a rate, however urgent these are.
+        """
         began = time.monotonic()
         called = self.news.take_word()
         self.held.forget_requests()
         lanes, suspected, marked, _ = self.claims.find_lanes(connection)
-        if marked and self.gates.admit(connection, self.room()):
+        if marked and self.gates.admit(connection, self._rooms(room)):
             lanes, suspected, *_ = self.claims.find_lanes(connection)
         if self.claims.paused.take_addition():
             self.placement.release_waiting()  # Some may be paused; the others are claimed again.
@@ -160,7 +164,7 @@ class Claimer:
         claimed = self._claim(self.threads, connection, room, unbounded=False) if lanes and self.hopeful else 0
         self.hopeful = True
         if claimed < room or time.monotonic() >= look_at:
-            self.look(connection)
+            self.look(connection, room)
         if claimed == room:
             return Prospect.MORE
         # Fewer than asked for: there may be unknown lanes, or rows below the lower bounds.
@@ -199,6 +203,10 @@ class Claimer:
             self.follow(connection)
         finally:
             self._place(limited, self.threads)
+
+    def _rooms(self, threads: int) -> dict[str, int]:
+        others = {name: intake.free() for name, intake in self.others.items()}
+        return {THREAD: max(threads, self.room()), **others}
 
     def _time_to_look(self) -> float:
         """Return when to look for new lanes; sooner if something has been enqueued since the last look."""

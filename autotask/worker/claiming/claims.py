@@ -56,10 +56,7 @@ class Claims:
         self, connection: BaseDatabaseWrapper, wanted: Sequence[Wanted], queues: Sequence[str]
     ) -> dict[str, list[ClaimedTask]]:
         """Claim followers; see :func:`autotask.store.follow.follow`."""
-        names = self.paused.names
-        return follow.follow(
-            connection, self._registration.id, wanted, queues=queues, slots=present().slots, names=names
-        )
+        return follow.follow(connection, self._registration.id, wanted, queues=queues, slots=present().slots)
 
     def find_lanes(self, connection: BaseDatabaseWrapper) -> Found:
         """Return the lanes that hold ready tasks, and those that hold suspects, without paused tasks; and the rest of a look."""

@@ -35,10 +35,10 @@ class Intake:
 
     def room(self) -> int:
         """Return how many more tasks the pool can run now; if none, have the loop woken when there is room."""
-        if not (room := self._room()):
+        if not (room := self.free()):
             self.pool.wake_when(0)
             # A task that finished before wake_when() was called does not wake the loop.
-            room = self._room()
+            room = self.free()
         return room
 
     def claim(
@@ -57,7 +57,8 @@ class Intake:
             self.lanes.claimed(claimed)
         return claimed
 
-    def _room(self) -> int:
+    def free(self) -> int:
+        """Return how many more tasks the pool can run now."""
         return max(0, self.pool.size - self.pool.outstanding())
 
 

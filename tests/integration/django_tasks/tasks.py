@@ -8,7 +8,7 @@ from pathlib import Path
 import django
 
 from autotask.context import current
-from autotask.tasks import Cancel, task
+from autotask.tasks import Cancel, Debounce, task
 from tests.gates import gate as gate, wait_at
 
 plain_task = import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks").task
@@ -17,6 +17,18 @@ plain_task = import_module("django.tasks" if django.VERSION >= (6, 0) else "djan
 @plain_task
 def echo(value):
     return value
+
+
+@task(unique=True)
+def sync(account_id):
+    return account_id
+
+
+@task(
+    debounce=Debounce(5, key="document_id", merge=lambda old, new: {**new, "version": old["version"] + new["version"]})
+)
+def index(document_id, version):
+    return version
 
 
 @plain_task

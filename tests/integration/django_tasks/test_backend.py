@@ -314,3 +314,24 @@ def test_without_a_tasks_framework_the_decorator_says_what_to_install(monkeypatc
     monkeypatch.setattr("django.VERSION", (5, 2))
     with pytest.raises(ImproperlyConfigured, match=r"autotask\[django-tasks\]"):
         task(tasks.undecorated)
+
+
+# --- calls that make no task of their own ---------------------------------------------------------------------------
+
+
+def test_a_further_call_of_a_unique_task_returns_the_result_of_the_first(told):
+    first, again = tasks.sync.enqueue(7), tasks.sync.enqueue(7)
+    assert again.id == first.id and again.status is TaskResultStatus.READY
+    assert [what[0] for what in told] == ["enqueued"]
+    assert tasks.sync.enqueue(8).id != first.id
+
+
+def test_the_arguments_of_debounced_calls_are_merged():
+    first = tasks.index.enqueue(1, 1)
+    again = tasks.index.enqueue(1, version=2)
+    assert (again.id, again.args, again.kwargs) == (first.id, [], {"document_id": 1, "version": 3}) or (
+        again.id,
+        again.args,
+        again.kwargs,
+    ) == (first.id, [1, 3], {})
+    assert task_backends[first.backend].get_result(first.id).status is TaskResultStatus.READY

@@ -114,7 +114,7 @@ def hold(holders: list[ClaimedTask]) -> uuid.UUID:
     multiply("autotask_task", id, ROWS // 5, run_at="t.run_at - n * interval '1 ms'")
     multiply("autotask_task", id, KEYS, gate="'limit:some(key=' || n || ')'")
     for number, holder in enumerate(holders, 1):
-        sql = "INSERT INTO autotask_slot (gate, number, task_id, place) VALUES (%(gate)s, %(number)s, %(id)s, 1)"
+        sql = "INSERT INTO autotask_slot (gate, number, task_id, place, version) VALUES (%(gate)s, %(number)s, %(id)s, 1, 1)"
         execute(current(), sql, {"gate": SATURATED.key, "number": number, "id": holder.id})
     execute(
         current(),

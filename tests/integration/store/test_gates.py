@@ -10,7 +10,7 @@ from autotask.store import cancel, enqueue, finish, gates, promote, requeue, res
 from autotask.store.connection import current, execute, rows
 from autotask.store.finish import HandingOn, Release
 from autotask.store.gates import Present
-from autotask.task import State
+from autotask.task import THREAD, State
 from tests.integration.store.shapes import count, new_task, outcome, sign_on, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,7 +35,7 @@ def hold(*gates, count=1, **changes):
 def admit(present=None, room=100):
     """Look at the gates until no mark is due, and return how many tasks became ready."""
     ready = 0
-    while (admitted := gates.admit(current(), present or Present(), room=room)).more:
+    while (admitted := gates.admit(current(), present or Present(), room={THREAD: room})).more:
         ready += admitted.ready
     return ready
 
@@ -222,12 +222,32 @@ def test_a_paused_limit_lets_nobody_pass(worker):
     assert (end(*take(worker)), admit()) == (0, 0)
 
 
+def test_a_paused_task_does_not_keep_others_waiting(worker):
+    # Given
+    paused = hold(A, count=3, name="tests.paused")
+    first, second = hold(A, count=2)
+    execute(
+        current(),
+        "INSERT INTO autotask_pause (kind, name, paused_at) VALUES ('task', 'tests.paused', clock_timestamp())",
+    )
+
+    # When
+    assert admit() == 1
+
+    # Then
+    assert (states(paused), states([first, second])) == ([State.HELD] * 3, [State.READY, State.HELD])
+    assert rows(current(), "SELECT DISTINCT gate, passed FROM autotask_task WHERE name = 'tests.paused'") == [
+        ("pause:tests.paused", 0)
+    ]
+    assert (end(*take(worker)), state(second)) == (1, State.READY)
+
+
 def test_two_sessions_never_give_the_same_slot_away(in_threads, worker):
     held = hold(LimitGate("limit:few", "few", 7), count=40)
     execute(current(), "INSERT INTO autotask_mark (gate, at) SELECT 'limit:few', now() FROM generate_series(1, 200)")
 
     def look(connection, number):
-        return sum(gates.admit(connection, Present(), room=100).ready for _ in range(20))
+        return sum(gates.admit(connection, Present(), room={THREAD: 100}).ready for _ in range(20))
 
     assert sum(in_threads(look, 8)) + admit() == 7
     assert (len(taken("limit:few")), states(held).count(State.READY)) == (7, 7)
@@ -278,7 +298,7 @@ def test_a_closed_bucket_lets_nobody_pass_until_it_opens(worker):
 
 def test_a_worker_without_room_draws_nothing(worker):
     hold(rate(), count=3)
-    assert gates.admit(current(), Present(), room=0).ready == 0
+    assert gates.admit(current(), Present(), room={THREAD: 0}).ready == 0
     assert (admit(room=1), count("autotask_bucket")) == (2, 1)
 
 
@@ -289,7 +309,7 @@ def test_two_sessions_never_draw_the_same_token(in_threads, worker):
         ready = 0
         for _ in range(10):
             execute(connection, "INSERT INTO autotask_mark (gate, at) VALUES ('rate:r', now())")
-            ready += gates.admit(connection, Present(), room=100).ready
+            ready += gates.admit(connection, Present(), room={THREAD: 100}).ready
         return ready
 
     assert sum(in_threads(look, 8)) + admit() == 7
@@ -304,3 +324,73 @@ def test_a_limit_before_a_rate_keeps_its_slot(worker):
     admit()
     assert (states(held[1:]), taken("limit:a")) == ([State.HELD, State.HELD], {1: held[1]})
     assert uuid.UUID(str(held[1]))
+
+
+def test_a_look_that_cannot_admit_all_who_may_pass_asks_for_another(worker):
+    many = LimitGate("limit:many", "many", 1000)
+    hold(many, count=700)
+    assert admit(room=3) == 700
+
+
+def test_a_task_that_comes_back_has_one_slot_only(worker):
+    # Given: a task that had the second slot
+    first, second = hold(B, count=2)
+    admit()
+    tasks = {task.id: task for task in take(worker)}
+    finish.retry(current(), [outcome(tasks[second], State.RETRY)], now=time.monotonic(), worker_id=worker)
+    end(tasks[first])
+
+    # When
+    promote.promote(current())
+    admit()
+    assert list(taken("limit:b").values()) == [second]
+
+    # Then
+    (third,) = hold(B)
+    admit()
+    assert states([second, third]) == [State.READY, State.READY]
+
+
+def test_a_slot_is_handed_on_to_a_task_that_comes_back_and_has_another_one(worker):
+    first, second = hold(B, count=2)
+    admit()
+    tasks = {task.id: task for task in take(worker)}
+    finish.retry(current(), [outcome(tasks[first], State.RETRY)], now=time.monotonic(), worker_id=worker)
+    promote.promote(current())
+    assert end(tasks[second]) == 1
+    (third,) = hold(B)
+    admit()
+    assert states([first, third]) == [State.READY, State.READY]
+
+
+def test_a_task_that_an_older_worker_has_put_back_does_not_wait_for_its_own_slot(worker):
+    (id,) = hold(A)
+    admit()
+    take(worker)
+    execute(current(), "UPDATE autotask_task SET state = 0, fence = NULL, worker_id = NULL, ready_at = NULL")
+    promote.promote(current())
+    assert (admit(), state(id)) == (1, State.READY)
+
+
+def test_a_faster_rate_does_not_wait_for_the_bucket_of_a_slow_one(worker):
+    slow, fast = Present(rates={"r": (3600.0, 10.0)}), Present(rates={"r": (0.01, 10.0)})
+    hold(RateGate("rate:r", "r", 3600.0, 10.0), count=11)
+    assert admit(slow) == 10
+    execute(current(), "UPDATE autotask_mark SET at = clock_timestamp()")
+    admit(fast)
+    time.sleep(0.1)
+    assert admit(fast) == 1
+
+
+def test_tasks_that_need_less_than_a_token_all_pass(worker):
+    hold(rate(burst=1.0, cost=0.0), count=50)
+    assert admit() == 50
+
+
+def test_tasks_of_a_pool_without_room_draw_nothing_and_are_looked_at_again(worker):
+    (id,) = hold(rate(), executor="coroutine")
+    assert gates.admit(current(), Present(), room={THREAD: 5, "coroutine": 0}).ready == 0
+    assert 0 < marked_in()[0] < 0.3
+    execute(current(), "UPDATE autotask_mark SET at = now()")
+    assert gates.admit(current(), Present(), room={THREAD: 0, "coroutine": 1}).ready == 1
+    assert state(id) is State.READY

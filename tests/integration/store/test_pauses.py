@@ -9,7 +9,7 @@ from autotask.store import claim, enqueue, gates, notify, pauses, schedules
 from autotask.store.connection import current, execute, rows
 from autotask.store.gates import Present
 from autotask.store.pauses import PIECE, Kind
-from autotask.task import State
+from autotask.task import THREAD, State
 from tests.integration.store.shapes import count, new_task, put, sign_on, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,7 +65,7 @@ def tend():
 
 def admit():
     ready = 0
-    while (admitted := gates.admit(current(), Present(), room=100)).more:
+    while (admitted := gates.admit(current(), Present(), room={THREAD: 100})).more:
         ready += admitted.ready
     return ready
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from autotask.flow import Flow
 from autotask.store import (
     cancel,
     claim,
@@ -25,6 +26,7 @@ from autotask.store import (
     rescue,
     schedule_runs,
     schedules,
+    unique,
     workers,
 )
 from autotask.store.claim import Lane
@@ -99,6 +101,15 @@ SCHEDULES = ("one", "other")
 def make_schedules_due(c: Crowd) -> None:
     due = schedules.now(current()) - timedelta(minutes=1)
     schedules.register(current(), [(name, "tests.task", "daily", due) for name in SCHEDULES], abandoned=60)
+
+
+RETURN = unique.Terms()
+REPLACE = unique.Terms(on_conflict="replace", renew=lambda task, id, former: task._replace(id=id))
+
+
+def unique_call(key: str, terms: unique.Terms = RETURN) -> list[unique.Stored]:
+    """Make a call that is unique."""
+    return unique.store(current(), [new_task()._replace(flow=Flow((), key))], terms)
 
 
 #: The index of what runs is full of dead entries: as long as an old transaction keeps them, they are walked each time.
@@ -219,6 +230,25 @@ ACTS = {
     "cancel what has ended": Act(
         lambda c: cancel.cancel(current(), c.failed), "autotask_task_pkey", 40, avoids=RUNNING
     ),
+    "insert a unique one": Act(lambda c: len(unique_call("tests.task(1)")), "", 60, result=1),
+    "insert a unique one whose key is taken": Act(
+        lambda c: len(unique_call("tests.task(2)")),
+        "",
+        40,
+        before=lambda c: unique_call("tests.task(2)"),
+        result=1,
+    ),
+    "find who has a unique key": Act(
+        lambda c: rows(current(), unique.FIND, {"key": "{tests.task(2)}"}), "autotask_unique", 20
+    ),
+    "replace a unique one": Act(
+        lambda c: len(unique_call("tests.task(3)", REPLACE)),
+        "autotask_task_pkey",
+        100,
+        before=lambda c: unique_call("tests.task(3)"),
+        result=1,
+    ),
+    "ask who has a unique key": Act(lambda c: requeue.holder(current(), c.failed), "autotask_result_pkey", 20),
     "requeue": Act(lambda c: requeue.requeue(current(), c.failed), "autotask_result_pkey", 40),
     "read what waits": Act(lambda c: read.task(current(), c.waiting), "autotask_task_pkey", 20),
     "read what has ended": Act(lambda c: read.task(current(), c.failed), "autotask_result_pkey", 20),

@@ -9,12 +9,13 @@ from django.db import OperationalError, connections, transaction
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow import Flow, LimitGate
 from autotask.flow.plan import Throttle
-from autotask.store import cancel, claim, finish, rescue, unique
+from autotask.store import cancel, claim, finish, gates, rescue, unique
 from autotask.store.connection import current, execute, rows
 from autotask.store.finish import Release
+from autotask.store.gates import Present
 from autotask.store.requeue import holder, requeue
 from autotask.store.unique import Terms
-from autotask.task import State
+from autotask.task import THREAD, State
 from tests.helpers import wait_until
 from tests.integration.store.shapes import count, new_task, outcome, sign_on, state, stored, take
 
@@ -528,3 +529,21 @@ def test_stored_arguments_are_merged_while_the_row_is_locked():
     found = call(*(unique_task("waiting:b", payload=b"%d" % number) for number in range(3)), terms=terms)
     ((payload,),) = rows(current(), "SELECT payload FROM autotask_task WHERE id = %(id)s", {"id": found[0].id})
     assert bytes(payload) == b"012"
+
+
+def test_a_replaced_task_gives_up_the_slot_of_its_former_gates_for_good():
+    # Given: a task that was ready
+    former, other = LimitGate("limit:a(1)", "a", 1), LimitGate("limit:a(2)", "a", 1)
+    task = one(gates=[former])
+    gates.admit(current(), Present(), room={THREAD: 100})
+    assert flow_of(task.id)[:3] == [State.READY, "limit:a(1)", 1]
+
+    # When
+    assert one(REPLACE, gates=[other]).id == task.id
+    gates.admit(current(), Present(), room={THREAD: 100})
+    assert flow_of(task.id)[:3] == [State.READY, "limit:a(2)", 1]
+
+    # Then
+    third = one(key="tests.task(8)", gates=[former])
+    gates.admit(current(), Present(), room={THREAD: 100})
+    assert state(third.id) is State.READY

@@ -1,0 +1,119 @@
+"""Keys are taken and let go in one order, whoever does it, so that two transactions never wait for each other."""
+
+import threading
+
+import pytest
+from django.db import connection as default
+
+from autotask.acts import tasks as acts
+from autotask.flow import Flow
+from autotask.store import cancel, enqueue, unique
+from autotask.store.connection import current, dedicated, execute, rows
+from autotask.store.unique import Terms
+from tests.helpers import wait_until
+from tests.integration.store.shapes import new_task
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Pauses sessions that are about to take the first key.
+PAUSE = """
+CREATE FUNCTION pause_at_key() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.unique_key = 'a' AND current_setting('tests.hurries', true) IS DISTINCT FROM 'yes' THEN
+        PERFORM pg_advisory_xact_lock(15);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER pause_at_key BEFORE INSERT ON autotask_task FOR EACH ROW EXECUTE FUNCTION pause_at_key();
+"""
+
+
+@pytest.fixture
+def keyed(transactional_db):
+    """The ids of two tasks; the first one has the second key."""
+    tasks = [_with_key("b"), _with_key("a")]
+    enqueue.insert_flowing(current(), tasks)
+    return [task.id for task in tasks]
+
+
+@pytest.fixture
+def third(transactional_db):
+    connection = dedicated("third")
+    yield connection.wrapper
+    connection.close()
+
+
+def _with_key(key):
+    return new_task()._replace(flow=Flow((), key))
+
+
+def _in_thread(function, *args):
+    def run():
+        try:
+            found.append(function(*args))
+        except BaseException as error:  # noqa: B036 - it is raised below
+            found.append(error)
+        finally:
+            default.close()
+
+    found = []
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def result():
+        thread.join(20)
+        if isinstance(found[0], BaseException):
+            raise found[0]
+        return found[0]
+
+    result.thread = thread
+    return result
+
+
+def _waiting(connection, count, *done):
+    """Wait until so many sessions wait, or all of these threads are done."""
+    sql = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    wait_until(
+        lambda: rows(connection, sql)[0][0] >= count or (done and not any(each.thread.is_alive() for each in done)),
+        what="sessions that wait",
+    )
+
+
+def test_tasks_that_are_retried_take_their_keys_in_the_order_in_which_calls_take_them(keyed, other_connection, third):
+    # Given
+    for id in keyed:
+        cancel.cancel(current(), id)
+    execute(current(), PAUSE)
+    try:
+        execute(third, "SELECT pg_advisory_lock(15)")
+        retried = _in_thread(acts.retry, keyed)
+        _waiting(third, 1)
+
+        # When
+        execute(other_connection, "SELECT set_config('tests.hurries', 'yes', false)")
+        called = _in_thread(enqueue.insert_flowing, other_connection, [_with_key("a"), _with_key("b")])
+        _waiting(third, 2, called)
+        execute(third, "SELECT pg_advisory_unlock(15)")
+
+        # Then
+        assert len(called()) + sum(answer.refused is None for answer in retried()) == 2
+    finally:
+        execute(current(), "DROP FUNCTION pause_at_key CASCADE")
+
+
+def test_tasks_are_cancelled_in_the_order_in_which_calls_replace_them(keyed, other_connection, third):
+    # Given: both will wait for the first task
+    execute(third, "BEGIN")
+    execute(third, "SELECT 1 FROM autotask_task WHERE id = %(id)s FOR UPDATE", {"id": keyed[0]})
+    cancelled = _in_thread(acts.cancel, keyed)
+    _waiting(third, 1)
+    terms = Terms(on_conflict="replace", renew=lambda task, id, payload: task._replace(id=id))
+    replaced = _in_thread(unique.store, other_connection, [_with_key("a"), _with_key("b")], terms)
+    _waiting(third, 2)
+
+    # When
+    execute(third, "ROLLBACK")
+
+    # Then
+    assert [answer.refused for answer in cancelled()] == [None, None]
+    assert len(replaced()) == 2

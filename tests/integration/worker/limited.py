@@ -1,0 +1,86 @@
+"""Tasks with limits and rates; they note when they ran, in this process."""
+
+import asyncio
+import time
+
+from autotask.tasks import Limit, Rate, RateLimited, delayed_task
+from tests import gates
+
+#: Start and end of each run, on the monotonic clock.
+spans: list[tuple[float, float]] = []
+
+#: When tasks with a rate began.
+starts: list[float] = []
+
+
+def _run(seconds=0.01):
+    start = time.monotonic()
+    time.sleep(seconds)
+    spans.append((start, time.monotonic()))
+
+
+@delayed_task(concurrency=2)
+def two_at_a_time(number):
+    _run()
+
+
+@delayed_task(concurrency=2)
+async def two_coroutines_at_a_time(number):
+    start = time.monotonic()
+    await asyncio.sleep(0.01)
+    spans.append((start, time.monotonic()))
+
+
+@delayed_task(concurrency=2, atomic=True)
+def two_atomic_at_a_time(number):
+    _run()
+
+
+@delayed_task
+def unlimited(number):
+    _run()
+
+
+@delayed_task(concurrency=Limit(1, key="account"))
+def one_for_each_account(account, gate):
+    gates.wait_at(gate)
+
+
+@delayed_task(concurrency="shared")
+def share(gate):
+    gates.wait_at(gate)
+
+
+@delayed_task(concurrency="shared")
+def share_too(gate):
+    gates.wait_at(gate)
+
+
+@delayed_task(concurrency=1, retries=1, takes_context=True)
+def fails_once(context, number):
+    _run()
+    if context.attempt == 1:
+        raise ValueError("the first time")
+
+
+@delayed_task(concurrency=1, when_full="drop")
+def dropped(gate):
+    gates.wait_at(gate)
+
+
+@delayed_task(concurrency=1, when_full="cancel_running")
+def latest(gate):
+    while not gates.gate(gate).is_set():
+        time.sleep(0.01)  # only between two steps of Python can it be interrupted
+
+
+@delayed_task(rate="50/s")
+def fifty_a_second(number):
+    starts.append(time.monotonic())
+
+
+@delayed_task(rate=Rate("100/s", burst=20, key="account"))
+def refused_once(account, refuse=True):
+    starts.append(time.monotonic())
+    if refuse and len(starts) < 3:
+        raise RateLimited(retry_after=1.5)

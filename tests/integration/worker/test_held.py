@@ -1,0 +1,99 @@
+"""Held tasks on real workers: whoever frees a slot has the next task run at once, however idle its worker is."""
+
+import time
+
+import pytest
+
+from autotask.flow import Flow, LimitGate, RateGate
+from autotask.handle import TaskHandle
+from autotask.store import enqueue
+from autotask.store.connection import current
+from autotask.task import DONE, State
+from tests.helpers import ended, wait_until
+from tests.integration.worker import tasks
+from tests.integration.worker.test_pausing import state, stop_ticking
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KEY = LimitGate("limit:key", "key", 1)
+SITE = LimitGate("limit:site", "site", 5)
+
+
+def call(task, *args, gates):
+    new = task.new_call(args, {})[0]._replace(flow=Flow(gates))
+    enqueue.insert_flowing(current(), [new])
+    return TaskHandle(new.id)
+
+
+@pytest.fixture
+def lazy_worker(start_worker, settings):
+    """A worker that looks for work by itself only once in a long time."""
+    settings.AUTOTASK_POLL_INTERVAL = 30
+    settings.AUTOTASK_LEASE = 60
+    worker = start_worker(threads=4)
+    stop_ticking()
+    return worker
+
+
+def until_lazy(worker):
+    """Wait until the worker sleeps for a long time."""
+    wait_until(lambda: worker.claimer.idle.seconds > 2, what="a long sleep", seconds=20)
+
+
+def behind(first_gates, worker, task=tasks.pass_gate):
+    """Hold a task behind one that runs, and return both once the worker sleeps."""
+    first = call(task, "behind", gates=first_gates)
+    worker.wakeup.call()
+    assert tasks.gate("behind reached").wait(10)
+    second = call(tasks.echo, 2, gates=first_gates)
+    until_lazy(worker)
+    assert state(second) is State.HELD
+    return first, second
+
+
+@pytest.mark.parametrize("gates", [(KEY,), (KEY, SITE)], ids=["one", "several"])
+def test_the_end_of_a_task_lets_the_next_one_run_at_once(lazy_worker, gates):
+    first, second = behind(gates, lazy_worker)
+    began = time.monotonic()
+    tasks.gate("behind").set()
+    assert (ended(first), second.wait(20)) == (DONE, 2)
+    assert time.monotonic() - began < 2
+
+
+def test_a_task_that_fails_and_waits_lets_the_next_one_run_at_once(lazy_worker):
+    first, second = behind((KEY,), lazy_worker, tasks.fail_behind_gate.using(retries=1))
+    began = time.monotonic()
+    tasks.gate("behind").set()
+    assert second.wait(20) == 2
+    assert time.monotonic() - began < 2
+
+
+def test_a_cancelled_task_lets_the_next_one_run_at_once(lazy_worker):
+    # Given: one that has a slot of its key, and waits for the site
+    only = LimitGate("limit:only", "only", 1)
+    first = call(tasks.pass_gate, "behind", gates=(only,))
+    lazy_worker.wakeup.call()
+    assert tasks.gate("behind reached").wait(10)
+    waiting, next = call(tasks.echo, 1, gates=(KEY, only)), call(tasks.echo, 2, gates=(KEY,))
+    until_lazy(lazy_worker)
+    assert (state(waiting), state(next)) == (State.HELD, State.HELD)
+
+    # When
+    began = time.monotonic()
+    waiting.cancel()
+    assert next.wait(20) == 2
+    assert time.monotonic() - began < 2
+    tasks.gate("behind").set()
+    assert ended(first) is DONE
+
+
+def test_busy_threads_do_not_hold_up_tasks_at_a_rate_that_run_elsewhere(start_worker):
+    worker = start_worker(threads=1)
+    stop_ticking()
+    blocking = tasks.pass_gate("behind")
+    assert tasks.gate("behind reached").wait(10)
+    wait_until(lambda: not worker.claimer.room(), what="a worker whose threads have no room", seconds=20)
+    quick = call(tasks.double, 1, gates=(RateGate("rate:r", "r", 0.1, 5.0),))
+    assert quick.wait(10) == 2
+    tasks.gate("behind").set()
+    assert ended(blocking) is DONE
