@@ -80,7 +80,8 @@ def passing(through: str) -> str:
 # The slot of a task that ended goes to its heir, if that has begun in it meanwhile, or else to the next one. Nobody else
 # changes its row: for them, it is taken until the commit.
 # * The heir is a follower of the same worker. While it has its fence it runs, so it gets the slot whatever has become of the
-#   limit; it is locked with waiting, since otherwise it would run without a slot.
+#   limit; it is locked with waiting, since otherwise it would run without a slot. There is no
+#   condition on its state, for the planner would take the index of running rows, which is full of dead entries.
 # * If nobody waits, or all who wait are locked, a mark is left. So a task that comes at the same moment is not overlooked:
 #   either its own mark or this one is seen by a worker that sees both the task and the free slot.
 # * Slots above the present number are not given on.
@@ -96,7 +97,7 @@ own AS MATERIALIZED (
 heir AS MATERIALIZED (
     SELECT t.id, own.gate, own.number, own.version
     FROM own JOIN autotask_task t
-        ON t.id = own.heir AND t.fence = own.heir_fence AND t.state = 2 AND t.gate = own.gate AND t.passed = 0
+        ON t.id = own.heir AND t.fence = own.heir_fence AND t.gate = own.gate AND t.passed = 0
     WHERE t.id = ANY(ARRAY(SELECT heir FROM own WHERE heir IS NOT NULL))
     FOR NO KEY UPDATE OF t
 ),
