@@ -128,7 +128,12 @@ def test_many_slots_need_no_followers(site):
 
 def test_tasks_with_other_gates_have_no_followers(site):
     rate = RateGate("rate:a", "a", 1.0, 1.0)
-    for flow in (None, Flow((GATE, rate)).stored, Flow((rate,)).stored, Flow((GATE._replace(when_full="drop"),)).stored):
+    for flow in (
+        None,
+        Flow((GATE, rate)).stored,
+        Flow((rate,)).stored,
+        Flow((GATE._replace(when_full="drop"),)).stored,
+    ):
         site.followers.hold([task(flow)])
         site.followers.recorded({}, (), ["limit:a"])
         assert site.followers.wanted() == ([], set())

@@ -91,7 +91,7 @@ def three_short_at_a_time(number):
     _run(0.0005)
 
 
-@delayed_task(concurrency=3, retries=1, retry_delay=0, takes_context=True)
+@delayed_task(concurrency=3, retries=1, backoff=0, takes_context=True)
 def three_short_some_fail(context, number):
     _run(0.0005)
     if context.attempt == 1 and number % 20 == 0:

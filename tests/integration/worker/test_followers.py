@@ -4,8 +4,9 @@ import time
 
 import pytest
 
+from autotask.acts import pausing
 from autotask.store.connection import current, execute, rows
-from autotask.task import State
+from autotask.task import RUNNING, State
 from tests.helpers import patient, wait_until
 from tests.integration.worker import limited
 from tests.integration.worker.test_gates import drained, most_at_once
@@ -84,14 +85,12 @@ def test_a_worker_that_stops_gives_its_followers_back(start_worker):
 
 
 def test_followers_are_released_when_the_limit_is_paused(start_worker):
-    from autotask.tasks import pause, resume
-
     followers = count_followers(start_worker(threads=4))
     handles = limited.three_short_at_a_time.enqueue_many([(number,) for number in range(2000)])
     wait_until(lambda: sum(followers) > 100)
-    pause(limit=NAME)
+    pausing.pause(limit=NAME)
     wait_until(lambda: states() == {(State.HELD, 0)}, what="the end of what ran")
-    resume(limit=NAME)
+    pausing.resume(limit=NAME)
     drained(*handles)
     assert most_at_once(limited.spans) == 3
 
@@ -104,7 +103,7 @@ def test_followers_of_a_task_that_turns_out_to_be_long_are_released(start_worker
 
     # When
     sql = "SELECT count(*) FROM autotask_task WHERE state = 2 AND name = %(name)s"
-    wait_until(lambda: handles[200].status == "RUNNING", what="the long ones")
+    wait_until(lambda: handles[200].status is RUNNING, what="the long ones")
 
     # Then: nobody waits behind them in the worker
     name = limited.three_at_a_time_for.name
