@@ -188,13 +188,18 @@ class Loop:
                 if accepted:
                     # However many are handed over, look for others soon.
                     until = min(until, time.monotonic() + FIRST_SLEEP)
-                elif self.claimer.threads.some_wait() or self.claimer.threads.pool.holds_back():
-                    break  # The pool needs the loop.
+                elif self._is_needed():
+                    break
                 elif offers.is_overdue():
                     return True
             return False
         finally:
             offers.close()
+
+    def _is_needed(self) -> bool:
+        """Whether the pool needs the loop, or followers may wait in vain."""
+        threads = self.claimer.threads
+        return threads.some_wait() or threads.pool.holds_back() or bool(self.claimer.followers)
 
     def _sleep_until_room(self, due: float | None) -> None:
         self.claimer.threads.ask_for_wake()
