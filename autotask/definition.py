@@ -18,7 +18,7 @@ from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.flow import options as flow_options
 from autotask.flow.keys import refuse_unknown_names
-from autotask.flow.plan import Plan, Site, Throttle
+from autotask.flow.plan import Plan, Site
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, CallOptions, Options
@@ -35,9 +35,6 @@ logger = logging.getLogger("autotask")
 
 #: The names of tasks for which it was logged that workers may not know them.
 _warned: set[str] = set()
-
-#: The task of a call, and the bucket from which the call draws.
-Call = tuple[NewTask, Throttle | None]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -190,8 +187,8 @@ class Definition(Generic[P, R]):
         *,
         id: uuid.UUID | None = None,
         before: tuple[Any, ...] = (),
-    ) -> Call:
-        """Return the task of a call, and the bucket from which the call draws.
+    ) -> NewTask:
+        """Return the task of a call.
 
         :param id: the id of the task; by default a new one.
         :param before: what to store before the arguments.
@@ -199,25 +196,23 @@ class Definition(Generic[P, R]):
         id, shown = id or new_id(), self._shown(args, kwargs)
         envelope = payload.dump_arguments((*before, *args), kwargs, id=id, name=self.name, carried=carried)
         if (plan := self.plan) is None:
-            return NewTask(id, self._kind, text(shown), envelope), None
+            return NewTask(id, self._kind, text(shown), envelope)
         arguments = self.bound(args, kwargs)
-        task = NewTask(id, self._kind, text(shown), envelope, plan.flow(arguments))
-        return task, plan.throttle(arguments) if plan.draws else None
+        throttle = plan.throttle(arguments) if plan.draws else None
+        return NewTask(id, self._kind, text(shown), envelope, plan.flow(arguments), throttle)
 
-    def store(self, calls: Sequence[Call]) -> list[TaskHandle[R]]:
+    def store(self, tasks: list[NewTask]) -> list[TaskHandle[R]]:
         """Store calls, in the caller's transaction, and return the handles of their tasks.
 
         :raises AlreadyEnqueued: see :meth:`enqueue`.
         """
-        if self.plan is None:
-            if tasks := [task for task, _ in calls]:
-                uncommitted.store(tasks, self._insert)
+        if not tasks:
+            return []
+        if tasks[0].flow is None and tasks[0].throttle is None:  # all of them: they have the same options
+            uncommitted.store(tasks, self._insert)
             return [TaskHandle(task.id, self.name, True) for task in tasks]
-        handles: list[TaskHandle[R]] = [TaskHandle(task.id, self.name) for task, _ in calls]
-        if calls:
-            throttles = {task.id: throttle for task, throttle in calls if throttle is not None}
-            insert = functools.partial(self._insert_flowing, handles, throttles)
-            uncommitted.store([task for task, _ in calls], insert)
+        handles: list[TaskHandle[R]] = [TaskHandle(task.id, self.name) for task in tasks]
+        uncommitted.store(tasks, functools.partial(self._insert_flowing, handles))
         return handles
 
     def refuse_unreachable(self) -> None:
@@ -309,7 +304,7 @@ class Definition(Generic[P, R]):
                 self.function.__module__,
             )
 
-    def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any], carried: Mapping[str, Any]) -> Call:
+    def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any], carried: Mapping[str, Any]) -> NewTask:
         if isinstance(item, tuple):
             args, kwargs = item, {}
         elif isinstance(item, Mapping):
@@ -345,12 +340,10 @@ class Definition(Generic[P, R]):
             notify.wake_after_commit(connection)
         self._announce(connection, tasks, tasks)
 
-    def _insert_flowing(
-        self, handles: Sequence[TaskHandle[R]], throttles: Mapping[uuid.UUID, Throttle], tasks: list[NewTask]
-    ) -> None:
+    def _insert_flowing(self, handles: Sequence[TaskHandle[R]], tasks: list[NewTask]) -> None:
         """Store the tasks whose keys and tokens are free, and make the handles of the others those of the ones that are."""
         connection = current()
-        drawn = [throttles[task.id] for task in tasks] if throttles else ()
+        drawn = [task.throttle for task in tasks if task.throttle is not None]
         stored = unique.store(connection, tasks, self._terms, drawn)
         if len(tasks) < len(handles):  # The others were cancelled before the commit.
             ids = {task.id for task in tasks}

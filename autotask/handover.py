@@ -109,7 +109,7 @@ def can_be_handed(task: NewTask) -> bool:
 
 def dump(task: NewTask, fence: int, offer: Offer) -> bytes:
     """Return the bytes that a worker gets for a task that was stored as claimed by it."""
-    id, kind, _, payload, _ = task
+    id, kind, _, payload, *_ = task
     head = _HEAD.pack(_VERSION, id.bytes, *(offer.worker_id.bytes, offer.number), fence, kind.priority, kind.retries)
     return b"\0".join((head + kind.name.encode(), kind.queue.encode(), payload))
 

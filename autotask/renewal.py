@@ -54,7 +54,7 @@ def _merged(
     carried = payload.load_carried(task.payload, id=task.id, name=name) if payload.carries(task.payload) else None
     # Definitions of a backend store more than the arguments.
     before = stored[0][: len(stored[0]) - len(called[0])]
-    return definition.new_call(args, kwargs, carried, id=id, before=before)[0]
+    return definition.new_call(args, kwargs, carried, id=id, before=before)
 
 
 def _as_arguments(merged: Any, definition: "Definition[Any, Any]") -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -56,9 +56,9 @@ class ScheduledTask(Definition[P, R]):
         self.refuse_unreachable()
         now = datetime.now(UTC)
         ttl = (self.schedule.upcoming(KEPT_RUNS, now)[-1] - now).total_seconds()
-        task, throttle = self.new_call((), {})
+        task = self.new_call((), {})
         task = task._replace(kind=replace(task.kind, schedule=self.name, ttl=max(ttl, task.kind.ttl)))
-        return self.store([(task, throttle)])[0]
+        return self.store([task])[0]
 
     @property
     def is_hidden(self) -> bool:
@@ -66,7 +66,7 @@ class ScheduledTask(Definition[P, R]):
 
     def tick_task(self, tick: datetime) -> NewTask:
         """Return the task of one tick."""
-        task, _ = self.new_call((), {})
+        task = self.new_call((), {})
         kind = replace(
             task.kind,
             schedule=self.name,

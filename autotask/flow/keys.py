@@ -88,7 +88,9 @@ class KeyWriter:
         :raises UnsuitableKey: a value is not one that keys can be made of.
         """
         try:
-            if callable(key):
+            if isinstance(key, str):
+                whole = f"{key}={self._named(key, arguments.arguments[key])}"
+            elif callable(key):
                 whole = self._of_function(key(*arguments.args, **arguments.kwargs))
             else:
                 chosen = (
@@ -114,6 +116,8 @@ class KeyWriter:
         return "#" + hashlib.blake2b(text.encode(), digest_size=_HASH, key=self.pepper).hexdigest()
 
     def _value(self, value: Any) -> str:
+        if type(value) is int:
+            return _int(value)  # by far the most frequent ones: without a look at all other types
         if isinstance(value, (str, bytes)):
             return self._string(value)
         if isinstance(value, (tuple, list)):

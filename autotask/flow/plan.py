@@ -84,6 +84,7 @@ class Plan:
             options.unique is not None and not isinstance(options.unique_for, str)
         )
         self._limits = tuple(self._chosen_limits())
+        self._has_gates = bool(self._limits) or options.rate is not None
         self._unique_prefix, self._unique_key = self._chosen_key()
         keyed = (self._unique_key, *(key for _, key in self._limits), options.rate and options.rate.key)
         varies = any(keyed) or (options.rate is not None and callable(options.rate.cost))
@@ -149,14 +150,16 @@ class Plan:
         return (UNTIL_CLAIMED if options.unique_for == WAITING else "") + self._name, options.unique
 
     def _made(self, bound: inspect.BoundArguments | None) -> Flow:
-        gates: list[Gate] = [
-            gate._replace(key=self._keyed(gate.key, key, bound, "concurrency")) for gate, key in self._limits
-        ]
+        gates = tuple(self._gates(bound)) if self._has_gates else ()
+        option = "unique" if self._options.debounce is None else "debounce"
+        return Flow(gates, self._keyed(self._unique_prefix, self._unique_key, bound, option) or None)
+
+    def _gates(self, bound: inspect.BoundArguments | None) -> Iterable[Gate]:
+        for gate, key in self._limits:
+            yield gate._replace(key=self._keyed(gate.key, key, bound, "concurrency"))
         if (rate := self._options.rate) is not None:
             key = self._keyed(RATE + self._name, rate.key, bound, "rate")
-            gates.append(RateGate(key, self._name, rate.interval, rate.capacity, self._cost(rate, bound)))
-        option = "unique" if self._options.debounce is None else "debounce"
-        return Flow(tuple(gates), self._keyed(self._unique_prefix, self._unique_key, bound, option) or None)
+            yield RateGate(key, self._name, rate.interval, rate.capacity, self._cost(rate, bound))
 
     def _keyed(self, prefix: str, key: Key | None, bound: inspect.BoundArguments | None, option: str) -> str:
         if key is None or bound is None:

@@ -63,6 +63,9 @@ class Rate:
             whole(self.burst, "burst", _WHERE, 1, MOST_TOKENS)
         object.__setattr__(self, "interval", interval)
         object.__setattr__(self, "capacity", float(self.burst or max(1.0, BURST_TIME / interval)))
+        if interval * self.capacity > LONGEST_TIME:
+            expected = "so few tokens that the bucket is full again within a century"
+            raise InvalidOption(option="burst", where=_WHERE, expected=expected, value=self.burst)
         object.__setattr__(self, "key", checked_key(self.key, "key", _WHERE))
         if not callable(self.cost):
             checked_cost(self.cost, self.capacity, _WHERE)

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow
+from autotask.flow.plan import Throttle
 from autotask.store import arrays, columns, marks
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
@@ -51,6 +52,7 @@ class NewTask(NamedTuple):
 
     :ivar arguments: the arguments as text.
     :ivar flow: its gates and its unique key; None: it has neither.
+    :ivar throttle: the bucket from which the call draws.
     """
 
     id: uuid.UUID
@@ -58,6 +60,7 @@ class NewTask(NamedTuple):
     arguments: str
     payload: bytes
     flow: Flow | None = None
+    throttle: Throttle | None = None
 
 
 # The common case, in the form that costs driver and server the least: parameters by position, the id as text.
@@ -136,6 +139,11 @@ JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s:
     WITH ORDINALITY AS t(id, kind, arguments, payload, place) ON t.kind = kind.number""",
 )
 
+#: The flow of a new task. Of one without gates, the server makes it from the key: faster than writing, sending and reading it.
+FLOW = """
+CASE WHEN t.flow IS NULL AND t.unique_key IS NOT NULL
+     THEN jsonb_build_object('gates', '[]'::jsonb, 'unique', t.unique_key) ELSE t.flow END"""
+
 #: New tasks with their flows, for :data:`KINDS`.
 FLOWING = """
 JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s::bytea[], %(flow)s::jsonb[],
@@ -152,7 +160,7 @@ FLOWING_ROWS = _insert(
     state="CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
     ready_at=f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
     run_at="due.at + t.place * interval '1 us'",
-    flow="t.flow",
+    flow=FLOW,
     unique_key="t.unique_key",
     gate="t.gate",
     passed="CASE WHEN t.gate IS NOT NULL THEN 0 END",
@@ -177,7 +185,7 @@ SELECT count(*), CASE WHEN count(*) < cardinality(%(id)s::uuid[]) THEN array_agg
 
 def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
     """Insert one task."""
-    id, kind, arguments, payload, _ = task
+    id, kind, arguments, payload, *_ = task
     if kind.is_plain:
         execute(connection, NOW, _plain(task))
     else:
@@ -196,7 +204,7 @@ def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uu
 
 
 def _plain(task: NewTask) -> tuple[str | int | float | bytes, ...]:
-    id, kind, arguments, payload, _ = task
+    id, kind, arguments, payload, *_ = task
     return id.hex, kind.name, kind.queue, kind.priority, kind.retries, kind.ttl, arguments, payload
 
 
@@ -231,7 +239,7 @@ def flowing_parameters(tasks: Sequence[NewTask]) -> dict[str, str]:
     flows = [task.flow or _NO_FLOW for task in tasks]
     return {
         **parameters(tasks),
-        "flow": arrays.texts([None if flow is _NO_FLOW else flow.stored for flow in flows]),
+        "flow": arrays.texts([flow.stored if flow.gates else None for flow in flows]),
         "unique_key": arrays.texts([flow.unique_key for flow in flows]),
         "gate": arrays.texts([flow.gates[0].key if flow.gates else None for flow in flows]),
     }

@@ -1,13 +1,15 @@
 """Admit held tasks: look at the gates that are marked, and let through whoever may pass."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays, overfull, pauses, slots
-from autotask.store.connection import execute
+from autotask.store.connection import execute, rows
+from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
 
 #: Seconds between two draws from a bucket that has saved up nothing, if the rate is so fast that one token comes sooner and
@@ -29,7 +31,8 @@ _DUE = """
 due AS MATERIALIZED (
     DELETE FROM autotask_mark m
     WHERE m.id = ANY(ARRAY(
-        SELECT id FROM autotask_mark WHERE at <= statement_timestamp() AND {which}
+        SELECT id FROM autotask_mark WHERE at <= statement_timestamp() AND starts_with(gate, '{kind}')
+          AND gate <> ALL(%(spared)s::text[]) AND (%(only)s::text[] IS NULL OR gate = ANY(%(only)s::text[]))
         ORDER BY at LIMIT {limit} FOR UPDATE SKIP LOCKED
     ))
     RETURNING m.gate
@@ -45,7 +48,7 @@ asked AS MATERIALIZED (
 # * A task that comes back, as by a retry, may get another slot than it had. The one that still names it is deleted: otherwise
 #   it would have both.
 ADMIT_TO_LIMITS = f"""
-WITH {_DUE.format(which="starts_with(gate, 'limit:')", limit=500, prefix=7)},
+WITH {_DUE.format(kind="limit:", limit=500, prefix=7)},
 open AS MATERIALIZED (
     SELECT asked.gate, queue.waiting, queue.impatient, coalesce(present.most, queue.most) - taken.count AS free,
            coalesce(present.most, queue.most) AS most, taken.former
@@ -131,7 +134,7 @@ SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1
 # * A bucket is never emptier than empty: if it was filled more slowly before, or if the clock was set back, full_at comes
 #   nearer.
 ADMIT_TO_RATES = f"""
-WITH {_DUE.format(which="starts_with(gate, 'rate:')", limit=500, prefix=6)},
+WITH {_DUE.format(kind="rate:", limit=500, prefix=6)},
 bucket AS MATERIALIZED (
     SELECT asked.gate, b.full_at AS seen, greatest(b.full_at, clock.now) AS full_then, clock.now, present.interval,
            present.burst, least(%(most_room)s::int, coalesce(present.burst, 100)::int) AS most_seen,
@@ -205,13 +208,25 @@ marked AS (
 SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1)
 """
 
-#: Whether a mark is due, and the seconds until the next one; parts of other statements.
-IS_DUE = "EXISTS (SELECT FROM autotask_mark WHERE at <= statement_timestamp())"
-#: One that is due already is left for the next look, or locked by another worker for a moment.
-UNTIL_NEXT = """
-SELECT greatest(extract(epoch FROM at - statement_timestamp())::float8, 0.01) FROM autotask_mark ORDER BY at LIMIT 1
+# The gates at which one of these statements would look, for when the database refuses one of them.
+FIND = """
+SELECT DISTINCT gate FROM autotask_mark
+WHERE at <= statement_timestamp() AND starts_with(gate, %(kind)s) AND gate <> ALL(%(spared)s::text[]) LIMIT 500
 """
 
+#: Whether a mark is due, and the seconds until the next one; parts of other statements. One that has become due since the
+#: worker looked for marks, a moment ago, counts as well.
+IS_DUE = "EXISTS (SELECT FROM autotask_mark WHERE at <= statement_timestamp())"
+#: One that is due already is left for the next look: locked by another worker for a moment, or refused.
+UNTIL_NEXT = """
+SELECT greatest(extract(epoch FROM at - now)::float8, CASE WHEN at > now - interval '0.1 s' THEN 0.002 ELSE 0.1 END)
+FROM autotask_mark CROSS JOIN (SELECT statement_timestamp() AS now) AS clock ORDER BY at LIMIT 1
+"""
+
+
+MARK = (
+    "INSERT INTO autotask_mark (gate, at) SELECT gate, clock_timestamp() FROM unnest(%(gate)s::text[]) AS marked(gate)"
+)
 
 CLOSE = """
 INSERT INTO autotask_bucket AS b (gate, full_at, closed_until)
@@ -245,26 +260,61 @@ class Admitted(NamedTuple):
     more: bool
 
 
-def admit(connection: BaseDatabaseWrapper, present: Present, *, room: Mapping[str, int]) -> Admitted:
+def refusals() -> Refusals[str]:
+    """Return a memory for the gates at which the database refuses to let tasks pass."""
+    return Refusals("The tasks at the gate %s cannot pass")
+
+
+def admit(
+    connection: BaseDatabaseWrapper, present: Present, *, room: Mapping[str, int], refused: Refusals[str] | None = None
+) -> Admitted:
     """Look at the gates that are marked, and let through the tasks that may pass.
+
+    A gate at which the database refuses that does not hold up others.
 
     :param room: for each executor, at most so many for each rate, with 0 none: those that are let through should start soon,
         or the rate would be exceeded later.
+    :param refused: remembers gates that were refused before.
     """
-    marks, ready, full = prepared_rows(connection, ADMIT_TO_LIMITS, slots.parameters(present.slots))[0]
-    for gate in full or ():
-        overfull.clear(connection, gate, present.slots)
+    refused = refusals() if refused is None else refused
+    marks = ready = 0
+    for marked, passed, full in _look(connection, "limit:", ADMIT_TO_LIMITS, slots.parameters(present.slots), refused):
+        marks, ready = marks + marked, ready + passed
+        refused.run(full or (), functools.partial(_clear, connection, present))
     if any(room.values()):
         sql = ADMIT_TO_RATES.format(lump=LUMP, late=LATE, no_room=NO_ROOM)
-        drawn = prepared_rows(connection, sql, _rates_parameters(present, room))[0]
-        marks, ready = marks + drawn[0], ready + drawn[1]
+        for marked, passed in _look(connection, "rate:", sql, _rates_parameters(present, room), refused):
+            marks, ready = marks + marked, ready + passed
     return Admitted(ready, bool(marks))
+
+
+def _look(
+    connection: BaseDatabaseWrapper, kind: str, sql: str, params: Mapping[str, Any], refused: Refusals[str]
+) -> list[tuple[Any, ...]]:
+    """Run one of the statements, and return the rows of its results."""
+    params = {**params, "kind": kind, "spared": arrays.texts(refused.spared())}
+
+    def look(gates: Sequence[str] | None = None) -> tuple[Any, ...]:
+        only = None if gates is None else arrays.texts(gates)
+        return prepared_rows(connection, sql, {**params, "only": only})[0]
+
+    return refused.run_found(look, lambda: [gate for (gate,) in rows(connection, FIND, params)], look)
+
+
+def _clear(connection: BaseDatabaseWrapper, present: Present, full: Sequence[str]) -> None:
+    for gate in full:
+        overfull.clear(connection, gate, present.slots)
 
 
 def close(connection: BaseDatabaseWrapper, closed: Mapping[str, float]) -> None:
     """Let nobody pass the gates of rates for so many seconds."""
     params = {"gate": arrays.texts(closed), "seconds": arrays.numbers(closed.values())}
     execute(connection, CLOSE, params)
+
+
+def mark(connection: BaseDatabaseWrapper, names: Sequence[str]) -> None:
+    """Have these gates looked at."""
+    execute(connection, MARK, {"gate": arrays.texts(names)})
 
 
 def _rates_parameters(present: Present, room: Mapping[str, int]) -> dict[str, str | int]:

@@ -12,11 +12,14 @@ GROUP BY 1
 #: The first gate of a task; NULL if it has none.
 FIRST_GATE = "t.flow->'gates'->0->>'key'"
 
+#: Whether a task that is due has no gates to pass: one that is to be cancelled is ready, for a worker to record that.
+PASSES = "(t.passed IS NULL OR t.cancel_requested)"
+
 #: The state of a task that is due: it waits at its first gate if it has one. ``passed`` is NULL without gates.
-DUE_STATE = "CASE WHEN t.passed IS NULL THEN 1 ELSE 8 END"
+DUE_STATE = f"CASE WHEN {PASSES} THEN 1 ELSE 8 END"
 
 #: Its ``ready_at``.
-DUE_READY_AT = "CASE WHEN t.passed IS NULL THEN clock_timestamp() END"
+DUE_READY_AT = f"CASE WHEN {PASSES} THEN clock_timestamp() END"
 
 #: Whether a claimed task is a follower that has no slot yet. If it is put back, it waits at its gate again.
 FOLLOWS = "coalesce(t.passed < jsonb_array_length(t.flow->'gates'), false)"

@@ -24,7 +24,7 @@ WITH gone AS (
     DELETE FROM autotask_task t
     WHERE t.id = ANY(ARRAY(
         SELECT t.id FROM autotask_task t
-        WHERE t.state = 8 AND t.gate = %(gate)s AND t.attempt = 0 AND {_SAYS} = 'drop'
+        WHERE t.state = 8 AND t.gate = %(gate)s AND t.started_at IS NULL AND {_SAYS} = 'drop'
         LIMIT {PIECE} FOR UPDATE SKIP LOCKED
     ))
     RETURNING t.*

@@ -225,7 +225,7 @@ clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 moved AS (
     UPDATE autotask_task t
     SET gate = {marks.FIRST_GATE}, state = {marks.DUE_STATE},
-        ready_at = CASE WHEN t.passed IS NULL
+        ready_at = CASE WHEN {marks.PASSES}
                         THEN (SELECT now FROM clock) + array_position(ARRAY(SELECT id FROM picked), t.id) * interval '1 us' END
     WHERE t.id = ANY(ARRAY(SELECT id FROM picked))
     RETURNING t.state, t.gate

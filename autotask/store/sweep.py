@@ -6,8 +6,17 @@ from autotask.store.connection import execute, rows
 
 # With one descent of autotask_held for each gate. Marks are few, and live for milliseconds, but those of buckets. Tasks at the
 # gates of pauses have a service of their own.
+# A mark for a distant moment becomes one for now: the rate may be faster by now, or the clock was set back.
 MARK = """
-WITH RECURSIVE found(gate, number) AS (
+WITH RECURSIVE distant AS (
+    DELETE FROM autotask_mark
+    WHERE id = ANY(ARRAY(
+        SELECT id FROM autotask_mark WHERE at > statement_timestamp() + interval '5 min'
+        ORDER BY id LIMIT {limit} FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING gate
+),
+found(gate, number) AS (
     SELECT min(t.gate), 1 FROM autotask_task t WHERE t.state = 8 AND t.gate > %(after)s
     UNION ALL
     SELECT (SELECT min(t.gate) FROM autotask_task t WHERE t.state = 8 AND t.gate > found.gate), number + 1
@@ -17,6 +26,8 @@ marked AS (
     INSERT INTO autotask_mark (gate, at)
     SELECT gate, clock_timestamp() FROM found
     WHERE (starts_with(gate, 'limit:') OR starts_with(gate, 'rate:')) AND gate NOT IN (SELECT gate FROM autotask_mark)
+    UNION ALL
+    SELECT DISTINCT gate, clock_timestamp() FROM distant
     RETURNING 1
 )
 SELECT (SELECT gate FROM found WHERE number = {limit}), (SELECT count(*) FROM marked)

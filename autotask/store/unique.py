@@ -72,7 +72,7 @@ ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE
 REPLACE = f"""
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 new AS MATERIALIZED (
-    SELECT t.id, t.arguments, t.payload, t.flow, t.unique_key, t.gate,
+    SELECT t.id, t.arguments, t.payload, {enqueue.FLOW} AS flow, t.unique_key, t.gate,
            coalesce(kind.run_after, clock.now + kind.delay * interval '1 s') AS due,
            kind.expires, kind.expires_at, clock.now
     FROM clock {enqueue.KINDS}{enqueue.FLOWING}

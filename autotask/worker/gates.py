@@ -43,6 +43,7 @@ class Gates:
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
+        self._refused = gates.refusals()
 
     def opened(self, number: int) -> None:
         """Tell the loop that so many tasks have become ready, or that so many gates are to be looked at."""
@@ -57,7 +58,7 @@ class Gates:
         ready = 0
         for _ in range(MOST_LOOKS):
             left = {executor: most and most - ready for executor, most in room.items()}
-            admitted = gates.admit(connection, present(), room=left)
+            admitted = gates.admit(connection, present(), room=left, refused=self._refused)
             ready += admitted.ready
             if not admitted.more or not all(ready < most for most in room.values() if most):
                 break  # What is left is for a worker that has room.

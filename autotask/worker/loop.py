@@ -159,7 +159,8 @@ class Loop:
             self._sleep_until_room(due)
         elif look is Prospect.LOCKED:
             self.sleep(self.claimer.idle.while_locked())
-        elif self.options.burst and not self.held:
+        elif self.options.burst and not self.held and not self.news.has_word():
+            # In this order: a task that has ended may have let others become ready, which was said before.
             self.shutdown.stop()
         else:
             self._sleep_until(due)

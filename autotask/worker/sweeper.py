@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -17,17 +18,22 @@ class Sweeper:
 
     Whoever frees a slot leaves a mark, so the marks of the sweep matter only where a limit was raised, or a row was locked by
     somebody who then changed his mind.
+
+    :param wake: called when gates were marked.
     """
 
     doing = "look after held tasks"
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
         self._after = ""
         self._delete_at = time.monotonic() + settings.CLEAN_INTERVAL
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Mark one piece of the gates, and now and then delete."""
-        self._after, _ = sweep.mark(connection, self._after)
+        self._after, marked = sweep.mark(connection, self._after)
+        if marked:
+            self._wake()
         if self._after:
             return PAUSE
         if time.monotonic() >= self._delete_at:

@@ -150,7 +150,7 @@ class Worker:
             Pauser(self.paused, self._look_before_claiming),
             self.reporter,
             Pruner(),
-            Sweeper(),
+            Sweeper(wake),
             *([self.yielding] if self.options.yields else []),
             channel=lambda: notify.SCHEDULES_CHANNEL,
         )

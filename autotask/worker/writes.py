@@ -1,15 +1,18 @@
 """Write claims to the database, by how their attempts ended: one statement for all that ended alike."""
 
+import functools
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.flow import Flow, RateGate
 from autotask.store import finish, gates, progress, rescue
+from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import HandingOn, Outcome, Release
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
@@ -79,10 +82,18 @@ class Writes:
         self._note_last_words(group)
         # Each time anew: if this is another try, others may have begun in these slots meanwhile.
         handing_on = HandingOn(present().slots, self._followers.heirs(task for task, _ in group))
-        outcomes = outcomes_of(group)
-        accepted = finish.end(
-            self._connection(), outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL, handing_on=handing_on
-        )
+        outcomes, connection = outcomes_of(group), self._connection()
+        end = functools.partial(finish.end, connection, outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
+        try:
+            accepted = end(handing_on=handing_on)
+        except DatabaseError as error:
+            if len(group) > 1 or connection.in_atomic_block or trouble_of(error) is not Trouble.REFUSED:
+                raise
+            # The one that comes next may be at fault. If this one is, it is refused again.
+            self._followers.lose(task for task, _ in group)
+            accepted = end()
+            gates.mark(connection, [gate.key for task, _ in group if task.flow for gate in Flow.load(task.flow).gates])
+            handing_on.marked = 1
         self._followers.recorded(handing_on.heirs, handing_on.inherited, handing_on.gates)
         self._gates.opened(handing_on.admitted + handing_on.marked)
         return accepted

@@ -45,12 +45,14 @@ WORTH = (
     *("hold", "admission", "admission to the next gate", "slot handed on", "nobody to hand a slot on to"),
     *(
         "slots given up by a rescue",
-        "slots given up by a retry",
         "slots kept by a rescue",
         "held again",
         "pause of a limit",
     ),
 )
+
+#: Those that only long runs can be sure to have.
+RARE = ("slots given up by a retry",)
 
 WAITING = (State.SCHEDULED, State.READY, State.HELD)
 
@@ -148,7 +150,7 @@ class Model(RuleBasedStateMachine):
         while more:
             line, more = self._line(), bool(self.gates.marks)
             through = self.gates.look(self.tasks, line)
-            found = gates.admit(current(), Present(), room=100)
+            found = gates.admit(current(), Present(), room={"": 100})
             assert found == (sum(task.state is State.READY for task in through), more)
             self._pass(through)
             self.reached["admission"] += found.ready
@@ -502,4 +504,5 @@ def test_the_tables_do_what_the_model_does_in_any_history(pytestconfig):
             suppress_health_check=list(HealthCheck),
         ),
     )
-    assert {kind: Model.reached[kind] for kind in WORTH if not Model.reached[kind]} == {}
+    worth = (*WORTH, *RARE) if long else WORTH
+    assert {kind: Model.reached[kind] for kind in worth if not Model.reached[kind]} == {}

@@ -107,7 +107,7 @@ def test_a_call_whose_answer_was_lost_raises_and_the_task_is_there_once(world, p
 @pytest.mark.fault(21, quick=True)
 def test_a_commit_whose_answer_was_lost_has_enqueued_its_calls(world, proxy):
     # Given
-    new = tasks.note.new_call((), {})[0]
+    new = tasks.note.new_call((), {})
     connection = world.connect(port=proxy.port)
     execute(connection, "BEGIN")
     enqueue.insert(connection, new)

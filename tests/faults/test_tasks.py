@@ -47,7 +47,7 @@ def put(world, new):
 
 def renamed(task, name, **changes):
     """Return a call of a task under another name."""
-    new = task.new_call((), {})[0]
+    new = task.new_call((), {})
     signed = payload.dump_arguments((), {}, id=new.id, name=name)
     return new._replace(kind=replace(new.kind, name=name), **{"payload": signed, **changes})
 
@@ -75,7 +75,7 @@ def test_an_unknown_task_is_left_for_a_newer_worker(world, figures):
 @pytest.mark.fault(41, quick=True)
 def test_a_payload_of_a_newer_form_is_left_for_a_newer_worker(world):
     # Given
-    new = tasks.note.new_call((), {})[0]
+    new = tasks.note.new_call((), {})
     id = put(world, renamed(tasks.note, new.kind.name, payload=b"AT\x02" + new.payload[3:]))
 
     # When
@@ -191,7 +191,7 @@ def test_payloads_that_are_far_too_large_do_not_fill_the_memory_one_after_the_ot
     worker = psutil.Process(world.worker().pid)
     base, sizes = worker.memory_info().rss, []
     for _ in range(20):
-        new = tasks.note.new_call((), {})[0]
+        new = tasks.note.new_call((), {})
         world.wait_for(put(world, new._replace(payload=new.payload + bytes(10_000_000))), state=State.ERROR)
         sizes.append(worker.memory_info().rss)
     figures.record("memory kept after twenty times ten megabytes", (sizes[-1] - base) / 2**20, "MB")

@@ -89,7 +89,7 @@ def test_an_old_snapshot_does_not_make_claims_expensive(world, figures, lasting)
     # A straggler, which is committed below the bound of the claims.
     straggler = world.connect()
     execute(straggler, "BEGIN")
-    late = tasks.note.new_call((), {})[0]
+    late = tasks.note.new_call((), {})
     enqueue.insert(straggler, late)
     time.sleep(8)
     execute(straggler, "COMMIT")
@@ -118,7 +118,7 @@ def test_a_task_whose_transaction_commits_late_is_found(world, figures, lasting)
     world.worker()
     connection = world.connect()
     execute(connection, "BEGIN")
-    late = tasks.note.new_call((), {})[0]
+    late = tasks.note.new_call((), {})
     enqueue.insert(connection, late)
     caller = world.caller("--rate=20")
 
@@ -254,7 +254,7 @@ def test_acts_on_the_same_rows_do_not_deadlock(world, figures, lasting):
             requeue.requeue(connection, id)
 
     def enqueueing(connection):
-        enqueue.insert_many(connection, [tasks.note.new_call((), {})[0] for _ in range(20)])
+        enqueue.insert_many(connection, [tasks.note.new_call((), {}) for _ in range(20)])
         promote.promote(connection)
         execute(connection, "UPDATE autotask_result SET kept_until = now() WHERE random() < 0.05 AND id IN "
                 "(SELECT id FROM autotask_result ORDER BY id LIMIT 100)")  # fmt: skip

@@ -239,7 +239,7 @@ class World:
     def call_many(self, task: DelayedTask[..., Any], items: Iterable[tuple[Any, ...]], **options: Any) -> list[str]:
         """Enqueue calls with one statement, wake the workers, and return the ids."""
         using = task.using(**options)
-        tasks = [using.new_call(args, {})[0] for args in items]
+        tasks = [using.new_call(args, {}) for args in items]
         enqueue.insert_many(self.database, tasks)
         for new in tasks:
             self.ledger.write("enqueued", id=new.id)

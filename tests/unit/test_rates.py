@@ -163,3 +163,9 @@ def test_merge_is_a_function():
     assert Debounce(5, merge=max).merge is max
     with pytest.raises(InvalidOption, match=r"'merge' of Debounce\(\) must be a function of two dicts, or None"):
         Debounce(5, merge="last")
+
+
+def test_a_bucket_that_takes_more_than_a_century_to_fill_is_refused():
+    assert Rate("1/365d", burst=100).capacity == 100
+    with pytest.raises(InvalidOption, match=r"'burst' of Rate\(\) must be so few tokens .* within a century"):
+        Rate("1/365d", burst=1000)

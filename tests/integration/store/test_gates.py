@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
-from autotask.store import cancel, enqueue, finish, gates, promote, requeue, rescue
+from autotask.store import cancel, enqueue, finish, gates, promote, requeue, rescue, sweep
 from autotask.store.connection import current, execute, rows
 from autotask.store.finish import HandingOn, Release
 from autotask.store.gates import Present
@@ -394,3 +394,62 @@ def test_tasks_of_a_pool_without_room_draw_nothing_and_are_looked_at_again(worke
     execute(current(), "UPDATE autotask_mark SET at = now()")
     assert gates.admit(current(), Present(), room={THREAD: 0, "coroutine": 1}).ready == 1
     assert state(id) is State.READY
+
+
+# --- gates that the database refuses --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", [LimitGate("limit:bad", "bad", 1), rate(key="rate:bad")], ids=["limit", "rate"])
+def test_a_gate_that_is_refused_does_not_hold_up_others(worker, refuse, gate):
+    # Given
+    refuse("autotask_task", "UPDATE", "OLD.gate IN ('limit:bad', 'rate:bad')")
+    (bad,), good = hold(gate), hold(A) + hold(rate())
+
+    # When
+    refused = gates.refusals()
+    ready = sum(gates.admit(current(), Present(), room={THREAD: 10}, refused=refused).ready for _ in range(2))
+
+    # Then
+    assert (ready, states(good), state(bad)) == (2, [State.READY] * 2, State.HELD)
+    assert count("autotask_mark") == 1
+
+
+def test_a_limit_that_is_not_a_number_does_not_hold_up_others(worker):
+    (bad,), (good,) = hold(LimitGate("limit:bad", "bad", "one")), hold(A)
+    assert gates.admit(current(), Present(), room={THREAD: 10}).ready == 1
+    assert states([bad, good]) == [State.HELD, State.READY]
+
+
+# --- what nobody would look at otherwise ----------------------------------------------------------------------------
+
+
+def test_a_mark_that_has_become_due_a_moment_ago_ends_the_sleep(worker):
+    execute(current(), "INSERT INTO autotask_mark (gate, at) VALUES ('rate:r', clock_timestamp() - interval '10 ms')")
+    assert promote.promote(current()) == (0, pytest.approx(0.002))
+
+
+def test_the_sweep_has_distant_marks_looked_at_and_keeps_their_number(worker):
+    slow, fast = Present(rates={"r": (3600.0, 1.0)}), Present(rates={"r": (0.01, 1.0)})
+    first, second = hold(RateGate("rate:r", "r", 3600.0, 1.0), count=2)
+    admit(slow)
+    for _ in range(3):
+        sweep.mark(current())
+        assert (admit(slow), count("autotask_mark")) == (0, 1)
+    sweep.mark(current())
+    admit(fast)
+    time.sleep(0.05)
+    assert (admit(fast), states([first, second])) == (1, [State.READY, State.READY])
+
+
+def test_a_failed_task_that_is_to_be_cancelled_waits_at_no_gate(worker):
+    first, second = hold(A, count=2)
+    admit()
+    (task,) = take(worker)
+    cancel.cancel(current(), first)
+    finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic(), worker_id=worker)
+    admit()
+    promote.promote(current())
+    assert states([first, second]) == [State.READY, State.READY]
+    tasks = {task.id: task for task in take(worker)}
+    assert end(tasks[first], state=State.CANCELLED) == 0
+    assert taken("limit:a") == {1: second}

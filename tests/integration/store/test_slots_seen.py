@@ -45,7 +45,7 @@ def test_a_slot_that_went_back_to_the_task_that_had_it_before_is_not_given_to_an
     # Given: a task had the slot, gave it up for a retry, and waits again before another one
     worker = sign_on()
     first = put_flowing(priority=1)
-    gates.admit(current(), Present(), room=10)
+    gates.admit(current(), Present(), room={"": 10})
     (claimed,) = take(worker)
     finish.retry(current(), [outcome(claimed, State.RETRY)], now=0.0, worker_id=worker)
     execute(current(), "UPDATE autotask_task SET run_at = now()")
@@ -55,11 +55,11 @@ def test_a_slot_that_went_back_to_the_task_that_had_it_before_is_not_given_to_an
 
     # When: one session has looked at the tables, and another one admits the first task before it goes on
     execute(current(), "SELECT pg_advisory_lock(15)")
-    slow = threading.Thread(target=gates.admit, args=(pausing, Present()), kwargs={"room": 10})
+    slow = threading.Thread(target=gates.admit, args=(pausing, Present()), kwargs={"room": {"": 10}})
     slow.start()
     wait_until(lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
     execute(current(), "INSERT INTO autotask_mark (gate, at) VALUES ('limit:one', now())")
-    gates.admit(current(), Present(), room=10)
+    gates.admit(current(), Present(), room={"": 10})
     execute(current(), "SELECT pg_advisory_unlock(15)")
     slow.join()
 

@@ -30,7 +30,7 @@ def test_a_paused_task_is_not_run_until_it_is_resumed(autotask_captured, target)
 @pytest.mark.parametrize("limit", ["sums", "sums(y=3)"])
 def test_neither_is_one_that_waits_at_a_paused_limit(autotask_captured, limit):
     # Given
-    task, _ = tasks.add.new_call((2,), {"y": 3})
+    task = tasks.add.new_call((2,), {"y": 3})
     task = task._replace(flow=Flow((LimitGate("limit:sums(y=3)", "sums", 1),)))
     enqueue.insert_flowing(current(), [task])
     acts.pause(limit=limit)

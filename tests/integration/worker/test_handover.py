@@ -110,7 +110,7 @@ def lines(path):
 
 def store_without_handing_over(pipes, path, word):
     """Do what a caller does that dies between its commit and the handing over."""
-    task = tasks.write.new_call((path, word), {})[0]
+    task = tasks.write.new_call((path, word), {})
     # While it looks around there is none for a moment.
     offer = wait_until(pipes.take_offer, what="an offer")
     fence = enqueue.insert_claimed(current(), task, offer.worker_id)
@@ -319,7 +319,7 @@ def test_a_task_that_was_stored_seconds_after_its_offer_was_taken_is_found_too(c
     until_offered(pipes)  # By now it has looked for it.
 
     # When
-    task = tasks.write.new_call((path, "x"), {})[0]
+    task = tasks.write.new_call((path, "x"), {})
     enqueue.insert_claimed(current(), task, offer.worker_id)
     began = time.monotonic()
 
@@ -419,7 +419,7 @@ def test_a_task_handed_over_after_its_release_is_not_run_twice(companion, pipes,
 def test_a_task_meant_for_a_dead_worker_is_rescued_and_runs_once(companion, pipes, path):
     # Given
     dead = Offer(uuid.uuid4(), 1)
-    task = tasks.write.new_call((path, "x"), {})[0]
+    task = tasks.write.new_call((path, "x"), {})
     fence = enqueue.insert_claimed(current(), task, dead.worker_id)
 
     # When
@@ -433,7 +433,7 @@ def test_a_task_meant_for_a_dead_worker_is_rescued_and_runs_once(companion, pipe
 
 def test_a_task_stored_for_a_worker_that_is_no_longer_registered_is_rescued(pipes, path):
     # Given
-    task = tasks.write.new_call((path, "x"), {})[0]
+    task = tasks.write.new_call((path, "x"), {})
     enqueue.insert_claimed(current(), task, uuid.uuid4())
 
     # When

@@ -6,7 +6,7 @@ import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
 from autotask.handle import TaskHandle
-from autotask.store import enqueue
+from autotask.store import enqueue, read
 from autotask.store.connection import current
 from autotask.task import DONE, State
 from tests.helpers import ended, wait_until
@@ -20,7 +20,7 @@ SITE = LimitGate("limit:site", "site", 5)
 
 
 def call(task, *args, gates):
-    new = task.new_call(args, {})[0]._replace(flow=Flow(gates))
+    new = task.new_call(args, {})._replace(flow=Flow(gates))
     enqueue.insert_flowing(current(), [new])
     return TaskHandle(new.id)
 
@@ -37,7 +37,7 @@ def lazy_worker(start_worker, settings):
 
 def until_lazy(worker):
     """Wait until the worker sleeps for a long time."""
-    wait_until(lambda: worker.claimer.idle.seconds > 2, what="a long sleep", seconds=20)
+    wait_until(lambda: worker.claimer.idle.seconds > 2, what="a long sleep", seconds=40)
 
 
 def behind(first_gates, worker, task=tasks.pass_gate):
@@ -57,7 +57,7 @@ def test_the_end_of_a_task_lets_the_next_one_run_at_once(lazy_worker, gates):
     began = time.monotonic()
     tasks.gate("behind").set()
     assert (ended(first), second.wait(20)) == (DONE, 2)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_task_that_fails_and_waits_lets_the_next_one_run_at_once(lazy_worker):
@@ -65,7 +65,7 @@ def test_a_task_that_fails_and_waits_lets_the_next_one_run_at_once(lazy_worker):
     began = time.monotonic()
     tasks.gate("behind").set()
     assert second.wait(20) == 2
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_cancelled_task_lets_the_next_one_run_at_once(lazy_worker):
@@ -82,7 +82,7 @@ def test_a_cancelled_task_lets_the_next_one_run_at_once(lazy_worker):
     began = time.monotonic()
     waiting.cancel()
     assert next.wait(20) == 2
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     tasks.gate("behind").set()
     assert ended(first) is DONE
 
@@ -97,3 +97,19 @@ def test_busy_threads_do_not_hold_up_tasks_at_a_rate_that_run_elsewhere(start_wo
     assert quick.wait(10) == 2
     tasks.gate("behind").set()
     assert ended(blocking) is DONE
+
+
+def test_an_outcome_does_not_suffer_from_the_task_that_comes_next(lazy_worker, refuse):
+    first, second = behind((KEY,), lazy_worker)
+    end_refusal = refuse("autotask_task", "UPDATE", f"OLD.id = '{second.id}'")
+    tasks.gate("behind").set()
+    assert first.wait(20) == "behind"
+    end_refusal()
+
+
+@pytest.mark.parametrize("gates", [(KEY,), (KEY, SITE)], ids=["one", "several"])
+def test_a_burst_goes_on_while_its_tasks_let_others_pass(start_worker, gates):
+    handles = [call(tasks.echo, number, gates=gates) for number in range(30)]
+    worker = start_worker(threads=2, burst=True)
+    wait_until(lambda: not read.workers(current()) and worker.shutdown.is_requested(), what="its end", seconds=20)
+    assert [handle.status for handle in handles] == [DONE] * 30

@@ -90,9 +90,12 @@ def test_soon_nothing_more_of_a_busy_queue_begins(quiet_worker, target):
 
     # Then
     def ran():
-        return rows(current(), "SELECT count(*) FROM autotask_result")[0][0]
+        sql = "SELECT count(*) FROM autotask_result WHERE name = %(name)s"
+        return rows(current(), sql, {"name": tasks.nap.name})[0][0]
 
-    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_task WHERE state = 2"), what="the worker is quiet")
+    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
+    running = "SELECT 1 FROM autotask_task WHERE state = 2 AND name = %(name)s"
+    wait_until(lambda: not rows(current(), running, {"name": tasks.nap.name}), what="the worker is quiet")
     before = ran()
     assert before < 5000
     assert a_moment_later(ran) == before
@@ -180,7 +183,7 @@ def test_a_task_that_was_held_after_its_pause_was_over_is_let_go_in_a_while(quie
 def test_a_paused_limit_lets_tasks_pass_when_it_is_resumed(quiet_worker):
     # Given
     acts.pause(limit="site")
-    task = tasks.echo.new_call((1,), {})[0]._replace(flow=Flow((LimitGate("limit:site", "site", 1),)))
+    task = tasks.echo.new_call((1,), {})._replace(flow=Flow((LimitGate("limit:site", "site", 1),)))
     enqueue.insert_flowing(current(), [task])
     handle = TaskHandle(task.id)
 
@@ -228,7 +231,7 @@ def test_a_paused_task_that_was_handed_over_all_the_same_does_not_begin(companio
     wait_until(lambda: companion.paused, what="a look of the worker")
 
     # When
-    task = tasks.echo.using(queue="mail").new_call((1,), {})[0]
+    task = tasks.echo.using(queue="mail").new_call((1,), {})
     fence = enqueue.insert_claimed(current(), task, offer.worker_id)
     pipes.hand_over(handover.dump(task, fence, offer))
 

@@ -286,7 +286,7 @@ def test_a_type_error_of_the_function_itself_is_an_error_like_others(worker):
 
 
 def enqueue_as_newer_code(task, kwargs):
-    new = task.new_call((0,), {})[0]
+    new = task.new_call((0,), {})
     signed = payload.dump_arguments((), kwargs, id=new.id, name=task.name)
     enqueue.insert(current(), new._replace(payload=signed))
     return TaskHandle(new.id)
