@@ -14,6 +14,11 @@ def uuids(values: Iterable[uuid.UUID]) -> str:
     return _literal([value.hex for value in values])
 
 
+def maybe_uuids(values: Iterable[uuid.UUID | None]) -> str:
+    """Return the same as :func:`uuids`, with NULL for None."""
+    return _literal(["NULL" if value is None else value.hex for value in values])
+
+
 def numbers(values: Iterable[float]) -> str:
     """Return a literal of an array of integers or floating point numbers."""
     return _literal(map(repr, values))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, columns, pauses
+from autotask.store import arrays, columns, marks, pauses
 from autotask.store.connection import in_utc, rows
 from autotask.store.gates import IS_DUE
 from autotask.store.isolation import Refusals
@@ -68,6 +68,7 @@ _HELD = {
     "flow": "t.flow::text",
     "late": "CASE WHEN t.expires_at <= t.started_at THEN extract(epoch FROM t.started_at - t.expires_at)::float8 END",
 }
+FIELDS = ", ".join(_HELD.get(name, f"t.{name}") for name in _RECORD)
 _READY_AT, _SCHEDULED_FOR, _PAYLOAD = map(_RECORD.index, ("ready_at", "scheduled_for", "payload"))
 
 # * MATERIALIZED, because a subquery that the planner may run again would lock and take more rows than its limit.
@@ -83,10 +84,14 @@ _READY_AT, _SCHEDULED_FOR, _PAYLOAD = map(_RECORD.index, ("ready_at", "scheduled
 # * Expired tasks are claimed like the rest, for the worker to end them: the index need not know about them.
 # * Where arguments may be too large for the worker, their sizes are added up in the order of picking, without reading the
 #   arguments. The first task is taken however large it is.
-CLAIM = """
-WITH alive AS MATERIALIZED (
+ALIVE = """
+alive AS MATERIALIZED (
     SELECT 1 FROM autotask_worker WHERE id = %(worker_id)s::uuid AND lease_until > clock_timestamp()
-),
+)"""
+
+CLAIM = (
+    f"WITH {ALIVE},"
+    + """
 picked AS MATERIALIZED (
     SELECT chosen.id{its_size}
     FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(executors)s::text[], %(since)s::timestamptz[])
@@ -105,7 +110,9 @@ UPDATE autotask_task t
 SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'),
     started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL
 WHERE t.id = ANY(ARRAY(SELECT id FROM {taken}))
-RETURNING """ + ", ".join(_HELD.get(name, f"t.{name}") for name in _RECORD)
+RETURNING """
+    + FIELDS
+)
 
 #: The parts of a claim that count bytes: where it need not count them, and where it must.
 UNBOUNDED = {"size": "", "its_size": "", "bounded": "", "taken": "picked"}
@@ -229,19 +236,25 @@ def claim(
         lambda: [id for (id,) in take(which, CANDIDATES)],
         lambda ids: take(f"{which} AND t.id = {_any_of(ids)}"),
     )
-    claimed = [_record(row, worker_id) for part in parts for row in part]
+    claimed = [record(row, worker_id) for part in parts for row in part]
     claimed.sort(key=lambda task: (-task.priority, task.ready_at, task.fence))
     return claimed
 
 
 # Tasks that run under this worker's name without its knowledge: their claim got no answer, or the process that stored
 # them as claimed by this worker died before handing them over.
+# Followers without a slot wait at their gates again.
 RECONCILE = """
+WITH released AS (
 UPDATE autotask_task t
-SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL, unique_key = {key}
+SET state = CASE WHEN {follows} THEN 8 ELSE 1 END, ready_at = CASE WHEN NOT {follows} THEN clock_timestamp() END,
+    attempt = t.attempt - 1, fence = NULL, worker_id = NULL, unique_key = {key}
 WHERE t.worker_id = %(worker_id)s AND t.state = 2 AND NOT t.fence = ANY(%(held)s::bigint[])
   AND t.id <> ALL(%(spared)s::uuid[]) {these}
-RETURNING t.id
+RETURNING t.id, t.state, t.gate
+),
+marked AS ({marked})
+SELECT id FROM released
 """
 
 UNKNOWN_TO_WORKER = """
@@ -266,7 +279,8 @@ def reconcile(
     params = {"worker_id": worker_id, "held": list(held), "spared": refused.spared()}
 
     def release(these: str) -> list[uuid.UUID]:
-        return [id for (id,) in rows(connection, RECONCILE.format(key=columns.KEY_AGAIN, these=these), params)]
+        words = {"follows": marks.FOLLOWS, "key": columns.KEY_AGAIN, "marked": marks.waiting("released")}
+        return [id for (id,) in rows(connection, RECONCILE.format(these=these, **words), params)]
 
     parts = refused.run_found(
         lambda: release(""),
@@ -286,7 +300,8 @@ def _known(unknown_names: Sequence[str], paused_names: Sequence[str], spared: Se
     return f"{known} AND t.id <> ALL('{arrays.uuids(spared)}'::uuid[])" if spared else known
 
 
-def _record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:
+def record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:
+    """Return the claimed task of a row of :data:`FIELDS`."""
     values = [*row, worker_id]
     values[_READY_AT] = in_utc(values[_READY_AT])
     values[_SCHEDULED_FOR] = in_utc(values[_SCHEDULED_FOR])

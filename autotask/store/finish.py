@@ -3,7 +3,7 @@
 import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import arrays, columns, marks, notify, slots
 from autotask.store.connection import rows, text
 from autotask.store.prepared import prepared_rows
+from autotask.store.progress import Claim
 from autotask.store.told import WORDS
 from autotask.task import State
 
@@ -45,13 +46,19 @@ class HandingOn:
     """Gives the slots of tasks that end to those that wait for them.
 
     :ivar slots: the present number of slots of each limit, by its base.
+    :ivar heirs: the claims that have begun in the slots of tasks that end, by the fences of these.
     :ivar admitted: how many tasks have become ready.
     :ivar marked: how many gates are to be looked at.
+    :ivar inherited: the ids of the heirs that have their slots now.
+    :ivar gates: those at which others were waiting.
     """
 
     slots: Mapping[str, int]
+    heirs: Mapping[int, Claim] = field(default_factory=dict)
     admitted: int = 0
     marked: int = 0
+    inherited: frozenset[uuid.UUID] = frozenset()
+    gates: Sequence[str] = ()
 
 
 class Release(NamedTuple):
@@ -75,15 +82,20 @@ _End = Callable[[BaseDatabaseWrapper, Sequence[Outcome], float, float, bool], tu
 #: Up to this many outcomes, the plan of a prepared statement is as good as one made for their number.
 FEW = 10
 
-_OUTCOMES = """
+_WITH_HEIRS = """
 outcome AS (
     SELECT * FROM unnest(
         %(id)s::uuid[], %(fence)s::bigint[], %(state)s::smallint[], %(ended_ago)s::float8[], %(seconds)s::float8[],
         %(value)s::bytea[], %(error_type)s::text[], %(error_message)s::text[], %(traceback)s::text[], %(delay)s::float8[],
-        %(began)s::boolean[]
-    ) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay, began)
+        %(began)s::boolean[], %(heir)s::uuid[], %(heir_fence)s::bigint[]
+    ) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay, began,
+           heir, heir_fence)
 )
 """
+
+_OUTCOMES = _WITH_HEIRS.replace(", %(heir)s::uuid[], %(heir_fence)s::bigint[]", "").replace(
+    ",\n           heir, heir_fence", ""
+)
 
 _NOTE_ATTEMPT = """
 noted AS (
@@ -153,11 +165,12 @@ END, END_ONE = _END + _TELL, _END_ONE + _TELL
 END_QUIETLY, END_ONE_QUIETLY = _END + _TELL_LATER, _END_ONE + _TELL_LATER
 
 # Where tasks had gates, their slots are handed on.
-_ADMITTED = ", (SELECT count(*) FROM passing WHERE state = 1), (SELECT count(*) FROM marked)"
+_HANDED = f", {slots.HANDED} FROM ended e"
 
 
 def _handing_on(tell: str) -> str:
-    return f"{_END}, {slots.HAND_ON}{tell.replace(' FROM ended e', f'{_ADMITTED} FROM ended e')}"
+    end = _END.replace(_OUTCOMES, _WITH_HEIRS).replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
+    return f"{end}, {slots.HAND_ON}{tell.replace(' FROM ended e', _HANDED)}"
 
 
 END_HANDING_ON, END_HANDING_ON_QUIETLY = _handing_on(_TELL), _handing_on(_TELL_LATER)
@@ -190,14 +203,15 @@ WHERE task_id = ANY(%(id)s::uuid[]) AND fence = ANY(%(fence)s::bigint[]) AND sta
 """
 
 # A task that is to be cancelled is ready at once, as above. One that is ready keeps its slots, since nobody needs to admit it
-# again; one that is due later gives them up.
+# again; one that is due later gives them up. A follower without a slot waits at its gate again, even if it is to be cancelled:
+# whoever claims a ready task takes it for one that has a slot.
 RELEASE = f"""
 WITH released AS (
 UPDATE autotask_task t
-SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END,
+SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
     run_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN clock_timestamp() + o.delay * interval '1 s'
                   ELSE t.run_at END,
-    ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN NULL ELSE clock_timestamp() END,
+    ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested OR {marks.FOLLOWS} THEN NULL ELSE clock_timestamp() END,
     passed = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END * t.passed,
     attempt = t.attempt - 1, fence = NULL, worker_id = NULL, unique_key = {columns.KEY_AGAIN},
     unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp())
@@ -205,9 +219,10 @@ SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END,
 FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[], %(unknown)s::boolean[], %(known)s::boolean[])
      AS o(id, fence, delay, unknown, known)
 WHERE t.id = ANY(%(id)s::uuid[]) AND t.id = o.id AND t.fence = o.fence
-RETURNING t.id, t.state, t.flow
+RETURNING t.id, t.state, t.flow, t.gate
 ),
-marked AS ({marks.freed("(SELECT flow FROM released WHERE state = 0)")})
+marked AS ({marks.freed("(SELECT flow FROM released WHERE state = 0)")}),
+waiting AS ({marks.waiting("released")})
 SELECT id FROM released
 """
 
@@ -260,10 +275,20 @@ def _end_handing_on(
     error_ttl: float,
     telling: bool,
 ) -> tuple[Any, ...]:
-    params = {**_columns(outcomes, now), "error_ttl": error_ttl, **slots.parameters(handing_on.slots)}
+    heirs = [handing_on.heirs.get(outcome.fence) for outcome in outcomes] if handing_on.heirs else []
+    params = {
+        **_columns(outcomes, now),
+        "error_ttl": error_ttl,
+        **slots.parameters(handing_on.slots),
+        "heir": arrays.maybe_uuids([heir and heir[0] for heir in heirs]),
+        "heir_fence": arrays.maybe_numbers([heir and heir[1] for heir in heirs]),
+    }
     found = prepared_rows(connection, END_HANDING_ON if telling else END_HANDING_ON_QUIETLY, params)[0]
-    handing_on.admitted += found[-2]
-    handing_on.marked += found[-1]
+    *_, inherited, gates, admitted, marked = found
+    handing_on.inherited = frozenset(inherited or ())
+    handing_on.gates = gates or ()
+    handing_on.admitted += admitted
+    handing_on.marked += marked
     return found
 
 

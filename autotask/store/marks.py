@@ -21,6 +21,9 @@ DUE_STATE = f"CASE WHEN {PASSES} THEN 1 ELSE 8 END"
 #: Its ``ready_at``.
 DUE_READY_AT = f"CASE WHEN {PASSES} THEN clock_timestamp() END"
 
+#: Whether a claimed task is a follower that has no slot yet. If it is put back, it waits at its gate again.
+FOLLOWS = "coalesce(t.passed < jsonb_array_length(t.flow->'gates'), false)"
+
 
 def freed(source: str) -> str:
     """Return a statement that marks the limits whose slots the tasks of a source have given up.

@@ -15,7 +15,8 @@ from autotask.store.isolation import Refusals
 
 # After the first death a task is ready at once; each further one doubles the wait, since the task may be killing its
 # workers. A late outcome is refused because the fence is gone.
-# A task that is ready keeps its slots: for its gates it has not stopped. One that waits or ends gives them up.
+# A task that is ready keeps its slots: for its gates it has not stopped. One that waits or ends gives them up. A follower
+# without a slot waits at its gate again.
 # A task that runs at most once may have begun, so it ends here.
 # By an array of ids: the planner expects many orphans, and in a join would read all waiting tasks as well.
 _RUNS_AGAIN = "t.lost + 1 < %(max_crashes)s AND NOT t.at_most_once AND NOT t.cancel_requested AS runs_again"
@@ -45,12 +46,12 @@ noted AS (
 back AS (
     UPDATE autotask_task t
     SET unique_key = {columns.KEY_AGAIN}, lost = t.lost + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
-        state = CASE WHEN t.lost = 0 THEN 1 ELSE 0 END,
-        ready_at = CASE WHEN t.lost = 0 THEN clock_timestamp() END,
+        state = CASE WHEN t.lost > 0 THEN 0 WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
+        ready_at = CASE WHEN t.lost = 0 AND NOT {marks.FOLLOWS} THEN clock_timestamp() END,
         passed = CASE WHEN t.lost = 0 THEN 1 ELSE 0 END * t.passed,
         run_at = CASE WHEN t.lost = 0 THEN t.run_at ELSE clock_timestamp() + power(2, t.lost - 1) * interval '1 s' END
     WHERE t.id = ANY(ARRAY(SELECT id FROM orphan WHERE runs_again))
-    RETURNING t.id, t.name, t.queue, t.state, t.flow
+    RETURNING t.id, t.name, t.queue, t.state, t.flow, t.gate
 ),
 over AS (
     DELETE FROM autotask_task t USING orphan
@@ -59,6 +60,7 @@ over AS (
 ),
 kept AS ({_KEPT}),
 marked AS ({marks.freed("(SELECT flow FROM back WHERE state = 0 UNION ALL SELECT flow FROM over)")}),
+waiting AS ({marks.waiting("back")}),
 lost AS (
     SELECT json_agg(json_build_array(gone.id, gone.name, gone.queue, orphan.reason, gone.ended))::text AS all_of_them
     FROM (SELECT id, name, queue, false AS ended FROM back UNION ALL SELECT id, name, queue, true FROM over) AS gone

@@ -77,22 +77,46 @@ def passing(through: str) -> str:
     return _PASSING.format(through=through, in_force=pauses.IN_FORCE.format("p"))
 
 
-# The slot of a task that ended goes to the next one. Nobody else changes its row: for them, it is taken until the commit.
+# The slot of a task that ended goes to its heir, if that has begun in it meanwhile, or else to the next one. Nobody else
+# changes its row: for them, it is taken until the commit.
+# * The heir is a follower of the same worker. While it has its fence it runs, so it gets the slot whatever has become of the
+#   limit; it is locked with waiting, since otherwise it would run without a slot. There is no
+#   condition on its state, for the planner would take the index of running rows, which is full of dead entries.
 # * If nobody waits, or all who wait are locked, a mark is left. So a task that comes at the same moment is not overlooked:
 #   either its own mark or this one is seen by a worker that sees both the task and the free slot.
 # * Slots above the present number are not given on.
-# * One that still names the following task, which had it before a retry, is deleted: otherwise it would have both.
+# * One that still names the following task or the heir, which had it before a retry, is deleted: otherwise it would have both.
 # * Tasks that had passed several gates only leave marks.
+# * Followers that have ended before they had a slot have not passed their gate, and free nothing.
 HAND_ON = f"""
+own AS MATERIALIZED (
+    SELECT e.gate, s.number, s.version, (e.flow->'gates'->0->>'most')::int AS most, e.heir, e.heir_fence
+    FROM ended e JOIN autotask_slot s ON s.gate = e.gate AND s.task_id = e.id
+    WHERE e.passed = 1
+),
+heir AS MATERIALIZED (
+    SELECT t.id, own.gate, own.number, own.version
+    FROM own JOIN autotask_task t
+        ON t.id = own.heir AND t.fence = own.heir_fence AND t.gate = own.gate AND t.passed = 0
+    WHERE t.id = ANY(ARRAY(SELECT heir FROM own WHERE heir IS NOT NULL))
+    FOR NO KEY UPDATE OF t
+),
+inherited AS (
+    UPDATE autotask_slot s SET task_id = heir.id, place = 1, version = nextval('autotask_fence')
+    FROM heir WHERE s.gate = heir.gate AND s.number = heir.number AND s.version = heir.version
+    RETURNING s.gate, s.number, heir.id
+),
+begun AS (
+    UPDATE autotask_task t SET passed = 1 WHERE t.id = ANY(ARRAY(SELECT id FROM inherited)) AND t.passed = 0
+),
 freed AS MATERIALIZED (
-    SELECT e.gate, array_agg(s.number) AS numbers, array_agg(s.version) AS versions
-    FROM ended e
-    JOIN autotask_slot s ON s.gate = e.gate AND s.task_id = e.id
+    SELECT own.gate, array_agg(own.number) AS numbers, array_agg(own.version) AS versions
+    FROM own
     LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most)
-        ON present.base = split_part(substr(e.gate, 7), '(', 1)
-    WHERE e.passed = 1 AND s.number <= coalesce(present.most, (e.flow->'gates'->0->>'most')::int)
-      AND NOT {pauses.bars_gate("e.gate")}
-    GROUP BY e.gate
+        ON present.base = split_part(substr(own.gate, 7), '(', 1)
+    WHERE own.number <= coalesce(present.most, own.most) AND NOT {pauses.bars_gate("own.gate")}
+      AND NOT EXISTS (SELECT FROM inherited i WHERE i.gate = own.gate AND i.number = own.number)
+    GROUP BY own.gate
 ),
 {first("following", "freed", more=", free.versions[first.turn] AS version")},
 handed AS (
@@ -102,7 +126,9 @@ handed AS (
     RETURNING s.gate, following.id, following.turn
 ),
 former AS MATERIALIZED (
-    SELECT s.gate, s.number FROM handed JOIN autotask_slot s ON s.gate = handed.gate AND s.task_id = handed.id
+    SELECT s.gate, s.number
+    FROM (SELECT gate, id FROM handed UNION ALL SELECT gate, id FROM inherited) AS given
+    JOIN autotask_slot s ON s.gate = given.gate AND s.task_id = given.id
     FOR UPDATE OF s SKIP LOCKED
 ),
 left_behind AS (
@@ -116,6 +142,8 @@ marked AS (
         UNION ALL
         SELECT gate, -1 FROM handed
         UNION ALL
+        SELECT gate, -1 FROM inherited
+        UNION ALL
         SELECT gate.value->>'key', 1
         FROM ended e CROSS JOIN LATERAL jsonb_array_elements(e.flow->'gates') AS gate
         WHERE e.passed > 1 AND gate.value ? 'most'
@@ -126,3 +154,7 @@ marked AS (
     RETURNING 1
 )
 """
+
+#: What came of it: the heirs, the gates at which others waited, how many of these are ready now, and the number of marks.
+HANDED = """(SELECT array_agg(id) FROM inherited), (SELECT array_agg(DISTINCT gate) FROM handed),
+(SELECT count(*) FROM passing WHERE state = 1), (SELECT count(*) FROM marked)"""

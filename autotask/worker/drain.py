@@ -39,6 +39,7 @@ class Abandoner:
         """Give up a task that does not stop after its time limit; if it hangs in this process, recycle the worker."""
         task = run.item
         self.held.give_up(task)
+        self.recorder.followers.lose([task])  # It may still run.
         self.recorder.put((task, steps.given_up(run, limit, left.where, self.held.is_cancelled(task))))
         tidy_connections(unsure=True)  # receivers may have left them open
         if left.hangs:
@@ -60,6 +61,7 @@ class Abandoner:
             task = run.item
             if pool.abandon(task) is not None:
                 self.held.give_up(task)
+                self.recorder.followers.lose([task])
                 ended = steps.left_behind(run, self.held.is_cancelled(task))
                 what = (
                     "is released, to be run by another worker"

@@ -16,6 +16,7 @@ from autotask.wakeup import Wakeup
 from autotask.worker.claiming.claimer import Claimer, Prospect
 from autotask.worker.claiming.prefetch import BUSY_SLEEP
 from autotask.worker.claiming.quarantine import DRAIN_FOR
+from autotask.worker.followers import PATIENCE
 from autotask.worker.held import HeldTasks
 from autotask.worker.idle import FIRST_SLEEP
 from autotask.worker.news import News
@@ -123,6 +124,8 @@ class Loop:
             seconds = min(seconds, BUSY_SLEEP)
         if self.claimer.threads.pool.holds_back():
             seconds = min(seconds, STANDSTILL)
+        if self.claimer.followers:
+            seconds = min(seconds, PATIENCE)
         return self.news.sleep(seconds)
 
     def _wait_after(self, error: Exception) -> None:
@@ -134,6 +137,7 @@ class Loop:
         if self.registration.has_new_name:
             # Tasks claimed under the old name may run elsewhere by now.
             self.registration.has_new_name = False
+            self.claimer.followers.lose_all()
             self.claimer.placement.release_waiting()
         self.receiver.prepare(connection)
         self.news.listen()
@@ -185,13 +189,18 @@ class Loop:
                 if accepted:
                     # However many are handed over, look for others soon.
                     until = min(until, time.monotonic() + FIRST_SLEEP)
-                elif self.claimer.threads.some_wait() or self.claimer.threads.pool.holds_back():
-                    break  # The pool needs the loop.
+                elif self._is_needed():
+                    break
                 elif offers.is_overdue():
                     return True
             return False
         finally:
             offers.close()
+
+    def _is_needed(self) -> bool:
+        """Whether the pool needs the loop, or followers may wait in vain."""
+        threads = self.claimer.threads
+        return threads.some_wait() or threads.pool.holds_back() or bool(self.claimer.followers)
 
     def _sleep_until_room(self, due: float | None) -> None:
         self.claimer.threads.ask_for_wake()

@@ -17,6 +17,7 @@ from autotask.task import ClaimedTask, State
 from autotask.texts.lines import describe, one_line
 from autotask.worker.aside import Aside
 from autotask.worker.burden import Burden, weight
+from autotask.worker.followers import Followers, no_followers
 from autotask.worker.gates import Gates
 from autotask.worker.hygiene import tidy_connections
 from autotask.worker.outage import Outage
@@ -55,6 +56,7 @@ class Recorder:
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
     :param gates: hears of tasks that became ready.
+    :param followers: those that wait for the slots of tasks; by default, nobody does.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class Recorder:
         reporter: Reporter,
         unknown_tasks: UnknownTasks,
         gates: Gates,
+        followers: Followers | None = None,
     ) -> None:
+        self.followers = no_followers() if followers is None else followers
         self._recorded = recorded
         self._reporter = reporter
         self.burden = Burden()
@@ -74,7 +78,9 @@ class Recorder:
         self._later: deque[tuple[Record, int]] = deque()
         self._connection = dedicated("recorder", LOCK_TIMEOUT, GENERIC_PLANS)
         self._gates = gates
-        self._writes = Writes(lambda: self._connection.wrapper, worker_id, reporter, unknown_tasks, gates)
+        self._writes = Writes(
+            lambda: self._connection.wrapper, worker_id, reporter, unknown_tasks, gates, self.followers
+        )
         self._outage = Outage("record outcomes")
         self._isolation = Isolation()
         self._aside = Aside()
@@ -84,6 +90,8 @@ class Recorder:
 
     def put(self, record: Record) -> None:
         """Have a record written. Any thread may call this."""
+        if record[0].flow is not None:
+            self.followers.ended(*record)  # first, so that whoever writes the record knows the heir
         if size := weight(record[1]):
             self.burden.put(size)
         self._records.put((record, size))
@@ -228,6 +236,7 @@ class Recorder:
         tasks = [task for task, _ in group]
         self._reporter.forget((task.id, task.fence) for task in tasks)
         self._aside.forget(tasks)
+        self.followers.forget(tasks)
         self._recorded(tasks)
 
     def _store_unlocked(self, write: Write, group: list[Record]) -> None:
@@ -248,7 +257,7 @@ class Recorder:
             message = f"its outcome could not be stored: {one_line(describe(error))}"
             bare = outcome._replace(state=State.ERROR, value=None, error_message=message, traceback="")
             try:
-                self._store(self._writes.end, [(task, bare)])
+                self._store(self._writes.end if task.flow is None else self._writes.end_handing_on, [(task, bare)])
             except Exception as second:
                 if trouble_of(second) is Trouble.OUTAGE:
                     raise
@@ -274,6 +283,7 @@ class Recorder:
         if not stale:
             return
         self.refused += len(stale)
+        self.followers.lose(task for task, _ in stale)
         # One line for all of them.
         logger.warning(
             "%d outcomes refused, the first one %s of task %s: their claims are no longer this worker's; "

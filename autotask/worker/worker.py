@@ -20,6 +20,7 @@ from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.intake import Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.drain import Abandoner, Drain
+from autotask.worker.followers import Followers
 from autotask.worker.gates import Gates
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
@@ -75,21 +76,22 @@ class Worker:
         self.reporter = Reporter(self.held.has)
         self.registration = Registration(options, executors.names(options))
         self.gates = Gates(self.wakeup.call)
+        followers = Followers(lambda task: self._threads.follow(task), self.wakeup.wake, options.threads)
         self.recorder = Recorder(
-            lambda: self.registration.id, self._let_go, self.reporter, self.unknown_tasks, self.gates
+            lambda: self.registration.id, self._let_go, self.reporter, self.unknown_tasks, self.gates, followers
         )
         self.yielding = Yielding(self._look_before_claiming)
         self._news = News(self.wakeup)
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine)
-        threads: ThreadPool[ClaimedTask] = ThreadPool(options.threads, runner.run, self.wakeup.wake)
-        self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: threads, **self._other_pools(runner)}
+        self._threads: ThreadPool[ClaimedTask] = ThreadPool(options.threads, runner.run, self.wakeup.wake)
+        self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: self._threads, **self._other_pools(runner)}
         abandoner = Abandoner(self.held, self.recorder, self.shutdown)
         pools = self.pools.values()
         self.watch = Watch(list(pools), self.held.is_cancelled, abandoner.give_up, show)
         self.stalls = StallWatch(self.wakeup, self._stop_tasks, lambda: self.exit_status)
         recycling = Recycling(options.max_tasks, options.max_memory)
         self._placement = Placement(pools, self.held, self.recorder, runner, self.watch, recycling)
-        self.claimer = self._make_claimer(threads, self._placement)
+        self.claimer = self._make_claimer(self._threads, self._placement)
         parts = self.wakeup, self.shutdown, self.registration, self.held
         self._receiver = Receiver(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all)
         self._loop = Loop(options, *parts, self._news, self.claimer, self._receiver)

@@ -17,6 +17,7 @@ from autotask.store.finish import HandingOn, Outcome, Release
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
 from autotask.task import ClaimedTask, State
+from autotask.worker.followers import Followers, no_followers
 from autotask.worker.gates import Gates, present
 from autotask.worker.outcome import Lost, Released
 from autotask.worker.reporter import Reports
@@ -36,6 +37,7 @@ class Writes:
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
     :param gates: hears of tasks that became ready.
+    :param followers: those that run in the slots of tasks that have ended; by default, nobody does.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Writes:
         reporter: Reports,
         unknown_tasks: UnknownTasks,
         gates: Gates,
+        followers: Followers | None = None,
     ) -> None:
         self._gates = gates
+        self._followers = no_followers() if followers is None else followers
         self._connection = connection
         self._worker_id = worker_id
         self._reporter = reporter
@@ -76,7 +80,8 @@ class Writes:
     def end_handing_on(self, group: list[Record]) -> int:
         """Record the same for tasks that may have slots, which go to those that wait for them."""
         self._note_last_words(group)
-        handing_on = HandingOn(present().slots)
+        # Each time anew: if this is another try, others may have begun in these slots meanwhile.
+        handing_on = HandingOn(present().slots, self._followers.heirs(task for task, _ in group))
         outcomes, connection = outcomes_of(group), self._connection()
         end = functools.partial(finish.end, connection, outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
         try:
@@ -85,9 +90,11 @@ class Writes:
             if len(group) > 1 or connection.in_atomic_block or trouble_of(error) is not Trouble.REFUSED:
                 raise
             # The one that comes next may be at fault. If this one is, it is refused again.
+            self._followers.lose(task for task, _ in group)
             accepted = end()
             gates.mark(connection, [gate.key for task, _ in group if task.flow for gate in Flow.load(task.flow).gates])
             handing_on.marked = 1
+        self._followers.recorded(handing_on.heirs, handing_on.inherited, handing_on.gates)
         self._gates.opened(handing_on.admitted + handing_on.marked)
         return accepted
 
@@ -113,7 +120,7 @@ class Writes:
         if closed := _closed(released):
             gates.close(self._connection(), closed)
         finish.release(self._connection(), releases)
-        self._gates.opened(_with_gates([(each.task, each) for each in released if each.delay]))
+        self._gates.opened(_with_gates(group))
         return len(group)  # A lost claim needs no release.
 
     def lose(self, group: list[Record]) -> int:
@@ -147,7 +154,7 @@ def _closed(released: Sequence[Released]) -> dict[str, float]:
 
 
 def _with_gates(group: Sequence[Record]) -> int:
-    """Return how many of the tasks may have given up slots, so that there is a mark to look at."""
+    """Return how many of the tasks may have given up slots, or wait at their gates again, so that there is a mark to look at."""
     return sum(task.flow is not None for task, _ in group)
 
 

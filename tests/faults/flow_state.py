@@ -29,11 +29,12 @@ CROSS JOIN LATERAL (SELECT t.flow -> 'gates' -> (s.place - 1) AS value) AS gate
 GROUP BY s.gate HAVING count(*) > max((gate.value ->> 'most')::int)
 """
 
-#: Tasks whose state contradicts the number of gates that they have passed.
+#: Tasks whose state contradicts the number of gates that they have passed. A follower is claimed before its last one.
 CONTRADICTIONS = """
 SELECT t.id::text, t.state, t.passed, t.gate FROM autotask_task t
 WHERE t.flow IS NOT NULL AND jsonb_array_length(t.flow -> 'gates') > 0 AND (
-    (t.state IN (1, 2) AND t.passed <> jsonb_array_length(t.flow -> 'gates'))
+    (t.state = 1 AND t.passed <> jsonb_array_length(t.flow -> 'gates'))
+    OR (t.state = 2 AND jsonb_array_length(t.flow -> 'gates') - t.passed NOT IN (0, 1))
     OR (t.state = 8 AND t.gate NOT LIKE 'pause:%%'
         AND (t.passed >= jsonb_array_length(t.flow -> 'gates') OR t.gate <> t.flow -> 'gates' -> t.passed ->> 'key')))
 """

@@ -1,25 +1,35 @@
 """Choose what to claim in one turn of the loop."""
 
 import enum
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claim
+from autotask.store.errors import is_outage
 from autotask.task import PROCESS, THREAD, ClaimedTask
+from autotask.texts.lines import describe, one_line
 from autotask.worker.burden import Burden
 from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.intake import Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.claiming.quarantine import Quarantine
+from autotask.worker.followers import Followers
 from autotask.worker.gates import Gates
 from autotask.worker.held import HeldTasks
 from autotask.worker.idle import IdleSleep
 from autotask.worker.lanes import LookTimes
 from autotask.worker.news import News
 from autotask.worker.registration import Registration
+
+logger = logging.getLogger("autotask.worker")
+
+#: Seconds for which no followers are claimed after the database has refused that.
+REST = 60.0
 
 #: The most tasks in one claim. A hundred already share the cost of its commit and plan well; with many more the planner
 #: starts to read the whole table.
@@ -63,8 +73,14 @@ class Claimer:
     looks: LookTimes = field(default_factory=LookTimes, init=False)
     hopeful: bool = field(default=True, init=False)
 
+    @property
+    def followers(self) -> Followers:
+        """The tasks that wait here for the slots of others."""
+        return self.placement.recorder.followers
+
     def take(self, connection: BaseDatabaseWrapper) -> Prospect:
         """Claim for each pool that has room; return what to expect of another look."""
+        self.follow(connection)
         look = self._take_for_threads(connection)
         if not self.may_claim() or self.quarantine.bars_others(time.monotonic()):
             return look
@@ -117,6 +133,26 @@ class Claimer:
             self.news.pass_on()  # The caller may have notified this worker only.
         self.looks.took(began, time.monotonic())
 
+    def follow(self, connection: BaseDatabaseWrapper) -> None:
+        """Claim followers of short tasks that have slots here, and release those that wait in vain."""
+        if self.quarantine.is_on():
+            self.placement.release(self.followers.take_back())
+            return
+        if self.followers:
+            self.placement.release(self.followers.take_back(time.monotonic()))
+        wanted, queues = self.followers.wanted()
+        number = sum(each.number for each in wanted)
+        if not number or not self.may_claim() or self.placement.recycling.left(number) < number:
+            return
+        served = [queue for queue in queues if self.serves(THREAD, queue)]
+        try:
+            self.placement.keep(wanted, self.claims.follow(connection, wanted, served))
+        except DatabaseError as error:
+            if is_outage(error):
+                raise
+            self.followers.rest(REST)
+            logger.error("Limited tasks are claimed one by one for a while: %s", one_line(describe(error)))
+
     def _take_for_threads(self, connection: BaseDatabaseWrapper) -> Prospect:
         if self.placement.recycling.is_used_up():
             return Prospect.NO_ROOM
@@ -148,13 +184,25 @@ class Claimer:
 
     def _claim(self, intake: Intake, connection: BaseDatabaseWrapper, room: int, *, unbounded: bool) -> int:
         claimed = intake.claim(connection, room, self.burden.most_claimed(room), unbounded=unbounded)
-        if claimed:
+        if intake is self.threads and any(task.flow for task in claimed):
+            self._place_in_slots(connection, claimed)
+        elif claimed:
             self._place(claimed, intake)
         return len(claimed)
 
     def _place(self, claimed: list[ClaimedTask], intake: Intake) -> None:
         self.idle.found_work()
         self.placement.place(claimed, intake.pool)
+
+    def _place_in_slots(self, connection: BaseDatabaseWrapper, claimed: list[ClaimedTask]) -> None:
+        """Place tasks of which some may have slots, and claim their followers before these begin: short ones end sooner."""
+        self._place([task for task in claimed if task.flow is None], self.threads)
+        limited = [task for task in claimed if task.flow is not None]
+        self.followers.hold(limited)
+        try:
+            self.follow(connection)
+        finally:
+            self._place(limited, self.threads)
 
     def _rooms(self, threads: int) -> dict[str, int]:
         others = {name: intake.free() for name, intake in self.others.items()}

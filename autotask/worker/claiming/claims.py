@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import claim
+from autotask.store import claim, follow
 from autotask.store.claim import BoundedLane, Found
+from autotask.store.follow import Wanted
 from autotask.task import ClaimedTask
+from autotask.worker.gates import present
 from autotask.worker.paused import Paused
 from autotask.worker.registration import Registration
 from autotask.worker.unknown_tasks import UnknownTasks
@@ -49,6 +51,12 @@ class Claims:
             paused_names=self.paused.names,
             refused=self._refused,
         )
+
+    def follow(
+        self, connection: BaseDatabaseWrapper, wanted: Sequence[Wanted], queues: Sequence[str]
+    ) -> dict[str, list[ClaimedTask]]:
+        """Claim followers; see :func:`autotask.store.follow.follow`."""
+        return follow.follow(connection, self._registration.id, wanted, queues=queues, slots=present().slots)
 
     def find_lanes(self, connection: BaseDatabaseWrapper) -> Found:
         """Return the lanes that hold ready tasks, and those that hold suspects, without paused tasks; and the rest of a look."""

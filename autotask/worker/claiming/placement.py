@@ -1,8 +1,9 @@
 """Put claimed tasks into the pools, and release those that wait there."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from autotask.store.follow import Wanted
 from autotask.task import ClaimedTask
 from autotask.worker.held import HeldTasks
 from autotask.worker.outcome import Released
@@ -40,9 +41,23 @@ class Placement:
                 self.recorder.put((task, self.runner.without_thread(task, error)))
         self.watch.begin()
 
+    def keep(self, wanted: Sequence[Wanted], found: Mapping[str, Sequence[ClaimedTask]]) -> int:
+        """Hold claimed followers, which wait for the slots of others; return how many there are."""
+        claimed = [task for tasks in found.values() for task in tasks]
+        self.recycling.take(len(claimed))
+        self.recorder.burden.take(claimed)
+        self.held.add(claimed)
+        self.recorder.followers.add(wanted, found)
+        return len(claimed)
+
     def release_waiting(self) -> None:
         """Release the tasks that have not begun."""
+        self.release(self.recorder.followers.take_back())
         for pool in self.pools:
-            for task in pool.take_back():
-                self.recycling.take(-1)
-                self.recorder.put((task, Released(task)))
+            self.release(pool.take_back())
+
+    def release(self, tasks: Iterable[ClaimedTask]) -> None:
+        """Release tasks that have not begun and are in no pool any more."""
+        for task in tasks:
+            self.recycling.take(-1)
+            self.recorder.put((task, Released(task)))

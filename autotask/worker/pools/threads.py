@@ -205,6 +205,9 @@ class ThreadPool(Waiting[T]):
         self._balanced = (0, 0.0)
         self._abandoning = threading.Lock()
         self._draining = False
+        #: Items submitted by threads of the pool, which count for themselves.
+        self._followed = 0
+        self._following = threading.Lock()
         self._name = name
         self._places: list[Place] = []
         self._lacking = size
@@ -246,6 +249,12 @@ class ThreadPool(Waiting[T]):
         if self._lacking and time.monotonic() >= self._try_at:
             self._start_lacking()
 
+    def follow(self, item: T) -> None:
+        """Run an item after the others that wait. Only a thread of the pool calls this, which is about to be free itself."""
+        with self._following:
+            self._followed += 1
+            self._todo.append(item)
+
     def balance(self) -> None:
         """Let one thread run very short tasks alone, and wake the others as soon as it makes no progress."""
         finished, seconds = self.busy_seconds()
@@ -265,7 +274,9 @@ class ThreadPool(Waiting[T]):
 
     def outstanding(self) -> int:
         """Return how many submitted items have not finished."""
-        return self._submitted - sum(place.finished for place in self._places)
+        # In this order: an item is never counted only as finished.
+        finished = sum(place.finished for place in self._places)
+        return self._submitted + self._followed - finished
 
     def running(self) -> list[Run[T]]:
         """Return the running items."""

@@ -84,3 +84,20 @@ def refused_once(account, refuse=True):
     starts.append(time.monotonic())
     if refuse and len(starts) < 3:
         raise RateLimited(retry_after=1.5)
+
+
+@delayed_task(concurrency=3)
+def three_short_at_a_time(number):
+    _run(0.0005)
+
+
+@delayed_task(concurrency=3, retries=1, backoff=0, takes_context=True)
+def three_short_some_fail(context, number):
+    _run(0.0005)
+    if context.attempt == 1 and number % 20 == 0:
+        raise ValueError("the first time")
+
+
+@delayed_task(concurrency=3)
+def three_at_a_time_for(seconds):
+    _run(seconds)

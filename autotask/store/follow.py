@@ -1,0 +1,110 @@
+"""Claim held tasks ahead of their slots: the followers, which wait in a worker until a task there leaves them its slot."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import arrays, claim, pauses
+from autotask.store.prepared import prepared_rows
+from autotask.task import THREAD, ClaimedTask
+
+#: Followers with larger arguments than this, in bytes, are not claimed: a worker holds many of them.
+SMALL = 10_000
+
+
+class Wanted(NamedTuple):
+    """Followers to claim.
+
+    :ivar gate: of a limit.
+    :ivar number: how many.
+    :ivar most: the number of slots that the tasks of this gate know; workers use the present one if they know the limit.
+    """
+
+    gate: str
+    number: int
+    most: int
+
+
+# * The worker has slots of these gates, and the followers get these one after the other. They have not passed their gate.
+# * They are taken in the order of the gate, up to the first one that may not follow, so that nobody is overtaken: it has
+#   other gates, another queue or pool, large arguments, or may have killed its worker.
+# * Nobody follows at a gate that is paused, or while slots above its present number are taken.
+# * They get a "ready_at" in their order, a microsecond apart.
+FOLLOW = f"""
+WITH {claim.ALIVE},
+wanted AS MATERIALIZED (
+    SELECT w.gate, w.number
+    FROM unnest(%(gates)s::text[], %(numbers)s::int[], %(mosts)s::int[]) AS w(gate, number, most)
+    LEFT JOIN unnest(%(bases)s::text[], %(most)s::int[]) AS present(base, most)
+        ON present.base = split_part(substr(w.gate, 7), '(', 1)
+    WHERE EXISTS (SELECT 1 FROM alive) AND NOT {pauses.bars_gate("w.gate")}
+      AND NOT EXISTS (
+          SELECT FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
+          WHERE s.gate = w.gate AND s.number > coalesce(present.most, w.most)
+      )
+),
+line AS MATERIALIZED (
+    SELECT wanted.gate, first.id, first.may, first.turn
+    FROM wanted CROSS JOIN LATERAL (
+        SELECT next.id, next.may, row_number() OVER (ORDER BY next.priority DESC, next.run_at, next.id) AS turn
+        FROM (
+            SELECT t.id, t.priority, t.run_at,
+                   t.passed = 0 AND jsonb_array_length(t.flow->'gates') = 1 AND t.flow->'gates'->0->>'when_full' = 'wait'
+                   AND t.lost = 0 AND t.unknown_since IS NULL AND t.executor = '{THREAD}'
+                   AND t.queue = ANY(%(queues)s::text[])
+                   AND NOT EXISTS (
+                       SELECT FROM autotask_pause p
+                       WHERE {pauses.IN_FORCE.format("p")} AND (p.kind = 'everything' OR (p.kind, p.name) IN (('queue', t.queue), ('task', t.name)))
+                   )
+                   AND octet_length(t.payload) <= {SMALL} AS may
+            FROM autotask_task t
+            WHERE t.state = 8 AND t.gate = wanted.gate
+            ORDER BY t.priority DESC, t.run_at, t.id LIMIT wanted.number
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS next
+    ) AS first
+),
+following AS MATERIALIZED (
+    SELECT array_agg(id ORDER BY gate, turn) AS ids, clock_timestamp() AS now
+    FROM (SELECT gate, id, turn, bool_and(may) OVER (PARTITION BY gate ORDER BY turn) AS may FROM line) AS looked_at
+    WHERE may
+)
+UPDATE autotask_task t
+SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'),
+    started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL,
+    ready_at = (SELECT now FROM following) + array_position((SELECT ids FROM following), t.id) * interval '1 us'
+WHERE t.id = ANY((SELECT ids FROM following)::uuid[])
+RETURNING t.gate, {claim.FIELDS}
+"""
+
+
+def follow(
+    connection: BaseDatabaseWrapper,
+    worker_id: uuid.UUID,
+    wanted: Sequence[Wanted],
+    *,
+    queues: Sequence[str],
+    slots: Mapping[str, int],
+) -> dict[str, list[ClaimedTask]]:
+    """Claim followers at gates of which the worker has slots; return them by gate, best first.
+
+    :param queues: those from which it may take them.
+    :param slots: the present number of slots of each limit, by its base.
+    """
+    params = {
+        "worker_id": worker_id,
+        "gates": arrays.texts([each.gate for each in wanted]),
+        "numbers": arrays.numbers([each.number for each in wanted]),
+        "mosts": arrays.numbers([each.most for each in wanted]),
+        "bases": arrays.texts(slots),
+        "most": arrays.numbers(slots.values()),
+        "queues": arrays.texts(queues),
+    }
+    found: dict[str, list[ClaimedTask]] = {each.gate: [] for each in wanted}
+    for gate, *row in prepared_rows(connection, FOLLOW, params):
+        found[gate].append(claim.record((*row,), worker_id))
+    for tasks in found.values():
+        tasks.sort(key=lambda task: task.ready_at)
+    return found

@@ -1,0 +1,132 @@
+"""Tasks that follow each other in the slots of a worker: the limit holds, and nothing is lost."""
+
+import time
+
+import pytest
+
+from autotask.acts import pausing
+from autotask.store.connection import current, execute, rows
+from autotask.task import RUNNING, State
+from tests.helpers import patient, wait_until
+from tests.integration.worker import limited
+from tests.integration.worker.test_gates import drained, most_at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def no_spans():
+    limited.spans.clear()
+
+
+def count_followers(worker):
+    """Have a worker note how many followers it claims; return the list."""
+    numbers, keep = [], worker.claimer.claims.follow
+
+    def follow(*args):
+        found = keep(*args)
+        numbers.append(sum(map(len, found.values())))
+        return found
+
+    worker.claimer.claims.follow = follow
+    return numbers
+
+
+def states():
+    found = rows(current(), "SELECT state, attempt FROM autotask_task WHERE name = %(name)s", {"name": NAME})
+    return {(State(state), attempt) for state, attempt in found}
+
+
+NAME = limited.three_short_at_a_time.name
+
+
+def test_short_tasks_follow_each_other_and_the_limit_holds(start_worker):
+    # Given
+    workers = [start_worker(threads=4) for _ in range(2)]
+    followers = [count_followers(worker) for worker in workers]
+
+    # When
+    handles = limited.three_short_at_a_time.enqueue_many([(number,) for number in range(1500)])
+
+    # Then
+    drained(*handles)
+    assert most_at_once(limited.spans) == 3
+    assert len(limited.spans) == 1500
+    assert sum(map(sum, followers)) > 100
+
+
+def test_retries_among_them_keep_the_limit(start_worker):
+    followers = count_followers(start_worker(threads=4))
+    handles = limited.three_short_some_fail.enqueue_many([(number,) for number in range(600)])
+    drained(*handles)
+    assert most_at_once(limited.spans) == 3
+    assert sum(followers) > 0
+    assert {handle.attempts for handle in handles} == {1, 2}
+
+
+def test_a_worker_that_stops_gives_its_followers_back(start_worker):
+    # Given
+    worker = start_worker(threads=4)
+    followers = count_followers(worker)
+    handles = limited.three_short_at_a_time.enqueue_many([(number,) for number in range(3000)])
+    wait_until(lambda: sum(followers) > 100)
+
+    # When
+    worker.stop()
+    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_worker"), what="the sign-off")
+
+    # Then
+    assert states() <= {(State.HELD, 0), (State.READY, 0)}
+    assert worker.recorder.refused == 0
+    start_worker(threads=4)
+    drained(*handles)
+    assert most_at_once(limited.spans) == 3
+    assert len(limited.spans) == 3000
+
+
+def test_followers_are_released_when_the_limit_is_paused(start_worker):
+    followers = count_followers(start_worker(threads=4))
+    handles = limited.three_short_at_a_time.enqueue_many([(number,) for number in range(2000)])
+    wait_until(lambda: sum(followers) > 100)
+    pausing.pause(limit=NAME)
+    wait_until(lambda: states() == {(State.HELD, 0)}, what="the end of what ran")
+    pausing.resume(limit=NAME)
+    drained(*handles)
+    assert most_at_once(limited.spans) == 3
+
+
+def test_followers_of_a_task_that_turns_out_to_be_long_are_released(start_worker):
+    # Given: short tasks, one long one, and short ones behind it
+    followers = count_followers(start_worker(threads=4))
+    times = [0.0] * 200 + [patient(1.5)] * 3 + [0.0] * 100
+    handles = limited.three_at_a_time_for.enqueue_many([(seconds,) for seconds in times])
+
+    # When
+    sql = "SELECT count(*) FROM autotask_task WHERE state = 2 AND name = %(name)s"
+    wait_until(lambda: handles[200].status is RUNNING, what="the long ones")
+
+    # Then: nobody waits behind them in the worker
+    name = limited.three_at_a_time_for.name
+    wait_until(lambda: rows(current(), sql, {"name": name}) == [(3,)], what="the release of the followers")
+    assert sum(followers) > 0
+    drained(*handles)
+    assert most_at_once(limited.spans) == 3
+
+
+def test_the_tasks_of_a_worker_without_a_lease_are_run_by_another(start_worker, settings):
+    # Given
+    worker = start_worker(threads=4)
+    followers = count_followers(worker)
+    handles = limited.three_short_at_a_time.enqueue_many([(number,) for number in range(2000)])
+    wait_until(lambda: sum(followers) > 100)
+
+    # When: it is taken for dead
+    execute(current(), "UPDATE autotask_worker SET lease_until = now() - interval '1 s'")
+    start_worker(threads=4)
+
+    # Then
+    for handle in handles:
+        handle.wait(patient(30))
+    until = time.monotonic() + patient(10)
+    while rows(current(), "SELECT 1 FROM autotask_task WHERE name = %(name)s", {"name": NAME}):
+        assert time.monotonic() < until
