@@ -90,10 +90,12 @@ def test_soon_nothing_more_of_a_busy_queue_begins(quiet_worker, target):
 
     # Then
     def ran():
-        return rows(current(), "SELECT count(*) FROM autotask_result")[0][0]
+        sql = "SELECT count(*) FROM autotask_result WHERE name = %(name)s"
+        return rows(current(), sql, {"name": tasks.nap.name})[0][0]
 
     wait_until(lambda: quiet_worker.paused, what="a look of the worker")
-    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_task WHERE state = 2"), what="the worker is quiet")
+    running = "SELECT 1 FROM autotask_task WHERE state = 2 AND name = %(name)s"
+    wait_until(lambda: not rows(current(), running, {"name": tasks.nap.name}), what="the worker is quiet")
     before = ran()
     assert before < 5000
     assert a_moment_later(ran) == before
