@@ -17,7 +17,7 @@ from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.flow import options as flow_options
-from autotask.flow.keys import refuse_unknown_names
+from autotask.flow.keys import refuse_unfit_function, refuse_unknown_names
 from autotask.flow.plan import Plan, Site
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
@@ -66,6 +66,10 @@ class Definition(Generic[P, R]):
         for option, key in flow_options.keys(options).items():
             if key is not None:
                 refuse_unknown_names(key, option, self.signature.parameters, name)
+                refuse_unfit_function(key, option, self.signature, name)
+        for option, rate in (("rate", options.rate), ("throttle", options.throttle)):
+            if rate is not None:
+                refuse_unfit_function(rate.cost, option, self.signature, name)
         # Its attributes are not copied: they could overwrite those above.
         functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
 

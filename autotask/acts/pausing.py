@@ -33,7 +33,7 @@ def pause(
         pause(queue="mail", until=timedelta(hours=2), reason="the provider is down", by="ada")
 
     :param task: the full name of a task.
-    :param limit: the name of a limit or a rate, or of one of its keys: ``"shop.sync(account_id=7)"``.
+    :param limit: the name of a limit or a rate, or of one of its keys: ``"shop.tasks.sync(account_id=7)"``.
     :param until: an aware datetime, or a timedelta from now; None: until it is resumed.
     :param reason: shown with the pause, and so is *by*.
     :param log: is called with the key of the pause, in the same transaction.
@@ -88,7 +88,9 @@ def target(
     if kind in (Kind.QUEUE, Kind.TASK) and not PLAIN_NAME.fullmatch(name):
         raise InvalidPause(problem=f"{name!r} is not the name of a {kind}: names have letters, digits and _ . : < > -")
     if kind is Kind.LIMIT and not (0 < len(name) <= LONGEST_NAME and name.isprintable()):
-        raise InvalidPause(problem=f"{name!r} is not the name of a limit: write openai, or shop.sync(account_id=7)")
+        raise InvalidPause(
+            problem=f"{name!r} is not the name of a limit: write openai, or shop.tasks.sync(account_id=7)"
+        )
     return kind, name
 
 

@@ -53,7 +53,9 @@ class PauseForm(ModelForm):
     name = forms.CharField(
         required=False,
         label=_("Name"),
-        help_text=_("Of a queue, a task, or a limit, like openai, or shop.sync(account_id=7). Empty for everything."),
+        help_text=_(
+            "Of a queue, a task, or a limit, like openai, or shop.tasks.sync(account_id=7). Empty for everything."
+        ),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
     until = forms.SplitDateTimeField(

@@ -15,8 +15,9 @@ from autotask.doctor.diagnosis import DATABASE, Check, Finding, Patient, examine
 from autotask.queues import serves
 from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
-from autotask.store import health, notify, prune, read, schedules
+from autotask.store import health, notify, pauses, prune, read, schedules
 from autotask.store.connection import current
+from autotask.store.pauses import Kind
 from autotask.store.read import LivingWorker
 from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line
@@ -133,8 +134,13 @@ def look_at_queues(patient: Patient) -> Finding:
 
 
 def look_at_waiting(patient: Patient) -> Finding:
-    """Whether ready tasks are claimed soon."""
-    ready = [queue for queue in read.counts(patient.connection) if queue.ready]
+    """Whether ready tasks are claimed soon, apart from those of paused queues."""
+    paused = {(pause.kind, pause.name) for pause in pauses.read(patient.connection)}
+    ready = [
+        queue for queue in read.counts(patient.connection) if queue.ready and (Kind.QUEUE, queue.queue) not in paused
+    ]
+    if (Kind.EVERYTHING, "") in paused:
+        return fine("everything is paused")
     slowest = max(ready, key=lambda queue: queue.oldest, default=None)
     if slowest is None:
         return fine("no ready task waits")

@@ -63,6 +63,28 @@ def refuse_unknown_names(key: Key | None, option: str, parameters: Collection[st
             raise InvalidOption(option=option, where=where, expected=expected, value=name)
 
 
+def refuse_unfit_function(given: Any, option: str, signature: inspect.Signature, where: str) -> None:
+    """Refuse a function of the arguments that cannot be called as the task function would be.
+
+    :param given: the key or the cost; if it is no function, there is nothing to refuse.
+    :param signature: that of the task function, without the context.
+    :raises InvalidOption: it does not take these arguments.
+    """
+    parameters = signature.parameters.values()
+    if not callable(given) or any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in parameters):
+        return  # how many arguments there are is known only at the call
+    try:
+        function = inspect.signature(given)
+    except (TypeError, ValueError):
+        return  # some built-in functions do not say what they take
+    all_of_them = inspect.BoundArguments(signature, dict.fromkeys(signature.parameters))
+    try:
+        function.bind(*all_of_them.args, **all_of_them.kwargs)
+    except TypeError:
+        expected = f"a function that takes the arguments of the task function, {signature}"
+        raise InvalidOption(option=option, where=where, expected=expected, value=given) from None
+
+
 def names(key: Key | None) -> tuple[str, ...]:
     """Return the names of parameters in a key."""
     if key is None or key is True or callable(key):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from autotask.exceptions import InvalidOption
+from autotask.exceptions import InvalidOption, InvalidOptionType
 from autotask.flow.keys import Key, checked_key
 from autotask.values import plain_name, whole
 
@@ -44,7 +44,16 @@ class Limit:
     def __post_init__(self) -> None:
         if self.name is not None:
             plain_name(self.name, "name", _WHERE)
-        if self.most is not None or self.name is None:
+        given = self.most is not None or self.name is None
+        if given and (isinstance(self.most, bool) or not isinstance(self.most, int)):
+            raise InvalidOptionType(
+                option="most",
+                where=_WHERE,
+                expected='a whole number, or left out if there is a name: Limit(name="openai")',
+                value=self.most,
+                type=type(self.most).__name__,
+            )
+        if self.most is not None:
             whole(self.most, "most", _WHERE, 1, MOST_SLOTS)
         object.__setattr__(self, "key", checked_key(self.key, "key", _WHERE))
 

@@ -132,7 +132,8 @@ class Plan:
             base = own.base(self._name)
             most = _smaller(own.most, known.get(base))
             if most is None:
-                expected = f"the name of a limit in AUTOTASK_LIMITS ({', '.join(map(repr, known)) or 'it has none'})"
+                shared = ", ".join(repr(name) for name in known if not name.startswith((EVERYTHING, QUEUE, TYPE)))
+                expected = f"the name of a limit in AUTOTASK_LIMITS ({shared or 'it has none for tasks'})"
                 raise InvalidOption(option="concurrency", where=self._name, expected=expected, value=own.name)
             yield LimitGate(LIMIT + base, base, most, self._options.when_full), own.key
             bases = tuple(wider for wider in bases if wider != base)

@@ -99,7 +99,8 @@ def checked_cost(value: Any, capacity: float, where: str) -> float:
             type=type(value).__name__,
         )
     if not 0 <= value <= capacity:  # NaN is refused, too
-        raise InvalidOption(option="cost", where=where, expected=f"from 0 to the burst, {capacity:g}", value=value)
+        expected = f"from 0 to {capacity:g}, the burst (for more, give the Rate a larger burst)"
+        raise InvalidOption(option="cost", where=where, expected=expected, value=value)
     return float(value)
 
 

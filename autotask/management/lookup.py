@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from django.core.management.base import CommandError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import agenda
+from autotask import agenda, registry
 from autotask.agenda import Entry
 from autotask.management.console import FAILED, NOT_FOUND, Console, failure, open_tables
 from autotask.store import find
@@ -48,8 +48,15 @@ def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
     """
     known = {entry.name: entry for entry in agenda.entries(connection)}
     if name not in known:
-        raise failure(f"There is no schedule {name[:80]!r}{meant(name, known)}.", NOT_FOUND)
+        raise failure(f"There is no schedule {name[:80]!r}{_task_of(name) or meant(name, known)}.", NOT_FOUND)
     return known[name]
+
+
+def _task_of(name: str) -> str:
+    """Return how commands name a task function that is no schedule; "" if there is none of that name."""
+    if all(definition.name != name for definition in registry.definitions()):
+        return ""
+    return f": this is a task function. To pause or resume its tasks, write --task {name}"
 
 
 def meant(name: str, known: Iterable[str]) -> str:

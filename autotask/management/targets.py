@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from autotask import registry
+from autotask.flow.plan import present_limits
 from autotask.management.arguments import plain_name
 from autotask.management.console import USAGE, Console, failure
 from autotask.management.lookup import meant
+from autotask.site_limits import site
 
 #: The options, and the keywords of the acts.
 KINDS = ("queue", "task", "limit")
@@ -25,7 +27,7 @@ def add_targets(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="A limit or a rate, like openai, or one of its keys, like 'shop.sync(account_id=7)'.",
+        help="A limit or a rate, like openai, or one of its keys, like 'shop.tasks.sync(account_id=7)'.",
     )
     parser.add_argument("--everything", action="store_true", help="All tasks of all queues.")
 
@@ -53,9 +55,17 @@ def described(target: dict[str, Any]) -> str:
 
 
 def doubt(console: Console, target: dict[str, Any]) -> None:
-    """Complain of the name of a task that is not in the code of this process. Other code may have it."""
-    name = target.get("task")
-    known = [definition.name for definition in registry.definitions()]
-    if name is None or name in known:
+    """Complain of a task or a limit that is not in the code of this process. Other code may have it."""
+    definitions = registry.definitions()
+    if "task" in target:
+        name, known = target["task"], {each.name for each in definitions}
+        missing = f"No task in the code of this process has the name {name}"
+    elif "limit" in target:
+        name = target["limit"].partition("(")[0]
+        rates = {each.name for each in definitions if each.options.rate is not None}
+        known = rates | set(present_limits(((each.name, each.options.concurrency) for each in definitions), site()))
+        missing = f"No limit or rate in the code and settings of this process has the name {name}"
+    else:
         return
-    console.complain(f"No task in the code of this process has the name {name}{meant(name, known)}.")
+    if name not in known:
+        console.complain(f"{missing}{meant(name, sorted(known))}.")

@@ -57,7 +57,7 @@ class Pauser:
         look = pauses.look(connection)
         self._sweep_at = now + (LOOK_EVERY if look.exists else SWEEP_EVERY)
         if look.is_over and (ended := pauses.end(connection)):
-            logger.info("%d pauses are over", ended)
+            logger.info("%d pause%s over", ended, " is" if ended == 1 else "s are")
             self._changed()
         moved = [self._let_go(connection, name) for name in look.released]
         walks = look.holds and now >= self._walk_at and self._walk(connection)

@@ -351,3 +351,31 @@ def test_using_refuses_it_too():
     assert sync.using(unique="account_id").options.unique == "account_id"
     with pytest.raises(InvalidOption, match="'unique' of tests.using must be made of parameters"):
         sync.using(unique="region")
+
+
+@pytest.mark.parametrize(
+    ("option", "make"),
+    [
+        ("unique", lambda function: function),
+        ("concurrency", lambda function: Limit(1, key=function)),
+        ("rate", lambda function: Rate("1/s", key=function)),
+        ("rate", lambda function: Rate("1/s", burst=5, cost=function)),
+        ("debounce", lambda function: Debounce(5, key=function)),
+        ("throttle", lambda function: Rate("1/s", key=function)),
+    ],
+)
+def test_a_function_that_does_not_take_the_arguments_is_refused_where_it_is_written(option, make):
+    def sync(account_id, year=1, *, full=False): ...
+
+    fitting = [lambda account_id, year, full: 1, lambda *args, **kwargs: 1, lambda first, *_, full: 1]
+    for function in fitting:
+        delayed_task(name="tests.fits", **{option: make(function)})(sync)
+    for function in (lambda account_id: 1, lambda account_id, year, *, everything: 1):
+        with pytest.raises(
+            InvalidOption, match=f"'{option}' of tests.unfit must be a function that takes the arguments"
+        ):
+            delayed_task(name="tests.unfit", **{option: make(function)})(sync)
+
+
+def test_a_function_of_any_number_of_arguments_is_not_judged_before_the_call():
+    delayed_task(name="tests.any", unique=lambda first: first)(lambda *args: None)

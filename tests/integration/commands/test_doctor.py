@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.backends.postgresql.features import DatabaseFeatures
 from django.utils.timezone import get_default_timezone
 
-from autotask import registry
+from autotask import acts, registry
 from autotask.doctor import examination
 from autotask.doctor.diagnosis import Patient, Verdict
 from autotask.schedules import zone_data
@@ -252,6 +252,15 @@ def test_the_doctor_finds_tasks_that_wait_too_long():
     # Then
     assert list(problems()) == ["waiting"]
     assert "has waited 2 m" in problems()["waiting"]
+
+
+@pytest.mark.parametrize("target", [{"queue": "default"}, {"everything": True}])
+def test_paused_tasks_that_wait_are_no_problem(target):
+    sign_on()
+    add(1, 2)
+    execute(connection, "UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes'")
+    acts.pause(**target, by="ada")
+    assert diagnosis()[0] == 0
 
 
 def test_the_doctor_finds_results_that_nobody_prunes():

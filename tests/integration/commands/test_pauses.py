@@ -29,7 +29,8 @@ def paused():
         (("--everything",), Kind.EVERYTHING, ""),
     ],
 )
-def test_each_kind_can_be_paused_and_resumed(words, kind, name):
+def test_each_kind_can_be_paused_and_resumed(words, kind, name, settings):
+    settings.AUTOTASK_LIMITS = {"openai": 2, "shop.sync": 1}
     shown = manage("pause", *words, "--reason", "the provider is down", "--by", "ada")
     assert (shown.code, shown.err) == (0, "")
     assert shown.out == f"{kind} {name}".strip() + " is paused\n"
@@ -74,7 +75,7 @@ def test_a_time_of_day_is_the_next_one_in_the_time_zone_of_the_project(settings)
     [
         ((), "Name schedules, or give --queue, --task, --limit or --everything."),
         (("--queue", "a b"), "'a b' is not a name"),
-        (("--limit", ""), "'' is not the name of a limit: write openai, or shop.sync(account_id=7)"),
+        (("--limit", ""), "'' is not the name of a limit: write openai, or shop.tasks.sync(account_id=7)"),
         (("--queue", "a", "--until", "soon"), "'soon' is not a moment: write a time like 18:00, or a date"),
         (("--queue", "a", "--until", "25:00"), "'25:00' is not a moment"),
         (("--queue", "a", "--until", "2001-01-01T08:00"), "'2001-01-01T08:00' is over already"),
@@ -95,6 +96,23 @@ def test_a_name_that_the_code_does_not_have_is_paused_and_doubted():
     assert shown.code == 0
     assert f"No task in the code of this process has the name {add.name}x (did you mean '{add.name}'" in shown.err
     assert paused() == [("task", f"{add.name}x")]
+
+
+def test_a_limit_that_nothing_has_is_paused_and_doubted(settings):
+    settings.AUTOTASK_LIMITS = {"openai": 2}
+    assert "No limit" not in manage("pause", "--limit", "openai", "--limit", "openai(tenant_id=7)").err
+    shown = manage("pause", "--limit", "opnai(tenant_id=7)")
+    assert shown.code == 0
+    assert "No limit or rate in the code and settings of this process has the name opnai (did you mean 'openai'?)" in (
+        shown.err
+    )
+
+
+def test_a_task_that_is_named_like_a_schedule():
+    shown = manage("pause", add.name)
+    assert shown.code != 0
+    assert f"There is no schedule '{add.name}': this is a task function. To pause" in shown.err
+    assert f"write --task {add.name}." in shown.err
 
 
 def test_status_shows_pauses():
