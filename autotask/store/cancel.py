@@ -10,21 +10,29 @@ from autotask.signals import tell_cancelled
 from autotask.store import columns, marks, notify
 from autotask.store.connection import rows
 
+
+def kept(source: str, **values: str) -> str:
+    """Return a statement that keeps the tasks of a source as CANCELLED.
+
+    :param values: expressions for further columns.
+    """
+    return columns.insert(
+        "autotask_result",
+        source,
+        columns.COMMON,
+        state="5",
+        ended_at="clock_timestamp()",
+        kept_until="clock_timestamp() + ttl * interval '1 s'",
+        **values,
+    )
+
+
 # The row lock decides the race with a claim: the second one sees the state that the first one wrote, and does nothing.
 CANCEL_WAITING = f"""
 WITH gone AS (
     DELETE FROM autotask_task WHERE id = %(id)s AND state <> 2 RETURNING *
 ),
-kept AS ({
-    columns.insert(
-        "autotask_result",
-        "gone",
-        columns.COMMON,
-        state="5",
-        ended_at="clock_timestamp()",
-        kept_until="clock_timestamp() + ttl * interval '1 s'",
-    )
-}),
+kept AS ({kept("gone")}),
 marked AS ({marks.freed("gone")})
 SELECT name, queue, awaited, coalesce(passed, 0) > 0 FROM gone
 """

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_cancelled
-from autotask.store import cancel, columns, marks, notify
+from autotask.store import cancel, marks, notify
 from autotask.store.connection import rows
 
 #: The message of dropped tasks.
@@ -29,17 +29,7 @@ WITH gone AS (
     ))
     RETURNING t.*
 ),
-kept AS ({
-    columns.insert(
-        "autotask_result",
-        "gone",
-        columns.COMMON,
-        state="5",
-        ended_at="clock_timestamp()",
-        kept_until="clock_timestamp() + ttl * interval '1 s'",
-        error_message=f"'{LIMIT_REACHED}'",
-    )
-}),
+kept AS ({cancel.kept("gone", error_message=f"'{LIMIT_REACHED}'")}),
 marked AS ({marks.freed("gone")})
 SELECT id, name, queue, awaited FROM gone
 """
