@@ -60,7 +60,8 @@ def is_limit(gate: Gate) -> TypeGuard[LimitGate]:
 class Flow:
     """The flow control of one task.
 
-    :ivar gates: in the order in which it passes them: narrow limits first, the rate last.
+    :ivar gates: in the order in which it passes them: its own limit, its rate, then limits that it
+        shares with other tasks.
     :ivar unique_key: no other live task has it; None: it has none.
     """
 

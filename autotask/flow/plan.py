@@ -156,11 +156,13 @@ class Plan:
         return Flow(gates, self._keyed(self._unique_prefix, self._unique_key, bound, option) or None)
 
     def _gates(self, bound: inspect.BoundArguments | None) -> Iterable[Gate]:
-        for gate, key in self._limits:
-            yield gate._replace(key=self._keyed(gate.key, key, bound, "concurrency"))
+        limits = [gate._replace(key=self._keyed(gate.key, key, bound, "concurrency")) for gate, key in self._limits]
+        # While a task waits for tokens, it keeps no slot that tasks of another kind need.
+        yield from (gate for gate in limits if gate.base == self._name)
         if (rate := self._options.rate) is not None:
             key = self._keyed(RATE + self._name, rate.key, bound, "rate")
             yield RateGate(key, self._name, rate.interval, rate.capacity, self._cost(rate, bound))
+        yield from (gate for gate in limits if gate.base != self._name)
 
     def _keyed(self, prefix: str, key: Key | None, bound: inspect.BoundArguments | None, option: str) -> str:
         if key is None or bound is None:

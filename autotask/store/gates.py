@@ -131,6 +131,8 @@ SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1
 # * Tasks pass in their order: one that needs more tokens than there are holds up those behind it, and nobody else.
 # * As for slots, the row of a bucket is changed only while it is as it was seen.
 # * If somebody still waits, the gate is marked for the moment when there will be tokens for the next one.
+# * Nobody passes who would then have to wait for a slot of a shared limit: many tasks that have their tokens could start
+#   together later.
 # * A bucket is never emptier than empty: if it was filled more slowly before, or if the clock was set back, full_at comes
 #   nearer.
 ADMIT_TO_RATES = f"""
@@ -147,7 +149,7 @@ bucket AS MATERIALIZED (
     WHERE NOT {pauses.bars_gate("asked.gate")}
 ),
 queue AS MATERIALIZED (
-    SELECT bucket.*, first.id, coalesce(place.room, 0) AS room, first.cost, first.period,
+    SELECT bucket.*, first.id, least(coalesce(place.room, 0), first.free) AS room, first.cost, first.period,
            greatest(first.most - least(first.most - 1, floor({{late}} / first.period)), first.cost) AS most,
            row_number() OVER line AS turn, sum(first.cost) OVER line AS total,
            least(full_then, now + (0.001 + max(first.most * first.period) OVER (PARTITION BY bucket.gate)) * interval '1 s')
@@ -155,7 +157,8 @@ queue AS MATERIALIZED (
     FROM bucket CROSS JOIN LATERAL (
         SELECT t.id, t.executor, t.priority, t.run_at, (t.flow->'gates'->t.passed->>'cost')::float8 AS cost,
                coalesce(bucket.interval, (t.flow->'gates'->t.passed->>'interval')::float8) AS period,
-               coalesce(bucket.burst, (t.flow->'gates'->t.passed->>'burst')::float8) AS most
+               coalesce(bucket.burst, (t.flow->'gates'->t.passed->>'burst')::float8) AS most,
+               {slots.FREE_LATER} AS free
         FROM autotask_task t
         WHERE t.state = 8 AND t.gate = bucket.gate
         ORDER BY t.priority DESC, t.run_at, t.id
@@ -192,7 +195,7 @@ drawn AS MATERIALIZED (SELECT gate FROM changed UNION ALL SELECT gate FROM added
 chosen AS MATERIALIZED (SELECT * FROM judged WHERE may AND gate = ANY(ARRAY(SELECT gate FROM drawn))),
 {slots.passing("chosen")},
 next AS (
-    SELECT DISTINCT ON (gate) gate, may, room = 0 AS is_crowded, greatest(
+    SELECT DISTINCT ON (gate) gate, may, room <= 0 AS is_crowded, greatest(
                opens_at, after - (most - greatest(cost, least(most, {{lump}} / period))) * period * interval '1 s'
            ) AS enough_at
     FROM judged WHERE NOT may OR turn > most_seen OR gate <> ALL(ARRAY(SELECT gate FROM drawn))
@@ -325,4 +328,6 @@ def _rates_parameters(present: Present, room: Mapping[str, int]) -> dict[str, st
         "bases": arrays.texts(present.rates),
         "interval": arrays.numbers([interval for interval, _ in present.rates.values()]),
         "burst": arrays.numbers([burst for _, burst in present.rates.values()]),
+        "limits": arrays.texts(present.slots),
+        "mosts": arrays.numbers(present.slots.values()),
     }

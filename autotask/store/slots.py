@@ -77,6 +77,17 @@ def passing(through: str) -> str:
     return _PASSING.format(through=through, in_force=pauses.IN_FORCE.format("p"))
 
 
+#: How many slots are free, at least, of the limits without a key that a task has to pass later; NULL: there are none.
+FREE_LATER = f"""(
+    SELECT min(CASE WHEN {pauses.bars_gate("later.gate->>'key'")} THEN 0 ELSE coalesce(present.most, (later.gate->>'most')::int) - (
+        SELECT count(*) FROM autotask_slot s JOIN autotask_task holder ON holder.id = s.task_id AND holder.passed >= s.place
+        WHERE s.gate = later.gate->>'key'
+    ) END)
+    FROM jsonb_array_elements(t.flow->'gates') WITH ORDINALITY AS later(gate, place)
+    LEFT JOIN unnest(%(limits)s::text[], %(mosts)s::int[]) AS present(base, most) ON present.base = later.gate->>'base'
+    WHERE later.place > t.passed + 1 AND later.gate ? 'most' AND strpos(later.gate->>'key', '(') = 0
+)"""
+
 # The slot of a task that ended goes to its heir, if that has begun in it meanwhile, or else to the next one. Nobody else
 # changes its row: for them, it is taken until the commit.
 # * The heir is a follower of the same worker. While it has its fence it runs, so it gets the slot whatever has become of the

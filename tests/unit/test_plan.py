@@ -69,15 +69,15 @@ def test_a_limit_is_a_gate(concurrency, gate):
     assert flow(limits({"openai": 20}), concurrency=concurrency).gates == (gate,)
 
 
-def test_gates_are_passed_from_the_narrowest_limit_to_the_rate():
+def test_gates_are_the_own_limit_the_rate_and_then_shared_limits():
     site = limits({"queue:mail": 4, "*": 50}, 5, **{NAME: 3})
     found = flow(site, concurrency=Limit(1, key=True), when_full="drop", rate="5/s", queue="mail")
     assert found.gates == (
         LimitGate(f"limit:{NAME}(account_id=7, size=1)", NAME, 1, "drop"),
+        RateGate(f"rate:{NAME}", NAME, 0.2, 1.0, 1.0),
         LimitGate(f"limit:type:{NAME}", f"type:{NAME}", 3),
         LimitGate("limit:queue:mail", "queue:mail", 4),
         LimitGate("limit:*", "*", 5),
-        RateGate(f"rate:{NAME}", NAME, 0.2, 1.0, 1.0),
     )
     assert found.unique_key is None
 

@@ -11,6 +11,7 @@ from autotask.store.connection import current, execute, rows
 from autotask.store.finish import HandingOn, Release
 from autotask.store.gates import Present
 from autotask.task import THREAD, State
+from tests.helpers import wait_until
 from tests.integration.store.shapes import count, new_task, outcome, sign_on, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -436,9 +437,8 @@ def test_the_sweep_has_distant_marks_looked_at_and_keeps_their_number(worker):
         sweep.mark(current())
         assert (admit(slow), count("autotask_mark")) == (0, 1)
     sweep.mark(current())
-    admit(fast)
-    time.sleep(0.05)
-    assert (admit(fast), states([first, second])) == (1, [State.READY, State.READY])
+    wait_until(lambda: admit(fast), what="the token of the fast rate")
+    assert states([first, second]) == [State.READY, State.READY]
 
 
 def test_a_failed_task_that_is_to_be_cancelled_waits_at_no_gate(worker):
@@ -453,3 +453,32 @@ def test_a_failed_task_that_is_to_be_cancelled_waits_at_no_gate(worker):
     tasks = {task.id: task for task in take(worker)}
     assert end(tasks[first], state=State.CANCELLED) == 0
     assert taken("limit:a") == {1: second}
+
+
+def test_whoever_waits_for_tokens_keeps_no_slot_of_a_shared_limit(worker):
+    # Given
+    waiting = hold(rate(burst=1.0), ALL, count=5)
+    admit()
+    assert (states(waiting), len(taken("limit:*"))) == ([State.READY] + [State.HELD] * 4, 1)
+
+    # When
+    others = hold(ALL, count=2)
+
+    # Then
+    assert (admit(), states(others)) == (2, [State.READY] * 2)
+
+
+def test_nobody_draws_a_token_who_would_then_wait_for_a_slot(worker):
+    # Given
+    busy = hold(ALL, count=2)
+    admit()
+
+    # When
+    held = hold(rate(burst=5.0), ALL, count=3)
+
+    # Then
+    assert (admit(), states(held)) == (1, [State.READY, State.HELD, State.HELD])
+    assert rows(current(), "SELECT gate FROM autotask_task WHERE state = 8") == [("rate:r",)] * 2
+    end(*[task for task in take(worker) if task.id in busy])
+    execute(current(), "UPDATE autotask_mark SET at = now()")
+    assert (admit(), states(held)) == (2, [State.RUNNING, State.READY, State.READY])
