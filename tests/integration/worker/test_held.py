@@ -90,7 +90,7 @@ def test_a_cancelled_task_lets_the_next_one_run_at_once(lazy_worker):
 def test_busy_threads_do_not_hold_up_tasks_at_a_rate_that_run_elsewhere(start_worker):
     worker = start_worker(threads=1)
     stop_ticking()
-    blocking = tasks.pass_gate("behind")
+    blocking, *_ = tasks.pass_gate.enqueue_many([("behind",)] * 300)
     assert tasks.gate("behind reached").wait(10)
     wait_until(lambda: not worker.claimer.room(), what="a worker whose threads have no room", seconds=20)
     quick = call(tasks.double, 1, gates=(RateGate("rate:r", "r", 0.1, 5.0),))

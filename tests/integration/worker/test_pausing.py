@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from autotask import acts, handover
+from autotask import acts, handover, registry
 from autotask.companion.pipes import Pipes
 from autotask.flow import Flow, LimitGate
 from autotask.handle import TaskHandle
@@ -33,7 +33,9 @@ def quiet_worker(start_worker):
 
 
 def stop_ticking():
-    wait_until(lambda: schedule_pauses.pause(current(), "tests.ticking", "test"), what="the schedule")
+    """Pause all schedules: other tests of this process may have defined some."""
+    for name in registry.schedules():
+        wait_until(lambda name=name: schedule_pauses.pause(current(), name, "test"), what=f"the schedule {name}")
     wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_task"), what="the end of the last tick")
 
 
