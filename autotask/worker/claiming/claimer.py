@@ -18,7 +18,7 @@ from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.intake import Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.claiming.quarantine import Quarantine
-from autotask.worker.followers import Followers
+from autotask.worker.followers import FEW_SLOTS, Followers
 from autotask.worker.gates import Gates
 from autotask.worker.held import HeldTasks
 from autotask.worker.idle import IdleSleep
@@ -198,6 +198,9 @@ class Claimer:
         """Place tasks of which some may have slots, and claim their followers before these begin: short ones end sooner."""
         self._place([task for task in claimed if task.flow is None], self.threads)
         limited = [task for task in claimed if task.flow is not None]
+        if len(limited) > FEW_SLOTS:
+            self._place(limited, self.threads)  # So many are recorded together anyway: nobody need follow them.
+            return
         self.followers.hold(limited)
         try:
             self.follow(connection)
