@@ -1,5 +1,6 @@
 """Put a finished task back in the queue, for the retry button."""
 
+import contextlib
 import uuid
 
 from django.db import IntegrityError, transaction
@@ -49,7 +50,9 @@ def requeue(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
     :returns: False for a task that is live, DONE or pruned, or whose unique key another one has: see :func:`holder`.
     """
     try:
-        with transaction.atomic(using=connection.alias):
+        # Outside of a transaction the statement is one of its own.
+        nested = connection.in_atomic_block or not connection.get_autocommit()
+        with transaction.atomic(using=connection.alias) if nested else contextlib.nullcontext():
             return bool(rows(connection, REQUEUE, {"id": id}))
     except IntegrityError:  # somebody has taken its key, or retried it, since the statement began
         return False
