@@ -21,7 +21,7 @@ _WHERE = "Limit()"
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most so many tasks at a time, over all workers of the site.
+    """A limit on how many tasks run at the same time, over all workers of the site.
 
     ::
 

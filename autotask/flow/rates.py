@@ -31,7 +31,7 @@ Cost = float | Callable[..., float]
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many tasks in a time, over all workers of the site.
+    """A limit on how many tasks begin in a period of time, over all workers of the site.
 
     ::
 

@@ -310,7 +310,7 @@ def _clear(connection: BaseDatabaseWrapper, present: Present, full: Sequence[str
 
 
 def close(connection: BaseDatabaseWrapper, closed: Mapping[str, float]) -> None:
-    """Let nobody pass the gates of rates for so many seconds."""
+    """Close gates of rates: nobody passes them for that many seconds."""
     params = {"gate": arrays.texts(closed), "seconds": arrays.numbers(closed.values())}
     execute(connection, CLOSE, params)
 
