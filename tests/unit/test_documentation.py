@@ -59,7 +59,7 @@ VERBS = {
     "Watch",
 }
 #: The titles without a verb: people search for these words.
-SEARCHED = {"Timeouts and cancellation", "Unique tasks", "Debounce and throttle"}
+SEARCHED = {"Timeouts and cancellation", "Unique tasks", "Debounce and throttle", "Log files"}
 
 
 def paragraphs(text: str) -> Iterator[str]:

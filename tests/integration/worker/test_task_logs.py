@@ -264,9 +264,7 @@ def test_a_folder_that_cannot_be_written_fails_no_task_and_is_logged_once(folder
     assert [record.levelname for record in caplog.records if "cannot be written" in record.getMessage()] == ["ERROR"]
 
 
-@pytest.mark.parametrize(
-    "environment", [{}, {"DISABLE_STREAM_HANDLER": "0"}, {"AUTOTASK_TEST_LOG_CONSOLE": "no"}], ids=str
-)
+@pytest.mark.parametrize("environment", [{}, {"DISABLE_STREAM_HANDLER": "0"}], ids=str)
 def test_lines_of_tasks_are_on_the_console_unless_it_is_switched_off(environment, folder, tmp_path, monkeypatch):
     # Given
     for name, value in environment.items():

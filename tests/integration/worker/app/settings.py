@@ -7,6 +7,5 @@ from testproject.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*(app for app in INSTALLED_APPS if app != "demo"), "tests.integration.worker.app"]
 
-# For the tests of log files, whose workers are processes.
+# For the tests of log files, whose workers are processes of their own.
 AUTOTASK_LOG_DIR = os.environ.get("AUTOTASK_TEST_LOG_DIR") or None
-AUTOTASK_LOG_CONSOLE = os.environ.get("AUTOTASK_TEST_LOG_CONSOLE") != "no"
