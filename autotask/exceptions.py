@@ -200,6 +200,10 @@ class InvalidPause(AutotaskError, ValueError):
     """Nothing was paused or resumed: {problem}."""
 
 
+class InvalidKey(AutotaskError, ValueError):
+    """The API key was not made: {problem}."""
+
+
 # --- raised in a task function from outside -------------------------------------------------------------------------
 
 

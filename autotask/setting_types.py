@@ -57,14 +57,14 @@ def _secret(value: Any) -> str | bytes | None:
     return value  # type: ignore[no-any-return]  # checked in the line above
 
 
-def seconds(least: float) -> Callable[[Any], float]:
-    """Return a reader of durations of at least so many seconds."""
+def seconds(least: float, most: float = LONGEST_TIME) -> Callable[[Any], float]:
+    """Return a reader of durations within bounds."""
 
     def read(value: Any) -> float:
         if isinstance(value, timedelta):
             value = value.total_seconds()
         _refuse_unless(isinstance(value, (int, float)) and not isinstance(value, bool))
-        _refuse_unless(least <= value <= LONGEST_TIME)
+        _refuse_unless(least <= value <= most)
         return float(value)
 
     return read
