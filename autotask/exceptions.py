@@ -89,6 +89,13 @@ class InvalidArguments(AutotaskError, TypeError):
     but is {value!r}. Nothing was enqueued."""
 
 
+class SchemaMismatch(InvalidArguments):
+    """The arguments of {task} do not fit: {problem}. Nothing was enqueued."""
+
+    #: Each with ``path`` (such as ``rows[0].price``; "" for the whole), ``rule`` (the keyword of the schema) and ``message``.
+    errors: list[dict[str, str]]
+
+
 class PayloadTooLarge(AutotaskError, ValueError):
     """The {what} of {task} take {size} bytes when pickled, more than the limit of {limit} bytes
     (AUTOTASK_MAX_PAYLOAD). Store large data elsewhere and pass a reference to it."""
@@ -228,6 +235,10 @@ class WorkerStopping(TaskInterrupted):
 
 
 # --- settings and databases -----------------------------------------------------------------------------------------
+
+
+class ExtraMissing(AutotaskError, ImportError):
+    """{what} needs a package that is not installed ({package}). Run: pip install "autotask[{extra}]"."""
 
 
 class InvalidSetting(AutotaskError, ValueError):
