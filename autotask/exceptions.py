@@ -223,6 +223,17 @@ class WorkerStopping(TaskInterrupted):
     """The worker has to stop, and its grace period is over; another worker will run the task."""
 
 
+# --- requests to other sites ----------------------------------------------------------------------------------------
+
+
+class FetchRefused(AutotaskError):
+    """{origin} was not requested: {reason}."""
+
+
+class FetchFailed(AutotaskError):
+    """{origin} was requested without success: {reason}."""
+
+
 # --- settings and databases -----------------------------------------------------------------------------------------
 
 
@@ -236,3 +247,7 @@ class NotPostgreSQL(AutotaskError):
 
 class TablesMissing(AutotaskError):
     """The tables of autotask are not in the database {alias!r} yet, or lack columns. Run: python manage.py migrate autotask"""
+
+
+class ExtraMissing(AutotaskError, ImportError):
+    """{what} needs the package {package}, which is not installed. Run: pip install "autotask[{extra}]"."""
