@@ -89,6 +89,13 @@ class InvalidArguments(AutotaskError, TypeError):
     but is {value!r}. Nothing was enqueued."""
 
 
+class SchemaMismatch(InvalidArguments):
+    """The arguments of {task} do not fit: {problem}. Nothing was enqueued."""
+
+    #: Each with ``path`` (such as ``rows[0].price``; "" for the whole), ``rule`` (the keyword of the schema) and ``message``.
+    errors: list[dict[str, str]]
+
+
 class PayloadTooLarge(AutotaskError, ValueError):
     """The {what} of {task} take {size} bytes when pickled, more than the limit of {limit} bytes
     (AUTOTASK_MAX_PAYLOAD). Store large data elsewhere and pass a reference to it."""
@@ -200,6 +207,10 @@ class InvalidPause(AutotaskError, ValueError):
     """Nothing was paused or resumed: {problem}."""
 
 
+class InvalidKey(AutotaskError, ValueError):
+    """The API key was not made: {problem}."""
+
+
 # --- raised in a task function from outside -------------------------------------------------------------------------
 
 
@@ -237,6 +248,10 @@ class FetchFailed(AutotaskError):
 # --- settings and databases -----------------------------------------------------------------------------------------
 
 
+class ExtraMissing(AutotaskError, ImportError):
+    """{what} needs a package that is not installed ({package}). Run: pip install "autotask[{extra}]"."""
+
+
 class InvalidSetting(AutotaskError, ValueError):
     """{name} must be {expected}, but is {value!r}."""
 
@@ -247,7 +262,3 @@ class NotPostgreSQL(AutotaskError):
 
 class TablesMissing(AutotaskError):
     """The tables of autotask are not in the database {alias!r} yet, or lack columns. Run: python manage.py migrate autotask"""
-
-
-class ExtraMissing(AutotaskError, ImportError):
-    """{what} needs the package {package}, which is not installed. Run: pip install "autotask[{extra}]"."""

@@ -59,7 +59,7 @@ def _secret(value: Any) -> str | bytes | None:
 
 
 def seconds(least: float, most: float = LONGEST_TIME) -> Callable[[Any], float]:
-    """Return a reader of durations of at least and at most so many seconds."""
+    """Return a reader of durations within bounds."""
 
     def read(value: Any) -> float:
         if isinstance(value, timedelta):
