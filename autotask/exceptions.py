@@ -207,6 +207,10 @@ class InvalidPause(AutotaskError, ValueError):
     """Nothing was paused or resumed: {problem}."""
 
 
+class InvalidKey(AutotaskError, ValueError):
+    """The API key was not made: {problem}."""
+
+
 # --- raised in a task function from outside -------------------------------------------------------------------------
 
 
@@ -228,6 +232,17 @@ class CancelRequested(TaskInterrupted):
 
 class WorkerStopping(TaskInterrupted):
     """The worker has to stop, and its grace period is over; another worker will run the task."""
+
+
+# --- requests to other sites ----------------------------------------------------------------------------------------
+
+
+class FetchRefused(AutotaskError):
+    """{origin} was not requested: {reason}."""
+
+
+class FetchFailed(AutotaskError):
+    """{origin} was requested without success: {reason}."""
 
 
 # --- settings and databases -----------------------------------------------------------------------------------------
