@@ -15,6 +15,7 @@ from autotask.setting_types import (
     FLAG,
     FLAG_OR_RAISE,
     FUNCTION,
+    HOSTS,
     LARGEST_PAYLOAD,
     LIMITS,
     MODULES,
@@ -222,6 +223,23 @@ class Settings:
     )
     MAX_TYPE_COUNT: Setting[dict[str, int]] = Setting(
         TYPE_LIMITS, {}, "By the name of a task: how many tasks of that name may run at a time."
+    )
+
+    FETCH_HOSTS: Setting[tuple[str, ...]] = Setting(
+        HOSTS,
+        (),
+        'Hosts that autotask may ask by HTTP: names, names with a port ("example.org:8443", or ":*" for all ports; by default '
+        '80 and 443), "*.example.org" for all names below one, "*" for all names, and addresses; empty: none.',
+    )
+    FETCH_TIMEOUT = Setting(
+        SettingType("seconds, from 0.1 to 3600", seconds(0.1, 3600)),
+        60.0,
+        "Seconds that a request to another site may take, with its redirects.",
+    )
+    FETCH_MAX_BYTES = Setting(
+        SettingType("a whole number from 1024 to 1 GiB (1073741824)", whole(1024, 2**30)),
+        10 * 2**20,
+        "Largest size of an answer of another site, in bytes, after unpacking.",
     )
 
     API_TASKS = Setting(

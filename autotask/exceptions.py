@@ -234,6 +234,17 @@ class WorkerStopping(TaskInterrupted):
     """The worker has to stop, and its grace period is over; another worker will run the task."""
 
 
+# --- requests to other sites ----------------------------------------------------------------------------------------
+
+
+class FetchRefused(AutotaskError):
+    """{origin} was not requested: {reason}."""
+
+
+class FetchFailed(AutotaskError):
+    """{origin} was requested without success: {reason}."""
+
+
 # --- settings and databases -----------------------------------------------------------------------------------------
 
 

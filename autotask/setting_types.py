@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from autotask.fetching.hosts import AllowedHost
 from autotask.flow.limits import EVERYTHING, MOST_SLOTS
 from autotask.task import COROUTINE, LONGEST_TIME, PROCESS
 from autotask.values import PLAIN_NAME
@@ -115,6 +116,13 @@ def _queues(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _hosts(value: Any) -> tuple[str, ...]:
+    hosts = _texts(value)
+    for host in hosts:
+        AllowedHost.parse(host)
+    return hosts
+
+
 def _secrets(value: Any) -> tuple[str | bytes, ...]:
     _refuse_unless(isinstance(value, (list, tuple)))
     return tuple(secret for secret in map(_secret, value) if secret is not None)
@@ -183,6 +191,10 @@ MODULES = SettingType("a list of dotted names of modules", _modules)
 MODULES_OR_NONE = SettingType("a list of dotted names of modules, or None", _modules_or_none)
 FUNCTION = SettingType("the dotted path of a function, or None", _function)
 QUEUES = SettingType("a list of queue names (letters, digits and _ . : < > -)", _queues)
+HOSTS = SettingType(
+    'a list of hosts, such as "example.org", "example.org:8443", "example.org:*", "*.example.org", "*" and "10.1.2.3"',
+    _hosts,
+)
 EXECUTORS = SettingType(
     'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
     "an executor, or a pair of such a path and a number",
