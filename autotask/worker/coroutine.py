@@ -109,7 +109,8 @@ class _Attempt:
             arguments = await _load(task, in_thread=load_in_thread)
         except BaseException as error:  # noqa: B036 - unpickling can raise anything
             return await self._decide(error, definition, None)
-        log_capture.begin(task, definition)
+        if log_capture.is_on:
+            log_capture.begin(task, definition)
         if task_started.receivers:
             await task_started.asend_robust(sender=None, task=task)
         context = steps.context_of(task, self.place.stop_request(), self.reporter)
@@ -119,7 +120,8 @@ class _Attempt:
             return await self._decide(error, definition, arguments)
         finally:
             context.close()
-            log_capture.close(task)
+            if log_capture.is_on:
+                log_capture.close(task)
 
     async def _call(self, definition: Definition[Any, Any], context: TaskContext, arguments: Arguments) -> Outcome:
         enter(context)

@@ -102,7 +102,8 @@ def _attempt(
             return steps.tell(task, *steps.decide(task, error, definition, None, is_cancelled(task), begun))
         finally:
             around.tidy()
-    log_capture.begin(task, definition)
+    if log_capture.is_on:
+        log_capture.begin(task, definition)
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
     stop = attempt.stop_request()
@@ -123,7 +124,8 @@ def _attempt(
         return steps.tell(task, *steps.decide(task, error, definition, arguments, is_cancelled(task), begun))
     finally:
         context.close()
-        log_capture.close(task)
+        if log_capture.is_on:
+            log_capture.close(task)
         around.tidy(unsure=unsure)
 
 

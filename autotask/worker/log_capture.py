@@ -68,6 +68,9 @@ class Capture(logging.Handler):
             self.handleError(record)
 
 
+#: Whether there are logs: looked at for each task, so that a call is saved where there are none.
+is_on = False
+
 _folder: LogFolder | None = None
 _started_in = 0
 _open: dict[str, OpenLog] = {}
@@ -76,9 +79,10 @@ _capture = Capture()
 
 def start() -> None:
     """Capture from now on as the settings say. A process that runs tasks calls this once Django is set up."""
-    global _folder, _started_in
+    global is_on, _folder, _started_in
     _started_in = os.getpid()
-    logger, where = logging.getLogger(LOGGER), logs.folder()
+    is_on = (where := logs.folder()) is not None
+    logger = logging.getLogger(LOGGER)
     console.show_lines_of_tasks(settings.LOG_CONSOLE and not os.environ.get("DISABLE_STREAM_HANDLER"))
     if where is None:
         _folder = None
@@ -108,7 +112,7 @@ def folder() -> Path | None:
 
 
 def begin(task: ClaimedTask, definition: Definition[Any, Any]) -> None:
-    """Open the log of an attempt, if there are logs."""
+    """Open the log of an attempt."""
     if _folder is None:
         return
     log = OpenLog(_folder, task, definition)

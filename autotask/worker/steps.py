@@ -141,7 +141,8 @@ def _rules() -> Rules:
 
 def _tell(task: ClaimedTask, state: State, seconds: float, message: str, error: BaseException | None) -> None:
     log_end(task, state, seconds, message, error)
-    log_capture.end(task, state, seconds, message, error)
+    if log_capture.is_on:
+        log_capture.end(task, state, seconds, message, error)
     definition = registry.known(task.name)
     if definition is not None and definition.hears_ends:
         definition.attempt_ended(task, state, message, error)
