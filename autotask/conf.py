@@ -8,7 +8,7 @@ from django.utils.functional import empty
 
 from autotask.exceptions import InvalidSetting
 from autotask.flow.limits import MOST_SLOTS
-from autotask.options import SHORTEST_TIMEOUT
+from autotask.options import MOST_RETRIES, SHORTEST_TIMEOUT
 from autotask.setting_types import (
     EXECUTOR_SIZE,
     EXECUTORS,
@@ -17,6 +17,8 @@ from autotask.setting_types import (
     FUNCTION,
     LARGEST_PAYLOAD,
     LIMITS,
+    LINE,
+    LINE_OR_NONE,
     MODULES,
     MODULES_OR_NONE,
     PATHS,
@@ -222,6 +224,22 @@ class Settings:
     )
     MAX_TYPE_COUNT: Setting[dict[str, int]] = Setting(
         TYPE_LIMITS, {}, "By the name of a task: how many tasks of that name may run at a time."
+    )
+
+    MAIL_SUBJECT = Setting(LINE, "Your task finished", "Subject of the mail about the end of a task.")
+    MAIL_FROM: Setting[str | None] = Setting(
+        LINE_OR_NONE, None, "Sender of the mail about the end of a task; None: DEFAULT_FROM_EMAIL."
+    )
+    MAIL_MAX = Setting(
+        SettingType("a whole number from 0 to 1 GiB (1073741824)", whole(0, 2**30)),
+        10_000_000,
+        "Largest file that is attached to the mail about the end of a task, in bytes.",
+    )
+    MAIL_TRIES = Setting(
+        SettingType("a whole number from 1 to 10000", whole(1, MOST_RETRIES)),
+        100,
+        "Tries to send a mail, or to call a webhook, about the end of a task, before it is given up. With 100 these are "
+        "about 16 hours.",
     )
 
     SIGNING_KEY = Setting(SECRET, None, "Key that signs arguments and results; None: SECRET_KEY.")

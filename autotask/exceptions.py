@@ -196,6 +196,10 @@ class NotRetryable(AutotaskError):
     """Task {id} cannot be retried: {reason}."""
 
 
+class NoticeNotSent(AutotaskError):
+    """The end of task {id} ({name}) could not be told to everybody: {failures}"""
+
+
 class InvalidPause(AutotaskError, ValueError):
     """Nothing was paused or resumed: {problem}."""
 

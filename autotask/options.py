@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
+from autotask import on_end as notices
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
 from autotask.flow import options as flow_options
 from autotask.flow.debounce import Debounce
@@ -13,6 +14,7 @@ from autotask.flow.keys import Key
 from autotask.flow.limits import Limit
 from autotask.flow.options import OnConflict, UniqueFor, WhenFull
 from autotask.flow.rates import Rate
+from autotask.on_end import Webhook
 from autotask.retry import EXPONENTIAL, Backoff
 from autotask.task import COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY
 from autotask.values import PLAIN_NAME, Seconds, flag, plain_name, reject_unknown, seconds, whole
@@ -75,6 +77,8 @@ class Options:
     :ivar rate: how many tasks may begin in a time.
     :ivar debounce: calls within some seconds become one task.
     :ivar throttle: further calls in a time become no tasks.
+    :ivar email: addresses that get the result by mail.
+    :ivar on_end: webhooks to call when the task ends.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -102,6 +106,8 @@ class Options:
     rate: Rate | None = None
     debounce: Debounce | None = None
     throttle: Rate | None = None
+    email: Sequence[str] | None = None
+    on_end: Sequence[Webhook] | None = None
 
     @classmethod
     def of(cls, where: str, /, **given: Any) -> "Options":
@@ -208,6 +214,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "executor": _executor,
     "tags": _tags,
     **flow_options.CHECKS,
+    **notices.CHECKS,
 }
 
 OPTION_NAMES = tuple(_CHECKS)
@@ -223,7 +230,7 @@ DJANGO_TASK_OPTION_NAMES = tuple(
 #: Options that ``using()`` may change for one call.
 CALL_OPTION_NAMES = (
     *("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout", "tags"),
-    *("unique", "unique_for", "on_conflict", "debounce", "throttle"),
+    *("unique", "unique_for", "on_conflict", "debounce", "throttle", "email", "on_end"),
 )
 
 Exceptions = type[BaseException] | Collection[type[BaseException]]
@@ -242,6 +249,8 @@ class _CommonOptions(TypedDict, total=False):
     on_conflict: OnConflict
     debounce: Literal[False] | Debounce | Seconds
     throttle: Literal[False] | Rate | str
+    email: str | Sequence[str]
+    on_end: Webhook | Sequence[Webhook]
 
 
 class _QueueingOptions(TypedDict, total=False):

@@ -42,6 +42,11 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _line(value: Any) -> str:
+    _refuse_unless(_text(value).isprintable())
+    return str(value)
+
+
 def is_secret(value: Any) -> bool:
     """Whether a value can be a key: text or bytes with more than white space and invisible characters.
 
@@ -176,6 +181,8 @@ LARGEST_PAYLOAD = 2**25
 
 FLAG = SettingType("True or False", _flag)
 TEXT = SettingType("a non-empty string", _text)
+LINE = SettingType("a non-empty string on one line", _line)
+LINE_OR_NONE = SettingType("a non-empty string on one line, or None", or_none(_line))
 TEXTS = SettingType("a list of strings", _texts)
 FLAG_OR_RAISE = SettingType('True, False or "raise"', _flag_or_raise)
 PATHS = SettingType("a list of dotted paths", _paths)
