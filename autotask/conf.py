@@ -8,7 +8,7 @@ from django.utils.functional import empty
 
 from autotask.exceptions import InvalidSetting
 from autotask.flow.limits import MOST_SLOTS
-from autotask.options import MOST_RETRIES, SHORTEST_TIMEOUT
+from autotask.options import SHORTEST_TIMEOUT
 from autotask.setting_types import (
     EXECUTOR_SIZE,
     EXECUTORS,
@@ -236,7 +236,7 @@ class Settings:
         "Largest file that is attached to the mail about the end of a task, in bytes.",
     )
     MAIL_TRIES = Setting(
-        SettingType("a whole number from 1 to 10000", whole(1, MOST_RETRIES)),
+        SettingType("a whole number from 1 to 1000", whole(1, 1000)),
         100,
         "Tries to send a mail, or to call a webhook, about the end of a task, before it is given up. With 100 these are "
         "about 16 hours.",

@@ -55,8 +55,8 @@ class Webhook:
             # Perhaps it is the secret: so it is not shown.
             expected = "the name of a setting, such as BILLING_WEBHOOK_SECRET, and not the secret itself"
             raise InvalidOption(option="secret", where=_WHERE, expected=expected, value="•••")
-        if isinstance(self.events, str) or not isinstance(self.events, (Sequence, set, frozenset)) or not self.events:
-            raise _wrong_type("events", _WHERE, f"some of {EVENTS}", self.events)
+        if not isinstance(self.events, (list, tuple)) or not self.events:
+            raise _wrong_type("events", _WHERE, f"a list of some of {EVENTS}", self.events)
         for event in self.events:
             one_of(event, "events", _WHERE, EVENTS)
         object.__setattr__(self, "events", tuple(event for event in EVENTS if event in self.events))

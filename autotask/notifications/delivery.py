@@ -13,9 +13,10 @@ from autotask.definition import DelayedTask
 from autotask.exceptions import NoticeNotSent
 from autotask.notifications.ended import Ended
 from autotask.on_end import Notice, NoticeState, notices
-from autotask.options import MOST_RETRIES, Options
+from autotask.options import Options
 from autotask.store import notices as store
 from autotask.store.connection import current
+from autotask.store.enqueue import NewTask
 from autotask.texts.lines import describe, one_line
 
 logger = logging.getLogger("autotask")
@@ -23,6 +24,9 @@ logger = logging.getLogger("autotask")
 #: Seconds until the second try; each further wait is twice as long, up to the longest.
 FIRST_WAIT = 5.0
 LONGEST_WAIT = 600.0
+
+#: Attempts that may fail for other reasons, for example because the database is away.
+SPARE = 20
 
 #: Seconds that one attempt may take. Each server has to answer within a minute.
 TIMEOUT = 3600.0
@@ -89,10 +93,16 @@ def _failures(failed: Sequence[Notice]) -> str:
 
 
 # The name begins with that of this module, so that any worker finds it.
-deliver = decorating.define(
+deliver: DelayedTask[[str], str] = decorating.define(
     DelayedTask,
     _deliver,
     f"{__name__}.deliver",
-    Options.of(__name__, takes_context=True, retries=MOST_RETRIES, timeout=TIMEOUT),
+    Options.of(__name__, takes_context=True, no_retry_on=NoticeNotSent, timeout=TIMEOUT),
     __name__,
 )
+
+
+def calls(ids: Sequence[uuid.UUID]) -> list[NewTask]:
+    """Return tasks that send the notices of ended tasks."""
+    definition = deliver.using(retries=settings.MAIL_TRIES + SPARE)
+    return [definition.new_call((str(id),), {}) for id in ids]

@@ -86,7 +86,7 @@ def _connection() -> Any:
 
 
 def _body(ended: Ended, attached: Attachment | None) -> str:
-    text = ended.value["result"] if attached is not None else ended.value
+    text = ended.value["result"] if _names_file(ended.value) else ended.value
     facts = {
         "id": ended.task.id,
         "name": ended.task.name,
@@ -102,12 +102,10 @@ def _body(ended: Ended, attached: Attachment | None) -> str:
 
 
 def _attachment(ended: Ended) -> Attachment | None:
-    """Return the file that the result names; None if it is a result of another kind."""
-    if not isinstance(ended.value, dict) or ended.value.keys() != WITH_FILE:
-        return None
-    path = ended.value["file_path"]
+    """Return the file that the result names; None if it names none."""
+    path = ended.value["file_path"] if _names_file(ended.value) else None
     if not path:
-        return Attachment(problem=" ")
+        return None
     try:
         name = _storable("".join(c if c.isprintable() else "_" for c in os.path.basename(os.fsdecode(path))))
     except TypeError:
@@ -118,6 +116,10 @@ def _attachment(ended: Ended) -> Attachment | None:
         return Attachment(name, problem=f"it could not be read: {error.strerror or error}")
     except ValueError as error:  # a path with a NUL
         return Attachment(name, problem=f"it could not be read: {error}")
+
+
+def _names_file(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == WITH_FILE
 
 
 def _read(path: Any, name: str) -> Attachment:

@@ -8,7 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import payload
 from autotask.conf import settings
-from autotask.notifications.delivery import deliver
+from autotask.notifications.delivery import calls
 from autotask.store import notices
 from autotask.store.notices import Delivery, Untold
 from autotask.task import ClaimedTask, State
@@ -42,8 +42,8 @@ class Notifier:
         for untold in found:
             if untold.former_state in OVER or not untold.waiting:
                 _settle(connection, untold)
-        new = [_delivery(each) for each in found if each.waiting and each.former_state not in OVER]
-        if new and notices.begin(connection, new):
+        new = [untold for untold in found if untold.waiting and untold.former_state not in OVER]
+        if new and notices.begin(connection, list(map(Delivery, new, calls([untold.id for untold in new])))):
             self._wake()
         return PAUSE if len(found) == notices.MOST else settings.LEASE * random.uniform(0.8, 1.2)
 
@@ -51,10 +51,6 @@ class Notifier:
 def tells(tasks: Sequence[ClaimedTask]) -> bool:
     """Whether somebody is to be told of the end of one of these tasks."""
     return any(payload.tells(task.payload) for task in tasks)
-
-
-def _delivery(untold: Untold) -> Delivery:
-    return Delivery(untold, deliver.new_call((str(untold.id),), {}))
 
 
 def _settle(connection: BaseDatabaseWrapper, untold: Untold) -> None:

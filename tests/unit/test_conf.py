@@ -141,6 +141,10 @@ BAD = {
     "AUTOTASK_ERROR_TTL": [-1, None, math.inf],
     "AUTOTASK_CLEAN_INTERVAL": [0, 0.5, None],
     "AUTOTASK_MAX_PAYLOAD": [0, 1023, 2**25 + 1, 1e6, None],
+    "AUTOTASK_MAIL_SUBJECT": ["", None, 5, "a\nBcc: b", b"a"],
+    "AUTOTASK_MAIL_FROM": ["", 5, "a\nBcc: b", b"a", ["a"]],
+    "AUTOTASK_MAIL_MAX": [-1, None, 2**30 + 1, 1.5, "1"],
+    "AUTOTASK_MAIL_TRIES": [0, None, 1001, 1.5, "1"],
     "AUTOTASK_PICKLE_ALLOWED": ["shop", b"shop", 5, True, [5], [""], ["shop."], ["shop models"], ["shop-x"], {"shop"}],
     "AUTOTASK_MASKED_ARGUMENTS": ["password", None, [5], [""], {"a": 1}],
 }
