@@ -1,12 +1,12 @@
 """The options of a task, as one frozen dataclass that refuses unknown ones."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
-from autotask import on_end as notices
+from autotask import on_end as notices, schema
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
 from autotask.flow import options as flow_options
 from autotask.flow.debounce import Debounce
@@ -16,6 +16,7 @@ from autotask.flow.options import OnConflict, UniqueFor, WhenFull
 from autotask.flow.rates import Rate
 from autotask.on_end import Webhook
 from autotask.retry import EXPONENTIAL, Backoff
+from autotask.schema import Schema
 from autotask.task import COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY
 from autotask.values import PLAIN_NAME, Seconds, flag, plain_name, reject_unknown, seconds, whole
 
@@ -79,6 +80,8 @@ class Options:
     :ivar throttle: further calls in a time become no tasks.
     :ivar email: addresses that get the result by mail.
     :ivar on_end: webhooks to call when the task ends.
+    :ivar json_schema: what the arguments of each call must fit; None: only the function.
+    :ivar api: whether the task can be called and seen through the HTTP API.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -108,6 +111,8 @@ class Options:
     throttle: Rate | None = None
     email: Sequence[str] | None = None
     on_end: Sequence[Webhook] | None = None
+    json_schema: Schema | None = None
+    api: bool = False
 
     @classmethod
     def of(cls, where: str, /, **given: Any) -> "Options":
@@ -213,6 +218,8 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "timeout": lambda value, where: seconds(value, "timeout", where, least=SHORTEST_TIMEOUT),
     "executor": _executor,
     "tags": _tags,
+    "json_schema": schema.checked,
+    "api": lambda value, where: flag(value, "api", where),
     **flow_options.CHECKS,
     **notices.CHECKS,
 }
@@ -280,6 +287,8 @@ class DjangoTaskOptions(_CommonOptions, total=False):
     concurrency: int | str | Limit
     when_full: WhenFull
     rate: str | Rate
+    json_schema: Mapping[str, Any]
+    api: bool
 
 
 class DefinitionOptions(DjangoTaskOptions, _QueueingOptions, total=False):

@@ -1,14 +1,20 @@
 """The types of settings: how each reads a value, and what it expects."""
 
+import base64
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from autotask.fetching.hosts import AllowedHost
 from autotask.flow.limits import EVERYTHING, MOST_SLOTS
 from autotask.task import COROUTINE, LONGEST_TIME, PROCESS
 from autotask.values import PLAIN_NAME
 
 T = TypeVar("T")
+
+#: How a secret of webhooks begins, and the fewest bytes after that, in base64. (Standard Webhooks, "Signature scheme".)
+WEBHOOK_PREFIX = "whsec_"
+SHORTEST_WEBHOOK_KEY = 24
 
 
 class SettingType(Generic[T]):
@@ -42,6 +48,30 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def webhook_key(value: Any) -> bytes:
+    """Return the key in a secret of webhooks.
+
+    :raises ValueError: it is not one.
+    """
+    text = _text(value)
+    _refuse_unless(text.startswith(WEBHOOK_PREFIX))
+    key = base64.b64decode(text.removeprefix(WEBHOOK_PREFIX), validate=True)
+    _refuse_unless(len(key) >= SHORTEST_WEBHOOK_KEY)
+    return key
+
+
+def webhook_keys(value: Any) -> tuple[bytes, ...]:
+    """Return the keys in the value of a setting with one secret of webhooks, or several; an empty tuple for None.
+
+    :raises ValueError: it has none, or something else.
+    """
+    if value is None:
+        return ()
+    texts = (value,) if isinstance(value, str) else value
+    _refuse_unless(isinstance(texts, (list, tuple)) and bool(texts))
+    return tuple(map(webhook_key, texts))
+
+
 def _line(value: Any) -> str:
     _refuse_unless(_text(value).isprintable())
     return str(value)
@@ -62,14 +92,14 @@ def _secret(value: Any) -> str | bytes | None:
     return value  # type: ignore[no-any-return]  # checked in the line above
 
 
-def seconds(least: float) -> Callable[[Any], float]:
-    """Return a reader of durations of at least so many seconds."""
+def seconds(least: float, most: float = LONGEST_TIME) -> Callable[[Any], float]:
+    """Return a reader of durations within bounds."""
 
     def read(value: Any) -> float:
         if isinstance(value, timedelta):
             value = value.total_seconds()
         _refuse_unless(isinstance(value, (int, float)) and not isinstance(value, bool))
-        _refuse_unless(least <= value <= LONGEST_TIME)
+        _refuse_unless(least <= value <= most)
         return float(value)
 
     return read
@@ -118,6 +148,13 @@ def _queues(value: Any) -> tuple[str, ...]:
     names = _texts(value)
     _refuse_unless(all(PLAIN_NAME.fullmatch(name) for name in names))
     return names
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    hosts = _texts(value)
+    for host in hosts:
+        AllowedHost.parse(host)
+    return hosts
 
 
 def _secrets(value: Any) -> tuple[str | bytes, ...]:
@@ -190,6 +227,10 @@ MODULES = SettingType("a list of dotted names of modules", _modules)
 MODULES_OR_NONE = SettingType("a list of dotted names of modules, or None", _modules_or_none)
 FUNCTION = SettingType("the dotted path of a function, or None", _function)
 QUEUES = SettingType("a list of queue names (letters, digits and _ . : < > -)", _queues)
+HOSTS = SettingType(
+    'a list of hosts, such as "example.org", "example.org:8443", "example.org:*", "*.example.org", "*" and "10.1.2.3"',
+    _hosts,
+)
 EXECUTORS = SettingType(
     'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
     "an executor, or a pair of such a path and a number",
@@ -200,5 +241,10 @@ LIMITS = SettingType(
     _limits,
 )
 TYPE_LIMITS = SettingType(f"a dict of names of tasks, each with a whole number from 1 to {MOST_SLOTS}", _type_limits)
+WEBHOOK_SECRETS = SettingType(
+    f'"{WEBHOOK_PREFIX}" and the base64 of at least {SHORTEST_WEBHOOK_KEY} random bytes, a list of these, or None',
+    webhook_keys,
+    secret=True,
+)
 SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)

@@ -47,6 +47,8 @@ class AutotaskTask(AnyTask):
     throttle: bool | Rate | str | None = None
     email: str | Sequence[str] | None = None
     on_end: Webhook | Sequence[Webhook] | None = None
+    json_schema: Mapping[str, Any] | None = None
+    api: bool | None = None
 
     def using(
         self,

@@ -82,10 +82,15 @@ def _tried(context: TaskContext, ended: Ended, notice: Notice) -> Notice:
 
 
 def _send(ended: Ended, notice: Notice) -> None:
-    # Imported here: a worker of a site that sends no mail needs none of it.
-    from autotask.notifications import mail
+    # Imported here: a worker of a site that sends nothing needs none of it.
+    if notice.webhook is None:
+        from autotask.notifications import mail
 
-    mail.send(ended, notice.to)
+        mail.send(ended, notice.to)
+    else:
+        from autotask.notifications import webhook
+
+        webhook.send(ended, notice.webhook)
 
 
 def _failures(failed: Sequence[Notice]) -> str:

@@ -5,12 +5,14 @@ import os
 import pytest
 
 from autotask.exceptions import InvalidOption
-from autotask.on_end import NoticeState, notices
+from autotask.handle import TaskHandle
+from autotask.on_end import NoticeState
 from autotask.store import prune, read
 from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, ERROR
 from tests.helpers import ended, wait_until
 from tests.integration.notifications import tasks
+from tests.integration.notifications.told import deliveries, is_settled, settled, told
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,27 +28,6 @@ def the_mail(office, address=ANNA):
 
 def text(mail):
     return mail.get_body(("plain",)).get_content().replace("\r\n", "\n")
-
-
-def told(handle):
-    task = read.task(current(), handle.id)
-    return notices(task.on_end, task.notices, task.state.status)
-
-
-def is_settled(handle):
-    return read.task(current(), handle.id).settled_at is not None
-
-
-def settled(handle):
-    wait_until(lambda: is_settled(handle), what=f"the notices of {handle}")
-    return told(handle)
-
-
-def deliveries():
-    return rows(
-        current(),
-        "SELECT state, attempt FROM autotask_record WHERE name = 'autotask.notifications.delivery.deliver'",
-    )
 
 
 # --- the mail -------------------------------------------------------------------------------------------------------
@@ -288,8 +269,6 @@ def test_a_delivery_that_was_cancelled_is_not_repeated_and_says_so(start_worker,
     start_worker()
     handle = tasks.report.using(email=ANNA)(5)
     wait_until(lambda: told(handle)[0].tries, what="a first try")
-
-    from autotask.handle import TaskHandle
 
     ((delivery,),) = rows(current(), "SELECT id FROM autotask_task WHERE name LIKE '%%delivery.deliver'")
     wait_until(lambda: TaskHandle(delivery).status == "waiting", what="the wait until the next try")
