@@ -250,8 +250,8 @@ class Settings:
     WEBHOOK_SECRET: Setting[tuple[bytes, ...]] = Setting(
         WEBHOOK_SECRETS,
         (),
-        'Secret that signs the calls of webhooks that name no other one: "whsec_" and the base64 of random bytes. A list of '
-        "several, while a secret is being replaced: each call is signed with all of them.",
+        'Secret that signs the calls of webhooks that name no other one, such as "whsec_MfKQ9r8GKYqr…", with the base64 of '
+        "random bytes. A list of several, while a secret is being replaced: each call is signed with all of them.",
     )
     WEBHOOK_TIMEOUT = Setting(
         SettingType("seconds, from 0.1 to 3600", seconds(0.1, 3600)), 15.0, "Seconds that a webhook may take to answer."

@@ -102,6 +102,17 @@ class Notice(NamedTuple):
         return "mail" if self.webhook is None else "webhook"
 
     @property
+    def in_words(self) -> str:
+        """How far it is, as text."""
+        tries = f", {self.tries} {'try' if self.tries == 1 else 'tries'}" if self.tries else ""
+        return f"{self.kind} to {self.to}: {self.state}{tries}{f': {self.error}' if self.error else ''}"
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same, for JSON."""
+        return {"kind": self.kind, "to": self.to, **self.record, "at": self.at or None}
+
+    @property
     def record(self) -> dict[str, Any]:
         """What is stored of it, for JSON."""
         return {"state": self.state.value, "tries": self.tries, "at": self.at, "error": self.error}

@@ -61,14 +61,14 @@ def webhook_key(value: Any) -> bytes:
 
 
 def webhook_keys(value: Any) -> tuple[bytes, ...]:
-    """Return the keys in the value of a setting with one secret of webhooks, or several; an empty tuple for None.
+    """Return the keys in the value of a setting with one secret of webhooks, several, or none.
 
-    :raises ValueError: it has none, or something else.
+    :raises ValueError: it has something else.
     """
     if value is None:
         return ()
     texts = (value,) if isinstance(value, str) else value
-    _refuse_unless(isinstance(texts, (list, tuple)) and bool(texts))
+    _refuse_unless(isinstance(texts, (list, tuple)))
     return tuple(map(webhook_key, texts))
 
 
@@ -242,7 +242,8 @@ LIMITS = SettingType(
 )
 TYPE_LIMITS = SettingType(f"a dict of names of tasks, each with a whole number from 1 to {MOST_SLOTS}", _type_limits)
 WEBHOOK_SECRETS = SettingType(
-    f'"{WEBHOOK_PREFIX}" and the base64 of at least {SHORTEST_WEBHOOK_KEY} random bytes, a list of these, or None',
+    f'a secret such as "{WEBHOOK_PREFIX}MfKQ9r8GKYqr…" with the base64 of at least {SHORTEST_WEBHOOK_KEY} random bytes, '
+    "a list of these, or None",
     webhook_keys,
     secret=True,
 )

@@ -3,6 +3,7 @@
 from autotask import reasons
 from autotask.conf import settings
 from autotask.documents import TaskInFull
+from autotask.on_end import notices
 from autotask.reasons import Place, Reason
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.task import State
@@ -38,6 +39,7 @@ def lines(seen: TaskInFull) -> list[str]:
             ("progress", _progress(task)),
             ("worker", task.worker_id or ""),
             ("reason" if task.state is State.CANCELLED else "error", task.error_message),
+            ("notices", "; ".join(each.in_words for each in notices(task.on_end, task.notices, task.state.status))),
         ]
     )
     shown += _holders(seen.reason) if seen.reason else []
