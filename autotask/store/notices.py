@@ -22,15 +22,17 @@ MOST = 200
 #: Characters kept of an error.
 _LONGEST = 1000
 
+_DELIVERY = "(r.notices ->> 'delivery')::uuid"
+
 # A delivery is a task of ours. While it is live, it looks after the notices. One that has ended without settling them was
 # cancelled, or its worker died again and again.
-FIND = """
-SELECT r.id, r.queue, r.priority, r.state, r.on_end, r.notices::text, (r.notices ->> 'delivery')::uuid,
-       former.state, former.error_message
+# Subqueries, not joins: whatever the planner knows, it looks up one row after the other, and reads no table as a whole.
+FIND = f"""
+SELECT r.id, r.queue, r.priority, r.state, r.on_end, r.notices::text, {_DELIVERY},
+       (SELECT d.state FROM autotask_result d WHERE d.id = {_DELIVERY}),
+       (SELECT d.error_message FROM autotask_result d WHERE d.id = {_DELIVERY})
 FROM autotask_result r
-LEFT JOIN autotask_result former ON former.id = (r.notices ->> 'delivery')::uuid
-WHERE r.on_end IS NOT NULL AND r.settled_at IS NULL
-  AND NOT EXISTS (SELECT 1 FROM autotask_task t WHERE t.id = (r.notices ->> 'delivery')::uuid)
+WHERE r.on_end IS NOT NULL AND r.settled_at IS NULL AND (SELECT 1 FROM autotask_task t WHERE t.id = {_DELIVERY}) IS NULL
 ORDER BY r.ended_at LIMIT %(limit)s
 """
 
@@ -46,7 +48,7 @@ found AS MATERIALIZED (
     SELECT new.*
     FROM autotask_result r JOIN new ON r.id = new."of"
     WHERE r.id = ANY(%(of)s::uuid[]) AND r.settled_at IS NULL
-      AND (r.notices ->> 'delivery')::uuid IS NOT DISTINCT FROM new.former
+      AND {_DELIVERY} IS NOT DISTINCT FROM new.former
     FOR NO KEY UPDATE OF r SKIP LOCKED
 ),
 noted AS (
@@ -129,6 +131,8 @@ def begin(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> in
 
     :returns: how many were enqueued; others have enqueued the rest.
     """
+    if not deliveries:
+        return 0
     kind = deliveries[0].task.kind
     params: dict[str, Any] = {
         "of": arrays.uuids([delivery.of.id for delivery in deliveries]),

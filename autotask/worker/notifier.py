@@ -43,7 +43,7 @@ class Notifier:
             if untold.former_state in OVER or not untold.waiting:
                 _settle(connection, untold)
         new = [untold for untold in found if untold.waiting and untold.former_state not in OVER]
-        if new and notices.begin(connection, list(map(Delivery, new, calls([untold.id for untold in new])))):
+        if notices.begin(connection, list(map(Delivery, new, calls([untold.id for untold in new])))):
             self._wake()
         return PAUSE if len(found) == notices.MOST else settings.LEASE * random.uniform(0.8, 1.2)
 

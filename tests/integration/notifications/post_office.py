@@ -1,7 +1,9 @@
 """A real mail server in this process, which can be away and come back."""
 
+import asyncio
 import email.policy
 import socket
+import threading
 from email.message import EmailMessage
 from email.parser import BytesParser
 from typing import Any
@@ -18,6 +20,7 @@ class PostOffice:
 
     :ivar mails: what was received.
     :ivar refusing: recipients whose mails are refused for ever.
+    :ivar held: how many mails have come, whether they were accepted or not.
     """
 
     def __init__(self) -> None:
@@ -26,7 +29,14 @@ class PostOffice:
         self.mails: list[EmailMessage] = []
         self.recipients: list[list[str]] = []
         self.refusing: set[str] = set()
+        self.held = 0
+        self._release: threading.Event | None = None
         self._controller: Controller | None = None
+
+    def hold(self) -> threading.Event:
+        """Let mails wait for an event before they are accepted."""
+        self._release = threading.Event()
+        return self._release
 
     def open(self) -> None:
         """Accept mail from now on."""
@@ -48,6 +58,9 @@ class PostOffice:
 
     async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:
         """Keep a mail."""
+        self.held += 1
+        if self._release is not None:
+            await asyncio.to_thread(self._release.wait, 60)
         mail = BytesParser(policy=email.policy.default).parsebytes(envelope.content)
         assert isinstance(mail, EmailMessage)
         self.mails.append(mail)
