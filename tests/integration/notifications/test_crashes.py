@@ -62,8 +62,8 @@ def test_an_end_whose_delivery_was_never_made_is_found_by_the_next_worker(
     # Given: a worker that ends the task and dies before it looks for notices
     with monkeypatch.context() as patched:
         patched.setattr(notices, "find", lambda connection: [])
-        start_worker(burst=True)
         handle = tasks.report.using(email=ANNA)("found")
+        start_worker(burst=True)
         assert ended(handle) is DONE
         assert deliveries() == [] and not is_settled(handle)
 
