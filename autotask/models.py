@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.fields.json import KeyTextTransform
 from django.utils.translation import gettext_lazy as _
 
 from autotask.task import State
@@ -147,7 +148,7 @@ class Task(TaskFields):
 
 
 class Result(TaskFields):
-    """A finished task, kept until ``kept_until``. Unless it is done, it keeps its payload for a retry."""
+    """A finished task, kept until ``kept_until``. It keeps its payload if it may run again: unless it is done, or is once."""
 
     ended_at = models.DateTimeField(_("ended"))
     kept_until = models.DateTimeField(_("kept until"))
@@ -171,6 +172,12 @@ class Result(TaskFields):
                 "created_at",
                 name="autotask_result_of_schedule",
                 condition=models.Q(schedule__isnull=False),
+            ),
+            # Only of tasks that exist once for their key; the others pay nothing for it.
+            models.Index(
+                KeyTextTransform("unique", "flow"),
+                name="autotask_result_once",
+                condition=models.Q(flow__has_key="once"),
             ),
         ]
         constraints = [

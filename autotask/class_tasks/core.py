@@ -97,8 +97,9 @@ class TaskClass(OptionAttributes):
 
     @classmethod
     def _overrides(cls, hook: str) -> bool:
-        """Whether the class, or one of its bases, has a hook of its own."""
-        return getattr(cls, hook) is not getattr(TaskClass, hook, None)
+        """Whether the class, or a base of the project, has a hook of its own."""
+        has_it = next(base for base in cls.__mro__ if hook in vars(base))
+        return not has_it.__module__.startswith(f"{__package__}.")
 
     @classmethod
     def _own_definition(cls) -> ClassTask[..., Any]:
