@@ -75,7 +75,7 @@ class UnsuitableKey(AutotaskError, TypeError):
     """The option {option!r} of {task} has a key that cannot be made of {what}. {advice} Nothing was enqueued."""
 
 
-class UnsuitableTaskId(AutotaskError, ValueError):
+class UnsuitableTaskId(UnsuitableKey):
     """get_task_id() of {task} must return 1 to {longest} printable characters, but returned {value!r}. Nothing was
     enqueued."""
 

@@ -1,11 +1,13 @@
 """AsyncTask: a class with main(), of which there is one task for each id."""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any, ClassVar
 
 from asgiref.sync import sync_to_async
+from django.utils.module_loading import import_string
 
 from autotask.class_tasks.core import TaskClass
 from autotask.class_tasks.definition import ClassTask
@@ -88,7 +90,7 @@ class AsyncTask(TaskClass):
         :param arguments: those of ``main()``, by name.
         :raises UnknownTask: there is no task with that id.
         :raises SchemaMismatch: the arguments do not fit ``main()``, or the ``json_schema``. (A TypeError.)
-        :raises UnsuitableTaskId: ``get_task_id()`` has returned something else. (A ValueError.)
+        :raises UnsuitableTaskId: ``get_task_id()`` has returned something else. (A TypeError.)
         :raises AutotaskError: as for :meth:`autotask.definition.Definition.enqueue`.
         """
         definition = cls._once()
@@ -130,6 +132,17 @@ class AsyncTask(TaskClass):
         :raises UnknownTask: there is no task with that id.
         """
         return logger_of(cls._once().known(task_id))
+
+    @classmethod
+    def as_view(cls, *, public: bool = False) -> Callable[..., Any]:
+        """Return a view that runs and shows tasks: ``path("api/forecast", Forecast.as_view())``.
+
+        :param public: True: everybody may use it. Otherwise it takes a key of the HTTP API with the scopes ``submit`` and
+            ``read`` for the name of the class, or a session of a user who may submit and view tasks.
+        """
+        # By its name: the HTTP API is above this module, and sites without it never import it.
+        view: Callable[..., Any] = import_string("autotask.api.async_task.view")(cls, public=public)
+        return view
 
     @classmethod
     def _once(cls) -> "OnceTask[..., Any]":
