@@ -14,6 +14,7 @@ from autotask.flow.keys import Key
 from autotask.flow.limits import Limit
 from autotask.flow.options import OnConflict, UniqueFor, WhenFull
 from autotask.flow.rates import Rate
+from autotask.on_end import Webhook
 from autotask.options import DEFINITION_OPTION_NAMES, Exceptions
 from autotask.retry import Backoff
 from autotask.values import Seconds
@@ -49,6 +50,8 @@ class OptionAttributes:
     throttle: ClassVar[Literal[False] | Rate | str]
     json_schema: ClassVar[Mapping[str, Any]]
     api: ClassVar[bool]
+    email: ClassVar[str | Sequence[str]]
+    on_end: ClassVar[Webhook | Sequence[Webhook]]
 
 
 class TaskClass(OptionAttributes):

@@ -63,7 +63,7 @@ VERBS = {
     "Write",
 }
 #: The titles without a verb: people search for these words.
-SEARCHED = {"Timeouts and cancellation", "Unique tasks", "Debounce and throttle"}
+SEARCHED = {"Coming from AsyncTask", "Timeouts and cancellation", "Unique tasks", "Debounce and throttle"}
 
 
 def paragraphs(text: str) -> Iterator[str]:
