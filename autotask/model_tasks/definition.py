@@ -179,7 +179,9 @@ def checked_options(model: type[Model]) -> Options:
     where = model._meta.label
     given: Any = getattr(model, "options", None) or {}
     if not isinstance(given, Mapping):
-        raise UnknownOption(where=where, option="options", suggestion=", which is no dict", known=", ".join(OPTION_NAMES))
+        raise UnknownOption(
+            where=where, option="options", suggestion=", which is no dict", known=", ".join(OPTION_NAMES)
+        )
     for name in given:
         if name not in OPTION_NAMES or name == "queue":
             advice = ": write channel or channel_field" if name == "queue" else ""
@@ -190,5 +192,3 @@ def checked_options(model: type[Model]) -> Options:
 def database_of(model: type[Model]) -> str:
     """Return the alias of the database for new rows."""
     return router.db_for_write(model)
-
-

@@ -44,6 +44,7 @@ TERMS = """
 
 VERBS = {
     "Carry",
+    "Check",
     "Choose",
     "Deploy",
     "Let",
