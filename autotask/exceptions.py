@@ -213,8 +213,8 @@ class ClaimOver(AutotaskError, RuntimeError):
 
 
 class StepRepeated(AutotaskError, ValueError):
-    """This attempt of {task} has had a step {name!r} before. Give each step a name of its own, such as f"charge-{{order_id}}" in a
-    loop."""
+    """This attempt of {task} has had a step {name!r} before. Give each step a name of its own; in a loop, add what it is about,
+    such as an id."""
 
 
 # --- rows of model tasks --------------------------------------------------------------------------------------------
