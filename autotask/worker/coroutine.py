@@ -123,7 +123,9 @@ class _Attempt:
             if log_capture.is_on:
                 log_capture.close(task)
 
-    async def _call(self, definition: Definition[Any, Any], context: TaskContext, arguments: Arguments) -> Outcome:
+    async def _call(
+        self, definition: Definition[Any, Any], context: TaskContext, arguments: Arguments
+    ) -> Outcome | Released:
         enter(context)
         args, kwargs = arguments
         generation = forks.generation
