@@ -124,7 +124,7 @@ class RemoteTask(SimpleTask):
         return {"said": payload.get("said")}
 
     def do_task_main_step2(self, payload):
-        return f"{self.name}: {payload['said']}"
+        return f"{self.name}: {payload.get('said')}"
 
 
 class WholeTask(SimpleTask):
