@@ -64,6 +64,7 @@ VERBS = {
 }
 #: The titles without a verb: people search for these words.
 SEARCHED = {
+    "Coming from AsyncTask",
     "Coming from django-simpletask2",
     "Debounce and throttle",
     "Durable steps",
