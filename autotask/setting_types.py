@@ -207,3 +207,4 @@ LIMITS = SettingType(
 TYPE_LIMITS = SettingType(f"a dict of names of tasks, each with a whole number from 1 to {MOST_SLOTS}", _type_limits)
 SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)
+PULL_KEY = SettingType("a string that is not empty or blank, or None", _secret, secret=True)
