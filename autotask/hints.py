@@ -65,7 +65,7 @@ def schema(signature: inspect.Signature, function: Callable[..., Any]) -> dict[s
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(inspect.unwrap(function))
     except Exception:  # a name that only type checkers know, or whatever an expression in a hint raises
         return {}
 
