@@ -211,6 +211,45 @@ class InvalidKey(AutotaskError, ValueError):
     """The API key was not made: {problem}."""
 
 
+class ClaimOver(AutotaskError, RuntimeError):
+    """What a step of {name} {id} has returned was not kept: the task is no longer this worker's. It was given to another worker,
+    cancelled or deleted meanwhile."""
+
+
+class StepRepeated(AutotaskError, ValueError):
+    """This attempt of {task} has had a step {name!r} before. Give each step a name of its own, such as f"charge-{{order_id}}" in a
+    loop."""
+
+
+# --- rows of model tasks --------------------------------------------------------------------------------------------
+
+
+class HandlerMissing(AutotaskError, AttributeError):
+    """{model} has no method {handler}(self, payload) for its step {step}."""
+
+
+class NotJSON(AutotaskError, TypeError):
+    """What a step of {model} has returned cannot be kept as JSON: {reason}."""
+
+
+class OtherDatabase(AutotaskError):
+    """A row of {model} was to be saved in the database {alias!r}, but tasks are in {expected!r} (AUTOTASK_DATABASE): a row and
+    its task must be in one. Nothing was saved."""
+
+
+class TenantRow(AutotaskError):
+    """A row of {model} belongs to the schema {schema!r} of a tenant; rows of tenants cannot be tasks. Call a task function with
+    the row instead. Nothing was saved."""
+
+
+class RemoteWithExpiry(AutotaskError, TypeError):
+    """{model} has the option 'expires', which has no effect on tasks that a client from outside starts. Remove it."""
+
+
+class RowBusy(AutotaskError, RuntimeError):
+    """{row} runs at this moment. Cancel its task first, and try again when it has stopped."""
+
+
 # --- raised in a task function from outside -------------------------------------------------------------------------
 
 

@@ -321,6 +321,27 @@ class Attempt(models.Model):
         indexes = [models.Index("task_id", name="autotask_attempt_task")]
 
 
+class Step(models.Model):
+    """What a step of a task has returned: it is not run again.
+
+    The steps of model tasks have a number, from 1; those of functions a name, and the number 0.
+    """
+
+    pk = models.CompositePrimaryKey("task_id", "number", "name")
+    task_id = models.UUIDField()
+    number = models.SmallIntegerField(_("number"))
+    name = models.TextField(_("step"))
+    value = models.BinaryField(null=True)
+    started_at = models.DateTimeField(_("started"))
+    ended_at = models.DateTimeField(_("ended"))
+
+    class Meta:
+        db_table = "autotask_step"
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        default_permissions = ()
+
+
 class Worker(models.Model):
     """One row per living worker. No index on columns that heartbeats change, so that they stay HOT updates."""
 

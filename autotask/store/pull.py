@@ -1,156 +1,163 @@
-"""Tasks whose steps a client outside starts: offer one, make its step due for a worker, see how the step has ended.
+"""Remote tasks: a client from outside takes them one by one, and starts each step.
 
 Such a task has the executor ``remote``, for which no worker claims. While a step is due or runs, it has the executor of its
-definition, and is a task like any other. None of these commits waits for the disk: a lost one costs the client a repetition,
+definition, and is a task like any other. The commits here do not wait for the disk: a lost one costs the client a repetition,
 and what a step does is committed later, with all that was committed before.
 """
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import notify, pauses
-from autotask.store.connection import execute, rows
-from autotask.store.promote import PROMOTE_THESE
+from autotask.store import marks, pauses
+from autotask.store.connection import rows
 from autotask.task import REMOTE, State
 
 #: Seconds for which an offered task is offered to nobody else.
-OFFERED = 30.0
+OFFER = 30.0
+
+
+class Offered(NamedTuple):
+    """A task that was offered to a client."""
+
+    id: uuid.UUID
+    name: str
+
+
+class Place(NamedTuple):
+    """Where a task is.
+
+    :ivar state: None: it is in neither table.
+    :ivar is_remote: whether it waits for a client from outside.
+    :ivar behind: how many steps a live one has behind it.
+    """
+
+    state: State | None
+    is_remote: bool = False
+    behind: int = 0
+
 
 _QUICK = "quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))"
 
-# * One descent of autotask_ready for each priority in a queue, as in the claim of a worker, and one for its oldest task.
-# * Among lanes of the same priority, the one with the oldest task comes first. It stays oldest while it is offered, so its
-#   condition is that of the task; the lateral join below locks the first one that nobody else has locked.
-OFFER = f"""
+
+# Lane by lane, as in a claim: one descent of autotask_ready for each priority of each channel, however many tasks wait, and
+# one for the oldest task of each. The offer moves ready_at on: the task stays ready, and is offered again if nobody comes.
+TAKE = f"""
 WITH RECURSIVE lane AS (
-    SELECT q.queue, (SELECT min(t.priority) FROM autotask_task t WHERE t.state = 1 AND t.queue = q.queue) AS priority
-    FROM unnest(%(queues)s::text[]) AS q(queue)
+    SELECT first.* FROM unnest(%(channels)s::text[]) AS channel(queue) CROSS JOIN LATERAL (
+        SELECT t.queue, t.priority, t.executor FROM autotask_task t
+        WHERE t.state = 1 AND t.queue = channel.queue ORDER BY t.queue, t.priority, t.executor LIMIT 1
+    ) AS first
     UNION ALL
-    SELECT lane.queue, (SELECT min(t.priority) FROM autotask_task t
-                        WHERE t.state = 1 AND t.queue = lane.queue AND t.priority > lane.priority)
-    FROM lane WHERE lane.priority IS NOT NULL
+    SELECT following.* FROM lane CROSS JOIN LATERAL (
+        SELECT t.queue, t.priority, t.executor FROM autotask_task t
+        WHERE t.state = 1 AND t.queue = lane.queue AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
+        ORDER BY t.queue, t.priority, t.executor LIMIT 1
+    ) AS following
 ),
 oldest AS MATERIALIZED (
-    SELECT lane.queue, lane.priority,
-           (SELECT min(t.ready_at) FROM autotask_task t
-            WHERE t.state = 1 AND t.queue = lane.queue AND t.priority = lane.priority AND t.executor = '{REMOTE}') AS since
-    FROM lane WHERE lane.priority IS NOT NULL
-),
-picked AS MATERIALIZED (
     SELECT chosen.id
-    FROM (SELECT * FROM oldest WHERE since <= statement_timestamp() ORDER BY priority DESC, since) AS lane
+    FROM (SELECT DISTINCT queue, priority FROM lane WHERE executor = '{REMOTE}') AS some
     CROSS JOIN LATERAL (
-        SELECT t.id FROM autotask_task t
-        WHERE t.state = 1 AND t.queue = lane.queue AND t.priority = lane.priority AND t.executor = '{REMOTE}'
+        SELECT t.id, t.priority, t.ready_at FROM autotask_task t
+        WHERE t.state = 1 AND t.queue = some.queue AND t.priority = some.priority AND t.executor = '{REMOTE}'
           AND t.ready_at <= statement_timestamp() AND t.name = ANY(%(names)s::text[]) AND NOT {pauses.BARS_TASK}
         ORDER BY t.ready_at LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS chosen
-    LIMIT 1
+    ORDER BY chosen.priority DESC, chosen.ready_at LIMIT 1
 ),
 {_QUICK}
-UPDATE autotask_task t SET ready_at = clock_timestamp() + %(seconds)s * interval '1 s'
-FROM picked, quick WHERE t.id = picked.id
+UPDATE autotask_task t SET ready_at = clock_timestamp() + %(seconds)s::float8 * interval '1 s'
+FROM quick WHERE t.id = ANY(ARRAY(SELECT id FROM oldest))
 RETURNING t.id, t.name
 """
 
 _BEHIND = "(SELECT coalesce(max(s.number), 0) FROM autotask_step s WHERE s.task_id = {id} AND s.number > 0)"
 
-# A task that waits for its next step has given up its slots, and passes its gates again. Any other task that waits for a later
-# time has not been offered.
-DUE = f"""
-WITH {_QUICK}
-UPDATE autotask_task t
-SET state = CASE WHEN t.state = 0 AND t.passed IS NOT NULL THEN 0 ELSE 1 END, executor = %(executor)s,
-    payload = coalesce(%(payload)s::bytea, t.payload), run_at = statement_timestamp(),
-    ready_at = CASE WHEN t.state = 0 AND t.passed IS NOT NULL THEN NULL ELSE statement_timestamp() END, awaited = true
-FROM quick
-WHERE t.id = %(id)s AND t.executor = '{REMOTE}' AND (t.state = 1 OR (t.state = 0 AND %(behind)s > 0))
-  AND {_BEHIND.format(id="t.id")} = %(behind)s
-RETURNING t.state
-"""
-
-# Somebody has to discard it: no client can.
-HAND_OVER = f"""
-UPDATE autotask_task SET executor = %(executor)s, ready_at = statement_timestamp()
-WHERE id = %(id)s AND executor = '{REMOTE}' AND state = 1
+# By whichever pool: from now on it is like any other task, so a dead worker or a retry does not wait for the client. A step
+# after the first may begin before its deadline; a first one only when the task is ready.
+START = f"""
+WITH {_QUICK},
+started AS (
+    UPDATE autotask_task t
+    SET run_at = clock_timestamp(), executor = %(executor)s::text, payload = coalesce(%(payload)s::bytea, t.payload),
+        state = CASE WHEN t.state = 1 THEN 1 ELSE {marks.DUE_STATE} END,
+        ready_at = CASE WHEN t.state = 1 THEN clock_timestamp() ELSE {marks.DUE_READY_AT} END,
+        gate = coalesce({marks.FIRST_GATE}, t.gate), passed = CASE WHEN t.state = 1 THEN t.passed ELSE 0 * t.passed END, awaited = t.awaited OR %(step)s::int IS NOT NULL
+    FROM quick
+    WHERE t.id = %(id)s::uuid AND t.state IN (0, 1)
+      AND (%(step)s::int IS NULL OR t.executor = '{REMOTE}' AND %(step)s::int = {_BEHIND.format(id="t.id")} + 1
+           AND (t.state = 1 OR %(step)s::int > 1))
+    RETURNING t.state, t.gate
+),
+waiting AS ({marks.waiting("started")})
+SELECT count(*) FROM started
 """
 
 # It stays ready, so that it keeps its slots.
 HOLD = f"""
 WITH {_QUICK}
-UPDATE autotask_task t SET ready_at = statement_timestamp() + %(seconds)s * interval '1 s'
+UPDATE autotask_task t SET ready_at = clock_timestamp() + %(seconds)s::float8 * interval '1 s'
 FROM quick
-WHERE t.id = %(id)s AND t.executor = '{REMOTE}' AND t.state = 1 AND {_BEHIND.format(id="t.id")} = %(behind)s
+WHERE t.id = %(id)s::uuid AND t.state = 1 AND t.executor = '{REMOTE}' AND {_BEHIND.format(id="t.id")} = %(behind)s::int
 RETURNING t.id
 """
 
 # One snapshot: it is in one of the tables, or in neither.
-SITUATION = f"""
-SELECT t.state, t.executor, {_BEHIND.format(id="t.id")} FROM autotask_task t WHERE t.id = %(id)s
+PLACE = f"""
+SELECT t.state, t.executor = '{REMOTE}' AND t.state <> 2, {_BEHIND.format(id="t.id")}
+FROM autotask_task t WHERE t.id = %(id)s::uuid
 UNION ALL
-SELECT e.state, '', 0 FROM autotask_result e WHERE e.id = %(id)s
+SELECT e.state, false, 0 FROM autotask_result e WHERE e.id = %(id)s::uuid
 """
 
-OVERDUE = f"""
-SELECT id, name FROM autotask_task
-WHERE state = 0 AND run_at <= statement_timestamp() AND executor = '{REMOTE}' LIMIT %(limit)s
+# Steps that a client was to begin in time, and did not: a worker's scheduler does the same when it looks.
+LAPSED = f"""
+UPDATE autotask_task t
+SET state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT}, gate = coalesce({marks.FIRST_GATE}, t.gate),
+    passed = 0 * t.passed
+WHERE t.id = ANY(ARRAY(
+    SELECT id FROM autotask_task WHERE state = 0 AND executor = '{REMOTE}' AND run_at <= statement_timestamp()
+    ORDER BY run_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED
+))
+RETURNING t.name
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What a task does now.
-
-    :ivar behind: how many steps a live one has behind it.
-    """
-
-    state: State
-    executor: str
-    behind: int
-
-    @property
-    def waits_for_client(self) -> bool:
-        """Whether its next step is for a client to start, now or when its time has come."""
-        return self.executor == REMOTE and self.state in (State.SCHEDULED, State.READY, State.HELD)
-
-
-def offer(
-    connection: BaseDatabaseWrapper, queues: Sequence[str], names: Sequence[str], seconds: float = OFFERED
-) -> tuple[uuid.UUID, str] | None:
-    """Take the ready task of some queues that has the highest priority and has waited longest.
-
-    It stays ready; after some seconds it is offered again.
+def take(
+    connection: BaseDatabaseWrapper, channels: Sequence[str], names: Sequence[str], seconds: float = OFFER
+) -> Offered | None:
+    """Offer the oldest ready remote task of some channels to one client; those of larger priority first.
 
     :param names: only tasks of these names.
-    :returns: its id and its name; None: no task is ready.
+    :param seconds: for which it is offered to nobody else.
+    :returns: None if there is none.
     """
-    found = rows(connection, OFFER, {"queues": list(queues), "names": list(names), "seconds": seconds})
-    return found[0] if found else None  # type: ignore[return-value]  # a row has these two
+    found = rows(connection, TAKE, {"channels": list(channels), "names": list(names), "seconds": seconds})
+    return Offered(*found[0]) if found else None
 
 
-def due(
-    connection: BaseDatabaseWrapper, id: uuid.UUID, *, behind: int, executor: str, payload: bytes | None
+def start(
+    connection: BaseDatabaseWrapper,
+    id: uuid.UUID,
+    executor: str,
+    *,
+    step: int | None = None,
+    payload: bytes | None = None,
 ) -> bool:
-    """Make the next step of a task due for a worker, and ask to be told of its end.
+    """Make a waiting task ready for a worker. The caller wakes one.
 
-    :param behind: how many steps the task must have behind it.
-    :param executor: where the step runs.
-    :param payload: the arguments for this step; None: as they are.
-    :returns: False if the task does not wait for that step; then nothing has changed.
+    :param executor: where it runs.
+    :param step: do it only if the task waits for a client from outside, and this step comes next; the end of the step will
+        be notified. None: in any case.
+    :param payload: its signed arguments from now on; None: as they are.
+    :returns: whether it was done.
     """
-    params = {"id": id, "behind": behind, "executor": executor, "payload": payload}
-    found = rows(connection, DUE, params)
-    if not found:
-        return False
-    if found[0][0] == State.SCHEDULED:
-        rows(connection, PROMOTE_THESE, {"id": [id]})
-    notify.wake_after_commit(connection)
-    return True
+    params = {"id": id, "executor": executor, "step": step, "payload": payload}
+    return bool(rows(connection, START, params)[0][0])
 
 
 def hold(connection: BaseDatabaseWrapper, id: uuid.UUID, *, behind: int, seconds: float) -> bool:
@@ -158,25 +165,15 @@ def hold(connection: BaseDatabaseWrapper, id: uuid.UUID, *, behind: int, seconds
     return bool(rows(connection, HOLD, {"id": id, "behind": behind, "seconds": seconds}))
 
 
-def hand_over(connection: BaseDatabaseWrapper, id: uuid.UUID, executor: str) -> None:
-    """Let a worker run a task that no client can."""
-    if execute(connection, HAND_OVER, {"id": id, "executor": executor}):
-        notify.wake_after_commit(connection)
+def place(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Place:
+    """Return where a task is, in one snapshot."""
+    found = rows(connection, PLACE, {"id": id})
+    if not found:
+        return Place(None)
+    state, is_remote, behind = found[0]
+    return Place(State(state), is_remote, behind)
 
 
-def situation(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Situation | None:
-    """Return what a task does now; None: it is not in the database."""
-    found = rows(connection, SITUATION, {"id": id})
-    return Situation(State(found[0][0]), *found[0][1:]) if found else None
-
-
-def offer_overdue(connection: BaseDatabaseWrapper, limit: int = 1000) -> dict[str, int]:
-    """Make tasks ready whose client has not begun the next step in time.
-
-    :returns: how many, by the names of the tasks.
-    """
-    overdue: list[tuple[Any, ...]] = rows(connection, OVERDUE, {"limit": limit})
-    if overdue:
-        rows(connection, PROMOTE_THESE, {"id": [id for id, _ in overdue]})
-    names = [name for _, name in overdue]
-    return {name: names.count(name) for name in names}
+def lapse(connection: BaseDatabaseWrapper) -> list[str]:
+    """Make the tasks ready again whose clients did not begin their next step in time; return the names of the tasks."""
+    return [name for (name,) in rows(connection, LAPSED)]

@@ -64,20 +64,21 @@ def _wait(
 
 def _offered(connection: BaseDatabaseWrapper, channels: Sequence[str]) -> str | None:
     for _ in range(_MOST_GONE):
-        found = pull.offer(connection, channels, list(model_rows.tables))
-        if found is None:
+        offered = pull.take(connection, channels, list(model_rows.tables))
+        if offered is None:
             break
-        if (task_info := _task_info(connection, *found)) is not None:
+        if (task_info := _task_info(connection, offered.id, offered.name)) is not None:
             return task_info
     return None
 
 
 def _task_info(connection: BaseDatabaseWrapper, id: uuid.UUID, name: str) -> str | None:
     """Return the row of a task; None if it is gone: then a worker gets the task, to discard it."""
-    definition = registry.find(name)
+    definition = registry.get(name)
     assert isinstance(definition, ModelTask)
     key = definition.model._base_manager.using(connection.alias).filter(task_id=id).values_list("pk", flat=True).first()
     if key is None:
-        pull.hand_over(connection, id, definition.executor)
+        pull.start(connection, id, definition.executor)
+        notify.wake_after_commit(connection)
         return None
     return f"{name}:{key}"

@@ -22,7 +22,7 @@ from autotask.model_tasks import SimpleTask
 from autotask.store import notify, pull, read, steps
 from autotask.store.connection import current, shares_sessions
 from autotask.store.notify import ChannelListener, PollingOnly
-from autotask.store.pull import Situation
+from autotask.store.pull import Place
 from autotask.store.read import StoredTask
 from autotask.store.told import told_task
 from autotask.task import State
@@ -70,26 +70,29 @@ def _begin(connection: BaseDatabaseWrapper, row: SimpleTask, number: int, body: 
     """Make the step due for a worker; return False if the task does not wait for it."""
     definition, id = row.task_definition, row.task_id
     assert id is not None
-    envelope = definition.payload_of(row, body, id) if set(body) - _USUAL else None
-    return pull.due(connection, id, behind=number - 1, executor=definition.executor, payload=envelope)
+    signed = definition.payload_of(row, body, id) if set(body) - _USUAL else None
+    if not pull.start(connection, id, definition.executor, step=number, payload=signed):
+        return False
+    notify.wake_after_commit(connection)
+    return True
 
 
 def _resumed(connection: BaseDatabaseWrapper, row: SimpleTask, number: int) -> dict[str, Any]:
     """Answer a request for step 1 of a task that has steps behind it, and refuse all others."""
     assert row.task_id is not None
-    now = pull.situation(connection, row.task_id)
-    behind = now.behind if now is not None else 0
+    now = pull.place(connection, row.task_id)
+    behind = now.behind
     if number == 1 and behind and pull.hold(connection, row.task_id, behind=behind, seconds=row.do_task_timeout):
         return _continued(connection, row)
     _refuse(row, number, now)
 
 
-def _refuse(row: SimpleTask, number: int, now: Situation | None) -> NoReturn:
-    if now is None:
+def _refuse(row: SimpleTask, number: int, now: Place) -> NoReturn:
+    if now.state is None:
         raise RowGone(task_info=row.task_info)
     if now.state.ended:
         raise AlreadyDone(task_info=row.task_info)
-    if not now.waits_for_client:
+    if not now.is_remote:
         raise Locked(task_info=row.task_info)
     if number == 1 and now.behind:
         raise WrongStep(task_info=row.task_info, status="Doing")
@@ -144,9 +147,9 @@ class _Waiting:
         raise Locked(task_info=self._row.task_info)
 
     def _look(self) -> dict[str, Any] | None:
-        now = pull.situation(self._connection, self._id)
-        if now is not None and not now.state.ended:
-            is_over = now.waits_for_client and now.behind >= self._number
+        now = pull.place(self._connection, self._id)
+        if now.state is not None and not now.state.ended:
+            is_over = now.is_remote and now.behind >= self._number
             return _continued(self._connection, self._row) if is_over else None
         ended = read.task(self._connection, self._id)
         return self._of_row() if ended is None else self._of_task(ended)

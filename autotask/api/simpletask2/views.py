@@ -26,9 +26,9 @@ def do_task(body: dict[str, Any]) -> dict[str, Any]:
 @answering
 def do_auto_reset(body: dict[str, Any]) -> dict[str, Any]:
     """Offer tasks again whose client has not begun the next step in time. Workers do that as well."""
-    counts = pull.offer_overdue(current())
+    names = pull.lapse(current())
     return {
-        "auto_reset": {name: counts.get(name, 0) for name in model_rows.tables},
+        "auto_reset": {name: names.count(name) for name in model_rows.tables},
         "remove_duplicate_items": {},
         "update_channel_queue_size": {},
     }
