@@ -207,10 +207,6 @@ class InvalidPause(AutotaskError, ValueError):
     """Nothing was paused or resumed: {problem}."""
 
 
-class InvalidKey(AutotaskError, ValueError):
-    """The API key was not made: {problem}."""
-
-
 class ClaimOver(AutotaskError, RuntimeError):
     """What a step of {name} {id} has returned was not kept: the task is no longer this worker's. It was given to another worker,
     cancelled or deleted meanwhile."""
@@ -248,6 +244,10 @@ class RemoteWithExpiry(AutotaskError, TypeError):
 
 class RowBusy(AutotaskError, RuntimeError):
     """{row} runs at this moment. Cancel its task first, and try again when it has stopped."""
+
+
+class InvalidKey(AutotaskError, ValueError):
+    """The API key was not made: {problem}."""
 
 
 # --- raised in a task function from outside -------------------------------------------------------------------------

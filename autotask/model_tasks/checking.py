@@ -27,7 +27,7 @@ def problems(model: "type[SimpleTask]") -> list[CheckMessage]:
 
 def _steps(model: "type[SimpleTask]") -> Iterator[CheckMessage]:
     """autotask.E030, E031: the number of steps, and a method for each."""
-    final = model.final_step
+    final: object = model.final_step
     if isinstance(final, bool) or not isinstance(final, int) or not 1 <= final <= 1000:
         yield Error(
             f"final_step of {model._meta.label} must be a whole number from 1 to 1000, but is {final!r}.",

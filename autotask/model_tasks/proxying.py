@@ -14,9 +14,6 @@ from autotask.conf import settings
 from autotask.exceptions import AutotaskError
 from autotask.texts.lines import describe
 
-#: Seconds for a request without a timeout of its own.
-TIMEOUT = 60.0
-
 #: How many redirects are followed.
 REDIRECTS = 30
 
@@ -62,7 +59,7 @@ def _fetch(proxy: Any) -> bytes:
         str(proxy["method"]),
         _url(proxy),
         hosts=settings.FETCH_HOSTS,
-        timeout=_timeout(proxy.get("timeout")),
+        timeout=min(settings.FETCH_TIMEOUT, _timeout(proxy.get("timeout"))),
         max_bytes=settings.FETCH_MAX_BYTES,
         redirects=REDIRECTS if proxy.get("allow_redirects", True) else 0,
         headers=headers,
@@ -124,9 +121,9 @@ def _body(proxy: Mapping[str, Any]) -> tuple[bytes | None, str]:
 
 def _timeout(timeout: Any) -> float:
     if timeout is None:
-        return TIMEOUT
+        return settings.FETCH_TIMEOUT
     if isinstance(timeout, (tuple, list)):  # to connect, and to read
-        return sum(TIMEOUT if part is None else float(part) for part in timeout)
+        return sum(settings.FETCH_TIMEOUT if part is None else float(part) for part in timeout)
     return float(timeout)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
 from django.db import models, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.fields.json import KeyTextTransform
@@ -38,7 +39,8 @@ class SimpleTaskQuerySet(QuerySet):
         rows = list(objs)
         if not rows:
             return super().bulk_create(rows, *args, **options)
-        definition, alias = self.model.task_definition, self._insert_alias()
+        self._for_write = True
+        definition, alias = self.model.task_definition, self.db
         definition.refuse_unfit(alias)
         new = [row for row in rows if row.begin()]
         with transaction.atomic(using=alias, savepoint=False):
@@ -50,8 +52,6 @@ class SimpleTaskQuerySet(QuerySet):
 
     async def abulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
         """Like :meth:`bulk_create`, from a coroutine."""
-        from asgiref.sync import sync_to_async
-
         return await sync_to_async(self.bulk_create)(objs, *args, **options)
 
     def with_status(self) -> "SimpleTaskQuerySet":
@@ -73,7 +73,7 @@ class SimpleTaskQuerySet(QuerySet):
             output_field=models.PositiveSmallIntegerField(choices=Status.choices),
         )
         waits = live.filter(executor="remote", state__in=[State.SCHEDULED, State.READY])
-        return self.annotate(
+        found: SimpleTaskQuerySet = self.annotate(
             status=status,
             start_time=Coalesce(
                 Cast(begun, models.DateTimeField()),
@@ -83,11 +83,7 @@ class SimpleTaskQuerySet(QuerySet):
             due_time=Subquery(live.exclude(state=State.RUNNING).values("run_at")[:1]),
             auto_reset_time=Subquery(waits.values(when=Coalesce("ready_at", "run_at"))[:1]),
         )
-
-    def _insert_alias(self) -> str:
-        from django.db import router
-
-        return self._db or router.db_for_write(self.model, **self._hints)
+        return found
 
     def _inserted(self, rows: list[Any], alias: str) -> list[Any]:
         """Return those rows that were inserted, with their keys."""

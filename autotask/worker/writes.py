@@ -71,7 +71,7 @@ class Writes:
             elif isinstance(record[1], Lost):
                 groups[self.lose].append(record)
             elif not record[1].recorded:
-                ending = self.end if record[0].flow is None else self.end_handing_on
+                ending: Write = self.end if record[0].flow is None else self.end_handing_on
                 if model_rows.tables and record[0].name in model_rows.tables:
                     ending = self.end_rows
                 groups[self.retry if record[1].state is State.RETRY else ending].append(record)

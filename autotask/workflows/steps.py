@@ -54,7 +54,7 @@ def step(name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     began = time.monotonic()
     value = function(*args, **kwargs)
     _keep(running, name, value, time.monotonic() - began)
-    return value  # type: ignore[no-any-return]  # as above
+    return value
 
 
 async def astep(name: str, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -69,7 +69,7 @@ async def astep(name: str, function: Callable[P, Awaitable[R]], *args: P.args, *
     began = time.monotonic()
     value = await function(*args, **kwargs)
     await sync_to_async(_keep)(running, name, value, time.monotonic() - began)
-    return value  # type: ignore[no-any-return]  # as above
+    return value
 
 
 class _Steps:
