@@ -59,10 +59,10 @@ WITH RECURSIVE lane AS (
 ),
 oldest AS MATERIALIZED (
     SELECT chosen.id
-    FROM (SELECT DISTINCT queue, priority FROM lane WHERE executor = '{REMOTE}') AS some
+    FROM (SELECT DISTINCT queue, priority FROM lane WHERE executor = '{REMOTE}') AS remote
     CROSS JOIN LATERAL (
         SELECT t.id, t.priority, t.ready_at FROM autotask_task t
-        WHERE t.state = 1 AND t.queue = some.queue AND t.priority = some.priority AND t.executor = '{REMOTE}'
+        WHERE t.state = 1 AND t.queue = remote.queue AND t.priority = remote.priority AND t.executor = '{REMOTE}'
           AND t.ready_at <= statement_timestamp() AND t.name = ANY(%(names)s::text[]) AND NOT {pauses.BARS_TASK}
         ORDER BY t.ready_at LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED

@@ -18,6 +18,7 @@ from autotask.api.simpletask2.problems import (
 )
 from autotask.api.simpletask2.rows import row_of
 from autotask.conf import settings
+from autotask.exceptions import HandlerMissing
 from autotask.model_tasks import SimpleTask
 from autotask.store import notify, pull, read, steps
 from autotask.store.connection import current, shares_sessions
@@ -52,7 +53,7 @@ def done(body: dict[str, Any]) -> dict[str, Any]:
     connection = current()
     listener = PollingOnly() if shares_sessions() else ChannelListener(connection, notify.ended_channel(row.task_id))
     try:
-        if not _begin(connection, row, number, body):
+        if not (1 <= number <= row.final_step and _begin(connection, row, number, body)):
             return _resumed(connection, row, number)
         return _Waiting(connection, row, number, listener).answer()
     finally:
@@ -158,9 +159,10 @@ class _Waiting:
         if ended.state is State.DONE:
             return self._final(payload.load_result(ended.value, id=self._id, fence=ended.fence or 0))
         failed = read.last_attempts(self._connection, self._id, 1) if ended.state is State.ERROR else []
-        if failed and failed[0].error_type.endswith("HandlerMissing"):
+        kind = failed[0].error_type.rpartition(".")[2] if failed else ""
+        if kind == HandlerMissing.__name__:
             raise NoHandler(model=self._row._meta.label_lower, handler=self._handler)
-        raise self._failed(failed[0].error_message if failed else ended.error_message)
+        raise self._failed(ended.error_message.removeprefix(f"{kind}: "))
 
     def _of_row(self) -> dict[str, Any]:
         """Return the answer from the row: the result is not kept any more."""
