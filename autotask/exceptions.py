@@ -203,6 +203,14 @@ class NotRetryable(AutotaskError):
     """Task {id} cannot be retried: {reason}."""
 
 
+class NoticeNotSent(AutotaskError):
+    """The end of task {id} ({name}) could not be told to everybody: {failures}"""
+
+
+class WebhookRefused(AutotaskError):
+    """It answered with the status {status}, which is no success. (Redirects are not followed.)"""
+
+
 class InvalidPause(AutotaskError, ValueError):
     """Nothing was paused or resumed: {problem}."""
 
@@ -213,8 +221,8 @@ class ClaimOver(AutotaskError, RuntimeError):
 
 
 class StepRepeated(AutotaskError, ValueError):
-    """This attempt of {task} has had a step {name!r} before. Give each step a name of its own, such as f"charge-{{order_id}}" in a
-    loop."""
+    """This attempt of {task} has had a step {name!r} before. Give each step a name of its own; in a loop, add what it is about,
+    such as an id."""
 
 
 # --- rows of model tasks --------------------------------------------------------------------------------------------

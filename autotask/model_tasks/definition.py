@@ -25,7 +25,7 @@ from autotask.task import REMOTE, ClaimedTask
 from autotask.values import plain_name
 
 #: Options that a model task cannot have: each row has a task of its own, and a method gets no context.
-_WITHOUT = ("takes_context", "unique", "unique_for", "on_conflict", "debounce", "throttle")
+_WITHOUT = ("takes_context", "json_schema", "api", "unique", "unique_for", "on_conflict", "debounce", "throttle")
 OPTION_NAMES = tuple(name for name in DEFINITION_OPTION_NAMES if name not in _WITHOUT)
 
 #: The most kinds that are kept: one for each channel.
@@ -105,11 +105,12 @@ class ModelTask(Definition[..., Any]):
         """
         if body is None:
             return payload.dump_reference(self._reference(row), id=id, name=self.name)
-        return payload.dump_arguments((row, body), {}, id=id, name=self.name, largest=True)
+        tells = self._kind.on_end is not None
+        return payload.dump_arguments((row, body), {}, id=id, name=self.name, largest=True, tells=tells)
 
     def _row_task(self, row: Any, carried: Mapping[str, Any] | None) -> NewTask:
         kind = self._kind_in(row.task_channel())
-        if carried or self.plan is not None:
+        if carried or self.plan is not None or kind.on_end is not None:
             self._reference(row)
             return self.new_call((row,), {}, carried, id=row.task_id)._replace(kind=kind)
         return NewTask(row.task_id, kind, row.task_info, self.payload_of(row, None, row.task_id))

@@ -64,6 +64,7 @@ GOOD = [
     ("AUTOTASK_COMPANION_YIELDS", True, True),
     ("AUTOTASK_QUEUES", ["a", "b"], ("a", "b")),
     ("AUTOTASK_QUEUES", [], ()),
+    ("AUTOTASK_REMOTE_CHANNELS", ["web"], ("web",)),
     ("AUTOTASK_THREADS", 1, 1),
     ("AUTOTASK_COROUTINES", 0, 0),
     ("AUTOTASK_PROCESSES", 0, 0),
@@ -116,6 +117,7 @@ BAD = {
     "AUTOTASK_COMPANION": ["on", "", None, True, [], {}],
     "AUTOTASK_COMPANION_YIELDS": [1, "yes", None],
     "AUTOTASK_QUEUES": ["default", b"default", None, 5, ["a b"], [""], [None], {"a"}, ["-a"]],
+    "AUTOTASK_REMOTE_CHANNELS": ["web", None, ["a b"]],
     "AUTOTASK_THREADS": [0, -1, 1001, "4", 4.0, True, None, math.inf],
     "AUTOTASK_COROUTINES": [-1, 10_001, "4", None, True],
     "AUTOTASK_PROCESSES": [-1, 1001, "4", None, True],
@@ -165,6 +167,12 @@ BAD = {
     "AUTOTASK_API_WRONG_KEYS": [0, -1, "5", None],
     "AUTOTASK_API_IDEMPOTENCY_TTL": [0, -1, "5", None],
     "AUTOTASK_MAX_PAYLOAD": [0, 1023, 2**25 + 1, 1e6, None],
+    "AUTOTASK_WEBHOOK_HOSTS": ["example.org", None, [5], [""], ["https://a.b"], ["a:b"]],
+    "AUTOTASK_WEBHOOK_TIMEOUT": [0, -1, 3601, None, "1"],
+    "AUTOTASK_MAIL_SUBJECT": ["", None, 5, "a\nBcc: b", b"a"],
+    "AUTOTASK_MAIL_FROM": ["", 5, "a\nBcc: b", b"a", ["a"]],
+    "AUTOTASK_MAIL_MAX": [-1, None, 2**30 + 1, 1.5, "1"],
+    "AUTOTASK_MAIL_TRIES": [0, None, 1001, 1.5, "1"],
     "AUTOTASK_PICKLE_ALLOWED": ["shop", b"shop", 5, True, [5], [""], ["shop."], ["shop models"], ["shop-x"], {"shop"}],
     "AUTOTASK_MASKED_ARGUMENTS": ["password", None, [5], [""], {"a": 1}],
 }
@@ -181,6 +189,7 @@ def test_a_bad_value_is_refused_with_name_expectation_and_value(settings, name, 
 
 SECRETS = {
     "AUTOTASK_SIGNING_KEY": ["", b"", 5, ["hunter2"], {"hunter2": 1}],
+    "AUTOTASK_WEBHOOK_SECRET": ["", "hunter2", "whsec_hunter2", ["hunter2"], b"hunter2", 5, {"hunter2": 1}],
     "AUTOTASK_SIGNING_KEY_FALLBACKS": ["hunter2", b"hunter2", [""], [5, "hunter2"], {"hunter2"}],
 }
 

@@ -1,8 +1,11 @@
 """What the tests of the HTTP API have in common."""
 
+import json
+
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Permission, User
-from django.test import RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
 
 from autotask.acts import keys
 from autotask.api import tokens
@@ -49,3 +52,54 @@ def request_with():
         return RequestFactory().generic(method, "/", headers=headers, **extra)
 
     return make
+
+
+class Api:
+    """A client of the API, through Django's sync or async handler."""
+
+    def __init__(self, is_async: bool, secret: str | None) -> None:
+        self._client = AsyncClient() if is_async else Client()
+        self._headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        self._send = async_to_sync(self._send_async) if is_async else self._client.generic
+
+    async def _send_async(self, *args, **how):
+        return await self._client.generic(*args, **how)
+
+    def request(self, method: str, address: str, body=None, **headers):
+        """Send a request, with a body of JSON unless it is bytes."""
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        kind = headers.pop("content_type", "application/json")
+        headers = self._headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        response = self._send(method, address, data, content_type=kind, headers=headers)
+        is_json = response.content and "json" in response.get("Content-Type", "")
+        response.value = json.loads(response.content) if is_json else None
+        return response
+
+    def get(self, address: str, **headers):
+        return self.request("GET", address, **headers)
+
+    def post(self, address: str, body=None, **headers):
+        return self.request("POST", address, body, **headers)
+
+    def submit(self, name: str, **params):
+        response = self.post("/tasks/", {"name": name, "params": params})
+        assert response.status_code == 201, response.content
+        return response.value["id"]
+
+
+@pytest.fixture(params=["sync", "async"])
+def api_with(request, key, settings):
+    """Make clients whose keys have some scopes."""
+    settings.ROOT_URLCONF = "tests.integration.api.urls"
+    settings.AUTOTASK_API_TASKS = ["api.listed"]
+
+    def make(*scopes: str) -> Api:
+        return Api(request.param == "async", key(*scopes) if scopes else None)
+
+    return make
+
+
+@pytest.fixture
+def api(api_with):
+    """A client that may do everything."""
+    return api_with("submit", "read", "cancel", "retry")
