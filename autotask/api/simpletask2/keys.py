@@ -43,10 +43,11 @@ def refuse_stranger(key: Any, address: str) -> None:
 
 @sensitive_variables()
 def _is_of_setting(key: str) -> bool:
-    expected = settings.PULL_KEY
-    if expected is None or force_bytes(expected) == force_bytes(secret_key()):
+    if settings.PULL_KEY is None:
         return False
-    return hmac.compare_digest(key.encode("utf-8", "replace"), force_bytes(expected))
+    expected = force_bytes(settings.PULL_KEY)
+    signs = any(expected == force_bytes(signing) for signing in (secret_key(), settings.SIGNING_KEY or ""))
+    return hmac.compare_digest(key.encode("utf-8", "replace"), expected) and not signs
 
 
 @sensitive_variables()

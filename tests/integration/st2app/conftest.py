@@ -3,11 +3,13 @@
 import json
 
 import pytest
-from django.db import connection
 from django.test import Client
 
 from autotask.api import tokens
+from tests import rows
 from tests.integration.st2app import models
+
+_hidden = rows.hide(models.ALL)
 
 KEY = "a-key-for-pulling-1234567890"
 
@@ -55,13 +57,8 @@ class Puller:
 def tables(transactional_db, settings):
     """The app of these tests, with its tables; they are dropped after the test."""
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.integration.st2app"]
-    with connection.schema_editor() as editor:
-        for model in models.ALL:
-            editor.create_model(model)
-    yield
-    with connection.schema_editor() as editor:
-        for model in reversed(models.ALL):
-            editor.delete_model(model)
+    with rows.existing(models.ALL, _hidden):
+        yield
 
 
 @pytest.fixture
