@@ -1,6 +1,7 @@
 """The types of settings: how each reads a value, and what it expects."""
 
 import base64
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -144,6 +145,12 @@ def _function(value: Any) -> str | None:
     return str(value)
 
 
+def _folder(value: Any) -> str | None:
+    # Processes of one site run in different folders: a relative path would mean another place in each.
+    _refuse_unless(value is None or (isinstance(value, (str, os.PathLike)) and os.path.isabs(value)))
+    return None if value is None else str(os.fspath(value))
+
+
 def _queues(value: Any) -> tuple[str, ...]:
     names = _texts(value)
     _refuse_unless(all(PLAIN_NAME.fullmatch(name) for name in names))
@@ -225,6 +232,7 @@ FLAG_OR_RAISE = SettingType('True, False or "raise"', _flag_or_raise)
 PATHS = SettingType("a list of dotted paths", _paths)
 MODULES = SettingType("a list of dotted names of modules", _modules)
 MODULES_OR_NONE = SettingType("a list of dotted names of modules, or None", _modules_or_none)
+FOLDER = SettingType("the absolute path of a folder, or None", _folder)
 FUNCTION = SettingType("the dotted path of a function, or None", _function)
 QUEUES = SettingType("a list of queue names (letters, digits and _ . : < > -)", _queues)
 HOSTS = SettingType(
