@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from autotask.fetching.hosts import AllowedHost
 from autotask.flow.limits import EVERYTHING, MOST_SLOTS
-from autotask.task import COROUTINE, LONGEST_TIME, PROCESS
+from autotask.task import COROUTINE, LONGEST_TIME, PROCESS, REMOTE
 from autotask.values import PLAIN_NAME
 
 T = TypeVar("T")
@@ -175,7 +175,7 @@ def _executors(value: Any) -> dict[str, tuple[str, int]]:
 
 
 def _executor_name(name: Any) -> str:
-    _refuse_unless(PLAIN_NAME.fullmatch(_text(name)) is not None and name not in ("thread", PROCESS, COROUTINE))
+    _refuse_unless(PLAIN_NAME.fullmatch(_text(name)) is not None and name not in ("thread", PROCESS, COROUTINE, REMOTE))
     return str(name)
 
 
@@ -241,7 +241,7 @@ HOSTS = SettingType(
 )
 CHANNELS = QUEUES
 EXECUTORS = SettingType(
-    'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
+    'a dict of names other than "thread", "process", "coroutine" and "remote", each with the dotted path of a function that returns '
     "an executor, or a pair of such a path and a number",
     _executors,
 )
