@@ -2,16 +2,15 @@
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import payload
 from autotask.conf import settings
 from autotask.notifications.delivery import calls
 from autotask.store import notices
 from autotask.store.notices import Delivery, Untold
-from autotask.task import ClaimedTask, State
+from autotask.task import State
 
 logger = logging.getLogger("autotask.worker")
 
@@ -46,11 +45,6 @@ class Notifier:
         if notices.begin(connection, list(map(Delivery, new, calls([untold.id for untold in new])))):
             self._wake()
         return PAUSE if len(found) == notices.MOST else settings.LEASE * random.uniform(0.8, 1.2)
-
-
-def tells(tasks: Sequence[ClaimedTask]) -> bool:
-    """Whether somebody is to be told of the end of one of these tasks."""
-    return any(payload.tells(task.payload) for task in tasks)
 
 
 def _settle(connection: BaseDatabaseWrapper, untold: Untold) -> None:
