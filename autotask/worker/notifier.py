@@ -52,6 +52,6 @@ def _settle(connection: BaseDatabaseWrapper, untold: Untold) -> None:
     why = f"its delivery was {untold.former_state.name.lower()}" if untold.former_state is State.CANCELLED else ""
     why = why or f"its delivery has failed: {untold.former_error}"
     lost = [notices.given_up(notice, why) for notice in untold.waiting]
-    notices.settle(connection, untold.id, untold.former, lost)
+    notices.settle(connection, untold.id, untold.former, lost, keep=settings.ERROR_TTL if lost else 0)
     for notice in lost:
         logger.error("The %s to %s about task %s is given up: %s", notice.kind, notice.to, untold.id, why)
