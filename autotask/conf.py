@@ -10,6 +10,7 @@ from autotask.exceptions import InvalidSetting
 from autotask.flow.limits import MOST_SLOTS
 from autotask.options import SHORTEST_TIMEOUT
 from autotask.setting_types import (
+    CHANNELS,
     EXECUTOR_SIZE,
     EXECUTORS,
     FLAG,
@@ -228,6 +229,9 @@ class Settings:
         TYPE_LIMITS, {}, "By the name of a task: how many tasks of that name may run at a time."
     )
 
+    REMOTE_CHANNELS: Setting[tuple[str, ...]] = Setting(
+        CHANNELS, (), "Channels of model tasks whose steps only a client from outside starts."
+    )
     MAIL_SUBJECT = Setting(LINE, "Your task finished", "Subject of the mail about the end of a task.")
     MAIL_FROM: Setting[str | None] = Setting(
         LINE_OR_NONE, None, "Sender of the mail about the end of a task; None: DEFAULT_FROM_EMAIL."

@@ -119,7 +119,9 @@ class _Attempt:
         finally:
             context.close()
 
-    async def _call(self, definition: Definition[Any, Any], context: TaskContext, arguments: Arguments) -> Outcome:
+    async def _call(
+        self, definition: Definition[Any, Any], context: TaskContext, arguments: Arguments
+    ) -> Outcome | Released:
         enter(context)
         args, kwargs = arguments
         generation = forks.generation

@@ -18,7 +18,7 @@ from autotask.signals import task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
 from autotask.worker import atomic, forks, outcome, steps, surroundings
-from autotask.worker.outcome import Released
+from autotask.worker.outcome import Advanced, Released
 from autotask.worker.pools.base import Interruptible
 from autotask.worker.reporter import Reports
 from autotask.worker.surroundings import Surroundings
@@ -91,7 +91,7 @@ def _attempt(
     attempt: Interruptible,
     around: Surroundings,
     begun: float,
-    run: Callable[..., Outcome],
+    run: Callable[..., Outcome | Released],
 ) -> Outcome | Released:
     definition: Definition[Any, Any] | None = None
     try:
@@ -133,7 +133,7 @@ def _call(
     around: Surroundings,
     begun: float,
     arguments: Arguments,
-) -> Outcome:
+) -> Outcome | Advanced:
     enter(context)
     function = definition.for_attempt(task, context)
     if definition.is_async:
@@ -144,7 +144,9 @@ def _call(
     return steps.seal(task, value, begun)
 
 
-def _call_again(call: Callable[[Arguments], Outcome], task: ClaimedTask, arguments: Arguments, again: bool) -> Outcome:
+def _call_again(
+    call: Callable[[Arguments], Outcome | Advanced], task: ClaimedTask, arguments: Arguments, again: bool
+) -> Outcome | Advanced:
     """Call the function of a task; the next time with fresh arguments, since it may have changed them."""
     return call(steps.load(task) if again else arguments)
 

@@ -12,7 +12,7 @@ from autotask import payload
 from autotask.conf import settings
 from autotask.offer import Offers
 from autotask.signals import worker_started, worker_stopping
-from autotask.store import notify
+from autotask.store import model_rows, notify
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
 from autotask.worker import executors, sync_threads
@@ -26,6 +26,7 @@ from autotask.worker.gates import Gates
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
 from autotask.worker.loop import Loop
+from autotask.worker.mender import Mender
 from autotask.worker.news import News
 from autotask.worker.notifier import Notifier
 from autotask.worker.options import WorkerOptions
@@ -153,6 +154,7 @@ class Worker:
             self.reporter,
             Pruner(),
             Sweeper(wake),
+            *([Mender()] if model_rows.tables else []),
             Notifier(self.wakeup.call),
             *([self.yielding] if self.options.yields else []),
             channel=lambda: notify.SCHEDULES_CHANNEL,
