@@ -15,6 +15,7 @@ from autotask.setting_types import (
     EXECUTORS,
     FLAG,
     FLAG_OR_RAISE,
+    FOLDER,
     FUNCTION,
     HOSTS,
     LARGEST_PAYLOAD,
@@ -211,6 +212,29 @@ class Settings:
         SettingType("seconds, from 1 to a century", seconds(1)),
         60.0,
         "Seconds between two prunings of results past their time to live.",
+    )
+
+    LOG_DIR: Setting[str | None] = Setting(
+        FOLDER,
+        None,
+        "Folder for a log file for each task, on the host of its worker; workers make it. Each site needs a folder of its own. "
+        "None: no log files.",
+    )
+    LOG_SIZE = Setting(
+        SettingType("a whole number from 1024 to 1 TiB", whole(1024, 2**40)),
+        10 * 2**20,
+        "Size in bytes that one log file of a task may reach.",
+    )
+    LOG_BACKUPS = Setting(
+        SettingType("a whole number from 0 to 1000", whole(0, 1000)),
+        10,
+        "Earlier log files that are kept for each task.",
+    )
+    LOG_CONSOLE = Setting(
+        FLAG,
+        True,
+        "False: workers do not show the lines that tasks log themselves on the console, that is, stdout and stderr. So does "
+        "an environment variable DISABLE_STREAM_HANDLER that is not empty.",
     )
 
     LIMITS: Setting[dict[str, int]] = Setting(

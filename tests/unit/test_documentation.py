@@ -68,6 +68,7 @@ SEARCHED = {
     "Coming from django-simpletask2",
     "Debounce and throttle",
     "Durable steps",
+    "Log files",
     "Tasks as models",
     "Timeouts and cancellation",
     "Unique tasks",
