@@ -90,10 +90,6 @@ class OnceTask(ClassTask[P, R]):
         former = once.find(current(), self.key(task_id)) if _is_id(task_id) else None
         return None if former is None else TaskHandle(former.id, self.name)
 
-    def log_key(self, task: ClaimedTask) -> str | None:
-        """Return the id of a task, by which people look for its log file."""
-        return self.task_id(Flow.load(task.flow)) if task.flow else None
-
     def known(self, task_id: str) -> uuid.UUID:
         """Return the id of the row of a task.
 
