@@ -75,6 +75,11 @@ class UnsuitableKey(AutotaskError, TypeError):
     """The option {option!r} of {task} has a key that cannot be made of {what}. {advice} Nothing was enqueued."""
 
 
+class UnsuitableTaskId(UnsuitableKey):
+    """get_task_id() of {task} must return 1 to {longest} printable characters, but returned {value!r}. Nothing was
+    enqueued."""
+
+
 class AlreadyEnqueued(AutotaskError):
     """{name} was not enqueued: the task {id} is there already, with the unique key {key}."""
 
@@ -152,6 +157,10 @@ class UnknownCarrier(AutotaskError, LookupError):
 class UnknownTask(AutotaskError, LookupError):
     """No task named {name!r} is known here{suggestion}. It is looked for in the "tasks" modules of INSTALLED_APPS, in
     AUTOTASK_MODULES, and in the module that its name begins with. If it is in another one, add that to AUTOTASK_MODULES."""
+
+
+class UnknownTaskId(UnknownTask):
+    """{task} has no task with the id {task_id!r}: it was never run, or its result was pruned."""
 
 
 class TaskExpired(AutotaskError, LookupError):

@@ -27,14 +27,14 @@ def check_limit_names(**_: Any) -> list[CheckMessage]:
 
 
 def check_queues_of_limits(**_: Any) -> list[CheckMessage]:
-    """autotask.W006: a limit of a queue that no task has."""
+    """autotask.W007: a limit of a queue that no task has."""
     known = sorted(_known_queues())
     return [
         Warning(
             f"AUTOTASK_LIMITS has {name!r}, but no task has the queue {queue!r}.",
             hint=f"{did_you_mean(queue, known)}The tasks have {', '.join(map(repr, known)) or 'none'}. If only "
             ".using(queue=…) names it, add this id to SILENCED_SYSTEM_CHECKS.",
-            id="autotask.W006",
+            id="autotask.W007",
         )
         for name in valid("LIMITS", {})
         if name.startswith(QUEUE) and (queue := name.removeprefix(QUEUE)) not in known
@@ -42,14 +42,14 @@ def check_queues_of_limits(**_: Any) -> list[CheckMessage]:
 
 
 def check_type_names(**_: Any) -> list[CheckMessage]:
-    """autotask.W007: a limit of a task that does not exist."""
+    """autotask.W008: a limit of a task that does not exist."""
     known = sorted(definition.name for definition in registry.definitions())
     return [
         Warning(
             f"AUTOTASK_MAX_TYPE_COUNT has {name!r}, but no task has this name.",
             hint=f"{did_you_mean(name, known)}Names of tasks are module.function, as in shop.tasks.render, unless their "
             "decorator gives another one.",
-            id="autotask.W007",
+            id="autotask.W008",
         )
         for name in valid("MAX_TYPE_COUNT", {})
         if name not in known

@@ -135,7 +135,7 @@ _KEPT = columns.insert(
     failures="e.failures + CASE WHEN e.new_state = 4 THEN 1 ELSE 0 END",
     ended_at="e.now - e.ended_ago * interval '1 s'",
     kept_until=f"e.now + {_TTL} * interval '1 s'",
-    payload="CASE WHEN e.new_state = 3 THEN NULL ELSE e.payload END",
+    payload="CASE WHEN e.new_state = 3 AND e.flow -> 'once' IS NULL THEN NULL ELSE e.payload END",
     value="e.value",
     error_message="coalesce(e.error_message, '')",
 )

@@ -17,7 +17,7 @@ from autotask.payload import Arguments
 from autotask.signals import task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
-from autotask.worker import atomic, forks, outcome, steps, surroundings
+from autotask.worker import atomic, forks, log_capture, outcome, steps, surroundings
 from autotask.worker.outcome import Advanced, Released
 from autotask.worker.pools.base import Interruptible
 from autotask.worker.reporter import Reports
@@ -102,6 +102,8 @@ def _attempt(
             return steps.tell(task, *steps.decide(task, error, definition, None, is_cancelled(task), begun))
         finally:
             around.tidy()
+    if log_capture.is_on:
+        log_capture.begin(task, definition)
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
     stop = attempt.stop_request()
@@ -122,6 +124,8 @@ def _attempt(
         return steps.tell(task, *steps.decide(task, error, definition, arguments, is_cancelled(task), begun))
     finally:
         context.close()
+        if log_capture.is_on:
+            log_capture.close(task)
         around.tidy(unsure=unsure)
 
 

@@ -22,7 +22,7 @@ from autotask.store.finish import Outcome
 from autotask.store.steps import Advance, StepEnd
 from autotask.task import ClaimedTask, State
 from autotask.task_log import log_end
-from autotask.worker import decision, outcome
+from autotask.worker import decision, log_capture, outcome, spare_loggers
 from autotask.worker.decision import Decision, Raised, Rules
 from autotask.worker.outcome import Advanced, Released
 from autotask.worker.pools.base import Run
@@ -102,6 +102,7 @@ def tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | No
                 logger.info("%s %s %s", task.name, task.id, ended.log)
     except BaseException:  # noqa: B036 - a receiver can raise SystemExit, which send_robust() lets through
         logger.exception("A receiver of the end of %s %s failed", task.name, task.id)
+    spare_loggers.forget()
     return ended
 
 
@@ -155,6 +156,8 @@ def _rules() -> Rules:
 
 def _tell(task: ClaimedTask, state: State, seconds: float, message: str, error: BaseException | None) -> None:
     log_end(task, state, seconds, message, error)
+    if log_capture.is_on:
+        log_capture.end(task, state, seconds, message, error)
     definition = registry.known(task.name)
     if definition is not None and definition.hears_ends:
         definition.attempt_ended(task, state, message, error)

@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
@@ -69,6 +70,8 @@ GOOD = [
     ("AUTOTASK_COROUTINES", 0, 0),
     ("AUTOTASK_PROCESSES", 0, 0),
     ("AUTOTASK_EXECUTORS", {"a": "b.c", "d": ("e.f", 3)}, {"a": ("b.c", 100), "d": ("e.f", 3)}),
+    ("AUTOTASK_LOG_DIR", Path("/var/log/shop"), "/var/log/shop"),
+    ("AUTOTASK_LOG_DIR", None, None),
     ("AUTOTASK_LIMITS", {"openai": 20, "queue:mail": 4, "*": 50}, {"openai": 20, "queue:mail": 4, "*": 50}),
     ("AUTOTASK_MAX_COUNT", 5, 5),
     ("AUTOTASK_MAX_COUNT", None, None),
@@ -78,6 +81,9 @@ GOOD = [
         ["example.org", "*.example.org:*", "[::1]:80"],
         ("example.org", "*.example.org:*", "[::1]:80"),
     ),
+    ("AUTOTASK_PULL_KEY", b"key", b"key"),
+    ("AUTOTASK_PULL_TIMEOUT", 0, 0.0),
+    ("AUTOTASK_PULL_WAIT", timedelta(minutes=1), 60.0),
     ("AUTOTASK_FETCH_TIMEOUT", timedelta(minutes=1), 60.0),
     ("AUTOTASK_FETCH_MAX_BYTES", 2**20, 2**20),
     ("AUTOTASK_TIMEOUT", timedelta(minutes=1), 60.0),
@@ -136,9 +142,15 @@ BAD = {
         {"a": ("c.d", 1, 2)},
         {"a": ("c.d", "5")},
     ],
+    "AUTOTASK_LOG_DIR": ["logs", "./logs", "", 5, b"/logs", ["/logs"]],
+    "AUTOTASK_LOG_SIZE": [0, 1023, "10 MiB", 1e6, None, True],
+    "AUTOTASK_LOG_BACKUPS": [-1, 1001, "10", 1.5, None, True],
+    "AUTOTASK_LOG_CONSOLE": [None, 1, "yes"],
     "AUTOTASK_LIMITS": [None, [], 5, {"a b": 1}, {"a(b)": 1}, {1: 1}, {"a": 0}, {"a": "5"}, {"a": True}, {"a": 10_001}],
     "AUTOTASK_MAX_COUNT": [0, -1, 10_001, "5", 5.0, True, {}],
     "AUTOTASK_MAX_TYPE_COUNT": [None, 5, {"*": 5}, {"": 5}, {"send": 0}, {"send": None}],
+    "AUTOTASK_PULL_TIMEOUT": [-1, "5", None, 3601, True],
+    "AUTOTASK_PULL_WAIT": [0, -1, "5", None, 3601],
     "AUTOTASK_FETCH_HOSTS": [
         "example.org",
         None,
@@ -189,6 +201,7 @@ def test_a_bad_value_is_refused_with_name_expectation_and_value(settings, name, 
 
 SECRETS = {
     "AUTOTASK_SIGNING_KEY": ["", b"", 5, ["hunter2"], {"hunter2": 1}],
+    "AUTOTASK_PULL_KEY": ["", b" ", 5, ["hunter2"], {"hunter2": 1}],
     "AUTOTASK_WEBHOOK_SECRET": ["", "hunter2", "whsec_hunter2", ["hunter2"], b"hunter2", 5, {"hunter2": 1}],
     "AUTOTASK_SIGNING_KEY_FALLBACKS": ["hunter2", b"hunter2", [""], [5, "hunter2"], {"hunter2"}],
 }
@@ -220,3 +233,16 @@ def test_a_name_that_is_no_setting_is_no_attribute():
     with pytest.raises(AttributeError):
         _ = autotask_settings.WIBBLE
     assert not hasattr(django_settings, "AUTOTASK_WIBBLE")
+
+
+def test_the_name_of_another_package_counts_where_ours_is_not_set(settings):
+    settings.DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT = 7
+    assert autotask_settings.PULL_TIMEOUT == 7.0
+    settings.AUTOTASK_PULL_TIMEOUT = 3
+    assert autotask_settings.PULL_TIMEOUT == 3.0
+
+
+def test_a_bad_value_under_the_name_of_another_package_is_named_so(settings):
+    settings.DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT = "soon"
+    with pytest.raises(InvalidSetting, match="DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT"):
+        autotask_settings.PULL_TIMEOUT  # noqa: B018 - reading it is the test

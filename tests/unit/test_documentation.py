@@ -52,6 +52,7 @@ VERBS = {
     "Limit",
     "Pass",
     "Pause",
+    "Pull",
     "Retry",
     "Run",
     "Send",
@@ -64,9 +65,11 @@ VERBS = {
 }
 #: The titles without a verb: people search for these words.
 SEARCHED = {
+    "Coming from AsyncTask",
     "Coming from django-simpletask2",
     "Debounce and throttle",
     "Durable steps",
+    "Log files",
     "Tasks as models",
     "Timeouts and cancellation",
     "Unique tasks",
