@@ -112,13 +112,14 @@ def test_an_error_is_shown_without_its_traceback_unless_the_scope_says_so(api, a
         ({"name": "api.add", "params": [1]}, 422, "invalid"),
         ({"name": "api.add", "params": {}}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1, "z": 1}}, 422, "invalid"),
+        ({"name": "api.add", "params": {"x": {}}}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "bogus": 1}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "delay": -1}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "delay": "soon"}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "run_after": "2026-12-01T08:00"}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "run_after": "tomorrow"}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "tags": ["a b"]}, 422, "invalid"),
-        ({"name": "api.add", "params": {"x": "\ud800" * 10}}, 201, None),
+        ({"name": "api.fail", "params": {"reason": "\ud800" * 10}}, 201, None),
         ({"name": "api.none", "params": {}}, 404, "unknown_task"),
         ({"name": "api.hidden", "params": {}}, 404, "unknown_task"),
         ({"name": "", "params": {}}, 404, "unknown_task"),
@@ -148,14 +149,14 @@ def test_other_content_and_too_much_of_it_are_refused(api, settings):
     response = api.post("/tasks/", b"name=x", content_type="application/x-www-form-urlencoded")
     assert problem(response) == (415, "unsupported_media_type")
     settings.AUTOTASK_API_MAX_BODY = 1024
-    response = api.post("/tasks/", {"name": "api.add", "params": {"x": "y" * 1024}})
+    response = api.post("/tasks/", {"name": "api.fail", "params": {"reason": "y" * 1024}})
     assert problem(response) == (413, "too_large")
     settings.AUTOTASK_API_MAX_BODY = 2**25
     settings.AUTOTASK_MAX_PAYLOAD = 1024
-    response = api.post("/tasks/", {"name": "api.add", "params": {"x": "y" * 1024}})
+    response = api.post("/tasks/", {"name": "api.fail", "params": {"reason": "y" * 1024}})
     assert problem(response) == (413, "too_large")
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
-    response = api.post("/tasks/", {"name": "api.add", "params": {"x": "y" * 1024}})
+    response = api.post("/tasks/", {"name": "api.fail", "params": {"reason": "y" * 1024}})
     assert problem(response) == (413, "too_large")
 
 
@@ -191,7 +192,7 @@ def test_a_repeated_idempotency_key_makes_one_task(api, api_with):
     assert (again.status_code, again.value) == (201, first.value)
     assert Task.objects.count() == 1
     # Another request with that key is a mistake; another caller has keys of their own.
-    assert problem(api.post("/tasks/", body | {"delay": 5}, Idempotency_Key="k-1")) == (422, "idempotency_mismatch")
+    assert problem(api.post("/tasks/", body | {"delay": 5}, Idempotency_Key="k-1")) == (409, "idempotency_mismatch")
     other = api_with("submit").post("/tasks/", body, Idempotency_Key="k-1")
     assert other.status_code == 201 and other.value["id"] != first.value["id"]
     assert problem(api.post("/tasks/", body, Idempotency_Key="a b")) == (400, "bad_request")
