@@ -18,6 +18,8 @@ from autotask.setting_types import (
     HOSTS,
     LARGEST_PAYLOAD,
     LIMITS,
+    LINE,
+    LINE_OR_NONE,
     MODULES,
     MODULES_OR_NONE,
     PATHS,
@@ -27,6 +29,7 @@ from autotask.setting_types import (
     TEXT,
     TEXTS,
     TYPE_LIMITS,
+    WEBHOOK_SECRETS,
     SettingType,
     one_of,
     or_none,
@@ -223,6 +226,35 @@ class Settings:
     )
     MAX_TYPE_COUNT: Setting[dict[str, int]] = Setting(
         TYPE_LIMITS, {}, "By the name of a task: how many tasks of that name may run at a time."
+    )
+
+    MAIL_SUBJECT = Setting(LINE, "Your task finished", "Subject of the mail about the end of a task.")
+    MAIL_FROM: Setting[str | None] = Setting(
+        LINE_OR_NONE, None, "Sender of the mail about the end of a task; None: DEFAULT_FROM_EMAIL."
+    )
+    MAIL_MAX = Setting(
+        SettingType("a whole number from 0 to 1 GiB (1073741824)", whole(0, 2**30)),
+        10_000_000,
+        "Largest file that is attached to the mail about the end of a task, in bytes.",
+    )
+    MAIL_TRIES = Setting(
+        SettingType("a whole number from 1 to 1000", whole(1, 1000)),
+        100,
+        "Tries to send a mail, or to call a webhook, about the end of a task, before it is given up. With 100 these are "
+        "about 16 hours.",
+    )
+
+    WEBHOOK_HOSTS: Setting[tuple[str, ...]] = Setting(
+        HOSTS, (), "Hosts whose webhooks may be called, written as in AUTOTASK_FETCH_HOSTS; empty: none."
+    )
+    WEBHOOK_SECRET: Setting[tuple[bytes, ...]] = Setting(
+        WEBHOOK_SECRETS,
+        (),
+        'Secret that signs the calls of webhooks that name no other one, such as "whsec_MfKQ9r8GKYqr…", with the base64 of '
+        "random bytes. A list of several, while a secret is being replaced: each call is signed with all of them.",
+    )
+    WEBHOOK_TIMEOUT = Setting(
+        SettingType("seconds, from 0.1 to 3600", seconds(0.1, 3600)), 15.0, "Seconds that a webhook may take to answer."
     )
 
     FETCH_HOSTS: Setting[tuple[str, ...]] = Setting(

@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import queues, reasons
 from autotask.agenda import Entry, Forecast
 from autotask.flow import LimitGate, RateGate
+from autotask.on_end import notices
 from autotask.reasons import Reason
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
@@ -99,6 +100,8 @@ def task_document(task: StoredTask) -> dict[str, Any]:
             for gate, place in reasons.gates_of(task)
         ],
         "gate": task.gate if task.state is State.HELD else None,
+        "notices": [notice.document for notice in notices(task.on_end, task.notices, task.state.status)],
+        "settled_at": stamp(task.settled_at),
     }
 
 

@@ -203,6 +203,14 @@ class NotRetryable(AutotaskError):
     """Task {id} cannot be retried: {reason}."""
 
 
+class NoticeNotSent(AutotaskError):
+    """The end of task {id} ({name}) could not be told to everybody: {failures}"""
+
+
+class WebhookRefused(AutotaskError):
+    """It answered with the status {status}, which is no success. (Redirects are not followed.)"""
+
+
 class InvalidPause(AutotaskError, ValueError):
     """Nothing was paused or resumed: {problem}."""
 

@@ -81,6 +81,7 @@ class TaskFields(models.Model):
     progress_total = models.FloatField(_("of"), null=True)
     tags = NamesField(_("tags"), null=True)
     flow = models.JSONField(_("flow control"), null=True)
+    on_end = models.TextField(_("notices"), null=True, help_text=_("Whom to tell of its end, as JSON."))
 
     class Meta:
         abstract = True
@@ -147,13 +148,18 @@ class Task(TaskFields):
 
 
 class Result(TaskFields):
-    """A finished task, kept until ``kept_until``. Unless it is done, it keeps its payload for a retry."""
+    """A finished task, kept until ``kept_until`` and until everybody was told of its end.
+
+    Unless it is done, it keeps its payload for a retry.
+    """
 
     ended_at = models.DateTimeField(_("ended"))
     kept_until = models.DateTimeField(_("kept until"))
     payload = models.BinaryField(null=True)
     value = models.BinaryField(null=True)
     error_message = models.TextField(_("error"), db_default="")
+    notices = models.JSONField(_("sent notices"), null=True)
+    settled_at = models.DateTimeField(_("settled"), null=True, help_text=_("When all notices were sent, or given up."))
 
     class Meta:
         db_table = "autotask_result"
@@ -171,6 +177,11 @@ class Result(TaskFields):
                 "created_at",
                 name="autotask_result_of_schedule",
                 condition=models.Q(schedule__isnull=False),
+            ),
+            models.Index(
+                "ended_at",
+                name="autotask_result_to_tell",
+                condition=models.Q(on_end__isnull=False, settled_at__isnull=True),
             ),
         ]
         constraints = [
@@ -422,6 +433,7 @@ class TaskRecord(models.Model):
     tags = NamesField(_("tags"), null=True)
     flow = models.JSONField(_("flow control"), null=True)
     gate = models.TextField(_("gate"), null=True)
+    on_end = models.TextField(_("notices"), null=True)
 
     class Meta:
         db_table = "autotask_record"

@@ -4,8 +4,9 @@ An envelope is::
 
     "AT"  version  codec  flags  key id (4)  MAC (32)  body
 
-The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, and whether it begins with the
-values of carriers: their length (4) and JSON, see :mod:`autotask.carriers`.
+The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, whether it begins with the
+values of carriers: their length (4) and JSON, see :mod:`autotask.carriers`, and whether somebody is to be told of the end of
+the task, see :mod:`autotask.on_end`.
 
 The MAC is HMAC-SHA256 (RFC 2104) over all other bytes and the *context*: for arguments the id and name of the task, for
 results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt, and only payloads
@@ -46,10 +47,14 @@ NO_FLAGS = 0
 REFERS = 1
 #: The body begins with the values of carriers.
 CARRIES = 2
+#: Somebody is to be told of the end of the task. The worker sees it here, so that a claim need not read another column.
+TELLS = 4
 
 _PLAIN = bytes((*MAGIC, VERSION, CODEC_PICKLE, NO_FLAGS))
 _REFERRING = bytes((*MAGIC, VERSION, CODEC_PICKLE, REFERS))
 _CARRYING = tuple(bytes((*MAGIC, VERSION, CODEC_PICKLE, CARRIES | flags)) for flags in (NO_FLAGS, REFERS))
+_TELLING = {head: head[:-1] + bytes((head[-1] | TELLS,)) for head in (_PLAIN, _REFERRING, *_CARRYING)}
+_OTHER_HEADS = (*_CARRYING, *_TELLING.values())
 _FLAGS = len(_PLAIN) - 1
 _HEAD = slice(0, len(_PLAIN))
 _KEY_ID = slice(_HEAD.stop, _HEAD.stop + 4)
@@ -63,11 +68,18 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def dump_arguments(
-    args: tuple[Any, ...], kwargs: dict[str, Any], *, id: uuid.UUID, name: str, carried: Mapping[str, Any] | None = None
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    id: uuid.UUID,
+    name: str,
+    carried: Mapping[str, Any] | None = None,
+    tells: bool = False,
 ) -> bytes:
     """Return the signed arguments of one task.
 
     :param carried: the values of carriers, by their paths.
+    :param tells: whether somebody is to be told of the end of the task.
     :raises UnpicklableArgument: an argument cannot be pickled, or is an unsaved model instance or a queryset; the message
         names it.
     :raises PayloadTooLarge: they take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
@@ -82,7 +94,7 @@ def dump_arguments(
         words = json.dumps(carried, separators=(",", ":")).encode()
         head, body = _CARRYING[refers], b"".join((len(words).to_bytes(4, "big"), words, body))
     _refuse_large(body, "arguments", name)
-    return _seal(head, body, _task_context(id, name))
+    return _seal(_TELLING[head] if tells else head, body, _task_context(id, name))
 
 
 def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
@@ -111,6 +123,11 @@ def load_enclosed(envelope: bytes) -> Arguments:
 def carries(envelope: bytes) -> bool:
     """Whether an envelope has values of carriers, by its own flags, which are not verified."""
     return len(envelope) > _FLAGS and bool(envelope[_FLAGS] & CARRIES)
+
+
+def tells(envelope: bytes) -> bool:
+    """Whether somebody is to be told of the end of the task, by the flags of an envelope, which are not verified."""
+    return len(envelope) > _FLAGS and bool(envelope[_FLAGS] & TELLS)
 
 
 def load_carried(envelope: bytes, *, id: uuid.UUID, name: str) -> dict[str, Any]:
@@ -233,7 +250,7 @@ def _verify(envelope: bytes, context: bytes, id: uuid.UUID) -> None:
     if len(envelope) < _BODY.start or not envelope.startswith(MAGIC):
         raise PayloadRefused(id=id, reason="it is not a payload of autotask, or was cut off")
     head, key_id, mac, body = envelope[_HEAD], envelope[_KEY_ID], envelope[_MAC], envelope[_BODY]
-    if head != _PLAIN and head != _REFERRING and head not in _CARRYING:
+    if head != _PLAIN and head != _REFERRING and head not in _OTHER_HEADS:
         raise PayloadTooNew(id=id, reason=_strange_head(envelope))
     key, known_id = _key(_current_secret())
     if key_id == known_id and hmac.compare_digest(mac, _mac(key, head, key_id, context, body)):

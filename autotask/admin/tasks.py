@@ -18,7 +18,7 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
-from autotask.admin import flow, pausing, show, times
+from autotask.admin import flow, notices, pausing, show, times
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
@@ -185,7 +185,7 @@ class TaskAdmin(ActingAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the parts of the page."""
-        return flow.fieldsets(obj, super().get_fieldsets(request, obj))
+        return notices.fieldsets(obj, flow.fieldsets(obj, super().get_fieldsets(request, obj)))
 
     def render_change_form(
         self,

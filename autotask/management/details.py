@@ -3,6 +3,7 @@
 from autotask import reasons
 from autotask.conf import settings
 from autotask.documents import TaskInFull
+from autotask.on_end import notices
 from autotask.reasons import Place, Reason
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.task import State
@@ -38,6 +39,7 @@ def lines(seen: TaskInFull) -> list[str]:
             ("progress", _progress(task)),
             ("worker", task.worker_id or ""),
             ("reason" if task.state is State.CANCELLED else "error", task.error_message),
+            *_notices(task),
         ]
     )
     shown += _holders(seen.reason) if seen.reason else []
@@ -62,6 +64,12 @@ def _flow(task: StoredTask) -> list[tuple[str, object]]:
         *([("gates", "; ".join(gates))] if gates else []),
         *([("unique key", reasons.key_in_words(key))] if key else []),
     ]
+
+
+def _notices(task: StoredTask) -> list[tuple[str, object]]:
+    """Return who is notified of its end; nothing for a task without notices."""
+    words = [each.in_words for each in notices(task.on_end, task.notices, task.state.status)]
+    return [("notices", "; ".join(words))] if words else []
 
 
 def _holders(reason: Reason) -> list[str]:

@@ -51,6 +51,8 @@ class ServiceThread:
         self._connection = dedicated(role)
         self._listening = Listening(self._connection, channel) if channel else None
         self._wakeup = Wakeup()
+        #: Kinds of services that are due at once. Each step on it is atomic.
+        self._hurried: set[type[Service]] = set()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"autotask-{role}", daemon=True)
 
@@ -64,6 +66,11 @@ class ServiceThread:
         self._wakeup.wake()
         self._thread.join(seconds)
 
+    def hurry(self, kind: type[Service]) -> None:
+        """Run the service of a kind as soon as possible. Any thread may call this."""
+        self._hurried.add(kind)
+        self._wakeup.wake()
+
     def _run(self) -> None:
         while not self._stopping:
             try:
@@ -75,6 +82,9 @@ class ServiceThread:
 
     def _turn(self) -> None:
         now = time.monotonic()
+        while self._hurried:
+            kind = self._hurried.pop()
+            self._due |= {service: now for service in self._services if isinstance(service, kind)}
         due = [service for service in self._services if self._due[service] <= now]
         if due:
             # One at a time, in order: an important one does not wait for all the others.

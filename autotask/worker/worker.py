@@ -4,7 +4,7 @@ import contextlib
 import functools
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from django.db import DatabaseError, InterfaceError
 
@@ -26,6 +26,7 @@ from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
 from autotask.worker.loop import Loop
 from autotask.worker.news import News
+from autotask.worker.notifier import Notifier, tells
 from autotask.worker.options import WorkerOptions
 from autotask.worker.paused import Paused
 from autotask.worker.pauser import Pauser
@@ -151,6 +152,7 @@ class Worker:
             self.reporter,
             Pruner(),
             Sweeper(wake),
+            Notifier(self.wakeup.call),
             *([self.yielding] if self.options.yields else []),
             channel=lambda: notify.SCHEDULES_CHANNEL,
         )
@@ -250,9 +252,11 @@ class Worker:
 
     # --- messages between parts -------------------------------------------------------------------------------------
 
-    def _let_go(self, tasks: Iterable[ClaimedTask]) -> None:
+    def _let_go(self, tasks: Sequence[ClaimedTask]) -> None:
         """The recorder calls this when claims are over."""
         self.recorder.burden.let_go(self.held.let_go(tasks))
+        if tells(tasks):
+            self._services[-1].hurry(Notifier)
         if self.held:
             return
         self._receiver.offers.make()

@@ -165,6 +165,12 @@ BAD = {
     "AUTOTASK_API_WRONG_KEYS": [0, -1, "5", None],
     "AUTOTASK_API_IDEMPOTENCY_TTL": [0, -1, "5", None],
     "AUTOTASK_MAX_PAYLOAD": [0, 1023, 2**25 + 1, 1e6, None],
+    "AUTOTASK_WEBHOOK_HOSTS": ["example.org", None, [5], [""], ["https://a.b"], ["a:b"]],
+    "AUTOTASK_WEBHOOK_TIMEOUT": [0, -1, 3601, None, "1"],
+    "AUTOTASK_MAIL_SUBJECT": ["", None, 5, "a\nBcc: b", b"a"],
+    "AUTOTASK_MAIL_FROM": ["", 5, "a\nBcc: b", b"a", ["a"]],
+    "AUTOTASK_MAIL_MAX": [-1, None, 2**30 + 1, 1.5, "1"],
+    "AUTOTASK_MAIL_TRIES": [0, None, 1001, 1.5, "1"],
     "AUTOTASK_PICKLE_ALLOWED": ["shop", b"shop", 5, True, [5], [""], ["shop."], ["shop models"], ["shop-x"], {"shop"}],
     "AUTOTASK_MASKED_ARGUMENTS": ["password", None, [5], [""], {"a": 1}],
 }
@@ -181,6 +187,7 @@ def test_a_bad_value_is_refused_with_name_expectation_and_value(settings, name, 
 
 SECRETS = {
     "AUTOTASK_SIGNING_KEY": ["", b"", 5, ["hunter2"], {"hunter2": 1}],
+    "AUTOTASK_WEBHOOK_SECRET": ["", "hunter2", "whsec_hunter2", ["hunter2"], b"hunter2", 5, {"hunter2": 1}],
     "AUTOTASK_SIGNING_KEY_FALLBACKS": ["hunter2", b"hunter2", [""], [5, "hunter2"], {"hunter2"}],
 }
 

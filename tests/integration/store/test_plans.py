@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from autotask import on_end
 from autotask.flow import Flow
 from autotask.store import (
     cancel,
@@ -17,6 +18,7 @@ from autotask.store import (
     find,
     finish,
     gates_read,
+    notices,
     pauses,
     prepared,
     promote,
@@ -112,6 +114,17 @@ def unique_call(key: str, terms: unique.Terms = RETURN) -> list[unique.Stored]:
     return unique.store(current(), [new_task()._replace(flow=Flow((), key))], terms)
 
 
+def tell_ends(c: Crowd) -> None:
+    some = "SELECT id FROM autotask_result ORDER BY id LIMIT 300"
+    execute(current(), f"UPDATE autotask_result SET on_end = %(on_end)s WHERE id IN ({some})", {"on_end": ON_END})
+
+
+def enqueue_deliveries(c: Crowd) -> int:
+    return notices.begin(current(), [notices.Delivery(each, new_task()) for each in notices.find(current())])
+
+
+ON_END = on_end.stored(["a@example.org"], None)
+
 #: The index of what runs is full of dead entries: as long as an old transaction keeps them, they are walked each time.
 RUNNING = "autotask_running"
 
@@ -202,6 +215,14 @@ ACTS = {
         result=(1, 100, 0),
     ),
     "prune a thousand": Act(lambda c: prune.prune(current()).results, "autotask_result_kept", 10_000, result=1000),
+    "look for ends to notify where there are none": Act(
+        lambda c: notices.find(current()), "autotask_result_to_tell", 10, result=[]
+    ),
+    "look for ends to notify": Act(
+        lambda c: len(notices.find(current())), "autotask_result_to_tell", 4000, before=tell_ends, result=200
+    ),
+    "enqueue deliveries": Act(enqueue_deliveries, "autotask_result_pkey", 8000, before=tell_ends, result=200),
+    "settle": Act(lambda c: notices.settle(current(), c.failed, None), "autotask_result_pkey", 60),
     # A page of an index that is full is cleared of dead entries first, for which their rows are looked at.
     "enqueue": Act(lambda c: enqueue.insert(current(), new_task()), "", 80),
     "enqueue as claimed": Act(lambda c: enqueue.insert_claimed(current(), new_task(), c.worker), "", 80),
