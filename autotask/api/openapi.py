@@ -13,6 +13,7 @@ from autotask.api.endpoint import Call
 from autotask.api.exposed import AnyDefinition, all_exposed
 from autotask.api.lists import MOST, USUAL
 from autotask.api.responses import conditional, json_response
+from autotask.on_end import MOST_ADDRESSES
 from autotask.task import LONGEST_TIME, State, Status
 
 Json = dict[str, Any]
@@ -22,6 +23,7 @@ _VALUES = ("const", "default", "enum", "examples")
 
 _UUID: Json = {"type": "string", "format": "uuid"}
 _MOMENT: Json = {"type": ["string", "null"], "format": "date-time"}
+_ADDRESS: Json = {"type": "string", "format": "email"}
 _NUMBER: Json = {"type": ["number", "null"]}
 _TEXT: Json = {"type": ["string", "null"]}
 
@@ -170,6 +172,9 @@ def _submission(definition: AnyDefinition) -> Json:
         "properties": {
             "name": {"const": definition.name},
             "params": params,
+            "email": {
+                "anyOf": [_ADDRESS, {"type": "array", "maxItems": MOST_ADDRESSES, "items": _ADDRESS}, {"type": "null"}]
+            },
             # null is the same as leaving it out.
             "delay": {"type": ["number", "null"], "minimum": 0, "maximum": LONGEST_TIME},
             "tags": {

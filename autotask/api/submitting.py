@@ -22,7 +22,6 @@ from autotask.exceptions import (
     UnsuitableKey,
 )
 from autotask.handle import TaskHandle
-from autotask.options import CALL_OPTION_NAMES
 from autotask.schema import Schema
 
 #: The options of a call that a request may have, each with how it is read from JSON.
@@ -31,7 +30,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "run_after": lambda value: _moment(value),
     "expires": lambda value: _moment(value) if isinstance(value, str) else value,
     "tags": lambda value: value,
-    **({"email": lambda value: value} if "email" in CALL_OPTION_NAMES else {}),
+    "email": lambda value: value,
 }
 
 #: All members of a request.

@@ -119,6 +119,9 @@ def test_an_error_is_shown_without_its_traceback_unless_the_scope_says_so(api, a
         ({"name": "api.add", "params": {"x": 1}, "run_after": "2026-12-01T08:00"}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "run_after": "tomorrow"}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "tags": ["a b"]}, 422, "invalid"),
+        ({"name": "api.add", "params": {"x": 1}, "email": "no address"}, 422, "invalid"),
+        ({"name": "api.add", "params": {"x": 1}, "email": "a@example.org\nBcc: b@example.org"}, 422, "invalid"),
+        ({"name": "api.add", "params": {"x": 1}, "email": {"a": 1}}, 422, "invalid"),
         ({"name": "api.fail", "params": {"reason": "\ud800" * 10}}, 201, None),
         ({"name": "api.none", "params": {}}, 404, "unknown_task"),
         ({"name": "api.hidden", "params": {}}, 404, "unknown_task"),
@@ -460,6 +463,8 @@ def test_hardworkers_route_submits_a_task_and_gives_its_id(api, worker):
     response = api.post("/hardworker/", body)
     assert (response.status_code, response.value["status"]) == (200, "OK")
     assert TaskHandle(response.value["id"]).wait(15) == 8
+    shown = api.get(f"/tasks/{response.value['id']}/?as=hardworker").value
+    assert (shown["email"], shown["mailed"]) == ("A+b@example.technology", False)
     assert problem(api.post("/hardworker/", b"name=x")) == (400, "not_json")
 
 
