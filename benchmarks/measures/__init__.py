@@ -9,6 +9,7 @@ from benchmarks.measures import (
     fsync,
     growth,
     held,
+    http,
     idle,
     latency,
     limits,
@@ -41,6 +42,7 @@ MEASURES: dict[str, Measure] = {
         unique,
         rate,
         bucket,
+        http,
         idle,
         growth,
     )
