@@ -10,10 +10,12 @@ from autotask.exceptions import InvalidSetting
 from autotask.flow.limits import MOST_SLOTS
 from autotask.options import SHORTEST_TIMEOUT
 from autotask.setting_types import (
+    CHANNELS,
     EXECUTOR_SIZE,
     EXECUTORS,
     FLAG,
     FLAG_OR_RAISE,
+    FOLDER,
     FUNCTION,
     HOSTS,
     LARGEST_PAYLOAD,
@@ -212,6 +214,29 @@ class Settings:
         "Seconds between two prunings of results past their time to live.",
     )
 
+    LOG_DIR: Setting[str | None] = Setting(
+        FOLDER,
+        None,
+        "Folder for a log file for each task, on the host of its worker; workers make it. Each site needs a folder of its own. "
+        "None: no log files.",
+    )
+    LOG_SIZE = Setting(
+        SettingType("a whole number from 1024 to 1 TiB", whole(1024, 2**40)),
+        10 * 2**20,
+        "Size in bytes that one log file of a task may reach.",
+    )
+    LOG_BACKUPS = Setting(
+        SettingType("a whole number from 0 to 1000", whole(0, 1000)),
+        10,
+        "Earlier log files that are kept for each task.",
+    )
+    LOG_CONSOLE = Setting(
+        FLAG,
+        True,
+        "False: workers do not show the lines that tasks log themselves on the console, that is, stdout and stderr. So does "
+        "an environment variable DISABLE_STREAM_HANDLER that is not empty.",
+    )
+
     LIMITS: Setting[dict[str, int]] = Setting(
         LIMITS,
         {},
@@ -228,6 +253,9 @@ class Settings:
         TYPE_LIMITS, {}, "By the name of a task: how many tasks of that name may run at a time."
     )
 
+    REMOTE_CHANNELS: Setting[tuple[str, ...]] = Setting(
+        CHANNELS, (), "Channels of model tasks whose steps only a client from outside starts."
+    )
     MAIL_SUBJECT = Setting(LINE, "Your task finished", "Subject of the mail about the end of a task.")
     MAIL_FROM: Setting[str | None] = Setting(
         LINE_OR_NONE, None, "Sender of the mail about the end of a task; None: DEFAULT_FROM_EMAIL."

@@ -180,6 +180,10 @@ class Definition(Generic[P, R]):
         """Return the callable that a worker calls with the stored arguments of a task."""
         return self.with_context(context)
 
+    def log_key(self, task: ClaimedTask) -> str | None:
+        """Return the key by which people know a task, for its log file; None: only its id."""
+        return None
+
     def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
         """Called in the worker when an attempt has ended, if ``hears_ends`` is True."""
 

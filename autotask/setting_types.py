@@ -1,13 +1,14 @@
 """The types of settings: how each reads a value, and what it expects."""
 
 import base64
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from autotask.fetching.hosts import AllowedHost
 from autotask.flow.limits import EVERYTHING, MOST_SLOTS
-from autotask.task import COROUTINE, LONGEST_TIME, PROCESS
+from autotask.task import COROUTINE, LONGEST_TIME, PROCESS, REMOTE
 from autotask.values import PLAIN_NAME
 
 T = TypeVar("T")
@@ -144,6 +145,12 @@ def _function(value: Any) -> str | None:
     return str(value)
 
 
+def _folder(value: Any) -> str | None:
+    # Processes of one site run in different folders: a relative path would mean another place in each.
+    _refuse_unless(value is None or (isinstance(value, (str, os.PathLike)) and os.path.isabs(value)))
+    return None if value is None else str(os.fspath(value))
+
+
 def _queues(value: Any) -> tuple[str, ...]:
     names = _texts(value)
     _refuse_unless(all(PLAIN_NAME.fullmatch(name) for name in names))
@@ -168,7 +175,7 @@ def _executors(value: Any) -> dict[str, tuple[str, int]]:
 
 
 def _executor_name(name: Any) -> str:
-    _refuse_unless(PLAIN_NAME.fullmatch(_text(name)) is not None and name not in ("thread", PROCESS, COROUTINE))
+    _refuse_unless(PLAIN_NAME.fullmatch(_text(name)) is not None and name not in ("thread", PROCESS, COROUTINE, REMOTE))
     return str(name)
 
 
@@ -225,14 +232,16 @@ FLAG_OR_RAISE = SettingType('True, False or "raise"', _flag_or_raise)
 PATHS = SettingType("a list of dotted paths", _paths)
 MODULES = SettingType("a list of dotted names of modules", _modules)
 MODULES_OR_NONE = SettingType("a list of dotted names of modules, or None", _modules_or_none)
+FOLDER = SettingType("the absolute path of a folder, or None", _folder)
 FUNCTION = SettingType("the dotted path of a function, or None", _function)
 QUEUES = SettingType("a list of queue names (letters, digits and _ . : < > -)", _queues)
 HOSTS = SettingType(
     'a list of hosts, such as "example.org", "example.org:8443", "example.org:*", "*.example.org", "*" and "10.1.2.3"',
     _hosts,
 )
+CHANNELS = QUEUES
 EXECUTORS = SettingType(
-    'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
+    'a dict of names other than "thread", "process", "coroutine" and "remote", each with the dotted path of a function that returns '
     "an executor, or a pair of such a path and a number",
     _executors,
 )

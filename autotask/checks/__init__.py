@@ -29,6 +29,7 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_tasks.check_late,
     about_settings.check_unknown,
     about_settings.check_allowed_modules,
+    about_settings.check_log_dir,
     about_settings.check_time_zone,
     about_tasks.check_changes_of_clocks,
 )

@@ -70,6 +70,7 @@ complete AS (
           OR (SELECT count(*) FROM doomed) = (SELECT count(*) FROM found) AND (SELECT count(*) FROM found) < {attempts}
 ),
 attempts AS (DELETE FROM autotask_attempt WHERE id = ANY(ARRAY(SELECT id FROM doomed)) RETURNING 1),
+steps AS (DELETE FROM autotask_step WHERE task_id = ANY(ARRAY(SELECT id FROM complete))),
 results AS (DELETE FROM autotask_result WHERE id = ANY(ARRAY(SELECT id FROM complete)) RETURNING 1)
 SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM attempts), (SELECT count(*) FROM old)
 """

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 from django.db import DatabaseError, InterfaceError
 
+from autotask import logs, payload
 from autotask.conf import settings
 from autotask.offer import Offers
 from autotask.signals import worker_started, worker_stopping
-from autotask.store import notify
+from autotask.store import model_rows, notify
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import executors, sync_threads
+from autotask.worker import executors, log_capture, sync_threads
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.intake import Intake, ThreadIntake
@@ -24,9 +25,11 @@ from autotask.worker.followers import Followers
 from autotask.worker.gates import Gates
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
+from autotask.worker.log_pruner import LogPruner
 from autotask.worker.loop import Loop
+from autotask.worker.mender import Mender
 from autotask.worker.news import News
-from autotask.worker.notifier import Notifier, tells
+from autotask.worker.notifier import Notifier
 from autotask.worker.options import WorkerOptions
 from autotask.worker.paused import Paused
 from autotask.worker.pauser import Pauser
@@ -151,7 +154,9 @@ class Worker:
             Pauser(self.paused, self._look_before_claiming),
             self.reporter,
             Pruner(),
+            *([] if logs.folder() is None else [LogPruner()]),
             Sweeper(wake),
+            *([Mender()] if model_rows.tables else []),
             Notifier(self.wakeup.call),
             *([self.yielding] if self.options.yields else []),
             channel=lambda: notify.SCHEDULES_CHANNEL,
@@ -176,6 +181,7 @@ class Worker:
 
         :returns: whether all tasks have finished; False if some are left in their threads.
         """
+        log_capture.start()
         if not self._start(self.stalls):
             return False
         if not self._loop.sign_on():
@@ -255,7 +261,7 @@ class Worker:
     def _let_go(self, tasks: Sequence[ClaimedTask]) -> None:
         """The recorder calls this when claims are over."""
         self.recorder.burden.let_go(self.held.let_go(tasks))
-        if tells(tasks):
+        if payload.some_tell([task.payload for task in tasks]):
             self._services[-1].hurry(Notifier)
         if self.held:
             return

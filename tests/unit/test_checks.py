@@ -129,6 +129,20 @@ def test_a_module_that_is_allowed_and_not_there_is_w004(settings):
         assert list(messages) == ["autotask.W004"] and repr(wrong) in messages["autotask.W004"]
 
 
+def test_a_folder_for_log_files_that_cannot_be_written_is_w006(settings, tmp_path):
+    settings.AUTOTASK_LOG_DIR = tmp_path / "logs"
+    assert found() == {}
+    (tmp_path / "logs").write_text("a file")
+    messages = found()
+    assert list(messages) == ["autotask.W006"] and str(tmp_path / "logs") in messages["autotask.W006"]
+
+
+@pytest.mark.parametrize("value", ["logs", "", 7, True])
+def test_a_folder_for_log_files_that_is_not_an_absolute_path_is_e003(settings, value):
+    settings.AUTOTASK_LOG_DIR = value
+    assert list(found()) == ["autotask.E003"]
+
+
 def one():
     """A function."""
 
