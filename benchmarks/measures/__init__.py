@@ -16,6 +16,7 @@ from benchmarks.measures import (
     notify,
     rate,
     roundtrip,
+    schema,
     size,
     sleep,
     unique,
@@ -43,6 +44,7 @@ MEASURES: dict[str, Measure] = {
         rate,
         bucket,
         http,
+        schema,
         idle,
         growth,
     )
