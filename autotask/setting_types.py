@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from autotask.flow.limits import EVERYTHING, MOST_SLOTS
-from autotask.task import COROUTINE, LONGEST_TIME, PROCESS
+from autotask.task import BACKGROUND, COROUTINE, LONGEST_TIME, PROCESS
 from autotask.values import PLAIN_NAME
 
 T = TypeVar("T")
@@ -126,7 +126,9 @@ def _executors(value: Any) -> dict[str, tuple[str, int]]:
 
 
 def _executor_name(name: Any) -> str:
-    _refuse_unless(PLAIN_NAME.fullmatch(_text(name)) is not None and name not in ("thread", PROCESS, COROUTINE))
+    _refuse_unless(
+        PLAIN_NAME.fullmatch(_text(name)) is not None and name not in ("thread", PROCESS, COROUTINE, BACKGROUND)
+    )
     return str(name)
 
 

@@ -79,6 +79,10 @@ THREAD = ""
 COROUTINE = "coroutine"
 PROCESS = "process"
 
+#: What is stored for what is put into the queue of a background worker, or triggers it. No pool has this name, so no pool
+#: claims it.
+BACKGROUND = "background"
+
 #: A century, in seconds: anything longer is a mistake in the unit, and would sooner or later overflow a timestamp.
 LONGEST_TIME = 100 * 366 * 86400
 

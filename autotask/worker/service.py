@@ -51,12 +51,17 @@ class ServiceThread:
         self._connection = dedicated(role)
         self._listening = Listening(self._connection, channel) if channel else None
         self._wakeup = Wakeup()
-        self._stopping = False
+        self._stopping = self._hurried = False
         self._thread = threading.Thread(target=self._run, name=f"autotask-{role}", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def hurry(self) -> None:
+        """Make all services due at once. Any thread may call this."""
+        self._hurried = True
+        self._wakeup.wake()
 
     def stop(self, seconds: float) -> None:
         """End the thread, waiting up to *seconds* for its current statement."""
@@ -75,6 +80,9 @@ class ServiceThread:
 
     def _turn(self) -> None:
         now = time.monotonic()
+        if self._hurried:
+            self._hurried = False
+            self._due = dict.fromkeys(self._services, now)
         due = [service for service in self._services if self._due[service] <= now]
         if due:
             # One at a time, in order: an important one does not wait for all the others.
