@@ -59,5 +59,5 @@ class BackgroundDefinition(Definition[Any, Any]):
             enqueue.insert(connection, tasks[0])
         else:
             enqueue.insert_many(connection, tasks)
-        background.call(connection, self.name)
+        background.call(connection, self.worker.name)
         self._announce(connection, tasks, tasks)

@@ -79,6 +79,7 @@ class BackgroundWorker:
         self._takes_task = kind is Kind.EVENT and calls.takes_task(self.function)
         self._where = where
         self._here: Here | None = None
+        self._has_warned = False
         self._register(where)
 
     def __repr__(self) -> str:
@@ -231,7 +232,8 @@ class BackgroundWorker:
         if not settings.IS_ACTIVE:
             return False
         self._refuse_misfits(args, kwargs)
-        if self.definition.is_hidden:
+        if self.definition.is_late and not self._has_warned:
+            self._has_warned = True
             logger.warning(
                 "Workers may not know the background worker %s: its module %s is imported only after Django has started. "
                 "Add the module to AUTOTASK_MODULES.",

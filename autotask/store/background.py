@@ -5,6 +5,7 @@ registered: a rescue removes a dead worker from the register, and so lets others
 fence, by which a former host is refused.
 """
 
+import os
 import threading
 import time
 import uuid
@@ -20,9 +21,6 @@ from autotask.store.connection import execute, in_utc, rows, text
 
 #: How the name of a definition of a background worker begins.
 PREFIX = "background:"
-
-#: The caretakers of background workers listen here.
-CHANNEL = "autotask_background"
 
 #: One process notifies of messages for one background worker at most once in this many seconds. Caretakers look again a
 #: little later than that.
@@ -240,6 +238,15 @@ WHERE b.wanted
 RETURNING 1
 """
 
+# Wishes are rare: every worker looks. Messages are not: only the host does. Where there is none, whoever takes the instance
+# looks a moment after that.
+TELL_ALL = "SELECT pg_notify('autotask_background_' || replace(id::text, '-', ''), '') FROM autotask_worker"
+
+TELL_HOST = """
+SELECT pg_notify('autotask_background_' || replace(worker_id::text, '-', ''), '') FROM autotask_background_instance
+WHERE name = %(name)s AND place = '' AND worker_id IS NOT NULL
+"""
+
 STATE = f"""
 SELECT coalesce((SELECT wanted FROM autotask_background WHERE name = %(name)s), false),
        (SELECT count(*) FROM autotask_background_instance i WHERE i.name = %(name)s AND {_HOSTED.format("i")})
@@ -318,17 +325,31 @@ _called_at: dict[str, float] = {}
 _calling = threading.Lock()
 
 
+def _renew_in_fork() -> None:
+    # A thread of the parent may have held the lock, and cannot release it here.
+    global _calling
+    _calling = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_in_fork)
+
+
+def channel(worker_id: uuid.UUID) -> str:
+    """Return the channel on which the caretaker of a worker listens."""
+    return f"autotask_background_{worker_id.hex}"
+
+
 def tell(connection: BaseDatabaseWrapper) -> None:
     """Have all caretakers look, after the commit of the caller's transaction."""
-    notify.tell_after_commit(connection, {CHANNEL: ""})
+    notify.do_after_commit(connection, lambda: rows(connection, TELL_ALL))
 
 
 def call(connection: BaseDatabaseWrapper, name: str) -> None:
-    """Have all caretakers look for messages, after the commit; at most every :data:`CALL_EVERY` for each name."""
-    if connection.in_atomic_block:
-        connection.on_commit(lambda: _call(connection, name), robust=True)
-    else:
-        _call(connection, name)
+    """Have the host of a background worker look for messages, after the commit; at most every :data:`CALL_EVERY`.
+
+    :param name: of the background worker.
+    """
+    notify.do_after_commit(connection, lambda: _call(connection, name))
 
 
 def _call(connection: BaseDatabaseWrapper, name: str) -> None:
@@ -337,7 +358,7 @@ def _call(connection: BaseDatabaseWrapper, name: str) -> None:
         if now - _called_at.get(name, float("-inf")) < CALL_EVERY:
             return
         _called_at[name] = now
-    tell(connection)
+    rows(connection, TELL_HOST, {"name": name})
 
 
 # --- for caretakers ---------------------------------------------------------------------------------------------------

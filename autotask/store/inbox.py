@@ -14,11 +14,13 @@ from autotask.task import ClaimedTask
 # * Who does not host the instance any more gets nothing.
 # * By priority, then in the order of putting: run_at is the moment of the call, and a rescue keeps it.
 # * A task that has lost its worker is claimed alone: should it kill again, no other one is blamed.
+# * Its commit does not wait for the disk: that of the first outcome does. If the server crashes before that, the message
+#   runs again.
 # * The limit is part of the text: as a parameter it would make the planner guess.
 CLAIM = (
     f"""
 WITH host AS MATERIALIZED (
-    SELECT 1 FROM autotask_background_instance i JOIN autotask_worker w ON w.id = i.worker_id
+    SELECT set_config('synchronous_commit', 'off', true) FROM autotask_background_instance i JOIN autotask_worker w ON w.id = i.worker_id
     WHERE i.name = %(plain)s::text AND i.place = %(place)s::text AND i.fence = %(fence)s::bigint
       AND w.id = %(worker_id)s::uuid AND w.lease_until > clock_timestamp()
 ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import registry
+from autotask.conf import settings
 from autotask.store import background
 from autotask.task import BACKGROUND
 from autotask.worker.registration import Registration
@@ -39,7 +40,9 @@ class Caretaker:
 
     def start(self) -> None:
         """Begin to host background workers."""
-        if not any(definition.executor == BACKGROUND for definition in registry.definitions()):
+        if not settings.IS_ACTIVE or not any(
+            definition.executor == BACKGROUND for definition in registry.definitions()
+        ):
             return
         # Imported here: most sites have no background workers, and their workers need none of this.
         module = importlib.import_module("autotask.worker.background.hosting")

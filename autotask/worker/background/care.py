@@ -37,6 +37,9 @@ SAY_EVERY = 60.0
 
 FORGET_EVERY = 600.0
 
+#: Seconds between two writes of what instances have done, while they do anything.
+NOTE_EVERY = 5.0
+
 
 @dataclass(eq=False, slots=True)
 class Care:
@@ -53,6 +56,7 @@ class Care:
     stopping: bool = field(default=False, init=False)
     doing: str = field(default="look after background workers", init=False)
     _due_at: float = field(default=float("-inf"), init=False)
+    _note_at: float = field(default=float("-inf"), init=False)
     _free_since: dict[str, float] = field(default_factory=dict, init=False)
     _forget_at: float = field(default_factory=lambda: time.monotonic() + FORGET_EVERY, init=False)
     _said_at: float = field(default=float("-inf"), init=False)
@@ -62,8 +66,11 @@ class Care:
         now = time.monotonic()
         is_early = now < self._due_at
         self._bury_ended(connection)
-        self._write_down(connection)
         wait = LOOK_EVERY if self.stopping else self._look(connection, now)
+        if now >= self._note_at:
+            self._write_down(connection)
+        if self._has_news():
+            wait = min(wait, max(0.0, self._note_at - time.monotonic()))
         if is_early:
             wait = min(wait, LOOK_AGAIN)
         elif not keeps_session(connection):
@@ -96,7 +103,8 @@ class Care:
             return 0.0
         free = [seen for seen in found if not self._keep(seen) and seen.wanted and seen.host is None]
         self._free_since = {seen.name: self._free_since.get(seen.name, now) for seen in free}
-        return self._take_all(connection, mine, free, self._share(mine, workers), now)
+        of_site = sum(bool(seen.wanted) and seen.place == "" for seen in found)
+        return self._take_all(connection, mine, free, -(-of_site // max(1, workers)), now)
 
     def _declare(
         self, connection: BaseDatabaseWrapper, mine: Mapping[str, BackgroundWorker], found: Sequence[Seen]
@@ -123,11 +131,6 @@ class Care:
             instance.wake()
         return True
 
-    def _share(self, mine: Mapping[str, BackgroundWorker], workers: int) -> int:
-        """Return how many instances of the site this worker takes without leaving them to others for a moment."""
-        of_site = sum(each.options.per == SITE for each in mine.values())
-        return -(-of_site // max(1, workers))
-
     def _take_all(
         self,
         connection: BaseDatabaseWrapper,
@@ -136,18 +139,24 @@ class Care:
         share: int,
         now: float,
     ) -> float:
-        if not self.parts.registration.is_fresh() or not settings.IS_ACTIVE:
+        """Take what is free: up to the share of this worker at once, the rest if no other worker does.
+
+        :returns: the seconds until the next look.
+        """
+        if not self.parts.registration.is_fresh():
             return COURTESY if free else LOOK_EVERY
         wait = LOOK_EVERY
         for seen in sorted(free, key=lambda seen: (-mine[seen.name].options.priority, seen.name)):
             if len(self.instances) >= settings.BACKGROUND_THREADS:
                 self._complain([seen.name for seen in free if seen.name not in self.instances], now)
-                return min(wait, LOOK_EVERY)
+                return wait
             hosted = sum(each.grant.place == "" for each in self.instances.values())
             if seen.place == "" and hosted >= share and now - self._free_since[seen.name] < COURTESY:
-                wait = COURTESY / 2
+                wait = min(wait, COURTESY / 2)
             else:
                 self._take(connection, mine[seen.name], seen)
+                # Who has put something meanwhile could not know whom to notify.
+                wait = LOOK_AGAIN
         return wait
 
     def _take(self, connection: BaseDatabaseWrapper, worker: BackgroundWorker, seen: Seen) -> None:
@@ -192,10 +201,14 @@ class Care:
             background.tell(connection)
             logger.info("The background worker %s has stopped here", name)
 
+    def _has_news(self) -> bool:
+        return any(instance.here.tally.runs for instance in self.instances.values())
+
     def _write_down(self, connection: BaseDatabaseWrapper) -> None:
         taken = [(instance, news) for instance in self.instances.values() if (news := instance.news()) is not None]
         if not taken:
             return
+        self._note_at = time.monotonic() + NOTE_EVERY
         try:
             background.note(connection, [news for _, news in taken])
         except BaseException:

@@ -36,7 +36,7 @@ class Hosting:
             lambda: self.service.hurry(),
         )
         self.care = Care(parts, serves)
-        self.service = ServiceThread("caretaker", self.care, channel=lambda: background.CHANNEL)
+        self.service = ServiceThread("caretaker", self.care, channel=lambda: background.channel(registration.id))
 
     def start(self) -> None:
         """Start to look after them.
