@@ -1,5 +1,6 @@
 """The background workers as their users see them: start, stop, put, trigger, and their state."""
 
+import dataclasses
 import functools
 import inspect
 import logging
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import carriers, payload, registry
@@ -67,7 +69,7 @@ class BackgroundWorker:
         self.name = plain_name(shown if name is None else name, "name", where)
         self.is_async = is_coroutine_function(self.function)
         kind = Kind.ASYNC if self._kind in ENDLESS and self.is_async else self._kind
-        if kind is not Kind.ASYNC and self._kind is Kind.ASYNC:
+        if self._kind is Kind.ASYNC and not self.is_async:
             raise UnsuitableFunction(
                 function=shown,
                 problem="it is no coroutine function, as BackgroundAsyncWorker needs it",
@@ -80,6 +82,7 @@ class BackgroundWorker:
         self._where = where
         self._here: Here | None = None
         self._has_warned = False
+        self._first_start: payload.Arguments = (), {}
         self._register(where)
 
     def __repr__(self) -> str:
@@ -102,6 +105,7 @@ class BackgroundWorker:
         :param args: passed to the function at each run.
         :param kwargs: the same; those that begin with ``_`` are options that hold until it is stopped, such as
             ``_interval``, ``_delay``, ``_poll_delay``, ``_name``; ``o``, too.
+            While Django imports the apps, these are only noted, as those with which it starts with the site.
         :returns: False if it was started already; then nothing changes.
         :raises TypeError: the function does not take these arguments.
         :raises UnknownOption: an option is not known.
@@ -175,7 +179,7 @@ class BackgroundWorker:
         :param payload_of_start: the signed arguments; None: there are none.
         :param id: of the start.
         """
-        args, kwargs = ((), {}) if payload_of_start is None else self._loaded(payload_of_start, id)
+        args, kwargs = self._first_start if payload_of_start is None else self._loaded(payload_of_start, id)
         given = {name: value for name, value in kwargs.items() if _is_option(name)}
         options = self._overridden(given)
         rest = {name: value for name, value in kwargs.items() if name not in given}
@@ -232,6 +236,11 @@ class BackgroundWorker:
         if not settings.IS_ACTIVE:
             return False
         self._refuse_misfits(args, kwargs)
+        if not apps.ready:
+            # There may be no tables yet, and each process of the site imports this.
+            self.options = dataclasses.replace(self.options, autostart=True)
+            self._first_start = args, kwargs
+            return True
         if self.definition.is_late and not self._has_warned:
             self._has_warned = True
             logger.warning(

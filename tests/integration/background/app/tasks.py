@@ -173,4 +173,3 @@ def stops_itself(**kwargs: Any) -> None:
 
 
 ALL: list[BackgroundWorker] = [each for each in globals().values() if isinstance(each, BackgroundWorker)]
-
