@@ -50,8 +50,12 @@ setup(
         ],
         "dask": ["distributed"],
         "pytz": ["pytz"],
+        # With the packages that check all formats; by itself it checks few of them, and lets others pass.
+        "schema": ["jsonschema[format-nongpl]>=4.23"],
         # For Django 5.2. Django 6 has it built in, and both together would be in each other's way.
         "django-tasks": ["django<6", "django-tasks>=0.12"],
+        # Older ones unpack more than was asked for.
+        "fetch": ["urllib3>=2.6"],
         "titles": ["setproctitle"],
         "psycopg3": ["psycopg[binary]>=3.2.4"],
     },

@@ -15,6 +15,7 @@ from autotask.setting_types import (
     FLAG,
     FLAG_OR_RAISE,
     FUNCTION,
+    HOSTS,
     LARGEST_PAYLOAD,
     LIMITS,
     MODULES,
@@ -227,6 +228,54 @@ class Settings:
     )
     MAX_TYPE_COUNT: Setting[dict[str, int]] = Setting(
         TYPE_LIMITS, {}, "By the name of a task: how many tasks of that name may run at a time."
+    )
+
+    FETCH_HOSTS: Setting[tuple[str, ...]] = Setting(
+        HOSTS,
+        (),
+        'Hosts that autotask may ask by HTTP: names, names with a port ("example.org:8443", or ":*" for all ports; by default '
+        '80 and 443), "*.example.org" for all names below one, "*" for all names, and addresses; empty: none.',
+    )
+    FETCH_TIMEOUT = Setting(
+        SettingType("seconds, from 0.1 to 3600", seconds(0.1, 3600)),
+        60.0,
+        "Seconds that a request to another site may take, with its redirects.",
+    )
+    FETCH_MAX_BYTES = Setting(
+        SettingType("a whole number from 1024 to 1 GiB (1073741824)", whole(1024, 2**30)),
+        10 * 2**20,
+        "Largest size of an answer of another site, in bytes, after unpacking.",
+    )
+
+    API_TASKS = Setting(
+        TEXTS,
+        (),
+        "Names of tasks that can be called and seen through the HTTP API, in addition to those with api=True.",
+    )
+    API_WAIT = Setting(
+        SettingType("seconds, from 0 to a day", seconds(0, 86400)),
+        30.0,
+        "The longest time for which ?wait= of the HTTP API holds an answer; 0: it is answered at once.",
+    )
+    API_MAX_BODY = Setting(
+        SettingType("a whole number from 1024 to 32 MiB (33554432)", whole(1024, LARGEST_PAYLOAD)),
+        262_144,
+        "Largest body of a request to the HTTP API, in bytes.",
+    )
+    API_RATE: Setting[int | None] = Setting(
+        SettingType("a whole number from 1 to 1000000, or None", or_none(whole(1, 1_000_000))),
+        None,
+        "Requests to the HTTP API in a minute, from one caller to one process; None: any number.",
+    )
+    API_WRONG_KEYS = Setting(
+        SettingType("a whole number from 1 to 1000000", whole(1, 1_000_000)),
+        10,
+        "Wrong keys in a minute, from one address to one process, after which its further wrong keys are not looked up.",
+    )
+    API_IDEMPOTENCY_TTL = Setting(
+        SettingType("seconds, from 1 to a century", seconds(1)),
+        86400.0,
+        "Seconds for which an Idempotency-Key is remembered.",
     )
 
     SIGNING_KEY = Setting(SECRET, None, "Key that signs arguments and results; None: SECRET_KEY.")

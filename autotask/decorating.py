@@ -89,11 +89,14 @@ def schedule(
 
 
 def _refuse_for_timetables(options: Options, where: str) -> None:
-    """Refuse options that say when a task runs, or draw tokens at a call: ticks do neither."""
+    """Refuse options that say when a task runs, or act at a call: ticks do neither."""
     for option in ("debounce", "throttle"):
         if (value := getattr(options, option)) is not None:
             expected = "left out: the timetable says when the task runs"
             raise InvalidOption(option=option, where=where, expected=expected, value=value)
+    if options.json_schema is not None:
+        expected, value = "left out: a task with a timetable has no arguments", options.json_schema.document
+        raise InvalidOption(option="json_schema", where=where, expected=expected, value=value)
     if not isinstance(options.unique_for, str):
         expected = '"unfinished" or "waiting", for a task with a timetable'
         raise InvalidOption(option="unique_for", where=where, expected=expected, value=options.unique_for)

@@ -3,7 +3,6 @@
 import functools
 import inspect
 import logging
-import math
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,7 +11,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import carriers, context, display, handover, payload, renewal
+from autotask import carriers, context, display, handover, hints, payload, renewal
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
@@ -22,6 +21,8 @@ from autotask.flow.plan import Plan, Site
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, CallOptions, Options
+from autotask.parameters import Parameters, mismatch
+from autotask.schema import Schema
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.site_limits import site
 from autotask.store import enqueue, notify, uncommitted, unique
@@ -103,6 +104,7 @@ class Definition(Generic[P, R]):
         The task exists if and only if the caller's transaction commits.
 
         :raises TypeError: the arguments do not fit the function.
+        :raises SchemaMismatch: they do not fit its ``json_schema``.
         :raises UnsuitableFunction: the function is defined in the running script.
         :raises UnpicklableArgument: an argument cannot be pickled.
         :raises PayloadTooLarge: the arguments take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
@@ -125,6 +127,7 @@ class Definition(Generic[P, R]):
         :returns: handles, in the order of the items.
         :raises InvalidArguments: an item is neither tuple nor dict; the messages of all these errors give its index.
         :raises TypeError: an item does not fit the function.
+        :raises SchemaMismatch: it does not fit its ``json_schema``.
         :raises UnpicklableArgument: an item cannot be pickled.
         :raises PayloadTooLarge: an item takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
         :raises UnsuitableKey: a key cannot be made of the arguments of an item.
@@ -198,6 +201,8 @@ class Definition(Generic[P, R]):
         :param before: what to store before the arguments.
         """
         id, shown = id or new_id(), self._shown(args, kwargs)
+        if self.options.json_schema is not None:
+            self._refuse_misfits(self.options.json_schema, args, kwargs)
         envelope = payload.dump_arguments((*before, *args), kwargs, id=id, name=self.name, carried=carried)
         if (plan := self.plan) is None:
             return NewTask(id, self._kind, text(shown), envelope)
@@ -232,12 +237,7 @@ class Definition(Generic[P, R]):
 
         :raises TypeError: they do not fit the function.
         """
-        names, needed = self._positional
-        if not kwargs and needed <= len(args) <= len(names) and self._defaults is not None:
-            return {**self._defaults, **dict(zip(names, args, strict=False))}  # the same, ten times as fast
-        bound = self.signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return bound.arguments
+        return self.parameters.bound(args, kwargs)
 
     @property
     def plan(self) -> Plan | None:
@@ -270,21 +270,15 @@ class Definition(Generic[P, R]):
         return signature if first.kind is first.VAR_POSITIONAL else signature.replace(parameters=others)
 
     @functools.cached_property
-    def _positional(self) -> tuple[tuple[str, ...], float]:
-        """The parameters that can be given by position, and how many must be; infinity if one must be given by name."""
-        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        parameters = list(self.signature.parameters.values())
-        needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        enough = all(p.kind in by_position for p in needed)
-        return tuple(p.name for p in parameters if p.kind in by_position), len(needed) if enough else math.inf
+    def parameters(self) -> Parameters:
+        """The parameters of the function, without its context."""
+        return Parameters(self.signature)
 
     @functools.cached_property
-    def _defaults(self) -> dict[str, Any] | None:
-        """The defaults of all parameters, in their order; None if there are parameters of any number."""
-        parameters = self.signature.parameters
-        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
-            return None
-        return {name: p.default for name, p in parameters.items()}
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of the object that describes a call: its ``json_schema``, or one made of its type hints."""
+        given = self.options.json_schema
+        return hints.schema(self.signature, self.function) if given is None else given.document
 
     @functools.cached_property
     def _kind(self) -> Kind:
@@ -325,13 +319,17 @@ class Definition(Generic[P, R]):
 
     def _shown(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the arguments as text, if they fit the function."""
-        names, needed = self._positional
+        names, needed = self.parameters.positional
         if not kwargs and needed <= len(args) <= len(names):
             return display.positional(names, args)  # the same as after binding, ten times as fast
         try:
             return display.arguments(self.signature.bind(*args, **kwargs))
         except TypeError as error:
             raise TypeError(f"{self.name}{self.signature}: {error}. Nothing was enqueued.") from None
+
+    def _refuse_misfits(self, schema: Schema, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if errors := schema.errors(self.parameters.as_object(args, kwargs)):
+            raise mismatch(self.name, errors)
 
     def _insert(self, tasks: list[NewTask]) -> None:
         connection = current()

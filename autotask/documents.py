@@ -16,6 +16,7 @@ from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
 from autotask.store import gates_read, pauses, read, schedules
 from autotask.store.gates_read import COUNTED, SeenGate
+from autotask.store.keys import StoredKey
 from autotask.store.pauses import Pause
 from autotask.store.read import LivingWorker, QueueCounts, StoredAttempt, StoredTask
 from autotask.task import State
@@ -322,4 +323,18 @@ def pause_document(pause: Pause) -> dict[str, Any]:
         "paused_by": pause.paused_by,
         "until": stamp(pause.until),
         "reason": pause.reason,
+    }
+
+
+def key_document(key: StoredKey) -> dict[str, Any]:
+    """Return the document of an API key."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scopes": list(key.scopes),
+        "created_at": stamp(key.created_at),
+        "expires_at": stamp(key.expires_at),
+        "used_at": stamp(key.used_at),
+        "revoked_at": stamp(key.revoked_at),
+        "is_valid": key.is_valid,
     }

@@ -89,6 +89,13 @@ class InvalidArguments(AutotaskError, TypeError):
     but is {value!r}. Nothing was enqueued."""
 
 
+class SchemaMismatch(InvalidArguments):
+    """The arguments of {task} do not fit: {problem}. Nothing was enqueued."""
+
+    #: Each with ``path`` (such as ``rows[0].price``; "" for the whole), ``rule`` (the keyword of the schema) and ``message``.
+    errors: list[dict[str, str]]
+
+
 class PayloadTooLarge(AutotaskError, ValueError):
     """The {what} of {task} take {size} bytes when pickled, more than the limit of {limit} bytes
     (AUTOTASK_MAX_PAYLOAD). Store large data elsewhere and pass a reference to it."""
@@ -210,6 +217,10 @@ class InvalidPause(AutotaskError, ValueError):
     """Nothing was paused or resumed: {problem}."""
 
 
+class InvalidKey(AutotaskError, ValueError):
+    """The API key was not made: {problem}."""
+
+
 # --- raised in a task function from outside -------------------------------------------------------------------------
 
 
@@ -233,7 +244,22 @@ class WorkerStopping(TaskInterrupted):
     """The worker has to stop, and its grace period is over; another worker will run the task."""
 
 
+# --- requests to other sites ----------------------------------------------------------------------------------------
+
+
+class FetchRefused(AutotaskError):
+    """{origin} was not requested: {reason}."""
+
+
+class FetchFailed(AutotaskError):
+    """{origin} was requested without success: {reason}."""
+
+
 # --- settings and databases -----------------------------------------------------------------------------------------
+
+
+class ExtraMissing(AutotaskError, ImportError):
+    """{what} needs a package that is not installed ({package}). Run: pip install "autotask[{extra}]"."""
 
 
 class InvalidSetting(AutotaskError, ValueError):

@@ -36,12 +36,14 @@ Ended = StoredTask | ToldTask | None
 class _Waiter:
     """A coroutine that waits for a task to finish.
 
+    :ivar in_full: whether it needs the whole row, not only what the notification carries.
     :ivar sure: whether a notification will come. If not, the task has finished, or others have asked for one, or its row
         was locked.
     """
 
-    def __init__(self, id: uuid.UUID) -> None:
+    def __init__(self, id: uuid.UUID, in_full: bool = False) -> None:
         self.id = id
+        self.in_full = in_full
         self.channel = notify.ended_channel(id)
         self.listener: notify.ChannelListener | None = None
         self.sure = False
@@ -73,12 +75,13 @@ class Listener:
         self._look = _FIRST_LOOK
         self._look_at = 0.0
 
-    async def ended(self, id: uuid.UUID) -> Ended:
+    async def ended(self, id: uuid.UUID, in_full: bool = False) -> Ended:
         """Wait until a task has finished, and return it; None if it is not in the database (any more).
 
+        :param in_full: whether to return all that is stored.
         :raises django.db.DatabaseError: the database cannot be queried.
         """
-        waiter = _Waiter(id)
+        waiter = _Waiter(id, in_full)
         with self._lock:
             self._new.append(waiter)
             if self._thread is None:
@@ -170,15 +173,18 @@ class Listener:
         """
         waiters = [waiter for waiter in waiters if not waiter.future.done()]
         words = words or {}
-        known = {waiter.id: told_task(waiter.id, words.get(waiter.channel, "")) for waiter in waiters}
-        found = {stored.id: stored for stored in read.tasks(wrapper, [id for id in known if known[id] is None])}
+        known = {
+            waiter.id: told_task(waiter.id, words.get(waiter.channel, "")) for waiter in waiters if not waiter.in_full
+        }
+        unknown = {waiter.id for waiter in waiters if known.get(waiter.id) is None}
+        found = {stored.id: stored for stored in read.tasks(wrapper, list(unknown))}
         settled = set()
         for waiter in waiters:
-            ended = known[waiter.id] or found.get(waiter.id)
+            ended = (None if waiter.in_full else known[waiter.id]) or found.get(waiter.id)
             if ended is None or ended.state.ended:
                 waiter.answer(ended)
                 settled.add(waiter)
-        leaving = [waiter for waiter in self._waiters if waiter in settled or waiter.future.done()]
+        leaving = {waiter for waiter in self._waiters if waiter in settled or waiter.future.done()}
         self._waiters = [waiter for waiter in self._waiters if waiter not in leaving]
         still_awaited = {waiter.channel for waiter in self._waiters}
         for waiter in leaving:
@@ -199,6 +205,15 @@ _listener = Listener()
 async def ended(id: uuid.UUID) -> Ended:
     """Wait until a task has finished, and return it; see :meth:`Listener.ended`."""
     return await _listener.ended(id)
+
+
+async def ended_in_full(id: uuid.UUID) -> StoredTask | None:
+    """Wait until a task has finished, and return all that is stored; None if it is not in the database (any more).
+
+    :raises django.db.DatabaseError: the database cannot be queried.
+    """
+    found = await _listener.ended(id, in_full=True)
+    return found if isinstance(found, StoredTask) else None
 
 
 def _renew_in_fork() -> None:

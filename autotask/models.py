@@ -260,6 +260,52 @@ class Pause(models.Model):
         return f"{self.kind} {self.name}".strip()
 
 
+class ApiKey(models.Model):
+    """A key of the HTTP API: its name, what it allows, and the SHA-256 of its secret."""
+
+    id = models.BigAutoField(primary_key=True)
+    name = models.TextField(_("name"))
+    digest = models.TextField()
+    scopes = NamesField(_("scopes"))
+    created_at = models.DateTimeField(_("created"))
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    used_at = models.DateTimeField(_("last used"), null=True)
+    revoked_at = models.DateTimeField(_("revoked"), null=True)
+
+    class Meta:
+        db_table = "autotask_api_key"
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        default_permissions = ("view",)
+        permissions = [("issue_keys", _("Can create and revoke API keys"))]
+        constraints = [
+            models.UniqueConstraint("name", name="autotask_api_key_name", condition=models.Q(revoked_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class IdempotencyKey(models.Model):
+    """An idempotency key of a caller of the HTTP API, and the task that its first request made.
+
+    :ivar fingerprint: of the request, so that another one with the same key is noticed.
+    :ivar until: when it is forgotten.
+    """
+
+    pk = models.CompositePrimaryKey("caller", "key")
+    caller = models.TextField()
+    key = models.TextField()
+    fingerprint = models.TextField()
+    task_id = models.UUIDField()
+    until = models.DateTimeField()
+
+    class Meta:
+        db_table = "autotask_idempotency_key"
+        default_permissions = ()
+        indexes = [models.Index("until", name="autotask_idempotency_until")]
+
+
 class Attempt(models.Model):
     """One attempt that did not succeed: what went wrong, and its outcome."""
 
@@ -443,7 +489,11 @@ class TaskRecord(models.Model):
         verbose_name = _("task")
         verbose_name_plural = _("tasks")
         default_permissions = ("view",)
-        permissions = [("retry_task", _("Can retry tasks")), ("cancel_task", _("Can cancel tasks"))]
+        permissions = [
+            ("retry_task", _("Can retry tasks")),
+            ("cancel_task", _("Can cancel tasks")),
+            ("submit_task", _("Can submit tasks through the HTTP API")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} {self.id}"

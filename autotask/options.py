@@ -1,11 +1,12 @@
 """The options of a task, as one frozen dataclass that refuses unknown ones."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
+from autotask import schema
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
 from autotask.flow import options as flow_options
 from autotask.flow.debounce import Debounce
@@ -14,6 +15,7 @@ from autotask.flow.limits import Limit
 from autotask.flow.options import OnConflict, UniqueFor, WhenFull
 from autotask.flow.rates import Rate
 from autotask.retry import EXPONENTIAL, Backoff
+from autotask.schema import Schema
 from autotask.task import BACKGROUND, COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY
 from autotask.values import PLAIN_NAME, Seconds, flag, plain_name, reject_unknown, seconds, whole
 
@@ -75,6 +77,8 @@ class Options:
     :ivar rate: how many tasks may begin in a time.
     :ivar debounce: calls within some seconds become one task.
     :ivar throttle: further calls in a time become no tasks.
+    :ivar json_schema: what the arguments of each call must fit; None: only the function.
+    :ivar api: whether the task can be called and seen through the HTTP API.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -102,6 +106,8 @@ class Options:
     rate: Rate | None = None
     debounce: Debounce | None = None
     throttle: Rate | None = None
+    json_schema: Schema | None = None
+    api: bool = False
 
     @classmethod
     def of(cls, where: str, /, **given: Any) -> "Options":
@@ -207,6 +213,8 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "timeout": lambda value, where: seconds(value, "timeout", where, least=SHORTEST_TIMEOUT),
     "executor": _executor,
     "tags": _tags,
+    "json_schema": schema.checked,
+    "api": lambda value, where: flag(value, "api", where),
     **flow_options.CHECKS,
 }
 
@@ -271,6 +279,8 @@ class DjangoTaskOptions(_CommonOptions, total=False):
     concurrency: int | str | Limit
     when_full: WhenFull
     rate: str | Rate
+    json_schema: Mapping[str, Any]
+    api: bool
 
 
 class DefinitionOptions(DjangoTaskOptions, _QueueingOptions, total=False):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from autotask.fetching.hosts import AllowedHost
 from autotask.flow.limits import EVERYTHING, MOST_SLOTS
 from autotask.task import BACKGROUND, COROUTINE, LONGEST_TIME, PROCESS
 from autotask.values import PLAIN_NAME
@@ -57,14 +58,14 @@ def _secret(value: Any) -> str | bytes | None:
     return value  # type: ignore[no-any-return]  # checked in the line above
 
 
-def seconds(least: float) -> Callable[[Any], float]:
-    """Return a reader of durations of at least so many seconds."""
+def seconds(least: float, most: float = LONGEST_TIME) -> Callable[[Any], float]:
+    """Return a reader of durations within bounds."""
 
     def read(value: Any) -> float:
         if isinstance(value, timedelta):
             value = value.total_seconds()
         _refuse_unless(isinstance(value, (int, float)) and not isinstance(value, bool))
-        _refuse_unless(least <= value <= LONGEST_TIME)
+        _refuse_unless(least <= value <= most)
         return float(value)
 
     return read
@@ -113,6 +114,13 @@ def _queues(value: Any) -> tuple[str, ...]:
     names = _texts(value)
     _refuse_unless(all(PLAIN_NAME.fullmatch(name) for name in names))
     return names
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    hosts = _texts(value)
+    for host in hosts:
+        AllowedHost.parse(host)
+    return hosts
 
 
 def _secrets(value: Any) -> tuple[str | bytes, ...]:
@@ -185,6 +193,10 @@ MODULES = SettingType("a list of dotted names of modules", _modules)
 MODULES_OR_NONE = SettingType("a list of dotted names of modules, or None", _modules_or_none)
 FUNCTION = SettingType("the dotted path of a function, or None", _function)
 QUEUES = SettingType("a list of queue names (letters, digits and _ . : < > -)", _queues)
+HOSTS = SettingType(
+    'a list of hosts, such as "example.org", "example.org:8443", "example.org:*", "*.example.org", "*" and "10.1.2.3"',
+    _hosts,
+)
 EXECUTORS = SettingType(
     'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
     "an executor, or a pair of such a path and a number",

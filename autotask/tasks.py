@@ -129,7 +129,8 @@ def delayed_task(
         :class:`~autotask.flow.limits.Limit`: how many run at a time), ``when_full`` ("wait", "drop" or "cancel_running":
         what happens to a task when these are running), ``rate`` (such as "100/m", or a :class:`~autotask.flow.rates.Rate`:
         how many begin in a time), ``debounce`` (seconds, timedelta or a :class:`~autotask.flow.debounce.Debounce`: calls
-        become one task), ``throttle`` (such as "1/10m", or a Rate: further calls become no tasks).
+        become one task), ``throttle`` (such as "1/10m", or a Rate: further calls become no tasks), ``json_schema`` (a dict:
+        what the arguments of each call must fit), ``api`` (whether it can be called and seen through the HTTP API).
     :raises UnknownOption: an option is not known. (A TypeError.)
     :raises InvalidOption: a value is out of its range. (A ValueError.)
     :raises InvalidOptionType: a value has the wrong type. (A TypeError.)

@@ -44,6 +44,8 @@ class AutotaskTask(AnyTask):
     rate: str | Rate | None = None
     debounce: bool | Debounce | Seconds | None = None
     throttle: bool | Rate | str | None = None
+    json_schema: Mapping[str, Any] | None = None
+    api: bool | None = None
 
     def using(
         self,

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("autotask", "0004_flow")]
+    dependencies = [("autotask", "0007_api_keys")]
 
     operations = [
         migrations.CreateModel(

@@ -20,7 +20,13 @@ class DjangoTaskLike(Protocol):
         """The path of the function; with the backend of autotask, the name of the task."""
 
 
-TaskLike = Definition[Any, Any] | DjangoTaskLike | str
+class TaskClassLike(Protocol):
+    """A task that is a class."""
+
+    definition: Any
+
+
+TaskLike = Definition[Any, Any] | DjangoTaskLike | type[TaskClassLike] | str
 
 #: Characters after which a value is cut off in messages.
 _LONGEST_VALUE = 200
@@ -56,12 +62,14 @@ class Expectation:
         arguments = None if args is None and kwargs is None else (tuple(args or ()), dict(kwargs or {}))
         if isinstance(task, str):
             task = registry.get(task)
+        if isinstance(task, type) and isinstance(of_class := getattr(task, "definition", None), Definition):
+            task = of_class
         if isinstance(task, Definition):
             if arguments is not None:
                 task.bound(*arguments)  # a call that is impossible was never enqueued: the test is wrong
             return cls(task.name, arguments, queue)
-        if not hasattr(task, "module_path"):
-            raise TypeError(f"Expected a decorated function or the name of a task, got {task!r}.")
+        if isinstance(task, type) or not hasattr(task, "module_path"):
+            raise TypeError(f"Expected a decorated function, a task class or the name of a task, got {task!r}.")
         return cls(task.module_path, arguments, queue)
 
     def is_met_by(self, call: Enqueued) -> bool:

@@ -1,7 +1,7 @@
 """What people type and read at ``manage.py autotask``: durations, queues, columns, help."""
 
 import re
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -176,8 +176,14 @@ def test_each_option_of_a_sub_command_is_in_the_documentation(name):
     own = ArgumentParser()
     SUBCOMMANDS[name].add_arguments(own)
     synopsis = re.search(rf"^    python manage.py autotask {name} .*$", page, re.M)[0]
-    options = {option for action in own._actions for option in action.option_strings} - {"-h", "--help"}
-    assert set(re.findall(r"--[a-z-]+", synopsis)) == options
+    assert set(re.findall(r"--[a-z-]+", synopsis)) == options_of(own) - {"--help"}
+
+
+def options_of(parser: ArgumentParser) -> set[str]:
+    """Return the long options of a parser and of the verbs that it has."""
+    verbs = [action.choices.values() for action in parser._actions if isinstance(action, _SubParsersAction)]
+    own = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    return own.union(*(options_of(verb) for each in verbs for verb in each))
 
 
 def test_each_check_of_the_doctor_is_in_the_documentation_with_its_number():

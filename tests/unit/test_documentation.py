@@ -44,6 +44,7 @@ TERMS = """
 
 VERBS = {
     "Carry",
+    "Check",
     "Choose",
     "Deploy",
     "Let",
@@ -57,6 +58,7 @@ VERBS = {
     "Test",
     "Use",
     "Watch",
+    "Write",
 }
 #: The titles without a verb: people search for these words.
 SEARCHED = {"Timeouts and cancellation", "Unique tasks", "Debounce and throttle"}

@@ -6,6 +6,7 @@ A line with ``# error: code`` has to be refused with that code, and no other lin
 from datetime import datetime, timedelta
 from typing import assert_type
 
+from autotask.class_tasks import BaseTask
 from autotask.context import Progress
 from autotask.handle import TaskHandle
 from autotask.task import Status
@@ -194,3 +195,54 @@ add.using(
 assert_type(tick(), str)
 assert_type(tick.enqueue(), TaskHandle[str])
 wake_up(1)  # error: call-arg
+
+
+# Task classes.
+class MakeReport(BaseTask):
+    name = "make_report"
+    retries = 3
+    unique = "year"
+    concurrency = Limit(1)
+
+    def run(self, year: int, *, draft: bool = False) -> str:
+        assert_type(self.context, TaskContext)
+        return ""
+
+    def on_success(self, result: str) -> None: ...
+
+
+class MonthlyReport(MakeReport):
+    pass
+
+
+class Crawl(BaseTask):
+    async def run(self, url: str) -> bytes:
+        return b""
+
+
+class Wrong(BaseTask):
+    retries = "3"  # error: assignment
+    on_missing = "ignore"  # error: assignment
+
+
+assert_type(MakeReport.enqueue(2026, draft=True), TaskHandle[str])
+assert_type(MonthlyReport.enqueue(2026), TaskHandle[str])
+assert_type(MakeReport()(2026), TaskHandle[str])
+assert_type(MakeReport.call(2026), str)
+assert_type(MakeReport.using(delay=5)(2026), TaskHandle[str])
+assert_type(MakeReport.enqueue_many([(2026,)]), list[TaskHandle[str]])
+assert_type(Crawl.enqueue("x"), TaskHandle[bytes])
+assert_type(Crawl.call("x"), bytes)
+assert_type(Crawl.using(priority=1).enqueue("x"), TaskHandle[bytes])
+MakeReport.enqueue("2026")  # error: arg-type
+MakeReport.enqueue()  # error: call-arg
+MonthlyReport.using(delay=5)("x")  # error: arg-type
+MakeReport.using(wibble=5)  # error: call-arg
+Crawl.enqueue(5)  # error: call-overload
+MakeReport()("x")  # error: arg-type
+
+
+async def from_a_coroutine_with_classes() -> None:
+    assert_type(await MakeReport.aenqueue(2026), TaskHandle[str])
+    assert_type(await Crawl.aenqueue("x"), TaskHandle[bytes])
+    await Crawl.aenqueue(5)  # error: call-overload

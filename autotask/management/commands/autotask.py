@@ -18,6 +18,7 @@ from autotask.management.console import Console, failure
 from autotask.management.subcommands import (
     cancel,
     doctor,
+    keys,
     list_tasks,
     next_ticks,
     pause,
@@ -49,6 +50,7 @@ SUBCOMMANDS = {
         run_schedule,
         prune,
         resign,
+        keys,
         doctor,
     )
 }
@@ -59,7 +61,7 @@ Exit codes:
   1  error
   2  wrong usage
   3  unhealthy (doctor)
-  4  no such task or schedule
+  4  no such task, schedule or key
 
 Examples:
   python manage.py autotask doctor

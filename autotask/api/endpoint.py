@@ -1,0 +1,150 @@
+"""A view for sync and async servers alike: methods, callers, problems, and answers that wait for the end of a task."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from asgiref.sync import markcoroutinefunction, sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+
+from autotask.api import waiting
+from autotask.api.auth import Caller, identify
+from autotask.api.problems import Problem
+from autotask.api.waiting import Pending
+from autotask.texts.lines import one_line
+
+logger = logging.getLogger("autotask.api")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose caller is known."""
+
+    request: HttpRequest
+    caller: Caller
+
+
+Outcome = HttpResponse | Pending
+
+#: Answers a request of one method; what it takes besides is in the address.
+Handler = Callable[..., Outcome]
+
+
+@markcoroutinefunction
+def _marked() -> None:
+    """Has the attributes by which Django recognises a coroutine function."""
+
+
+class _AllAliases:
+    """Contains the alias of every database."""
+
+    def __contains__(self, alias: object) -> bool:
+        return True
+
+
+class Endpoint:
+    """A view. On an event loop it is a coroutine function, elsewhere a plain one.
+
+    An async view on WSGI would cost a thread and an event loop for each request; a sync one on ASGI would hold a thread while
+    the client waits. So it says what it is when it is asked, which Django does for each request.
+
+    :param methods: the handlers by method. They are sync, and query the database.
+    """
+
+    csrf_exempt = True  # Keys need no token; sessions are checked by identify().
+    login_required = False  # for LoginRequiredMiddleware: it answers 401, and does not redirect
+    # A transaction around the request would hide the end of the task that it waits for.
+    _non_atomic_requests = _AllAliases()
+
+    def __init__(self, **methods: Handler) -> None:
+        self._methods = methods
+        if "GET" in methods:
+            self._methods["HEAD"] = methods["GET"]
+        self.__qualname__ = self.__name__ = "_".join(handler.__name__ for handler in dict.fromkeys(methods.values()))
+        self.__doc__ = next(iter(methods.values())).__doc__
+
+    def __getattr__(self, name: str) -> Any:
+        """Have the marks of a coroutine function on an event loop."""
+        if name in vars(_marked) and _on_event_loop():
+            return vars(_marked)[name]
+        raise AttributeError(name)
+
+    def __call__(self, request: HttpRequest, **inputs: Any) -> Any:
+        """Answer a request."""
+        return self._answer_async(request, inputs) if _on_event_loop() else self._answer(request, inputs)
+
+    def _answer(self, request: HttpRequest, inputs: dict[str, Any]) -> HttpResponse:
+        outcome = self._begin(request, inputs)
+        if not isinstance(outcome, Pending):
+            return outcome
+        waiting.wait(outcome)
+        return self._end(request, outcome)
+
+    async def _answer_async(self, request: HttpRequest, inputs: dict[str, Any]) -> HttpResponse:
+        async with waiting.turn():
+            outcome = await sync_to_async(self._begin_and_disconnect)(request, inputs)
+        if not isinstance(outcome, Pending):
+            return outcome
+        waiting.let_thread_go()
+        try:
+            task = await waiting.ended(outcome)
+            if task is not None:
+                return outcome.answer(task)
+        except (OperationalError, InterfaceError) as error:
+            return _unavailable(request, error)
+        except Problem as problem:
+            return problem.response()
+        except SynchronousOnlyOperation:
+            pass  # The result holds model instances, which a thread has to fetch.
+        async with waiting.turn():
+            return await sync_to_async(self._end)(request, outcome)
+
+    def _begin_and_disconnect(self, request: HttpRequest, inputs: dict[str, Any]) -> Outcome:
+        outcome = self._begin(request, inputs)
+        if isinstance(outcome, Pending):
+            waiting.disconnect()
+        return outcome
+
+    def _begin(self, request: HttpRequest, inputs: dict[str, Any]) -> Outcome:
+        try:
+            handler = self._methods.get(request.method or "")
+            if handler is None:
+                return self._refuse_method(request)
+            caller = identify(request, public=bool(inputs.pop("public", False)))
+            return handler(Call(request, caller), **inputs)
+        except Problem as problem:
+            return problem.response()
+        except (OperationalError, InterfaceError) as error:
+            return _unavailable(request, error)
+
+    def _end(self, request: HttpRequest, outcome: Pending) -> HttpResponse:
+        try:
+            return outcome.again()
+        except Problem as problem:
+            return problem.response()
+        except (OperationalError, InterfaceError) as error:
+            return _unavailable(request, error)
+
+    def _refuse_method(self, request: HttpRequest) -> HttpResponse:
+        allowed = ", ".join((*self._methods, "OPTIONS"))
+        if request.method == "OPTIONS":
+            return HttpResponse(status=204, headers={"Allow": allowed})
+        message = f"This address takes {allowed}."
+        return Problem(405, "method_not_allowed", message, headers={"Allow": allowed}).response()
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("%s %s: the database cannot be used: %s", request.method, request.path, one_line(str(error), 300))
+    return Problem(503, "unavailable", headers={"Retry-After": "5"}).response()

@@ -1,0 +1,174 @@
+"""The views of tasks: submit, look at, wait for, cancel and retry them."""
+
+import functools
+import logging
+import re
+import uuid
+from typing import Any
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.views.decorators.csrf import csrf_exempt
+
+from autotask.acts import tasks as acts
+from autotask.acts.answers import Answer, Refusal
+from autotask.api import idempotency, waiting
+from autotask.api.auth import Caller, demand
+from autotask.api.body import read_object
+from autotask.api.endpoint import Call
+from autotask.api.exposed import is_exposed
+from autotask.api.problems import Problem
+from autotask.api.representation import as_hardworker, document, result_of
+from autotask.api.responses import conditional, json_response
+from autotask.api.submitting import Order, submit
+from autotask.api.waiting import Pending
+from autotask.store import read
+from autotask.store.connection import current
+from autotask.store.read import StoredTask
+from autotask.task import State, enqueued_at, new_id
+
+logger = logging.getLogger("autotask.api")
+
+_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+
+
+def submit_task(call: Call) -> HttpResponse:
+    """Submit a task."""
+    order = Order.of(read_object(call.request))
+    handle = submit(call.caller, order, idempotency.key_of(call.request))
+    stored = read.task(current(), handle.id)
+    shown = _shown(call, stored) if stored else {"id": str(handle.id), "name": order.name, "status": "waiting"}
+    # A call that has made no task of its own gets the one that is there. An idempotency key repeats the first answer.
+    is_new = handle.created is not False or "Idempotency-Key" in call.request.headers
+    address = reverse(f"{_prefix(call.request)}task", kwargs={"id": str(handle.id)})
+    return json_response(shown, 201 if is_new else 200, {"Location": address})
+
+
+def show_task(call: Call, id: str) -> HttpResponse | Pending:
+    """Look at a task; with ?wait=20, when it has finished, or after 20 seconds."""
+    task = _task(call.caller, "read", id)
+    seconds = waiting.seconds_of(call.request)
+    answer = functools.partial(_answer_task, call)
+    if task.state.ended or not seconds:
+        return answer(task)
+    return Pending(task.id, seconds, answer, lambda: answer(_task(call.caller, "read", id)))
+
+
+def show_result(call: Call, id: str) -> HttpResponse | Pending:
+    """Get the result of a task."""
+    task = _task(call.caller, "read", id, _gone)
+    seconds = waiting.seconds_of(call.request)
+    if task.state.ended or not seconds:
+        return _answer_result(task)
+    return Pending(task.id, seconds, _answer_result, lambda: _answer_result(_task(call.caller, "read", id, _gone)))
+
+
+def cancel_task(call: Call, id: str) -> HttpResponse:
+    """Cancel a task: at once if it waits; if it runs, its worker stops it."""
+    task = _task(call.caller, "cancel", id)
+    [answer] = acts.cancel([task.id])
+    _refuse(answer, "not_cancellable")
+    logger.info("%s cancelled %s %s", call.caller.name, task.name, task.id)
+    return json_response(_shown(call, _again(task)), 202 if answer.is_asked else 200)
+
+
+def retry_task(call: Call, id: str) -> HttpResponse:
+    """Run a task again that failed or was cancelled."""
+    task = _task(call.caller, "retry", id)
+    [answer] = acts.retry([task.id])
+    _refuse(answer, "not_retryable")
+    logger.info("%s retried %s %s", call.caller.name, task.name, task.id)
+    return json_response(_shown(call, _again(task)))
+
+
+def show_logs(call: Call, id: str) -> HttpResponse:
+    """Get the log of a task."""
+    _task(call.caller, "read", id)
+    raise Problem(404, "no_logs")
+
+
+@csrf_exempt
+@login_not_required
+def not_found(request: HttpRequest, **_: Any) -> HttpResponse:
+    """Answer for an address below the API that does not exist."""
+    return Problem(404, "not_found", "There is nothing at this address.").response()
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+def _task(caller: Caller, action: str, text: str, gone: Any = None) -> StoredTask:
+    """Return the task with an id, if it is exposed and the caller may do this with it.
+
+    :param gone: raises another problem than 404 for an id without a task.
+    """
+    demand(caller, action)
+    if not _ID.fullmatch(text):
+        raise Problem(404, "not_found", "This is not the id of a task.")
+    id = uuid.UUID(text)
+    task = read.task(current(), id)
+    if task is None and gone is not None:
+        gone(id)
+    if task is None or not is_exposed(task.name):
+        raise Problem(404, "not_found", "There is no such task, or it is not kept any more.")
+    demand(caller, action, task.name)
+    return task
+
+
+def _gone(id: uuid.UUID) -> None:
+    """Raise 410 for an id that this software may have given away: it holds the moment of the call."""
+    if id.version == 7 and enqueued_at(id) <= enqueued_at(new_id()):
+        raise Problem(410, "expired")
+
+
+def _again(task: StoredTask) -> StoredTask:
+    return read.task(current(), task.id) or task
+
+
+def _answer_task(call: Call, task: StoredTask) -> HttpResponse:
+    return conditional(call.request, json_response(_shown(call, task, in_full=True)))
+
+
+def _answer_result(task: StoredTask) -> HttpResponse:
+    if not task.state.ended:
+        raise Problem(
+            409, "not_finished", f"The task is {task.state.status.value}.", task_status=task.state.status.value
+        )
+    if task.state is not State.DONE:
+        code = "failed" if task.state is State.ERROR else "cancelled"
+        raise Problem(424, code, task.error_message, task_status=task.state.status.value)
+    found = result_of(task)
+    if "result_unreadable" in found:
+        raise Problem(410, "expired", f"The result cannot be read any more: {found['result_unreadable']}")
+    headers = {"Autotask-Result": "text"} if "result_is_text" in found else {}
+    return json_response(found["result"], headers=headers)
+
+
+def _shown(call: Call, task: StoredTask, *, in_full: bool = False) -> dict[str, Any]:
+    """Return a task in the words that the caller wants, in full with the traceback if the caller may see it."""
+    if call.request.GET.get("as") == "hardworker":
+        return as_hardworker(task)
+    shown = document(task)
+    if in_full and task.failures and call.caller.may("traceback", task.name):
+        last = read.last_attempts(current(), task.id, 1)
+        shown["traceback"] = last[0].traceback if last else None
+    return shown
+
+
+def _refuse(answer: Answer[uuid.UUID], code: str) -> None:
+    """Raise the problem of an act that was not done."""
+    if answer.refused is None:
+        return
+    if answer.refused is Refusal.GONE:
+        raise Problem(404, "not_found", "There is no such task any more.")
+    if answer.refused is Refusal.KEY_TAKEN:
+        raise Problem(409, "already_enqueued")
+    status = answer.refused.status.value if isinstance(answer.refused, State) else answer.refused.value
+    raise Problem(409, code, f"The task is {status}.", task_status=status)
+
+
+def _prefix(request: HttpRequest) -> str:
+    """Return the namespaces of the view that answers, for reverse()."""
+    match = request.resolver_match
+    return "".join(f"{name}:" for name in match.namespaces) if match else "autotask_api:"

@@ -1,0 +1,103 @@
+"""``?wait=``: hold an answer until a task has finished; on an event loop without a thread and without a connection."""
+
+import asyncio
+import contextlib
+import uuid
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asgiref.sync import AsyncToSync, SyncToAsync
+from django.db import connections
+from django.http import HttpRequest, HttpResponse
+
+from autotask import listener
+from autotask.api.problems import Problem
+from autotask.conf import settings
+from autotask.handle import TaskHandle
+from autotask.store.read import StoredTask
+
+#: So many requests on one event loop use the database at a time. Each has a thread and a connection of its own there.
+AT_A_TIME = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An answer that is held.
+
+    :ivar id: the task that is waited for.
+    :ivar seconds: how long at most.
+    :ivar answer: makes the answer of a task that has finished.
+    :ivar again: makes the answer of the task as it is then; queries the database.
+    """
+
+    id: uuid.UUID
+    seconds: float
+    answer: Callable[[StoredTask], HttpResponse]
+    again: Callable[[], HttpResponse]
+
+
+def seconds_of(request: HttpRequest) -> float:
+    """Return for how many seconds a request may be held: those of ``?wait=``, up to AUTOTASK_API_WAIT.
+
+    :raises Problem: 400 if that is not a number of seconds.
+    """
+    text = request.GET.get("wait")
+    if text is None:
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise Problem(400, "bad_request", "wait must be a number of seconds, such as ?wait=20.")
+    return min(seconds, settings.API_WAIT)
+
+
+def wait(pending: Pending) -> None:
+    """Wait in this thread."""
+    # However it ends, the task is read again. Unpickling its result may raise anything.
+    with contextlib.suppress(Exception):
+        TaskHandle[object](pending.id).wait(pending.seconds)
+
+
+async def ended(pending: Pending) -> StoredTask | None:
+    """Wait on the event loop, and return the task; None if it has not finished in time, or is gone.
+
+    :raises django.db.DatabaseError: the database cannot be queried.
+    """
+    try:
+        return await asyncio.wait_for(listener.ended_in_full(pending.id), pending.seconds)
+    except TimeoutError:
+        return None
+
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+
+
+def turn() -> asyncio.Semaphore:
+    """Return what a coroutine holds while its thread uses the database."""
+    loop = asyncio.get_running_loop()
+    if loop not in _turns:
+        _turns[loop] = asyncio.Semaphore(AT_A_TIME)
+    return _turns[loop]
+
+
+def disconnect() -> None:
+    """Close the connections of this thread: a client that waits needs none."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def let_thread_go() -> None:
+    """End the thread that Django has for this request, unless it is in use; the next call of sync code has a new one.
+
+    It would sleep as long as the client waits.
+    """
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    if context is None or getattr(AsyncToSync.executors, "current", None) is not None:
+        return
+    executor = SyncToAsync.context_to_thread_executor.pop(context, None)
+    if executor is not None:
+        executor.shutdown(wait=False)
