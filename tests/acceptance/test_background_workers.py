@@ -16,7 +16,7 @@ from tests.helpers import LONG, wait_until
 #: Seconds until another one runs; more where tests share a machine.
 TAKEOVER = 5.0 if LONG else 20.0
 
-NOTE = '''
+NOTE = """
 import json, os, time
 
 def note(*words):
@@ -24,12 +24,12 @@ def note(*words):
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, (json.dumps([time.time(), os.getpid(), *words]) + "\\n").encode())
     os.close(descriptor)
-'''
+"""
 
 #: The examples of the manual, with note() for print().
 MANUAL = (
     NOTE
-    + '''
+    + """
 from autotask.background import (
     BackgroundAsyncWorker, BackgroundEventWorker, BackgroundQueueWorker, BackgroundWorker, background_worker,
 )
@@ -106,12 +106,12 @@ def use():
 def stop():
     myfunc.stop()
     myworker2.stop(wait=False)
-'''
+"""
 )
 
 COUNTED = (
     NOTE
-    + '''
+    + """
 from autotask.background import background_worker
 
 @background_worker(per="site", poll_delay=0.2)
@@ -125,7 +125,7 @@ def of_host(**kwargs):
 @background_worker(per="process", poll_delay=0.2)
 def of_process(**kwargs):
     note("process")
-'''
+"""
 )
 
 Lines = Callable[[str], list[list[Any]]]
