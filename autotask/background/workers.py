@@ -180,6 +180,15 @@ class BackgroundWorker:
         :param id: of the start.
         """
         args, kwargs = self._first_start if payload_of_start is None else self._loaded(payload_of_start, id)
+        return self.here_after(args, kwargs)
+
+    @property
+    def present(self) -> Here | None:
+        """How it runs in this process now; None: it does not."""
+        return self._here
+
+    def here_after(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Here:
+        """Return how it runs after a start with these arguments."""
         given = {name: value for name, value in kwargs.items() if _is_option(name)}
         options = self._overridden(given)
         rest = {name: value for name, value in kwargs.items() if name not in given}

@@ -230,6 +230,13 @@ WHERE {which}
 RETURNING 1
 """
 
+START_KNOWN = """
+UPDATE autotask_background SET wanted = true, start_id = %(start_id)s, setup = NULL, ended = ''
+WHERE name = %(name)s AND NOT wanted
+"""
+
+STOP_KNOWN = "UPDATE autotask_background SET wanted = false, setup = NULL, ended = '' WHERE name = %(name)s AND wanted"
+
 STOP = """
 INSERT INTO autotask_background AS b (name, kind, per, queue, wanted, start_id, declared_at)
 VALUES (%(name)s, %(kind)s, %(per)s, %(queue)s, false, %(start_id)s, clock_timestamp())
@@ -286,6 +293,22 @@ def start(
 def stop(connection: BaseDatabaseWrapper, name: str, declared: Declared) -> bool:
     """Want a background worker to stop; the same as :func:`start` otherwise."""
     changed = bool(rows(connection, STOP, {**declared._asdict(), "start_id": uuid.uuid4()}))
+    if changed:
+        tell(connection)
+    return changed
+
+
+def start_known(connection: BaseDatabaseWrapper, name: str) -> bool:
+    """Want one that some worker has declared to run; the same as :func:`start` otherwise."""
+    changed = bool(execute(connection, START_KNOWN, {"name": name, "start_id": uuid.uuid4()}))
+    if changed:
+        tell(connection)
+    return changed
+
+
+def stop_known(connection: BaseDatabaseWrapper, name: str) -> bool:
+    """Want one that some worker has declared to stop; the same as :func:`start` otherwise."""
+    changed = bool(execute(connection, STOP_KNOWN, {"name": name}))
     if changed:
         tell(connection)
     return changed

@@ -7,7 +7,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claim, pauses
 from autotask.store.background import PREFIX, Grant
-from autotask.store.connection import execute
+from autotask.store.connection import execute, rows
 from autotask.store.prepared import prepared_rows
 from autotask.task import ClaimedTask
 
@@ -51,6 +51,11 @@ SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NU
 WHERE t.name = %(name)s AND t.executor = 'background' AND t.state = 2 AND t.worker_id = %(worker_id)s::uuid
 """
 
+FIRST = """
+SELECT t.id FROM autotask_task t WHERE t.name = %(name)s AND t.executor = 'background' AND t.state = 1
+ORDER BY t.priority DESC, t.run_at, t.id LIMIT 1
+"""
+
 
 class Address(NamedTuple):
     """Whose messages these are.
@@ -84,3 +89,12 @@ def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[
 def release_all(connection: BaseDatabaseWrapper, address: Address) -> int:
     """Release all messages that are claimed by this worker; return how many."""
     return execute(connection, RELEASE_ALL, {"name": address.name, "worker_id": address.worker_id})
+
+
+def first(connection: BaseDatabaseWrapper, name: str) -> uuid.UUID | None:
+    """Return the id of the message that is handled next; None if none waits. For tests.
+
+    :param name: of the tasks.
+    """
+    found = rows(connection, FIRST, {"name": name})
+    return found[0][0] if found else None
