@@ -155,7 +155,7 @@ def look_at_waiting(patient: Patient) -> Finding:
 
 
 def look_at_background(patient: Patient) -> Finding:
-    """Whether each background worker that is to run has a host, and runs without errors."""
+    """Whether each background worker that is to run has a host."""
     found = background.read(patient.connection)
     homeless = [each for each in found if each.wanted and not any(one.worker_id for one in each.instances)]
     alive = [worker for worker in read.workers(patient.connection) if worker.alive and not worker.stopping]
@@ -171,12 +171,6 @@ def look_at_background(patient: Patient) -> Finding:
             "Restart the workers with the code that has it, or give them more threads (AUTOTASK_BACKGROUND_THREADS); their "
             "logs say more.",
         )
-    for each in found:
-        if each.ended.startswith("could not be started"):
-            return problem(
-                f"the background worker {one_line(each.name, 200)} {one_line(each.ended, 300)}",
-                f"Correct that, then: python manage.py autotask background start {one_line(each.name, 200)}",
-            )
     running = sum(each.wanted for each in found)
     return fine(f"{count(running, 'background worker')} running" if found else "there are none")
 

@@ -177,7 +177,8 @@ WITH gone AS (
 )
 DELETE FROM autotask_background_instance i
 WHERE NOT {_HOSTED.format("i")}
-  AND (i.name IN (SELECT name FROM gone) OR (i.place <> '' AND i.taken_at < clock_timestamp() - %(after)s * interval '1 s'))
+  AND (i.name IN (SELECT name FROM gone)
+       OR (i.place <> '' AND (i.place NOT LIKE '%% %%' OR i.taken_at < clock_timestamp() - %(after)s * interval '1 s')))
 """
 
 # The fence that the caretaker has seen: of several that see a free instance, one gets it. The look at the register alone could
@@ -419,7 +420,7 @@ def declare(connection: BaseDatabaseWrapper, declared: Sequence[Declared], *, ne
 
 
 def forget(connection: BaseDatabaseWrapper) -> None:
-    """Delete background workers that nobody has declared for a day, and the instances of places that are gone."""
+    """Delete background workers that nobody has declared for a day, and the instances of workers and hosts that are gone."""
     execute(connection, FORGET, {"after": FORGET_AFTER})
 
 

@@ -14,7 +14,6 @@ from autotask.conf import settings
 from autotask.store import background
 from autotask.store.background import Seen
 from autotask.store.connection import keeps_session
-from autotask.texts.lines import describe, one_line
 from autotask.worker.background import loops
 from autotask.worker.background.instance import Instance, Parts
 
@@ -36,6 +35,9 @@ COURTESY = 0.5
 SAY_EVERY = 60.0
 
 FORGET_EVERY = 600.0
+
+#: Seconds until another try with one that could not be started here.
+REST = 30.0
 
 #: Seconds between two writes of what instances have done, while they do anything.
 NOTE_EVERY = 5.0
@@ -59,6 +61,7 @@ class Care:
     _note_at: float = field(default=float("-inf"), init=False)
     _free_since: dict[str, float] = field(default_factory=dict, init=False)
     _forget_at: float = field(default_factory=lambda: time.monotonic() + FORGET_EVERY, init=False)
+    _rest_until: dict[str, float] = field(default_factory=dict, init=False)
     _said_at: float = field(default=float("-inf"), init=False)
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
@@ -101,7 +104,11 @@ class Care:
         found, workers = background.look(connection, [(name, self._place(each)) for name, each in mine.items()])
         if self._declare(connection, mine, found):
             return 0.0
-        free = [seen for seen in found if not self._keep(seen) and seen.wanted and seen.host is None]
+        free = [
+            seen
+            for seen in found
+            if not self._keep(seen) and seen.wanted and seen.host is None and now >= self._rest_until.get(seen.name, now)
+        ]
         self._free_since = {seen.name: self._free_since.get(seen.name, now) for seen in free}
         of_site = sum(bool(seen.wanted) and seen.place == "" for seen in found)
         return self._take_all(connection, mine, free, -(-of_site // max(1, workers)), now)
@@ -167,13 +174,15 @@ class Care:
             here = worker.here(grant.setup, grant.start_id)
             instance = Instance(worker, grant, here, self.parts, loops.OF_KIND[worker.kind])
             instance.start()
-        except Exception as error:
-            logger.exception("The background worker %s cannot be started", worker.name)
-            # As if it had stopped by itself: another try would fail as well.
-            background.end(connection, grant, f"could not be started: {one_line(describe(error))}"[:1000])
+        except Exception:
+            # Other workers may know the class of an argument, or have threads left.
+            self._rest_until[worker.name] = time.monotonic() + REST
+            logger.exception("The background worker %s cannot be started here; another try follows", worker.name)
             background.leave(connection, grant, for_good=False)
             return
         self.instances[worker.name] = instance
+        if self.stopping:
+            instance.ask()  # ask_all() came before it was there.
         if seen.waits:
             instance.wake()
         logger.info("The background worker %s runs here", worker.name)

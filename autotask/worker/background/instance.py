@@ -27,6 +27,9 @@ logger = logging.getLogger("autotask.background")
 #: Seconds between two looks whether the worker has its lease again.
 LEASE_EVERY = 0.1
 
+#: Seconds until an instance whose loop has failed is given up.
+AFTER_FAILURE = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -152,6 +155,7 @@ class Instance:
             self._loop(self)
         except BaseException:  # noqa: B036 - whatever it is, the instance must be given to others
             logger.exception("The loop of the background worker %s has failed", self.worker.name)
+            self.here.control.sleep(AFTER_FAILURE)  # Another one would follow at once.
         finally:
             self.worker.hosted(None)
             hygiene.close_connections()
