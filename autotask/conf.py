@@ -10,14 +10,18 @@ from autotask.exceptions import InvalidSetting
 from autotask.flow.limits import MOST_SLOTS
 from autotask.options import SHORTEST_TIMEOUT
 from autotask.setting_types import (
+    CHANNELS,
     EXECUTOR_SIZE,
     EXECUTORS,
     FLAG,
     FLAG_OR_RAISE,
+    FOLDER,
     FUNCTION,
     HOSTS,
     LARGEST_PAYLOAD,
     LIMITS,
+    LINE,
+    LINE_OR_NONE,
     MODULES,
     MODULES_OR_NONE,
     PATHS,
@@ -27,6 +31,7 @@ from autotask.setting_types import (
     TEXT,
     TEXTS,
     TYPE_LIMITS,
+    WEBHOOK_SECRETS,
     SettingType,
     one_of,
     or_none,
@@ -214,6 +219,29 @@ class Settings:
         "Seconds between two prunings of results past their time to live.",
     )
 
+    LOG_DIR: Setting[str | None] = Setting(
+        FOLDER,
+        None,
+        "Folder for a log file for each task, on the host of its worker; workers make it. Each site needs a folder of its own. "
+        "None: no log files.",
+    )
+    LOG_SIZE = Setting(
+        SettingType("a whole number from 1024 to 1 TiB", whole(1024, 2**40)),
+        10 * 2**20,
+        "Size in bytes that one log file of a task may reach.",
+    )
+    LOG_BACKUPS = Setting(
+        SettingType("a whole number from 0 to 1000", whole(0, 1000)),
+        10,
+        "Earlier log files that are kept for each task.",
+    )
+    LOG_CONSOLE = Setting(
+        FLAG,
+        True,
+        "False: workers do not show the lines that tasks log themselves on the console, that is, stdout and stderr. So does "
+        "an environment variable DISABLE_STREAM_HANDLER that is not empty.",
+    )
+
     LIMITS: Setting[dict[str, int]] = Setting(
         LIMITS,
         {},
@@ -228,6 +256,38 @@ class Settings:
     )
     MAX_TYPE_COUNT: Setting[dict[str, int]] = Setting(
         TYPE_LIMITS, {}, "By the name of a task: how many tasks of that name may run at a time."
+    )
+
+    REMOTE_CHANNELS: Setting[tuple[str, ...]] = Setting(
+        CHANNELS, (), "Channels of model tasks whose steps only a client from outside starts."
+    )
+    MAIL_SUBJECT = Setting(LINE, "Your task finished", "Subject of the mail about the end of a task.")
+    MAIL_FROM: Setting[str | None] = Setting(
+        LINE_OR_NONE, None, "Sender of the mail about the end of a task; None: DEFAULT_FROM_EMAIL."
+    )
+    MAIL_MAX = Setting(
+        SettingType("a whole number from 0 to 1 GiB (1073741824)", whole(0, 2**30)),
+        10_000_000,
+        "Largest file that is attached to the mail about the end of a task, in bytes.",
+    )
+    MAIL_TRIES = Setting(
+        SettingType("a whole number from 1 to 1000", whole(1, 1000)),
+        100,
+        "Tries to send a mail, or to call a webhook, about the end of a task, before it is given up. With 100 these are "
+        "about 16 hours.",
+    )
+
+    WEBHOOK_HOSTS: Setting[tuple[str, ...]] = Setting(
+        HOSTS, (), "Hosts whose webhooks may be called, written as in AUTOTASK_FETCH_HOSTS; empty: none."
+    )
+    WEBHOOK_SECRET: Setting[tuple[bytes, ...]] = Setting(
+        WEBHOOK_SECRETS,
+        (),
+        'Secret that signs the calls of webhooks that name no other one, such as "whsec_MfKQ9r8GKYqr…", with the base64 of '
+        "random bytes. A list of several, while a secret is being replaced: each call is signed with all of them.",
+    )
+    WEBHOOK_TIMEOUT = Setting(
+        SettingType("seconds, from 0.1 to 3600", seconds(0.1, 3600)), 15.0, "Seconds that a webhook may take to answer."
     )
 
     FETCH_HOSTS: Setting[tuple[str, ...]] = Setting(

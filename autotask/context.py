@@ -66,9 +66,10 @@ class TaskContext:
     :ivar name: the name of the task.
     :ivar attempt: the number of this attempt, from 1.
     :ivar scheduled_for: the tick of the schedule that this task belongs to; None if it was enqueued by a call.
+    :ivar fence: the number of the claim of this attempt; None outside of workers.
     """
 
-    __slots__ = ("_logger", "_report", "_stop", "attempt", "id", "name", "scheduled_for")
+    __slots__ = ("__weakref__", "_logger", "_report", "_stop", "attempt", "fence", "id", "name", "scheduled_for")
 
     def __init__(
         self,
@@ -79,7 +80,9 @@ class TaskContext:
         *,
         stop: StopRequest | None = None,
         report: Callable[[Progress], None] | None = None,
+        fence: int | None = None,
     ) -> None:
+        self.fence = fence
         self.id = id
         self.name = name
         self.attempt = attempt

@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import carriers, context, display, handover, hints, payload, renewal
+from autotask import addresses, carriers, context, display, handover, hints, on_end, payload, renewal
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
@@ -71,6 +71,7 @@ class Definition(Generic[P, R]):
         for option, rate in (("rate", options.rate), ("throttle", options.throttle)):
             if rate is not None:
                 refuse_unfit_function(rate.cost, option, self.signature, name)
+        addresses.refuse_invalid(options.email or (), name)
         # Its attributes are not copied: they could overwrite those above.
         functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
 
@@ -87,14 +88,16 @@ class Definition(Generic[P, R]):
             ``retries``, ``ttl`` (seconds or timedelta), ``expires`` (seconds, timedelta or aware datetime),
             ``timeout`` (seconds or timedelta), ``tags`` (a list of names), ``unique``, ``unique_for``, ``on_conflict``,
             ``debounce`` and ``throttle`` (as for the decorator; False switches ``unique``, ``debounce`` or ``throttle``
-            off).
+            off), ``email`` and ``on_end`` (as for the decorator; an empty list switches them off).
         :raises UnknownOption: an option is not one of these.
         :raises InvalidOption: a value is out of its range.
         :raises InvalidOptionType: a value has the wrong type.
         """
         where = f"{self.name}.using()"
         reject_unknown(options, CALL_OPTION_NAMES, where)
-        made = self._with(self.options.replace(where, **options))
+        changed = self.options.replace(where, **options)
+        addresses.refuse_unlisted(changed.on_end or (), where)
+        made = self._with(changed)
         made.is_late = self.is_late
         return made
 
@@ -177,6 +180,10 @@ class Definition(Generic[P, R]):
         """Return the callable that a worker calls with the stored arguments of a task."""
         return self.with_context(context)
 
+    def log_key(self, task: ClaimedTask) -> str | None:
+        """Return the key by which people know a task, for its log file; None: only its id."""
+        return None
+
     def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
         """Called in the worker when an attempt has ended, if ``hears_ends`` is True."""
 
@@ -203,7 +210,8 @@ class Definition(Generic[P, R]):
         id, shown = id or new_id(), self._shown(args, kwargs)
         if self.options.json_schema is not None:
             self._refuse_misfits(self.options.json_schema, args, kwargs)
-        envelope = payload.dump_arguments((*before, *args), kwargs, id=id, name=self.name, carried=carried)
+        tells = self._kind.on_end is not None
+        envelope = payload.dump_arguments((*before, *args), kwargs, id=id, name=self.name, carried=carried, tells=tells)
         if (plan := self.plan) is None:
             return NewTask(id, self._kind, text(shown), envelope)
         arguments = self.bound(args, kwargs)
@@ -290,6 +298,7 @@ class Definition(Generic[P, R]):
             stated |= {"expires": None, "expires_at": options.expires}
         if options.debounce is not None:
             stated["delay"] = options.debounce.seconds
+        stated["on_end"] = on_end.stored(options.email, options.on_end)
         return Kind(**stated | {"name": self.name, "executor": self.executor})
 
     def _warn_hidden(self) -> None:

@@ -11,13 +11,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import queues, reasons
 from autotask.agenda import Entry, Forecast
 from autotask.flow import LimitGate, RateGate
+from autotask.on_end import notices
 from autotask.reasons import Reason
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
 from autotask.store import gates_read, pauses, read, schedules
 from autotask.store.gates_read import COUNTED, SeenGate
 from autotask.store.keys import StoredKey
-from autotask.store.pauses import Pause
+from autotask.store.pauses import Kind, Pause
 from autotask.store.read import LivingWorker, QueueCounts, StoredAttempt, StoredTask
 from autotask.task import State
 
@@ -99,6 +100,8 @@ def task_document(task: StoredTask) -> dict[str, Any]:
             for gate, place in reasons.gates_of(task)
         ],
         "gate": task.gate if task.state is State.HELD else None,
+        "notices": [notice.document for notice in notices(task.on_end, task.notices, task.state.status)],
+        "settled_at": stamp(task.settled_at),
     }
 
 
@@ -277,16 +280,18 @@ def overview_document(seen: Overview) -> dict[str, Any]:
         ],
         "limits": [_limit_document(gate, seen.pauses) for gate in seen.gates if isinstance(gate.terms, LimitGate)],
         "rates": [_rate_document(gate, seen.pauses) for gate in seen.gates if isinstance(gate.terms, RateGate)],
-        "paused_tasks": [
-            {"name": reasons.name_of(gate.key), **_counted(gate.waiting)}
-            for gate in seen.gates
-            if gate.key.startswith(pauses.GATE)
-        ],
+        "paused_tasks": _held_by(Kind.TASK, seen.gates),
+        "paused_queues": _held_by(Kind.QUEUE, seen.gates),
         "pauses": [pause_document(pause) for pause in seen.pauses],
         "paused_schedules": [
             {"name": name, "paused_at": stamp(at), "paused_by": by} for name, (at, by) in seen.paused_schedules.items()
         ],
     }
+
+
+def _held_by(kind: Kind, gates: Iterable[SeenGate]) -> list[dict[str, Any]]:
+    found = [(gate, paused[1]) for gate in gates if (paused := pauses.of_gate(gate.key)) and paused[0] is kind]
+    return [{"name": name, **_counted(gate.waiting)} for gate, name in found]
 
 
 def _limit_document(gate: SeenGate, paused: list[Pause]) -> dict[str, Any]:

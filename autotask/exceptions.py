@@ -75,6 +75,11 @@ class UnsuitableKey(AutotaskError, TypeError):
     """The option {option!r} of {task} has a key that cannot be made of {what}. {advice} Nothing was enqueued."""
 
 
+class UnsuitableTaskId(UnsuitableKey):
+    """get_task_id() of {task} must return 1 to {longest} printable characters, but returned {value!r}. Nothing was
+    enqueued."""
+
+
 class AlreadyEnqueued(AutotaskError):
     """{name} was not enqueued: the task {id} is there already, with the unique key {key}."""
 
@@ -154,6 +159,10 @@ class UnknownTask(AutotaskError, LookupError):
     AUTOTASK_MODULES, and in the module that its name begins with. If it is in another one, add that to AUTOTASK_MODULES."""
 
 
+class UnknownTaskId(UnknownTask):
+    """{task} has no task with the id {task_id!r}: it was never run, or its result was pruned."""
+
+
 class TaskExpired(AutotaskError, LookupError):
     """Task {id} ({name}) is not in the database: its result was pruned after its time to live, or the transaction
     that enqueued it was rolled back or is not committed yet, or it was cancelled before that was committed."""
@@ -213,8 +222,55 @@ class NoTriggerHere(AutotaskError, TypeError):
     per="site", or enqueue a task."""
 
 
+class NoticeNotSent(AutotaskError):
+    """The end of task {id} ({name}) could not be told to everybody: {failures}"""
+
+
+class WebhookRefused(AutotaskError):
+    """It answered with the status {status}, which is no success. (Redirects are not followed.)"""
+
+
 class InvalidPause(AutotaskError, ValueError):
     """Nothing was paused or resumed: {problem}."""
+
+
+class ClaimOver(AutotaskError, RuntimeError):
+    """What a step of {name} {id} has returned was not kept: the task is no longer this worker's. It was given to another worker,
+    cancelled or deleted meanwhile."""
+
+
+class StepRepeated(AutotaskError, ValueError):
+    """This attempt of {task} has had a step {name!r} before. Give each step a name of its own; in a loop, add what it is about,
+    such as an id."""
+
+
+# --- rows of model tasks --------------------------------------------------------------------------------------------
+
+
+class HandlerMissing(AutotaskError, AttributeError):
+    """{model} has no method {handler}(self, payload) for its step {step}."""
+
+
+class NotJSON(AutotaskError, TypeError):
+    """What a step of {model} has returned cannot be kept as JSON: {reason}."""
+
+
+class OtherDatabase(AutotaskError):
+    """A row of {model} was to be saved in the database {alias!r}, but tasks are in {expected!r} (AUTOTASK_DATABASE): a row and
+    its task must be in one. Nothing was saved."""
+
+
+class TenantRow(AutotaskError):
+    """A row of {model} belongs to the schema {schema!r} of a tenant; rows of tenants cannot be tasks. Call a task function with
+    the row instead. Nothing was saved."""
+
+
+class RemoteWithExpiry(AutotaskError, TypeError):
+    """{model} has the option 'expires', which has no effect on tasks that a client from outside starts. Remove it."""
+
+
+class RowBusy(AutotaskError, RuntimeError):
+    """{row} runs at this moment. Cancel its task first, and try again when it has stopped."""
 
 
 class InvalidKey(AutotaskError, ValueError):

@@ -1,12 +1,14 @@
 """The handle that a call returns: status, ready, result, wait and cancel for one row."""
 
 import asyncio
+import contextlib
 import time
 import uuid
 from typing import Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import listener, payload
@@ -22,7 +24,7 @@ from autotask.exceptions import (
     WaitInTransaction,
     WaitTimeout,
 )
-from autotask.store import cancel, notify, read, requeue, uncommitted
+from autotask.store import cancel, notify, read, requeue, steps, uncommitted
 from autotask.store.connection import current, note_pooler, shares_sessions
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.store.told import ToldTask, told_task
@@ -180,14 +182,18 @@ class TaskHandle(Generic[R]):
             return True
         return cancel.cancel(current(), self.id) is not cancel.Cancellation.TOO_LATE
 
-    def retry(self) -> None:
+    def retry(self, *, from_start: bool = False) -> None:
         """Run a task again that is in ERROR or CANCELLED, with all its retries.
 
+        :param from_start: whether to forget what its steps have returned, so that all of them run again.
         :raises NotRetryable: it is live, DONE, or not in the database any more.
         """
         connection = current()
-        if not requeue.requeue(connection, self.id):
-            raise NotRetryable(id=self.id, reason=self._why_not_retried(connection))
+        with transaction.atomic(using=connection.alias) if from_start else contextlib.nullcontext():
+            if not requeue.requeue(connection, self.id):
+                raise NotRetryable(id=self.id, reason=self._why_not_retried(connection))
+            if from_start:
+                steps.forget(connection, self.id)
         self._ended = None
         notify.wake_after_commit(connection)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.fields.json import KeyTextTransform
 from django.utils.translation import gettext_lazy as _
 
 from autotask.task import State
@@ -81,6 +82,7 @@ class TaskFields(models.Model):
     progress_total = models.FloatField(_("of"), null=True)
     tags = NamesField(_("tags"), null=True)
     flow = models.JSONField(_("flow control"), null=True)
+    on_end = models.TextField(_("notices"), null=True, help_text=_("Whom to tell of its end, as JSON."))
 
     class Meta:
         abstract = True
@@ -155,13 +157,18 @@ class Task(TaskFields):
 
 
 class Result(TaskFields):
-    """A finished task, kept until ``kept_until``. Unless it is done, it keeps its payload for a retry."""
+    """A finished task, kept until ``kept_until`` and until everybody was told of its end.
+
+    It keeps its payload if it may run again: unless it is done, or else if there is one task for its key, ever.
+    """
 
     ended_at = models.DateTimeField(_("ended"))
     kept_until = models.DateTimeField(_("kept until"))
     payload = models.BinaryField(null=True)
     value = models.BinaryField(null=True)
     error_message = models.TextField(_("error"), db_default="")
+    notices = models.JSONField(_("sent notices"), null=True)
+    settled_at = models.DateTimeField(_("settled"), null=True, help_text=_("When all notices were sent, or given up."))
 
     class Meta:
         db_table = "autotask_result"
@@ -179,6 +186,17 @@ class Result(TaskFields):
                 "created_at",
                 name="autotask_result_of_schedule",
                 condition=models.Q(schedule__isnull=False),
+            ),
+            # Only of tasks that exist once for their key; the others pay nothing for it.
+            models.Index(
+                KeyTextTransform("unique", "flow"),
+                name="autotask_result_once",
+                condition=models.Q(flow__has_key="once"),
+            ),
+            models.Index(
+                "ended_at",
+                name="autotask_result_to_tell",
+                condition=models.Q(on_end__isnull=False, settled_at__isnull=True),
             ),
         ]
         constraints = [
@@ -327,6 +345,27 @@ class Attempt(models.Model):
         verbose_name_plural = _("attempts")
         default_permissions = ()
         indexes = [models.Index("task_id", name="autotask_attempt_task")]
+
+
+class Step(models.Model):
+    """What a step of a task has returned: it is not run again.
+
+    The steps of model tasks have a number, from 1; those of functions a name, and the number 0.
+    """
+
+    pk = models.CompositePrimaryKey("task_id", "number", "name")
+    task_id = models.UUIDField()
+    number = models.SmallIntegerField(_("number"))
+    name = models.TextField(_("step"))
+    value = models.BinaryField(null=True)
+    started_at = models.DateTimeField(_("started"))
+    ended_at = models.DateTimeField(_("ended"))
+
+    class Meta:
+        db_table = "autotask_step"
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        default_permissions = ()
 
 
 class Worker(models.Model):
@@ -482,6 +521,7 @@ class TaskRecord(models.Model):
     tags = NamesField(_("tags"), null=True)
     flow = models.JSONField(_("flow control"), null=True)
     gate = models.TextField(_("gate"), null=True)
+    on_end = models.TextField(_("notices"), null=True)
 
     class Meta:
         db_table = "autotask_record"

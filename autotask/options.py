@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
-from autotask import schema
+from autotask import on_end as notices, schema
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
 from autotask.flow import options as flow_options
 from autotask.flow.debounce import Debounce
@@ -14,6 +14,7 @@ from autotask.flow.keys import Key
 from autotask.flow.limits import Limit
 from autotask.flow.options import OnConflict, UniqueFor, WhenFull
 from autotask.flow.rates import Rate
+from autotask.on_end import Webhook
 from autotask.retry import EXPONENTIAL, Backoff
 from autotask.schema import Schema
 from autotask.task import BACKGROUND, COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY
@@ -77,6 +78,8 @@ class Options:
     :ivar rate: how many tasks may begin in a time.
     :ivar debounce: calls within some seconds become one task.
     :ivar throttle: further calls in a time become no tasks.
+    :ivar email: addresses that get the result by mail.
+    :ivar on_end: webhooks to call when the task ends.
     :ivar json_schema: what the arguments of each call must fit; None: only the function.
     :ivar api: whether the task can be called and seen through the HTTP API.
     """
@@ -106,6 +109,8 @@ class Options:
     rate: Rate | None = None
     debounce: Debounce | None = None
     throttle: Rate | None = None
+    email: Sequence[str] | None = None
+    on_end: Sequence[Webhook] | None = None
     json_schema: Schema | None = None
     api: bool = False
 
@@ -216,6 +221,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "json_schema": schema.checked,
     "api": lambda value, where: flag(value, "api", where),
     **flow_options.CHECKS,
+    **notices.CHECKS,
 }
 
 OPTION_NAMES = tuple(_CHECKS)
@@ -231,7 +237,7 @@ DJANGO_TASK_OPTION_NAMES = tuple(
 #: Options that ``using()`` may change for one call.
 CALL_OPTION_NAMES = (
     *("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout", "tags"),
-    *("unique", "unique_for", "on_conflict", "debounce", "throttle"),
+    *("unique", "unique_for", "on_conflict", "debounce", "throttle", "email", "on_end"),
 )
 
 Exceptions = type[BaseException] | Collection[type[BaseException]]
@@ -250,6 +256,8 @@ class _CommonOptions(TypedDict, total=False):
     on_conflict: OnConflict
     debounce: Literal[False] | Debounce | Seconds
     throttle: Literal[False] | Rate | str
+    email: str | Sequence[str]
+    on_end: Webhook | Sequence[Webhook]
 
 
 class _QueueingOptions(TypedDict, total=False):

@@ -4,8 +4,9 @@ An envelope is::
 
     "AT"  version  codec  flags  key id (4)  MAC (32)  body
 
-The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, and whether it begins with the
-values of carriers: their length (4) and JSON, see :mod:`autotask.carriers`.
+The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, whether it begins with the
+values of carriers: their length (4) and JSON, see :mod:`autotask.carriers`, and whether somebody is to be told of the end of
+the task, see :mod:`autotask.on_end`.
 
 The MAC is HMAC-SHA256 (RFC 2104) over all other bytes and the *context*: for arguments the id and name of the task, for
 results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt, and only payloads
@@ -35,7 +36,8 @@ from autotask.exceptions import (
     UnpicklableResult,
     UnsuitableArgument,
 )
-from autotask.setting_types import is_secret
+from autotask.references import Reference
+from autotask.setting_types import LARGEST_PAYLOAD, is_secret
 from autotask.texts.lines import describe
 
 MAGIC = b"AT"
@@ -46,10 +48,14 @@ NO_FLAGS = 0
 REFERS = 1
 #: The body begins with the values of carriers.
 CARRIES = 2
+#: Somebody is to be told of the end of the task. The worker sees it here, so that a claim need not read another column.
+TELLS = 4
 
 _PLAIN = bytes((*MAGIC, VERSION, CODEC_PICKLE, NO_FLAGS))
 _REFERRING = bytes((*MAGIC, VERSION, CODEC_PICKLE, REFERS))
 _CARRYING = tuple(bytes((*MAGIC, VERSION, CODEC_PICKLE, CARRIES | flags)) for flags in (NO_FLAGS, REFERS))
+_TELLING = {head: head[:-1] + bytes((head[-1] | TELLS,)) for head in (_PLAIN, _REFERRING, *_CARRYING)}
+_OTHER_HEADS = (*_CARRYING, *_TELLING.values())
 _FLAGS = len(_PLAIN) - 1
 _HEAD = slice(0, len(_PLAIN))
 _KEY_ID = slice(_HEAD.stop, _HEAD.stop + 4)
@@ -63,11 +69,20 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def dump_arguments(
-    args: tuple[Any, ...], kwargs: dict[str, Any], *, id: uuid.UUID, name: str, carried: Mapping[str, Any] | None = None
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    id: uuid.UUID,
+    name: str,
+    carried: Mapping[str, Any] | None = None,
+    largest: bool = False,
+    tells: bool = False,
 ) -> bytes:
     """Return the signed arguments of one task.
 
     :param carried: the values of carriers, by their paths.
+    :param largest: whether they may have as many bytes as ``AUTOTASK_MAX_PAYLOAD`` can allow at most.
+    :param tells: whether somebody is to be told of the end of the task.
     :raises UnpicklableArgument: an argument cannot be pickled, or is an unsaved model instance or a queryset; the message
         names it.
     :raises PayloadTooLarge: they take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
@@ -81,8 +96,13 @@ def dump_arguments(
     if carried:
         words = json.dumps(carried, separators=(",", ":")).encode()
         head, body = _CARRYING[refers], b"".join((len(words).to_bytes(4, "big"), words, body))
-    _refuse_large(body, "arguments", name)
-    return _seal(head, body, _task_context(id, name))
+    _refuse_large(body, "arguments", name, LARGEST_PAYLOAD if largest else settings.MAX_PAYLOAD)
+    return _seal(_TELLING[head] if tells else head, body, _task_context(id, name))
+
+
+def dump_reference(reference: Reference, *, id: uuid.UUID, name: str) -> bytes:
+    """Return the signed arguments of a task whose only argument is a saved model instance; quicker than :func:`dump_arguments`."""
+    return _seal(_REFERRING, pickling.dumps_only(reference), _task_context(id, name))
 
 
 def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
@@ -113,6 +133,11 @@ def carries(envelope: bytes) -> bool:
     return len(envelope) > _FLAGS and bool(envelope[_FLAGS] & CARRIES)
 
 
+def tells(envelope: bytes) -> bool:
+    """Whether somebody is to be told of the end of the task, by the flags of an envelope, which are not verified."""
+    return len(envelope) > _FLAGS and bool(envelope[_FLAGS] & TELLS)
+
+
 def load_carried(envelope: bytes, *, id: uuid.UUID, name: str) -> dict[str, Any]:
     """Return the values of carriers at the call of a task, by the paths of the carriers.
 
@@ -140,14 +165,7 @@ def dump_result(value: Any, *, id: uuid.UUID, fence: int, name: str) -> bytes | 
     :raises UnpicklableResult: it cannot be pickled.
     :raises PayloadTooLarge: it takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
     """
-    if value is None:
-        return None
-    try:
-        body, refers = pickling.dumps(value, has_parts=pickling.has_parts((value,)))
-    except Exception as error:  # whatever a __reduce__ or __getstate__ raises
-        raise _unpicklable_result(value, name, error) from error
-    _refuse_large(body, "results", name)
-    return _seal(_REFERRING if refers else _PLAIN, body, _result_context(id, fence))
+    return None if value is None else _dump_value(value, _result_context(id, fence), name)
 
 
 def load_result(envelope: bytes | None, *, id: uuid.UUID, fence: int) -> Any:
@@ -167,6 +185,23 @@ def verify_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> None:
     :raises PayloadRefused: it is not signed for this attempt with a key of this site.
     """
     _verify(envelope, _result_context(id, fence), id)
+
+
+def dump_step(value: Any, *, id: uuid.UUID, step: str, name: str) -> bytes | None:
+    """Return the signed value of a step of a task; None for None.
+
+    :param step: which one, see :func:`autotask.store.steps.word`.
+    :raises UnpicklableResult: it cannot be pickled.
+    :raises PayloadTooLarge: it takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
+    """
+    return _dump_value(value, _step_context(id, step), f"{name}, step {step}")
+
+
+def load_step(envelope: bytes | None, *, id: uuid.UUID, step: str) -> Any:
+    """Return the value of a step; raises as :func:`load_result` does."""
+    if envelope is None:
+        return None
+    return pickling.loads(*_open(envelope, _step_context(id, step), id))
 
 
 def resign_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> bytes:
@@ -193,12 +228,32 @@ def resign_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> bytes:
     return _resign(bytes(envelope), _result_context(id, fence), id)
 
 
+def resign_step(envelope: bytes, *, id: uuid.UUID, step: str) -> bytes:
+    """Return the value of a step signed with the present key; see :func:`resign_arguments`."""
+    return _resign(bytes(envelope), _step_context(id, step), id)
+
+
+def _dump_value(value: Any, context: bytes, name: str) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        body, refers = pickling.dumps(value, has_parts=pickling.has_parts((value,)))
+    except Exception as error:  # whatever a __reduce__ or __getstate__ raises
+        raise _unpicklable_result(value, name, error) from error
+    _refuse_large(body, "results", name, settings.MAX_PAYLOAD)
+    return _seal(_REFERRING if refers else _PLAIN, body, context)
+
+
 def _task_context(id: uuid.UUID, name: str) -> bytes:
     return b"task\0" + id.bytes + name.encode()
 
 
 def _result_context(id: uuid.UUID, fence: int) -> bytes:
     return b"result\0" + id.bytes + fence.to_bytes(8, "big")
+
+
+def _step_context(id: uuid.UUID, step: str) -> bytes:
+    return b"step\0" + id.bytes + step.encode()
 
 
 def _seal(head: bytes, body: bytes, context: bytes) -> bytes:
@@ -233,7 +288,7 @@ def _verify(envelope: bytes, context: bytes, id: uuid.UUID) -> None:
     if len(envelope) < _BODY.start or not envelope.startswith(MAGIC):
         raise PayloadRefused(id=id, reason="it is not a payload of autotask, or was cut off")
     head, key_id, mac, body = envelope[_HEAD], envelope[_KEY_ID], envelope[_MAC], envelope[_BODY]
-    if head != _PLAIN and head != _REFERRING and head not in _CARRYING:
+    if head != _PLAIN and head != _REFERRING and head not in _OTHER_HEADS:
         raise PayloadTooNew(id=id, reason=_strange_head(envelope))
     key, known_id = _key(_current_secret())
     if key_id == known_id and hmac.compare_digest(mac, _mac(key, head, key_id, context, body)):
@@ -291,8 +346,7 @@ def _key(secret: str | bytes) -> tuple[hmac.HMAC, bytes]:
     return hmac.new(key, digestmod="sha256"), hashlib.sha256(b"autotask.key-id\0" + key).digest()[:4]
 
 
-def _refuse_large(body: bytes, what: str, name: str) -> None:
-    limit = settings.MAX_PAYLOAD
+def _refuse_large(body: bytes, what: str, name: str, limit: int) -> None:
     if len(body) > limit:
         raise PayloadTooLarge(what=what, task=name, size=len(body), limit=limit)
 

@@ -61,6 +61,11 @@ def dumps(value: Any, *, has_parts: bool = True) -> tuple[bytes, bool]:
     return pickle.dumps([refers.as_stored() for refers in pickler.numbers], PROTOCOL) + body, True
 
 
+def dumps_only(refers: Reference) -> bytes:
+    """Return the pickle of the arguments of a call whose only one is the instance of a reference."""
+    return pickle.dumps([refers.as_stored()], PROTOCOL) + _ONLY
+
+
 def loads(body: bytes, refers: bool) -> Any:
     """Return the pickled value, with its model instances as they are in the database now.
 
@@ -105,6 +110,17 @@ def _of_script(obj: "type | FunctionType") -> NotReferable:
         "another program",
         advice=f"Define {obj.__qualname__} in a module, and import it from there.",
     )
+
+
+class _First:
+    """Stands for the first instance of a pickle."""
+
+    def __reduce__(self) -> Any:
+        return referred, (0,)
+
+
+#: The arguments of a call with one instance, as :func:`dumps` writes them.
+_ONLY = pickle.dumps(((_First(),), {}), PROTOCOL)
 
 
 class _Pickler(pickle.Pickler):

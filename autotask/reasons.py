@@ -83,7 +83,8 @@ def of_held(task: StoredTask, gate: SeenGate, holders: Sequence[Holder], in_forc
         return Reason(Code.LIMIT, text, gate.key, None, gate.waiting, holders)
     if isinstance(terms, RateGate):
         return _rate(task.name, gate, terms)
-    return Reason(Code.PAUSED, f"the task {name_of(gate.key)} was paused, and is being resumed", gate.key)
+    kind, name = pauses.of_gate(gate.key) or (Kind.TASK, name_of(gate.key))
+    return Reason(Code.PAUSED, f"the {kind} {name} was paused, and is being resumed", gate.key)
 
 
 def of_ready(task: StoredTask, in_force: Iterable[Pause]) -> Reason | None:
@@ -101,7 +102,8 @@ def brief(task_name: str, gate: str) -> str:
         return f"waits for a slot of {_limit_name(task_name, gate)}"
     if gate.startswith(RATE):
         return f"waits for tokens of {name_of(gate)}"
-    return f"the task {name_of(gate)} is paused"
+    kind, name = pauses.of_gate(gate) or (Kind.TASK, name_of(gate))
+    return f"the {kind} {name} is paused"
 
 
 def gates_of(task: StoredTask) -> list[tuple[Gate, Place | None]]:
@@ -133,10 +135,10 @@ def _place(task: StoredTask, number: int, gate: Gate) -> Place:
 
 
 def pause_of(gate: str, in_force: Iterable[Pause]) -> Pause | None:
-    """Return the pause that lets nobody pass a gate: of a task, of a limit or rate, or of one key of it; None: it is open."""
-    kind = Kind.TASK if gate.startswith(pauses.GATE) else Kind.LIMIT
-    names = {name_of(gate), base_of(gate)}
-    return next((pause for pause in in_force if pause.kind is kind and pause.name in names), None)
+    """Return the pause that lets nobody pass a gate: of a task or queue, of a limit or rate, or of a key; None: it is open."""
+    paused = pauses.of_gate(gate)
+    named = {paused} if paused else {(Kind.LIMIT, name_of(gate)), (Kind.LIMIT, base_of(gate))}
+    return next((pause for pause in in_force if (pause.kind, pause.name) in named), None)
 
 
 def paused(pause: Pause, now: datetime) -> str:

@@ -1,5 +1,7 @@
 """The types of settings: how each reads a value, and what it expects."""
 
+import base64
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -10,6 +12,10 @@ from autotask.task import BACKGROUND, COROUTINE, LONGEST_TIME, PROCESS
 from autotask.values import PLAIN_NAME
 
 T = TypeVar("T")
+
+#: How a secret of webhooks begins, and the fewest bytes after that, in base64. (Standard Webhooks, "Signature scheme".)
+WEBHOOK_PREFIX = "whsec_"
+SHORTEST_WEBHOOK_KEY = 24
 
 
 class SettingType(Generic[T]):
@@ -40,6 +46,35 @@ def _flag_or_raise(value: Any) -> bool | str:
 
 def _text(value: Any) -> str:
     _refuse_unless(isinstance(value, str) and value != "")
+    return str(value)
+
+
+def webhook_key(value: Any) -> bytes:
+    """Return the key in a secret of webhooks.
+
+    :raises ValueError: it is not one.
+    """
+    text = _text(value)
+    _refuse_unless(text.startswith(WEBHOOK_PREFIX))
+    key = base64.b64decode(text.removeprefix(WEBHOOK_PREFIX), validate=True)
+    _refuse_unless(len(key) >= SHORTEST_WEBHOOK_KEY)
+    return key
+
+
+def webhook_keys(value: Any) -> tuple[bytes, ...]:
+    """Return the keys in the value of a setting with one secret of webhooks, several, or none.
+
+    :raises ValueError: it has something else.
+    """
+    if value is None:
+        return ()
+    texts = (value,) if isinstance(value, str) else value
+    _refuse_unless(isinstance(texts, (list, tuple)))
+    return tuple(map(webhook_key, texts))
+
+
+def _line(value: Any) -> str:
+    _refuse_unless(_text(value).isprintable())
     return str(value)
 
 
@@ -108,6 +143,12 @@ def _function(value: Any) -> str | None:
     parts = _text(value).split(".")
     _refuse_unless(len(parts) > 1 and all(part.isidentifier() for part in parts))
     return str(value)
+
+
+def _folder(value: Any) -> str | None:
+    # Processes of one site run in different folders: a relative path would mean another place in each.
+    _refuse_unless(value is None or (isinstance(value, (str, os.PathLike)) and os.path.isabs(value)))
+    return None if value is None else str(os.fspath(value))
 
 
 def _queues(value: Any) -> tuple[str, ...]:
@@ -186,17 +227,21 @@ LARGEST_PAYLOAD = 2**25
 
 FLAG = SettingType("True or False", _flag)
 TEXT = SettingType("a non-empty string", _text)
+LINE = SettingType("a non-empty string on one line", _line)
+LINE_OR_NONE = SettingType("a non-empty string on one line, or None", or_none(_line))
 TEXTS = SettingType("a list of strings", _texts)
 FLAG_OR_RAISE = SettingType('True, False or "raise"', _flag_or_raise)
 PATHS = SettingType("a list of dotted paths", _paths)
 MODULES = SettingType("a list of dotted names of modules", _modules)
 MODULES_OR_NONE = SettingType("a list of dotted names of modules, or None", _modules_or_none)
+FOLDER = SettingType("the absolute path of a folder, or None", _folder)
 FUNCTION = SettingType("the dotted path of a function, or None", _function)
 QUEUES = SettingType("a list of queue names (letters, digits and _ . : < > -)", _queues)
 HOSTS = SettingType(
     'a list of hosts, such as "example.org", "example.org:8443", "example.org:*", "*.example.org", "*" and "10.1.2.3"',
     _hosts,
 )
+CHANNELS = QUEUES
 EXECUTORS = SettingType(
     'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
     "an executor, or a pair of such a path and a number",
@@ -207,5 +252,11 @@ LIMITS = SettingType(
     _limits,
 )
 TYPE_LIMITS = SettingType(f"a dict of names of tasks, each with a whole number from 1 to {MOST_SLOTS}", _type_limits)
+WEBHOOK_SECRETS = SettingType(
+    f'a secret such as "{WEBHOOK_PREFIX}MfKQ9r8GKYqr…" with the base64 of at least {SHORTEST_WEBHOOK_KEY} random bytes, '
+    "a list of these, or None",
+    webhook_keys,
+    secret=True,
+)
 SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)

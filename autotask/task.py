@@ -83,6 +83,9 @@ PROCESS = "process"
 #: claims it.
 BACKGROUND = "background"
 
+#: The executor of tasks that no worker claims: a client from outside starts each step.
+REMOTE = "remote"
+
 #: A century, in seconds: anything longer is a mistake in the unit, and would sooner or later overflow a timestamp.
 LONGEST_TIME = 100 * 366 * 86400
 

@@ -8,7 +8,11 @@ from autotask.control import Discard
 from autotask.task import ClaimedTask, State
 from autotask.texts.lines import one_line
 
-logger = logging.getLogger("autotask.task")
+#: The logger of outcomes. Those below it are for the lines that tasks log themselves.
+LOGGER = "autotask.task"
+PREFIX = f"{LOGGER}."
+
+logger = logging.getLogger(LOGGER)
 
 _LEVELS = {
     State.DONE: logging.DEBUG,
@@ -26,7 +30,7 @@ def log_end(
 
     :param seconds: how long it took.
     """
-    level = logging.DEBUG if isinstance(exception, Discard) else _LEVELS[state]
+    level = level_of(state, exception)
     if logger.isEnabledFor(level):
         # Without arguments and value, which may be secret. A traceback only if the task has failed for good.
         logger.log(
@@ -51,6 +55,30 @@ def log_end(
                 "worker_id": str(task.worker_id) if task.worker_id else None,
             },
         )
+
+
+def level_of(state: State, exception: BaseException | None) -> int:
+    """Return the level of the line of an attempt that has ended so."""
+    return logging.DEBUG if isinstance(exception, Discard) else _LEVELS[state]
+
+
+def text_of_end(task: ClaimedTask, state: State, seconds: float, error_message: str) -> str:
+    """Return the text of that line without name and id, for the log of the task."""
+    ended = "failed" if state is State.RETRY else state.name.lower()
+    attempt = f"attempt {task.failures + 1} of {task.retries + 1}"
+    return f"{ended} after {seconds:.3f} s, {attempt}" + (f": {one_line(error_message)}" if error_message else "")
+
+
+def logger_of(key: str) -> logging.Logger:
+    """Return a logger, ``autotask.task.<key>``, that ``logging`` does not keep for ever.
+
+    What it logs while a task with that key or id runs in this process is in the log of the task.
+
+    :param key: the id of the task as text, or the key by which people know it.
+    """
+    made = logging.Logger(f"{PREFIX}{key}")
+    made.parent = logger
+    return made
 
 
 def log_cancelled(id: uuid.UUID, name: str, queue: str) -> None:

@@ -13,6 +13,7 @@ from autotask.exceptions import AlreadyEnqueued
 from autotask.flow.debounce import Debounce
 from autotask.flow.limits import Limit
 from autotask.flow.rates import Rate
+from autotask.on_end import Webhook
 from autotask.options import DJANGO_TASK_OPTION_NAMES, DefinitionOptions, DjangoTaskOptions
 from autotask.scheduled import ScheduledTask
 from autotask.schedules.crontab import Numbers
@@ -32,6 +33,7 @@ __all__ = [
     "Retry",
     "Snooze",
     "TaskContext",
+    "Webhook",
     "cron_task",
     "current",
     "delayed_task",

@@ -15,10 +15,11 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 
+from autotask import logs
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
-from autotask.admin import flow, pausing, show, times
+from autotask.admin import flow, notices, pausing, show, times
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
@@ -185,7 +186,7 @@ class TaskAdmin(ActingAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the parts of the page."""
-        return flow.fieldsets(obj, super().get_fieldsets(request, obj))
+        return notices.fieldsets(obj, flow.fieldsets(obj, super().get_fieldsets(request, obj)))
 
     def render_change_form(
         self,
@@ -207,6 +208,7 @@ class TaskAdmin(ActingAdmin):
             "can_retry": obj.state in RETRYABLE and self.has_retry_permission(request),
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
             **pausing.context(request, obj),
+            **_log_of(obj.id),
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -374,6 +376,13 @@ def _gone(ids: Iterable[uuid.UUID]) -> list[Answer[uuid.UUID]]:
 
 def _why_not(reason: State | Refusal) -> str:
     return str(show.STATE_WORDS[reason]) if isinstance(reason, State) else gettext("no longer in the database")
+
+
+def _log_of(id: uuid.UUID) -> dict[str, Any]:
+    try:
+        return {"log": logs.read(id)}
+    except OSError as error:  # The files may belong to another user.
+        return {"log_problem": error.strerror}
 
 
 def _shown(attempt: Attempt) -> dict[str, Any]:

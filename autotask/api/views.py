@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 
+from autotask import logs
 from autotask.acts import tasks as acts
 from autotask.acts.answers import Answer, Refusal
 from autotask.api import idempotency, waiting
@@ -29,6 +30,9 @@ from autotask.store.read import StoredTask
 from autotask.task import State, enqueued_at, new_id
 
 logger = logging.getLogger("autotask.api")
+
+#: In bytes.
+MOST_OF_LOG = 2**20
 
 _ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
@@ -83,9 +87,18 @@ def retry_task(call: Call, id: str) -> HttpResponse:
 
 
 def show_logs(call: Call, id: str) -> HttpResponse:
-    """Get the log of a task."""
-    _task(call.caller, "read", id)
-    raise Problem(404, "no_logs")
+    """Get the end of the log of a task on this host; it can hold tracebacks."""
+    task = _task(call.caller, "read", id)
+    demand(call.caller, "traceback", task.name)
+    try:
+        log = logs.read(task.id, MOST_OF_LOG)
+    except OSError as error:
+        logger.error("The log of %s %s cannot be read: %s", task.name, task.id, error)
+        log = None
+    if log is None:
+        raise Problem(404, "no_logs")
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(log.text, content_type="text/plain; charset=utf-8", headers=headers)
 
 
 @csrf_exempt

@@ -12,6 +12,7 @@ from autotask.flow.keys import Key
 from autotask.flow.limits import Limit
 from autotask.flow.options import OnConflict, UniqueFor, WhenFull
 from autotask.flow.rates import Rate
+from autotask.on_end import Webhook
 from autotask.options import DJANGO_TASK_OPTION_NAMES, DjangoTaskOptions, Exceptions
 from autotask.retry import Backoff
 from autotask.values import Seconds, reject_unknown
@@ -44,6 +45,8 @@ class AutotaskTask(AnyTask):
     rate: str | Rate | None = None
     debounce: bool | Debounce | Seconds | None = None
     throttle: bool | Rate | str | None = None
+    email: str | Sequence[str] | None = None
+    on_end: Webhook | Sequence[Webhook] | None = None
     json_schema: Mapping[str, Any] | None = None
     api: bool | None = None
 

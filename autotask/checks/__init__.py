@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.core.checks import CheckMessage, register
 
-from autotask.checks import about_settings, about_tasks
+from autotask.checks import about_notices, about_settings, about_tasks
 
 #: ``manage.py check --tag autotask`` runs these checks only.
 TAG = "autotask"
@@ -21,11 +21,15 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_tasks.check_executor_names,
     about_tasks.check_limit_names,
     about_settings.check_secrets,
+    about_notices.check_webhook_hosts,
+    about_notices.check_webhook_secrets,
+    about_notices.check_mail,
     about_settings.check_carriers,
     about_settings.check_modules,
     about_tasks.check_late,
     about_settings.check_unknown,
     about_settings.check_allowed_modules,
+    about_settings.check_log_dir,
     about_settings.check_time_zone,
     about_tasks.check_changes_of_clocks,
 )

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from autotask import carriers
+from autotask import carriers, logs
 from autotask.conf import PREFIX, Setting, Settings, settings
 from autotask.exceptions import InvalidSetting
 from autotask.setting_types import is_secret
@@ -170,6 +170,23 @@ def check_allowed_modules(**_: Any) -> list[CheckMessage]:
         )
         for module in valid("PICKLE_ALLOWED", None) or ()
         if not is_module(module)
+    ]
+
+
+def check_log_dir(**_: Any) -> list[CheckMessage]:
+    """autotask.W006: the folder for log files cannot be written."""
+    try:
+        folder = logs.folder()
+    except InvalidSetting:
+        return []
+    if folder is None or not (problem := logs.why_unwritable(folder)):
+        return []
+    return [
+        Warning(
+            f"AUTOTASK_LOG_DIR is {str(folder)!r}, but {problem}: the lines of tasks are not kept in files.",
+            hint="Make the folder, and give the user that runs the workers the right to write there.",
+            id="autotask.W006",
+        )
     ]
 
 

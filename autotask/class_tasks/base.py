@@ -1,6 +1,6 @@
 """BaseTask: a class with run(), enqueued as a decorated function is called."""
 
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from autotask.class_tasks.core import TaskClass
@@ -47,6 +47,9 @@ class BaseTask(TaskClass):
     @overload
     @classmethod
     def enqueue(cls: type[_Runs[P, R]], *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    @overload  # Type checkers cannot add the options of a call to the parameters; for this one, they need not be given.
+    @classmethod
+    def enqueue(cls, *args: Any, email: str | Sequence[str], **kwargs: Any) -> TaskHandle[Any]: ...
     @classmethod
     def enqueue(cls, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """Store a call for a worker to run, and return the handle of its task; see :meth:`Definition.enqueue`.

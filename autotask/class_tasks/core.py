@@ -14,6 +14,7 @@ from autotask.flow.keys import Key
 from autotask.flow.limits import Limit
 from autotask.flow.options import OnConflict, UniqueFor, WhenFull
 from autotask.flow.rates import Rate
+from autotask.on_end import Webhook
 from autotask.options import DEFINITION_OPTION_NAMES, Exceptions
 from autotask.retry import Backoff
 from autotask.values import Seconds
@@ -49,6 +50,8 @@ class OptionAttributes:
     throttle: ClassVar[Literal[False] | Rate | str]
     json_schema: ClassVar[Mapping[str, Any]]
     api: ClassVar[bool]
+    email: ClassVar[str | Sequence[str]]
+    on_end: ClassVar[Webhook | Sequence[Webhook]]
 
 
 class TaskClass(OptionAttributes):
@@ -97,8 +100,9 @@ class TaskClass(OptionAttributes):
 
     @classmethod
     def _overrides(cls, hook: str) -> bool:
-        """Whether the class, or one of its bases, has a hook of its own."""
-        return getattr(cls, hook) is not getattr(TaskClass, hook, None)
+        """Whether the class, or a base of the project, has a hook of its own."""
+        has_it = next(base for base in cls.__mro__ if hook in vars(base))
+        return not has_it.__module__.startswith(f"{__package__}.")
 
     @classmethod
     def _own_definition(cls) -> ClassTask[..., Any]:

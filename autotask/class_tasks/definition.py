@@ -54,7 +54,7 @@ class ClassTask(DelayedTask[P, R]):
     """
 
     #: The hooks for which workers call :meth:`attempt_ended`, if the class overrides one of them.
-    end_hooks = END_HOOKS
+    end_hooks: tuple[str, ...] = END_HOOKS
 
     def __init__(self, owner: type["TaskClass"], function: Callable[P, Any], name: str, options: Options) -> None:
         super().__init__(function, name, options)
@@ -81,16 +81,16 @@ class ClassTask(DelayedTask[P, R]):
 
         :param run: None if its method was not called, or runs in another process.
         """
-        instance = run.instance if run else self._stand_in(task)
+        instance = run.instance if run else self.stand_in(task)
         if state is State.DONE:
             if run:  # else it has succeeded in another process, which has called the hook
-                _plain(instance.on_success)(run.value)
+                plain(instance.on_success)(run.value)
         elif state is State.ERROR:
-            _plain(instance.on_failure)(error)
+            plain(instance.on_failure)(error)
         elif state is State.RETRY:
-            _plain(instance.on_retry)(error)
+            plain(instance.on_retry)(error)
 
-    def _stand_in(self, task: ClaimedTask) -> "TaskClass":
+    def stand_in(self, task: ClaimedTask) -> "TaskClass":
         """Return an instance for the hooks of an attempt whose own one is not here; without arguments if they are lost."""
         try:
             args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
@@ -117,7 +117,7 @@ class ClassTask(DelayedTask[P, R]):
     def _run(self, claim: Claim | None, context: TaskContext, /, *args: Any, **kwargs: Any) -> Any:
         run = self._begin(claim, context, args, kwargs)
         if self._prepares:
-            _plain(run.instance.before_start)()
+            plain(run.instance.before_start)()
         args, kwargs = self.given(context, args, kwargs)
         run.value = self._method(run)(*args, **kwargs)
         return run.value
@@ -174,7 +174,7 @@ def function_of(owner: type["TaskClass"], options: Options, where: str) -> Calla
     return made  # type: ignore[no-any-return]
 
 
-def _plain(hook: Callable[..., Any]) -> Callable[..., Any]:
+def plain(hook: Callable[..., Any]) -> Callable[..., Any]:
     return async_to_sync(hook) if is_coroutine_function(hook) else hook
 
 

@@ -8,7 +8,7 @@ from django.core.checks import run_checks
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.timezone import get_default_timezone
 
-from autotask import registry
+from autotask import logs, registry
 from autotask.checks import TAG
 from autotask.conf import settings
 from autotask.doctor.diagnosis import DATABASE, Check, Finding, Patient, examine, fine, problem
@@ -302,6 +302,19 @@ def look_at_time_zones(patient: Patient) -> Finding:
     return fine(used)
 
 
+def look_at_log_files(patient: Patient) -> Finding:
+    """Whether this user may write the log files of tasks."""
+    folder = logs.folder()
+    if folder is None:
+        return fine("AUTOTASK_LOG_DIR is not set: tasks have no log files")
+    if why := logs.why_unwritable(folder):
+        return problem(
+            f"log files cannot be written to {one_line(str(folder))}: {why}",
+            "Make the folder, and give the user that runs the workers the right to write there. Run the doctor as that user.",
+        )
+    return fine(f"this user may write log files to {one_line(str(folder))}")
+
+
 def _zones() -> Iterator[tzinfo]:
     yield get_default_timezone()
     for task in registry.schedules().values():
@@ -325,6 +338,7 @@ CHECKS = (
     Check("transactions", look_at_transactions, (DATABASE,)),
     Check("unknown", look_at_unknown, (DATABASE, "tables")),
     Check("zones", look_at_time_zones, (DATABASE, "tables")),
+    Check("logs", look_at_log_files),
     Check("background", look_at_background, (DATABASE, "tables", "workers")),
 )
 

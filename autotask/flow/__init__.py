@@ -63,23 +63,26 @@ class Flow:
     :ivar gates: in the order in which it passes them: its own limit, its rate, then limits that it
         shares with other tasks.
     :ivar unique_key: no other live task has it; None: it has none.
+    :ivar once: whether there is only ever one task with that key, which runs again after its end if need be. So its
+        arguments are kept, also if it is done, and it is found among the results by its key.
     """
 
     gates: tuple[Gate, ...] = ()
     unique_key: str | None = None
+    once: bool = False
 
     @cached_property
     def stored(self) -> str:
         """The JSON that is stored: a gate is an object with the fields of its class."""
-        if not self.gates:
+        if not self.gates and not self.once:
             # By far the most frequent one, in a quarter of the time.
             return f'{{"gates":[],"unique":{json.dumps(self.unique_key)}}}'
         gates = [gate._asdict() for gate in self.gates]
-        return _written({"gates": gates, "unique": self.unique_key})
+        return _written({"gates": gates, "unique": self.unique_key, **({"once": True} if self.once else {})})
 
     @classmethod
     def load(cls, stored: str) -> "Flow":
         """Return what :attr:`stored` says."""
         loaded = json.loads(stored)
         gates = tuple(LimitGate(**gate) if "most" in gate else RateGate(**gate) for gate in loaded["gates"])
-        return cls(gates, loaded["unique"])
+        return cls(gates, loaded["unique"], loaded.get("once", False))

@@ -3,11 +3,14 @@
 from autotask import reasons
 from autotask.conf import settings
 from autotask.documents import TaskInFull
+from autotask.log_files import LogText
+from autotask.on_end import notices
 from autotask.reasons import Place, Reason
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.task import State
 from autotask.texts import render
 from autotask.texts.durations import in_words
+from autotask.texts.lines import one_line
 
 _PLACES: dict[Place | None, str] = {Place.PASSED: " (passed)", Place.HERE: " (waits here)", Place.AHEAD: " (ahead)"}
 
@@ -38,6 +41,7 @@ def lines(seen: TaskInFull) -> list[str]:
             ("progress", _progress(task)),
             ("worker", task.worker_id or ""),
             ("reason" if task.state is State.CANCELLED else "error", task.error_message),
+            *_notices(task),
         ]
     )
     shown += _holders(seen.reason) if seen.reason else []
@@ -46,6 +50,12 @@ def lines(seen: TaskInFull) -> list[str]:
     for attempt in seen.attempts:
         shown += ["", *_attempt_lines(attempt)]
     return shown
+
+
+def log_lines(log: LogText) -> list[str]:
+    """Return the log of a task."""
+    head = f"Log: {log.path}" + ("" if log.is_all else "; earlier lines are left out")
+    return ["", one_line(head, 2000), *render.paragraph(log.text)]
 
 
 def _state(task: StoredTask) -> str:
@@ -62,6 +72,12 @@ def _flow(task: StoredTask) -> list[tuple[str, object]]:
         *([("gates", "; ".join(gates))] if gates else []),
         *([("unique key", reasons.key_in_words(key))] if key else []),
     ]
+
+
+def _notices(task: StoredTask) -> list[tuple[str, object]]:
+    """Return who is notified of its end; nothing for a task without notices."""
+    words = [each.in_words for each in notices(task.on_end, task.notices, task.state.status)]
+    return [("notices", "; ".join(words))] if words else []
 
 
 def _holders(reason: Reason) -> list[str]:

@@ -5,19 +5,24 @@ from collections.abc import Sequence
 from autotask import reasons
 from autotask.flow import LimitGate, RateGate
 from autotask.store.gates_read import COUNTED, SeenGate
-from autotask.store.pauses import GATE, Pause
+from autotask.store.pauses import Kind, Pause, of_gate
 from autotask.texts import render
 
 
 def lines(gates: Sequence[SeenGate], pauses: Sequence[Pause]) -> list[str]:
-    """Return the tables of limits, rates and paused tasks; those that would be empty are left out."""
+    """Return the tables of limits, rates, paused tasks and paused queues; those that would be empty are left out."""
     limits = [_limit(gate, gate.terms, pauses) for gate in gates if isinstance(gate.terms, LimitGate)]
     rates = [_rate(gate, gate.terms, pauses) for gate in gates if isinstance(gate.terms, RateGate)]
-    paused = [(reasons.name_of(gate.key), *_end(gate, pauses)) for gate in gates if gate.key.startswith(GATE)]
+    paused = [(of_gate(gate.key), gate) for gate in gates]
+    tasks, queues = (
+        [(each[1], *_end(gate, pauses)) for each, gate in paused if each and each[0] is kind]
+        for kind in (Kind.TASK, Kind.QUEUE)
+    )
     return [
         *_table(("LIMIT", "TAKEN", "WAITING", "PAUSED"), limits, right=("TAKEN", "WAITING")),
         *_table(("RATE", "PER TIME", "TOKENS", "NEXT", "WAITING", "PAUSED"), rates, right=("TOKENS", "WAITING")),
-        *_table(("PAUSED TASK", "WAITING", "PAUSED"), paused, right=("WAITING",)),
+        *_table(("PAUSED TASK", "WAITING", "PAUSED"), tasks, right=("WAITING",)),
+        *_table(("PAUSED QUEUE", "HELD", "PAUSED"), queues, right=("HELD",)),
     ]
 
 

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("autotask", "0007_api_keys")]
+    dependencies = [("autotask", "0005_one_per_key")]
 
     operations = [
         migrations.CreateModel(

@@ -7,7 +7,7 @@ import uuid
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_cancelled
-from autotask.store import columns, marks, notify
+from autotask.store import columns, marks, model_rows, notify
 from autotask.store.connection import rows
 
 
@@ -28,14 +28,16 @@ def kept(source: str, **values: str) -> str:
 
 
 # The row lock decides the race with a claim: the second one sees the state that the first one wrote, and does nothing.
-CANCEL_WAITING = f"""
+_GONE = f"""
 WITH gone AS (
     DELETE FROM autotask_task WHERE id = %(id)s AND state <> 2 RETURNING *
 ),
-kept AS ({kept("gone")}),
-marked AS ({marks.freed("gone")})
-SELECT name, queue, awaited, coalesce(passed, 0) > 0 FROM gone
-"""
+kept AS ({kept("gone")} {model_rows.RETURNING}),
+marked AS ({marks.freed("gone")})"""
+
+_TOLD = "\nSELECT name, queue, awaited, coalesce(passed, 0) > 0 FROM gone"
+
+CANCEL_WAITING = _GONE + _TOLD
 
 # The worker notices it with its next heartbeat, or at once where it can hear. The condition is the fence, which running
 # tasks have: for the state, the planner might use the index of running rows, which is full of dead entries.
@@ -60,8 +62,10 @@ def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Cancellation:
 
     :returns: TOO_LATE if the task has ended, or does not exist.
     """
+    table = model_rows.of(connection, id)
+    sql = f"{_GONE}{model_rows.written(table)}{_TOLD}" if table else CANCEL_WAITING
     for _ in range(_TRIES):
-        if gone := rows(connection, CANCEL_WAITING, {"id": id}):
+        if gone := rows(connection, sql, {"id": id}):
             (name, queue, awaited, frees), *_ = gone
             connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
             if awaited:

@@ -48,6 +48,7 @@ class Carried:
     :ivar timeout: seconds that one attempt may take; None: the worker's limit.
     :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
     :ivar scheduled_for: the tick of this task.
+    :ivar on_end: whom to tell of its end, see :func:`autotask.on_end.stored`.
     """
 
     name: Text
@@ -61,6 +62,7 @@ class Carried:
     scheduled_for: MaybeMoment = None
     at_most_once: Flag = False
     tags: MaybeNames = None
+    on_end: MaybeText = None
 
 
 def stored(record: type) -> dict[str, Stored]:

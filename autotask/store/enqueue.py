@@ -150,21 +150,27 @@ JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s:
             %(unique_key)s::text[], %(gate)s::text[])
     WITH ORDINALITY AS t(id, kind, arguments, payload, flow, unique_key, gate, place) ON t.kind = kind.number"""
 
-# The rows of new tasks with their flows.
-FLOWING_ROWS = _insert(
-    _KIND,
-    _TASK,
-    _TURN,
-    KINDS,
-    FLOWING,
-    state="CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
-    ready_at=f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
-    run_at="due.at + t.place * interval '1 us'",
-    flow=FLOW,
-    unique_key="t.unique_key",
-    gate="t.gate",
-    passed="CASE WHEN t.gate IS NOT NULL THEN 0 END",
-)
+
+def flowing_rows(others: str = "", **more: str) -> str:
+    """Return a statement that inserts tasks with their flows.
+
+    :param others: joins other tables to the new tasks, ``t``.
+    :param more: further columns, or other expressions for some.
+    """
+    values = {
+        "state": "CASE WHEN due.at > clock.now THEN 0 WHEN t.gate IS NULL THEN 1 ELSE 8 END",
+        "ready_at": f"CASE WHEN due.at <= clock.now AND t.gate IS NULL THEN {_TURN} END",
+        "run_at": "due.at + t.place * interval '1 us'",
+        "flow": FLOW,
+        "unique_key": "t.unique_key",
+        "gate": "t.gate",
+        "passed": "CASE WHEN t.gate IS NOT NULL THEN 0 END",
+    }
+    return _insert(_KIND, _TASK, _TURN, KINDS, FLOWING + others, **values | more)
+
+
+#: The rows of new tasks with their flows.
+FLOWING_ROWS = flowing_rows()
 
 #: Inserts them, except those whose unique key another one has. Keys are taken in order: so two calls never wait for each
 #: other.
@@ -239,7 +245,7 @@ def flowing_parameters(tasks: Sequence[NewTask]) -> dict[str, str]:
     flows = [task.flow or _NO_FLOW for task in tasks]
     return {
         **parameters(tasks),
-        "flow": arrays.texts([flow.stored if flow.gates else None for flow in flows]),
+        "flow": arrays.texts([flow.stored if flow.gates or flow.once else None for flow in flows]),
         "unique_key": arrays.texts([flow.unique_key for flow in flows]),
         "gate": arrays.texts([flow.gates[0].key if flow.gates else None for flow in flows]),
     }

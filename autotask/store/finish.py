@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, columns, marks, notify, slots
+from autotask.store import arrays, columns, marks, model_rows, notify, slots
 from autotask.store.connection import rows, text
+from autotask.store.model_rows import RowTable
 from autotask.store.prepared import prepared_rows
 from autotask.store.progress import Claim
 from autotask.store.told import WORDS
@@ -59,6 +60,20 @@ class HandingOn:
     marked: int = 0
     inherited: frozenset[uuid.UUID] = frozenset()
     gates: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class RowEnds:
+    """Writes outcomes to the rows of model tasks.
+
+    :ivar table: the one with the rows.
+    :ivar results: as JSON, by the ids of the tasks.
+    :ivar missed: how many rows were not written, because somebody has locked or deleted them.
+    """
+
+    table: RowTable
+    results: Mapping[uuid.UUID, str]
+    missed: int = 0
 
 
 class Release(NamedTuple):
@@ -120,7 +135,7 @@ _KEPT = columns.insert(
     failures="e.failures + CASE WHEN e.new_state = 4 THEN 1 ELSE 0 END",
     ended_at="e.now - e.ended_ago * interval '1 s'",
     kept_until=f"e.now + {_TTL} * interval '1 s'",
-    payload="CASE WHEN e.new_state = 3 THEN NULL ELSE e.payload END",
+    payload="CASE WHEN e.new_state = 3 AND e.flow -> 'once' IS NULL THEN NULL ELSE e.payload END",
     value="e.value",
     error_message="coalesce(e.error_message, '')",
 )
@@ -161,19 +176,35 @@ WITH ended AS (
 kept AS ({_KEPT})
 """
 
-END, END_ONE = _END + _TELL, _END_ONE + _TELL
-END_QUIETLY, END_ONE_QUIETLY = _END + _TELL_LATER, _END_ONE + _TELL_LATER
-
 # Where tasks had gates, their slots are handed on.
 _HANDED = f", {slots.HANDED} FROM ended e"
 
-
-def _handing_on(tell: str) -> str:
-    end = _END.replace(_OUTCOMES, _WITH_HEIRS).replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
-    return f"{end}, {slots.HAND_ON}{tell.replace(' FROM ended e', _HANDED)}"
+# Where tasks have rows, these are written, too.
+_WRITTEN = ", (SELECT count(*) FROM row_0) FROM ended e"
 
 
-END_HANDING_ON, END_HANDING_ON_QUIETLY = _handing_on(_TELL), _handing_on(_TELL_LATER)
+@functools.lru_cache(maxsize=200)
+def _statement(tell: str, handing_on: bool = False, table: RowTable | None = None) -> str:
+    """Return the statement that records outcomes.
+
+    :param tell: what it returns at its end: :data:`_TELL` or :data:`_TELL_LATER`.
+    :param table: the one with the rows of these tasks; None: they have none.
+    """
+    end = _END
+    if table is not None:
+        end = end.replace(f"kept AS ({_KEPT})", f"kept AS ({_KEPT} {model_rows.RETURNING})")
+        end += model_rows.written([table], results=True)
+        tell = tell.replace(" FROM ended e", _WRITTEN)
+    if handing_on:
+        end = end.replace(_OUTCOMES, _WITH_HEIRS).replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
+        end += f", {slots.HAND_ON}"
+        tell = tell.replace(" FROM ended e", _HANDED)
+    return end + tell
+
+
+END, END_ONE = _statement(_TELL), _END_ONE + _TELL
+END_QUIETLY, END_ONE_QUIETLY = _statement(_TELL_LATER), _END_ONE + _TELL_LATER
+END_HANDING_ON, END_HANDING_ON_QUIETLY = _statement(_TELL, True), _statement(_TELL_LATER, True)
 
 # A task that fails just when it is to be cancelled is due at once, for the next worker to record it as cancelled.
 # It gives up its slots, and has to pass its gates again: "0 * passed" is NULL where there are none.
@@ -234,18 +265,22 @@ def end(
     now: float,
     error_ttl: float,
     handing_on: HandingOn | None = None,
+    row_ends: RowEnds | None = None,
 ) -> int:
     """Record the outcomes DONE, ERROR and CANCELLED.
 
     :param now: the monotonic clock of the process.
     :param error_ttl: seconds for which errors are kept at least.
     :param handing_on: hands on the slots of the tasks; None: they have none.
+    :param row_ends: writes to the rows of the tasks; None: they have none.
     :returns: how many were accepted. The others were rescued, cancelled or deleted, or are recorded already: ask
         :func:`recorded`.
     """
     end_these: _End
     if handing_on:
-        end_these = functools.partial(_end_handing_on, handing_on)
+        end_these = functools.partial(_end_handing_on, handing_on, row_ends)
+    elif row_ends:
+        end_these = functools.partial(_end_rows, row_ends)
     elif len(outcomes) == 1 and outcomes[0].state is State.DONE and outcomes[0].began:
         end_these = _end_one
     else:
@@ -267,8 +302,28 @@ def _end_many(
     return run(connection, END if telling else END_QUIETLY, params)[0]
 
 
+def _end_rows(
+    row_ends: RowEnds,
+    connection: BaseDatabaseWrapper,
+    outcomes: Sequence[Outcome],
+    now: float,
+    error_ttl: float,
+    telling: bool,
+) -> tuple[Any, ...]:
+    run = prepared_rows if len(outcomes) <= FEW else rows
+    params = {
+        **_columns(outcomes, now),
+        "error_ttl": error_ttl,
+        **model_rows.result_parameters(row_ends.results),
+    }
+    found = run(connection, _statement(_TELL if telling else _TELL_LATER, table=row_ends.table), params)[0]
+    row_ends.missed = found[0] - found[-1]
+    return found
+
+
 def _end_handing_on(
     handing_on: HandingOn,
+    row_ends: RowEnds | None,
     connection: BaseDatabaseWrapper,
     outcomes: Sequence[Outcome],
     now: float,
@@ -283,8 +338,14 @@ def _end_handing_on(
         "heir": arrays.maybe_uuids([heir and heir[0] for heir in heirs]),
         "heir_fence": arrays.maybe_numbers([heir and heir[1] for heir in heirs]),
     }
-    found = prepared_rows(connection, END_HANDING_ON if telling else END_HANDING_ON_QUIETLY, params)[0]
-    *_, inherited, gates, admitted, marked = found
+    sql = END_HANDING_ON if telling else END_HANDING_ON_QUIETLY
+    if row_ends:
+        sql = _statement(_TELL if telling else _TELL_LATER, True, row_ends.table)
+        params |= model_rows.result_parameters(row_ends.results)
+    found = prepared_rows(connection, sql, params)[0]
+    *_, wrote, inherited, gates, admitted, marked = found
+    if row_ends:
+        row_ends.missed = found[0] - wrote
     handing_on.inherited = frozenset(inherited or ())
     handing_on.gates = gates or ()
     handing_on.admitted += admitted

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, overfull, pauses, slots
+from autotask.store import arrays, overfull, paused_tasks, pauses, slots
 from autotask.store.connection import execute, rows
 from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
@@ -48,7 +48,8 @@ asked AS MATERIALIZED (
 # * A task that comes back, as by a retry, may get another slot than it had. The one that still names it is deleted: otherwise
 #   it would have both.
 ADMIT_TO_LIMITS = f"""
-WITH {_DUE.format(kind="limit:", limit=500, prefix=7)},
+WITH {pauses.STOPPED},
+{_DUE.format(kind="limit:", limit=500, prefix=7)},
 open AS MATERIALIZED (
     SELECT asked.gate, queue.waiting, queue.impatient, coalesce(present.most, queue.most) - taken.count AS free,
            coalesce(present.most, queue.most) AS most, taken.former
@@ -124,7 +125,9 @@ marked AS (
     GROUP BY gate
 )
 SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1),
-       (SELECT array_agg(gate) FROM open WHERE impatient AND waiting > free)
+       (SELECT array_agg(gate) FROM open WHERE impatient AND waiting > free),
+       (SELECT array_agg(DISTINCT chosen.gate) FROM passing JOIN chosen ON chosen.id = passing.id
+        WHERE starts_with(passing.gate, '{pauses.GATE}'))
 """
 
 # The bucket as GCRA, the "generic cell rate algorithm" (ITU-T I.371): it is full at full_at, and a token takes an interval.
@@ -133,10 +136,12 @@ SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM passing WHERE state = 1
 # * If somebody still waits, the gate is marked for the moment when there will be tokens for the next one.
 # * Nobody passes who would then have to wait for a slot of a shared limit: many tasks that have their tokens could start
 #   together later.
+# * A task whose name or queue is paused takes no tokens: it goes to the gate of the pause.
 # * A bucket is never emptier than empty: if it was filled more slowly before, or if the clock was set back, full_at comes
 #   nearer.
 ADMIT_TO_RATES = f"""
-WITH {_DUE.format(kind="rate:", limit=500, prefix=6)},
+WITH {pauses.STOPPED},
+{_DUE.format(kind="rate:", limit=500, prefix=6)},
 bucket AS MATERIALIZED (
     SELECT asked.gate, b.full_at AS seen, greatest(b.full_at, clock.now) AS full_then, clock.now, present.interval,
            present.burst, least(%(most_room)s::int, coalesce(present.burst, 100)::int) AS most_seen,
@@ -155,15 +160,16 @@ queue AS MATERIALIZED (
            least(full_then, now + (0.001 + max(first.most * first.period) OVER (PARTITION BY bucket.gate)) * interval '1 s')
                AS full_at
     FROM bucket CROSS JOIN LATERAL (
-        SELECT t.id, t.executor, t.priority, t.run_at, (t.flow->'gates'->t.passed->>'cost')::float8 AS cost,
+        SELECT t.id, t.executor, t.priority, t.run_at,
+               CASE WHEN {pauses.STOPPED_AT} IS NULL THEN (t.flow->'gates'->t.passed->>'cost')::float8 ELSE 0 END AS cost,
                coalesce(bucket.interval, (t.flow->'gates'->t.passed->>'interval')::float8) AS period,
                coalesce(bucket.burst, (t.flow->'gates'->t.passed->>'burst')::float8) AS most,
                {slots.FREE_LATER} AS free
-        FROM autotask_task t
+        FROM autotask_task t CROSS JOIN stopped
         WHERE t.state = 8 AND t.gate = bucket.gate
         ORDER BY t.priority DESC, t.run_at, t.id
         LIMIT most_seen + 1
-        FOR NO KEY UPDATE SKIP LOCKED
+        FOR NO KEY UPDATE OF t SKIP LOCKED
     ) AS first
     LEFT JOIN unnest(%(executors)s::text[], %(rooms)s::int[]) AS place(executor, room) ON place.executor = first.executor
     WINDOW line AS (PARTITION BY bucket.gate ORDER BY first.priority DESC, first.run_at, first.id
@@ -281,9 +287,11 @@ def admit(
     """
     refused = refusals() if refused is None else refused
     marks = ready = 0
-    for marked, passed, full in _look(connection, "limit:", ADMIT_TO_LIMITS, slots.parameters(present.slots), refused):
+    limits = slots.parameters(present.slots)
+    for marked, passed, full, stopped in _look(connection, "limit:", ADMIT_TO_LIMITS, limits, refused):
         marks, ready = marks + marked, ready + passed
         refused.run(full or (), functools.partial(_clear, connection, present))
+        refused.run(stopped or (), functools.partial(_divert, connection))
     if any(room.values()):
         sql = ADMIT_TO_RATES.format(lump=LUMP, late=LATE, no_room=NO_ROOM)
         for marked, passed in _look(connection, "rate:", sql, _rates_parameters(present, room), refused):
@@ -307,6 +315,11 @@ def _look(
 def _clear(connection: BaseDatabaseWrapper, present: Present, full: Sequence[str]) -> None:
     for gate in full:
         overfull.clear(connection, gate, present.slots)
+
+
+def _divert(connection: BaseDatabaseWrapper, stopped: Sequence[str]) -> None:
+    for gate in stopped:
+        paused_tasks.divert(connection, gate)
 
 
 def close(connection: BaseDatabaseWrapper, closed: Mapping[str, float]) -> None:

@@ -27,6 +27,9 @@ WORK_CHANNEL = "autotask_work"
 #: Schedulers listen here for schedules that are due earlier than they expect.
 SCHEDULES_CHANNEL = "autotask_schedules"
 
+#: Requests that wait for a remote task listen here.
+REMOTE_CHANNEL = "autotask_remote"
+
 #: NOTIFY takes a lock that all commits of the cluster pass, so no process sends more than one in this many seconds.
 #: A task without one is found by the worker's next look, soon after the last wake-up.
 NOTIFY_INTERVAL = 0.02

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_cancelled
-from autotask.store import cancel, marks, notify
+from autotask.store import cancel, marks, model_rows, notify
 from autotask.store.connection import rows
 
 #: The message of dropped tasks.
@@ -19,7 +19,7 @@ PIECE = 500
 _SAYS = "t.flow->'gates'->t.passed->>'when_full'"
 
 # A task that has begun, and waits for another attempt, is not dropped.
-DROP = f"""
+_GONE = f"""
 WITH gone AS (
     DELETE FROM autotask_task t
     WHERE t.id = ANY(ARRAY(
@@ -29,10 +29,12 @@ WITH gone AS (
     ))
     RETURNING t.*
 ),
-kept AS ({cancel.kept("gone", error_message=f"'{LIMIT_REACHED}'")}),
-marked AS ({marks.freed("gone")})
-SELECT id, name, queue, awaited FROM gone
-"""
+kept AS ({cancel.kept("gone", error_message=f"'{LIMIT_REACHED}'")} {model_rows.RETURNING}),
+marked AS ({marks.freed("gone")})"""
+
+_DROPPED = "\nSELECT id, name, queue, awaited FROM gone"
+
+DROP = _GONE + _DROPPED
 
 # Of those that wait, the newest ones stay, as many as there are slots. For each of them, the oldest one that has a slot is
 # cancelled, unless that was done before.
@@ -66,7 +68,7 @@ def clear(connection: BaseDatabaseWrapper, gate: str, present: Mapping[str, int]
 
 
 def _drop(connection: BaseDatabaseWrapper, gate: str) -> int:
-    dropped = rows(connection, DROP, {"gate": gate})
+    dropped = rows(connection, _GONE + model_rows.written(model_rows.tables.values()) + _DROPPED, {"gate": gate})
     for id, name, queue, _ in dropped:
         connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
     awaited: list[uuid.UUID] = [id for id, _, _, awaited in dropped if awaited]

@@ -31,12 +31,15 @@ SMALLEST = 1 / 128
 # * Sizes are those of the stored values, and are known without reading them.
 # * A result is deleted with the last of its attempts. Until then it stays as it was, with fewer attempts; the index has the
 #   oldest attempts of a task first.
+# * A result is kept until everybody was told of it.
 # * Attempts found in the order of "place" up to a limit are complete for each place but the last one.
+SETTLED = "(on_end IS NULL OR settled_at IS NOT NULL)"
+
 PRUNE = """
 WITH old AS MATERIALIZED (
     SELECT id, attempt, coalesce(pg_column_size(payload), 0) + coalesce(pg_column_size(value), 0) AS size, kept_until
     FROM autotask_result
-    WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {which}
+    WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {settled} AND {which}
     ORDER BY kept_until LIMIT {results}
     FOR UPDATE SKIP LOCKED
 ),
@@ -67,6 +70,7 @@ complete AS (
           OR (SELECT count(*) FROM doomed) = (SELECT count(*) FROM found) AND (SELECT count(*) FROM found) < {attempts}
 ),
 attempts AS (DELETE FROM autotask_attempt WHERE id = ANY(ARRAY(SELECT id FROM doomed)) RETURNING 1),
+steps AS (DELETE FROM autotask_step WHERE task_id = ANY(ARRAY(SELECT id FROM complete))),
 results AS (DELETE FROM autotask_result WHERE id = ANY(ARRAY(SELECT id FROM complete)) RETURNING 1)
 SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM attempts), (SELECT count(*) FROM old)
 """
@@ -76,12 +80,13 @@ _ONLY = "id = ANY(%(ids)s::uuid[])"
 
 OLD = f"""
 SELECT id FROM autotask_result
-WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {_ALL_BUT}
+WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {SETTLED} AND {_ALL_BUT}
 ORDER BY kept_until LIMIT %(limit)s
 """
 
-PRUNABLE = """
-SELECT count(*) FROM autotask_result WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s'
+PRUNABLE = f"""
+SELECT count(*) FROM autotask_result
+WHERE kept_until < statement_timestamp() - %(longer)s * interval '1 s' AND {SETTLED}
 """
 
 
@@ -165,7 +170,7 @@ def prune(
     :param only: the only results to delete; None: all but *spared*.
     """
     which, ids = (_ALL_BUT, spared) if only is None else (_ONLY, only)
-    sql = PRUNE.format(results=int(limit), attempts=int(attempts), bytes=int(most_bytes), which=which)
+    sql = PRUNE.format(results=int(limit), attempts=int(attempts), bytes=int(most_bytes), which=which, settled=SETTLED)
     results, deleted, old = rows(connection, sql, {"longer": longer, "ids": list(ids)})[0]
     return Pruned(results, deleted, more=old == limit or results < old)
 

@@ -36,6 +36,8 @@ class StoredTask(Carried):
     progress_done: float | None
     progress_total: float | None
     flow: str | None
+    notices: str | None
+    settled_at: MaybeMoment
     gate: str | None
     passed: int | None
     expires_at: MaybeMoment
@@ -104,7 +106,7 @@ _LOADS = {name: how.load for name, how in columns.stored(StoredTask).items() if 
 
 
 def _select(table: str, **values: str) -> str:
-    values = {"flow": "flow::text AS flow"} | values
+    values = {"flow": "flow::text AS flow", "notices": "notices::text AS notices"} | values
     return f"SELECT {', '.join(values.get(name, name) for name in _FIELDS)} FROM {table}"
 
 
@@ -113,6 +115,8 @@ LIVE = _select(
     "autotask_task",
     ended_at="NULL::timestamptz AS ended_at",
     kept_until="NULL::timestamptz AS kept_until",
+    notices="NULL::text AS notices",
+    settled_at="NULL::timestamptz AS settled_at",
     error_message="''::text AS error_message",
     value="NULL::bytea AS value",
 )
@@ -213,6 +217,7 @@ WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regcl
 # With the columns that this code writes: otherwise a worker runs tasks and cannot record them; they are lost when it ends.
 TABLES = f"""
 SELECT to_regclass('autotask_worker') IS NOT NULL AND to_regclass('autotask_schedule') IS NOT NULL
+   AND to_regclass('autotask_step') IS NOT NULL
    AND {2 * len(columns.COMMON)} = (
        SELECT count(*) FROM pg_attribute
        WHERE attrelid IN (to_regclass('autotask_task'), to_regclass('autotask_result')) AND NOT attisdropped

@@ -6,7 +6,7 @@ import uuid
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import columns, marks
+from autotask.store import columns, marks, model_rows
 from autotask.store.connection import rows
 
 # The id stays, so handles and the signature of the payload stay valid; the counts of failures and deaths start again.
@@ -14,7 +14,7 @@ from autotask.store.connection import rows
 # wanted now.
 _TAKEN = f"SELECT t.id FROM autotask_task t WHERE t.unique_key = r.flow ->> 'unique' AND {columns.HAS_KEY}"
 
-REQUEUE = f"""
+_BACK = f"""
 WITH gone AS (
     DELETE FROM autotask_result r
     WHERE id = %(id)s AND state IN (4, 5) AND payload IS NOT NULL AND NOT EXISTS ({_TAKEN})
@@ -35,11 +35,13 @@ back AS (
         unique_key="flow ->> 'unique'",
     )
 }
-RETURNING id, state, gate
+RETURNING id, name, state, gate
 ),
-marked AS ({marks.waiting("back")})
-SELECT id FROM back
-"""
+marked AS ({marks.waiting("back")})"""
+
+_RETURNED = "\nSELECT id FROM back"
+
+REQUEUE = _BACK + _RETURNED
 
 HOLDER = f"SELECT r.flow ->> 'unique', taken.id FROM autotask_result r, LATERAL ({_TAKEN}) AS taken WHERE r.id = %(id)s"
 
@@ -49,11 +51,13 @@ def requeue(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
 
     :returns: False for a task that is live, DONE or pruned, or whose unique key another one has: see :func:`holder`.
     """
+    table = model_rows.of(connection, id, "autotask_result")
+    sql = f"{_BACK}{model_rows.back(table, 'back')}{_RETURNED}" if table else REQUEUE
     try:
         # Outside of a transaction the statement is one of its own.
         nested = connection.in_atomic_block or not connection.get_autocommit()
         with transaction.atomic(using=connection.alias) if nested else contextlib.nullcontext():
-            return bool(rows(connection, REQUEUE, {"id": id}))
+            return bool(rows(connection, sql, {"id": id}))
     except IntegrityError:  # somebody has taken its key, or retried it, since the statement began
         return False
 

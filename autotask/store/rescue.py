@@ -9,7 +9,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_lost
-from autotask.store import columns, marks, notify
+from autotask.store import columns, marks, model_rows, notify
 from autotask.store.connection import rows, text
 from autotask.store.isolation import Refusals
 
@@ -58,15 +58,14 @@ over AS (
     WHERE t.id = ANY(ARRAY(SELECT id FROM orphan WHERE NOT runs_again)) AND orphan.id = t.id
     RETURNING t.*, orphan.reason
 ),
-kept AS ({_KEPT}),
+kept AS ({_KEPT} {model_rows.RETURNING}),
 marked AS ({marks.freed("(SELECT flow FROM back WHERE state = 0 UNION ALL SELECT flow FROM over)")}),
 waiting AS ({marks.waiting("back")}),
 lost AS (
     SELECT json_agg(json_build_array(gone.id, gone.name, gone.queue, orphan.reason, gone.ended))::text AS all_of_them
     FROM (SELECT id, name, queue, false AS ended FROM back UNION ALL SELECT id, name, queue, true FROM over) AS gone
     JOIN orphan USING (id)
-)
-"""
+)"""
 
 _DEAD = """
 dead AS MATERIALIZED (
@@ -78,7 +77,7 @@ buried AS (DELETE FROM autotask_worker w USING dead WHERE w.id = dead.id RETURNI
 """
 
 # Three kinds of orphans: of a worker known to be dead, of one whose lease has run out, and of one that is not registered.
-RESCUE = f"""
+_RESCUE = f"""
 WITH {_DEAD},
 orphan AS MATERIALIZED (
     SELECT t.id, %(reason)s::text AS reason, {_RUNS_AGAIN}
@@ -88,7 +87,9 @@ orphan AS MATERIALIZED (
       AND t.id <> ALL(%(spared)s::uuid[])
     ORDER BY t.id FOR UPDATE SKIP LOCKED
 ),
-{_BACK_OR_OVER}
+{_BACK_OR_OVER}"""
+
+_RESCUED = """
 SELECT (SELECT count(*) FROM buried), (SELECT count(*) FROM back), (SELECT count(*) FROM over),
        (SELECT array_agg(id) FROM over WHERE awaited), (SELECT all_of_them FROM lost)
 """
@@ -101,19 +102,18 @@ _UNREGISTERED = "t.state = 2 AND NOT EXISTS (SELECT 1 FROM autotask_worker w WHE
 
 ORPHANS = f"SELECT t.id FROM autotask_task t WHERE {_UNREGISTERED} AND t.id <> ALL(%(spared)s::uuid[]) ORDER BY t.id"
 
-RESCUE_THESE = f"""
+_RESCUE_THESE = f"""
 WITH orphan AS MATERIALIZED (
     SELECT t.id, %(reason)s::text AS reason, {_RUNS_AGAIN}
     FROM autotask_task t WHERE t.id = ANY(%(id)s::uuid[]) AND {_UNREGISTERED}
     ORDER BY t.id FOR UPDATE SKIP LOCKED
 ),
-{_BACK_OR_OVER}
-SELECT 0, (SELECT count(*) FROM back), (SELECT count(*) FROM over),
-       (SELECT array_agg(id) FROM over WHERE awaited), (SELECT all_of_them FROM lost)
-"""
+{_BACK_OR_OVER}"""
+
+_RESCUED_THESE = _RESCUED.replace("(SELECT count(*) FROM buried)", "0")
 
 # The worker lives, but the child process of its task does not.
-LOSE = f"""
+_LOSE = f"""
 WITH orphan AS MATERIALIZED (
     SELECT t.id, o.reason, {_RUNS_AGAIN}
     FROM autotask_task t
@@ -122,10 +122,12 @@ WITH orphan AS MATERIALIZED (
     WHERE t.id = ANY(%(id)s::uuid[])
     ORDER BY t.id FOR UPDATE OF t
 ),
-{_BACK_OR_OVER}
-SELECT (SELECT count(*) FROM orphan), (SELECT count(*) FROM back), (SELECT count(*) FROM over),
-       (SELECT array_agg(id) FROM over WHERE awaited), (SELECT all_of_them FROM lost)
-"""
+{_BACK_OR_OVER}"""
+
+_LOST = _RESCUED.replace("FROM buried", "FROM orphan")
+
+
+RESCUE, RESCUE_THESE, LOSE = _RESCUE + _RESCUED, _RESCUE_THESE + _RESCUED_THESE, _LOSE + _LOST
 
 
 def refusals() -> Refusals[uuid.UUID]:
@@ -171,11 +173,16 @@ def rescue(
         return [id for (id,) in rows(connection, ORPHANS, params)]
 
     parts = refused.run_found(
-        lambda: _rescue(connection, RESCUE, params),
+        lambda: _rescue(connection, _with_rows(_RESCUE, _RESCUED), params),
         find,
-        lambda ids: _rescue(connection, RESCUE_THESE, {**params, "id": list(ids)}),
+        lambda ids: _rescue(connection, _with_rows(_RESCUE_THESE, _RESCUED_THESE), {**params, "id": list(ids)}),
     )
     return buried + sum(part[0] for part in parts), sum(part[1] for part in parts), sum(part[2] for part in parts)
+
+
+def _with_rows(act: str, told: str) -> str:
+    """Return a statement that also writes to the rows of tasks which have ended, if there are any such tables."""
+    return act + model_rows.written(model_rows.tables.values()) + told
 
 
 def _rescue(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -204,7 +211,7 @@ def lose(
         "max_crashes": max_crashes,
         "error_ttl": error_ttl,
     }
-    orphans, _back, _over, awaited, lost = rows(connection, LOSE, params)[0]
+    orphans, _back, _over, awaited, lost = rows(connection, _with_rows(_LOSE, _LOST), params)[0]
     _tell(connection, awaited, lost)
     return int(orphans)
 

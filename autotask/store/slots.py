@@ -27,31 +27,28 @@ _FIRST = """
     ) AS first
 )"""
 
-# A task goes on to its next gate, or is ready. Tasks are ready a microsecond apart, as in a bulk. A paused one does not keep
-# others waiting: it goes to the gate of its pause, and gives up its slots.
+# A task goes on to its next gate, or is ready. Tasks are ready a microsecond apart, as in a bulk. One whose name or queue is
+# paused does not keep others waiting: it goes to the gate of the pause, and gives up its slots.
 _PASSING = """
 through AS MATERIALIZED (SELECT array_agg(id ORDER BY gate, turn) AS ids, clock_timestamp() AS now FROM {through}),
-stopped AS MATERIALIZED (
-    SELECT coalesce(array_agg(p.name), ARRAY[]::text[]) AS names FROM autotask_pause p WHERE p.kind = 'task' AND {in_force}
-),
 passing AS (
     UPDATE autotask_task t
-    SET passed = CASE WHEN t.name = ANY(stopped.names) THEN 0 ELSE t.passed + 1 END,
-        gate = CASE WHEN t.name = ANY(stopped.names) THEN 'pause:' || t.name
-                    ELSE coalesce(t.flow->'gates'->(t.passed + 1)->>'key', t.gate) END,
-        state = CASE WHEN t.name = ANY(stopped.names) OR t.flow->'gates'->(t.passed + 1) IS NOT NULL THEN 8 ELSE 1 END,
-        ready_at = CASE WHEN t.name = ANY(stopped.names) OR t.flow->'gates'->(t.passed + 1) IS NOT NULL THEN NULL
-                        ELSE (SELECT now FROM through)
-                             + array_position((SELECT ids FROM through), t.id) * interval '1 us' END
-    FROM stopped
+    SET (passed, gate, state, ready_at) = (
+        SELECT CASE WHEN way.pause IS NULL THEN t.passed + 1 ELSE 0 END, coalesce(way.pause, way.next, t.gate),
+               CASE WHEN coalesce(way.pause, way.next) IS NULL THEN 1 ELSE 8 END,
+               CASE WHEN coalesce(way.pause, way.next) IS NULL
+                    THEN through.now + array_position(through.ids, t.id) * interval '1 us' END
+        FROM (SELECT {stopped_at} AS pause, t.flow->'gates'->(t.passed + 1)->>'key' AS next OFFSET 0) AS way
+    )
+    FROM stopped, through
     WHERE t.id = ANY((SELECT ids FROM through)::uuid[])
-    RETURNING t.state, t.gate, t.flow
+    RETURNING t.id, t.state, t.gate, t.flow
 ),
 next_gate AS (
-    SELECT gate FROM passing WHERE state = 8 AND NOT starts_with(gate, 'pause:')
+    SELECT gate FROM passing WHERE state = 8 AND NOT starts_with(gate, '{pause}')
     UNION ALL
     SELECT gate.value->>'key' FROM passing CROSS JOIN LATERAL jsonb_array_elements(passing.flow->'gates') AS gate
-    WHERE starts_with(passing.gate, 'pause:') AND gate.value ? 'most'
+    WHERE starts_with(passing.gate, '{pause}') AND gate.value ? 'most'
 )"""
 
 
@@ -72,9 +69,11 @@ def first(name: str, free: str, *, more: str = "") -> str:
 def passing(through: str) -> str:
     """Return the CTE ``passing``, which lets tasks pass their gates, and ``next_gate``: the gates to mark then.
 
+    It needs the CTE ``pauses.STOPPED``.
+
     :param through: a table with the columns ``id``, ``gate`` and ``turn``.
     """
-    return _PASSING.format(through=through, in_force=pauses.IN_FORCE.format("p"))
+    return _PASSING.format(through=through, stopped_at=pauses.STOPPED_AT, pause=pauses.GATE)
 
 
 #: How many slots are free, at least, of the limits without a key that a task has to pass later; NULL: there are none.
@@ -100,6 +99,7 @@ FREE_LATER = f"""(
 # * Tasks that had passed several gates only leave marks.
 # * Followers that have ended before they had a slot have not passed their gate, and free nothing.
 HAND_ON = f"""
+{pauses.STOPPED},
 own AS MATERIALIZED (
     SELECT e.gate, s.number, s.version, (e.flow->'gates'->0->>'most')::int AS most, e.heir, e.heir_fence
     FROM ended e JOIN autotask_slot s ON s.gate = e.gate AND s.task_id = e.id

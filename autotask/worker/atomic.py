@@ -1,5 +1,6 @@
 """An attempt in one transaction with its outcome: both are committed, or neither."""
 
+import dataclasses
 import functools
 import logging
 import threading
@@ -12,14 +13,15 @@ from django.db.transaction import TransactionManagementError
 
 from autotask.conf import settings
 from autotask.context import Progress, TaskContext
-from autotask.store import finish, progress
+from autotask.store import finish, model_rows, progress, steps
 from autotask.store.connection import current, rows
 from autotask.store.errors import is_conflict, is_outage
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
+from autotask.worker import rows_of_tasks
 from autotask.worker.gates import present
 from autotask.worker.hygiene import is_open
-from autotask.worker.outcome import RunAgain
+from autotask.worker.outcome import Advanced, RunAgain
 from autotask.worker.reporter import Reports
 from autotask.worker.surroundings import left_open_error
 
@@ -37,7 +39,9 @@ class ClaimLost(Exception):
     """This worker no longer holds the claim of the task, so its transaction is rolled back."""
 
 
-def run(task: ClaimedTask, function: Callable[[bool], Outcome], context: TaskContext, reporter: Reports) -> Outcome:
+def run(
+    task: ClaimedTask, function: Callable[[bool], Outcome | Advanced], context: TaskContext, reporter: Reports
+) -> Outcome | Advanced:
     """Run a function in transactions, one after the other, until one does not conflict with others.
 
     :param function: runs the task's function, and returns the outcome; called with whether it has run before.
@@ -77,9 +81,9 @@ class _Transaction:
         self._raw: Any = None
         self._said: Progress | None = None
         self._asked = False
-        self.ended: Outcome | None = None
+        self.ended: Outcome | Advanced | None = None
 
-    def run(self, function: Callable[[], Outcome]) -> Outcome:
+    def run(self, function: Callable[[], Outcome | Advanced]) -> Outcome | Advanced:
         """Run the function in it, and record its outcome in it."""
         committed: list[bool] = []
         try:
@@ -99,19 +103,19 @@ class _Transaction:
             logger.exception("%s %s was committed, but an on_commit function failed", self._task.name, self._task.id)
         if not committed and not (connection := current()).in_atomic_block and not connection.autocommit:
             raise left_open_error([settings.DATABASE])  # AUTOCOMMIT is False: atomic() does not commit.
-        return ended._replace(recorded=True)
+        return _recorded(ended)
 
-    def committed(self) -> Outcome | None:
+    def committed(self) -> Outcome | Advanced | None:
         """Return the outcome if it was committed although the answer was lost; None if not, or if that is not known now."""
         if self.ended is None:
             return None
         try:
             # Django keeps a dead connection if rolling back does not fail on it, as with psycopg 3.
             current().close()
-            is_recorded = bool(finish.recorded(current(), [self.ended]))
+            is_recorded = self._is_recorded(self.ended)
         except (DatabaseError, InterfaceError):
             return None
-        return self.ended._replace(recorded=True) if is_recorded else None
+        return _recorded(self.ended) if is_recorded else None
 
     def was_cut(self, error: Exception) -> bool:
         """Whether the error comes from a connection that was cut, or could not be made."""
@@ -145,14 +149,38 @@ class _Transaction:
     def _note(self, said: Progress) -> None:
         self._said = said
 
-    def _record(self, ended: Outcome) -> None:
+    def _is_recorded(self, ended: Outcome | Advanced) -> bool:
+        if isinstance(ended, Outcome):
+            return bool(finish.recorded(current(), [ended]))
+        last = steps.last(current(), self._task.id)
+        return last is not None and last.number == ended.step.number and last.value == ended.step.value
+
+    def _record(self, ended: Outcome | Advanced) -> None:
         claim = self._task.id, self._task.fence
         if last_word := self._said or self._reporter.last_word(claim):
             progress.note(current(), {claim: last_word}, wait=True)
-        handing_on = None if self._task.flow is None else finish.HandingOn(present().slots)
-        if not finish.end(current(), [ended], now=ended.ended_at, error_ttl=settings.ERROR_TTL, handing_on=handing_on):
+        if not (self._end(ended) if isinstance(ended, Outcome) else self._advance(ended)):
             raise ClaimLost
         self.ended = ended
+
+    def _end(self, ended: Outcome) -> int:
+        handing_on = None if self._task.flow is None else finish.HandingOn(present().slots)
+        return finish.end(
+            current(),
+            [ended],
+            now=ended.ended_at,
+            error_ttl=settings.ERROR_TTL,
+            handing_on=handing_on,
+            row_ends=rows_of_tasks.ends(self._task.name, [ended]),
+        )
+
+    def _advance(self, ended: Advanced) -> int:
+        table = model_rows.tables.get(self._task.name)
+        return steps.advance(current(), [ended.step], now=ended.step.ended_at, table=table)
+
+
+def _recorded(ended: Outcome | Advanced) -> Outcome | Advanced:
+    return ended._replace(recorded=True) if isinstance(ended, Outcome) else dataclasses.replace(ended, recorded=True)
 
 
 def _count_cut(task: ClaimedTask, error: Exception) -> None:

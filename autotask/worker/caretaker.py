@@ -56,7 +56,7 @@ class Caretaker:
     def look(self) -> None:
         """Look at once: this worker has a new name, or others have died."""
         if self._hosting is not None:
-            self._hosting.service.hurry()
+            self._hosting.look()
 
     def cancel(self, ids: Sequence[uuid.UUID]) -> None:
         """Note that messages are to be cancelled."""
@@ -72,7 +72,7 @@ class Caretaker:
         """Take nothing new, and have all instances end after their present runs."""
         if self._hosting is not None:
             self._hosting.care.ask_all()
-            self._hosting.service.hurry()
+            self._hosting.look()
 
     def drain(self, seconds_left: Callable[[], float]) -> bool:
         """Wait for the instances until the grace is over, and interrupt the rest; return whether all have ended."""

@@ -13,6 +13,7 @@ from autotask import django_setup
 from autotask.context import Progress, StopRequest
 from autotask.processes import life, module_path, streams
 from autotask.store.progress import Claim
+from autotask.worker import log_capture
 from autotask.worker.job import Job, run
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.pools.processes import Begun, Ended, Frames, Stop, frame
@@ -108,6 +109,7 @@ def main() -> None:
     inbox.start()
     django_setup.set_up(os.environ.pop(django_setup.VARIABLE, ""))
     show_log_lines()
+    log_capture.start()
     state = ProcessState()
     while (job := inbox.jobs.get()) is not None:
         inbox.stop, inbox.busy = StopRequest(), True

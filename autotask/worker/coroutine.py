@@ -19,7 +19,7 @@ from autotask.payload import Arguments
 from autotask.signals import task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
-from autotask.worker import execution, forks, hygiene, outcome, steps, sync_threads
+from autotask.worker import execution, forks, hygiene, log_capture, outcome, steps, sync_threads
 from autotask.worker.execution import IsCancelled
 from autotask.worker.kept import Spare
 from autotask.worker.outcome import Released
@@ -109,6 +109,8 @@ class _Attempt:
             arguments = await _load(task, in_thread=load_in_thread)
         except BaseException as error:  # noqa: B036 - unpickling can raise anything
             return await self._decide(error, definition, None)
+        if log_capture.is_on:
+            log_capture.begin(task, definition)
         if task_started.receivers:
             await task_started.asend_robust(sender=None, task=task)
         context = steps.context_of(task, self.place.stop_request(), self.reporter)
@@ -118,8 +120,12 @@ class _Attempt:
             return await self._decide(error, definition, arguments)
         finally:
             context.close()
+            if log_capture.is_on:
+                log_capture.close(task)
 
-    async def _call(self, definition: Definition[Any, Any], context: TaskContext, arguments: Arguments) -> Outcome:
+    async def _call(
+        self, definition: Definition[Any, Any], context: TaskContext, arguments: Arguments
+    ) -> Outcome | Released:
         enter(context)
         args, kwargs = arguments
         generation = forks.generation

@@ -17,8 +17,8 @@ from autotask.payload import Arguments
 from autotask.signals import task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
-from autotask.worker import atomic, forks, outcome, steps, surroundings
-from autotask.worker.outcome import Released
+from autotask.worker import atomic, forks, log_capture, outcome, steps, surroundings
+from autotask.worker.outcome import Advanced, Released
 from autotask.worker.pools.base import Interruptible
 from autotask.worker.reporter import Reports
 from autotask.worker.surroundings import Surroundings
@@ -91,7 +91,7 @@ def _attempt(
     attempt: Interruptible,
     around: Surroundings,
     begun: float,
-    run: Callable[..., Outcome],
+    run: Callable[..., Outcome | Released],
 ) -> Outcome | Released:
     definition: Definition[Any, Any] | None = None
     try:
@@ -102,6 +102,8 @@ def _attempt(
             return steps.tell(task, *steps.decide(task, error, definition, None, is_cancelled(task), begun))
         finally:
             around.tidy()
+    if log_capture.is_on:
+        log_capture.begin(task, definition)
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
     stop = attempt.stop_request()
@@ -122,6 +124,8 @@ def _attempt(
         return steps.tell(task, *steps.decide(task, error, definition, arguments, is_cancelled(task), begun))
     finally:
         context.close()
+        if log_capture.is_on:
+            log_capture.close(task)
         around.tidy(unsure=unsure)
 
 
@@ -133,7 +137,7 @@ def _call(
     around: Surroundings,
     begun: float,
     arguments: Arguments,
-) -> Outcome:
+) -> Outcome | Advanced:
     enter(context)
     function = definition.for_attempt(task, context)
     if definition.is_async:
@@ -144,7 +148,9 @@ def _call(
     return steps.seal(task, value, begun)
 
 
-def _call_again(call: Callable[[Arguments], Outcome], task: ClaimedTask, arguments: Arguments, again: bool) -> Outcome:
+def _call_again(
+    call: Callable[[Arguments], Outcome | Advanced], task: ClaimedTask, arguments: Arguments, again: bool
+) -> Outcome | Advanced:
     """Call the function of a task; the next time with fresh arguments, since it may have changed them."""
     return call(steps.load(task) if again else arguments)
 

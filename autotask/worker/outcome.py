@@ -9,6 +9,7 @@ from autotask.exceptions import ObjectGone, TaskInterrupted, WorkerStopping
 from autotask.options import Options
 from autotask.retry import delay_after
 from autotask.store.finish import Outcome
+from autotask.store.steps import StepEnd
 from autotask.task import ClaimedTask, State
 from autotask.texts.lines import describe
 
@@ -54,6 +55,18 @@ class Released:
     closes: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced(Released):
+    """A task whose step has ended well, and which waits for its next one.
+
+    :ivar step: the step that has ended.
+    :ivar recorded: whether the transaction of the function has recorded it already.
+    """
+
+    step: StepEnd
+    recorded: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Lost:
     """A task whose process has died, while its worker lives.
@@ -69,6 +82,12 @@ def succeeded(task: ClaimedTask, value: bytes | None, *, ended_at: float, second
     """Return the outcome of a call that returned; *value* is its signed result."""
     # By position: keywords take half as long again, and nearly every task ends here.
     return Outcome(task.id, task.fence, State.DONE, ended_at, seconds, value)
+
+
+def advanced(task: ClaimedTask, step: StepEnd) -> Advanced:
+    """Return the release of a task that waits for its next step."""
+    why = f"step {step.number} has ended; the next one follows"
+    return Advanced(task=task, delay=step.delay, known=True, why=why, seconds=step.seconds, step=step)
 
 
 def failed(

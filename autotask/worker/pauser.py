@@ -1,4 +1,4 @@
-"""Service: hold the ready tasks of paused names, and let them go when that is over."""
+"""Service: hold the tasks of paused names, and those of paused queues that have slots; let them go when that is over."""
 
 import logging
 import time
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import claim, pauses
+from autotask.store import claim, paused_tasks
 from autotask.store.claim import Lane
-from autotask.store.pauses import Look
+from autotask.store.paused_tasks import FIRST, Look, Slot
 from autotask.worker.paused import Paused
 
 logger = logging.getLogger("autotask.worker")
@@ -25,12 +25,12 @@ PAUSE = 0.005
 #: Before the first task of a lane.
 BEGINNING = "-infinity"
 
-#: A walk through all ready tasks is followed by a rest that is this many times as long.
+#: A walk through all slots and ready tasks is followed by a rest that is this many times as long.
 REST_SHARE = 5
 
 
 class Pauser:
-    """Moves the tasks of paused names in small pieces, and deletes pauses whose time is over.
+    """Moves the tasks of paused names and queues in small pieces, and deletes pauses whose time is over.
 
     Several workers may do this at once: each takes the rows that no other one has locked.
 
@@ -44,7 +44,9 @@ class Pauser:
         self._paused = paused
         self._changed = changed
         self._due = self._sweep_at = self._walk_at = self._walk_began = float("-inf")
-        #: The lanes that the present walk has not left behind, and how far it is in the last of them.
+        #: Where the present walk is among the slots; None: it has left them behind.
+        self._slot: Slot | None = None
+        #: The lanes that it has not left behind, and how far it is in the last of them; None: there is no walk.
         self._lanes: list[Lane] | None = None
         self._after = BEGINNING
 
@@ -54,40 +56,47 @@ class Pauser:
         # A run before its time means that somebody has paused or resumed something.
         if now >= self._due and now < self._sweep_at and not (self._paused or self._paused.limits):
             return self._wait(LOOK_EVERY)
-        look = pauses.look(connection)
+        look = paused_tasks.look(connection)
         self._sweep_at = now + (LOOK_EVERY if look.exists else SWEEP_EVERY)
-        if look.is_over and (ended := pauses.end(connection)):
+        if look.is_over and (ended := paused_tasks.end(connection)):
             logger.info("%d pause%s over", ended, " is" if ended == 1 else "s are")
             self._changed()
-        moved = [self._let_go(connection, name) for name in look.released]
-        walks = look.holds and now >= self._walk_at and self._walk(connection)
+        moved = [self._let_go(connection, gate) for gate in look.released]
+        walks = look.holds_slots and now >= self._walk_at and self._walk(connection, look)
         return self._wait(PAUSE if walks or any(moved) else _until_next(look))
 
-    def _let_go(self, connection: BaseDatabaseWrapper, name: str) -> int:
-        count = pauses.let_go(connection, name)
+    def _let_go(self, connection: BaseDatabaseWrapper, gate: str) -> int:
+        count = paused_tasks.let_go(connection, gate)
         if count:
             self._changed()
         return count
 
-    def _walk(self, connection: BaseDatabaseWrapper) -> bool:
-        """Go on through the ready tasks, lane by lane; return whether there are more."""
+    def _walk(self, connection: BaseDatabaseWrapper, look: Look) -> bool:
+        """Go on through the slots, and then, for paused names, through the ready tasks; return whether there are more."""
         if self._lanes is None:
-            self._walk_began, self._after = time.monotonic(), BEGINNING
-            self._lanes = claim.find_lanes(connection).lanes
-        if self._lanes:
-            lane = self._lanes[-1]
-            after, held = pauses.hold(connection, lane.queue, lane.priority, lane.executor, self._after)
-            if held:
-                logger.debug("%d paused tasks are held", held)
-                self._changed()  # They may have freed slots.
-            if after is None:
-                self._lanes.pop()
-            self._after = after or BEGINNING
-            return True
-        self._lanes = None
-        now = time.monotonic()
-        self._walk_at = now + max(LOOK_EVERY / 2, REST_SHARE * (now - self._walk_began))
-        return False
+            self._walk_began, self._slot, self._after = time.monotonic(), FIRST, BEGINNING
+            self._lanes = claim.find_lanes(connection).lanes if look.holds else []
+        if self._slot is not None:
+            self._slot, held = paused_tasks.hold_slots(connection, self._slot)
+        elif self._lanes:
+            held = self._walk_lane(connection, self._lanes)
+        else:
+            self._lanes = None
+            now = time.monotonic()
+            self._walk_at = now + max(LOOK_EVERY / 2, REST_SHARE * (now - self._walk_began))
+            return False
+        if held:
+            logger.debug("%d paused tasks are held", held)
+            self._changed()  # They may have freed slots.
+        return True
+
+    def _walk_lane(self, connection: BaseDatabaseWrapper, lanes: list[Lane]) -> int:
+        lane = lanes[-1]
+        after, held = paused_tasks.hold(connection, lane.queue, lane.priority, lane.executor, self._after)
+        if after is None:
+            lanes.pop()
+        self._after = after or BEGINNING
+        return held
 
     def _wait(self, seconds: float) -> float:
         self._due = time.monotonic() + seconds

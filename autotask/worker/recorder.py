@@ -21,7 +21,7 @@ from autotask.worker.followers import Followers, no_followers
 from autotask.worker.gates import Gates
 from autotask.worker.hygiene import tidy_connections
 from autotask.worker.outage import Outage
-from autotask.worker.outcome import Lost
+from autotask.worker.outcome import Advanced, Lost
 from autotask.worker.reporter import Reporter
 from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.writes import Record, Write, Writes, outcomes_of
@@ -183,7 +183,7 @@ class Recorder:
         self.burden.written(size)
 
     def _write_until_done(self, batch: list[Record]) -> None:
-        if known := [record for record in batch if isinstance(record[1], Outcome) and record[1].recorded]:
+        if known := [record for record in batch if isinstance(record[1], (Outcome, Advanced)) and record[1].recorded]:
             self._let_go(known)
             self._gates.opened(sum(task.flow is not None for task, _ in known))
         for write, group in self._writes.parted(batch):

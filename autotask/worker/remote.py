@@ -6,7 +6,7 @@ from autotask import django_setup
 from autotask.context import Progress, StopRequest
 from autotask.store.finish import Outcome
 from autotask.store.progress import Claim
-from autotask.worker import job
+from autotask.worker import job, log_capture
 from autotask.worker.job import Job
 from autotask.worker.outcome import Released
 
@@ -36,4 +36,5 @@ def run(settings_module: str, function: str, work: Job) -> Outcome | Released:
     """
     with _setting_up:
         django_setup.set_up(function, settings_module)
+        log_capture.start_once()
     return job.run(work, Untold(), StopRequest())

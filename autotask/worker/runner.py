@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from autotask.store.finish import Outcome
@@ -11,7 +12,7 @@ from autotask.worker import coroutine, execution, job, steps
 from autotask.worker.held import HeldTasks
 from autotask.worker.hygiene import tidy_connections
 from autotask.worker.job import Job
-from autotask.worker.outcome import Lost, Released
+from autotask.worker.outcome import Advanced, Lost, Released
 from autotask.worker.pools.base import Interruptible, Run
 from autotask.worker.pools.coroutines import CoroutinePlace
 from autotask.worker.pools.processes import Died, End, Ended
@@ -132,9 +133,11 @@ class Runner:
         if not isinstance(end, Ended):
             logger.error("%s %s: no process could be started for it: %s", task.name, task.id, end.how)
             return Released(task, delay=WITHOUT_PROCESS)
+        # The clock of another machine means nothing here.
         if isinstance(end.value, Outcome):
-            # The clock of another machine means nothing here.
             return end.value._replace(ended_at=time.monotonic())
+        if isinstance(end.value, Advanced):
+            return replace(end.value, step=end.value.step._replace(ended_at=time.monotonic()))
         return Released(task, delay=end.value.delay, unknown=end.value.unknown, known=end.value.known)
 
     # --- for all ----------------------------------------------------------------------------------------------------

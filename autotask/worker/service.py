@@ -51,23 +51,25 @@ class ServiceThread:
         self._connection = dedicated(role)
         self._listening = Listening(self._connection, channel) if channel else None
         self._wakeup = Wakeup()
-        self._stopping = self._hurried = False
+        #: Kinds of services that are due at once. Each step on it is atomic.
+        self._hurried: set[type[Service]] = set()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"autotask-{role}", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def hurry(self) -> None:
-        """Make all services due at once. Any thread may call this."""
-        self._hurried = True
-        self._wakeup.wake()
-
     def stop(self, seconds: float) -> None:
         """End the thread, waiting up to *seconds* for its current statement."""
         self._stopping = True
         self._wakeup.wake()
         self._thread.join(seconds)
+
+    def hurry(self, kind: type[Service]) -> None:
+        """Run the service of a kind as soon as possible. Any thread may call this."""
+        self._hurried.add(kind)
+        self._wakeup.wake()
 
     def _run(self) -> None:
         while not self._stopping:
@@ -80,9 +82,9 @@ class ServiceThread:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        if self._hurried:
-            self._hurried = False
-            self._due = dict.fromkeys(self._services, now)
+        while self._hurried:
+            kind = self._hurried.pop()
+            self._due |= {service: now for service in self._services if isinstance(service, kind)}
         due = [service for service in self._services if self._due[service] <= now]
         if due:
             # One at a time, in order: an important one does not wait for all the others.

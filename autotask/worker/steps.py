@@ -17,12 +17,14 @@ from autotask.exceptions import NothingRan, TimeLimitExceeded, UnknownTask, Work
 from autotask.functions import still_to_be_run
 from autotask.payload import Arguments
 from autotask.signals import end_is_heard, send_end
+from autotask.store import steps as stored_steps
 from autotask.store.finish import Outcome
+from autotask.store.steps import Advance, StepEnd
 from autotask.task import ClaimedTask, State
 from autotask.task_log import log_end
-from autotask.worker import decision, outcome
+from autotask.worker import decision, log_capture, outcome, spare_loggers
 from autotask.worker.decision import Decision, Raised, Rules
-from autotask.worker.outcome import Released
+from autotask.worker.outcome import Advanced, Released
 from autotask.worker.pools.base import Run
 from autotask.worker.reporter import Reports
 
@@ -37,16 +39,18 @@ def load(task: ClaimedTask) -> Arguments:
 def context_of(task: ClaimedTask, stop: StopRequest, reporter: Reports) -> TaskContext:
     """Return the context that the function of an attempt sees."""
     report = functools.partial(reporter.report, (task.id, task.fence))
-    return TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report)
+    return TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report, fence=task.fence)
 
 
-def seal(task: ClaimedTask, value: Any, begun: float) -> Outcome:
-    """Return the outcome of an attempt that returned a value.
+def seal(task: ClaimedTask, value: Any, begun: float) -> Outcome | Advanced:
+    """Return the outcome of an attempt that returned a value, or the release of a task that has further steps.
 
     :param begun: when the attempt began, on the monotonic clock.
     :raises NothingRan: the value is a coroutine or a generator, so the body of the function did not run.
     :raises ResultRefused: the value cannot be stored.
     """
+    if type(value) is Advance:
+        return _advanced(task, value, begun)
     try:
         envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
     except BaseException as error:  # noqa: B036 - pickling can raise anything
@@ -55,6 +59,17 @@ def seal(task: ClaimedTask, value: Any, begun: float) -> Outcome:
         raise outcome.ResultRefused from error
     now = time.monotonic()
     return outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)
+
+
+def _advanced(task: ClaimedTask, step: Advance, begun: float) -> Advanced:
+    try:
+        word = stored_steps.word(step.number)
+        envelope = payload.dump_step(step.value, id=task.id, step=word, name=task.name)
+    except BaseException as error:  # noqa: B036 - as for a result
+        raise outcome.ResultRefused from error
+    now = time.monotonic()
+    end = StepEnd(task.id, task.fence, step.number, envelope, now - begun, now, step.delay, step.executor)
+    return outcome.advanced(task, end)
 
 
 def decide(
@@ -87,6 +102,7 @@ def tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | No
                 logger.info("%s %s %s", task.name, task.id, ended.log)
     except BaseException:  # noqa: B036 - a receiver can raise SystemExit, which send_robust() lets through
         logger.exception("A receiver of the end of %s %s failed", task.name, task.id)
+    spare_loggers.forget()
     return ended
 
 
@@ -140,6 +156,8 @@ def _rules() -> Rules:
 
 def _tell(task: ClaimedTask, state: State, seconds: float, message: str, error: BaseException | None) -> None:
     log_end(task, state, seconds, message, error)
+    if log_capture.is_on:
+        log_capture.end(task, state, seconds, message, error)
     definition = registry.known(task.name)
     if definition is not None and definition.hears_ends:
         definition.attempt_ended(task, state, message, error)

@@ -4,17 +4,18 @@ import contextlib
 import functools
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from django.db import DatabaseError, InterfaceError
 
+from autotask import logs
 from autotask.conf import settings
 from autotask.offer import Offers
 from autotask.signals import worker_started, worker_stopping
-from autotask.store import notify
+from autotask.store import model_rows, notify
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import executors, sync_threads
+from autotask.worker import executors, log_capture, sync_threads
 from autotask.worker.caretaker import Caretaker
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
@@ -25,8 +26,11 @@ from autotask.worker.followers import Followers
 from autotask.worker.gates import Gates
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
+from autotask.worker.log_pruner import LogPruner
 from autotask.worker.loop import Loop
+from autotask.worker.mender import Mender
 from autotask.worker.news import News
+from autotask.worker.notifier import Notifier, tells
 from autotask.worker.options import WorkerOptions
 from autotask.worker.paused import Paused
 from autotask.worker.pauser import Pauser
@@ -152,7 +156,10 @@ class Worker:
             Pauser(self.paused, self._look_before_claiming),
             self.reporter,
             Pruner(),
+            *([] if logs.folder() is None else [LogPruner()]),
             Sweeper(wake),
+            *([Mender()] if model_rows.tables else []),
+            Notifier(self.wakeup.call),
             *([self.yielding] if self.options.yields else []),
             channel=lambda: notify.SCHEDULES_CHANNEL,
         )
@@ -176,6 +183,7 @@ class Worker:
 
         :returns: whether all tasks have finished; False if some are left in their threads.
         """
+        log_capture.start()
         if not self._start(self.stalls):
             return False
         if not self._loop.sign_on():
@@ -258,9 +266,11 @@ class Worker:
 
     # --- messages between parts -------------------------------------------------------------------------------------
 
-    def _let_go(self, tasks: Iterable[ClaimedTask]) -> None:
+    def _let_go(self, tasks: Sequence[ClaimedTask]) -> None:
         """The recorder calls this when claims are over."""
         self.recorder.burden.let_go(self.held.let_go(tasks))
+        if tells(tasks):
+            self._services[-1].hurry(Notifier)
         if self.held:
             return
         self._receiver.offers.make()

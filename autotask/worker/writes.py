@@ -11,15 +11,16 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.flow import Flow, RateGate
-from autotask.store import finish, gates, progress, rescue
+from autotask.store import finish, gates, model_rows, notify, progress, rescue, steps
 from autotask.store.errors import Trouble, trouble_of
-from autotask.store.finish import HandingOn, Outcome, Release
+from autotask.store.finish import HandingOn, Outcome, Release, RowEnds
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
 from autotask.task import ClaimedTask, State
+from autotask.worker import rows_of_tasks
 from autotask.worker.followers import Followers, no_followers
 from autotask.worker.gates import Gates, present
-from autotask.worker.outcome import Lost, Released
+from autotask.worker.outcome import Advanced, Lost, Released
 from autotask.worker.reporter import Reports
 from autotask.worker.unknown_tasks import UnknownTasks
 
@@ -59,25 +60,35 @@ class Writes:
 
     def parted(self, records: Sequence[Record]) -> list[tuple[Write, list[Record]]]:
         """Return the records that are not in the database yet, grouped by the way to write them."""
-        ways = (self.end, self.end_handing_on, self.retry, self.release, self.lose)
+        ways = (self.end, self.end_handing_on, self.retry, self.release, self.lose, self.advance, self.end_rows)
         groups: dict[Write, list[Record]] = {way: [] for way in ways}
         for record in records:
-            if isinstance(record[1], Released):
+            if isinstance(record[1], Advanced):
+                if not record[1].recorded:
+                    groups[self.advance].append(record)
+            elif isinstance(record[1], Released):
                 groups[self.release].append(record)
             elif isinstance(record[1], Lost):
                 groups[self.lose].append(record)
             elif not record[1].recorded:
-                ending = self.end if record[0].flow is None else self.end_handing_on
+                ending: Write = self.end if record[0].flow is None else self.end_handing_on
+                if model_rows.tables and record[0].name in model_rows.tables:
+                    ending = self.end_rows
                 groups[self.retry if record[1].state is State.RETRY else ending].append(record)
         return list(groups.items())
 
-    def end(self, group: list[Record]) -> int:
+    def end(self, group: list[Record], row_ends: RowEnds | None = None) -> int:
         """Record the outcomes DONE, ERROR and CANCELLED."""
         self._note_last_words(group)
-        outcomes = outcomes_of(group)
-        return finish.end(self._connection(), outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
+        return finish.end(
+            self._connection(),
+            outcomes_of(group),
+            now=time.monotonic(),
+            error_ttl=settings.ERROR_TTL,
+            row_ends=row_ends,
+        )
 
-    def end_handing_on(self, group: list[Record]) -> int:
+    def end_handing_on(self, group: list[Record], row_ends: RowEnds | None = None) -> int:
         """Record the same for tasks that may have slots, which go to those that wait for them."""
         self._note_last_words(group)
         # Each time anew: if this is another try, others may have begun in these slots meanwhile.
@@ -85,7 +96,7 @@ class Writes:
         outcomes, connection = outcomes_of(group), self._connection()
         end = functools.partial(finish.end, connection, outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
         try:
-            accepted = end(handing_on=handing_on)
+            accepted = end(handing_on=handing_on, row_ends=row_ends)
         except DatabaseError as error:
             if len(group) > 1 or connection.in_atomic_block or trouble_of(error) is not Trouble.REFUSED:
                 raise
@@ -97,6 +108,42 @@ class Writes:
         self._followers.recorded(handing_on.heirs, handing_on.inherited, handing_on.gates)
         self._gates.opened(handing_on.admitted + handing_on.marked)
         return accepted
+
+    def end_rows(self, group: list[Record]) -> int:
+        """Record the same for model tasks, and write it to their rows."""
+        return sum(self._end_rows(part) for part in _alike(group))
+
+    def _end_rows(self, group: list[Record]) -> int:
+        end: Callable[..., int] = self.end if group[0][0].flow is None else self.end_handing_on
+        name, outcomes = group[0][0].name, outcomes_of(group)
+        row_ends = rows_of_tasks.ends(name, outcomes)
+        try:
+            accepted = end(group, row_ends)
+        except DatabaseError as error:
+            if trouble_of(error) not in (Trouble.REFUSED, Trouble.DOUBTFUL):
+                raise
+            # Perhaps a row is at fault: the outcomes do not depend on it.
+            accepted = end(group)
+        if row_ends is not None and row_ends.missed:
+            rows_of_tasks.missed.add(name)
+        return accepted
+
+    def advance(self, group: list[Record]) -> int:
+        """Keep what steps have returned, and let their tasks wait for the next step."""
+        self._note_last_words(group)
+        connection = self._connection()
+        for part in _alike(group):
+            ends = [advanced.step for _, advanced in part if isinstance(advanced, Advanced)]
+            table = model_rows.tables.get(part[0][0].name)
+            try:
+                steps.advance(connection, ends, now=time.monotonic(), table=table)
+            except DatabaseError as error:
+                if table is None or trouble_of(error) not in (Trouble.REFUSED, Trouble.DOUBTFUL):
+                    raise
+                steps.advance(connection, ends, now=time.monotonic())  # as above
+        notify.wake_after_commit(connection)
+        self._gates.opened(_with_gates(group))
+        return len(group)  # as for a release
 
     def retry(self, group: list[Record]) -> int:
         """Schedule the next attempts."""
@@ -151,6 +198,14 @@ def _closed(released: Sequence[Released]) -> dict[str, float]:
                 if isinstance(gate, RateGate):
                     closed[gate.key] = max(each.delay, closed.get(gate.key, 0.0))
     return closed
+
+
+def _alike(group: list[Record]) -> list[list[Record]]:
+    """Return records of tasks of the same name, with or without gates, together."""
+    parts: dict[tuple[str, bool], list[Record]] = {}
+    for record in group:
+        parts.setdefault((record[0].name, record[0].flow is None), []).append(record)
+    return list(parts.values())
 
 
 def _with_gates(group: Sequence[Record]) -> int:

@@ -118,7 +118,9 @@ class Gates:
 
     def _give(self, gate: str, number: int, task: Task) -> Task:
         passed = (task.passed or 0) + 1
-        self.slots[gate][number] = task.id, passed
+        # Another one that it had before it came back is forgotten: otherwise it would have both.
+        others = {other: holder for other, holder in self.slots[gate].items() if holder[0] != task.id}
+        self.slots[gate] = others | {number: (task.id, passed)}
         state = State.READY if passed == len(task.gates) else State.HELD
         gone = replace(task, state=state, passed=passed)
         self.mark(gone)

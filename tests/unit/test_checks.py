@@ -2,12 +2,13 @@
 
 from types import FunctionType, SimpleNamespace
 
+import django
 import pytest
 from django.core.checks import run_checks
 from django.db import ConnectionHandler, connections
 
 from autotask import checks, registry
-from autotask.tasks import Limit, cron_task, delayed_task, periodic_task
+from autotask.tasks import Limit, Webhook, cron_task, delayed_task, periodic_task
 from tests.documents import ROOT
 
 
@@ -126,6 +127,20 @@ def test_a_module_that_is_allowed_and_not_there_is_w004(settings):
         settings.AUTOTASK_PICKLE_ALLOWED = ["decimal", wrong]
         messages = found()
         assert list(messages) == ["autotask.W004"] and repr(wrong) in messages["autotask.W004"]
+
+
+def test_a_folder_for_log_files_that_cannot_be_written_is_w006(settings, tmp_path):
+    settings.AUTOTASK_LOG_DIR = tmp_path / "logs"
+    assert found() == {}
+    (tmp_path / "logs").write_text("a file")
+    messages = found()
+    assert list(messages) == ["autotask.W006"] and str(tmp_path / "logs") in messages["autotask.W006"]
+
+
+@pytest.mark.parametrize("value", ["logs", "", 7, True])
+def test_a_folder_for_log_files_that_is_not_an_absolute_path_is_e003(settings, value):
+    settings.AUTOTASK_LOG_DIR = value
+    assert list(found()) == ["autotask.E003"]
 
 
 def one():
@@ -310,3 +325,53 @@ def test_a_task_with_a_limit_that_has_no_number_is_e016_with_the_one_that_was_me
 def test_a_database_that_commits_nothing_by_itself_is_e014(monkeypatch):
     monkeypatch.setitem(connections["default"].settings_dict, "AUTOCOMMIT", False)
     assert list(found()) == ["autotask.E015"]
+
+
+def test_a_webhook_whose_host_is_not_allowed_is_e021_and_one_without_a_secret_e022(settings):
+    settings.AUTOTASK_WEBHOOK_HOSTS = ["a.example"]
+    settings.BILLING_SECRET = "whsec_" + "YWJj" * 10
+    hooks = [Webhook("https://a.example/1", secret="BILLING_SECRET"), Webhook("https://a.example:8443/2")]
+    delayed_task(name="tests.1", on_end=hooks)(one)
+
+    messages = found()
+
+    assert sorted(messages) == ["autotask.E021", "autotask.E022"]
+    assert "https://a.example:8443/2" in messages["autotask.E021"]
+    assert "AUTOTASK_WEBHOOK_SECRET must be" in messages["autotask.E022"]
+
+
+def test_webhooks_that_can_be_called_are_fine(settings):
+    settings.AUTOTASK_WEBHOOK_HOSTS = ["*.example:*"]
+    settings.AUTOTASK_WEBHOOK_SECRET = ["whsec_" + "YWJj" * 10]
+    delayed_task(name="tests.1", on_end=Webhook("https://a.example:8443/2"))(one)
+
+    assert found() == {}
+
+
+def test_an_invalid_secret_of_webhooks_is_e003_only_and_not_shown(settings):
+    settings.AUTOTASK_WEBHOOK_HOSTS = ["a.example"]
+    settings.AUTOTASK_WEBHOOK_SECRET = "hunter2"
+    delayed_task(name="tests.1", on_end=Webhook("https://a.example"))(one)
+
+    messages = found()
+
+    assert list(messages) == ["autotask.E003"]
+    assert "hunter2" not in messages["autotask.E003"]
+
+
+def test_mails_without_a_sender_are_w021(settings):
+    settings.DEFAULT_FROM_EMAIL = "webmaster@localhost"
+    assert found() == {}
+    delayed_task(name="tests.1", email="a@example.org")(one)
+
+    assert list(found()) == ["autotask.W021"]
+    settings.AUTOTASK_MAIL_FROM = "reports@example.org"
+    assert found() == {}
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="has no MAILERS")
+def test_mails_without_a_default_mailer_are_w021(settings):
+    settings.MAILERS = {"other": {"BACKEND": "django.core.mail.backends.dummy.EmailBackend"}}
+    delayed_task(name="tests.1", email="a@example.org")(one)
+
+    assert "MAILERS" in found()["autotask.W021"]

@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
@@ -64,11 +65,14 @@ GOOD = [
     ("AUTOTASK_COMPANION_YIELDS", True, True),
     ("AUTOTASK_QUEUES", ["a", "b"], ("a", "b")),
     ("AUTOTASK_QUEUES", [], ()),
+    ("AUTOTASK_REMOTE_CHANNELS", ["web"], ("web",)),
     ("AUTOTASK_THREADS", 1, 1),
     ("AUTOTASK_COROUTINES", 0, 0),
     ("AUTOTASK_BACKGROUND_THREADS", 0, 0),
     ("AUTOTASK_PROCESSES", 0, 0),
     ("AUTOTASK_EXECUTORS", {"a": "b.c", "d": ("e.f", 3)}, {"a": ("b.c", 100), "d": ("e.f", 3)}),
+    ("AUTOTASK_LOG_DIR", Path("/var/log/shop"), "/var/log/shop"),
+    ("AUTOTASK_LOG_DIR", None, None),
     ("AUTOTASK_LIMITS", {"openai": 20, "queue:mail": 4, "*": 50}, {"openai": 20, "queue:mail": 4, "*": 50}),
     ("AUTOTASK_MAX_COUNT", 5, 5),
     ("AUTOTASK_MAX_COUNT", None, None),
@@ -117,6 +121,7 @@ BAD = {
     "AUTOTASK_COMPANION": ["on", "", None, True, [], {}],
     "AUTOTASK_COMPANION_YIELDS": [1, "yes", None],
     "AUTOTASK_QUEUES": ["default", b"default", None, 5, ["a b"], [""], [None], {"a"}, ["-a"]],
+    "AUTOTASK_REMOTE_CHANNELS": ["web", None, ["a b"]],
     "AUTOTASK_THREADS": [0, -1, 1001, "4", 4.0, True, None, math.inf],
     "AUTOTASK_BACKGROUND_THREADS": [-1, 1001, "4", None, True],
     "AUTOTASK_COROUTINES": [-1, 10_001, "4", None, True],
@@ -136,6 +141,10 @@ BAD = {
         {"a": ("c.d", 1, 2)},
         {"a": ("c.d", "5")},
     ],
+    "AUTOTASK_LOG_DIR": ["logs", "./logs", "", 5, b"/logs", ["/logs"]],
+    "AUTOTASK_LOG_SIZE": [0, 1023, "10 MiB", 1e6, None, True],
+    "AUTOTASK_LOG_BACKUPS": [-1, 1001, "10", 1.5, None, True],
+    "AUTOTASK_LOG_CONSOLE": [None, 1, "yes"],
     "AUTOTASK_LIMITS": [None, [], 5, {"a b": 1}, {"a(b)": 1}, {1: 1}, {"a": 0}, {"a": "5"}, {"a": True}, {"a": 10_001}],
     "AUTOTASK_MAX_COUNT": [0, -1, 10_001, "5", 5.0, True, {}],
     "AUTOTASK_MAX_TYPE_COUNT": [None, 5, {"*": 5}, {"": 5}, {"send": 0}, {"send": None}],
@@ -167,6 +176,12 @@ BAD = {
     "AUTOTASK_API_WRONG_KEYS": [0, -1, "5", None],
     "AUTOTASK_API_IDEMPOTENCY_TTL": [0, -1, "5", None],
     "AUTOTASK_MAX_PAYLOAD": [0, 1023, 2**25 + 1, 1e6, None],
+    "AUTOTASK_WEBHOOK_HOSTS": ["example.org", None, [5], [""], ["https://a.b"], ["a:b"]],
+    "AUTOTASK_WEBHOOK_TIMEOUT": [0, -1, 3601, None, "1"],
+    "AUTOTASK_MAIL_SUBJECT": ["", None, 5, "a\nBcc: b", b"a"],
+    "AUTOTASK_MAIL_FROM": ["", 5, "a\nBcc: b", b"a", ["a"]],
+    "AUTOTASK_MAIL_MAX": [-1, None, 2**30 + 1, 1.5, "1"],
+    "AUTOTASK_MAIL_TRIES": [0, None, 1001, 1.5, "1"],
     "AUTOTASK_PICKLE_ALLOWED": ["shop", b"shop", 5, True, [5], [""], ["shop."], ["shop models"], ["shop-x"], {"shop"}],
     "AUTOTASK_MASKED_ARGUMENTS": ["password", None, [5], [""], {"a": 1}],
 }
@@ -183,6 +198,7 @@ def test_a_bad_value_is_refused_with_name_expectation_and_value(settings, name, 
 
 SECRETS = {
     "AUTOTASK_SIGNING_KEY": ["", b"", 5, ["hunter2"], {"hunter2": 1}],
+    "AUTOTASK_WEBHOOK_SECRET": ["", "hunter2", "whsec_hunter2", ["hunter2"], b"hunter2", 5, {"hunter2": 1}],
     "AUTOTASK_SIGNING_KEY_FALLBACKS": ["hunter2", b"hunter2", [""], [5, "hunter2"], {"hunter2"}],
 }
 

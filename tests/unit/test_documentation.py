@@ -36,13 +36,14 @@ AVOIDED = {
 #: The words with a meaning of their own, as code and pages use them.
 TERMS = """
     task function, definition, task, handle, attempt, outcome, context, progress, carrier, queue, priority, held, gate, limit, slot,
-    rate, token, mark, time to live,
+    rate, token, mark, time to live, step, model task, notice,
     live, claim, fence, offer, hand over, finish, release, rescue, lost, suspect, give up, unknown task, refuse, prune, pause,
     worker, background worker, pool, executor, service, companion, guard, dedicated worker, supervisor, recycling, lease, grace period, outage,
     schedule, timetable, tick
 """
 
 VERBS = {
+    "Call",
     "Carry",
     "Check",
     "Choose",
@@ -53,6 +54,7 @@ VERBS = {
     "Pause",
     "Retry",
     "Run",
+    "Send",
     "Show",
     "Tag",
     "Test",
@@ -61,7 +63,16 @@ VERBS = {
     "Write",
 }
 #: The titles without a verb: people search for these words.
-SEARCHED = {"Timeouts and cancellation", "Unique tasks", "Debounce and throttle"}
+SEARCHED = {
+    "Coming from AsyncTask",
+    "Coming from django-simpletask2",
+    "Debounce and throttle",
+    "Durable steps",
+    "Log files",
+    "Tasks as models",
+    "Timeouts and cancellation",
+    "Unique tasks",
+}
 
 
 def paragraphs(text: str) -> Iterator[str]:

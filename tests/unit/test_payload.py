@@ -177,7 +177,7 @@ def test_a_result_is_refused_as_arguments_and_arguments_as_a_result():
         (2, 0, "version 0"),
         (2, 255, "version 255"),
         (3, 2, "codec 2"),
-        (4, 4, "flags 4"),
+        (4, 8, "flags 8"),
     ],
 )
 def test_a_form_that_is_not_known_is_told_apart_from_an_altered_one(position, value, told):

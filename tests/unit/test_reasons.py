@@ -137,6 +137,14 @@ def test_the_pause_of_something_else_does_not_matter(other):
     assert held(task(RATE), gate(RATE), pauses=[other]).code is Code.RATE
 
 
+def test_a_task_with_gates_is_held_while_its_queue_is_paused_and_then_resumed():
+    waiting, seen = task(OWN, gate="pause:queue mail"), gate(key="pause:queue mail")
+    reason = held(waiting, seen, pauses=[pause("task", "mail"), pause("queue", "mail")])
+    assert (reason.code, reason.text) == (Code.PAUSED, "the queue mail is paused by ANN")
+    assert held(waiting, seen).text == "the queue mail was paused, and is being resumed"
+    assert reasons.brief("shop.sync", "pause:queue mail") == "the queue mail is paused"
+
+
 def test_a_task_is_paused_and_resumed():
     paused, seen = task(gate="pause:shop.sync"), gate(key="pause:shop.sync")
     assert held(paused, seen, pauses=[pause("task", "shop.sync")]).text == "the task shop.sync is paused by ANN"

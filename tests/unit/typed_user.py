@@ -228,14 +228,15 @@ class Wrong(BaseTask):
 assert_type(MakeReport.enqueue(2026, draft=True), TaskHandle[str])
 assert_type(MonthlyReport.enqueue(2026), TaskHandle[str])
 assert_type(MakeReport()(2026), TaskHandle[str])
+MakeReport.enqueue(2026, email=["a@example.org"])
 assert_type(MakeReport.call(2026), str)
 assert_type(MakeReport.using(delay=5)(2026), TaskHandle[str])
 assert_type(MakeReport.enqueue_many([(2026,)]), list[TaskHandle[str]])
 assert_type(Crawl.enqueue("x"), TaskHandle[bytes])
 assert_type(Crawl.call("x"), bytes)
 assert_type(Crawl.using(priority=1).enqueue("x"), TaskHandle[bytes])
-MakeReport.enqueue("2026")  # error: arg-type
-MakeReport.enqueue()  # error: call-arg
+MakeReport.enqueue("2026")  # error: call-overload
+MakeReport.enqueue()  # error: call-overload
 MonthlyReport.using(delay=5)("x")  # error: arg-type
 MakeReport.using(wibble=5)  # error: call-arg
 Crawl.enqueue(5)  # error: call-overload

@@ -29,7 +29,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--queue", type=plain_name, help="Only tasks of this queue.")
     parser.add_argument("--name", type=plain_name, help="Only tasks of this name (module.function, in full).")
     parser.add_argument("--tag", type=plain_name, help="Only tasks with this tag.")
-    parser.add_argument("--gate", help="Only tasks that wait at this limit, at this rate, or for this paused task.")
+    parser.add_argument(
+        "--gate", help="Only tasks that wait at this limit, at this rate, or for this paused task or queue."
+    )
     parser.add_argument(
         "--limit", type=whole(1, 10_000), default=20, metavar="N", help="Show at most N. Default: %(default)s."
     )
@@ -62,7 +64,7 @@ def run(
 
 def _gates(text: str) -> list[str]:
     """Return the gates that people mean by a name, with or without its kind."""
-    kinds = (LIMIT, RATE, pauses.GATE)
+    kinds = (LIMIT, RATE, pauses.GATE, pauses.QUEUE_GATE)
     return [text] if text.startswith(kinds) else [kind + text for kind in kinds]
 
 

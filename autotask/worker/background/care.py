@@ -107,7 +107,10 @@ class Care:
         free = [
             seen
             for seen in found
-            if not self._keep(seen) and seen.wanted and seen.host is None and now >= self._rest_until.get(seen.name, now)
+            if not self._keep(seen)
+            and seen.wanted
+            and seen.host is None
+            and now >= self._rest_until.get(seen.name, now)
         ]
         self._free_since = {seen.name: self._free_since.get(seen.name, now) for seen in free}
         of_site = sum(bool(seen.wanted) and seen.place == "" for seen in found)

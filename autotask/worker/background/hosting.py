@@ -33,7 +33,7 @@ class Hosting:
             self._lending,
             self._loops,
             lambda task: task.id in self.cancelled,
-            lambda: self.service.hurry(),
+            self.look,
         )
         self.care = Care(parts, serves)
         self.service = ServiceThread("caretaker", self.care, channel=lambda: background.channel(registration.id))
@@ -45,13 +45,17 @@ class Hosting:
         """
         self.service.start()
 
+    def look(self) -> None:
+        """Look at once. Any thread may call this."""
+        self.service.hurry(Care)
+
     def stop(self, seconds: float) -> None:
         """Wait until the instances that have ended are given up, and end the threads.
 
         :param seconds: to wait at most.
         """
         deadline = time.monotonic() + seconds
-        self.service.hurry()
+        self.look()
         while any(each.ended for each in list(self.care.instances.values())) and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY)
         self.service.stop(max(0.1, deadline - time.monotonic()))

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from autotask import logs
 from autotask.models import Attempt, Schedule, Task
 from autotask.task import State, new_id
 from tests.helpers import wait_until
@@ -196,3 +197,34 @@ def test_pages_work_without_time_zones(admin, settings):
     # Then
     for address in (TASKS, page_of(result), WORKERS, SCHEDULES):
         page(admin, address)
+
+
+def test_the_page_of_a_task_shows_the_end_of_its_log_as_text(admin, settings, tmp_path, monkeypatch):
+    # Given
+    handle = add(1, 2)
+    assert "autotask-log" not in page(admin, page_of(handle))
+    settings.AUTOTASK_LOG_DIR = tmp_path
+    assert "autotask-log" not in page(admin, page_of(handle))
+
+    # When
+    (tmp_path / f"{handle.id}.log").write_text(f"first line\n{XSS}\n")
+
+    # Then
+    html = page(admin, page_of(handle))
+    assert "first line" in html and escape(XSS) in html and XSS not in html
+    assert "Only the last lines" not in html
+
+    # When
+    (tmp_path / f"{handle.id}.log").write_text("x" * 80 + "\nnot shown\n" + "y" * logs.PAGE + "\nlast line\n")
+
+    # Then
+    html = page(admin, page_of(handle))
+    assert "last line" in html and "not shown" not in html and "Only the last lines" in html
+
+
+def test_a_log_that_cannot_be_read_does_not_hide_the_page(admin, settings, tmp_path):
+    handle = add(1, 2)
+    settings.AUTOTASK_LOG_DIR = tmp_path
+    (tmp_path / f"{handle.id}.log").mkdir()
+    html = page(admin, page_of(handle))
+    assert "The log file cannot be read: Is a directory" in html and "x=1, y=2" in html

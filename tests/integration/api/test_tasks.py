@@ -257,6 +257,25 @@ def test_progress_is_shown_while_a_task_runs(api, worker):
     assert problem(api.get(f"/tasks/{id}/result")) == (409, "not_finished")
 
 
+def test_the_log_of_a_task_is_text_for_those_who_may_see_tracebacks(api, api_with, settings, tmp_path):
+    # Given
+    id = api.post("/tasks/", {"name": "api.add", "params": {"x": 3, "y": 4}}).value["id"]
+    reader = api_with("read:*", "traceback:*")
+    assert problem(reader.get(f"/tasks/{id}/logs")) == (404, "no_logs")
+    settings.AUTOTASK_LOG_DIR = tmp_path
+    assert problem(reader.get(f"/tasks/{id}/logs")) == (404, "no_logs")
+
+    # When
+    (tmp_path / f"{id}.log").write_text("<b>Zürich</b>\n", encoding="utf-8")
+
+    # Then
+    response = reader.get(f"/tasks/{id}/logs")
+    assert (response.status_code, response["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    assert response["X-Content-Type-Options"] == "nosniff" and response.content.decode() == "<b>Zürich</b>\n"
+    assert problem(api_with("read:*").get(f"/tasks/{id}/logs")) == (403, "forbidden")
+    assert problem(reader.get("/tasks/..%2F..%2Fetc/logs"))[0] == 404
+
+
 def test_a_wait_ends_with_the_task_or_with_its_time(api, worker):
     id = api.submit("api.slow", n=7)
     wait_until(lambda: TaskHandle(id).status == RUNNING)

@@ -53,8 +53,21 @@ def test_the_doctor_finds_nothing_wrong_where_nothing_is(worker):
 
     # Then
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 16)]
+    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 17)]
     assert manage("doctor", "--quiet").out == ""
+
+
+def test_the_doctor_finds_a_folder_for_log_files_that_cannot_be_written(worker, settings, tmp_path):
+    # Given
+    settings.AUTOTASK_LOG_DIR = tmp_path / "logs"
+    assert diagnosis()[1]["logs"][:2] == ("ok", f"this user may write log files to {tmp_path / 'logs'}")
+    assert not (tmp_path / "logs").exists()
+
+    # When
+    (tmp_path / "logs").write_text("a file")
+
+    # Then
+    assert "is not a folder" in problems()["logs"]
 
 
 def test_the_doctor_tells_which_rules_of_time_zones_are_used_and_that_newer_ones_are_installed(settings, tmp_path):

@@ -6,6 +6,7 @@ import uuid
 import pytest
 from django.db import connection
 
+from autotask.management.subcommands import show
 from autotask.store.connection import execute
 from autotask.task import new_id
 from tests.integration.commands.command import insert, manage
@@ -54,7 +55,7 @@ def test_show_tells_everything_but_the_result(autotask_immediate):
         *("attempt", "failures", "lost", "retries", "timeout", "executor", "scheduled_for"),
         *("expires_at", "at_most_once", "progress"),
         *("worker_id", "cancel_requested", "error_message"),
-        *("unique_key", "gates", "gate", "reason", "attempts"),
+        *("unique_key", "gates", "gate", "notices", "settled_at", "reason", "attempts"),
     ]
     [attempt] = document["attempts"]
     assert list(attempt) == [
@@ -132,3 +133,34 @@ def test_an_id_of_no_task_ends_with_4(command, id):
     shown = manage(command, id)
     assert (shown.code, shown.out) == (4, "")
     assert shown.err and "\x1b" not in shown.err
+
+
+def test_show_prints_the_log_of_a_task_and_nothing_that_drives_a_terminal(settings, tmp_path):
+    # Given
+    handle = add(1, 1)
+    assert "AUTOTASK_LOG_DIR is not set" in manage("show", handle.id, "--log").err
+    settings.AUTOTASK_LOG_DIR = tmp_path
+    assert f"no log file in {tmp_path}" in manage("show", handle.id, "--log").err
+    assert manage("show", handle.id, "--log", "--json").json["log"] is None
+
+    # When
+    (tmp_path / f"{handle.id}.log").write_text("second \x1b[31m\n")
+    (tmp_path / f"{handle.id}.log.1").write_text("first\n")
+
+    # Then
+    shown = manage("show", handle.id, "--log")
+    assert shown.err == "" and shown.out.endswith(f"\nLog: {tmp_path / f'{handle.id}.log'}\n  first\n  second  [31m\n")
+    assert manage("show", handle.id, "--log", "--json").json["log"] == "first\nsecond \x1b[31m\n"
+    assert "log" not in manage("show", handle.id, "--json").json
+
+
+def test_of_a_long_log_show_prints_the_end(settings, tmp_path, monkeypatch):
+    # Given
+    handle = add(1, 1)
+    settings.AUTOTASK_LOG_DIR = tmp_path
+    (tmp_path / f"{handle.id}.log").write_text("".join(f"line {number}\n" for number in range(1000)))
+    monkeypatch.setattr(show, "MOST_OF_LOG", 30)
+
+    # Then
+    out = manage("show", handle.id, "--log").out
+    assert out.endswith(".log; earlier lines are left out\n  line 997\n  line 998\n  line 999\n")

@@ -47,7 +47,8 @@ def test_status_as_json_has_the_documented_keys():
 
     # Then
     assert list(shown) == [
-        *("at", "queues", "ended", "workers", "limits", "rates", "paused_tasks", "pauses", "paused_schedules"),
+        *("at", "queues", "ended", "workers", "limits", "rates", "paused_tasks", "paused_queues"),
+        *("pauses", "paused_schedules"),
     ]
     [queue], [worker] = shown["queues"], shown["workers"]
     assert list(queue) == ["queue", "scheduled", "ready", "running", "held", "oldest_wait_seconds"]

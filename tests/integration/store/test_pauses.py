@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
-from autotask.store import claim, enqueue, gates, notify, pauses, schedules
+from autotask.store import claim, enqueue, gates, notify, paused_tasks, pauses, schedules
 from autotask.store.connection import current, execute, rows
 from autotask.store.gates import Present
-from autotask.store.pauses import PIECE, Kind
+from autotask.store.paused_tasks import PIECE
+from autotask.store.pauses import Kind
 from autotask.task import THREAD, State
 from tests.integration.store.shapes import count, new_task, put, sign_on, state, take
 
@@ -47,19 +48,29 @@ def hold_all():
     for lane in claim.find_lanes(current()).lanes:
         after = "-infinity"
         while after is not None:
-            after, held = pauses.hold(current(), lane.queue, lane.priority, lane.executor, after)
+            after, held = paused_tasks.hold(current(), lane.queue, lane.priority, lane.executor, after)
             total += held
+    return total
+
+
+def hold_slots():
+    """Walk through all slots once; return how many tasks are held."""
+    total, after = 0, paused_tasks.FIRST
+    while after is not None:
+        after, held = paused_tasks.hold_slots(current(), after)
+        total += held
     return total
 
 
 def tend():
     """Do all that a worker does about pauses, until there is nothing more to do."""
     for _ in range(20):
-        look = pauses.look(current())
+        look = paused_tasks.look(current())
         if look.is_over:
-            pauses.end(current())
-        moved = sum([pauses.let_go(current(), name) for name in look.released])
-        if not moved and not (look.holds and hold_all()) and not look.is_over:
+            paused_tasks.end(current())
+        moved = sum([paused_tasks.let_go(current(), gate) for gate in look.released])
+        held = (look.holds_slots and hold_slots()) + (look.holds and hold_all())
+        if not moved and not held and not look.is_over:
             return
 
 
@@ -199,14 +210,14 @@ def test_many_are_held_and_let_go_in_pieces_past_those_of_others():
     pause()
 
     # Then
-    after, held = pauses.hold(current(), "default", 0, "")
+    after, held = paused_tasks.hold(current(), "default", 0, "")
     assert held == 0
-    assert pauses.hold(current(), "default", 0, "", after)[1] == PIECE - 10
+    assert paused_tasks.hold(current(), "default", 0, "", after)[1] == PIECE - 10
     assert hold_all() == 20
     assert hold_all() == 0
     resume()
-    assert pauses.look(current()).released == ["tests.paused"]
-    assert [pauses.let_go(current(), "tests.paused") for _ in range(3)] == [PIECE, 10, 0]
+    assert paused_tasks.look(current()).released == ["pause:tests.paused"]
+    assert [paused_tasks.let_go(current(), "pause:tests.paused") for _ in range(3)] == [PIECE, 10, 0]
 
 
 def test_a_row_that_somebody_has_locked_holds_up_nobody(transaction):
@@ -227,10 +238,10 @@ def test_a_task_that_is_held_without_a_pause_is_found_by_any_worker():
     execute(current(), "DELETE FROM autotask_pause")
 
     # Then
-    assert pauses.look(current()).released == ["tests.paused"]
+    assert paused_tasks.look(current()).released == ["pause:tests.paused"]
     tend()
     assert state(id) is State.READY
-    assert not pauses.look(current()).exists
+    assert not paused_tasks.look(current()).exists
 
 
 def test_nothing_is_let_go_once_the_name_is_paused_again():
@@ -239,7 +250,7 @@ def test_nothing_is_let_go_once_the_name_is_paused_again():
     tend()
     resume()
     pause()
-    assert pauses.let_go(current(), "tests.paused") == 0
+    assert paused_tasks.let_go(current(), "pause:tests.paused") == 0
     tend()
     assert state(id) is State.HELD
 
@@ -248,7 +259,7 @@ def test_tasks_whose_pause_is_over_are_let_go_and_the_pause_is_deleted():
     (id,) = put(name="tests.paused")
     pause(until=datetime.now(UTC) + SECOND * 60)
     tend()
-    assert 50 < pauses.look(current()).seconds < 60
+    assert 50 < paused_tasks.look(current()).seconds < 60
     pass_the_time_of("tests.paused")
     tend()
     assert (state(id), count("autotask_pause")) == (State.READY, 0)
@@ -258,7 +269,7 @@ def test_only_pauses_of_tasks_are_gates():
     # Names that a collation sorts close to "pause:"
     put_with(LimitGate("limit:pause:x", "pause:x", 1))
     put_with(LimitGate("rate:pause", "pause", 1))
-    assert not pauses.look(current()).exists
+    assert not paused_tasks.look(current()).exists
 
 
 # --- with gates -----------------------------------------------------------------------------------------------------
@@ -337,9 +348,124 @@ def test_a_task_that_comes_while_a_limit_is_being_resumed_is_not_overlooked(tran
     # When a task comes, and a worker takes its mark while the pause is in force
     (id,) = put_with(A)
     assert (admit(), count("autotask_mark")) == (0, 0)
-    assert pauses.end(current()) == 0
+    assert paused_tasks.end(current()) == 0
     execute(transaction, "COMMIT")
 
     # Then
     tend()
     assert (admit(), state(id)) == (1, State.READY)
+
+
+# --- queues with gates ----------------------------------------------------------------------------------------------
+
+MAIL = "pause:queue mail"
+SITE = LimitGate("limit:*", "*", 1)
+
+
+def end(id):
+    """End a task, and have the gates looked at."""
+    execute(current(), "DELETE FROM autotask_task WHERE id = %(id)s", {"id": id})
+    execute(current(), "INSERT INTO autotask_mark (gate, at) VALUES ('limit:*', clock_timestamp())")
+
+
+def test_a_task_of_a_paused_queue_frees_its_slot_for_others_and_others_of_it_get_none():
+    # Given
+    (mine,), (next_one,) = put_with(SITE, queue="mail"), put_with(SITE, queue="mail")
+    (other,) = put_with(SITE)
+    (plain,) = put(queue="mail")
+    assert (admit(), state(mine), state(other)) == (1, State.READY, State.HELD)
+
+    # When
+    pause(Kind.QUEUE, "mail")
+    tend()
+
+    # Then
+    assert (admit(), state(other)) == (1, State.READY)
+    (late,) = put_with(SITE, queue="mail")
+    end(other)
+    assert admit() == 0
+    assert [gate(id) for id in (mine, next_one, late)] == [(MAIL, 0)] * 3
+    assert state(plain) is State.READY
+
+    # When
+    assert resume(Kind.QUEUE, "mail")
+    tend()
+
+    # Then they come in their order
+    came = []
+    for _ in range(3):
+        assert admit() == 1
+        came += [id for id in (mine, next_one, late) if id not in came and state(id) is State.READY]
+        end(came[-1])
+    assert came == [mine, next_one, late]
+    assert not paused_tasks.look(current()).exists
+
+
+def test_a_slot_of_a_narrow_limit_is_not_kept_while_the_queue_of_its_task_is_paused():
+    # Given: one that waits for the site with the slot of its own limit
+    (busy,) = put_with(SITE)
+    assert admit() == 1
+    (mine,) = put_with(A, SITE, queue="mail")
+    (other,) = put_with(A)
+    assert (admit(), gate(mine), state(other)) == (0, ("limit:*", 1), State.HELD)
+
+    # When
+    pause(Kind.QUEUE, "mail")
+    tend()
+
+    # Then
+    assert gate(mine) == (MAIL, 0)
+    assert (admit(), state(other), state(busy)) == (1, State.READY, State.READY)
+
+
+def test_a_task_of_a_paused_queue_that_runs_keeps_its_slot():
+    worker = sign_on()
+    (mine,) = put_with(SITE, queue="mail")
+    assert admit() == 1
+    assert [task.id for task in take(worker)] == [mine]
+    (other,) = put_with(SITE)
+    pause(Kind.QUEUE, "mail")
+    tend()
+    assert (admit(), state(mine), state(other)) == (0, State.RUNNING, State.HELD)
+
+
+def test_the_tasks_of_a_paused_queue_take_no_tokens():
+    # Given
+    one = RateGate("rate:shop.mail", "shop.mail", 3600.0, 1.0)
+    paused = put_with(one, queue="mail", count=3)
+    pause(Kind.QUEUE, "mail")
+    (other,) = put_with(one)
+
+    # Then
+    assert (admit(), state(other)) == (1, State.READY)
+    assert [gate(id) for id in paused] == [(MAIL, 0)] * 3
+
+
+def test_the_slots_of_many_are_looked_through_in_pieces():
+    keys = [LimitGate(f"limit:shop.sync(account_id={number})", "shop.sync", 1) for number in range(PIECE + 20)]
+    enqueue.insert_flowing(
+        current(),
+        [new_task(queue="mail" if n % 2 else "default")._replace(flow=Flow((key,))) for n, key in enumerate(keys)],
+    )
+    assert admit() == PIECE + 20
+    pause(Kind.QUEUE, "mail")
+    after, held = paused_tasks.hold_slots(current())
+    assert 0 < held < PIECE
+    assert held + paused_tasks.hold_slots(current(), after)[1] == PIECE // 2 + 10
+    assert hold_slots() == 0
+
+
+def test_a_task_whose_name_and_queue_are_paused_waits_for_the_end_of_both():
+    # Given
+    (mine,) = put_with(SITE, name="tests.paused", queue="mail")
+    pause()
+    pause(Kind.QUEUE, "mail")
+    assert (admit(), gate(mine)) == (0, ("pause:tests.paused", 0))
+
+    # Then
+    resume()
+    tend()
+    assert (admit(), gate(mine)) == (0, (MAIL, 0))
+    resume(Kind.QUEUE, "mail")
+    tend()
+    assert (admit(), state(mine)) == (1, State.READY)

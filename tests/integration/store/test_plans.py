@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from autotask import on_end
 from autotask.flow import Flow
 from autotask.store import (
     cancel,
@@ -17,6 +18,8 @@ from autotask.store import (
     find,
     finish,
     gates_read,
+    notices,
+    paused_tasks,
     pauses,
     prepared,
     promote,
@@ -112,6 +115,17 @@ def unique_call(key: str, terms: unique.Terms = RETURN) -> list[unique.Stored]:
     return unique.store(current(), [new_task()._replace(flow=Flow((), key))], terms)
 
 
+def tell_ends(c: Crowd) -> None:
+    some = "SELECT id FROM autotask_result ORDER BY id LIMIT 300"
+    execute(current(), f"UPDATE autotask_result SET on_end = %(on_end)s WHERE id IN ({some})", {"on_end": ON_END})
+
+
+def enqueue_deliveries(c: Crowd) -> int:
+    return notices.begin(current(), [notices.Delivery(each, new_task()) for each in notices.find(current())])
+
+
+ON_END = on_end.stored(["a@example.org"], None)
+
 #: The index of what runs is full of dead entries: as long as an old transaction keeps them, they are walked each time.
 RUNNING = "autotask_running"
 
@@ -152,29 +166,44 @@ ACTS = {
     "find lanes with paused names": Act(
         lambda c: claim.find_lanes(current(), paused_names=["tests.paused"]), "autotask_ready", 60
     ),
-    "look at pauses": Act(lambda c: pauses.look(current()).exists, "autotask_held", 10, result=False),
+    "look at pauses": Act(lambda c: paused_tasks.look(current()).exists, "autotask_held", 10, result=False),
     "hold where nothing is paused": Act(
-        lambda c: pauses.hold(current(), "default", 0, "")[1], "autotask_ready", 1500, result=0
+        lambda c: paused_tasks.hold(current(), "default", 0, "")[1], "autotask_ready", 1500, result=0
     ),
     "hold what is paused": Act(
-        lambda c: pauses.hold(current(), "default", 0, "")[1],
+        lambda c: paused_tasks.hold(current(), "default", 0, "")[1],
         "autotask_ready",
         9000,
         before=lambda c: pause_all(),
-        result=pauses.PIECE,
+        result=paused_tasks.PIECE,
     ),
+    # Twenty pages for each: it is found, locked, found again, written, and entered in two indexes of some depth.
     "let go": Act(
-        lambda c: pauses.let_go(current(), "tests.task"),
+        lambda c: paused_tasks.let_go(current(), "pause:tests.task"),
         "autotask_held",
-        9000,
+        10_000,
         before=lambda c: (
             pause_all(),
-            pauses.hold(current(), "default", 0, ""),
+            paused_tasks.hold(current(), "default", 0, ""),
             execute(current(), "DELETE FROM autotask_pause"),
         ),
-        result=pauses.PIECE,
+        result=paused_tasks.PIECE,
     ),
-    "end no pause": Act(lambda c: pauses.end(current()), "", 10, result=0),
+    "hold those with slots where nothing is paused": Act(
+        lambda c: paused_tasks.hold_slots(current())[1], "autotask_task_pkey", 200, result=0
+    ),
+    "hold those with slots of a paused queue": Act(
+        lambda c: paused_tasks.hold_slots(current())[1],
+        "autotask_task_pkey",
+        200,
+        before=lambda c: pauses.pause(current(), pauses.Kind.QUEUE, "default", until=None, reason="", by=""),
+        result=0,  # They run.
+    ),
+    "end no pause": Act(lambda c: paused_tasks.end(current()), "", 10, result=0),
+    # A descent for each of the gates, and a mark for those of the limit.
+    "end the pause of a limit": Act(
+        lambda c: paused_tasks.end(current()), "autotask_held", 12 * crowd.KEYS, before=lambda c: end_pause(), result=1
+    ),
     "reconcile": Act(
         lambda c: len(claim.reconcile(current(), c.worker, [task.fence for task in c.held[10:]])),
         "autotask_running",
@@ -202,6 +231,14 @@ ACTS = {
         result=(1, 100, 0),
     ),
     "prune a thousand": Act(lambda c: prune.prune(current()).results, "autotask_result_kept", 10_000, result=1000),
+    "look for ends to notify where there are none": Act(
+        lambda c: notices.find(current()), "autotask_result_to_tell", 10, result=[]
+    ),
+    "look for ends to notify": Act(
+        lambda c: len(notices.find(current())), "autotask_result_to_tell", 4000, before=tell_ends, result=200
+    ),
+    "enqueue deliveries": Act(enqueue_deliveries, "autotask_result_pkey", 8000, before=tell_ends, result=200),
+    "settle": Act(lambda c: notices.settle(current(), c.failed, None), "autotask_result_pkey", 60),
     # A page of an index that is full is cleared of dead entries first, for which their rows are looked at.
     "enqueue": Act(lambda c: enqueue.insert(current(), new_task()), "", 80),
     "enqueue as claimed": Act(lambda c: enqueue.insert_claimed(current(), new_task(), c.worker), "", 80),
@@ -280,6 +317,12 @@ ACTS = {
 def pause_all():
     """Pause the tasks of the crowd."""
     pauses.pause(current(), pauses.Kind.TASK, "tests.task", until=None, reason="", by="")
+
+
+def end_pause():
+    """Pause a limit, and resume it."""
+    pauses.pause(current(), pauses.Kind.LIMIT, "some", until=None, reason="", by="")
+    pauses.resume(current(), pauses.Kind.LIMIT, "some")
 
 
 #: What is rare, or asked for by people, may depend on statistics.

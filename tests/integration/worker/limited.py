@@ -13,6 +13,10 @@ spans: list[tuple[float, float]] = []
 starts: list[float] = []
 
 
+#: The numbers of the calls of ``note``, in the order in which they ran.
+noted: list[int] = []
+
+
 def _run(seconds=0.01):
     start = time.monotonic()
     time.sleep(seconds)
@@ -22,6 +26,11 @@ def _run(seconds=0.01):
 @delayed_task(concurrency=2)
 def two_at_a_time(number):
     _run()
+
+
+@delayed_task
+def note(number):
+    noted.append(number)
 
 
 @delayed_task(concurrency=2)

@@ -11,12 +11,12 @@ from autotask.companion.pipes import Pipes
 from autotask.flow import Flow, LimitGate
 from autotask.handle import TaskHandle
 from autotask.processes import readable
-from autotask.store import enqueue, pause as schedule_pauses, pauses, read
+from autotask.store import enqueue, pause as schedule_pauses, paused_tasks, read
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, RUNNING, WAITING, State
 from autotask.worker import pauser
 from tests.helpers import wait_until
-from tests.integration.worker import tasks
+from tests.integration.worker import limited, tasks
 from tests.integration.worker.tasks import gate
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -137,6 +137,57 @@ def test_the_tasks_of_a_paused_name_are_held_and_nothing_is_lost(quiet_worker):
     assert rows(current(), "SELECT 1 FROM autotask_pause") == []
 
 
+@pytest.fixture
+def one_at_a_time(settings):
+    """Let the site have one slot for all tasks."""
+    settings.AUTOTASK_LIMITS = {"*": 1}
+
+
+@pytest.mark.parametrize("target", [{"queue": "mail"}, {"task": limited.note.name}], ids=str)
+def test_with_a_limit_of_the_site_paused_tasks_hold_up_nobody_and_come_back_in_their_order(
+    one_at_a_time, quiet_worker, target
+):
+    # Given
+    limited.noted.clear()
+    acts.pause(**target)
+    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
+
+    # When many of them come before others
+    paused = limited.note.using(queue="mail").enqueue_many([(number,) for number in range(1200)])
+    others = [tasks.double(number) for number in range(5)]
+
+    # Then
+    assert [handle.wait(20) for handle in others] == [0, 2, 4, 6, 8]
+    assert begun(paused) == []
+    assert {read.task(current(), handle.id).passed for handle in paused} == {0}
+
+    # When
+    assert acts.resume(**target)
+    wait_until(lambda: all(handle.ready for handle in paused), what="the end of all", seconds=60)
+
+    # Then: followers, at most 40, are claimed by one statement while another one hands the slot on
+    assert sorted(limited.noted) == list(range(1200))
+    assert max(abs(place - number) for place, number in enumerate(limited.noted)) <= 100
+
+
+def test_a_task_that_was_let_through_before_the_pause_of_its_queue_gives_up_its_slot(one_at_a_time, start_worker):
+    # Given: a worker that serves another queue lets it through
+    start_worker(queues=("default",))
+    stop_ticking()
+    waiting = tasks.echo.using(queue="mail")(1)
+    wait_until(lambda: state(waiting) is State.READY)
+    other = tasks.double(2)
+
+    # When
+    acts.pause(queue="mail")
+
+    # Then
+    assert other.wait(10) == 4
+    assert (state(waiting), read.task(current(), waiting.id).gate) == (State.HELD, "pause:queue mail")
+    acts.resume(queue="mail")
+    wait_until(lambda: state(waiting) is State.READY)
+
+
 def test_a_pause_that_has_an_end_ends_by_itself(quiet_worker):
     acts.pause(task=ECHO, until=timedelta(seconds=1))
     acts.pause(queue="mail", until=timedelta(seconds=1))
@@ -251,8 +302,8 @@ def test_a_paused_task_that_was_handed_over_all_the_same_does_not_begin(companio
 def test_an_idle_worker_that_knows_of_no_pause_asks_for_none(start_worker, monkeypatch):
     # Given
     looks = []
-    real = pauses.look
-    monkeypatch.setattr(pauses, "look", lambda connection: looks.append(time.monotonic()) or real(connection))
+    real = paused_tasks.look
+    monkeypatch.setattr(paused_tasks, "look", lambda connection: looks.append(time.monotonic()) or real(connection))
     start_worker()
     wait_until(lambda: looks, what="the first look")
 

@@ -1,0 +1,195 @@
+"""The definition of the tasks of one model: how a row becomes a task, and which step an attempt runs."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from django.db import router
+from django.db.models import Model
+
+from autotask import carriers, payload, references
+from autotask.conf import settings
+from autotask.context import TaskContext
+from autotask.definition import Definition
+from autotask.exceptions import AutotaskError, OtherDatabase, RemoteWithExpiry, TenantRow, UnknownOption
+from autotask.handle import TaskHandle
+from autotask.model_tasks import handlers, proxying
+from autotask.options import DEFINITION_OPTION_NAMES, Options
+from autotask.store import notify, steps
+from autotask.store.connection import current
+from autotask.store.enqueue import Kind, NewTask
+from autotask.store.model_rows import RowTable
+from autotask.store.steps import Advance
+from autotask.task import REMOTE, ClaimedTask
+from autotask.values import plain_name
+
+#: Options that a model task cannot have: each row has a task of its own, and a method gets no context.
+_WITHOUT = ("takes_context", "json_schema", "api", "unique", "unique_for", "on_conflict", "debounce", "throttle")
+OPTION_NAMES = tuple(name for name in DEFINITION_OPTION_NAMES if name not in _WITHOUT)
+
+#: The most kinds that are kept: one for each channel.
+MOST_KINDS = 1000
+
+
+def run_step(task: Model, body: dict[str, Any] | None = None) -> Any:
+    """Run the next step of a row; workers call it through :meth:`ModelTask.for_attempt`.
+
+    :param task: the row.
+    :param body: what a client from outside has sent along.
+    """
+    raise NotImplementedError  # for_attempt() knows the claimed task
+
+
+class ModelTask(Definition[..., Any]):
+    """The tasks of one model.
+
+    :ivar model: the class of the rows.
+    :ivar problem: what is wrong with its options; None: nothing.
+    """
+
+    def __init__(self, model: type[Model]) -> None:
+        self.model = model
+        self.problem: AutotaskError | None = None
+        options = Options(on_missing="discard")
+        try:
+            options = checked_options(model)
+        except AutotaskError as problem:  # reported by manage.py check, and when a row is made
+            self.problem = problem
+        super().__init__(run_step, model._meta.label_lower, options)
+        self._kinds: dict[str, Kind] = {}
+
+    @property
+    def is_hidden(self) -> bool:
+        """False: workers know all models."""
+        return False
+
+    def table(self) -> RowTable:
+        """Return the table with the columns that workers write."""
+        columns = self.model._meta.get_field("task_id").model._meta
+        quoted = '"{}"'.format(columns.db_table.replace('"', '""').replace("%", "%%"))
+        if '"."' in columns.db_table:  # a schema, as people write it for PostgreSQL
+            quoted = f'"{columns.db_table}"'
+        return RowTable(self.name, quoted)
+
+    def is_remote(self, queue: str) -> bool:
+        """Whether only a client from outside starts the steps of a row."""
+        return bool(getattr(self.model, "remote", False)) or queue in settings.REMOTE_CHANNELS
+
+    # --- a row becomes a task ---------------------------------------------------------------------------------------
+
+    def enqueue_rows(self, rows: Sequence[Model], using: str) -> list[TaskHandle[Any]]:
+        """Store the tasks of new rows with one statement, in the caller's transaction.
+
+        :param using: the alias of the database with the rows.
+        :raises AutotaskError: an option is wrong, or the rows are where they cannot be tasks.
+        """
+        self.refuse_unfit(using)
+        carried = carriers.carried(self.name)
+        return self.store([self._row_task(row, carried) for row in rows])
+
+    def refuse_unfit(self, using: str) -> None:
+        """Refuse rows that cannot be tasks.
+
+        :raises AutotaskError: an option is wrong, or row and task would not be in one database.
+        """
+        if self.problem is not None:
+            raise self.problem
+        if using != settings.DATABASE:
+            raise OtherDatabase(model=self.model._meta.label, alias=using, expected=settings.DATABASE)
+
+    def payload_of(self, row: Model, body: Mapping[str, Any] | None, id: Any) -> bytes:
+        """Return the signed arguments of the task of a row.
+
+        :param body: what a client from outside has sent along.
+        """
+        if body is None:
+            return payload.dump_reference(self._reference(row), id=id, name=self.name)
+        tells = self._kind.on_end is not None
+        return payload.dump_arguments((row, body), {}, id=id, name=self.name, largest=True, tells=tells)
+
+    def _row_task(self, row: Any, carried: Mapping[str, Any] | None) -> NewTask:
+        kind = self._kind_in(row.task_channel())
+        if carried or self.plan is not None or kind.on_end is not None:
+            self._reference(row)
+            return self.new_call((row,), {}, carried, id=row.task_id)._replace(kind=kind)
+        return NewTask(row.task_id, kind, row.task_info, self.payload_of(row, None, row.task_id))
+
+    def _reference(self, row: Model) -> references.Reference:
+        reference = references.reference(row)
+        if reference.schema is not None:
+            raise TenantRow(model=reference.model, schema=reference.schema)
+        return reference
+
+    def _kind_in(self, queue: str) -> Kind:
+        kind = self._kinds.get(queue)
+        if kind is None:
+            plain_name(queue, "channel", self.model._meta.label)
+            remote = self.is_remote(queue)
+            if remote and self._kind.expires is not None:
+                raise RemoteWithExpiry(model=self.model._meta.label)
+            if len(self._kinds) >= MOST_KINDS:
+                self._kinds.clear()
+            executor = REMOTE if remote else self._kind.executor
+            kind = self._kinds[queue] = replace(self._kind, queue=queue, executor=executor)
+        return kind
+
+    def _shown(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        return str(args[0].task_info)
+
+    def _insert(self, tasks: list[NewTask]) -> None:
+        super()._insert(tasks)
+        if any(task.kind.executor == REMOTE for task in tasks):
+            notify.tell_after_commit(current(), {notify.REMOTE_CHANNEL: ""})
+
+    # --- an attempt -------------------------------------------------------------------------------------------------
+
+    def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
+        """Return the callable that runs the next step of a row."""
+        return functools.partial(self._run, task)
+
+    def _run(self, claimed: ClaimedTask, row: Any, body: dict[str, Any] | None = None) -> Any:
+        number, before = self.next_step(claimed)
+        given = proxying.payload_for(row, number, before, body)
+        value = handlers.call(row, number, given)
+        if number >= self.model.final_step:  # type: ignore[attr-defined]  # of SimpleTask
+            return handlers.as_json(value, row)
+        value = handlers.between(value)
+        if not self.is_remote(claimed.queue):
+            return Advance(number, value)
+        return Advance(number, handlers.as_json(value, row), delay=float(row.do_task_timeout), executor=REMOTE)
+
+    def next_step(self, task: ClaimedTask) -> tuple[int, Any]:
+        """Return the number of the next step of a task, and what the one before has returned."""
+        final = int(self.model.final_step)  # type: ignore[attr-defined]  # as above
+        if final == 1:
+            return 1, None
+        last = steps.last(current(), task.id)
+        if last is None:
+            return 1, None
+        value = payload.load_step(last.value, id=task.id, step=steps.word(last.number))
+        # With newer code there may be fewer steps than this task has behind it.
+        return min(last.number + 1, final), value
+
+
+def checked_options(model: type[Model]) -> Options:
+    """Return the options of a model.
+
+    :raises AutotaskError: one of them is wrong.
+    """
+    where = model._meta.label
+    given: Any = getattr(model, "options", None) or {}
+    if not isinstance(given, Mapping):
+        raise UnknownOption(
+            where=where, option="options", suggestion=", which is no dict", known=", ".join(OPTION_NAMES)
+        )
+    for name in given:
+        if name not in OPTION_NAMES or name == "queue":
+            advice = ": write channel or channel_field" if name == "queue" else ""
+            raise UnknownOption(where=where, option=name, suggestion=advice, known=", ".join(OPTION_NAMES))
+    return Options.of(where, **{"on_missing": "discard"} | dict(given))
+
+
+def database_of(model: type[Model]) -> str:
+    """Return the alias of the database for new rows."""
+    return router.db_for_write(model)

@@ -1,0 +1,218 @@
+"""Find ended tasks of which somebody is to be told, enqueue what tells them, and note what was sent."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.on_end import Notice, NoticeState, notices
+from autotask.store import arrays, columns
+from autotask.store.connection import execute, rows, text
+from autotask.store.enqueue import NewTask
+from autotask.store.read import ENDED, StoredTask, stored
+from autotask.task import State
+
+#: The most ended tasks that one look finds.
+MOST = 200
+
+#: Characters kept of an error.
+_LONGEST = 1000
+
+_DELIVERY = "(r.notices ->> 'delivery')::uuid"
+
+# A delivery is a task of ours. While it is live, it looks after the notices. One that has ended without settling them was
+# cancelled, or its worker died again and again.
+# Subqueries, not joins: whatever the planner knows, it looks up one row after the other, and reads no table as a whole.
+FIND = f"""
+SELECT r.id, r.queue, r.priority, r.state, r.on_end, r.notices::text, {_DELIVERY},
+       (SELECT d.state FROM autotask_result d WHERE d.id = {_DELIVERY}),
+       (SELECT d.error_message FROM autotask_result d WHERE d.id = {_DELIVERY})
+FROM autotask_result r
+WHERE r.on_end IS NOT NULL AND r.settled_at IS NULL AND (SELECT 1 FROM autotask_task t WHERE t.id = {_DELIVERY}) IS NULL
+ORDER BY r.ended_at LIMIT %(limit)s
+"""
+
+# Whoever locks the row first enqueues the delivery; the next one sees that it is there. It counts against no limit, since
+# it has no gates.
+BEGIN = f"""
+WITH new AS (
+    SELECT * FROM unnest(%(of)s::uuid[], %(former)s::uuid[], %(id)s::uuid[], %(queue)s::text[], %(priority)s::smallint[],
+                         %(arguments)s::text[], %(payload)s::bytea[])
+         AS n("of", former, id, queue, priority, arguments, payload)
+),
+found AS MATERIALIZED (
+    SELECT new.*
+    FROM autotask_result r JOIN new ON r.id = new."of"
+    WHERE r.id = ANY(%(of)s::uuid[]) AND r.settled_at IS NULL
+      AND {_DELIVERY} IS NOT DISTINCT FROM new.former
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+),
+noted AS (
+    UPDATE autotask_result r SET notices = coalesce(r.notices, '{{}}') || jsonb_build_object('delivery', found.id)
+    FROM found WHERE r.id = ANY(ARRAY(SELECT "of" FROM found)) AND r.id = found."of"
+)
+{
+    columns.insert(
+        "autotask_task",
+        "found",
+        ("id", "queue", "priority", "arguments", "payload"),
+        name="%(name)s::text",
+        state="1",
+        created_at="clock_timestamp()",
+        run_at="clock_timestamp()",
+        ready_at="clock_timestamp()",
+        retries="%(retries)s::int",
+        ttl="%(ttl)s::float8",
+        timeout="%(timeout)s::float8",
+    )
+}
+"""
+
+READ = f"{ENDED} WHERE id = %(id)s AND settled_at IS NULL AND notices ->> 'delivery' = %(delivery)s::text"
+
+_OURS = "id = %(id)s AND settled_at IS NULL AND (notices ->> 'delivery')::uuid IS NOT DISTINCT FROM %(delivery)s::uuid"
+
+NOTE = f"""
+UPDATE autotask_result
+SET notices = notices || jsonb_build_object('of', coalesce(notices -> 'of', '{{}}') || %(records)s::jsonb)
+WHERE {_OURS}
+"""
+
+SETTLE = f"""
+UPDATE autotask_result
+SET settled_at = clock_timestamp(),
+    notices = coalesce(notices, '{{}}')
+              || jsonb_build_object('of', coalesce(notices -> 'of', '{{}}') || %(records)s::jsonb)
+WHERE {_OURS}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """An ended task of which somebody is to be told, and nothing looks after that.
+
+    :ivar notices: all of its notices.
+    :ivar former: the delivery that has ended without settling them; None: there was none.
+    :ivar former_state: how that has ended; None: it is not in the database any more.
+    """
+
+    id: uuid.UUID
+    queue: str
+    priority: int
+    notices: list[Notice]
+    former: uuid.UUID | None
+    former_state: State | None
+    former_error: str
+
+    @property
+    def waiting(self) -> list[Notice]:
+        """Those that are to be sent."""
+        return [notice for notice in self.notices if notice.state is NoticeState.WAITING]
+
+
+class Delivery(NamedTuple):
+    """The task that sends the notices of an ended task."""
+
+    of: Untold
+    task: NewTask
+
+
+def find(connection: BaseDatabaseWrapper, limit: int = MOST) -> list[Untold]:
+    """Return ended tasks of which somebody is to be told, those that ended first."""
+    return [_untold(*row) for row in rows(connection, FIND, {"limit": limit})]
+
+
+def begin(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> int:
+    """Enqueue deliveries of one kind, each in the queue and with the priority of the task that has ended.
+
+    :returns: how many were enqueued; others have enqueued the rest.
+    """
+    if not deliveries:
+        return 0
+    kind = deliveries[0].task.kind
+    params: dict[str, Any] = {
+        "of": arrays.uuids([delivery.of.id for delivery in deliveries]),
+        "former": arrays.maybe_uuids([delivery.of.former for delivery in deliveries]),
+        "id": arrays.uuids([delivery.task.id for delivery in deliveries]),
+        "queue": arrays.texts([delivery.of.queue for delivery in deliveries]),
+        "priority": arrays.numbers([delivery.of.priority for delivery in deliveries]),
+        "arguments": arrays.texts([delivery.task.arguments for delivery in deliveries]),
+        "payload": arrays.binaries([delivery.task.payload for delivery in deliveries]),
+        "name": kind.name,
+        "retries": kind.retries,
+        "ttl": kind.ttl,
+        "timeout": kind.timeout,
+    }
+    return execute(connection, BEGIN, params)
+
+
+def read(connection: BaseDatabaseWrapper, id: uuid.UUID, delivery: uuid.UUID) -> StoredTask | None:
+    """Return an ended task; None if this delivery has nothing to do with its notices any more."""
+    found = rows(connection, READ, {"id": id, "delivery": str(delivery)})
+    return stored(found[0]) if found else None
+
+
+def note(connection: BaseDatabaseWrapper, id: uuid.UUID, delivery: uuid.UUID, notice: Notice) -> None:
+    """Note what became of the last try to send a notice."""
+    execute(connection, NOTE, {"id": id, "delivery": delivery, "records": _records([notice])})
+
+
+def settle(
+    connection: BaseDatabaseWrapper, id: uuid.UUID, delivery: uuid.UUID | None, changed: Sequence[Notice] = ()
+) -> None:
+    """Note that all notices were sent or given up, so that the result may be pruned.
+
+    :param delivery: the one that has looked after them.
+    :param changed: the notices whose record is to be changed.
+    """
+    execute(connection, SETTLE, {"id": id, "delivery": delivery, "records": _records(changed)})
+
+
+def given_up(notice: Notice, why: str) -> Notice:
+    """Return a notice that is not going to be tried again."""
+    return notice._replace(state=NoticeState.GIVEN_UP, error=text(why, _LONGEST))
+
+
+def tried(notice: Notice, at: datetime, error: str, most: int) -> Notice:
+    """Return a notice after a try.
+
+    :param error: why the try failed; "" if it did not.
+    :param most: the most tries.
+    """
+    tries = notice.tries + 1
+    state = NoticeState.WAITING if error else NoticeState.SENT
+    if error and tries >= most:
+        state = NoticeState.GIVEN_UP
+    return notice._replace(
+        state=state, tries=tries, at=at.isoformat(timespec="milliseconds"), error=text(error, _LONGEST)
+    )
+
+
+def _records(changed: Sequence[Notice]) -> str:
+    return json.dumps({notice.key: notice.record for notice in changed})
+
+
+def _untold(
+    id: uuid.UUID,
+    queue: str,
+    priority: int,
+    state: int,
+    on_end: str,
+    so_far: str | None,
+    former: uuid.UUID | None,
+    former_state: int | None,
+    former_error: str | None,
+) -> Untold:
+    return Untold(
+        id=id,
+        queue=queue,
+        priority=priority,
+        notices=notices(on_end, so_far, State(state).status),
+        former=former,
+        former_state=None if former_state is None else State(former_state),
+        former_error=former_error or "",
+    )

@@ -1,0 +1,191 @@
+"""What the steps of tasks have returned: keep it under the fence of the claim, read it, forget it.
+
+A step of a function has a name, and its task goes on running. A step of a model task has a number, and its task waits again
+when the step has ended: the value of the step and the release of the task are one statement.
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import arrays, columns, marks, model_rows, notify
+from autotask.store.connection import in_utc, rows
+from autotask.store.model_rows import RowTable
+
+
+class StoredStep(NamedTuple):
+    """A step that has ended.
+
+    :ivar number: of a step of a model task, from 1; 0: it has a name.
+    :ivar value: what it returned, as an envelope of :func:`autotask.payload.dump_step`; None for None.
+    """
+
+    number: int
+    name: str
+    value: bytes | None
+    started_at: datetime
+    ended_at: datetime
+
+
+class Advance(NamedTuple):
+    """What the function of a task returns instead of a result: a step has ended well, and another one follows.
+
+    :ivar value: what the step returned.
+    :ivar delay: seconds until the task is ready again.
+    :ivar executor: where the task runs next; None: where it has run.
+    """
+
+    number: int
+    value: Any
+    delay: float = 0.0
+    executor: str | None = None
+
+
+class StepEnd(NamedTuple):
+    """A numbered step that has ended well, and is not the last one.
+
+    :ivar value: as an envelope.
+    :ivar seconds: how long it took.
+    :ivar ended_at: when it ended, on the monotonic clock of the process.
+    :ivar delay: seconds until the task is ready again.
+    :ivar executor: where the task runs next; None: where it has run.
+    """
+
+    id: uuid.UUID
+    fence: int
+    number: int
+    value: bytes | None
+    seconds: float
+    ended_at: float
+    delay: float = 0.0
+    executor: str | None = None
+
+
+_READ = """
+SELECT number, name, value, started_at AT TIME ZONE 'UTC', ended_at AT TIME ZONE 'UTC'
+FROM autotask_step WHERE task_id = %(id)s::uuid"""
+
+NAMED = f"{_READ} AND number = 0"
+NUMBERED = f"{_READ} AND number > 0 ORDER BY number"
+LAST = f"{_READ} AND number > 0 ORDER BY number DESC LIMIT 1"
+
+FORGET = "DELETE FROM autotask_step WHERE task_id = %(id)s::uuid"
+
+# The lock keeps others from ending or rescuing the task until the caller's transaction has committed; it lets the heartbeat,
+# the progress and requests to cancel pass.
+KEEP = """
+INSERT INTO autotask_step (task_id, number, name, value, started_at, ended_at)
+SELECT claimed.id, 0, %(name)s::text, %(value)s::bytea,
+       clock_timestamp() - %(seconds)s::float8 * interval '1 s', clock_timestamp()
+FROM (SELECT id FROM autotask_task WHERE id = %(id)s::uuid AND fence = %(fence)s::bigint FOR KEY SHARE) AS claimed
+RETURNING 1
+"""
+
+# As for a release, the attempt does not count, and what has failed before in this step is over. A task that is to be cancelled
+# is ready at once, for a worker to record that. With gates, it keeps its slots only if it is ready at once.
+_WAITS = "o.delay > 0 AND NOT t.cancel_requested"
+_ADVANCE = f"""
+WITH step AS (
+    SELECT * FROM unnest(
+        %(id)s::uuid[], %(fence)s::bigint[], %(number)s::smallint[], %(value)s::bytea[], %(seconds)s::float8[],
+        %(ended_ago)s::float8[], %(delay)s::float8[], %(executor)s::text[]
+    ) AS o(id, fence, number, value, seconds, ended_ago, delay, executor)
+),
+ended AS (
+    UPDATE autotask_task t
+    SET state = CASE WHEN {_WAITS} THEN 0 WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
+        run_at = clock_timestamp() + CASE WHEN {_WAITS} THEN o.delay ELSE 0 END * interval '1 s',
+        ready_at = CASE WHEN {_WAITS} OR {marks.FOLLOWS} THEN NULL ELSE clock_timestamp() END,
+        passed = CASE WHEN {_WAITS} THEN 0 ELSE 1 END * t.passed,
+        attempt = t.attempt - 1, failures = 0, lost = 0, fence = NULL, worker_id = NULL, unknown_since = NULL,
+        started_at = NULL, expires_at = NULL, unique_key = {columns.KEY_AGAIN}, executor = coalesce(o.executor, t.executor)
+    FROM step o WHERE t.id = ANY(ARRAY(SELECT id FROM step)) AND t.id = o.id AND t.fence = o.fence
+    RETURNING t.id, t.state, t.flow, t.gate, t.awaited, o.number, o.value,
+              clock_timestamp() - (o.ended_ago + o.seconds) * interval '1 s' AS started_at,
+              clock_timestamp() - o.ended_ago * interval '1 s' AS ended_at
+),
+kept AS (
+    INSERT INTO autotask_step (task_id, number, name, value, started_at, ended_at)
+    SELECT id, number, '', value, started_at, ended_at FROM ended
+    ON CONFLICT (task_id, number, name)
+    DO UPDATE SET value = excluded.value, started_at = excluded.started_at, ended_at = excluded.ended_at
+),
+marked AS ({marks.freed("(SELECT flow FROM ended WHERE state = 0)")}),
+waiting AS ({marks.waiting("ended")})
+"""
+
+_ADVANCED = "\nSELECT count(*), array_agg(id) FILTER (WHERE awaited) FROM ended"
+
+ADVANCE = _ADVANCE + _ADVANCED
+
+
+def word(number: int, name: str = "") -> str:
+    """Return a step as one word, for its signature and for messages: the number, or the name after a colon."""
+    return str(number) if number else f":{name}"
+
+
+def named(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredStep]:
+    """Return the ended steps of a function."""
+    return [_stored(row) for row in rows(connection, NAMED, {"id": id})]
+
+
+def numbered(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredStep]:
+    """Return the ended steps of a model task, in order; not its last step, whose end is that of the task."""
+    return [_stored(row) for row in rows(connection, NUMBERED, {"id": id})]
+
+
+def last(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredStep | None:
+    """Return the ended step of a model task with the largest number; None: step 1 has not ended."""
+    found = rows(connection, LAST, {"id": id})
+    return _stored(found[0]) if found else None
+
+
+def keep(
+    connection: BaseDatabaseWrapper, id: uuid.UUID, fence: int, name: str, value: bytes | None, seconds: float
+) -> bool:
+    """Keep what a step of a running function has returned, in the caller's transaction.
+
+    :returns: False if the claim of the task is over: then nothing was kept.
+    """
+    params = {"id": id, "fence": fence, "name": name, "value": value, "seconds": seconds}
+    return bool(rows(connection, KEEP, params))
+
+
+def forget(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
+    """Forget the steps of a task: it begins at its first one."""
+    with connection.cursor() as cursor:
+        cursor.execute(FORGET, {"id": id})
+
+
+def advance(
+    connection: BaseDatabaseWrapper, steps: Sequence[StepEnd], *, now: float, table: RowTable | None = None
+) -> int:
+    """Keep what steps have returned, and let their tasks wait for the next step.
+
+    :param now: the monotonic clock of the process.
+    :param table: the table with the rows of these tasks, which show the step from now on.
+    :returns: how many claims were still ours.
+    """
+    params = {
+        "id": arrays.uuids([step.id for step in steps]),
+        "fence": arrays.numbers([step.fence for step in steps]),
+        "number": arrays.numbers([step.number for step in steps]),
+        "value": arrays.binaries([step.value for step in steps]),
+        "seconds": arrays.numbers([step.seconds for step in steps]),
+        "ended_ago": arrays.numbers([now - step.ended_at for step in steps]),
+        "delay": arrays.numbers([step.delay for step in steps]),
+        "executor": arrays.texts([step.executor for step in steps]),
+    }
+    sql = ADVANCE if table is None else f"{_ADVANCE}{model_rows.stepped(table, 'ended')}{_ADVANCED}"
+    count, awaited = rows(connection, sql, params)[0]
+    if awaited:
+        notify.tell_after_commit(connection, {notify.ended_channel(id): "" for id in awaited})
+    return int(count)
+
+
+def _stored(row: tuple[Any, ...]) -> StoredStep:
+    number, name, value, started, ended = row
+    return StoredStep(number, name, None if value is None else bytes(value), in_utc(started), in_utc(ended))

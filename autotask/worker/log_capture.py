@@ -1,0 +1,201 @@
+"""The log lines of tasks, captured in one place while their attempts run, and written to a file for each task.
+
+All lines of the loggers below ``autotask.task`` pass :class:`Capture`, which finds their attempt. If no folder for log files
+is set, nothing is captured, and an attempt pays one look at a variable for that.
+"""
+
+import logging
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from autotask import context, logs, registry
+from autotask.conf import settings
+from autotask.definition import Definition
+from autotask.signals import task_lost
+from autotask.task import ClaimedTask, State
+from autotask.task_log import LOGGER, PREFIX, level_of, text_of_end
+from autotask.texts.lines import INDENT, indented, one_line
+from autotask.worker import console
+from autotask.worker.log_writer import LogFolder, LogWriter, complain
+
+_formatter = logging.Formatter()
+
+
+class OpenLog:
+    """The log of one attempt that runs in this process."""
+
+    __slots__ = ("_label", "_where", "_writer", "fence", "names")
+
+    def __init__(self, folder: LogFolder, task: ClaimedTask, definition: Definition[Any, Any] | None) -> None:
+        key = None if definition is None else definition.log_key(task)
+        self.fence = task.fence
+        #: The names after ``autotask.task.`` of the loggers that belong to it.
+        self.names = (str(task.id),) if key is None else (str(task.id), key)
+        self._label = one_line(self.names[-1], 200)
+        self._where = _where(definition)
+        self._writer = LogWriter(folder, task.id, key)
+
+    def write(self, record: logging.LogRecord) -> None:
+        """Write a line. Never raises, unless the arguments of the line do."""
+        self._writer.write(_line(record, self._label))
+
+    def say(self, level: int, message: str, exception: BaseException | None = None) -> None:
+        """Write a line of ours."""
+        told = None if exception is None else (type(exception), exception, exception.__traceback__)
+        self.write(logging.LogRecord(LOGGER, level, *self._where, message, None, told))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+class Capture(logging.Handler):
+    """Takes the lines of tasks to the logs of their attempts."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a line, without the lock of all handlers: tasks do not wait for each other's files."""
+        self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line of a task that runs here; outcomes are written by :func:`end`."""
+        try:
+            if record.name != LOGGER and (log := _log_of(record)) is not None:
+                log.write(record)
+        except Exception:
+            self.handleError(record)
+
+
+#: Whether there are logs: looked at for each task, so that a call is saved where there are none.
+is_on = False
+
+_folder: LogFolder | None = None
+_started_in = 0
+_open: dict[str, OpenLog] = {}
+_capture = Capture()
+
+
+def start() -> None:
+    """Capture from now on as the settings say. A process that runs tasks calls this once Django is set up."""
+    global is_on, _folder, _started_in
+    _started_in = os.getpid()
+    is_on = (where := logs.folder()) is not None
+    logger = logging.getLogger(LOGGER)
+    console.show_lines_of_tasks(settings.LOG_CONSOLE and not os.environ.get("DISABLE_STREAM_HANDLER"))
+    if where is None:
+        _folder = None
+        logger.removeHandler(_capture)
+        task_lost.disconnect(dispatch_uid=LOGGER)
+        return
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        complain(where, error)
+    _folder = LogFolder(where, settings.LOG_SIZE, settings.LOG_BACKUPS)
+    logger.addHandler(_capture)  # which does nothing the second time
+    task_lost.connect(_lost, dispatch_uid=LOGGER)
+    if not (logger.level or logging.getLogger("autotask").level) and logger.getEffectiveLevel() > logging.INFO:
+        logger.setLevel(logging.INFO)
+
+
+def start_once() -> None:
+    """Capture from now on, unless this process does so already, for executors, where nobody knows which job is the first."""
+    if _started_in != os.getpid():
+        start()
+
+
+def folder() -> Path | None:
+    """Return the folder of the files that this process writes; None: it writes none."""
+    return None if _folder is None else _folder.path
+
+
+def begin(task: ClaimedTask, definition: Definition[Any, Any]) -> None:
+    """Open the log of an attempt."""
+    if _folder is None:
+        return
+    log = OpenLog(_folder, task, definition)
+    for name in log.names:
+        _open[name] = log
+    log.say(logging.INFO, f"started: {task.name}, attempt {task.failures + 1} of {task.retries + 1}")
+
+
+def end(task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None) -> None:
+    """Write the last line of an attempt, and close its log. The attempt may have run in a process that was killed."""
+    if _folder is None:
+        return
+    log = _own(task) or OpenLog(_folder, task, registry.known(task.name))
+    told = exception if state in (State.ERROR, State.RETRY) else None
+    # The traceback ends with the message.
+    message = text_of_end(task, state, seconds, "" if told is not None else error_message)
+    log.say(max(logging.INFO, level_of(state, exception)), message, told)
+    _close(log)
+
+
+def close(task: ClaimedTask) -> None:
+    """Close the log of an attempt that is over in any way."""
+    if _folder is not None and (log := _own(task)) is not None:
+        _close(log)
+
+
+def _close(log: OpenLog) -> None:
+    for name in log.names:
+        if _open.get(name) is log:
+            _open.pop(name, None)
+    log.close()
+
+
+def _own(task: ClaimedTask) -> OpenLog | None:
+    """Return the log of this attempt: an earlier one of the same task may go on in a thread that was given up."""
+    log = _open.get(str(task.id))
+    return log if log is not None and log.fence == task.fence else None
+
+
+def _lost(task_id: uuid.UUID, reason: str, ended: bool, **_: Any) -> None:
+    """Write the last line of an attempt whose worker or process died, if its log is on this host."""
+    if _folder is None or not (_folder.path / f"{task_id}.log").exists():
+        return
+    what = f"lost: {one_line(reason)}; {'it has ended' if ended else 'it will run again'}"
+    record = logging.LogRecord(LOGGER, logging.ERROR if ended else logging.WARNING, *_where(None), what, None, None)
+    writer = LogWriter(_folder, task_id)
+    writer.write(_line(record, str(task_id)))
+    writer.close()
+
+
+def _log_of(record: logging.LogRecord) -> OpenLog | None:
+    """Return the log of the attempt to which a line belongs: by its logger, its field, or where it was logged."""
+    name = record.name.removeprefix(PREFIX)
+    log = _open.get(name) or _open.get(name[:36]) or _open.get(getattr(record, "task_id", ""))
+    if log is None and (running := context.current()) is not None:
+        log = _open.get(str(running.id))
+    return log
+
+
+def _line(record: logging.LogRecord, label: str) -> str:
+    """Return a line as it is in the file. No message can forge another line."""
+    message = record.getMessage()
+    if (name := getattr(record, "task_name", None)) is not None:
+        message = message.removeprefix(f"{name} {getattr(record, 'task_id', '')}: ")  # The file says so.
+    if record.exc_info and record.exc_info[0] is not None:
+        message += f"\n{_traceback(record)}"
+    if record.stack_info:
+        message += f"\n{record.stack_info}"
+    if not message.isprintable():
+        message = indented(message)
+    time = _formatter.formatTime(record)
+    where = f"{record.module}:{record.lineno}"
+    return f"[{record.process}] {time} | {record.levelname} | {label} | {where} - {message}"
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    try:
+        return _formatter.formatException(record.exc_info)  # type: ignore[arg-type]  # looked at by the caller
+    except Exception as error:  # The causes of an exception, or the name of its class, may raise.
+        return f"{INDENT}(its traceback cannot be shown: {type(error).__name__})"
+
+
+def _where(definition: Definition[Any, Any] | None) -> tuple[str, int]:
+    """Return file and line of a task function, for our own lines."""
+    code = None if definition is None else getattr(definition.function, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code is not None else ("autotask", 0)

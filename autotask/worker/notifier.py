@@ -1,0 +1,63 @@
+"""Service: enqueue what tells others of the end of tasks."""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask import payload
+from autotask.conf import settings
+from autotask.notifications.delivery import calls
+from autotask.store import notices
+from autotask.store.notices import Delivery, Untold
+from autotask.task import ClaimedTask, State
+
+logger = logging.getLogger("autotask.worker")
+
+#: Seconds between two pieces while there is more to enqueue: the other services run in between.
+PAUSE = 0.05
+
+#: How a delivery ends that must not be repeated: it was cancelled, or ran again and again in vain.
+OVER = (State.ERROR, State.CANCELLED)
+
+
+class Notifier:
+    """Enqueues a delivery for each ended task of which somebody is to be told.
+
+    It looks when this worker has ended such a task, and rarely otherwise: for tasks that ended without a worker, or whose
+    delivery is lost. Any number of workers may do this at once.
+
+    :param wake: called when deliveries were enqueued.
+    """
+
+    doing = "enqueue notices of ended tasks"
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    def run_once(self, connection: BaseDatabaseWrapper) -> float:
+        """Enqueue a piece of what there is to tell."""
+        found = notices.find(connection)
+        for untold in found:
+            if untold.former_state in OVER or not untold.waiting:
+                _settle(connection, untold)
+        new = [untold for untold in found if untold.waiting and untold.former_state not in OVER]
+        if notices.begin(connection, list(map(Delivery, new, calls([untold.id for untold in new])))):
+            self._wake()
+        return PAUSE if len(found) == notices.MOST else settings.LEASE * random.uniform(0.8, 1.2)
+
+
+def tells(tasks: Sequence[ClaimedTask]) -> bool:
+    """Whether somebody is to be told of the end of one of these tasks."""
+    return any(payload.tells(task.payload) for task in tasks)
+
+
+def _settle(connection: BaseDatabaseWrapper, untold: Untold) -> None:
+    """Look after notices no longer: there are none to send, or what should send them has ended in vain."""
+    why = f"its delivery was {untold.former_state.name.lower()}" if untold.former_state is State.CANCELLED else ""
+    why = why or f"its delivery has failed: {untold.former_error}"
+    lost = [notices.given_up(notice, why) for notice in untold.waiting]
+    notices.settle(connection, untold.id, untold.former, lost)
+    for notice in lost:
+        logger.error("The %s to %s about task %s is given up: %s", notice.kind, notice.to, untold.id, why)

@@ -1,0 +1,5 @@
+"""Workflows: tasks whose steps are durable."""
+
+from autotask.workflows.steps import astep, step
+
+__all__ = ["astep", "step"]

@@ -1,0 +1,168 @@
+"""Models whose rows are tasks. Their tables are made by the tests that use them."""
+
+import uuid
+
+from django.db import models
+
+from autotask.model_tasks import SimpleTask
+from tests import gates
+
+
+class HelloTask(SimpleTask):
+    """One step."""
+
+    name = models.CharField(max_length=64)
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main(self, payload):
+        return f"Hello, {self.name}. Nice to meet you!"
+
+
+class StepTask(SimpleTask):
+    """Three steps; what each does is in a column, by the number of the step."""
+
+    acts = models.JSONField(default=dict)
+    lines = models.TextField(default="")
+    region = models.TextField(default="default")
+
+    final_step = 3
+    channel_field = "region"
+    options = {"retries": 1, "backoff": 0}
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main_step1(self, payload):
+        return self.act("1", payload)
+
+    def do_task_main_step2(self, payload):
+        return self.act("2", payload)
+
+    def do_task_main_step3(self, payload):
+        return self.act("3", payload)
+
+    def act(self, number, payload):
+        """Write a line, then do what the row says."""
+        self.lines += f"{number} "
+        self.save()
+        act = self.acts.get(number)
+        if act == "wait":
+            gates.wait_at(f"step {number}")
+        elif act == "raise" or act == "fail once" and self.lines.count(f"{number} ") == 1:
+            raise ValueError(f"step {number} went wrong")
+        elif act == "object":
+            return object()
+        return {"number": number, "step": payload["step"]}
+
+
+class BoxTask(SimpleTask):
+    """With a key that it has before it is saved."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main(self, payload):
+        return {"info": payload["task_info"]}
+
+
+class WordTask(SimpleTask):
+    """With a text as key."""
+
+    text = models.CharField(max_length=20, primary_key=True)
+    note = models.TextField(default="")
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main(self, payload):
+        return len(self.text)
+
+
+class WorldTask(SimpleTask):
+    """Two steps, with a request in between."""
+
+    proxy = models.JSONField()
+    content = models.TextField(default="")
+
+    final_step = 2
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main_step1(self, payload):
+        return {"proxy": self.proxy}
+
+    def do_task_main_step2(self, payload):
+        self.content = payload["proxied_content"] or ""
+        self.save()
+        return payload["proxied_error"]
+
+
+class RemoteTask(SimpleTask):
+    """Two steps, which a client from outside starts."""
+
+    name = models.TextField()
+
+    final_step = 2
+    remote = True
+    channel = "remote"
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main_step1(self, payload):
+        return {"said": payload.get("said")}
+
+    def do_task_main_step2(self, payload):
+        return f"{self.name}: {payload['said']}"
+
+
+class WholeTask(SimpleTask):
+    """Each step in one transaction with its record."""
+
+    name = models.TextField(default="")
+
+    final_step = 2
+    options = {"atomic": True}
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main_step1(self, payload):
+        HelloTask.objects.create(name=f"{self.name} 1")
+
+    def do_task_main_step2(self, payload):
+        HelloTask.objects.create(name=f"{self.name} 2")
+        if self.name == "bad":
+            raise ValueError("no")
+
+
+class LimitedTask(SimpleTask):
+    """One at a time."""
+
+    options = {"concurrency": 1}
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main(self, payload):
+        return 1
+
+
+class ChildTask(HelloTask):
+    """With a table of its own, beside that of its parent."""
+
+    more = models.TextField()
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main(self, payload):
+        return f"{self.name} {self.more}"
+
+
+ALL = (HelloTask, StepTask, BoxTask, WordTask, WorldTask, RemoteTask, WholeTask, LimitedTask, ChildTask)
