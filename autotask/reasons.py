@@ -13,7 +13,7 @@ from autotask.store import gates_read, pauses
 from autotask.store.gates_read import COUNTED, Holder, SeenGate
 from autotask.store.pauses import Kind, Pause
 from autotask.store.read import StoredTask
-from autotask.task import State
+from autotask.task import REMOTE, State
 from autotask.texts import render
 from autotask.texts.durations import in_words
 
@@ -28,6 +28,7 @@ class Code(enum.StrEnum):
     CLOSED = "held.closed"
     PAUSED = "held.paused"
     READY_PAUSED = "ready.paused"
+    READY_REMOTE = "ready.remote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ def of_ready(task: StoredTask, in_force: Iterable[Pause]) -> Reason | None:
     for pause in in_force:
         if names.get(pause.kind) == pause.name:
             return Reason(Code.READY_PAUSED, paused(pause, timezone.now()), until=pause.until)
+    if task.executor == REMOTE:
+        return Reason(Code.READY_REMOTE, "waits for a client from outside that starts its next step")
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from autotask.fetching.hosts import AllowedHost
 from autotask.flow.limits import EVERYTHING, MOST_SLOTS
-from autotask.task import BACKGROUND, COROUTINE, LONGEST_TIME, PROCESS
+from autotask.task import BACKGROUND, COROUTINE, LONGEST_TIME, PROCESS, REMOTE
 from autotask.values import PLAIN_NAME
 
 T = TypeVar("T")
@@ -175,9 +175,8 @@ def _executors(value: Any) -> dict[str, tuple[str, int]]:
 
 
 def _executor_name(name: Any) -> str:
-    _refuse_unless(
-        PLAIN_NAME.fullmatch(_text(name)) is not None and name not in ("thread", PROCESS, COROUTINE, BACKGROUND)
-    )
+    taken = ("thread", PROCESS, COROUTINE, REMOTE, BACKGROUND)
+    _refuse_unless(PLAIN_NAME.fullmatch(_text(name)) is not None and name not in taken)
     return str(name)
 
 
@@ -243,7 +242,7 @@ HOSTS = SettingType(
 )
 CHANNELS = QUEUES
 EXECUTORS = SettingType(
-    'a dict of names other than "thread", "process" and "coroutine", each with the dotted path of a function that returns '
+    'a dict of names other than "thread", "process", "coroutine" and "remote", each with the dotted path of a function that returns '
     "an executor, or a pair of such a path and a number",
     _executors,
 )
@@ -260,3 +259,4 @@ WEBHOOK_SECRETS = SettingType(
 )
 SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)
+PULL_KEY = SettingType("a string that is not empty or blank, or None", _secret, secret=True)

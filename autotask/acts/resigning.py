@@ -8,11 +8,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import payload
 from autotask.exceptions import PayloadRefused
-from autotask.store import resign
-from autotask.store.resign import FAILED, RESULTS, WAITING, PayloadColumn, Signed
+from autotask.store import resign, steps
+from autotask.store.resign import FAILED, RESULTS, STEPS, WAITING, PayloadColumn, Signed
 
 #: In this order: a payload that moves to the other table is found there, and one that moves back in the next round.
-PLACES = (WAITING, FAILED, RESULTS)
+PLACES = (WAITING, FAILED, RESULTS, STEPS)
 
 #: Looks at all payloads. More than two are needed only if rows were locked or moved at the wrong moments.
 ROUNDS = 10
@@ -93,4 +93,7 @@ def _outdated(place: PayloadColumn, batch: list[Signed], found: Findings) -> lis
 def _resigned(place: PayloadColumn, signed: Signed) -> bytes:
     if place is RESULTS:
         return payload.resign_result(signed.envelope, id=signed.id, fence=signed.fence)
+    if place is STEPS:
+        number, _, name = signed.name.partition(":")
+        return payload.resign_step(signed.envelope, id=signed.id, step=steps.word(int(number), name))
     return payload.resign_arguments(signed.envelope, id=signed.id, name=signed.name)

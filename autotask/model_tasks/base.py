@@ -125,6 +125,7 @@ class SimpleTask(models.Model):
         if not self.begin():
             super().save_base(raw, force_insert, force_update, using, update_fields)
             return
+        self.task_definition.refuse_unfit(using)
         with transaction.atomic(using=using, savepoint=False):
             super().save_base(raw, force_insert, force_update, using, update_fields)
             self.task_definition.enqueue_rows([self], using)

@@ -3,6 +3,7 @@
 import enum
 import functools
 import uuid
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -62,10 +63,13 @@ def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Cancellation:
 
     :returns: TOO_LATE if the task has ended, or does not exist.
     """
-    table = model_rows.of(connection, id)
-    sql = f"{_GONE}{model_rows.written(table)}{_TOLD}" if table else CANCEL_WAITING
+    written = model_rows.written(model_rows.of(connection, id))
+
+    def act(more: str) -> list[tuple[Any, ...]]:
+        return rows(connection, f"{_GONE}{more}{_TOLD}", {"id": id})
+
     for _ in range(_TRIES):
-        if gone := rows(connection, sql, {"id": id}):
+        if gone := model_rows.act_with(connection, act, written):
             (name, queue, awaited, frees), *_ = gone
             connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
             if awaited:

@@ -5,15 +5,20 @@ for tasks with rows, the ones of this module follow it. A row that somebody else
 the transaction of a stranger. The mender writes it later (:func:`mend`).
 """
 
+import contextlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays
 from autotask.store.connection import execute, rows
+from autotask.store.errors import Trouble, trouble_of
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,25 @@ row_{number} AS (
 )"""
         for number, each in enumerate(some)
     )
+
+
+def act_with(connection: BaseDatabaseWrapper, act: Callable[[str], R], more: str) -> R:
+    """Run a statement that also writes rows; without these if they cannot be written, as where a table is missing.
+
+    No task depends on the tables of others: the mender writes the rows later.
+
+    :param act: runs the statement with the CTEs that it is given.
+    :param more: those that write rows; "" if there are none.
+    """
+    if not more:
+        return act("")
+    try:
+        with transaction.atomic(using=connection.alias) if connection.in_atomic_block else contextlib.nullcontext():
+            return act(more)
+    except DatabaseError as error:
+        if trouble_of(error) not in (Trouble.REFUSED, Trouble.DOUBTFUL):
+            raise
+    return act("")
 
 
 def of(connection: BaseDatabaseWrapper, id: uuid.UUID, table: str = "autotask_task") -> Sequence[RowTable]:

@@ -68,7 +68,11 @@ def clear(connection: BaseDatabaseWrapper, gate: str, present: Mapping[str, int]
 
 
 def _drop(connection: BaseDatabaseWrapper, gate: str) -> int:
-    dropped = rows(connection, _GONE + model_rows.written(model_rows.tables.values()) + _DROPPED, {"gate": gate})
+    dropped = model_rows.act_with(
+        connection,
+        lambda more: rows(connection, f"{_GONE}{more}{_DROPPED}", {"gate": gate}),
+        model_rows.written(model_rows.tables.values()),
+    )
     for id, name, queue, _ in dropped:
         connection.on_commit(functools.partial(tell_cancelled, id, name, queue), robust=True)
     awaited: list[uuid.UUID] = [id for id, _, _, awaited in dropped if awaited]

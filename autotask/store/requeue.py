@@ -51,13 +51,16 @@ def requeue(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
 
     :returns: False for a task that is live, DONE or pruned, or whose unique key another one has: see :func:`holder`.
     """
-    table = model_rows.of(connection, id, "autotask_result")
-    sql = f"{_BACK}{model_rows.back(table, 'back')}{_RETURNED}" if table else REQUEUE
+    back = model_rows.back(model_rows.of(connection, id, "autotask_result"), "back")
+
+    def act(more: str) -> bool:
+        return bool(rows(connection, f"{_BACK}{more}{_RETURNED}", {"id": id}))
+
     try:
         # Outside of a transaction the statement is one of its own.
         nested = connection.in_atomic_block or not connection.get_autocommit()
         with transaction.atomic(using=connection.alias) if nested else contextlib.nullcontext():
-            return bool(rows(connection, sql, {"id": id}))
+            return model_rows.act_with(connection, act, back)
     except IntegrityError:  # somebody has taken its key, or retried it, since the statement began
         return False
 

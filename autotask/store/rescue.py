@@ -173,22 +173,23 @@ def rescue(
         return [id for (id,) in rows(connection, ORPHANS, params)]
 
     parts = refused.run_found(
-        lambda: _rescue(connection, _with_rows(_RESCUE, _RESCUED), params),
+        lambda: _rescue(connection, _RESCUE, _RESCUED, params),
         find,
-        lambda ids: _rescue(connection, _with_rows(_RESCUE_THESE, _RESCUED_THESE), {**params, "id": list(ids)}),
+        lambda ids: _rescue(connection, _RESCUE_THESE, _RESCUED_THESE, {**params, "id": list(ids)}),
     )
     return buried + sum(part[0] for part in parts), sum(part[1] for part in parts), sum(part[2] for part in parts)
 
 
-def _with_rows(act: str, told: str) -> str:
-    """Return a statement that also writes to the rows of tasks which have ended, if there are any such tables."""
-    return act + model_rows.written(model_rows.tables.values()) + told
-
-
-def _rescue(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> tuple[int, int, int]:
-    buried, back, over, awaited, lost = rows(connection, sql, params)[0]
+def _rescue(connection: BaseDatabaseWrapper, act: str, told: str, params: Mapping[str, Any]) -> tuple[int, int, int]:
+    buried, back, over, awaited, lost = _act(connection, act, told, params)[0]
     _tell(connection, awaited, lost)
     return buried, back, over
+
+
+def _act(connection: BaseDatabaseWrapper, act: str, told: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Run a statement, which also writes to the rows of tasks that have ended, if there are tables of such rows."""
+    written = model_rows.written(model_rows.tables.values())
+    return model_rows.act_with(connection, lambda more: rows(connection, f"{act}{more}{told}", params), written)
 
 
 def lose(
@@ -211,7 +212,7 @@ def lose(
         "max_crashes": max_crashes,
         "error_ttl": error_ttl,
     }
-    orphans, _back, _over, awaited, lost = rows(connection, _with_rows(_LOSE, _LOST), params)[0]
+    orphans, _back, _over, awaited, lost = _act(connection, _LOSE, _LOST, params)[0]
     _tell(connection, awaited, lost)
     return int(orphans)
 

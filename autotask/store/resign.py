@@ -36,6 +36,7 @@ class PayloadColumn(NamedTuple):
 WAITING = PayloadColumn("autotask_task", "payload", "arguments of live tasks")
 FAILED = PayloadColumn("autotask_result", "payload", "arguments of tasks that can be retried")
 RESULTS = PayloadColumn("autotask_result", "value", "results")
+STEPS = PayloadColumn("autotask_step", "value", "values of steps")
 
 #: Payloads in one batch, and bytes after which it ends: they are read into memory, and go into one statement, old and new.
 BATCH = 100
@@ -72,6 +73,33 @@ WHERE t.id = new.id AND t.{column} = new.old AND t.id = ANY(ARRAY(SELECT id FROM
 """
 
 
+#: Tasks whose steps are in one batch.
+TASKS_WITH_STEPS = 20
+
+# A batch ends with the last step of a task; a step is written as its number and its name.
+READ_STEPS = """
+SELECT task_id, number || ':' || name, 0, value FROM autotask_step
+WHERE value IS NOT NULL AND task_id = ANY(ARRAY(
+    SELECT DISTINCT task_id FROM autotask_step WHERE task_id > %(after)s ORDER BY task_id LIMIT {limit}
+))
+ORDER BY task_id, number, name
+"""
+
+WRITE_STEPS = """
+WITH new AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(names)s::text[], %(old)s::bytea[], %(new)s::bytea[]) AS new(id, name, old, new)
+),
+free AS MATERIALIZED (
+    SELECT s.task_id, s.number, s.name FROM autotask_step s WHERE s.task_id = ANY(%(ids)s::uuid[])
+    ORDER BY s.task_id, s.number, s.name FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE autotask_step s SET value = new.new
+FROM new, free
+WHERE s.task_id = new.id AND s.number || ':' || s.name = new.name AND s.value = new.old
+  AND (free.task_id, free.number, free.name) = (s.task_id, s.number, s.name)
+"""
+
+
 @contextlib.contextmanager
 def at_one_moment(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Read all rows as they were at the first read, however long that takes, and write nothing.
@@ -92,6 +120,8 @@ def read(connection: BaseDatabaseWrapper, place: PayloadColumn, after: uuid.UUID
     :param after: the last id of the batch before; at first the smallest possible one.
     """
     sql = READ.format(table=place.table, column=place.column, limit=BATCH, bytes=BATCH_BYTES)
+    if place is STEPS:
+        sql = READ_STEPS.format(limit=TASKS_WITH_STEPS)
     return [
         Signed(id, name, fence, bytes(envelope))
         for id, name, fence, envelope in rows(connection, sql, {"after": after})
@@ -104,8 +134,9 @@ def write(connection: BaseDatabaseWrapper, place: PayloadColumn, changed: Sequen
         return 0
     return execute(
         connection,
-        WRITE.format(table=place.table, column=place.column),
+        WRITE_STEPS if place is STEPS else WRITE.format(table=place.table, column=place.column),
         {
+            "names": arrays.texts([signed.name for signed, _ in changed]),
             "ids": arrays.uuids([signed.id for signed, _ in changed]),
             "old": arrays.binaries([signed.envelope for signed, _ in changed]),
             "new": arrays.binaries([envelope for _, envelope in changed]),

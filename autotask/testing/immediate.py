@@ -10,6 +10,7 @@ from autotask.conf import settings
 from autotask.store.enqueue import NewTask
 from autotask.store.finish import Outcome
 from autotask.testing.runner import Runner
+from autotask.worker.outcome import Advanced
 
 
 def immediate(*, raise_errors: bool = False) -> AbstractContextManager[Any]:
@@ -41,7 +42,8 @@ def run(tasks: Sequence[NewTask]) -> None:
 def _run_until_ended(runner: Runner, task: NewTask) -> None:
     # None: another worker was faster, or the task has cancelled itself.
     while (ran := runner.run(task.id)) is not None:
-        if ran.again_after is None or not isinstance(ran.ended, Outcome):
+        # The next step of a task follows at once.
+        if ran.again_after is None or not isinstance(ran.ended, (Outcome, Advanced)):
             if settings.IMMEDIATE == "raise":
                 ran.raise_error()
             return

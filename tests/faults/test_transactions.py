@@ -8,7 +8,7 @@ import uuid
 import pytest
 from django.db import DatabaseError
 
-from autotask.store import cancel, claim, enqueue, finish, promote, prune, requeue, workers
+from autotask.store import cancel, claim, enqueue, finish, pauses, promote, prune, requeue, workers
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import execute, rows
 from autotask.store.finish import Outcome
@@ -163,7 +163,7 @@ def test_claims_cost_the_same_next_to_millions_of_rows_whatever_the_statistics_s
         indexes, pages, _ = explained(connection, *claim_of(mine))
         figures.at_most(f"pages a claim, {when}", pages, 200)
         assert "autotask_ready" in indexes and not [name for name in indexes if name == "all of autotask_task"], indexes
-        _, lanes, _ = explained(connection, claim.LANES.format(known="true"), {})
+        _, lanes, _ = explained(connection, claim.LANES.format(known="true", in_force=pauses.IN_FORCE.format("p")), {})
         _, promotion, _ = explained(connection, promote.PROMOTE.format(limit=500, unless=""), {})
         figures.at_most(f"pages an idle look, {when}", lanes + promotion, 40)
 

@@ -1,5 +1,8 @@
 """Models whose rows are tasks. Their tables are made by the tests that use them."""
 
+import os
+import signal
+import time
 import uuid
 
 from django.db import models
@@ -47,9 +50,12 @@ class StepTask(SimpleTask):
         """Write a line, then do what the row says."""
         self.lines += f"{number} "
         self.save()
+        time.sleep(self.acts.get("seconds", 0))
         act = self.acts.get(number)
         if act == "wait":
             gates.wait_at(f"step {number}")
+        elif act == "die once" and self.lines.count(f"{number} ") == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
         elif act == "raise" or act == "fail once" and self.lines.count(f"{number} ") == 1:
             raise ValueError(f"step {number} went wrong")
         elif act == "object":
@@ -118,7 +124,7 @@ class RemoteTask(SimpleTask):
         return {"said": payload.get("said")}
 
     def do_task_main_step2(self, payload):
-        return f"{self.name}: {payload['said']}"
+        return f"{self.name}: {payload.get('said')}"
 
 
 class WholeTask(SimpleTask):

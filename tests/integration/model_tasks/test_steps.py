@@ -1,13 +1,13 @@
 """Steps of rows: each commits with what it returned, and nothing is held between them."""
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from autotask.exceptions import RowBusy
 from autotask.models import Step
-from autotask.store import prune, rescue, steps
+from autotask.store import model_rows, prune, rescue, steps
 from autotask.store.connection import current, execute
-from autotask.task import CANCELLED, DONE, State
+from autotask.task import CANCELLED, DONE, ERROR, State
 from autotask.worker import mender, rows_of_tasks
 from autotask.worker.mender import Mender
 from tests.gates import gate
@@ -244,3 +244,27 @@ def test_steps_are_pruned_with_their_task(worker):
     assert Step.objects.count() == 0
     row.refresh_from_db()
     assert row.success is True
+
+
+def test_a_missing_table_keeps_no_task_from_being_rescued_or_cancelled(transactional_db):
+    broken = model_rows.RowTable("model_tasks.hellotask", '"no_such_table"')
+    rows = HelloTask.objects.bulk_create([HelloTask(name="x"), HelloTask(name="y")])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(model_rows.tables, broken.name, broken)
+        execute(
+            current(),
+            "UPDATE autotask_task SET state = 2, fence = 1, worker_id = gen_random_uuid(), lost = 5, attempt = 1, "
+            "started_at = now() WHERE id = %(id)s",
+            {"id": rows[0].task_id},
+        )
+        with transaction.atomic():
+            assert rows[1].handle.cancel()
+        assert rescue.rescue(current(), [], reason="it was killed", max_crashes=3, error_ttl=60) == (0, 0, 1)
+        rows_of_tasks.missed.add(broken.name)
+        assert Mender().run_once(connection) == mender.SOON
+
+    assert [row.handle.status for row in rows] == [ERROR, CANCELLED]
+    Mender()._mend(connection, model_rows.tables[broken.name])
+    for row in rows:
+        row.refresh_from_db()
+        assert row.success is False
