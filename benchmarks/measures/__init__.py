@@ -15,6 +15,7 @@ from benchmarks.measures import (
     notify,
     rate,
     roundtrip,
+    schema,
     size,
     sleep,
     unique,
@@ -41,6 +42,7 @@ MEASURES: dict[str, Measure] = {
         unique,
         rate,
         bucket,
+        schema,
         idle,
         growth,
     )

@@ -28,6 +28,7 @@ from tests.integration.class_tasks.async_tasks import (
     NoLogger,
     OnLoop,
     Soon,
+    Stepwise,
 )
 from tests.integration.worker import tasks
 from tests.integration.worker.conftest import worker_program
@@ -432,6 +433,14 @@ def test_a_limited_class_passes_its_gate_again_when_it_runs_again(start_worker):
     # Then
     start_worker()
     assert end(Limited, "1") == {"status": "success", "result": 1}
+
+
+def test_a_task_that_runs_again_runs_its_steps_again(worker, path):
+    Stepwise.run(path=path, fails=True)
+    end(Stepwise, "the one")
+    Stepwise.run(path=path, fails=False)
+    assert end(Stepwise, "the one")["status"] == "success"
+    assert lines(path) == ["first of True", "first of False"]
 
 
 def test_every_way_to_call_obeys_the_rule(worker):
