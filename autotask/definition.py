@@ -101,7 +101,7 @@ class Definition(Generic[P, R]):
         made.is_late = self.is_late
         return made
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Store a call for a worker to run, and return the handle of its task.
 
         The task exists if and only if the caller's transaction commits.
@@ -119,7 +119,7 @@ class Definition(Generic[P, R]):
         self.refuse_unreachable()
         return self.store([self.new_call(args, kwargs, carriers.carried(self.name))])[0]
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Like :meth:`enqueue`, from a coroutine."""
         return await sync_to_async(self.enqueue)(*args, **kwargs)
 
@@ -145,7 +145,7 @@ class Definition(Generic[P, R]):
         """Whether workers do not know it, and its name does not lead them to its module."""
         return self.is_late and not self.name.startswith(f"{self.function.__module__}.")
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, and return its value; nothing is stored.
 
         All its exceptions reach the caller, including Retry, Snooze, Cancel and Discard. A function that takes a context
@@ -392,7 +392,7 @@ def _send_enqueued(tasks: list[NewTask]) -> None:
 class DelayedTask(Definition[P, R]):
     """The definition that ``@delayed_task`` makes: calling it stores the call."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Store the call and return the handle of its task, see :meth:`enqueue`.
 
         With ``AUTOTASK_IS_ACTIVE = False`` it runs the function at once, and returns its value.

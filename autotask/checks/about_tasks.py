@@ -12,7 +12,7 @@ from autotask.functions import SCRIPTS
 from autotask.scheduled import ScheduledTask
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import remarks
-from autotask.task import COROUTINE, PROCESS, THREAD
+from autotask.task import BACKGROUND, COROUTINE, PROCESS, THREAD
 
 #: If clocks are changed at all, they are changed within this time.
 LOOK_AHEAD = timedelta(days=366)
@@ -55,7 +55,7 @@ def check_executor_names(**_: Any) -> list[CheckMessage]:
             id="autotask.E008",
         )
         for definition in registry.definitions()
-        if definition.executor not in (THREAD, COROUTINE, *known)
+        if definition.executor not in (THREAD, COROUTINE, BACKGROUND, *known)
     ]
 
 
