@@ -19,7 +19,7 @@ import hashlib
 import hmac
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -133,9 +133,15 @@ def carries(envelope: bytes) -> bool:
     return len(envelope) > _FLAGS and bool(envelope[_FLAGS] & CARRIES)
 
 
-def tells(envelope: bytes) -> bool:
-    """Whether somebody is to be told of the end of the task, by the flags of an envelope, which are not verified."""
-    return len(envelope) > _FLAGS and bool(envelope[_FLAGS] & TELLS)
+def some_tell(envelopes: Iterable[bytes]) -> bool:
+    """Whether somebody is to be told of the end of one of these tasks, by the flags of envelopes, which are not verified."""
+    try:
+        for envelope in envelopes:  # not any(), which takes twice as long: this runs for each task
+            if envelope[_FLAGS] & TELLS:
+                return True
+    except IndexError:  # One was cut off. Nobody knows.
+        return True
+    return False
 
 
 def load_carried(envelope: bytes, *, id: uuid.UUID, name: str) -> dict[str, Any]:

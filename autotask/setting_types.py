@@ -258,3 +258,4 @@ WEBHOOK_SECRETS = SettingType(
 )
 SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)
+PULL_KEY = SettingType("a string that is not empty or blank, or None", _secret, secret=True)

@@ -11,11 +11,12 @@ from django.utils.module_loading import import_string
 
 from autotask.class_tasks.core import TaskClass
 from autotask.class_tasks.definition import ClassTask
-from autotask.class_tasks.once import OnceTask, logger_of
+from autotask.class_tasks.once import OnceTask
 from autotask.exceptions import ConflictingOptions
 from autotask.flow.limits import Limit
 from autotask.handle import TaskHandle
 from autotask.task import DONE, LONGEST_TIME
+from autotask.task_log import logger_of
 from autotask.values import Seconds, seconds
 
 #: The name of an option in AsyncTask, and in all other tasks.
@@ -131,7 +132,7 @@ class AsyncTask(TaskClass):
 
         :raises UnknownTask: there is no task with that id.
         """
-        return logger_of(cls._once().known(task_id))
+        return logger_of(str(cls._once().known(task_id)))
 
     @classmethod
     def as_view(cls, *, public: bool = False) -> Callable[..., Any]:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import inspect
-import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -24,6 +23,7 @@ from autotask.store.connection import current
 from autotask.store.enqueue import NewTask
 from autotask.store.once import Former
 from autotask.task import ClaimedTask, State
+from autotask.task_log import logger_of
 from autotask.values import seconds
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class OnceTask(ClassTask[P, R]):
             return args, kwargs
         without = self._written.replace(parameters=_without_logger(self._written))
         given = without.bind(*args, **kwargs).arguments
-        bound = inspect.BoundArguments(self._written, {**given, LOGGER: logger_of(context.id)})
+        bound = inspect.BoundArguments(self._written, {**given, LOGGER: logger_of(str(context.id))})
         return bound.args, bound.kwargs
 
     def call_hooks(self, task: ClaimedTask, state: State, error: BaseException | None, run: Run | None) -> None:
@@ -151,6 +151,10 @@ class OnceTask(ClassTask[P, R]):
             plain(instance.callback)(_finished(state, error, run), self.task_id(flow))
         finally:
             super().call_hooks(task, state, error, run)
+
+    def log_key(self, task: ClaimedTask) -> str | None:
+        """Return the id: the log file of the task has a link by this name."""
+        return self.task_id(Flow.load(task.flow)) if task.flow else None
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -193,11 +197,6 @@ class OnceTask(ClassTask[P, R]):
         if changed:
             notify.wake_after_commit(connection)
             self._announce(connection, changed, changed)
-
-
-def logger_of(id: uuid.UUID) -> logging.Logger:
-    """Return the logger of a task."""
-    return logging.getLogger(f"autotask.task.{id}")
 
 
 def _in_place_of(task: NewTask, former: Former | None) -> NewTask:

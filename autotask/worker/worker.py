@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from django.db import DatabaseError, InterfaceError
 
-from autotask import logs
+from autotask import logs, payload
 from autotask.conf import settings
 from autotask.offer import Offers
 from autotask.signals import worker_started, worker_stopping
@@ -29,7 +29,7 @@ from autotask.worker.log_pruner import LogPruner
 from autotask.worker.loop import Loop
 from autotask.worker.mender import Mender
 from autotask.worker.news import News
-from autotask.worker.notifier import Notifier, tells
+from autotask.worker.notifier import Notifier
 from autotask.worker.options import WorkerOptions
 from autotask.worker.paused import Paused
 from autotask.worker.pauser import Pauser
@@ -261,7 +261,7 @@ class Worker:
     def _let_go(self, tasks: Sequence[ClaimedTask]) -> None:
         """The recorder calls this when claims are over."""
         self.recorder.burden.let_go(self.held.let_go(tasks))
-        if tells(tasks):
+        if payload.some_tell([task.payload for task in tasks]):
             self._services[-1].hurry(Notifier)
         if self.held:
             return

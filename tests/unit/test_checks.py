@@ -266,6 +266,32 @@ def test_an_unknown_setting_is_w001_with_the_one_that_was_meant(settings):
     assert "Did you mean AUTOTASK_THREADS?" in messages["autotask.W001"]
 
 
+@pytest.mark.parametrize("signing", ["SECRET_KEY", "AUTOTASK_SIGNING_KEY"])
+def test_a_key_for_pulling_that_signs_is_e040(settings, signing):
+    settings.AUTOTASK_SIGNING_KEY = "another-secret-with-32-characters"
+    settings.AUTOTASK_PULL_KEY = getattr(settings, signing).encode()
+    messages = found()
+    assert list(messages) == ["autotask.E040"]
+    assert signing in messages["autotask.E040"]
+    assert settings.SECRET_KEY not in messages["autotask.E040"]
+
+
+def test_a_short_key_for_pulling_is_w040(settings):
+    settings.AUTOTASK_PULL_KEY = "fifteen--------"
+    assert list(found()) == ["autotask.W040"]
+    settings.AUTOTASK_PULL_KEY += "!"
+    assert found() == {}
+
+
+def test_a_setting_of_django_simpletask2_is_i002(settings):
+    settings.DJANGO_SIMPLETASK2_ACLKEY = "Bqud27SzhUymXDuBfvYNHJWQm0i4FdUB"
+    messages = found()
+    assert list(messages) == ["autotask.I002"]
+    assert "AUTOTASK_PULL_KEY" in messages["autotask.I002"]
+    settings.AUTOTASK_PULL_KEY = "a key of its own that is long"
+    assert found() == {}
+
+
 def test_naive_moments_are_w003(settings):
     settings.USE_TZ = False
     assert list(found()) == ["autotask.W003"]

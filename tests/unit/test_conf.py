@@ -81,6 +81,9 @@ GOOD = [
         ["example.org", "*.example.org:*", "[::1]:80"],
         ("example.org", "*.example.org:*", "[::1]:80"),
     ),
+    ("AUTOTASK_PULL_KEY", b"key", b"key"),
+    ("AUTOTASK_PULL_TIMEOUT", 0, 0.0),
+    ("AUTOTASK_PULL_WAIT", timedelta(minutes=1), 60.0),
     ("AUTOTASK_FETCH_TIMEOUT", timedelta(minutes=1), 60.0),
     ("AUTOTASK_FETCH_MAX_BYTES", 2**20, 2**20),
     ("AUTOTASK_TIMEOUT", timedelta(minutes=1), 60.0),
@@ -146,6 +149,8 @@ BAD = {
     "AUTOTASK_LIMITS": [None, [], 5, {"a b": 1}, {"a(b)": 1}, {1: 1}, {"a": 0}, {"a": "5"}, {"a": True}, {"a": 10_001}],
     "AUTOTASK_MAX_COUNT": [0, -1, 10_001, "5", 5.0, True, {}],
     "AUTOTASK_MAX_TYPE_COUNT": [None, 5, {"*": 5}, {"": 5}, {"send": 0}, {"send": None}],
+    "AUTOTASK_PULL_TIMEOUT": [-1, "5", None, 3601, True],
+    "AUTOTASK_PULL_WAIT": [0, -1, "5", None, 3601],
     "AUTOTASK_FETCH_HOSTS": [
         "example.org",
         None,
@@ -196,6 +201,7 @@ def test_a_bad_value_is_refused_with_name_expectation_and_value(settings, name, 
 
 SECRETS = {
     "AUTOTASK_SIGNING_KEY": ["", b"", 5, ["hunter2"], {"hunter2": 1}],
+    "AUTOTASK_PULL_KEY": ["", b" ", 5, ["hunter2"], {"hunter2": 1}],
     "AUTOTASK_WEBHOOK_SECRET": ["", "hunter2", "whsec_hunter2", ["hunter2"], b"hunter2", 5, {"hunter2": 1}],
     "AUTOTASK_SIGNING_KEY_FALLBACKS": ["hunter2", b"hunter2", [""], [5, "hunter2"], {"hunter2"}],
 }
@@ -227,3 +233,16 @@ def test_a_name_that_is_no_setting_is_no_attribute():
     with pytest.raises(AttributeError):
         _ = autotask_settings.WIBBLE
     assert not hasattr(django_settings, "AUTOTASK_WIBBLE")
+
+
+def test_the_name_of_another_package_counts_where_ours_is_not_set(settings):
+    settings.DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT = 7
+    assert autotask_settings.PULL_TIMEOUT == 7.0
+    settings.AUTOTASK_PULL_TIMEOUT = 3
+    assert autotask_settings.PULL_TIMEOUT == 3.0
+
+
+def test_a_bad_value_under_the_name_of_another_package_is_named_so(settings):
+    settings.DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT = "soon"
+    with pytest.raises(InvalidSetting, match="DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT"):
+        autotask_settings.PULL_TIMEOUT  # noqa: B018 - reading it is the test

@@ -52,6 +52,7 @@ VERBS = {
     "Limit",
     "Pass",
     "Pause",
+    "Pull",
     "Retry",
     "Run",
     "Send",

@@ -15,6 +15,7 @@ from autotask.store import once, prune, read
 from autotask.store.connection import current, execute, rows
 from autotask.task import ERROR
 from autotask.testing import captured_tasks, immediate
+from autotask.worker import log_capture
 from tests.gates import gate
 from tests.helpers import ROOT, ended, environment, wait_until
 from tests.integration.class_tasks.async_tasks import (
@@ -373,6 +374,28 @@ def test_the_logger_is_that_of_the_task(start_worker, cls, caplog, capfd):
     assert logger.name == f"autotask.task.{cls.get_handle('Oslo-today').id}"
     if cls is Forecast:
         assert (logger.name, "start of Oslo") in [(record.name, record.getMessage()) for record in caplog.records]
+
+
+@pytest.mark.parametrize("cls", [Forecast, InProcess])
+def test_the_log_file_has_the_name_of_the_id(start_worker, cls, settings, tmp_path, monkeypatch):
+    # Given
+    settings.AUTOTASK_LOG_DIR = folder = tmp_path / "logs"
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.integration.worker.app.settings")
+    monkeypatch.setenv("AUTOTASK_TEST_LOG_DIR", str(folder))
+    start_worker(processes=1)
+
+    # When
+    cls.run(city="Oslo")
+    assert end(cls, "Oslo-today")["status"] == "success"
+
+    # Then
+    found = [line.split(" | ") for line in (folder / "Oslo-today.log").read_text().splitlines()]
+    assert [fields[2] for fields in found] == ["Oslo-today"] * 3
+    started, own, done = (fields[3].partition(" - ")[2] for fields in found)
+    assert started.startswith("started: ") and own == "start of Oslo" and done.startswith("done after ")
+    assert (folder / "Oslo-today.log").resolve().name == f"{cls.get_handle('Oslo-today').id}.log"
+    settings.AUTOTASK_LOG_DIR = None
+    log_capture.start()
 
 
 def test_a_coroutine_gets_a_logger_too(start_worker):

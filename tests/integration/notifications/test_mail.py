@@ -220,6 +220,24 @@ def test_a_mail_that_is_refused_again_and_again_is_given_up_and_the_others_are_s
     wait_until(lambda: deliveries() == [(4, 3)], what="the delivery ends in ERROR, after three attempts")
 
 
+def test_a_delivery_that_has_given_up_can_be_retried(worker, post_office, settings, impatient):
+    settings.AUTOTASK_MAIL_TRIES = 2
+    post_office.refusing.add("gone@example.org")
+    handle = tasks.report.using(email=["gone@example.org", ANNA], ttl=0)(7)
+    assert settled(handle)[0].state is NoticeState.GIVEN_UP
+    prune.Pruning().piece(current())  # what was given up is still there
+    ((id,),) = rows(current(), "SELECT id FROM autotask_record WHERE name LIKE '%%delivery.deliver'")
+    assert ended(TaskHandle(id)) is ERROR
+    post_office.refusing.clear()
+
+    TaskHandle(id).retry()
+
+    wait_until(lambda: told(handle)[0].state is NoticeState.SENT, what="the mail that was given up")
+    assert [len(post_office.to(address)) for address in ("gone@example.org", ANNA)] == [1, 1]
+    wait_until(lambda: is_settled(handle), what="the end of it")
+    assert ended(TaskHandle(id)) is DONE
+
+
 def test_a_retried_task_starts_anew(worker, post_office, impatient, tmp_path):
     flag = tmp_path / "flag"
     handle = tasks.fail_unless.using(email=ANNA)(str(flag))

@@ -1,0 +1,84 @@
+"""get_a_task: wait for a task of some channels, and offer it."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask import registry
+from autotask.api.simpletask2.problems import BadRequest
+from autotask.conf import settings
+from autotask.model_tasks.definition import ModelTask
+from autotask.store import model_rows, notify, pull
+from autotask.store.connection import current, shares_sessions
+from autotask.store.notify import ChannelListener, PollingOnly
+from autotask.task import DEFAULT_QUEUE
+
+#: Seconds between two looks without a notification: an offer may have lapsed, or a step be overdue.
+LOOK = 1.0
+
+#: How many rows that are gone one request may come across.
+_MOST_GONE = 100
+
+
+def wanted(channels: Any) -> list[str]:
+    """Return the channels that a client asks for: names joined by commas, or a list of names.
+
+    :raises BadRequest: it is neither.
+    """
+    names = channels.split(",") if isinstance(channels, str) else channels
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadRequest
+    return [name.strip() for name in names if name.strip()] or [DEFAULT_QUEUE]
+
+
+def pulled(channels: Sequence[str]) -> str | None:
+    """Wait for a task of some channels, and return it as ``app.model:key``; None if none comes in time."""
+    connection = current()
+    deadline = time.monotonic() + settings.PULL_TIMEOUT
+    offered = _offered(connection, channels)
+    if offered is not None or settings.PULL_TIMEOUT == 0:
+        return offered
+    listener = PollingOnly() if shares_sessions() else ChannelListener(connection, notify.REMOTE_CHANNEL)
+    try:
+        return _wait(connection, channels, listener, deadline)
+    finally:
+        listener.close()
+
+
+def _wait(
+    connection: BaseDatabaseWrapper,
+    channels: Sequence[str],
+    listener: ChannelListener | PollingOnly,
+    deadline: float,
+) -> str | None:
+    while (offered := _offered(connection, channels)) is None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        listener.wait(min(LOOK, left))
+    return offered
+
+
+def _offered(connection: BaseDatabaseWrapper, channels: Sequence[str]) -> str | None:
+    for _ in range(_MOST_GONE):
+        offered = pull.take(connection, channels, list(model_rows.tables))
+        if offered is None:
+            break
+        if (task_info := _task_info(connection, offered.id, offered.name)) is not None:
+            return task_info
+    return None
+
+
+def _task_info(connection: BaseDatabaseWrapper, id: uuid.UUID, name: str) -> str | None:
+    """Return the row of a task; None if it is gone: then a worker gets the task, to discard it."""
+    definition = registry.get(name)
+    assert isinstance(definition, ModelTask)
+    key = definition.model._base_manager.using(connection.alias).filter(task_id=id).values_list("pk", flat=True).first()
+    if key is None:
+        pull.start(connection, id, definition.executor)
+        notify.wake_after_commit(connection)
+        return None
+    return f"{name}:{key}"
