@@ -176,6 +176,11 @@ class Settings:
         'Child processes of one worker for tasks with executor="process", each started when first needed; '
         "0: it leaves them to other workers.",
     )
+    BACKGROUND_THREADS = Setting(
+        SettingType("a whole number from 0 to 1000", whole(0, 1000)),
+        32,
+        "Background workers that one worker hosts at most, each in a thread of its own; 0: it leaves them to other workers.",
+    )
     EXECUTORS = Setting(
         EXECUTORS,
         {},

@@ -68,6 +68,7 @@ GOOD = [
     ("AUTOTASK_REMOTE_CHANNELS", ["web"], ("web",)),
     ("AUTOTASK_THREADS", 1, 1),
     ("AUTOTASK_COROUTINES", 0, 0),
+    ("AUTOTASK_BACKGROUND_THREADS", 0, 0),
     ("AUTOTASK_PROCESSES", 0, 0),
     ("AUTOTASK_EXECUTORS", {"a": "b.c", "d": ("e.f", 3)}, {"a": ("b.c", 100), "d": ("e.f", 3)}),
     ("AUTOTASK_LOG_DIR", Path("/var/log/shop"), "/var/log/shop"),
@@ -125,6 +126,7 @@ BAD = {
     "AUTOTASK_QUEUES": ["default", b"default", None, 5, ["a b"], [""], [None], {"a"}, ["-a"]],
     "AUTOTASK_REMOTE_CHANNELS": ["web", None, ["a b"]],
     "AUTOTASK_THREADS": [0, -1, 1001, "4", 4.0, True, None, math.inf],
+    "AUTOTASK_BACKGROUND_THREADS": [-1, 1001, "4", None, True],
     "AUTOTASK_COROUTINES": [-1, 10_001, "4", None, True],
     "AUTOTASK_PROCESSES": [-1, 1001, "4", None, True],
     "AUTOTASK_EXECUTORS": [
