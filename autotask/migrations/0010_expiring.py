@@ -10,9 +10,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             "task",
             models.Index(
-                "expires_at",
+                models.F("expires_at"),
                 name="autotask_expiring",
-                condition=models.Q(("state", 8), ("expires_at__isnull", False)),
+                condition=models.Q(("expires_at__isnull", False), ("state", 8)),
             ),
         ),
     ]
