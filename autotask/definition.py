@@ -20,7 +20,7 @@ from autotask.flow.keys import refuse_unfit_function, refuse_unknown_names
 from autotask.flow.plan import Plan, Site
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
-from autotask.options import CALL_OPTION_NAMES, CallOptions, Options
+from autotask.options import CALL_OPTION_NAMES, DEFINITION_OPTION_NAMES, CallOptions, Options
 from autotask.parameters import Parameters, mismatch
 from autotask.schema import Schema
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
@@ -94,7 +94,7 @@ class Definition(Generic[P, R]):
         :raises InvalidOptionType: a value has the wrong type.
         """
         where = f"{self.name}.using()"
-        reject_unknown(options, CALL_OPTION_NAMES, where)
+        reject_unknown(options, CALL_OPTION_NAMES, where, fixed=DEFINITION_OPTION_NAMES)
         changed = self.options.replace(where, **options)
         addresses.refuse_unlisted(changed.on_end or (), where)
         made = self._with(changed)
