@@ -93,6 +93,9 @@ def gather(statistics: str) -> Crowd:
     ((attempt,),) = rows(current(), "SELECT id FROM autotask_attempt")
     multiply("autotask_attempt", attempt, ROWS, task_id="gen_random_uuid()")
 
+    steps = "INSERT INTO autotask_step SELECT gen_random_uuid(), n % 3, '', NULL, now(), now() FROM generate_series(1, %s) AS n"
+    execute(current(), steps % ROWS)
+
     # What other living workers run, and what the dead one has left behind.
     for other in (dead, *(sign_on(lease=DAY) for _ in range(10))):
         multiply("autotask_task", held[0].id, 100, fence="nextval('autotask_fence')", worker_id=f"'{other}'")
