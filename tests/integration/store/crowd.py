@@ -93,8 +93,11 @@ def gather(statistics: str) -> Crowd:
     ((attempt,),) = rows(current(), "SELECT id FROM autotask_attempt")
     multiply("autotask_attempt", attempt, ROWS, task_id="gen_random_uuid()")
 
-    steps = "INSERT INTO autotask_step SELECT gen_random_uuid(), n % 3, '', NULL, now(), now() FROM generate_series(1, %s) AS n"
-    execute(current(), steps % ROWS)
+    execute(
+        current(),
+        "INSERT INTO autotask_step (task_id, number, name, started_at, ended_at) "
+        f"SELECT gen_random_uuid(), n, '', now(), now() FROM generate_series(1, {ROWS // 3}), generate_series(1, 3) AS n",
+    )
 
     # What other living workers run, and what the dead one has left behind.
     for other in (dead, *(sign_on(lease=DAY) for _ in range(10))):
