@@ -59,22 +59,6 @@ def check_executor_names(**_: Any) -> list[CheckMessage]:
     ]
 
 
-def check_limit_names(**_: Any) -> list[CheckMessage]:
-    """autotask.E016: a task names a limit that has no number."""
-    known = valid("LIMITS", {})
-    limits = [(definition, limit) for definition in registry.definitions() if (limit := definition.options.concurrency)]
-    return [
-        Error(
-            f"The task {definition.name!r} has the limit {limit.name!r}, which is not in AUTOTASK_LIMITS.",
-            hint=f"{did_you_mean(str(limit.name), known)}Add it to AUTOTASK_LIMITS, with the number of tasks that may run at "
-            "a time.",
-            id="autotask.E016",
-        )
-        for definition, limit in limits
-        if limit.most is None and limit.name not in known
-    ]
-
-
 def check_late(**_: Any) -> list[CheckMessage]:
     """autotask.W005: workers do not know the module of a task."""
     return [

@@ -15,3 +15,6 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "pack_parcel": (4711,),
     "count_stock": ("teapots",),
 }
+
+#: The model whose rows are tasks, and the field that the page fills.
+ROWS = {"inspect_machine": ("machine", "lathe")}

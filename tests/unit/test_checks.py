@@ -348,6 +348,29 @@ def test_a_task_with_a_limit_that_has_no_number_is_e016_with_the_one_that_was_me
     assert "Did you mean openai?" in messages["autotask.E016"]
 
 
+def test_a_limit_of_a_queue_that_no_task_has_is_w007_with_the_one_that_was_meant(settings):
+    # Given
+    settings.AUTOTASK_LIMITS = {"queue:mail": 2, "queue:maill": 2, "queue:slow": 2, "queue:web": 2, "*": 9}
+    settings.AUTOTASK_QUEUES = ["slow"]
+    settings.TASKS = {"default": {"BACKEND": "autotask.backend.AutotaskBackend", "QUEUES": ["web"]}}
+    delayed_task(name="tests.mail", queue="mail")(one)
+
+    # Then
+    messages = found()
+    assert list(messages) == ["autotask.W007"]
+    assert "AUTOTASK_LIMITS has 'queue:maill', but no task has the queue 'maill'" in messages["autotask.W007"]
+    assert "Did you mean mail?" in messages["autotask.W007"]
+
+
+def test_a_limit_of_a_task_that_does_not_exist_is_w008_with_the_one_that_was_meant(settings):
+    settings.AUTOTASK_MAX_TYPE_COUNT = {"tests.render": 2, "tests.rendr": 2}
+    delayed_task(name="tests.render")(one)
+    messages = found()
+    assert list(messages) == ["autotask.W008"]
+    assert "AUTOTASK_MAX_TYPE_COUNT has 'tests.rendr'" in messages["autotask.W008"]
+    assert "Did you mean tests.render?" in messages["autotask.W008"]
+
+
 def test_a_database_that_commits_nothing_by_itself_is_e014(monkeypatch):
     monkeypatch.setitem(connections["default"].settings_dict, "AUTOCOMMIT", False)
     assert list(found()) == ["autotask.E015"]

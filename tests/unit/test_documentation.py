@@ -66,9 +66,11 @@ VERBS = {
 #: The titles without a verb: people search for these words.
 SEARCHED = {
     "Coming from AsyncTask",
+    "Coming from HardWorker",
     "Coming from django-simpletask2",
     "Debounce and throttle",
     "Durable steps",
+    "HTTP API",
     "Log files",
     "Tasks as models",
     "Timeouts and cancellation",

@@ -72,6 +72,7 @@ def once() -> list[Case]:
         Case("work_for", {"args": [2, "demo"], "using": {"priority": 50}}, says="worked for 2 s"),
         Case("take_note", {"many": [["demo", f"line {number}"] for number in (1, 2, 3)]}, says="line "),
         Case("pack_parcel", {"many": [[order] for order in range(1, 6)]}, says="of 2 tables in use"),
+        Case("inspect_machine", {"args": ["lathe"]}, says="all 5 parts are fine"),
         Case("count_stock", {"args": ["teapots"]}, says="42 teapots left"),
         Case("count_stock", {"args": ["teapots"]}, says="42 teapots left", created=False),
     ]

@@ -231,7 +231,10 @@ def test_an_unknown_id_is_refused():
         Forecast.run(task_id="Bergen")
     with pytest.raises(UnknownTask):
         Forecast.get_logger("Bergen")
-    assert Forecast.retrieve("\0") is None
+    for odd in ("\0", "\ud800", "x" * 300):
+        assert Forecast.retrieve(odd) is None
+        with pytest.raises(UnknownTask):
+            Forecast.run(task_id=odd)
     assert counts(Forecast) == (0, 0)
 
 

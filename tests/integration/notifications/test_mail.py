@@ -80,6 +80,13 @@ def test_a_result_is_mailed_wherever_the_task_runs(worker, post_office, task):
     assert text(the_mail(post_office)).strip() == "from there"
 
 
+def test_the_result_of_a_task_of_django_and_of_a_schedule_are_mailed(worker, post_office):
+    first, second = tasks.of_django.enqueue("django"), tasks.hourly.run_now()
+
+    settled(TaskHandle(first.id)), settled(second)
+    assert sorted(text(mail).strip() for mail in post_office.to("always@example.org")) == ["django", "hourly"]
+
+
 def test_a_file_is_attached_with_its_base_name_and_type(worker, post_office, tmp_path):
     path = tmp_path / "7.txt"
     path.write_text("строка\n", encoding="utf-8")

@@ -117,6 +117,21 @@ def test_a_new_call_cancels_the_running_one(start_worker):
     gates.gate("second").set()
     assert ended(second) in (CANCELLED, DONE)
 
+    # Then each says why
+    was_given = f"cancelled: its slot of {first.name} was given to task "
+    first.refresh()
+    assert first.error_message in (was_given + str(second.id), was_given + str(third.id))
+    if second.status == CANCELLED:
+        instead = f"cancelled: task {third.id} waits for a slot of {first.name} instead"
+        assert second.error_message in (instead, was_given + str(third.id))
+
+    # And no more once it was cancelled for another reason
+    first.retry()
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE state = 2"))
+    first.cancel()
+    assert ended(first) == CANCELLED
+    assert first.error_message == "it was cancelled"
+
 
 def test_a_rate_is_kept_over_several_workers(start_worker):
     # Given
