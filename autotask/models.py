@@ -129,6 +129,9 @@ class Task(TaskFields):
                 condition=models.Q(state=HELD),
             ),
             models.Index(
+                "expires_at", name="autotask_expiring", condition=models.Q(state=HELD, expires_at__isnull=False)
+            ),
+            models.Index(
                 "name",
                 models.F("priority").desc(),
                 "run_at",

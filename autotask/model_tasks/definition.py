@@ -66,6 +66,11 @@ class ModelTask(Definition[..., Any]):
         """False: workers know all models."""
         return False
 
+    @property
+    def kind(self) -> Kind:
+        """What all tasks of the model share, as for a worker that runs one of their steps."""
+        return self._kind
+
     def table(self) -> RowTable:
         """Return the table with the columns that workers write."""
         columns = self.model._meta.get_field("task_id").model._meta

@@ -15,6 +15,7 @@ from autotask.store import (
     cancel,
     claim,
     enqueue,
+    expiring,
     find,
     finish,
     gates_read,
@@ -312,6 +313,16 @@ ACTS = {
     "list the newest": Act(newest, "autotask_task_pkey", 60, before=newest),
     "list the newest of a queue": Act(lambda c: read.newest(current(), queue="default"), "autotask_task_pkey", 60),
     # Ten thousand entries of an index are counted.
+    "end held tasks that have expired": Act(
+        lambda c: expiring.end(current()), "autotask_expiring", 20_000, before=lambda c: expire(), result=expiring.PIECE
+    ),
+    "look for held tasks that expire": Act(
+        lambda c: rows(current(), expiring.UNTIL_NEXT)[0][0] < 0,
+        "autotask_expiring",
+        20,
+        before=lambda c: expire(),
+        result=True,
+    ),
     "look at a gate": Act(
         lambda c: gates_read.seen(current(), SATURATED.key).taken, "autotask_held", 12_000, result=20
     ),
@@ -332,6 +343,12 @@ ACTS = {
 def pause_all():
     """Pause the tasks of the crowd."""
     pauses.pause(current(), pauses.Kind.TASK, "tests.task", until=None, reason="", by="")
+
+
+def expire():
+    """Let one task at each of many gates be too late."""
+    sql = "UPDATE autotask_task SET expires_at = now() - interval '1 s' WHERE state = 8 AND gate <> %(gate)s"
+    execute(current(), sql, {"gate": SATURATED.key})
 
 
 def end_pause():

@@ -133,6 +133,24 @@ def test_a_new_call_cancels_the_running_one(start_worker):
     assert first.error_message == "it was cancelled"
 
 
+def test_a_task_that_expires_while_it_is_held_ends_before_its_turn(start_worker):
+    # Given
+    first = limited.one_for_each_account(1, "first of account")
+    second = limited.one_for_each_account.using(expires=3)(1, "second of account")
+    third = limited.one_for_each_account(1, "third of account")
+
+    # When
+    start_worker()
+
+    # Then
+    assert ended(second) == CANCELLED
+    assert second.error_message == "expired: it was held for longer than its time"
+    assert (first.status, third.status) == (RUNNING, WAITING)
+    gates.gate("third of account").set()
+    gates.gate("first of account").set()
+    drained(first, third)
+
+
 def test_a_rate_is_kept_over_several_workers(start_worker):
     # Given
     limited.starts.clear()
