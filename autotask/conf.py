@@ -25,6 +25,7 @@ from autotask.setting_types import (
     MODULES,
     MODULES_OR_NONE,
     PATHS,
+    PULL_KEY,
     QUEUES,
     SECRET,
     SECRETS,
@@ -87,16 +88,42 @@ class Setting(Generic[T]):
         value = getattr(django_settings if holder is empty else holder, self.name, UNSET)
         return self.default if value is UNSET else self.accept(value)
 
-    def accept(self, value: Any) -> T:
+    def accept(self, value: Any, name: str = "") -> T:
         """Return the value in the setting's own type.
 
+        :param name: under which it was found, if that is not the setting's own.
         :raises InvalidSetting: the value is invalid.
         """
         try:
             return self.kind.read(value)
         except (ValueError, TypeError, OverflowError):
             shown = "•••" if self.kind.secret else value
-            raise InvalidSetting(name=self.name, expected=self.kind.expected, value=shown) from None
+            raise InvalidSetting(name=name or self.name, expected=self.kind.expected, value=shown) from None
+
+
+class KnownElsewhere(Setting[T]):
+    """A setting that a project may still have under the name that it has in another package; ours comes first.
+
+    :param other: that name.
+    """
+
+    def __init__(self, kind: SettingType[T], default: T, meaning: str, other: str) -> None:
+        super().__init__(kind, default, f"{meaning} If it is not set, {other} is used.")
+        self.other = other
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        found = self.found()
+        return self.default if found is None else self.accept(found[1], found[0])
+
+    def found(self) -> tuple[str, Any] | None:
+        """Return the name under which the project has set it, and the value; None: under neither."""
+        configured = _configured()
+        for name in (self.name, self.other):
+            if (value := getattr(configured, name, UNSET)) is not UNSET:
+                return name, value
+        return None
 
 
 class Settings:
@@ -148,6 +175,11 @@ class Settings:
         2,
         'Child processes of one worker for tasks with executor="process", each started when first needed; '
         "0: it leaves them to other workers.",
+    )
+    BACKGROUND_THREADS = Setting(
+        SettingType("a whole number from 0 to 1000", whole(0, 1000)),
+        32,
+        "Background workers that one worker hosts at most, each in a thread of its own; 0: it leaves them to other workers.",
     )
     EXECUTORS = Setting(
         EXECUTORS,
@@ -331,6 +363,26 @@ class Settings:
         SettingType("seconds, from 1 to a century", seconds(1)),
         86400.0,
         "Seconds for which an Idempotency-Key is remembered.",
+    )
+
+    PULL_KEY: Setting[str | bytes | None] = KnownElsewhere(
+        PULL_KEY,
+        None,
+        "Key with which clients of django-simpletask2 pull tasks; API keys with the scope pull are accepted as well. "
+        "None: only those.",
+        other="DJANGO_SIMPLETASK2_ACLKEY",
+    )
+    PULL_TIMEOUT = KnownElsewhere(
+        SettingType("seconds, from 0 to 3600", seconds(0, 3600)),
+        5.0,
+        "Seconds for which get_a_task waits for a task; less than the client waits for its answer (60).",
+        other="DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT",
+    )
+    PULL_WAIT = Setting(
+        SettingType("seconds, from 0.1 to 3600", seconds(0.1, 3600)),
+        50.0,
+        "Seconds for which do_task waits for the end of a step; less than the client waits for its answer (60). A step that "
+        "takes longer goes on without the client.",
     )
 
     SIGNING_KEY = Setting(SECRET, None, "Key that signs arguments and results; None: SECRET_KEY.")

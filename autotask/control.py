@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from autotask.exceptions import AutotaskError
+from autotask.exceptions import AutotaskError, InvalidOptionType
 from autotask.values import seconds as checked_seconds
 
 
@@ -66,6 +66,12 @@ class RateLimited(Control):
     """
 
     def __init__(self, retry_after: float | timedelta) -> None:
+        given: Any = retry_after
+        if isinstance(given, str):
+            expected = "a number of seconds or a timedelta; if the text of the header is a number, use int()"
+            raise InvalidOptionType(
+                option="retry_after", where="RateLimited()", expected=expected, value=given, type="str"
+            )
         super().__init__(retry_after=checked_seconds(retry_after, "retry_after", "RateLimited()"))
 
     retry_after: float

@@ -20,7 +20,7 @@ from autotask.flow.keys import refuse_unfit_function, refuse_unknown_names
 from autotask.flow.plan import Plan, Site
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
-from autotask.options import CALL_OPTION_NAMES, CallOptions, Options
+from autotask.options import CALL_OPTION_NAMES, DEFINITION_OPTION_NAMES, CallOptions, Options
 from autotask.parameters import Parameters, mismatch
 from autotask.schema import Schema
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
@@ -94,14 +94,14 @@ class Definition(Generic[P, R]):
         :raises InvalidOptionType: a value has the wrong type.
         """
         where = f"{self.name}.using()"
-        reject_unknown(options, CALL_OPTION_NAMES, where)
+        reject_unknown(options, CALL_OPTION_NAMES, where, fixed=DEFINITION_OPTION_NAMES)
         changed = self.options.replace(where, **options)
         addresses.refuse_unlisted(changed.on_end or (), where)
         made = self._with(changed)
         made.is_late = self.is_late
         return made
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Store a call for a worker to run, and return the handle of its task.
 
         The task exists if and only if the caller's transaction commits.
@@ -119,7 +119,7 @@ class Definition(Generic[P, R]):
         self.refuse_unreachable()
         return self.store([self.new_call(args, kwargs, carriers.carried(self.name))])[0]
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Like :meth:`enqueue`, from a coroutine."""
         return await sync_to_async(self.enqueue)(*args, **kwargs)
 
@@ -145,7 +145,7 @@ class Definition(Generic[P, R]):
         """Whether workers do not know it, and its name does not lead them to its module."""
         return self.is_late and not self.name.startswith(f"{self.function.__module__}.")
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, and return its value; nothing is stored.
 
         All its exceptions reach the caller, including Retry, Snooze, Cancel and Discard. A function that takes a context
@@ -392,7 +392,7 @@ def _send_enqueued(tasks: list[NewTask]) -> None:
 class DelayedTask(Definition[P, R]):
     """The definition that ``@delayed_task`` makes: calling it stores the call."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Store the call and return the handle of its task, see :meth:`enqueue`.
 
         With ``AUTOTASK_IS_ACTIVE = False`` it runs the function at once, and returns its value.

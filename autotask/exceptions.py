@@ -212,6 +212,16 @@ class NotRetryable(AutotaskError):
     """Task {id} cannot be retried: {reason}."""
 
 
+class CannotStopHere(AutotaskError, RuntimeError):
+    """stop() of the background worker {name} was to wait inside a transaction, but it is stopped only when that
+    transaction commits. Call it after the atomic block, or with wait=False. Nothing was stopped."""
+
+
+class NoTriggerHere(AutotaskError, TypeError):
+    """The background worker {name} cannot be triggered: there is one per {per}, and a trigger is for one. Give it
+    per="site", or enqueue a task."""
+
+
 class NoticeNotSent(AutotaskError):
     """The end of task {id} ({name}) could not be told to everybody: {failures}"""
 

@@ -128,6 +128,17 @@ class Task(TaskFields):
                 name="autotask_held",
                 condition=models.Q(state=HELD),
             ),
+            models.Index(
+                "expires_at", name="autotask_expiring", condition=models.Q(state=HELD, expires_at__isnull=False)
+            ),
+            models.Index(
+                "name",
+                models.F("priority").desc(),
+                "run_at",
+                "id",
+                name="autotask_message",
+                condition=models.Q(executor="background", state=READY),
+            ),
         ]
         constraints = [
             models.CheckConstraint(
@@ -426,6 +437,58 @@ class Schedule(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class BackgroundWorker(models.Model):
+    """One row per background worker: whether it is to run, and with which arguments."""
+
+    name = models.TextField(_("background worker"), primary_key=True)
+    kind = models.TextField(_("kind"))
+    per = models.TextField(_("one per"))
+    queue = models.TextField(_("queue"))
+    wanted = models.BooleanField(_("to run"))
+    start_id = models.UUIDField(help_text=_("Identifies the last start."))
+    setup = models.BinaryField(null=True, help_text=_("The signed arguments of the last start."))
+    ended = models.TextField(_("has stopped by itself"), db_default="")
+    declared_at = models.DateTimeField(_("declared"), help_text=_("When a worker last said that its code has it."))
+
+    class Meta:
+        db_table = "autotask_background"
+        verbose_name = _("background worker")
+        verbose_name_plural = _("background workers")
+        default_permissions = ("view",)
+        permissions = [
+            ("start_backgroundworker", _("Can start background workers")),
+            ("stop_backgroundworker", _("Can stop background workers")),
+            ("trigger_backgroundworker", _("Can trigger background workers")),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class BackgroundInstance(models.Model):
+    """One instance of a background worker: that of the site, of a host or of a worker. Only its host writes to it."""
+
+    pk = models.CompositePrimaryKey("name", "place")
+    name = models.TextField()
+    place = models.TextField(help_text=_("Empty for the site; otherwise names the host or the worker."))
+    worker_id = models.UUIDField(null=True)
+    fence = models.BigIntegerField()
+    start_id = models.UUIDField()
+    host = models.TextField()
+    pid = models.IntegerField()
+    began_at = models.DateTimeField(null=True)
+    taken_at = models.DateTimeField()
+    runs = models.BigIntegerField(db_default=0)
+    errors = models.BigIntegerField(db_default=0)
+    last_run_at = models.DateTimeField(null=True)
+    last_error = models.TextField(db_default="")
+    last_error_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "autotask_background_instance"
+        default_permissions = ()
 
 
 class TaskRecord(models.Model):

@@ -17,7 +17,7 @@ from autotask.flow.rates import Rate
 from autotask.on_end import Webhook
 from autotask.retry import EXPONENTIAL, Backoff
 from autotask.schema import Schema
-from autotask.task import COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY
+from autotask.task import BACKGROUND, COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY
 from autotask.values import PLAIN_NAME, Seconds, flag, plain_name, reject_unknown, seconds, whole
 
 MOST_RETRIES = 10_000
@@ -180,7 +180,7 @@ def _on_missing(value: Any, where: str) -> str:
 
 def _executor(value: Any, where: str) -> str:
     name = plain_name(value, "executor", where)
-    if name == COROUTINE:
+    if name in (COROUTINE, BACKGROUND):
         raise InvalidOption(
             option="executor",
             where=where,

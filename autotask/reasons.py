@@ -99,12 +99,16 @@ def of_ready(task: StoredTask, in_force: Iterable[Pause]) -> Reason | None:
     return None
 
 
-def brief(task_name: str, gate: str) -> str:
-    """Return where a task waits, without a look at the gate."""
+def brief(task_name: str, gate: str, in_force: Iterable[Pause] = ()) -> str:
+    """Return where a task waits, without a look at the gate.
+
+    :param in_force: the pauses, as far as they are to be told.
+    """
+    closed = ", which is paused" if pause_of(gate, in_force) else ""
     if gate.startswith(LIMIT):
-        return f"waits for a slot of {_limit_name(task_name, gate)}"
+        return f"waits for a slot of {_limit_name(task_name, gate)}{closed}"
     if gate.startswith(RATE):
-        return f"waits for tokens of {name_of(gate)}"
+        return f"waits for tokens of {name_of(gate)}{closed}"
     kind, name = pauses.of_gate(gate) or (Kind.TASK, name_of(gate))
     return f"the {kind} {name} is paused"
 

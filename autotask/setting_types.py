@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from autotask.fetching.hosts import AllowedHost
 from autotask.flow.limits import EVERYTHING, MOST_SLOTS
-from autotask.task import COROUTINE, LONGEST_TIME, PROCESS, REMOTE
+from autotask.task import BACKGROUND, COROUTINE, LONGEST_TIME, PROCESS, REMOTE
 from autotask.values import PLAIN_NAME
 
 T = TypeVar("T")
@@ -175,7 +175,8 @@ def _executors(value: Any) -> dict[str, tuple[str, int]]:
 
 
 def _executor_name(name: Any) -> str:
-    _refuse_unless(PLAIN_NAME.fullmatch(_text(name)) is not None and name not in ("thread", PROCESS, COROUTINE, REMOTE))
+    taken = ("thread", PROCESS, COROUTINE, REMOTE, BACKGROUND)
+    _refuse_unless(PLAIN_NAME.fullmatch(_text(name)) is not None and name not in taken)
     return str(name)
 
 
@@ -258,3 +259,4 @@ WEBHOOK_SECRETS = SettingType(
 )
 SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)
+PULL_KEY = SettingType("a string that is not empty or blank, or None", _secret, secret=True)

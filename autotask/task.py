@@ -79,6 +79,10 @@ THREAD = ""
 COROUTINE = "coroutine"
 PROCESS = "process"
 
+#: What is stored for what is put into the queue of a background worker, or triggers it. No pool has this name, so no pool
+#: claims it.
+BACKGROUND = "background"
+
 #: The executor of tasks that no worker claims: a client from outside starts each step.
 REMOTE = "remote"
 

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -89,17 +89,22 @@ def plain_name(value: Any, option: str, where: str) -> str:
     return str(value)
 
 
-def reject_unknown(given: Iterable[str], known: Sequence[str], where: str) -> None:
+def reject_unknown(given: Iterable[str], known: Sequence[str], where: str, fixed: Collection[str] = ()) -> None:
     """Refuse unknown names, and suggest the nearest known one.
 
+    :param fixed: names that are known in the decorator only.
     :raises UnknownOption: a name is not known.
     """
     for name in given:
+        if name in fixed and name not in known:
+            suggestion = ", which is the same for all calls: give it to the decorator"
+        else:
+            suggestion = nearest(name, known)
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            raise UnknownOption(
-                where=where,
-                option=name,
-                suggestion=f" (did you mean {close[0]!r}?)" if close else "",
-                known=", ".join(known),
-            )
+            raise UnknownOption(where=where, option=name, suggestion=suggestion, known=", ".join(known))
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return the question whether the nearest known name is meant; "" if none is near."""
+    close = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -13,6 +13,7 @@ def main() -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "testproject.settings"
     os.environ["DEMO_PGDATA"] = str(FOLDER / "pgdata")
     os.environ["DEMO_OUTPUT"] = str(FOLDER / "output")
+    os.environ.setdefault("AUTOTASK_MODULES", '["demo.background"]')
     from django.core.management import execute_from_command_line  # here, so that Ctrl-C is quiet from the first moment
 
     execute_from_command_line([sys.argv[0], "demo", *sys.argv[1:]])

@@ -23,6 +23,9 @@ class Refusal(enum.Enum):
     NOT_PAUSED = "not paused"
     KEY_TAKEN = "another task has its unique key"
     NOT_REGISTERED = "not registered"
+    STARTED = "already started"
+    STOPPED = "already stopped"
+    NO_TRIGGER = "not one that can be triggered"
     NOT_IN_CODE = "not in the code of this process"
 
 

@@ -3,8 +3,11 @@
 import collections
 import hashlib
 import hmac
+import os
 import re
 import secrets
+import threading
+import time
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -25,9 +28,13 @@ PREFIX = "autotask"
 
 _FORM = re.compile(rf"{PREFIX}_([1-9][0-9]{{0,17}})_([A-Za-z0-9_-]{{43}})")
 
-#: The digests of the keys that were right lately in this process, at most this many.
+#: Seconds after which a key is looked up again. A revoked key is refused after that at the latest.
+TRUSTED = 1.0
+
+#: The keys that were right lately in this process by their digests, and when they were looked up; at most this many.
 MOST_RECENT = 1000
-_recent: collections.OrderedDict[str, None] = collections.OrderedDict()
+_lock = threading.Lock()
+_recent: collections.OrderedDict[str, tuple[StoredKey, float]] = collections.OrderedDict()
 
 #: Compared where there is no such key, so that an answer takes as long.
 _NO_DIGEST = "0" * 64
@@ -69,7 +76,7 @@ def create(name: str, scopes: list[str], expires: datetime | None = None, log: L
 
 
 def revoke(name: str, log: Log[int] = keep_no_log) -> bool:
-    """Revoke the valid key of that name, and return whether there was one. Requests that follow are refused.
+    """Revoke the valid key of that name, and return whether there was one. A second later all processes refuse it.
 
     :param log: is called with the id, in the same transaction, if there was one.
     """
@@ -95,18 +102,26 @@ def was_right(text: str) -> bool:
 
 @sensitive_variables()
 def verified(text: str) -> StoredKey | None:
-    """Return the valid key with that text, and note its use; None if there is none."""
+    """Return the valid key with that text, and note its use; None if there is none.
+
+    A key that was right is looked up again after a second.
+    """
     form = _FORM.fullmatch(text)
     if form is None:
         return None
-    connection, digest = current(), _digest(form[2])
+    digest = _digest(form[2])
+    known = _recent.get(digest)
+    if known is not None and known[0].id == int(form[1]) and time.monotonic() < known[1] + TRUSTED:
+        return known[0]
+    connection = current()
     key = store.find(connection, int(form[1]))
     is_right = hmac.compare_digest(digest, key.digest if key is not None else _NO_DIGEST)
     if key is None or not is_right or not key.is_valid:
+        _recent.pop(digest, None)
         return None
     if not key.is_noted:
         store.note_use(connection, key.id)
-    _remember(digest)
+    _remember(digest, key)
     return key
 
 
@@ -115,11 +130,21 @@ def forget_recent() -> None:
     _recent.clear()
 
 
-def _remember(digest: str) -> None:
-    _recent[digest] = None
-    _recent.move_to_end(digest)
-    while len(_recent) > MOST_RECENT:
-        _recent.popitem(last=False)
+def _remember(digest: str, key: StoredKey) -> None:
+    with _lock:
+        _recent[digest] = (key, time.monotonic())
+        _recent.move_to_end(digest)
+        while len(_recent) > MOST_RECENT:
+            _recent.popitem(last=False)
+
+
+def _renew_in_fork() -> None:
+    # Another thread may have held it.
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_in_fork)
 
 
 def _digest(secret: str) -> str:

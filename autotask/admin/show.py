@@ -11,7 +11,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
 from autotask.context import Progress
-from autotask.task import COROUTINE, PROCESS, REMOTE, THREAD, State
+from autotask.task import BACKGROUND, COROUTINE, PROCESS, REMOTE, THREAD, State
 
 #: Shown where there is nothing to show.
 NOTHING = "–"
@@ -32,6 +32,7 @@ EXECUTOR_WORDS = {
     THREAD: gettext_lazy("a thread"),
     PROCESS: gettext_lazy("a child process"),
     COROUTINE: gettext_lazy("a coroutine"),
+    BACKGROUND: gettext_lazy("a background worker"),
     REMOTE: gettext_lazy("a worker, when a client from outside starts the step"),
 }
 

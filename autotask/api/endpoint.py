@@ -30,6 +30,9 @@ class Call:
 
 Outcome = HttpResponse | Pending
 
+#: Seconds to pause on an event loop before a connection is tried again.
+PAUSES = (0.1, 0.3, 1.0, 3.0)
+
 #: Answers a request of one method; what it takes besides is in the address.
 Handler = Callable[..., Outcome]
 
@@ -37,6 +40,10 @@ Handler = Callable[..., Outcome]
 @markcoroutinefunction
 def _marked() -> None:
     """Has the attributes by which Django recognises a coroutine function."""
+
+
+class NotConnected(Exception):
+    """There is no connection to the database."""
 
 
 class _AllAliases:
@@ -85,8 +92,7 @@ class Endpoint:
         return self._end(request, outcome)
 
     async def _answer_async(self, request: HttpRequest, inputs: dict[str, Any]) -> HttpResponse:
-        async with waiting.turn():
-            outcome = await sync_to_async(self._begin_and_disconnect)(request, inputs)
+        outcome = await self._begin_async(request, inputs)
         if not isinstance(outcome, Pending):
             return outcome
         waiting.let_thread_go()
@@ -103,22 +109,40 @@ class Endpoint:
         async with waiting.turn():
             return await sync_to_async(self._end)(request, outcome)
 
+    async def _begin_async(self, request: HttpRequest, inputs: dict[str, Any]) -> Outcome:
+        """Begin as soon as a connection can be had: each request opens one, and the server may take a while to end old ones."""
+        for pause in PAUSES:
+            try:
+                async with waiting.turn():
+                    return await sync_to_async(self._begin_and_disconnect)(request, inputs)
+            except NotConnected:
+                await asyncio.sleep(pause)
+        async with waiting.turn():
+            return await sync_to_async(self._begin)(request, inputs)
+
     def _begin_and_disconnect(self, request: HttpRequest, inputs: dict[str, Any]) -> Outcome:
-        outcome = self._begin(request, inputs)
+        outcome = self._begin(request, inputs, is_last=False)
         if isinstance(outcome, Pending):
             waiting.disconnect()
         return outcome
 
-    def _begin(self, request: HttpRequest, inputs: dict[str, Any]) -> Outcome:
+    def _begin(self, request: HttpRequest, inputs: dict[str, Any], *, is_last: bool = True) -> Outcome:
+        """Begin to answer.
+
+        :param is_last: whether there is an answer, too, if there is no connection; otherwise this raises NotConnected.
+        """
         try:
             handler = self._methods.get(request.method or "")
             if handler is None:
                 return self._refuse_method(request)
-            caller = identify(request, public=bool(inputs.pop("public", False)))
-            return handler(Call(request, caller), **inputs)
+            others = {name: value for name, value in inputs.items() if name != "public"}
+            caller = identify(request, public=bool(inputs.get("public", False)))
+            return handler(Call(request, caller), **others)
         except Problem as problem:
             return problem.response()
         except (OperationalError, InterfaceError) as error:
+            if not is_last and not waiting.is_connected():
+                raise NotConnected from error  # Nothing has been done yet.
             return _unavailable(request, error)
 
     def _end(self, request: HttpRequest, outcome: Pending) -> HttpResponse:

@@ -12,7 +12,7 @@ from autotask.api.endpoint import Call, Endpoint
 from autotask.api.exposed import is_exposed
 from autotask.api.problems import Problem
 from autotask.api.responses import json_response
-from autotask.api.submitting import OPTIONS, Order, submit
+from autotask.api.submitting import Order, submit
 
 app_name = "autotask_hardworker"
 
@@ -36,9 +36,8 @@ def submit_task(call: Call) -> HttpResponse:
         return _error(NO_EMAIL, "No valid email")
     if not isinstance(body["name"], str) or not is_exposed(body["name"]):
         return _error(NO_TASK, "No this type of task")
-    options = {"email": body["email"]} if "email" in OPTIONS and body["email"] else {}
     try:
-        handle = submit(call.caller, Order(body["name"], body["params"], options))
+        handle = submit(call.caller, Order(body["name"], body["params"], {"email": body["email"]}))
     except Problem as problem:
         if problem.status != 422:
             raise

@@ -44,7 +44,7 @@ def once(caller: Caller, key: str, request: Any, make: Callable[[], Handle]) -> 
 
     :param request: what has to be the same, as JSON has it.
     :param make: stores the task.
-    :raises Problem: 422 if the key was used with another request.
+    :raises Problem: 409 if the key was used with another request.
     """
     connection = current()
     fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
@@ -68,5 +68,5 @@ def _earlier(caller: Caller, key: str, fingerprint: str) -> Handle | None:
     if found is None:
         return None
     if found[0] != fingerprint:
-        raise Problem(422, "idempotency_mismatch")
+        raise Problem(409, "idempotency_mismatch")
     return TaskHandle(uuid.UUID(str(found[1])), created=False)

@@ -101,13 +101,13 @@ def _states(texts: Iterable[str]) -> list[State]:
 
 
 def _tag(text: str | None) -> str | None:
-    if text and not PLAIN_NAME.fullmatch(text):
+    if text is not None and not PLAIN_NAME.fullmatch(text):
         raise Problem(400, "bad_request", "tag must be a name of letters, digits and _ . : < > -")
-    return text or None
+    return text
 
 
 def _cursor(text: str | None) -> uuid.UUID | None:
-    if not text:
+    if text is None:
         return None
     try:
         return uuid.UUID(text)

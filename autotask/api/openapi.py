@@ -13,7 +13,8 @@ from autotask.api.endpoint import Call
 from autotask.api.exposed import AnyDefinition, all_exposed
 from autotask.api.lists import MOST, USUAL
 from autotask.api.responses import conditional, json_response
-from autotask.task import State, Status
+from autotask.on_end import MOST_ADDRESSES
+from autotask.task import LONGEST_TIME, State, Status
 
 Json = dict[str, Any]
 
@@ -22,6 +23,7 @@ _VALUES = ("const", "default", "enum", "examples")
 
 _UUID: Json = {"type": "string", "format": "uuid"}
 _MOMENT: Json = {"type": ["string", "null"], "format": "date-time"}
+_ADDRESS: Json = {"type": "string", "format": "email"}
 _NUMBER: Json = {"type": ["number", "null"]}
 _TEXT: Json = {"type": ["string", "null"]}
 
@@ -143,6 +145,11 @@ def _listed() -> Json:
 
 def _submitted() -> Json:
     made = _json("The task.", _ref("Task"))
+    # With these, tools can follow a task.
+    made["links"] = {
+        name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
+        for name in ("show_task", "show_result", "show_logs", "cancel_task", "retry_task")
+    }
     made["headers"] = {"Location": {"schema": {"type": "string"}, "description": "The address of the task."}}
     again = {**made, "description": "The task that is there already with the same unique key."}
     return {"200": again, "201": made, "404": _content("No such task.", "application/problem+json", _ref("Problem"))}
@@ -165,8 +172,16 @@ def _submission(definition: AnyDefinition) -> Json:
         "properties": {
             "name": {"const": definition.name},
             "params": params,
-            "delay": {"type": "number", "minimum": 0, "maximum": 3_000_000_000},
-            "tags": {"type": "array", "maxItems": 20, "items": {"type": "string", "pattern": "^[A-Za-z0-9_]{1,200}$"}},
+            "email": {
+                "anyOf": [_ADDRESS, {"type": "array", "maxItems": MOST_ADDRESSES, "items": _ADDRESS}, {"type": "null"}]
+            },
+            # null is the same as leaving it out.
+            "delay": {"type": ["number", "null"], "minimum": 0, "maximum": LONGEST_TIME},
+            "tags": {
+                "type": ["array", "null"],
+                "maxItems": 20,
+                "items": {"type": "string", "pattern": "^[A-Za-z0-9_]{1,200}$"},
+            },
         },
         "required": ["name", "params"] if definition.schema.get("required") else ["name"],
         "additionalProperties": False,

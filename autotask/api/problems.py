@@ -20,7 +20,7 @@ CODES = {
     "method_not_allowed": "The address does not take that method.",
     "not_finished": "The task has not finished.",
     "not_cancellable": "The task has finished already.",
-    "not_retryable": "The task can not be retried: it is live or done.",
+    "not_retryable": "The task cannot be retried: it is live or done.",
     "already_enqueued": "There is a task already with its unique key.",
     "expired": "The result is not kept any more.",
     "too_large": "The body is too large.",

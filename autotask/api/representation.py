@@ -8,6 +8,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from autotask import payload
 from autotask.documents import stamp, task_document
+from autotask.on_end import NoticeState, notices
 from autotask.store.read import StoredTask
 from autotask.task import State, Status
 from autotask.texts.lines import one_line
@@ -67,17 +68,18 @@ def value_of(task: StoredTask) -> Any:
 def as_hardworker(task: StoredTask) -> dict[str, Any]:
     """Return the fields that HardWorker has for a task."""
     result, path = _parts(task)
+    mails = [notice for notice in notices(task.on_end, task.notices, task.state.status) if notice.webhook is None]
     return {
         "id": str(task.id),
         "type_of_task": task.name,
         "status": NUMBERS[task.state.status],
         "result": result,
-        "email": None,
+        "email": ", ".join(notice.to for notice in mails) or None,
         "params": task.arguments,
         "time_start": stamp(task.started_at),
         "time_end": stamp(task.ended_at),
         "file_path": path,
-        "mailed": False,
+        "mailed": bool(mails) and all(notice.state is NoticeState.SENT for notice in mails),
     }
 
 

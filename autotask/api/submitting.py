@@ -13,6 +13,7 @@ from autotask.api.problems import Problem
 from autotask.exceptions import (
     AlreadyEnqueued,
     AutotaskError,
+    ExtraMissing,
     InvalidOption,
     InvalidOptionType,
     PayloadTooLarge,
@@ -21,7 +22,7 @@ from autotask.exceptions import (
     UnsuitableKey,
 )
 from autotask.handle import TaskHandle
-from autotask.options import CALL_OPTION_NAMES
+from autotask.schema import Schema
 
 #: The options of a call that a request may have, each with how it is read from JSON.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
@@ -29,11 +30,15 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "run_after": lambda value: _moment(value),
     "expires": lambda value: _moment(value) if isinstance(value, str) else value,
     "tags": lambda value: value,
-    **({"email": lambda value: value} if "email" in CALL_OPTION_NAMES else {}),
+    "email": lambda value: value,
 }
 
 #: All members of a request.
 MEMBERS = ("name", "params", *OPTIONS)
+
+
+#: The schemas that were made here, by the names of the tasks, with the definitions that they were made of.
+_derived: dict[str, tuple[AnyDefinition, Schema | None]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,8 @@ def submit(caller: Caller, order: Order, key: str | None = None) -> TaskHandle[A
     demand(caller, "submit", order.name)
     try:
         args, kwargs = definition.parameters.from_object(order.params, order.name)
+        if (derived := derived_schema(definition)) is not None and (errors := derived.errors(order.params)):
+            raise invalid(errors)
         task = _with_options(definition, order.options)
         if key is None:
             return task.enqueue(*args, **kwargs)
@@ -93,6 +100,26 @@ def submit(caller: Caller, order: Order, key: str | None = None) -> TaskHandle[A
         raise invalid([wrong(error.facts["option"], "option", f"it must be {error.facts['expected']}")]) from error
     except (UnsuitableKey, UnpicklableArgument) as error:
         raise invalid([wrong("", "key", _sentence(error))]) from error
+
+
+def derived_schema(definition: AnyDefinition) -> Schema | None:
+    """Return the schema made of the type hints of a task that has none, ready to check; None without jsonschema.
+
+    Python code may call the task with other values than JSON has. Callers from outside get what the document says.
+    """
+    if definition.options.json_schema is not None:
+        return None  # It is checked at the call.
+    known = _derived.get(definition.name)
+    if known is None or known[0] is not definition:
+        known = _derived[definition.name] = (definition, _made(definition))
+    return known[1]
+
+
+def _made(definition: AnyDefinition) -> Schema | None:
+    try:
+        return Schema(definition.schema, definition.name)
+    except (ExtraMissing, InvalidOption, InvalidOptionType):
+        return None
 
 
 def _with_options(definition: AnyDefinition, options: dict[str, Any]) -> AnyDefinition:

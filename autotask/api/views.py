@@ -8,7 +8,6 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 
 from autotask import logs
@@ -24,10 +23,13 @@ from autotask.api.representation import as_hardworker, document, result_of
 from autotask.api.responses import conditional, json_response
 from autotask.api.submitting import Order, submit
 from autotask.api.waiting import Pending
+from autotask.conf import settings
+from autotask.documents import stamp
+from autotask.handle import TaskHandle
 from autotask.store import read
 from autotask.store.connection import current
 from autotask.store.read import StoredTask
-from autotask.task import State, enqueued_at, new_id
+from autotask.task import State, Status, enqueued_at, new_id
 
 logger = logging.getLogger("autotask.api")
 
@@ -41,12 +43,13 @@ def submit_task(call: Call) -> HttpResponse:
     """Submit a task."""
     order = Order.of(read_object(call.request))
     handle = submit(call.caller, order, idempotency.key_of(call.request))
-    stored = read.task(current(), handle.id)
-    shown = _shown(call, stored) if stored else {"id": str(handle.id), "name": order.name, "status": "waiting"}
     # A call that has made no task of its own gets the one that is there. An idempotency key repeats the first answer.
     is_new = handle.created is not False or "Idempotency-Key" in call.request.headers
-    address = reverse(f"{_prefix(call.request)}task", kwargs={"id": str(handle.id)})
-    return json_response(shown, 201 if is_new else 200, {"Location": address})
+    return json_response(
+        _just_submitted(call, handle, order.name),
+        201 if is_new else 200,
+        {"Location": f"{call.request.path}{handle.id}/"},
+    )
 
 
 def show_task(call: Call, id: str) -> HttpResponse | Pending:
@@ -169,6 +172,23 @@ def _shown(call: Call, task: StoredTask, *, in_full: bool = False) -> dict[str, 
     return shown
 
 
+def _just_submitted(call: Call, handle: TaskHandle[Any], name: str) -> dict[str, Any]:
+    """Return a task that was just submitted; a new one without reading it, which would cost as much as storing it."""
+    if not handle.created or settings.IMMEDIATE or "as" in call.request.GET:
+        stored = read.task(current(), handle.id)
+        if stored is not None:
+            return _shown(call, stored)
+    return {
+        "id": str(handle.id),
+        "name": name,
+        "status": Status.WAITING.value,
+        "result": None,
+        "error": None,
+        "progress": None,
+        "created_at": stamp(enqueued_at(handle.id)),
+    }
+
+
 def _refuse(answer: Answer[uuid.UUID], code: str) -> None:
     """Raise the problem of an act that was not done."""
     if answer.refused is None:
@@ -179,9 +199,3 @@ def _refuse(answer: Answer[uuid.UUID], code: str) -> None:
         raise Problem(409, "already_enqueued")
     status = answer.refused.status.value if isinstance(answer.refused, State) else answer.refused.value
     raise Problem(409, code, f"The task is {status}.", task_status=status)
-
-
-def _prefix(request: HttpRequest) -> str:
-    """Return the namespaces of the view that answers, for reverse()."""
-    match = request.resolver_match
-    return "".join(f"{name}:" for name in match.namespaces) if match else "autotask_api:"

@@ -90,6 +90,11 @@ def disconnect() -> None:
             connection.close()
 
 
+def is_connected() -> bool:
+    """Whether this thread has a connection to the database of autotask; it may be broken."""
+    return connections[settings.DATABASE].connection is not None
+
+
 def let_thread_go() -> None:
     """End the thread that Django has for this request, unless it is in use; the next call of sync code has a new one.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.core.checks import CheckMessage, register
 
-from autotask.checks import about_notices, about_settings, about_tasks
+from autotask.checks import about_limits, about_notices, about_pulling, about_settings, about_tasks
 
 #: ``manage.py check --tag autotask`` runs these checks only.
 TAG = "autotask"
@@ -19,19 +19,24 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_settings.check_lease,
     about_settings.check_executor_paths,
     about_tasks.check_executor_names,
-    about_tasks.check_limit_names,
+    about_limits.check_limit_names,
     about_settings.check_secrets,
     about_notices.check_webhook_hosts,
     about_notices.check_webhook_secrets,
     about_notices.check_mail,
+    about_pulling.check_pull_key,
     about_settings.check_carriers,
     about_settings.check_modules,
     about_tasks.check_late,
     about_settings.check_unknown,
+    about_limits.check_queues_of_limits,
+    about_limits.check_type_names,
     about_settings.check_allowed_modules,
     about_settings.check_log_dir,
     about_settings.check_time_zone,
+    about_pulling.check_length_of_pull_key,
     about_tasks.check_changes_of_clocks,
+    about_pulling.check_settings_of_simpletask2,
 )
 
 

@@ -12,7 +12,7 @@ from autotask.functions import SCRIPTS
 from autotask.scheduled import ScheduledTask
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.remarks import remarks
-from autotask.task import COROUTINE, PROCESS, THREAD
+from autotask.task import BACKGROUND, COROUTINE, PROCESS, THREAD
 
 #: If clocks are changed at all, they are changed within this time.
 LOOK_AHEAD = timedelta(days=366)
@@ -55,23 +55,7 @@ def check_executor_names(**_: Any) -> list[CheckMessage]:
             id="autotask.E008",
         )
         for definition in registry.definitions()
-        if definition.executor not in (THREAD, COROUTINE, *known)
-    ]
-
-
-def check_limit_names(**_: Any) -> list[CheckMessage]:
-    """autotask.E016: a task names a limit that has no number."""
-    known = valid("LIMITS", {})
-    limits = [(definition, limit) for definition in registry.definitions() if (limit := definition.options.concurrency)]
-    return [
-        Error(
-            f"The task {definition.name!r} has the limit {limit.name!r}, which is not in AUTOTASK_LIMITS.",
-            hint=f"{did_you_mean(str(limit.name), known)}Add it to AUTOTASK_LIMITS, with the number of tasks that may run at "
-            "a time.",
-            id="autotask.E016",
-        )
-        for definition, limit in limits
-        if limit.most is None and limit.name not in known
+        if definition.executor not in (THREAD, COROUTINE, BACKGROUND, *known)
     ]
 
 

@@ -80,7 +80,7 @@ class AsyncTask(TaskClass):
         """
 
     @classmethod
-    def run(cls, task_id: str = "", **arguments: Any) -> str:
+    def run(cls, /, task_id: str = "", **arguments: Any) -> str:
         """Make the task of a call run, unless it is live or has a result that counts, and return its id.
 
         It runs if there is no task with that id, if that has ended without success, or if it is done for longer than
@@ -98,7 +98,7 @@ class AsyncTask(TaskClass):
         return definition.run_again(task_id) if task_id else definition.run(arguments)
 
     @classmethod
-    async def arun(cls, task_id: str = "", **arguments: Any) -> str:
+    async def arun(cls, /, task_id: str = "", **arguments: Any) -> str:
         """Like :meth:`run`, from a coroutine."""
         return await sync_to_async(cls.run)(task_id, **arguments)
 

@@ -43,15 +43,15 @@ class BaseTask(TaskClass):
 
     @overload
     @classmethod
-    def enqueue(cls: type[_RunsAsync[P, R]], *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    def enqueue(cls: type[_RunsAsync[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
     @overload
     @classmethod
-    def enqueue(cls: type[_Runs[P, R]], *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    def enqueue(cls: type[_Runs[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
     @overload  # Type checkers cannot add the options of a call to the parameters; for this one, they need not be given.
     @classmethod
-    def enqueue(cls, *args: Any, email: str | Sequence[str], **kwargs: Any) -> TaskHandle[Any]: ...
+    def enqueue(cls, /, *args: Any, email: str | Sequence[str], **kwargs: Any) -> TaskHandle[Any]: ...
     @classmethod
-    def enqueue(cls, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
+    def enqueue(cls, /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """Store a call for a worker to run, and return the handle of its task; see :meth:`Definition.enqueue`.
 
         :param kwargs: the arguments of ``run()``, and options of ``using()`` that are not among its parameters.
@@ -60,12 +60,12 @@ class BaseTask(TaskClass):
 
     @overload
     @classmethod
-    async def aenqueue(cls: type[_RunsAsync[P, R]], *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    async def aenqueue(cls: type[_RunsAsync[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
     @overload
     @classmethod
-    async def aenqueue(cls: type[_Runs[P, R]], *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    async def aenqueue(cls: type[_Runs[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
     @classmethod
-    async def aenqueue(cls, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
+    async def aenqueue(cls, /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """Like :meth:`enqueue`, from a coroutine."""
         return await _for_call(cls._own_definition(), kwargs).aenqueue(*args, **kwargs)
 
@@ -97,20 +97,20 @@ class BaseTask(TaskClass):
 
     @overload
     @classmethod
-    def call(cls: type[_RunsAsync[P, R]], *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def call(cls: type[_RunsAsync[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     @classmethod
-    def call(cls: type[_Runs[P, R]], *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def call(cls: type[_Runs[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @classmethod
-    def call(cls, *args: Any, **kwargs: Any) -> Any:
+    def call(cls, /, *args: Any, **kwargs: Any) -> Any:
         """Run ``before_start()`` and ``run()`` of a fresh instance here and now, and return the value; nothing is stored."""
         return cls._own_definition().call(*args, **kwargs)
 
     @overload
-    def __call__(self: _RunsAsync[P, R], *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    def __call__(self: _RunsAsync[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
     @overload
-    def __call__(self: _Runs[P, R], *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self: _Runs[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Store a call, as calling a decorated function does. The instance has no part in it: attempts have their own."""
         return self._own_definition()(*args, **kwargs)
 

@@ -14,7 +14,7 @@ from django.db import transaction
 from autotask import carriers, payload
 from autotask.class_tasks.definition import END_HOOKS, ClassTask, Run, plain
 from autotask.context import TaskContext
-from autotask.exceptions import InvalidOption, UnknownTaskId, UnsuitableFunction, UnsuitableTaskId
+from autotask.exceptions import InvalidOption, NotRetryable, UnknownTaskId, UnsuitableFunction, UnsuitableTaskId
 from autotask.flow import Flow
 from autotask.handle import TaskHandle
 from autotask.options import Options
@@ -77,10 +77,12 @@ class OnceTask(ClassTask[P, R]):
         :raises UnknownTaskId: there is none with that id.
         """
         self.refuse_unreachable()
-        former = once.find(current(), self.key(task_id), self._limit)
+        former = once.find(current(), self.key(task_id), self._limit) if _is_id(task_id) else None
         if former is None:
             raise UnknownTaskId(task=self.name, task_id=task_id)
-        if former.again and former.payload is not None and former.flow is not None:
+        if former.again:
+            if former.payload is None or former.flow is None:  # a worker of an older version has recorded its end
+                raise NotRetryable(id=former.id, reason="its arguments are not kept")
             flow = Flow.load(former.flow)
             self.store([NewTask(former.id, self._kind, former.arguments, former.payload, flow)])
         return task_id

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from autotask.exceptions import InvalidOption
+from autotask.exceptions import InvalidOption, InvalidOptionType
 from autotask.flow.keys import Key, checked_key
 from autotask.values import Seconds, seconds as checked_seconds
 
@@ -58,4 +59,7 @@ def checked_debounce(value: Any, option: str, where: str) -> Debounce | None:
     """
     if value is False or isinstance(value, Debounce):
         return value or None
+    if isinstance(value, bool) or not isinstance(value, (int, float, timedelta)):
+        expected, type_ = "a number of seconds, a timedelta or a Debounce", type(value).__name__
+        raise InvalidOptionType(option=option, where=where, expected=expected, value=value, type=type_)
     return Debounce(checked_seconds(value, option, where))

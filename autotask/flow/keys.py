@@ -12,6 +12,7 @@ from uuid import UUID
 
 from autotask.exceptions import InvalidOption, InvalidOptionType, UnsuitableKey
 from autotask.texts.masks import LONGEST_TEXT, Masks
+from autotask.values import nearest
 
 #: All arguments, the name of a parameter, the names of several, or a function of the task's arguments.
 Key = Literal[True] | str | Sequence[str] | Callable[..., Any]
@@ -59,7 +60,7 @@ def refuse_unknown_names(key: Key | None, option: str, parameters: Collection[st
     for name in names(key):
         if name not in parameters:
             known = ", ".join(map(repr, parameters)) or "it has none"
-            expected = f"made of parameters of the function ({known})"
+            expected = f"made of parameters of the function ({known}){nearest(name, parameters)}"
             raise InvalidOption(option=option, where=where, expected=expected, value=name)
 
 

@@ -67,6 +67,16 @@ def meant(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {' or '.join(map(repr, close[:3]))}?)" if close else ""
 
 
+def refuse_unknown_schedules(names: Iterable[str]) -> None:
+    """Refuse names that no schedule has, before anything else is done.
+
+    :raises CommandError: there is one.
+    """
+    connection = open_tables()
+    for name in names:
+        find_schedule(connection, name)
+
+
 def add_ids(parser: ArgumentParser) -> None:
     """Define the argument that names tasks."""
     parser.add_argument("ids", metavar="ID", nargs="+", help="Ids of tasks, or their first eight or more digits.")

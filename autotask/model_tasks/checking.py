@@ -8,7 +8,7 @@ from django.core.checks import CheckMessage, Error
 from django.core.exceptions import FieldDoesNotExist
 
 from autotask.conf import settings
-from autotask.exceptions import AutotaskError
+from autotask.exceptions import AutotaskError, InvalidSetting
 from autotask.model_tasks import handlers
 from autotask.model_tasks.definition import database_of
 from autotask.model_tasks.queryset import SimpleTaskQuerySet
@@ -81,9 +81,13 @@ def _options(model: "type[SimpleTask]") -> Iterator[CheckMessage]:
 
 def _database(model: "type[SimpleTask]") -> Iterator[CheckMessage]:
     """autotask.E036: row and task cannot be in one transaction."""
-    if (alias := database_of(model)) != settings.DATABASE:
+    try:
+        expected = settings.DATABASE
+    except InvalidSetting:  # reported as E003
+        return
+    if (alias := database_of(model)) != expected:
         yield Error(
-            f"The rows of {model._meta.label} are in the database {alias!r}, and the tasks in {settings.DATABASE!r}: "
+            f"The rows of {model._meta.label} are in the database {alias!r}, and the tasks in {expected!r}: "
             "a row and its task must be in one.",
             hint="Change AUTOTASK_DATABASE, or the database router.",
             obj=model,

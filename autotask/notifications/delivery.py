@@ -17,6 +17,7 @@ from autotask.options import Options
 from autotask.store import notices as store
 from autotask.store.connection import current
 from autotask.store.enqueue import NewTask
+from autotask.store.read import StoredTask
 from autotask.texts.lines import describe, one_line
 
 logger = logging.getLogger("autotask")
@@ -44,16 +45,31 @@ def _deliver(context: TaskContext, task_id: str) -> str:
     if task is None:
         return "nothing to send: the task was retried, or others look after its notices"
     planned = notices(task.on_end, task.notices, task.state.status)
+    if task.settled_at is not None:
+        planned = _reopened(context, task, planned)
     ended = Ended.of(task)
     done = [_tried(context, ended, notice) if notice.state is NoticeState.WAITING else notice for notice in planned]
     waiting = [notice for notice in done if notice.state is NoticeState.WAITING]
     if waiting:
         wait = min(FIRST_WAIT * 2.0 ** (min(notice.tries for notice in waiting) - 1), LONGEST_WAIT)
         raise Retry(wait, _failures(waiting))
-    store.settle(current(), id, context.id)
-    if failed := [notice for notice in done if notice.state is NoticeState.GIVEN_UP]:
+    failed = [notice for notice in done if notice.state is NoticeState.GIVEN_UP]
+    # Somebody should see what was given up.
+    store.settle(current(), id, context.id, keep=settings.ERROR_TTL if failed else 0)
+    if failed:
         raise NoticeNotSent(id=id, name=task.name, failures=_failures(failed))
     return ", ".join(notice.to for notice in done if notice.state is NoticeState.SENT)
+
+
+def _reopened(context: TaskContext, task: StoredTask, planned: Sequence[Notice]) -> list[Notice]:
+    """Return the notices of a delivery that was retried after it had given some up: these are tried again."""
+    again = [
+        notice._replace(state=NoticeState.WAITING, tries=0) if notice.state is NoticeState.GIVEN_UP else notice
+        for notice in planned
+    ]
+    if again != planned:
+        store.reopen(current(), task.id, context.id, again)
+    return again
 
 
 def _tried(context: TaskContext, ended: Ended, notice: Notice) -> Notice:

@@ -33,7 +33,7 @@ _GONE = f"""
 WITH gone AS (
     DELETE FROM autotask_task WHERE id = %(id)s AND state <> 2 RETURNING *
 ),
-kept AS ({kept("gone")} {model_rows.RETURNING}),
+kept AS ({kept("gone", error_message="%(reason)s::text")} {model_rows.RETURNING}),
 marked AS ({marks.freed("gone")})"""
 
 _TOLD = "\nSELECT name, queue, awaited, coalesce(passed, 0) > 0 FROM gone"
@@ -44,6 +44,12 @@ CANCEL_WAITING = _GONE + _TOLD
 # tasks have: for the state, the planner might use the index of running rows, which is full of dead entries.
 ASK_RUNNING = """
 UPDATE autotask_task SET cancel_requested = true WHERE id = %(id)s AND fence IS NOT NULL RETURNING worker_id
+"""
+
+# Whoever records the end of the task finds the reason there.
+ASK_FOR_REASON = f"""
+UPDATE autotask_task SET cancel_requested = true, flow = flow || jsonb_build_object('{columns.WHY}', %(reason)s::text)
+WHERE id = %(id)s AND fence IS NOT NULL RETURNING worker_id
 """
 
 #: A task can go from waiting to running and back between two statements, but hardly this often.
@@ -58,15 +64,16 @@ class Cancellation(enum.Enum):
     TOO_LATE = "too late"
 
 
-def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Cancellation:
+def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str = "") -> Cancellation:
     """Cancel a waiting task, or ask the worker of a running one to stop it.
 
+    :param reason: why a task with gates is cancelled, for its message; "": somebody wants it.
     :returns: TOO_LATE if the task has ended, or does not exist.
     """
     written = model_rows.written(model_rows.of(connection, id))
 
     def act(more: str) -> list[tuple[Any, ...]]:
-        return rows(connection, f"{_GONE}{more}{_TOLD}", {"id": id})
+        return rows(connection, f"{_GONE}{more}{_TOLD}", {"id": id, "reason": reason})
 
     for _ in range(_TRIES):
         if gone := model_rows.act_with(connection, act, written):
@@ -77,7 +84,7 @@ def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Cancellation:
             if frees:
                 notify.wake_after_commit(connection)
             return Cancellation.CANCELLED
-        if asked := rows(connection, ASK_RUNNING, {"id": id}):
+        if asked := rows(connection, ASK_FOR_REASON if reason else ASK_RUNNING, {"id": id, "reason": reason}):
             notify.tell_after_commit(connection, {notify.worker_channel(asked[0][0]): ""})
             return Cancellation.REQUESTED
         if not rows(connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s", {"id": id}):

@@ -243,14 +243,14 @@ def claim(
 
 # Tasks that run under this worker's name without its knowledge: their claim got no answer, or the process that stored
 # them as claimed by this worker died before handing them over.
-# Followers without a slot wait at their gates again.
+# Followers without a slot wait at their gates again. The tasks of background workers are reconciled by these.
 RECONCILE = """
 WITH released AS (
 UPDATE autotask_task t
 SET state = CASE WHEN {follows} THEN 8 ELSE 1 END, ready_at = CASE WHEN NOT {follows} THEN clock_timestamp() END,
     attempt = t.attempt - 1, fence = NULL, worker_id = NULL, unique_key = {key}
 WHERE t.worker_id = %(worker_id)s AND t.state = 2 AND NOT t.fence = ANY(%(held)s::bigint[])
-  AND t.id <> ALL(%(spared)s::uuid[]) {these}
+  AND t.id <> ALL(%(spared)s::uuid[]) AND t.executor <> 'background' {these}
 RETURNING t.id, t.state, t.gate
 ),
 marked AS ({marked})
@@ -260,6 +260,7 @@ SELECT id FROM released
 UNKNOWN_TO_WORKER = """
 SELECT id FROM autotask_task
 WHERE worker_id = %(worker_id)s AND state = 2 AND NOT fence = ANY(%(held)s::bigint[]) AND id <> ALL(%(spared)s::uuid[])
+  AND executor <> 'background'
 """
 
 

@@ -83,6 +83,9 @@ COMMON = (
 )
 
 
+#: The key in ``flow`` of the reason for which a task is to be cancelled, if it is not the wish of somebody.
+WHY = "why"
+
 #: The condition of the index of unique keys, in its own words.
 HAS_KEY = "unique_key IS NOT NULL AND (NOT state = 2 OR NOT unique_key LIKE 'waiting:%%')"
 

@@ -33,7 +33,8 @@ class SeenGate:
     :ivar taken: how many of its slots are taken.
     :ivar full_at: when its bucket is full again; None: no token was ever drawn.
     :ivar closed_until: the end of the time for which a task has closed its bucket.
-    :ivar terms: what the first task that waits says about it; None if none waits, or it is that of a pause.
+    :ivar terms: what the first task that waits says about it, or else one that has a slot; None: there is none, or it is that
+        of a pause.
     """
 
     key: str
@@ -69,8 +70,12 @@ SELECT g.gate, statement_timestamp() AT TIME ZONE 'UTC',
        (SELECT count(*) FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id
         WHERE s.gate = g.gate AND t.passed >= s.place),
        b.full_at AT TIME ZONE 'UTC', b.closed_until AT TIME ZONE 'UTC',
-       (SELECT t.flow::text FROM autotask_task t WHERE t.state = 8 AND t.gate = g.gate
-        ORDER BY t.priority DESC, t.run_at, t.id LIMIT 1)
+       coalesce(
+           (SELECT t.flow::text FROM autotask_task t WHERE t.state = 8 AND t.gate = g.gate
+            ORDER BY t.priority DESC, t.run_at, t.id LIMIT 1),
+           (SELECT t.flow::text FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id
+            WHERE s.gate = g.gate AND t.passed >= s.place LIMIT 1)
+       )
 FROM {{gates}} AS g
 LEFT JOIN autotask_bucket b ON b.gate = g.gate
 """
@@ -112,6 +117,24 @@ WHERE g.waiting > 0
 ORDER BY 3 DESC, 1
 """
 
+# Limits at which nobody waits. All of those without a key are looked at, and some of the many that others can be.
+TAKEN = f"""
+WITH slot AS (
+    SELECT s.gate FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
+    WHERE strpos(s.gate, '(') = 0
+    UNION ALL
+    (SELECT s.gate FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
+     WHERE strpos(s.gate, '(') > 0 LIMIT {LOOKED_AT})
+),
+busy AS (
+    SELECT gate FROM slot
+    WHERE NOT EXISTS (SELECT FROM autotask_task t WHERE t.state = 8 AND t.gate = slot.gate)
+    GROUP BY gate ORDER BY count(*) DESC, gate LIMIT %(limit)s
+)
+{_SEEN.format(gates="busy")}
+ORDER BY 4 DESC, 1
+"""
+
 HOLDERS = """
 SELECT t.id, t.name, t.state, t.gate,
        CASE WHEN t.state = 2 THEN extract(epoch FROM statement_timestamp() - t.started_at) END::float8 AS seconds
@@ -127,8 +150,11 @@ def seen(connection: BaseDatabaseWrapper, key: str) -> SeenGate:
 
 
 def busiest(connection: BaseDatabaseWrapper, limit: int = 20) -> list[SeenGate]:
-    """Return the gates at which most tasks wait, most first."""
-    return [_seen(row) for row in rows(connection, BUSIEST, {"limit": limit})]
+    """Return the gates at which most tasks wait, most first; then limits with slots that are taken."""
+    found = rows(connection, BUSIEST, {"limit": limit})
+    if len(found) < limit:
+        found += rows(connection, TAKEN, {"limit": limit - len(found)})
+    return [_seen(row) for row in found]
 
 
 def holders(connection: BaseDatabaseWrapper, key: str, limit: int = MOST_HOLDERS) -> list[Holder]:

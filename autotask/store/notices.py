@@ -72,9 +72,15 @@ noted AS (
 }
 """
 
-READ = f"{ENDED} WHERE id = %(id)s AND settled_at IS NULL AND notices ->> 'delivery' = %(delivery)s::text"
+READ = f"{ENDED} WHERE id = %(id)s AND notices ->> 'delivery' = %(delivery)s::text"
 
 _OURS = "id = %(id)s AND settled_at IS NULL AND (notices ->> 'delivery')::uuid IS NOT DISTINCT FROM %(delivery)s::uuid"
+
+REOPEN = """
+UPDATE autotask_result
+SET settled_at = NULL, notices = notices || jsonb_build_object('of', notices -> 'of' || %(records)s::jsonb)
+WHERE id = %(id)s AND settled_at IS NOT NULL AND notices ->> 'delivery' = %(delivery)s::text
+"""
 
 NOTE = f"""
 UPDATE autotask_result
@@ -84,7 +90,7 @@ WHERE {_OURS}
 
 SETTLE = f"""
 UPDATE autotask_result
-SET settled_at = clock_timestamp(),
+SET settled_at = clock_timestamp(), kept_until = greatest(kept_until, clock_timestamp() + %(keep)s * interval '1 s'),
     notices = coalesce(notices, '{{}}')
               || jsonb_build_object('of', coalesce(notices -> 'of', '{{}}') || %(records)s::jsonb)
 WHERE {_OURS}
@@ -161,15 +167,29 @@ def note(connection: BaseDatabaseWrapper, id: uuid.UUID, delivery: uuid.UUID, no
     execute(connection, NOTE, {"id": id, "delivery": delivery, "records": _records([notice])})
 
 
+def reopen(connection: BaseDatabaseWrapper, id: uuid.UUID, delivery: uuid.UUID, changed: Sequence[Notice]) -> None:
+    """Note that notices which were given up are tried again.
+
+    :param delivery: the one that has given them up, and was retried.
+    """
+    execute(connection, REOPEN, {"id": id, "delivery": str(delivery), "records": _records(changed)})
+
+
 def settle(
-    connection: BaseDatabaseWrapper, id: uuid.UUID, delivery: uuid.UUID | None, changed: Sequence[Notice] = ()
+    connection: BaseDatabaseWrapper,
+    id: uuid.UUID,
+    delivery: uuid.UUID | None,
+    changed: Sequence[Notice] = (),
+    *,
+    keep: float = 0,
 ) -> None:
     """Note that all notices were sent or given up, so that the result may be pruned.
 
     :param delivery: the one that has looked after them.
     :param changed: the notices whose record is to be changed.
+    :param keep: seconds for which the result is kept from now on at least.
     """
-    execute(connection, SETTLE, {"id": id, "delivery": delivery, "records": _records(changed)})
+    execute(connection, SETTLE, {"id": id, "delivery": delivery, "records": _records(changed), "keep": float(keep)})
 
 
 def given_up(notice: Notice, why: str) -> Notice:

@@ -131,6 +131,25 @@ def _tell(connection: BaseDatabaseWrapper, told: Mapping[str, str]) -> None:
         logger.warning("Others could not be notified of the end of a task, or of a request to cancel it: %s", error)
 
 
+def do_after_commit(connection: BaseDatabaseWrapper, tell: Callable[[], object]) -> None:
+    """Run a statement that notifies as soon as the caller's transaction has committed; if it fails, it is logged.
+
+    For what is found without it as well, if later.
+    """
+    if connection.in_atomic_block:
+        connection.on_commit(functools.partial(_do, connection, tell), robust=True)
+    elif connection.get_autocommit():
+        _do(connection, tell)
+    # If a program commits by hand, nobody knows when.
+
+
+def _do(connection: BaseDatabaseWrapper, tell: Callable[[], object]) -> None:
+    try:
+        tell_or_not(connection, lambda telling: tell() if telling else None)
+    except Exception as error:
+        logger.warning("Workers could not be notified, and will find it later: %s", error)
+
+
 def tell_or_not(connection: BaseDatabaseWrapper, act: Callable[[bool], R]) -> R:
     """Run a statement that also notifies; if the queue of notifications is full, without notifying.
 

@@ -52,7 +52,7 @@ _LOCKS = 0x6F6E6365
 # Until the end of the transaction. Two keys with the same hash wait for each other needlessly, and that is all.
 LOCK = "SELECT pg_advisory_xact_lock(%(locks)s::int, hashtext(%(key)s::text))"
 
-# It keeps its id and the number of its attempts; the rest is that of the new call. It is gone if somebody has retried it, or
+# It keeps its id and the number of its attempts; the rest is that of the new call, so its steps do not count. It is gone if somebody has retried it, or
 # it was pruned. Without ON CONFLICT: nothing may be deleted if nothing can be inserted.
 RERUN = f"""
 WITH gone AS (
@@ -63,7 +63,8 @@ back AS (
 {enqueue.flowing_rows(" JOIN gone ON gone.id = t.id", created_at="gone.created_at", attempt="gone.attempt")}
 RETURNING id, state, gate
 ),
-marked AS ({marks.waiting("back")})
+marked AS ({marks.waiting("back")}),
+forgotten AS (DELETE FROM autotask_step s USING back WHERE s.task_id = back.id)
 SELECT id FROM back
 """
 

@@ -37,21 +37,22 @@ _DROPPED = "\nSELECT id, name, queue, awaited FROM gone"
 DROP = _GONE + _DROPPED
 
 # Of those that wait, the newest ones stay, as many as there are slots. For each of them, the oldest one that has a slot is
-# cancelled, unless that was done before.
+# cancelled; if that was done before, it only learns who gets its slot now.
 SUPERSEDED = f"""
 WITH waiting AS MATERIALIZED (
-    SELECT t.id, row_number() OVER (ORDER BY t.created_at DESC, t.id DESC) AS place,
+    SELECT t.id, row_number() OVER newest AS place, first_value(t.id) OVER newest AS last,
            coalesce(%(most)s::int, (t.flow->'gates'->t.passed->>'most')::int) AS most
     FROM autotask_task t WHERE t.state = 8 AND t.gate = %(gate)s AND {_SAYS} = 'cancel_running'
+    WINDOW newest AS (ORDER BY t.created_at DESC, t.id DESC)
 ),
 holder AS MATERIALIZED (
-    SELECT t.id, t.cancel_requested, row_number() OVER (ORDER BY t.cancel_requested DESC, t.created_at, t.id) AS place
+    SELECT t.id, row_number() OVER (ORDER BY t.cancel_requested DESC, t.created_at, t.id) AS place
     FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id AND t.passed >= s.place
     WHERE s.gate = %(gate)s
 )
-SELECT id FROM waiting WHERE place > most
+SELECT id, false, last FROM waiting WHERE place > most
 UNION ALL
-SELECT id FROM holder WHERE NOT cancel_requested AND place <= (SELECT count(*) FROM waiting WHERE waiting.place <= most)
+SELECT holder.id, true, waiting.id FROM holder JOIN waiting ON waiting.place = holder.place AND waiting.place <= waiting.most
 """
 
 
@@ -62,9 +63,15 @@ def clear(connection: BaseDatabaseWrapper, gate: str, present: Mapping[str, int]
     """
     while _drop(connection, gate) == PIECE:
         pass
-    base = gate.partition(":")[2].partition("(")[0]
-    for (id,) in rows(connection, SUPERSEDED, {"gate": gate, "most": present.get(base)}):
-        cancel.cancel(connection, id)
+    name = gate.partition(":")[2]
+    base = name.partition("(")[0]
+    for id, has_slot, by in rows(connection, SUPERSEDED, {"gate": gate, "most": present.get(base)}):
+        what = (
+            f"its slot of {name} was given to task {by}"
+            if has_slot
+            else f"task {by} waits for a slot of {name} instead"
+        )
+        cancel.cancel(connection, id, f"cancelled: {what}")
 
 
 def _drop(connection: BaseDatabaseWrapper, gate: str) -> int:

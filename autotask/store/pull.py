@@ -1,4 +1,9 @@
-"""Remote tasks: a client from outside takes them one by one, and starts each step."""
+"""Remote tasks: a client from outside takes them one by one, and starts each step.
+
+Such a task has the executor ``remote``, for which no worker claims. While a step is due or runs, it has the executor of its
+definition, and is a task like any other. The commits here do not wait for the disk: a lost one costs the client a repetition,
+and what a step does is committed later, with all that was committed before.
+"""
 
 import uuid
 from collections.abc import Sequence
@@ -21,9 +26,17 @@ class Offered(NamedTuple):
     """
 
     id: uuid.UUID
-    name: str
-    queue: str
     task_info: str
+
+
+class Claimed(NamedTuple):
+    """A step that was stored as claimed by a worker: the parts of its task that the worker needs."""
+
+    fence: int
+    queue: str
+    priority: int
+    retries: int
+    payload: bytes
 
 
 class Place(NamedTuple):
@@ -31,12 +44,15 @@ class Place(NamedTuple):
 
     :ivar state: None: it is in neither table.
     :ivar is_remote: whether it waits for a client from outside.
-    :ivar next_step: the number of the step that comes next, or that runs.
+    :ivar behind: how many steps a live one has behind it.
     """
 
     state: State | None
     is_remote: bool = False
-    next_step: int = 1
+    behind: int = 0
+
+
+_QUICK = "quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))"
 
 
 # Lane by lane, as in a claim: one descent of autotask_ready for each priority of each channel, however many tasks wait, and
@@ -56,44 +72,80 @@ WITH RECURSIVE lane AS (
 ),
 oldest AS MATERIALIZED (
     SELECT chosen.id
-    FROM (SELECT DISTINCT queue, priority FROM lane WHERE executor = '{REMOTE}') AS some
+    FROM (SELECT DISTINCT queue, priority FROM lane WHERE executor = '{REMOTE}') AS remote
     CROSS JOIN LATERAL (
         SELECT t.id, t.priority, t.ready_at FROM autotask_task t
-        WHERE t.state = 1 AND t.queue = some.queue AND t.priority = some.priority AND t.executor = '{REMOTE}'
-          AND t.ready_at <= statement_timestamp() AND NOT {pauses.BARS_TASK}
+        WHERE t.state = 1 AND t.queue = remote.queue AND t.priority = remote.priority AND t.executor = '{REMOTE}'
+          AND t.ready_at <= statement_timestamp() AND t.name = ANY(%(names)s::text[]) AND NOT {pauses.BARS_TASK}
         ORDER BY t.ready_at LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS chosen
     ORDER BY chosen.priority DESC, chosen.ready_at LIMIT 1
-)
+),
+{_QUICK}
 UPDATE autotask_task t SET ready_at = clock_timestamp() + %(seconds)s::float8 * interval '1 s'
-WHERE t.id = ANY(ARRAY(SELECT id FROM oldest))
-RETURNING t.id, t.name, t.queue, t.arguments
+FROM quick WHERE t.id = ANY(ARRAY(SELECT id FROM oldest))
+RETURNING t.id, t.arguments
 """
 
-_STEP = "(SELECT coalesce(max(s.number), 0) + 1 FROM autotask_step s WHERE s.task_id = {id} AND s.number > 0)"
+_BEHIND = "(SELECT coalesce(max(s.number), 0) FROM autotask_step s WHERE s.task_id = {id} AND s.number > 0)"
 
-# By whichever pool: from now on it is like any other task, so a dead worker or a retry does not wait for the client.
+# By whichever pool: from now on it is like any other task, so a dead worker or a retry does not wait for the client. A step
+# after the first may begin before its deadline; a first one only when the task is ready.
 START = f"""
-WITH started AS (
+WITH {_QUICK},
+started AS (
     UPDATE autotask_task t
     SET run_at = clock_timestamp(), executor = %(executor)s::text, payload = coalesce(%(payload)s::bytea, t.payload),
         state = CASE WHEN t.state = 1 THEN 1 ELSE {marks.DUE_STATE} END,
         ready_at = CASE WHEN t.state = 1 THEN clock_timestamp() ELSE {marks.DUE_READY_AT} END,
-        gate = coalesce({marks.FIRST_GATE}, t.gate), passed = CASE WHEN t.state = 1 THEN t.passed ELSE 0 * t.passed END
+        gate = coalesce({marks.FIRST_GATE}, t.gate), passed = CASE WHEN t.state = 1 THEN t.passed ELSE 0 * t.passed END, awaited = t.awaited OR %(step)s::int IS NOT NULL
+    FROM quick
     WHERE t.id = %(id)s::uuid AND t.state IN (0, 1)
-      AND (%(step)s::int IS NULL OR t.executor = '{REMOTE}' AND %(step)s::int = {_STEP.format(id="t.id")})
+      AND (%(step)s::int IS NULL OR t.executor = '{REMOTE}' AND %(step)s::int = {_BEHIND.format(id="t.id")} + 1
+           AND (t.state = 1 OR %(step)s::int > 1))
     RETURNING t.state, t.gate
 ),
 waiting AS ({marks.waiting("started")})
 SELECT count(*) FROM started
 """
 
+# The same for a worker that has offered to take the next task: if nothing about this one is special, it is claimed at once.
+CLAIM = f"""
+WITH {_QUICK}
+UPDATE autotask_task t
+SET state = 2, attempt = 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'), started_at = clock_timestamp(),
+    run_at = clock_timestamp(), ready_at = clock_timestamp(), executor = '', awaited = true,
+    payload = coalesce(%(payload)s::bytea, t.payload)
+FROM quick
+WHERE t.id = %(id)s::uuid AND t.executor = '{REMOTE}' AND (t.state = 1 OR t.state = 0 AND %(step)s::int > 1)
+  AND %(step)s::int = {_BEHIND.format(id="t.id")} + 1
+  AND t.attempt = 0 AND t.failures = 0 AND t.lost = 0 AND t.flow IS NULL AND NOT t.cancel_requested
+  AND octet_length(coalesce(%(payload)s::bytea, t.payload)) <= %(largest)s::int
+RETURNING t.fence, t.queue, t.priority, t.retries, t.payload
+"""
+
+# Rare enough for a look at all live tasks: a client came for a row that is gone.
+OF_ROW = f"""
+SELECT id FROM autotask_task
+WHERE state IN (0, 1) AND executor = '{REMOTE}' AND name = %(name)s AND arguments = %(task_info)s LIMIT 10
+"""
+
+# It stays ready, so that it keeps its slots.
+HOLD = f"""
+WITH {_QUICK}
+UPDATE autotask_task t SET ready_at = clock_timestamp() + %(seconds)s::float8 * interval '1 s'
+FROM quick
+WHERE t.id = %(id)s::uuid AND t.state = 1 AND t.executor = '{REMOTE}' AND {_BEHIND.format(id="t.id")} = %(behind)s::int
+RETURNING t.id
+"""
+
+# One snapshot: it is in one of the tables, or in neither.
 PLACE = f"""
-SELECT state, executor = '{REMOTE}' AND state <> 2, {_STEP.format(id="%(id)s::uuid")}
-FROM autotask_task WHERE id = %(id)s::uuid
+SELECT t.state, t.executor = '{REMOTE}' AND t.state <> 2, {_BEHIND.format(id="t.id")}
+FROM autotask_task t WHERE t.id = %(id)s::uuid
 UNION ALL
-SELECT state, false, {_STEP.format(id="%(id)s::uuid")} FROM autotask_result WHERE id = %(id)s::uuid
+SELECT e.state, false, 0 FROM autotask_result e WHERE e.id = %(id)s::uuid
 """
 
 # Steps that a client was to begin in time, and did not: a worker's scheduler does the same when it looks.
@@ -109,13 +161,16 @@ RETURNING t.name
 """
 
 
-def take(connection: BaseDatabaseWrapper, channels: Sequence[str], seconds: float = OFFER) -> Offered | None:
+def take(
+    connection: BaseDatabaseWrapper, channels: Sequence[str], names: Sequence[str], seconds: float = OFFER
+) -> Offered | None:
     """Offer the oldest ready remote task of some channels to one client; those of larger priority first.
 
+    :param names: only tasks of these names.
     :param seconds: for which it is offered to nobody else.
     :returns: None if there is none.
     """
-    found = rows(connection, TAKE, {"channels": list(channels), "seconds": seconds})
+    found = rows(connection, TAKE, {"channels": list(channels), "names": list(names), "seconds": seconds})
     return Offered(*found[0]) if found else None
 
 
@@ -127,10 +182,11 @@ def start(
     step: int | None = None,
     payload: bytes | None = None,
 ) -> bool:
-    """Make a waiting task ready for a worker.
+    """Make a waiting task ready for a worker. The caller wakes one.
 
     :param executor: where it runs.
-    :param step: do it only if the task waits for a client from outside, and this step comes next; None: in any case.
+    :param step: do it only if the task waits for a client from outside, and this step comes next; the end of the step will
+        be notified. None: in any case.
     :param payload: its signed arguments from now on; None: as they are.
     :returns: whether it was done.
     """
@@ -138,13 +194,46 @@ def start(
     return bool(rows(connection, START, params)[0][0])
 
 
+def claim(
+    connection: BaseDatabaseWrapper,
+    id: uuid.UUID,
+    worker_id: uuid.UUID,
+    *,
+    step: int,
+    payload: bytes | None,
+    largest: int,
+) -> Claimed | None:
+    """Store a step as claimed by a worker that has offered to take it, in a thread.
+
+    :param step: as for :func:`start`.
+    :param largest: bytes that the arguments may have.
+    :returns: None if the task does not wait for this step, or is not plain; then nothing has changed.
+    """
+    params = {"id": id, "worker_id": worker_id, "step": step, "payload": payload, "largest": largest}
+    found = rows(connection, CLAIM, params)
+    if not found:
+        return None
+    fence, queue, priority, retries, arguments = found[0]
+    return Claimed(fence, queue, priority, retries, bytes(arguments))
+
+
+def of_row(connection: BaseDatabaseWrapper, name: str, task_info: str) -> list[uuid.UUID]:
+    """Return the tasks of a row that wait for a client."""
+    return [id for (id,) in rows(connection, OF_ROW, {"name": name, "task_info": task_info})]
+
+
+def hold(connection: BaseDatabaseWrapper, id: uuid.UUID, *, behind: int, seconds: float) -> bool:
+    """Offer a ready task to nobody else for some seconds, if it has that many steps behind it; return whether it has."""
+    return bool(rows(connection, HOLD, {"id": id, "behind": behind, "seconds": seconds}))
+
+
 def place(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Place:
     """Return where a task is, in one snapshot."""
     found = rows(connection, PLACE, {"id": id})
     if not found:
         return Place(None)
-    state, is_remote, step = found[0]
-    return Place(State(state), is_remote, step)
+    state, is_remote, behind = found[0]
+    return Place(State(state), is_remote, behind)
 
 
 def lapse(connection: BaseDatabaseWrapper) -> list[str]:

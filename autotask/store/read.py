@@ -179,10 +179,11 @@ SESSION = """
 SELECT nullif(extract(epoch FROM current_setting('idle_session_timeout', true)::interval), 0)::float8, pg_backend_pid()
 """
 
+# Messages of background workers are not waiting for the pools of workers: these may be stopped on purpose.
 COUNTS = """
 SELECT queue, count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),
        count(*) FILTER (WHERE state = 8),
-       coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (WHERE state = 1)), 0)::float8
+       coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (WHERE state = 1 AND executor <> 'background')), 0)::float8
 FROM autotask_task GROUP BY queue ORDER BY queue
 """
 

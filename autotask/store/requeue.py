@@ -33,6 +33,7 @@ back AS (
         gate="first.key",
         passed="CASE WHEN first.key IS NOT NULL THEN 0 END",
         unique_key="flow ->> 'unique'",
+        flow=f"flow - '{columns.WHY}'",
     )
 }
 RETURNING id, name, state, gate

@@ -31,7 +31,7 @@ _KEPT = columns.insert(
     ended_at="clock_timestamp()",
     kept_until="clock_timestamp() + greatest(ttl, %(error_ttl)s) * interval '1 s'",
     error_message="""
-CASE WHEN cancel_requested THEN ''
+CASE WHEN cancel_requested THEN coalesce(flow ->> 'why', '')
      WHEN at_most_once THEN format('its %%s died: %%s; at_most_once: it is not run again', %(what)s::text, reason)
      ELSE format('killed its %%s %%s times: %%s', %(what)s::text, lost + 1, reason) END""",
 )

@@ -2,6 +2,7 @@
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.store import expiring
 from autotask.store.connection import execute, rows
 
 # With one descent of autotask_held for each gate. Marks are few, and live for milliseconds, but those of buckets. Tasks at the
@@ -11,7 +12,7 @@ MARK = """
 WITH RECURSIVE distant AS (
     DELETE FROM autotask_mark
     WHERE id = ANY(ARRAY(
-        SELECT id FROM autotask_mark WHERE at > statement_timestamp() + interval '5 min'
+        SELECT id FROM autotask_mark WHERE %(distant)s AND at > statement_timestamp() + interval '5 min'
         ORDER BY id LIMIT {limit} FOR UPDATE SKIP LOCKED
     ))
     RETURNING gate
@@ -30,7 +31,7 @@ marked AS (
     SELECT DISTINCT gate, clock_timestamp() FROM distant
     RETURNING 1
 )
-SELECT (SELECT gate FROM found WHERE number = {limit}), (SELECT count(*) FROM marked)
+SELECT (SELECT gate FROM found WHERE number = {limit}), (SELECT count(*) FROM marked), ({until_next})
 """
 
 # A slot that was given away since it was seen has another version.
@@ -58,14 +59,17 @@ WHERE gate = ANY(ARRAY(
 PIECE = 1000
 
 
-def mark(connection: BaseDatabaseWrapper, after: str = "") -> tuple[str, int]:
+def mark(connection: BaseDatabaseWrapper, after: str = "", *, distant: bool = True) -> tuple[str, int, float | None]:
     """Mark the gates at which tasks wait and that have no mark, as if something had happened there.
 
     :param after: the name after which the gates begin.
-    :returns: the name after which the next piece begins, "" after the last one; and how many were marked.
+    :param distant: whether to mark those, too, that have a mark for a distant moment.
+    :returns: the name after which the next piece begins, "" after the last one; how many were marked; and the seconds until
+        a held task expires, None if none does.
     """
-    last, marked = rows(connection, MARK.format(limit=PIECE), {"after": after})[0]
-    return last or "", marked
+    sql = MARK.format(limit=PIECE, until_next=expiring.UNTIL_NEXT)
+    last, marked, seconds = rows(connection, sql, {"after": after, "distant": distant})[0]
+    return last or "", marked, seconds
 
 
 def delete(connection: BaseDatabaseWrapper) -> bool:

@@ -1,5 +1,6 @@
 """Tools for tests of code that enqueues tasks, without a worker or with a real one."""
 
+from autotask.testing.background import run_background
 from autotask.testing.captured import CapturedTasks, captured_tasks
 from autotask.testing.enqueued import Enqueued
 from autotask.testing.immediate import immediate
@@ -15,5 +16,6 @@ __all__ = [
     "WorkerProcess",
     "captured_tasks",
     "immediate",
+    "run_background",
     "worker_process",
 ]

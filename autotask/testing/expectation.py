@@ -21,12 +21,12 @@ class DjangoTaskLike(Protocol):
 
 
 class TaskClassLike(Protocol):
-    """A task that is a class."""
+    """A task that is a class, or a background worker."""
 
     definition: Any
 
 
-TaskLike = Definition[Any, Any] | DjangoTaskLike | type[TaskClassLike] | str
+TaskLike = Definition[Any, Any] | DjangoTaskLike | type[TaskClassLike] | TaskClassLike | str
 
 #: Characters after which a value is cut off in messages.
 _LONGEST_VALUE = 200
@@ -62,8 +62,8 @@ class Expectation:
         arguments = None if args is None and kwargs is None else (tuple(args or ()), dict(kwargs or {}))
         if isinstance(task, str):
             task = registry.get(task)
-        if isinstance(task, type) and isinstance(of_class := getattr(task, "definition", None), Definition):
-            task = of_class
+        if isinstance(of_other := getattr(task, "definition", None), Definition):  # a task class or a background worker
+            task = of_other
         if isinstance(task, Definition):
             if arguments is not None:
                 task.bound(*arguments)  # a call that is impossible was never enqueued: the test is wrong

@@ -6,13 +6,15 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from autotask import registry
+from autotask import payload, registry
 from autotask.conf import settings
 from autotask.exceptions import TaskFailed
-from autotask.store import claim, hasten, workers
+from autotask.notifications import delivery
+from autotask.store import claim, hasten, notices, workers
 from autotask.store.claim import BoundedLane
 from autotask.store.connection import current
 from autotask.store.finish import Outcome
+from autotask.store.notices import Delivery
 from autotask.task import ClaimedTask, State
 from autotask.testing import transactions
 from autotask.testing.attempt import InPlace
@@ -91,6 +93,8 @@ class Runner:
         for write, group in self._writes.parted([(task, ended)]):
             if group:
                 write(group)
+        if isinstance(ended, Outcome) and payload.some_tell([task.payload]):
+            self._notify(task)
         attempt.raise_what_is_not_for_tasks()
         if isinstance(ended, Released) and ended.unknown:
             registry.find(task)
@@ -111,6 +115,15 @@ class Runner:
 
     def _is_cancelled(self, task: ClaimedTask) -> bool:
         return task.id in workers.to_be_cancelled(current(), self._id)
+
+    def _notify(self, task: ClaimedTask) -> None:
+        """Run the delivery of the notices of a task that has ended, once."""
+        connection = current()
+        for untold in notices.find(connection):
+            if untold.id == task.id and untold.waiting:
+                (call,) = delivery.calls([task.id])
+                notices.begin(connection, [Delivery(untold, call)])
+                self.run(call.id)
 
     def _run_left_on_commit(self, task: ClaimedTask, since: transactions.Marks) -> None:
         """Run the on_commit functions of the transaction in which an ``atomic`` task has ended."""

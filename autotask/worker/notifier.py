@@ -2,16 +2,15 @@
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import payload
 from autotask.conf import settings
 from autotask.notifications.delivery import calls
 from autotask.store import notices
 from autotask.store.notices import Delivery, Untold
-from autotask.task import ClaimedTask, State
+from autotask.task import State
 
 logger = logging.getLogger("autotask.worker")
 
@@ -48,16 +47,11 @@ class Notifier:
         return PAUSE if len(found) == notices.MOST else settings.LEASE * random.uniform(0.8, 1.2)
 
 
-def tells(tasks: Sequence[ClaimedTask]) -> bool:
-    """Whether somebody is to be told of the end of one of these tasks."""
-    return any(payload.tells(task.payload) for task in tasks)
-
-
 def _settle(connection: BaseDatabaseWrapper, untold: Untold) -> None:
     """Look after notices no longer: there are none to send, or what should send them has ended in vain."""
     why = f"its delivery was {untold.former_state.name.lower()}" if untold.former_state is State.CANCELLED else ""
     why = why or f"its delivery has failed: {untold.former_error}"
     lost = [notices.given_up(notice, why) for notice in untold.waiting]
-    notices.settle(connection, untold.id, untold.former, lost)
+    notices.settle(connection, untold.id, untold.former, lost, keep=settings.ERROR_TTL if lost else 0)
     for notice in lost:
         logger.error("The %s to %s about task %s is given up: %s", notice.kind, notice.to, untold.id, why)

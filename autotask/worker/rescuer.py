@@ -24,12 +24,20 @@ class Rescuer:
     :param identity: returns the current identity of this worker.
     :param wake: called when tasks have become ready.
     :param reason: how the predecessor of this worker died, if known.
+    :param buried: called with the connection when dead workers were removed from the register.
     """
 
     doing = "look for tasks of dead workers"
 
-    def __init__(self, identity: Callable[[], WorkerIdentity], wake: Callable[[], None], reason: str = "") -> None:
+    def __init__(
+        self,
+        identity: Callable[[], WorkerIdentity],
+        wake: Callable[[], None],
+        reason: str = "",
+        buried: Callable[[BaseDatabaseWrapper], None] = lambda connection: None,
+    ) -> None:
         self._identity = identity
+        self._buried = buried
         self._wake = wake
         self._reason = reason
         self._refused = rescue.refusals()
@@ -67,5 +75,7 @@ class Rescuer:
             )
         if gone:
             self._reason = ""
+        if buried:
+            self._buried(connection)
         if back or ended:  # One that has ended may have freed a slot.
             self._wake()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from django.db import DatabaseError, InterfaceError
 
-from autotask import logs
+from autotask import logs, payload
 from autotask.conf import settings
 from autotask.offer import Offers
 from autotask.signals import worker_started, worker_stopping
@@ -16,6 +16,7 @@ from autotask.store import model_rows, notify
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
 from autotask.worker import executors, log_capture, sync_threads
+from autotask.worker.caretaker import Caretaker
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
 from autotask.worker.claiming.intake import Intake, ThreadIntake
@@ -29,7 +30,7 @@ from autotask.worker.log_pruner import LogPruner
 from autotask.worker.loop import Loop
 from autotask.worker.mender import Mender
 from autotask.worker.news import News
-from autotask.worker.notifier import Notifier, tells
+from autotask.worker.notifier import Notifier
 from autotask.worker.options import WorkerOptions
 from autotask.worker.paused import Paused
 from autotask.worker.pauser import Pauser
@@ -100,6 +101,7 @@ class Worker:
         self._receiver = Receiver(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all)
         self._loop = Loop(options, *parts, self._news, self.claimer, self._receiver)
         self._drain = Drain(pools, self.watch, abandoner, self.shutdown, self.wakeup, self._news, self._receiver)
+        self.caretaker = Caretaker(self.registration, self.reporter, options.serves)
         self._services = self._make_services()
 
     @property
@@ -144,12 +146,12 @@ class Worker:
         wake = self.wakeup.wake
         beats = ServiceThread(
             "heartbeat",
-            Heartbeat(self.registration, self.held, self._cancel, wake),
+            Heartbeat(self.registration, self.held, self._cancel, self._renamed),
             channel=lambda: notify.worker_channel(self.id),
         )
         others = ServiceThread(
             "services",
-            Rescuer(lambda: self.registration.identity, wake, self.options.predecessor),
+            Rescuer(lambda: self.registration.identity, wake, self.options.predecessor, self.caretaker.tell),
             Scheduler(wake),
             Pauser(self.paused, self._look_before_claiming),
             self.reporter,
@@ -195,6 +197,8 @@ class Worker:
         notify.set_waker(self.wakeup.call)
         logger.info("%s", self.registration.introduction())
         worker_started.send_robust(sender=Worker, **self.registration.facts())
+        if not self.options.burst:
+            self.caretaker.start()
         try:
             self._loop.run()
         except BaseException:  # noqa: B036 - whatever it is, the tasks it holds must not be lost with this worker
@@ -231,10 +235,13 @@ class Worker:
     def _leave(self) -> bool:
         """Release the waiting tasks, wait for the running ones, and release those that do not finish."""
         self.registration.stopping = True
+        self.caretaker.ask_to_stop()
         self.options.make_way(self.exit_status)
         self._placement.release_waiting()
         worker_stopping.send_robust(sender=Worker, **self.registration.facts())
         drained = self._drain.run()
+        drained = self.caretaker.drain(self.shutdown.seconds_left) and drained
+        self.caretaker.stop(LAST_WORDS)
         seconds = min(self.shutdown.seconds_left(), settings.SHUTDOWN_GRACE)
         written = self.recorder.stop(max(LAST_WORDS, seconds))
         for service in self._services:
@@ -255,13 +262,14 @@ class Worker:
         with contextlib.suppress(DatabaseError, InterfaceError):
             self._receiver.reconcile(self._news.connection.wrapper)
             self.registration.sign_off(self._news.connection.wrapper)
+            self.caretaker.tell(self._news.connection.wrapper)
 
     # --- messages between parts -------------------------------------------------------------------------------------
 
     def _let_go(self, tasks: Sequence[ClaimedTask]) -> None:
         """The recorder calls this when claims are over."""
         self.recorder.burden.let_go(self.held.let_go(tasks))
-        if tells(tasks):
+        if payload.some_tell([task.payload for task in tasks]):
             self._services[-1].hurry(Notifier)
         if self.held:
             return
@@ -273,7 +281,13 @@ class Worker:
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
         """The heartbeat calls this to cancel tasks. Some may have been handed over and still be on their way."""
         self.held.cancel(ids, others=self._receiver.offers.are_open())
+        self.caretaker.cancel(ids)
         self.watch.wake()
+
+    def _renamed(self) -> None:
+        """The heartbeat calls this when the worker was no longer in the register, and has a new name."""
+        self.wakeup.wake()
+        self.caretaker.look()
 
     def _stop_tasks(self, over: bool) -> None:
         """The stall watch calls this when the worker has to stop and its loop waits for the database."""

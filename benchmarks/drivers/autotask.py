@@ -9,7 +9,14 @@ from django.core.management import call_command
 from django.utils.module_loading import import_string
 
 from autotask.task import DEFAULT_QUEUE, State
-from benchmarks.drivers import autotask_bare, autotask_claim, autotask_flow, autotask_idle
+from benchmarks.drivers import (
+    autotask_bare,
+    autotask_claim,
+    autotask_flow,
+    autotask_http,
+    autotask_idle,
+    autotask_schema,
+)
 from benchmarks.drivers.autotask_companion import Companion
 from benchmarks.drivers.base import Driver
 from benchmarks.drivers.workers import Workers
@@ -60,6 +67,9 @@ class Autotask(Driver):
         "unique_beside_plain": autotask_flow.unique_beside_plain,
         "shared_rate": autotask_flow.shared_rate,
         "empty_bucket": autotask_flow.empty_bucket,
+        "http_post": autotask_http.http_post,
+        "http_wait": autotask_http.http_wait,
+        "schema_check": autotask_schema.schema_check,
     }
 
     def set_up(self) -> None:

@@ -6,6 +6,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "send_welcome_mail": ("Anna", "anna@autotask.example"),
     "report_sales": (3,),
     "draw_sales": (),
+    "mail_sales": (),
     "fetch_prices": ("Tea & Co",),
     "charge_card": (4711,),
     "remind": ("water the plants",),
@@ -14,3 +15,6 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "pack_parcel": (4711,),
     "count_stock": ("teapots",),
 }
+
+#: The model whose rows are tasks, and the field that the page fills.
+ROWS = {"inspect_machine": ("machine", "lathe")}

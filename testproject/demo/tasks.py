@@ -44,6 +44,15 @@ def draw_sales() -> str:
     return path.name
 
 
+@delayed_task(queue="reports", email="boss@autotask.example")
+def mail_sales() -> dict[str, str]:
+    """Draw the year's sales; when it is done, the picture is mailed."""
+    path = settings.DEMO_OUTPUT / "charts" / "sales-of-the-year.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(sales.chart(), encoding="utf-8")
+    return {"result": "The sales of the year, as a picture.", "file_path": str(path)}
+
+
 @delayed_task(retries=3)
 def fetch_prices(supplier: str) -> str:
     """Fail twice, as if the supplier's server were away, and succeed on the third attempt."""

@@ -12,14 +12,16 @@ from django.views.decorators.http import require_GET, require_POST
 from autotask.exceptions import TaskExpired
 from autotask.handle import TaskHandle
 from demo import tasks
-from demo.samples import SAMPLES
+from demo.models import Inspection
+from demo.samples import ROWS, SAMPLES
 
 
 @require_GET
 def index(request: HttpRequest) -> HttpResponse:
     """Show a button for each task."""
+    rows = [(name, repr(value), Inspection.__doc__) for name, (_, value) in ROWS.items()]
     samples = [(name, ", ".join(map(repr, args)), getattr(tasks, name).__doc__) for name, args in SAMPLES.items()]
-    return render(request, "demo/index.html", {"samples": samples})
+    return render(request, "demo/index.html", {"samples": [*samples, *rows]})
 
 
 @require_POST
@@ -29,9 +31,12 @@ def enqueue(request: HttpRequest, name: str) -> JsonResponse:
     A body of JSON may say more: ``{"args": ["Anna", "anna@example.org"], "using": {"delay": 60}}``,
     or ``{"many": [["page", "one"], ["page", "two"]]}`` for several calls at once.
     """
+    asked = json.loads(request.body) if request.content_type == "application/json" else {}
+    if name in ROWS:
+        field, value = ROWS[name]
+        return JsonResponse(_shown(Inspection.objects.create(**{field: asked.get("args", [value])[0]}).handle))
     if name not in SAMPLES:
         raise Http404(f"There is no task {name!r} here.")
-    asked = json.loads(request.body) if request.content_type == "application/json" else {}
     definition = getattr(tasks, name).using(**asked.get("using", {}))
     if "many" in asked:
         return JsonResponse(

@@ -266,6 +266,32 @@ def test_an_unknown_setting_is_w001_with_the_one_that_was_meant(settings):
     assert "Did you mean AUTOTASK_THREADS?" in messages["autotask.W001"]
 
 
+@pytest.mark.parametrize("signing", ["SECRET_KEY", "AUTOTASK_SIGNING_KEY"])
+def test_a_key_for_pulling_that_signs_is_e040(settings, signing):
+    settings.AUTOTASK_SIGNING_KEY = "another-secret-with-32-characters"
+    settings.AUTOTASK_PULL_KEY = getattr(settings, signing).encode()
+    messages = found()
+    assert list(messages) == ["autotask.E040"]
+    assert signing in messages["autotask.E040"]
+    assert settings.SECRET_KEY not in messages["autotask.E040"]
+
+
+def test_a_short_key_for_pulling_is_w040(settings):
+    settings.AUTOTASK_PULL_KEY = "fifteen--------"
+    assert list(found()) == ["autotask.W040"]
+    settings.AUTOTASK_PULL_KEY += "!"
+    assert found() == {}
+
+
+def test_a_setting_of_django_simpletask2_is_i002(settings):
+    settings.DJANGO_SIMPLETASK2_ACLKEY = "Bqud27SzhUymXDuBfvYNHJWQm0i4FdUB"
+    messages = found()
+    assert list(messages) == ["autotask.I002"]
+    assert "AUTOTASK_PULL_KEY" in messages["autotask.I002"]
+    settings.AUTOTASK_PULL_KEY = "a key of its own that is long"
+    assert found() == {}
+
+
 def test_naive_moments_are_w003(settings):
     settings.USE_TZ = False
     assert list(found()) == ["autotask.W003"]
@@ -320,6 +346,29 @@ def test_a_task_with_a_limit_that_has_no_number_is_e016_with_the_one_that_was_me
     assert list(messages) == ["autotask.E016"]
     assert "'tests.2' has the limit 'opneai'" in messages["autotask.E016"]
     assert "Did you mean openai?" in messages["autotask.E016"]
+
+
+def test_a_limit_of_a_queue_that_no_task_has_is_w007_with_the_one_that_was_meant(settings):
+    # Given
+    settings.AUTOTASK_LIMITS = {"queue:mail": 2, "queue:maill": 2, "queue:slow": 2, "queue:web": 2, "*": 9}
+    settings.AUTOTASK_QUEUES = ["slow"]
+    settings.TASKS = {"default": {"BACKEND": "autotask.backend.AutotaskBackend", "QUEUES": ["web"]}}
+    delayed_task(name="tests.mail", queue="mail")(one)
+
+    # Then
+    messages = found()
+    assert list(messages) == ["autotask.W007"]
+    assert "AUTOTASK_LIMITS has 'queue:maill', but no task has the queue 'maill'" in messages["autotask.W007"]
+    assert "Did you mean mail?" in messages["autotask.W007"]
+
+
+def test_a_limit_of_a_task_that_does_not_exist_is_w008_with_the_one_that_was_meant(settings):
+    settings.AUTOTASK_MAX_TYPE_COUNT = {"tests.render": 2, "tests.rendr": 2}
+    delayed_task(name="tests.render")(one)
+    messages = found()
+    assert list(messages) == ["autotask.W008"]
+    assert "AUTOTASK_MAX_TYPE_COUNT has 'tests.rendr'" in messages["autotask.W008"]
+    assert "Did you mean tests.render?" in messages["autotask.W008"]
 
 
 def test_a_database_that_commits_nothing_by_itself_is_e014(monkeypatch):

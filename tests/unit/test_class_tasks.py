@@ -186,6 +186,15 @@ def test_arguments_are_checked_where_the_call_is_written():
         Report.enqueue(1999)
 
 
+def test_parameters_may_have_any_name():
+    class Named(BaseTask):
+        def run(this, cls, self):
+            return cls, self
+
+    assert Named.call(cls=1, self=2) == (1, 2)
+    assert Named.definition.new_call((), {"cls": 1, "self": 2}).arguments == "cls=1, self=2"
+
+
 def test_using_changes_options_of_one_call_and_an_instance_can_be_called():
     assert Report.using(priority=9).options.priority == 9
     assert Report.using(priority=9).owner is Report

@@ -68,6 +68,7 @@ GOOD = [
     ("AUTOTASK_REMOTE_CHANNELS", ["web"], ("web",)),
     ("AUTOTASK_THREADS", 1, 1),
     ("AUTOTASK_COROUTINES", 0, 0),
+    ("AUTOTASK_BACKGROUND_THREADS", 0, 0),
     ("AUTOTASK_PROCESSES", 0, 0),
     ("AUTOTASK_EXECUTORS", {"a": "b.c", "d": ("e.f", 3)}, {"a": ("b.c", 100), "d": ("e.f", 3)}),
     ("AUTOTASK_LOG_DIR", Path("/var/log/shop"), "/var/log/shop"),
@@ -81,6 +82,9 @@ GOOD = [
         ["example.org", "*.example.org:*", "[::1]:80"],
         ("example.org", "*.example.org:*", "[::1]:80"),
     ),
+    ("AUTOTASK_PULL_KEY", b"key", b"key"),
+    ("AUTOTASK_PULL_TIMEOUT", 0, 0.0),
+    ("AUTOTASK_PULL_WAIT", timedelta(minutes=1), 60.0),
     ("AUTOTASK_FETCH_TIMEOUT", timedelta(minutes=1), 60.0),
     ("AUTOTASK_FETCH_MAX_BYTES", 2**20, 2**20),
     ("AUTOTASK_TIMEOUT", timedelta(minutes=1), 60.0),
@@ -122,6 +126,7 @@ BAD = {
     "AUTOTASK_QUEUES": ["default", b"default", None, 5, ["a b"], [""], [None], {"a"}, ["-a"]],
     "AUTOTASK_REMOTE_CHANNELS": ["web", None, ["a b"]],
     "AUTOTASK_THREADS": [0, -1, 1001, "4", 4.0, True, None, math.inf],
+    "AUTOTASK_BACKGROUND_THREADS": [-1, 1001, "4", None, True],
     "AUTOTASK_COROUTINES": [-1, 10_001, "4", None, True],
     "AUTOTASK_PROCESSES": [-1, 1001, "4", None, True],
     "AUTOTASK_EXECUTORS": [
@@ -146,6 +151,8 @@ BAD = {
     "AUTOTASK_LIMITS": [None, [], 5, {"a b": 1}, {"a(b)": 1}, {1: 1}, {"a": 0}, {"a": "5"}, {"a": True}, {"a": 10_001}],
     "AUTOTASK_MAX_COUNT": [0, -1, 10_001, "5", 5.0, True, {}],
     "AUTOTASK_MAX_TYPE_COUNT": [None, 5, {"*": 5}, {"": 5}, {"send": 0}, {"send": None}],
+    "AUTOTASK_PULL_TIMEOUT": [-1, "5", None, 3601, True],
+    "AUTOTASK_PULL_WAIT": [0, -1, "5", None, 3601],
     "AUTOTASK_FETCH_HOSTS": [
         "example.org",
         None,
@@ -196,6 +203,7 @@ def test_a_bad_value_is_refused_with_name_expectation_and_value(settings, name, 
 
 SECRETS = {
     "AUTOTASK_SIGNING_KEY": ["", b"", 5, ["hunter2"], {"hunter2": 1}],
+    "AUTOTASK_PULL_KEY": ["", b" ", 5, ["hunter2"], {"hunter2": 1}],
     "AUTOTASK_WEBHOOK_SECRET": ["", "hunter2", "whsec_hunter2", ["hunter2"], b"hunter2", 5, {"hunter2": 1}],
     "AUTOTASK_SIGNING_KEY_FALLBACKS": ["hunter2", b"hunter2", [""], [5, "hunter2"], {"hunter2"}],
 }
@@ -227,3 +235,16 @@ def test_a_name_that_is_no_setting_is_no_attribute():
     with pytest.raises(AttributeError):
         _ = autotask_settings.WIBBLE
     assert not hasattr(django_settings, "AUTOTASK_WIBBLE")
+
+
+def test_the_name_of_another_package_counts_where_ours_is_not_set(settings):
+    settings.DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT = 7
+    assert autotask_settings.PULL_TIMEOUT == 7.0
+    settings.AUTOTASK_PULL_TIMEOUT = 3
+    assert autotask_settings.PULL_TIMEOUT == 3.0
+
+
+def test_a_bad_value_under_the_name_of_another_package_is_named_so(settings):
+    settings.DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT = "soon"
+    with pytest.raises(InvalidSetting, match="DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT"):
+        autotask_settings.PULL_TIMEOUT  # noqa: B018 - reading it is the test

@@ -46,6 +46,11 @@ def test_what_is_no_time_is_refused(make, time):
         make(time)
 
 
+def test_the_text_of_a_header_is_refused_with_what_to_write_instead():
+    with pytest.raises(InvalidOptionType, match=r"use int\(\), but is '30' \(of type str\)"):
+        RateLimited(retry_after="30")
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [

@@ -38,7 +38,7 @@ TERMS = """
     task function, definition, task, handle, attempt, outcome, context, progress, carrier, queue, priority, held, gate, limit, slot,
     rate, token, mark, time to live, step, model task, notice,
     live, claim, fence, offer, hand over, finish, release, rescue, lost, suspect, give up, unknown task, refuse, prune, pause,
-    worker, pool, executor, service, companion, guard, dedicated worker, supervisor, recycling, lease, grace period, outage,
+    worker, background worker, pool, executor, service, companion, guard, dedicated worker, supervisor, recycling, lease, grace period, outage,
     schedule, timetable, tick
 """
 
@@ -52,6 +52,7 @@ VERBS = {
     "Limit",
     "Pass",
     "Pause",
+    "Pull",
     "Retry",
     "Run",
     "Send",
@@ -65,9 +66,11 @@ VERBS = {
 #: The titles without a verb: people search for these words.
 SEARCHED = {
     "Coming from AsyncTask",
+    "Coming from HardWorker",
     "Coming from django-simpletask2",
     "Debounce and throttle",
     "Durable steps",
+    "HTTP API",
     "Log files",
     "Tasks as models",
     "Timeouts and cancellation",

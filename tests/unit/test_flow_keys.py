@@ -335,7 +335,7 @@ def test_a_name_that_is_no_parameter_is_refused_where_it_is_written(option, give
 
     message = (
         f"^The option '{option}' of tests.sync must be made of parameters of the function "
-        r"\('account_id', 'region'\), but is 'acount_id'.$"
+        r"\('account_id', 'region'\) \(did you mean 'account_id'\?\), but is 'acount_id'.$"
     )
     with pytest.raises(InvalidOption, match=message):
         delayed_task(name="tests.sync", **{option: given})(sync)

@@ -65,8 +65,8 @@ def test_a_value_is_stored_in_one_form(given, stored):
         ("rate", "100/fortnight", 'a rate such as "100/m" or "1/10m"'),
         ("rate", 100, 'a rate such as "100/m" or "1/10m"'),
         ("debounce", -1, "from 0 seconds to a century"),
-        ("debounce", "5", "a number of seconds or a timedelta"),
-        ("debounce", True, "a number of seconds or a timedelta"),
+        ("debounce", "5s", "a number of seconds, a timedelta or a Debounce"),
+        ("debounce", True, "a number of seconds, a timedelta or a Debounce"),
         ("throttle", "1/week", 'a rate such as "100/m" or "1/10m"'),
     ],
 )
@@ -147,5 +147,7 @@ def test_using_replaces_a_debounce_by_a_moment():
 
 @pytest.mark.parametrize("option", ["concurrency", "when_full", "rate"])
 def test_using_does_not_change_what_workers_share(option):
-    with pytest.raises(UnknownOption, match=option):
+    with pytest.raises(
+        UnknownOption, match=f"'{option}', which is the same for all calls: give it to the decorator. It"
+    ):
         sync.using(**{option: 1})

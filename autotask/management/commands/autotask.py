@@ -16,6 +16,7 @@ from autotask.checks import TAG
 from autotask.exceptions import AutotaskError
 from autotask.management.console import Console, failure
 from autotask.management.subcommands import (
+    background,
     cancel,
     doctor,
     keys,
@@ -48,6 +49,7 @@ SUBCOMMANDS = {
         pause,
         resume,
         run_schedule,
+        background,
         prune,
         resign,
         keys,
@@ -61,7 +63,7 @@ Exit codes:
   1  error
   2  wrong usage
   3  unhealthy (doctor)
-  4  no such task, schedule or key
+  4  no such task, schedule, background worker or key
 
 Examples:
   python manage.py autotask doctor

@@ -1,6 +1,7 @@
 """``list``: the newest tasks."""
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 
 from autotask import reasons
 from autotask.documents import task_document
@@ -9,6 +10,7 @@ from autotask.management.arguments import plain_name, whole
 from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
 from autotask.store import pauses, read
+from autotask.store.pauses import Pause
 from autotask.store.read import StoredTask
 from autotask.task import State, Status
 from autotask.texts import render
@@ -52,12 +54,15 @@ def run(
     """Print the newest tasks."""
     states = _STATES[state] if state is not None else []
     gates = [] if gate is None else _gates(gate)
-    tasks = read.newest(open_tables(), states=states, gates=gates, queue=queue, name=name, tags=tag, limit=limit)
+    connection = open_tables()
+    tasks = read.newest(connection, states=states, gates=gates, queue=queue, name=name, tags=tag, limit=limit)
     if json:
         console.say(render.as_json({"tasks": [task_document(task) for task in tasks]}))
     elif tasks:
         head = ("ID", "STATE", "NAME", "QUEUE", "PRIORITY", "ATTEMPTS", "PROGRESS", "CREATED", "ERROR OR REASON")
-        console.say(*render.table(head, map(_row, tasks), right=("PRIORITY", "ATTEMPTS", "PROGRESS")))
+        in_force = pauses.read(connection)
+        body = [_row(task, in_force) for task in tasks]
+        console.say(*render.table(head, body, right=("PRIORITY", "ATTEMPTS", "PROGRESS")))
     else:
         console.complain("No tasks match.")
 
@@ -68,9 +73,9 @@ def _gates(text: str) -> list[str]:
     return [text] if text.startswith(kinds) else [kind + text for kind in kinds]
 
 
-def _row(task: StoredTask) -> tuple[object, ...]:
+def _row(task: StoredTask, in_force: Sequence[Pause]) -> tuple[object, ...]:
     held = task.state is State.HELD
-    why = reasons.brief(task.name, task.gate) if held and task.gate else task.error_message
+    why = reasons.brief(task.name, task.gate, in_force) if held and task.gate else task.error_message
     return (
         task.id,
         "held" if held else task.state.status.value,

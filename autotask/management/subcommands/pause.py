@@ -11,8 +11,8 @@ from autotask.acts import schedules
 from autotask.acts.answers import Refusal
 from autotask.agenda import Entry
 from autotask.management.arguments import duration, moment
-from autotask.management.console import USAGE, Console, failure, open_tables
-from autotask.management.lookup import for_each_schedule
+from autotask.management.console import USAGE, Console, failure
+from autotask.management.lookup import for_each_schedule, refuse_unknown_schedules
 from autotask.management.subcommand import Subcommand
 from autotask.management.targets import add_targets, described, doubt, targets
 
@@ -54,7 +54,7 @@ def run(
             "Schedules are paused until they are resumed, and without a reason: leave these options out.", USAGE
         )
     if found:
-        open_tables()
+        refuse_unknown_schedules(names)
     for target in found:
         acts.pause(**target, until=end, reason=reason, by=who)
         console.say(f"{described(target)} is paused{_until(end)}")

@@ -6,8 +6,8 @@ from typing import Any
 from autotask import acts
 from autotask.acts import schedules
 from autotask.agenda import Entry
-from autotask.management.console import Console, failure, open_tables
-from autotask.management.lookup import for_each_schedule
+from autotask.management.console import Console, failure
+from autotask.management.lookup import for_each_schedule, refuse_unknown_schedules
 from autotask.management.subcommand import Subcommand
 from autotask.management.targets import add_targets, described, targets
 
@@ -24,7 +24,7 @@ def run(
     """Resume each of them; one that is not paused does not stop the others."""
     found = targets(names, queue, task, limit, everything)
     if found:
-        open_tables()
+        refuse_unknown_schedules(names)
     problems = [problem for target in found if (problem := _resume_target(console, target))]
     if names:
         for_each_schedule(console, names, _resume)

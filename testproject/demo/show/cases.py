@@ -18,6 +18,7 @@ class Case:
     :ivar body: the JSON that is posted to enqueue it.
     :ivar says: part of the text of the result or error.
     :ivar leaves: a file below ``DEMO_OUTPUT``, as a pattern.
+    :ivar mails: part of a mail about its end.
     :ivar waits: seconds before which it must not start.
     :ivar created: whether the call makes a task, and does not return the one of an earlier call.
     """
@@ -28,6 +29,7 @@ class Case:
     attempts: int = 1
     says: str = ""
     leaves: str = ""
+    mails: str = ""
     waits: float = 0
     created: bool = True
 
@@ -62,6 +64,7 @@ def once() -> list[Case]:
         ),
         Case("report_sales", {"args": [3]}, says="'revenue': '1460.00'", leaves="reports/sales-03.txt"),
         Case("draw_sales", says="sales.svg", leaves="charts/sales.svg"),
+        Case("mail_sales", says="as a picture", mails='filename="sales-of-the-year.svg"'),
         Case("fetch_prices", {"args": [f"Tea & Co {random.randrange(10**6)}"]}, attempts=3, says="third attempt"),
         Case("charge_card", {"args": [4711]}, status=ERROR, says="the card for order 4711 has expired"),
         Case("remind", {"args": ["water the plants"]}, waits=3, says="water the plants"),
@@ -69,6 +72,7 @@ def once() -> list[Case]:
         Case("work_for", {"args": [2, "demo"], "using": {"priority": 50}}, says="worked for 2 s"),
         Case("take_note", {"many": [["demo", f"line {number}"] for number in (1, 2, 3)]}, says="line "),
         Case("pack_parcel", {"many": [[order] for order in range(1, 6)]}, says="of 2 tables in use"),
+        Case("inspect_machine", {"args": ["lathe"]}, says="all 5 parts are fine"),
         Case("count_stock", {"args": ["teapots"]}, says="42 teapots left"),
         Case("count_stock", {"args": ["teapots"]}, says="42 teapots left", created=False),
     ]
@@ -83,6 +87,7 @@ def stream() -> Iterator[Case]:
         yield Case("fetch_prices", {"args": [f"{name} & Co {random.randrange(10**6)}"]})
         yield Case("work_for", {"args": [random.randint(1, 6), "demo"]})
         yield Case("draw_sales")
+        yield Case("mail_sales")
         yield Case("charge_card", {"args": [4710 + round]})
         yield Case("remind", {"args": [f"call {name}"]})
         yield Case("take_note", {"many": [["demo", f"{name} {number}"] for number in (1, 2, 3)]})
@@ -103,6 +108,8 @@ def problems(case: Case, course: Course, output: Path) -> list[str]:
         found.append(f"does not say {case.says!r}")
     if case.leaves and not any(output.glob(case.leaves)):
         found.append(f"left no {case.leaves}")
+    if case.mails and not any(case.mails in mail.read_text() for mail in output.glob("mail/*.log")):
+        found.append(f"no mail has {case.mails!r}")
     if course.created is not case.created:
         found.append("made a task of its own" if course.created else "made no task")
     if case.waits and course.waited is not None and course.waited < case.waits:

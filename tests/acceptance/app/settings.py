@@ -25,7 +25,8 @@ INSTALLED_APPS = [
     "tests.acceptance.app",
     *os.environ["ACCEPTANCE_APPS"].split(),
 ]
-ROOT_URLCONF = "tests.acceptance.app.urls"
+_PULLED = "tests.acceptance.st2shop" in INSTALLED_APPS
+ROOT_URLCONF = "tests.acceptance.st2shop.urls" if _PULLED else "tests.acceptance.app.urls"
 STATIC_ROOT = "collected"
 
 

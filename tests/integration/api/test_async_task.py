@@ -7,6 +7,7 @@ from autotask.store.connection import current, rows
 from tests.helpers import wait_until
 from tests.integration.api.conftest import Api
 from tests.integration.class_tasks.async_tasks import Forecast
+from tests.integration.worker.conftest import worker_program
 from tests.integration.worker.stubborn import lines
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -113,7 +114,7 @@ def test_a_task_over_its_time_limit_has_failed_and_can_run_again(api, worker):
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        ({"bogus": 1, "city": "Oslo", "seconds": 0}, None),
+        ({"bogus": 1, "cls": 1, "self": 1}, None),
         ({}, {"path": "city", "message": "it is missing"}),
         ({"city": "Oslo", "task_id": 5}, {"path": "task_id", "message": "it must be a string"}),
     ],
@@ -245,3 +246,22 @@ def test_tasks_in_processes_are_shown_alike(api, start_worker):
     api.post("/open/process", {"data": {"city": "Oslo"}})
     end(api, "Oslo-today", "/open/process")
     assert state(api, "Oslo-today", "/open/process")["status"] == "success"
+
+
+def test_a_client_sees_a_task_run_through_the_death_of_its_worker(api, path, tmp_path, start_worker):
+    # Given
+    api.post(OPEN, {"data": {"city": "Oslo", "path": str(path), "seconds": 2}})
+    program = worker_program(tmp_path, ())
+    wait_until(lambda: lines(path), 30, what="the start")
+
+    # When
+    program.kill()
+    assert state(api, "Oslo-today") == {"status": "running"}
+    assert api.post(OPEN, {"data": {"city": "Oslo", "path": str(path)}}).status_code == 200
+    start_worker()
+
+    # Then
+    end(api, "Oslo-today")
+    assert state(api, "Oslo-today") == {"status": "success", "result": {"t": 21, "day": "today"}}
+    assert lines(path) == ["Oslo today 1", "Oslo today 2"]
+    assert stored() == [(1,)]

@@ -3,6 +3,7 @@
 import threading
 import time
 import uuid
+from datetime import datetime
 
 import pytest
 from django.db import connections
@@ -46,9 +47,11 @@ def test_a_post_stores_a_task_and_says_where_it_is(api):
     shown = response.value
     assert (shown["name"], shown["status"], shown["result"], shown["error"]) == ("api.add", "waiting", None, None)
     assert response["Location"] == f"/tasks/{shown['id']}/"
-    assert shown["arguments"] == "x=3, y=4"
     assert TaskHandle(shown["id"]).status == "waiting"
-    assert api.get(response["Location"]).value["created_at"] == shown["created_at"]
+    seen = api.get(response["Location"]).value
+    assert seen["arguments"] == "x=3, y=4"
+    assert abs(datetime.fromisoformat(seen["created_at"]) - datetime.fromisoformat(shown["created_at"])).seconds < 5
+    assert shown.items() - {"created_at": shown["created_at"]}.items() <= seen.items()
 
 
 def test_a_task_can_be_waited_for(api, worker):
@@ -112,13 +115,17 @@ def test_an_error_is_shown_without_its_traceback_unless_the_scope_says_so(api, a
         ({"name": "api.add", "params": [1]}, 422, "invalid"),
         ({"name": "api.add", "params": {}}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1, "z": 1}}, 422, "invalid"),
+        ({"name": "api.add", "params": {"x": {}}}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "bogus": 1}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "delay": -1}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "delay": "soon"}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "run_after": "2026-12-01T08:00"}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "run_after": "tomorrow"}, 422, "invalid"),
         ({"name": "api.add", "params": {"x": 1}, "tags": ["a b"]}, 422, "invalid"),
-        ({"name": "api.add", "params": {"x": "\ud800" * 10}}, 201, None),
+        ({"name": "api.add", "params": {"x": 1}, "email": "no address"}, 422, "invalid"),
+        ({"name": "api.add", "params": {"x": 1}, "email": "a@example.org\nBcc: b@example.org"}, 422, "invalid"),
+        ({"name": "api.add", "params": {"x": 1}, "email": {"a": 1}}, 422, "invalid"),
+        ({"name": "api.fail", "params": {"reason": "\ud800" * 10}}, 201, None),
         ({"name": "api.none", "params": {}}, 404, "unknown_task"),
         ({"name": "api.hidden", "params": {}}, 404, "unknown_task"),
         ({"name": "", "params": {}}, 404, "unknown_task"),
@@ -148,22 +155,22 @@ def test_other_content_and_too_much_of_it_are_refused(api, settings):
     response = api.post("/tasks/", b"name=x", content_type="application/x-www-form-urlencoded")
     assert problem(response) == (415, "unsupported_media_type")
     settings.AUTOTASK_API_MAX_BODY = 1024
-    response = api.post("/tasks/", {"name": "api.add", "params": {"x": "y" * 1024}})
+    response = api.post("/tasks/", {"name": "api.fail", "params": {"reason": "y" * 1024}})
     assert problem(response) == (413, "too_large")
     settings.AUTOTASK_API_MAX_BODY = 2**25
     settings.AUTOTASK_MAX_PAYLOAD = 1024
-    response = api.post("/tasks/", {"name": "api.add", "params": {"x": "y" * 1024}})
+    response = api.post("/tasks/", {"name": "api.fail", "params": {"reason": "y" * 1024}})
     assert problem(response) == (413, "too_large")
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
-    response = api.post("/tasks/", {"name": "api.add", "params": {"x": "y" * 1024}})
+    response = api.post("/tasks/", {"name": "api.fail", "params": {"reason": "y" * 1024}})
     assert problem(response) == (413, "too_large")
 
 
 def test_a_call_can_be_late_and_tagged(api):
     body = {"name": "api.add", "params": {"x": 1}, "run_after": "2199-12-01T08:00:00+01:00", "tags": ["eu"]}
-    shown = api.post("/tasks/", body).value
+    shown = api.get(api.post("/tasks/", body)["Location"]).value
     assert (shown["run_at"], shown["tags"], shown["state"]) == ("2199-12-01T07:00:00+00:00", ["eu"], "scheduled")
-    shown = api.post("/tasks/", {"name": "api.add", "params": {"x": 1}, "delay": 3600}).value
+    shown = api.get(api.post("/tasks/", {"name": "api.add", "params": {"x": 1}, "delay": 3600})["Location"]).value
     assert shown["state"] == "scheduled"
 
 
@@ -188,10 +195,10 @@ def test_a_repeated_idempotency_key_makes_one_task(api, api_with):
     body = {"name": "api.add", "params": {"x": 1}}
     first = api.post("/tasks/", body, Idempotency_Key="k-1")
     again = api.post("/tasks/", body, Idempotency_Key="k-1")
-    assert (again.status_code, again.value) == (201, first.value)
+    assert (again.status_code, again.value["id"], again["Location"]) == (201, first.value["id"], first["Location"])
     assert Task.objects.count() == 1
     # Another request with that key is a mistake; another caller has keys of their own.
-    assert problem(api.post("/tasks/", body | {"delay": 5}, Idempotency_Key="k-1")) == (422, "idempotency_mismatch")
+    assert problem(api.post("/tasks/", body | {"delay": 5}, Idempotency_Key="k-1")) == (409, "idempotency_mismatch")
     other = api_with("submit").post("/tasks/", body, Idempotency_Key="k-1")
     assert other.status_code == 201 and other.value["id"] != first.value["id"]
     assert problem(api.post("/tasks/", body, Idempotency_Key="a b")) == (400, "bad_request")
@@ -478,6 +485,8 @@ def test_hardworkers_route_submits_a_task_and_gives_its_id(api, worker):
     response = api.post("/hardworker/", body)
     assert (response.status_code, response.value["status"]) == (200, "OK")
     assert TaskHandle(response.value["id"]).wait(15) == 8
+    shown = api.get(f"/tasks/{response.value['id']}/?as=hardworker").value
+    assert (shown["email"], shown["mailed"]) == ("A+b@example.technology", False)
     assert problem(api.post("/hardworker/", b"name=x")) == (400, "not_json")
 
 

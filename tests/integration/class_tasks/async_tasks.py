@@ -4,6 +4,7 @@ import time
 from datetime import timedelta
 
 from autotask.class_tasks import AsyncTask
+from autotask.workflows import step
 from tests.gates import wait_at
 from tests.integration.worker.stubborn import mark
 
@@ -51,6 +52,16 @@ class OnLoop(AsyncTask):
 class NoLogger(AsyncTask):
     def main(self, x):
         return x
+
+
+class Stepwise(AsyncTask):
+    def get_task_id(self, path, fails):
+        return "the one"
+
+    def main(self, path, fails):
+        step("first", mark, path, f"first of {fails}")
+        if fails:
+            raise ValueError("boom")
 
 
 class CalledBack(AsyncTask):

@@ -28,6 +28,7 @@ from tests.integration.class_tasks.async_tasks import (
     NoLogger,
     OnLoop,
     Soon,
+    Stepwise,
 )
 from tests.integration.worker import tasks
 from tests.integration.worker.conftest import worker_program
@@ -230,7 +231,10 @@ def test_an_unknown_id_is_refused():
         Forecast.run(task_id="Bergen")
     with pytest.raises(UnknownTask):
         Forecast.get_logger("Bergen")
-    assert Forecast.retrieve("\0") is None
+    for odd in ("\0", "\ud800", "x" * 300):
+        assert Forecast.retrieve(odd) is None
+        with pytest.raises(UnknownTask):
+            Forecast.run(task_id=odd)
     assert counts(Forecast) == (0, 0)
 
 
@@ -432,6 +436,14 @@ def test_a_limited_class_passes_its_gate_again_when_it_runs_again(start_worker):
     # Then
     start_worker()
     assert end(Limited, "1") == {"status": "success", "result": 1}
+
+
+def test_a_task_that_runs_again_runs_its_steps_again(worker, path):
+    Stepwise.run(path=path, fails=True)
+    end(Stepwise, "the one")
+    Stepwise.run(path=path, fails=False)
+    assert end(Stepwise, "the one")["status"] == "success"
+    assert lines(path) == ["first of True", "first of False"]
 
 
 def test_every_way_to_call_obeys_the_rule(worker):

@@ -53,7 +53,7 @@ def test_the_doctor_finds_nothing_wrong_where_nothing_is(worker):
 
     # Then
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 17)]
+    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 18)]
     assert manage("doctor", "--quiet").out == ""
 
 
@@ -141,7 +141,7 @@ def test_the_doctor_misses_a_worker_and_says_how_to_start_one():
     add(1, 2)
     assert list(problems()) == ["workers"]
     assert "python manage.py autotask worker" in problems()["workers"]
-    assert skipped() == {"queues", "waiting", "pruning"}
+    assert skipped() == {"queues", "waiting", "pruning", "background"}
 
 
 def test_the_doctor_names_each_problem_with_its_number_and_fix():
@@ -162,7 +162,7 @@ def test_the_doctor_takes_a_worker_without_a_lease_for_dead():
 def test_a_database_that_cannot_be_reached_is_one_problem():
     shown = process("autotask", "doctor", DATABASE_URL="postgres://nobody:hush@127.0.0.1:1/none")
     assert shown.code == 3
-    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 11
+    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 12
     assert "Traceback" not in shown.err and "hush" not in shown.out + shown.err
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from autotask.models import Task
 from autotask.store import gates_read
 from autotask.task import State
 from tests.integration.commands.command import manage
@@ -28,6 +29,29 @@ def test_list_shows_held_tasks_with_the_gate_at_which_they_wait():
     assert has_line(rf"{held} +held +shop\.sync .* waits for a slot of limit openai", shown)
     assert str(plain) not in shown
     assert str(held) in manage("list", "--state", "waiting").out
+
+
+def test_list_says_that_a_gate_is_paused():
+    hold(OPENAI)
+    hold(own())
+    pause("limit", "shop.sync")
+    shown = manage("list", "--state", "held").out
+    assert has_line(r".* waits for a slot of limit openai", shown)
+    assert has_line(r".* waits for a slot of shop\.sync\(account_id=7\), which is paused", shown)
+
+
+def test_status_shows_limits_whose_slots_are_taken_though_nobody_waits():
+    # Given
+    one, other = hold(OPENAI, count=2)
+    give(OPENAI, one, state=State.RUNNING)
+    give(own(), *hold(own()))
+
+    # Then
+    assert has_line(r"openai +1 of 2 +1 +-", manage("status").out)
+    Task.objects.filter(id=other).delete()
+    shown = manage("status").out
+    assert has_line(r"openai +1 of 2 +0 +-", shown)
+    assert has_line(r"shop\.sync\(account_id=7\) +1 of 1 +0 +-", shown)
 
 
 @pytest.mark.parametrize("name", ["openai", "limit:openai"])

@@ -42,6 +42,17 @@ def test_each_kind_can_be_paused_and_resumed(words, kind, name, settings):
     assert acts.pauses() == []
 
 
+@pytest.mark.parametrize("word", ["extra", add.name])
+def test_a_word_that_is_no_schedule_is_refused_before_anything_is_paused_or_resumed(word):
+    shown = manage("pause", "--everything", word)
+    assert (shown.code, shown.out) == (4, "")
+    assert f"There is no schedule '{word}'" in shown.err
+    assert paused() == []
+    manage("pause", "--queue", "mail")
+    assert manage("resume", "--queue", "mail", word).code == 4
+    assert paused() == [("queue", "mail")]
+
+
 def test_several_at_once():
     assert manage("pause", "--queue", "mail", "--queue", "sms", "--task", add.name).code == 0
     assert paused() == [("queue", "mail"), ("queue", "sms"), ("task", add.name)]

@@ -54,6 +54,9 @@ class StepTask(SimpleTask):
         act = self.acts.get(number)
         if act == "wait":
             gates.wait_at(f"step {number}")
+        elif act == "spin":
+            while True:
+                pass
         elif act == "die once" and self.lines.count(f"{number} ") == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         elif act == "raise" or act == "fail once" and self.lines.count(f"{number} ") == 1:

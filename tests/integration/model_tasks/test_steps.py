@@ -1,5 +1,7 @@
 """Steps of rows: each commits with what it returned, and nothing is held between them."""
 
+import dataclasses
+
 import pytest
 from django.db import connection, transaction
 
@@ -268,3 +270,16 @@ def test_a_missing_table_keeps_no_task_from_being_rescued_or_cancelled(transacti
     for row in rows:
         row.refresh_from_db()
         assert row.success is False
+
+
+def test_a_step_that_takes_too_long_ends_the_row(worker, monkeypatch):
+    monkeypatch.setitem(StepTask.task_definition._kinds, ("default", False), _with_timeout())
+    row = StepTask.objects.create(acts={"2": "spin"})
+
+    assert done(row, 40).success is False
+    assert row.error_message == "timed out after 0.3 s"
+    assert (row.current_step, row.lines) == (2, "1 2 2 ")
+
+
+def _with_timeout():
+    return dataclasses.replace(StepTask.task_definition._kind_in("default", False), timeout=0.3)

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from autotask.tasks import Retry, delayed_task
+from autotask.tasks import Retry, delayed_task, periodic_task, task
 
 
 @delayed_task
@@ -67,3 +67,15 @@ def wait_for(until: str) -> str:
     while not Path(until).exists():
         time.sleep(0.02)
     return "waited"
+
+
+@task(email="always@example.org")
+def of_django(value: Any) -> Any:
+    """Return a value, as a task of Django's own framework."""
+    return value
+
+
+@periodic_task(seconds=3600, email="always@example.org")
+def hourly() -> str:
+    """Return a word every hour."""
+    return "hourly"

@@ -80,6 +80,13 @@ def test_a_result_is_mailed_wherever_the_task_runs(worker, post_office, task):
     assert text(the_mail(post_office)).strip() == "from there"
 
 
+def test_the_result_of_a_task_of_django_and_of_a_schedule_are_mailed(worker, post_office):
+    first, second = tasks.of_django.enqueue("django"), tasks.hourly.run_now()
+
+    settled(TaskHandle(first.id)), settled(second)
+    assert sorted(text(mail).strip() for mail in post_office.to("always@example.org")) == ["django", "hourly"]
+
+
 def test_a_file_is_attached_with_its_base_name_and_type(worker, post_office, tmp_path):
     path = tmp_path / "7.txt"
     path.write_text("строка\n", encoding="utf-8")
@@ -218,6 +225,24 @@ def test_a_mail_that_is_refused_again_and_again_is_given_up_and_the_others_are_s
     assert "no such mailbox" in gone.error
     assert len(post_office.to(ANNA)) == 1
     wait_until(lambda: deliveries() == [(4, 3)], what="the delivery ends in ERROR, after three attempts")
+
+
+def test_a_delivery_that_has_given_up_can_be_retried(worker, post_office, settings, impatient):
+    settings.AUTOTASK_MAIL_TRIES = 2
+    post_office.refusing.add("gone@example.org")
+    handle = tasks.report.using(email=["gone@example.org", ANNA], ttl=0)(7)
+    assert settled(handle)[0].state is NoticeState.GIVEN_UP
+    prune.Pruning().piece(current())  # what was given up is still there
+    ((id,),) = rows(current(), "SELECT id FROM autotask_record WHERE name LIKE '%%delivery.deliver'")
+    assert ended(TaskHandle(id)) is ERROR
+    post_office.refusing.clear()
+
+    TaskHandle(id).retry()
+
+    wait_until(lambda: told(handle)[0].state is NoticeState.SENT, what="the mail that was given up")
+    assert [len(post_office.to(address)) for address in ("gone@example.org", ANNA)] == [1, 1]
+    wait_until(lambda: is_settled(handle), what="the end of it")
+    assert ended(TaskHandle(id)) is DONE
 
 
 def test_a_retried_task_starts_anew(worker, post_office, impatient, tmp_path):

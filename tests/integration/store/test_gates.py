@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
-from autotask.store import cancel, enqueue, finish, gates, promote, requeue, rescue, sweep
+from autotask.store import cancel, enqueue, expiring, finish, gates, promote, requeue, rescue, sweep
 from autotask.store.connection import current, execute, rows
 from autotask.store.finish import HandingOn, Release
 from autotask.store.gates import Present
@@ -427,6 +427,30 @@ def test_a_limit_that_is_not_a_number_does_not_hold_up_others(worker):
 def test_a_mark_that_has_become_due_a_moment_ago_ends_the_sleep(worker):
     execute(current(), "INSERT INTO autotask_mark (gate, at) VALUES ('rate:r', clock_timestamp() - interval '10 ms')")
     assert promote.promote(current()) == (0, pytest.approx(0.002))
+
+
+def test_held_tasks_that_have_expired_end_and_free_their_slots(worker):
+    # Given: one that has a slot and waits at another gate, one at its first gate, one that is paused, and others
+    b = LimitGate("limit:b", "b", 1)
+    (busy,) = hold(b)
+    (first,) = hold(A, b)
+    admit()
+    (second,), (third,), (later,), (never,) = hold(A), hold(A), hold(A), hold(A)
+    execute(current(), "UPDATE autotask_task SET gate = 'pause:tests.task' WHERE id = %(id)s", {"id": third})
+    ago = "UPDATE autotask_task SET expires_at = now() - interval '1 s' WHERE id = ANY(%(ids)s)"
+    execute(current(), ago, {"ids": [busy, first, second, third]})
+    execute(current(), "UPDATE autotask_task SET expires_at = now() + interval '60 s' WHERE id = %(id)s", {"id": later})
+    assert sweep.mark(current())[2] < 0
+
+    # Then
+    assert expiring.end(current()) == 3
+    assert expiring.end(current()) == 0
+    ended = rows(current(), "SELECT id, state, error_message FROM autotask_result")
+    assert {row[0] for row in ended} == {first, second, third}
+    assert {row[1:] for row in ended} == {(State.CANCELLED, "expired: it was held for longer than its time")}
+    assert 50 < sweep.mark(current())[2] < 60
+    assert (admit(), states([later, never, busy])) == (1, [State.READY, State.HELD, State.READY])
+    assert sweep.mark(current())[2] is None
 
 
 def test_the_sweep_has_distant_marks_looked_at_and_keeps_their_number(worker):

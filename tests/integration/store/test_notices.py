@@ -130,8 +130,11 @@ def test_only_the_present_delivery_notes_and_settles():
     notices.note(current(), id, delivery, sent)
     assert notices_of(id) == [sent]
     notices.settle(current(), id, delivery)
-    assert notices.read(current(), id, delivery) is None
-    assert read.task(current(), id).settled_at is not None
+    settled_at = read.task(current(), id).settled_at
+    assert settled_at is not None
+    notices.note(current(), id, delivery, notice)
+    assert notices_of(id) == [sent]
+    assert read.task(current(), id).settled_at == settled_at
 
 
 def test_a_result_is_kept_until_it_is_settled():
@@ -145,6 +148,15 @@ def test_a_result_is_kept_until_it_is_settled():
     assert prune.prunable(current()) == 1
     prune.Pruning().piece(current())
     assert state(id) is None
+
+
+def test_what_was_given_up_is_kept_for_somebody_to_see():
+    (id,) = ended()
+    notices.settle(current(), id, None, [notices.given_up(*notices_of(id), "no reason")], keep=60)
+
+    prune.Pruning().piece(current())
+
+    assert notices_of(id)[0].error == "no reason"
 
 
 def test_a_task_that_is_retried_keeps_whom_to_tell_and_forgets_what_was_sent():

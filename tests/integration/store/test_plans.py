@@ -15,6 +15,7 @@ from autotask.store import (
     cancel,
     claim,
     enqueue,
+    expiring,
     find,
     finish,
     gates_read,
@@ -29,6 +30,7 @@ from autotask.store import (
     rescue,
     schedule_runs,
     schedules,
+    steps,
     unique,
     workers,
 )
@@ -84,6 +86,11 @@ def retry(c: Crowd) -> int:
 
 def release(c: Crowd) -> int:
     return len(finish.release(current(), [finish.Release(task.id, task.fence) for task in c.held]))
+
+
+def advance(c: Crowd) -> int:
+    ends = [steps.StepEnd(task.id, task.fence, 1, b"x", 0.1, 0.0) for task in c.held]
+    return steps.advance(current(), ends, now=0.0)
 
 
 def recorded(c: Crowd) -> object:
@@ -223,6 +230,15 @@ ACTS = {
         lambda c: end(c.held[:1], State.ERROR), "autotask_task_pkey", 40, avoids=RUNNING, result=1
     ),
     "retry two hundred": Act(retry, "autotask_task_pkey", 4000, avoids=RUNNING, result=197),
+    "end two hundred steps": Act(advance, "autotask_task_pkey", 6000, avoids=RUNNING, result=197),
+    "keep a step of a function": Act(
+        lambda c: steps.keep(current(), c.held[0].id, c.held[0].fence, "a", None, 0.1),
+        "autotask_task_pkey",
+        40,
+        avoids=RUNNING,
+        result=True,
+    ),
+    "find the last step": Act(lambda c: steps.last(current(), c.held[0].id), "autotask_step_pkey", 20),
     "release two hundred": Act(release, "autotask_task_pkey", 4000, avoids=RUNNING, result=197),
     "rescue a hundred": Act(
         lambda c: rescue.rescue(current(), [], reason="gone", max_crashes=3, error_ttl=9.0),
@@ -297,6 +313,16 @@ ACTS = {
     "list the newest": Act(newest, "autotask_task_pkey", 60, before=newest),
     "list the newest of a queue": Act(lambda c: read.newest(current(), queue="default"), "autotask_task_pkey", 60),
     # Ten thousand entries of an index are counted.
+    "end held tasks that have expired": Act(
+        lambda c: expiring.end(current()), "autotask_expiring", 20_000, before=lambda c: expire(), result=expiring.PIECE
+    ),
+    "look for held tasks that expire": Act(
+        lambda c: rows(current(), expiring.UNTIL_NEXT)[0][0] < 0,
+        "autotask_expiring",
+        20,
+        before=lambda c: expire(),
+        result=True,
+    ),
     "look at a gate": Act(
         lambda c: gates_read.seen(current(), SATURATED.key).taken, "autotask_held", 12_000, result=20
     ),
@@ -317,6 +343,12 @@ ACTS = {
 def pause_all():
     """Pause the tasks of the crowd."""
     pauses.pause(current(), pauses.Kind.TASK, "tests.task", until=None, reason="", by="")
+
+
+def expire():
+    """Let one task at each of many gates be too late."""
+    sql = "UPDATE autotask_task SET expires_at = now() - interval '1 s' WHERE state = 8 AND gate <> %(gate)s"
+    execute(current(), sql, {"gate": SATURATED.key})
 
 
 def end_pause():

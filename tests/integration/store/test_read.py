@@ -112,11 +112,11 @@ def test_the_tables_are_there():
     assert read.has_tables(current()) is True
 
 
-def test_the_tables_are_not_there_before_the_last_migration():
+def test_the_tables_are_not_there_before_the_last_migration_that_gives_tasks_a_column():
     # Given
     graph = MigrationExecutor(current()).loader.graph
     [last] = graph.leaf_nodes("autotask")
-    before = [node.key for node in graph.node_map[last].parents]
+    before = [node.key for node in graph.node_map[("autotask", "0006_notices")].parents]
 
     # When
     MigrationExecutor(current()).migrate(before)

@@ -7,6 +7,7 @@ import pytest
 from autotask.exceptions import TaskCancelled
 from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, RUNNING, WAITING
+from autotask.worker.sweeper import Sweeper
 from tests import gates
 from tests.helpers import ended, wait_until
 from tests.integration.worker import limited
@@ -117,6 +118,39 @@ def test_a_new_call_cancels_the_running_one(start_worker):
     gates.gate("second").set()
     assert ended(second) in (CANCELLED, DONE)
 
+    # Then each says why
+    was_given = f"cancelled: its slot of {first.name} was given to task "
+    first.refresh()
+    assert first.error_message in (was_given + str(second.id), was_given + str(third.id))
+    if second.status == CANCELLED:
+        instead = f"cancelled: task {third.id} waits for a slot of {first.name} instead"
+        assert second.error_message in (instead, was_given + str(third.id))
+
+    # And no more once it was cancelled for another reason
+    first.retry()
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE state = 2"))
+    first.cancel()
+    assert ended(first) == CANCELLED
+    assert first.error_message == "it was cancelled"
+
+
+def test_a_task_that_expires_while_it_is_held_ends_before_its_turn(start_worker):
+    # Given
+    first = limited.one_for_each_account(1, "first of account")
+    second = limited.one_for_each_account.using(expires=3)(1, "second of account")
+    third = limited.one_for_each_account(1, "third of account")
+
+    # When
+    start_worker()
+
+    # Then
+    assert ended(second) == CANCELLED
+    assert second.error_message == "expired: it was held for longer than its time"
+    assert (first.status, third.status) == (RUNNING, WAITING)
+    gates.gate("third of account").set()
+    gates.gate("first of account").set()
+    drained(first, third)
+
 
 def test_a_rate_is_kept_over_several_workers(start_worker):
     # Given
@@ -134,6 +168,22 @@ def test_a_rate_is_kept_over_several_workers(start_worker):
     starts = sorted(limited.starts)
     for first, last in zip(starts, starts[35:], strict=False):
         assert last - first > 0.4, "more than 35 tasks began within 0.4 seconds"
+
+
+def test_a_sweep_wakes_nobody_for_a_bucket_that_is_empty_for_long(transactional_db):
+    # Given
+    woken = []
+    sweeper = Sweeper(lambda: woken.append(True))
+    sql = "INSERT INTO autotask_mark (gate, at) VALUES ('rate:tests.hourly', now() + interval '1 h')"
+    execute(current(), sql)
+
+    # Then it is looked at once, since the rate may have changed
+    sweeper.run_once(current())
+    assert len(woken) == 1
+    execute(current(), "DELETE FROM autotask_mark")
+    execute(current(), sql)
+    sweeper.run_once(current())
+    assert len(woken) == 1
 
 
 def test_a_task_closes_the_rate_for_all_of_its_key(start_worker):

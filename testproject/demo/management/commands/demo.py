@@ -21,7 +21,7 @@ from django.db import connection, connections
 
 from autotask import embedded
 from autotask.conf import settings as autotask_settings
-from autotask.models import Schedule, TaskRecord, Worker
+from autotask.models import Result, Schedule, TaskRecord, Worker
 from autotask.task import CANCELLED, DONE
 from demo.show import watch
 from demo.show.cases import Case, Course, once, problems, stream
@@ -170,7 +170,8 @@ Files:      {settings.DEMO_OUTPUT}
 
     def _ended(self, ids: Collection[uuid.UUID]) -> bool:
         ended = TaskRecord.objects.filter(id__in=ids, ended_at__isnull=False).count()
-        return ended == len(ids) and self._ticks(PERIODIC).exists()
+        unsent = Result.objects.filter(id__in=ids, on_end__isnull=False, settled_at__isnull=True)
+        return ended == len(ids) and not unsent.exists() and self._ticks(PERIODIC).exists()
 
     def _ticks(self, schedule: str) -> Any:
         return TaskRecord.objects.filter(name=schedule, created_at__gte=self._since, ended_at__isnull=False)

@@ -1,0 +1,50 @@
+"""Start, stop and trigger background workers, by their names."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.db import transaction
+
+from autotask import registry
+from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
+from autotask.exceptions import NoTriggerHere
+from autotask.store import background as store
+from autotask.store.connection import current
+
+
+def start(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]:
+    """Start background workers, with the arguments and options of the code."""
+    return _each(names, log, lambda name: None if store.start_known(current(), name) else Refusal.STARTED)
+
+
+def stop(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]:
+    """Stop background workers after their present runs."""
+    return _each(names, log, lambda name: None if store.stop_known(current(), name) else Refusal.STOPPED)
+
+
+def trigger(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]:
+    """Have background workers run once, at once."""
+    return _each(names, log, _trigger)
+
+
+def _trigger(name: str) -> Refusal | None:
+    worker: Any = getattr(registry.known(store.PREFIX + name), "worker", None)
+    if worker is None:
+        return Refusal.NOT_IN_CODE
+    try:
+        worker.trigger()
+    except (AttributeError, NoTriggerHere):
+        return Refusal.NO_TRIGGER
+    return None
+
+
+def _each(names: Iterable[str], log: Log[str], act: Callable[[str], Refusal | None]) -> list[Answer[str]]:
+    answers, connection = [], current()
+    for name in names:
+        # One by one, so that no transaction holds the row of one and waits for another.
+        with transaction.atomic(using=connection.alias):
+            refused = act(name) if store.read(connection, name) else Refusal.NOT_REGISTERED
+            if refused is None:
+                log([name])
+        answers.append(Answer(name, refused))
+    return answers

@@ -1,0 +1,201 @@
+"""The list of background workers, with their state, and actions to start, stop and trigger them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Model
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
+
+from autotask.acts import background as acts
+from autotask.acts.answers import Answer, Refusal
+from autotask.admin import show
+from autotask.admin.acting import ActingAdmin, Button
+from autotask.models import BackgroundWorker
+from autotask.store import background
+from autotask.store.background import Instance, StoredBackground
+from autotask.store.connection import current
+
+REFUSAL_WORDS: dict[object, Any] = {
+    Refusal.STARTED: _("already started"),
+    Refusal.STOPPED: _("already stopped"),
+    Refusal.NO_TRIGGER: _("not one that can be triggered"),
+    Refusal.NOT_REGISTERED: _("no longer registered"),
+    Refusal.NOT_IN_CODE: _("not in the code of this process"),
+}
+
+
+class BackgroundList(ChangeList):
+    """One page of the list."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page, and with one more query the instances."""
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        attach(self.result_list)
+
+
+class BackgroundAdmin(ActingAdmin):
+    """Background workers."""
+
+    noun = "backgroundworker"
+    gone = _("The background worker is no longer registered.")
+
+    list_display = ("title", "kind", "state", "where", "runs", "errors", "last_run", "last_error", "waiting")
+    list_display_links = None
+    search_fields = ("name",)
+    ordering = ("name",)
+    actions = ("start", "stop", "trigger")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list that looks up the instances for the whole page."""
+        return BackgroundList
+
+    @admin.display(description=_("background worker"))
+    def title(self, worker: BackgroundWorker) -> str:
+        """Show the name."""
+        return show.name(worker.name)
+
+    @admin.display(description=_("kind"))
+    def kind(self, worker: BackgroundWorker) -> str:
+        """Show the kind, and where there is one."""
+        return format_html(
+            '{}<div class="autotask-note">{}</div>', worker.kind, gettext("one per %(per)s") % {"per": worker.per}
+        )
+
+    @admin.display(description=_("state"))
+    def state(self, worker: BackgroundWorker) -> str:
+        """Show whether it runs, and why it has stopped by itself."""
+        is_hosted = bool(_hosted(worker))
+        if worker.wanted:
+            if is_hosted:
+                return show.pill(gettext("running"), "running")
+            return show.pill(gettext("no host"), "lost", gettext("No living worker that may host it has room for it."))
+        if is_hosted:
+            return show.pill(gettext("stopping"), "ready")
+        return show.pill(gettext("stopped"), "done", worker.ended)
+
+    @admin.display(description=_("where"))
+    def where(self, worker: BackgroundWorker) -> str:
+        """Show its hosts."""
+        places = format_html_join("", "<div>{}:{}</div>", ((each.host, each.pid) for each in _hosted(worker)))
+        return places or show.NOTHING
+
+    @admin.display(description=_("runs"))
+    def runs(self, worker: BackgroundWorker) -> int:
+        """Show how often it has run."""
+        return sum(each.runs for each in stored_of(worker).instances)
+
+    @admin.display(description=_("errors"))
+    def errors(self, worker: BackgroundWorker) -> int:
+        """Show how many runs have raised an exception."""
+        return sum(each.errors for each in stored_of(worker).instances)
+
+    @admin.display(description=_("last run"))
+    def last_run(self, worker: BackgroundWorker) -> str:
+        """Show when a run has ended."""
+        return show.moment(_latest(each.last_run_at for each in stored_of(worker).instances))
+
+    @admin.display(description=_("last error"))
+    def last_error(self, worker: BackgroundWorker) -> str:
+        """Show the last line of the last traceback."""
+        failed = [each for each in stored_of(worker).instances if each.last_error_at is not None]
+        if not failed:
+            return show.NOTHING
+        last = max(failed, key=lambda each: each.last_error_at or datetime.min)
+        words = last.last_error.strip().splitlines()[-1:] or [""]
+        return format_html('<span title="{}">{}</span> {}', last.last_error, words[0], show.moment(last.last_error_at))
+
+    @admin.display(description=_("waiting"))
+    def waiting(self, worker: BackgroundWorker) -> str:
+        """Show how many values and triggers wait, with a link to them."""
+        count, address = stored_of(worker).waiting, self.tasks_address()
+        if not count:
+            return show.NOTHING
+        query = urlencode({"task": background.PREFIX + worker.name})
+        return show.link(address and f"{address}?{query}", str(count))
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Whether the user may see the list; there are no pages of single ones."""
+        return super().has_view_permission(request, obj)
+
+    # --- start, stop and trigger ------------------------------------------------------------------------------------
+
+    def has_start_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may start background workers."""
+        return request.user.has_perm("autotask.start_backgroundworker")
+
+    def has_stop_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may stop background workers."""
+        return request.user.has_perm("autotask.stop_backgroundworker")
+
+    def has_trigger_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may trigger background workers."""
+        return request.user.has_perm("autotask.trigger_backgroundworker")
+
+    @admin.action(description=_("Start selected background workers"), permissions=["start"])
+    def start(self, request: HttpRequest, workers: Iterable[BackgroundWorker]) -> None:
+        """Start them, with the arguments of the code."""
+        words = ngettext_lazy("%(number)d background worker is started.", "%(number)d are started.", "number")
+        self._do(request, acts.start, workers, gettext("Started."), words)
+
+    @admin.action(description=_("Stop selected background workers"), permissions=["stop"])
+    def stop(self, request: HttpRequest, workers: Iterable[BackgroundWorker]) -> None:
+        """Stop them after their present runs."""
+        words = ngettext_lazy(
+            "%(number)d background worker stops after its present run.", "%(number)d stop after their runs.", "number"
+        )
+        self._do(request, acts.stop, workers, gettext("Stopped."), words)
+
+    @admin.action(description=_("Trigger selected background workers"), permissions=["trigger"])
+    def trigger(self, request: HttpRequest, workers: Iterable[BackgroundWorker]) -> None:
+        """Have them run once."""
+        words = ngettext_lazy("%(number)d background worker is triggered.", "%(number)d are triggered.", "number")
+        self._do(request, acts.trigger, workers, gettext("Triggered."), words)
+
+    def buttons(self) -> Sequence[Button]:
+        """Return no buttons: there are no pages of single background workers."""
+        return ()
+
+    def _do(
+        self,
+        request: HttpRequest,
+        act: Callable[..., list[Answer[str]]],
+        workers: Iterable[BackgroundWorker],
+        message: str,
+        words: Any,
+    ) -> None:
+        workers = list(workers)
+        answers = act([worker.name for worker in workers], self.log_for(request, message, workers))
+        if done := sum(answer.is_done for answer in answers):
+            self.message_user(request, words % {"number": done}, messages.SUCCESS)
+        for answer in answers:
+            if answer.refused is not None:
+                self.message_user(request, f"{answer.key}: {REFUSAL_WORDS[answer.refused]}", messages.WARNING)
+
+
+def attach(workers: Sequence[BackgroundWorker]) -> None:
+    """Look up the instances of background workers, for :func:`stored_of`."""
+    found = {stored.name: stored for stored in background.read(current())}
+    for worker in workers:
+        nothing = StoredBackground(worker.name, worker.kind, worker.per, worker.queue, worker.wanted, "", 0, ())
+        vars(worker)["stored"] = found.get(worker.name, nothing)
+
+
+def stored_of(worker: BackgroundWorker) -> StoredBackground:
+    """Return the instances of a background worker, which were looked up."""
+    stored: StoredBackground = vars(worker)["stored"]
+    return stored
+
+
+def _hosted(worker: BackgroundWorker) -> list[Instance]:
+    return [each for each in stored_of(worker).instances if each.worker_id is not None]
+
+
+def _latest(moments: Iterable[datetime | None]) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)

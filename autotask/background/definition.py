@@ -1,0 +1,63 @@
+"""The definition under which what is put into a queue, or triggers a run, is stored: like the calls of a task."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from autotask.background.options import BackgroundOptions, Kind
+from autotask.context import TaskContext
+from autotask.definition import Definition
+from autotask.options import Options
+from autotask.store import background, enqueue
+from autotask.store.connection import current
+from autotask.store.enqueue import NewTask
+from autotask.task import BACKGROUND, ClaimedTask
+
+if TYPE_CHECKING:
+    from autotask.background.workers import BackgroundWorker
+
+_PUT = inspect.Signature([inspect.Parameter("task", inspect.Parameter.POSITIONAL_OR_KEYWORD)])
+_TRIGGER = inspect.Signature()
+
+
+class BackgroundDefinition(Definition[Any, Any]):
+    """The definition ``background:<name>`` of a background worker.
+
+    Only the caretaker of the worker that hosts it claims these tasks.
+
+    :ivar worker: the background worker.
+    """
+
+    def __init__(self, worker: "BackgroundWorker", options: BackgroundOptions) -> None:
+        self.worker = worker
+        stored = Options(executor=BACKGROUND, queue=options.queue, priority=options.priority)
+        self._is_put = options.kind is Kind.QUEUE
+        super().__init__(worker.function, background.PREFIX + worker.name, stored)
+        # The background worker itself runs coroutines, on its loop.
+        self.is_async = False
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The signature of ``put`` or ``trigger``."""
+        return _PUT if self._is_put else _TRIGGER
+
+    def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
+        """Return the function that handles one message."""
+        return functools.partial(self.worker.handle, str(task.id))
+
+    def _with(self, options: Options) -> "BackgroundDefinition":
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made.__dict__.pop("_kind", None)
+        made.options = options
+        return made
+
+    def _insert(self, tasks: list[NewTask]) -> None:
+        connection = current()
+        if len(tasks) == 1:
+            enqueue.insert(connection, tasks[0])
+        else:
+            enqueue.insert_many(connection, tasks)
+        background.call(connection, self.worker.name)
+        self._announce(connection, tasks, tasks)

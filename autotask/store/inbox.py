@@ -1,0 +1,100 @@
+"""The messages of background workers: tasks that only the host of a background worker claims, in the order of putting."""
+
+import uuid
+from typing import NamedTuple
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import claim, pauses
+from autotask.store.background import PREFIX, Grant
+from autotask.store.connection import execute, rows
+from autotask.store.prepared import prepared_rows
+from autotask.task import ClaimedTask
+
+# * Who does not host the instance any more gets nothing.
+# * By priority, then in the order of putting: run_at is the moment of the call, and a rescue keeps it.
+# * A task that has lost its worker is claimed alone: should it kill again, no other one is blamed.
+# * Its commit does not wait for the disk: that of the first outcome does. If the server crashes before that, the message
+#   runs again.
+# * The limit is part of the text: as a parameter it would make the planner guess.
+CLAIM = (
+    f"""
+WITH host AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true) FROM autotask_background_instance i JOIN autotask_worker w ON w.id = i.worker_id
+    WHERE i.name = %(plain)s::text AND i.place = %(place)s::text AND i.fence = %(fence)s::bigint
+      AND w.id = %(worker_id)s::uuid AND w.lease_until > clock_timestamp()
+),
+first AS MATERIALIZED (
+    SELECT t.id, t.lost FROM autotask_task t
+    WHERE t.name = %(name)s::text AND t.executor = 'background' AND t.state = 1 AND EXISTS (SELECT 1 FROM host)
+      AND NOT {pauses.BARS_TASK}
+    ORDER BY t.priority DESC, t.run_at, t.id LIMIT {{limit}}
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+numbered AS MATERIALIZED (SELECT id, lost, row_number() OVER () AS number FROM first),
+picked AS MATERIALIZED (
+    SELECT id, number FROM numbered n
+    WHERE n.number = 1 OR NOT EXISTS (SELECT 1 FROM numbered m WHERE m.lost > 0 AND m.number <= n.number)
+)
+UPDATE autotask_task t
+SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'),
+    started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL
+WHERE t.id = ANY(ARRAY(SELECT id FROM picked))
+RETURNING (SELECT p.number FROM picked p WHERE p.id = t.id), """
+    + claim.FIELDS
+)
+
+# After a claim whose answer was lost: none of these runs.
+RELEASE_ALL = """
+UPDATE autotask_task t
+SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL
+WHERE t.name = %(name)s AND t.executor = 'background' AND t.state = 2 AND t.worker_id = %(worker_id)s::uuid
+"""
+
+FIRST = """
+SELECT t.id FROM autotask_task t WHERE t.name = %(name)s AND t.executor = 'background' AND t.state = 1
+ORDER BY t.priority DESC, t.run_at, t.id LIMIT 1
+"""
+
+
+class Address(NamedTuple):
+    """Whose messages these are.
+
+    :ivar worker_id: the worker that hosts the instance.
+    """
+
+    grant: Grant
+    worker_id: uuid.UUID
+
+    @property
+    def name(self) -> str:
+        """The name of the tasks."""
+        return PREFIX + self.grant.name
+
+
+def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[ClaimedTask]:
+    """Claim the next messages, in their order."""
+    grant = address.grant
+    params = {
+        "plain": grant.name,
+        "place": grant.place,
+        "fence": grant.fence,
+        "worker_id": address.worker_id,
+        "name": address.name,
+    }
+    found = sorted(prepared_rows(connection, CLAIM.format(limit=int(limit)), params), key=lambda row: int(row[0]))
+    return [claim.record(row[1:], address.worker_id) for row in found]
+
+
+def release_all(connection: BaseDatabaseWrapper, address: Address) -> int:
+    """Release all messages that are claimed by this worker; return how many."""
+    return execute(connection, RELEASE_ALL, {"name": address.name, "worker_id": address.worker_id})
+
+
+def first(connection: BaseDatabaseWrapper, name: str) -> uuid.UUID | None:
+    """Return the id of the message that is handled next; None if none waits. For tests.
+
+    :param name: of the tasks.
+    """
+    found = rows(connection, FIRST, {"name": name})
+    return found[0][0] if found else None

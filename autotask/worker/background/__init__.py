@@ -1,0 +1,1 @@
+"""The background workers that this worker hosts."""

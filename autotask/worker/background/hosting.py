@@ -1,0 +1,63 @@
+"""All that looks after the background workers of one worker, put together."""
+
+import time
+import uuid
+from collections.abc import Callable
+
+from autotask.store import background
+from autotask.worker.background.care import Care
+from autotask.worker.background.event_loops import EventLoops
+from autotask.worker.background.instance import Parts
+from autotask.worker.background.lending import Lending
+from autotask.worker.registration import Registration
+from autotask.worker.reporter import Reporter
+from autotask.worker.service import ServiceThread
+
+#: Seconds between two looks whether all instances are given up.
+LOOK_EVERY = 0.01
+
+
+class Hosting:
+    """Belongs to a worker whose code has background workers.
+
+    :param serves: returns whether a queue is served.
+    :ivar cancelled: the ids of messages that somebody has asked to cancel.
+    """
+
+    def __init__(self, registration: Registration, reporter: Reporter, serves: Callable[[str], bool]) -> None:
+        self.cancelled: set[uuid.UUID] = set()
+        self._lending, self._loops = Lending(), EventLoops()
+        parts = Parts(
+            registration,
+            reporter,
+            self._lending,
+            self._loops,
+            lambda task: task.id in self.cancelled,
+            self.look,
+        )
+        self.care = Care(parts, serves)
+        self.service = ServiceThread("caretaker", self.care, channel=lambda: background.channel(registration.id))
+
+    def start(self) -> None:
+        """Start to look after them.
+
+        :raises RuntimeError: the system has no threads left.
+        """
+        self.service.start()
+
+    def look(self) -> None:
+        """Look at once. Any thread may call this."""
+        self.service.hurry(Care)
+
+    def stop(self, seconds: float) -> None:
+        """Wait until the instances that have ended are given up, and end the threads.
+
+        :param seconds: to wait at most.
+        """
+        deadline = time.monotonic() + seconds
+        self.look()
+        while any(each.ended for each in list(self.care.instances.values())) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY)
+        self.service.stop(max(0.1, deadline - time.monotonic()))
+        self._loops.close()
+        self._lending.close()

@@ -1,0 +1,97 @@
+"""The background workers of a worker: hosts them while it works, and ends them when it stops. Without any, it costs nothing."""
+
+import importlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask import registry
+from autotask.conf import settings
+from autotask.store import background
+from autotask.task import BACKGROUND
+from autotask.worker.registration import Registration
+from autotask.worker.reporter import Reporter
+
+if TYPE_CHECKING:
+    from autotask.worker.background.hosting import Hosting
+
+logger = logging.getLogger("autotask.worker")
+
+#: Seconds between two looks whether all instances have ended.
+LOOK_EVERY = 0.02
+
+#: Seconds that interrupted instances get to end.
+TO_STOP = 0.2
+
+
+class Caretaker:
+    """Starts and stops what looks after background workers, if the code has any.
+
+    :param serves: returns whether a queue is served.
+    """
+
+    def __init__(self, registration: Registration, reporter: Reporter, serves: Callable[[str], bool]) -> None:
+        self._parts = registration, reporter, serves
+        self._hosting: Hosting | None = None
+
+    def start(self) -> None:
+        """Begin to host background workers."""
+        if not settings.IS_ACTIVE or not any(
+            definition.executor == BACKGROUND for definition in registry.definitions()
+        ):
+            return
+        # Imported here: most sites have no background workers, and their workers need none of this.
+        module = importlib.import_module("autotask.worker.background.hosting")
+        try:
+            self._hosting = module.Hosting(*self._parts)
+            self._hosting.start()
+        except RuntimeError as error:  # no more threads
+            logger.error("No background workers run here, since there are no threads left: %s", error)
+            self._hosting = None
+
+    def look(self) -> None:
+        """Look at once: this worker has a new name, or others have died."""
+        if self._hosting is not None:
+            self._hosting.look()
+
+    def cancel(self, ids: Sequence[uuid.UUID]) -> None:
+        """Note that messages are to be cancelled."""
+        if self._hosting is not None:
+            self._hosting.cancelled.update(ids)
+
+    def tell(self, connection: BaseDatabaseWrapper) -> None:
+        """Have all workers look, if there are background workers: some host has died or left."""
+        if self._hosting is not None:
+            background.tell(connection)
+
+    def ask_to_stop(self) -> None:
+        """Take nothing new, and have all instances end after their present runs."""
+        if self._hosting is not None:
+            self._hosting.care.ask_all()
+            self._hosting.look()
+
+    def drain(self, seconds_left: Callable[[], float]) -> bool:
+        """Wait for the instances until the grace is over, and interrupt the rest; return whether all have ended."""
+        hosting = self._hosting
+        if hosting is None:
+            return True
+        while hosting.care.running() and seconds_left() > 0:
+            time.sleep(LOOK_EVERY)
+        for instance in hosting.care.running():
+            instance.interrupt()
+        deadline = time.monotonic() + TO_STOP
+        while hosting.care.running() and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY)
+        left = [instance.worker.name for instance in hosting.care.running()]
+        if left:
+            logger.warning("Background workers do not stop, and end with this process: %s", ", ".join(left))
+        return not left
+
+    def stop(self, seconds: float) -> None:
+        """Give up the instances, so that other workers can take them at once."""
+        if self._hosting is not None:
+            self._hosting.stop(seconds)

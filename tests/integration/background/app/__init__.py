@@ -1,0 +1,1 @@
+"""Background workers for workers that are processes of their own."""

@@ -1,0 +1,62 @@
+"""What background workers cost while nothing happens, and what the planner makes of their statements."""
+
+import time
+
+from django.db import connection
+
+from autotask.background.workers import BackgroundWorker
+from autotask.store import background
+from autotask.store.connection import rows
+from tests.helpers import wait_until
+from tests.integration.background.app import tasks
+from tests.integration.background.conftest import Lines, Start
+
+#: The sessions that there would not be without background workers, and when each began its last statement.
+SESSIONS = """
+SELECT pid, query_start FROM pg_stat_activity
+WHERE datname = current_database() AND application_name IN ('autotask caretaker', 'autotask background')
+"""
+
+
+def statements(seconds: float) -> int:
+    """Return how many statements these sessions begin in a time."""
+    seen = set(rows(connection, SESSIONS))
+    before, until = len(seen), time.monotonic() + seconds
+    while time.monotonic() < until:
+        seen |= set(rows(connection, SESSIONS))
+        time.sleep(0.01)
+    return len(seen) - before
+
+
+def test_idle_background_workers_ask_less_than_once_a_second(start: Start, lines: Lines) -> None:
+    start(HEARTBEAT=5, LEASE=30)
+    idle: list[BackgroundWorker] = [tasks.handle, tasks.sender, tasks.rebuild]
+    for worker in idle:
+        worker.start()
+    wait_until(lambda: all(worker.is_started() for worker in idle))
+    time.sleep(1)
+    assert rows(connection, SESSIONS)
+    assert statements(10) < 5
+
+
+def test_the_next_messages_are_found_by_their_index(start: Start) -> None:
+    for number in range(200):
+        tasks.sender.put(number)
+    from autotask.store import inbox
+
+    connection.cursor().execute("ANALYZE autotask_task")
+    sql = inbox.CLAIM.format(limit=8)
+    params = {
+        "plain": tasks.sender.name,
+        "place": "",
+        "fence": 1,
+        "worker_id": "00000000-0000-0000-0000-000000000000",
+        "name": background.PREFIX + tasks.sender.name,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {sql}", params)
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+        cursor.execute("RESET enable_seqscan")
+    assert "autotask_message" in plan, plan
+    assert "Sort" not in plan, plan

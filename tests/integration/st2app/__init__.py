@@ -1,0 +1,1 @@
+"""An app of remote model tasks, and the requests that clients of django-simpletask2 send about them."""

@@ -1,0 +1,205 @@
+"""Rows whose steps a client from outside starts. Their tables are made by the tests that use them."""
+
+import time
+import uuid
+
+from django.db import models, transaction
+
+from autotask.model_tasks import SimpleTask
+from tests import gates
+
+
+class HelloTask(SimpleTask):
+    """One step."""
+
+    name = models.CharField(max_length=64)
+    region = models.CharField(max_length=64, default="default")
+
+    remote = True
+    channel_field = "region"
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main(self, payload):
+        return f"Hello, {self.name}. Nice to meet you!"
+
+
+class BoomTask(SimpleTask):
+    """Fails."""
+
+    remote = True
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main(self, payload):
+        raise ValueError("boom")
+
+
+class EchoTask(SimpleTask):
+    """Returns its payload."""
+
+    remote = True
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main(self, payload):
+        return payload
+
+
+class ThreeTask(SimpleTask):
+    """Three steps; each returns what the row says, by its number."""
+
+    returns = models.JSONField(default=dict)
+    lines = models.TextField(default="")
+
+    remote = True
+    final_step = 3
+    options = {"retries": 1, "backoff": 0}
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main_step1(self, payload):
+        return self.act(1, payload)
+
+    def do_task_main_step2(self, payload):
+        return self.act(2, payload)
+
+    def do_task_main_step3(self, payload):
+        return self.act(3, payload)
+
+    def act(self, number, payload):
+        """Write a line, then do what the row says."""
+        self.lines += f"{number} "
+        self.save()
+        value = self.returns.get(str(number), {"n": number})
+        if value == "wait":
+            gates.wait_at(f"step {number}")
+        elif value == "loop":
+            for _ in range(1000):
+                time.sleep(0.01)
+        elif value == "fail once":
+            if self.lines.count(f"{number} ") == 1:
+                raise ValueError("once")
+        elif value == "object":
+            return object()
+        return value
+
+
+class NoMain(SimpleTask):
+    """Without a method."""
+
+    remote = True
+
+    class Meta:
+        app_label = "st2app"
+
+
+class NoStep2(SimpleTask):
+    """Without a method for its second step."""
+
+    remote = True
+    final_step = 2
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main_step1(self, payload):
+        return {}
+
+
+class UuidTask(SimpleTask):
+    """With a UUID as key."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+
+    remote = True
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main(self, payload):
+        return "uuid"
+
+
+class TextTask(SimpleTask):
+    """With a text as key."""
+
+    word = models.CharField(primary_key=True, max_length=20)
+
+    remote = True
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main(self, payload):
+        return "text"
+
+
+class LimitedTask(SimpleTask):
+    """One at a time."""
+
+    remote = True
+    final_step = 2
+    options = {"concurrency": 1}
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main_step1(self, payload):
+        return {"n": 1}
+
+    def do_task_main_step2(self, payload):
+        return {"n": 2}
+
+
+class InsideTask(SimpleTask):
+    """Run by workers of the site alone."""
+
+    channel = "nobody_serves_this"
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main(self, payload):
+        return "inside"
+
+
+class AtomicTask(SimpleTask):
+    """Says whether it runs in a transaction, and makes another row."""
+
+    remote = True
+    options = {"atomic": True}
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main(self, payload):
+        HelloTask.objects.create(name="made by a step")
+        return transaction.get_connection().in_atomic_block
+
+
+class PlainRow(models.Model):
+    """No task."""
+
+    class Meta:
+        app_label = "st2app"
+
+
+ALL = (
+    HelloTask,
+    BoomTask,
+    EchoTask,
+    ThreeTask,
+    NoMain,
+    NoStep2,
+    UuidTask,
+    TextTask,
+    LimitedTask,
+    InsideTask,
+    AtomicTask,
+    PlainRow,
+)

@@ -1,0 +1,269 @@
+"""Which tasks are offered to whom, and when; and how a client waits for them."""
+
+import threading
+import time
+
+from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+from autotask.acts import pausing
+from autotask.handle import TaskHandle
+from autotask.store import pull
+from autotask.store.connection import current, execute
+from autotask.task import RUNNING
+from tests.gates import gate
+from tests.helpers import ended, patient, wait_until
+from tests.integration.st2app.models import (
+    AtomicTask,
+    HelloTask,
+    InsideTask,
+    LimitedTask,
+    TextTask,
+    ThreeTask,
+    UuidTask,
+)
+
+
+def hello(name="Ann", **values):
+    return HelloTask.objects.create(name=name, **values)
+
+
+def lapsed():
+    """Let the time of all offers be over."""
+    execute(current(), "UPDATE autotask_task SET ready_at = ready_at - interval '31 s' WHERE state = 1")
+
+
+def overdue():
+    """Let the time be over that clients have for the next step."""
+    execute(current(), "UPDATE autotask_task SET run_at = run_at - interval '301 s' WHERE state = 0")
+
+
+def in_thread(act):
+    """Run something in a thread with connections of its own, and return a function that waits for its value."""
+    values = []
+
+    def run():
+        try:
+            values.append(act())
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def value():
+        thread.join(patient(20))
+        return values[0]
+
+    return value
+
+
+# --- which ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_oldest_task_comes_first_and_each_is_offered_once(puller):
+    rows = [hello(str(number)) for number in range(3)]
+    assert [puller.pull() for _ in range(4)] == [*(row.task_info for row in rows), None]
+
+
+def test_a_client_gets_only_what_is_in_its_channels(puller):
+    north, south, west = (hello(region=region) for region in ("north", "south", "west"))
+    assert puller.pull("south", "north") == north.task_info
+    assert puller.pull("south", "north") == south.task_info
+    assert puller.pull("south", "north") is None
+    assert puller.pull(" west ", "") == west.task_info
+
+
+def test_a_task_of_higher_priority_comes_first(puller):
+    low, high = hello("low"), hello("high")
+    execute(current(), "UPDATE autotask_task SET priority = 5 WHERE id = %s", (high.task_id,))
+    assert [puller.pull(), puller.pull()] == [high.task_info, low.task_info]
+
+
+def test_keys_of_any_type(puller, worker):
+    for row in (UuidTask.objects.create(), TextTask.objects.create(word="a b/ü")):
+        task_info = puller.pull()
+        assert task_info == f"{row._meta.label_lower}:{row.pk}"
+        assert puller.step(task_info)["continue_flag"] is False
+
+
+def test_no_worker_takes_a_remote_task_by_itself(puller, worker):
+    row = hello()
+    inside = HelloTask.objects.filter(pk=row.pk)
+    time.sleep(0.5)
+    assert inside.filter(done_time=None).exists()
+    assert puller.pull() == row.task_info
+
+
+def test_a_task_of_the_site_is_not_offered_and_not_run_by_a_client(puller):
+    row = InsideTask.objects.create()
+    assert puller.pull("nobody_serves_this") is None
+    assert puller.refused(row.task_info) == (2910013, f"task {row.task_info} locked by another worker.")
+
+
+def test_a_row_that_is_not_committed_is_not_offered(puller):
+    with transaction.atomic():
+        hello()
+        assert in_thread(puller.pull)() is None
+        transaction.set_rollback(True)
+    assert puller.pull() is None
+
+
+def test_a_paused_channel_is_not_offered(puller):
+    row = hello(region="north")
+    pausing.pause(queue="north")
+    assert puller.pull("north") is None
+    pausing.resume(queue="north")
+    assert puller.pull("north") == row.task_info
+
+
+def test_a_row_that_was_deleted_is_given_to_a_worker_which_discards_it(puller, worker):
+    gone, row = hello("gone"), hello("there")
+    HelloTask.objects.filter(pk=gone.pk).delete()
+    assert puller.pull() == gone.task_info
+    assert puller.refused(gone.task_info)[0] == 2910004
+    assert ended(TaskHandle(gone.task_id)) == "cancelled"
+    assert puller.pull() == row.task_info
+
+
+# --- when -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_offer_lapses_after_half_a_minute(puller):
+    row = hello()
+    assert puller.pull() == row.task_info
+    execute(current(), "UPDATE autotask_task SET ready_at = ready_at - interval '28 s'")
+    assert puller.pull() is None
+    execute(current(), "UPDATE autotask_task SET ready_at = ready_at - interval '2.1 s'")
+    assert puller.pull() == row.task_info
+
+
+def test_a_client_that_waits_gets_a_task_as_soon_as_it_is_committed(puller, settings):
+    settings.AUTOTASK_PULL_TIMEOUT = patient(10)
+    answers = [in_thread(lambda: (puller.pull(), time.monotonic())) for _ in range(2)]
+    time.sleep(0.3)  # Both listen by now; if one does not, it finds the row by its first look.
+    rows, began = [], time.monotonic()
+    for number in range(2):
+        rows.append(hello(str(number)))
+    found = [answer() for answer in answers]
+    assert {task_info for task_info, _ in found} == {row.task_info for row in rows}
+    assert max(when for _, when in found) - began < patient(0.9)  # before the look that comes each second
+
+
+def test_a_client_that_waits_gets_a_task_whose_offer_lapses(puller, settings, monkeypatch):
+    settings.AUTOTASK_PULL_TIMEOUT = patient(10)
+    row = hello()
+    pull.take(current(), ["default"], ["st2app.hellotask"], seconds=1.0)
+    assert puller.pull() == row.task_info
+
+
+def test_waiting_takes_one_statement_a_second_and_no_transaction(puller, settings):
+    settings.AUTOTASK_PULL_TIMEOUT = 2.5
+    with CaptureQueriesContext(connection) as queries:
+        began = time.monotonic()
+        assert puller.pull() is None
+        assert 2.4 < time.monotonic() - began < patient(4)
+    # One look, LISTEN, four looks (now, after one second, after two, at the end), UNLISTEN.
+    assert len(queries) <= 7, [query["sql"][:60] for query in queries]
+
+
+def test_a_client_waits_outside_of_transactions_whatever_atomic_requests_says(puller, worker, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    row = AtomicTask.objects.create()
+    assert puller.pull() == row.task_info
+    assert puller.step(row.task_info)["data"] is True
+    assert HelloTask.objects.count() == 1
+    assert puller.pull() is not None
+
+
+# --- steps ----------------------------------------------------------------------------------------------------------
+
+
+def test_steps_follow_each_other(puller, worker):
+    row = ThreeTask.objects.create()
+    task_info = puller.pull()
+    for step in (1, 2, 3):
+        assert puller.step(task_info, step)["data"] == {"n": step}
+        assert puller.pull() is None
+    row.refresh_from_db()
+    assert (row.lines, row.success) == ("1 2 3 ", True)
+
+
+def test_another_client_goes_on_where_the_first_one_was_lost(puller, worker):
+    row = ThreeTask.objects.create(returns={"1": {"proxy": {"method": "GET", "url": "http://example.org/"}}})
+    first = puller.step(puller.pull(), 1)
+    assert puller.refused(row.task_info, 1)[0] == 2910008  # the first client has its time
+    overdue()
+    assert puller.post("do_auto_reset")["result"]["auto_reset"]["st2app.threetask"] in (
+        0,
+        1,
+    )  # or the worker was faster
+    wait_until(lambda: puller.pull() == row.task_info, what="the offer of the next step")
+
+    resumed = puller.step(row.task_info, 1)
+
+    assert resumed == first
+    assert puller.pull() is None
+    assert puller.step(row.task_info, 2, proxied_content="eA==\n", proxied_error=None)["data"] == {"n": 2}
+    assert puller.step(row.task_info, 3)["data"] == {"n": 3}
+    row.refresh_from_db()
+    assert row.lines == "1 2 3 "
+
+
+def test_a_failed_step_is_retried_by_the_worker_while_the_client_waits(puller, worker):
+    row = ThreeTask.objects.create(returns={"1": "fail once"})
+    assert puller.step(puller.pull(), 1)["continue_flag"] is True
+    row.refresh_from_db()
+    assert row.lines == "1 1 "
+
+
+def test_a_step_that_takes_long_goes_on_without_the_client(puller, worker, settings):
+    settings.AUTOTASK_PULL_WAIT = 0.3
+    row = ThreeTask.objects.create(returns={"3": "wait"})
+    puller.step(row.task_info, 1)
+    puller.step(row.task_info, 2)
+    assert puller.refused(row.task_info, 3) == (2910013, f"task {row.task_info} locked by another worker.")
+    for step in (1, 2, 3):
+        assert puller.refused(row.task_info, step)[0] == 2910013
+    gate("step 3").set()
+    wait_until(lambda: ThreeTask.objects.get(pk=row.pk).done_time, what="the end of the row")
+    assert ThreeTask.objects.get(pk=row.pk).lines == "1 2 3 "
+    assert puller.refused(row.task_info, 3)[0] == 2910015
+
+
+def test_only_one_of_many_clients_starts_a_step(puller, worker):
+    row = ThreeTask.objects.create()
+    answers = [
+        in_thread(lambda: puller.post("do_task", task_info=row.task_info, step=1)["error"]["code"]) for _ in range(5)
+    ]
+    codes = [answer() for answer in answers]
+    assert codes.count(0) == 1, codes
+    assert set(codes) <= {0, 2910013, 2910008}
+    assert ThreeTask.objects.get(pk=row.pk).lines == "1 "
+
+
+def test_a_step_that_waits_for_a_limit(puller, worker):
+    first, second = LimitedTask.objects.create(), LimitedTask.objects.create()
+    wait_until(lambda: puller.pull() == first.task_info, what="the offer of the first task")
+    assert puller.pull() is None
+    assert puller.step(first.task_info, 1)["data"] == {"n": 1}  # and gives its slot up
+    wait_until(lambda: puller.pull() == second.task_info, what="the offer of the second task")
+    assert puller.step(second.task_info, 1)["data"] == {"n": 1}
+    assert puller.step(first.task_info, 2)["continue_flag"] is False
+    assert puller.step(second.task_info, 2)["continue_flag"] is False
+
+
+def test_an_answer_of_another_site_may_have_megabytes(puller, worker):
+    row = ThreeTask.objects.create()
+    puller.step(row.task_info, 1)
+    assert puller.step(row.task_info, 2, proxied_content="x" * 14_000_000)["data"] == {"n": 2}
+    assert puller.raw("do_task", b"{" + b" " * 17_000_000)["error"]["code"] == 2910001
+
+
+def test_a_cancelled_step_is_an_error_for_the_client(puller, worker):
+    row = ThreeTask.objects.create(returns={"1": "loop"})
+    answer = in_thread(lambda: puller.refused(row.task_info, 1))
+    wait_until(lambda: row.handle.status == RUNNING, what="the step")
+    row.handle.cancel()
+    code, message = answer()
+    assert (code, "cancelled" in message) == (2910009, True)
