@@ -4,11 +4,13 @@ The task is handed over after the commit. If that fails, the worker finds it in 
 its name, and releases it; if the worker dies, the task is rescued like others.
 """
 
+import functools
 import logging
 import select
 import struct
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
@@ -71,22 +73,36 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> bool:
 
     :returns: whether it was handed over.
     """
-    line = _line
-    # Inside a transaction, it is unknown when and whether it commits.
-    if line is not None and is_alone(connection) and can_be_handed(task) and time.monotonic() >= _not_before:
-        offer = line.take_offer()
-        if offer is not None and (fence := _insert_claimed(connection, task, offer)) is not None:
-            line.hand_over(dump(task, fence, offer))
+    if can_be_handed(task):
+        store = functools.partial(enqueue.insert_claimed, connection, task)
+        if store_claimed(connection, lambda worker_id: (task, store(worker_id))):
             return True
     enqueue.insert(connection, task)
     return False
 
 
-def _insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, offer: Offer) -> int | None:
-    """Insert a task as claimed, and return its fence; None if the role may not number claims, so that nothing was stored."""
+def store_claimed(connection: BaseDatabaseWrapper, store: Callable[[uuid.UUID], tuple[NewTask, int] | None]) -> bool:
+    """If there is an offer, store a task as claimed by the worker that has made it, and hand it over.
+
+    :param store: does it, and returns the task and the fence; None: nothing was stored.
+    :returns: whether it was handed over.
+    """
+    line = _line
+    # Inside a transaction, it is unknown when and whether it commits.
+    if line is None or not is_alone(connection) or time.monotonic() < _not_before:
+        return False
+    offer = line.take_offer()
+    if offer is None or (stored := _store(store, offer)) is None:
+        return False
+    line.hand_over(dump(*stored, offer))
+    return True
+
+
+def _store(store: Callable[[uuid.UUID], tuple[NewTask, int] | None], offer: Offer) -> tuple[NewTask, int] | None:
+    """Store a task as claimed; None if the role may not number claims, so that nothing was stored."""
     global _not_before
     try:
-        return enqueue.insert_claimed(connection, task, offer.worker_id)
+        return store(offer.worker_id)
     except ProgrammingError as error:
         if not is_forbidden(error):
             raise

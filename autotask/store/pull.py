@@ -20,10 +20,23 @@ OFFER = 30.0
 
 
 class Offered(NamedTuple):
-    """A task that was offered to a client."""
+    """A task that was offered to a client.
+
+    :ivar task_info: its row, as ``app.model:key``.
+    """
 
     id: uuid.UUID
-    name: str
+    task_info: str
+
+
+class Claimed(NamedTuple):
+    """A step that was stored as claimed by a worker: the parts of its task that the worker needs."""
+
+    fence: int
+    queue: str
+    priority: int
+    retries: int
+    payload: bytes
 
 
 class Place(NamedTuple):
@@ -72,7 +85,7 @@ oldest AS MATERIALIZED (
 {_QUICK}
 UPDATE autotask_task t SET ready_at = clock_timestamp() + %(seconds)s::float8 * interval '1 s'
 FROM quick WHERE t.id = ANY(ARRAY(SELECT id FROM oldest))
-RETURNING t.id, t.name
+RETURNING t.id, t.arguments
 """
 
 _BEHIND = "(SELECT coalesce(max(s.number), 0) FROM autotask_step s WHERE s.task_id = {id} AND s.number > 0)"
@@ -95,6 +108,27 @@ started AS (
 ),
 waiting AS ({marks.waiting("started")})
 SELECT count(*) FROM started
+"""
+
+# The same for a worker that has offered to take the next task: if nothing about this one is special, it is claimed at once.
+CLAIM = f"""
+WITH {_QUICK}
+UPDATE autotask_task t
+SET state = 2, attempt = 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'), started_at = clock_timestamp(),
+    run_at = clock_timestamp(), ready_at = clock_timestamp(), executor = '', awaited = true,
+    payload = coalesce(%(payload)s::bytea, t.payload)
+FROM quick
+WHERE t.id = %(id)s::uuid AND t.executor = '{REMOTE}' AND (t.state = 1 OR t.state = 0 AND %(step)s::int > 1)
+  AND %(step)s::int = {_BEHIND.format(id="t.id")} + 1
+  AND t.attempt = 0 AND t.failures = 0 AND t.lost = 0 AND t.flow IS NULL AND NOT t.cancel_requested
+  AND octet_length(coalesce(%(payload)s::bytea, t.payload)) <= %(largest)s::int
+RETURNING t.fence, t.queue, t.priority, t.retries, t.payload
+"""
+
+# Rare enough for a look at all live tasks: a client came for a row that is gone.
+OF_ROW = f"""
+SELECT id FROM autotask_task
+WHERE state IN (0, 1) AND executor = '{REMOTE}' AND name = %(name)s AND arguments = %(task_info)s LIMIT 10
 """
 
 # It stays ready, so that it keeps its slots.
@@ -158,6 +192,34 @@ def start(
     """
     params = {"id": id, "executor": executor, "step": step, "payload": payload}
     return bool(rows(connection, START, params)[0][0])
+
+
+def claim(
+    connection: BaseDatabaseWrapper,
+    id: uuid.UUID,
+    worker_id: uuid.UUID,
+    *,
+    step: int,
+    payload: bytes | None,
+    largest: int,
+) -> Claimed | None:
+    """Store a step as claimed by a worker that has offered to take it, in a thread.
+
+    :param step: as for :func:`start`.
+    :param largest: bytes that the arguments may have.
+    :returns: None if the task does not wait for this step, or is not plain; then nothing has changed.
+    """
+    params = {"id": id, "worker_id": worker_id, "step": step, "payload": payload, "largest": largest}
+    found = rows(connection, CLAIM, params)
+    if not found:
+        return None
+    fence, queue, priority, retries, arguments = found[0]
+    return Claimed(fence, queue, priority, retries, bytes(arguments))
+
+
+def of_row(connection: BaseDatabaseWrapper, name: str, task_info: str) -> list[uuid.UUID]:
+    """Return the tasks of a row that wait for a client."""
+    return [id for (id,) in rows(connection, OF_ROW, {"name": name, "task_info": task_info})]
 
 
 def hold(connection: BaseDatabaseWrapper, id: uuid.UUID, *, behind: int, seconds: float) -> bool:

@@ -1,16 +1,13 @@
 """get_a_task: wait for a task of some channels, and offer it."""
 
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import registry
 from autotask.api.simpletask2.problems import BadRequest
 from autotask.conf import settings
-from autotask.model_tasks.definition import ModelTask
 from autotask.store import model_rows, notify, pull
 from autotask.store.connection import current, shares_sessions
 from autotask.store.notify import ChannelListener, PollingOnly
@@ -18,9 +15,6 @@ from autotask.task import DEFAULT_QUEUE
 
 #: Seconds between two looks without a notification: an offer may have lapsed, or a step be overdue.
 LOOK = 1.0
-
-#: How many rows that are gone one request may come across.
-_MOST_GONE = 100
 
 
 def wanted(channels: Any) -> list[str]:
@@ -63,22 +57,5 @@ def _wait(
 
 
 def _offered(connection: BaseDatabaseWrapper, channels: Sequence[str]) -> str | None:
-    for _ in range(_MOST_GONE):
-        offered = pull.take(connection, channels, list(model_rows.tables))
-        if offered is None:
-            break
-        if (task_info := _task_info(connection, offered.id, offered.name)) is not None:
-            return task_info
-    return None
-
-
-def _task_info(connection: BaseDatabaseWrapper, id: uuid.UUID, name: str) -> str | None:
-    """Return the row of a task; None if it is gone: then a worker gets the task, to discard it."""
-    definition = registry.get(name)
-    assert isinstance(definition, ModelTask)
-    key = definition.model._base_manager.using(connection.alias).filter(task_id=id).values_list("pk", flat=True).first()
-    if key is None:
-        pull.start(connection, id, definition.executor)
-        notify.wake_after_commit(connection)
-        return None
-    return f"{name}:{key}"
+    offered = pull.take(connection, channels, list(model_rows.tables))
+    return None if offered is None else offered.task_info

@@ -1,11 +1,13 @@
 """do_task: have a worker run the step that a client asks for, and wait for its end."""
 
 import time
+import uuid
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import payload
+from autotask import handover, payload, registry
 from autotask.api.simpletask2.problems import (
     AlreadyDone,
     BadRequest,
@@ -22,6 +24,7 @@ from autotask.exceptions import HandlerMissing
 from autotask.model_tasks import SimpleTask
 from autotask.store import notify, pull, read, steps
 from autotask.store.connection import current, shares_sessions
+from autotask.store.enqueue import NewTask
 from autotask.store.notify import ChannelListener, PollingOnly
 from autotask.store.pull import Place
 from autotask.store.read import StoredTask
@@ -31,6 +34,9 @@ from autotask.task import State
 #: Seconds between two looks without a notification, at first and finally.
 FIRST_LOOK = 0.05
 LONGEST_LOOK = 1.0
+
+#: Bytes of arguments that are handed to the companion: with the names, they fit into what a pipe takes at once.
+LARGEST_HANDED = 2000
 
 #: What every request has; a handler gets it in any case.
 _USUAL = {"task_info", "step"}
@@ -45,7 +51,7 @@ def done(body: dict[str, Any]) -> dict[str, Any]:
     :param body: of the request, without the key; the handler gets it.
     :raises Problem: the task does not wait for that step, or the step has failed or goes on.
     """
-    row, number = row_of(body.get("task_info")), _number(body)
+    row, number = _row(body.get("task_info")), _number(body)
     if row.done_time is not None:
         raise AlreadyDone(task_info=row.task_info)
     if row.task_id is None:
@@ -60,6 +66,26 @@ def done(body: dict[str, Any]) -> dict[str, Any]:
         listener.close()
 
 
+def _row(task_info: Any) -> SimpleTask:
+    try:
+        return row_of(task_info)
+    except RowGone:
+        _discard(str(task_info))
+        raise
+
+
+def _discard(task_info: str) -> None:
+    """Give the task of a row that is gone to a worker, which discards it: no client can."""
+    connection = current()
+    name, _, key = task_info.partition(":")
+    definition = registry.known(name.lower())
+    if definition is None:
+        return
+    for id in pull.of_row(connection, definition.name, f"{definition.name}:{key}"):
+        pull.start(connection, id, definition.executor)
+        notify.wake_after_commit(connection)
+
+
 def _number(body: dict[str, Any]) -> int:
     number = body.get("step", 1)
     if type(number) is not int:
@@ -72,6 +98,16 @@ def _begin(connection: BaseDatabaseWrapper, row: SimpleTask, number: int, body: 
     definition, id = row.task_definition, row.task_id
     assert id is not None
     signed = definition.payload_of(row, body, id) if set(body) - _USUAL else None
+
+    def claim(worker_id: uuid.UUID) -> tuple[NewTask, int] | None:
+        claimed = pull.claim(connection, id, worker_id, step=number, payload=signed, largest=LARGEST_HANDED)
+        if claimed is None:
+            return None
+        kind = replace(definition.kind, queue=claimed.queue, priority=claimed.priority, retries=claimed.retries)
+        return NewTask(id, kind, row.task_info, claimed.payload), claimed.fence
+
+    if definition.kind.is_plain and handover.store_claimed(connection, claim):
+        return True
     if not pull.start(connection, id, definition.executor, step=number, payload=signed):
         return False
     notify.wake_after_commit(connection)

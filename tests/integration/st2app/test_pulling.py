@@ -120,8 +120,10 @@ def test_a_paused_channel_is_not_offered(puller):
 def test_a_row_that_was_deleted_is_given_to_a_worker_which_discards_it(puller, worker):
     gone, row = hello("gone"), hello("there")
     HelloTask.objects.filter(pk=gone.pk).delete()
-    assert puller.pull() == row.task_info
+    assert puller.pull() == gone.task_info
+    assert puller.refused(gone.task_info)[0] == 2910004
     assert ended(TaskHandle(gone.task_id)) == "cancelled"
+    assert puller.pull() == row.task_info
 
 
 # --- when -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""A site whose rows are tasks, for either package."""

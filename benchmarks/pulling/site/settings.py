@@ -1,0 +1,34 @@
+"""Settings of the site. Environment variables name the package, the database, and the Redis of the other package."""
+
+import os
+
+PACKAGE = os.environ["PULLED_FROM"]
+SECRET_KEY = "a-secret-of-benchmarks"
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1"]
+USE_TZ = True
+ROOT_URLCONF = "benchmarks.pulling.site.urls"
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", PACKAGE, "benchmarks.pulling.site"]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": os.environ["PGDATABASE"],
+        "HOST": os.environ.get("PGHOST", ""),
+        "PORT": os.environ.get("PGPORT", ""),
+        "USER": os.environ.get("PGUSER", ""),
+        "PASSWORD": os.environ.get("PGPASSWORD", ""),
+        # The usual setting for speed: a connection for each request takes longer than all the rest.
+        "CONN_MAX_AGE": None,
+    }
+}
+if PACKAGE != "autotask":
+    CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": f"redis://127.0.0.1:{os.environ['REDIS_PORT']}/0?decode_responses=True",
+        }
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Both packages understand these names.
+DJANGO_SIMPLETASK2_ACLKEY = os.environ["PULL_KEY"]
+DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT = 5
