@@ -1,6 +1,8 @@
 """The core that the classes of tasks share: options as attributes, registration when the class is made, and hooks."""
 
+import difflib
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal
@@ -18,6 +20,14 @@ from autotask.on_end import Webhook
 from autotask.options import DEFINITION_OPTION_NAMES, Exceptions
 from autotask.retry import Backoff
 from autotask.values import Seconds
+
+logger = logging.getLogger("autotask")
+
+#: How alike an attribute and an option must be, from 0 to 1, to be taken for a slip: "retires" and "retries" are 0.86.
+_LIKENESS = 0.85
+
+#: Options are mostly such values; methods and properties are no slips.
+_VALUES = (bool, int, float, str, list, tuple, dict)
 
 
 class OptionAttributes:
@@ -89,6 +99,7 @@ class TaskClass(OptionAttributes):
             function = function_of(cls, options, where)
             # Not that of a base: it would be another task of the same name.
             cls.definition = decorating.define(make, function, cls.__dict__.get("name"), options, where)
+            cls._warn_of_misspelt_options(where)
 
     @classmethod
     def _options(cls, where: str) -> dict[str, Any]:
@@ -97,6 +108,16 @@ class TaskClass(OptionAttributes):
         :param where: the class, for messages.
         """
         return {name: value for name in DEFINITION_OPTION_NAMES if (value := getattr(cls, name, None)) is not None}
+
+    @classmethod
+    def _warn_of_misspelt_options(cls, where: str) -> None:
+        """Log a warning for attributes that are nearly options: classes can have any others, so these are no errors."""
+        for name, value in vars(cls).items():
+            if name.startswith("_") or name in DEFINITION_OPTION_NAMES or not isinstance(value, _VALUES):
+                continue
+            if close := difflib.get_close_matches(name, DEFINITION_OPTION_NAMES, 1, _LIKENESS):
+                text = "The attribute %r of %s is no option of tasks. Did you mean %r? If not, begin its name with _."
+                logger.warning(text, name, where, close[0])
 
     @classmethod
     def _overrides(cls, hook: str) -> bool:

@@ -12,6 +12,8 @@ from autotask.fetching.requests import Request
 #: Answers that redirect. (300 and 304 do not.)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
+_NOT_ALLOWED = "no entry of AUTOTASK_FETCH_HOSTS (for webhooks: AUTOTASK_WEBHOOK_HOSTS) allows its host and port"
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -84,7 +86,7 @@ def _places(request: Request, allowed: tuple[str, ...], deadline: float, timeout
     """
     trust = hosts.trust_in(request.host, request.port, allowed)
     if trust is None:
-        raise FetchRefused(origin=request.origin, reason="the list of allowed hosts has no entry for it")
+        raise FetchRefused(origin=request.origin, reason=_NOT_ALLOWED)
     try:
         places = addresses.resolve(request.host, request.port, max(0.0, deadline - time.monotonic()))
     except TimeoutError:

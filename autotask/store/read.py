@@ -82,7 +82,11 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """How many tasks of each state a queue holds; *oldest* is the age in seconds of the longest waiting ready task."""
+    """How many tasks of each state a queue holds; *oldest* is the age in seconds of the longest waiting ready task.
+
+    Values for background workers, and tasks that wait for a client from outside, do not count as the oldest: more workers
+    would not help them.
+    """
 
     queue: str
     scheduled: int
@@ -183,7 +187,8 @@ SELECT nullif(extract(epoch FROM current_setting('idle_session_timeout', true)::
 COUNTS = """
 SELECT queue, count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),
        count(*) FILTER (WHERE state = 8),
-       coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (WHERE state = 1 AND executor <> 'background')), 0)::float8
+       coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (
+           WHERE state = 1 AND executor NOT IN ('background', 'remote'))), 0)::float8
 FROM autotask_task GROUP BY queue ORDER BY queue
 """
 

@@ -106,6 +106,23 @@ def test_a_wrong_option_is_refused_where_the_class_is_written():
             def run(self): ...
 
 
+def test_an_attribute_that_is_nearly_an_option_is_told_and_others_are_not(caplog):
+    class Slip(BaseTask):
+        retires = 3
+        _timeot = 5
+        page_size = 50
+        retries = 1
+
+        def run(self): ...
+
+        def rates(self): ...
+
+    assert [record.getMessage().partition(" of the class ")[0] for record in caplog.records] == [
+        "The attribute 'retires'"
+    ]
+    assert "Did you mean 'retries'?" in caplog.text
+
+
 def test_a_key_names_parameters_of_the_method():
     class Sync(BaseTask):
         unique = "account_id"

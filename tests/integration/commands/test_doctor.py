@@ -276,6 +276,18 @@ def test_paused_tasks_that_wait_are_no_problem(target):
     assert diagnosis()[0] == 0
 
 
+@pytest.mark.parametrize("executor", ["remote", "background"])
+def test_tasks_that_wait_for_something_else_than_a_worker_are_no_problem(executor):
+    sign_on()
+    add(1, 2)
+    execute(
+        connection,
+        "UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes', executor = %(executor)s",
+        {"executor": executor},
+    )
+    assert diagnosis()[0] == 0
+
+
 def test_the_doctor_finds_results_that_nobody_prunes():
     # Given
     sign_on()
