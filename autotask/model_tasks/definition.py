@@ -1,6 +1,7 @@
 """The definition of the tasks of one model: how a row becomes a task, and which step an attempt runs."""
 
 import functools
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -59,7 +60,7 @@ class ModelTask(Definition[..., Any]):
         except AutotaskError as problem:  # reported by manage.py check, and when a row is made
             self.problem = problem
         super().__init__(run_step, model._meta.label_lower, options)
-        self._kinds: dict[str, Kind] = {}
+        self._kinds: dict[tuple[str, bool], Kind] = {}
 
     @property
     def is_hidden(self) -> bool:
@@ -96,8 +97,7 @@ class ModelTask(Definition[..., Any]):
             for row in rows:
                 self.run_in_place(row)
             return []
-        carried = carriers.carried(self.name)
-        return self.store([self._row_task(row, carried) for row in rows])
+        return self.store(self._row_tasks(rows))
 
     def run_in_place(self, row: Any) -> None:
         """Run all steps of a row here and now, as with ``AUTOTASK_IS_ACTIVE = False``; exceptions reach the caller."""
@@ -121,22 +121,27 @@ class ModelTask(Definition[..., Any]):
         if using != settings.DATABASE:
             raise OtherDatabase(model=self.model._meta.label, alias=using, expected=settings.DATABASE)
 
-    def payload_of(self, row: Model, body: Mapping[str, Any] | None, id: Any) -> bytes:
+    def payload_of(self, row: Model, body: Mapping[str, Any], id: uuid.UUID) -> bytes:
         """Return the signed arguments of the task of a row.
 
         :param body: what a client from outside has sent along.
         """
-        if body is None:
-            return payload.dump_reference(self._reference(row), id=id, name=self.name)
         tells = self._kind.on_end is not None
         return payload.dump_arguments((row, body), {}, id=id, name=self.name, largest=True, tells=tells)
 
-    def _row_task(self, row: Any, carried: Mapping[str, Any] | None) -> NewTask:
-        kind = self._kind_in(row.task_channel())
-        if carried or self.plan is not None or kind.on_end is not None:
-            self._reference(row)
-            return self.new_call((row,), {}, carried, id=row.task_id)._replace(kind=kind)
-        return NewTask(row.task_id, kind, row.task_info, self.payload_of(row, None, row.task_id))
+    def _row_tasks(self, rows: Sequence[Any]) -> list[NewTask]:
+        carried = carriers.carried(self.name)
+        queues = [row.task_channel() for row in rows]
+        kinds = {queue: self._kind_in(queue, self.is_remote(queue)) for queue in dict.fromkeys(queues)}
+        references = [(row.task_id, self._reference(row)) for row in rows]
+        if carried or self.plan is not None or self._kind.on_end is not None:
+            calls = [self.new_call((row,), {}, carried, id=row.task_id) for row in rows]
+            return [call._replace(kind=kinds[queue]) for call, queue in zip(calls, queues, strict=True)]
+        envelopes = payload.dump_references(references, name=self.name)
+        return [
+            NewTask(row.task_id, kinds[queue], row.task_info, envelope)
+            for row, queue, envelope in zip(rows, queues, envelopes, strict=True)
+        ]
 
     def _reference(self, row: Model) -> references.Reference:
         reference = references.reference(row)
@@ -144,17 +149,16 @@ class ModelTask(Definition[..., Any]):
             raise TenantRow(model=reference.model, schema=reference.schema)
         return reference
 
-    def _kind_in(self, queue: str) -> Kind:
-        kind = self._kinds.get(queue)
+    def _kind_in(self, queue: str, is_remote: bool) -> Kind:
+        kind = self._kinds.get((queue, is_remote))
         if kind is None:
             plain_name(queue, "channel", self.model._meta.label)
-            remote = self.is_remote(queue)
-            if remote and self._kind.expires is not None:
+            if is_remote and self._kind.expires is not None:
                 raise RemoteWithExpiry(model=self.model._meta.label)
             if len(self._kinds) >= MOST_KINDS:
                 self._kinds.clear()
-            executor = REMOTE if remote else self._kind.executor
-            kind = self._kinds[queue] = replace(self._kind, queue=queue, executor=executor)
+            executor = REMOTE if is_remote else self._kind.executor
+            kind = self._kinds[queue, is_remote] = replace(self._kind, queue=queue, executor=executor)
         return kind
 
     def _shown(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

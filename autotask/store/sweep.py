@@ -12,7 +12,7 @@ MARK = """
 WITH RECURSIVE distant AS (
     DELETE FROM autotask_mark
     WHERE id = ANY(ARRAY(
-        SELECT id FROM autotask_mark WHERE at > statement_timestamp() + interval '5 min'
+        SELECT id FROM autotask_mark WHERE %(distant)s AND at > statement_timestamp() + interval '5 min'
         ORDER BY id LIMIT {limit} FOR UPDATE SKIP LOCKED
     ))
     RETURNING gate
@@ -59,15 +59,16 @@ WHERE gate = ANY(ARRAY(
 PIECE = 1000
 
 
-def mark(connection: BaseDatabaseWrapper, after: str = "") -> tuple[str, int, float | None]:
+def mark(connection: BaseDatabaseWrapper, after: str = "", *, distant: bool = True) -> tuple[str, int, float | None]:
     """Mark the gates at which tasks wait and that have no mark, as if something had happened there.
 
     :param after: the name after which the gates begin.
+    :param distant: whether to mark those, too, that have a mark for a distant moment.
     :returns: the name after which the next piece begins, "" after the last one; how many were marked; and the seconds until
         a held task expires, None if none does.
     """
     sql = MARK.format(limit=PIECE, until_next=expiring.UNTIL_NEXT)
-    last, marked, seconds = rows(connection, sql, {"after": after})[0]
+    last, marked, seconds = rows(connection, sql, {"after": after, "distant": distant})[0]
     return last or "", marked, seconds
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from autotask import acts
 from autotask.background import background_worker
 from autotask.exceptions import CannotStopHere, NoTriggerHere, UnknownOption
 from autotask.models import Attempt, Result, Task
@@ -182,3 +183,20 @@ def test_each_ends_within_the_grace_of_its_worker(start: Start, lines: Lines, na
         assert len(lines.all(ends[name])) == 1
     assert worker.is_stopped()
     assert worker.is_active()
+
+
+def test_a_value_can_be_cancelled_and_paused(start: Start, lines: Lines) -> None:
+    tasks.handle.put("never").cancel()
+    acts.pause(task=tasks.handle.definition.name)
+    handle = tasks.handle.put("later")
+    start()
+    tasks.handle.start()
+    tasks.sender.start()
+    tasks.sender.put("now")
+    lines.wait_for("send")
+    wait_until(tasks.handle.is_started)
+    time.sleep(1)
+    assert not lines.all("handle")
+    acts.resume(task=tasks.handle.definition.name)
+    handle.wait(40)
+    assert lines.words("handle") == ["later"]

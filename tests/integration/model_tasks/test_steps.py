@@ -315,7 +315,7 @@ def test_a_missing_table_keeps_no_task_from_being_rescued_or_cancelled(transacti
 
 
 def test_a_step_that_takes_too_long_ends_the_row(worker, monkeypatch):
-    monkeypatch.setitem(StepTask.task_definition._kinds, "default", _with_timeout())
+    monkeypatch.setitem(StepTask.task_definition._kinds, ("default", False), _with_timeout())
     row = StepTask.objects.create(acts={"2": "spin"})
 
     assert done(row, 40).success is False
@@ -324,4 +324,4 @@ def test_a_step_that_takes_too_long_ends_the_row(worker, monkeypatch):
 
 
 def _with_timeout():
-    return dataclasses.replace(StepTask.task_definition._kind_in("default"), timeout=0.3)
+    return dataclasses.replace(StepTask.task_definition._kind_in("default", False), timeout=0.3)

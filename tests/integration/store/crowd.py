@@ -93,6 +93,12 @@ def gather(statistics: str) -> Crowd:
     ((attempt,),) = rows(current(), "SELECT id FROM autotask_attempt")
     multiply("autotask_attempt", attempt, ROWS, task_id="gen_random_uuid()")
 
+    execute(
+        current(),
+        "INSERT INTO autotask_step (task_id, number, name, started_at, ended_at) "
+        f"SELECT gen_random_uuid(), n, '', now(), now() FROM generate_series(1, {ROWS // 3}), generate_series(1, 3) AS n",
+    )
+
     # What other living workers run, and what the dead one has left behind.
     for other in (dead, *(sign_on(lease=DAY) for _ in range(10))):
         multiply("autotask_task", held[0].id, 100, fence="nextval('autotask_fence')", worker_id=f"'{other}'")

@@ -30,6 +30,7 @@ from autotask.store import (
     rescue,
     schedule_runs,
     schedules,
+    steps,
     unique,
     workers,
 )
@@ -85,6 +86,11 @@ def retry(c: Crowd) -> int:
 
 def release(c: Crowd) -> int:
     return len(finish.release(current(), [finish.Release(task.id, task.fence) for task in c.held]))
+
+
+def advance(c: Crowd) -> int:
+    ends = [steps.StepEnd(task.id, task.fence, 1, b"x", 0.1, 0.0) for task in c.held]
+    return steps.advance(current(), ends, now=0.0)
 
 
 def recorded(c: Crowd) -> object:
@@ -224,6 +230,15 @@ ACTS = {
         lambda c: end(c.held[:1], State.ERROR), "autotask_task_pkey", 40, avoids=RUNNING, result=1
     ),
     "retry two hundred": Act(retry, "autotask_task_pkey", 4000, avoids=RUNNING, result=197),
+    "end two hundred steps": Act(advance, "autotask_task_pkey", 6000, avoids=RUNNING, result=197),
+    "keep a step of a function": Act(
+        lambda c: steps.keep(current(), c.held[0].id, c.held[0].fence, "a", None, 0.1),
+        "autotask_task_pkey",
+        40,
+        avoids=RUNNING,
+        result=True,
+    ),
+    "find the last step": Act(lambda c: steps.last(current(), c.held[0].id), "autotask_step_pkey", 20),
     "release two hundred": Act(release, "autotask_task_pkey", 4000, avoids=RUNNING, result=197),
     "rescue a hundred": Act(
         lambda c: rescue.rescue(current(), [], reason="gone", max_crashes=3, error_ttl=9.0),

@@ -7,6 +7,7 @@ import pytest
 from autotask.exceptions import TaskCancelled
 from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, RUNNING, WAITING
+from autotask.worker.sweeper import Sweeper
 from tests import gates
 from tests.helpers import ended, wait_until
 from tests.integration.worker import limited
@@ -167,6 +168,22 @@ def test_a_rate_is_kept_over_several_workers(start_worker):
     starts = sorted(limited.starts)
     for first, last in zip(starts, starts[35:], strict=False):
         assert last - first > 0.4, "more than 35 tasks began within 0.4 seconds"
+
+
+def test_a_sweep_wakes_nobody_for_a_bucket_that_is_empty_for_long(transactional_db):
+    # Given
+    woken = []
+    sweeper = Sweeper(lambda: woken.append(True))
+    sql = "INSERT INTO autotask_mark (gate, at) VALUES ('rate:tests.hourly', now() + interval '1 h')"
+    execute(current(), sql)
+
+    # Then it is looked at once, since the rate may have changed
+    sweeper.run_once(current())
+    assert len(woken) == 1
+    execute(current(), "DELETE FROM autotask_mark")
+    execute(current(), sql)
+    sweeper.run_once(current())
+    assert len(woken) == 1
 
 
 def test_a_task_closes_the_rate_for_all_of_its_key(start_worker):
