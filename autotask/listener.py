@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import hearing, notify, read
+from autotask.store import find, hearing, notify, read
 from autotask.store.connection import Dedicated, dedicated
 from autotask.store.read import StoredTask
 from autotask.store.told import ToldTask, told_task
@@ -21,6 +21,9 @@ from autotask.wakeup import Wakeup
 #: (through a pooler that shares sessions between transactions).
 _FIRST_LOOK = 0.002
 _LONGEST_LOOK = 1.0
+
+#: More tasks than this are looked at by their states first.
+_MANY = 10
 
 #: How often to ask again for a notification that is not sure to come.
 _MOST_ASKED = 5
@@ -177,6 +180,10 @@ class Listener:
             waiter.id: told_task(waiter.id, words.get(waiter.channel, "")) for waiter in waiters if not waiter.in_full
         }
         unknown = {waiter.id for waiter in waiters if known.get(waiter.id) is None}
+        if len(unknown) > _MANY:  # a look at all: most are live, and their rows are not needed
+            states = find.states(wrapper, list(unknown))
+            unknown -= {id for id, state in states.items() if not state.ended}
+            waiters = [waiter for waiter in waiters if waiter.id in unknown or known.get(waiter.id) is not None]
         found = {stored.id: stored for stored in read.tasks(wrapper, list(unknown))}
         settled = set()
         for waiter in waiters:

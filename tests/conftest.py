@@ -15,7 +15,7 @@ from autotask.worker.worker import Worker
 from tests import gates, tables
 from tests.helpers import PATIENCE, patient
 
-pytest_plugins = ["autotask.pytest_plugin", "tests.refusing", "tests.reporting", "tests.threads"]
+pytest_plugins = ["autotask.pytest_plugin", "tests.children", "tests.refusing", "tests.reporting", "tests.threads"]
 
 # Processes that a shell starts in the background ignore Ctrl-C, and so would their children.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -34,7 +34,8 @@ def enqueue(request: HttpRequest, name: str) -> JsonResponse:
     asked = json.loads(request.body) if request.content_type == "application/json" else {}
     if name in ROWS:
         field, value = ROWS[name]
-        return JsonResponse(_shown(Inspection.objects.create(**{field: asked.get("args", [value])[0]}).handle))
+        row = Inspection.objects.create(**{field: asked.get("args", [value])[0]})
+        return JsonResponse({**_shown(row.handle), "created": True})
     if name not in SAMPLES:
         raise Http404(f"There is no task {name!r} here.")
     definition = getattr(tasks, name).using(**asked.get("using", {}))

@@ -27,7 +27,7 @@ from tests.integration.worker.surroundings import (
     thread,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
 
 HERE = ("de", "Asia/Kolkata", "third floor")
 NOWHERE = ("en", "Europe/Berlin", None)

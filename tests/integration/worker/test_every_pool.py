@@ -9,7 +9,7 @@ from autotask.worker import watch
 from tests.helpers import ended, wait_until
 from tests.integration.worker import everywhere, stubborn
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
 
 
 @pytest.fixture(params=everywhere.ALL.items(), ids=lambda item: item[0])

@@ -21,7 +21,7 @@ from tests.gates import gate
 from tests.helpers import ended, wait_until
 from tests.integration.worker import inside, tasks
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
 
 
 @pytest.fixture

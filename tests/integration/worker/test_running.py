@@ -19,7 +19,7 @@ from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
 from tests.helpers import ended, wait_until
 from tests.integration.worker import stubborn, tasks
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,12 @@ def test_a_receiver_that_exits_does_not_change_the_outcome(worker):
     assert results == [1, 2]
 
 
-@pytest.mark.parametrize(("how", "status"), [("return", 0), ("raise", 1), ("exit", 3)])
 @pytest.mark.parametrize("function", [tasks.fork, tasks.fork_in_process, tasks.fork_in_coroutine])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_process_that_a_task_has_forked_ends_where_it_leaves_the_function(worker, function, how, status):
-    handles = [function(how) for _ in range(3)]
-    assert [handle.wait(20) for handle in handles] == [status] * 3
+def test_a_process_that_a_task_has_forked_ends_where_it_leaves_the_function(worker, function):
+    for how, status in (("return", 0), ("raise", 1), ("exit", 3)):
+        handles = [function(how) for _ in range(3)]
+        assert [handle.wait(20) for handle in handles] == [status] * 3
 
 
 def test_a_recursion_without_end_is_recorded(worker):

@@ -264,13 +264,19 @@ def test_a_folder_that_cannot_be_written_fails_no_task_and_is_logged_once(folder
     assert [record.levelname for record in caplog.records if "cannot be written" in record.getMessage()] == ["ERROR"]
 
 
-@pytest.mark.parametrize("environment", [{}, {"DISABLE_STREAM_HANDLER": "0"}], ids=str)
-def test_lines_of_tasks_are_on_the_console_unless_it_is_switched_off(environment, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("environment", "pools", "shown"),
+    [({}, ["thread"], 1), ({"DISABLE_STREAM_HANDLER": "0"}, ["thread", "process"], 0)],
+    ids=["shown", "kept off"],
+)
+def test_lines_of_tasks_are_on_the_console_unless_it_is_switched_off(
+    environment, pools, shown, folder, tmp_path, monkeypatch
+):
     # Given
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     program = worker_program(tmp_path, ("--processes", "1", "--burst"))
-    handles = [logged.EVERYWHERE[where]("hello") for where in ("thread", "process")]
+    handles = [logged.EVERYWHERE[where]("hello") for where in pools]
 
     # When
     for handle in handles:
@@ -278,7 +284,7 @@ def test_lines_of_tasks_are_on_the_console_unless_it_is_switched_off(environment
     program.wait()
 
     # Then
-    assert program.output().count("by the context: hello") == (0 if environment else 2)
+    assert program.output().count("by the context: hello") == shown
     assert all("by the context: hello" in texts(handle) for handle in handles)
     assert "worker" in program.output()  # Its own lines are shown.
 
