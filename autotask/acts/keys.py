@@ -117,7 +117,8 @@ def verified(text: str) -> StoredKey | None:
     key = store.find(connection, int(form[1]))
     is_right = hmac.compare_digest(digest, key.digest if key is not None else _NO_DIGEST)
     if key is None or not is_right or not key.is_valid:
-        _recent.pop(digest, None)
+        with _lock:  # not while another thread, which has just found it right, moves it to the end
+            _recent.pop(digest, None)
         return None
     if not key.is_noted:
         store.note_use(connection, key.id)

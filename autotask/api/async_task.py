@@ -9,10 +9,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
-from autotask.api import waiting
 from autotask.api.auth import demand, identify
 from autotask.api.body import invalid, read_json, wrong
-from autotask.api.endpoint import Call, Endpoint, NotConnected
+from autotask.api.endpoint import Call, Endpoint
 from autotask.api.problems import Problem
 from autotask.class_tasks import AsyncTask
 from autotask.exceptions import PayloadTooLarge, SchemaMismatch, UnknownTaskId, UnsuitableKey
@@ -43,7 +42,7 @@ class AsyncTaskView(Endpoint):
         self._name = task._own_definition().name
         self._public = public
 
-    def _begin(self, request: HttpRequest, inputs: dict[str, Any], *, is_last: bool = True) -> HttpResponse:
+    def _begin(self, request: HttpRequest, inputs: dict[str, Any]) -> HttpResponse:
         try:
             handler = self._methods.get(request.method or "")
             if handler is None:
@@ -53,9 +52,7 @@ class AsyncTaskView(Endpoint):
             return answer
         except Problem as problem:
             return _failure(problem)
-        except (OperationalError, InterfaceError) as error:
-            if not is_last and not waiting.is_connected():
-                raise NotConnected from error
+        except (OperationalError, InterfaceError):
             logger.exception("%s %s: the database cannot be used", request.method, request.path)
             return _failure(Problem(503, "unavailable", headers={"Retry-After": "5"}))
         except Exception:  # of the methods of the class, and of those that pickle calls

@@ -121,16 +121,22 @@ class Endpoint:
             return await sync_to_async(self._begin)(request, inputs)
 
     def _begin_and_disconnect(self, request: HttpRequest, inputs: dict[str, Any]) -> Outcome:
-        outcome = self._begin(request, inputs, is_last=False)
+        """Begin to answer, and close the connection if the answer is held.
+
+        :raises NotConnected: there is no connection, so nothing has been done.
+        """
+        try:
+            waiting.connect()
+        except (OperationalError, InterfaceError) as error:
+            raise NotConnected from error
+        # From here on, nobody knows what was done when a connection breaks: a commit may have had no answer.
+        outcome = self._begin(request, inputs)
         if isinstance(outcome, Pending):
             waiting.disconnect()
         return outcome
 
-    def _begin(self, request: HttpRequest, inputs: dict[str, Any], *, is_last: bool = True) -> Outcome:
-        """Begin to answer.
-
-        :param is_last: whether there is an answer, too, if there is no connection; otherwise this raises NotConnected.
-        """
+    def _begin(self, request: HttpRequest, inputs: dict[str, Any]) -> Outcome:
+        """Begin to answer."""
         try:
             handler = self._methods.get(request.method or "")
             if handler is None:
@@ -141,8 +147,6 @@ class Endpoint:
         except Problem as problem:
             return problem.response()
         except (OperationalError, InterfaceError) as error:
-            if not is_last and not waiting.is_connected():
-                raise NotConnected from error  # Nothing has been done yet.
             return _unavailable(request, error)
 
     def _end(self, request: HttpRequest, outcome: Pending) -> HttpResponse:

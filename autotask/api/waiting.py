@@ -90,9 +90,12 @@ def disconnect() -> None:
             connection.close()
 
 
-def is_connected() -> bool:
-    """Whether this thread has a connection to the database of autotask; it may be broken."""
-    return connections[settings.DATABASE].connection is not None
+def connect() -> None:
+    """Connect this thread to the database of autotask, unless it has a connection; that may be broken.
+
+    :raises django.db.OperationalError: it cannot be reached, or has no room.
+    """
+    connections[settings.DATABASE].ensure_connection()
 
 
 def let_thread_go() -> None:

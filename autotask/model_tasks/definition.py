@@ -13,6 +13,7 @@ from django.utils import timezone
 from autotask import carriers, payload, references
 from autotask.conf import settings
 from autotask.context import TaskContext
+from autotask.control import Discard
 from autotask.definition import Definition
 from autotask.exceptions import AutotaskError, OtherDatabase, RemoteWithExpiry, TenantRow, UnknownOption
 from autotask.handle import TaskHandle
@@ -175,6 +176,8 @@ class ModelTask(Definition[..., Any]):
         return functools.partial(self._run, task)
 
     def _run(self, claimed: ClaimedTask, row: Any, body: dict[str, Any] | None = None) -> Any:
+        if row.task_id not in (None, claimed.id):  # somebody has retried a task that the row had before start_again()
+            raise Discard(f"{row.task_info} has another task by now: {row.task_id}")
         number, before = self.next_step(claimed)
         given = proxying.payload_for(row, number, before, body)
         value = handlers.call(row, number, given)

@@ -51,7 +51,8 @@ def as_json(value: Any, row: Model) -> Any:
     :raises NotJSON: JSON cannot hold it.
     """
     try:
-        text = json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False)
+        text = json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False)
+        text.encode()  # not halves of characters, which PostgreSQL cannot store either
     except (TypeError, ValueError, RecursionError) as error:
         raise NotJSON(model=row._meta.label, reason=str(error)) from None
     if "\\u0000" in text:

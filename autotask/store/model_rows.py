@@ -172,9 +172,11 @@ WHERE r.done_time IS NULL AND r.task_id IS NOT NULL
 LIMIT %(limit)s
 """
 
+# Under the present name of the table, since the task may have ended under a former name of its model.
 _MEND = f"""
 WITH kept AS (
-    SELECT {RETURNING.removeprefix("RETURNING ")} FROM autotask_result WHERE id = ANY(%(ids)s::uuid[])
+    SELECT {RETURNING.removeprefix("RETURNING ").replace("name", "%(name)s::text AS name")}
+    FROM autotask_result WHERE id = ANY(%(ids)s::uuid[])
 )"""
 
 # The task may have been retried, or its row started again, since the row was found.
@@ -208,7 +210,7 @@ def mend(
     :param results: those of tasks that are DONE, as JSON.
     """
     sql = f"{_MEND}{written([table], results=True)}\nSELECT count(*) FROM row_0"
-    return int(rows(connection, sql, {"ids": list(ids), **result_parameters(results)})[0][0])
+    return int(rows(connection, sql, {"ids": list(ids), "name": table.name, **result_parameters(results)})[0][0])
 
 
 def give_up(connection: BaseDatabaseWrapper, table: RowTable, ids: Sequence[uuid.UUID]) -> int:

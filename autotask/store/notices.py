@@ -33,6 +33,7 @@ SELECT r.id, r.queue, r.priority, r.state, r.on_end, r.notices::text, {_DELIVERY
        (SELECT d.error_message FROM autotask_result d WHERE d.id = {_DELIVERY})
 FROM autotask_result r
 WHERE r.on_end IS NOT NULL AND r.settled_at IS NULL AND (SELECT 1 FROM autotask_task t WHERE t.id = {_DELIVERY}) IS NULL
+  AND r.ended_at > coalesce(statement_timestamp() - %(lately)s::float8 * interval '1 s', '-infinity')
 ORDER BY r.ended_at LIMIT %(limit)s
 """
 
@@ -127,9 +128,12 @@ class Delivery(NamedTuple):
     task: NewTask
 
 
-def find(connection: BaseDatabaseWrapper, limit: int = MOST) -> list[Untold]:
-    """Return ended tasks of which somebody is to be told, those that ended first."""
-    return [_untold(*row) for row in rows(connection, FIND, {"limit": limit})]
+def find(connection: BaseDatabaseWrapper, limit: int = MOST, lately: float | None = None) -> list[Untold]:
+    """Return ended tasks of which somebody is to be told, those that ended first.
+
+    :param lately: only those that ended within so many seconds; None: all. That reads all that are not settled.
+    """
+    return [_untold(*row) for row in rows(connection, FIND, {"limit": limit, "lately": lately})]
 
 
 def begin(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> int:

@@ -87,6 +87,8 @@ RETURNING 1
 # As for a release, the attempt does not count, and what has failed before in this step is over. A task that is to be cancelled
 # is ready at once, for a worker to record that. With gates, it keeps its slots only if it is ready at once.
 _WAITS = "o.delay > 0 AND NOT t.cancel_requested"
+# So it is not left to a client from outside, either: perhaps none comes.
+_NEXT = "CASE WHEN t.cancel_requested THEN t.executor ELSE coalesce(o.executor, t.executor) END"
 _ADVANCE = f"""
 WITH step AS (
     SELECT * FROM unnest(
@@ -101,7 +103,7 @@ ended AS (
         ready_at = CASE WHEN {_WAITS} OR {marks.FOLLOWS} THEN NULL ELSE clock_timestamp() END,
         passed = CASE WHEN {_WAITS} THEN 0 ELSE 1 END * t.passed,
         attempt = t.attempt - 1, failures = 0, lost = 0, fence = NULL, worker_id = NULL, unknown_since = NULL,
-        started_at = NULL, expires_at = NULL, unique_key = {columns.KEY_AGAIN}, executor = coalesce(o.executor, t.executor)
+        started_at = NULL, expires_at = NULL, unique_key = {columns.KEY_AGAIN}, executor = {_NEXT}
     FROM step o WHERE t.id = ANY(ARRAY(SELECT id FROM step)) AND t.id = o.id AND t.fence = o.fence
     RETURNING t.id, t.state, t.flow, t.gate, t.awaited, o.number, o.value,
               clock_timestamp() - (o.ended_ago + o.seconds) * interval '1 s' AS started_at,

@@ -139,6 +139,7 @@ def _call(
     arguments: Arguments,
 ) -> Outcome | Advanced:
     enter(context)
+    context.steps = None  # If its transaction is run again: those of the first run were rolled back with it.
     function = definition.for_attempt(task, context)
     if definition.is_async:
         function = async_to_sync(function)

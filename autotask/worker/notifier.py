@@ -2,6 +2,7 @@
 
 import logging
 import random
+import time
 from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -17,6 +18,9 @@ logger = logging.getLogger("autotask.worker")
 #: Seconds between two pieces while there is more to enqueue: the other services run in between.
 PAUSE = 0.05
 
+#: Seconds by which a look goes back beyond the one before: an end is recorded a little later than it happens.
+BACK = 5.0
+
 #: How a delivery ends that must not be repeated: it was cancelled, or ran again and again in vain.
 OVER = (State.ERROR, State.CANCELLED)
 
@@ -24,8 +28,9 @@ OVER = (State.ERROR, State.CANCELLED)
 class Notifier:
     """Enqueues a delivery for each ended task of which somebody is to be told.
 
-    It looks when this worker has ended such a task, and rarely otherwise: for tasks that ended without a worker, or whose
-    delivery is lost. Any number of workers may do this at once.
+    It looks when this worker has ended such a task, then only at the last ends: if a mail server is away, any number of older
+    ones may wait for it. Rarely, it looks at all: for tasks that ended without a worker, or whose delivery is lost. Any number
+    of workers may do this at once.
 
     :param wake: called when deliveries were enqueued.
     """
@@ -34,17 +39,25 @@ class Notifier:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
+        self._looked_at = self._all_at = float("-inf")
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Enqueue a piece of what there is to tell."""
-        found = notices.find(connection)
+        now = time.monotonic()
+        looks_at_all = now >= self._all_at
+        found = notices.find(connection, lately=None if looks_at_all else now - self._looked_at + BACK)
         for untold in found:
             if untold.former_state in OVER or not untold.waiting:
                 _settle(connection, untold)
         new = [untold for untold in found if untold.waiting and untold.former_state not in OVER]
         if notices.begin(connection, list(map(Delivery, new, calls([untold.id for untold in new])))):
             self._wake()
-        return PAUSE if len(found) == notices.MOST else settings.LEASE * random.uniform(0.8, 1.2)
+        if len(found) == notices.MOST:
+            return PAUSE
+        self._looked_at = now
+        if looks_at_all:
+            self._all_at = now + settings.LEASE * random.uniform(0.8, 1.2)
+        return max(0.0, self._all_at - time.monotonic())
 
 
 def _settle(connection: BaseDatabaseWrapper, untold: Untold) -> None:

@@ -1,7 +1,6 @@
 """step(): a part of a task that is not run again once it has ended."""
 
 import time
-import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -73,7 +72,7 @@ async def astep(name: str, function: Callable[P, Awaitable[R]], *args: P.args, *
 
 
 class _Steps:
-    """The steps of one attempt.
+    """The steps of one attempt; of one run of its function, where its transaction is run again.
 
     :ivar kept: the signed values of those that earlier attempts have ended.
     :ivar used: the names that this attempt has had.
@@ -84,13 +83,11 @@ class _Steps:
         self.used: set[str] = set()
 
 
-_attempts: weakref.WeakKeyDictionary[TaskContext, _Steps] = weakref.WeakKeyDictionary()
-
-
 def _begin(running: TaskContext, name: str) -> tuple[bool, Any]:
     """Return whether a step has ended before, and its value."""
-    if (here := _attempts.get(running)) is None:
-        here = _attempts[running] = _Steps(running)
+    if running.steps is None:
+        running.steps = _Steps(running)
+    here: _Steps = running.steps
     if name in here.used:
         raise StepRepeated(name=name, task=running.name)
     here.used.add(name)

@@ -63,6 +63,8 @@ class StepTask(SimpleTask):
             raise ValueError(f"step {number} went wrong")
         elif act == "object":
             return object()
+        elif act == "half a character":
+            return "\ud800"
         return {"number": number, "step": payload["step"]}
 
 

@@ -14,7 +14,7 @@ from autotask.worker import mender, rows_of_tasks
 from autotask.worker.mender import Mender
 from tests.gates import gate
 from tests.helpers import ended
-from tests.integration.model_tasks.models import HelloTask, StepTask, WholeTask
+from tests.integration.model_tasks.models import HelloTask, RemoteTask, StepTask, WholeTask
 from tests.integration.model_tasks.test_rows import done, waiting
 
 pytestmark = pytest.mark.usefixtures("model_tables")
@@ -74,8 +74,9 @@ def test_a_retry_goes_on_at_the_step_that_failed(worker):
     assert (row.success, row.error_message) == (True, "")
 
 
-def test_a_result_that_json_cannot_hold_is_an_error(worker):
-    row = done(StepTask.objects.create(acts={"3": "object"}))
+@pytest.mark.parametrize("act", ["object", "half a character"])
+def test_a_result_that_json_cannot_hold_is_an_error(worker, act):
+    row = done(StepTask.objects.create(acts={"3": act}))
 
     assert row.success is False
     assert "cannot be kept as JSON" in row.error_message
@@ -198,6 +199,21 @@ def test_an_ended_row_can_be_started_again(worker):
     assert done(done_again).success is True
 
 
+def test_a_former_task_of_a_row_runs_none_of_its_steps_when_it_is_retried(worker):
+    row = done(StepTask.objects.create(acts={"2": "raise"}))
+    former = row.handle
+    row.acts = {}
+    row.save()
+    row.start_again()
+    assert done(row).lines == "1 2 2 1 2 3 "
+
+    former.retry()
+    assert ended(former) == CANCELLED
+    assert "has another task by now" in former.error_message
+    row.refresh_from_db()
+    assert (row.lines, row.success) == ("1 2 2 1 2 3 ", True)
+
+
 def test_a_waiting_row_can_be_started_again_marked_and_run_now():
     row = HelloTask.objects.create(name="x")
     first = row.task_id
@@ -235,6 +251,32 @@ def test_a_value_is_not_kept_once_the_claim_is_over(other_connection):
     assert steps.advance(current(), [end], now=0.0) == 0
     assert not steps.keep(current(), row.task_id, 12345, "x", None, 0.1)
     assert Step.objects.count() == 0
+
+
+def test_a_remote_task_that_is_to_be_cancelled_waits_for_a_worker_and_not_for_a_client():
+    row = RemoteTask.objects.create(name="x")
+    execute(
+        current(),
+        "UPDATE autotask_task SET state = 2, fence = 1, worker_id = gen_random_uuid(), attempt = 1, started_at = now(), "
+        "executor = 'thread', cancel_requested = true",
+    )
+    end = steps.StepEnd(row.task_id, 1, 1, None, 0.1, 0.0, delay=300.0, executor="remote")
+
+    assert steps.advance(current(), [end], now=0.0) == 1
+    task = waiting(RemoteTask).get()
+    assert (task.state, task.executor) == (State.READY, "thread")
+
+
+def test_a_row_whose_task_ended_under_a_former_name_of_its_model_is_written():
+    row = HelloTask.objects.create(name="x")
+    execute(current(), "UPDATE autotask_task SET name = 'model_tasks.formername'")
+    assert row.handle.cancel()
+    row.refresh_from_db()
+    assert row.done_time is None
+
+    Mender()._mend(connection, model_rows.tables["model_tasks.hellotask"])
+    row.refresh_from_db()
+    assert (row.success, row.done_time is None) == (False, False)
 
 
 def test_steps_are_pruned_with_their_task(worker):

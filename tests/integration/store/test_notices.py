@@ -12,6 +12,7 @@ from autotask.store import claim, enqueue, finish, notices, prune, read, requeue
 from autotask.store.connection import current, execute, rows
 from autotask.store.notices import Delivery
 from autotask.task import State, new_id
+from autotask.worker.notifier import Notifier
 from tests.integration.store.shapes import new_task, outcome, put, sign_on, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,6 +52,23 @@ def test_only_ends_that_somebody_wants_to_know_are_found_those_that_ended_first_
 
     assert [each.id for each in found] == [*first, *second]
     assert [(each.queue, each.priority, each.former) for each in found] == [("default", 0, None), ("reports", 7, None)]
+
+
+def test_a_notifier_in_a_hurry_looks_at_the_last_ends_only():
+    notifier = Notifier(lambda: None)
+    assert notifier.run_once(current()) > 0
+    (old,) = ended()
+    execute(current(), "UPDATE autotask_result SET ended_at = ended_at - interval '10 min'")
+    (new,) = ended()
+
+    notifier.run_once(current())
+    assert [each.id for each in notices.find(current())] == [old]
+    assert notices.find(current(), lately=60) == []
+    assert read.task(current(), new).notices is not None
+
+    notifier._all_at = time.monotonic()
+    notifier.run_once(current())
+    assert notices.find(current()) == []
 
 
 def test_a_delivery_is_in_the_queue_and_has_the_priority_of_the_task_and_no_second_one_is_made():

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from autotask.tasks import current, delayed_task
 from autotask.workflows import astep, step
@@ -70,6 +70,16 @@ def in_transaction():
         if current().attempt == 1:
             raise ValueError("rolled back")
     return Author.objects.count()
+
+
+@delayed_task(atomic=True)
+def in_conflict():
+    """Its transaction conflicts with another one, the first time."""
+    step("write", note, "write")
+    if ran[str(current().id), "write"] == 1:
+        with connection.cursor() as cursor:
+            cursor.execute("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$")
+    return step("after", note, "after", value=1)
 
 
 def write(name):

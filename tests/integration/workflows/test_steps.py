@@ -82,6 +82,14 @@ def test_a_step_is_kept_in_the_transaction_of_its_effect(worker):
             editor.delete_model(Author)
 
 
+def test_steps_run_again_with_a_transaction_that_conflicted(worker):
+    handle = tasks.in_conflict()
+
+    assert handle.wait(20) == 1
+    assert runs(handle) == {"write": 2, "after": 1}
+    assert set(Step.objects.filter(task_id=handle.id).values_list("name", flat=True)) == {"write", "after"}
+
+
 def test_nothing_is_kept_once_the_claim_is_over(worker):
     handle = tasks.slow()
     assert gate("slow step reached").wait(20)
