@@ -285,7 +285,8 @@ class BackgroundWorker:
     def _wait_for_end(self, connection: BaseDatabaseWrapper, seconds: float | None) -> None:
         deadline = None if seconds is None else time.monotonic() + seconds
         pause = _FIRST_LOOK
-        while background.state(connection, self.name).hosted:
+        # Not those that somebody has started since.
+        while background.state(connection, self.name).ending:
             left = _LONGEST_LOOK if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 return

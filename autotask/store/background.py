@@ -93,10 +93,14 @@ class News(NamedTuple):
 
 
 class State(NamedTuple):
-    """Whether a background worker is to run, and how many instances of it are hosted."""
+    """Whether a background worker is to run, and how many instances of it are hosted.
+
+    :ivar ending: how many of them are to end: it is to stop, or was started anew since.
+    """
 
     wanted: bool
     hosted: int
+    ending: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +186,20 @@ WHERE NOT {_HOSTED.format("i")}
 """
 
 # The fence that the caretaker has seen: of several that see a free instance, one gets it. The look at the register alone could
-# be older than the registration of a new host.
+# be older than the registration of a new host. The wish is locked: after the commit of a stop nobody takes the instance.
 TAKE = f"""
+WITH b AS MATERIALIZED (
+    SELECT name, start_id, setup FROM autotask_background WHERE name = %(name)s AND wanted FOR SHARE SKIP LOCKED
+)
 INSERT INTO autotask_background_instance AS i (name, place, worker_id, fence, start_id, host, pid, began_at, taken_at)
 SELECT b.name, %(place)s, w.id, nextval('autotask_fence'), b.start_id, w.host, w.pid, clock_timestamp(), clock_timestamp()
-FROM autotask_background b JOIN autotask_worker w ON w.id = %(worker_id)s
-WHERE b.name = %(name)s AND b.wanted AND w.lease_until > clock_timestamp() AND NOT w.stopping
+FROM b JOIN autotask_worker w ON w.id = %(worker_id)s
+WHERE w.lease_until > clock_timestamp() AND NOT w.stopping
 ON CONFLICT (name, place) DO UPDATE
 SET worker_id = excluded.worker_id, fence = excluded.fence, start_id = excluded.start_id, host = excluded.host,
     pid = excluded.pid, began_at = excluded.began_at, taken_at = excluded.taken_at
 WHERE i.fence IS NOT DISTINCT FROM %(seen)s::bigint AND NOT {_HOSTED.format("i")}
-RETURNING i.fence, i.start_id, (SELECT b.setup FROM autotask_background b WHERE b.name = i.name AND b.start_id = i.start_id)
+RETURNING i.fence, i.start_id, (SELECT setup FROM b)
 """
 
 LEAVE = """
@@ -257,7 +264,10 @@ WHERE name = %(name)s AND place = '' AND worker_id IS NOT NULL
 
 STATE = f"""
 SELECT coalesce((SELECT wanted FROM autotask_background WHERE name = %(name)s), false),
-       (SELECT count(*) FROM autotask_background_instance i WHERE i.name = %(name)s AND {_HOSTED.format("i")})
+       (SELECT count(*) FROM autotask_background_instance i WHERE i.name = %(name)s AND {_HOSTED.format("i")}),
+       (SELECT count(*) FROM autotask_background_instance i
+        WHERE i.name = %(name)s AND {_HOSTED.format("i")} AND NOT EXISTS (
+            SELECT 1 FROM autotask_background b WHERE b.name = i.name AND b.wanted AND b.start_id = i.start_id))
 """
 
 READ = f"""

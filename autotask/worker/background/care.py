@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.background.options import HOST, SITE
+from autotask.background.options import HOST, MESSAGED, SITE
 from autotask.background.workers import BackgroundWorker, declared
 from autotask.conf import settings
-from autotask.store import background
+from autotask.store import background, inbox
 from autotask.store.background import Seen
 from autotask.store.connection import keeps_session
 from autotask.worker.background import loops
@@ -102,7 +102,7 @@ class Care:
         if not mine:
             return LOOK_EVERY
         found, workers = background.look(connection, [(name, self._place(each)) for name, each in mine.items()])
-        if self._declare(connection, mine, found):
+        if self._declare(connection, mine, found) or self._leave_unknown(connection, found):
             return 0.0
         free = [
             seen
@@ -127,6 +127,20 @@ class Care:
         if old:
             background.declare(connection, old, new=False)
         return bool(new)
+
+    def _leave_unknown(self, connection: BaseDatabaseWrapper, found: Sequence[Seen]) -> bool:
+        """Give up what this worker has taken without knowing it: the answer was lost. Return whether there was any."""
+        unknown = [
+            background.Grant(seen.name, seen.place, seen.fence, seen.start_id, None)
+            for seen in found
+            if seen.host == self.parts.registration.id
+            and seen.name not in self.instances
+            and seen.fence is not None
+            and seen.start_id is not None
+        ]
+        for grant in unknown:
+            background.leave(connection, grant, for_good=False)
+        return bool(unknown)
 
     def _keep(self, seen: Seen) -> bool:
         """Go on with an instance, or ask it to end; return False if there is none."""
@@ -163,16 +177,17 @@ class Care:
             hosted = sum(each.grant.place == "" for each in self.instances.values())
             if seen.place == "" and hosted >= share and now - self._free_since[seen.name] < COURTESY:
                 wait = min(wait, COURTESY / 2)
-            else:
-                self._take(connection, mine[seen.name], seen)
+            elif self._take(connection, mine[seen.name], seen):
                 # Who has put something meanwhile could not know whom to notify.
                 wait = LOOK_AGAIN
+            else:
+                wait = min(wait, COURTESY)
         return wait
 
-    def _take(self, connection: BaseDatabaseWrapper, worker: BackgroundWorker, seen: Seen) -> None:
+    def _take(self, connection: BaseDatabaseWrapper, worker: BackgroundWorker, seen: Seen) -> bool:
         grant = background.take(connection, seen, self.parts.registration.id)
         if grant is None:
-            return
+            return False
         try:
             here = worker.here(grant.setup, grant.start_id)
             instance = Instance(worker, grant, here, self.parts, loops.OF_KIND[worker.kind])
@@ -182,13 +197,14 @@ class Care:
             self._rest_until[worker.name] = time.monotonic() + REST
             logger.exception("The background worker %s cannot be started here; another try follows", worker.name)
             background.leave(connection, grant, for_good=False)
-            return
+            return False
         self.instances[worker.name] = instance
         if self.stopping:
             instance.ask()  # ask_all() came before it was there.
         if seen.waits:
             instance.wake()
         logger.info("The background worker %s runs here", worker.name)
+        return True
 
     def _complain(self, names: Sequence[str], now: float) -> None:
         if now - self._said_at >= SAY_EVERY:
@@ -206,6 +222,8 @@ class Care:
             if not instance.ended:
                 continue
             self._write_down(connection)
+            if instance.worker.kind in MESSAGED:
+                inbox.release_all(connection, instance.address)  # none, unless its loop has failed
             if instance.here.is_over:
                 background.end(connection, instance.grant, "its function has returned False")
             background.leave(connection, instance.grant, for_good=self._is_of_process(instance))

@@ -33,6 +33,7 @@ class Hosting:
             self._lending,
             self._loops,
             lambda task: task.id in self.cancelled,
+            self.cancelled.difference_update,
             self.look,
         )
         self.care = Care(parts, serves)

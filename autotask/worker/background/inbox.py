@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from django.db import DatabaseError, InterfaceError
 
 from autotask.store import inbox
+from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import Outcome
-from autotask.task import ClaimedTask
+from autotask.task import ClaimedTask, State
+from autotask.texts.lines import describe, one_line
 from autotask.worker import execution, steps
 from autotask.worker.background.instance import Instance
 from autotask.worker.gates import Gates
@@ -23,6 +25,9 @@ logger = logging.getLogger("autotask.background")
 #: worker that is stopped, and what is put with a larger priority has to wait for all of them.
 MOST_CLAIMED = 64
 QUICK = 0.05
+
+#: Seconds between two tries to record outcomes at most, once the instance is asked to stop.
+WHEN_ASKED = 0.1
 
 #: Triggers that one run handles at most.
 MOST_TRIGGERS = 1024
@@ -42,7 +47,7 @@ class Inbox:
         self._unsure = True
 
     def handle_next(self) -> bool:
-        """Handle the next messages, one by one; return whether there were any."""
+        """Handle the next messages, one by one; return whether there may be more."""
         tasks = self._claim(self._limit)
         began = time.monotonic()
         for number, task in enumerate(tasks):
@@ -54,7 +59,7 @@ class Inbox:
                 break  # Its outcome may not be recorded: nothing may overtake it.
         quick = time.monotonic() - began < QUICK
         self._limit = min(MOST_CLAIMED, 2 * self._limit) if quick else max(1, self._limit // 2)
-        return bool(tasks)
+        return bool(tasks) or self._unsure
 
     def handle_triggers(self) -> bool:
         """Run once for all triggers that wait; return whether there were any."""
@@ -65,7 +70,12 @@ class Inbox:
             self._release(tasks)
             return True
         first, ended = self._handle(tasks[0])
-        self._record([(first, ended), *((task, _like(ended, task)) for task in tasks[1:])])
+        if isinstance(ended, Outcome) and ended.state is State.CANCELLED:
+            # Somebody has cancelled this one only.
+            self._release(tasks[1:])
+            self._record([(first, ended)])
+        else:
+            self._record([(first, ended), *((task, _like(ended, task)) for task in tasks[1:])])
         return True
 
     def _handle(self, task: ClaimedTask) -> tuple[ClaimedTask, Outcome | Released]:
@@ -96,9 +106,9 @@ class Inbox:
 
     def _record(self, records: Sequence[Record]) -> None:
         """Record outcomes. If the database is away, wait for it: the next message must not overtake them."""
+        instance = self._instance
 
         def write() -> None:
-            instance = self._instance
             with instance.parts.lending.borrow() as connection:
                 writes = Writes(
                     lambda: connection,
@@ -111,26 +121,40 @@ class Inbox:
                     if group:
                         way(group)
 
-        while not self._try(write):
-            if self._instance.here.control.asked and not self._instance.parts.registration.is_fresh():
-                return  # They are rescued, and run again.
-        self._unsure = False
-        self._instance.parts.reporter.forget([(task.id, task.fence) for task, _ in records])
+        while (error := self._try(write)) is not None:
+            if trouble_of(error) is Trouble.REFUSED:
+                records = [_bare(record, error) for record in records]
+            elif instance.interrupted or (instance.here.control.asked and not instance.parts.registration.is_fresh()):
+                return  # They are rescued, or released by the caretaker, and run again.
+        instance.parts.reporter.forget([(task.id, task.fence) for task, _ in records])
+        # They may be retried under the same ids.
+        instance.parts.forget([task.id for task, _ in records])
 
     def _release(self, tasks: Sequence[ClaimedTask]) -> None:
         self._record([(task, Released(task)) for task in tasks])
 
-    def _try(self, act: Callable[[], None]) -> bool:
-        """Do something with the database; if that fails, wait a moment, and return False."""
+    def _try(self, act: Callable[[], None]) -> Exception | None:
+        """Do something with the database; if that fails, wait a moment, and return the error."""
         try:
             act()
         except (DatabaseError, InterfaceError, OSError) as error:
             self._unsure = True
-            self._instance.here.control.sleep(self._outage.failed(error))
-            return False
+            seconds = self._outage.failed(error)
+            if not self._instance.here.control.sleep(seconds):
+                time.sleep(min(seconds, WHEN_ASKED))
+            return error
         self._outage.succeeded()
         self._unsure = False
-        return True
+        return None
+
+
+def _bare(record: Record, error: Exception) -> Record:
+    """Return an error in place of an outcome that the database does not accept."""
+    task, ended = record
+    if not isinstance(ended, Outcome):
+        return record
+    message = f"its outcome could not be stored: {one_line(describe(error))}"
+    return task, ended._replace(state=State.ERROR, value=None, error_message=message, traceback="")
 
 
 def _like(ended: Outcome | Released, task: ClaimedTask) -> Outcome | Released:

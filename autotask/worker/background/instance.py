@@ -5,7 +5,8 @@ import concurrent.futures
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine
+import uuid
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ class Parts:
     """The parts of the worker that its instances use.
 
     :ivar is_cancelled: returns whether somebody has asked to cancel a message.
+    :ivar forget: called with the ids of messages whose outcomes are recorded.
     :ivar ended: called from the thread of an instance that has ended.
     """
 
@@ -44,6 +46,7 @@ class Parts:
     lending: Lending
     loops: EventLoops
     is_cancelled: Callable[[ClaimedTask], bool]
+    forget: Callable[[Iterable[uuid.UUID]], None]
     ended: Callable[[], None]
 
 
@@ -120,6 +123,9 @@ class Instance:
         while not self.parts.registration.is_fresh():
             if not self.here.control.sleep(LEASE_EVERY):
                 return False
+        if self.parts.registration.id != self.address.worker_id:
+            # The worker goes on under a new name: what the old one hosted and had claimed belongs to others by now.
+            self.ask()
         return not self.here.control.asked
 
     def run_once(self) -> bool:

@@ -73,11 +73,11 @@ def handle(task: Any, **kwargs: Any) -> None:
     """Handle what was put: a dict may say how long it takes, that it raises, or that the worker stops."""
     note("handle", task)
     if isinstance(task, dict):
-        if "raise" in task:
-            raise ValueError(task["raise"])
         if "seconds" in task:
             time.sleep(task["seconds"])
             note("handled", task)
+        if "raise" in task:
+            raise ValueError(task["raise"])
         if "value" in task:
             return task["value"]
     return None
