@@ -101,7 +101,8 @@ def connect() -> None:
 def let_thread_go() -> None:
     """End the thread that Django has for this request, unless it is in use; the next call of sync code has a new one.
 
-    It would sleep as long as the client waits.
+    It would sleep as long as the client waits: Django 6.1 with asgiref 3.13 keeps one for each request until the response is
+    sent, also for async views.
     """
     context = SyncToAsync.thread_sensitive_context.get(None)
     if context is None or getattr(AsyncToSync.executors, "current", None) is not None:

@@ -146,7 +146,10 @@ class TaskClass(OptionAttributes):
         """Called in each attempt before the method, as a part of the attempt: an exception fails it."""
 
     def on_success(self, result: Any) -> Any:
-        """Called in the worker when the method has returned, before that is recorded. Exceptions are logged only."""
+        """Called in the worker when the method has returned, before that is recorded; with ``atomic``, after that.
+
+        Exceptions are logged only.
+        """
 
     def on_failure(self, error: BaseException | None) -> Any:
         """Called in the worker when the task ends in ERROR, before that is recorded. Exceptions are logged only.

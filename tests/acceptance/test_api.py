@@ -55,7 +55,8 @@ class Api:
     """A client of the API of a server, with a key for everything."""
 
     def __init__(self, site, server) -> None:
-        words = [word for action in ("submit", "read", "cancel", "retry") for word in ("--scope", action)]
+        actions = ("submit", "read", "cancel", "retry", "traceback")
+        words = [word for action in actions for word in ("--scope", action)]
         shown = site.manage("autotask", "keys", "create", "everything", *words)
         self.key = next(line for line in shown.splitlines() if line.startswith("autotask_"))
         self.url = f"{server.url}tasks/"

@@ -74,7 +74,7 @@ def test_a_host_that_is_not_allowed_is_not_asked(worker, server, settings):
     assert server.requests == []
     assert row.content == ""
     assert row.result.startswith(f"task {row.task_info} proxy request failed: proxy=GET {server.address}/, error=")
-    assert "allowed hosts" in row.result
+    assert "AUTOTASK_FETCH_HOSTS" in row.result
     assert "secret" not in row.result
 
 

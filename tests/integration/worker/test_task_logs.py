@@ -344,7 +344,7 @@ def test_files_that_killed_workers_have_left_are_deleted_in_pieces_and_nothing_e
     # Then
     mine = ["Bergen.log", f"{live.id}.log", f"{live.id}.log.1", "django.log", "foreign.log"]
     assert names(folder, live.id, *gone) == sorted(mine)
-    assert pieces >= 5
+    assert pieces > 2
 
 
 def test_one_worker_of_a_host_goes_through_the_folder_now_and_then(folder, start_worker, settings):
