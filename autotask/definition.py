@@ -22,7 +22,6 @@ from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, re
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, DEFINITION_OPTION_NAMES, CallOptions, Options
 from autotask.parameters import Parameters, mismatch
-from autotask.schema import Schema
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.site_limits import site
 from autotask.store import enqueue, notify, uncommitted, unique
@@ -208,8 +207,9 @@ class Definition(Generic[P, R]):
         :param before: what to store before the arguments.
         """
         id, shown = id or new_id(), self._shown(args, kwargs)
-        if self.options.json_schema is not None:
-            self._refuse_misfits(self.options.json_schema, args, kwargs)
+        schema = self.options.json_schema
+        if schema is not None and (errors := schema.errors(self.parameters.as_object(args, kwargs))):
+            raise mismatch(self.name, errors)
         tells = self._kind.on_end is not None
         envelope = payload.dump_arguments((*before, *args), kwargs, id=id, name=self.name, carried=carried, tells=tells)
         if (plan := self.plan) is None:
@@ -335,10 +335,6 @@ class Definition(Generic[P, R]):
             return display.arguments(self.signature.bind(*args, **kwargs))
         except TypeError as error:
             raise TypeError(f"{self.name}{self.signature}: {error}. Nothing was enqueued.") from None
-
-    def _refuse_misfits(self, schema: Schema, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if errors := schema.errors(self.parameters.as_object(args, kwargs)):
-            raise mismatch(self.name, errors)
 
     def _insert(self, tasks: list[NewTask]) -> None:
         connection = current()

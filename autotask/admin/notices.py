@@ -1,4 +1,4 @@
-"""The part of a task's page that says who is told of its end, and whether that was sent."""
+"""The part of a task's page with its mails and webhooks, and whether they were sent."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +40,7 @@ def fieldsets(record: TaskRecord | None, usual: Sequence[Any]) -> list[Any]:
 
 @admin.display(description=_("told of its end"))
 def told(record: TaskRecord) -> str:
-    """Show who is told of its end, and how far that is."""
+    """Show the mails and webhooks of a task, and whether they were sent."""
     task = read.task(current(), record.id)
     found = [] if task is None else notices(task.on_end, task.notices, task.state.status)
     items = ((show.pill(STATE_WORDS[each.state], _KINDS[each.state]), each.to, _tries(each)) for each in found)

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do: API keys as bearer tokens, and Django's sessions with its permissions."""
+"""Callers and their rights: API keys as bearer tokens, and Django's sessions with its permissions."""
 
 import math
 from collections.abc import Callable

@@ -39,7 +39,7 @@ class Problem(Exception):
 
     :param status: the HTTP status.
     :param code: one of :data:`CODES`.
-    :param message: one or two sentences for whoever calls; never a secret.
+    :param message: one or two sentences for the caller; never a secret.
     :param errors: for wrong input, what is wrong where: dicts of path, rule and message.
     :param headers: more headers of the response.
     :param more: more members of the document.

@@ -36,7 +36,7 @@ def why_refused(address: str, trust: Trust) -> str:
 def resolve(host: str, port: int, seconds: float) -> list[tuple[int, Any]]:
     """Return the addresses of a host, each as a family and what ``socket.connect`` takes, in the order to try them.
 
-    :raises TimeoutError: that took longer than so many seconds.
+    :raises TimeoutError: the look-up took longer than that.
     :raises OSError: it has none.
     """
     found: queue.SimpleQueue[list[tuple[int, Any]] | Exception] = queue.SimpleQueue()

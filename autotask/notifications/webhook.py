@@ -18,7 +18,7 @@ from autotask.notifications.ended import Ended
 from autotask.on_end import Webhook
 from autotask.task import Status
 
-#: Bytes of JSON above which a result is left out: whoever wants it can ask for it.
+#: Bytes of JSON above which a result is left out: the receiver can ask for it.
 LARGEST_RESULT = 256 * 1024
 
 #: Bytes of an answer that are read at most; nobody looks at them.

@@ -98,7 +98,7 @@ class TaskInfoMissing(Problem):
 
 
 class Locked(Problem):
-    """A worker runs the step. It will end, whoever waits for it."""
+    """A worker runs the step, and ends it even if nobody waits."""
 
     code = 2910013
     template = "task {task_info} locked by another worker."
