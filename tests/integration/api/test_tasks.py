@@ -317,7 +317,8 @@ def test_a_waiting_task_is_cancelled_at_once_and_can_run_again(api, worker):
     assert problem(api.post(f"/tasks/{id}/cancel")) == (409, "not_cancellable")
     assert problem(api.get(f"/tasks/{id}/result")) == (424, "cancelled")
     response = api.post(f"/tasks/{id}/retry/")
-    assert (response.status_code, response.value["status"]) == (200, "waiting")
+    assert response.status_code == 200
+    assert response.value["status"] in ("waiting", "running", "done")  # the worker may have been faster
     assert api.get(f"/tasks/{id}/{AT_ONCE}").value["result"] == 5
     response = api.post(f"/tasks/{id}/retry")
     assert problem(response) == (409, "not_retryable")
