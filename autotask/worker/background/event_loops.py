@@ -43,6 +43,9 @@ class EventLoop:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        # Coroutines that were given up are destroyed with the event loop. They are logged already.
+        self._loop.set_exception_handler(lambda loop, context: None)
+        self._loop.close()
 
     def _begin(self, context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], future: "Future[Any]") -> None:
         task = self._loop.create_task(coroutine, context=context)
