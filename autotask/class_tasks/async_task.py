@@ -44,7 +44,7 @@ class AsyncTask(TaskClass):
         task_id = Forecast.run(city="Oslo", day="2026-11-28")
         Forecast.retrieve(task_id)
 
-    The options of :func:`autotask.tasks.delayed_task` are attributes, but for ``unique``, ``debounce`` and ``throttle``.
+    The options of :func:`autotask.tasks.delayed_task` are attributes, except ``unique``, ``debounce`` and ``throttle``.
     ``main()`` may be a coroutine function. If it has a parameter ``logger``, that is not one of the calls: it gets the
     logger of the task. ``ttl`` is a century by default, and never less than ``rerun_time_limit``.
     """

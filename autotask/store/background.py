@@ -95,7 +95,7 @@ class News(NamedTuple):
 class State(NamedTuple):
     """Whether a background worker is to run, and how many instances of it are hosted.
 
-    :ivar ending: how many of them are to end: it is to stop, or was started anew since.
+    :ivar ending: how many of them are to end: the worker is to stop, or was started again since.
     """
 
     wanted: bool
@@ -291,7 +291,7 @@ def start(
     """Want a background worker to run; caretakers are notified after the commit.
 
     :param setup: the signed arguments of this start.
-    :param again: whether to start one anew that is to run already.
+    :param again: whether to start one again that is to run already.
     :returns: whether anything has changed.
     """
     params = {**declared._asdict(), "start_id": id, "setup": setup}
@@ -451,7 +451,7 @@ def leave(connection: BaseDatabaseWrapper, grant: Grant, *, for_good: bool) -> N
 
 
 def end(connection: BaseDatabaseWrapper, grant: Grant, why: str) -> None:
-    """Note that a background worker has stopped by itself, if it was not started anew since."""
+    """Note that a background worker has stopped by itself, if it was not started again since."""
     execute(connection, END, {**_mine(grant), "start_id": grant.start_id, "why": why})
 
 

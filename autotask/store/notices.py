@@ -131,7 +131,7 @@ class Delivery(NamedTuple):
 def find(connection: BaseDatabaseWrapper, limit: int = MOST, lately: float | None = None) -> list[Untold]:
     """Return ended tasks of which somebody is to be told, those that ended first.
 
-    :param lately: only those that ended within so many seconds; None: all. That reads all that are not settled.
+    :param lately: only those that ended in the last seconds, this many; None: all, which reads all that are not settled.
     """
     return [_untold(*row) for row in rows(connection, FIND, {"limit": limit, "lately": lately})]
 

@@ -181,8 +181,7 @@ def test_nothing_that_was_tampered_with_is_unpickled(world, figures):
     figures.exactly("canaries unpickled", song.exists(), 0)
     for id in world.call_many(tasks.note, [()] * 20):
         world.wait_for(id)
-    # Most of it is code that a worker loads after it has registered.
-    figures.at_most("memory kept", (psutil.Process(worker.pid).memory_info().rss - base) / 2**20, 70, "MB")
+    figures.at_most("memory kept", (psutil.Process(worker.pid).memory_info().rss - base) / 2**20, 50, "MB")
     assert not worker.has_ended()
 
 

@@ -178,7 +178,7 @@ class Care:
             if seen.place == "" and hosted >= share and now - self._free_since[seen.name] < COURTESY:
                 wait = min(wait, COURTESY / 2)
             elif self._take(connection, mine[seen.name], seen):
-                # Who has put something meanwhile could not know whom to notify.
+                # A caller that has put something meanwhile did not know which worker to notify.
                 wait = LOOK_AGAIN
             else:
                 wait = min(wait, COURTESY)

@@ -278,11 +278,11 @@ ACTS = {
     "find the states of two": Act(
         lambda c: len(find.states(current(), [c.waiting, c.failed])), "autotask_task_pkey", 20, result=2
     ),
-    # With a look for the table of its row, since there are model tasks here.
-    "cancel": Act(lambda c: cancel.cancel(current(), c.waiting), "autotask_task_pkey", 60),
+    "cancel": Act(lambda c: cancel.cancel(current(), c.waiting), "autotask_task_pkey", 40),
+    # With a look for the table of its row, about ten pages, since there are model tasks here.
     "cancel what runs": Act(lambda c: cancel.cancel(current(), c.held[0].id), "autotask_task_pkey", 60, avoids=RUNNING),
     "cancel what has ended": Act(
-        lambda c: cancel.cancel(current(), c.failed), "autotask_task_pkey", 60, avoids=RUNNING
+        lambda c: cancel.cancel(current(), c.failed), "autotask_task_pkey", 40, avoids=RUNNING
     ),
     "insert a unique one": Act(lambda c: len(unique_call("tests.task(1)")), "", 60, result=1),
     "insert a unique one whose key is taken": Act(
@@ -310,7 +310,7 @@ ACTS = {
     "read the last attempts": Act(lambda c: read.last_attempts(current(), c.failed, 20), "autotask_attempt_task", 10),
     "read the last error": Act(lambda c: read.last_error(current(), c.failed), "autotask_attempt_task", 10),
     "read a task with its attempts": Act(lambda c: read.history(current(), c.failed), "autotask_attempt_task", 40),
-    "ask to be told": Act(lambda c: read.ask_to_be_told(current(), c.waiting), "autotask_task_pkey", 30),
+    "ask to be told": Act(lambda c: read.ask_to_be_told(current(), c.waiting), "autotask_task_pkey", 20),
     "list the newest": Act(newest, "autotask_task_pkey", 60, before=newest),
     "list the newest of a queue": Act(lambda c: read.newest(current(), queue="default"), "autotask_task_pkey", 60),
     # Ten thousand entries of an index are counted.
