@@ -109,24 +109,29 @@ _FIELDS = tuple(field.name for field in fields(StoredTask))
 _LOADS = {name: how.load for name, how in columns.stored(StoredTask).items() if how.load}
 
 
-def _select(table: str, **values: str) -> str:
+def select(table: str, **values: str) -> str:
+    """Return a statement that reads the columns of :class:`StoredTask`.
+
+    :param values: expressions for some of them.
+    """
     values = {"flow": "flow::text AS flow", "notices": "notices::text AS notices"} | values
     return f"SELECT {', '.join(values.get(name, name) for name in _FIELDS)} FROM {table}"
 
 
-#: The columns of :class:`StoredTask`, for live and for finished tasks.
-LIVE = _select(
-    "autotask_task",
-    ended_at="NULL::timestamptz AS ended_at",
-    kept_until="NULL::timestamptz AS kept_until",
-    notices="NULL::text AS notices",
-    settled_at="NULL::timestamptz AS settled_at",
-    error_message="''::text AS error_message",
-    value="NULL::bytea AS value",
-)
-ENDED = _select(
-    "autotask_result", gate="NULL::text AS gate", passed="NULL::smallint", expires_at="NULL", cancel_requested="false"
-)
+_OF_ENDED = {
+    "ended_at": "NULL::timestamptz AS ended_at",
+    "kept_until": "NULL::timestamptz AS kept_until",
+    "notices": "NULL::text AS notices",
+    "settled_at": "NULL::timestamptz AS settled_at",
+    "error_message": "''::text AS error_message",
+    "value": "NULL::bytea AS value",
+}
+_OF_LIVE = {"gate": "NULL::text AS gate", "passed": "NULL::smallint", "expires_at": "NULL", "cancel_requested": "false"}
+
+#: The columns of :class:`StoredTask`, for live and for finished tasks, and for the latter without their results.
+LIVE = select("autotask_task", **_OF_ENDED)
+ENDED = select("autotask_result", **_OF_LIVE)
+WITHOUT_VALUE = select("autotask_result", **_OF_LIVE, value="NULL::bytea AS value")
 
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
 TASK = f"{LIVE} WHERE id = %(id)s UNION ALL {ENDED} WHERE id = %(id)s"
