@@ -227,7 +227,7 @@ WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regcl
 # With the columns that this code writes: otherwise a worker runs tasks and cannot record them; they are lost when it ends.
 TABLES = f"""
 SELECT to_regclass('autotask_worker') IS NOT NULL AND to_regclass('autotask_schedule') IS NOT NULL
-   AND to_regclass('autotask_step') IS NOT NULL
+   AND to_regclass('autotask_step') IS NOT NULL AND to_regclass('autotask_statistics') IS NOT NULL
    AND {2 * len(columns.COMMON)} = (
        SELECT count(*) FROM pg_attribute
        WHERE attrelid IN (to_regclass('autotask_task'), to_regclass('autotask_result')) AND NOT attisdropped
