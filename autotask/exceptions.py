@@ -338,6 +338,10 @@ class InvalidSetting(AutotaskError, ValueError):
     """{name} must be {expected}, but is {value!r}."""
 
 
+class AddressesMissing(AutotaskError):
+    """{what} needs addresses that the site does not have. Add to its urlpatterns: {line}"""
+
+
 class NotPostgreSQL(AutotaskError):
     """autotask needs PostgreSQL, but the database {alias!r} uses {engine}."""
 

@@ -109,24 +109,29 @@ _FIELDS = tuple(field.name for field in fields(StoredTask))
 _LOADS = {name: how.load for name, how in columns.stored(StoredTask).items() if how.load}
 
 
-def _select(table: str, **values: str) -> str:
+def select(table: str, **values: str) -> str:
+    """Return a statement that reads the columns of :class:`StoredTask`.
+
+    :param values: expressions for some of them.
+    """
     values = {"flow": "flow::text AS flow", "notices": "notices::text AS notices"} | values
     return f"SELECT {', '.join(values.get(name, name) for name in _FIELDS)} FROM {table}"
 
 
-_NOT_ENDED = {
+_OF_ENDED = {
     "ended_at": "NULL::timestamptz AS ended_at",
     "kept_until": "NULL::timestamptz AS kept_until",
     "notices": "NULL::text AS notices",
     "settled_at": "NULL::timestamptz AS settled_at",
+    "error_message": "''::text AS error_message",
     "value": "NULL::bytea AS value",
 }
+_OF_LIVE = {"gate": "NULL::text AS gate", "passed": "NULL::smallint", "expires_at": "NULL", "cancel_requested": "false"}
 
-#: The columns of :class:`StoredTask`, for live and for finished tasks.
-LIVE = _select("autotask_task", **_NOT_ENDED, error_message="''::text AS error_message")
-ENDED = _select(
-    "autotask_result", gate="NULL::text AS gate", passed="NULL::smallint", expires_at="NULL", cancel_requested="false"
-)
+#: The columns of :class:`StoredTask`, for live and for finished tasks, and for the latter without their results.
+LIVE = select("autotask_task", **_OF_ENDED)
+ENDED = select("autotask_result", **_OF_LIVE)
+WITHOUT_VALUE = select("autotask_result", **_OF_LIVE, value="NULL::bytea AS value")
 
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
 TASK = f"{LIVE} WHERE id = %(id)s UNION ALL {ENDED} WHERE id = %(id)s"
@@ -156,7 +161,7 @@ CASE WHEN failures = 0 THEN '' ELSE (
 
 # For a handle: a live task has the error of its last unsuccessful attempt.
 SEEN = f"""
-{_select("autotask_task", **_NOT_ENDED, error_message=_LAST_ERROR)} WHERE id = %(id)s
+{select("autotask_task", **_OF_ENDED | {"error_message": _LAST_ERROR})} WHERE id = %(id)s
 UNION ALL {ENDED} WHERE id = %(id)s
 """
 
@@ -230,7 +235,7 @@ WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regcl
 # With the columns that this code writes: otherwise a worker runs tasks and cannot record them; they are lost when it ends.
 TABLES = f"""
 SELECT to_regclass('autotask_worker') IS NOT NULL AND to_regclass('autotask_schedule') IS NOT NULL
-   AND to_regclass('autotask_step') IS NOT NULL
+   AND to_regclass('autotask_step') IS NOT NULL AND to_regclass('autotask_statistics') IS NOT NULL
    AND {2 * len(columns.COMMON)} = (
        SELECT count(*) FROM pg_attribute
        WHERE attrelid IN (to_regclass('autotask_task'), to_regclass('autotask_result')) AND NOT attisdropped
