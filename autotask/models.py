@@ -42,6 +42,22 @@ class NamesField(Field):
         return json.dumps(self.value_from_object(obj))
 
 
+class NumbersField(Field):
+    """Whole numbers, as an array in PostgreSQL; as text in other databases, where no rows are stored."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        """Return the type of the column."""
+        return "bigint[]" if connection.vendor == "postgresql" else "text"
+
+    def to_python(self, value: Any) -> Any:
+        """Return the numbers in the text made by :meth:`value_to_string`."""
+        return json.loads(value) if isinstance(value, str) else value
+
+    def value_to_string(self, obj: models.Model) -> str:
+        """Return the numbers as JSON, for a fixture."""
+        return json.dumps(self.value_from_object(obj))
+
+
 @NamesField.register_lookup
 class Has(Lookup):
     """``names__has="a"``: the names include this one."""
@@ -369,6 +385,36 @@ class Step(models.Model):
         db_table = "autotask_step"
         verbose_name = _("step")
         verbose_name_plural = _("steps")
+        default_permissions = ()
+
+
+class Statistics(models.Model):
+    """What happened to the tasks of one name and queue in one minute, one hour, or since the table was made.
+
+    :ivar period: seconds, with 0 for all times.
+    :ivar at: when the period began; 1970 for all times.
+    :ivar waiting: how many attempts waited how long, by the buckets of :data:`autotask.statistics.BOUNDS`.
+    :ivar running: the same for how long they ran.
+    """
+
+    pk = models.CompositePrimaryKey("period", "at", "name", "queue")
+    period = models.IntegerField()
+    at = models.DateTimeField()
+    name = models.TextField()
+    queue = models.TextField()
+    started = models.BigIntegerField()
+    succeeded = models.BigIntegerField()
+    failed = models.BigIntegerField()
+    retried = models.BigIntegerField()
+    cancelled = models.BigIntegerField()
+    lost = models.BigIntegerField()
+    waited = models.FloatField()
+    ran = models.FloatField()
+    waiting = NumbersField()
+    running = NumbersField()
+
+    class Meta:
+        db_table = "autotask_statistics"
         default_permissions = ()
 
 
