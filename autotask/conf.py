@@ -246,6 +246,13 @@ class Settings:
         "Seconds between two prunings of results past their time to live.",
     )
 
+    STATISTICS = Setting(
+        FLAG,
+        True,
+        "False: workers do not count what happens to tasks, so there is nothing for manage.py autotask stats and no counters "
+        "for Prometheus.",
+    )
+
     LOG_DIR: Setting[str | None] = Setting(
         FOLDER,
         None,

@@ -30,6 +30,7 @@ from autotask.management.subcommands import (
     run_schedule,
     schedules,
     show,
+    stats,
     status,
     worker,
 )
@@ -40,6 +41,7 @@ SUBCOMMANDS = {
     for module in (
         worker,
         status,
+        stats,
         list_tasks,
         show,
         retry,

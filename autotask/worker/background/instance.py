@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from autotask.worker.background.lending import Lending
 from autotask.worker.pools.threads import Place
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
+from autotask.worker.writes import Record
 
 logger = logging.getLogger("autotask.background")
 
@@ -39,6 +40,7 @@ class Parts:
     :ivar is_cancelled: returns whether somebody has asked to cancel a message.
     :ivar forget: called with the ids of messages whose outcomes are recorded.
     :ivar ended: called from the thread of an instance that has ended.
+    :ivar count: called with recorded outcomes; None: nobody counts them.
     """
 
     registration: Registration
@@ -48,6 +50,7 @@ class Parts:
     is_cancelled: Callable[[ClaimedTask], bool]
     forget: Callable[[Iterable[uuid.UUID]], None]
     ended: Callable[[], None]
+    count: Callable[[Sequence[Record]], None] | None
 
 
 class Instance:
