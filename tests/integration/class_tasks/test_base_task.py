@@ -11,7 +11,7 @@ from tests.helpers import ended, wait_until
 from tests.integration.class_tasks import classes
 from tests.integration.worker.stubborn import lines
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
 
 
 @pytest.fixture(params=classes.ALL, ids=lambda cls: cls.__name__)
