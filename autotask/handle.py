@@ -11,7 +11,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import listener, payload
+from autotask import listener, payload, why
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.exceptions import (
@@ -30,6 +30,7 @@ from autotask.store.read import StoredAttempt, StoredTask
 from autotask.store.told import ToldTask, told_task
 from autotask.store.uncommitted import UncommittedCall
 from autotask.task import CANCELLED, DONE, ERROR, State, Status
+from autotask.why import Explanation, hints
 
 R = TypeVar("R")
 
@@ -167,6 +168,17 @@ class TaskHandle(Generic[R]):
         except SynchronousOnlyOperation:  # fetches the model instances in the result
             return await sync_to_async(self._outcome)()
 
+    def why(self) -> Explanation:
+        """Return why the task does not run now, or what it does: a stable code, a sentence, and the checks that led there.
+
+        It is one statement. Also for a task that is not in the database, and before ``migrate``.
+        """
+        return why.explain(current(), self.id)
+
+    async def awhy(self) -> Explanation:
+        """Like :meth:`why`, without blocking the event loop."""
+        return await sync_to_async(self.why)()
+
     def cancel(self) -> bool:
         """Cancel the task: at once if it waits; if it runs, its worker stops it.
 
@@ -222,7 +234,7 @@ class TaskHandle(Generic[R]):
 
     def _refuse_unless_ended(self) -> None:
         if not self._stored().state.ended:
-            raise WaitInTransaction(id=self.id, name=self.name)
+            raise WaitInTransaction(id=self.id, name=self.name, hint=hints.for_tests())
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -249,7 +261,7 @@ class TaskHandle(Generic[R]):
                 longest = _longest_look(current())
             look = min(look, longest)
             if not self._wait_on(listener, look, deadline):
-                raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=stored.state.status)
+                raise self._timeout(timeout, stored.state.status)
             look = 2 * look
 
     def _wait_on(
@@ -261,6 +273,10 @@ class TaskHandle(Generic[R]):
             listener.wait(left)
             self._ended = told_task(self.id, listener.told)
         return left > 0
+
+    def _timeout(self, seconds: float | None, status: Status) -> WaitTimeout:
+        reason = hints.of_waiting(current(), self.id)
+        return WaitTimeout(id=self.id, name=self.name, seconds=seconds, status=status, reason=reason)
 
     def _outcome(self) -> R:
         stored = self._stored()
@@ -277,8 +293,7 @@ class TaskHandle(Generic[R]):
         try:
             self._ended = await asyncio.wait_for(listener.ended(self.id), timeout)
         except TimeoutError:
-            status = await sync_to_async(lambda: self.status)()
-            raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=status) from None
+            raise await sync_to_async(lambda: self._timeout(timeout, self.status))() from None
         if self._ended is None:
             # The listener's connection does not see it. In an open transaction, this thread may.
             await sync_to_async(self._refuse_unless_ended)()

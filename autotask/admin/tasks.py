@@ -207,6 +207,7 @@ class TaskAdmin(ActingAdmin):
             "more_attempts": len(attempts) > MOST_ATTEMPTS,
             "can_retry": obj.state in RETRYABLE and self.has_retry_permission(request),
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
+            **flow.context(obj),
             **pausing.context(request, obj),
             **_log_of(obj.id),
         }

@@ -10,6 +10,7 @@ from autotask.conf import settings
 from autotask.exceptions import TablesMissing
 from autotask.store import read
 from autotask.store.connection import current
+from autotask.texts import advice
 from autotask.texts.lines import one_line, without_controls
 
 #: Exit codes, as in the help of the command. argparse itself uses that of a wrong usage.
@@ -53,7 +54,7 @@ def open_tables() -> BaseDatabaseWrapper:
     """
     connection = current()
     if not read.has_tables(connection):
-        raise TablesMissing(alias=settings.DATABASE)
+        raise TablesMissing(alias=settings.DATABASE, command=advice.migrate(settings.DATABASE))
     return connection
 
 

@@ -32,6 +32,7 @@ from autotask.management.subcommands import (
     show,
     stats,
     status,
+    why,
     worker,
 )
 from autotask.texts.lines import describe
@@ -44,6 +45,7 @@ SUBCOMMANDS = {
         stats,
         list_tasks,
         show,
+        why,
         retry,
         cancel,
         schedules,
