@@ -153,8 +153,16 @@ LAST_ATTEMPTS = f"""
 SELECT {_ATTEMPT} FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id + 0 DESC LIMIT %(limit)s
 """
 
-LAST_ERROR = """
-SELECT error_message FROM autotask_attempt WHERE task_id = %(id)s ORDER BY id + 0 DESC LIMIT 1
+_LAST_ERROR = """
+CASE WHEN failures = 0 THEN '' ELSE (
+    SELECT a.error_message FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id + 0 DESC LIMIT 1
+) END AS error_message
+"""
+
+# For a handle: a live task has the error of its last unsuccessful attempt.
+SEEN = f"""
+{select("autotask_task", **_OF_ENDED | {"error_message": _LAST_ERROR})} WHERE id = %(id)s
+UNION ALL {ENDED} WHERE id = %(id)s
 """
 
 # All in one snapshot, so that the task and its attempts fit together.
@@ -262,6 +270,12 @@ def task(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
     return stored(found[0]) if found else None
 
 
+def seen(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
+    """Return a task with its error message, for a live one that of its last attempt; None if it does not exist."""
+    found = rows(connection, SEEN, {"id": id})
+    return stored(found[0]) if found else None
+
+
 def tasks(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> list[StoredTask]:
     """Return those of the tasks that exist, in no order."""
     return [stored(row) for row in rows(connection, TASKS, {"ids": arrays.uuids(ids)})] if ids else []
@@ -299,12 +313,6 @@ def last_attempts(connection: BaseDatabaseWrapper, id: uuid.UUID, limit: int) ->
     """Return the last unsuccessful attempts of a task, oldest first."""
     found = rows(connection, LAST_ATTEMPTS, {"id": id, "limit": limit})
     return [_attempt(row) for row in reversed(found)]
-
-
-def last_error(connection: BaseDatabaseWrapper, id: uuid.UUID) -> str:
-    """Return the error of the last unsuccessful attempt of a task; "" if there was none."""
-    found = rows(connection, LAST_ERROR, {"id": id})
-    return str(found[0][0]) if found else ""
 
 
 def history(connection: BaseDatabaseWrapper, id: uuid.UUID) -> History | None:

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from autotask.exceptions import TaskExpired
+from autotask.exceptions import TaskNotFound
 from autotask.handle import TaskHandle
 from autotask.models import TaskRecord
 from demo import files, tasks
@@ -100,5 +100,5 @@ def _shown(handle: TaskHandle[Any]) -> dict[str, Any]:
             "attempts": handle.attempts,
             "url": reverse("task", args=[handle.id]),
         }
-    except TaskExpired as expired:
-        raise Http404(str(expired)) from expired
+    except TaskNotFound as missing:
+        raise Http404(str(missing)) from missing
