@@ -98,7 +98,7 @@ def task_document(task: StoredTask) -> dict[str, Any]:
         "at_most_once": task.at_most_once,
         "progress": None if task.progress is None else {"done": task.progress.done, "total": task.progress.total},
         "worker_id": None if task.worker_id is None else str(task.worker_id),
-        "cancel_requested": task.cancel_requested,
+        "cancel_requested": task.was_asked_to_stop,
         "error_message": task.error_message,
         "unique_key": reasons.unique_key(task),
         "gates": [
@@ -132,20 +132,6 @@ def reason_document(reason: Reason | None) -> dict[str, Any] | None:
     }
 
 
-def explanation_document(found: Explanation) -> dict[str, Any]:
-    """Return the document of the explanation why a task does not run."""
-    return {
-        "id": str(found.id),
-        "code": found.code.value,
-        "sentence": found.sentence,
-        "advice": found.advice,
-        "until": stamp(found.until),
-        "place": found.place,
-        "expected_wait": None if found.expected_wait is None else round(found.expected_wait, 3),
-        "checks": [{"code": each.code.value, "passed": each.passed, "text": each.text} for each in found.checks],
-    }
-
-
 def _counted(waiting: int) -> dict[str, Any]:
     return {"waiting": min(waiting, COUNTED), "more_wait": waiting > COUNTED}
 
@@ -168,7 +154,7 @@ def task_in_full_document(seen: TaskInFull) -> dict[str, Any]:
     return {
         **task_document(seen.task),
         "reason": reason_document(seen.explanation.reason),
-        "why": explanation_document(seen.explanation),
+        "why": why.document(seen.explanation),
         "attempts": [attempt_document(attempt) for attempt in seen.attempts],
     }
 

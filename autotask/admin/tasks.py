@@ -27,6 +27,7 @@ from autotask.conf import settings
 from autotask.context import Progress
 from autotask.documents import MOST_ATTEMPTS
 from autotask.models import Attempt, TaskRecord
+from autotask.store.columns import WHY
 from autotask.task import State
 
 #: The most tasks for one action, so that the request ends in time.
@@ -110,6 +111,9 @@ class TaskAdmin(ActingAdmin):
         pill = show.state(record.state)
         if record.state == State.RUNNING and record.cancel_requested:
             return format_html("{} {}", pill, gettext("asked to stop"))
+        # The list does not read the flow.
+        if record.state == State.DONE and WHY in (vars(record).get("flow") or ()):
+            return format_html("{} {}", pill, gettext("after it was asked to stop"))
         return pill
 
     @admin.display(description=_("task"))
@@ -335,6 +339,14 @@ class TaskAdmin(ActingAdmin):
         found = list(self.get_queryset(request).filter(id__in=chosen))
         act(request, found, chosen.difference(_ids(found)))
 
+    def _cancelled(self, request: HttpRequest, records: Sequence[TaskRecord]) -> list[Answer[uuid.UUID]]:
+        return tasks.cancel(
+            _ids(records),
+            self.log_for(request, gettext("Cancelled."), records),
+            log_asked=self.log_for(request, gettext("Asked to stop."), records),
+            by=request.user.get_username(),
+        )
+
     def _retry(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
         self._tell(
             request,
@@ -346,7 +358,7 @@ class TaskAdmin(ActingAdmin):
     def _cancel(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
         self._tell(
             request,
-            [*tasks.cancel(_ids(records), self.log_for(request, gettext("Cancelled."), records)), *_gone(missing)],
+            [*self._cancelled(request, records), *_gone(missing)],
             ngettext_lazy("%(number)d task was cancelled.", "%(number)d tasks were cancelled.", "number"),
             ngettext_lazy("%(number)d task was not cancelled", "%(number)d tasks were not cancelled", "number"),
         )

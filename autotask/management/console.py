@@ -1,5 +1,7 @@
 """The connection, the two streams and the failures of a command."""
 
+import getpass
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -56,6 +58,15 @@ def open_tables() -> BaseDatabaseWrapper:
     if not read.has_tables(connection):
         raise TablesMissing(alias=settings.DATABASE, command=advice.migrate(settings.DATABASE))
     return connection
+
+
+def operator() -> str:
+    """Return who runs this command: the name of the user, and of the host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"  # In containers the user may have no name.
+    return f"{user}@{socket.gethostname()}"
 
 
 def _write(stream: OutputWrapper, lines: Iterable[str]) -> None:

@@ -61,7 +61,9 @@ def log_lines(log: LogText) -> list[str]:
 def _state(task: StoredTask) -> str:
     detail = task.state.name.lower()
     words = task.state.status.value if detail == task.state.status else f"{task.state.status.value} ({detail})"
-    return words + (", asked to cancel" if task.cancel_requested else "")
+    if task.state is State.DONE and task.was_asked_to_stop:
+        return f"{words}, after it was asked to stop"
+    return words + (", asked to stop" if task.cancel_requested else "")
 
 
 def _why(seen: TaskInFull) -> list[tuple[str, object]]:

@@ -103,9 +103,9 @@ def _paused(situation: Situation, task: StoredTask) -> Finding:
 def _pause_of(situation: Situation, task: StoredTask) -> Pause | None:
     names = {Kind.EVERYTHING: "", Kind.QUEUE: task.queue, Kind.TASK: task.name}
     bars = (pause for pause in situation.in_force if names.get(pause.kind) == pause.name)
-    if (pause := next(bars, None)) is not None:
+    if task.state is State.HELD and task.gate and (pause := reasons.pause_of(task.gate, situation.in_force)):
         return pause
-    return reasons.pause_of(task.gate, situation.in_force) if task.state is State.HELD and task.gate else None
+    return next(bars, None)
 
 
 def _gate(situation: Situation, task: StoredTask) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from argparse import ArgumentParser
 
 from autotask import why
-from autotask.documents import explanation_document
 from autotask.management.console import Console
 from autotask.management.lookup import any_id
 from autotask.management.subcommand import Subcommand
@@ -23,7 +22,7 @@ def run(console: Console, *, id: str, json: bool) -> None:
     connection = current()
     found = why.explain(connection, any_id(connection, id))
     if json:
-        console.say(render.as_json(explanation_document(found)))
+        console.say(render.as_json(why.document(found)))
     else:
         console.say(*lines(found))
 
