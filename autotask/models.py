@@ -13,8 +13,9 @@ from autotask.task import State
 if TYPE_CHECKING:
     Field = models.Field[Any, Any]
     Lookup = models.Lookup[Any]
+    Manager = models.Manager[Any]
 else:
-    Field, Lookup = models.Field, models.Lookup  # cannot be subscripted at run time
+    Field, Lookup, Manager = models.Field, models.Lookup, models.Manager  # cannot be subscripted at run time
 
 # Plain numbers, so that migrations do not import the enumeration.
 SCHEDULED, READY, RUNNING = State.SCHEDULED.value, State.READY.value, State.RUNNING.value
@@ -581,6 +582,8 @@ class TaskRecord(models.Model):
         permissions = [
             ("retry_task", _("Can retry tasks")),
             ("cancel_task", _("Can cancel tasks")),
+            ("run_task", _("Can run scheduled tasks at once and change priorities")),
+            ("act_on_all_tasks", _("Can act on all tasks that match a filter")),
             ("submit_task", _("Can submit tasks through the HTTP API")),
         ]
 
@@ -590,3 +593,24 @@ class TaskRecord(models.Model):
     def _save_table(self, raw: bool = False, *args: Any, **options: Any) -> bool:
         # dumpdata writes views as well, and loaddata would fail on them. The rows are loaded with the tables.
         return False if raw else bool(super()._save_table(raw, *args, **options))  # type: ignore[misc]  # of Django's own
+
+
+class NoRows(Manager):
+    """The manager of a model without a table, for programs that read all models, such as dumpdata."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        """Return nothing."""
+        return super().get_queryset().none()
+
+
+class Dashboard(models.Model):
+    """The pages of the dashboard, which read other tables; it has no rows, only permissions."""
+
+    objects = NoRows()
+
+    class Meta:
+        managed = False
+        base_manager_name = "objects"
+        verbose_name = _("dashboard")
+        verbose_name_plural = _("dashboard")
+        default_permissions = ("view",)

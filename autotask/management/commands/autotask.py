@@ -19,6 +19,7 @@ from autotask.management.subcommands import (
     background,
     cancel,
     doctor,
+    health,
     keys,
     list_tasks,
     next_ticks,
@@ -58,6 +59,7 @@ SUBCOMMANDS = {
         resign,
         keys,
         doctor,
+        health,
     )
 }
 
@@ -66,7 +68,7 @@ Exit codes:
   0  ok
   1  error
   2  wrong usage
-  3  unhealthy (doctor)
+  3  unhealthy (doctor, health)
   4  no such task, schedule, background worker or key
 
 Examples:

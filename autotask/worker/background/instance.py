@@ -16,6 +16,7 @@ from autotask.exceptions import TaskInterrupted, WorkerStopping
 from autotask.store.background import Grant, News
 from autotask.store.inbox import Address
 from autotask.task import ClaimedTask
+from autotask.texts import tracebacks
 from autotask.worker import hygiene, surroundings
 from autotask.worker.background.event_loops import EventLoops
 from autotask.worker.background.lending import Lending
@@ -141,7 +142,8 @@ class Instance:
         except TaskInterrupted:
             logger.info("The background worker %s was interrupted, because its worker has to stop", self.worker.name)
             self.ask()
-        except BaseException:  # noqa: B036 - the function can raise anything, such as SystemExit
+        except BaseException as error:  # noqa: B036 - the function can raise anything, such as SystemExit
+            tracebacks.cut(error)
             logger.exception("The background worker %s failed; it goes on", self.worker.name)
         finally:
             if self.place.item is item:
