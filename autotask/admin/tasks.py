@@ -29,6 +29,7 @@ from autotask.context import Progress
 from autotask.documents import MOST_ATTEMPTS
 from autotask.models import Attempt, TaskRecord
 from autotask.store import glance
+from autotask.store.columns import WHY
 from autotask.store.connection import current
 from autotask.task import State
 
@@ -116,6 +117,9 @@ class TaskAdmin(ActingAdmin):
         pill = show.state(record.state)
         if record.state == State.RUNNING and record.cancel_requested:
             return format_html("{} {}", pill, gettext("asked to stop"))
+        # The list does not read the flow.
+        if record.state == State.DONE and WHY in (vars(record).get("flow") or ()):
+            return format_html("{} {}", pill, gettext("after it was asked to stop"))
         return pill
 
     @admin.display(description=_("state"))
@@ -227,6 +231,7 @@ class TaskAdmin(ActingAdmin):
             "more_attempts": not are_all,
             "can_retry": obj.state in RETRYABLE and self.has_retry_permission(request),
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
+            **flow.context(obj),
             **pausing.context(request, obj),
             **_log_of(obj.id),
         }
@@ -354,6 +359,14 @@ class TaskAdmin(ActingAdmin):
         found = list(self.get_queryset(request).filter(id__in=chosen))
         act(request, found, chosen.difference(_ids(found)))
 
+    def _cancelled(self, request: HttpRequest, records: Sequence[TaskRecord]) -> list[Answer[uuid.UUID]]:
+        return tasks.cancel(
+            _ids(records),
+            self.log_for(request, gettext("Cancelled."), records),
+            log_asked=self.log_for(request, gettext("Asked to stop."), records),
+            by=request.user.get_username(),
+        )
+
     def _retry(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
         self._tell(
             request,
@@ -365,7 +378,7 @@ class TaskAdmin(ActingAdmin):
     def _cancel(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
         self._tell(
             request,
-            [*tasks.cancel(_ids(records), self.log_for(request, gettext("Cancelled."), records)), *_gone(missing)],
+            [*self._cancelled(request, records), *_gone(missing)],
             ngettext_lazy("%(number)d task was cancelled.", "%(number)d tasks were cancelled.", "number"),
             ngettext_lazy("%(number)d task was not cancelled", "%(number)d tasks were not cancelled", "number"),
         )
