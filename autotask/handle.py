@@ -24,7 +24,7 @@ from autotask.exceptions import (
     WaitInTransaction,
     WaitTimeout,
 )
-from autotask.store import cancel, notify, read, requeue, steps, uncommitted
+from autotask.store import background, cancel, notify, read, requeue, steps, uncommitted
 from autotask.store.connection import current, note_pooler, shares_sessions
 from autotask.store.read import StoredAttempt, StoredTask
 from autotask.store.told import ToldTask, told_task
@@ -196,6 +196,8 @@ class TaskHandle(Generic[R]):
                 steps.forget(connection, self.id)
         self._ended = None
         notify.wake_after_commit(connection)
+        if not self.name or self.name.startswith(background.PREFIX):
+            background.call_for(connection, [self.id])
 
     def refresh(self) -> None:
         """Forget the kept outcome of a finished task, so that the next attribute queries the database again."""
