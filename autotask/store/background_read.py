@@ -73,7 +73,7 @@ ORDER BY b.name, i.place
 # A new one is declared as soon as a worker has its code.
 ORPHANS = """
 SELECT substr(t.name, length(%(prefix)s) + 1), count(*) FROM autotask_task t
-WHERE t.executor = 'background' AND t.state = 1 AND NOT EXISTS (
+WHERE t.executor = 'background' AND t.state = 1 AND starts_with(t.name, %(prefix)s) AND NOT EXISTS (
     SELECT 1 FROM autotask_background b
     WHERE %(prefix)s || b.name = t.name AND b.declared_at > clock_timestamp() - %(gone_after)s * interval '1 s')
 GROUP BY t.name ORDER BY count(*) DESC, t.name

@@ -221,8 +221,8 @@ class Care:
         if now - self._said_at >= SAY_EVERY:
             self._said_at = now
             logger.warning(
-                "This worker hosts as many background workers as AUTOTASK_BACKGROUND_THREADS allows (%d threads); others are "
-                "left to other workers: %s",
+                "This worker has as many threads for background workers as AUTOTASK_BACKGROUND_THREADS allows (%d); others "
+                "are left to other workers: %s",
                 settings.BACKGROUND_THREADS,
                 ", ".join(names),
             )
