@@ -53,7 +53,7 @@ def test_a_run_in_another_process_ends_with_its_worker(start: Start, lines: Line
 
 
 def test_it_can_run_in_an_executor_of_the_project(start: Start, lines: Lines) -> None:
-    program = start(EXECUTORS={"pool": "tests.integration.background.app.tasks.pool"})
+    program = start()
     tasks.in_pool.start()
     assert program.pid not in {line[1] for line in lines.wait_for("in_pool", 3)}
     tasks.in_pool.stop()
