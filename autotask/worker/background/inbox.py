@@ -159,6 +159,8 @@ class Inbox:
             elif instance.interrupted or (instance.here.control.asked and not instance.parts.registration.is_fresh()):
                 return  # They are rescued, or released by the caretaker, and run again.
         self._expect(records)
+        if instance.parts.count:
+            instance.parts.count(records)
         instance.parts.reporter.forget([(task.id, task.fence) for task, _ in records])
         # They may be retried under the same ids.
         instance.parts.forget([task.id for task, _ in records])

@@ -7,7 +7,7 @@ import pickle
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from autotask.exceptions import TaskInterrupted, WorkerStopping
 from autotask.store.background_hosting import Grant, News
 from autotask.store.inbox import Address
 from autotask.task import ClaimedTask
+from autotask.texts import tracebacks
 from autotask.worker import hygiene, surroundings
 from autotask.worker.background import elsewhere
 from autotask.worker.background.call import Call
@@ -26,6 +27,7 @@ from autotask.worker.background.lending import Lending
 from autotask.worker.pools.threads import Place
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
+from autotask.worker.writes import Record
 
 logger = logging.getLogger("autotask.background")
 
@@ -43,6 +45,7 @@ class Parts:
     :ivar is_cancelled: returns whether somebody has asked to cancel a message.
     :ivar forget: called with the ids of messages whose outcomes are recorded.
     :ivar ended: called from the thread of an instance that has ended.
+    :ivar count: called with recorded outcomes; None: nobody counts them.
     """
 
     registration: Registration
@@ -52,6 +55,7 @@ class Parts:
     is_cancelled: Callable[[ClaimedTask], bool]
     forget: Callable[[Iterable[uuid.UUID]], None]
     ended: Callable[[], None]
+    count: Callable[[Sequence[Record]], None] | None
 
 
 class Lane:
@@ -203,7 +207,8 @@ class Instance:
         except TaskInterrupted:
             logger.info("The background worker %s was interrupted, because its worker has to stop", self.worker.name)
             self.ask()
-        except BaseException:  # noqa: B036 - the function can raise anything, such as SystemExit
+        except BaseException as error:  # noqa: B036 - the function can raise anything, such as SystemExit
+            tracebacks.cut(error)
             logger.exception("The background worker %s failed; it goes on", self.worker.name)
         finally:
             if place.item is item:
