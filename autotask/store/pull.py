@@ -250,6 +250,12 @@ def of_row(connection: BaseDatabaseWrapper, name: str, task_info: str) -> list[u
     return [id for (id,) in rows(connection, OF_ROW, {"name": name, "task_info": task_info})]
 
 
+def payload(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bytes | None:
+    """Return the signed arguments of a live task; None if there is no such task."""
+    found = rows(connection, "SELECT payload FROM autotask_task WHERE id = %(id)s::uuid", {"id": id})
+    return bytes(found[0][0]) if found else None
+
+
 def hold(connection: BaseDatabaseWrapper, id: uuid.UUID, *, behind: int, seconds: float) -> bool:
     """Offer a ready task to nobody else for some seconds, if it has that many steps behind it; return whether it has."""
     return bool(rows(connection, HOLD, {"id": id, "behind": behind, "seconds": seconds}))

@@ -61,7 +61,7 @@ def done(body: dict[str, Any]) -> dict[str, Any]:
     if row.task_id is None:
         raise RowGone(task_info=row.task_info)
     asked = _Asked(row.task_id, row.task_info, type(row), row.task_definition)
-    signed = row.task_definition.payload_of(row, body, row.task_id) if set(body) - _USUAL else None
+    signed = _signed(row, row.task_id, body) if set(body) - _USUAL else None
     answer = _run(asked, number, signed) if 1 <= number <= row.final_step else None
     return _resumed(current(), row, number) if answer is None else answer
 
@@ -88,6 +88,12 @@ def _just_offered(body: dict[str, Any]) -> _Asked | None:
     if id is None or not isinstance(definition, ModelTask):
         return None
     return _Asked(id, task_info, definition.model, definition)  # type: ignore[arg-type]  # the model is a SimpleTask
+
+
+def _signed(row: SimpleTask, id: uuid.UUID, body: dict[str, Any]) -> bytes | None:
+    """Return the arguments of a task with a body from outside; with the values that the call carries, if there are some."""
+    before = pull.payload(current(), id) if settings.CONTEXT else None
+    return row.task_definition.payload_of(row, body, id, before)
 
 
 def _run(asked: _Asked, number: int, signed: bytes | None) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ import time
 
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 
 from autotask.acts import pausing
 from autotask.api.simpletask2 import offers
@@ -19,6 +20,7 @@ from tests.integration.st2app.models import (
     AtomicTask,
     HelloTask,
     InsideTask,
+    LanguageTask,
     LimitedTask,
     TextTask,
     ThreeTask,
@@ -310,6 +312,14 @@ def test_a_step_that_takes_long_goes_on_without_the_client(puller, worker, setti
     wait_until(lambda: ThreeTask.objects.get(pk=row.pk).done_time, what="the end of the row")
     assert ThreeTask.objects.get(pk=row.pk).lines == "1 2 3 "
     assert puller.refused(row.task_info, 3)[0] == 2910015
+
+
+def test_what_a_call_carries_reaches_a_step_whatever_the_client_sends(puller, worker, settings):
+    settings.AUTOTASK_CONTEXT = ["autotask.carriers.Language"]
+    with translation.override("de"):
+        rows = [LanguageTask.objects.create() for _ in range(2)]
+    assert puller.step(rows[0].task_info)["data"] == ["de", None]
+    assert puller.step(rows[1].task_info, said="x")["data"] == ["de", "x"]
 
 
 def test_only_one_of_many_clients_starts_a_step(puller, worker):
