@@ -31,6 +31,7 @@ from autotask.setting_types import (
     SECRETS,
     TEXT,
     TEXTS,
+    TOKENS,
     TYPE_LIMITS,
     WEBHOOK_SECRETS,
     SettingType,
@@ -244,6 +245,20 @@ class Settings:
         SettingType("seconds, from 1 to a century", seconds(1)),
         60.0,
         "Seconds between two prunings of results past their time to live.",
+    )
+
+    STATISTICS = Setting(
+        FLAG,
+        True,
+        "False: workers do not count what happens to tasks, so there is nothing for manage.py autotask stats and no counters "
+        "for Prometheus.",
+    )
+
+    METRICS_TOKEN: Setting[tuple[str, ...]] = Setting(
+        TOKENS,
+        (),
+        "Token with which Prometheus reads autotask.metrics.view, as a bearer token. A list of several, while a token is being "
+        "replaced. None: nobody reads it.",
     )
 
     LOG_DIR: Setting[str | None] = Setting(

@@ -20,6 +20,8 @@ class AutotaskError(Exception):
     def _message(cls, facts: dict[str, Any]) -> str:
         # Without docstrings (python -OO), the facts have to do.
         template = " ".join(inspect.cleandoc(cls.__doc__ or "").split()) or cls.__name__ + ": {facts}"
+        if not facts.get("name", True):
+            template = template.replace(" ({name})", "")  # as for a handle that was made of an id
         message = template.format(facts=facts, **facts)
         return f"{facts['place']}: {message}" if "place" in facts else message
 
@@ -163,13 +165,27 @@ class UnknownTaskId(UnknownTask):
     """{task} has no task with the id {task_id!r}: it was never run, or its result was pruned."""
 
 
-class TaskExpired(AutotaskError, LookupError):
+class TaskNotFound(AutotaskError, LookupError):
+    """There never was a task {id} ({name}): no call returns such an id, so it is that of something else."""
+
+
+class TaskExpired(TaskNotFound):
     """Task {id} ({name}) is not in the database: its result was pruned after its time to live, or the transaction
     that enqueued it was rolled back or is not committed yet, or it was cancelled before that was committed."""
 
 
 class TaskFailed(AutotaskError):
     """Task {id} ({name}) ended in an error: {error_message}"""
+
+    #: Module and name of the class of the exception, such as ``shop.errors.OutOfStock``; "" if no exception was recorded.
+    error_type: str = ""
+    #: The traceback of the last attempt, which is a note of this exception, too; "" if there is none.
+    traceback: str = ""
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(**facts)
+        if self.traceback:
+            self.add_note(f"In the worker:\n{self.traceback.rstrip()}")
 
 
 class TaskCancelled(AutotaskError):
@@ -320,6 +336,10 @@ class ExtraMissing(AutotaskError, ImportError):
 
 class InvalidSetting(AutotaskError, ValueError):
     """{name} must be {expected}, but is {value!r}."""
+
+
+class AddressesMissing(AutotaskError):
+    """{what} needs addresses that the site does not have. Add to its urlpatterns: {line}"""
 
 
 class NotPostgreSQL(AutotaskError):

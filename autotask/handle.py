@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -19,16 +20,15 @@ from autotask.exceptions import (
     InvalidOptionType,
     NotRetryable,
     TaskCancelled,
-    TaskExpired,
     TaskFailed,
     WaitInTransaction,
     WaitTimeout,
 )
+from autotask.snapshot import Seen, Snapshot
 from autotask.store import cancel, notify, read, requeue, steps, uncommitted
 from autotask.store.connection import current, note_pooler, shares_sessions
-from autotask.store.read import StoredAttempt, StoredTask
-from autotask.store.told import ToldTask, told_task
-from autotask.store.uncommitted import UncommittedCall
+from autotask.store.read import StoredAttempt
+from autotask.store.told import told_task
 from autotask.task import CANCELLED, DONE, ERROR, State, Status
 
 R = TypeVar("R")
@@ -42,7 +42,12 @@ _LONGEST_LOOK = 1.0
 class TaskHandle(Generic[R]):
     """One task, as its caller sees it.
 
-    Each attribute queries the database until the task has finished; from then on the answer is kept.
+    ``status``, ``ready``, ``result``, ``error_message``, ``progress`` and ``attempts`` come from one read of the database,
+    so they agree with each other. Once the task has finished, what was read is kept. Before that, an attribute that is
+    asked for a second time reads again, and the others follow: ``while not handle.ready: …`` ends.
+    :meth:`refresh` reads at once. In a coroutine, only :meth:`arefresh` reads.
+
+    ``await handle`` is ``await handle.await_result()``.
 
     :param id: the id of the task, or its text: for a handle of a task that was enqueued elsewhere.
     :param name: the name of the task, for messages.
@@ -55,7 +60,7 @@ class TaskHandle(Generic[R]):
         self.id = id if isinstance(id, uuid.UUID) else _uuid(id)
         self.name = name
         self.created = created
-        self._ended: StoredTask | ToldTask | None = None
+        self._snapshot = Snapshot()
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.name or '?'} {self.id}>"
@@ -66,21 +71,24 @@ class TaskHandle(Generic[R]):
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def __await__(self) -> Generator[Any, None, R]:
+        return self.await_result().__await__()
+
     @property
     def status(self) -> Status:
         """WAITING, RUNNING, DONE, ERROR or CANCELLED.
 
-        :raises TaskExpired: the task is not in the database (any more).
+        :raises TaskNotFound: the task is not in the database: see :meth:`refresh`.
         """
-        return self._stored().state.status
+        return self._look("status").state.status
 
     @property
     def ready(self) -> bool:
         """Whether the task has finished: DONE, ERROR or CANCELLED.
 
-        :raises TaskExpired: the task is not in the database (any more).
+        :raises TaskNotFound: the task is not in the database: see :meth:`refresh`.
         """
-        return self._stored().state.ended
+        return self._look("ready").state.ended
 
     @property
     def result(self) -> R | None:
@@ -89,10 +97,10 @@ class TaskHandle(Generic[R]):
         Model instances in it are as they are in the database now.
 
         :raises ObjectGone: one of them is not there any more.
-        :raises TaskExpired: the task is not in the database (any more).
+        :raises TaskNotFound: the task is not in the database: see :meth:`refresh`.
         :raises PayloadRefused: the stored result was altered.
         """
-        stored = self._stored()
+        stored = self._look("result")
         if stored.state is not State.DONE:
             return None
         value: R | None = payload.load_result(stored.value, id=stored.id, fence=stored.fence or 0)
@@ -104,12 +112,9 @@ class TaskHandle(Generic[R]):
 
         It is "" without an error, and for a task that was cancelled while it waited.
 
-        :raises TaskExpired: the task is not in the database (any more).
+        :raises TaskNotFound: the task is not in the database: see :meth:`refresh`.
         """
-        stored = self._stored()
-        if stored.state.ended or not stored.failures:
-            return stored.error_message
-        return read.last_error(current(), self.id)
+        return self._look("error_message").error_message
 
     @property
     def progress(self) -> Progress | None:
@@ -118,23 +123,23 @@ class TaskHandle(Generic[R]):
         While the task runs, it is about a second old; afterwards it is the last report of the last attempt; None if there
         was none.
 
-        :raises TaskExpired: the task is not in the database (any more).
+        :raises TaskNotFound: the task is not in the database: see :meth:`refresh`.
         """
-        return self._stored().progress
+        return self._look("progress").progress
 
     @property
     def attempts(self) -> int:
         """How many attempts have been started.
 
-        :raises TaskExpired: the task is not in the database (any more).
+        :raises TaskNotFound: the task is not in the database: see :meth:`refresh`.
         """
-        return self._stored().attempt
+        return self._look("attempts").attempt
 
     @property
     def failed_attempts(self) -> list[StoredAttempt]:
         """The attempts that did not succeed, oldest first, with error and traceback.
 
-        This reads all of them: a task with a thousand retries can have many megabytes of tracebacks.
+        This reads all of them, each time: a task with a thousand retries can have many megabytes of tracebacks.
         :attr:`error_message` reads only the last one.
         """
         return read.attempts(current(), self.id)
@@ -147,24 +152,24 @@ class TaskHandle(Generic[R]):
         :raises TaskCancelled: it was cancelled, has expired, or its function raised Cancel or Discard.
         :raises WaitTimeout: it has not finished in time. (A TimeoutError.)
         :raises WaitInTransaction: it has not finished, and there is an open transaction, in which waiting might never end.
-        :raises TaskExpired: the task is not in the database (any more).
+        :raises TaskNotFound: the task is not in the database: see :meth:`refresh`.
         """
         connection = current()
         if connection.in_atomic_block or not connection.get_autocommit() or uncommitted.find(self.id):
             self._refuse_unless_ended()
-        elif self._ended is None:
+        elif self._snapshot.kept is None:
             self._listen(connection, timeout)
         return self._outcome()
 
     async def await_result(self, timeout: float | None = None) -> R:
         """Like :meth:`wait`, without blocking the event loop."""
-        if self._ended is None and settings.IMMEDIATE:
-            await sync_to_async(self._stored)()  # It has finished: there is nothing to wait for.
-        if self._ended is None:
+        if self._snapshot.kept is None and settings.IMMEDIATE:
+            await self.arefresh()  # It has finished: there is nothing to wait for.
+        if self._snapshot.kept is None:
             await self._listen_async(timeout)
         try:
             return self._outcome()
-        except SynchronousOnlyOperation:  # fetches the model instances in the result
+        except SynchronousOnlyOperation:  # fetches the model instances in the result, or the last traceback
             return await sync_to_async(self._outcome)()
 
     def cancel(self) -> bool:
@@ -178,9 +183,15 @@ class TaskHandle(Generic[R]):
 
         :returns: whether it was cancelled, or its worker notified; False if it had finished.
         """
+        if self._snapshot.kept is None:
+            self._snapshot.keep(None)
         if uncommitted.forget(self.id):
             return True
         return cancel.cancel(current(), self.id) is not cancel.Cancellation.TOO_LATE
+
+    async def acancel(self) -> bool:
+        """Like :meth:`cancel`, from a coroutine."""
+        return await sync_to_async(self.cancel)()
 
     def retry(self, *, from_start: bool = False) -> None:
         """Run a task again that is in ERROR or CANCELLED, with all its retries.
@@ -194,24 +205,30 @@ class TaskHandle(Generic[R]):
                 raise NotRetryable(id=self.id, reason=self._why_not_retried(connection))
             if from_start:
                 steps.forget(connection, self.id)
-        self._ended = None
+        self._snapshot.keep(None)
         notify.wake_after_commit(connection)
 
-    def refresh(self) -> None:
-        """Forget the kept outcome of a finished task, so that the next attribute queries the database again."""
-        self._ended = None
+    async def aretry(self, *, from_start: bool = False) -> None:
+        """Like :meth:`retry`, from a coroutine."""
+        await sync_to_async(self.retry)(from_start=from_start)
 
-    def _stored(self) -> StoredTask | ToldTask | UncommittedCall:
-        if self._ended is not None:
-            return self._ended
-        stored = read.task(current(), self.id)
-        if stored is None:
-            if (waits := uncommitted.find(self.id)) is not None:
-                return waits
-            raise TaskExpired(id=self.id, name=self.name)
-        if stored.state.ended:
-            self._ended = stored
-        return stored
+    def refresh(self) -> None:
+        """Read the task from the database again, for all attributes.
+
+        :raises TaskExpired: it is not there: its result was pruned, or it was never committed.
+        :raises TaskNotFound: no call ever made the id. (TaskExpired is a subclass.)
+        """
+        self._snapshot.take(self.id, self.name)
+
+    async def arefresh(self) -> None:
+        """Like :meth:`refresh`, from a coroutine; afterwards the attributes can be used there."""
+        await sync_to_async(self.refresh)()
+
+    def _read(self) -> Seen:
+        return self._snapshot.kept or self._snapshot.take(self.id, self.name)
+
+    def _look(self, attribute: str) -> Seen:
+        return self._snapshot.look(attribute, self.id, self.name)
 
     def _why_not_retried(self, connection: BaseDatabaseWrapper) -> str:
         if (held := requeue.holder(connection, self.id)) is not None:
@@ -221,7 +238,7 @@ class TaskHandle(Generic[R]):
         return f"it is {stored.state.status}" if stored else "it is not in the database"
 
     def _refuse_unless_ended(self) -> None:
-        if not self._stored().state.ended:
+        if not self._read().state.ended:
             raise WaitInTransaction(id=self.id, name=self.name)
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
@@ -244,7 +261,7 @@ class TaskHandle(Generic[R]):
         timeout: float | None,
     ) -> None:
         look = _FIRST_LOOK
-        while not (stored := self._stored()).state.ended:
+        while not (stored := self._read()).state.ended:
             if longest is None:
                 longest = _longest_look(current())
             look = min(look, longest)
@@ -259,13 +276,13 @@ class TaskHandle(Generic[R]):
         left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
         if left > 0:
             listener.wait(left)
-            self._ended = told_task(self.id, listener.told)
+            self._snapshot.keep(told_task(self.id, listener.told))
         return left > 0
 
     def _outcome(self) -> R:
-        stored = self._stored()
+        stored = self._read()
         if stored.state.status is ERROR:
-            raise TaskFailed(id=self.id, name=stored.name, error_message=stored.error_message)
+            raise self._failure(stored)
         if stored.state.status is CANCELLED:
             reason = f": {stored.error_message}" if stored.error_message else ""
             raise TaskCancelled(id=self.id, name=stored.name, reason=reason)
@@ -273,13 +290,18 @@ class TaskHandle(Generic[R]):
         result: Any = self.result
         return result  # type: ignore[no-any-return]  # None, too, is a value of the function
 
+    def _failure(self, stored: Seen) -> TaskFailed:
+        last = read.last_attempts(current(), self.id, 1)
+        facts = {"error_type": last[0].error_type, "traceback": last[0].traceback} if last else {}
+        return TaskFailed(id=self.id, name=stored.name, error_message=stored.error_message, **facts)
+
     async def _listen_async(self, timeout: float | None) -> None:
         try:
-            self._ended = await asyncio.wait_for(listener.ended(self.id), timeout)
+            self._snapshot.keep(await asyncio.wait_for(listener.ended(self.id), timeout))
         except TimeoutError:
-            status = await sync_to_async(lambda: self.status)()
+            status = (await sync_to_async(self._read)()).state.status
             raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=status) from None
-        if self._ended is None:
+        if self._snapshot.kept is None:
             # The listener's connection does not see it. In an open transaction, this thread may.
             await sync_to_async(self._refuse_unless_ended)()
 

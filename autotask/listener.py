@@ -7,12 +7,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import find, hearing, notify, read
+from autotask.store import find, hearing, notify, progress, read
 from autotask.store.connection import Dedicated, dedicated
+from autotask.store.progress import Seen
 from autotask.store.read import StoredTask
 from autotask.store.told import ToldTask, told_task
 from autotask.wakeup import Wakeup
@@ -28,15 +29,42 @@ _MANY = 10
 #: How often to ask again for a notification that is not sure to come.
 _MOST_ASKED = 5
 
+#: Seconds between two looks at the progress of the tasks that coroutines watch. Workers write it as often.
+_WATCHED_EVERY = 1.0
+
 #: Seconds without waiting coroutines after which the thread ends, and closes its connection.
 _IDLE = 2.0
 
+
+T = TypeVar("T")
+
+#: What is known of a task at which nobody has looked.
+UNKNOWN = object()
 
 #: A finished task; None if the task is not in the database (any more).
 Ended = StoredTask | ToldTask | None
 
 
-class _Waiter:
+class _Awaiting(Generic[T]):
+    """A coroutine that waits for something about a task."""
+
+    def __init__(self, id: uuid.UUID) -> None:
+        self.id = id
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self._loop.create_future()
+
+    def answer(self, value: T) -> None:
+        self._settle(self.future.set_result, value)
+
+    def fail(self, error: Exception) -> None:
+        self._settle(self.future.set_exception, error)
+
+    def _settle(self, settle: Callable[[Any], None], value: object) -> None:
+        with contextlib.suppress(RuntimeError):  # The event loop is closed: nobody waits any more.
+            self._loop.call_soon_threadsafe(lambda: None if self.future.done() else settle(value))
+
+
+class _Waiter(_Awaiting[Ended]):
     """A coroutine that waits for a task to finish.
 
     :ivar in_full: whether it needs the whole row, not only what the notification carries.
@@ -45,24 +73,20 @@ class _Waiter:
     """
 
     def __init__(self, id: uuid.UUID, in_full: bool = False) -> None:
-        self.id = id
+        super().__init__(id)
         self.in_full = in_full
         self.channel = notify.ended_channel(id)
         self.listener: notify.ChannelListener | None = None
         self.sure = False
         self.asked = 0
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Ended] = self._loop.create_future()
 
-    def answer(self, ended: Ended) -> None:
-        self._settle(self.future.set_result, ended)
 
-    def fail(self, error: Exception) -> None:
-        self._settle(self.future.set_exception, error)
+class _Watcher(_Awaiting[Seen | None]):
+    """A coroutine that waits until a task has come farther than is *known*."""
 
-    def _settle(self, settle: Callable[[Any], None], value: object) -> None:
-        with contextlib.suppress(RuntimeError):  # The event loop is closed: nobody waits any more.
-            self._loop.call_soon_threadsafe(lambda: None if self.future.done() else settle(value))
+    def __init__(self, id: uuid.UUID, known: object) -> None:
+        super().__init__(id)
+        self.known = known
 
 
 class Listener:
@@ -73,10 +97,12 @@ class Listener:
         self._wakeup = Wakeup()
         self._new: list[_Waiter] = []
         self._waiters: list[_Waiter] = []
+        self._watchers: list[_Watcher] = []
         self._thread: threading.Thread | None = None
         self._idle_at = 0.0
         self._look = _FIRST_LOOK
         self._look_at = 0.0
+        self._watch_at = 0.0
 
     async def ended(self, id: uuid.UUID, in_full: bool = False) -> Ended:
         """Wait until a task has finished, and return it; None if it is not in the database (any more).
@@ -87,12 +113,32 @@ class Listener:
         waiter = _Waiter(id, in_full)
         with self._lock:
             self._new.append(waiter)
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="autotask-listener", daemon=True)
-                thread.start()
-                self._thread = thread  # only when it runs: if it cannot start, the next call has to try again
+            self._start()
         self._wakeup.wake()
         return await waiter.future
+
+    async def farther(self, id: uuid.UUID, known: object) -> Seen | None:
+        """Wait until state or progress of a task are not what is known, and return them; None if it is gone.
+
+        :param known: what this returned the last time; UNKNOWN before that.
+
+        One statement each second looks at all tasks that are watched.
+
+        :raises django.db.DatabaseError: the database cannot be queried.
+        """
+        watcher = _Watcher(id, known)
+        with self._lock:
+            self._watchers.append(watcher)
+            self._start()
+        self._wakeup.wake()
+        return await watcher.future
+
+    def _start(self) -> None:
+        """Start the thread unless it runs; the lock is held."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="autotask-listener", daemon=True)
+            thread.start()
+            self._thread = thread  # only when it runs: if it cannot start, the next call has to try again
 
     # --- in the thread ----------------------------------------------------------------------------------------------
 
@@ -111,7 +157,7 @@ class Listener:
 
     def _is_wanted(self) -> bool:
         with self._lock:
-            if self._new or self._waiters:
+            if self._new or self._waiters or self._watchers:
                 self._idle_at = time.monotonic() + _IDLE
             elif time.monotonic() >= self._idle_at:
                 self._thread = None
@@ -120,6 +166,7 @@ class Listener:
 
     def _turn(self, connection: Dedicated) -> None:
         wrapper = connection.wrapper
+        self._watch(wrapper)
         self._admit(connection)
         words = hearing.heard(wrapper)
         if not words:
@@ -136,8 +183,27 @@ class Listener:
 
     def _sleep(self, wrapper: BaseDatabaseWrapper) -> None:
         """Sleep until a new waiter or the database ends the sleep, or it is time to look."""
-        seconds = max(0.0, self._look_at - time.monotonic()) if self._waiters else _IDLE
+        now = time.monotonic()
+        seconds = max(0.0, self._look_at - now) if self._waiters else _IDLE
+        if self._watchers:
+            seconds = min(seconds, max(0.0, self._watch_at - now))
         self._wakeup.sleep(seconds, wrapper.connection.fileno())
+
+    def _watch(self, wrapper: BaseDatabaseWrapper) -> None:
+        """Look how far the watched tasks have come, once a second, and answer those whose task has come farther."""
+        if not self._watchers or time.monotonic() < self._watch_at:
+            return
+        with self._lock:
+            watchers = [watcher for watcher in self._watchers if not watcher.future.done()]
+        found = progress.seen(wrapper, {watcher.id for watcher in watchers})
+        farther = [watcher for watcher in watchers if found.get(watcher.id) != watcher.known]
+        for watcher in farther:
+            watcher.answer(found.get(watcher.id))
+        with self._lock:
+            self._watchers = [
+                watcher for watcher in self._watchers if watcher not in farther and not watcher.future.done()
+            ]
+        self._watch_at = time.monotonic() + _WATCHED_EVERY
 
     def _admit(self, connection: Dedicated) -> None:
         """Take in new waiters, and look at those of their tasks that may have finished before."""
@@ -200,9 +266,10 @@ class Listener:
 
     def _fail(self, error: Exception) -> None:
         with self._lock:
-            waiters, self._waiters, self._new = self._waiters + self._new, [], []
-        for waiter in waiters:
-            waiter.fail(error)
+            failed: list[_Awaiting[Any]] = [*self._waiters, *self._new, *self._watchers]
+            self._waiters, self._new, self._watchers = [], [], []
+        for each in failed:
+            each.fail(error)
         self._idle_at = time.monotonic()  # No waiter is left: the thread ends, and the next has a new connection.
 
 
@@ -221,6 +288,11 @@ async def ended_in_full(id: uuid.UUID) -> StoredTask | None:
     """
     found = await _listener.ended(id, in_full=True)
     return found if isinstance(found, StoredTask) else None
+
+
+async def farther(id: uuid.UUID, known: object) -> Seen | None:
+    """Wait until a task has come farther than is known; see :meth:`Listener.farther`."""
+    return await _listener.farther(id, known)
 
 
 def _renew_in_fork() -> None:

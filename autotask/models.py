@@ -13,8 +13,9 @@ from autotask.task import State
 if TYPE_CHECKING:
     Field = models.Field[Any, Any]
     Lookup = models.Lookup[Any]
+    Manager = models.Manager[Any]
 else:
-    Field, Lookup = models.Field, models.Lookup  # cannot be subscripted at run time
+    Field, Lookup, Manager = models.Field, models.Lookup, models.Manager  # cannot be subscripted at run time
 
 # Plain numbers, so that migrations do not import the enumeration.
 SCHEDULED, READY, RUNNING = State.SCHEDULED.value, State.READY.value, State.RUNNING.value
@@ -38,6 +39,22 @@ class NamesField(Field):
 
     def value_to_string(self, obj: models.Model) -> str:
         """Return the names as JSON, for a fixture."""
+        return json.dumps(self.value_from_object(obj))
+
+
+class NumbersField(Field):
+    """Whole numbers, as an array in PostgreSQL; as text in other databases, where no rows are stored."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        """Return the type of the column."""
+        return "bigint[]" if connection.vendor == "postgresql" else "text"
+
+    def to_python(self, value: Any) -> Any:
+        """Return the numbers in the text made by :meth:`value_to_string`."""
+        return json.loads(value) if isinstance(value, str) else value
+
+    def value_to_string(self, obj: models.Model) -> str:
+        """Return the numbers as JSON, for a fixture."""
         return json.dumps(self.value_from_object(obj))
 
 
@@ -371,6 +388,36 @@ class Step(models.Model):
         default_permissions = ()
 
 
+class Statistics(models.Model):
+    """What happened to the tasks of one name and queue in one minute, one hour, or since the table was made.
+
+    :ivar period: seconds, with 0 for all times.
+    :ivar at: when the period began; 1970 for all times.
+    :ivar waiting: how many attempts waited how long, by the buckets of :data:`autotask.statistics.BOUNDS`.
+    :ivar running: the same for how long they ran.
+    """
+
+    pk = models.CompositePrimaryKey("period", "at", "name", "queue")
+    period = models.IntegerField()
+    at = models.DateTimeField()
+    name = models.TextField()
+    queue = models.TextField()
+    started = models.BigIntegerField()
+    succeeded = models.BigIntegerField()
+    failed = models.BigIntegerField()
+    retried = models.BigIntegerField()
+    cancelled = models.BigIntegerField()
+    lost = models.BigIntegerField()
+    waited = models.FloatField()
+    ran = models.FloatField()
+    waiting = NumbersField()
+    running = NumbersField()
+
+    class Meta:
+        db_table = "autotask_statistics"
+        default_permissions = ()
+
+
 class Worker(models.Model):
     """One row per living worker. No index on columns that heartbeats change, so that they stay HOT updates."""
 
@@ -535,6 +582,8 @@ class TaskRecord(models.Model):
         permissions = [
             ("retry_task", _("Can retry tasks")),
             ("cancel_task", _("Can cancel tasks")),
+            ("run_task", _("Can run scheduled tasks at once and change priorities")),
+            ("act_on_all_tasks", _("Can act on all tasks that match a filter")),
             ("submit_task", _("Can submit tasks through the HTTP API")),
         ]
 
@@ -544,3 +593,24 @@ class TaskRecord(models.Model):
     def _save_table(self, raw: bool = False, *args: Any, **options: Any) -> bool:
         # dumpdata writes views as well, and loaddata would fail on them. The rows are loaded with the tables.
         return False if raw else bool(super()._save_table(raw, *args, **options))  # type: ignore[misc]  # of Django's own
+
+
+class NoRows(Manager):
+    """The manager of a model without a table, for programs that read all models, such as dumpdata."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        """Return nothing."""
+        return super().get_queryset().none()
+
+
+class Dashboard(models.Model):
+    """The pages of the dashboard, which read other tables; it has no rows, only permissions."""
+
+    objects = NoRows()
+
+    class Meta:
+        managed = False
+        base_manager_name = "objects"
+        verbose_name = _("dashboard")
+        verbose_name_plural = _("dashboard")
+        default_permissions = ("view",)

@@ -157,7 +157,7 @@ def paused(pause: Pause, now: datetime) -> str:
 def pause_details(pause: Pause, now: datetime) -> str:
     """Return by whom something is paused, until when, and why, as the end of a sentence; "" if nobody has said so."""
     by = f" by {pause.paused_by}" if pause.paused_by else ""
-    until = f" until {_clock(pause.until, now)}" if pause.until else ""
+    until = f" until {clock(pause.until, now)}" if pause.until else ""
     return by + until + (f": {pause.reason}" if pause.reason else "")
 
 
@@ -244,11 +244,11 @@ def holder(task: Holder) -> str:
 def _rate(task_name: str, gate: SeenGate, terms: RateGate) -> Reason:
     name, waiting = _rate_name(terms), how_many(gate.waiting)
     if gate.closed_until is not None and gate.closed_until > gate.at:
-        until = _clock(gate.closed_until, gate.at)
+        until = clock(gate.closed_until, gate.at)
         text = f"waits for tokens of {name}: a task was refused, and nobody gets any until {until}; {waiting}"
         return Reason(Code.CLOSED, text, gate.key, gate.closed_until, gate.waiting)
     coming = next_tokens(gate, terms)
-    when = f"next at {_clock(coming, gate.at)}" if coming else "they are there, and a worker has to look"
+    when = f"next at {clock(coming, gate.at)}" if coming else "they are there, and a worker has to look"
     text = f"waits for tokens of {name}, {when}; {waiting}"
     return Reason(Code.RATE, text, gate.key, coming, gate.waiting)
 
@@ -257,7 +257,7 @@ def _rate_name(gate: RateGate) -> str:
     return f"rate {per_time(gate)} of {name_of(gate.key)}"
 
 
-def _clock(moment: datetime, now: datetime) -> str:
+def clock(moment: datetime, now: datetime) -> str:
     """Return a moment in Django's current time zone, without the day if that is today's."""
     local, today = timezone.localtime(moment), timezone.localtime(now).date()
     return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"

@@ -113,6 +113,15 @@ def enqueued_at(id: uuid.UUID) -> datetime:
     return _EPOCH + timedelta(milliseconds=id.int >> 80)
 
 
+def may_be_of_a_task(id: uuid.UUID) -> bool:
+    """Whether a call may have made an id: it has the shape of :func:`new_id`, and is not of tomorrow.
+
+    (The clock of the machine that made it may be ahead of this one's.)
+    """
+    tomorrow = (time.time() + 86400) * 1000
+    return id.version == 7 and id.int >> 80 < tomorrow
+
+
 class ClaimedTask(NamedTuple):
     """A claimed task, as its worker knows it.
 

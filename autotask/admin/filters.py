@@ -30,8 +30,9 @@ STATES = {
 
 
 class StateFilter(admin.SimpleListFilter):
-    """A choice among the states of a task."""
+    """A choice among the states of a task, which is shown above the list."""
 
+    template = "admin/autotask/no_filter.html"
     title = _("state")
     parameter_name = "state"
 

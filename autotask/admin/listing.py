@@ -76,12 +76,6 @@ class TaskList(ChangeList):
         page: QuerySet[Any] = rows.defer("error_message", "flow").annotate(error_start=Left("error_message", 200))
         return page
 
-    def get_results(self, request: HttpRequest) -> None:
-        """Read the page, and with one more query its workers."""
-        super().get_results(request)
-        self.result_list = list(self.result_list)
-        attach_workers(self.result_list)
-
     def _looks_through(self) -> bool:
         # Without an index, the database may have to look at all rows to find the few that match.
         digits = id_digits(self.query)

@@ -11,6 +11,7 @@ from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
+from autotask.admin import tabs
 from autotask.conf import settings
 from autotask.models import TaskRecord
 
@@ -33,7 +34,25 @@ class ReadOnlyAdmin(ModelAdmin):
     sortable_by = ()
 
     class Media:
-        css = {"all": ["autotask/admin.css"]}
+        css = {"all": ["autotask/admin.css", "autotask/dashboard.css"]}
+        js = ["autotask/live.js"]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list, with the tabs of the dashboard."""
+        return super().changelist_view(request, self._with_tabs(request, extra_context))
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Show one object, with the tabs of the dashboard."""
+        return super().changeform_view(request, object_id, form_url, self._with_tabs(request, extra_context))
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Show the history of an object, with the tabs of the dashboard."""
+        return super().history_view(request, object_id, self._with_tabs(request, extra_context))
+
+    def _with_tabs(self, request: HttpRequest, context: Any) -> dict[str, Any]:
+        return {**tabs.context(request, self.admin_site, self.opts.model_name or ""), **(context or {})}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Read from the database of autotask, whatever the routers say."""

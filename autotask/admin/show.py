@@ -132,6 +132,11 @@ def moment_in(value: datetime, zone: tzinfo) -> str:
     return format_html('<time datetime="{}">{}</time> ({})', local.isoformat(), words, relative(value))
 
 
+def labelled(label: object, shown: object) -> SafeString:
+    """Return a value with its label, which is seen only where the table is shown as cards, without a head."""
+    return format_html('<span class="autotask-label" aria-hidden="true">{}</span>{}', label, shown)
+
+
 def shortened(text: str, longest: int) -> str:
     """Return the beginning of a text, with more of it to hover over."""
     return format_html('<span title="{}">{}</span>', text, Truncator(text).chars(longest)) if text else ""

@@ -11,15 +11,16 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 
 from autotask import logs
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
-from autotask.admin import flow, notices, pausing, show, times
+from autotask.admin import flow, notices, pausing, show, states, times
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
@@ -27,6 +28,8 @@ from autotask.conf import settings
 from autotask.context import Progress
 from autotask.documents import MOST_ATTEMPTS
 from autotask.models import Attempt, TaskRecord
+from autotask.store import glance
+from autotask.store.connection import current
 from autotask.task import State
 
 #: The most tasks for one action, so that the request ends in time.
@@ -41,19 +44,8 @@ class TaskAdmin(ActingAdmin):
     noun = "task"
     gone = _("The task is no longer in the database.")
 
-    list_display = (
-        "state_pill",
-        "task",
-        "what_with",
-        "queue_name",
-        "enqueued",
-        "waited",
-        "ran",
-        "progress",
-        "attempts",
-        "worker",
-    )
-    list_display_links = ("task",)
+    list_display = ("state_and_progress", "what", "queue_name", "enqueued", "times", "attempts")
+    list_display_links = None
     list_filter = (StateFilter, GateFilter, QueueFilter, TaskFilter, TagFilter)
     list_per_page = 50
     ordering = ("-id",)
@@ -104,6 +96,20 @@ class TaskAdmin(ActingAdmin):
         """Search by id or name; a search for free text would read all rows."""
         return search(queryset, search_term), False
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list, with the states and their counts above it."""
+        response = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and "cl" in (response.context_data or {}):
+            assert response.context_data is not None  # as asked above
+            changes = response.context_data["cl"]
+            counts = glance.counts(current())
+            response.context_data["autotask_states"] = states.choices(
+                counts,
+                lambda key: changes.get_query_string({"state": key} if key else {}, ["p", *([] if key else ["state"])]),
+                request.GET.get("state"),
+            )
+        return response
+
     @admin.display(description=_("state"))
     def state_pill(self, record: TaskRecord) -> str:
         """Show the state as a word with its colour."""
@@ -112,30 +118,46 @@ class TaskAdmin(ActingAdmin):
             return format_html("{} {}", pill, gettext("asked to stop"))
         return pill
 
+    @admin.display(description=_("state"))
+    def state_and_progress(self, record: TaskRecord) -> str:
+        """Show the state, and the progress if it has reported any."""
+        pill = self.state_pill(record)
+        if record.progress_done is None:
+            return pill
+        return format_html('{}<div class="autotask-below">{}</div>', pill, self.progress(record))
+
     @admin.display(description=_("task"))
     def task(self, record: TaskRecord) -> str:
         """Show the name of the task."""
         return show.name(record.name)
 
-    @admin.display(description=_("arguments"))
-    def what_with(self, record: TaskRecord) -> str:
-        """Show the shortened arguments, and why the task is held, failed or was cancelled."""
-        arguments = show.shortened(record.arguments, 80)
-        why = flow.brief(record) or vars(record).get("error_start", "")
-        if not why:
-            return arguments
-        kind = "autotask-reason" if record.state == State.ERROR else "autotask-note"
-        return format_html('{}<div class="{}">{}</div>', arguments, kind, show.shortened(why, 100))
+    @admin.display(description=_("task"))
+    def what(self, record: TaskRecord) -> str:
+        """Show the name, the shortened arguments, and why the task is held, failed or was cancelled."""
+        parts = [show.link(self.task_address(record.id), show.name(record.name))]
+        if record.arguments:
+            parts.append(format_html('<div class="autotask-note">{}</div>', show.shortened(record.arguments, 80)))
+        if why := flow.brief(record) or vars(record).get("error_start", ""):
+            kind = "autotask-reason" if record.state == State.ERROR else "autotask-note"
+            parts.append(format_html('<div class="{}">{}</div>', kind, show.shortened(why, 100)))
+        return format_html_join("", "{}", ((part,) for part in parts))
 
     @admin.display(description=_("queue"))
     def queue_name(self, record: TaskRecord) -> str:
         """Show the queue."""
-        return record.queue
+        return show.labelled(_("queue"), record.queue)
 
     @admin.display(description=_("enqueued"))
     def enqueued(self, record: TaskRecord) -> str:
         """Show how long ago it was enqueued."""
-        return show.moment(record.created_at)
+        return show.labelled(_("enqueued"), show.moment(record.created_at))
+
+    @admin.display(description=_("waited / ran"))
+    def times(self, record: TaskRecord) -> str:
+        """Show how long it waited for a worker, or when it is due, and how long it ran."""
+        waited, ran = self.waited(record), self.ran(record)
+        shown = waited if ran == show.NOTHING else format_html("{} / {}", waited, ran)
+        return show.labelled(_("waited / ran"), shown)
 
     @admin.display(description=_("waited"))
     def waited(self, record: TaskRecord) -> str:
@@ -152,11 +174,7 @@ class TaskAdmin(ActingAdmin):
     @admin.display(description=_("attempts"))
     def attempts(self, record: TaskRecord) -> str:
         """Show how many attempts were started, of how many."""
-        if record.at_most_once:
-            return gettext("%(number)d, at most once") % {"number": record.attempt}
-        if not record.retries:
-            return str(record.attempt)
-        return gettext("%(number)d of %(most)d") % {"number": record.attempt, "most": record.retries + 1}
+        return show.labelled(_("attempts"), _attempts(record))
 
     @admin.display(description=_("progress"))
     def progress(self, record: TaskRecord) -> str:
@@ -376,6 +394,14 @@ def _gone(ids: Iterable[uuid.UUID]) -> list[Answer[uuid.UUID]]:
 
 def _why_not(reason: State | Refusal) -> str:
     return str(show.STATE_WORDS[reason]) if isinstance(reason, State) else gettext("no longer in the database")
+
+
+def _attempts(record: TaskRecord) -> str:
+    if record.at_most_once:
+        return gettext("%(number)d, at most once") % {"number": record.attempt}
+    if not record.retries:
+        return str(record.attempt)
+    return gettext("%(number)d of %(most)d") % {"number": record.attempt, "most": record.retries + 1}
 
 
 def _log_of(id: uuid.UUID) -> dict[str, Any]:

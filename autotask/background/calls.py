@@ -14,6 +14,7 @@ from asgiref.sync import async_to_sync
 from autotask.background.control import Control
 from autotask.background.options import BackgroundOptions
 from autotask.exceptions import TaskInterrupted
+from autotask.texts import tracebacks
 from autotask.texts.lines import describe
 
 logger = logging.getLogger("autotask.background")
@@ -59,6 +60,8 @@ class Tally:
 
     def note(self, error: BaseException | None) -> None:
         """Note the end of a run."""
+        if error is not None:
+            tracebacks.cut(error)
         shown = "" if error is None else "".join(traceback.format_exception(error))[-_LONGEST:]
         with self.lock:
             self.runs += 1

@@ -42,6 +42,9 @@ _CODES = {
 #: The queue of notifications is full, or the statement meets another limit of the server.
 _PROGRAM_LIMIT = "54000"
 
+#: An undefined table, column, function or schema.
+_MISSING = ("42P01", "42703", "42883", "3F000")
+
 _QUERY_CANCELED = "57014"
 
 #: Serialization failure, deadlock.
@@ -90,6 +93,11 @@ def is_conflict(error: BaseException) -> bool:
 def is_forbidden(error: BaseException) -> bool:
     """Whether the role lacks a right."""
     return sqlstate(error) == _INSUFFICIENT_PRIVILEGE
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether a table or a column is not there: ``migrate`` has not run, or not far enough."""
+    return sqlstate(error) in _MISSING
 
 
 def is_program_limit(error: BaseException) -> bool:

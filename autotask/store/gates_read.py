@@ -61,8 +61,9 @@ class Holder:
     seconds: float | None
 
 
+#: Reads the gates of a table *gates* with a column *gate*.
 # The count ends at its limit: a million tasks may wait at one gate. The first task is that which will pass next.
-_SEEN = f"""
+SEEN_GATES = f"""
 SELECT g.gate, statement_timestamp() AT TIME ZONE 'UTC',
        (SELECT count(*) FROM (
            SELECT FROM autotask_task t WHERE t.state = 8 AND t.gate = g.gate LIMIT {COUNTED + 1}
@@ -80,7 +81,7 @@ FROM {{gates}} AS g
 LEFT JOIN autotask_bucket b ON b.gate = g.gate
 """
 
-SEEN = _SEEN.format(gates="(SELECT %(gate)s::text AS gate)")
+SEEN = SEEN_GATES.format(gates="(SELECT %(gate)s::text AS gate)")
 
 # A loose index scan: from each gate to the next one in the index of held tasks, past the tasks in between. If there are too
 # many gates, the statistics of the table still know those at which most tasks wait.
@@ -112,7 +113,7 @@ compared AS (
     ORDER BY waiting DESC, gate
     LIMIT %(limit)s
 )
-{_SEEN.format(gates="compared")}
+{SEEN_GATES.format(gates="compared")}
 WHERE g.waiting > 0
 ORDER BY 3 DESC, 1
 """
@@ -131,22 +132,24 @@ busy AS (
     WHERE NOT EXISTS (SELECT FROM autotask_task t WHERE t.state = 8 AND t.gate = slot.gate)
     GROUP BY gate ORDER BY count(*) DESC, gate LIMIT %(limit)s
 )
-{_SEEN.format(gates="busy")}
+{SEEN_GATES.format(gates="busy")}
 ORDER BY 4 DESC, 1
 """
 
-HOLDERS = """
+HOLDERS_OF = """
 SELECT t.id, t.name, t.state, t.gate,
        CASE WHEN t.state = 2 THEN extract(epoch FROM statement_timestamp() - t.started_at) END::float8 AS seconds
 FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id
-WHERE s.gate = %(gate)s AND t.passed >= s.place
-ORDER BY seconds DESC NULLS LAST, s.number LIMIT %(limit)s
+WHERE s.gate = {gate} AND t.passed >= s.place
+ORDER BY seconds DESC NULLS LAST, s.number LIMIT {limit}
 """
+
+HOLDERS = HOLDERS_OF.format(gate="%(gate)s", limit="%(limit)s")
 
 
 def seen(connection: BaseDatabaseWrapper, key: str) -> SeenGate:
     """Return a gate as it is now."""
-    return _seen(rows(connection, SEEN, {"gate": key})[0])
+    return seen_gate(rows(connection, SEEN, {"gate": key})[0])
 
 
 def busiest(connection: BaseDatabaseWrapper, limit: int = 20) -> list[SeenGate]:
@@ -154,7 +157,7 @@ def busiest(connection: BaseDatabaseWrapper, limit: int = 20) -> list[SeenGate]:
     found = rows(connection, BUSIEST, {"limit": limit})
     if len(found) < limit:
         found += rows(connection, TAKEN, {"limit": limit - len(found)})
-    return [_seen(row) for row in found]
+    return [seen_gate(row) for row in found]
 
 
 def holders(connection: BaseDatabaseWrapper, key: str, limit: int = MOST_HOLDERS) -> list[Holder]:
@@ -163,7 +166,8 @@ def holders(connection: BaseDatabaseWrapper, key: str, limit: int = MOST_HOLDERS
     return [Holder(id, name, State(state), gate, seconds) for id, name, state, gate, seconds in found]
 
 
-def _seen(row: Sequence[Any]) -> SeenGate:
+def seen_gate(row: Sequence[Any]) -> SeenGate:
+    """Return the gate in a row of :data:`SEEN_GATES`."""
     key, at, waiting, taken, full_at, closed_until, flow = row
     gates = Flow.load(flow).gates if flow else ()
     terms = next((gate for gate in gates if gate.key == key), None)

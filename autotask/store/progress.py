@@ -1,12 +1,15 @@
-"""Write the progress that running tasks report."""
+"""Write the progress that running tasks report, and read it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.context import Progress
+from autotask.store import arrays
 from autotask.store.connection import rows
+from autotask.task import State
 
 # While a task runs, a locked row is skipped: a newer value will come. At the end of the task the row is waited for, as the
 # outcome has to wait for it too.
@@ -42,3 +45,24 @@ def note(connection: BaseDatabaseWrapper, reports: Mapping[Claim, Progress], *, 
     }
     statement = NOTE.format(locked="" if wait else "SKIP LOCKED")
     return {(id, fence) for id, fence in rows(connection, statement, params)}
+
+
+SEEN = """
+SELECT id, state, progress_done, progress_total FROM autotask_task WHERE id = ANY(%(ids)s::uuid[])
+UNION ALL
+SELECT id, state, progress_done, progress_total FROM autotask_result WHERE id = ANY(%(ids)s::uuid[])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far a task has come; *progress* is None if it has reported none."""
+
+    state: State
+    progress: Progress | None
+
+
+def seen(connection: BaseDatabaseWrapper, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Seen]:
+    """Return how far those of the tasks have come that exist."""
+    found = rows(connection, SEEN, {"ids": arrays.uuids(ids)}) if ids else []
+    return {id: Seen(State(state), None if done is None else Progress(done, total)) for id, state, done, total in found}

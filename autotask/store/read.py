@@ -109,24 +109,29 @@ _FIELDS = tuple(field.name for field in fields(StoredTask))
 _LOADS = {name: how.load for name, how in columns.stored(StoredTask).items() if how.load}
 
 
-def _select(table: str, **values: str) -> str:
+def select(table: str, **values: str) -> str:
+    """Return a statement that reads the columns of :class:`StoredTask`.
+
+    :param values: expressions for some of them.
+    """
     values = {"flow": "flow::text AS flow", "notices": "notices::text AS notices"} | values
     return f"SELECT {', '.join(values.get(name, name) for name in _FIELDS)} FROM {table}"
 
 
-#: The columns of :class:`StoredTask`, for live and for finished tasks.
-LIVE = _select(
-    "autotask_task",
-    ended_at="NULL::timestamptz AS ended_at",
-    kept_until="NULL::timestamptz AS kept_until",
-    notices="NULL::text AS notices",
-    settled_at="NULL::timestamptz AS settled_at",
-    error_message="''::text AS error_message",
-    value="NULL::bytea AS value",
-)
-ENDED = _select(
-    "autotask_result", gate="NULL::text AS gate", passed="NULL::smallint", expires_at="NULL", cancel_requested="false"
-)
+_OF_ENDED = {
+    "ended_at": "NULL::timestamptz AS ended_at",
+    "kept_until": "NULL::timestamptz AS kept_until",
+    "notices": "NULL::text AS notices",
+    "settled_at": "NULL::timestamptz AS settled_at",
+    "error_message": "''::text AS error_message",
+    "value": "NULL::bytea AS value",
+}
+_OF_LIVE = {"gate": "NULL::text AS gate", "passed": "NULL::smallint", "expires_at": "NULL", "cancel_requested": "false"}
+
+#: The columns of :class:`StoredTask`, for live and for finished tasks, and for the latter without their results.
+LIVE = select("autotask_task", **_OF_ENDED)
+ENDED = select("autotask_result", **_OF_LIVE)
+WITHOUT_VALUE = select("autotask_result", **_OF_LIVE, value="NULL::bytea AS value")
 
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
 TASK = f"{LIVE} WHERE id = %(id)s UNION ALL {ENDED} WHERE id = %(id)s"
@@ -148,8 +153,16 @@ LAST_ATTEMPTS = f"""
 SELECT {_ATTEMPT} FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id + 0 DESC LIMIT %(limit)s
 """
 
-LAST_ERROR = """
-SELECT error_message FROM autotask_attempt WHERE task_id = %(id)s ORDER BY id + 0 DESC LIMIT 1
+_LAST_ERROR = """
+CASE WHEN failures = 0 THEN '' ELSE (
+    SELECT a.error_message FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id + 0 DESC LIMIT 1
+) END AS error_message
+"""
+
+# For a handle: a live task has the error of its last unsuccessful attempt.
+SEEN = f"""
+{select("autotask_task", **_OF_ENDED | {"error_message": _LAST_ERROR})} WHERE id = %(id)s
+UNION ALL {ENDED} WHERE id = %(id)s
 """
 
 # All in one snapshot, so that the task and its attempts fit together.
@@ -222,7 +235,7 @@ WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regcl
 # With the columns that this code writes: otherwise a worker runs tasks and cannot record them; they are lost when it ends.
 TABLES = f"""
 SELECT to_regclass('autotask_worker') IS NOT NULL AND to_regclass('autotask_schedule') IS NOT NULL
-   AND to_regclass('autotask_step') IS NOT NULL
+   AND to_regclass('autotask_step') IS NOT NULL AND to_regclass('autotask_statistics') IS NOT NULL
    AND {2 * len(columns.COMMON)} = (
        SELECT count(*) FROM pg_attribute
        WHERE attrelid IN (to_regclass('autotask_task'), to_regclass('autotask_result')) AND NOT attisdropped
@@ -254,6 +267,12 @@ class LivingWorker:
 def task(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
     """Return a task; None if it does not exist."""
     found = rows(connection, TASK, {"id": id})
+    return stored(found[0]) if found else None
+
+
+def seen(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
+    """Return a task with its error message, for a live one that of its last attempt; None if it does not exist."""
+    found = rows(connection, SEEN, {"id": id})
     return stored(found[0]) if found else None
 
 
@@ -294,12 +313,6 @@ def last_attempts(connection: BaseDatabaseWrapper, id: uuid.UUID, limit: int) ->
     """Return the last unsuccessful attempts of a task, oldest first."""
     found = rows(connection, LAST_ATTEMPTS, {"id": id, "limit": limit})
     return [_attempt(row) for row in reversed(found)]
-
-
-def last_error(connection: BaseDatabaseWrapper, id: uuid.UUID) -> str:
-    """Return the error of the last unsuccessful attempt of a task; "" if there was none."""
-    found = rows(connection, LAST_ERROR, {"id": id})
-    return str(found[0][0]) if found else ""
 
 
 def history(connection: BaseDatabaseWrapper, id: uuid.UUID) -> History | None:

@@ -10,6 +10,7 @@ from autotask import payload, registry
 from autotask.conf import settings
 from autotask.exceptions import TaskFailed
 from autotask.notifications import delivery
+from autotask.snapshot import Era
 from autotask.store import claim, hasten, notices, workers
 from autotask.store.claim import BoundedLane
 from autotask.store.connection import current
@@ -93,6 +94,7 @@ class Runner:
         for write, group in self._writes.parted([(task, ended)]):
             if group:
                 write(group)
+        Era.begin()
         if isinstance(ended, Outcome) and payload.some_tell([task.payload]):
             self._notify(task)
         attempt.raise_what_is_not_for_tasks()

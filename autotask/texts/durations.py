@@ -1,4 +1,4 @@
-"""Durations as people read them: 12 s, 15 m, 2 d 4 h."""
+"""Durations as people read them: 12 ms, 12 s, 15 m, 2 d 4 h."""
 
 
 def in_words(seconds: float) -> str:
@@ -12,6 +12,14 @@ def in_words(seconds: float) -> str:
             rest = whole % size // part
             return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
     return f"{whole} s"
+
+
+def precisely(seconds: float) -> str:
+    """Return a duration that may be very short: ``0.3 ms``, ``12 ms``, ``1.2 s``, ``3 m 20 s``."""
+    if seconds >= 0.9995:
+        return in_words(seconds)
+    milliseconds = max(0.0, seconds) * 1000
+    return f"{milliseconds:.1f} ms" if round(milliseconds, 1) < 10 else f"{milliseconds:.0f} ms"
 
 
 _LARGE = ((("d", 86400), ("h", 3600)), (("h", 3600), ("m", 60)), (("m", 60), ("s", 1)))

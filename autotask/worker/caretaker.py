@@ -15,6 +15,7 @@ from autotask.store import background
 from autotask.task import BACKGROUND
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
+from autotask.worker.writes import Record
 
 if TYPE_CHECKING:
     from autotask.worker.background.hosting import Hosting
@@ -32,10 +33,17 @@ class Caretaker:
     """Starts and stops what looks after background workers, if the code has any.
 
     :param serves: returns whether a queue is served.
+    :param count: called with the recorded outcomes of messages; None: nobody counts them.
     """
 
-    def __init__(self, registration: Registration, reporter: Reporter, serves: Callable[[str], bool]) -> None:
-        self._parts = registration, reporter, serves
+    def __init__(
+        self,
+        registration: Registration,
+        reporter: Reporter,
+        serves: Callable[[str], bool],
+        count: Callable[[Sequence[Record]], None] | None = None,
+    ) -> None:
+        self._parts = registration, reporter, serves, count
         self._hosting: Hosting | None = None
 
     def start(self) -> None:

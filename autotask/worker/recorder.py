@@ -57,6 +57,7 @@ class Recorder:
     :param unknown_tasks: takes note of unknown tasks that are released.
     :param gates: hears of tasks that became ready.
     :param followers: those that wait for the slots of tasks; by default, nobody does.
+    :param count: called with the records that the database has accepted; None: nobody counts them.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Recorder:
         unknown_tasks: UnknownTasks,
         gates: Gates,
         followers: Followers | None = None,
+        count: Callable[[Sequence[Record]], None] | None = None,
     ) -> None:
+        self._count = count
         self.followers = no_followers() if followers is None else followers
         self._recorded = recorded
         self._reporter = reporter
@@ -185,6 +188,8 @@ class Recorder:
     def _write_until_done(self, batch: list[Record]) -> None:
         if known := [record for record in batch if isinstance(record[1], (Outcome, Advanced)) and record[1].recorded]:
             self._let_go(known)
+            if self._count:
+                self._count(known)
             self._gates.opened(sum(task.flow is not None for task, _ in known))
         for write, group in self._writes.parted(batch):
             self._persist(write, group)
@@ -231,6 +236,8 @@ class Recorder:
             return
         self._refuse(stale)
         self._let_go(group)
+        if self._count:
+            self._count([record for record in group if record not in stale] if stale else group)
 
     def _let_go(self, group: list[Record]) -> None:
         tasks = [task for task, _ in group]

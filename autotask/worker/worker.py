@@ -50,6 +50,7 @@ from autotask.worker.scheduler import Scheduler
 from autotask.worker.service import ServiceThread
 from autotask.worker.shutdown import Shutdown
 from autotask.worker.stall import StallWatch
+from autotask.worker.statistics import Statistics
 from autotask.worker.sweeper import Sweeper
 from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.watch import Watch
@@ -82,8 +83,16 @@ class Worker:
         self.registration = Registration(options, executors.names(options))
         self.gates = Gates(self.wakeup.call)
         followers = Followers(lambda task: self._threads.follow(task), self.wakeup.wake, options.threads)
+        self._statistics = Statistics() if settings.STATISTICS else None
+        count = self._statistics.count if self._statistics else None
         self.recorder = Recorder(
-            lambda: self.registration.id, self._let_go, self.reporter, self.unknown_tasks, self.gates, followers
+            lambda: self.registration.id,
+            self._let_go,
+            self.reporter,
+            self.unknown_tasks,
+            self.gates,
+            followers,
+            count,
         )
         self.yielding = Yielding(self._look_before_claiming)
         self._news = News(self.wakeup)
@@ -101,7 +110,7 @@ class Worker:
         self._receiver = Receiver(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all)
         self._loop = Loop(options, *parts, self._news, self.claimer, self._receiver)
         self._drain = Drain(pools, self.watch, abandoner, self.shutdown, self.wakeup, self._news, self._receiver)
-        self.caretaker = Caretaker(self.registration, self.reporter, options.serves)
+        self.caretaker = Caretaker(self.registration, self.reporter, options.serves, count)
         self._services = self._make_services()
 
     @property
@@ -160,6 +169,7 @@ class Worker:
             Sweeper(wake),
             *([Mender()] if model_rows.tables else []),
             Notifier(self.wakeup.call),
+            *([self._statistics] if self._statistics else []),
             *([self.yielding] if self.options.yields else []),
             channel=lambda: notify.SCHEDULES_CHANNEL,
         )
@@ -247,6 +257,7 @@ class Worker:
         for service in self._services:
             service.stop(LAST_WORDS)
         self.watch.stop()
+        self._write_last_counts()
         if written:
             self._sign_off()
         for pool in self.pools.values():
@@ -263,6 +274,12 @@ class Worker:
             self._receiver.reconcile(self._news.connection.wrapper)
             self.registration.sign_off(self._news.connection.wrapper)
             self.caretaker.tell(self._news.connection.wrapper)
+
+    def _write_last_counts(self) -> None:
+        if self._statistics:
+            self._statistics.close()
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                self._statistics.run_once(self._news.connection.wrapper)
 
     # --- messages between parts -------------------------------------------------------------------------------------
 

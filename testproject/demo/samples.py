@@ -11,7 +11,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "charge_card": (4711,),
     "remind": ("water the plants",),
     "take_note": ("page", "a button was pressed"),
-    "work_for": (5, "page"),
+    "work_for": (10, "page"),
     "pack_parcel": (4711,),
     "count_stock": ("teapots",),
 }

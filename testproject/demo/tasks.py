@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from autotask.models import Task
 from autotask.task import State
-from autotask.tasks import cron_task, delayed_task, periodic_task
+from autotask.tasks import TaskContext, cron_task, delayed_task, periodic_task
 from demo import sales
 from demo.models import Note
 
@@ -83,12 +83,13 @@ def take_note(topic: str, text: str) -> str:
     return text
 
 
-@delayed_task
-def work_for(seconds: float, topic: str) -> str:
-    """Take a while, and note its start and end."""
+@delayed_task(takes_context=True)
+def work_for(context: TaskContext, seconds: float, topic: str) -> str:
+    """Take a while, report progress, and note its start and end."""
     Note.write(topic, "started")
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
+        context.progress(seconds - left, seconds)
         time.sleep(min(left, 0.05))  # in short steps, so that the task can be interrupted
     Note.write(topic, "finished")
     return f"worked for {seconds:g} s"

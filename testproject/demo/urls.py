@@ -1,6 +1,6 @@
 """The addresses of the demo."""
 
-from django.urls import path
+from django.urls import include, path
 
 from demo import views
 
@@ -9,4 +9,6 @@ urlpatterns = [
     path("enqueue/<name>/", views.enqueue, name="enqueue"),
     path("tasks/<uuid:id>/", views.task, name="task"),
     path("tasks/<uuid:id>/cancel/", views.cancel, name="cancel"),
+    path("charts/<name>", views.chart, name="chart"),
+    path("progress/", include("autotask.api.progress")),
 ]

@@ -15,7 +15,8 @@ from django.utils.functional import SimpleLazyObject
 
 from autotask.exceptions import ObjectGone, PayloadRefused, UnpicklableResult, UnsuitableArgument
 from autotask.payload import dump_arguments, dump_result, load_arguments, load_result
-from autotask.store.connection import execute
+from autotask.store import read
+from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, State
 from autotask.tasks import delayed_task
 from tests.helpers import wait_until
@@ -373,7 +374,7 @@ def test_a_task_is_given_back_while_the_database_cannot_be_asked(start_worker, o
 
         # When
         start_worker()
-        wait_until(lambda: handle._stored().state is State.SCHEDULED, what="the return of the task")
+        wait_until(lambda: read.task(current(), handle.id).state is State.SCHEDULED, what="the return of the task")
         other_connection.rollback()
     finally:
         other_connection.set_autocommit(True)

@@ -66,6 +66,13 @@ VERBS = {
 #: The titles without a verb: people search for these words.
 SEARCHED = {
     "Coming from AsyncTask",
+    "Coming from Celery",
+    "Coming from RQ",
+    "Coming from autotask 0.5",
+    "Coming from django-background-tasks",
+    "Coming from django-q2",
+    "Coming from django-tasks-db",
+    "Coming from huey",
     "Coming from HardWorker",
     "Coming from django-simpletask2",
     "Debounce and throttle",

@@ -19,6 +19,7 @@ from autotask.management.subcommands import (
     background,
     cancel,
     doctor,
+    health,
     keys,
     list_tasks,
     next_ticks,
@@ -30,6 +31,7 @@ from autotask.management.subcommands import (
     run_schedule,
     schedules,
     show,
+    stats,
     status,
     worker,
 )
@@ -40,6 +42,7 @@ SUBCOMMANDS = {
     for module in (
         worker,
         status,
+        stats,
         list_tasks,
         show,
         retry,
@@ -54,6 +57,7 @@ SUBCOMMANDS = {
         resign,
         keys,
         doctor,
+        health,
     )
 }
 
@@ -62,7 +66,7 @@ Exit codes:
   0  ok
   1  error
   2  wrong usage
-  3  unhealthy (doctor)
+  3  unhealthy (doctor, health)
   4  no such task, schedule, background worker or key
 
 Examples:

@@ -9,7 +9,7 @@ from autotask.conf import settings
 from autotask.management.arguments import plain_names, size, whole
 from autotask.management.console import USAGE, Console, failure
 from autotask.management.subcommand import Subcommand
-from autotask.worker import ending
+from autotask.worker import ending, log_lines
 from autotask.worker.options import WorkerOptions
 from autotask.worker.process import run_worker
 
@@ -74,12 +74,15 @@ def run(
     max_memory: int | None,
     reload: bool,
     burst: bool,
+    verbosity: int,
 ) -> None:
     """Run a worker, or several."""
     if queues and not set(queues) - set(exclude_queues):
         raise failure("--exclude-queues leaves none of --queues to serve.", USAGE)
     if reload and burst:
         raise failure("--reload waits for changes, and --burst for the end of the work: choose one.", USAGE)
+    if verbosity > 1:
+        os.environ[log_lines.VERBOSE] = "1"
     if processes != 0 and django_setup.cannot_be_repeated():
         console.complain(f'Tasks with executor="process" are left to other workers: {django_setup.ADVICE}.')
         processes = 0
@@ -125,7 +128,7 @@ SUBCOMMAND = Subcommand(
     "once. With --workers, --max-tasks, --max-memory or --reload, this process supervises the workers, which are its "
     "child processes; replacing one loses no task. Log lines go to stderr. Exit status: 0 it was asked to stop, or "
     "--burst found nothing more to do; 1 it failed; 2 wrong usage; 75 start it again, to get rid of a task that does "
-    "not stop.",
+    "not stop. With -v 2, it logs the tasks that are done, too.",
     examples=(
         ("worker", "serve all queues"),
         ("worker --queues mail,reports --threads 8", "serve two queues, with eight threads"),

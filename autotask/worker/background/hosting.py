@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from autotask.store import background
 from autotask.worker.background.care import Care
@@ -12,6 +12,7 @@ from autotask.worker.background.lending import Lending
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
 from autotask.worker.service import ServiceThread
+from autotask.worker.writes import Record
 
 #: Seconds between two looks whether all instances are given up.
 LOOK_EVERY = 0.01
@@ -21,10 +22,17 @@ class Hosting:
     """Belongs to a worker whose code has background workers.
 
     :param serves: returns whether a queue is served.
+    :param count: called with the recorded outcomes of messages; None: nobody counts them.
     :ivar cancelled: the ids of messages that somebody has asked to cancel.
     """
 
-    def __init__(self, registration: Registration, reporter: Reporter, serves: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        registration: Registration,
+        reporter: Reporter,
+        serves: Callable[[str], bool],
+        count: Callable[[Sequence[Record]], None] | None,
+    ) -> None:
         self.cancelled: set[uuid.UUID] = set()
         self._lending, self._loops = Lending(), EventLoops()
         parts = Parts(
@@ -35,6 +43,7 @@ class Hosting:
             lambda task: task.id in self.cancelled,
             self.cancelled.difference_update,
             self.look,
+            count,
         )
         self.care = Care(parts, serves)
         self.service = ServiceThread("caretaker", self.care, channel=lambda: background.channel(registration.id))

@@ -126,6 +126,8 @@ class Inbox:
                 records = [_bare(record, error) for record in records]
             elif instance.interrupted or (instance.here.control.asked and not instance.parts.registration.is_fresh()):
                 return  # They are rescued, or released by the caretaker, and run again.
+        if instance.parts.count:
+            instance.parts.count(records)
         instance.parts.reporter.forget([(task.id, task.fence) for task, _ in records])
         # They may be retried under the same ids.
         instance.parts.forget([task.id for task, _ in records])

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,14 @@ from autotask.exceptions import TaskInterrupted, WorkerStopping
 from autotask.store.background import Grant, News
 from autotask.store.inbox import Address
 from autotask.task import ClaimedTask
+from autotask.texts import tracebacks
 from autotask.worker import hygiene, surroundings
 from autotask.worker.background.event_loops import EventLoops
 from autotask.worker.background.lending import Lending
 from autotask.worker.pools.threads import Place
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
+from autotask.worker.writes import Record
 
 logger = logging.getLogger("autotask.background")
 
@@ -39,6 +41,7 @@ class Parts:
     :ivar is_cancelled: returns whether somebody has asked to cancel a message.
     :ivar forget: called with the ids of messages whose outcomes are recorded.
     :ivar ended: called from the thread of an instance that has ended.
+    :ivar count: called with recorded outcomes; None: nobody counts them.
     """
 
     registration: Registration
@@ -48,6 +51,7 @@ class Parts:
     is_cancelled: Callable[[ClaimedTask], bool]
     forget: Callable[[Iterable[uuid.UUID]], None]
     ended: Callable[[], None]
+    count: Callable[[Sequence[Record]], None] | None
 
 
 class Instance:
@@ -138,7 +142,8 @@ class Instance:
         except TaskInterrupted:
             logger.info("The background worker %s was interrupted, because its worker has to stop", self.worker.name)
             self.ask()
-        except BaseException:  # noqa: B036 - the function can raise anything, such as SystemExit
+        except BaseException as error:  # noqa: B036 - the function can raise anything, such as SystemExit
+            tracebacks.cut(error)
             logger.exception("The background worker %s failed; it goes on", self.worker.name)
         finally:
             if self.place.item is item:

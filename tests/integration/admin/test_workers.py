@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from autotask.models import Worker
 from tests.helpers import wait_until
-from tests.integration.admin.pages import TASKS, WORKERS, page, page_of, registered
+from tests.integration.admin.pages import WORKERS, page, page_of, registered
 
 
 def test_workers_are_listed_with_what_they_run(admin, running):
@@ -19,7 +19,7 @@ def test_workers_are_listed_with_what_they_run(admin, running):
     wait_until(lambda: one.search(page(admin, WORKERS)), what="one running task")
     assert ">alive</span>" in page(admin, WORKERS)
     assert page_of(running) in page(admin, f"{WORKERS}{row.pk}/change/")
-    assert str(row) in page(admin, TASKS)
+    assert str(row) in page(admin, page_of(running))
 
 
 def test_a_worker_that_no_longer_reports_is_marked(admin):

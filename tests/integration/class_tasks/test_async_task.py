@@ -268,10 +268,13 @@ def test_a_call_that_is_rolled_back_leaves_nothing():
     assert counts(Forecast) == (0, 0)
 
 
-def test_a_finished_task_that_somebody_retries_meanwhile_runs_once(worker, path, monkeypatch):
-    # Given
+def test_a_finished_task_that_somebody_retries_meanwhile_runs_once(start_worker, path, monkeypatch):
+    # Given: no worker at the moment, which could also end the retry meanwhile
+    worker = start_worker()
     Forecast.run(city="Oslo", path=path, fails=True)
     end(Forecast, "Oslo-today")
+    worker.stop()
+    wait_until(lambda: not read.workers(current()), what="the end of the worker")
     handle = Forecast.get_handle("Oslo-today")
     find = once.find
 
@@ -289,6 +292,7 @@ def test_a_finished_task_that_somebody_retries_meanwhile_runs_once(worker, path,
     # When
     monkeypatch.setattr(once, "find", find_late)
     Forecast.run(city="Oslo", path=path)
+    start_worker()
 
     # Then
     assert not find_late.first
@@ -397,7 +401,7 @@ def test_the_log_file_has_the_name_of_the_id(start_worker, cls, settings, tmp_pa
     found = [line.split(" | ") for line in (folder / "Oslo-today.log").read_text().splitlines()]
     assert [fields[2] for fields in found] == ["Oslo-today"] * 3
     started, own, done = (fields[3].partition(" - ")[2] for fields in found)
-    assert started.startswith("started: ") and own == "start of Oslo" and done.startswith("done after ")
+    assert started.startswith("started: ") and own == "start of Oslo" and done.startswith("attempt 1 of 1 done after ")
     assert (folder / "Oslo-today.log").resolve().name == f"{cls.get_handle('Oslo-today').id}.log"
     settings.AUTOTASK_LOG_DIR = None
     log_capture.start()

@@ -133,7 +133,7 @@ def test_each_act_needs_its_permission(client_of, permissions, allowed):
 
 def test_a_request_in_one_transaction_stores_row_and_task(worker, monkeypatch, client):
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
-    answers = [client.post("/enqueue/inspect_machine/").json() for _ in range(3)]
+    answers = [client.post("/enqueue/inspect_machine/", {}, "application/json").json() for _ in range(3)]
 
     assert [answer["status"] for answer in answers] == ["waiting"] * 3
     rows = Inspection.objects.order_by("pk")

@@ -238,9 +238,10 @@ def test_a_row_that_is_deleted_or_edited_under_a_running_task_costs_one_log_line
 
 
 def test_an_interruption_never_reaches_the_next_task(start_worker):
-    # Given: one thread, and tasks that end just when they are to be interrupted
+    # Given: one thread, and tasks that end just before they are to be interrupted, or just after
     worker = start_worker(threads=1)
-    handles = [tasks.nap.using(timeout=0.1 + i % 7 / 1000)(0.1) for i in range(40)]
+    timeouts = [(100 + i % 10) / 1000 for i in range(40)]
+    handles = [tasks.nap.using(timeout=timeout)(0.105) for timeout in timeouts]
     innocent = tasks.echo.enqueue_many([(i,) for i in range(200)])
 
     # When
@@ -262,7 +263,5 @@ def test_an_interruption_never_reaches_the_next_task(start_worker):
     finally:
         stop.set()
         looker.join()
-    assert {handle.error_message for handle in handles} <= {""} | {
-        f"timed out after {0.1 + i / 1000:g} s" for i in range(7)
-    }
+    assert {handle.error_message for handle in handles} <= {""} | {f"timed out after {each:g} s" for each in timeouts}
     assert any(handle.status is ERROR for handle in handles)

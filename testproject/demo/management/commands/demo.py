@@ -95,7 +95,7 @@ class Command(BaseCommand):
         self._companions: dict[uuid.UUID, int] = {}
         for folder in ("charts", "mail", "reports"):
             shutil.rmtree(settings.DEMO_OUTPUT / folder, ignore_errors=True)
-        self._say("Preparing the database …")
+        self._say("Preparing the database; that takes some seconds …")
         call_command("migrate", verbosity=0, interactive=False)
         self._password = secrets.token_urlsafe(9)
         user, _ = get_user_model().objects.get_or_create(
@@ -145,7 +145,8 @@ Files:      {settings.DEMO_OUTPUT}
             self._say(line)
 
     def _go_on(self, site: Website) -> None:
-        self._say("Ctrl-C stops everything.")
+        under_tox = " tox then says that it was interrupted." if "TOX_ENV_NAME" in os.environ else ""
+        self._say(f"Ctrl-C stops everything.{under_tox}")
         self._say()
         for case in stream():
             _enqueue(site, case)

@@ -1,0 +1,42 @@
+"""Why tasks failed: the newest failures by cause."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.http import HttpRequest
+
+from autotask.admin import show
+from autotask.store import causes
+from autotask.store.causes import Cause
+from autotask.store.connection import current
+
+if TYPE_CHECKING:
+    from autotask.admin.dashboard.pages import DashboardAdmin
+
+#: Causes that are listed.
+MOST_CAUSES = 100
+
+
+def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
+    """Return what the page shows."""
+    found = causes.causes(current())
+    failed = sum(cause.count for cause in found)
+    return {
+        "causes": [_cause(cause, page) for cause in found[:MOST_CAUSES]],
+        "number": len(found),
+        "failed": f"{failed:,}",
+        "is_full": failed >= causes.WINDOW,
+        "window": f"{causes.WINDOW:,}",
+        "more": len(found) - MOST_CAUSES,
+    }
+
+
+def _cause(cause: Cause, page: "DashboardAdmin") -> dict[str, Any]:
+    return {
+        "key": cause.key,
+        "name": show.name(cause.name),
+        "error": show.link(page.task_address(cause.newest), show.shortened(cause.error, 160)),
+        "is_one": cause.texts == 1,
+        "count": f"{cause.count:,}",
+        "first": show.moment(cause.first),
+        "last": show.moment(cause.last),
+    }

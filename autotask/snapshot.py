@@ -1,0 +1,85 @@
+"""What a handle has seen of its task: all its attributes come from one read."""
+
+import uuid
+
+from django.core.exceptions import SynchronousOnlyOperation
+
+from autotask.exceptions import TaskExpired, TaskNotFound
+from autotask.store import read, uncommitted
+from autotask.store.connection import current
+from autotask.store.read import StoredTask
+from autotask.store.told import ToldTask
+from autotask.store.uncommitted import UncommittedCall
+from autotask.task import may_be_of_a_task
+
+Seen = StoredTask | ToldTask | UncommittedCall
+
+
+class Era:
+    """The time between two moments at which the tasks of a test were run; a snapshot of an earlier one is outdated."""
+
+    number = 0
+
+    @classmethod
+    def begin(cls) -> None:
+        """Let all handles of this process read unfinished tasks again."""
+        cls.number += 1
+
+
+class Snapshot:
+    """One task as one read has shown it.
+
+    A finished task is read once. An unfinished one is read again when an attribute is asked for that was given before:
+    attributes that are asked for one after the other agree, and a loop that waits for one of them ends.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Seen | None = None
+        self._given: set[str] = set()
+        self._era = 0
+
+    @property
+    def kept(self) -> StoredTask | ToldTask | None:
+        """The finished task; None if it was not seen to have finished."""
+        # A call that is cancelled before its commit is stored after all if a savepoint is rolled back.
+        if self._seen is None or isinstance(self._seen, UncommittedCall) or not self._seen.state.ended:
+            return None
+        return self._seen
+
+    def keep(self, seen: StoredTask | ToldTask | None) -> None:
+        """Keep a task that was seen elsewhere; None: forget what was seen."""
+        self._seen, self._given, self._era = seen, set(), Era.number
+
+    def take(self, id: uuid.UUID, name: str) -> Seen:
+        """Read the task, and keep what was read.
+
+        :raises TaskExpired: it is not in the database (any more).
+        :raises TaskNotFound: no task ever had the id.
+        """
+        era = Era.number
+        seen = read.seen(current(), id) or uncommitted.find(id)
+        self._seen, self._given, self._era = seen, set(), era
+        if seen is None:
+            raise (TaskExpired if may_be_of_a_task(id) else TaskNotFound)(id=id, name=name)
+        return seen
+
+    def look(self, attribute: str, id: uuid.UUID, name: str) -> Seen:
+        """Return the task as it was seen, for one attribute of its handle; read it if need be.
+
+        In a coroutine, which cannot read, an unfinished task stays as it was seen.
+
+        :raises TaskExpired: see :meth:`take`.
+        :raises TaskNotFound: see :meth:`take`.
+        """
+        seen = self._seen
+        if seen is None or seen.id != id or (self.kept is None and self._is_outdated_for(attribute)):
+            try:
+                seen = self.take(id, name)
+            except SynchronousOnlyOperation:
+                if seen is None:
+                    raise
+        self._given.add(attribute)
+        return seen
+
+    def _is_outdated_for(self, attribute: str) -> bool:
+        return attribute in self._given or self._era != Era.number

@@ -1,0 +1,19 @@
+"""Commands that messages advise to run."""
+
+
+def migrate(alias: str) -> str:
+    """Return the command that creates the tables of autotask.
+
+    :param alias: of the database that has them.
+    """
+    return "python manage.py migrate autotask" + (f" --database {alias}" if alias != "default" else "")
+
+
+def serve(queue: str) -> str:
+    """Return the command that starts a worker for one queue."""
+    return f"python manage.py autotask worker --queues {queue}"
+
+
+def manage(words: str) -> str:
+    """Return a command of autotask."""
+    return f"python manage.py autotask {words}"

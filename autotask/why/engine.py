@@ -1,0 +1,75 @@
+"""Decide why a task does not run: pure, from what was read and from the settings."""
+
+import uuid
+from datetime import UTC
+
+from autotask.store.read import StoredTask
+from autotask.store.situation import Situation
+from autotask.task import State, enqueued_at
+from autotask.texts import advice
+from autotask.texts.durations import in_words
+from autotask.why import states, turn, workers
+from autotask.why.codes import Code
+from autotask.why.explanation import Explanation
+from autotask.why.finding import Finding, explanation
+from autotask.why.site import Site
+
+#: Seconds for which results are kept at least, by default: an id that is older was probably pruned.
+_SOON = 300.0
+
+
+def decide(situation: Situation, site: Site) -> Explanation:
+    """Return the explanation of one situation."""
+    task = situation.task
+    if task is None:
+        return explanation(situation, _gone(situation, site))
+    if task.state.ended:
+        return explanation(situation, states.ended(task))
+    if task.state is State.RUNNING:
+        return explanation(situation, states.running(situation, task, site))
+    return _waiting(situation, task, site)
+
+
+def unmigrated(id: uuid.UUID, site: Site) -> Explanation:
+    """Return the explanation where the tables are missing."""
+    text = f"the tables of autotask are not in the database {site.database!r}, or lack columns"
+    finding = Finding(code=Code.UNMIGRATED, text=text, advice=advice.migrate(site.database))
+    return explanation(Situation(id=id, now=site.clock), finding)
+
+
+def uncommitted(id: uuid.UUID, site: Site) -> Explanation:
+    """Return the explanation of a call that is stored after the commit of another database."""
+    text = "its call is stored when the transaction that made it commits on the default database, which it has not yet"
+    return explanation(Situation(id=id, now=site.clock), Finding(code=Code.UNCOMMITTED, text=text))
+
+
+def _waiting(situation: Situation, task: StoredTask, site: Site) -> Explanation:
+    found = [*turn.findings(situation, task, site), *workers.findings(situation, task, site)]
+    first = next((each for each in found if not each.passed), None)
+    return explanation(situation, first or workers.ready(situation, task, site), tuple(each.check for each in found))
+
+
+def _gone(situation: Situation, site: Site) -> Finding:
+    text = (
+        "it is not in the database: its result was pruned after its time to live, or the transaction that made the call was "
+        "rolled back or is not committed yet"
+    )
+    called = _called(situation)
+    return Finding(
+        code=Code.ROLLED_BACK_OR_PRUNED,
+        text=text,
+        sentence=f"It is not in the database {site.database!r}{called}",
+        advice="Look for its name: " + advice.manage("list --name NAME"),
+    )
+
+
+def _called(situation: Situation) -> str:
+    if situation.id.version != 7:
+        return ". Its id was not made by autotask."
+    age = (situation.now - enqueued_at(situation.id).astimezone(UTC)).total_seconds()
+    likely = (
+        "its transaction was probably rolled back or is not committed yet; or its result was pruned after a short time to live"
+        if age < _SOON
+        else "its result was probably pruned after its time to live; or its transaction was rolled back"
+    )
+    return f". It was called {in_words(age)} ago: {likely}."

@@ -1,0 +1,54 @@
+"""A check with what follows from it if it is the first that fails."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from autotask.reasons import Reason
+from autotask.store.situation import Situation
+from autotask.why.codes import Code
+from autotask.why.explanation import Check, Explanation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The outcome of a check; the fields are those of :class:`Check` and :class:`Explanation`."""
+
+    code: Code
+    text: str
+    passed: bool = False
+    sentence: str = ""
+    advice: str = ""
+    until: datetime | None = None
+    place: int | None = None
+    expected_wait: float | None = None
+    reason: Reason | None = None
+
+    @property
+    def check(self) -> Check:
+        """The part that is shown in the list."""
+        return Check(self.code, self.passed, self.text)
+
+
+def passed(code: Code, text: str) -> Finding:
+    """Return the outcome of a check that found nothing."""
+    return Finding(code=code, text=text, passed=True)
+
+
+def explanation(situation: Situation, finding: Finding, checks: tuple[Check, ...] = ()) -> Explanation:
+    """Return the explanation that a finding gives."""
+    return Explanation(
+        id=situation.id,
+        code=finding.code,
+        sentence=finding.sentence or sentence(finding.text),
+        advice=finding.advice,
+        checks=checks,
+        until=finding.until,
+        place=finding.place,
+        expected_wait=finding.expected_wait,
+        reason=finding.reason,
+    )
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital letter and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")

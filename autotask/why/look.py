@@ -1,0 +1,36 @@
+"""Look at the database, and explain."""
+
+import contextlib
+import uuid
+from datetime import UTC, datetime
+
+from django.db import ProgrammingError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import errors, uncommitted
+from autotask.store.situation import read_situation
+from autotask.why import engine
+from autotask.why.explanation import Explanation
+from autotask.why.site import site
+
+
+def explain(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Explanation:
+    """Return why a task does not run now, or what it does; for any id, and also before ``migrate``.
+
+    It is one statement, and takes no lock.
+
+    :param connection: to the database of autotask, see :func:`autotask.store.connection.current`.
+    """
+    # An error would break the caller's transaction.
+    careful = transaction.atomic(using=connection.alias) if connection.in_atomic_block else contextlib.nullcontext()
+    facts = site(datetime.now(UTC))
+    try:
+        with careful:
+            situation = read_situation(connection, id)
+    except ProgrammingError as error:
+        if not errors.is_missing(error):
+            raise
+        return engine.unmigrated(id, facts)
+    if situation.task is None and uncommitted.find(id):
+        return engine.uncommitted(id, facts)
+    return engine.decide(situation, facts)

@@ -1,0 +1,193 @@
+"""The checks before any worker matters: is it time, does nothing else come first."""
+
+from collections.abc import Iterator
+
+from autotask import reasons
+from autotask.flow import UNTIL_CLAIMED, LimitGate, RateGate
+from autotask.reasons import Reason, clock
+from autotask.store import pauses
+from autotask.store.pauses import Kind, Pause
+from autotask.store.read import StoredTask
+from autotask.store.situation import Situation
+from autotask.task import BACKGROUND, REMOTE, State
+from autotask.texts import advice
+from autotask.texts.durations import in_words
+from autotask.texts.lines import one_line
+from autotask.why.codes import Code
+from autotask.why.finding import Finding, passed
+from autotask.why.site import Site
+
+#: Seconds by which two clocks may differ.
+LARGEST_DIFFERENCE = 5.0
+
+#: The fewest tasks from which the usual time is known.
+FEWEST = 3
+
+
+def findings(situation: Situation, task: StoredTask, site: Site) -> Iterator[Finding]:
+    """Yield the outcome of each check, in order."""
+    if situation.uncommitted:
+        yield Finding(
+            code=Code.UNCOMMITTED,
+            text="the transaction in which it was called is not committed yet, and workers do not see it before",
+        )
+    yield _due(situation, task, site)
+    yield from _over(situation, task)
+    yield _paused(situation, task)
+    yield from _gate(situation, task)
+    yield from _elsewhere(situation, task)
+
+
+def _due(situation: Situation, task: StoredTask, site: Site) -> Finding:
+    now, at = situation.now, clock(task.run_at, situation.now)
+    if task.state is not State.SCHEDULED or task.run_at <= now or situation.unknown_for is not None:
+        return passed(Code.SCHEDULED, f"it is due, since {at}")
+    left = in_words((task.run_at - now).total_seconds())
+    if (skew := (site.clock - now).total_seconds()) > LARGEST_DIFFERENCE and task.run_at <= site.clock:
+        text = f"it is due by the clock of this host, which is {in_words(skew)} ahead of that of the database: there in {left}"
+        fix = f"Set both clocks by NTP; see: {advice.manage('doctor')}"
+        return Finding(code=Code.CLOCK_SKEW, text=text, advice=fix, until=task.run_at)
+    code, text = _later(situation, task, f"{at}, in {left}")
+    return Finding(code=code, text=text, until=task.run_at)
+
+
+def _later(situation: Situation, task: StoredTask, when: str) -> tuple[Code, str]:
+    failure = situation.failure
+    if failure is not None and failure.is_last:
+        error = one_line(failure.error, 200)
+        of = f" of {task.retries + 1}" if task.retries and failure.state is State.RETRY else ""
+        return Code.RETRYING, f"attempt {failure.number}{of} did not succeed ({error}); the next one is due at {when}"
+    if task.started_at is not None:
+        return Code.SNOOZED, f"it has put itself off, or its next step is due later: at {when}"
+    if (reasons.unique_key(task) or "").startswith(UNTIL_CLAIMED):
+        return (
+            Code.DEBOUNCED,
+            f"it is due at {when}; until it begins, another call with its key may take its place, and put it off",
+        )
+    return Code.SCHEDULED, f"it is due at {when}"
+
+
+def _over(situation: Situation, task: StoredTask) -> Iterator[Finding]:
+    if task.cancel_requested:
+        text = "it was cancelled while it ran; the next worker that claims it records that"
+        yield Finding(code=Code.CANCELLING, text=text)
+    if task.expires_at is None:
+        return
+    at = clock(task.expires_at, situation.now)
+    if task.expires_at > situation.now:
+        yield passed(Code.EXPIRED, f"it has not expired; it does at {at}")
+    else:
+        yield Finding(
+            code=Code.EXPIRED, text=f"its time was over at {at}; the next worker that looks ends it as cancelled"
+        )
+
+
+# --- pauses, limits and rates ------------------------------------------------------------------------------------------
+
+
+def _paused(situation: Situation, task: StoredTask) -> Finding:
+    pause = _pause_of(situation, task)
+    if pause is None:
+        return passed(Code.PAUSED, "nothing that it needs is paused")
+    gate = task.gate if task.state is State.HELD else None
+    text = reasons.paused(pause, situation.now)
+    code = reasons.Code.READY_PAUSED if gate is None else reasons.Code.PAUSED
+    reason = Reason(code, text, gate, pause.until, situation.gate.waiting if situation.gate else 0, situation.holders)
+    what = {
+        Kind.EVERYTHING: "--everything",
+        Kind.QUEUE: f"--queue {pause.name}",
+        Kind.TASK: f"--task {pause.name}",
+        Kind.LIMIT: f"--limit {pause.name!r}",
+    }
+    fix = advice.manage(f"resume {what[pause.kind]}")
+    return Finding(code=Code.PAUSED, text=text, advice=fix, until=pause.until, reason=reason)
+
+
+def _pause_of(situation: Situation, task: StoredTask) -> Pause | None:
+    names = {Kind.EVERYTHING: "", Kind.QUEUE: task.queue, Kind.TASK: task.name}
+    bars = (pause for pause in situation.in_force if names.get(pause.kind) == pause.name)
+    if (pause := next(bars, None)) is not None:
+        return pause
+    return reasons.pause_of(task.gate, situation.in_force) if task.state is State.HELD and task.gate else None
+
+
+def _gate(situation: Situation, task: StoredTask) -> Iterator[Finding]:
+    gates = reasons.gates_of(task)
+    if not gates:
+        return
+    names = ", ".join(reasons.in_full(gate) for gate, _ in gates)
+    if task.state is not State.HELD or not task.gate:
+        yield passed(Code.HELD_BY_LIMIT, f"it has passed its limits and rates, or is yet to come to them: {names}")
+        return
+    if task.gate.startswith(pauses.GATE) or situation.gate is None:
+        yield passed(Code.PAUSED, "the pause at which it was held is over, and a worker lets it go on")
+        return
+    reason = reasons.of_held(task, situation.gate, situation.holders, ())
+    terms = next((gate for gate, _ in gates if gate.key == task.gate), situation.gate.terms)
+    yield _limit(situation, task, reason, terms) if isinstance(terms, LimitGate) else _rate(situation, reason, terms)
+
+
+def _limit(situation: Situation, task: StoredTask, reason: Reason, terms: LimitGate) -> Finding:
+    assert situation.gate is not None
+    if situation.gate.taken < terms.most:
+        return passed(
+            Code.HELD_BY_LIMIT, f"slots of limit {reasons.name_of(terms.key)} are free, and a worker lets it pass soon"
+        )
+    place = situation.place + 1
+    wait = _expected(situation, place, terms.most)
+    first = next(iter(situation.holders), None)
+    taken = f"; the first of them is taken by {reasons.holder(first)}" if first and terms.most > 1 else ""
+    text = f"{reason.text}{taken}; it is number {place:,} in line" + (f", likely for {in_words(wait)}" if wait else "")
+    fix = advice.manage(f"show {first.id if first else task.id}")
+    return Finding(
+        code=Code.HELD_BY_LIMIT, text="it " + text, advice=fix, place=place, expected_wait=wait, reason=reason
+    )
+
+
+def _expected(situation: Situation, place: int, slots: int) -> float | None:
+    """Return for how long a task is likely to wait for one of some slots, from how long such tasks took lately."""
+    if situation.typical is None or situation.typical.count < FEWEST:
+        return None
+    return -(-place // slots) * situation.typical.seconds
+
+
+def _rate(situation: Situation, reason: Reason, terms: object) -> Finding:
+    place = situation.place + 1
+    if reason.code is reasons.Code.RATE and reason.until is None:
+        return passed(Code.RATE, "there are tokens for it, and a worker lets it pass soon")
+    code = Code.RATE_CLOSED if reason.code is reasons.Code.CLOSED else Code.RATE
+    wait = None
+    if isinstance(terms, RateGate) and reason.until is not None:
+        wait = (reason.until - situation.now).total_seconds() + (place - 1) * terms.interval * terms.cost
+    return Finding(
+        code=code,
+        text=f"it {reason.text}; it is number {place:,} in line",
+        until=reason.until,
+        place=place,
+        expected_wait=wait,
+        reason=reason,
+        advice=advice.manage("status"),
+    )
+
+
+# --- tasks that no pool claims -----------------------------------------------------------------------------------------
+
+
+def _elsewhere(situation: Situation, task: StoredTask) -> Iterator[Finding]:
+    if task.executor == REMOTE:
+        text = "it waits for a client from outside that starts its next step"
+        reason = Reason(reasons.Code.READY_REMOTE, "waits for a client from outside that starts its next step")
+        yield Finding(code=Code.REMOTE, text=text, reason=reason)
+    if task.executor == BACKGROUND:
+        yield _background(situation, task)
+
+
+def _background(situation: Situation, task: StoredTask) -> Finding:
+    name = reasons.name_of(task.name)
+    found = situation.background
+    if found is not None and found.wanted and found.hosted:
+        text = f"the background worker {name} takes it when it has done what came before"
+        return Finding(code=Code.BACKGROUND, text=text, advice=advice.manage("background"))
+    why = "is not known" if found is None else "has no host" if found.wanted else "is stopped"
+    text = f"the background worker {name}, for which it is meant, {why}"
+    return Finding(code=Code.BACKGROUND_STOPPED, text=text, advice=advice.manage(f"background start {name}"))

@@ -1,0 +1,70 @@
+"""Rows for the pages of the dashboard: many tasks in all states, with workers, made in the database itself."""
+
+from django.db import connection
+
+#: As a real site has them: few names, some queues, long tails of errors.
+LIVE = """
+INSERT INTO autotask_task (id, state, queue, priority, name, arguments, created_at, run_at, ready_at, started_at, attempt,
+                           retries, ttl, worker_id, fence, payload, gate, passed, flow, progress_done, progress_total)
+SELECT ('0199ffff-' || lpad(to_hex(n / 65536), 4, '0') || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
+       kind.state, CASE WHEN n %% 5 = 0 THEN 'reports' WHEN n %% 7 = 0 THEN 'mail' ELSE 'default' END, n %% 3 - 1,
+       (ARRAY['shop.tasks.send_invoice', 'shop.tasks.sync_orders', 'reports.tasks.build_monthly_report',
+              'mail.tasks.send_digest', 'search.indexing.reindex_product'])[n %% 5 + 1],
+       'customer_id=' || n || ', month=''2026-' || lpad((n %% 12 + 1)::text, 2, '0') || '''',
+       now() - n * interval '20 ms', now() + CASE WHEN kind.state = 0 THEN n * interval '1 s' ELSE -n * interval '10 ms' END,
+       CASE WHEN kind.state = 1 THEN now() - n * interval '10 ms' END,
+       CASE WHEN kind.state = 2 THEN now() - n * interval '3 s' END,
+       CASE WHEN kind.state = 2 THEN 1 ELSE 0 END, n %% 4, 300,
+       CASE WHEN kind.state = 2 THEN (SELECT id FROM autotask_worker ORDER BY id LIMIT 1) END,
+       CASE WHEN kind.state = 2 THEN n END, repeat('x', 100)::bytea,
+       CASE WHEN kind.state = 8 THEN 'limit:openai(key=' || n %% 3 || ')' END, CASE WHEN kind.state = 8 THEN 0 END,
+       CASE WHEN kind.state = 8 THEN '{"gates": [], "unique": null}'::jsonb END,
+       CASE WHEN kind.state = 2 THEN n * 10 END, CASE WHEN kind.state = 2 THEN 100 END
+FROM generate_series(1, %(number)s) n
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN n < 8 THEN 2 WHEN n %% 10 = 0 THEN 0 WHEN n %% 10 = 1 THEN 8 ELSE 1 END AS state) AS kind
+"""
+
+ENDED = """
+INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, started_at, attempt,
+                             failures, retries, ttl, fence, ended_at, kept_until, payload, value, error_message)
+SELECT ('0199fff0-' || lpad(to_hex(n / 65536), 4, '0') || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
+       kind.state, CASE WHEN n %% 5 = 0 THEN 'reports' WHEN n %% 7 = 0 THEN 'mail' ELSE 'default' END, 0,
+       (ARRAY['shop.tasks.send_invoice', 'shop.tasks.sync_orders', 'reports.tasks.build_monthly_report',
+              'mail.tasks.send_digest', 'search.indexing.reindex_product'])[n %% 5 + 1],
+       'customer_id=' || n || ', month=''2026-' || lpad((n %% 12 + 1)::text, 2, '0') || '''',
+       ended.at - interval '5 s', ended.at - interval '4 s', ended.at - interval '2 s', 1 + n %% 3, n %% 3, 3, 300, n,
+       ended.at, now() + interval '30 days',
+       CASE WHEN kind.state <> 3 THEN repeat('x', 100)::bytea END,
+       CASE WHEN kind.state = 3 THEN repeat('x', 100)::bytea END,
+       CASE WHEN kind.state = 5 THEN 'cancelled by ann' WHEN kind.state = 4 THEN
+           (ARRAY['ConnectionResetError: [Errno 104] Connection reset by peer (attempt ' || n || ')',
+                  'TimeoutError: no answer from https://api.example.com/v2/orders/' || n || ' within 30 s',
+                  'KeyError: ''customer_' || n || '''',
+                  'ValueError: invoice ' || n || ' has no address'])[n / 20 %% 4 + 1] ELSE '' END
+FROM generate_series(1, %(number)s) n
+CROSS JOIN LATERAL (SELECT CASE WHEN n %% 20 = 3 THEN 4 WHEN n %% 50 = 7 THEN 5 ELSE 3 END AS state) AS kind
+CROSS JOIN LATERAL (SELECT now() - (%(number)s - n) * interval '70 ms' AS at) AS ended
+"""
+
+WORKERS = """
+INSERT INTO autotask_worker (id, kind, host, boot_id, pid, pid_started, serves_pid, queues, threads, version, started_at,
+                             seen_at, lease_until)
+SELECT gen_random_uuid(), CASE WHEN n = 1 THEN 'worker' ELSE 'companion' END, 'web-' || n, 'boot', 4000 + n, n,
+       CASE WHEN n > 1 THEN 4100 + n END, '', 8, '1.0', now() - interval '3 hours',
+       now() - CASE WHEN n = 3 THEN interval '4 min' ELSE interval '3 s' END,
+       now() + CASE WHEN n = 3 THEN interval '-3 min' ELSE interval '1 day' END
+FROM generate_series(1, 3) n
+"""
+
+
+def make(live: int, ended: int) -> None:
+    """Replace all tasks and workers by so many rows."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE autotask_task, autotask_result, autotask_attempt, autotask_worker")
+        cursor.execute(WORKERS)
+        cursor.execute(LIVE, {"number": live})
+        cursor.execute(ENDED, {"number": ended})
+    for table in ("autotask_task", "autotask_result", "autotask_worker"):
+        with connection.cursor() as cursor:
+            cursor.execute(f"VACUUM ANALYZE {table}")
