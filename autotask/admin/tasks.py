@@ -20,7 +20,7 @@ from autotask import logs
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
-from autotask.admin import flow, notices, pausing, show, states, times
+from autotask.admin import flow, notices, pausing, show, states, timeline, times
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
@@ -225,10 +225,12 @@ class TaskAdmin(ActingAdmin):
         assert obj is not None  # nothing can be added
         attach_workers([obj])
         newest = Attempt.objects.using(settings.DATABASE).filter(task_id=obj.id).order_by("-id")
-        attempts = list(newest[: MOST_ATTEMPTS + 1])
+        last = list(newest[: MOST_ATTEMPTS + 1])
+        attempts, are_all = last[MOST_ATTEMPTS - 1 :: -1], len(last) <= MOST_ATTEMPTS
         context |= {
-            "attempts": [_shown(attempt) for attempt in reversed(attempts[:MOST_ATTEMPTS])],
-            "more_attempts": len(attempts) > MOST_ATTEMPTS,
+            "timeline": timeline.shown(obj, attempts, timezone.now(), are_all=are_all),
+            "attempts": [_shown(attempt) for attempt in attempts],
+            "more_attempts": not are_all,
             "can_retry": obj.state in RETRYABLE and self.has_retry_permission(request),
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
             **flow.context(obj),
