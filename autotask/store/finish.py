@@ -137,7 +137,10 @@ _KEPT = columns.insert(
     kept_until=f"e.now + {_TTL} * interval '1 s'",
     payload="CASE WHEN e.new_state = 3 AND e.flow -> 'once' IS NULL THEN NULL ELSE e.payload END",
     value="e.value",
-    error_message="coalesce(e.error_message, '')",
+    # If somebody cancelled it while it ran, the reason comes first, and then what the function itself has raised.
+    error_message=f"""CASE WHEN e.new_state = 5 AND e.flow ? '{columns.WHY}'
+        THEN concat_ws(': ', e.flow->>'{columns.WHY}', nullif(nullif(e.error_message, ''), '{columns.TO_BE_CANCELLED}'))
+        ELSE coalesce(e.error_message, '') END""",
 )
 
 _CHANNEL = "'autotask_ended_' || replace(e.id::text, '-', '')"
@@ -176,13 +179,6 @@ WITH ended AS (
 kept AS ({_KEPT})
 """
 
-# If a task was cancelled since another one wants its slot, its message says so.
-_MESSAGE = "coalesce(e.error_message, '')"
-_KEPT_WITH_REASON = _KEPT.replace(
-    _MESSAGE,
-    f"CASE WHEN e.new_state = 5 THEN coalesce(e.flow->>'{columns.WHY}', e.error_message, '') ELSE {_MESSAGE} END",
-)
-
 # Where tasks had gates, their slots are handed on.
 _HANDED = f", {slots.HANDED} FROM ended e"
 
@@ -203,11 +199,7 @@ def _statement(tell: str, handing_on: bool = False, table: RowTable | None = Non
         end += model_rows.written([table], results=True)
         tell = tell.replace(" FROM ended e", _WRITTEN)
     if handing_on:
-        end = (
-            end.replace(_KEPT, _KEPT_WITH_REASON)
-            .replace(_OUTCOMES, _WITH_HEIRS)
-            .replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
-        )
+        end = end.replace(_OUTCOMES, _WITH_HEIRS).replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
         end += f", {slots.HAND_ON}"
         tell = tell.replace(" FROM ended e", _HANDED)
     return end + tell
