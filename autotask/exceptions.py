@@ -193,12 +193,12 @@ class TaskCancelled(AutotaskError):
 
 
 class WaitTimeout(AutotaskError, TimeoutError):
-    """Task {id} ({name}) had not ended after {seconds:g} seconds; it is {status}."""
+    """Task {id} ({name}) had not ended after {seconds:g} seconds; it is {status}.{reason}"""
 
 
 class WaitInTransaction(AutotaskError, RuntimeError):
     """wait() was called for task {id} ({name}) inside a transaction. The task becomes visible to workers only when
-    that transaction commits, so waiting here could never end. Call wait() after the atomic block."""
+    that transaction commits, so waiting here could never end. Call wait() after the atomic block.{hint}"""
 
 
 class WorkerLost(AutotaskError):
@@ -354,4 +354,4 @@ class NotPostgreSQL(AutotaskError):
 
 
 class TablesMissing(AutotaskError):
-    """The tables of autotask are not in the database {alias!r} yet, or lack columns. Run: python manage.py migrate autotask"""
+    """The tables of autotask are not in the database {alias!r} yet, or lack columns. Run: {command}"""

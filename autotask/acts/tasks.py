@@ -36,14 +36,26 @@ def retry(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[A
     return answers
 
 
-def cancel(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
-    """Cancel tasks that wait, and ask the workers of running ones to stop them."""
+def cancel(
+    ids: Iterable[uuid.UUID],
+    log: Log[uuid.UUID] = keep_no_log,
+    *,
+    log_asked: Log[uuid.UUID] = keep_no_log,
+    by: str = "",
+) -> list[Answer[uuid.UUID]]:
+    """Cancel tasks that wait, and ask the workers of running ones to stop them.
+
+    :param log: called with those that were cancelled.
+    :param log_asked: called with those whose workers were asked.
+    :param by: who wants it, for the message of those that run; "": unknown.
+    """
     connection, answers = current(), []
     for batch in _for_cancelling(connection, find.in_order_of_keys(connection, ids)):
         with transaction.atomic(using=connection.alias):
-            outcomes = {id: cancel_one(connection, id) for id in batch}
+            outcomes = {id: cancel_one(connection, id, by=by) for id in batch}
             acted = [id for id, outcome in outcomes.items() if outcome is not Cancellation.TOO_LATE]
-            log(acted)
+            log([id for id in acted if outcomes[id] is Cancellation.CANCELLED])
+            log_asked([id for id in acted if outcomes[id] is Cancellation.REQUESTED])
         answers += [Answer(id, is_asked=outcomes[id] is Cancellation.REQUESTED) for id in acted]
         answers += _refused(connection, batch, acted)
     return answers

@@ -20,6 +20,7 @@ from autotask.store import health, notify, pauses, prune, read, schedules
 from autotask.store.connection import current
 from autotask.store.pauses import Kind
 from autotask.store.read import LivingWorker
+from autotask.texts import advice
 from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line
 from autotask.texts.render import count, moment
@@ -54,11 +55,9 @@ def look_at_tables(patient: Patient) -> Finding:
     executor = MigrationExecutor(current())
     targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "autotask"]
     missing = [str(migration) for migration, _ in executor.migration_plan(targets)]
-    fix = "python manage.py migrate autotask"
-    if settings.DATABASE != "default":
-        fix += f" --database {settings.DATABASE}"
     if missing:
-        return problem(f"{count(len(missing), 'migration')} not applied: {', '.join(missing)}", fix)
+        text = f"{count(len(missing), 'migration')} not applied: {', '.join(missing)}"
+        return problem(text, advice.migrate(settings.DATABASE))
     if not read.has_tables(patient.connection):
         return problem(
             "all migrations are recorded as applied, but the tables are not in the search_path of this role",

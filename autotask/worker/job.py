@@ -7,13 +7,13 @@ from typing import Any, Protocol
 from autotask import registry
 from autotask.context import StopRequest
 from autotask.exceptions import UnknownTask
+from autotask.store.columns import TO_BE_CANCELLED
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
 from autotask.worker import execution, steps
 from autotask.worker.outcome import Released
 from autotask.worker.pools.base import Uninterrupted
 from autotask.worker.reporter import Reports
-from autotask.worker.watch import TO_BE_CANCELLED
 
 
 class Work(Protocol):

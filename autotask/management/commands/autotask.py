@@ -33,6 +33,7 @@ from autotask.management.subcommands import (
     show,
     stats,
     status,
+    why,
     worker,
 )
 from autotask.texts.lines import describe
@@ -45,6 +46,7 @@ SUBCOMMANDS = {
         stats,
         list_tasks,
         show,
+        why,
         retry,
         cancel,
         schedules,
