@@ -35,6 +35,7 @@ from autotask.store import glance
 from autotask.store.columns import WHY
 from autotask.store.connection import current
 from autotask.task import State
+from autotask.why import unserved
 
 #: The most tasks for one action, so that the request ends in time.
 MOST_AT_ONCE = 5000
@@ -107,6 +108,7 @@ class TaskAdmin(ActingAdmin):
             assert response.context_data is not None  # as asked above
             changes = response.context_data["cl"]
             counts = glance.counts(current())
+            response.context_data["autotask_unserved"] = unserved.look(current())
             response.context_data["autotask_states"] = states.choices(
                 counts,
                 lambda key: changes.get_query_string({"state": key} if key else {}, ["p", *([] if key else ["state"])]),

@@ -3,11 +3,13 @@
 import uuid
 
 import pytest
-from django.db import connection, transaction
+from django.db import ProgrammingError, connection, transaction
 
+from autotask.exceptions import WaitInTransaction, WaitTimeout
 from autotask.handle import TaskHandle
 from autotask.store.connection import execute
 from autotask.why import Code
+from tests.integration.admin.pages import registered
 from tests.integration.commands.command import manage
 from tests.integration.commands.tasks import add
 from tests.integration.held import pause
@@ -57,3 +59,41 @@ def test_a_call_that_is_not_committed_is_explained():
 
 def test_a_handle_of_nothing_is_explained():
     assert TaskHandle(uuid.uuid4()).why().code == Code.ROLLED_BACK_OR_PRUNED
+
+
+def test_a_call_without_tables_names_migrate_in_djangos_own_error():
+    with transaction.atomic():
+        execute(connection, "SET LOCAL search_path TO pg_catalog")
+        with pytest.raises(ProgrammingError, match=r"does not exist(.|\n)*Run: python manage\.py migrate autotask$"):
+            add(1, 2)
+        transaction.set_rollback(True)
+
+
+def test_a_wait_in_vain_says_why_and_what_to_do_in_a_test():
+    with pytest.raises(WaitTimeout) as caught:
+        add(1, 2).wait(0.1)
+    assert str(caught.value).partition("it is waiting. ")[2] == (
+        "No worker is alive. Start the site, or a worker: python manage.py autotask worker In a TestCase no worker sees the "
+        "task: run it with run_pending(), or its call with immediate(), both from autotask.testing."
+    )
+
+
+def test_a_wait_in_a_test_case_names_what_to_use_there():
+    with (
+        transaction.atomic(),
+        pytest.raises(WaitInTransaction, match=r"run_pending\(\), or its call with immediate\(\)"),
+    ):
+        add(1, 2).wait(1)
+
+
+def test_a_wait_outside_of_tests_says_nothing_of_them(monkeypatch):
+    monkeypatch.delattr("django.core.mail.outbox")
+    with pytest.raises(WaitTimeout, match="autotask worker$"):
+        add(1, 2).wait(0.1)
+
+
+def test_status_names_the_queues_that_nobody_serves():
+    registered(queues="reports")
+    add.using(queue="mail")(1, 2)
+    text = "Tasks wait in queues that no living worker serves: mail. Start one: python manage.py autotask worker --queues mail"
+    assert text in manage("status").out
