@@ -62,9 +62,8 @@ class Offers:
         key, now = tuple(channels), time.monotonic()
         with self._lock:
             stock = self._stock(key)
-            offered = stock.offered.popleft() if stock.offered and now < stock.until else None
-            if offered is not None:
-                return self._give(stock, offered, now)
+            if stock.offered:
+                return self._give(stock, stock.offered.popleft(), now)
             most = max(1, min(MOST, int(AHEAD / max(now - stock.asked_at, 0.001))))
         taken = pull.take(connection, channels, list(model_rows.tables), most=most)
         with self._lock:
