@@ -25,7 +25,7 @@ from autotask.exceptions import (
     WaitTimeout,
 )
 from autotask.snapshot import Seen, Snapshot
-from autotask.store import cancel, notify, read, requeue, steps, uncommitted
+from autotask.store import background, cancel, notify, read, requeue, steps, uncommitted
 from autotask.store.connection import current, note_pooler, shares_sessions
 from autotask.store.read import StoredAttempt
 from autotask.store.told import told_task
@@ -219,6 +219,8 @@ class TaskHandle(Generic[R]):
                 steps.forget(connection, self.id)
         self._snapshot.keep(None)
         notify.wake_after_commit(connection)
+        if not self.name or self.name.startswith(background.PREFIX):
+            background.call_for(connection, [self.id])
 
     async def aretry(self, *, from_start: bool = False) -> None:
         """Like :meth:`retry`, from a coroutine."""

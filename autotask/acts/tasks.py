@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
-from autotask.store import find, notify, requeue
+from autotask.store import background, find, notify, requeue
 from autotask.store.cancel import Cancellation, cancel as cancel_one
 from autotask.store.connection import current
 from autotask.task import State
@@ -30,6 +30,7 @@ def retry(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[A
             retried = [id for id in batch if requeue.requeue(connection, id)]
             log(retried)
             notify.wake_after_commit(connection)
+            background.call_for(connection, retried)
         answers += map(Answer, retried)
         answers += [_or_taken(connection, answer) for answer in _refused(connection, batch, retried)]
     return answers
