@@ -34,6 +34,7 @@ from autotask.management.subcommands import (
     show,
     stats,
     status,
+    why,
     worker,
 )
 from autotask.texts.lines import describe
@@ -46,6 +47,7 @@ SUBCOMMANDS = {
         stats,
         list_tasks,
         show,
+        why,
         retry,
         cancel,
         schedules,

@@ -5,11 +5,14 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
+from django.db import DatabaseError, InterfaceError
+
 from autotask import crew, django_setup, registry
 from autotask.conf import settings
 from autotask.management.arguments import plain_names, size, whole
-from autotask.management.console import USAGE, Console, failure
+from autotask.management.console import USAGE, Console, failure, open_tables
 from autotask.management.subcommand import Subcommand
+from autotask.store.errors import is_outage
 from autotask.values import nearest
 from autotask.worker import ending, log_lines
 from autotask.worker.options import WorkerOptions
@@ -113,6 +116,8 @@ def _work(console: Console, workers: int, options: WorkerOptions) -> None:
     _doubt(console, options.queues)
     if not settings.IS_ACTIVE:
         console.complain("AUTOTASK_IS_ACTIVE is False: calls store no tasks. Only tasks already stored run here.")
+    if options.burst:
+        _refuse_without_tables()
     if workers > 1 or options.max_tasks or options.max_memory or options.reload:
         status = crew.Crew(workers, burst=options.burst, reload=options.reload).run()
     else:
@@ -131,6 +136,15 @@ def _doubt(console: Console, queues: Sequence[str]) -> None:
             console.complain(
                 f"No task in the code has the queue {queue!r}{nearest(queue, known)}. It is served all the same."
             )
+
+
+def _refuse_without_tables() -> None:
+    """Refuse a burst that could only wait for ``migrate``. An outage is waited for, by the worker."""
+    try:
+        open_tables()
+    except (DatabaseError, InterfaceError) as error:
+        if not is_outage(error):
+            raise
 
 
 SUBCOMMAND = Subcommand(
