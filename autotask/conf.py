@@ -31,6 +31,7 @@ from autotask.setting_types import (
     SECRETS,
     TEXT,
     TEXTS,
+    TOKENS,
     TYPE_LIMITS,
     WEBHOOK_SECRETS,
     SettingType,
@@ -179,7 +180,8 @@ class Settings:
     BACKGROUND_THREADS = Setting(
         SettingType("a whole number from 0 to 1000", whole(0, 1000)),
         32,
-        "Background workers that one worker hosts at most, each in a thread of its own; 0: it leaves them to other workers.",
+        "Threads of one worker for the background workers that it hosts: one for each, or as many as its concurrency; "
+        "0: it leaves them to other workers.",
     )
     EXECUTORS = Setting(
         EXECUTORS,
@@ -251,6 +253,13 @@ class Settings:
         True,
         "False: workers do not count what happens to tasks, so there is nothing for manage.py autotask stats and no counters "
         "for Prometheus.",
+    )
+
+    METRICS_TOKEN: Setting[tuple[str, ...]] = Setting(
+        TOKENS,
+        (),
+        "Token with which Prometheus reads autotask.metrics.view, as a bearer token. A list of several, while a token is being "
+        "replaced. None: nobody reads it.",
     )
 
     LOG_DIR: Setting[str | None] = Setting(

@@ -14,9 +14,6 @@ from autotask.values import one_of
 #: The ends that can be told.
 EVENTS = (Status.DONE.value, Status.ERROR.value, Status.CANCELLED.value)
 
-#: Those that are mailed. Whoever cancels a task knows it.
-MAILED = (Status.DONE.value, Status.ERROR.value)
-
 MOST_ADDRESSES = 50
 MOST_WEBHOOKS = 20
 
@@ -120,7 +117,7 @@ class Notice(NamedTuple):
     @property
     def events(self) -> Sequence[str]:
         """The ends that it tells."""
-        return MAILED if self.webhook is None else self.webhook.events
+        return EVENTS if self.webhook is None else self.webhook.events
 
 
 def stored(email: Sequence[str] | None, webhooks: Sequence[Webhook] | None) -> str | None:

@@ -7,8 +7,15 @@ from typing import NamedTuple, Self
 
 from autotask.exceptions import InvalidKey
 
-#: The acts that a scope can allow. "traceback" shows the tracebacks of failed tasks, "pull" hands tasks to outside workers.
-ACTIONS = ("submit", "read", "cancel", "retry", "traceback", "pull")
+#: The acts that a scope can allow, and what each means.
+ACTIONS = {
+    "submit": "start tasks",
+    "read": "see tasks and their results",
+    "cancel": "cancel tasks",
+    "retry": "run tasks again that failed or were cancelled",
+    "traceback": "see the tracebacks of failed tasks, and logs",
+    "pull": "fetch tasks of models to run them in another network, as clients of django-simpletask2 do",
+}
 
 #: The most scopes of one key.
 MOST_SCOPES = 100

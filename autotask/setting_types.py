@@ -13,6 +13,9 @@ from autotask.values import PLAIN_NAME
 
 T = TypeVar("T")
 
+#: The fewest characters of a token: shorter ones can be guessed.
+SHORTEST_TOKEN = 16
+
 #: How a secret of webhooks begins, and the fewest bytes after that, in base64. (Standard Webhooks, "Signature scheme".)
 WEBHOOK_PREFIX = "whsec_"
 SHORTEST_WEBHOOK_KEY = 24
@@ -169,6 +172,18 @@ def _secrets(value: Any) -> tuple[str | bytes, ...]:
     return tuple(secret for secret in map(_secret, value) if secret is not None)
 
 
+def _tokens(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    found = (value,) if isinstance(value, str) else value
+    _refuse_unless(isinstance(found, (list, tuple)))
+    for token in found:
+        # As a header has it. (RFC 6750, "b64token", and some more.)
+        _refuse_unless(isinstance(token, str) and len(token) >= SHORTEST_TOKEN)
+        _refuse_unless(token.isascii() and token.isprintable() and " " not in token)
+    return tuple(found)
+
+
 def _executors(value: Any) -> dict[str, tuple[str, int]]:
     _refuse_unless(isinstance(value, dict))
     return {_executor_name(name): _executor(given) for name, given in value.items()}
@@ -260,3 +275,8 @@ WEBHOOK_SECRETS = SettingType(
 SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)
 PULL_KEY = SettingType("a string that is not empty or blank, or None", _secret, secret=True)
+TOKENS = SettingType(
+    f"a string of at least {SHORTEST_TOKEN} printable ASCII characters without spaces, a list of these, or None",
+    _tokens,
+    secret=True,
+)

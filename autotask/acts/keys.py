@@ -28,7 +28,8 @@ PREFIX = "autotask"
 
 _FORM = re.compile(rf"{PREFIX}_([1-9][0-9]{{0,17}})_([A-Za-z0-9_-]{{43}})")
 
-#: Seconds after which a key is looked up again. A revoked key is refused after that at the latest.
+#: Seconds after which a key is looked up again, since a look at each request would cost a statement. A revoked key is refused
+#: after that at the latest.
 TRUSTED = 1.0
 
 #: The keys that were right lately in this process by their digests, and when they were looked up; at most this many.
@@ -76,7 +77,9 @@ def create(name: str, scopes: list[str], expires: datetime | None = None, log: L
 
 
 def revoke(name: str, log: Log[int] = keep_no_log) -> bool:
-    """Revoke the valid key of that name, and return whether there was one. A second later all processes refuse it.
+    """Revoke the valid key of that name, and return whether there was one.
+
+    This process refuses it at once, when the revocation is committed; others within :data:`TRUSTED` seconds.
 
     :param log: is called with the id, in the same transaction, if there was one.
     """
@@ -85,6 +88,7 @@ def revoke(name: str, log: Log[int] = keep_no_log) -> bool:
         id = store.revoke(connection, name)
         if id is not None:
             log([id])
+            transaction.on_commit(forget_recent, using=connection.alias, robust=True)
     return id is not None
 
 

@@ -175,7 +175,11 @@ class KeyAdmin(ActingAdmin):
         valid = [key for key in chosen if key.revoked_at is None]
         log = self.log_for(request, gettext("Revoked."), valid)
         revoked = sum(keys.revoke(key.name, log) for key in valid)
-        words = ngettext("%(number)d key is revoked.", "%(number)d keys are revoked.", revoked)
+        words = ngettext(
+            "%(number)d key is revoked. Within a second, all processes of the site refuse it.",
+            "%(number)d keys are revoked. Within a second, all processes of the site refuse them.",
+            revoked,
+        )
         self.message_user(request, words % {"number": revoked}, messages.SUCCESS if revoked else messages.WARNING)
 
     def buttons(self) -> Sequence[Button]:

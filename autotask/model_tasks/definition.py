@@ -15,7 +15,16 @@ from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.control import Discard
 from autotask.definition import Definition
-from autotask.exceptions import AutotaskError, OtherDatabase, RemoteWithExpiry, TenantRow, UnknownOption
+from autotask.exceptions import (
+    AutotaskError,
+    InvalidOptionType,
+    OtherDatabase,
+    PayloadRefused,
+    PayloadTooNew,
+    RemoteWithExpiry,
+    TenantRow,
+    UnknownOption,
+)
 from autotask.handle import TaskHandle
 from autotask.model_tasks import handlers, proxying
 from autotask.options import DEFINITION_OPTION_NAMES, Options
@@ -25,11 +34,12 @@ from autotask.store.enqueue import Kind, NewTask
 from autotask.store.model_rows import RowTable
 from autotask.store.steps import Advance
 from autotask.task import REMOTE, ClaimedTask
-from autotask.values import plain_name
+from autotask.values import nearest, plain_name
 
 #: Options that a model task cannot have: each row has a task of its own, and a method gets no context.
 _WITHOUT = ("takes_context", "json_schema", "api", "unique", "unique_for", "on_conflict", "debounce", "throttle")
-OPTION_NAMES = tuple(name for name in DEFINITION_OPTION_NAMES if name not in _WITHOUT)
+_INSTEAD = {"queue": ": write channel or channel_field"} | dict.fromkeys(_WITHOUT, ", which model tasks do not have")
+OPTION_NAMES = tuple(name for name in DEFINITION_OPTION_NAMES if name not in _INSTEAD)
 
 #: The most kinds that are kept: one for each channel.
 MOST_KINDS = 1000
@@ -121,13 +131,23 @@ class ModelTask(Definition[..., Any]):
         if using != settings.DATABASE:
             raise OtherDatabase(model=self.model._meta.label, alias=using, expected=settings.DATABASE)
 
-    def payload_of(self, row: Model, body: Mapping[str, Any], id: uuid.UUID) -> bytes:
-        """Return the signed arguments of the task of a row.
+    def payload_of(
+        self, row: Model, body: Mapping[str, Any], id: uuid.UUID, before: bytes | None = None
+    ) -> bytes | None:
+        """Return the signed arguments of the task of a row; None: leave them as they are, for the worker to refuse.
 
         :param body: what a client from outside has sent along.
+        :param before: the arguments so far, with the values of carriers that are kept; None: there are none.
         """
-        tells = self._kind.on_end is not None
-        return payload.dump_arguments((row, body), {}, id=id, name=self.name, largest=True, tells=tells)
+        carried, tells = None, self._kind.on_end is not None
+        if before is not None and payload.carries(before):
+            try:
+                carried = payload.load_carried(before, id=id, name=self.name)
+            except (PayloadRefused, PayloadTooNew):
+                return None
+        return payload.dump_arguments(
+            (row, body), {}, id=id, name=self.name, carried=carried, largest=True, tells=tells
+        )
 
     def _row_tasks(self, rows: Sequence[Any]) -> list[NewTask]:
         carried = carriers.carried(self.name)
@@ -209,12 +229,11 @@ def checked_options(model: type[Model]) -> Options:
     where = model._meta.label
     given: Any = getattr(model, "options", None) or {}
     if not isinstance(given, Mapping):
-        raise UnknownOption(
-            where=where, option="options", suggestion=", which is no dict", known=", ".join(OPTION_NAMES)
-        )
+        kind = type(given).__name__
+        raise InvalidOptionType(option="options", where=where, expected="a dict", value=given, type=kind)
     for name in given:
-        if name not in OPTION_NAMES or name == "queue":
-            advice = ": write channel or channel_field" if name == "queue" else ""
+        if name not in OPTION_NAMES:
+            advice = _INSTEAD.get(name) or nearest(str(name), OPTION_NAMES)
             raise UnknownOption(where=where, option=name, suggestion=advice, known=", ".join(OPTION_NAMES))
     return Options.of(where, **{"on_missing": "discard"} | dict(given))
 

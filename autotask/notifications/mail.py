@@ -1,4 +1,4 @@
-"""The mail about an ended task: its result, with a file if the result names one, or its error."""
+"""The mail about an ended task: its result, with a file if the result names one, its error, or that it was cancelled."""
 
 import mimetypes
 import os
@@ -14,7 +14,6 @@ from django.utils.encoding import punycode
 
 from autotask.conf import settings
 from autotask.notifications.ended import Ended
-from autotask.task import Status
 from autotask.texts.lines import describe
 
 #: Seconds that a mail server may take to answer, if the settings of the project say nothing: a worker must not hang.
@@ -97,8 +96,7 @@ def _body(ended: Ended, attached: Attachment | None) -> str:
         "file_name": attached.name if attached else "",
         "file_problem": attached.problem if attached else "",
     }
-    template = "done" if ended.status is Status.DONE else "error"
-    return render_to_string(f"autotask/mail/{template}.txt", facts)
+    return render_to_string(f"autotask/mail/{ended.status.value}.txt", facts)
 
 
 def _attachment(ended: Ended) -> Attachment | None:

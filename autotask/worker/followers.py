@@ -125,10 +125,15 @@ class Followers:
     # --- called by the loop -----------------------------------------------------------------------------------------
 
     def hold(self, tasks: Iterable[ClaimedTask]) -> None:
-        """Note that claimed tasks have their slots, before they begin."""
+        """Note that claimed tasks have their slots, before they begin.
+
+        One that is to be cancelled may have none: after a failed attempt it is ready at once, and has passed no gate.
+        """
         with self._lock:
             for task in tasks:
-                if task.flow is not None and (limit := _only_limit(task.flow)) is not None:
+                if task.flow is None or task.cancel_requested:
+                    continue
+                if (limit := _only_limit(task.flow)) is not None:
                     gate = self._gate(limit)
                     gate.queues.add(task.queue)
                     gate.slots += 1

@@ -121,14 +121,21 @@ def begin(task: ClaimedTask, definition: Definition[Any, Any]) -> None:
     log.say(logging.INFO, f"started: {task.name}, attempt {task.failures + 1} of {task.retries + 1}")
 
 
-def end(task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None) -> None:
+def end(
+    task: ClaimedTask,
+    state: State,
+    seconds: float,
+    error_message: str,
+    exception: BaseException | None,
+    next_in: float | None,
+) -> None:
     """Write the last line of an attempt, and close its log. The attempt may have run in a process that was killed."""
     if _folder is None:
         return
     log = _own(task) or OpenLog(_folder, task, registry.known(task.name))
     told = exception if state in (State.ERROR, State.RETRY) else None
     # The traceback ends with the message.
-    message = text_of_end(task, state, seconds, "" if told is not None else error_message)
+    message = text_of_end(task, state, seconds, "" if told is not None else error_message, next_in)
     log.say(max(logging.INFO, level_of(state, exception)), message, told)
     _close(log)
 

@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 
 from autotask import context, payload
 from autotask.context import TaskContext
-from autotask.exceptions import ClaimOver, StepRepeated
+from autotask.exceptions import ClaimOver, InvalidOptionType, StepRepeated
 from autotask.store import steps
 from autotask.store.connection import current
 from autotask.values import plain_name
@@ -37,13 +37,15 @@ def step(name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
             step("charge", charge, order_id)
 
     :param name: of the step: 1 to 200 letters, digits and ``_ . : < > -``; each step of a task needs a name of its own.
-    :raises InvalidOption: it is no such name.
+    :param function: is called with the rest of the arguments.
+    :raises InvalidOption: the name is none.
+    :raises InvalidOptionType: the name is no string, or the function cannot be called.
     :raises StepRepeated: this attempt has had a step of that name before.
     :raises ClaimOver: the task is no longer this worker's, so nothing was kept.
     :raises UnpicklableResult: the value cannot be pickled.
     :raises PayloadTooLarge: the value takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
     """
-    plain_name(name, "name", "step()")
+    _refuse_unfit(name, function, "step()")
     running = context.current()
     if running is None or running.fence is None:
         return function(*args, **kwargs)
@@ -58,7 +60,7 @@ def step(name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
 
 async def astep(name: str, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
     """Like :func:`step`, for a coroutine function."""
-    plain_name(name, "name", "astep()")
+    _refuse_unfit(name, function, "astep()")
     running = context.current()
     if running is None or running.fence is None:
         return await function(*args, **kwargs)
@@ -81,6 +83,13 @@ class _Steps:
     def __init__(self, running: TaskContext) -> None:
         self.kept = {each.name: each.value for each in steps.named(current(), running.id)}
         self.used: set[str] = set()
+
+
+def _refuse_unfit(name: object, function: object, where: str) -> None:
+    plain_name(name, "name", where)
+    if not callable(function):
+        kind, expected = type(function).__name__, "a function, followed by its arguments"
+        raise InvalidOptionType(option="function", where=where, expected=expected, value=function, type=kind)
 
 
 def _begin(running: TaskContext, name: str) -> tuple[bool, Any]:

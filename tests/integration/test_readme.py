@@ -192,6 +192,11 @@ def test_the_quickstart_can_be_followed(project):
     )
 
 
+@needs_embedded
+def test_the_tutorial_can_be_followed(project):
+    project.follow(blocks(ROOT / "docs" / "tutorial.rst"))
+
+
 @pytest.mark.parametrize(
     "page",
     [

@@ -204,6 +204,7 @@ def test_a_bad_value_is_refused_with_name_expectation_and_value(settings, name, 
 
 SECRETS = {
     "AUTOTASK_SIGNING_KEY": ["", b"", 5, ["hunter2"], {"hunter2": 1}],
+    "AUTOTASK_METRICS_TOKEN": ["", "hunter2", "hunter2 with spaces", b"hunter2hunter2hunter2", 5, [5], {"hunter2": 1}],
     "AUTOTASK_PULL_KEY": ["", b" ", 5, ["hunter2"], {"hunter2": 1}],
     "AUTOTASK_WEBHOOK_SECRET": ["", "hunter2", "whsec_hunter2", ["hunter2"], b"hunter2", 5, {"hunter2": 1}],
     "AUTOTASK_SIGNING_KEY_FALLBACKS": ["hunter2", b"hunter2", [""], [5, "hunter2"], {"hunter2"}],

@@ -71,6 +71,19 @@ def site():
 # --- when -----------------------------------------------------------------------------------------------------------
 
 
+def test_nobody_follows_a_task_that_is_to_be_cancelled(site):
+    # Given: it may be ready without a slot
+    (held,) = site.hold()
+    site.end(held)
+    cancelled = task()._replace(cancel_requested=True)
+
+    # When
+    site.followers.hold([cancelled])
+
+    # Then
+    assert site.followers.wanted() == ([], set())
+
+
 def test_nobody_follows_before_short_tasks_were_seen_to_wait(site):
     # Given
     first, second = task(), task()

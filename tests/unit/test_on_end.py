@@ -116,7 +116,7 @@ def test_an_end_is_sent_to_those_who_want_it():
 
     assert states(DONE) == ["waiting", "waiting", "not needed"]
     assert states(ERROR) == ["waiting", "waiting", "waiting"]
-    assert states(CANCELLED) == ["not needed", "waiting", "not needed"]
+    assert states(CANCELLED) == ["waiting", "waiting", "not needed"]
 
 
 def test_the_record_of_a_notice_is_found_again():

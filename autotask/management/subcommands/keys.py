@@ -1,7 +1,7 @@
 """``keys``: create, list and revoke the keys of the HTTP API."""
 
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from autotask.acts import keys
@@ -9,6 +9,7 @@ from autotask.documents import key_document
 from autotask.management.arguments import duration, moment
 from autotask.management.console import NOT_FOUND, Console, failure, open_tables
 from autotask.management.subcommand import Subcommand
+from autotask.scopes import ACTIONS
 from autotask.store.keys import StoredKey
 from autotask.texts import render
 
@@ -23,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="ACTION:PATTERN",
-        help="What it allows: submit, read, cancel, retry, traceback or pull, and the names of the tasks; repeatable.",
+        help=f"What it allows: {', '.join(ACTIONS)}, and the names of the tasks; repeatable.",
     )
     create.add_argument(
         "--expires", type=_end, metavar="WHEN", help="A duration like 90d, or a moment like 2026-12-01T08:00."
@@ -50,7 +51,7 @@ def run(
     elif verb == "list":
         _list(console, json)
     elif keys.revoke(name):
-        console.say(f"{name} is revoked")
+        console.say(f"{name} is revoked: within a second, all processes of the site refuse it")
     else:
         raise failure(f"There is no valid key {name!r}.", NOT_FOUND)
 
@@ -67,8 +68,15 @@ def _list(console: Console, json: bool) -> None:
         console.say(render.as_json({"keys": [key_document(key) for key in found]}))
     elif found:
         console.say(*render.table(("NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "STATE"), map(_row, found)))
+        _explain({scope.partition(":")[0] for key in found for scope in key.scopes}, console)
     else:
         console.complain("There are no keys. Create one: python manage.py autotask keys create NAME --scope read:*")
+
+
+def _explain(actions: Collection[str], console: Console) -> None:
+    """Say what the scopes of the keys allow."""
+    known = {action: meaning for action, meaning in ACTIONS.items() if action in actions}
+    console.complain("", *(f"{action}: {meaning}" for action, meaning in known.items()))
 
 
 def _row(key: StoredKey) -> tuple[str, ...]:
@@ -96,7 +104,7 @@ SUBCOMMAND = Subcommand(
         ),
         ("keys create ci --scope 'submit:shop.*' --expires 90d", "a key for some tasks, for a time"),
         ("keys list", "all keys, and when they were last used"),
-        ("keys revoke ci", "refuse a key from now on"),
+        ("keys revoke ci", "refuse a key; each process of the site knows it within a second"),
     ),
     add_arguments=add_arguments,
     run=run,

@@ -58,7 +58,7 @@ def test_the_button_and_the_action_revoke_a_key(admin):
 
     # Then
     assert keys.verified(first.secret) is keys.verified(second.secret) is None
-    assert "1 key is revoked." in page(admin, KEYS)
+    assert "1 key is revoked. Within a second, all processes of the site refuse it." in page(admin, KEYS)
     assert [entry.change_message for entry in LogEntry.objects.all()] == ["Revoked."] * 2
     assert 'formaction="/admin/autotask/apikey/' not in page(admin, f"{KEYS}{first.id}/change/")
 

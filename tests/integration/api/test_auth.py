@@ -100,13 +100,20 @@ def test_a_key_expires(key, request_with):
 def test_a_revoked_key_is_refused_within_a_second(key, request_with, monkeypatch):
     secret = key("read")
     authorize(request_with(secret), "read")
-    assert keys.revoke("key-0")
+    execute(current(), "UPDATE autotask_api_key SET revoked_at = now()")  # by another process
     authorize(request_with(secret), "read")
     monkeypatch.setattr(keys, "TRUSTED", 0)
     assert refusal(request_with(secret), "read").status == 401
     monkeypatch.undo()
     assert refusal(request_with(secret), "read").status == 401
     assert not keys.revoke("key-0")
+
+
+def test_the_process_that_revokes_a_key_refuses_it_at_once(key, request_with):
+    secret = key("read")
+    authorize(request_with(secret), "read")
+    assert keys.revoke("key-0")
+    assert refusal(request_with(secret), "read").status == 401
 
 
 def test_the_last_use_is_noted_at_most_once_a_minute(key, request_with, django_assert_num_queries):

@@ -15,6 +15,7 @@ from autotask.task import RUNNING, new_id
 from tests.helpers import wait_until
 from tests.integration.api import tasks
 from tests.integration.api.conftest import Api
+from tests.integration.held import pause
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -262,6 +263,20 @@ def test_progress_is_shown_while_a_task_runs(api, worker):
     shown = wait_until(lambda: (value := api.get(f"/tasks/{id}/").value)["progress"] and value)
     assert (shown["status"], shown["progress"]) == ("running", {"done": 1.0, "total": 2.0})
     assert problem(api.get(f"/tasks/{id}/result")) == (409, "not_finished")
+
+
+def test_the_reason_of_a_task_names_no_hosts_and_people(api):
+    # Given
+    id = api.post("/tasks/", {"name": "api.add", "params": {"x": 3, "y": 4}}).value["id"]
+
+    # Then
+    found = api.get(f"/tasks/{id}/reason").value
+    assert list(found) == ["id", "code", "sentence", "until", "place", "expected_wait", "checks"]
+    assert (found["code"], found["sentence"]) == ("no_worker", "No worker is alive.")
+    pause("everything", reason="secret", paused_by="ANN")
+    found = api.get(f"/tasks/{id}/reason").value
+    assert (found["code"], found["sentence"]) == ("paused", "Everything is paused.")
+    assert problem(api.get(f"/tasks/{uuid.uuid4()}/reason")) == (404, "not_found")
 
 
 def test_the_log_of_a_task_is_text_for_those_who_may_see_tracebacks(api, api_with, settings, tmp_path):

@@ -40,6 +40,7 @@ def test_list_shows_all_keys_without_their_secrets():
     assert head.split() == ["NAME", "SCOPES", "CREATED", "EXPIRES", "LAST", "USED", "STATE"]
     assert a.startswith("a     read:* retry:*") and a.endswith("valid")
     assert b.startswith("b     pull:*") and b.endswith("revoked")
+    assert "pull: fetch tasks of models" in shown.err and "submit:" not in shown.err
     first, _ = manage("keys", "list", "--json").json["keys"]
     assert (first["name"], first["scopes"], first["used_at"], first["is_valid"]) == (
         "a",
@@ -59,7 +60,7 @@ def test_without_keys_list_says_how_to_create_one():
 def test_a_revoked_key_is_not_valid():
     secret = keys.create("a", ["read"]).secret
     shown = manage("keys", "revoke", "a")
-    assert (shown.out, shown.code) == ("a is revoked\n", 0)
+    assert (shown.out, shown.code) == ("a is revoked: within a second, all processes of the site refuse it\n", 0)
     assert keys.verified(secret) is None
     shown = manage("keys", "revoke", "a")
     assert (shown.err, shown.code) == ("There is no valid key 'a'.", 4)

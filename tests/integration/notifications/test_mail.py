@@ -1,8 +1,10 @@
 """Results by mail: through a real mail server, which may be away."""
 
 import os
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from autotask.exceptions import InvalidOption
 from autotask.handle import TaskHandle
@@ -277,15 +279,19 @@ def test_a_task_that_is_retried_before_its_mail_was_out_gets_one_mail(worker, po
     assert text(the_mail(post_office)).strip() == "with a flag"
 
 
-def test_a_cancelled_task_is_not_mailed(worker, post_office, settings):
+def test_a_cancelled_task_is_mailed_with_the_reason_if_there_is_one(start_worker, post_office, settings):
     settings.AUTOTASK_LEASE = 0.5
     handle = tasks.report.using(email=ANNA, delay=3600)(5)
+    late = tasks.report.using(email="ben@example.org", expires=timezone.now() - timedelta(seconds=1))(5)
 
     handle.cancel()
+    start_worker()
 
     assert handle.status is CANCELLED
-    assert settled(handle)[0].state is NoticeState.NOT_NEEDED
-    assert post_office.mails == [] and deliveries() == []
+    said = f"The task {handle.name} was cancelled, so it has no result."
+    assert text(the_mail(post_office)).strip() == said
+    assert ended(late) is CANCELLED
+    assert text(the_mail(post_office, "ben@example.org")).strip().startswith(f"{said}\n\nexpired: ")
 
 
 def test_a_delivery_that_was_cancelled_is_not_repeated_and_says_so(start_worker, post_office, settings):

@@ -19,6 +19,7 @@ from autotask.store import (
     find,
     finish,
     gates_read,
+    gauges,
     notices,
     paused_tasks,
     pauses,
@@ -366,6 +367,7 @@ WITH_STATISTICS = {
     "find the busiest gates": Act(
         lambda c: gates_read.busiest(current())[0].key, "autotask_held", 20_000, result=SATURATED.key
     ),
+    "find what waits for too long": Act(lambda c: len(gauges.ready(current(), 1000)), "autotask_ready", 3000),
     "count what has ended lately": Act(lambda c: read.ended_lately(current(), 10.0), "autotask_result_ended", 300),
     "count what can be pruned": Act(lambda c: prune.prunable(current()), "autotask_result_kept", crowd.ROWS // 100),
 }
@@ -383,6 +385,14 @@ def cost(act: Act, crowded: Crowd) -> None:
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
 def test_an_act_reads_little_of_large_tables(crowded, act):
     cost(act, crowded)
+
+
+def test_gauges_are_read_from_indexes(crowded):
+    # Where the planner knows that there are hardly more tasks of a state than are counted, it may sort these.
+    with explained(current()) as plans:
+        gauges.queues(current())
+    assert not any(plan.walked for plan in plans), f"whole tables were read: {plans}"
+    assert sum(plan.buffers for plan in plans) <= 40_000, plans
 
 
 @pytest.fixture

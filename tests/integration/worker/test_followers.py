@@ -5,8 +5,9 @@ import time
 import pytest
 
 from autotask.acts import pausing
+from autotask.handle import TaskHandle
 from autotask.store.connection import current, execute, rows
-from autotask.task import RUNNING, State
+from autotask.task import CANCELLED, RUNNING, State
 from tests.helpers import patient, wait_until
 from tests.integration.worker import limited
 from tests.integration.worker.test_gates import drained, most_at_once
@@ -62,6 +63,26 @@ def test_retries_among_them_keep_the_limit(start_worker):
     assert most_at_once(limited.spans) == 3
     assert sum(followers) > 0
     assert {handle.attempts for handle in handles} == {1, 2}
+
+
+def test_nobody_follows_a_task_that_is_to_be_cancelled_and_has_no_slot(start_worker):
+    # Given: every tenth task has failed just when it was to be cancelled, so it is due without a slot
+    handles = limited.three_short_at_a_time.enqueue_many([(number,) for number in range(1500)])
+    refused = [handle.id for handle in handles[::10]]
+    sql = """
+        UPDATE autotask_task t SET cancel_requested = true, state = 0, run_at = clock_timestamp() + o.n * interval '0.01 s'
+        FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS o(id, n) WHERE t.id = o.id
+    """
+    execute(current(), sql, {"ids": refused})
+
+    # When
+    followers = count_followers(start_worker(threads=8))
+
+    # Then
+    drained(*[handle for handle in handles if handle.id not in refused])
+    assert {TaskHandle[object](id).status for id in refused} == {CANCELLED}
+    assert most_at_once(limited.spans) == 3
+    assert sum(followers) > 0
 
 
 def test_a_worker_that_stops_gives_its_followers_back(start_worker):

@@ -4,7 +4,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from autotask.exceptions import InvalidOption
+from autotask.exceptions import InvalidOption, InvalidOptionType
 from autotask.models import Step
 from autotask.store.connection import current, execute
 from autotask.task import DONE, ERROR
@@ -108,6 +108,8 @@ def test_outside_of_tasks_a_step_is_a_call():
     assert ran["", "a"] == 2
     with pytest.raises(InvalidOption):
         step("not a name!", len, "abc")
+    with pytest.raises(InvalidOptionType, match=r"'function' of step\(\) must be a function.* but is 5"):
+        step("a", 5)
 
 
 def test_values_are_signed_again_with_the_present_key(worker, settings, capsys):

@@ -1,0 +1,74 @@
+"""``health``: whether tasks are worked on, as an exit code for probes."""
+
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+
+from autotask.health import examination
+from autotask.health.examination import MAX_AGE, Bounds
+from autotask.management.arguments import duration
+from autotask.management.console import UNHEALTHY, Console, failure
+from autotask.management.subcommand import Subcommand
+from autotask.store.connection import current
+from autotask.texts import render
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument(
+        "--max-age",
+        type=duration(),
+        default=MAX_AGE,
+        metavar="DURATION",
+        help=f"How long the oldest ready task may have waited. Default: {MAX_AGE:g}s.",
+    )
+    parser.add_argument(
+        "--max-backlog", type=_number(0), metavar="N", help="How many tasks may be ready. Default: any."
+    )
+    parser.add_argument(
+        "--min-workers", type=_number(0), default=1, metavar="N", help="How many workers have to live. Default: 1."
+    )
+    parser.add_argument(
+        "--here",
+        action="store_true",
+        help="Only look whether workers of this host or container live, for its own probe.",
+    )
+    parser.add_argument("--json", action="store_true", help="Print a JSON document.")
+
+
+def run(console: Console, *, max_age: float, max_backlog: int | None, min_workers: int, here: bool, json: bool) -> None:
+    """Examine the site or this host; exit with 3 if it is not healthy."""
+    if here:
+        checks = examination.of_host(current, min_workers)
+    else:
+        checks = examination.of_site(current, Bounds(max_age, max_backlog, min_workers))
+    if json:
+        console.say(render.as_json(examination.document(checks)))
+    else:
+        console.say(*(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.text}" for check in checks))
+    if failing := [check.name for check in checks if not check.ok]:
+        raise failure(f"Not healthy: {', '.join(failing)}.", UNHEALTHY)
+
+
+def _number(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return read
+
+
+SUBCOMMAND = Subcommand(
+    name="health",
+    help="Say by the exit code whether tasks are worked on, for probes.",
+    description="Look whether the database answers, whether workers live, and whether ready tasks wait too long or are "
+    "too many, those of paused queues left out. The exit code is 0 if all is well, and 3 if not. It reads a few pages of "
+    "indexes, however many tasks there are. To find out more: autotask doctor.",
+    examples=(
+        ("health", "the oldest ready task has waited a minute at most, and a worker lives"),
+        ("health --max-age 5m --max-backlog 1000", "with bounds of your own"),
+        ("health --here", "in a container of a worker: is the worker alive?"),
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

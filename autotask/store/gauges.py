@@ -1,0 +1,88 @@
+"""How many tasks wait and run, for those who ask every few seconds: by short reads of indexes, however large the tables are."""
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.connection import rows
+from autotask.store.read import QueueCounts
+from autotask.task import State
+
+#: The most ready tasks of one queue, and the most others of one state, that are counted. Beyond that, more are as bad.
+MOST_READY = 100_000
+MOST_OTHERS = 10_000
+
+# * A loose index scan, as for a claim: one descent of autotask_ready for each lane. The first task of each lane is its oldest.
+# * The ready tasks of a queue are counted in that index alone, and up to a limit.
+# * Messages of background workers are not waiting for the pools of workers, so they do not count as the oldest.
+READY = """
+WITH RECURSIVE lane AS (
+    (SELECT t.queue, t.priority, t.executor, t.ready_at FROM autotask_task t
+     WHERE t.state = 1 ORDER BY t.queue, t.priority, t.executor, t.ready_at LIMIT 1)
+    UNION ALL
+    SELECT following.queue, following.priority, following.executor, following.ready_at
+    FROM lane CROSS JOIN LATERAL (
+        SELECT t.queue, t.priority, t.executor, t.ready_at FROM autotask_task t
+        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
+        ORDER BY t.queue, t.priority, t.executor, t.ready_at LIMIT 1
+    ) AS following
+),
+queue AS (
+    SELECT lane.queue, extract(epoch FROM statement_timestamp() - min(lane.ready_at) FILTER (
+               WHERE lane.executor NOT IN ('background', 'remote')))::float8 AS oldest
+    FROM lane GROUP BY lane.queue
+)
+SELECT queue.queue, counted.number, greatest(0, coalesce(queue.oldest, 0))::float8
+FROM queue CROSS JOIN LATERAL (
+    SELECT count(*) AS number FROM (
+        SELECT 1 FROM autotask_task t WHERE t.state = 1 AND t.queue = queue.queue LIMIT {most}
+    ) AS found
+) AS counted
+"""
+
+# Each in the order of an index that has no other tasks.
+_OTHERS = {State.SCHEDULED: "run_at", State.RUNNING: "worker_id", State.HELD: "gate"}
+
+OTHERS = " UNION ALL ".join(
+    f"""
+SELECT {state:d}, queue, count(*) FROM (
+    SELECT t.queue FROM autotask_task t WHERE t.state = {state:d} ORDER BY t.{order} LIMIT {{most}}
+) AS found GROUP BY queue"""
+    for state, order in _OTHERS.items()
+)
+
+WORKERS = """
+SELECT kind, count(*) FROM autotask_worker WHERE lease_until > clock_timestamp() AND NOT stopping GROUP BY kind ORDER BY kind
+"""
+
+WORKERS_OF_HOST = """
+SELECT count(*) FROM autotask_worker WHERE lease_until > clock_timestamp() AND host = %(host)s
+"""
+
+
+def ready(connection: BaseDatabaseWrapper, most: int = MOST_READY) -> dict[str, tuple[int, float]]:
+    """Return for each queue how many tasks are ready, up to *most*, and the age of the oldest in seconds."""
+    return {queue: (number, oldest) for queue, number, oldest in rows(connection, READY.format(most=int(most)))}
+
+
+def queues(connection: BaseDatabaseWrapper) -> list[QueueCounts]:
+    """Return the counts of all queues that hold something, by name; large ones are cut."""
+    ready_ones = ready(connection)
+    others = {
+        (State(state), queue): number for state, queue, number in rows(connection, OTHERS.format(most=int(MOST_OTHERS)))
+    }
+    names = sorted({*ready_ones, *(queue for _, queue in others)})
+    found = []
+    for name in names:
+        number, oldest = ready_ones.get(name, (0, 0.0))
+        scheduled, running, held = (others.get((state, name), 0) for state in _OTHERS)
+        found.append(QueueCounts(name, scheduled, number, running, held, oldest))
+    return found
+
+
+def workers(connection: BaseDatabaseWrapper) -> dict[str, int]:
+    """Return how many workers live and take tasks, by kind."""
+    return dict(rows(connection, WORKERS))
+
+
+def workers_of_host(connection: BaseDatabaseWrapper, host: str) -> int:
+    """Return how many workers of a host live, including those that stop."""
+    return int(rows(connection, WORKERS_OF_HOST, {"host": host})[0][0])
