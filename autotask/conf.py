@@ -182,7 +182,8 @@ class Settings:
     BACKGROUND_THREADS = Setting(
         SettingType("a whole number from 0 to 1000", whole(0, 1000)),
         32,
-        "Background workers that one worker hosts at most, each in a thread of its own; 0: it leaves them to other workers.",
+        "Threads of one worker for the background workers that it hosts: one for each, or as many as its concurrency; "
+        "0: it leaves them to other workers.",
     )
     EXECUTORS = Setting(
         EXECUTORS,

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import queues, reasons
+from autotask import queues, reasons, why
 from autotask.agenda import Entry, Forecast
 from autotask.flow import LimitGate, RateGate
 from autotask.on_end import notices
@@ -23,6 +23,7 @@ from autotask.store.pauses import Kind, Pause
 from autotask.store.read import LivingWorker, QueueCounts, StoredAttempt, StoredTask
 from autotask.store.statistics import Of
 from autotask.task import State
+from autotask.why import Explanation
 
 #: The last attempts of one task, at most.
 MOST_ATTEMPTS = 20
@@ -51,13 +52,13 @@ class TaskInFull:
 
     :ivar attempts: those that did not succeed, oldest first.
     :ivar are_all: whether there were no earlier ones.
-    :ivar reason: why it waits although it is due.
+    :ivar explanation: why it does not run, or what it does.
     """
 
     task: StoredTask
     attempts: list[StoredAttempt]
     are_all: bool
-    reason: Reason | None = None
+    explanation: Explanation
 
 
 def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull | None:
@@ -66,8 +67,8 @@ def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull |
     if task is None:
         return None
     attempts = read.last_attempts(connection, id, MOST_ATTEMPTS + 1)
-    reason = reasons.why(connection, task)
-    return TaskInFull(task, attempts[-MOST_ATTEMPTS:], len(attempts) <= MOST_ATTEMPTS, reason)
+    explanation = why.explain(connection, id)
+    return TaskInFull(task, attempts[-MOST_ATTEMPTS:], len(attempts) <= MOST_ATTEMPTS, explanation)
 
 
 def task_document(task: StoredTask) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def task_document(task: StoredTask) -> dict[str, Any]:
         "at_most_once": task.at_most_once,
         "progress": None if task.progress is None else {"done": task.progress.done, "total": task.progress.total},
         "worker_id": None if task.worker_id is None else str(task.worker_id),
-        "cancel_requested": task.cancel_requested,
+        "cancel_requested": task.was_asked_to_stop,
         "error_message": task.error_message,
         "unique_key": reasons.unique_key(task),
         "gates": [
@@ -152,7 +153,8 @@ def task_in_full_document(seen: TaskInFull) -> dict[str, Any]:
     """Return the document of a task with its attempts."""
     return {
         **task_document(seen.task),
-        "reason": reason_document(seen.reason),
+        "reason": reason_document(seen.explanation.reason),
+        "why": why.document(seen.explanation),
         "attempts": [attempt_document(attempt) for attempt in seen.attempts],
     }
 

@@ -512,6 +512,9 @@ class BackgroundWorker(models.Model):
     per = models.TextField(_("one per"))
     queue = models.TextField(_("queue"))
     wanted = models.BooleanField(_("to run"))
+    decided = models.BooleanField(
+        db_default=False, help_text=_("Whether somebody, or its function, has decided that, and not just the code.")
+    )
     start_id = models.UUIDField(help_text=_("Identifies the last start."))
     setup = models.BinaryField(null=True, help_text=_("The signed arguments of the last start."))
     ended = models.TextField(_("has stopped by itself"), db_default="")
@@ -554,6 +557,19 @@ class BackgroundInstance(models.Model):
     class Meta:
         db_table = "autotask_background_instance"
         default_permissions = ()
+
+
+class BackgroundTrigger(models.Model):
+    """A trigger of one instance that belongs to a host or a worker, until its run has ended."""
+
+    name = models.TextField()
+    place = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "autotask_background_trigger"
+        default_permissions = ()
+        indexes = [models.Index(fields=["name", "place"], name="autotask_trigger_place")]
 
 
 class TaskRecord(models.Model):

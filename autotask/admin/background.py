@@ -17,8 +17,8 @@ from autotask.acts.answers import Answer, Refusal
 from autotask.admin import show
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.models import BackgroundWorker
-from autotask.store import background
-from autotask.store.background import Instance, StoredBackground
+from autotask.store import background, background_read
+from autotask.store.background_read import Instance, StoredBackground
 from autotask.store.connection import current
 
 REFUSAL_WORDS: dict[object, Any] = {
@@ -181,9 +181,11 @@ class BackgroundAdmin(ActingAdmin):
 
 def attach(workers: Sequence[BackgroundWorker]) -> None:
     """Look up the instances of background workers, for :func:`stored_of`."""
-    found = {stored.name: stored for stored in background.read(current())}
+    found = {stored.name: stored for stored in background_read.read(current())}
     for worker in workers:
-        nothing = StoredBackground(worker.name, worker.kind, worker.per, worker.queue, worker.wanted, "", 0, ())
+        nothing = StoredBackground(
+            *(worker.name, worker.kind, worker.per, worker.queue, worker.wanted, "", 0, False, worker.decided), ()
+        )
         vars(worker)["stored"] = found.get(worker.name, nothing)
 
 

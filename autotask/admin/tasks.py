@@ -20,7 +20,7 @@ from autotask import logs
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
-from autotask.admin import flow, notices, pausing, show, states, times
+from autotask.admin import flow, notices, pausing, show, states, timeline, times
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
@@ -29,8 +29,10 @@ from autotask.context import Progress
 from autotask.documents import MOST_ATTEMPTS
 from autotask.models import Attempt, TaskRecord
 from autotask.store import glance
+from autotask.store.columns import WHY
 from autotask.store.connection import current
 from autotask.task import State
+from autotask.why import unserved
 
 #: The most tasks for one action, so that the request ends in time.
 MOST_AT_ONCE = 5000
@@ -103,6 +105,7 @@ class TaskAdmin(ActingAdmin):
             assert response.context_data is not None  # as asked above
             changes = response.context_data["cl"]
             counts = glance.counts(current())
+            response.context_data["autotask_unserved"] = unserved.look(current())
             response.context_data["autotask_states"] = states.choices(
                 counts,
                 lambda key: changes.get_query_string({"state": key} if key else {}, ["p", *([] if key else ["state"])]),
@@ -116,6 +119,9 @@ class TaskAdmin(ActingAdmin):
         pill = show.state(record.state)
         if record.state == State.RUNNING and record.cancel_requested:
             return format_html("{} {}", pill, gettext("asked to stop"))
+        # The list does not read the flow.
+        if record.state == State.DONE and WHY in (vars(record).get("flow") or ()):
+            return format_html("{} {}", pill, gettext("after it was asked to stop"))
         return pill
 
     @admin.display(description=_("state"))
@@ -219,12 +225,15 @@ class TaskAdmin(ActingAdmin):
         assert obj is not None  # nothing can be added
         attach_workers([obj])
         newest = Attempt.objects.using(settings.DATABASE).filter(task_id=obj.id).order_by("-id")
-        attempts = list(newest[: MOST_ATTEMPTS + 1])
+        last = list(newest[: MOST_ATTEMPTS + 1])
+        attempts, are_all = last[MOST_ATTEMPTS - 1 :: -1], len(last) <= MOST_ATTEMPTS
         context |= {
-            "attempts": [_shown(attempt) for attempt in reversed(attempts[:MOST_ATTEMPTS])],
-            "more_attempts": len(attempts) > MOST_ATTEMPTS,
+            "timeline": timeline.shown(obj, attempts, timezone.now(), are_all=are_all),
+            "attempts": [_shown(attempt) for attempt in attempts],
+            "more_attempts": not are_all,
             "can_retry": obj.state in RETRYABLE and self.has_retry_permission(request),
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
+            **flow.context(obj),
             **pausing.context(request, obj),
             **_log_of(obj.id),
         }
@@ -352,6 +361,14 @@ class TaskAdmin(ActingAdmin):
         found = list(self.get_queryset(request).filter(id__in=chosen))
         act(request, found, chosen.difference(_ids(found)))
 
+    def _cancelled(self, request: HttpRequest, records: Sequence[TaskRecord]) -> list[Answer[uuid.UUID]]:
+        return tasks.cancel(
+            _ids(records),
+            self.log_for(request, gettext("Cancelled."), records),
+            log_asked=self.log_for(request, gettext("Asked to stop."), records),
+            by=request.user.get_username(),
+        )
+
     def _retry(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
         self._tell(
             request,
@@ -363,7 +380,7 @@ class TaskAdmin(ActingAdmin):
     def _cancel(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
         self._tell(
             request,
-            [*tasks.cancel(_ids(records), self.log_for(request, gettext("Cancelled."), records)), *_gone(missing)],
+            [*self._cancelled(request, records), *_gone(missing)],
             ngettext_lazy("%(number)d task was cancelled.", "%(number)d tasks were cancelled.", "number"),
             ngettext_lazy("%(number)d task was not cancelled", "%(number)d tasks were not cancelled", "number"),
         )

@@ -10,7 +10,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from autotask import logs
+from autotask import logs, why
 from autotask.acts import tasks as acts
 from autotask.acts.answers import Answer, Refusal
 from autotask.api import idempotency, waiting
@@ -74,7 +74,7 @@ def show_result(call: Call, id: str) -> HttpResponse | Pending:
 def cancel_task(call: Call, id: str) -> HttpResponse:
     """Cancel a task: at once if it waits; if it runs, its worker stops it."""
     task = _task(call.caller, "cancel", id)
-    [answer] = acts.cancel([task.id])
+    [answer] = acts.cancel([task.id], by=call.caller.name)
     _refuse(answer, "not_cancellable")
     logger.info("%s cancelled %s %s", call.caller.name, task.name, task.id)
     return json_response(_shown(call, _again(task)), 202 if answer.is_asked else 200)
@@ -87,6 +87,15 @@ def retry_task(call: Call, id: str) -> HttpResponse:
     _refuse(answer, "not_retryable")
     logger.info("%s retried %s %s", call.caller.name, task.name, task.id)
     return json_response(_shown(call, _again(task)))
+
+
+def show_reason(call: Call, id: str) -> HttpResponse:
+    """Look at why a task does not run, or what it does; without hosts, people and other tasks."""
+    task = _task(call.caller, "read", id)
+    found = why.document(why.explain(current(), task.id, public=True))
+    # Advice is for those who run the site.
+    del found["advice"]
+    return json_response(found, headers={"Cache-Control": "no-cache"})
 
 
 def show_logs(call: Call, id: str) -> HttpResponse:

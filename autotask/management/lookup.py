@@ -41,6 +41,12 @@ def find_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
     return found[0]
 
 
+def any_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
+    """Return the id in a text if it is a whole one, whether there is such a task or not; otherwise as :func:`find_id`."""
+    digits = text.strip().lower().replace("-", "")
+    return uuid.UUID(digits) if len(digits) == 32 and _DIGITS.fullmatch(digits) else find_id(connection, text)
+
+
 def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
     """Return the schedule of that name.
 

@@ -48,6 +48,11 @@ class StoredTask(Carried):
     ]
 
     @property
+    def was_asked_to_stop(self) -> bool:
+        """Whether somebody has cancelled it while it ran, or another task wanted its slot."""
+        return self.cancel_requested or self.flow is not None and f'"{columns.WHY}": ' in self.flow
+
+    @property
     def progress(self) -> Progress | None:
         """The progress it last reported; None if it has reported none."""
         return None if self.progress_done is None else Progress(self.progress_done, self.progress_total)

@@ -5,12 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, ProgrammingError, connections
 
 from autotask.conf import settings
+from autotask.store import errors
 from autotask.store.connection import current
 from autotask.store.enqueue import NewTask
 from autotask.task import State
+from autotask.texts import advice
+
+_MISSING = "The tables of autotask are missing, or lack columns. Run:"
 
 Insert = Callable[[list[NewTask]], object]
 
@@ -41,7 +45,7 @@ def store(tasks: list[NewTask], insert: Insert) -> None:
         if default.in_atomic_block and not current().in_atomic_block:
             default.on_commit(_Uncommitted({task.id: task for task in tasks}, insert))
             return
-    insert(tasks)
+    _store_now(tasks, insert)
 
 
 def find(id: uuid.UUID) -> UncommittedCall | None:
@@ -83,7 +87,7 @@ class _Uncommitted:
 
     def __call__(self) -> None:
         if self.tasks:
-            self.insert(list(self.tasks.values()))
+            _store_now(list(self.tasks.values()), self.insert)
 
 
 @dataclass(eq=False)
@@ -102,3 +106,13 @@ def _on_commit() -> list[Any]:
     if settings.DATABASE == DEFAULT_DB_ALIAS:
         return []
     return [function for _, function, *_ in connections[DEFAULT_DB_ALIAS].run_on_commit]
+
+
+def _store_now(tasks: list[NewTask], insert: Insert) -> None:
+    try:
+        insert(tasks)
+    except ProgrammingError as error:
+        if errors.is_missing(error):
+            # Django's own error, with what to do about it.
+            error.args = (f"{str(error).rstrip()}\n{_MISSING} {advice.migrate(settings.DATABASE)}", *error.args[1:])
+        raise

@@ -34,6 +34,7 @@ from autotask.management.subcommands import (
     show,
     stats,
     status,
+    why,
     worker,
 )
 from autotask.texts.lines import describe
@@ -47,6 +48,7 @@ SUBCOMMANDS = {
         list_tasks,
         show,
         logs,
+        why,
         retry,
         cancel,
         schedules,

@@ -76,6 +76,8 @@ def _gates(text: str) -> list[str]:
 def _row(task: StoredTask, in_force: Sequence[Pause]) -> tuple[object, ...]:
     held = task.state is State.HELD
     why = reasons.brief(task.name, task.gate, in_force) if held and task.gate else task.error_message
+    if task.state is State.DONE and task.was_asked_to_stop:
+        why = "after it was asked to stop"
     return (
         task.id,
         "held" if held else task.state.status.value,

@@ -18,6 +18,7 @@ from autotask.store.read import LivingWorker, QueueCounts
 from autotask.texts import render
 from autotask.texts.durations import in_words
 from autotask.texts.lines import describe, one_line
+from autotask.why import unserved
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -67,6 +68,7 @@ def lines(seen: Overview) -> list[str]:
         "",
         "Workers",
         *(_workers(seen.workers) or ["None are registered. Start the site, or: python manage.py autotask worker"]),
+        *_unserved(seen),
         *_pauses(seen),
     ]
 
@@ -108,6 +110,14 @@ def _workers(workers: list[LivingWorker]) -> list[str]:
     ]
     head = ("PID", "HOST", "KIND", "SERVES", "QUEUES", "THREADS", "RUNNING", "SEEN", "STATE")
     return render.table(head, body, right=("PID", "SERVES", "THREADS", "RUNNING", "SEEN"))
+
+
+def _unserved(seen: Overview) -> list[str]:
+    # With no worker at all, that is said already.
+    text = (
+        unserved.in_words([queue.queue for queue in seen.queues if queue.ready], seen.workers) if seen.workers else ""
+    )
+    return ["", text] if text else []
 
 
 def _pauses(seen: Overview) -> list[str]:

@@ -4,11 +4,14 @@ import os
 import sys
 from argparse import ArgumentParser
 
+from django.db import DatabaseError, InterfaceError
+
 from autotask import crew, django_setup
 from autotask.conf import settings
 from autotask.management.arguments import plain_names, size, whole
-from autotask.management.console import USAGE, Console, failure
+from autotask.management.console import USAGE, Console, failure, open_tables
 from autotask.management.subcommand import Subcommand
+from autotask.store.errors import is_outage
 from autotask.worker import ending, log_lines
 from autotask.worker.options import WorkerOptions
 from autotask.worker.process import run_worker
@@ -110,6 +113,8 @@ def _work(console: Console, workers: int, options: WorkerOptions) -> None:
         sys.exit(status)
     if not settings.IS_ACTIVE:
         console.complain("AUTOTASK_IS_ACTIVE is False: calls store no tasks. Only tasks already stored run here.")
+    if options.burst:
+        _refuse_without_tables()
     if workers > 1 or options.max_tasks or options.max_memory or options.reload:
         status = crew.Crew(workers, burst=options.burst, reload=options.reload).run()
     else:
@@ -118,6 +123,15 @@ def _work(console: Console, workers: int, options: WorkerOptions) -> None:
             ending.begin(status)
     if status:
         raise failure(f"The worker exited with status {status}.", status)
+
+
+def _refuse_without_tables() -> None:
+    """Refuse a burst that could only wait for ``migrate``. An outage is waited for, by the worker."""
+    try:
+        open_tables()
+    except (DatabaseError, InterfaceError) as error:
+        if not is_outage(error):
+            raise
 
 
 SUBCOMMAND = Subcommand(

@@ -8,9 +8,9 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 
-from autotask.doctor import examination
+from autotask.doctor import background as background_checks, examination
 from autotask.doctor.diagnosis import Patient
-from autotask.store import background
+from autotask.store import background_hosting, background_read
 from tests.helpers import wait_until
 from tests.integration.admin.pages import client_of
 from tests.integration.background.app import tasks
@@ -22,7 +22,7 @@ LIST = "/admin/autotask/backgroundworker/"
 
 def declare(*workers: Any) -> None:
     """Declare background workers, as a worker does when it starts."""
-    background.declare(connection, [worker.declared() for worker in workers], new=True)
+    background_hosting.declare(connection, [worker.declared() for worker in workers], new=True)
 
 
 def text(answer: Any) -> str:
@@ -61,7 +61,7 @@ def test_the_admin_lists_and_acts_by_permission(transactional_db: None) -> None:
     assert act("stop", tasks.endless) == ["1 background worker stops after its present run."]
     assert act("trigger", tasks.rebuild) == ["1 background worker is triggered."]
     assert act("trigger", tasks.endless) == [f"{tasks.endless.name}: not one that can be triggered"]
-    assert [each.waiting for each in background.read(connection)] == [0, 1, 1]
+    assert [each.waiting for each in background_read.read(connection)] == [0, 1, 1]
     assert f"?task=background%3A{tasks.handle.name}" in client.get(LIST).content.decode()
 
 
@@ -104,22 +104,22 @@ def test_all_of_them_show_a_host_and_its_runs(start: Start, lines: Lines, monkey
     page = text(client_of(User.objects.create_superuser("root")).get(LIST))
     assert "running" in page and f":{program.pid}" in page and "ValueError: as always" in page
     patient = Patient()
-    assert "2 background workers running" in str(examination.look_at_background(patient))
+    assert "2 background workers running" in str(background_checks.look_at_hosts(patient))
     patient.close()
 
 
 def test_the_doctor_names_one_that_does_not_run_and_why(transactional_db: None) -> None:
     patient = Patient()
-    assert "there are none" in str(examination.look_at_background(patient))
+    assert "there are none" in str(background_checks.look_at_hosts(patient))
     declare(tasks.endless)
     tasks.endless.start()
     sign_on(("other",))
-    assert "no worker serves its queue default" in str(examination.look_at_background(patient))
+    assert "no worker serves its queue default" in str(background_checks.look_at_hosts(patient))
     sign_on()
-    assert "no worker has taken it" in str(examination.look_at_background(patient))
+    assert "no worker has taken it" in str(background_checks.look_at_hosts(patient))
     tasks.endless.stop()
     tasks.handle.put("for later")
-    assert "0 background workers running" in str(examination.look_at_background(patient))
+    assert "0 background workers running" in str(background_checks.look_at_hosts(patient))
     assert "no ready task waits" in str(examination.look_at_waiting(patient)) or "0 s" in str(
         examination.look_at_waiting(patient)
     )
