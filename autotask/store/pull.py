@@ -93,7 +93,7 @@ RETURNING t.id, t.arguments, t.ready_at::text, o.ready_at::text, -o.priority, o.
 """
 
 # Only those that nobody has begun or offered since.
-GIVE_BACK = f"""
+WITHDRAW = f"""
 WITH {_QUICK}
 UPDATE autotask_task t SET ready_at = o.since
 FROM quick, unnest(%(id)s::uuid[], %(until)s::timestamptz[], %(since)s::timestamptz[]) AS o(id, until, since)
@@ -192,14 +192,14 @@ def take(
     return [Offered(*row[:4]) for row in found]
 
 
-def give_back(connection: BaseDatabaseWrapper, offered: Sequence[Offered]) -> None:
-    """Take offers back, as if they had not been made."""
+def withdraw(connection: BaseDatabaseWrapper, offered: Sequence[Offered]) -> None:
+    """Withdraw offers, as if they had not been made."""
     params = {
         "id": arrays.uuids([each.id for each in offered]),
         "until": arrays.texts([each.until for each in offered]),
         "since": arrays.texts([each.since for each in offered]),
     }
-    execute(connection, GIVE_BACK, params)
+    execute(connection, WITHDRAW, params)
 
 
 def start(
