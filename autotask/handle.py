@@ -190,8 +190,7 @@ class TaskHandle(Generic[R]):
         The worker asks it to stop, and soon interrupts it. It is CANCELLED when it has stopped, but DONE if it returns a
         value before that.
 
-        With ``AUTOTASK_DATABASE`` on a database of its own, a call is stored when the caller's transaction on the default
-        database commits. If it is cancelled before that, it is not stored at all.
+        A call inside a transaction on another database than that of autotask is stored when that transaction commits. If it is cancelled before that, it is not stored at all.
 
         :returns: whether it was cancelled, or its worker notified; False if it had finished.
         """
