@@ -74,9 +74,9 @@ def test_an_exception_after_the_end_is_logged_and_changes_nothing(start, path, c
 @pytest.mark.parametrize("there", [classes.InThread, classes.InProcess])
 def test_a_task_that_takes_too_long_has_failed(there, start, path):
     start()
-    handle = there.using(timeout=0.5, retries=0).enqueue(path, "nap")
+    handle = there.using(timeout=1, retries=0).enqueue(path, "nap")
     assert ended(handle) is ERROR
-    assert "timed out after 0.5 s" in handle.error_message
+    assert "timed out after 1 s" in handle.error_message
     assert lines(path) == ["before 1", "failure TimeLimitExceeded"]
 
 
