@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.timezone import get_default_timezone
 
 from autotask import logs, registry
-from autotask.checks import TAG
+from autotask.checks import TAG, notes
 from autotask.conf import settings
 from autotask.doctor import background
 from autotask.doctor.diagnosis import DATABASE, Check, Finding, Patient, examine, fine, problem
@@ -89,7 +89,7 @@ def look_at_system_checks(patient: Patient) -> Finding:
     """Whether the system checks of autotask find errors."""
     serious = [message for message in run_checks(tags=[TAG]) if message.is_serious() and not message.is_silenced()]
     if not serious:
-        return fine("no errors")
+        return fine("; ".join(["no errors", *(f"{note.id}: {one_line(note.msg)}" for note in notes())]))
     return problem(
         "; ".join(f"{message.id}: {one_line(message.msg)}" for message in serious),
         " ".join(one_line(message.hint) for message in serious if message.hint),

@@ -92,8 +92,23 @@ FROM quick, oldest o WHERE t.id = ANY(ARRAY(SELECT id FROM oldest)) AND t.id = o
 RETURNING t.id, t.arguments, t.ready_at::text, o.ready_at::text, -o.priority, o.ready_at
 """
 
+# Lane by lane, as above.
+CHANNELS = f"""
+WITH RECURSIVE lane AS (
+    (SELECT t.queue, t.priority, t.executor FROM autotask_task t
+     WHERE t.state = 1 ORDER BY t.queue, t.priority, t.executor LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM lane CROSS JOIN LATERAL (
+        SELECT t.queue, t.priority, t.executor FROM autotask_task t
+        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
+        ORDER BY t.queue, t.priority, t.executor LIMIT 1
+    ) AS following
+)
+SELECT DISTINCT queue FROM lane WHERE executor = '{REMOTE}' ORDER BY queue
+"""
+
 # Only those that nobody has begun or offered since.
-GIVE_BACK = f"""
+WITHDRAW = f"""
 WITH {_QUICK}
 UPDATE autotask_task t SET ready_at = o.since
 FROM quick, unnest(%(id)s::uuid[], %(until)s::timestamptz[], %(since)s::timestamptz[]) AS o(id, until, since)
@@ -192,14 +207,19 @@ def take(
     return [Offered(*row[:4]) for row in found]
 
 
-def give_back(connection: BaseDatabaseWrapper, offered: Sequence[Offered]) -> None:
-    """Take offers back, as if they had not been made."""
+def channels(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the queues with ready remote tasks."""
+    return [queue for (queue,) in rows(connection, CHANNELS)]
+
+
+def withdraw(connection: BaseDatabaseWrapper, offered: Sequence[Offered]) -> None:
+    """Withdraw offers, as if they had not been made."""
     params = {
         "id": arrays.uuids([each.id for each in offered]),
         "until": arrays.texts([each.until for each in offered]),
         "since": arrays.texts([each.since for each in offered]),
     }
-    execute(connection, GIVE_BACK, params)
+    execute(connection, WITHDRAW, params)
 
 
 def start(

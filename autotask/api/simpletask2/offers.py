@@ -1,7 +1,7 @@
 """The tasks that this process has offered to clients, and those that it has taken in advance for their next requests.
 
 While clients ask often, one statement offers several tasks at once: the next requests get theirs without the database. Nobody
-else gets these meanwhile, so what is left over after a moment is given back.
+else gets these meanwhile, so what is left over after a moment is offered to all again.
 """
 
 import logging
@@ -27,7 +27,7 @@ logger = logging.getLogger("autotask")
 AHEAD = 0.1
 MOST = 16
 
-#: Seconds after which those that nobody has asked for are given back.
+#: Seconds after which offers that nobody has asked for are withdrawn.
 KEEP = 0.25
 
 #: Tasks that were given to clients whose ids are remembered, and lists of channels.
@@ -39,7 +39,7 @@ MOST_STOCKS = 100
 class _Stock:
     """What was taken in advance for some channels.
 
-    :ivar until: when it is given back.
+    :ivar until: when it is withdrawn.
     :ivar asked_at: when a client got a task of these channels.
     """
 
@@ -62,9 +62,8 @@ class Offers:
         key, now = tuple(channels), time.monotonic()
         with self._lock:
             stock = self._stock(key)
-            offered = stock.offered.popleft() if stock.offered and now < stock.until else None
-            if offered is not None:
-                return self._give(stock, offered, now)
+            if stock.offered:
+                return self._give(stock, stock.offered.popleft(), now)
             most = max(1, min(MOST, int(AHEAD / max(now - stock.asked_at, 0.001))))
         taken = pull.take(connection, channels, list(model_rows.tables), most=most)
         with self._lock:
@@ -83,8 +82,8 @@ class Offers:
             id, until = self._given.pop(task_info, (None, 0.0)) if isinstance(task_info, str) else (None, 0.0)
         return id if time.monotonic() < until else None
 
-    def give_back(self, connection: BaseDatabaseWrapper) -> None:
-        """Give back what nobody has asked for in time."""
+    def withdraw(self, connection: BaseDatabaseWrapper) -> None:
+        """Withdraw the offers that nobody has asked for in time."""
         now = time.monotonic()
         left: list[Offered] = []
         with self._lock:
@@ -93,7 +92,7 @@ class Offers:
                     left += stock.offered
                     stock.offered.clear()
         if left:
-            pull.give_back(connection, left)
+            pull.withdraw(connection, left)
             notify.tell_after_commit(connection, {notify.REMOTE_CHANNEL: ""})
 
     def _give(self, stock: _Stock, offered: Offered, now: float) -> Offered:
@@ -115,11 +114,11 @@ class Offers:
             threading.Thread(target=self._return, name="autotask-offers", daemon=True).start()
 
     def _return(self) -> None:
-        """Give back what is left over, until nothing is."""
+        """Withdraw what is left over, until nothing is."""
         try:
             while (seconds := self._seconds_left()) is not None:
                 time.sleep(max(seconds, 0.0))
-                self.give_back(current())
+                self.withdraw(current())
         except (DatabaseError, InterfaceError) as error:
             logger.warning("Tasks that no client has asked for are offered again later: %s", one_line(describe(error)))
             with self._lock:
