@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -21,6 +21,7 @@ from autotask.flow.plan import Plan, Site
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, DEFINITION_OPTION_NAMES, CallOptions, Options
+from autotask.other_words import missing, of_calls
 from autotask.parameters import Parameters, mismatch
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.site_limits import site
@@ -387,6 +388,12 @@ def _send_enqueued(tasks: list[NewTask]) -> None:
 
 class DelayedTask(Definition[P, R]):
     """The definition that ``@delayed_task`` makes: calling it stores the call."""
+
+    if not TYPE_CHECKING:  # Type checkers should go on to refuse unknown attributes.
+
+        def __getattr__(self, attribute):
+            """Refuse an attribute that other task queues have, and say what to write here."""
+            raise missing(self, attribute, of_calls)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Store the call and return the handle of its task, see :meth:`enqueue`.

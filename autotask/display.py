@@ -52,6 +52,12 @@ def positional(names: Sequence[str], values: Sequence[Any]) -> str:
     return _cut(_shortened(settings.MASKED_ARGUMENTS).named(names, values))
 
 
+def text(value: str) -> str:
+    """Return a text with its secrets masked; a very long one is cut off."""
+    masked = _shortened(settings.MASKED_ARGUMENTS).text(value[:LONGEST_TEXT])
+    return masked if len(value) <= LONGEST_TEXT else f"{masked}…"
+
+
 def _cut(shown: str) -> str:
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 
@@ -78,6 +84,9 @@ class _Shortened(reprlib.Repr):
         self.maxstring = self.maxother = self.maxlong = 80
         self._masks = Masks(masked)
         self._left = _Left()
+
+    def text(self, value: str) -> str:
+        return self._masks.text(value)
 
     def named(self, names: Sequence[str], values: Sequence[Any]) -> str:
         self._left.characters = MOST_LOOKED_THROUGH

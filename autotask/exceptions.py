@@ -233,9 +233,16 @@ class CannotStopHere(AutotaskError, RuntimeError):
     transaction commits. Call it after the atomic block, or with wait=False. Nothing was stopped."""
 
 
-class NoTriggerHere(AutotaskError, TypeError):
-    """The background worker {name} cannot be triggered: there is one per {per}, and a trigger is for one. Give it
-    per="site", or enqueue a task."""
+class NotOfThisKind(AutotaskError, AttributeError):
+    """The background worker {worker} has no {act}(): it is of the kind {kind}. {advice}"""
+
+
+class ExecutorUnknown(AutotaskError):
+    """There is no executor {name!r} in AUTOTASK_EXECUTORS (there are: {known})."""
+
+
+class RunFailedElsewhere(AutotaskError):
+    """The run failed in another process, and its exception cannot be pickled: {shown}"""
 
 
 class NoticeNotSent(AutotaskError):

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from autotask.control import Discard
 from autotask.task import ClaimedTask, State
-from autotask.texts.durations import in_words
+from autotask.texts.durations import precisely
 from autotask.texts.lines import one_line
 
 #: The logger of outcomes. Those below it are for the lines that tasks log themselves.
@@ -74,7 +74,7 @@ def text_of_end(
     ended = _ENDED.get(state) or state.name.lower()
     text = f"attempt {task.failures + 1} of {task.retries + 1} {ended} after {seconds:.3f} s"
     if next_in is not None:
-        text += f", next in {in_words(next_in)}"
+        text += f", next in {precisely(next_in)}"
     elif state is State.ERROR:
         text += ", no other follows"
     return text + (f": {one_line(error_message)}" if error_message else "")

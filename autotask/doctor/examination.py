@@ -9,13 +9,14 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.timezone import get_default_timezone
 
 from autotask import logs, registry
-from autotask.checks import TAG
+from autotask.checks import TAG, notes
 from autotask.conf import settings
+from autotask.doctor import background
 from autotask.doctor.diagnosis import DATABASE, Check, Finding, Patient, examine, fine, problem
 from autotask.queues import serves
 from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
-from autotask.store import background, health, notify, pauses, prune, read, schedules
+from autotask.store import health, notify, pauses, prune, read, schedules
 from autotask.store.connection import current
 from autotask.store.pauses import Kind
 from autotask.store.read import LivingWorker
@@ -88,7 +89,7 @@ def look_at_system_checks(patient: Patient) -> Finding:
     """Whether the system checks of autotask find errors."""
     serious = [message for message in run_checks(tags=[TAG]) if message.is_serious() and not message.is_silenced()]
     if not serious:
-        return fine("no errors")
+        return fine("; ".join(["no errors", *(f"{note.id}: {one_line(note.msg)}" for note in notes())]))
     return problem(
         "; ".join(f"{message.id}: {one_line(message.msg)}" for message in serious),
         " ".join(one_line(message.hint) for message in serious if message.hint),
@@ -151,27 +152,6 @@ def look_at_waiting(patient: Patient) -> Finding:
         f"Run more tasks at a time (AUTOTASK_THREADS), or start a worker for this queue only: "
         f"python manage.py autotask worker --queues {slowest.queue}",
     )
-
-
-def look_at_background(patient: Patient) -> Finding:
-    """Whether each background worker that is to run has a host."""
-    found = background.read(patient.connection)
-    homeless = [each for each in found if each.wanted and not any(one.worker_id for one in each.instances)]
-    alive = [worker for worker in read.workers(patient.connection) if worker.alive and not worker.stopping]
-    for each in homeless:
-        name = one_line(each.name, 200)
-        if not any(serves(worker.queues, each.queue) for worker in alive):
-            return problem(
-                f"the background worker {name} does not run: no worker serves its queue {each.queue}",
-                f"python manage.py autotask worker --queues {each.queue}",
-            )
-        return problem(
-            f"the background worker {name} does not run: no worker has taken it",
-            "Restart the workers with the code that has it, or give them more threads (AUTOTASK_BACKGROUND_THREADS); their "
-            "logs say more.",
-        )
-    running = sum(each.wanted for each in found)
-    return fine(f"{count(running, 'background worker')} running" if found else "there are none")
 
 
 def look_at_clocks(patient: Patient) -> Finding:
@@ -338,7 +318,8 @@ CHECKS = (
     Check("unknown", look_at_unknown, (DATABASE, "tables")),
     Check("zones", look_at_time_zones, (DATABASE, "tables")),
     Check("logs", look_at_log_files),
-    Check("background", look_at_background, (DATABASE, "tables", "workers")),
+    Check("background", background.look_at_hosts, (DATABASE, "tables", "workers")),
+    Check("messages", background.look_at_messages, (DATABASE, "tables")),
 )
 
 

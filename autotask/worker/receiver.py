@@ -11,6 +11,7 @@ from autotask import handover
 from autotask.conf import settings
 from autotask.offer import OVERDUE, Offers
 from autotask.task import ClaimedTask
+from autotask.texts.render import count
 from autotask.wakeup import Wakeup
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.held import HeldTasks
@@ -87,7 +88,7 @@ class Receiver:
         held = self.held.fences() + self.recorder.unrecorded()
         lost = self.claimer.claims.reconcile(connection, held)
         if lost:
-            logger.warning("%d tasks released that were claimed for this worker without its knowledge", len(lost))
+            logger.warning("%s released, claimed for this worker without its knowledge", count(len(lost), "task"))
 
     def _release(self, task: ClaimedTask) -> None:
         self.recorder.put((task, Released(task)))

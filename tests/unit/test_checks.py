@@ -32,7 +32,8 @@ def sqlite(monkeypatch):
 
 def found() -> dict[str, str]:
     """Return the text and the hint of each message by its id."""
-    return {message.id: f"{message.msg} {message.hint}" for message in run_checks(tags=[checks.TAG])}
+    messages = [*run_checks(tags=[checks.TAG]), *checks.notes()]
+    return {message.id: f"{message.msg} {message.hint}" for message in messages}
 
 
 def test_there_is_nothing_to_say_of_default_settings():
@@ -297,7 +298,7 @@ def test_naive_moments_are_w003(settings):
     assert list(found()) == ["autotask.W003"]
 
 
-@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*checks.CHECKS, *checks.NOTES], ids=lambda check: check.__name__)
 def test_each_id_has_an_anchor_in_the_documentation(check):
     id, _, _ = check.__doc__.partition(":")
     page = (ROOT / "docs" / "reference" / "checks.rst").read_text(encoding="utf-8")

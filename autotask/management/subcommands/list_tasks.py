@@ -8,6 +8,7 @@ from autotask.documents import task_document
 from autotask.flow import LIMIT, RATE
 from autotask.management.arguments import plain_name, whole
 from autotask.management.console import Console, open_tables
+from autotask.management.lookup import task_meant
 from autotask.management.subcommand import Subcommand
 from autotask.store import pauses, read
 from autotask.store.pauses import Pause
@@ -64,7 +65,7 @@ def run(
         body = [_row(task, in_force) for task in tasks]
         console.say(*render.table(head, body, right=("PRIORITY", "ATTEMPTS", "PROGRESS")))
     else:
-        console.complain("No tasks match.")
+        console.complain(f"No tasks match{task_meant(name)}.")
 
 
 def _gates(text: str) -> list[str]:

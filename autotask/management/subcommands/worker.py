@@ -3,15 +3,17 @@
 import os
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
 
 from django.db import DatabaseError, InterfaceError
 
-from autotask import crew, django_setup
+from autotask import crew, django_setup, registry
 from autotask.conf import settings
 from autotask.management.arguments import plain_names, size, whole
 from autotask.management.console import USAGE, Console, failure, open_tables
 from autotask.management.subcommand import Subcommand
 from autotask.store.errors import is_outage
+from autotask.values import nearest
 from autotask.worker import ending, log_lines
 from autotask.worker.options import WorkerOptions
 from autotask.worker.process import run_worker
@@ -111,6 +113,7 @@ def _work(console: Console, workers: int, options: WorkerOptions) -> None:
         status = crew.work(options)
         ending.begin(status)
         sys.exit(status)
+    _doubt(console, options.queues)
     if not settings.IS_ACTIVE:
         console.complain("AUTOTASK_IS_ACTIVE is False: calls store no tasks. Only tasks already stored run here.")
     if options.burst:
@@ -123,6 +126,16 @@ def _work(console: Console, workers: int, options: WorkerOptions) -> None:
             ending.begin(status)
     if status:
         raise failure(f"The worker exited with status {status}.", status)
+
+
+def _doubt(console: Console, queues: Sequence[str]) -> None:
+    """Complain of queues that no task has by its decorator. Calls may name them all the same."""
+    known = {definition.options.queue for definition in registry.definitions()}
+    for queue in queues:
+        if queue not in known:
+            console.complain(
+                f"No task in the code has the queue {queue!r}{nearest(queue, known)}. It is served all the same."
+            )
 
 
 def _refuse_without_tables() -> None:
