@@ -14,7 +14,7 @@ from autotask.setting_types import LogOptions
 from autotask.store import task_logs
 from autotask.store.task_logs import NewPiece
 from autotask.texts.lines import indented
-from autotask.texts.masks import LONGEST_TEXT
+from autotask.texts.masks import LONGEST_TEXT, Masks
 
 #: Seconds between two writes: the most that is missing of a worker that is killed.
 EVERY = 1.0
@@ -22,6 +22,9 @@ EVERY = 1.0
 #: Lines that wait at most, the oldest are lost first; and after how many the writer is hurried.
 MOST_WAITING = 50_000
 MANY = 5_000
+
+#: Bytes after which a statement is long enough.
+LARGEST_STATEMENT = 2 * 2**20
 
 #: Attempts whose pieces are remembered at most, so that each has no more than its share.
 MOST_REMEMBERED = 10_000
@@ -125,28 +128,43 @@ class LogBook:
         return EVERY
 
     def _sort(self) -> None:
+        text_of = _Texts(display.masks()).of
         for _ in range(len(self._waiting)):
             line = self._waiting.popleft()
-            lines = self._unwritten.setdefault((line.task_id, line.attempt), deque())
-            lines.append(_text_of(line))
+            attempt = line[:2]
+            if (lines := self._unwritten.get(attempt)) is None:
+                lines = self._unwritten[attempt] = deque()
+            lines.append(text_of(line))
         while sum(map(len, self._unwritten.values())) > MOST_WAITING:
             self._unwritten.popitem(last=False)
 
     def _write(self, connection: BaseDatabaseWrapper) -> None:
+        """Store the lines that are not stored yet, as many with each statement as it should have."""
         pieces: list[NewPiece] = []
         outdated: list[int] = []
-        for attempt, lines in self._unwritten.items():
-            new = self._pieces(lines)
-            outdated += self._make_room(attempt, sum(map(_size, new)))
+        size = 0
+        for attempt in list(self._unwritten):
+            new = self._pieces(self._unwritten[attempt])
+            size += (added := sum(map(_size, new)))
+            outdated += self._make_room(attempt, added)
             pieces += [NewPiece(*attempt, text) for text in new]
+            if size >= LARGEST_STATEMENT:
+                self._store(connection, pieces, outdated)
+                pieces, outdated, size = [], [], 0
+        if pieces:
+            self._store(connection, pieces, outdated)
+
+    def _store(self, connection: BaseDatabaseWrapper, pieces: list[NewPiece], outdated: list[int]) -> None:
         ids = task_logs.write(connection, pieces, outdated)
-        self._unwritten.clear()
-        for piece, id in zip(pieces, ids, strict=True):
-            self._remember((piece.task_id, piece.attempt), id, _size(piece.text))
+        for (task_id, attempt, text), id in zip(pieces, ids, strict=True):
+            self._unwritten.pop((task_id, attempt), None)
+            self._remember((task_id, attempt), id, _size(text))
 
     def _pieces(self, lines: deque[str]) -> list[str]:
         """Join lines, the last ones, as many as an attempt may have."""
         left, most = self._options.max, max(1, self._options.max // PIECES)
+        if _size(whole := "".join(lines)) <= most:  # as nearly always
+            return [whole]
         found: deque[deque[str]] = deque([deque()])
         size = 0
         for line in reversed(lines):
@@ -161,7 +179,9 @@ class LogBook:
 
     def _make_room(self, attempt: Attempt, size: int) -> list[int]:
         """Forget the oldest pieces of an attempt, until one of that size fits; return their ids."""
-        stored, outdated = self._stored.get(attempt, deque()), []
+        outdated: list[int] = []
+        if (stored := self._stored.get(attempt)) is None:
+            return outdated
         while stored and sum(each for _, each in stored) + size > self._options.max:
             outdated.append(stored.popleft()[0])
         return outdated
@@ -173,14 +193,25 @@ class LogBook:
             self._stored.popitem(last=False)
 
 
-def _text_of(line: Line) -> str:
-    """Return a line as it is stored: secrets are masked, and no message can look like another line."""
-    message = display.text(line.message)
-    if not message.isprintable():
-        message = indented(message)
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(line.created))
-    milliseconds = int(line.created % 1 * 1000)
-    return f"{at}.{milliseconds:03d}Z | {line.attempt} | {line.level} | {line.logger} - {message}\n"
+class _Texts:
+    """Writes lines as they are stored: secrets are masked, and no message can look like another line."""
+
+    def __init__(self, masks: Masks) -> None:
+        self._masks = masks
+        self._second = -1
+        self._shown = ""
+
+    def of(self, line: Line) -> str:
+        """Return a line."""
+        _task_id, attempt, created, level, logger, message = line
+        if (second := int(created)) != self._second:
+            self._second, self._shown = second, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
+        text = self._masks.text(message[:LONGEST_TEXT])
+        if len(message) > LONGEST_TEXT:
+            text += "…"
+        if not text.isprintable():
+            text = indented(text)
+        return f"{self._shown}.{int((created - second) * 1000):03d}Z | {attempt} | {level} | {logger} - {text}\n"
 
 
 def _size(text: str) -> int:

@@ -15,7 +15,7 @@ from autotask.store import read, task_logs
 from autotask.store.connection import current, execute, rows
 from autotask.task import RUNNING
 from autotask.tasks import Retry, TaskContext, delayed_task
-from autotask.worker import log_capture
+from autotask.worker import log_book as module, log_capture
 from autotask.worker.log_book import Line, LogBook
 from tests.gates import gate, wait_at
 from tests.helpers import ended, wait_until
@@ -144,7 +144,7 @@ def test_secrets_are_masked_and_no_message_can_forge_a_line(worker):
 
 
 def test_the_last_lines_are_written_when_the_worker_stops(start_worker, monkeypatch):
-    monkeypatch.setattr("autotask.worker.log_book.EVERY", 1000.0)
+    monkeypatch.setattr(module, "EVERY", 1000.0)
     worker = start_worker()
     handle = chatter(1)
     assert ended(handle) == "done"
@@ -209,3 +209,13 @@ def test_files_have_the_lines_of_tasks_and_the_database_those_of_all(start_worke
     text = (tmp_path / f"{handle.id}.log").read_text()
     assert text.count("begins") == 1 and "line 0" not in text
     settings.AUTOTASK_LOG_DIR = None
+
+
+def test_many_lines_take_several_statements(transactional_db, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_STATEMENT", 1000)
+    book, ids = LogBook(LogOptions(), lambda: None), [uuid.uuid4() for _ in range(40)]
+    for id in ids * 3:
+        book.put(Line(id, 1, 0.0, "INFO", "shop", "x" * 50))
+    book.run_once(current())
+    assert all(len(task_logs.lines(current(), id).splitlines()) == 3 for id in ids)
+    assert rows(current(), "SELECT count(DISTINCT xmin::text) > 5 FROM autotask_log") == [(True,)]
