@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,7 +16,7 @@ from autotask.reasons import Reason
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
 from autotask.statistics import NUMBERS, Counts, quantile
-from autotask.store import gates_read, pauses, read, schedules
+from autotask.store import gates_read, pauses, read, schedules, statistics
 from autotask.store.gates_read import COUNTED, SeenGate
 from autotask.store.keys import StoredKey
 from autotask.store.pauses import Kind, Pause
@@ -36,6 +36,9 @@ LATELY = 3600
 
 #: The quantiles of waiting and running times that are shown, in percent.
 SHARES = (50, 95)
+
+#: The minutes whose rates are shown.
+MINUTES = 5
 
 #: The states of finished tasks.
 ENDED = (State.DONE, State.ERROR, State.CANCELLED)
@@ -226,9 +229,11 @@ class Overview:
     """Queues, counts of tasks that finished lately, workers, pauses, and where most tasks are held, at one moment.
 
     :ivar paused_schedules: when, by name, and by whom.
+    :ivar counts: those of the last minutes.
     """
 
     at: datetime
+    counts: Counts
     queues: list[QueueCounts]
     ended: dict[State, int]
     workers: list[LivingWorker]
@@ -239,8 +244,11 @@ class Overview:
 
 def overview(connection: BaseDatabaseWrapper) -> Overview:
     """Return the overview of now."""
+    now = schedules.now(connection)
+    counts = statistics.totals(connection, now - timedelta(minutes=MINUTES), by="all")
     return Overview(
-        at=schedules.now(connection),
+        at=now,
+        counts=counts.get(Of(), Counts()),
         queues=read.counts(connection),
         ended=read.ended_lately(connection, LATELY),
         workers=read.workers(connection),
@@ -266,6 +274,7 @@ def overview_document(seen: Overview) -> dict[str, Any]:
             for queue in seen.queues
         ],
         "ended": {"seconds": LATELY, **{state.name.lower(): seen.ended.get(state, 0) for state in ENDED}},
+        "per_minute": {name: round(number / MINUTES, 3) for name, number in rates(seen.counts).items()},
         "workers": [
             {
                 "id": str(worker.id),
@@ -334,6 +343,11 @@ def _durations(histogram: Sequence[int], seconds: float) -> dict[str, float | No
     quantiles = {f"p{share}": quantile(histogram, share / 100) for share in SHARES}
     mean = {"mean": seconds / number if number else None}
     return {name: None if value is None else round(value, 6) for name, value in (quantiles | mean).items()}
+
+
+def rates(counts: Counts) -> dict[str, int]:
+    """Return the numbers whose rates are shown."""
+    return {"started": counts.started, "ended": counts.ended, "failed": counts.failed}
 
 
 def _held_by(kind: Kind, gates: Iterable[SeenGate]) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ class BackgroundDefinition(Definition[Any, Any]):
     def _with(self, options: Options) -> "BackgroundDefinition":
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
-        made.__dict__.pop("_kind", None)
+        made.__dict__.pop("_stated", None)
         made.options = options
         return made
 
