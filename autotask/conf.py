@@ -22,6 +22,7 @@ from autotask.setting_types import (
     LIMITS,
     LINE,
     LINE_OR_NONE,
+    LOGS,
     MODULES,
     MODULES_OR_NONE,
     PATHS,
@@ -34,6 +35,7 @@ from autotask.setting_types import (
     TOKENS,
     TYPE_LIMITS,
     WEBHOOK_SECRETS,
+    LogOptions,
     SettingType,
     one_of,
     or_none,
@@ -260,6 +262,14 @@ class Settings:
         (),
         "Token with which Prometheus reads autotask.metrics.view, as a bearer token. A list of several, while a token is being "
         "replaced. None: nobody reads it.",
+    )
+
+    LOGS: Setting[LogOptions | None] = Setting(
+        LOGS,
+        None,
+        'The lines that tasks log are kept in the database: {"level": "INFO", "max": 65536, "keep": 3 * 86400}, the lowest level, '
+        "the bytes of one attempt, of which the last are kept, and the seconds for which they are kept. {} stands for just "
+        "these. None: nothing is kept.",
     )
 
     LOG_DIR: Setting[str | None] = Setting(

@@ -25,7 +25,7 @@ from autotask.exceptions import (
     WaitTimeout,
 )
 from autotask.snapshot import Seen, Snapshot
-from autotask.store import background, cancel, notify, read, requeue, steps, uncommitted
+from autotask.store import background, cancel, notify, read, requeue, steps, task_logs, uncommitted
 from autotask.store.connection import current, note_pooler, shares_sessions
 from autotask.store.read import StoredAttempt
 from autotask.store.told import told_task
@@ -190,8 +190,7 @@ class TaskHandle(Generic[R]):
         The worker asks it to stop, and soon interrupts it. It is CANCELLED when it has stopped, but DONE if it returns a
         value before that.
 
-        With ``AUTOTASK_DATABASE`` on a database of its own, a call is stored when the caller's transaction on the default
-        database commits. If it is cancelled before that, it is not stored at all.
+        A call inside a transaction on another database than that of autotask is stored when that transaction commits. If it is cancelled before that, it is not stored at all.
 
         :returns: whether it was cancelled, or its worker notified; False if it had finished.
         """
@@ -225,6 +224,19 @@ class TaskHandle(Generic[R]):
     async def aretry(self, *, from_start: bool = False) -> None:
         """Like :meth:`retry`, from a coroutine."""
         await sync_to_async(self.retry)(from_start=from_start)
+
+    def logs(self, attempt: int | None = None) -> str:
+        """Return the lines that the task has logged, oldest first; "" if there are none.
+
+        They are there about a second after they were logged, if ``AUTOTASK_LOGS`` is set, for as long as that says.
+
+        :param attempt: the number of one attempt, from 1; None: all.
+        """
+        return task_logs.lines(current(), self.id, attempt)
+
+    async def alogs(self, attempt: int | None = None) -> str:
+        """Like :meth:`logs`, from a coroutine."""
+        return await sync_to_async(self.logs)(attempt)
 
     def refresh(self) -> None:
         """Read the task from the database again, for all attributes.

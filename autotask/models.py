@@ -367,6 +367,24 @@ class Attempt(models.Model):
         indexes = [models.Index("task_id", name="autotask_attempt_task")]
 
 
+class LogPiece(models.Model):
+    """Some lines that one attempt has logged. Rows are only added and deleted."""
+
+    id = models.BigAutoField(primary_key=True)
+    task_id = models.UUIDField()
+    attempt = models.IntegerField()
+    at = models.DateTimeField()
+    text = models.TextField()
+
+    class Meta:
+        db_table = "autotask_log"
+        default_permissions = ()
+        indexes = [
+            models.Index("task_id", "id", name="autotask_log_of_task"),
+            models.Index("at", name="autotask_log_at"),
+        ]
+
+
 class Step(models.Model):
     """What a step of a task has returned: it is not run again.
 

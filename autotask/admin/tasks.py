@@ -18,11 +18,10 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 
-from autotask import logs
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
-from autotask.admin import bulk, flow, notices, pausing, show, states, timeline, times
+from autotask.admin import bulk, flow, notices, pausing, show, states, task_log, timeline, times
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
@@ -241,7 +240,7 @@ class TaskAdmin(ActingAdmin):
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
             **flow.context(obj),
             **pausing.context(request, obj),
-            **_log_of(obj.id),
+            **task_log.context(obj.id),
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -341,9 +340,14 @@ class TaskAdmin(ActingAdmin):
         )
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the address of the page that acts on all tasks that match."""
+        """Add the addresses of the page that acts on all tasks that match, and of the log of a task."""
         view = self.admin_site.admin_view(partial(bulk.view, self))
-        return [path("all/", view, name="autotask_task_all"), *super().get_urls()]
+        log = self.admin_site.admin_view(partial(task_log.download, self))
+        return [
+            path("all/", view, name="autotask_task_all"),
+            path("<path:object_id>/log/", log, name="autotask_task_log"),
+            *super().get_urls(),
+        ]
 
     @admin.action(description=_("Retry selected tasks"), permissions=["retry"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -455,13 +459,6 @@ def _attempts(record: TaskRecord) -> str:
     if not record.retries:
         return str(record.attempt)
     return gettext("%(number)d of %(most)d") % {"number": record.attempt, "most": record.retries + 1}
-
-
-def _log_of(id: uuid.UUID) -> dict[str, Any]:
-    try:
-        return {"log": logs.read(id)}
-    except OSError as error:  # The files may belong to another user.
-        return {"log_problem": error.strerror}
 
 
 def _shown(attempt: Attempt) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from autotask.api.waiting import Pending
 from autotask.conf import settings
 from autotask.documents import stamp
 from autotask.handle import TaskHandle
-from autotask.store import read
+from autotask.store import read, task_logs
 from autotask.store.connection import current
 from autotask.store.read import StoredTask
 from autotask.task import State, Status, enqueued_at, new_id
@@ -99,18 +99,23 @@ def show_reason(call: Call, id: str) -> HttpResponse:
 
 
 def show_logs(call: Call, id: str) -> HttpResponse:
-    """Get the end of the log of a task on this host; it can hold tracebacks."""
+    """Get the lines that a task has logged, from the database or else from its file on this host; with tracebacks."""
     task = _task(call.caller, "read", id)
     demand(call.caller, "traceback", task.name)
+    text = task_logs.lines(current(), task.id) or _in_file(task)
+    if text is None:
+        raise Problem(404, "no_logs")
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(text, content_type="text/plain; charset=utf-8", headers=headers)
+
+
+def _in_file(task: StoredTask) -> str | None:
     try:
         log = logs.read(task.id, MOST_OF_LOG)
     except OSError as error:
         logger.error("The log of %s %s cannot be read: %s", task.name, task.id, error)
-        log = None
-    if log is None:
-        raise Problem(404, "no_logs")
-    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-    return HttpResponse(log.text, content_type="text/plain; charset=utf-8", headers=headers)
+        return None
+    return None if log is None else log.text
 
 
 @csrf_exempt

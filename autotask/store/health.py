@@ -60,7 +60,7 @@ WHERE NOT needed.granted
 _TABLES = [
     *("autotask_task", "autotask_result", "autotask_attempt", "autotask_worker", "autotask_schedule"),
     *("autotask_mark", "autotask_slot", "autotask_bucket", "autotask_pause"),
-    *("autotask_api_key", "autotask_idempotency_key", "autotask_statistics"),
+    *("autotask_api_key", "autotask_idempotency_key", "autotask_statistics", "autotask_log"),
 ]
 
 WHERE = "SELECT current_database(), current_setting('server_version')"

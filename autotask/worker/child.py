@@ -109,7 +109,7 @@ def main() -> None:
     inbox.start()
     django_setup.set_up(os.environ.pop(django_setup.VARIABLE, ""))
     show_log_lines()
-    log_capture.start()
+    log_capture.start(log_capture.forwarder(messenger.send))
     state = ProcessState()
     while (job := inbox.jobs.get()) is not None:
         inbox.stop, inbox.busy = StopRequest(), True

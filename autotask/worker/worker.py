@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import importlib
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
@@ -56,6 +58,9 @@ from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.watch import Watch
 from autotask.worker.yielding import Yielding
 
+if TYPE_CHECKING:
+    from autotask.worker.log_book import LogBook
+
 logger = logging.getLogger("autotask.worker")
 
 #: Seconds to write the last outcomes.
@@ -96,7 +101,9 @@ class Worker:
         )
         self.yielding = Yielding(self._look_before_claiming)
         self._news = News(self.wakeup)
-        runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine)
+        self._log_book = self._make_log_book()
+        keep_line = self._log_book.put if self._log_book else None
+        runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine, keep_line)
         self._threads: ThreadPool[ClaimedTask] = ThreadPool(options.threads, runner.run, self.wakeup.wake)
         self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: self._threads, **self._other_pools(runner)}
         abandoner = Abandoner(self.held, self.recorder, self.shutdown)
@@ -164,6 +171,7 @@ class Worker:
             Scheduler(wake),
             Pauser(self.paused, self._look_before_claiming),
             self.reporter,
+            *([self._log_book] if self._log_book else []),
             Pruner(),
             *([] if logs.folder() is None else [LogPruner()]),
             Sweeper(wake),
@@ -175,6 +183,13 @@ class Worker:
         )
         # The heartbeat has a connection of its own: no service that waits for the database may hold it up.
         return beats, others
+
+    def _make_log_book(self) -> "LogBook | None":
+        if settings.LOGS is None:
+            return None
+        # Imported here: without the setting, nothing of it is needed.
+        module = importlib.import_module("autotask.worker.log_book")
+        return module.LogBook(settings.LOGS, lambda: self._services[-1].hurry(module.LogBook))  # type: ignore[no-any-return]
 
     def _serving(self, executor: str) -> Callable[[str], bool]:
         return functools.partial(self._serves, executor)
@@ -193,7 +208,7 @@ class Worker:
 
         :returns: whether all tasks have finished; False if some are left in their threads.
         """
-        log_capture.start()
+        log_capture.start(self._log_book)
         if not self._start(self.stalls):
             return False
         if not self._loop.sign_on():
@@ -257,7 +272,7 @@ class Worker:
         for service in self._services:
             service.stop(LAST_WORDS)
         self.watch.stop()
-        self._write_last_counts()
+        self._write_last_words()
         if written:
             self._sign_off()
         for pool in self.pools.values():
@@ -275,11 +290,14 @@ class Worker:
             self.registration.sign_off(self._news.connection.wrapper)
             self.caretaker.tell(self._news.connection.wrapper)
 
-    def _write_last_counts(self) -> None:
+    def _write_last_words(self) -> None:
+        """Write what services have kept in memory: counts and log lines."""
         if self._statistics:
             self._statistics.close()
-            with contextlib.suppress(DatabaseError, InterfaceError):
-                self._statistics.run_once(self._news.connection.wrapper)
+        for service in (self._statistics, self._log_book):
+            if service is not None:
+                with contextlib.suppress(DatabaseError, InterfaceError):
+                    service.run_once(self._news.connection.wrapper)
 
     # --- messages between parts -------------------------------------------------------------------------------------
 

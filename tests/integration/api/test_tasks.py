@@ -10,6 +10,7 @@ from django.db import connections
 
 from autotask.handle import TaskHandle
 from autotask.models import Result, Task
+from autotask.store import task_logs
 from autotask.store.connection import current, execute
 from autotask.task import RUNNING, new_id
 from tests.helpers import wait_until
@@ -296,6 +297,12 @@ def test_the_log_of_a_task_is_text_for_those_who_may_see_tracebacks(api, api_wit
     assert response["X-Content-Type-Options"] == "nosniff" and response.content.decode() == "<b>Zürich</b>\n"
     assert problem(api_with("read:*").get(f"/tasks/{id}/logs")) == (403, "forbidden")
     assert problem(reader.get("/tasks/..%2F..%2Fetc/logs"))[0] == 404
+
+    # When its lines are in the database, too
+    task_logs.write(current(), [task_logs.NewPiece(uuid.UUID(id), 1, "Basel\n")], [])
+
+    # Then
+    assert reader.get(f"/tasks/{id}/logs").content.decode() == "Basel\n"
 
 
 def test_a_wait_ends_with_the_task_or_with_its_time(api, worker):
