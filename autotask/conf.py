@@ -28,6 +28,7 @@ from autotask.setting_types import (
     PATHS,
     PULL_KEY,
     QUEUES,
+    REDIS,
     SECRET,
     SECRETS,
     TEXT,
@@ -239,6 +240,11 @@ class Settings:
         600.0,
         "Seconds for which an unknown task waits for a newer worker, before it ends in ERROR.",
     )
+    TTL = Setting(
+        SettingType("seconds, from 0 to a century", seconds(0)),
+        300.0,
+        "Seconds for which results are kept at least, for tasks without a ttl of their own.",
+    )
     ERROR_TTL = Setting(
         SettingType("seconds, from 0 to a century", seconds(0)),
         7 * 86400.0,
@@ -403,6 +409,13 @@ class Settings:
         5.0,
         "Seconds for which get_a_task waits for a task; less than the client waits for its answer (60).",
         other="DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT",
+    )
+    PULL_REDIS: Setting[str | None] = KnownElsewhere(
+        REDIS,
+        None,
+        'Redis where workers put tasks for clients with "task-pull-engine: redis": an address such as "redis://host:6379/0", or '
+        "the alias of one of CACHES that has such an address. None: nothing is put there.",
+        other="DJANGO_SIMPLETASK2_REDIS_NAME",
     )
     PULL_WAIT = Setting(
         SettingType("seconds, from 0.1 to 3600", seconds(0.1, 3600)),

@@ -301,6 +301,8 @@ WEBHOOK_SECRETS = SettingType(
 )
 SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)
+# It may have a password.
+REDIS = SettingType("the address of a Redis, the alias of a cache, or None", or_none(_text), secret=True)
 PULL_KEY = SettingType("a string that is not empty or blank, or None", _secret, secret=True)
 TOKENS = SettingType(
     f"a string of at least {SHORTEST_TOKEN} printable ASCII characters without spaces, a list of these, or None",

@@ -26,6 +26,8 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_notices.check_webhook_secrets,
     about_notices.check_mail,
     about_pulling.check_pull_key,
+    about_pulling.check_redis,
+    about_pulling.check_package_of_redis,
     about_settings.check_carriers,
     about_settings.check_modules,
     about_tasks.check_late,

@@ -92,6 +92,21 @@ FROM quick, oldest o WHERE t.id = ANY(ARRAY(SELECT id FROM oldest)) AND t.id = o
 RETURNING t.id, t.arguments, t.ready_at::text, o.ready_at::text, -o.priority, o.ready_at
 """
 
+# Lane by lane, as above.
+CHANNELS = f"""
+WITH RECURSIVE lane AS (
+    (SELECT t.queue, t.priority, t.executor FROM autotask_task t
+     WHERE t.state = 1 ORDER BY t.queue, t.priority, t.executor LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM lane CROSS JOIN LATERAL (
+        SELECT t.queue, t.priority, t.executor FROM autotask_task t
+        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
+        ORDER BY t.queue, t.priority, t.executor LIMIT 1
+    ) AS following
+)
+SELECT DISTINCT queue FROM lane WHERE executor = '{REMOTE}' ORDER BY queue
+"""
+
 # Only those that nobody has begun or offered since.
 WITHDRAW = f"""
 WITH {_QUICK}
@@ -190,6 +205,11 @@ def take(
     params = {"channels": list(channels), "names": list(names), "most": most, "seconds": seconds}
     found = sorted(rows(connection, TAKE, params), key=lambda row: row[4:])
     return [Offered(*row[:4]) for row in found]
+
+
+def channels(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the queues with ready remote tasks."""
+    return [queue for (queue,) in rows(connection, CHANNELS)]
 
 
 def withdraw(connection: BaseDatabaseWrapper, offered: Sequence[Offered]) -> None:

@@ -17,7 +17,7 @@ from autotask.signals import worker_started, worker_stopping
 from autotask.store import model_rows, notify
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import executors, log_capture, sync_threads
+from autotask.worker import executors, log_capture, relay, sync_threads
 from autotask.worker.caretaker import Caretaker
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
@@ -114,7 +114,10 @@ class Worker:
         self._placement = Placement(pools, self.held, self.recorder, runner, self.watch, recycling)
         self.claimer = self._make_claimer(self._threads, self._placement)
         parts = self.wakeup, self.shutdown, self.registration, self.held
-        self._receiver = Receiver(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all)
+        self._receiver = Receiver(
+            *(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all),
+            lambda name: self.caretaker.message(name),
+        )
         self._loop = Loop(options, *parts, self._news, self.claimer, self._receiver)
         self._drain = Drain(pools, self.watch, abandoner, self.shutdown, self.wakeup, self._news, self._receiver)
         self.caretaker = Caretaker(self.registration, self.reporter, options.serves, count)
@@ -182,6 +185,8 @@ class Worker:
             channel=lambda: notify.SCHEDULES_CHANNEL,
         )
         # The heartbeat has a connection of its own: no service that waits for the database may hold it up.
+        if model_rows.tables and relay.can_run():
+            return beats, ServiceThread("relay", relay.Relay(), channel=lambda: notify.REMOTE_CHANNEL), others
         return beats, others
 
     def _make_log_book(self) -> "LogBook | None":

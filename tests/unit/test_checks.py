@@ -8,6 +8,7 @@ from django.core.checks import run_checks
 from django.db import ConnectionHandler, connections
 
 from autotask import checks, registry
+from autotask.checks import about_pulling
 from autotask.tasks import Limit, Webhook, cron_task, delayed_task, periodic_task
 from tests.documents import ROOT
 
@@ -296,6 +297,29 @@ def test_a_setting_of_django_simpletask2_is_i002(settings):
 def test_naive_moments_are_w003(settings):
     settings.USE_TZ = False
     assert list(found()) == ["autotask.W003"]
+
+
+@pytest.mark.parametrize("name", ["AUTOTASK_PULL_REDIS", "DJANGO_SIMPLETASK2_REDIS_NAME"])
+def test_a_redis_that_is_not_named_is_e041(settings, monkeypatch, name):
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+        "several": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": ["redis://a", "redis://b"]},
+    }
+    monkeypatch.setattr(about_pulling, "find_spec", lambda package: object())
+    for value in ("default", "missing", "http://user:hunter2@example.org"):
+        setattr(settings, name, value)
+        message = found()["autotask.E041"]
+        assert name in message
+        assert "hunter2" not in message
+    for value in ("several", "redis://example.org", "rediss://example.org/1"):
+        setattr(settings, name, value)
+        assert not {"autotask.E041", "autotask.E042"} & set(found())
+
+
+def test_a_redis_without_its_package_is_e042(settings, monkeypatch):
+    settings.AUTOTASK_PULL_REDIS = "redis://example.org"
+    monkeypatch.setattr(about_pulling, "find_spec", lambda package: None)
+    assert list(found()) == ["autotask.E042"]
 
 
 @pytest.mark.parametrize("check", [*checks.CHECKS, *checks.NOTES], ids=lambda check: check.__name__)

@@ -4,11 +4,11 @@ from argparse import ArgumentParser
 from datetime import timedelta
 
 from autotask.conf import settings
-from autotask.documents import SHARES, Statistics, statistics_document
 from autotask.management.arguments import duration
 from autotask.management.console import Console, failure, open_tables
 from autotask.management.lookup import task_meant
 from autotask.management.subcommand import Subcommand
+from autotask.metrics.summary import SHARES, Statistics, statistics_document
 from autotask.statistics import quantile
 from autotask.store import schedules, statistics
 from autotask.texts import render
