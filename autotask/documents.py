@@ -1,7 +1,7 @@
 """The JSON documents of tasks, schedules and workers; their keys are documented, and stay."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from autotask.on_end import notices
 from autotask.reasons import Reason
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
-from autotask.statistics import NUMBERS, Counts, quantile
+from autotask.statistics import Counts
 from autotask.store import gates_read, pauses, read, schedules, statistics
 from autotask.store.gates_read import COUNTED, SeenGate
 from autotask.store.keys import StoredKey
@@ -33,9 +33,6 @@ SHOWN = 3
 
 #: For how many seconds back finished tasks are counted.
 LATELY = 3600
-
-#: The quantiles of waiting and running times that are shown, in percent.
-SHARES = (50, 95)
 
 #: The minutes whose rates are shown.
 MINUTES = 5
@@ -245,7 +242,8 @@ class Overview:
 def overview(connection: BaseDatabaseWrapper) -> Overview:
     """Return the overview of now."""
     now = schedules.now(connection)
-    counts = statistics.totals(connection, now - timedelta(minutes=MINUTES), by="all")
+    minute = now.replace(second=0, microsecond=0)  # The present one is not over.
+    counts = statistics.totals(connection, minute - timedelta(minutes=MINUTES), minute, by="all")
     return Overview(
         at=now,
         counts=counts.get(Of(), Counts()),
@@ -303,46 +301,6 @@ def overview_document(seen: Overview) -> dict[str, Any]:
             {"name": name, "paused_at": stamp(at), "paused_by": by} for name, (at, by) in seen.paused_schedules.items()
         ],
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What happened to tasks in a range of time, by name and queue."""
-
-    since: datetime
-    until: datetime
-    counts: dict[Of, Counts]
-
-    @property
-    def minutes(self) -> float:
-        """The length of the range."""
-        return (self.until - self.since).total_seconds() / 60
-
-
-def statistics_document(seen: Statistics) -> dict[str, Any]:
-    """Return the document of statistics."""
-    return {
-        "since": stamp(seen.since),
-        "until": stamp(seen.until),
-        "tasks": [
-            {
-                "name": of.name,
-                "queue": of.queue,
-                **{name: getattr(counts, name) for name in NUMBERS},
-                "ended_per_minute": round(counts.ended / seen.minutes, 3),
-                "waiting_seconds": _durations(counts.waiting, counts.waited),
-                "running_seconds": _durations(counts.running, counts.ran),
-            }
-            for of, counts in seen.counts.items()
-        ],
-    }
-
-
-def _durations(histogram: Sequence[int], seconds: float) -> dict[str, float | None]:
-    number = sum(histogram)
-    quantiles = {f"p{share}": quantile(histogram, share / 100) for share in SHARES}
-    mean = {"mean": seconds / number if number else None}
-    return {name: None if value is None else round(value, 6) for name, value in (quantiles | mean).items()}
 
 
 def rates(counts: Counts) -> dict[str, int]:
