@@ -1,12 +1,13 @@
 """Model instances by reference: how to store a reference to an instance, and how to fetch the instances again."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.models import Model, QuerySet
+from django.db.models import CompositePrimaryKey, Field, Manager, Model, QuerySet
 from django.db.models.options import Options
 from django.db.models.query import RawQuerySet
 
@@ -86,9 +87,31 @@ def fetch(references: Sequence[Reference]) -> list[Model]:
     return [found[refers.model, refers.database][refers.pk] for refers in references]
 
 
+@functools.lru_cache(maxsize=1000)
+def _statement(model: type[Model], database: str) -> str | None:
+    """Return the statement that selects a row of a model; None if Django has to make it.
+
+    Where manager and columns are plain, it is made once: for Django, that takes longer than to run it.
+    """
+    options, manager = model._meta, model._base_manager
+    fields: Any = options.concrete_fields
+    is_plain = type(manager) is Manager and not options.parents and not isinstance(options.pk, CompositePrimaryKey)
+    if not is_plain or any(type(field).select_format is not Field.select_format for field in fields):
+        return None
+    quote = connections[database].ops.quote_name
+    columns = ", ".join(quote(field.column) for field in fields)
+    sql = f"SELECT {columns} FROM {quote(options.db_table)} WHERE {quote(str(options.pk.column))} = "
+    return sql.replace("%", "%%") + "%s"
+
+
 def _by_key(model: str, database: str, keys: list[Any]) -> dict[Any, Model]:
-    found: dict[Any, Model] = apps.get_model(model)._base_manager.using(database).order_by().in_bulk(keys)
-    return found
+    kind: Any = apps.get_model(model)
+    rows = kind._base_manager.using(database)
+    statement = _statement(kind, database) if len(keys) == 1 else None
+    if statement is None:
+        return rows.order_by().in_bulk(keys)  # type: ignore[no-any-return]  # of any model
+    value = kind._meta.pk.get_db_prep_value(keys[0], connections[database], prepared=False)
+    return {row.pk: row for row in rows.raw(statement, [value])}
 
 
 def _as_loaded(options: "Options[Any]", pk: Any) -> Any:
