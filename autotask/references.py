@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.apps import apps
 from django.conf import settings
@@ -12,6 +12,8 @@ from django.db.models.options import Options
 from django.db.models.query import RawQuerySet
 
 from autotask.exceptions import NotReferable, ObjectGone, OtherSchema
+
+M = TypeVar("M", bound=Model)
 
 
 class Reference(NamedTuple):
@@ -87,6 +89,19 @@ def fetch(references: Sequence[Reference]) -> list[Model]:
     return [found[refers.model, refers.database][refers.pk] for refers in references]
 
 
+def one(model: type[M], database: str, key: Any) -> M | None:
+    """Return the instance with a primary key, by the base manager of its model; None if it is not there.
+
+    :raises django.db.Error: the database could not be queried.
+    """
+    rows: Any = model._base_manager.using(database)
+    statement = _statement(model, database)
+    if statement is None:
+        return rows.filter(pk=key).first()  # type: ignore[no-any-return]  # of the model
+    value = model._meta.pk.get_db_prep_value(key, connections[database], prepared=False)
+    return next(iter(rows.raw(statement, [value])), None)
+
+
 @functools.lru_cache(maxsize=1000)
 def _statement(model: type[Model], database: str) -> str | None:
     """Return the statement that selects a row of a model; None if Django has to make it.
@@ -105,13 +120,11 @@ def _statement(model: type[Model], database: str) -> str | None:
 
 
 def _by_key(model: str, database: str, keys: list[Any]) -> dict[Any, Model]:
-    kind: Any = apps.get_model(model)
-    rows = kind._base_manager.using(database)
-    statement = _statement(kind, database) if len(keys) == 1 else None
-    if statement is None:
-        return rows.order_by().in_bulk(keys)  # type: ignore[no-any-return]  # of any model
-    value = kind._meta.pk.get_db_prep_value(keys[0], connections[database], prepared=False)
-    return {row.pk: row for row in rows.raw(statement, [value])}
+    kind = apps.get_model(model)
+    if len(keys) == 1:
+        return {} if (row := one(kind, database, keys[0])) is None else {row.pk: row}
+    found: dict[Any, Model] = kind._base_manager.using(database).order_by().in_bulk(keys)
+    return found
 
 
 def _as_loaded(options: "Options[Any]", pk: Any) -> Any:
