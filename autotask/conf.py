@@ -240,6 +240,11 @@ class Settings:
         600.0,
         "Seconds for which an unknown task waits for a newer worker, before it ends in ERROR.",
     )
+    TTL = Setting(
+        SettingType("seconds, from 0 to a century", seconds(0)),
+        300.0,
+        "Seconds for which results are kept at least, for tasks without a ttl of their own.",
+    )
     ERROR_TTL = Setting(
         SettingType("seconds, from 0 to a century", seconds(0)),
         7 * 86400.0,

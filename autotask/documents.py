@@ -1,9 +1,9 @@
 """The JSON documents of tasks, schedules and workers; their keys are documented, and stay."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -15,8 +15,8 @@ from autotask.on_end import notices
 from autotask.reasons import Reason
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
-from autotask.statistics import NUMBERS, Counts, quantile
-from autotask.store import gates_read, pauses, read, schedules
+from autotask.statistics import Counts
+from autotask.store import gates_read, pauses, read, schedules, statistics
 from autotask.store.gates_read import COUNTED, SeenGate
 from autotask.store.keys import StoredKey
 from autotask.store.pauses import Kind, Pause
@@ -34,8 +34,8 @@ SHOWN = 3
 #: For how many seconds back finished tasks are counted.
 LATELY = 3600
 
-#: The quantiles of waiting and running times that are shown, in percent.
-SHARES = (50, 95)
+#: The minutes whose rates are shown.
+MINUTES = 5
 
 #: The states of finished tasks.
 ENDED = (State.DONE, State.ERROR, State.CANCELLED)
@@ -226,9 +226,11 @@ class Overview:
     """Queues, counts of tasks that finished lately, workers, pauses, and where most tasks are held, at one moment.
 
     :ivar paused_schedules: when, by name, and by whom.
+    :ivar counts: those of the last minutes.
     """
 
     at: datetime
+    counts: Counts
     queues: list[QueueCounts]
     ended: dict[State, int]
     workers: list[LivingWorker]
@@ -239,8 +241,12 @@ class Overview:
 
 def overview(connection: BaseDatabaseWrapper) -> Overview:
     """Return the overview of now."""
+    now = schedules.now(connection)
+    minute = now.replace(second=0, microsecond=0)  # The present one is not over.
+    counts = statistics.totals(connection, minute - timedelta(minutes=MINUTES), minute, by="all")
     return Overview(
-        at=schedules.now(connection),
+        at=now,
+        counts=counts.get(Of(), Counts()),
         queues=read.counts(connection),
         ended=read.ended_lately(connection, LATELY),
         workers=read.workers(connection),
@@ -266,6 +272,7 @@ def overview_document(seen: Overview) -> dict[str, Any]:
             for queue in seen.queues
         ],
         "ended": {"seconds": LATELY, **{state.name.lower(): seen.ended.get(state, 0) for state in ENDED}},
+        "per_minute": {name: round(number / MINUTES, 3) for name, number in rates(seen.counts).items()},
         "workers": [
             {
                 "id": str(worker.id),
@@ -296,44 +303,9 @@ def overview_document(seen: Overview) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What happened to tasks in a range of time, by name and queue."""
-
-    since: datetime
-    until: datetime
-    counts: dict[Of, Counts]
-
-    @property
-    def minutes(self) -> float:
-        """The length of the range."""
-        return (self.until - self.since).total_seconds() / 60
-
-
-def statistics_document(seen: Statistics) -> dict[str, Any]:
-    """Return the document of statistics."""
-    return {
-        "since": stamp(seen.since),
-        "until": stamp(seen.until),
-        "tasks": [
-            {
-                "name": of.name,
-                "queue": of.queue,
-                **{name: getattr(counts, name) for name in NUMBERS},
-                "ended_per_minute": round(counts.ended / seen.minutes, 3),
-                "waiting_seconds": _durations(counts.waiting, counts.waited),
-                "running_seconds": _durations(counts.running, counts.ran),
-            }
-            for of, counts in seen.counts.items()
-        ],
-    }
-
-
-def _durations(histogram: Sequence[int], seconds: float) -> dict[str, float | None]:
-    number = sum(histogram)
-    quantiles = {f"p{share}": quantile(histogram, share / 100) for share in SHARES}
-    mean = {"mean": seconds / number if number else None}
-    return {name: None if value is None else round(value, 6) for name, value in (quantiles | mean).items()}
+def rates(counts: Counts) -> dict[str, int]:
+    """Return the numbers whose rates are shown."""
+    return {"started": counts.started, "ended": counts.ended, "failed": counts.failed}
 
 
 def _held_by(kind: Kind, gates: Iterable[SeenGate]) -> list[dict[str, Any]]:

@@ -5,12 +5,13 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
+from autotask import handover
 from autotask.background.options import SITE, Kind
 from autotask.background.workers import BackgroundWorker
 from autotask.conf import settings
 from autotask.exceptions import InvalidOption
 from autotask.handle import TaskHandle
-from autotask.store import triggers
+from autotask.store import background, triggers
 from autotask.store.connection import current
 
 
@@ -70,6 +71,7 @@ class _Triggered(BackgroundWorker):
             self.handle("")
         else:
             triggers.trigger(current(), self.name)
+            background.call(current(), self.name, handover.call_for)
         return None
 
     async def atrigger(self, force: bool = False) -> TaskHandle[Any] | None:

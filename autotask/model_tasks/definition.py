@@ -171,7 +171,7 @@ class ModelTask(Definition[..., Any]):
 
     def _kind_in(self, queue: str, is_remote: bool) -> Kind:
         kind = self._kinds.get((queue, is_remote))
-        if kind is None:
+        if kind is None or kind.ttl != self._kind.ttl:
             plain_name(queue, "channel", self.model._meta.label)
             if is_remote and self._kind.expires is not None:
                 raise RemoteWithExpiry(model=self.model._meta.label)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -194,12 +194,18 @@ def tell(connection: BaseDatabaseWrapper) -> None:
     notify.do_after_commit(connection, lambda: rows(connection, TELL_ALL))
 
 
-def call(connection: BaseDatabaseWrapper, name: str) -> None:
+def call(connection: BaseDatabaseWrapper, name: str, nearby: Callable[[str], bool]) -> None:
     """Have the host of a background worker look for messages, after the commit; at most every :data:`CALL_EVERY`.
 
     :param name: of the background worker.
+    :param nearby: tells the worker of this process instead, which passes it on; returns False if there is none.
     """
-    notify.do_after_commit(connection, lambda: _call(connection, name))
+    notify.do_after_commit(connection, lambda: _call(connection, name, nearby))
+
+
+def call_hosts(connection: BaseDatabaseWrapper, name: str) -> None:
+    """Notify the hosts of a background worker, at once."""
+    rows(connection, TELL_HOST, {"name": name})
 
 
 def call_for(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> None:
@@ -209,10 +215,11 @@ def call_for(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> None:
         notify.do_after_commit(connection, lambda: rows(connection, TELL_HOSTS_OF, params))
 
 
-def _call(connection: BaseDatabaseWrapper, name: str) -> None:
+def _call(connection: BaseDatabaseWrapper, name: str, nearby: Callable[[str], bool]) -> None:
     with _calling:
         now = time.monotonic()
         if now - _called_at.get(name, float("-inf")) < CALL_EVERY:
             return
         _called_at[name] = now
-    rows(connection, TELL_HOST, {"name": name})
+    if not nearby(name):
+        call_hosts(connection, name)

@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store.connection import aware, rows
 
 #: The newest failures that are looked at.
-WINDOW = 10_000
+WINDOW = 5_000
 
 #: Characters of an error that tell its cause; the rest tells the case.
 TOLD = 200

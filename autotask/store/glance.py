@@ -11,13 +11,13 @@ from autotask.store.connection import aware, rows
 from autotask.task import BACKGROUND, REMOTE, State
 
 #: Entries of an index are counted up to this number; beyond it, the planner's estimate for the index has to do.
-COUNTED = 10_000
+COUNTED = 5_000
 
 #: The entries that are counted for all queues together.
-COUNTED_OF_QUEUES = 50_000
+COUNTED_OF_QUEUES = 10_000
 
 #: Held tasks have no index by queue: so many of them are looked at.
-HELD_SEEN = 2_000
+HELD_SEEN = 1_000
 
 #: So many of the newest live tasks are counted by their names.
 NAMES_SEEN = 5_000

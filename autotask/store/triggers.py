@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import background
 from autotask.store.background import HOSTED
 from autotask.store.background_hosting import Grant
 from autotask.store.connection import execute, rows
@@ -29,9 +28,7 @@ DONE = "DELETE FROM autotask_background_trigger WHERE id = ANY(%(ids)s::bigint[]
 
 def trigger(connection: BaseDatabaseWrapper, name: str) -> int:
     """Have each instance of a background worker run once, after the commit; return how many there are."""
-    count = execute(connection, TRIGGER, {"name": name})
-    background.call(connection, name)
-    return count
+    return execute(connection, TRIGGER, {"name": name})
 
 
 def waiting(connection: BaseDatabaseWrapper, grant: Grant) -> list[int]:

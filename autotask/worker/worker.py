@@ -114,7 +114,10 @@ class Worker:
         self._placement = Placement(pools, self.held, self.recorder, runner, self.watch, recycling)
         self.claimer = self._make_claimer(self._threads, self._placement)
         parts = self.wakeup, self.shutdown, self.registration, self.held
-        self._receiver = Receiver(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all)
+        self._receiver = Receiver(
+            *(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all),
+            lambda name: self.caretaker.message(name),
+        )
         self._loop = Loop(options, *parts, self._news, self.claimer, self._receiver)
         self._drain = Drain(pools, self.watch, abandoner, self.shutdown, self.wakeup, self._news, self._receiver)
         self.caretaker = Caretaker(self.registration, self.reporter, options.serves, count)

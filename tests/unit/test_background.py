@@ -4,6 +4,7 @@ import asyncio
 import pickle
 import queue
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -33,6 +34,7 @@ from autotask.exceptions import (
 from autotask.task import new_id
 from autotask.tasks import delayed_task
 from autotask.worker.background.call import Answer, Call, ControlElsewhere
+from autotask.worker.background.care import Care
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +227,19 @@ def test_a_run_elsewhere_hears_that_it_should_stop() -> None:
     assert (control.asked, control.sleep(0)) == (False, True)
     stop.ask("enough")
     assert (control.asked, control.sleep(60)) == (True, False)
+
+
+def test_a_call_wakes_the_instance_of_the_site_and_is_passed_on_for_all_others() -> None:
+    woken: list[str] = []
+
+    def instance(name: str, place: str) -> Any:
+        return SimpleNamespace(grant=SimpleNamespace(place=place), wake=lambda: woken.append(name))
+
+    care = Care(cast(Any, None), lambda queue: True)
+    care.instances = {"here": instance("here", ""), "shared": instance("shared", "host boot")}
+    assert [care.wake(name) for name in ("here", "shared", "elsewhere")] == [True, False, False]
+    assert woken == ["here", "shared"]
+    assert care._calls == {"shared", "elsewhere"}
 
 
 def test_no_task_can_have_their_executor() -> None:

@@ -175,6 +175,7 @@ BAD = {
     "AUTOTASK_RETRY_DELAY": [-0.1, "2"],
     "AUTOTASK_MAX_CRASHES": [0, 1001, 2.5, None],
     "AUTOTASK_UNKNOWN_TASK_TIMEOUT": [-1, None],
+    "AUTOTASK_TTL": [-1, None, math.inf],
     "AUTOTASK_ERROR_TTL": [-1, None, math.inf],
     "AUTOTASK_CLEAN_INTERVAL": [0, 0.5, None],
     "AUTOTASK_API_TASKS": ["shop.pay", None, [5], [""]],

@@ -4,11 +4,11 @@ from argparse import ArgumentParser
 from datetime import timedelta
 
 from autotask.conf import settings
-from autotask.documents import SHARES, Statistics, statistics_document
 from autotask.management.arguments import duration
 from autotask.management.console import Console, failure, open_tables
 from autotask.management.lookup import task_meant
 from autotask.management.subcommand import Subcommand
+from autotask.metrics.summary import SHARES, Statistics, statistics_document
 from autotask.statistics import quantile
 from autotask.store import schedules, statistics
 from autotask.texts import render
@@ -40,8 +40,9 @@ def run(console: Console, *, since: float, by: str, task: str | None, queue: str
         raise failure(f"Statistics are kept for {days} days; give --since {days}d or less.")
     connection = open_tables()
     until = schedules.now(connection)
-    found = statistics.totals(connection, until - timedelta(seconds=since), by=_BY[by], name=task, queue=queue)  # type: ignore[arg-type]  # argparse allows no other word
-    seen = Statistics(until - timedelta(seconds=since), until, found)
+    _, start = statistics.beginning(until - timedelta(seconds=since), until)
+    found = statistics.totals(connection, until - timedelta(seconds=since), until, by=_BY[by], name=task, queue=queue)  # type: ignore[arg-type]  # argparse allows no other word
+    seen = Statistics(start, until, found)
     if json:
         console.say(render.as_json(statistics_document(seen)))
         return

@@ -8,7 +8,8 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import queues
-from autotask.documents import ENDED, Overview, overview, overview_document
+from autotask.conf import settings
+from autotask.documents import ENDED, MINUTES, Overview, overview, overview_document, rates
 from autotask.management import gate_lines
 from autotask.management.arguments import duration
 from autotask.management.console import Console, open_tables
@@ -65,12 +66,17 @@ def lines(seen: Overview) -> list[str]:
         *gate_lines.lines(seen.gates, seen.pauses),
         "",
         f"Finished in the last hour: {ended}",
+        *([f"A minute, in the last {MINUTES} minutes: {_rates(seen)}"] if settings.STATISTICS else []),
         "",
         "Workers",
         *(_workers(seen.workers) or ["None are registered. Start the site, or: python manage.py autotask worker"]),
         *_unserved(seen),
         *_pauses(seen),
     ]
+
+
+def _rates(seen: Overview) -> str:
+    return ", ".join(f"{number / MINUTES:.1f} {name}" for name, number in rates(seen.counts).items())
 
 
 def _queues(counts: list[QueueCounts]) -> list[str]:

@@ -57,6 +57,7 @@ class Care:
     instances: dict[str, Instance] = field(default_factory=dict, init=False)
     stopping: bool = field(default=False, init=False)
     doing: str = field(default="look after background workers", init=False)
+    _calls: set[str] = field(default_factory=set, init=False)
     _due_at: float = field(default=float("-inf"), init=False)
     _note_at: float = field(default=float("-inf"), init=False)
     _free_since: dict[str, float] = field(default_factory=dict, init=False)
@@ -69,6 +70,7 @@ class Care:
         now = time.monotonic()
         is_early = now < self._due_at
         self._bury_ended(connection)
+        self._pass_on_calls(connection)
         wait = LOOK_EVERY if self.stopping else self._look(connection, now)
         if now >= self._note_at:
             self._write_down(connection)
@@ -90,6 +92,19 @@ class Care:
         self.stopping = True
         for instance in list(self.instances.values()):
             instance.ask()
+
+    def wake(self, name: str) -> bool:
+        """Wake the only instance of a background worker, if it is here; otherwise note to call the hosts. For any thread.
+
+        :returns: whether it is here.
+        """
+        instance = self.instances.get(name)
+        if instance is not None:
+            instance.wake()
+            if instance.grant.place == "":
+                return True
+        self._calls.add(name)
+        return False
 
     def running(self) -> list[Instance]:
         """Return the instances that have not ended. Any thread may call this."""
@@ -117,6 +132,10 @@ class Care:
         of_site = sum(bool(seen.wanted) and seen.place == "" for seen in found)
         wait = self._take_all(connection, mine, free, -(-of_site // max(1, workers)), now)
         return min(wait, COURTESY) if is_blocked else wait
+
+    def _pass_on_calls(self, connection: BaseDatabaseWrapper) -> None:
+        while self._calls:
+            background.call_hosts(connection, self._calls.pop())
 
     def _declare(
         self, connection: BaseDatabaseWrapper, mine: Mapping[str, BackgroundWorker], found: Sequence[Seen]

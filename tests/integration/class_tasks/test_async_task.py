@@ -34,7 +34,7 @@ from tests.integration.worker import tasks
 from tests.integration.worker.conftest import worker_program
 from tests.integration.worker.stubborn import lines
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
 
 COUNT = """
 SELECT (SELECT count(*) FROM autotask_task WHERE name = %(name)s), (SELECT count(*) FROM autotask_result WHERE name = %(name)s)

@@ -122,7 +122,7 @@ def test_each_attempt_has_its_lines_in_one_file_and_no_line_can_be_forged(folder
     # Then
     name = logged.fail.name
     found = lines(handle)
-    assert [re.sub(r"\d\.\d+ s", "… s", line["text"]) for line in found if line] == [
+    assert [re.sub(r"\d[\d.]* m?s", "… s", line["text"]) for line in found if line] == [
         f"started: {name}, attempt 1 of 2",
         "attempt 1",
         "attempt 1 of 2 failed after … s, next in … s",
