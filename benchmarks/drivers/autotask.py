@@ -69,6 +69,7 @@ class Autotask(Driver):
         "empty_bucket": autotask_flow.empty_bucket,
         "http_post": autotask_http.http_post,
         "http_wait": autotask_http.http_wait,
+        "http_held": autotask_http.http_held,
         "schema_check": autotask_schema.schema_check,
     }
 

@@ -486,7 +486,9 @@ def test_hardworkers_route_submits_a_task_and_gives_its_id(api, worker):
     response = api.post("/hardworker/", body)
     assert (response.status_code, response.value["status"]) == (200, "OK")
     assert TaskHandle(response.value["id"]).wait(15) == 8
-    shown = wait_until(lambda: (each := api.get(f"/tasks/{response.value['id']}/?as=hardworker").value)["mailed"] and each)
+    shown = wait_until(
+        lambda: (each := api.get(f"/tasks/{response.value['id']}/?as=hardworker").value)["mailed"] and each
+    )
     assert shown["email"] == "A+b@example.technology"
     assert problem(api.post("/hardworker/", b"name=x")) == (400, "not_json")
 
