@@ -56,6 +56,7 @@ setup(
         "django-tasks": ["django<6", "django-tasks>=0.12"],
         # Older ones unpack more than was asked for.
         "fetch": ["urllib3>=2.6"],
+        "redis": ["redis>=5"],
         "titles": ["setproctitle"],
         "psycopg3": ["psycopg[binary]>=3.2.4"],
     },

@@ -22,11 +22,13 @@ from autotask.setting_types import (
     LIMITS,
     LINE,
     LINE_OR_NONE,
+    LOGS,
     MODULES,
     MODULES_OR_NONE,
     PATHS,
     PULL_KEY,
     QUEUES,
+    REDIS,
     SECRET,
     SECRETS,
     TEXT,
@@ -34,6 +36,7 @@ from autotask.setting_types import (
     TOKENS,
     TYPE_LIMITS,
     WEBHOOK_SECRETS,
+    LogOptions,
     SettingType,
     one_of,
     or_none,
@@ -180,7 +183,8 @@ class Settings:
     BACKGROUND_THREADS = Setting(
         SettingType("a whole number from 0 to 1000", whole(0, 1000)),
         32,
-        "Background workers that one worker hosts at most, each in a thread of its own; 0: it leaves them to other workers.",
+        "Threads of one worker for the background workers that it hosts: one for each, or as many as its concurrency; "
+        "0: it leaves them to other workers.",
     )
     EXECUTORS = Setting(
         EXECUTORS,
@@ -236,6 +240,11 @@ class Settings:
         600.0,
         "Seconds for which an unknown task waits for a newer worker, before it ends in ERROR.",
     )
+    TTL = Setting(
+        SettingType("seconds, from 0 to a century", seconds(0)),
+        300.0,
+        "Seconds for which results are kept at least, for tasks without a ttl of their own.",
+    )
     ERROR_TTL = Setting(
         SettingType("seconds, from 0 to a century", seconds(0)),
         7 * 86400.0,
@@ -259,6 +268,14 @@ class Settings:
         (),
         "Token with which Prometheus reads autotask.metrics.view, as a bearer token. A list of several, while a token is being "
         "replaced. None: nobody reads it.",
+    )
+
+    LOGS: Setting[LogOptions | None] = Setting(
+        LOGS,
+        None,
+        'The lines that tasks log are kept in the database: {"level": "INFO", "max": 65536, "keep": 3 * 86400}, the lowest level, '
+        "the bytes of one attempt, of which the last are kept, and the seconds for which they are kept. {} stands for just "
+        "these. None: nothing is kept.",
     )
 
     LOG_DIR: Setting[str | None] = Setting(
@@ -392,6 +409,13 @@ class Settings:
         5.0,
         "Seconds for which get_a_task waits for a task; less than the client waits for its answer (60).",
         other="DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT",
+    )
+    PULL_REDIS: Setting[str | None] = KnownElsewhere(
+        REDIS,
+        None,
+        'Redis where workers put tasks for clients with "task-pull-engine: redis": an address such as "redis://host:6379/0", or '
+        "the alias of one of CACHES that has such an address. None: nothing is put there.",
+        other="DJANGO_SIMPLETASK2_REDIS_NAME",
     )
     PULL_WAIT = Setting(
         SettingType("seconds, from 0.1 to 3600", seconds(0.1, 3600)),

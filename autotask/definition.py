@@ -5,13 +5,14 @@ import inspect
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import addresses, carriers, context, display, handover, hints, on_end, payload, renewal
+from autotask import addresses, carriers, context, defaults, display, handover, hints, on_end, payload, renewal
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
@@ -21,6 +22,7 @@ from autotask.flow.plan import Plan, Site
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, DEFINITION_OPTION_NAMES, CallOptions, Options
+from autotask.other_words import missing, of_calls
 from autotask.parameters import Parameters, mismatch
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.site_limits import site
@@ -210,13 +212,14 @@ class Definition(Generic[P, R]):
         schema = self.options.json_schema
         if schema is not None and (errors := schema.errors(self.parameters.as_object(args, kwargs))):
             raise mismatch(self.name, errors)
-        tells = self._kind.on_end is not None
+        kind = self._kind
+        tells = kind.on_end is not None
         envelope = payload.dump_arguments((*before, *args), kwargs, id=id, name=self.name, carried=carried, tells=tells)
         if (plan := self.plan) is None:
-            return NewTask(id, self._kind, text(shown), envelope)
+            return NewTask(id, kind, text(shown), envelope)
         arguments = self.bound(args, kwargs)
         throttle = plan.throttle(arguments) if plan.draws else None
-        return NewTask(id, self._kind, text(shown), envelope, plan.flow(arguments), throttle)
+        return NewTask(id, kind, text(shown), envelope, plan.flow(arguments), throttle)
 
     def store(self, tasks: list[NewTask]) -> list[TaskHandle[R]]:
         """Store calls, in the caller's transaction, and return the handles of their tasks.
@@ -288,8 +291,15 @@ class Definition(Generic[P, R]):
         given = self.options.json_schema
         return hints.schema(self.signature, self.function) if given is None else given.document
 
-    @functools.cached_property
+    @property
     def _kind(self) -> Kind:
+        kind = self._stated
+        if self.options.ttl is None and kind.ttl != (ttl := defaults.ttl()):  # The setting has changed.
+            kind = self.__dict__["_stated"] = replace(kind, ttl=ttl)
+        return kind
+
+    @functools.cached_property
+    def _stated(self) -> Kind:
         options = self.options
         if self.is_hidden:
             self._warn_hidden()
@@ -298,6 +308,7 @@ class Definition(Generic[P, R]):
             stated |= {"expires": None, "expires_at": options.expires}
         if options.debounce is not None:
             stated["delay"] = options.debounce.seconds
+        stated["ttl"] = defaults.ttl() if options.ttl is None else options.ttl
         stated["on_end"] = on_end.stored(options.email, options.on_end)
         return Kind(**stated | {"name": self.name, "executor": self.executor})
 
@@ -387,6 +398,12 @@ def _send_enqueued(tasks: list[NewTask]) -> None:
 
 class DelayedTask(Definition[P, R]):
     """The definition that ``@delayed_task`` makes: calling it stores the call."""
+
+    if not TYPE_CHECKING:  # Type checkers should go on to refuse unknown attributes.
+
+        def __getattr__(self, attribute):
+            """Refuse an attribute that other task queues have, and say what to write here."""
+            raise missing(self, attribute, of_calls)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Store the call and return the handle of its task, see :meth:`enqueue`.

@@ -52,6 +52,11 @@ def positional(names: Sequence[str], values: Sequence[Any]) -> str:
     return _cut(_shortened(settings.MASKED_ARGUMENTS).named(names, values))
 
 
+def masks() -> Masks:
+    """Return what recognises secrets, as the settings say now."""
+    return _shortened(settings.MASKED_ARGUMENTS).masks
+
+
 def _cut(shown: str) -> str:
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 
@@ -76,7 +81,7 @@ class _Shortened(reprlib.Repr):
     def __init__(self, masked: tuple[str, ...]) -> None:
         super().__init__()
         self.maxstring = self.maxother = self.maxlong = 80
-        self._masks = Masks(masked)
+        self.masks = Masks(masked)
         self._left = _Left()
 
     def named(self, names: Sequence[str], values: Sequence[Any]) -> str:
@@ -123,9 +128,9 @@ class _Shortened(reprlib.Repr):
             return "…"
         self._left.characters -= min(len(x), LONGEST_TEXT)
         if len(x) <= LONGEST_TEXT:
-            return super().repr_str(self._masks.text(x), level)
+            return super().repr_str(self.masks.text(x), level)
         # The end of a long text is not shown: it may be part of a secret whose beginning was not searched for.
-        return super().repr_str(f"{self._masks.text(x[:LONGEST_TEXT])[: self.maxstring - 3]}...", level)
+        return super().repr_str(f"{self.masks.text(x[:LONGEST_TEXT])[: self.maxstring - 3]}...", level)
 
     def repr_list(self, x: list[Any], level: int) -> str:
         return super().repr_list(self._without_secrets(x[: self.maxlist + 1]), level)
@@ -164,7 +169,7 @@ class _Shortened(reprlib.Repr):
             name = name._name_
         if issubclass(kind, bytes):
             name = bytes.decode(bytes.__getitem__(name, slice(LONGEST_NAME)), "latin-1")
-        return issubclass(type(name), str) and self._masks.is_secret(str.__getitem__(name, slice(LONGEST_NAME)))
+        return issubclass(type(name), str) and self.masks.is_secret(str.__getitem__(name, slice(LONGEST_NAME)))
 
 
 def _is_flag(word: str) -> bool:

@@ -1,28 +1,29 @@
 """The JSON documents of tasks, schedules and workers; their keys are documented, and stay."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import queues, reasons
+from autotask import queues, reasons, why
 from autotask.agenda import Entry, Forecast
 from autotask.flow import LimitGate, RateGate
 from autotask.on_end import notices
 from autotask.reasons import Reason
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
-from autotask.statistics import NUMBERS, Counts, quantile
-from autotask.store import gates_read, pauses, read, schedules
+from autotask.statistics import Counts
+from autotask.store import gates_read, pauses, read, schedules, statistics
 from autotask.store.gates_read import COUNTED, SeenGate
 from autotask.store.keys import StoredKey
 from autotask.store.pauses import Kind, Pause
 from autotask.store.read import LivingWorker, QueueCounts, StoredAttempt, StoredTask
 from autotask.store.statistics import Of
 from autotask.task import State
+from autotask.why import Explanation
 
 #: The last attempts of one task, at most.
 MOST_ATTEMPTS = 20
@@ -33,8 +34,8 @@ SHOWN = 3
 #: For how many seconds back finished tasks are counted.
 LATELY = 3600
 
-#: The quantiles of waiting and running times that are shown, in percent.
-SHARES = (50, 95)
+#: The minutes whose rates are shown.
+MINUTES = 5
 
 #: The states of finished tasks.
 ENDED = (State.DONE, State.ERROR, State.CANCELLED)
@@ -51,13 +52,13 @@ class TaskInFull:
 
     :ivar attempts: those that did not succeed, oldest first.
     :ivar are_all: whether there were no earlier ones.
-    :ivar reason: why it waits although it is due.
+    :ivar explanation: why it does not run, or what it does.
     """
 
     task: StoredTask
     attempts: list[StoredAttempt]
     are_all: bool
-    reason: Reason | None = None
+    explanation: Explanation
 
 
 def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull | None:
@@ -66,8 +67,8 @@ def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull |
     if task is None:
         return None
     attempts = read.last_attempts(connection, id, MOST_ATTEMPTS + 1)
-    reason = reasons.why(connection, task)
-    return TaskInFull(task, attempts[-MOST_ATTEMPTS:], len(attempts) <= MOST_ATTEMPTS, reason)
+    explanation = why.explain(connection, id)
+    return TaskInFull(task, attempts[-MOST_ATTEMPTS:], len(attempts) <= MOST_ATTEMPTS, explanation)
 
 
 def task_document(task: StoredTask) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def task_document(task: StoredTask) -> dict[str, Any]:
         "at_most_once": task.at_most_once,
         "progress": None if task.progress is None else {"done": task.progress.done, "total": task.progress.total},
         "worker_id": None if task.worker_id is None else str(task.worker_id),
-        "cancel_requested": task.cancel_requested,
+        "cancel_requested": task.was_asked_to_stop,
         "error_message": task.error_message,
         "unique_key": reasons.unique_key(task),
         "gates": [
@@ -152,7 +153,8 @@ def task_in_full_document(seen: TaskInFull) -> dict[str, Any]:
     """Return the document of a task with its attempts."""
     return {
         **task_document(seen.task),
-        "reason": reason_document(seen.reason),
+        "reason": reason_document(seen.explanation.reason),
+        "why": why.document(seen.explanation),
         "attempts": [attempt_document(attempt) for attempt in seen.attempts],
     }
 
@@ -224,9 +226,11 @@ class Overview:
     """Queues, counts of tasks that finished lately, workers, pauses, and where most tasks are held, at one moment.
 
     :ivar paused_schedules: when, by name, and by whom.
+    :ivar counts: those of the last minutes.
     """
 
     at: datetime
+    counts: Counts
     queues: list[QueueCounts]
     ended: dict[State, int]
     workers: list[LivingWorker]
@@ -237,8 +241,11 @@ class Overview:
 
 def overview(connection: BaseDatabaseWrapper) -> Overview:
     """Return the overview of now."""
+    now = schedules.now(connection)
+    counts = statistics.totals(connection, now - timedelta(minutes=MINUTES), by="all")
     return Overview(
-        at=schedules.now(connection),
+        at=now,
+        counts=counts.get(Of(), Counts()),
         queues=read.counts(connection),
         ended=read.ended_lately(connection, LATELY),
         workers=read.workers(connection),
@@ -264,6 +271,7 @@ def overview_document(seen: Overview) -> dict[str, Any]:
             for queue in seen.queues
         ],
         "ended": {"seconds": LATELY, **{state.name.lower(): seen.ended.get(state, 0) for state in ENDED}},
+        "per_minute": {name: round(number / MINUTES, 3) for name, number in rates(seen.counts).items()},
         "workers": [
             {
                 "id": str(worker.id),
@@ -294,44 +302,9 @@ def overview_document(seen: Overview) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What happened to tasks in a range of time, by name and queue."""
-
-    since: datetime
-    until: datetime
-    counts: dict[Of, Counts]
-
-    @property
-    def minutes(self) -> float:
-        """The length of the range."""
-        return (self.until - self.since).total_seconds() / 60
-
-
-def statistics_document(seen: Statistics) -> dict[str, Any]:
-    """Return the document of statistics."""
-    return {
-        "since": stamp(seen.since),
-        "until": stamp(seen.until),
-        "tasks": [
-            {
-                "name": of.name,
-                "queue": of.queue,
-                **{name: getattr(counts, name) for name in NUMBERS},
-                "ended_per_minute": round(counts.ended / seen.minutes, 3),
-                "waiting_seconds": _durations(counts.waiting, counts.waited),
-                "running_seconds": _durations(counts.running, counts.ran),
-            }
-            for of, counts in seen.counts.items()
-        ],
-    }
-
-
-def _durations(histogram: Sequence[int], seconds: float) -> dict[str, float | None]:
-    number = sum(histogram)
-    quantiles = {f"p{share}": quantile(histogram, share / 100) for share in SHARES}
-    mean = {"mean": seconds / number if number else None}
-    return {name: None if value is None else round(value, 6) for name, value in (quantiles | mean).items()}
+def rates(counts: Counts) -> dict[str, int]:
+    """Return the numbers whose rates are shown."""
+    return {"started": counts.started, "ended": counts.ended, "failed": counts.failed}
 
 
 def _held_by(kind: Kind, gates: Iterable[SeenGate]) -> list[dict[str, Any]]:

@@ -193,12 +193,12 @@ class TaskCancelled(AutotaskError):
 
 
 class WaitTimeout(AutotaskError, TimeoutError):
-    """Task {id} ({name}) had not ended after {seconds:g} seconds; it is {status}."""
+    """Task {id} ({name}) had not ended after {seconds:g} seconds; it is {status}.{reason}"""
 
 
 class WaitInTransaction(AutotaskError, RuntimeError):
     """wait() was called for task {id} ({name}) inside a transaction. The task becomes visible to workers only when
-    that transaction commits, so waiting here could never end. Call wait() after the atomic block."""
+    that transaction commits, so waiting here could never end. Call wait() after the atomic block.{hint}"""
 
 
 class WorkerLost(AutotaskError):
@@ -233,9 +233,16 @@ class CannotStopHere(AutotaskError, RuntimeError):
     transaction commits. Call it after the atomic block, or with wait=False. Nothing was stopped."""
 
 
-class NoTriggerHere(AutotaskError, TypeError):
-    """The background worker {name} cannot be triggered: there is one per {per}, and a trigger is for one. Give it
-    per="site", or enqueue a task."""
+class NotOfThisKind(AutotaskError, AttributeError):
+    """The background worker {worker} has no {act}(): it is of the kind {kind}. {advice}"""
+
+
+class ExecutorUnknown(AutotaskError):
+    """There is no executor {name!r} in AUTOTASK_EXECUTORS (there are: {known})."""
+
+
+class RunFailedElsewhere(AutotaskError):
+    """The run failed in another process, and its exception cannot be pickled: {shown}"""
 
 
 class NoticeNotSent(AutotaskError):
@@ -347,4 +354,4 @@ class NotPostgreSQL(AutotaskError):
 
 
 class TablesMissing(AutotaskError):
-    """The tables of autotask are not in the database {alias!r} yet, or lack columns. Run: python manage.py migrate autotask"""
+    """The tables of autotask are not in the database {alias!r} yet, or lack columns. Run: {command}"""

@@ -12,7 +12,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import listener, payload
+from autotask import listener, payload, why
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.exceptions import (
@@ -25,11 +25,12 @@ from autotask.exceptions import (
     WaitTimeout,
 )
 from autotask.snapshot import Seen, Snapshot
-from autotask.store import cancel, notify, read, requeue, steps, uncommitted
+from autotask.store import background, cancel, notify, read, requeue, steps, task_logs, uncommitted
 from autotask.store.connection import current, note_pooler, shares_sessions
 from autotask.store.read import StoredAttempt
 from autotask.store.told import told_task
 from autotask.task import CANCELLED, DONE, ERROR, State, Status
+from autotask.why import Explanation, hints
 
 R = TypeVar("R")
 
@@ -172,14 +173,24 @@ class TaskHandle(Generic[R]):
         except SynchronousOnlyOperation:  # fetches the model instances in the result, or the last traceback
             return await sync_to_async(self._outcome)()
 
+    def why(self) -> Explanation:
+        """Return why the task does not run now, or what it does: a stable code, a sentence, and the checks that led there.
+
+        It is one statement. Also for a task that is not in the database, and before ``migrate``.
+        """
+        return why.explain(current(), self.id)
+
+    async def awhy(self) -> Explanation:
+        """Like :meth:`why`, without blocking the event loop."""
+        return await sync_to_async(self.why)()
+
     def cancel(self) -> bool:
         """Cancel the task: at once if it waits; if it runs, its worker stops it.
 
         The worker asks it to stop, and soon interrupts it. It is CANCELLED when it has stopped, but DONE if it returns a
         value before that.
 
-        With ``AUTOTASK_DATABASE`` on a database of its own, a call is stored when the caller's transaction on the default
-        database commits. If it is cancelled before that, it is not stored at all.
+        A call inside a transaction on another database than that of autotask is stored when that transaction commits. If it is cancelled before that, it is not stored at all.
 
         :returns: whether it was cancelled, or its worker notified; False if it had finished.
         """
@@ -207,10 +218,25 @@ class TaskHandle(Generic[R]):
                 steps.forget(connection, self.id)
         self._snapshot.keep(None)
         notify.wake_after_commit(connection)
+        if not self.name or self.name.startswith(background.PREFIX):
+            background.call_for(connection, [self.id])
 
     async def aretry(self, *, from_start: bool = False) -> None:
         """Like :meth:`retry`, from a coroutine."""
         await sync_to_async(self.retry)(from_start=from_start)
+
+    def logs(self, attempt: int | None = None) -> str:
+        """Return the lines that the task has logged, oldest first; "" if there are none.
+
+        They are there about a second after they were logged, if ``AUTOTASK_LOGS`` is set, for as long as that says.
+
+        :param attempt: the number of one attempt, from 1; None: all.
+        """
+        return task_logs.lines(current(), self.id, attempt)
+
+    async def alogs(self, attempt: int | None = None) -> str:
+        """Like :meth:`logs`, from a coroutine."""
+        return await sync_to_async(self.logs)(attempt)
 
     def refresh(self) -> None:
         """Read the task from the database again, for all attributes.
@@ -239,7 +265,7 @@ class TaskHandle(Generic[R]):
 
     def _refuse_unless_ended(self) -> None:
         if not self._read().state.ended:
-            raise WaitInTransaction(id=self.id, name=self.name)
+            raise WaitInTransaction(id=self.id, name=self.name, hint=hints.for_tests())
 
     def _listen(self, connection: BaseDatabaseWrapper, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -266,7 +292,7 @@ class TaskHandle(Generic[R]):
                 longest = _longest_look(current())
             look = min(look, longest)
             if not self._wait_on(listener, look, deadline):
-                raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=stored.state.status)
+                raise self._timeout(timeout, stored.state.status)
             look = 2 * look
 
     def _wait_on(
@@ -278,6 +304,10 @@ class TaskHandle(Generic[R]):
             listener.wait(left)
             self._snapshot.keep(told_task(self.id, listener.told))
         return left > 0
+
+    def _timeout(self, seconds: float | None, status: Status) -> WaitTimeout:
+        reason = hints.of_waiting(current(), self.id)
+        return WaitTimeout(id=self.id, name=self.name, seconds=seconds, status=status, reason=reason)
 
     def _outcome(self) -> R:
         stored = self._read()
@@ -299,8 +329,7 @@ class TaskHandle(Generic[R]):
         try:
             self._snapshot.keep(await asyncio.wait_for(listener.ended(self.id), timeout))
         except TimeoutError:
-            status = (await sync_to_async(self._read)()).state.status
-            raise WaitTimeout(id=self.id, name=self.name, seconds=timeout, status=status) from None
+            raise await sync_to_async(lambda: self._timeout(timeout, self._read().state.status))() from None
         if self._snapshot.kept is None:
             # The listener's connection does not see it. In an open transaction, this thread may.
             await sync_to_async(self._refuse_unless_ended)()

@@ -36,6 +36,9 @@ TRY_AGAIN = 60.0
 #: The version, id, worker and number of the offer, fence, priority, retries; then name, queue and payload, with a NUL
 #: between them.
 _VERSION = 1
+
+#: In place of the version, before the name of a background worker for which something was put.
+_CALL = 2
 _HEAD = struct.Struct("=B16s16sQqhi")
 
 
@@ -66,6 +69,23 @@ def set_line(line: Line | None) -> None:
     """Set how this process reaches its own worker; None: it has none."""
     global _line
     _line = line
+
+
+def call_for(name: str) -> bool:
+    """Tell the worker of this process that a message for a background worker is there; it tells other hosts.
+
+    :returns: False if there is no worker.
+    """
+    body = bytes((_CALL,)) + name.encode()
+    if _line is None or len(body) > LARGEST:
+        return False
+    _line.hand_over(body)
+    return True
+
+
+def called_for(body: bytes) -> str | None:
+    """Return the name that :func:`call_for` has sent; None: it is something else."""
+    return body[1:].decode() if body[:1] == bytes((_CALL,)) else None
 
 
 def insert(connection: BaseDatabaseWrapper, task: NewTask) -> bool:

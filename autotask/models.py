@@ -367,6 +367,24 @@ class Attempt(models.Model):
         indexes = [models.Index("task_id", name="autotask_attempt_task")]
 
 
+class LogPiece(models.Model):
+    """Some lines that one attempt has logged. Rows are only added and deleted."""
+
+    id = models.BigAutoField(primary_key=True)
+    task_id = models.UUIDField()
+    attempt = models.IntegerField()
+    at = models.DateTimeField()
+    text = models.TextField()
+
+    class Meta:
+        db_table = "autotask_log"
+        default_permissions = ()
+        indexes = [
+            models.Index("task_id", "id", name="autotask_log_of_task"),
+            models.Index("at", name="autotask_log_at"),
+        ]
+
+
 class Step(models.Model):
     """What a step of a task has returned: it is not run again.
 
@@ -494,6 +512,9 @@ class BackgroundWorker(models.Model):
     per = models.TextField(_("one per"))
     queue = models.TextField(_("queue"))
     wanted = models.BooleanField(_("to run"))
+    decided = models.BooleanField(
+        db_default=False, help_text=_("Whether somebody, or its function, has decided that, and not just the code.")
+    )
     start_id = models.UUIDField(help_text=_("Identifies the last start."))
     setup = models.BinaryField(null=True, help_text=_("The signed arguments of the last start."))
     ended = models.TextField(_("has stopped by itself"), db_default="")
@@ -536,6 +557,19 @@ class BackgroundInstance(models.Model):
     class Meta:
         db_table = "autotask_background_instance"
         default_permissions = ()
+
+
+class BackgroundTrigger(models.Model):
+    """A trigger of one instance that belongs to a host or a worker, until its run has ended."""
+
+    name = models.TextField()
+    place = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "autotask_background_trigger"
+        default_permissions = ()
+        indexes = [models.Index(fields=["name", "place"], name="autotask_trigger_place")]
 
 
 class TaskRecord(models.Model):

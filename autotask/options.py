@@ -59,7 +59,7 @@ class Options:
     :ivar backoff: how retries are spaced, see :data:`autotask.retry.Backoff`.
     :ivar retry_on: only these exceptions are retried; None means all.
     :ivar no_retry_on: these exceptions are never retried.
-    :ivar ttl: seconds to keep the result at least.
+    :ivar ttl: seconds to keep the result at least; None: AUTOTASK_TTL.
     :ivar expires: no attempt begins this many seconds after the task is due, or after this moment; None: never too late.
     :ivar takes_context: the first argument of the function is an :class:`autotask.context.TaskContext`.
     :ivar atomic: function and outcome share one transaction.
@@ -92,7 +92,7 @@ class Options:
     backoff: Backoff | None = None
     retry_on: tuple[type[BaseException], ...] | None = None
     no_retry_on: tuple[type[BaseException], ...] = ()
-    ttl: float = 300.0
+    ttl: float | None = None
     expires: float | datetime | None = None
     takes_context: bool = False
     atomic: bool = False

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from autotask.flow import LIMIT, RATE, UNTIL_CLAIMED, Flow, Gate, LimitGate, RateGate, is_limit
-from autotask.store import gates_read, pauses
+from autotask.store import pauses
 from autotask.store.gates_read import COUNTED, Holder, SeenGate
 from autotask.store.pauses import Kind, Pause
 from autotask.store.read import StoredTask
+from autotask.store.situation import Situation
 from autotask.task import REMOTE, State
 from autotask.texts import render
 from autotask.texts.durations import in_words
@@ -61,15 +61,12 @@ class Place(enum.StrEnum):
 # --- why ---------------------------------------------------------------------------------------------------------------
 
 
-def why(connection: BaseDatabaseWrapper, task: StoredTask) -> Reason | None:
+def of(situation: Situation) -> Reason | None:
     """Return why a task waits; None if it is not due, runs or has ended, or only waits for a worker."""
-    if task.state is State.HELD and task.gate:
-        gate = gates_read.seen(connection, task.gate)
-        holders = gates_read.holders(connection, task.gate) if task.gate.startswith(LIMIT) else ()
-        return of_held(task, gate, holders, pauses.read(connection))
-    if task.state is State.READY:
-        return of_ready(task, pauses.read(connection))
-    return None
+    task = situation.task
+    if task is not None and task.state is State.HELD and situation.gate is not None:
+        return of_held(task, situation.gate, situation.holders, situation.in_force)
+    return of_ready(task, situation.in_force) if task is not None and task.state is State.READY else None
 
 
 def of_held(task: StoredTask, gate: SeenGate, holders: Sequence[Holder], in_force: Iterable[Pause]) -> Reason:

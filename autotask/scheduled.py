@@ -5,11 +5,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from autotask.definition import Definition
 from autotask.handle import TaskHandle
 from autotask.options import Options
+from autotask.other_words import missing, of_schedules
 from autotask.schedules.base import Timetable
 from autotask.schedules.policy import Policy
 from autotask.store.enqueue import NewTask
@@ -43,6 +44,12 @@ class ScheduledTask(Definition[P, R]):
         """Run the function here and now, and return its value."""
         result: R = self._in_place()(*args, **kwargs)
         return result
+
+    if not TYPE_CHECKING:  # Type checkers should go on to refuse unknown attributes.
+
+        def __getattr__(self, attribute):
+            """Refuse an attribute that other task queues have, and say what to write here."""
+            raise missing(self, attribute, of_schedules)
 
     def run_now(self) -> TaskHandle[R]:
         """Enqueue a task of the schedule in addition to its ticks, and return its handle.

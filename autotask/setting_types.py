@@ -1,10 +1,11 @@
 """The types of settings: how each reads a value, and what it expects."""
 
 import base64
+import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from autotask.fetching.hosts import AllowedHost
 from autotask.flow.limits import EVERYTHING, MOST_SLOTS
@@ -19,6 +20,19 @@ SHORTEST_TOKEN = 16
 #: How a secret of webhooks begins, and the fewest bytes after that, in base64. (Standard Webhooks, "Signature scheme".)
 WEBHOOK_PREFIX = "whsec_"
 SHORTEST_WEBHOOK_KEY = 24
+
+
+class LogOptions(NamedTuple):
+    """What is kept of the lines that tasks log.
+
+    :ivar level: the lowest level.
+    :ivar max: bytes of one attempt.
+    :ivar keep: seconds.
+    """
+
+    level: int = logging.INFO
+    max: int = 65_536
+    keep: float = 3 * 86400.0
 
 
 class SettingType(Generic[T]):
@@ -184,6 +198,19 @@ def _tokens(value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _logs(value: Any) -> LogOptions | None:
+    if value is None:
+        return None
+    _refuse_unless(isinstance(value, dict) and value.keys() <= set(LogOptions._fields))
+    readers: dict[str, Callable[[Any], Any]] = {"level": _level, "max": whole(1024, 2**26), "keep": seconds(60)}
+    return LogOptions(**{name: readers[name](each) for name, each in value.items()})
+
+
+def _level(value: Any) -> int:
+    found = logging.getLevelNamesMapping().get(value) if isinstance(value, str) else value
+    return whole(1, logging.CRITICAL)(found)
+
+
 def _executors(value: Any) -> dict[str, tuple[str, int]]:
     _refuse_unless(isinstance(value, dict))
     return {_executor_name(name): _executor(given) for name, given in value.items()}
@@ -274,9 +301,16 @@ WEBHOOK_SECRETS = SettingType(
 )
 SECRET = SettingType("a string that is not empty or blank, or None for SECRET_KEY", _secret, secret=True)
 SECRETS = SettingType("a list of strings that are not empty or blank", _secrets, secret=True)
+# It may have a password.
+REDIS = SettingType("the address of a Redis, the alias of a cache, or None", or_none(_text), secret=True)
 PULL_KEY = SettingType("a string that is not empty or blank, or None", _secret, secret=True)
 TOKENS = SettingType(
     f"a string of at least {SHORTEST_TOKEN} printable ASCII characters without spaces, a list of these, or None",
     _tokens,
     secret=True,
+)
+LOGS = SettingType(
+    'a dict with "level" (such as "INFO"), "max" (bytes, from 1024 to 64 MiB) and "keep" (seconds, at least 60), each of which '
+    "may be left out, or None",
+    _logs,
 )

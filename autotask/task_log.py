@@ -6,6 +6,7 @@ from datetime import datetime
 
 from autotask.control import Discard
 from autotask.task import ClaimedTask, State
+from autotask.texts.durations import precisely
 from autotask.texts.lines import one_line
 
 #: The logger of outcomes. Those below it are for the lines that tasks log themselves.
@@ -22,28 +23,31 @@ _LEVELS = {
     State.ERROR: logging.ERROR,
 }
 
+_ENDED = {State.RETRY: "failed", State.ERROR: "failed", State.SCHEDULED: "released"}
+
 
 def log_end(
-    task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None
+    task: ClaimedTask,
+    state: State,
+    seconds: float,
+    error_message: str,
+    exception: BaseException | None,
+    next_in: float | None = None,
 ) -> None:
     """Write the log line of an attempt that has ended; DONE is logged at DEBUG only.
 
     :param seconds: how long it took.
+    :param next_in: the seconds until the next attempt; None: there is none.
     """
     level = level_of(state, exception)
     if logger.isEnabledFor(level):
         # Without arguments and value, which may be secret. A traceback only if the task has failed for good.
         logger.log(
             level,
-            "%s %s: %s after %.3f s, attempt %d of %d%s",
+            "%s %s: %s",
             task.name,
             task.id,
-            # "retry after 0.1 s" would read as if the retry came in a tenth of a second.
-            "failed" if state is State.RETRY else state.name.lower(),
-            seconds,
-            task.failures + 1,
-            task.retries + 1,
-            f": {one_line(error_message)}" if error_message else "",
+            text_of_end(task, state, seconds, error_message, next_in),
             exc_info=exception if state is State.ERROR else None,
             extra={
                 "task_id": str(task.id),
@@ -52,6 +56,7 @@ def log_end(
                 "attempt": task.attempt,
                 "state": state.name.lower(),
                 "seconds": seconds,
+                "next_in": next_in,
                 "worker_id": str(task.worker_id) if task.worker_id else None,
             },
         )
@@ -62,11 +67,17 @@ def level_of(state: State, exception: BaseException | None) -> int:
     return logging.DEBUG if isinstance(exception, Discard) else _LEVELS[state]
 
 
-def text_of_end(task: ClaimedTask, state: State, seconds: float, error_message: str) -> str:
+def text_of_end(
+    task: ClaimedTask, state: State, seconds: float, error_message: str, next_in: float | None = None
+) -> str:
     """Return the text of that line without name and id, for the log of the task."""
-    ended = "failed" if state is State.RETRY else state.name.lower()
-    attempt = f"attempt {task.failures + 1} of {task.retries + 1}"
-    return f"{ended} after {seconds:.3f} s, {attempt}" + (f": {one_line(error_message)}" if error_message else "")
+    ended = _ENDED.get(state) or state.name.lower()
+    text = f"attempt {task.failures + 1} of {task.retries + 1} {ended} after {seconds:.3f} s"
+    if next_in is not None:
+        text += f", next in {precisely(next_in)}"
+    elif state is State.ERROR:
+        text += ", no other follows"
+    return text + (f": {one_line(error_message)}" if error_message else "")
 
 
 def logger_of(key: str) -> logging.Logger:

@@ -98,7 +98,7 @@ def delayed_task(
     *,
     delay: Seconds = 0,
     retries: int = 0,
-    ttl: Seconds = 300,
+    ttl: Seconds | None = None,
     name: str | None = None,
     **options: Any,
 ) -> Any:
@@ -113,7 +113,7 @@ def delayed_task(
 
     :param delay: seconds (or timedelta) to wait at least before the first attempt.
     :param retries: number of further attempts after one that raised.
-    :param ttl: seconds (or timedelta) to keep the result at least.
+    :param ttl: seconds (or timedelta) to keep the result at least; None: ``AUTOTASK_TTL``, 300 by default.
     :param name: the name of the task, by default ``module.function``. Give one if the function may move: waiting tasks
         carry it.
     :param options: ``queue`` (name), ``priority`` (−100 to 100, larger first), ``backoff`` ("exponential", seconds, a
@@ -142,7 +142,7 @@ def delayed_task(
 
     def decorate(function: Callable[..., Any]) -> DelayedTask[..., Any]:
         where = f"@delayed_task of {decorating.described(function)}"
-        given = {"delay": delay, "retries": retries, "ttl": ttl, **options}
+        given = {"delay": delay, "retries": retries, **({} if ttl is None else {"ttl": ttl}), **options}
         return decorating.define(DelayedTask, function, name, decorating.checked(given, ("name",), where), where)
 
     return decorate if function is None else decorate(function)

@@ -57,14 +57,34 @@ SELECT gen_random_uuid(), CASE WHEN n = 1 THEN 'worker' ELSE 'companion' END, 'w
 FROM generate_series(1, 3) n
 """
 
+#: Two days of minutes and thirty of hours, as workers would have counted them.
+STATISTICS = """
+INSERT INTO autotask_statistics (period, at, name, queue, started, succeeded, failed, retried, cancelled, lost, waited, ran,
+                                 waiting, running)
+SELECT row.period, row.at, names.name, 'default', row.n, row.n - row.n / 20, row.n / 40, row.n / 20, row.n / 50, 0, row.n, row.n,
+       array_fill(0, ARRAY[12]) || ARRAY[row.n / 2, row.n / 3, row.n / 10], array_fill(0, ARRAY[18]) || ARRAY[row.n / 2, row.n / 3, row.n / 20]
+FROM unnest(ARRAY['shop.tasks.send_invoice', 'shop.tasks.sync_orders', 'reports.tasks.build_monthly_report',
+                  'mail.tasks.send_digest', 'search.indexing.reindex_product']) WITH ORDINALITY AS names(name, place)
+CROSS JOIN LATERAL (
+    SELECT 60 AS period, date_trunc('minute', now()) - m * interval '1 min' AS at,
+           (40 + 30 * sin(m / 9.0 + names.place) + 10 * random())::int AS n FROM generate_series(0, 2879) m
+    UNION ALL
+    SELECT 3600, date_trunc('hour', now()) - h * interval '1 hour', (2400 + 500 * sin(h / 4.0))::int
+    FROM generate_series(0, 719) h
+) AS row
+"""
+
 
 def make(live: int, ended: int) -> None:
     """Replace all tasks and workers by so many rows."""
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE autotask_task, autotask_result, autotask_attempt, autotask_worker")
+        cursor.execute(
+            "TRUNCATE autotask_task, autotask_result, autotask_attempt, autotask_worker, autotask_statistics"
+        )
         cursor.execute(WORKERS)
+        cursor.execute(STATISTICS)
         cursor.execute(LIVE, {"number": live})
         cursor.execute(ENDED, {"number": ended})
-    for table in ("autotask_task", "autotask_result", "autotask_worker"):
+    for table in ("autotask_task", "autotask_result", "autotask_worker", "autotask_statistics"):
         with connection.cursor() as cursor:
             cursor.execute(f"VACUUM ANALYZE {table}")

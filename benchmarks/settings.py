@@ -12,3 +12,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = ["django.contrib.contenttypes", "autotask", "benchmarks"]
 AUTOTASK_TASKS_MODULE = "functions"
+
+#: The environment variable that names a further module, which most measures do without.
+MODULES = "BENCHMARK_MODULES"
+AUTOTASK_MODULES = os.environ.get(MODULES, "").split()

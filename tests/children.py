@@ -1,5 +1,6 @@
 """Child processes of the workers in this process, kept for the next test of a module: to start one takes a second of a processor."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,10 +10,14 @@ from autotask.worker.pools.processes import Child
 
 
 class KeptChild(Child):
-    """A child that outlives its pool: idle children wait for the next one."""
+    """A child that outlives its pool: idle children wait for the next one, which has the same environment variables."""
 
     _idle: list["KeptChild"] = []
     _ends = False
+
+    def __init__(self, module: str) -> None:
+        self._variables = _variables()
+        super().__init__(module)
 
     def let_go(self) -> None:
         """Keep it. The pool calls this for idle children only, before it closes them."""
@@ -32,7 +37,7 @@ class KeptChild(Child):
         """Return a child that was kept, or start one."""
         while cls._idle:
             child = cls._idle.pop()
-            if child._process.poll() is None:
+            if child._process.poll() is None and child._variables == _variables():
                 return child
             child.close()
         return cls(module)
@@ -42,6 +47,10 @@ class KeptChild(Child):
         """End those that are kept."""
         while cls._idle:
             cls._idle.pop().close()
+
+
+def _variables() -> dict[str, str]:
+    return {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 @pytest.fixture(scope="module")

@@ -44,14 +44,15 @@ def wait_until(condition: Callable[[], T], seconds: float = 20.0, what: str = "t
     :raises AssertionError: it did not come true in time.
     """
     seconds = patient(seconds)
-    deadline = (began := time.monotonic()) + seconds
+    deadline = (began := (looked := time.monotonic())) + seconds
     while not (value := condition()):
         now = time.monotonic()
         if now > deadline:
             raise AssertionError(f"{what} did not come true within {seconds:g} s; last value: {value!r}")
-        # After a slow look, leave the machine to the processes that it waits for, but miss no state that lasts a second.
-        time.sleep(min(0.25, max(0.02, 2 * (now - began))))
-        began = time.monotonic()
+        # Leave the machine to the processes that it waits for, the more the longer they and a look take, but miss no state
+        # that lasts a second.
+        time.sleep(min(0.25, max(0.02, 2 * (now - looked), (now - began) / 10)))
+        looked = time.monotonic()
     return value
 
 

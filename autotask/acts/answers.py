@@ -26,6 +26,7 @@ class Refusal(enum.Enum):
     STARTED = "already started"
     STOPPED = "already stopped"
     NO_TRIGGER = "not one that can be triggered"
+    IN_CODE = "in the code of some worker, or was until lately"
     NOT_IN_CODE = "not in the code of this process"
 
 

@@ -7,8 +7,8 @@ from django.db import transaction
 
 from autotask import registry
 from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
-from autotask.exceptions import NoTriggerHere
-from autotask.store import background as store
+from autotask.exceptions import NotOfThisKind
+from autotask.store import background as store, background_read
 from autotask.store.connection import current
 
 
@@ -22,6 +22,11 @@ def stop(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]
     return _each(names, log, lambda name: None if store.stop_known(current(), name) else Refusal.STOPPED)
 
 
+def forget(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]:
+    """Forget background workers that the code does not have any more, and what people have decided about them."""
+    return _each(names, log, lambda name: None if store.forget_known(current(), name) else Refusal.IN_CODE)
+
+
 def trigger(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]:
     """Have background workers run once, at once."""
     return _each(names, log, _trigger)
@@ -33,7 +38,7 @@ def _trigger(name: str) -> Refusal | None:
         return Refusal.NOT_IN_CODE
     try:
         worker.trigger()
-    except (AttributeError, NoTriggerHere):
+    except NotOfThisKind:
         return Refusal.NO_TRIGGER
     return None
 
@@ -43,7 +48,7 @@ def _each(names: Iterable[str], log: Log[str], act: Callable[[str], Refusal | No
     for name in names:
         # One by one, so that no transaction holds the row of one and waits for another.
         with transaction.atomic(using=connection.alias):
-            refused = act(name) if store.read(connection, name) else Refusal.NOT_REGISTERED
+            refused = act(name) if background_read.read(connection, name) else Refusal.NOT_REGISTERED
             if refused is None:
                 log([name])
         answers.append(Answer(name, refused))

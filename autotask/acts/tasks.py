@@ -1,14 +1,14 @@
-"""Retry and cancel tasks, in small batches."""
+"""Retry, cancel, hasten and prioritize tasks, in small batches."""
 
 import itertools
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
-from autotask.store import find, notify, requeue
+from autotask.store import background, bring_forward, find, notify, requeue
 from autotask.store.cancel import Cancellation, cancel as cancel_one
 from autotask.store.connection import current
 from autotask.task import State
@@ -16,6 +16,10 @@ from autotask.task import State
 #: The states in which a task can be retried, and cancelled.
 RETRYABLE = (State.ERROR, State.CANCELLED)
 CANCELLABLE = (State.SCHEDULED, State.READY, State.HELD, State.RUNNING)
+
+#: The states in which a task can be made due at once, and given another priority.
+SCHEDULED = (State.SCHEDULED,)
+WAITING = (State.SCHEDULED, State.READY, State.HELD)
 
 #: Tasks in one transaction, so that locks are held for milliseconds only.
 BATCH = 100
@@ -30,20 +34,62 @@ def retry(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[A
             retried = [id for id in batch if requeue.requeue(connection, id)]
             log(retried)
             notify.wake_after_commit(connection)
+            background.call_for(connection, retried)
         answers += map(Answer, retried)
         answers += [_or_taken(connection, answer) for answer in _refused(connection, batch, retried)]
     return answers
 
 
-def cancel(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
-    """Cancel tasks that wait, and ask the workers of running ones to stop them."""
+def cancel(
+    ids: Iterable[uuid.UUID],
+    log: Log[uuid.UUID] = keep_no_log,
+    *,
+    log_asked: Log[uuid.UUID] = keep_no_log,
+    by: str = "",
+) -> list[Answer[uuid.UUID]]:
+    """Cancel tasks that wait, and ask the workers of running ones to stop them.
+
+    :param log: called with those that were cancelled.
+    :param log_asked: called with those whose workers were asked.
+    :param by: who wants it, for the message of those that run; "": unknown.
+    """
     connection, answers = current(), []
     for batch in _for_cancelling(connection, find.in_order_of_keys(connection, ids)):
         with transaction.atomic(using=connection.alias):
-            outcomes = {id: cancel_one(connection, id) for id in batch}
+            outcomes = {id: cancel_one(connection, id, by=by) for id in batch}
             acted = [id for id, outcome in outcomes.items() if outcome is not Cancellation.TOO_LATE]
-            log(acted)
+            log([id for id in acted if outcomes[id] is Cancellation.CANCELLED])
+            log_asked([id for id in acted if outcomes[id] is Cancellation.REQUESTED])
         answers += [Answer(id, is_asked=outcomes[id] is Cancellation.REQUESTED) for id in acted]
+        answers += _refused(connection, batch, acted)
+    return answers
+
+
+def run_now(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
+    """Make scheduled tasks due at once; limits and rates hold for them as before."""
+    return _each_batch(ids, bring_forward.make_due, log)
+
+
+def prioritize(ids: Iterable[uuid.UUID], priority: int, log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
+    """Change the priority of tasks that wait.
+
+    :param priority: from -100 to 100, larger first.
+    """
+    return _each_batch(ids, lambda connection, batch: bring_forward.prioritize(connection, batch, priority), log)
+
+
+def _each_batch(
+    ids: Iterable[uuid.UUID],
+    act: Callable[[BaseDatabaseWrapper, Sequence[uuid.UUID]], Sequence[uuid.UUID]],
+    log: Log[uuid.UUID],
+) -> list[Answer[uuid.UUID]]:
+    connection, answers = current(), []
+    for batch in _pieces(sorted(set(ids)), BATCH):
+        with transaction.atomic(using=connection.alias):
+            acted = act(connection, batch)
+            log(acted)
+            notify.wake_after_commit(connection)
+        answers += [Answer(id) for id in acted]
         answers += _refused(connection, batch, acted)
     return answers
 

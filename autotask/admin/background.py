@@ -1,24 +1,26 @@
-"""The list of background workers, with their state, and actions to start, stop and trigger them."""
+"""The pages of background workers, with their state, their hosts and their errors, and buttons to start, stop and trigger them."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Model
-from django.http import HttpRequest
+from django.contrib.messages import SUCCESS, WARNING
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 
+from autotask import registry
 from autotask.acts import background as acts
 from autotask.acts.answers import Answer, Refusal
 from autotask.admin import show
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.models import BackgroundWorker
-from autotask.store import background
-from autotask.store.background import Instance, StoredBackground
+from autotask.store import background, background_read
+from autotask.store.background_read import Instance, StoredBackground
 from autotask.store.connection import current
 
 REFUSAL_WORDS: dict[object, Any] = {
@@ -26,8 +28,12 @@ REFUSAL_WORDS: dict[object, Any] = {
     Refusal.STOPPED: _("already stopped"),
     Refusal.NO_TRIGGER: _("not one that can be triggered"),
     Refusal.NOT_REGISTERED: _("no longer registered"),
+    Refusal.IN_CODE: _("in the code of some worker, or was until lately"),
     Refusal.NOT_IN_CODE: _("not in the code of this process"),
 }
+
+#: The kinds that can be triggered.
+TRIGGERED = ("event", "interval")
 
 
 class BackgroundList(ChangeList):
@@ -47,10 +53,15 @@ class BackgroundAdmin(ActingAdmin):
     gone = _("The background worker is no longer registered.")
 
     list_display = ("title", "kind", "state", "where", "runs", "errors", "last_run", "last_error", "waiting")
-    list_display_links = None
+    list_display_links = ("title",)
     search_fields = ("name",)
     ordering = ("name",)
-    actions = ("start", "stop", "trigger")
+    actions = ("start", "stop", "trigger", "forget")
+    fieldsets = (
+        (None, {"fields": ("title", "kind", "queue", "state_in_full", "decision", "waiting", "messages")}),
+        (_("Options in the code"), {"fields": ("options",)}),
+        (_("Times"), {"fields": ("declared",)}),
+    )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that looks up the instances for the whole page."""
@@ -120,9 +131,83 @@ class BackgroundAdmin(ActingAdmin):
         query = urlencode({"task": background.PREFIX + worker.name})
         return show.link(address and f"{address}?{query}", str(count))
 
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Whether the user may see the list; there are no pages of single ones."""
-        return super().has_view_permission(request, obj)
+    # --- one background worker --------------------------------------------------------------------------------------
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the background worker with its instances."""
+        worker = super().get_object(request, object_id, from_field)
+        if worker is not None:
+            attach([worker])
+        return worker
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: BackgroundWorker | None = None,
+    ) -> HttpResponse:
+        """Show the background worker with its instances, and the buttons that the user may press."""
+        assert obj is not None  # nothing can be added
+        is_gone = stored_of(obj).is_gone and not _hosted(obj)
+        context |= {
+            "instances": [_shown(each) for each in stored_of(obj).instances],
+            "can_start": self.has_start_permission(request) and not obj.wanted,
+            "can_stop": self.has_stop_permission(request) and obj.wanted,
+            "can_trigger": self.has_trigger_permission(request) and obj.kind in TRIGGERED,
+            "can_forget": self.has_stop_permission(request) and is_gone,
+        }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    @admin.display(description=_("state"))
+    def state_in_full(self, worker: BackgroundWorker) -> str:
+        """Show whether it runs, and why it has stopped by itself."""
+        return format_html("{} {}", self.state(worker), worker.ended)
+
+    @admin.display(description=_("decided by"))
+    def decision(self, worker: BackgroundWorker) -> str:
+        """Show who says whether it is to run."""
+        if not worker.decided:
+            return gettext("the code")
+        if worker.ended:
+            return gettext("its function")
+        words = gettext("a call of start()") if worker.setup is not None else gettext("a call, a command or this site")
+        return gettext("%(who)s: this lasts, through deployments") % {"who": words}
+
+    @admin.display(description=_("messages"))
+    def messages(self, worker: BackgroundWorker) -> str:
+        """Show links to the values and triggers that are stored."""
+        address = self.tasks_address()
+        if address is None:
+            return show.NOTHING
+        query = urlencode({"task": background.PREFIX + worker.name})
+        failed = urlencode({"task": background.PREFIX + worker.name, "state": "error"})
+        return format_html(
+            "{} · {}", show.link(f"{address}?{query}", _("all")), show.link(f"{address}?{failed}", _("failed"))
+        )
+
+    @admin.display(description=_("options"))
+    def options(self, worker: BackgroundWorker) -> str:
+        """Show the options that the code of this process gives it."""
+        declared: Any = getattr(registry.known(background.PREFIX + worker.name), "worker", None)
+        if declared is None:
+            return gettext("It is not in the code of this process.")
+        given = (
+            (each.name, getattr(declared.options, each.name))
+            for each in dataclasses.fields(declared.options)
+            if each.name not in ("kind", "o", "on_error_kwargs")
+        )
+        shown = ((name, value) for name, value in given if value not in (None, "", False))
+        return format_html_join(
+            "", "<div><code>{}</code> {}</div>", ((name, _in_words(value)) for name, value in shown)
+        )
+
+    @admin.display(description=_("declared"))
+    def declared(self, worker: BackgroundWorker) -> str:
+        """Show when a worker last declared that its code has it."""
+        return show.exact_moment(worker.declared_at)
 
     # --- start, stop and trigger ------------------------------------------------------------------------------------
 
@@ -158,9 +243,20 @@ class BackgroundAdmin(ActingAdmin):
         words = ngettext_lazy("%(number)d background worker is triggered.", "%(number)d are triggered.", "number")
         self._do(request, acts.trigger, workers, gettext("Triggered."), words)
 
+    @admin.action(description=_("Forget selected background workers"), permissions=["stop"])
+    def forget(self, request: HttpRequest, workers: Iterable[BackgroundWorker]) -> None:
+        """Forget those that no code has any more."""
+        words = ngettext_lazy("%(number)d background worker is forgotten.", "%(number)d are forgotten.", "number")
+        self._do(request, acts.forget, workers, gettext("Forgotten."), words)
+
     def buttons(self) -> Sequence[Button]:
-        """Return no buttons: there are no pages of single background workers."""
-        return ()
+        """Return the buttons: start, stop, trigger and forget."""
+        return (
+            Button("start", self.has_start_permission, self.start),
+            Button("stop", self.has_stop_permission, self.stop),
+            Button("trigger", self.has_trigger_permission, self.trigger),
+            Button("forget", self.has_stop_permission, self.forget),
+        )
 
     def _do(
         self,
@@ -173,17 +269,19 @@ class BackgroundAdmin(ActingAdmin):
         workers = list(workers)
         answers = act([worker.name for worker in workers], self.log_for(request, message, workers))
         if done := sum(answer.is_done for answer in answers):
-            self.message_user(request, words % {"number": done}, messages.SUCCESS)
+            self.message_user(request, words % {"number": done}, SUCCESS)
         for answer in answers:
             if answer.refused is not None:
-                self.message_user(request, f"{answer.key}: {REFUSAL_WORDS[answer.refused]}", messages.WARNING)
+                self.message_user(request, f"{answer.key}: {REFUSAL_WORDS[answer.refused]}", WARNING)
 
 
 def attach(workers: Sequence[BackgroundWorker]) -> None:
     """Look up the instances of background workers, for :func:`stored_of`."""
-    found = {stored.name: stored for stored in background.read(current())}
+    found = {stored.name: stored for stored in background_read.read(current())}
     for worker in workers:
-        nothing = StoredBackground(worker.name, worker.kind, worker.per, worker.queue, worker.wanted, "", 0, ())
+        nothing = StoredBackground(
+            *(worker.name, worker.kind, worker.per, worker.queue, worker.wanted, "", 0, False, worker.decided), ()
+        )
         vars(worker)["stored"] = found.get(worker.name, nothing)
 
 
@@ -195,6 +293,24 @@ def stored_of(worker: BackgroundWorker) -> StoredBackground:
 
 def _hosted(worker: BackgroundWorker) -> list[Instance]:
     return [each for each in stored_of(worker).instances if each.worker_id is not None]
+
+
+def _shown(each: Instance) -> dict[str, object]:
+    place = f"{each.host}:{each.pid}"
+    return {
+        "where": place if each.worker_id is not None else gettext("nowhere, last %(place)s") % {"place": place},
+        "since": show.moment(each.began_at),
+        "runs": each.runs,
+        "errors": each.errors,
+        "last_run": show.moment(each.last_run_at),
+        "failed": show.moment(each.last_error_at),
+        "error": "".join(each.last_error.strip().splitlines()[-1:]),
+        "traceback": show.preformatted(each.last_error),
+    }
+
+
+def _in_words(value: object) -> str:
+    return getattr(value, "__qualname__", None) or str(value)
 
 
 def _latest(moments: Iterable[datetime | None]) -> datetime | None:

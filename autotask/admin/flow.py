@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.utils.html import format_html, format_html_join
-from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
+from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
-from autotask import reasons
+from autotask import reasons, why
 from autotask.admin import show
 from autotask.flow import Gate
 from autotask.models import TaskRecord
@@ -18,6 +18,7 @@ from autotask.store import read
 from autotask.store.connection import current
 from autotask.store.gates_read import Holder
 from autotask.task import State
+from autotask.why import Explanation
 
 PLACE_WORDS = {
     Place.PASSED: pgettext_lazy("gate", "passed"),
@@ -34,42 +35,39 @@ def brief(record: TaskRecord) -> str:
     return reasons.brief(record.name, record.gate) if record.state == State.HELD and record.gate else ""
 
 
+def context(record: TaskRecord) -> dict[str, Any]:
+    """Return what the page needs to say why the task does not run, with the address of all tasks that wait where it does."""
+    explanation: Explanation = vars(record)["explanation"]
+    _, tasks_address = vars(record)["addresses"]
+    gate = explanation.reason.gate if explanation.reason else None
+    return {
+        "explanation": None if State(record.state).ended else explanation,
+        "gate_address": f"{tasks_address}?{urlencode({'gate': gate})}" if gate and tasks_address else None,
+    }
+
+
 def attach(record: TaskRecord, task_address: Callable[..., str | None], tasks_address: str | None) -> None:
     """Look up why a task waits, for the fields below."""
-    task = read.task(current(), record.id) if record.flow or record.state in (State.HELD, State.READY) else None
-    vars(record)["flow_seen"] = task and (task, reasons.why(current(), task))
+    task = read.task(current(), record.id) if record.flow else None
+    explanation = why.explain(current(), record.id)
+    vars(record)["flow_seen"] = task, explanation.reason
+    vars(record)["explanation"] = explanation
     vars(record)["addresses"] = (task_address, tasks_address)
 
 
 def fieldsets(record: TaskRecord | None, usual: Sequence[Any]) -> list[Any]:
-    """Return the parts of the page of a task: the reason below its state, and its gates in a part of their own."""
+    """Return the parts of the page of a task: its gates have one of their own."""
     if record is None or not usual:
         return list(usual)
-    (title, first), *others = usual
+    first, *others = usual
     reason, stated = _reason(record), record.flow or {}
-    if reason:
-        first = {**first, "fields": (*first["fields"][:1], why_it_waits, *first["fields"][1:])}
     fields = [
         *([slots] if reason and reason.holders else []),
         *([gates] if stated.get("gates") else []),
         *([unique_key] if stated.get("unique") else []),
     ]
     own = [(_("Flow control"), {"fields": tuple(fields)})] if fields else []
-    return [(title, first), *own, *others]
-
-
-@admin.display(description=_("why it waits"))
-def why_it_waits(record: TaskRecord) -> str:
-    """Show the reason, with a link to all tasks that wait at the same gate."""
-    reason = _reason(record)
-    if reason is None:
-        return show.NOTHING
-    text = reason.text[:1].upper() + reason.text[1:] + "."
-    _, tasks_address = vars(record)["addresses"]
-    if reason.gate is None or tasks_address is None:
-        return text
-    address = f"{tasks_address}?{urlencode({'gate': reason.gate})}"
-    return format_html("{} {}", text, show.link(address, gettext("Show the tasks that wait there")))
+    return [first, *own, *others]
 
 
 @admin.display(description=_("slots taken by"))

@@ -5,16 +5,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.translation import gettext, gettext_lazy as _
 
 from autotask.admin import show
+from autotask.conf import settings
 from autotask.exceptions import AutotaskError, RowBusy
 from autotask.model_tasks import SimpleTask, Status
-from autotask.models import TaskRecord
+from autotask.models import Task, TaskRecord
+from autotask.store import model_rows
+from autotask.store.connection import current
+from autotask.store.model_rows import ChannelSize
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -23,6 +27,9 @@ else:
 
 #: The columns that workers write, and the acts.
 OWN_FIELDS = ("task_state", "task_step", "task_times", "task_link", "success", "result", "error_message", "done_time")
+
+#: At most so many live tasks are counted for the sizes of channels.
+MOST_COUNTED = 100_000
 
 #: The colours of the style sheet.
 _KINDS = {Status.READY: "ready", Status.DOING: "running"}
@@ -44,6 +51,27 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset.filter(status=int(value)) if value and value.isdecimal() else queryset
 
 
+class ChannelFilter(admin.SimpleListFilter):
+    """The channels, with the numbers of tasks that wait and run there."""
+
+    title = _("channel")
+    parameter_name = "task_channel"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the choices."""
+        definition = model_admin.model.task_definition
+        sizes = model_rows.sizes(current(), definition.name, MOST_COUNTED)
+        return [(size.queue, _size(size)) for size in sizes]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the rows whose tasks are live in the chosen channel."""
+        value = self.value()
+        if not value:
+            return queryset
+        live = Task.objects.using(settings.DATABASE).filter(id=OuterRef("task_id"), queue=value)
+        return queryset.filter(Exists(live))
+
+
 class SimpleTaskAdmin(ModelAdmin):
     """The base of the admin page of a model whose rows are tasks.
 
@@ -57,7 +85,7 @@ class SimpleTaskAdmin(ModelAdmin):
     """
 
     list_display = ("__str__", "task_state", "task_step", "success", "add_time", "done_time", "task_link")
-    list_filter = (StatusFilter, "success")
+    list_filter = (StatusFilter, ChannelFilter, "success")
     readonly_fields = OWN_FIELDS
     actions = ("start_again", "run_now", "mark_done")
 
@@ -148,6 +176,13 @@ class SimpleTaskAdmin(ModelAdmin):
         for why, number in said.items():
             left = gettext("Left as it is: %(why)s (%(number)d).") % {"why": why, "number": number}
             self.message_user(request, left, messages.WARNING)
+
+
+def _size(size: ChannelSize) -> str:
+    if size.waiting + size.running >= MOST_COUNTED:
+        return gettext("%(channel)s: %(most)d or more") % {"channel": size.queue, "most": MOST_COUNTED}
+    words = gettext("%(channel)s: %(waiting)d waiting, %(running)d running")
+    return words % {"channel": size.queue, "waiting": size.waiting, "running": size.running}
 
 
 def _number(step: tuple[str, Any]) -> int:

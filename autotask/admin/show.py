@@ -115,6 +115,12 @@ def moment(value: datetime | None, words: str | None = None) -> str:
     )
 
 
+def clock(value: datetime) -> str:
+    """Return the time of a moment; with the day, unless that is today."""
+    local, today = _local(value), _local(_now_like(value)).date()
+    return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
 def exact_moment(value: datetime | None) -> str:
     """Return a moment to the millisecond, and how long ago it was."""
     if value is None:

@@ -4,6 +4,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,25 +13,28 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 
-from autotask import logs
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
-from autotask.admin import flow, notices, pausing, show, states, times
+from autotask.admin import bulk, flow, notices, pausing, show, states, task_log, timeline, times
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search, worker_of
+from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.documents import MOST_ATTEMPTS
 from autotask.models import Attempt, TaskRecord
 from autotask.store import glance
+from autotask.store.columns import WHY
 from autotask.store.connection import current
 from autotask.task import State
+from autotask.why import unserved
 
 #: The most tasks for one action, so that the request ends in time.
 MOST_AT_ONCE = 5000
@@ -55,7 +59,7 @@ class TaskAdmin(ActingAdmin):
         "An id or its beginning, or the full name of a task. "
         "Names, queues, tags and “done” are searched among the newest 100,000 tasks only."
     )
-    actions = ("retry", "cancel")
+    actions = ("retry", "cancel", "run_now")
     fieldsets = (
         (
             None,
@@ -103,11 +107,14 @@ class TaskAdmin(ActingAdmin):
             assert response.context_data is not None  # as asked above
             changes = response.context_data["cl"]
             counts = glance.counts(current())
+            response.context_data["autotask_unserved"] = unserved.look(current())
             response.context_data["autotask_states"] = states.choices(
                 counts,
                 lambda key: changes.get_query_string({"state": key} if key else {}, ["p", *([] if key else ["state"])]),
                 request.GET.get("state"),
             )
+            if bulk.words_for(request) and self.shows_all():
+                response.context_data["all_address"] = "all/" + changes.get_query_string(remove=["p"])
         return response
 
     @admin.display(description=_("state"))
@@ -116,6 +123,9 @@ class TaskAdmin(ActingAdmin):
         pill = show.state(record.state)
         if record.state == State.RUNNING and record.cancel_requested:
             return format_html("{} {}", pill, gettext("asked to stop"))
+        # The list does not read the flow.
+        if record.state == State.DONE and WHY in (vars(record).get("flow") or ()):
+            return format_html("{} {}", pill, gettext("after it was asked to stop"))
         return pill
 
     @admin.display(description=_("state"))
@@ -219,14 +229,18 @@ class TaskAdmin(ActingAdmin):
         assert obj is not None  # nothing can be added
         attach_workers([obj])
         newest = Attempt.objects.using(settings.DATABASE).filter(task_id=obj.id).order_by("-id")
-        attempts = list(newest[: MOST_ATTEMPTS + 1])
+        last = list(newest[: MOST_ATTEMPTS + 1])
+        attempts, are_all = last[MOST_ATTEMPTS - 1 :: -1], len(last) <= MOST_ATTEMPTS
         context |= {
-            "attempts": [_shown(attempt) for attempt in reversed(attempts[:MOST_ATTEMPTS])],
-            "more_attempts": len(attempts) > MOST_ATTEMPTS,
+            "timeline": timeline.shown(obj, attempts, timezone.now(), are_all=are_all),
+            "attempts": [_shown(attempt) for attempt in attempts],
+            "more_attempts": not are_all,
             "can_retry": obj.state in RETRYABLE and self.has_retry_permission(request),
+            "can_run": obj.state in tasks.SCHEDULED and self.has_run_permission(request),
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
+            **flow.context(obj),
             **pausing.context(request, obj),
-            **_log_of(obj.id),
+            **task_log.context(obj.id),
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -314,6 +328,27 @@ class TaskAdmin(ActingAdmin):
         """Whether the user may cancel tasks."""
         return request.user.has_perm("autotask.cancel_task")
 
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may run scheduled tasks at once."""
+        return request.user.has_perm("autotask.run_task")
+
+    def shows_all(self) -> bool:
+        """Whether users see all tasks: a class that leaves some out cannot tell a worker which."""
+        own = type(self)
+        return own.get_queryset is TaskAdmin.get_queryset is ReadOnlyAdmin.get_queryset and (
+            own.has_view_permission is ReadOnlyAdmin.has_view_permission
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the page that acts on all tasks that match, and of the log of a task."""
+        view = self.admin_site.admin_view(partial(bulk.view, self))
+        log = self.admin_site.admin_view(partial(task_log.download, self))
+        return [
+            path("all/", view, name="autotask_task_all"),
+            path("<path:object_id>/log/", log, name="autotask_task_log"),
+            *super().get_urls(),
+        ]
+
     @admin.action(description=_("Retry selected tasks"), permissions=["retry"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Run failed or cancelled tasks again."""
@@ -324,11 +359,17 @@ class TaskAdmin(ActingAdmin):
         """Cancel waiting tasks, and ask running ones to stop."""
         self._act_on_many(request, queryset, CANCELLABLE, self._cancel)
 
+    @admin.action(description=_("Run selected tasks now"), permissions=["run"])
+    def run_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Make scheduled tasks due."""
+        self._act_on_many(request, queryset, tasks.SCHEDULED, self._run)
+
     def buttons(self) -> Sequence[Button]:
         """Return the buttons on the page of a task."""
         return (
             Button("retry", self.has_retry_permission, self._retry),
             Button("cancel", self.has_cancel_permission, self._cancel),
+            Button("run", self.has_run_permission, self._run),
             *pausing.buttons(self),
         )
 
@@ -352,6 +393,14 @@ class TaskAdmin(ActingAdmin):
         found = list(self.get_queryset(request).filter(id__in=chosen))
         act(request, found, chosen.difference(_ids(found)))
 
+    def _cancelled(self, request: HttpRequest, records: Sequence[TaskRecord]) -> list[Answer[uuid.UUID]]:
+        return tasks.cancel(
+            _ids(records),
+            self.log_for(request, gettext("Cancelled."), records),
+            log_asked=self.log_for(request, gettext("Asked to stop."), records),
+            by=request.user.get_username(),
+        )
+
     def _retry(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
         self._tell(
             request,
@@ -363,9 +412,17 @@ class TaskAdmin(ActingAdmin):
     def _cancel(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
         self._tell(
             request,
-            [*tasks.cancel(_ids(records), self.log_for(request, gettext("Cancelled."), records)), *_gone(missing)],
+            [*self._cancelled(request, records), *_gone(missing)],
             ngettext_lazy("%(number)d task was cancelled.", "%(number)d tasks were cancelled.", "number"),
             ngettext_lazy("%(number)d task was not cancelled", "%(number)d tasks were not cancelled", "number"),
+        )
+
+    def _run(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
+        self._tell(
+            request,
+            [*tasks.run_now(_ids(records), self.log_for(request, gettext("Made due."), records)), *_gone(missing)],
+            ngettext_lazy("%(number)d task is due now.", "%(number)d tasks are due now.", "number"),
+            ngettext_lazy("%(number)d task was not changed", "%(number)d tasks were not changed", "number"),
         )
 
     def _tell(self, request: HttpRequest, answers: Sequence[Answer[uuid.UUID]], done: Any, not_done: Any) -> None:
@@ -402,13 +459,6 @@ def _attempts(record: TaskRecord) -> str:
     if not record.retries:
         return str(record.attempt)
     return gettext("%(number)d of %(most)d") % {"number": record.attempt, "most": record.retries + 1}
-
-
-def _log_of(id: uuid.UUID) -> dict[str, Any]:
-    try:
-        return {"log": logs.read(id)}
-    except OSError as error:  # The files may belong to another user.
-        return {"log_problem": error.strerror}
 
 
 def _shown(attempt: Attempt) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import BooleanField, Count, DurationField, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
@@ -14,7 +14,9 @@ from autotask.admin import show
 from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.conf import settings
 from autotask.models import Task, Worker
+from autotask.store.connection import current
 from autotask.task import State
+from autotask.why import unserved
 
 KINDS = {
     "companion": pgettext_lazy("kind of worker", "companion"),
@@ -63,6 +65,11 @@ class WorkerAdmin(ReadOnlyAdmin):
         (_("Times"), {"fields": ("started_exactly", "seen_exactly", "lease")}),
         (_("Running tasks"), {"fields": ("tasks",)}),
     )
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list, and whether there is no living worker."""
+        found = {"autotask_unserved": unserved.look_at_workers(current())}
+        return super().changelist_view(request, {**found, **(extra_context or {})})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Add the number of running tasks and, by the clock of the database, whether the lease is over."""

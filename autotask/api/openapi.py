@@ -15,6 +15,7 @@ from autotask.api.lists import MOST, USUAL
 from autotask.api.responses import conditional, json_response
 from autotask.on_end import MOST_ADDRESSES
 from autotask.task import LONGEST_TIME, State, Status
+from autotask.why import Code
 
 Json = dict[str, Any]
 
@@ -53,6 +54,7 @@ def document(definitions: Iterable[AnyDefinition], address: str) -> Json:
                 "Task": _task(with_result=True),
                 "TaskOfList": _task(with_result=False),
                 "Problem": _problem(),
+                "Reason": _reason(),
                 "Submission": {"oneOf": [_ref(_schema_name(each)) for each in own]} if own else {"not": {}},
                 **{_schema_name(each): _submission(each) for each in own},
             },
@@ -92,6 +94,12 @@ def _paths() -> Json:
         "/{id}/result": {
             "parameters": [id_],
             "get": _operation("show_result", "Get the result.", _any(), (400, 404, 409, 410, 424), [wait]),
+        },
+        "/{id}/reason": {
+            "parameters": [id_],
+            "get": _operation(
+                "show_reason", "See why it does not run.", {"200": _json("The reason.", _ref("Reason"))}, (404,)
+            ),
         },
         "/{id}/logs": {
             "parameters": [id_],
@@ -148,7 +156,7 @@ def _submitted() -> Json:
     # With these, tools can follow a task.
     made["links"] = {
         name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
-        for name in ("show_task", "show_result", "show_logs", "cancel_task", "retry_task")
+        for name in ("show_task", "show_result", "show_reason", "show_logs", "cancel_task", "retry_task")
     }
     made["headers"] = {"Location": {"schema": {"type": "string"}, "description": "The address of the task."}}
     again = {**made, "description": "The task that is there already with the same unique key."}
@@ -226,6 +234,23 @@ def _task(*, with_result: bool) -> Json:
         "kept_until": _MOMENT,
     }
     return {"type": "object", "properties": properties, "required": ["id", "name", "status"]}
+
+
+def _reason() -> Json:
+    check = {
+        "type": "object",
+        "properties": {"code": {"type": "string"}, "passed": {"type": "boolean"}, "text": {"type": "string"}},
+    }
+    properties = {
+        "id": _UUID,
+        "code": {"enum": [code.value for code in Code]},
+        "sentence": {"type": "string"},
+        "until": _MOMENT,
+        "place": {"type": ["integer", "null"]},
+        "expected_wait": {"type": ["number", "null"]},
+        "checks": {"type": "array", "items": check},
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _problem() -> Json:

@@ -16,6 +16,7 @@ urlpatterns = [
     re_path(r"^(?P<id>[^/]+)/cancel/?$", Endpoint(POST=views.cancel_task), name="cancel"),
     re_path(r"^(?P<id>[^/]+)/retry/?$", Endpoint(POST=views.retry_task), name="retry"),
     re_path(r"^(?P<id>[^/]+)/result/?$", Endpoint(GET=views.show_result), name="result"),
+    re_path(r"^(?P<id>[^/]+)/reason/?$", Endpoint(GET=views.show_reason), name="reason"),
     re_path(r"^(?P<id>[^/]+)/logs/?$", Endpoint(GET=views.show_logs), name="logs"),
     re_path(r"", views.not_found),
 ]

@@ -10,7 +10,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from autotask import logs
+from autotask import logs, why
 from autotask.acts import tasks as acts
 from autotask.acts.answers import Answer, Refusal
 from autotask.api import idempotency, waiting
@@ -26,7 +26,7 @@ from autotask.api.waiting import Pending
 from autotask.conf import settings
 from autotask.documents import stamp
 from autotask.handle import TaskHandle
-from autotask.store import read
+from autotask.store import read, task_logs
 from autotask.store.connection import current
 from autotask.store.read import StoredTask
 from autotask.task import State, Status, enqueued_at, new_id
@@ -74,7 +74,7 @@ def show_result(call: Call, id: str) -> HttpResponse | Pending:
 def cancel_task(call: Call, id: str) -> HttpResponse:
     """Cancel a task: at once if it waits; if it runs, its worker stops it."""
     task = _task(call.caller, "cancel", id)
-    [answer] = acts.cancel([task.id])
+    [answer] = acts.cancel([task.id], by=call.caller.name)
     _refuse(answer, "not_cancellable")
     logger.info("%s cancelled %s %s", call.caller.name, task.name, task.id)
     return json_response(_shown(call, _again(task)), 202 if answer.is_asked else 200)
@@ -89,19 +89,33 @@ def retry_task(call: Call, id: str) -> HttpResponse:
     return json_response(_shown(call, _again(task)))
 
 
+def show_reason(call: Call, id: str) -> HttpResponse:
+    """Look at why a task does not run, or what it does; without hosts, people and other tasks."""
+    task = _task(call.caller, "read", id)
+    found = why.document(why.explain(current(), task.id, public=True))
+    # Advice is for those who run the site.
+    del found["advice"]
+    return json_response(found, headers={"Cache-Control": "no-cache"})
+
+
 def show_logs(call: Call, id: str) -> HttpResponse:
-    """Get the end of the log of a task on this host; it can hold tracebacks."""
+    """Get the lines that a task has logged, from the database or else from its file on this host; with tracebacks."""
     task = _task(call.caller, "read", id)
     demand(call.caller, "traceback", task.name)
+    text = task_logs.lines(current(), task.id) or _in_file(task)
+    if text is None:
+        raise Problem(404, "no_logs")
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(text, content_type="text/plain; charset=utf-8", headers=headers)
+
+
+def _in_file(task: StoredTask) -> str | None:
     try:
         log = logs.read(task.id, MOST_OF_LOG)
     except OSError as error:
         logger.error("The log of %s %s cannot be read: %s", task.name, task.id, error)
-        log = None
-    if log is None:
-        raise Problem(404, "no_logs")
-    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-    return HttpResponse(log.text, content_type="text/plain; charset=utf-8", headers=headers)
+        return None
+    return None if log is None else log.text
 
 
 @csrf_exempt

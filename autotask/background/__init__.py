@@ -1,13 +1,13 @@
 """Background workers: functions that the workers of the site keep running, by themselves, by a clock, a queue or an event."""
 
 from autotask.background.decorator import background_worker
-from autotask.background.workers import (
+from autotask.background.kinds import (
     BackgroundAsyncWorker,
     BackgroundEventWorker,
     BackgroundIntervalWorker,
     BackgroundQueueWorker,
-    BackgroundWorker,
 )
+from autotask.background.workers import BackgroundWorker
 
 __all__ = [
     "TASK_CRITICAL",

@@ -14,12 +14,16 @@ from asgiref.sync import async_to_sync
 from autotask.background.control import Control
 from autotask.background.options import BackgroundOptions
 from autotask.exceptions import TaskInterrupted
+from autotask.texts import tracebacks
 from autotask.texts.lines import describe
 
 logger = logging.getLogger("autotask.background")
 
 #: Characters kept of a traceback.
 _LONGEST = 10_000
+
+#: Runs the function somewhere else, given its message and the id of the run, and returns its value.
+RunElsewhere = Callable[[tuple[Any, ...], str], Any]
 
 RunCoroutine = Callable[[Callable[..., Coroutine[Any, Any, Any]], tuple[Any, ...], dict[str, Any]], Any]
 
@@ -59,6 +63,8 @@ class Tally:
 
     def note(self, error: BaseException | None) -> None:
         """Note the end of a run."""
+        if error is not None:
+            tracebacks.cut(error)
         shown = "" if error is None else "".join(traceback.format_exception(error))[-_LONGEST:]
         with self.lock:
             self.runs += 1
@@ -92,6 +98,7 @@ class Here:
     :ivar given: the options that it has given, by their names with ``_``.
     :ivar name: what the function gets as ``_name``.
     :ivar run_coroutine: runs a coroutine function, and returns its value.
+    :ivar run_elsewhere: runs the function in another process; None: it runs here.
     :ivar is_over: whether a run has returned False.
     :ivar failures: how many runs in a row have raised.
     """
@@ -103,6 +110,7 @@ class Here:
     given: Mapping[str, Any] = field(default_factory=dict)
     control: Control = field(default_factory=Control)
     run_coroutine: RunCoroutine = lambda function, args, kwargs: async_to_sync(function)(*args, **kwargs)
+    run_elsewhere: RunElsewhere | None = None
     tally: Tally = field(default_factory=Tally)
     is_over: bool = False
     failures: int = 0
@@ -113,15 +121,10 @@ class Here:
         :param message: what it was woken with, as its first arguments.
         :param id: of the task, or of the thread.
         """
-        offered = {"_worker": worker, "_name": self.name, "_task_id": id, "o": self.options.o, **self.given}
-        args, kwargs = (*message, *self.args), keywords(called.taken, self.kwargs, offered)
         inside = _inside.set(worker)
         try:
-            value = (
-                self.run_coroutine(called.function, args, kwargs)
-                if called.is_async
-                else called.function(*args, **kwargs)
-            )
+            run = self.value_of if self.run_elsewhere is None else self._value_from_elsewhere
+            value = worker.process_result(run(called, worker, message, id))
         except TaskInterrupted:
             raise
         except BaseException as error:
@@ -135,6 +138,18 @@ class Here:
         self.tally.note(None)
         if value is False:
             self.is_over = True
+
+    def value_of(self, called: Called, worker: Any, message: tuple[Any, ...], id: str) -> Any:
+        """Call the function in this process, and return what it returns; see :meth:`call`."""
+        offered = {"_worker": worker, "_name": self.name, "_task_id": id, "o": self.options.o, **self.given}
+        args, kwargs = (*message, *self.args), keywords(called.taken, self.kwargs, offered)
+        return (
+            self.run_coroutine(called.function, args, kwargs) if called.is_async else called.function(*args, **kwargs)
+        )
+
+    def _value_from_elsewhere(self, called: Called, worker: Any, message: tuple[Any, ...], id: str) -> Any:
+        assert self.run_elsewhere is not None
+        return self.run_elsewhere(message, id)
 
     def _report(self, error: BaseException) -> None:
         if (on_error := self.options.on_error) is None:

@@ -5,20 +5,22 @@ import time
 
 
 class Control:
-    """Belongs to one instance of a background worker. Any thread may call it.
-
-    :ivar asked: whether the instance is to stop.
-    """
+    """Belongs to one instance of a background worker. Any thread may call it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._woken = False
-        self.asked = False
+        self._asked = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether the instance is to stop."""
+        return self._asked
 
     def ask(self) -> None:
         """Ask the instance to stop."""
         with self._changed:
-            self.asked = True
+            self._asked = True
             self._changed.notify_all()
 
     def wake(self) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any, overload
 
+from autotask.background.kinds import CLASSES
 from autotask.background.options import Kind, kind_of, refuse_queue_class
-from autotask.background.workers import CLASSES, BackgroundWorker
+from autotask.background.workers import BackgroundWorker
 from autotask.decorating import described
 from autotask.exceptions import InvalidOption
 from autotask.functions import is_coroutine_function

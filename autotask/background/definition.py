@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from autotask import handover
 from autotask.background.options import BackgroundOptions, Kind
 from autotask.context import TaskContext
 from autotask.definition import Definition
@@ -49,7 +50,7 @@ class BackgroundDefinition(Definition[Any, Any]):
     def _with(self, options: Options) -> "BackgroundDefinition":
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
-        made.__dict__.pop("_kind", None)
+        made.__dict__.pop("_stated", None)
         made.options = options
         return made
 
@@ -59,5 +60,5 @@ class BackgroundDefinition(Definition[Any, Any]):
             enqueue.insert(connection, tasks[0])
         else:
             enqueue.insert_many(connection, tasks)
-        background.call(connection, self.worker.name)
+        background.call(connection, self.worker.name, handover.call_for)
         self._announce(connection, tasks, tasks)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, OptionWithoutEffect
-from autotask.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY
+from autotask.task import BACKGROUND, COROUTINE, DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_PRIORITY, MIN_PRIORITY, THREAD
 from autotask.values import flag, one_of, plain_name, reject_unknown, seconds, whole
 
 #: Seconds. A worker could not keep a shorter interval.
@@ -15,6 +15,9 @@ SHORTEST_INTERVAL = 0.01
 
 #: Seconds between two runs of a worker that runs without a condition.
 POLL_DELAY = 0.1
+
+#: Values that one background worker handles at a time, at most: each takes a thread.
+MOST_AT_A_TIME = 100
 
 SITE, HOST, PROCESS = "site", "host", "process"
 PER = (SITE, HOST, PROCESS)
@@ -51,6 +54,9 @@ class BackgroundOptions:
     :ivar queue: the workers that serve this queue may host it.
     :ivar priority: of what is put into its queue.
     :ivar loop: the name of the event loop that runs a coroutine function.
+    :ivar executor: where the function runs: "" in the thread of the background worker, "process" in a process of its own,
+        or a name in AUTOTASK_EXECUTORS.
+    :ivar concurrency: how many values of a queue are handled at a time.
     :ivar o: passed to the function as it is.
     :ivar on_error: called with the exception of a run.
     :ivar on_error_kwargs: further arguments of *on_error*.
@@ -66,6 +72,8 @@ class BackgroundOptions:
     queue: str = DEFAULT_QUEUE
     priority: int = DEFAULT_PRIORITY
     loop: str = ""
+    executor: str = THREAD
+    concurrency: int = 1
     o: Any = None
     on_error: Callable[..., Any] | None = None
     on_error_kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -84,13 +92,7 @@ class BackgroundOptions:
         reject_unknown(given, OPTION_NAMES, where)
         options = dataclasses.replace(cls(kind), **_checked(given, where, ""))
         options._refuse_for_kind(given, where, "")
-        if kind in (Kind.QUEUE, Kind.EVENT) and options.per != SITE:
-            raise InvalidOption(
-                option="per",
-                where=where,
-                expected='"site": one worker handles each put and each trigger',
-                value=options.per,
-            )
+        options._refuse_loop_elsewhere(where)
         return options
 
     def started(self, where: str, /, **given: Any) -> "BackgroundOptions":
@@ -109,7 +111,13 @@ class BackgroundOptions:
             checked.setdefault("delay", None)
         elif "delay" in checked:
             checked.setdefault("interval", None)
-        return dataclasses.replace(self, **checked)
+        options = dataclasses.replace(self, **checked)
+        options._refuse_loop_elsewhere(where)
+        return options
+
+    def _refuse_loop_elsewhere(self, where: str) -> None:
+        if self.loop and self.executor != THREAD:
+            raise ConflictingOptions(where=where, first="loop", second="executor")
 
     def _refuse_for_kind(self, given: Mapping[str, Any], where: str, sign: str) -> None:
         if self.kind is not Kind.INTERVAL:
@@ -117,6 +125,8 @@ class BackgroundOptions:
                 if given.get(name) is not None:
                     needed = "BackgroundIntervalWorker"
                     raise OptionWithoutEffect(where=where, option=f"{sign}{name}", needed=needed)
+        if self.kind is not Kind.QUEUE and given.get("concurrency") is not None:
+            raise OptionWithoutEffect(where=where, option=f"{sign}concurrency", needed="BackgroundQueueWorker")
 
 
 def _checked(given: Mapping[str, Any], where: str, sign: str) -> dict[str, Any]:
@@ -204,6 +214,14 @@ def _keywords(value: Any, option: str, where: str) -> Mapping[str, Any]:
     return dict(value)
 
 
+def _executor(value: Any, option: str, where: str) -> str:
+    name = plain_name(value, option, where)
+    if name in (COROUTINE, BACKGROUND):
+        expected = '"thread", "process" or a name in AUTOTASK_EXECUTORS (a coroutine function needs none)'
+        raise InvalidOption(option=option, where=where, expected=expected, value=value)
+    return THREAD if name == "thread" else name
+
+
 def _loop(value: Any, option: str, where: str) -> str:
     if not isinstance(value, str):
         expected = "the name of an event loop, which all background workers with this name share"
@@ -221,6 +239,8 @@ _CHECKS: dict[str, Callable[[Any, str, str], Any]] = {
     "queue": _queue,
     "priority": lambda value, option, where: whole(value, option, where, MIN_PRIORITY, MAX_PRIORITY),
     "loop": _loop,
+    "executor": _executor,
+    "concurrency": lambda value, option, where: whole(value, option, where, 1, MOST_AT_A_TIME),
     "o": lambda value, option, where: value,
     "on_error": _callable,
     "on_error_kwargs": _keywords,

@@ -1,4 +1,4 @@
-"""The background workers as their users see them: start, stop, put, trigger, and their state."""
+"""A background worker as its users see it: start, stop, and its state."""
 
 import dataclasses
 import functools
@@ -6,7 +6,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
@@ -16,15 +16,15 @@ from autotask import carriers, payload, registry
 from autotask.background import calls
 from autotask.background.calls import Here
 from autotask.background.definition import BackgroundDefinition
-from autotask.background.options import ENDLESS, SITE, BackgroundOptions, Kind
+from autotask.background.options import ENDLESS, BackgroundOptions, Kind
 from autotask.conf import settings
-from autotask.exceptions import CannotStopHere, InvalidOption, NoTriggerHere, UnsuitableFunction
+from autotask.exceptions import CannotStopHere, InvalidOption, NotOfThisKind, UnsuitableFunction
 from autotask.functions import is_coroutine_function, refuse_unsuitable
 from autotask.handle import TaskHandle
 from autotask.options import Options
 from autotask.store import background
 from autotask.store.connection import current
-from autotask.task import new_id
+from autotask.task import PROCESS, new_id
 from autotask.values import plain_name
 
 logger = logging.getLogger("autotask.background")
@@ -52,8 +52,9 @@ class BackgroundWorker:
     :param options: ``per`` ("site": one in all, "host": one on each host, "process": one in each worker), ``autostart``
         (False: it starts by :meth:`start`), ``queue`` (workers that serve this queue may host it), ``priority``,
         ``poll_delay`` (seconds between two runs), ``o`` (passed to the function), ``on_error`` (called with each
-        exception), ``on_error_kwargs``, ``loop`` (the name of an event loop for a coroutine function), ``daemon`` and
-        ``supervisor`` (without effect).
+        exception), ``on_error_kwargs``, ``loop`` (the name of an event loop for a coroutine function), ``executor``
+        ("process", or a name in ``AUTOTASK_EXECUTORS``; "process" if ``run`` is a static method), for queue workers
+        ``concurrency``, ``daemon`` and ``supervisor`` (without effect).
     :raises UnknownOption: an option is not known.
     :raises InvalidOption: a value is out of its range, or the name belongs to another background worker.
     :raises InvalidOptionType: a value has the wrong type.
@@ -75,6 +76,9 @@ class BackgroundWorker:
                 problem="it is no coroutine function, as BackgroundAsyncWorker needs it",
                 advice="Write async def, or use BackgroundWorker.",
             )
+        self._is_of_class = func is None
+        if func is None and isinstance(inspect.getattr_static(type(self), "run"), staticmethod):
+            options = {"executor": PROCESS, **options}
         self.options = BackgroundOptions.of(where, kind, **options)
         refuse_unsuitable(self.function, Options(), where)
         self._called = calls.Called(self.function, self.is_async, calls.taken(self.function))
@@ -91,6 +95,20 @@ class BackgroundWorker:
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """What the worker does; False stops it. Overridden, unless there is another function."""
         raise NotImplementedError
+
+    def process_result(self, result: Any) -> Any:
+        """Take what a run has returned, in the worker that hosts it, also if the function runs elsewhere. To override.
+
+        :returns: counts as the value of the run: False stops the background worker.
+        """
+        return result
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in _OF_KINDS:
+                raise NotOfThisKind(act=name, worker=self.name, kind=self.kind.value, advice=_OF_KINDS[name])
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def kind(self) -> Kind:
@@ -183,6 +201,11 @@ class BackgroundWorker:
         return self.here_after(args, kwargs)
 
     @property
+    def called(self) -> calls.Called:
+        """Its function, as it is called."""
+        return self._called
+
+    @property
     def present(self) -> Here | None:
         """How it runs in this process now; None: it does not."""
         return self._here
@@ -215,12 +238,6 @@ class BackgroundWorker:
                 raise InvalidOption(option="func", where=type(self).__name__, expected="a function", value=func)
             return func
         cls = type(self)
-        if isinstance(inspect.getattr_static(cls, "run"), staticmethod):
-            raise UnsuitableFunction(
-                function=f"{_described(cls)}.run",
-                problem="it is a static method, and background workers do not run in other processes",
-                advice='Make it a method, and enqueue a task with executor="process" in it.',
-            )
         if cls.run is BackgroundWorker.run:
             raise UnsuitableFunction(
                 function=_described(cls),
@@ -303,96 +320,13 @@ class BackgroundWorker:
         return definition.store([definition.new_call(args, {}, carriers.carried(definition.name))])[0]
 
 
-class BackgroundAsyncWorker(BackgroundWorker):
-    """The same for a coroutine function, which runs on an event loop."""
-
-    _kind = Kind.ASYNC
-
-
-class BackgroundQueueWorker(BackgroundWorker):
-    """Handles what is put into its queue, in order, one after the other.
-
-    ::
-
-        @background_worker(queue=True)
-        def send(mail, **kwargs): ...
-
-        send.put({"to": "a@example.org"})
-    """
-
-    _kind = Kind.QUEUE
-
-    def put(self, task: Any, *, priority: int | None = None) -> TaskHandle[Any] | None:
-        """Put a value into the queue. It is there if and only if the caller's transaction commits, until it is handled.
-
-        :param task: any value that can be pickled; None is one.
-        :param priority: −100 to 100; larger ones are handled first, equal ones in the order of putting.
-        :returns: its handle; None with ``AUTOTASK_IS_ACTIVE = False``, where it is handled at once.
-        :raises UnpicklableArgument: the value cannot be pickled.
-        :raises PayloadTooLarge: it takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
-        :raises InvalidOption: the priority is out of its range.
-        """
-        return self._message((task,), priority)
-
-    async def aput(self, task: Any, *, priority: int | None = None) -> TaskHandle[Any] | None:
-        """Like :meth:`put`, from a coroutine."""
-        return await sync_to_async(self.put)(task, priority=priority)
-
-
-class _Triggered(BackgroundWorker):
-    def trigger(self, force: bool = False) -> TaskHandle[Any] | None:
-        """Have it run once, at once. Triggers that come before that run has begun are one.
-
-        A trigger during a run makes one more run. It is remembered if and only if the caller's transaction commits, until
-        that run has ended.
-
-        :param force: without effect; it is there for programs that were written for atasker.
-        :returns: its handle; None with ``AUTOTASK_IS_ACTIVE = False``, where the function runs at once.
-        :raises NoTriggerHere: there is more than one such worker, so that nobody knows which one is meant.
-        """
-        if self.options.per != SITE:
-            raise NoTriggerHere(name=self.name, per=self.options.per)
-        return self._message((), None)
-
-    async def atrigger(self, force: bool = False) -> TaskHandle[Any] | None:
-        """Like :meth:`trigger`, from a coroutine."""
-        return await sync_to_async(self.trigger)(force)
-
-
-class BackgroundEventWorker(_Triggered):
-    """Runs when it is triggered."""
-
-    _kind = Kind.EVENT
-
-
-class BackgroundIntervalWorker(_Triggered):
-    """Runs by a clock, and when it is triggered.
-
-    :param interval: seconds from one start to the next. Runs do not overlap: after one that takes longer the next follows
-        at once.
-    :param delay: seconds from the end of a run to the next start, instead.
-    :param delay_before: seconds before each start.
-    """
-
-    _kind = Kind.INTERVAL
-
-    def __init__(self, name: str | None = None, func: Callable[..., Any] | None = None, **options: Any) -> None:
-        if not any(options.get(option) is not None for option in ("interval", "delay", "delay_before")):
-            raise InvalidOption(
-                option="interval",
-                where=type(self).__name__,
-                expected="a number of seconds, unless delay or delay_before is given",
-                value=options.get("interval"),
-            )
-        super().__init__(name, func, **options)
-
-
-CLASSES: dict[Kind, type[BackgroundWorker]] = {
-    Kind.CONTINUOUS: BackgroundWorker,
-    Kind.ASYNC: BackgroundAsyncWorker,
-    Kind.QUEUE: BackgroundQueueWorker,
-    Kind.EVENT: BackgroundEventWorker,
-    Kind.INTERVAL: BackgroundIntervalWorker,
+#: What only some kinds have, and how to get one of these.
+_OF_KINDS = {
+    **dict.fromkeys(("put", "aput"), "Declare it with queue=True, or as a BackgroundQueueWorker."),
+    **dict.fromkeys(
+        ("trigger", "atrigger"),
+        "Declare it with event=True or interval=…, or as a BackgroundEventWorker or BackgroundIntervalWorker.",
+    ),
 }
 
 #: The arguments that the function gets if it takes them.
@@ -414,7 +348,7 @@ def _is_another(known: BackgroundWorker, new: BackgroundWorker) -> bool:
     """Whether a background worker is not just the same one, of a module that was reloaded."""
     if _described(known.function) != _described(new.function):
         return True
-    return type(known) is type(new) and getattr(known.function, "__func__", None) is not None
+    return type(known) is type(new) and known._is_of_class
 
 
 def _described(thing: Any) -> str:

@@ -1,5 +1,6 @@
 """System checks: one function for each message and its id; none of them queries the database."""
 
+import sys
 from collections.abc import Callable
 
 from django.core.checks import CheckMessage, register
@@ -25,6 +26,8 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_notices.check_webhook_secrets,
     about_notices.check_mail,
     about_pulling.check_pull_key,
+    about_pulling.check_redis,
+    about_pulling.check_package_of_redis,
     about_settings.check_carriers,
     about_settings.check_modules,
     about_tasks.check_late,
@@ -35,6 +38,11 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_settings.check_log_dir,
     about_settings.check_time_zone,
     about_pulling.check_length_of_pull_key,
+)
+
+#: Those that only tell something. Django runs all checks before most commands, which would repeat it for ever: so these are
+#: for ``manage.py check`` and the doctor.
+NOTES: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_tasks.check_changes_of_clocks,
     about_pulling.check_settings_of_simpletask2,
 )
@@ -42,5 +50,10 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
 
 def register_all() -> None:
     """Register the checks with Django."""
-    for check in CHECKS:
+    for check in (*CHECKS, *(NOTES if sys.argv[1:2] == ["check"] else ())):
         register(check, TAG)
+
+
+def notes() -> list[CheckMessage]:
+    """Return the messages of the notes that are not silenced."""
+    return [message for note in NOTES for message in note() if not message.is_silenced()]

@@ -1,18 +1,21 @@
 """System checks of the addresses that clients of django-simpletask2 pull tasks from."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Info, Warning
 from django.utils.encoding import force_bytes
 
+from autotask import redis_address
 from autotask.checks.about_settings import valid
-from autotask.conf import KnownElsewhere, Settings, secret_key
+from autotask.conf import KnownElsewhere, Setting, Settings, secret_key
+from autotask.exceptions import InvalidSetting
 
 #: Characters of a key that nobody guesses; less than half of what ``secrets.token_urlsafe()`` gives.
 LONG_ENOUGH = 16
 
-_KEY = Settings.PULL_KEY
+_KEY, _REDIS = Settings.PULL_KEY, Settings.PULL_REDIS
 
 
 def check_pull_key(**_: Any) -> list[CheckMessage]:
@@ -23,7 +26,7 @@ def check_pull_key(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"{_name()} is the same as {signs[0]}. It is not accepted: clients send it in every request, and may log it.",
+            f"{_name(_KEY)} is the same as {signs[0]}. It is not accepted: clients send it in every request, and may log it.",
             hint="Make one of its own: python -c 'import secrets; print(secrets.token_urlsafe())'",
             id="autotask.E040",
         )
@@ -37,9 +40,35 @@ def check_length_of_pull_key(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            f"{_name()} has {len(key)} characters. Anybody who guesses it can run tasks.",
+            f"{_name(_KEY)} has {len(key)} characters. Anybody who guesses it can run tasks.",
             hint="Make a longer one: python -c 'import secrets; print(secrets.token_urlsafe())'",
             id="autotask.W040",
+        )
+    ]
+
+
+def check_redis(**_: Any) -> list[CheckMessage]:
+    """autotask.E041: the setting names no Redis."""
+    if _redis_address() is not None or valid("PULL_REDIS", None) is None:
+        return []
+    return [
+        Error(
+            f"{_name(_REDIS)} must be {redis_address.EXPECTED}.",
+            hint="Without Redis, clients pull with task-pull-engine: api; then remove the setting.",
+            id="autotask.E041",
+        )
+    ]
+
+
+def check_package_of_redis(**_: Any) -> list[CheckMessage]:
+    """autotask.E042: the package redis is not installed."""
+    if _redis_address() is None or find_spec("redis") is not None:
+        return []
+    return [
+        Error(
+            f"{_name(_REDIS)} is set, but the package redis is not installed.",
+            hint='Run: pip install "autotask[redis]". Without Redis, clients pull with task-pull-engine: api; then remove the setting.',
+            id="autotask.E042",
         )
     ]
 
@@ -57,9 +86,16 @@ def check_settings_of_simpletask2(**_: Any) -> list[CheckMessage]:
     ]
 
 
-def _name() -> str:
-    found = _KEY.found() if isinstance(_KEY, KnownElsewhere) else None
-    return found[0] if found else _KEY.name
+def _redis_address() -> str | None:
+    try:
+        return redis_address.address()
+    except InvalidSetting:
+        return None
+
+
+def _name(setting: Setting[Any]) -> str:
+    found = setting.found() if isinstance(setting, KnownElsewhere) else None
+    return found[0] if found else setting.name
 
 
 def _signing() -> Iterator[tuple[str, Any]]:

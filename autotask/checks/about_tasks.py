@@ -49,14 +49,20 @@ def check_executor_names(**_: Any) -> list[CheckMessage]:
     known = ["thread", PROCESS, *valid("EXECUTORS", {})]
     return [
         Error(
-            f"The task {definition.name!r} has executor={definition.options.executor!r}, which no worker has.",
-            hint=f"{did_you_mean(definition.executor, known)}Add it to AUTOTASK_EXECUTORS, or use one of "
+            f"The task {definition.name!r} has executor={executor!r}, which no worker has.",
+            hint=f"{did_you_mean(executor, known)}Add it to AUTOTASK_EXECUTORS, or use one of "
             f"{', '.join(map(repr, known))}.",
             id="autotask.E008",
         )
         for definition in registry.definitions()
-        if definition.executor not in (THREAD, COROUTINE, BACKGROUND, *known)
+        if (executor := _executor_of(definition)) not in (THREAD, COROUTINE, *known)
     ]
+
+
+def _executor_of(definition: Any) -> str:
+    """Return where the function runs; for a background worker, what its own option says."""
+    executor: str = definition.worker.options.executor if definition.executor == BACKGROUND else definition.executor
+    return executor
 
 
 def check_late(**_: Any) -> list[CheckMessage]:

@@ -6,9 +6,11 @@ it notices the end of the Django process whatever that or the worker is busy wit
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 
 from autotask.processes import life, readable, streams, supervised
@@ -80,14 +82,32 @@ class Guard:
         return self._signals.count - (1 if life.is_orphan(self._parent) else 0) >= 2
 
     def _say(self, what: str, *, serious: bool = False) -> None:
-        say(f"ERROR: {what}" if serious else what, self._parent)
+        say(what, self._parent, serious=serious)
 
 
-def say(what: str, parent: int) -> None:
-    """Write one line, or more with indentation, to the standard error of the Django process."""
+def say(what: str, parent: int, *, serious: bool = False) -> None:
+    """Write one line, or more with indentation, to the standard error of the Django process; or JSON, if its lines are."""
+    line = _as_json if streams.JSON_LINES in os.environ else _as_text
     # Nobody may be reading it any more.
     with contextlib.suppress(OSError):
-        os.write(2, f"autotask[{os.getpid()}] guard of {parent}: {indented(what)}\n".encode(errors="replace"))
+        os.write(2, f"{line(what, parent, serious)}\n".encode(errors="replace"))
+
+
+def _as_text(what: str, parent: int, serious: bool) -> str:
+    moment = "" if streams.adds_time() else f"{time.strftime('%Y-%m-%d %H:%M:%S')} "
+    return f"{moment}autotask[{os.getpid()}] guard of {parent}: {indented(('ERROR: ' if serious else '') + what)}"
+
+
+def _as_json(what: str, parent: int, serious: bool) -> str:
+    return json.dumps(
+        {
+            "asctime": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "levelname": "ERROR" if serious else "WARNING",
+            "name": "autotask.companion.guard",
+            "process": os.getpid(),
+            "message": f"guard of {parent}: {what}",
+        }
+    )
 
 
 def main() -> None:

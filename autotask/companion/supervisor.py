@@ -1,5 +1,6 @@
 """The thread in the Django process: starts the guard, and replaces it."""
 
+import json
 import logging
 import os
 import subprocess
@@ -11,7 +12,7 @@ from autotask.companion import interpreter
 from autotask.companion.meeting_place import meeting_place
 from autotask.companion.pipes import Pipes
 from autotask.conf import settings
-from autotask.processes import module_path
+from autotask.processes import module_path, streams
 from autotask.store import notify
 
 logger = logging.getLogger("autotask.companion")
@@ -88,6 +89,20 @@ def _environment() -> dict[str, str]:
     environment = {**module_path.handed_on(os.environ), **django_setup.handed_on()}
     if place := meeting_place():
         environment["AUTOTASK_ELECTION"] = place
+    if _logs_json():
+        environment[streams.JSON_LINES] = "1"
     for name in [name for name in environment if name == "RUN_MAIN" or name.startswith("WERKZEUG_")]:
         del environment[name]
     return environment
+
+
+def _logs_json() -> bool:
+    """Whether the log lines of this process on a standard stream are JSON."""
+    record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, "a line", (), None)
+    for handler in (*logger.handlers, *logging.getLogger("autotask").handlers, *logging.getLogger().handlers):
+        try:
+            if isinstance(handler, logging.StreamHandler) and handler.stream.fileno() in (1, 2):
+                return isinstance(json.loads(handler.format(record)), dict)
+        except Exception:  # text, or whatever a formatter of the project raises
+            continue
+    return False

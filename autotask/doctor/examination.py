@@ -9,16 +9,18 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.timezone import get_default_timezone
 
 from autotask import logs, registry
-from autotask.checks import TAG
+from autotask.checks import TAG, notes
 from autotask.conf import settings
+from autotask.doctor import background
 from autotask.doctor.diagnosis import DATABASE, Check, Finding, Patient, examine, fine, problem
 from autotask.queues import serves
 from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
-from autotask.store import background, health, notify, pauses, prune, read, schedules
+from autotask.store import health, notify, pauses, prune, read, schedules
 from autotask.store.connection import current
 from autotask.store.pauses import Kind
 from autotask.store.read import LivingWorker
+from autotask.texts import advice
 from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line
 from autotask.texts.render import count, moment
@@ -53,11 +55,9 @@ def look_at_tables(patient: Patient) -> Finding:
     executor = MigrationExecutor(current())
     targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "autotask"]
     missing = [str(migration) for migration, _ in executor.migration_plan(targets)]
-    fix = "python manage.py migrate autotask"
-    if settings.DATABASE != "default":
-        fix += f" --database {settings.DATABASE}"
     if missing:
-        return problem(f"{count(len(missing), 'migration')} not applied: {', '.join(missing)}", fix)
+        text = f"{count(len(missing), 'migration')} not applied: {', '.join(missing)}"
+        return problem(text, advice.migrate(settings.DATABASE))
     if not read.has_tables(patient.connection):
         return problem(
             "all migrations are recorded as applied, but the tables are not in the search_path of this role",
@@ -89,7 +89,7 @@ def look_at_system_checks(patient: Patient) -> Finding:
     """Whether the system checks of autotask find errors."""
     serious = [message for message in run_checks(tags=[TAG]) if message.is_serious() and not message.is_silenced()]
     if not serious:
-        return fine("no errors")
+        return fine("; ".join(["no errors", *(f"{note.id}: {one_line(note.msg)}" for note in notes())]))
     return problem(
         "; ".join(f"{message.id}: {one_line(message.msg)}" for message in serious),
         " ".join(one_line(message.hint) for message in serious if message.hint),
@@ -152,27 +152,6 @@ def look_at_waiting(patient: Patient) -> Finding:
         f"Run more tasks at a time (AUTOTASK_THREADS), or start a worker for this queue only: "
         f"python manage.py autotask worker --queues {slowest.queue}",
     )
-
-
-def look_at_background(patient: Patient) -> Finding:
-    """Whether each background worker that is to run has a host."""
-    found = background.read(patient.connection)
-    homeless = [each for each in found if each.wanted and not any(one.worker_id for one in each.instances)]
-    alive = [worker for worker in read.workers(patient.connection) if worker.alive and not worker.stopping]
-    for each in homeless:
-        name = one_line(each.name, 200)
-        if not any(serves(worker.queues, each.queue) for worker in alive):
-            return problem(
-                f"the background worker {name} does not run: no worker serves its queue {each.queue}",
-                f"python manage.py autotask worker --queues {each.queue}",
-            )
-        return problem(
-            f"the background worker {name} does not run: no worker has taken it",
-            "Restart the workers with the code that has it, or give them more threads (AUTOTASK_BACKGROUND_THREADS); their "
-            "logs say more.",
-        )
-    running = sum(each.wanted for each in found)
-    return fine(f"{count(running, 'background worker')} running" if found else "there are none")
 
 
 def look_at_clocks(patient: Patient) -> Finding:
@@ -339,7 +318,8 @@ CHECKS = (
     Check("unknown", look_at_unknown, (DATABASE, "tables")),
     Check("zones", look_at_time_zones, (DATABASE, "tables")),
     Check("logs", look_at_log_files),
-    Check("background", look_at_background, (DATABASE, "tables", "workers")),
+    Check("background", background.look_at_hosts, (DATABASE, "tables", "workers")),
+    Check("messages", background.look_at_messages, (DATABASE, "tables")),
 )
 
 

@@ -12,6 +12,7 @@ from autotask.conf import settings
 from autotask.exceptions import TablesMissing
 from autotask.store import gauges, pauses, read
 from autotask.store.pauses import Kind
+from autotask.texts import advice
 from autotask.texts.durations import in_words
 from autotask.texts.lines import describe, one_line
 from autotask.texts.render import count
@@ -86,7 +87,14 @@ def _checked(
     try:
         connection = connect()
         if not read.has_tables(connection):
-            return [Check("database", False, one_line(str(TablesMissing(alias=settings.DATABASE))), {})]
+            return [
+                Check(
+                    "database",
+                    False,
+                    one_line(str(TablesMissing(alias=settings.DATABASE, command=advice.migrate(settings.DATABASE)))),
+                    {},
+                )
+            ]
         return [Check("database", True, "the database answers", {}), *look(connection)]
     except (DatabaseError, InterfaceError) as error:
         return [Check("database", False, f"the database does not answer: {one_line(describe(error).strip())}", {})]

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from autotask.documents import stamp
-from autotask.store.background import Instance, StoredBackground
+from autotask.store.background_read import Instance, StoredBackground
 from autotask.texts import render
 from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line

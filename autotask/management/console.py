@@ -1,5 +1,7 @@
 """The connection, the two streams and the failures of a command."""
 
+import getpass
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +12,7 @@ from autotask.conf import settings
 from autotask.exceptions import TablesMissing
 from autotask.store import read
 from autotask.store.connection import current
+from autotask.texts import advice
 from autotask.texts.lines import one_line, without_controls
 
 #: Exit codes, as in the help of the command. argparse itself uses that of a wrong usage.
@@ -53,8 +56,17 @@ def open_tables() -> BaseDatabaseWrapper:
     """
     connection = current()
     if not read.has_tables(connection):
-        raise TablesMissing(alias=settings.DATABASE)
+        raise TablesMissing(alias=settings.DATABASE, command=advice.migrate(settings.DATABASE))
     return connection
+
+
+def operator() -> str:
+    """Return who runs this command: the name of the user, and of the host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"  # In containers the user may have no name.
+    return f"{user}@{socket.gethostname()}"
 
 
 def _write(stream: OutputWrapper, lines: Iterable[str]) -> None:

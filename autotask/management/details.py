@@ -23,7 +23,7 @@ def lines(seen: TaskInFull) -> list[str]:
             ("id", task.id),
             ("name", task.name),
             ("state", _state(task)),
-            *([("reason", seen.reason.text)] if seen.reason else []),
+            *_why(seen),
             ("queue", task.queue),
             ("priority", task.priority),
             ("tags", ", ".join(task.tags or ())),
@@ -44,7 +44,7 @@ def lines(seen: TaskInFull) -> list[str]:
             *_notices(task),
         ]
     )
-    shown += _holders(seen.reason) if seen.reason else []
+    shown += _holders(seen.explanation.reason) if seen.explanation.reason else []
     if not seen.are_all:
         shown += ["", f"The last {len(seen.attempts)} attempts that did not succeed; there were earlier ones."]
     for attempt in seen.attempts:
@@ -61,7 +61,17 @@ def log_lines(log: LogText) -> list[str]:
 def _state(task: StoredTask) -> str:
     detail = task.state.name.lower()
     words = task.state.status.value if detail == task.state.status else f"{task.state.status.value} ({detail})"
-    return words + (", asked to cancel" if task.cancel_requested else "")
+    if task.state is State.DONE and task.was_asked_to_stop:
+        return f"{words}, after it was asked to stop"
+    return words + (", asked to stop" if task.cancel_requested else "")
+
+
+def _why(seen: TaskInFull) -> list[tuple[str, object]]:
+    """Return why it does not run; nothing for a task that has ended, whose state says all."""
+    found = seen.explanation
+    if seen.task.state.ended:
+        return []
+    return [("why", f"{found.code}: {found.sentence}"), *([("advice", found.advice)] if found.advice else [])]
 
 
 def _flow(task: StoredTask) -> list[tuple[str, object]]:

@@ -5,6 +5,7 @@ import re
 import uuid
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from django.core.management.base import CommandError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -13,6 +14,8 @@ from autotask import agenda, registry
 from autotask.agenda import Entry
 from autotask.management.console import FAILED, NOT_FOUND, Console, failure, open_tables
 from autotask.store import find
+
+T = TypeVar("T")
 
 #: Ids begin with the time, so fewer digits would hardly ever be unique.
 SHORTEST = 8
@@ -39,6 +42,12 @@ def find_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
     if len(found) > 1:
         raise failure(f"The ids of several tasks begin with {text}: give more digits.", FAILED)
     return found[0]
+
+
+def any_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
+    """Return the id in a text if it is a whole one, whether there is such a task or not; otherwise as :func:`find_id`."""
+    digits = text.strip().lower().replace("-", "")
+    return uuid.UUID(digits) if len(digits) == 32 and _DIGITS.fullmatch(digits) else find_id(connection, text)
 
 
 def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
@@ -90,25 +99,32 @@ def add_names(parser: ArgumentParser) -> None:
 def for_each_task(console: Console, ids: Sequence[str], act: Callable[[uuid.UUID], str]) -> None:
     """Act on each task, and print the answers; a failure does not stop the others."""
     connection = open_tables()
-    _for_each(console, ids, lambda text: act(find_id(connection, text)))
+    for_each(console, ids, lambda text: act(find_id(connection, text)))
 
 
 def for_each_schedule(console: Console, names: Sequence[str], act: Callable[[Entry], str]) -> None:
     """Do the same for schedules."""
     connection = open_tables()
-    _for_each(console, names, lambda name: act(find_schedule(connection, name)))
+    for_each(console, names, lambda name: act(find_schedule(connection, name)))
 
 
-def _for_each(console: Console, texts: Sequence[str], act: Callable[[str], str]) -> None:
+def for_each(console: Console, items: Sequence[T], act: Callable[[T], str]) -> None:
+    """Act on each item, and print the answers; a failure does not stop the others."""
     problems = []
-    for text in texts:
+    for item in items:
         try:
-            console.say(act(text))
+            console.say(act(item))
         except CommandError as problem:
             problems.append(problem)
-    if len(texts) == 1 and problems:
+    if len(items) == 1 and problems:
         raise problems[0]
     if problems:
         console.complain(*(str(problem) for problem in problems))
         worst = max(problem.returncode for problem in problems)
-        raise failure(f"{len(problems)} of {len(texts)} failed.", worst)
+        raise failure(f"{len(problems)} of {len(items)} failed.", worst)
+
+
+def task_meant(name: str | None) -> str:
+    """Return a suggestion for the name of a task that the code of this process does not have; "" if it has it."""
+    known = [definition.name for definition in registry.definitions()]
+    return "" if name is None or name in known else meant(name, known)

@@ -12,6 +12,7 @@ from autotask.metrics.exposition import CONTENT_TYPE
 from autotask.metrics.numbers import lines
 from autotask.store import read
 from autotask.store.connection import current
+from autotask.texts import advice
 from autotask.texts.lines import describe, one_line
 
 
@@ -29,7 +30,7 @@ def view(request: HttpRequest) -> HttpResponse:
     try:
         connection = current()
         if not read.has_tables(connection):
-            return _refusal(503, str(TablesMissing(alias=settings.DATABASE)))
+            return _refusal(503, str(TablesMissing(alias=settings.DATABASE, command=advice.migrate(settings.DATABASE))))
         text = "\n".join(lines(connection)) + "\n"
     except (DatabaseError, InterfaceError) as error:
         return _refusal(503, f"The database is not available: {one_line(describe(error).strip())}")

@@ -15,7 +15,7 @@ from autotask.exceptions import TaskExpired
 from autotask.handle import TaskHandle
 from autotask.model_tasks import acting, checking
 from autotask.model_tasks.definition import ModelTask
-from autotask.model_tasks.queryset import SimpleTaskManager
+from autotask.model_tasks.queryset import SimpleTaskManager, doubt
 from autotask.store import model_rows
 from autotask.task import DEFAULT_QUEUE, new_id
 
@@ -70,6 +70,9 @@ class SimpleTask(models.Model):
     do_task_timeout: ClassVar[float] = 300
     task_definition: ClassVar[ModelTask]
 
+    #: Whether it was inserted in a transaction of which nobody knows yet whether it commits.
+    _is_doubtful = False
+
     class Meta:
         abstract = True
 
@@ -101,6 +104,8 @@ class SimpleTask(models.Model):
         them.
         """
         using = options.get("using")
+        if self._is_doubtful:
+            self._look_for_row(using)
         if not (args or self._is_new() or options.get("force_insert") or options.get("update_fields") is not None) and (
             using is None or using == self._state.db
         ):
@@ -119,7 +124,8 @@ class SimpleTask(models.Model):
     ) -> None:
         """Save the row, and store its task if it is new. Fixtures are loaded as they are (*raw*)."""
         using = using or router.db_for_write(type(self), instance=self)
-        if raw or force_update or update_fields or not self._is_new() or self._replaces(using, bool(force_insert)):
+        is_new = self._is_new() or bool(force_insert)
+        if raw or force_update or update_fields or not is_new or self._replaces(using, bool(force_insert)):
             super().save_base(raw, force_insert, force_update, using, update_fields)
             return
         if not self.begin():
@@ -129,6 +135,7 @@ class SimpleTask(models.Model):
         with transaction.atomic(using=using, savepoint=False):
             super().save_base(raw, force_insert, force_update, using, update_fields)
             self.task_definition.enqueue_rows([self], using)
+        doubt([self], using)
 
     def begin(self) -> bool:
         """Make this a new row, before it is inserted, and return whether it becomes a task: not one that is done."""
@@ -141,6 +148,13 @@ class SimpleTask(models.Model):
 
     def _is_new(self) -> bool:
         return self._state.adding or self.pk is None
+
+    def _look_for_row(self, using: str | None) -> None:
+        """Make this a new row if the transaction that has inserted it was rolled back, so that saving it inserts it again."""
+        if self._is_new():
+            return
+        if not type(self)._base_manager.using(using or self._state.db).filter(pk=self.pk).exists():
+            self._state.adding, self._is_doubtful = True, False
 
     def _replaces(self, using: str, force_insert: bool) -> bool:
         """Whether the row has the key of another one, which Django would overwrite; then its task stays."""

@@ -19,6 +19,8 @@ from autotask.exceptions import (
     AutotaskError,
     InvalidOptionType,
     OtherDatabase,
+    PayloadRefused,
+    PayloadTooNew,
     RemoteWithExpiry,
     TenantRow,
     UnknownOption,
@@ -129,13 +131,23 @@ class ModelTask(Definition[..., Any]):
         if using != settings.DATABASE:
             raise OtherDatabase(model=self.model._meta.label, alias=using, expected=settings.DATABASE)
 
-    def payload_of(self, row: Model, body: Mapping[str, Any], id: uuid.UUID) -> bytes:
-        """Return the signed arguments of the task of a row.
+    def payload_of(
+        self, row: Model, body: Mapping[str, Any], id: uuid.UUID, before: bytes | None = None
+    ) -> bytes | None:
+        """Return the signed arguments of the task of a row; None: leave them as they are, for the worker to refuse.
 
         :param body: what a client from outside has sent along.
+        :param before: the arguments so far, with the values of carriers that are kept; None: there are none.
         """
-        tells = self._kind.on_end is not None
-        return payload.dump_arguments((row, body), {}, id=id, name=self.name, largest=True, tells=tells)
+        carried, tells = None, self._kind.on_end is not None
+        if before is not None and payload.carries(before):
+            try:
+                carried = payload.load_carried(before, id=id, name=self.name)
+            except (PayloadRefused, PayloadTooNew):
+                return None
+        return payload.dump_arguments(
+            (row, body), {}, id=id, name=self.name, carried=carried, largest=True, tells=tells
+        )
 
     def _row_tasks(self, rows: Sequence[Any]) -> list[NewTask]:
         carried = carriers.carried(self.name)
@@ -159,7 +171,7 @@ class ModelTask(Definition[..., Any]):
 
     def _kind_in(self, queue: str, is_remote: bool) -> Kind:
         kind = self._kinds.get((queue, is_remote))
-        if kind is None:
+        if kind is None or kind.ttl != self._kind.ttl:
             plain_name(queue, "channel", self.model._meta.label)
             if is_remote and self._kind.expires is not None:
                 raise RemoteWithExpiry(model=self.model._meta.label)

@@ -1,10 +1,10 @@
 """The manager of model tasks: rows that are made many at a time, and the status of rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
-from django.db import models, transaction
+from django.db import connections, models, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Coalesce
@@ -18,6 +18,20 @@ if TYPE_CHECKING:
     QuerySet = models.QuerySet[Any]
 else:
     QuerySet = models.QuerySet
+
+
+def doubt(rows: Sequence[Any], using: str) -> None:
+    """Note that new rows may be rolled back with the caller's transaction, until that has committed."""
+    if not connections[using].in_atomic_block:
+        return
+
+    def commit() -> None:
+        for row in rows:
+            row._is_doubtful = False
+
+    for row in rows:
+        row._is_doubtful = True
+    transaction.on_commit(commit, using=using)
 
 
 class Status(models.IntegerChoices):
@@ -48,6 +62,7 @@ class SimpleTaskQuerySet(QuerySet):
             if options.get("ignore_conflicts") or options.get("update_conflicts") or args[1:]:
                 new = self._inserted(new, alias)
             definition.enqueue_rows(new, alias)
+        doubt(new, alias)
         return made
 
     async def abulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:

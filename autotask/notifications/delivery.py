@@ -19,6 +19,7 @@ from autotask.store.connection import current
 from autotask.store.enqueue import NewTask
 from autotask.store.read import StoredTask
 from autotask.texts.lines import describe, one_line
+from autotask.texts.render import count
 
 logger = logging.getLogger("autotask")
 
@@ -86,12 +87,12 @@ def _tried(context: TaskContext, ended: Ended, notice: Notice) -> Notice:
     store.note(current(), ended.task.id, context.id, tried)
     if tried.state is NoticeState.GIVEN_UP:
         logger.error(
-            "%s %s: the %s to %s is given up after %d tries: %s",
+            "%s %s: the %s to %s is given up after %s: %s",
             ended.task.name,
             ended.task.id,
             tried.kind,
             tried.to,
-            tried.tries,
+            count(tried.tries, "try", "tries"),
             problem,
         )
     return tried

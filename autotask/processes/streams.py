@@ -1,7 +1,10 @@
-"""Opens descriptors 0 to 2 where the parent process has closed them; standard library only."""
+"""The standard streams: opens them where the parent process has closed them, and tells who reads; standard library only."""
 
 import os
 import sys
+
+#: The variable with which a Django process whose log lines are JSON asks the processes below it for lines of that kind.
+JSON_LINES = "AUTOTASK_JSON_LINES"
 
 
 def complete() -> None:
@@ -30,3 +33,12 @@ def pipe() -> tuple[int, int]:
     finally:
         for descriptor in (descriptor for ends in low for descriptor in ends):
             os.close(descriptor)
+
+
+def adds_time() -> bool:
+    """Whether the reader of standard error knows when a line comes: systemd notes it, and a person at a terminal sees it."""
+    try:
+        error = os.fstat(2)
+    except OSError:
+        return False
+    return os.isatty(2) or os.environ.get("JOURNAL_STREAM") == f"{error.st_dev}:{error.st_ino}"

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
 
 from autotask.exceptions import InvalidSchedule
 from autotask.schedules import base, clocks, zone_data
+from autotask.values import nearest
 
 #: A field of a crontab, as one number or several.
 Numbers = int | Iterable[int] | None
@@ -89,7 +90,9 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidSchedule(
-            expression=name, problem='tz= must be a time zone of the tz database, like "Europe/Berlin"'
+            expression=name,
+            problem='tz= must be a time zone of the tz database, like "Europe/Berlin"'
+            + nearest(name, available_timezones()),
         ) from None
 
 

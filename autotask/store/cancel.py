@@ -7,9 +7,10 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.flow import Flow
 from autotask.signals import tell_cancelled
 from autotask.store import columns, marks, model_rows, notify
-from autotask.store.connection import rows
+from autotask.store.connection import rows, text
 
 
 def kept(source: str, **values: str) -> str:
@@ -40,15 +41,16 @@ _TOLD = "\nSELECT name, queue, awaited, coalesce(passed, 0) > 0 FROM gone"
 
 CANCEL_WAITING = _GONE + _TOLD
 
+#: The flow of a task that had none.
+_NO_FLOW = Flow().stored
+
 # The worker notices it with its next heartbeat, or at once where it can hear. The condition is the fence, which running
 # tasks have: for the state, the planner might use the index of running rows, which is full of dead entries.
-ASK_RUNNING = """
-UPDATE autotask_task SET cancel_requested = true WHERE id = %(id)s AND fence IS NOT NULL RETURNING worker_id
-"""
-
-# Whoever records the end of the task finds the reason there.
-ASK_FOR_REASON = f"""
-UPDATE autotask_task SET cancel_requested = true, flow = flow || jsonb_build_object('{columns.WHY}', %(reason)s::text)
+# Whoever records the end of the task finds the reason in its flow.
+ASK_RUNNING = f"""
+UPDATE autotask_task
+SET cancel_requested = true,
+    flow = coalesce(flow, '{_NO_FLOW}') || jsonb_build_object('{columns.WHY}', %(why)s::text)
 WHERE id = %(id)s AND fence IS NOT NULL RETURNING worker_id
 """
 
@@ -64,13 +66,15 @@ class Cancellation(enum.Enum):
     TOO_LATE = "too late"
 
 
-def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str = "") -> Cancellation:
+def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str = "", by: str = "") -> Cancellation:
     """Cancel a waiting task, or ask the worker of a running one to stop it.
 
-    :param reason: why a task with gates is cancelled, for its message; "": somebody wants it.
+    :param reason: why it is cancelled, for its message; "": somebody wants it.
+    :param by: who wants it; "": unknown.
     :returns: TOO_LATE if the task has ended, or does not exist.
     """
     written = model_rows.written(model_rows.of(connection, id))
+    why = reason or " ".join(filter(None, ("cancelled", by and f"by {text(by, 200)}", "while it ran")))
 
     def act(more: str) -> list[tuple[Any, ...]]:
         return rows(connection, f"{_GONE}{more}{_TOLD}", {"id": id, "reason": reason})
@@ -84,7 +88,7 @@ def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str = "") -> 
             if frees:
                 notify.wake_after_commit(connection)
             return Cancellation.CANCELLED
-        if asked := rows(connection, ASK_FOR_REASON if reason else ASK_RUNNING, {"id": id, "reason": reason}):
+        if asked := rows(connection, ASK_RUNNING, {"id": id, "why": why}):
             notify.tell_after_commit(connection, {notify.worker_channel(asked[0][0]): ""})
             return Cancellation.REQUESTED
         if not rows(connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s", {"id": id}):

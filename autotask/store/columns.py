@@ -83,8 +83,11 @@ COMMON = (
 )
 
 
-#: The key in ``flow`` of the reason for which a task is to be cancelled, if it is not the wish of somebody.
+#: The key in ``flow`` of the reason for which a task was to be cancelled while it ran.
 WHY = "why"
+
+#: The same reason, as a task that was asked to stop finds it in its context, and in the exception that interrupts it.
+TO_BE_CANCELLED = "it was cancelled"
 
 #: The condition of the index of unique keys, in its own words.
 HAS_KEY = "unique_key IS NOT NULL AND (NOT state = 2 OR NOT unique_key LIKE 'waiting:%%')"

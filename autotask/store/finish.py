@@ -137,7 +137,10 @@ _KEPT = columns.insert(
     kept_until=f"e.now + {_TTL} * interval '1 s'",
     payload="CASE WHEN e.new_state = 3 AND e.flow -> 'once' IS NULL THEN NULL ELSE e.payload END",
     value="e.value",
-    error_message="coalesce(e.error_message, '')",
+    # If somebody cancelled it while it ran, the reason comes first, and then what the function itself has raised.
+    error_message=f"""CASE WHEN e.new_state = 5 AND e.flow ? '{columns.WHY}'
+        THEN concat_ws(': ', e.flow->>'{columns.WHY}', nullif(nullif(e.error_message, ''), '{columns.TO_BE_CANCELLED}'))
+        ELSE coalesce(e.error_message, '') END""",
 )
 
 _CHANNEL = "'autotask_ended_' || replace(e.id::text, '-', '')"
@@ -176,13 +179,6 @@ WITH ended AS (
 kept AS ({_KEPT})
 """
 
-# If a task was cancelled since another one wants its slot, its message says so.
-_MESSAGE = "coalesce(e.error_message, '')"
-_KEPT_WITH_REASON = _KEPT.replace(
-    _MESSAGE,
-    f"CASE WHEN e.new_state = 5 THEN coalesce(e.flow->>'{columns.WHY}', e.error_message, '') ELSE {_MESSAGE} END",
-)
-
 # Where tasks had gates, their slots are handed on.
 _HANDED = f", {slots.HANDED} FROM ended e"
 
@@ -191,30 +187,26 @@ _WRITTEN = ", (SELECT count(*) FROM row_0) FROM ended e"
 
 
 @functools.lru_cache(maxsize=200)
-def _statement(tell: str, handing_on: bool = False, table: RowTable | None = None) -> str:
+def _statement(tell: str, handing_on: bool = False, table: RowTable | None = None, end: str = _END) -> str:
     """Return the statement that records outcomes.
 
     :param tell: what it returns at its end: :data:`_TELL` or :data:`_TELL_LATER`.
     :param table: the one with the rows of these tasks; None: they have none.
+    :param end: how it begins: :data:`_END` or :data:`_END_ONE`.
     """
-    end = _END
     if table is not None:
         end = end.replace(f"kept AS ({_KEPT})", f"kept AS ({_KEPT} {model_rows.RETURNING})")
         end += model_rows.written([table], results=True)
         tell = tell.replace(" FROM ended e", _WRITTEN)
     if handing_on:
-        end = (
-            end.replace(_KEPT, _KEPT_WITH_REASON)
-            .replace(_OUTCOMES, _WITH_HEIRS)
-            .replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
-        )
+        end = end.replace(_OUTCOMES, _WITH_HEIRS).replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
         end += f", {slots.HAND_ON}"
         tell = tell.replace(" FROM ended e", _HANDED)
     return end + tell
 
 
-END, END_ONE = _statement(_TELL), _END_ONE + _TELL
-END_QUIETLY, END_ONE_QUIETLY = _statement(_TELL_LATER), _END_ONE + _TELL_LATER
+END, END_ONE = _statement(_TELL), _statement(_TELL, end=_END_ONE)
+END_QUIETLY, END_ONE_QUIETLY = _statement(_TELL_LATER), _statement(_TELL_LATER, end=_END_ONE)
 END_HANDING_ON, END_HANDING_ON_QUIETLY = _statement(_TELL, True), _statement(_TELL_LATER, True)
 
 # A task that fails just when it is to be cancelled is due at once, for the next worker to record it as cancelled.
@@ -292,7 +284,7 @@ def end(
         end_these = functools.partial(_end_handing_on, handing_on, row_ends)
     elif row_ends:
         end_these = functools.partial(_end_rows, row_ends)
-    elif len(outcomes) == 1 and outcomes[0].state is State.DONE and outcomes[0].began:
+    elif _is_one(outcomes):
         end_these = _end_one
     else:
         end_these = _end_many
@@ -322,12 +314,13 @@ def _end_rows(
     telling: bool,
 ) -> tuple[Any, ...]:
     run = prepared_rows if len(outcomes) <= FEW else rows
+    tell, one = _TELL if telling else _TELL_LATER, _is_one(outcomes)
     params = {
-        **_columns(outcomes, now),
+        **(_values(outcomes[0], now) if one else _columns(outcomes, now)),
         "error_ttl": error_ttl,
         **model_rows.result_parameters(row_ends.results),
     }
-    found = run(connection, _statement(_TELL if telling else _TELL_LATER, table=row_ends.table), params)[0]
+    found = run(connection, _statement(tell, table=row_ends.table, end=_END_ONE if one else _END), params)[0]
     row_ends.missed = found[0] - found[-1]
     return found
 
@@ -367,15 +360,7 @@ def _end_handing_on(
 def _end_one(
     connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], now: float, error_ttl: float, telling: bool
 ) -> tuple[Any, ...]:
-    (outcome,) = outcomes
-    params = {
-        "id": outcome.id,
-        "fence": outcome.fence,
-        "ended_ago": now - outcome.ended_at,
-        "seconds": outcome.seconds,
-        "value": outcome.value,
-        "error_ttl": error_ttl,
-    }
+    params = {**_values(outcomes[0], now), "error_ttl": error_ttl}
     return prepared_rows(connection, END_ONE if telling else END_ONE_QUIETLY, params)[0]
 
 
@@ -404,6 +389,21 @@ def release(connection: BaseDatabaseWrapper, releases: Sequence[Release]) -> set
         "known": arrays.flags([release.known for release in releases]),
     }
     return {row[0] for row in rows(connection, RELEASE, params)}
+
+
+def _is_one(outcomes: Sequence[Outcome]) -> bool:
+    """Whether it is a single success."""
+    return len(outcomes) == 1 and outcomes[0].state is State.DONE and outcomes[0].began
+
+
+def _values(outcome: Outcome, now: float) -> dict[str, Any]:
+    return {
+        "id": outcome.id,
+        "fence": outcome.fence,
+        "ended_ago": now - outcome.ended_at,
+        "seconds": outcome.seconds,
+        "value": outcome.value,
+    }
 
 
 def _columns(outcomes: Sequence[Outcome], now: float) -> dict[str, str]:

@@ -19,7 +19,7 @@ COUNTED_OF_QUEUES = 50_000
 #: Held tasks have no index by queue: so many of them are looked at.
 HELD_SEEN = 2_000
 
-#: So many of the newest live, and of the newest ended tasks are counted by their names.
+#: So many of the newest live tasks are counted by their names.
 NAMES_SEEN = 5_000
 
 #: The lanes (queue, priority and pool) that are looked at; more is not a plan of anybody.
@@ -120,13 +120,10 @@ SELECT queue, 8, count(*) FROM (
 ) AS held GROUP BY queue
 """
 
-# No index has the name: of both tables, the end of the primary key is read.
+# No index has the name: the end of the primary key is read.
 BY_NAME = f"""
 SELECT name, state, count(*) FROM (
-    SELECT name, state FROM autotask_task ORDER BY id DESC LIMIT {NAMES_SEEN}) AS live GROUP BY name, state
-UNION ALL
-SELECT name, state, count(*) FROM (
-    SELECT name, state FROM autotask_result ORDER BY id DESC LIMIT {NAMES_SEEN}) AS ended GROUP BY name, state
+    SELECT name, state FROM autotask_task ORDER BY id DESC LIMIT {NAMES_SEEN}) AS newest GROUP BY name, state
 """
 
 # Newest first by id, and so by the moment of the call.
@@ -182,7 +179,7 @@ def failures(connection: BaseDatabaseWrapper, limit: int) -> list[Failure]:
 
 
 def by_name(connection: BaseDatabaseWrapper) -> dict[str, dict[State, int]]:
-    """Return how many of the newest live and of the newest ended tasks there are of each name and state."""
+    """Return how many of the newest live tasks there are of each name and state."""
     found: dict[str, dict[State, int]] = {}
     for name, state, number in rows(connection, BY_NAME):
         found.setdefault(name, {})[State(state)] = number

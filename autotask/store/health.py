@@ -57,10 +57,11 @@ FROM (
 WHERE NOT needed.granted
 """
 
-_TABLES = [
+TABLES = [
     *("autotask_task", "autotask_result", "autotask_attempt", "autotask_worker", "autotask_schedule"),
     *("autotask_mark", "autotask_slot", "autotask_bucket", "autotask_pause"),
-    *("autotask_api_key", "autotask_idempotency_key", "autotask_statistics"),
+    *("autotask_step", "autotask_background", "autotask_background_instance", "autotask_background_trigger"),
+    *("autotask_api_key", "autotask_idempotency_key", "autotask_statistics", "autotask_log"),
 ]
 
 WHERE = "SELECT current_database(), current_setting('server_version')"
@@ -103,7 +104,7 @@ def waits_for_standby(connection: BaseDatabaseWrapper) -> bool:
 
 def missing_rights(connection: BaseDatabaseWrapper) -> tuple[str, list[str]]:
     """Return the role of the connection, and the rights that it lacks, as in a GRANT."""
-    role, missing = rows(connection, MISSING_RIGHTS, {"tables": arrays.texts(_TABLES)})[0]
+    role, missing = rows(connection, MISSING_RIGHTS, {"tables": arrays.texts(TABLES)})[0]
     return role or "", missing or []
 
 

@@ -1,12 +1,14 @@
 """The messages of background workers: tasks that only the host of a background worker claims, in the order of putting."""
 
 import uuid
+from collections.abc import Collection
 from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import claim, pauses
-from autotask.store.background import PREFIX, Grant
+from autotask.store import arrays, claim, pauses
+from autotask.store.background import PREFIX
+from autotask.store.background_hosting import Grant
 from autotask.store.connection import execute, rows
 from autotask.store.prepared import prepared_rows
 from autotask.task import ClaimedTask
@@ -44,11 +46,12 @@ RETURNING (SELECT p.number FROM picked p WHERE p.id = t.id), """
     + claim.FIELDS
 )
 
-# After a claim whose answer was lost: none of these runs.
+# After a claim whose answer was lost: none of these runs, but those that the other threads of the instance handle.
 RELEASE_ALL = """
 UPDATE autotask_task t
 SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL
 WHERE t.name = %(name)s AND t.executor = 'background' AND t.state = 2 AND t.worker_id = %(worker_id)s::uuid
+  AND t.id <> ALL(%(kept)s::uuid[])
 """
 
 FIRST = """
@@ -86,9 +89,10 @@ def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[
     return [claim.record(row[1:], address.worker_id) for row in found]
 
 
-def release_all(connection: BaseDatabaseWrapper, address: Address) -> int:
-    """Release all messages that are claimed by this worker; return how many."""
-    return execute(connection, RELEASE_ALL, {"name": address.name, "worker_id": address.worker_id})
+def release_all(connection: BaseDatabaseWrapper, address: Address, kept: Collection[uuid.UUID] = ()) -> int:
+    """Release all messages that are claimed by this worker, but for some; return how many."""
+    params = {"name": address.name, "worker_id": address.worker_id, "kept": arrays.uuids(kept)}
+    return execute(connection, RELEASE_ALL, params)
 
 
 def first(connection: BaseDatabaseWrapper, name: str) -> uuid.UUID | None:

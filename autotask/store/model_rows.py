@@ -147,6 +147,29 @@ def _literal(name: str) -> str:
     return f"'{name}'"
 
 
+class ChannelSize(NamedTuple):
+    """The live tasks of a model in one queue."""
+
+    queue: str
+    waiting: int
+    running: int
+
+
+SIZES = """
+SELECT queue, count(*) FILTER (WHERE state <> 2), count(*) FILTER (WHERE state = 2)
+FROM (SELECT queue, state FROM autotask_task WHERE name = %(name)s LIMIT %(most)s) AS live
+GROUP BY queue ORDER BY queue
+"""
+
+
+def sizes(connection: BaseDatabaseWrapper, name: str, most: int) -> list[ChannelSize]:
+    """Return the sizes of the queues with live tasks of one name.
+
+    :param most: the most tasks that are counted.
+    """
+    return [ChannelSize(*row) for row in rows(connection, SIZES, {"name": name, "most": most})]
+
+
 # --- the mender -------------------------------------------------------------------------------------------------------
 
 
@@ -167,7 +190,7 @@ class Overdue(NamedTuple):
 OVERDUE = """
 SELECT r.task_id, e.id IS NOT NULL, coalesce(e.fence, 0), CASE WHEN e.state = 3 THEN e.value END
 FROM {table} r LEFT JOIN autotask_result e ON e.id = r.task_id
-WHERE r.done_time IS NULL AND r.task_id IS NOT NULL
+WHERE r.done_time IS NULL AND r.task_id IS NOT NULL AND r.task_id <> ALL(%(spared)s::uuid[])
   AND NOT EXISTS (SELECT 1 FROM autotask_task t WHERE t.id = r.task_id)
 LIMIT %(limit)s
 """
@@ -196,9 +219,15 @@ WHERE r.task_id = ANY(ARRAY(SELECT task_id FROM free))
 GONE = "its task is not in the database any more, and nobody knows how it ended"
 
 
-def overdue(connection: BaseDatabaseWrapper, table: RowTable, limit: int) -> list[Overdue]:
-    """Return rows that do not say that their tasks have ended."""
-    found = rows(connection, OVERDUE.format(table=table.table), {"limit": limit})
+def overdue(
+    connection: BaseDatabaseWrapper, table: RowTable, limit: int, spared: Sequence[uuid.UUID] = ()
+) -> list[Overdue]:
+    """Return rows that do not say that their tasks have ended.
+
+    :param spared: the tasks of rows to leave alone.
+    """
+    params = {"limit": limit, "spared": arrays.uuids(spared)}
+    found = rows(connection, OVERDUE.format(table=table.table), params)
     return [Overdue(id, ended, fence, None if value is None else bytes(value)) for id, ended, fence, value in found]
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import notify
+from autotask.store import background, notify
 from autotask.store.connection import in_utc, rows, text
 
 
@@ -106,6 +106,7 @@ def resume(connection: BaseDatabaseWrapper, kind: Kind, name: str) -> int | None
     if not resumed:
         return None
     _tell(connection)
+    background.tell(connection)
     return int(resumed[0][0])
 
 

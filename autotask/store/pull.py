@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import marks, pauses
-from autotask.store.connection import rows
+from autotask.store import arrays, marks, pauses
+from autotask.store.connection import execute, rows
 from autotask.task import REMOTE, State
 
 #: Seconds for which an offered task is offered to nobody else.
@@ -23,10 +23,14 @@ class Offered(NamedTuple):
     """A task that was offered to a client.
 
     :ivar task_info: its row, as ``app.model:key``.
+    :ivar until: when it is offered again, as text.
+    :ivar since: since when it has been ready, as text.
     """
 
     id: uuid.UUID
     task_info: str
+    until: str
+    since: str
 
 
 class Claimed(NamedTuple):
@@ -56,7 +60,7 @@ _QUICK = "quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', 
 
 
 # Lane by lane, as in a claim: one descent of autotask_ready for each priority of each channel, however many tasks wait, and
-# one for the oldest task of each. The offer moves ready_at on: the task stays ready, and is offered again if nobody comes.
+# one for the oldest tasks of each. The offer moves ready_at on: the task stays ready, and is offered again if nobody comes.
 TAKE = f"""
 WITH RECURSIVE lane AS (
     SELECT first.* FROM unnest(%(channels)s::text[]) AS channel(queue) CROSS JOIN LATERAL (
@@ -71,21 +75,44 @@ WITH RECURSIVE lane AS (
     ) AS following
 ),
 oldest AS MATERIALIZED (
-    SELECT chosen.id
+    SELECT chosen.*
     FROM (SELECT DISTINCT queue, priority FROM lane WHERE executor = '{REMOTE}') AS remote
     CROSS JOIN LATERAL (
         SELECT t.id, t.priority, t.ready_at FROM autotask_task t
         WHERE t.state = 1 AND t.queue = remote.queue AND t.priority = remote.priority AND t.executor = '{REMOTE}'
           AND t.ready_at <= statement_timestamp() AND t.name = ANY(%(names)s::text[]) AND NOT {pauses.BARS_TASK}
-        ORDER BY t.ready_at LIMIT 1
+        ORDER BY t.ready_at LIMIT %(most)s::int
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS chosen
-    ORDER BY chosen.priority DESC, chosen.ready_at LIMIT 1
+    ORDER BY chosen.priority DESC, chosen.ready_at LIMIT %(most)s::int
 ),
 {_QUICK}
 UPDATE autotask_task t SET ready_at = clock_timestamp() + %(seconds)s::float8 * interval '1 s'
-FROM quick WHERE t.id = ANY(ARRAY(SELECT id FROM oldest))
-RETURNING t.id, t.arguments
+FROM quick, oldest o WHERE t.id = ANY(ARRAY(SELECT id FROM oldest)) AND t.id = o.id
+RETURNING t.id, t.arguments, t.ready_at::text, o.ready_at::text, -o.priority, o.ready_at
+"""
+
+# Lane by lane, as above.
+CHANNELS = f"""
+WITH RECURSIVE lane AS (
+    (SELECT t.queue, t.priority, t.executor FROM autotask_task t
+     WHERE t.state = 1 ORDER BY t.queue, t.priority, t.executor LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM lane CROSS JOIN LATERAL (
+        SELECT t.queue, t.priority, t.executor FROM autotask_task t
+        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
+        ORDER BY t.queue, t.priority, t.executor LIMIT 1
+    ) AS following
+)
+SELECT DISTINCT queue FROM lane WHERE executor = '{REMOTE}' ORDER BY queue
+"""
+
+# Only those that nobody has begun or offered since.
+WITHDRAW = f"""
+WITH {_QUICK}
+UPDATE autotask_task t SET ready_at = o.since
+FROM quick, unnest(%(id)s::uuid[], %(until)s::timestamptz[], %(since)s::timestamptz[]) AS o(id, until, since)
+WHERE t.id = ANY(%(id)s::uuid[]) AND t.id = o.id AND t.state = 1 AND t.executor = '{REMOTE}' AND t.ready_at = o.until
 """
 
 _BEHIND = "(SELECT coalesce(max(s.number), 0) FROM autotask_step s WHERE s.task_id = {id} AND s.number > 0)"
@@ -162,16 +189,37 @@ RETURNING t.name
 
 
 def take(
-    connection: BaseDatabaseWrapper, channels: Sequence[str], names: Sequence[str], seconds: float = OFFER
-) -> Offered | None:
-    """Offer the oldest ready remote task of some channels to one client; those of larger priority first.
+    connection: BaseDatabaseWrapper,
+    channels: Sequence[str],
+    names: Sequence[str],
+    *,
+    most: int = 1,
+    seconds: float = OFFER,
+) -> list[Offered]:
+    """Offer the oldest ready remote tasks of some channels; those of larger priority first.
 
     :param names: only tasks of these names.
-    :param seconds: for which it is offered to nobody else.
-    :returns: None if there is none.
+    :param most: how many at most.
+    :param seconds: for which they are offered to nobody else.
     """
-    found = rows(connection, TAKE, {"channels": list(channels), "names": list(names), "seconds": seconds})
-    return Offered(*found[0]) if found else None
+    params = {"channels": list(channels), "names": list(names), "most": most, "seconds": seconds}
+    found = sorted(rows(connection, TAKE, params), key=lambda row: row[4:])
+    return [Offered(*row[:4]) for row in found]
+
+
+def channels(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the queues with ready remote tasks."""
+    return [queue for (queue,) in rows(connection, CHANNELS)]
+
+
+def withdraw(connection: BaseDatabaseWrapper, offered: Sequence[Offered]) -> None:
+    """Withdraw offers, as if they had not been made."""
+    params = {
+        "id": arrays.uuids([each.id for each in offered]),
+        "until": arrays.texts([each.until for each in offered]),
+        "since": arrays.texts([each.since for each in offered]),
+    }
+    execute(connection, WITHDRAW, params)
 
 
 def start(
@@ -220,6 +268,12 @@ def claim(
 def of_row(connection: BaseDatabaseWrapper, name: str, task_info: str) -> list[uuid.UUID]:
     """Return the tasks of a row that wait for a client."""
     return [id for (id,) in rows(connection, OF_ROW, {"name": name, "task_info": task_info})]
+
+
+def payload(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bytes | None:
+    """Return the signed arguments of a live task; None if there is no such task."""
+    found = rows(connection, "SELECT payload FROM autotask_task WHERE id = %(id)s::uuid", {"id": id})
+    return bytes(found[0][0]) if found else None
 
 
 def hold(connection: BaseDatabaseWrapper, id: uuid.UUID, *, behind: int, seconds: float) -> bool:

@@ -48,6 +48,11 @@ class StoredTask(Carried):
     ]
 
     @property
+    def was_asked_to_stop(self) -> bool:
+        """Whether somebody has cancelled it while it ran, or another task wanted its slot."""
+        return self.cancel_requested or self.flow is not None and f'"{columns.WHY}": ' in self.flow
+
+    @property
     def progress(self) -> Progress | None:
         """The progress it last reported; None if it has reported none."""
         return None if self.progress_done is None else Progress(self.progress_done, self.progress_total)
@@ -236,6 +241,7 @@ WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regcl
 TABLES = f"""
 SELECT to_regclass('autotask_worker') IS NOT NULL AND to_regclass('autotask_schedule') IS NOT NULL
    AND to_regclass('autotask_step') IS NOT NULL AND to_regclass('autotask_statistics') IS NOT NULL
+   AND to_regclass('autotask_log') IS NOT NULL
    AND {2 * len(columns.COMMON)} = (
        SELECT count(*) FROM pg_attribute
        WHERE attrelid IN (to_regclass('autotask_task'), to_regclass('autotask_result')) AND NOT attisdropped

@@ -44,7 +44,7 @@ class SeenWorker:
     active: float | None
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.pid}"
+        return f"{self.host}:{self.pid}" if self.host else "a worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Situation:
     :ivar ahead: how many ready tasks of its queue and pool are before it, counted up to ``COUNTED`` + 1.
     :ivar place: how many held tasks are before it at its gate, counted likewise.
     :ivar in_force: the pauses.
-    :ivar gate: the limit or rate at which it is held.
+    :ivar gate: the limit, rate or pause at which it is held.
     :ivar holders: the tasks that have the slots of the gate.
     :ivar typical: how long tasks of its name take; None: none has ended lately.
     :ivar background: its background worker, if it is a message for one that is known.
@@ -228,7 +228,7 @@ FROM (SELECT) AS one
 LEFT JOIN found ON true
 LEFT JOIN live ON true
 LEFT JOIN LATERAL ({SEEN_GATES.format(gates="(SELECT live.gate)")}) AS gate
-       ON live.state = 8 AND (live.gate LIKE 'limit:%%' OR live.gate LIKE 'rate:%%')
+       ON live.state = 8
 """
 
 #: The columns before those of the gate, and those of the gate.

@@ -1,16 +1,21 @@
-"""Calls that wait for the caller's commit, if autotask has a database of its own."""
+"""Calls that wait for the commits of the caller's transactions on other databases than that of autotask."""
 
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import ProgrammingError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
+from autotask.store import errors
 from autotask.store.connection import current
 from autotask.store.enqueue import NewTask
 from autotask.task import State
+from autotask.texts import advice
+
+_MISSING = "The tables of autotask are missing, or lack columns. Run:"
 
 Insert = Callable[[list[NewTask]], object]
 
@@ -33,57 +38,61 @@ class UncommittedCall:
 def store(tasks: list[NewTask], insert: Insert) -> None:
     """Store tasks with *insert* now, inside the caller's transaction, if that is on the database of autotask.
 
-    If autotask has a database of its own, they are stored after the commit of the caller's transaction on the default
-    database. The two commits are not one: if the process dies between them, the tasks are not stored.
+    If there is none, but the caller has transactions open on other databases, they are stored after the last of these has
+    committed, and not at all if one of them is rolled back. Such commits are not one: if the process dies between them, the
+    tasks are not stored.
     """
-    if settings.DATABASE != DEFAULT_DB_ALIAS:
-        default = connections[DEFAULT_DB_ALIAS]
-        if default.in_atomic_block and not current().in_atomic_block:
-            default.on_commit(_Uncommitted({task.id: task for task in tasks}, insert))
-            return
-    insert(tasks)
+    if len(connections.settings) > 1 and not current().in_atomic_block and (others := _in_transactions()):
+        call = _Uncommitted({task.id: task for task in tasks}, insert, len(others))
+        for connection in others:
+            connection.on_commit(call)
+    else:
+        _store_now(tasks, insert)
 
 
 def find(id: uuid.UUID) -> UncommittedCall | None:
-    """Return a call that waits for the commit of this thread's transaction, or None."""
-    found = None
-    for function in _on_commit():
+    """Return a call that waits for the commits of this thread's transactions, or None."""
+    waiting: list[_Uncommitted] = []
+    for _, function in _on_commit():
         if isinstance(function, _Forget) and function.id == id:
             return UncommittedCall(id, State.CANCELLED)
         if isinstance(function, _Uncommitted) and id in function.tasks:
-            found = UncommittedCall(id, State.SCHEDULED)
-    return found
+            waiting.append(function)
+    # Where one of the transactions was rolled back, the others commit in vain.
+    return UncommittedCall(id, State.SCHEDULED) if waiting and len(waiting) == waiting[0].commits else None
 
 
 def forget(id: uuid.UUID) -> bool:
-    """Drop a call that waits for the commit of this thread's transaction.
+    """Drop a call that waits for the commits of this thread's transactions.
 
     If the current savepoint is rolled back, the call is stored after all.
 
     :returns: whether there was such a call.
     """
-    default = connections[DEFAULT_DB_ALIAS]
-    for place, function in enumerate(_on_commit()):
-        if isinstance(function, _Forget) and function.id == id:
-            return False
+    if (found := find(id)) is None or found.state is State.CANCELLED:
+        return False
+    for connection, function in _on_commit():
         if isinstance(function, _Uncommitted) and id in function.tasks:
             # Like on_commit(), but before the call is stored.
-            entry: Any = (set(default.savepoint_ids), _Forget(function, id), False)
-            default.run_on_commit.insert(place, entry)
-            return True
-    return False
+            entry: Any = (set(connection.savepoint_ids), _Forget(function, id), False)
+            place = next(place for place, (_, each, *_) in enumerate(connection.run_on_commit) if each is function)
+            connection.run_on_commit.insert(place, entry)
+            break
+    return True
 
 
 @dataclass(eq=False)
 class _Uncommitted:
-    """Stores tasks when it is called."""
+    """Stores tasks when it is called for the last time: each transaction does so when it commits."""
 
     tasks: dict[uuid.UUID, NewTask]
     insert: Insert
+    commits: int
 
     def __call__(self) -> None:
-        if self.tasks:
-            self.insert(list(self.tasks.values()))
+        self.commits -= 1
+        if self.tasks and not self.commits:
+            _store_now(list(self.tasks.values()), self.insert)
 
 
 @dataclass(eq=False)
@@ -97,8 +106,24 @@ class _Forget:
         del self.call.tasks[self.id]
 
 
-def _on_commit() -> list[Any]:
-    """Return the on_commit functions of this thread's transaction on the default database, in order."""
-    if settings.DATABASE == DEFAULT_DB_ALIAS:
+def _store_now(tasks: list[NewTask], insert: Insert) -> None:
+    try:
+        insert(tasks)
+    except ProgrammingError as error:
+        if errors.is_missing(error):
+            # Django's own error, with what to do about it.
+            error.args = (f"{str(error).rstrip()}\n{_MISSING} {advice.migrate(settings.DATABASE)}", *error.args[1:])
+        raise
+
+
+def _in_transactions() -> list[BaseDatabaseWrapper]:
+    """Return the connections on which this thread has a transaction open."""
+    return [connection for connection in connections.all(initialized_only=True) if connection.in_atomic_block]
+
+
+def _on_commit() -> list[tuple[BaseDatabaseWrapper, Any]]:
+    """Return the on_commit functions of this thread's transactions, in order, each with its connection."""
+    if len(connections.settings) == 1:
         return []
-    return [function for _, function, *_ in connections[DEFAULT_DB_ALIAS].run_on_commit]
+    open_ = _in_transactions()
+    return [(connection, function) for connection in open_ for _, function, *_ in connection.run_on_commit]

@@ -9,6 +9,14 @@ def migrate(alias: str) -> str:
     return "python manage.py migrate autotask" + (f" --database {alias}" if alias != "default" else "")
 
 
+def start(*, companions: bool) -> str:
+    """Return how to start a worker.
+
+    :param companions: whether starting the site starts workers.
+    """
+    return ("Start the site, or a worker: " if companions else "Start a worker: ") + manage("worker")
+
+
 def serve(queue: str) -> str:
     """Return the command that starts a worker for one queue."""
     return f"python manage.py autotask worker --queues {queue}"

@@ -39,7 +39,7 @@ def unmigrated(id: uuid.UUID, site: Site) -> Explanation:
 
 def uncommitted(id: uuid.UUID, site: Site) -> Explanation:
     """Return the explanation of a call that is stored after the commit of another database."""
-    text = "its call is stored when the transaction that made it commits on the default database, which it has not yet"
+    text = "its call is stored when the transactions commit in which it was made, on other databases; they have not yet"
     return explanation(Situation(id=id, now=site.clock), Finding(code=Code.UNCOMMITTED, text=text))
 
 

@@ -37,7 +37,7 @@ class Explanation:
     :ivar until: when it may change; None: unknown.
     :ivar place: the place in line, from 1, if it waits in one.
     :ivar expected_wait: seconds for which it is likely to wait; None: unknown. An estimate from tasks that ended lately.
-    :ivar reason: what is known about the gate or the pause.
+    :ivar reason: more about the gate at which it waits, or the pause.
     """
 
     id: uuid.UUID

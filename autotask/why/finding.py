@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from autotask.reasons import Reason
+from autotask import reasons
 from autotask.store.situation import Situation
 from autotask.why.codes import Code
 from autotask.why.explanation import Check, Explanation
@@ -21,7 +21,6 @@ class Finding:
     until: datetime | None = None
     place: int | None = None
     expected_wait: float | None = None
-    reason: Reason | None = None
 
     @property
     def check(self) -> Check:
@@ -45,7 +44,7 @@ def explanation(situation: Situation, finding: Finding, checks: tuple[Check, ...
         until=finding.until,
         place=finding.place,
         expected_wait=finding.expected_wait,
-        reason=finding.reason,
+        reason=reasons.of(situation),
     )
 
 

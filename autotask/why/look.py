@@ -11,15 +11,17 @@ from autotask.store import errors, uncommitted
 from autotask.store.situation import read_situation
 from autotask.why import engine
 from autotask.why.explanation import Explanation
+from autotask.why.public import anonymous
 from autotask.why.site import site
 
 
-def explain(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Explanation:
+def explain(connection: BaseDatabaseWrapper, id: uuid.UUID, *, public: bool = False) -> Explanation:
     """Return why a task does not run now, or what it does; for any id, and also before ``migrate``.
 
     It is one statement, and takes no lock.
 
     :param connection: to the database of autotask, see :func:`autotask.store.connection.current`.
+    :param public: whether to leave out names of hosts and people, and other tasks.
     """
     # An error would break the caller's transaction.
     careful = transaction.atomic(using=connection.alias) if connection.in_atomic_block else contextlib.nullcontext()
@@ -33,4 +35,4 @@ def explain(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Explanation:
         return engine.unmigrated(id, facts)
     if situation.task is None and uncommitted.find(id):
         return engine.uncommitted(id, facts)
-    return engine.decide(situation, facts)
+    return engine.decide(anonymous(situation) if public else situation, facts)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from autotask.conf import settings
 from autotask.task import COROUTINE, PROCESS, THREAD
+from autotask.texts import advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,7 @@ class Site:
     @property
     def how_to_start(self) -> str:
         """How to start a worker."""
-        command = "python manage.py autotask worker"
-        return f"Start the site, or a worker: {command}" if self.companions else f"Start a worker: {command}"
+        return advice.start(companions=self.companions)
 
     def size(self, executor: str, threads: int) -> int | None:
         """Return how many tasks a pool runs at a time; None: unknown."""

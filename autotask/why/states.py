@@ -19,7 +19,8 @@ def ended(task: StoredTask) -> Finding:
     at = "" if task.ended_at is None else f" at {clock(task.ended_at, task.ended_at)}"
     why = f": {one_line(task.error_message, 300)}" if task.error_message else ""
     words = {State.DONE: "done", State.ERROR: "it ended in an error", State.CANCELLED: "it was cancelled"}
-    text = f"{words[task.state]}{at}{why}"
+    after = ", after it was asked to stop" if task.state is State.DONE and task.was_asked_to_stop else ""
+    text = f"{words[task.state]}{at}{after}{why}"
     again = "" if task.state is State.DONE else advice.manage(f"retry {task.id}")
     return Finding(code=_ENDED[task.state], text=text, advice=again)
 
@@ -41,6 +42,6 @@ def running(situation: Situation, task: StoredTask, site: Site) -> Finding:
 def _lost(situation: Situation, worker: SeenWorker | None, site: Site) -> Finding:
     seen = "is not registered any more" if worker is None else f"was last seen {in_words(worker.seen)} ago"
     others = any(each.alive for each in situation.workers)
-    then = "another worker gives it back soon" if others else "the next worker that starts gives it back"
+    then = "another worker rescues it soon" if others else "the next worker that starts rescues it"
     text = f"its worker {seen}; {then}"
     return Finding(code=Code.WORKER_LOST, text=text, advice="" if others else site.how_to_start)

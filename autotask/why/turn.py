@@ -89,10 +89,7 @@ def _paused(situation: Situation, task: StoredTask) -> Finding:
     pause = _pause_of(situation, task)
     if pause is None:
         return passed(Code.PAUSED, "nothing that it needs is paused")
-    gate = task.gate if task.state is State.HELD else None
     text = reasons.paused(pause, situation.now)
-    code = reasons.Code.READY_PAUSED if gate is None else reasons.Code.PAUSED
-    reason = Reason(code, text, gate, pause.until, situation.gate.waiting if situation.gate else 0, situation.holders)
     what = {
         Kind.EVERYTHING: "--everything",
         Kind.QUEUE: f"--queue {pause.name}",
@@ -100,15 +97,15 @@ def _paused(situation: Situation, task: StoredTask) -> Finding:
         Kind.LIMIT: f"--limit {pause.name!r}",
     }
     fix = advice.manage(f"resume {what[pause.kind]}")
-    return Finding(code=Code.PAUSED, text=text, advice=fix, until=pause.until, reason=reason)
+    return Finding(code=Code.PAUSED, text=text, advice=fix, until=pause.until)
 
 
 def _pause_of(situation: Situation, task: StoredTask) -> Pause | None:
     names = {Kind.EVERYTHING: "", Kind.QUEUE: task.queue, Kind.TASK: task.name}
     bars = (pause for pause in situation.in_force if names.get(pause.kind) == pause.name)
-    if (pause := next(bars, None)) is not None:
+    if task.state is State.HELD and task.gate and (pause := reasons.pause_of(task.gate, situation.in_force)):
         return pause
-    return reasons.pause_of(task.gate, situation.in_force) if task.state is State.HELD and task.gate else None
+    return next(bars, None)
 
 
 def _gate(situation: Situation, task: StoredTask) -> Iterator[Finding]:
@@ -139,9 +136,7 @@ def _limit(situation: Situation, task: StoredTask, reason: Reason, terms: LimitG
     taken = f"; the first of them is taken by {reasons.holder(first)}" if first and terms.most > 1 else ""
     text = f"{reason.text}{taken}; it is number {place:,} in line" + (f", likely for {in_words(wait)}" if wait else "")
     fix = advice.manage(f"show {first.id if first else task.id}")
-    return Finding(
-        code=Code.HELD_BY_LIMIT, text="it " + text, advice=fix, place=place, expected_wait=wait, reason=reason
-    )
+    return Finding(code=Code.HELD_BY_LIMIT, text="it " + text, advice=fix, place=place, expected_wait=wait)
 
 
 def _expected(situation: Situation, place: int, slots: int) -> float | None:
@@ -165,7 +160,6 @@ def _rate(situation: Situation, reason: Reason, terms: object) -> Finding:
         until=reason.until,
         place=place,
         expected_wait=wait,
-        reason=reason,
         advice=advice.manage("status"),
     )
 
@@ -175,9 +169,7 @@ def _rate(situation: Situation, reason: Reason, terms: object) -> Finding:
 
 def _elsewhere(situation: Situation, task: StoredTask) -> Iterator[Finding]:
     if task.executor == REMOTE:
-        text = "it waits for a client from outside that starts its next step"
-        reason = Reason(reasons.Code.READY_REMOTE, "waits for a client from outside that starts its next step")
-        yield Finding(code=Code.REMOTE, text=text, reason=reason)
+        yield Finding(code=Code.REMOTE, text="it waits for a client from outside that starts its next step")
     if task.executor == BACKGROUND:
         yield _background(situation, task)
 

@@ -135,7 +135,7 @@ def _unlocked(situation: Situation) -> Iterator[Finding]:
 def _session(locker: Locker) -> str:
     name = f" ({one_line(locker.application, 60)})" if locker.application else ""
     age = "" if locker.seconds is None else f", open for {in_words(locker.seconds)}"
-    return f"that of pid {locker.pid}{name}{age}"
+    return (f"that of pid {locker.pid}{name}" if locker.pid else "that of another session") + age
 
 
 def _heartbeat(having: Sequence[SeenWorker], awake: Sequence[SeenWorker]) -> Finding:
@@ -201,5 +201,5 @@ def _ahead(situation: Situation) -> str:
 
 
 def _named(workers: Sequence[SeenWorker], most: int = 3) -> str:
-    names = ", ".join(str(worker) for worker in workers[:most])
-    return names + (f" and {len(workers) - most} more" if len(workers) > most else "")
+    names = list(dict.fromkeys(map(str, workers)))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

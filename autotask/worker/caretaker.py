@@ -66,6 +66,11 @@ class Caretaker:
         if self._hosting is not None:
             self._hosting.look()
 
+    def message(self, name: str) -> None:
+        """Have the hosts of a background worker look for messages: the Django process of this worker has put one."""
+        if self._hosting is not None:
+            self._hosting.message(name)
+
     def cancel(self, ids: Sequence[uuid.UUID]) -> None:
         """Note that messages are to be cancelled."""
         if self._hosting is not None:

@@ -14,7 +14,7 @@ from autotask.context import Progress, StopRequest
 from autotask.processes import life, module_path, streams
 from autotask.store.progress import Claim
 from autotask.worker import log_capture
-from autotask.worker.job import Job, run
+from autotask.worker.job import Work
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.pools.processes import Begun, Ended, Frames, Stop, frame
 from autotask.worker.process_state import ProcessState
@@ -73,7 +73,7 @@ class Inbox(threading.Thread):
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(name="autotask-inbox", daemon=True)
-        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self.stop = StopRequest()
         self.busy = False
         self._descriptor = descriptor
@@ -109,12 +109,12 @@ def main() -> None:
     inbox.start()
     django_setup.set_up(os.environ.pop(django_setup.VARIABLE, ""))
     show_log_lines()
-    log_capture.start()
+    log_capture.start(log_capture.forwarder(messenger.send))
     state = ProcessState()
     while (job := inbox.jobs.get()) is not None:
         inbox.stop, inbox.busy = StopRequest(), True
         messenger.send(Begun())
-        ended = run(job, messenger, inbox.stop)
+        ended = job.run(messenger, inbox.stop)
         # Before the end is reported: if a timer fires now, it hits the job that has set it.
         state.restore()
         messenger.end(ended)

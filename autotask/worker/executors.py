@@ -24,7 +24,7 @@ def pools(customer: Customer[ClaimedTask], wake: Callable[[], None]) -> dict[str
     """
     run = functools.partial(remote.run, os.environ.get("DJANGO_SETTINGS_MODULE", ""), django_setup.function())
     return {
-        name: ExecutorPool(size, functools.partial(_make, path), run, customer, wake)
+        name: ExecutorPool(size, functools.partial(make, path), run, customer, wake)
         for name, (path, size) in settings.EXECUTORS.items()
     }
 
@@ -36,6 +36,7 @@ def names(options: WorkerOptions) -> tuple[str, ...]:
     return tuple(name for name, size in sizes.items() if size)
 
 
-def _make(path: str) -> Executor:
+def make(path: str) -> Executor:
+    """Make an executor by the function at this path."""
     executor: Executor = import_string(path)()
     return executor

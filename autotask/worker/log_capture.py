@@ -1,14 +1,17 @@
-"""The log lines of tasks, captured in one place while their attempts run, and written to a file for each task.
+"""The log lines of tasks, captured in one place while their attempts run, for a file for each task and for the database.
 
-All lines of the loggers below ``autotask.task`` pass :class:`Capture`, which finds their attempt. If no folder for log files
-is set, nothing is captured, and an attempt pays one look at a variable for that.
+All lines pass :class:`Capture`, which finds their attempt: those of the loggers below ``autotask.task`` go to its file, those
+of all loggers to the book that stores them. If neither is asked for, nothing is captured, and an attempt pays one look at a
+variable for that.
 """
 
+import importlib
 import logging
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from autotask import context, logs, registry
 from autotask.conf import settings
@@ -51,6 +54,18 @@ class OpenLog:
         self._writer.close()
 
 
+class Book(Protocol):
+    """Takes lines for the database.
+
+    :ivar level: the lowest level.
+    """
+
+    level: int
+
+    def take(self, attempt: tuple[uuid.UUID, int], record: logging.LogRecord) -> None:
+        """Take a line of an attempt: a task and its number."""
+
+
 class Capture(logging.Handler):
     """Takes the lines of tasks to the logs of their attempts."""
 
@@ -62,31 +77,53 @@ class Capture(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line of a task that runs here; outcomes are written by :func:`end`."""
         try:
-            if record.name != LOGGER and (log := _log_of(record)) is not None:
+            if record.name == LOGGER:
+                return
+            if _folder is not None and (log := _log_of(record)) is not None:
                 log.write(record)
+            _keep(record)
         except Exception:
             self.handleError(record)
 
 
-#: Whether there are logs: looked at for each task, so that a call is saved where there are none.
+class CaptureOthers(Capture):
+    """Takes the lines of all other loggers, which are for the database only."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line; those of tasks have passed :class:`Capture`, even where they do not propagate to here."""
+        try:
+            if record.name != LOGGER and not record.name.startswith(PREFIX):
+                _keep(record)
+        except Exception:
+            self.handleError(record)
+
+
+#: Whether there are log files: looked at for each task, so that a call is saved where there are none.
 is_on = False
 
 _folder: LogFolder | None = None
+_book: Book | None = None
 _started_in = 0
 _open: dict[str, OpenLog] = {}
-_capture = Capture()
+_capture, _others = Capture(), CaptureOthers()
 
 
-def start() -> None:
-    """Capture from now on as the settings say. A process that runs tasks calls this once Django is set up."""
-    global is_on, _folder, _started_in
-    _started_in = os.getpid()
+def start(book: Book | None = None) -> None:
+    """Capture from now on as the settings say. A process that runs tasks calls this once Django is set up.
+
+    :param book: takes the lines for the database, if there is one in this process.
+    """
+    global is_on, _folder, _book, _started_in
+    _started_in, _book = os.getpid(), book
     is_on = (where := logs.folder()) is not None
     logger = logging.getLogger(LOGGER)
     console.show_lines_of_tasks(settings.LOG_CONSOLE and not os.environ.get("DISABLE_STREAM_HANDLER"))
+    _attach(logger, _capture, is_on or book is not None)
+    _attach(logging.getLogger(), _others, book is not None)
+    if is_on or book is not None:
+        _hear_infos(logger)
     if where is None:
         _folder = None
-        logger.removeHandler(_capture)
         task_lost.disconnect(dispatch_uid=LOGGER)
         return
     try:
@@ -94,10 +131,24 @@ def start() -> None:
     except OSError as error:
         complain(where, error)
     _folder = LogFolder(where, settings.LOG_SIZE, settings.LOG_BACKUPS)
-    logger.addHandler(_capture)  # which does nothing the second time
     task_lost.connect(_lost, dispatch_uid=LOGGER)
+
+
+def _attach(logger: logging.Logger, handler: logging.Handler, wanted: bool) -> None:
+    (logger.addHandler if wanted else logger.removeHandler)(handler)  # which does nothing the second time
+
+
+def _hear_infos(logger: logging.Logger) -> None:
     if not (logger.level or logging.getLogger("autotask").level) and logger.getEffectiveLevel() > logging.INFO:
         logger.setLevel(logging.INFO)
+
+
+def forwarder(send: Callable[[Any], None]) -> Book | None:
+    """Return the book of a child process, which sends all lines to its worker; None: nothing is kept in the database."""
+    if settings.LOGS is None:
+        return None
+    module = importlib.import_module("autotask.worker.log_book")
+    return module.Forwarder(settings.LOGS, send)  # type: ignore[no-any-return]  # imported only where it is used
 
 
 def start_once() -> None:
@@ -121,14 +172,21 @@ def begin(task: ClaimedTask, definition: Definition[Any, Any]) -> None:
     log.say(logging.INFO, f"started: {task.name}, attempt {task.failures + 1} of {task.retries + 1}")
 
 
-def end(task: ClaimedTask, state: State, seconds: float, error_message: str, exception: BaseException | None) -> None:
+def end(
+    task: ClaimedTask,
+    state: State,
+    seconds: float,
+    error_message: str,
+    exception: BaseException | None,
+    next_in: float | None,
+) -> None:
     """Write the last line of an attempt, and close its log. The attempt may have run in a process that was killed."""
     if _folder is None:
         return
     log = _own(task) or OpenLog(_folder, task, registry.known(task.name))
     told = exception if state in (State.ERROR, State.RETRY) else None
     # The traceback ends with the message.
-    message = text_of_end(task, state, seconds, "" if told is not None else error_message)
+    message = text_of_end(task, state, seconds, "" if told is not None else error_message, next_in)
     log.say(max(logging.INFO, level_of(state, exception)), message, told)
     _close(log)
 
@@ -170,6 +228,22 @@ def _log_of(record: logging.LogRecord) -> OpenLog | None:
     if log is None and (running := context.current()) is not None:
         log = _open.get(str(running.id))
     return log
+
+
+def _keep(record: logging.LogRecord) -> None:
+    """Give a line to the book, if it belongs to an attempt."""
+    if _book is not None and record.levelno >= _book.level and (attempt := _attempt_of(record)) is not None:
+        _book.take(attempt, record)
+
+
+def _attempt_of(record: logging.LogRecord) -> tuple[uuid.UUID, int] | None:
+    """Return the attempt to which a line belongs: that which runs where it was logged, or the one in its fields."""
+    if (running := context.current()) is not None and running.fence is not None:
+        return running.id, running.attempt
+    id, attempt = getattr(record, "task_id", None), getattr(record, "attempt", None)
+    if isinstance(id, str) and isinstance(attempt, int) and record.name.startswith(PREFIX):
+        return uuid.UUID(id), attempt
+    return None
 
 
 def _line(record: logging.LogRecord, label: str) -> str:

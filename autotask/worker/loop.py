@@ -12,6 +12,7 @@ from autotask.conf import settings
 from autotask.offer import OVERDUE
 from autotask.store import promote, read
 from autotask.store.isolation import Refusals
+from autotask.texts import advice
 from autotask.wakeup import Wakeup
 from autotask.worker.claiming.claimer import Claimer, Prospect
 from autotask.worker.claiming.prefetch import BUSY_SLEEP
@@ -71,7 +72,7 @@ class Loop:
                 self._wait_after(error)
                 continue
             if not said:
-                logger.info("Waiting for the tables of autotask: python manage.py migrate")
+                logger.info("Waiting for the tables of autotask: %s", advice.migrate(settings.DATABASE))
                 said = True
             self.wakeup.sleep(TABLES_EVERY)
         return False

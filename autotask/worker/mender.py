@@ -69,16 +69,17 @@ class Mender:
             self._broken.discard(table.name)
 
     def _mend(self, connection: BaseDatabaseWrapper, table: RowTable) -> None:
-        found = model_rows.overdue(connection, table, PIECE)
-        spared = set(self._refused.spared())
-        overdue = {row.id: row for row in found if row.id not in spared}
+        # Those that are left alone now do not keep others from being found.
+        found = model_rows.overdue(connection, table, PIECE, self._refused.spared())
+        overdue = {row.id: row for row in found}
         if not overdue:
             return
 
         def act(ids: Sequence[uuid.UUID]) -> int:
             return self._write(connection, table, [overdue[id] for id in ids])
 
-        written = sum(self._refused.run(list(overdue), act))
+        ids = list(overdue)
+        written = sum(self._refused.run_found(lambda: act(ids), lambda: ids, act))
         if written < len(overdue) or len(found) == PIECE:
             rows_of_tasks.missed.add(table.name)
 

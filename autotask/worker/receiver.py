@@ -11,6 +11,7 @@ from autotask import handover
 from autotask.conf import settings
 from autotask.offer import OVERDUE, Offers
 from autotask.task import ClaimedTask
+from autotask.texts.render import count
 from autotask.wakeup import Wakeup
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.held import HeldTasks
@@ -28,6 +29,7 @@ class Receiver:
 
     :param offers: the recorder may make some as well.
     :param serves_all: returns whether this worker leaves no task to others.
+    :param message: takes the names of background workers for which something was put.
     :ivar look_at: when to look for lost tasks again.
     :ivar every: seconds between the next look and the one after it.
     :ivar seen: the connection on which it has looked.
@@ -41,6 +43,7 @@ class Receiver:
     recorder: Recorder
     claimer: Claimer
     serves_all: Callable[[], bool]
+    message: Callable[[str], None]
     look_at: float = field(default=float("-inf"), init=False)
     every: float = field(default=float("inf"), init=False)
     seen: BaseDatabaseWrapper | None = field(default=None, init=False)
@@ -53,9 +56,12 @@ class Receiver:
                 self.offers.make()
 
     def accept(self) -> bool:
-        """Take tasks that were handed over; return whether there were any."""
+        """Take tasks that were handed over, and calls for background workers; return whether there were any."""
         bodies, self.wakeup.handed = self.wakeup.handed, []
         for body in bodies:
+            if (name := handover.called_for(body)) is not None:
+                self.message(name)
+                continue
             try:
                 task, offer = handover.load(body)
             except ValueError as error:
@@ -87,7 +93,7 @@ class Receiver:
         held = self.held.fences() + self.recorder.unrecorded()
         lost = self.claimer.claims.reconcile(connection, held)
         if lost:
-            logger.warning("%d tasks released that were claimed for this worker without its knowledge", len(lost))
+            logger.warning("%s released, claimed for this worker without its knowledge", count(len(lost), "task"))
 
     def _release(self, task: ClaimedTask) -> None:
         self.recorder.put((task, Released(task)))

@@ -15,6 +15,7 @@ from autotask.store.finish import Outcome
 from autotask.store.isolation import Isolation
 from autotask.task import ClaimedTask, State
 from autotask.texts.lines import describe, one_line
+from autotask.texts.render import count
 from autotask.worker.aside import Aside
 from autotask.worker.burden import Burden, weight
 from autotask.worker.followers import Followers, no_followers
@@ -180,7 +181,8 @@ class Recorder:
         try:
             self._write_until_done(batch)
         except Exception as error:  # an unforeseen one; without this thread no task of this worker would finish
-            logger.exception("The recorder failed to write %d outcomes; it sets them aside and goes on", len(batch))
+            number = count(len(batch), "outcome")
+            logger.exception("The recorder failed to write %s, and goes on without", number)
             for record in batch:
                 self._set_aside(record, error)
         self.burden.written(size)
@@ -293,9 +295,9 @@ class Recorder:
         self.followers.lose(task for task, _ in stale)
         # One line for all of them.
         logger.warning(
-            "%d outcomes refused, the first one %s of task %s: their claims are no longer this worker's; "
-            "the tasks were given to another worker, cancelled or deleted meanwhile",
-            len(stale),
+            "%s refused, the first one %s of task %s: the claim is no longer this worker's; "
+            "the task was given to another worker, cancelled or deleted meanwhile",
+            count(len(stale), "outcome"),
             outcomes_of(stale)[0].state.name,
             stale[0][0].id,
         )

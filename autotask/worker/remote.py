@@ -1,14 +1,13 @@
 """Run a job in an executor of the project, in any process: set Django up if need be, then run it."""
 
 import threading
+from typing import Any
 
 from autotask import django_setup
 from autotask.context import Progress, StopRequest
-from autotask.store.finish import Outcome
 from autotask.store.progress import Claim
-from autotask.worker import job, log_capture
-from autotask.worker.job import Job
-from autotask.worker.outcome import Released
+from autotask.worker import log_capture
+from autotask.worker.job import Work
 
 _setting_up = threading.Lock()
 
@@ -28,8 +27,8 @@ class Untold:
         return self._last
 
 
-def run(settings_module: str, function: str, work: Job) -> Outcome | Released:
-    """Run a job. Never raises, once Django is set up.
+def run(settings_module: str, function: str, work: Work) -> Any:
+    """Run a job, and return how it ended. Never raises, once Django is set up.
 
     :param settings_module: the settings of the worker that sent it.
     :param function: sets Django up as in that worker; see :mod:`autotask.django_setup`.
@@ -37,4 +36,4 @@ def run(settings_module: str, function: str, work: Job) -> Outcome | Released:
     with _setting_up:
         django_setup.set_up(function, settings_module)
         log_capture.start_once()
-    return job.run(work, Untold(), StopRequest())
+    return work.run(Untold(), StopRequest())

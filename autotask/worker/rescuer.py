@@ -10,6 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.conf import settings
 from autotask.store import rescue, workers
 from autotask.store.workers import Neighbour, WorkerIdentity
+from autotask.texts.render import count
 from autotask.worker.identity import is_gone
 
 logger = logging.getLogger("autotask.worker")
@@ -71,7 +72,11 @@ class Rescuer:
         )
         if buried or back or ended:
             logger.warning(
-                "%d dead workers found (%s): %d tasks rescued, %d ended in ERROR", buried, reason, back, ended
+                "%s found (%s): %s rescued, %d ended in ERROR",
+                count(buried, "dead worker"),
+                reason,
+                count(back, "task"),
+                ended,
             )
         if gone:
             self._reason = ""

@@ -38,6 +38,7 @@ class Runner:
     :class:`autotask.worker.pools.processes.Customer`.
 
     :param is_last_coroutine: returns whether no other coroutine runs or waits.
+    :param keep_line: takes lines that tasks have logged in other processes; None: there are none.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class Runner:
         reporter: Reporter,
         recorder: Recorder,
         is_last_coroutine: Callable[[], bool],
+        keep_line: Callable[[Any], None] | None = None,
     ) -> None:
+        self._keep_line = keep_line
         self._registration = registration
         self._held = held
         self._reporter = reporter
@@ -111,8 +114,11 @@ class Runner:
         return job.make(task)
 
     def received(self, task: ClaimedTask, message: Any) -> None:
-        """Take the progress that a task has reported."""
-        self._reporter.report(*message)
+        """Take the progress that a task has reported, or a line that it has logged."""
+        if type(message) is tuple:
+            self._reporter.report(*message)
+        elif self._keep_line is not None:
+            self._keep_line(message)
 
     def ended(self, task: ClaimedTask, began: float, end: End) -> None:
         """Decide the outcome of a task."""

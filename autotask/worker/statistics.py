@@ -15,6 +15,7 @@ from autotask.store import statistics
 from autotask.store.finish import Outcome
 from autotask.store.statistics import Key
 from autotask.task import ClaimedTask, State
+from autotask.texts.render import count
 from autotask.worker.writes import Record
 
 logger = logging.getLogger("autotask.worker")
@@ -71,7 +72,7 @@ class Statistics:
                 for (name, queue), group in groups.items():
                     self._count(name, queue, group)
         except Exception:
-            logger.exception("%d outcomes are missing in the statistics", len(records))
+            logger.exception("Missing in the statistics: %s", count(len(records), "outcome"))
 
     def _count(self, name: str, queue: str, group: list[tuple[ClaimedTask, Outcome]]) -> None:
         # Each microsecond here is paid for each task: so no attribute of "counts" is written in the loop.

@@ -22,6 +22,7 @@ from autotask.store.finish import Outcome
 from autotask.store.steps import Advance, StepEnd
 from autotask.task import ClaimedTask, State
 from autotask.task_log import log_end
+from autotask.texts import tracebacks
 from autotask.worker import decision, log_capture, outcome, spare_loggers
 from autotask.worker.decision import Decision, Raised, Rules
 from autotask.worker.outcome import Advanced, Released
@@ -85,6 +86,7 @@ def decide(
     :param begun: when the attempt began, on the monotonic clock.
     """
     now = time.monotonic()
+    tracebacks.cut(error)
     return decision.decide(Raised(task, error, definition, arguments, cancelled, now - begun, now), _rules())
 
 
@@ -95,9 +97,10 @@ def tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | No
     """
     try:
         if isinstance(ended, Outcome):
-            _tell(task, ended.state, ended.seconds, ended.error_message, error)
+            next_in = ended.delay if ended.state is State.RETRY else None
+            _tell(task, ended.state, ended.seconds, ended.error_message, error, next_in)
         elif ended.seconds is not None:
-            _tell(task, State.SCHEDULED, ended.seconds, ended.why, error)
+            _tell(task, State.SCHEDULED, ended.seconds, ended.why, error, ended.delay)
             if ended.log:
                 logger.info("%s %s %s", task.name, task.id, ended.log)
     except BaseException:  # noqa: B036 - a receiver can raise SystemExit, which send_robust() lets through
@@ -154,10 +157,17 @@ def _rules() -> Rules:
     return Rules(base_delay=settings.RETRY_DELAY, patience=settings.UNKNOWN_TASK_TIMEOUT)
 
 
-def _tell(task: ClaimedTask, state: State, seconds: float, message: str, error: BaseException | None) -> None:
-    log_end(task, state, seconds, message, error)
+def _tell(
+    task: ClaimedTask,
+    state: State,
+    seconds: float,
+    message: str,
+    error: BaseException | None,
+    next_in: float | None,
+) -> None:
+    log_end(task, state, seconds, message, error, next_in)
     if log_capture.is_on:
-        log_capture.end(task, state, seconds, message, error)
+        log_capture.end(task, state, seconds, message, error, next_in)
     definition = registry.known(task.name)
     if definition is not None and definition.hears_ends:
         definition.attempt_ended(task, state, message, error)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from autotask.conf import settings
 from autotask.exceptions import CancelRequested, TaskInterrupted, TimeLimitExceeded, WorkerStopping
+from autotask.store.columns import TO_BE_CANCELLED
 from autotask.task import ClaimedTask
 from autotask.worker.pools.base import Abandoned, Pool, Run
 
@@ -17,9 +18,6 @@ LOOK_EVERY = 0.25
 
 #: Seconds that a task gets to stop after it was interrupted for its time limit. Then it is given up.
 STOP_WITHIN = 10.0
-
-#: Why a cancelled task should stop.
-TO_BE_CANCELLED = "it was cancelled"
 
 
 def judge(

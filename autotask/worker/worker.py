@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import importlib
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
@@ -15,7 +17,7 @@ from autotask.signals import worker_started, worker_stopping
 from autotask.store import model_rows, notify
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import executors, log_capture, sync_threads
+from autotask.worker import executors, log_capture, relay, sync_threads
 from autotask.worker.caretaker import Caretaker
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
@@ -55,6 +57,9 @@ from autotask.worker.sweeper import Sweeper
 from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.watch import Watch
 from autotask.worker.yielding import Yielding
+
+if TYPE_CHECKING:
+    from autotask.worker.log_book import LogBook
 
 logger = logging.getLogger("autotask.worker")
 
@@ -96,7 +101,9 @@ class Worker:
         )
         self.yielding = Yielding(self._look_before_claiming)
         self._news = News(self.wakeup)
-        runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine)
+        self._log_book = self._make_log_book()
+        keep_line = self._log_book.put if self._log_book else None
+        runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine, keep_line)
         self._threads: ThreadPool[ClaimedTask] = ThreadPool(options.threads, runner.run, self.wakeup.wake)
         self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: self._threads, **self._other_pools(runner)}
         abandoner = Abandoner(self.held, self.recorder, self.shutdown)
@@ -107,7 +114,10 @@ class Worker:
         self._placement = Placement(pools, self.held, self.recorder, runner, self.watch, recycling)
         self.claimer = self._make_claimer(self._threads, self._placement)
         parts = self.wakeup, self.shutdown, self.registration, self.held
-        self._receiver = Receiver(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all)
+        self._receiver = Receiver(
+            *(Offers(options.offer_fds), *parts, self.recorder, self.claimer, self._serves_all),
+            lambda name: self.caretaker.message(name),
+        )
         self._loop = Loop(options, *parts, self._news, self.claimer, self._receiver)
         self._drain = Drain(pools, self.watch, abandoner, self.shutdown, self.wakeup, self._news, self._receiver)
         self.caretaker = Caretaker(self.registration, self.reporter, options.serves, count)
@@ -164,6 +174,7 @@ class Worker:
             Scheduler(wake),
             Pauser(self.paused, self._look_before_claiming),
             self.reporter,
+            *([self._log_book] if self._log_book else []),
             Pruner(),
             *([] if logs.folder() is None else [LogPruner()]),
             Sweeper(wake),
@@ -174,7 +185,16 @@ class Worker:
             channel=lambda: notify.SCHEDULES_CHANNEL,
         )
         # The heartbeat has a connection of its own: no service that waits for the database may hold it up.
+        if model_rows.tables and relay.can_run():
+            return beats, ServiceThread("relay", relay.Relay(), channel=lambda: notify.REMOTE_CHANNEL), others
         return beats, others
+
+    def _make_log_book(self) -> "LogBook | None":
+        if settings.LOGS is None:
+            return None
+        # Imported here: without the setting, nothing of it is needed.
+        module = importlib.import_module("autotask.worker.log_book")
+        return module.LogBook(settings.LOGS, lambda: self._services[-1].hurry(module.LogBook))  # type: ignore[no-any-return]
 
     def _serving(self, executor: str) -> Callable[[str], bool]:
         return functools.partial(self._serves, executor)
@@ -193,7 +213,7 @@ class Worker:
 
         :returns: whether all tasks have finished; False if some are left in their threads.
         """
-        log_capture.start()
+        log_capture.start(self._log_book)
         if not self._start(self.stalls):
             return False
         if not self._loop.sign_on():
@@ -257,7 +277,7 @@ class Worker:
         for service in self._services:
             service.stop(LAST_WORDS)
         self.watch.stop()
-        self._write_last_counts()
+        self._write_last_words()
         if written:
             self._sign_off()
         for pool in self.pools.values():
@@ -275,11 +295,14 @@ class Worker:
             self.registration.sign_off(self._news.connection.wrapper)
             self.caretaker.tell(self._news.connection.wrapper)
 
-    def _write_last_counts(self) -> None:
+    def _write_last_words(self) -> None:
+        """Write what services have kept in memory: counts and log lines."""
         if self._statistics:
             self._statistics.close()
-            with contextlib.suppress(DatabaseError, InterfaceError):
-                self._statistics.run_once(self._news.connection.wrapper)
+        for service in (self._statistics, self._log_book):
+            if service is not None:
+                with contextlib.suppress(DatabaseError, InterfaceError):
+                    service.run_once(self._news.connection.wrapper)
 
     # --- messages between parts -------------------------------------------------------------------------------------
 

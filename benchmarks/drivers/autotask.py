@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 
 from autotask.task import DEFAULT_QUEUE, State
 from benchmarks.drivers import (
+    autotask_background,
     autotask_bare,
     autotask_claim,
     autotask_flow,
@@ -70,6 +71,9 @@ class Autotask(Driver):
         "http_post": autotask_http.http_post,
         "http_wait": autotask_http.http_wait,
         "http_held": autotask_http.http_held,
+        "put_beside_call": autotask_background.put_beside_call,
+        "puts_beside_insert": autotask_background.puts_beside_insert,
+        "idle_background": autotask_background.idle_background,
         "schema_check": autotask_schema.schema_check,
     }
 

@@ -24,7 +24,8 @@ Row = tuple[Any, ...]
 def enqueue_beside_insert(driver: Driver) -> dict[str, Any]:
     """Measure calls a second, each with its own commit, and INSERTs of the same row."""
     driver.connect()
-    insert = _bare_insert(driver)
+    driver.enqueue(0)
+    insert = bare_insert(driver)
     for act in (driver.enqueue, insert):
         seconds(50, act)
     calls, bare = [], []
@@ -42,6 +43,7 @@ def bulk_beside_copy(driver: Driver) -> dict[str, Any]:
     """Measure rows a second by one call for many, by a COPY of the same rows and by single calls."""
     driver.connect()
     count = driver.order.tasks
+    driver.enqueue(0)
     columns, _ = _columns(driver)
     calls, copies = [], []
     for _ in range(TURNS):
@@ -61,7 +63,6 @@ def bulk_beside_copy(driver: Driver) -> dict[str, Any]:
 
 def _columns(driver: Driver) -> tuple[list[str], Row]:
     """Return the columns that a call writes, and their values: those without a default that are not null."""
-    driver.enqueue(0)
     without_default = driver.sql.rows(
         "SELECT column_name FROM information_schema.columns "
         "WHERE table_name = 'autotask_task' AND column_default IS NULL ORDER BY ordinal_position"
@@ -72,7 +73,8 @@ def _columns(driver: Driver) -> tuple[list[str], Row]:
     return list(written), tuple(written.values())
 
 
-def _bare_insert(driver: Driver) -> Callable[[int], object]:
+def bare_insert(driver: Driver) -> Callable[[int], object]:
+    """Return a function that inserts a row like the one in the table, with its own commit."""
     columns, row = _columns(driver)
     # As autotask does: moments are those of the server.
     values = ", ".join("clock_timestamp()" if name.endswith("_at") else "%s" for name in columns)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -22,10 +23,14 @@ _AT_ONCE = 10_000
 _BARE = "import django; django.setup(); print(flush=True); input()"
 
 
-def idle(driver: Driver) -> dict[str, Any]:
-    """Measure guard and worker of an idle companion."""
+def idle(driver: Driver, ready: Callable[[], object] = lambda: None) -> dict[str, Any]:
+    """Measure guard and worker of an idle companion.
+
+    :param ready: waits for what else there is to be idle.
+    """
     companion = start_idle(driver)
     assert isinstance(companion, Companion)
+    ready()
     connections.close_all()
     time.sleep(CALM)
     cpu, statements, began = companion.cpu_seconds(), statements_of(driver.sql), time.monotonic()

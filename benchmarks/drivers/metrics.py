@@ -107,7 +107,7 @@ def latency(driver: Driver) -> Figures:
     reader, first_lines, returns = driver.reader, [], []
     workers = start_idle(driver)
     try:
-        for number in _paced(driver):
+        for number in paced(driver):
             reader.clear()
             began = time.monotonic_ns()
             driver.enqueue(number)
@@ -125,7 +125,7 @@ def roundtrip(driver: Driver) -> Figures:
     """Measure the time until the caller has the result, with an idle worker."""
     workers, took = start_idle(driver), []
     try:
-        for number in _paced(driver):
+        for number in paced(driver):
             began = time.monotonic_ns()
             driver.round_trip(number)
             took.append((time.monotonic_ns() - began) / 1e6)
@@ -165,7 +165,7 @@ def wait_for(reader: probe.Reader, count: int, workers: Workers, seconds: float 
         time.sleep(_LOOK / 4)
 
 
-def _paced(driver: Driver) -> Iterator[int]:
+def paced(driver: Driver) -> Iterator[int]:
     """Yield numbers, at moments that are independent of the polls of an idle worker."""
     chance, began = random.Random(1), time.monotonic()
     for number in range(driver.order.samples):

@@ -1,6 +1,7 @@
 """The measures of ``python -m benchmarks``, in the order in which they are taken."""
 
 from benchmarks.measures import (
+    background,
     bucket,
     bulk,
     curve,
@@ -43,6 +44,7 @@ MEASURES: dict[str, Measure] = {
         unique,
         rate,
         bucket,
+        background,
         http,
         schema,
         idle,

@@ -30,6 +30,7 @@ KEY = "a-key-of-benchmarks-1234567890"
 #: By name: the package, the engine of the client.
 SIDES = {
     "autotask": ("autotask", "api"),
+    "autotask, engine redis": ("autotask", "redis"),
     "django-simpletask2": ("django_simpletask2", "api"),
     "django-simpletask2, engine redis": ("django_simpletask2", "redis"),
 }
@@ -50,9 +51,10 @@ def main() -> None:
             latencies = sorted(run.latencies(options.samples))
     for side, found in rates.items():
         print(f"{side:35} {statistics.median(found):8.1f} tasks/s")
-        if side != "autotask":
-            ratio = statistics.median(ours / theirs for ours, theirs in zip(rates["autotask"], found, strict=True))
-            print(f"{'autotask against it':35} {ratio:8.2f} x")
+    for side in ("django-simpletask2", "django-simpletask2, engine redis"):
+        for ours in ("autotask", "autotask, engine redis"):
+            ratio = statistics.median(one / other for one, other in zip(rates[ours], rates[side], strict=True))
+            print(f"{ours + ' / ' + side:60} {ratio:8.2f} x")
     middle, late = statistics.median(latencies), latencies[int(len(latencies) * 0.95)]
     print(f"commit to answer of get_a_task: p50 {middle:.1f} ms, p95 {late:.1f} ms")
 
@@ -88,6 +90,7 @@ class _Run:
             "PULL_KEY": KEY,
             "PYTHONPATH": str(ROOT),
             "REDIS_PORT": str(redis_port),
+            "PULL_ENGINE": engine,
         }
         self._stack = contextlib.ExitStack()
 

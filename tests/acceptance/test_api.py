@@ -163,6 +163,7 @@ positive_data_acceptance.expected-statuses = [200, 201, 202, 304, 404, 409, 410,
 
 
 @pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed")
+@pytest.mark.parametrize("serve", SERVERS if LONG else SERVERS[-1:], ids=lambda kind: kind.name, indirect=True)
 def test_no_input_breaks_the_api(site, serve):
     # Given
     server = serve(API_WAIT=0.1)

@@ -102,6 +102,9 @@ def use():
     g.trigger()
     worker4.trigger()
 
+def put_here():
+    return f.put("from the server")
+
 @delayed_task
 def stop():
     myfunc.stop()
@@ -152,6 +155,9 @@ def test_the_examples_of_the_manual_run_under_runserver(site: Site, lines: Lines
     for word in ("Got task from queue", "my task is", "happened", "happened too"):
         wait_until(lambda word=word: lines(word), START, word)
     assert (lines("Got task from queue")[0][3], lines("my task is")[0][3]) == ("task 1", "task 3")
+    # Its companion hears of it through the pipe.
+    server.call("manual.tasks.put_here")
+    wait_until(lambda: len(lines("Got task from queue")) == 2, START)
     wait_until(lambda: len(lines("I run every second!")) > 3, START)
     wait_until(lambda: len(lines("I run every second and I am async!")) > 6, START)
     server.call("manual.tasks.stop")

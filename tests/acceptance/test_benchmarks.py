@@ -15,12 +15,14 @@ from django.db import connections
 from autotask.embedded import binaries
 from benchmarks.server import Server
 from tests.acceptance import processes
-from tests.helpers import wait_until
+from tests.helpers import LONG, wait_until
 from tests.programs import Program
 
 needs_embedded = pytest.mark.skipif(
     not any(find_spec(package) for package in binaries.PACKAGES), reason="no package with a PostgreSQL is installed"
 )
+
+only_long = pytest.mark.skipif(not LONG, reason="measures more, in the same way")
 
 
 class Benchmarks:
@@ -91,6 +93,7 @@ def test_a_tiny_run_measures_what_it_is_asked_for(benchmarks):
     assert "tasks/s" in benchmarks.output()
 
 
+@only_long
 def test_autotask_is_measured_as_its_peers_are(benchmarks):
     for metric in ("drain", "enqueue", "roundtrip"):
         process = benchmarks.start("compare", metric, "--with", "", "--tasks", "100", "--samples", "2", "--repeat", "1")
@@ -100,6 +103,7 @@ def test_autotask_is_measured_as_its_peers_are(benchmarks):
         assert figures.get("rate", figures.get("p50_ms")) > 0
 
 
+@only_long
 def test_the_price_of_limits_held_tasks_and_unique_keys_is_measured(benchmarks):
     # When
     found = benchmarks.run("limits", "held", "unique", "--quick", "--tasks", "200")
@@ -116,6 +120,7 @@ def test_the_price_of_limits_held_tasks_and_unique_keys_is_measured(benchmarks):
     assert 0 < found["unique many_ratio"] < 10
 
 
+@only_long
 def test_two_checkouts_are_measured_in_turns(benchmarks):
     # When
     here = str(Path(__file__).parents[2])
@@ -127,7 +132,7 @@ def test_two_checkouts_are_measured_in_turns(benchmarks):
     assert [rounds[0]["rate"] > 0 for rounds in result["rounds"].values()] == [True, True]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM] if LONG else [signal.SIGTERM])
 def test_a_run_that_is_ended_in_the_middle_leaves_nothing(benchmarks, signum):
     # Given: it is at work in a database of its own
     process = benchmarks.start("drain", "--tasks", "1_000_000", "--repeat", "1")
@@ -141,6 +146,7 @@ def test_a_run_that_is_ended_in_the_middle_leaves_nothing(benchmarks, signum):
     assert benchmarks.databases() == []
 
 
+@only_long
 @needs_embedded
 def test_without_a_server_it_starts_its_own_and_puts_it_away(benchmarks, tmp_path):
     # When: one server, and a slower one where there is a compiler

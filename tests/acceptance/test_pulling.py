@@ -5,6 +5,7 @@ import http.server
 import psutil
 import pytest
 
+from tests import redis_server
 from tests.acceptance import puller
 from tests.acceptance.kinds import KINDS
 from tests.acceptance.puller import KEY, Page, Relay, client, serving
@@ -129,6 +130,26 @@ def test_two_clients_of_four_threads_run_each_of_500_tasks_once(shop):
     wait_until_done(shop, "hellotask", seconds=120)
     assert lines(shop) == sorted(f"hello {key}" for (key,) in ask(shop, "SELECT id FROM st2shop_hellotask"))
     assert ask(shop, "SELECT count(*) FROM st2shop_hellotask WHERE success") == [(500,)]
+
+
+@pytest.mark.skipif(not redis_server.IS_INSTALLED, reason="redis-server is not installed")
+def test_clients_that_take_tasks_from_redis_run_each_of_200_tasks_once(shop, tmp_path):
+    with redis_server.running(tmp_path) as redis:
+        server = gunicorn(shop, PULL_REDIS=redis.url)
+        make(shop, "HelloTask.objects.bulk_create([HelloTask(name=str(n)) for n in range(200)])")
+        config = {"task-pull-engine": "redis", "redis": f"{redis.url}?decode_responses=True", "task-pull-timeout": 1}
+        for name in ("one", "two"):
+            client(shop, server.url, name, threads=3, **config)
+        wait_until_done(shop, "hellotask", seconds=120)
+        make(shop, "ThreeTask.objects.create()")
+        wait_until_done(shop, "threetask")
+    assert lines(shop) == sorted(
+        [
+            *(f"hello {key}" for (key,) in ask(shop, "SELECT id FROM st2shop_hellotask")),
+            *(f"three 1 {n}" for n in "123"),
+        ]
+    )
+    assert ask(shop, "SELECT count(*) FROM st2shop_hellotask WHERE success") == [(200,)]
 
 
 def test_a_step_whose_worker_is_killed_is_run_again_and_the_client_gets_its_answer(shop):

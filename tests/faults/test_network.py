@@ -36,7 +36,7 @@ def test_a_claim_whose_answer_was_lost_is_released_and_made_again(world, proxy, 
     task = world.wait_for(id)
     figures.exactly("executions", len(world.events("start", id)), 1)
     assert (task.attempt, task.lost) == (1, 0)
-    assert "that were claimed for this worker without its knowledge" in worker.output()
+    assert "claimed for this worker without its knowledge" in worker.output()
     assert world.check().violations == []
 
 

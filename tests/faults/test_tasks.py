@@ -335,7 +335,7 @@ def test_a_row_that_is_deleted_while_it_runs_is_one_line_in_the_log(world, figur
     # Then
     wait_until(lambda: world.events("refused", id), what="the refusal")
     world.wait_for(world.call(tasks.note))
-    figures.exactly("log lines", worker.output().count("outcomes refused"), 1)
+    figures.exactly("log lines", worker.output().count("refused, the first one"), 1)
     assert world.task(id) is None and not worker.has_ended()
 
 

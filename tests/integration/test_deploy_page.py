@@ -8,8 +8,10 @@ import subprocess
 import sys
 
 import pytest
+from django.apps import apps
 
 from autotask.management.commands.autotask import Command
+from autotask.store import health
 from tests.documents import ROOT, blocks
 
 PAGE = ROOT / "docs" / "howto" / "deploy.rst"
@@ -39,6 +41,12 @@ def test_each_command_on_the_page_is_understood(words):
 
 def test_the_page_shows_a_command_for_each_kind_of_machine():
     assert len(commands()) == 5
+
+
+def test_the_page_and_the_doctor_name_all_tables():
+    tables = {model._meta.db_table for model in apps.get_app_config("autotask").get_models() if model._meta.managed}
+    granted = re.search(r"GRANT SELECT, INSERT, UPDATE, DELETE\n *ON ([\w, \n]+) TO", block("sql"))[1]
+    assert set(re.findall(r"\w+", granted)) == set(health.TABLES) == tables
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")

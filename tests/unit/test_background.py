@@ -1,9 +1,11 @@
 """Background workers: their options, how they call their functions, and what they refuse where they are written."""
 
 import asyncio
+import pickle
 import queue
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -17,16 +19,22 @@ from autotask.background import (
     background_worker,
 )
 from autotask.background.options import Kind
+from autotask.context import StopRequest
 from autotask.exceptions import (
     AutotaskError,
     ConflictingOptions,
     InvalidOption,
     InvalidOptionType,
+    NotOfThisKind,
     OptionWithoutEffect,
+    RunFailedElsewhere,
     UnknownOption,
     UnsuitableFunction,
 )
+from autotask.task import new_id
 from autotask.tasks import delayed_task
+from autotask.worker.background.call import Answer, Call, ControlElsewhere
+from autotask.worker.background.care import Care
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +88,10 @@ def test_the_options_say_which_kind_it_is(options: dict[str, Any], function: Any
         ({"queue": queue.LifoQueue}, InvalidOption, "in the order of putting"),
         ({"queue": asyncio.Queue}, InvalidOption, "True or False"),
         ({"per": "cluster"}, InvalidOption, '"site" or "host" or "process"'),
-        ({"per": "process", "q": True}, InvalidOption, "one worker handles each put"),
+        ({"q": True, "concurrency": 0}, InvalidOption, "'concurrency' .* from 1 to 100"),
+        ({"concurrency": 2}, OptionWithoutEffect, "'concurrency'.*BackgroundQueueWorker"),
+        ({"executor": "coroutine"}, InvalidOption, '"thread", "process" or a name'),
+        ({"executor": "process", "loop": "io"}, ConflictingOptions, "'loop' and 'executor'"),
         ({"loop": asyncio}, InvalidOptionType, "the name of an event loop"),
         ({"on_error": 1}, InvalidOptionType, "a function"),
         ({"on_error_kwargs": []}, InvalidOptionType, "a dict"),
@@ -110,17 +121,12 @@ def test_functions_of_which_nothing_would_run_are_refused() -> None:
 
     class Nothing(BackgroundWorker): ...
 
-    class Static(BackgroundWorker):
-        @staticmethod
-        def run(*args: Any) -> None: ...
-
     class Sync(BackgroundAsyncWorker):
         def run(self) -> None: ...
 
     for make, message in [
         (lambda: background_worker(generator), "generator function"),
         (Nothing, "nothing to run"),
-        (Static, "static method"),
         (Sync, "no coroutine function"),
     ]:
         with pytest.raises(UnsuitableFunction, match=message):
@@ -138,6 +144,102 @@ def test_two_of_one_class_need_names() -> None:
     with pytest.raises(InvalidOption, match="there is a background worker with this name"):
         Feed()
     assert Feed(name="second").name == "second"
+
+
+def test_a_static_run_is_for_another_process() -> None:
+    class Static(BackgroundQueueWorker):
+        @staticmethod
+        def run(task: Any) -> None: ...
+
+    assert Static().options.executor == "process"
+    assert Static(name="here", executor="thread").options.executor == ""
+    with pytest.raises(InvalidOption, match="there is a background worker with this name"):
+        Static()
+
+
+def test_process_result_takes_what_the_function_returns_and_says_whether_to_stop() -> None:
+    class Sum(BackgroundQueueWorker):
+        def __init__(self) -> None:
+            super().__init__(executor="process")
+            self.seen: list[Any] = []
+
+        def run(self, task: Any) -> Any:
+            return task
+
+        def process_result(self, result: Any) -> Any:
+            self.seen.append(result)
+            return result != "last"
+
+    worker = Sum()
+    here = worker.here_after((), {})
+    worker.hosted(here)
+    for value in (False, "last"):
+        assert not here.is_over
+        worker.handle("", value)
+    assert here.is_over
+    assert worker.seen == [False, "last"]
+
+
+@pytest.mark.parametrize(
+    ("options", "act", "message"),
+    [
+        ({}, "put", r"no put\(\): it is of the kind continuous. Declare it with queue=True"),
+        ({"e": True}, "aput", "of the kind event"),
+        ({"q": True}, "trigger", "of the kind queue. Declare it with event=True or interval="),
+    ],
+)
+def test_what_only_other_kinds_have_is_refused(options: dict[str, Any], act: str, message: str) -> None:
+    worker = background_worker(**options)(noop)
+    with pytest.raises(NotOfThisKind, match=message):
+        getattr(worker, act)
+    assert not hasattr(worker, act)
+    with pytest.raises(AttributeError, match="no attribute 'unknown'"):
+        worker.unknown()
+
+
+def test_a_run_elsewhere_tells_how_it_ended() -> None:
+    @background_worker(q=True, executor="process")
+    def divides(task: Any, _task_id: str) -> Any:
+        return lambda: None if task is None else None if task else 1 / task
+
+    @background_worker(q=True, executor="process", name="other")
+    def fails(task: Any) -> Any:
+        class Strange(Exception): ...
+
+        raise Strange if task else ZeroDivisionError("as asked")
+
+    def answer(worker: Any, task: Any) -> Answer:
+        call = Call(worker.definition.name, "", None, new_id(), pickle.dumps((task,)), "id")
+        return call.run(cast(Any, None), StopRequest())
+
+    with pytest.raises(ZeroDivisionError, match="as asked") as raised:
+        answer(fails, 0).unpacked()
+    assert "in fails" in str(raised.value.__cause__)
+    with pytest.raises(RunFailedElsewhere, match="Strange"):
+        answer(fails, 1).unpacked()
+    with pytest.raises(Exception, match="pickle"):
+        answer(divides, 1).unpacked()
+
+
+def test_a_run_elsewhere_hears_that_it_should_stop() -> None:
+    stop = StopRequest()
+    control = ControlElsewhere(stop)
+    assert (control.asked, control.sleep(0)) == (False, True)
+    stop.ask("enough")
+    assert (control.asked, control.sleep(60)) == (True, False)
+
+
+def test_a_call_wakes_the_instance_of_the_site_and_is_passed_on_for_all_others() -> None:
+    woken: list[str] = []
+
+    def instance(name: str, place: str) -> Any:
+        return SimpleNamespace(grant=SimpleNamespace(place=place), wake=lambda: woken.append(name))
+
+    care = Care(cast(Any, None), lambda queue: True)
+    care.instances = {"here": instance("here", ""), "shared": instance("shared", "host boot")}
+    assert [care.wake(name) for name in ("here", "shared", "elsewhere")] == [True, False, False]
+    assert woken == ["here", "shared"]
+    assert care._calls == {"shared", "elsewhere"}
 
 
 def test_no_task_can_have_their_executor() -> None:

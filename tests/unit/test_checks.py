@@ -8,6 +8,7 @@ from django.core.checks import run_checks
 from django.db import ConnectionHandler, connections
 
 from autotask import checks, registry
+from autotask.checks import about_pulling
 from autotask.tasks import Limit, Webhook, cron_task, delayed_task, periodic_task
 from tests.documents import ROOT
 
@@ -32,7 +33,8 @@ def sqlite(monkeypatch):
 
 def found() -> dict[str, str]:
     """Return the text and the hint of each message by its id."""
-    return {message.id: f"{message.msg} {message.hint}" for message in run_checks(tags=[checks.TAG])}
+    messages = [*run_checks(tags=[checks.TAG]), *checks.notes()]
+    return {message.id: f"{message.msg} {message.hint}" for message in messages}
 
 
 def test_there_is_nothing_to_say_of_default_settings():
@@ -297,7 +299,30 @@ def test_naive_moments_are_w003(settings):
     assert list(found()) == ["autotask.W003"]
 
 
-@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", ["AUTOTASK_PULL_REDIS", "DJANGO_SIMPLETASK2_REDIS_NAME"])
+def test_a_redis_that_is_not_named_is_e041(settings, monkeypatch, name):
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+        "several": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": ["redis://a", "redis://b"]},
+    }
+    monkeypatch.setattr(about_pulling, "find_spec", lambda package: object())
+    for value in ("default", "missing", "http://user:hunter2@example.org"):
+        setattr(settings, name, value)
+        message = found()["autotask.E041"]
+        assert name in message
+        assert "hunter2" not in message
+    for value in ("several", "redis://example.org", "rediss://example.org/1"):
+        setattr(settings, name, value)
+        assert not {"autotask.E041", "autotask.E042"} & set(found())
+
+
+def test_a_redis_without_its_package_is_e042(settings, monkeypatch):
+    settings.AUTOTASK_PULL_REDIS = "redis://example.org"
+    monkeypatch.setattr(about_pulling, "find_spec", lambda package: None)
+    assert list(found()) == ["autotask.E042"]
+
+
+@pytest.mark.parametrize("check", [*checks.CHECKS, *checks.NOTES], ids=lambda check: check.__name__)
 def test_each_id_has_an_anchor_in_the_documentation(check):
     id, _, _ = check.__doc__.partition(":")
     page = (ROOT / "docs" / "reference" / "checks.rst").read_text(encoding="utf-8")

@@ -1,13 +1,16 @@
 """What people type and read at ``manage.py autotask``: durations, queues, columns, help."""
 
 import re
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
 from datetime import UTC, datetime, timedelta
 
+import django
 import pytest
 from django.core.management.base import CommandError
 
-from autotask import queues
+import autotask
+from autotask import checks, queues
 from autotask.doctor.diagnosis import Patient, Verdict
 from autotask.doctor.examination import CHECKS, compare_clocks
 from autotask.management.arguments import duration
@@ -190,3 +193,30 @@ def test_each_check_of_the_doctor_is_in_the_documentation_with_its_number():
     page = (ROOT / "docs" / "reference" / "commands.rst").read_text(encoding="utf-8")
     listed = re.findall(r"^(\d+) +``(\w+)`` ", page, re.M)
     assert listed == [(str(number), check.name) for number, check in enumerate(CHECKS, 1)]
+
+
+def test_the_version_is_that_of_autotask_and_django(capsys):
+    with pytest.raises(SystemExit) as left:
+        Command().run_from_argv(["manage.py", "autotask", "--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"autotask {autotask.__version__}, Django {django.get_version()}\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("statsu", "'stats' or 'status'"), ("wroker", "'worker'"), ("shedules", "'schedules'")]
+)
+def test_a_mistyped_sub_command_is_guessed(word, meant, capsys):
+    with pytest.raises(SystemExit) as left:
+        Command().run_from_argv(["manage.py", "autotask", word])
+    assert left.value.code == 2
+    assert f"there is no sub-command {word!r} (did you mean {meant}?)" in capsys.readouterr().err
+
+
+def test_notes_are_shown_by_check_and_not_before_each_command(monkeypatch):
+    registered = []
+    monkeypatch.setattr(checks, "register", lambda check, tag: registered.append(check))
+    for command, shown in (("migrate", checks.CHECKS), ("check", (*checks.CHECKS, *checks.NOTES))):
+        registered.clear()
+        monkeypatch.setattr(sys, "argv", ["manage.py", command])
+        checks.register_all()
+        assert tuple(registered) == shown

@@ -3,6 +3,7 @@
 import select
 import uuid
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, strategies as st
@@ -66,3 +67,14 @@ def test_what_was_cut_off_is_refused_too():
     for length in range(len(body) - len("a.b\0default\0")):
         with pytest.raises(ValueError):
             handover.load(body[:length])
+
+
+def test_a_call_for_a_background_worker_takes_the_same_way(monkeypatch):
+    sent = []
+    assert not handover.call_for("shop.tasks.send")
+    monkeypatch.setattr(handover, "_line", SimpleNamespace(hand_over=sent.append))
+    assert handover.call_for("shop.tasks.send")
+    assert [handover.called_for(body) for body in sent] == ["shop.tasks.send"]
+    assert not handover.call_for("x" * handover.LARGEST)  # it would not be written at once
+    assert handover.called_for(b"") is None
+    assert handover.called_for(handover.dump(new_task(), 1, Offer(uuid.uuid4(), 1))) is None

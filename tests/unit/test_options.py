@@ -44,7 +44,7 @@ def test_without_options_the_defaults_are_those_of_the_documentation():
         backoff=None,
         retry_on=None,
         no_retry_on=(),
-        ttl=300.0,
+        ttl=None,
     )
 
 

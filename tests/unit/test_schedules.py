@@ -574,6 +574,11 @@ def test_what_is_no_zone_is_refused(tz):
         zone_name(tz)
 
 
+def test_the_zone_that_was_meant_is_named():
+    with pytest.raises(InvalidSchedule, match=r"\(did you mean 'Europe/Berlin'\?\)"):
+        zone_name("Europe/Berlni")
+
+
 # --- fixed intervals ------------------------------------------------------------------------------------------------
 
 

@@ -128,7 +128,7 @@ CASES = [
     ("stopped", situation({"executor": "background", "name": "background:a"}, background=Background(False, False)), Code.BACKGROUND_STOPPED, "is stopped"),
     ("running", situation({"state": State.RUNNING, "worker_id": WORKER, "started_at": at(-3)}), Code.RUNNING, "claimed it 3.0 s ago"),
     ("asked", situation({"state": State.RUNNING, "worker_id": WORKER, "started_at": at(-3), "cancel_requested": True}), Code.ASKED_TO_STOP, "has not stopped yet"),
-    ("lost", situation({"state": State.RUNNING, "worker_id": uuid.uuid4(), "started_at": at(-3)}), Code.WORKER_LOST, "gives it back soon"),
+    ("lost", situation({"state": State.RUNNING, "worker_id": uuid.uuid4(), "started_at": at(-3)}), Code.WORKER_LOST, "rescues it soon"),
     ("done", situation({"state": State.DONE, "ended_at": NOW}), Code.DONE, "Done at 12:00:00"),
     ("error", situation({"state": State.ERROR, "ended_at": NOW, "error_message": "KeyError: 7"}), Code.ERROR, "KeyError: 7"),
     ("cancelled", situation({"state": State.CANCELLED, "ended_at": NOW, "error_message": "expired"}), Code.CANCELLED, "expired"),

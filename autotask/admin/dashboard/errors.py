@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 
-from autotask.admin import show
+from autotask.admin import bulk, show
+from autotask.admin.bulk_words import Word
 from autotask.store import causes
 from autotask.store.causes import Cause
 from autotask.store.connection import current
@@ -20,7 +21,10 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
     """Return what the page shows."""
     found = causes.causes(current())
     failed = sum(cause.count for cause in found)
+    address = page.tasks_address()
     return {
+        "may_retry": address is not None and Word.RETRY in bulk.words_for(request),
+        "all_address": f"{address}all/",
         "causes": [_cause(cause, page) for cause in found[:MOST_CAUSES]],
         "number": len(found),
         "failed": f"{failed:,}",

@@ -10,6 +10,7 @@ from django.utils.translation import gettext, ngettext
 
 from autotask import agenda
 from autotask.admin import show, states, tabs
+from autotask.admin.dashboard import rates
 from autotask.agenda import Condition, Entry
 from autotask.conf import settings
 from autotask.models import Pause as PauseRow, TaskRecord, Worker
@@ -79,6 +80,7 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
         "may_see_tasks": tabs.may_view(request, TaskRecord),
         "may_see_workers": tabs.may_view(request, Worker),
         "may_see_pauses": tabs.may_view(request, PauseRow),
+        "chart": rates.chart(request, seen.now),
         "states": states.shown(
             glance.counts(connection), lambda key: address and f"{address}?{urlencode({'state': key})}"
         ),

@@ -1,6 +1,7 @@
-"""The task types: what the code of this process has, with counts among the newest tasks."""
+"""The task types: what the code of this process has, with their statistics of a day."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -11,13 +12,17 @@ from autotask import registry
 from autotask.admin import show
 from autotask.definition import Definition
 from autotask.scheduled import ScheduledTask
-from autotask.store import glance, pauses
+from autotask.statistics import Counts, quantile
+from autotask.store import glance, pauses, statistics
 from autotask.store.connection import current
 from autotask.store.pauses import Kind
 from autotask.task import State
 
 if TYPE_CHECKING:
     from autotask.admin.dashboard.pages import DashboardAdmin
+
+#: The time of which the statistics are shown.
+A_DAY = timedelta(days=1)
 
 #: The states of live tasks that wait, in the order of the page.
 WAITING = (State.READY, State.HELD, State.SCHEDULED)
@@ -28,30 +33,56 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
     connection = current()
     counted = glance.by_name(connection)
     paused = {pause.name for pause in pauses.read(connection) if pause.kind is Kind.TASK}
+    totals = {of.name: counts for of, counts in statistics.totals(connection, datetime.now(UTC) - A_DAY).items()}
     known = {definition.name: definition for definition in registry.definitions()}
+    address = page.tasks_address()
     return {
         "types": [
-            _type(name, known.get(name), counted.get(name, {}), name in paused, page.tasks_address())
-            for name in sorted(known.keys() | counted.keys())
+            {
+                "name": show.link(address and f"{address}?{urlencode({'q': name})}", show.name(name)),
+                **_declared(known.get(name), name in paused),
+                **_live(counted.get(name, {})),
+                **_lately(totals.get(name, Counts())),
+            }
+            for name in sorted(known.keys() | counted.keys() | totals.keys())
         ],
         "window": f"{glance.NAMES_SEEN:,}",
     }
 
 
-def _type(
-    name: str, definition: Definition[Any, Any] | None, counts: dict[State, int], is_paused: bool, address: str | None
-) -> dict[str, Any]:
+def _declared(definition: Definition[Any, Any] | None, is_paused: bool) -> dict[str, Any]:
     return {
-        "name": show.link(address and f"{address}?{urlencode({'q': name})}", show.name(name)),
         "state": _state(definition, is_paused),
         "about": "" if definition is None else _about(definition),
         "queue": show.NOTHING if definition is None else definition.options.queue,
+    }
+
+
+def _live(counts: dict[State, int]) -> dict[str, Any]:
+    return {
         "waiting": f"{sum(counts.get(state, 0) for state in WAITING):,}",
         "running": f"{counts.get(State.RUNNING, 0):,}",
-        "done": f"{counts.get(State.DONE, 0):,}",
-        "failed": f"{counts.get(State.ERROR, 0):,}",
-        "has_failed": bool(counts.get(State.ERROR)),
     }
+
+
+def _lately(counts: Counts) -> dict[str, Any]:
+    """Return what the statistics of the last day say."""
+    share = f" ({counts.failed / counts.ended:.0%})" if counts.failed else ""
+    return {
+        "done": f"{counts.succeeded:,}",
+        "failed": f"{counts.failed:,}{share}",
+        "has_failed": bool(counts.failed),
+        "waited": _quantiles(counts.waiting),
+        "ran": _quantiles(counts.running),
+    }
+
+
+def _quantiles(histogram: Sequence[int]) -> str:
+    """Return the median and the 95th percentile."""
+    median, most = quantile(histogram, 0.5), quantile(histogram, 0.95)
+    if median is None or most is None:
+        return show.NOTHING
+    return f"{show.duration(timedelta(seconds=median))} / {show.duration(timedelta(seconds=most))}"
 
 
 def _state(definition: Definition[Any, Any] | None, is_paused: bool) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.api.simpletask2 import offers
 from autotask.api.simpletask2.problems import BadRequest
 from autotask.conf import settings
-from autotask.store import model_rows, notify, pull
+from autotask.store import notify
 from autotask.store.connection import current, shares_sessions
 from autotask.store.notify import ChannelListener, PollingOnly
 from autotask.task import DEFAULT_QUEUE
@@ -57,5 +58,5 @@ def _wait(
 
 
 def _offered(connection: BaseDatabaseWrapper, channels: Sequence[str]) -> str | None:
-    offered = pull.take(connection, channels, list(model_rows.tables))
+    offered = offers.offers.take(connection, channels)
     return None if offered is None else offered.task_info

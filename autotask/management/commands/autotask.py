@@ -11,10 +11,11 @@ from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFo
 from django.db import DatabaseError, InterfaceError
 from django.utils.connection import ConnectionDoesNotExist
 
-from autotask import django_setup
+from autotask import __version__, django_setup
 from autotask.checks import TAG
 from autotask.exceptions import AutotaskError
 from autotask.management.console import Console, failure
+from autotask.management.lookup import meant
 from autotask.management.subcommands import (
     background,
     cancel,
@@ -22,17 +23,19 @@ from autotask.management.subcommands import (
     health,
     keys,
     list_tasks,
+    logs,
     next_ticks,
     pause,
     prune,
     resign,
     resume,
     retry,
-    run_schedule,
+    run_now,
     schedules,
     show,
     stats,
     status,
+    why,
     worker,
 )
 from autotask.texts.lines import describe
@@ -45,13 +48,15 @@ SUBCOMMANDS = {
         stats,
         list_tasks,
         show,
+        logs,
+        why,
         retry,
         cancel,
         schedules,
         next_ticks,
         pause,
         resume,
-        run_schedule,
+        run_now,
         background,
         prune,
         resign,
@@ -86,6 +91,18 @@ class Command(BaseCommand):
     # The doctor reports them itself, and the others are needed most when something is wrong. A worker runs autotask's own.
     requires_system_checks = ()
 
+    def get_version(self) -> str:
+        """Return the versions that ``--version`` shows."""
+        return f"autotask {__version__}, Django {super().get_version()}"
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Suggest a sub-command for one that is mistyped; the parser knows the rest."""
+        word = argv[2] if len(argv) > 2 else ""
+        if word not in SUBCOMMANDS and (suggestion := meant(word, SUBCOMMANDS)):
+            self._called_from_command_line = True
+            self.create_parser(argv[0], argv[1]).error(f"there is no sub-command {word!r}{suggestion}")
+        super().run_from_argv(argv)
+
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Return the parser, which shows its epilog as written."""
         # Positional: packages such as django-configurations replace this method with a function of their own.
@@ -116,7 +133,7 @@ class Command(BaseCommand):
         # Leave out the options that Django, or a package that replaces its parser, passes to each command.
         own = {name: options[name] for name in inspect.signature(chosen.run).parameters if name in options}
         try:
-            is_program = self._called_from_command_line  # type: ignore[attr-defined]  # missing in django-stubs
+            is_program = self._called_from_command_line
             chosen.run(Console(self.stdout, self.stderr, is_program), **own)
         except (AutotaskError, ConnectionDoesNotExist) as error:
             raise failure(str(error)) from error

@@ -8,11 +8,16 @@ from autotask.acts.answers import Refusal
 from autotask.management import background_lines
 from autotask.management.console import FAILED, NOT_FOUND, USAGE, Console, failure, open_tables
 from autotask.management.subcommand import Subcommand
-from autotask.store import background
+from autotask.store import background_read
 from autotask.store.schedules import now
 from autotask.texts import render
 
-_ACTS = {"start": (acts.start, "started"), "stop": (acts.stop, "to stop"), "trigger": (acts.trigger, "triggered")}
+_ACTS = {
+    "start": (acts.start, "started"),
+    "stop": (acts.stop, "to stop"),
+    "trigger": (acts.trigger, "triggered"),
+    "forget": (acts.forget, "forgotten"),
+}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -28,7 +33,7 @@ def run(console: Console, *, act: str | None, names: Sequence[str], json: bool) 
     if act is not None:
         _do(console, act, names)
         return
-    found, moment = background.read(connection), now(connection)
+    found, moment = background_read.read(connection), now(connection)
     if json:
         console.say(render.as_json(background_lines.document(found, moment)))
     elif found:
@@ -62,7 +67,8 @@ SUBCOMMAND = Subcommand(
     help="List background workers; start, stop or trigger some.",
     description="List the background workers that workers have declared: their kind and state, which workers host them, how "
     "often they ran and failed, and how many values wait. Or start, stop or trigger some, by name. One that is stopped stays "
-    "stopped until it is started, through deployments. It stops after its present run.",
+    "stopped until it is started, through deployments. It stops after its present run. forget is for those that the code does "
+    "not have any more.",
     examples=(
         ("background", "all of them"),
         ("background stop shop.tasks.poll", "let one stop after its present run"),

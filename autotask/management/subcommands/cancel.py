@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 
 from autotask.acts import tasks
-from autotask.management.console import NOT_FOUND, Console, failure
+from autotask.management.console import NOT_FOUND, Console, failure, operator
 from autotask.management.lookup import add_ids, for_each_task
 from autotask.management.subcommand import Subcommand
 from autotask.task import State
@@ -16,7 +16,7 @@ def run(console: Console, *, ids: Sequence[str]) -> None:
 
 
 def _cancel(id: uuid.UUID) -> str:
-    [answer] = tasks.cancel([id])
+    [answer] = tasks.cancel([id], by=operator())
     if answer.is_done:
         return f"{id} is cancelled"
     if answer.is_asked:

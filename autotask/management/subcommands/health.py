@@ -1,11 +1,10 @@
 """``health``: whether tasks are worked on, as an exit code for probes."""
 
-from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
+from argparse import ArgumentParser
 
 from autotask.health import examination
 from autotask.health.examination import MAX_AGE, Bounds
-from autotask.management.arguments import duration
+from autotask.management.arguments import duration, whole
 from autotask.management.console import UNHEALTHY, Console, failure
 from autotask.management.subcommand import Subcommand
 from autotask.store.connection import current
@@ -22,10 +21,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         help=f"How long the oldest ready task may have waited. Default: {MAX_AGE:g}s.",
     )
     parser.add_argument(
-        "--max-backlog", type=_number(0), metavar="N", help="How many tasks may be ready. Default: any."
+        "--max-backlog", type=whole(0, 999_999_999), metavar="N", help="How many tasks may be ready. Default: any."
     )
     parser.add_argument(
-        "--min-workers", type=_number(0), default=1, metavar="N", help="How many workers have to live. Default: 1."
+        "--min-workers",
+        type=whole(0, 999_999_999),
+        default=1,
+        metavar="N",
+        help="How many workers have to live. Default: 1.",
     )
     parser.add_argument(
         "--here",
@@ -47,15 +50,6 @@ def run(console: Console, *, max_age: float, max_backlog: int | None, min_worker
         console.say(*(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.text}" for check in checks))
     if failing := [check.name for check in checks if not check.ok]:
         raise failure(f"Not healthy: {', '.join(failing)}.", UNHEALTHY)
-
-
-def _number(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) < least:
-            raise ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return read
 
 
 SUBCOMMAND = Subcommand(

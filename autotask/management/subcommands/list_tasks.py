@@ -8,6 +8,7 @@ from autotask.documents import task_document
 from autotask.flow import LIMIT, RATE
 from autotask.management.arguments import plain_name, whole
 from autotask.management.console import Console, open_tables
+from autotask.management.lookup import task_meant
 from autotask.management.subcommand import Subcommand
 from autotask.store import pauses, read
 from autotask.store.pauses import Pause
@@ -64,7 +65,7 @@ def run(
         body = [_row(task, in_force) for task in tasks]
         console.say(*render.table(head, body, right=("PRIORITY", "ATTEMPTS", "PROGRESS")))
     else:
-        console.complain("No tasks match.")
+        console.complain(f"No tasks match{task_meant(name)}.")
 
 
 def _gates(text: str) -> list[str]:
@@ -76,6 +77,8 @@ def _gates(text: str) -> list[str]:
 def _row(task: StoredTask, in_force: Sequence[Pause]) -> tuple[object, ...]:
     held = task.state is State.HELD
     why = reasons.brief(task.name, task.gate, in_force) if held and task.gate else task.error_message
+    if task.state is State.DONE and task.was_asked_to_stop:
+        why = "after it was asked to stop"
     return (
         task.id,
         "held" if held else task.state.status.value,

@@ -1,7 +1,5 @@
 """``pause``: begin no task of a queue, of a name or under a limit, or let the ticks of schedules pass without tasks."""
 
-import getpass
-import socket
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +9,7 @@ from autotask.acts import schedules
 from autotask.acts.answers import Refusal
 from autotask.agenda import Entry
 from autotask.management.arguments import duration, moment
-from autotask.management.console import USAGE, Console, failure
+from autotask.management.console import USAGE, Console, failure, operator
 from autotask.management.lookup import for_each_schedule, refuse_unknown_schedules
 from autotask.management.subcommand import Subcommand
 from autotask.management.targets import add_targets, described, doubt, targets
@@ -46,7 +44,7 @@ def run(
     by: str | None,
 ) -> None:
     """Pause each of them."""
-    who = by or _who()
+    who = by or operator()
     end = until if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
     found = targets(names, queue, task, limit, everything)
     if names and (end or reason):
@@ -75,14 +73,6 @@ def _pause(entry: Entry, by: str) -> str:
     if answer.refused is Refusal.NOT_REGISTERED:
         raise failure(f"{name} is not registered yet. Start a worker with this code first.")
     raise failure(f"{name} is already paused, by {entry.stored and entry.stored.paused_by or 'an unknown user'}.")
-
-
-def _who() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "somebody"  # In containers the user may have no name.
-    return f"{user}@{socket.gethostname()}"
 
 
 SUBCOMMAND = Subcommand(

@@ -4,10 +4,11 @@ from argparse import ArgumentParser
 from datetime import timedelta
 
 from autotask.conf import settings
-from autotask.documents import SHARES, Statistics, statistics_document
 from autotask.management.arguments import duration
 from autotask.management.console import Console, failure, open_tables
+from autotask.management.lookup import task_meant
 from autotask.management.subcommand import Subcommand
+from autotask.metrics.summary import SHARES, Statistics, statistics_document
 from autotask.statistics import quantile
 from autotask.store import schedules, statistics
 from autotask.texts import render
@@ -44,14 +45,14 @@ def run(console: Console, *, since: float, by: str, task: str | None, queue: str
     if json:
         console.say(render.as_json(statistics_document(seen)))
         return
-    console.say(*_lines(seen))
+    console.say(*_lines(seen, task))
     if not settings.STATISTICS:
         console.complain("AUTOTASK_STATISTICS is False: workers do not count tasks.")
 
 
-def _lines(seen: Statistics) -> list[str]:
+def _lines(seen: Statistics, task: str | None) -> list[str]:
     if not seen.counts:
-        return ["No tasks have run in this time."]
+        return [f"No tasks have run in this time{task_meant(task)}."]
     times = tuple(f"{what} P{share}" for what in ("WAIT", "RUN") for share in SHARES)
     head = ("TASK", "QUEUE", "A MINUTE", "STARTED", "DONE", "ERROR", "RETRY", "CANCELLED", "LOST", *times)
     body = []

@@ -8,7 +8,8 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import queues
-from autotask.documents import ENDED, Overview, overview, overview_document
+from autotask.conf import settings
+from autotask.documents import ENDED, MINUTES, Overview, overview, overview_document, rates
 from autotask.management import gate_lines
 from autotask.management.arguments import duration
 from autotask.management.console import Console, open_tables
@@ -18,6 +19,7 @@ from autotask.store.read import LivingWorker, QueueCounts
 from autotask.texts import render
 from autotask.texts.durations import in_words
 from autotask.texts.lines import describe, one_line
+from autotask.why import unserved
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -64,11 +66,17 @@ def lines(seen: Overview) -> list[str]:
         *gate_lines.lines(seen.gates, seen.pauses),
         "",
         f"Finished in the last hour: {ended}",
+        *([f"A minute, in the last {MINUTES} minutes: {_rates(seen)}"] if settings.STATISTICS else []),
         "",
         "Workers",
         *(_workers(seen.workers) or ["None are registered. Start the site, or: python manage.py autotask worker"]),
+        *_unserved(seen),
         *_pauses(seen),
     ]
+
+
+def _rates(seen: Overview) -> str:
+    return ", ".join(f"{number / MINUTES:.1f} {name}" for name, number in rates(seen.counts).items())
 
 
 def _queues(counts: list[QueueCounts]) -> list[str]:
@@ -108,6 +116,14 @@ def _workers(workers: list[LivingWorker]) -> list[str]:
     ]
     head = ("PID", "HOST", "KIND", "SERVES", "QUEUES", "THREADS", "RUNNING", "SEEN", "STATE")
     return render.table(head, body, right=("PID", "SERVES", "THREADS", "RUNNING", "SEEN"))
+
+
+def _unserved(seen: Overview) -> list[str]:
+    # With no worker at all, that is said already.
+    text = (
+        unserved.in_words([queue.queue for queue in seen.queues if queue.ready], seen.workers) if seen.workers else ""
+    )
+    return ["", text] if text else []
 
 
 def _pauses(seen: Overview) -> list[str]:

@@ -3,13 +3,18 @@
 import os
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
 
-from autotask import crew, django_setup
+from django.db import DatabaseError, InterfaceError
+
+from autotask import crew, django_setup, registry
 from autotask.conf import settings
 from autotask.management.arguments import plain_names, size, whole
-from autotask.management.console import USAGE, Console, failure
+from autotask.management.console import USAGE, Console, failure, open_tables
 from autotask.management.subcommand import Subcommand
-from autotask.worker import ending
+from autotask.store.errors import is_outage
+from autotask.values import nearest
+from autotask.worker import ending, log_lines
 from autotask.worker.options import WorkerOptions
 from autotask.worker.process import run_worker
 
@@ -74,12 +79,15 @@ def run(
     max_memory: int | None,
     reload: bool,
     burst: bool,
+    verbosity: int,
 ) -> None:
     """Run a worker, or several."""
     if queues and not set(queues) - set(exclude_queues):
         raise failure("--exclude-queues leaves none of --queues to serve.", USAGE)
     if reload and burst:
         raise failure("--reload waits for changes, and --burst for the end of the work: choose one.", USAGE)
+    if verbosity > 1:
+        os.environ[log_lines.VERBOSE] = "1"
     if processes != 0 and django_setup.cannot_be_repeated():
         console.complain(f'Tasks with executor="process" are left to other workers: {django_setup.ADVICE}.')
         processes = 0
@@ -105,8 +113,11 @@ def _work(console: Console, workers: int, options: WorkerOptions) -> None:
         status = crew.work(options)
         ending.begin(status)
         sys.exit(status)
+    _doubt(console, options.queues)
     if not settings.IS_ACTIVE:
         console.complain("AUTOTASK_IS_ACTIVE is False: calls store no tasks. Only tasks already stored run here.")
+    if options.burst:
+        _refuse_without_tables()
     if workers > 1 or options.max_tasks or options.max_memory or options.reload:
         status = crew.Crew(workers, burst=options.burst, reload=options.reload).run()
     else:
@@ -117,6 +128,25 @@ def _work(console: Console, workers: int, options: WorkerOptions) -> None:
         raise failure(f"The worker exited with status {status}.", status)
 
 
+def _doubt(console: Console, queues: Sequence[str]) -> None:
+    """Complain of queues that no task has by its decorator. Calls may name them all the same."""
+    known = {definition.options.queue for definition in registry.definitions()}
+    for queue in queues:
+        if queue not in known:
+            console.complain(
+                f"No task in the code has the queue {queue!r}{nearest(queue, known)}. It is served all the same."
+            )
+
+
+def _refuse_without_tables() -> None:
+    """Refuse a burst that could only wait for ``migrate``. An outage is waited for, by the worker."""
+    try:
+        open_tables()
+    except (DatabaseError, InterfaceError) as error:
+        if not is_outage(error):
+            raise
+
+
 SUBCOMMAND = Subcommand(
     name="worker",
     help="Run tasks until SIGTERM or Ctrl-C.",
@@ -125,7 +155,7 @@ SUBCOMMAND = Subcommand(
     "once. With --workers, --max-tasks, --max-memory or --reload, this process supervises the workers, which are its "
     "child processes; replacing one loses no task. Log lines go to stderr. Exit status: 0 it was asked to stop, or "
     "--burst found nothing more to do; 1 it failed; 2 wrong usage; 75 start it again, to get rid of a task that does "
-    "not stop.",
+    "not stop. With -v 2, it logs the tasks that are done, too.",
     examples=(
         ("worker", "serve all queues"),
         ("worker --queues mail,reports --threads 8", "serve two queues, with eight threads"),

@@ -8,12 +8,13 @@
     const ready = (act) =>
         document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", act) : act();
 
-    /** The user is busy in a part: has the focus, a selection or a chosen row there. */
+    /** The user is busy in a part: has the focus, a selection, a chosen row or typed words there. */
     const isBusy = (part) => {
         const selection = document.getSelection();
         return (
             part.contains(document.activeElement) ||
             part.querySelector("input:checked") !== null ||
+            [...part.querySelectorAll("input[type=text]")].some((field) => field.value !== field.defaultValue) ||
             (selection && !selection.isCollapsed && part.contains(selection.anchorNode))
         );
     };
@@ -31,6 +32,16 @@
         }
     };
 
+    /** What the user has opened or closed stays so. */
+    const keepDetails = (before, after) => {
+        for (const details of before.querySelectorAll("details[id]")) {
+            const same = after.querySelector(`#${details.id}`);
+            if (same) {
+                same.open = details.open;
+            }
+        }
+    };
+
     const swap = (html, selectors) => {
         const fresh = new DOMParser().parseFromString(html, "text/html");
         for (const selector of selectors) {
@@ -38,6 +49,7 @@
             const after = fresh.querySelector(selector);
             if (before && after && !isBusy(before)) {
                 keepCheckboxes(before, after);
+                keepDetails(before, after);
                 before.replaceWith(after);
             }
         }

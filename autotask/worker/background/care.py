@@ -11,8 +11,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.background.options import HOST, MESSAGED, SITE
 from autotask.background.workers import BackgroundWorker, declared
 from autotask.conf import settings
-from autotask.store import background, inbox
-from autotask.store.background import Seen
+from autotask.store import background, background_hosting, inbox
+from autotask.store.background_hosting import Seen
 from autotask.store.connection import keeps_session
 from autotask.worker.background import loops
 from autotask.worker.background.instance import Instance, Parts
@@ -57,6 +57,7 @@ class Care:
     instances: dict[str, Instance] = field(default_factory=dict, init=False)
     stopping: bool = field(default=False, init=False)
     doing: str = field(default="look after background workers", init=False)
+    _calls: set[str] = field(default_factory=set, init=False)
     _due_at: float = field(default=float("-inf"), init=False)
     _note_at: float = field(default=float("-inf"), init=False)
     _free_since: dict[str, float] = field(default_factory=dict, init=False)
@@ -69,6 +70,7 @@ class Care:
         now = time.monotonic()
         is_early = now < self._due_at
         self._bury_ended(connection)
+        self._pass_on_calls(connection)
         wait = LOOK_EVERY if self.stopping else self._look(connection, now)
         if now >= self._note_at:
             self._write_down(connection)
@@ -81,7 +83,7 @@ class Care:
         self._due_at = time.monotonic() + wait
         if now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY
-            background.forget(connection)
+            background_hosting.forget(connection)
             self.parts.lending.thin_out()
         return wait
 
@@ -90,6 +92,19 @@ class Care:
         self.stopping = True
         for instance in list(self.instances.values()):
             instance.ask()
+
+    def wake(self, name: str) -> bool:
+        """Wake the only instance of a background worker, if it is here; otherwise note to call the hosts. For any thread.
+
+        :returns: whether it is here.
+        """
+        instance = self.instances.get(name)
+        if instance is not None:
+            instance.wake()
+            if instance.grant.place == "":
+                return True
+        self._calls.add(name)
+        return False
 
     def running(self) -> list[Instance]:
         """Return the instances that have not ended. Any thread may call this."""
@@ -101,8 +116,9 @@ class Care:
         mine = {name: each for name, each in declared().items() if self.serves(each.options.queue)}
         if not mine:
             return LOOK_EVERY
-        found, workers = background.look(connection, [(name, self._place(each)) for name, each in mine.items()])
-        if self._declare(connection, mine, found) or self._leave_unknown(connection, found):
+        found, workers = background_hosting.look(connection, [(name, self._place(each)) for name, each in mine.items()])
+        has_new, is_blocked = self._declare(connection, mine, found)
+        if has_new or self._leave_unknown(connection, found):
             return 0.0
         free = [
             seen
@@ -114,24 +130,38 @@ class Care:
         ]
         self._free_since = {seen.name: self._free_since.get(seen.name, now) for seen in free}
         of_site = sum(bool(seen.wanted) and seen.place == "" for seen in found)
-        return self._take_all(connection, mine, free, -(-of_site // max(1, workers)), now)
+        wait = self._take_all(connection, mine, free, -(-of_site // max(1, workers)), now)
+        return min(wait, COURTESY) if is_blocked else wait
+
+    def _pass_on_calls(self, connection: BaseDatabaseWrapper) -> None:
+        while self._calls:
+            background.call_hosts(connection, self._calls.pop())
 
     def _declare(
         self, connection: BaseDatabaseWrapper, mine: Mapping[str, BackgroundWorker], found: Sequence[Seen]
-    ) -> bool:
-        """Declare what is not in the table yet, or was not declared for long; return whether there is anything new."""
-        new = [mine[seen.name].declared() for seen in found if seen.wanted is None]
-        old = [mine[seen.name].declared() for seen in found if seen.wanted is not None and seen.is_stale]
-        if new:
-            background.declare(connection, new, new=True)
+    ) -> tuple[bool, bool]:
+        """Declare what is not in the table yet, was not declared for long, or is to start with the site since lately.
+
+        :returns: whether there is anything new, and whether some could not be declared, since others are about to.
+        """
+        declared = {seen.name: mine[seen.name].declared() for seen in found}
+        new = [declared[seen.name] for seen in found if seen.wanted is None]
+        starting = [
+            declared[seen.name]
+            for seen in found
+            if seen.wanted is False and not seen.decided and declared[seen.name].autostart
+        ]
+        old = [declared[seen.name] for seen in found if seen.wanted is not None and seen.is_stale]
+        begun = background_hosting.declare(connection, new, new=True) if new else 0
+        started = background_hosting.declare(connection, starting, new=False) if starting else 0
         if old:
-            background.declare(connection, old, new=False)
-        return bool(new)
+            background_hosting.declare(connection, old, new=False)
+        return begun + started > 0, begun + started < len(new) + len(starting)
 
     def _leave_unknown(self, connection: BaseDatabaseWrapper, found: Sequence[Seen]) -> bool:
         """Give up what this worker has taken without knowing it: the answer was lost. Return whether there was any."""
         unknown = [
-            background.Grant(seen.name, seen.place, seen.fence, seen.start_id, None)
+            background_hosting.Grant(seen.name, seen.place, seen.fence, seen.start_id, None)
             for seen in found
             if seen.host == self.parts.registration.id
             and seen.name not in self.instances
@@ -139,7 +169,7 @@ class Care:
             and seen.start_id is not None
         ]
         for grant in unknown:
-            background.leave(connection, grant, for_good=False)
+            background_hosting.leave(connection, grant, for_good=False)
         return bool(unknown)
 
     def _keep(self, seen: Seen) -> bool:
@@ -171,7 +201,7 @@ class Care:
             return COURTESY if free else LOOK_EVERY
         wait = LOOK_EVERY
         for seen in sorted(free, key=lambda seen: (-mine[seen.name].options.priority, seen.name)):
-            if len(self.instances) >= settings.BACKGROUND_THREADS:
+            if self._threads() + mine[seen.name].options.concurrency > settings.BACKGROUND_THREADS:
                 self._complain([seen.name for seen in free if seen.name not in self.instances], now)
                 return wait
             hosted = sum(each.grant.place == "" for each in self.instances.values())
@@ -185,7 +215,7 @@ class Care:
         return wait
 
     def _take(self, connection: BaseDatabaseWrapper, worker: BackgroundWorker, seen: Seen) -> bool:
-        grant = background.take(connection, seen, self.parts.registration.id)
+        grant = background_hosting.take(connection, seen, self.parts.registration.id)
         if grant is None:
             return False
         try:
@@ -196,7 +226,7 @@ class Care:
             # Other workers may know the class of an argument, or have threads left.
             self._rest_until[worker.name] = time.monotonic() + REST
             logger.exception("The background worker %s cannot be started here; another try follows", worker.name)
-            background.leave(connection, grant, for_good=False)
+            background_hosting.leave(connection, grant, for_good=False)
             return False
         self.instances[worker.name] = instance
         if self.stopping:
@@ -210,8 +240,8 @@ class Care:
         if now - self._said_at >= SAY_EVERY:
             self._said_at = now
             logger.warning(
-                "This worker hosts as many background workers as AUTOTASK_BACKGROUND_THREADS allows (%d); others are left "
-                "to other workers: %s",
+                "This worker has as many threads for background workers as AUTOTASK_BACKGROUND_THREADS allows (%d); others "
+                "are left to other workers: %s",
                 settings.BACKGROUND_THREADS,
                 ", ".join(names),
             )
@@ -225,11 +255,14 @@ class Care:
             if instance.worker.kind in MESSAGED:
                 inbox.release_all(connection, instance.address)  # none, unless its loop has failed
             if instance.here.is_over:
-                background.end(connection, instance.grant, "its function has returned False")
-            background.leave(connection, instance.grant, for_good=self._is_of_process(instance))
+                background_hosting.end(connection, instance.grant, "its function has returned False")
+            background_hosting.leave(connection, instance.grant, for_good=self._is_of_process(instance))
             del self.instances[name]
             background.tell(connection)
             logger.info("The background worker %s has stopped here", name)
+
+    def _threads(self) -> int:
+        return sum(len(instance.lanes) for instance in self.instances.values())
 
     def _has_news(self) -> bool:
         return any(instance.here.tally.runs for instance in self.instances.values())
@@ -240,7 +273,7 @@ class Care:
             return
         self._note_at = time.monotonic() + NOTE_EVERY
         try:
-            background.note(connection, [news for _, news in taken])
+            background_hosting.note(connection, [news for _, news in taken])
         except BaseException:
             for instance, news in taken:
                 instance.here.tally.give_back(news.runs, news.errors, news.error)

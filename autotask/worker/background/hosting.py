@@ -59,6 +59,11 @@ class Hosting:
         """Look at once. Any thread may call this."""
         self.service.hurry(Care)
 
+    def message(self, name: str) -> None:
+        """Wake the instance that handles messages, or have its host do so. Any thread may call this."""
+        if not self.care.wake(name):
+            self.look()
+
     def stop(self, seconds: float) -> None:
         """Wait until the instances that have ended are given up, and end the threads.
 

@@ -15,7 +15,7 @@ from autotask.worker import execution, steps
 from autotask.worker.background.instance import Instance
 from autotask.worker.gates import Gates
 from autotask.worker.outage import Outage
-from autotask.worker.outcome import Released
+from autotask.worker.outcome import Lost, Released
 from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.writes import Record, Writes
 
@@ -29,6 +29,9 @@ QUICK = 0.05
 #: Seconds between two tries to record outcomes at most, once the instance is asked to stop.
 WHEN_ASKED = 0.1
 
+#: Seconds after the moment of a retry at which to look for it: a worker makes it ready, and that may be a busy one.
+LOOKS = (0.05, 0.5, 2.0)
+
 #: Triggers that one run handles at most.
 MOST_TRIGGERS = 1024
 
@@ -41,25 +44,43 @@ class Inbox:
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
+        self._lane = instance.lane
+        self._is_one = len(instance.lanes) == 1
         self._limit = 1
         self._outage = Outage(f"handle the messages of the background worker {instance.worker.name}")
+        #: When to look for messages that are retried later, on the monotonic clock.
+        self._due: list[float] = []
         #: Whether messages may be claimed that nobody here knows of.
         self._unsure = True
 
     def handle_next(self) -> bool:
         """Handle the next messages, one by one; return whether there may be more."""
         tasks = self._claim(self._limit)
+        if tasks and not self._is_one:
+            self._instance.wake()  # another thread, for the next message
         began = time.monotonic()
         for number, task in enumerate(tasks):
             if not self._instance.may_run():
                 self._release(tasks[number:])
                 break
-            self._record([self._handle(task)])
+            ended = self._handle(task)
+            self._record([ended])
             if self._unsure:
                 break  # Its outcome may not be recorded: nothing may overtake it.
+            if isinstance(ended[1], Lost):
+                self._release(tasks[number + 1 :])  # It comes first again.
+                break
         quick = time.monotonic() - began < QUICK
-        self._limit = min(MOST_CLAIMED, 2 * self._limit) if quick else max(1, self._limit // 2)
+        if self._is_one:
+            self._limit = min(MOST_CLAIMED, 2 * self._limit) if quick else max(1, self._limit // 2)
+        self._put_down(tasks)
         return bool(tasks) or self._unsure
+
+    def wait(self) -> None:
+        """Wait for a message, or until one is retried."""
+        now = time.monotonic()
+        self._due = [moment for moment in self._due if moment > now]
+        self._instance.here.control.wait(min(self._due) - now if self._due else None)
 
     def handle_triggers(self) -> bool:
         """Run once for all triggers that wait; return whether there were any."""
@@ -76,17 +97,21 @@ class Inbox:
             self._record([(first, ended)])
         else:
             self._record([(first, ended), *((task, _like(ended, task)) for task in tasks[1:])])
+        self._put_down(tasks)
         return True
 
-    def _handle(self, task: ClaimedTask) -> tuple[ClaimedTask, Outcome | Released]:
-        instance, parts = self._instance, self._instance.parts
+    def _handle(self, task: ClaimedTask) -> Record:
+        instance, parts, lane = self._instance, self._instance.parts, self._lane
         if task.cancel_requested or parts.is_cancelled(task):
             return task, steps.cancelled(task)
-        instance.place.item = task
+        lane.place.item, lane.lost = task, ""
+        ended: Outcome | Released | Lost
         try:
-            ended = execution.execute(task, parts.is_cancelled, parts.reporter, instance.place)
+            ended = execution.execute(task, parts.is_cancelled, parts.reporter, lane.place)
         finally:
-            instance.place.item = None
+            lane.place.item = None
+        if lane.lost:
+            ended = Lost(task, lane.lost)  # It is handled again, unless it has killed too many.
         instance.goes_on()
         if instance.interrupted:
             instance.ask()
@@ -96,13 +121,20 @@ class Inbox:
         found: list[ClaimedTask] = []
 
         def claim() -> None:
-            with self._instance.parts.lending.borrow() as connection:
+            in_hand = self._instance.in_hand
+            with in_hand.lock, self._instance.parts.lending.borrow() as connection:
                 if self._unsure:
-                    inbox.release_all(connection, self._instance.address)
+                    inbox.release_all(connection, self._instance.address, in_hand.ids)
                 found[:] = inbox.take(connection, self._instance.address, limit)
+                in_hand.ids.update(task.id for task in found)
 
         self._try(claim)
         return found
+
+    def _put_down(self, tasks: Sequence[ClaimedTask]) -> None:
+        """Note that these messages are not claimed any more."""
+        with self._instance.in_hand.lock:
+            self._instance.in_hand.ids.difference_update(task.id for task in tasks)
 
     def _record(self, records: Sequence[Record]) -> None:
         """Record outcomes. If the database is away, wait for it: the next message must not overtake them."""
@@ -126,13 +158,25 @@ class Inbox:
                 records = [_bare(record, error) for record in records]
             elif instance.interrupted or (instance.here.control.asked and not instance.parts.registration.is_fresh()):
                 return  # They are rescued, or released by the caretaker, and run again.
+        self._expect(records)
         if instance.parts.count:
             instance.parts.count(records)
         instance.parts.reporter.forget([(task.id, task.fence) for task, _ in records])
         # They may be retried under the same ids.
         instance.parts.forget([task.id for task, _ in records])
 
+    def _expect(self, records: Sequence[Record]) -> None:
+        """Note when to look for those that come back."""
+        now = time.monotonic()
+        for _, ended in records:
+            if isinstance(ended, Lost):
+                self._due += [now + late for late in LOOKS]
+            elif ended.delay:
+                self._due += [now + ended.delay + late for late in LOOKS]
+
     def _release(self, tasks: Sequence[ClaimedTask]) -> None:
+        if not tasks:
+            return
         self._record([(task, Released(task)) for task in tasks])
 
     def _try(self, act: Callable[[], None]) -> Exception | None:
@@ -159,8 +203,8 @@ def _bare(record: Record, error: Exception) -> Record:
     return task, ended._replace(state=State.ERROR, value=None, error_message=message, traceback="")
 
 
-def _like(ended: Outcome | Released, task: ClaimedTask) -> Outcome | Released:
+def _like(ended: Outcome | Released | Lost, task: ClaimedTask) -> Outcome | Released | Lost:
     """Return the same outcome for another trigger of the same run."""
     if isinstance(ended, Outcome):
         return ended._replace(id=task.id, fence=task.fence)
-    return Released(task, ended.delay)
+    return Lost(task, ended.reason) if isinstance(ended, Lost) else Released(task, ended.delay)

@@ -3,20 +3,25 @@
 import asyncio
 import concurrent.futures
 import logging
+import pickle
 import threading
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotask.background.calls import Here
 from autotask.background.workers import BackgroundWorker
 from autotask.exceptions import TaskInterrupted, WorkerStopping
-from autotask.store.background import Grant, News
+from autotask.store.background_hosting import Grant, News
 from autotask.store.inbox import Address
 from autotask.task import ClaimedTask
+from autotask.texts import tracebacks
 from autotask.worker import hygiene, surroundings
+from autotask.worker.background import elsewhere
+from autotask.worker.background.call import Call
+from autotask.worker.background.elsewhere import Elsewhere, ProcessLost
 from autotask.worker.background.event_loops import EventLoops
 from autotask.worker.background.lending import Lending
 from autotask.worker.pools.threads import Place
@@ -53,6 +58,42 @@ class Parts:
     count: Callable[[Sequence[Record]], None] | None
 
 
+class Lane:
+    """One thread of an instance. A queue worker with ``concurrency=`` has several, any other one.
+
+    :param elsewhere: where its runs are done; None: in the thread itself.
+    :ivar place: where its present run can be interrupted.
+    :ivar future: of the coroutine that it waits for.
+    :ivar lost: how the process of its last run has died; "" if it has not.
+    """
+
+    def __init__(self, elsewhere: Elsewhere | None) -> None:
+        self.place = Place()
+        self.elsewhere = elsewhere
+        self.future: concurrent.futures.Future[Any] | None = None
+        self.lost = ""
+
+    def interrupt(self) -> None:
+        """Stop its present run."""
+        if (future := self.future) is not None:
+            future.cancel()
+        if self.elsewhere is not None and self.elsewhere.interrupt():
+            return
+        if (item := self.place.item) is not None:
+            self.place.strike(item, WorkerStopping("its worker has to stop"))
+
+
+@dataclass(slots=True)
+class InHand:
+    """The messages that the threads of one instance have claimed.
+
+    :ivar lock: held while one of them claims: so the messages begin in their order.
+    """
+
+    ids: set[uuid.UUID] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Instance:
     """Hosts a background worker.
 
@@ -60,7 +101,8 @@ class Instance:
     :param grant: the right to host it.
     :param here: how it runs here.
     :param loop: what to do until it is asked to stop.
-    :ivar ended: whether its thread is through.
+    :ivar ended: whether its threads are through.
+    :ivar in_hand: what its threads have claimed.
     :ivar interrupted: whether the grace of the worker is over.
     :ivar ran_at: when its last run ended, on the monotonic clock.
     """
@@ -78,26 +120,52 @@ class Instance:
         self.here = here
         self.parts = parts
         self.address = Address(grant, parts.registration.id)
-        self.place = Place()
         self.ended = False
+        self.in_hand = InHand()
         self.ran_at = time.monotonic()
         self._loop = loop
-        self._future: concurrent.futures.Future[Any] | None = None
         self.interrupted = False
         here.run_coroutine = self._run_coroutine
-        self._thread = threading.Thread(target=self._run, name=f"autotask-{worker.name}"[:60], daemon=True)
+        executor = here.options.executor
+        if executor:
+            here.run_elsewhere = self._run_elsewhere
+        self.lanes = [Lane(elsewhere.make(executor)) for _ in range(here.options.concurrency)]
+        self._running = 0
+        self._counting = threading.Lock()
+        self._mine = threading.local()
+
+    @property
+    def lane(self) -> Lane:
+        """That of the calling thread."""
+        lane: Lane = self._mine.lane
+        return lane
 
     def start(self) -> None:
-        """Start the thread.
+        """Start the threads: as many as the system has left.
 
-        :raises RuntimeError: the system has no threads left.
+        :raises RuntimeError: it has none.
         """
         self.worker.hosted(self.here)
-        self._thread.start()
+        for number, lane in enumerate(self.lanes):
+            name = f"autotask-{self.worker.name}"[:60]
+            with self._counting:
+                self._running += 1
+            try:
+                threading.Thread(target=self._run, args=(lane,), name=name, daemon=True).start()
+            except RuntimeError as error:
+                with self._counting:
+                    self._running -= 1
+                if not number:
+                    raise
+                logger.warning("%s has only %d of its threads: %s", self.worker.name, number, error)
+                return
 
     def ask(self) -> None:
         """Ask it to stop after its present run."""
         self.here.control.ask()
+        for lane in self.lanes:
+            if lane.elsewhere is not None:
+                lane.elsewhere.ask()
 
     def wake(self) -> None:
         """Tell it that messages wait."""
@@ -106,10 +174,8 @@ class Instance:
     def interrupt(self) -> None:
         """Stop its present run: the grace of the worker is over."""
         self.interrupted = True
-        if (future := self._future) is not None:
-            future.cancel()
-        if (item := self.place.item) is not None:
-            self.place.strike(item, WorkerStopping("its worker has to stop"))
+        for lane in self.lanes:
+            lane.interrupt()
 
     def news(self) -> News | None:
         """Return what is to be written down about it; None: nothing new."""
@@ -133,19 +199,20 @@ class Instance:
 
     def run_once(self) -> bool:
         """Run the function once without a message; return whether to go on."""
-        around = surroundings.of_thread()
+        around, place = surroundings.of_thread(), self.lane.place
         around.tidy()
-        self.place.item = item = object()
+        place.item = item = object()
         try:
-            around.run(self.place.call, self.worker.handle, self._thread.name)
+            around.run(place.call, self.worker.handle, threading.current_thread().name)
         except TaskInterrupted:
             logger.info("The background worker %s was interrupted, because its worker has to stop", self.worker.name)
             self.ask()
-        except BaseException:  # noqa: B036 - the function can raise anything, such as SystemExit
+        except BaseException as error:  # noqa: B036 - the function can raise anything, such as SystemExit
+            tracebacks.cut(error)
             logger.exception("The background worker %s failed; it goes on", self.worker.name)
         finally:
-            if self.place.item is item:
-                self.place.item = None
+            if place.item is item:
+                place.item = None
             around.tidy(unsure=True)
         return self.goes_on()
 
@@ -158,24 +225,33 @@ class Instance:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        self.place.thread = threading.get_ident()
+    def _run(self, lane: Lane) -> None:
+        self._mine.lane = lane
+        lane.place.thread = threading.get_ident()
         try:
             self._loop(self)
         except BaseException:  # noqa: B036 - whatever it is, the instance must be given to others
             logger.exception("The loop of the background worker %s has failed", self.worker.name)
+            self.ask()
             self.here.control.sleep(AFTER_FAILURE)  # Another one would follow at once.
         finally:
-            self.worker.hosted(None)
             hygiene.close_connections()
-            self.ended = True
-            self.parts.ended()
+            if lane.elsewhere is not None:
+                lane.elsewhere.close()
+            with self._counting:
+                self._running -= 1
+                is_last = not self._running
+            if is_last:
+                self.worker.hosted(None)
+                self.ended = True
+                self.parts.ended()
 
     def _run_coroutine(
         self, function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         future = self.parts.loops.get(self.here.options.loop).begin(function, args, kwargs)
-        self._future = future
+        lane = self.lane
+        lane.future = future
         if self.interrupted:
             future.cancel()
         try:
@@ -185,4 +261,17 @@ class Instance:
                 raise WorkerStopping("its worker has to stop") from None
             raise
         finally:
-            self._future = None
+            lane.future = None
+
+    def _run_elsewhere(self, message: tuple[Any, ...], id: str) -> Any:
+        lane, grant, definition = self.lane, self.grant, self.worker.definition
+        assert lane.elsewhere is not None
+        if self.interrupted:
+            raise WorkerStopping("its worker has to stop")
+        module = definition.function.__module__
+        work = Call(definition.name, module, grant.setup, grant.start_id, pickle.dumps(message), id)
+        try:
+            return lane.elsewhere.run(work).unpacked()
+        except ProcessLost as lost:
+            lane.lost = str(lost)
+            raise

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from autotask.background.options import Kind
 from autotask.worker.background.inbox import Inbox
 from autotask.worker.background.instance import Instance
+from autotask.worker.background.triggers import Triggers
 
 #: Seconds until the next run after one that has raised; doubled for each one in a row.
 FIRST_PAUSE = 1.0
@@ -23,26 +24,26 @@ def endless(instance: Instance) -> None:
 
 
 def queue(instance: Instance) -> None:
-    """Handle what is put, in order."""
-    inbox, control = Inbox(instance), instance.here.control
+    """Handle what is put; with one thread in order, one after the other."""
+    inbox = Inbox(instance)
     while instance.may_run():
         if not inbox.handle_next():
-            control.wait()
+            inbox.wait()
 
 
 def event(instance: Instance) -> None:
     """Run when triggered."""
-    inbox, control = Inbox(instance), instance.here.control
+    triggers = Triggers(instance)
     while instance.may_run():
-        if not inbox.handle_triggers():
-            control.wait()
+        if not triggers.handle():
+            triggers.wait()
 
 
 def interval(instance: Instance) -> None:
     """Run by the clock, and when triggered: then at once, and the next tick stays."""
-    clock, inbox = Clock(instance, time.monotonic()), Inbox(instance)
+    clock, triggers = Clock(instance, time.monotonic()), Triggers(instance)
     while True:
-        if not _wait_for(instance, inbox, clock.next_at) or not instance.may_run():
+        if not _wait_for(instance, triggers, clock.next_at) or not instance.may_run():
             return
         if not instance.run_once():
             return
@@ -72,15 +73,14 @@ class Clock:
         self.next_at = self._first + self._tick * self._interval + self._before
 
 
-def _wait_for(instance: Instance, inbox: Inbox, moment: float) -> bool:
+def _wait_for(instance: Instance, triggers: Triggers, moment: float) -> bool:
     """Wait, and run for triggers meanwhile; return False if the instance is to stop."""
     control = instance.here.control
-    is_triggered = instance.grant.place == ""
     while not control.asked:
         left = moment - time.monotonic()
         # Even when it is time already: with runs that are too long, it always is.
-        if control.wait(max(0.0, left)) and is_triggered:
-            while inbox.handle_triggers() and not control.asked:
+        if control.wait(max(0.0, left)):
+            while triggers.handle() and not control.asked:
                 pass
         elif left <= 0:
             return True

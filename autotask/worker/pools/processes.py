@@ -213,9 +213,13 @@ class Child:
 
 
 class Desk(Generic[T]):
-    """One thread of the pool with its child: its item, and whether the child was killed for that."""
+    """One thread with its child: its item, and whether the child was killed for that.
 
-    def __init__(self) -> None:
+    :param module: the main module of the child; see :mod:`autotask.worker.child`.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
         # Held while the child gets another item, so that no one kills it for the wrong one.
         self.lock = threading.Lock()
         self.child: Child | None = None
@@ -224,16 +228,37 @@ class Desk(Generic[T]):
         self.interruption: TaskInterrupted | None = None
         self.asked = False
 
-    def begin(self, item: T) -> None:
-        """Note that an item is about to run."""
+    def run(self, item: T, job: Any, received: Callable[[T, Any], None]) -> tuple[float, End]:
+        """Run an item in the child, in this thread; return when it began, and its end.
+
+        :param received: takes the messages of the child.
+        """
         with self.lock:
             self.item, self.began, self.interruption, self.asked = item, None, None, False
+        try:
+            end = self._served(item, job, received)
+        except Exception as error:  # a bug here must lose neither the thread nor the item
+            logger.exception("The pool of processes itself failed")
+            end = NoChild(f"{type(error).__name__}: {error}")
+        began, interruption = self._end()
+        return began, end if interruption is None or isinstance(end, Ended) else interruption
 
-    def end(self) -> tuple[float, TaskInterrupted | None]:
-        """Note that the item has ended: nothing kills the child for it now. Return when it began, and why it was cut off."""
+    def ask(self, item: T, why: str) -> None:
+        """Ask an item to stop, by a message to the child."""
         with self.lock:
-            self.item = None
-            return time.monotonic() if self.began is None else self.began, self.interruption
+            if self.item is item and self.child is not None and self.began is not None and not self.asked:
+                self.asked = True
+                self.child.send(Stop(why))
+
+    def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
+        """Kill the child if it runs this item."""
+        with self.lock:
+            if self.item is not item:
+                return False
+            self.interruption = interruption
+            if self.child is not None:
+                self.child.kill()
+        return True
 
     def dismiss(self) -> Child | None:
         """Kill the child if it runs an item; otherwise return it, to be let go."""
@@ -243,6 +268,48 @@ class Desk(Generic[T]):
                 return None
             child, self.child = self.child, None
             return child
+
+    def _end(self) -> tuple[float, TaskInterrupted | None]:
+        with self.lock:
+            self.item = None  # Nothing kills the child for it now.
+            return time.monotonic() if self.began is None else self.began, self.interruption
+
+    def _served(self, item: T, job: Any, received: Callable[[T, Any], None]) -> End:
+        how = ""
+        for _ in range(TRIES):
+            try:
+                child = self._sit_down()
+                child.send(job)
+                return self._listen(child, item, received)
+            except ChildDied as death:
+                how = str(death)
+            except OSError as error:  # no memory, or no more processes
+                how = f"could not be started: {error}"
+            with self.lock:
+                died, self.child = self.child, None
+            if died is not None:
+                died.close()
+            if self.began is not None:
+                return Died(how)
+            if self.interruption is not None:
+                return self.interruption
+        return NoChild(how)
+
+    def _sit_down(self) -> Child:
+        with self.lock:
+            if self.child is None:
+                self.child = Child(self._module)
+            return self.child
+
+    def _listen(self, child: Child, item: T, received: Callable[[T, Any], None]) -> Ended:
+        before = time.monotonic() + STARTS_WITHIN
+        while not isinstance(message := child.receive(before), Ended):
+            before = float("inf")  # Its item has a time limit of its own.
+            if isinstance(message, Begun):
+                self.began = time.monotonic()
+            else:
+                received(item, message)
+        return message
 
 
 class ProcessPool(Generic[T]):
@@ -264,10 +331,7 @@ class ProcessPool(Generic[T]):
         self._threads: ThreadPool[T] | None = None
 
     def submit(self, item: T) -> None:
-        """Run an item as soon as a child is free.
-
-        :raises RuntimeError: the system has no threads left.
-        """
+        """Run an item as soon as a child is free. RuntimeError: the system has no threads left."""
         if self._threads is None:
             self._threads = ThreadPool(self.size, self._run, self._wake, name="autotask-process")
         self._threads.submit(item)
@@ -294,23 +358,12 @@ class ProcessPool(Generic[T]):
     def ask(self, item: T, why: str) -> None:
         """Ask an item to stop, by a message to its child."""
         if desk := self._desk_of(item):
-            with desk.lock:
-                if desk.item is item and desk.child is not None and desk.began is not None and not desk.asked:
-                    desk.asked = True
-                    desk.child.send(Stop(why))
+            desk.ask(item, why)
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
         """Kill the child that runs an item."""
         desk = self._desk_of(item)
-        if desk is None:
-            return False
-        with desk.lock:
-            if desk.item is not item:
-                return False
-            desk.interruption = interruption
-            if desk.child is not None:
-                desk.child.kill()
-        return True
+        return desk is not None and desk.interrupt(item, interruption)
 
     def abandon(self, item: T) -> Abandoned | None:
         """Forget an item whose child cannot even be killed, since the kernel holds it."""
@@ -343,53 +396,6 @@ class ProcessPool(Generic[T]):
     # --- called by the threads --------------------------------------------------------------------------------------
 
     def _run(self, item: T, place: Place) -> None:
-        desk = self._desks.setdefault(place, Desk())
-        if (job := self._customer.job(item)) is None:
-            return
-        desk.begin(item)
-        try:
-            end = self._served(desk, item, job)
-        except Exception as error:  # a bug here must lose neither the thread nor the item
-            logger.exception("The pool of processes itself failed")
-            end = NoChild(f"{type(error).__name__}: {error}")
-        began, interruption = desk.end()
-        if interruption is not None and not isinstance(end, Ended):
-            end = interruption
-        self._customer.ended(item, began, end)
-
-    def _served(self, desk: Desk[T], item: T, job: Any) -> End:
-        how = ""
-        for _ in range(TRIES):
-            try:
-                self._sit_down(desk).send(job)
-                return self._listen(desk, item)
-            except ChildDied as death:
-                how = str(death)
-            except OSError as error:  # no memory, or no more processes
-                how = f"could not be started: {error}"
-            with desk.lock:
-                child, desk.child = desk.child, None
-            if child is not None:
-                child.close()
-            if desk.began is not None:
-                return Died(how)
-            if desk.interruption is not None:
-                return desk.interruption
-        return NoChild(how)
-
-    def _sit_down(self, desk: Desk[T]) -> Child:
-        with desk.lock:
-            if desk.child is None:
-                desk.child = Child(self._module)
-            return desk.child
-
-    def _listen(self, desk: Desk[T], item: T) -> Ended:
-        assert desk.child is not None
-        before = time.monotonic() + STARTS_WITHIN
-        while not isinstance(message := desk.child.receive(before), Ended):
-            before = float("inf")  # Its item has a time limit of its own.
-            if isinstance(message, Begun):
-                desk.began = time.monotonic()
-            else:
-                self._customer.received(item, message)
-        return message
+        desk = self._desks.setdefault(place, Desk(self._module))
+        if (job := self._customer.job(item)) is not None:
+            self._customer.ended(item, *desk.run(item, job, self._customer.received))

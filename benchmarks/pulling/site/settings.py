@@ -28,6 +28,8 @@ if PACKAGE != "autotask":
             "LOCATION": f"redis://127.0.0.1:{os.environ['REDIS_PORT']}/0?decode_responses=True",
         }
     }
+elif os.environ["PULL_ENGINE"] == "redis":
+    AUTOTASK_PULL_REDIS = f"redis://127.0.0.1:{os.environ['REDIS_PORT']}/0"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Both packages understand these names.
 DJANGO_SIMPLETASK2_ACLKEY = os.environ["PULL_KEY"]

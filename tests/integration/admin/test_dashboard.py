@@ -1,6 +1,8 @@
 """The dashboard: its tabs on all pages, the overview, task types and errors."""
 
 import re
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -8,10 +10,12 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from autotask import statistics
 from autotask.acts import pausing
+from autotask.admin import timeline
 from autotask.admin.tabs import LIVE
-from autotask.models import Task
-from autotask.store import causes, glance
+from autotask.models import Attempt, Task, TaskRecord
+from autotask.store import causes, glance, statistics as store
 from autotask.store.glance import Count
 from autotask.task import State
 from tests.integration.admin.pages import SCHEDULES, TASKS, WORKERS, ended, page, page_of, registered
@@ -69,7 +73,7 @@ def test_the_overview_counts_tasks_and_says_how_long_the_oldest_has_waited(admin
     add.using(delay=3600)(1, 2)
     fail("later")
     ended(State.ERROR, error_message="ValueError: no paper")
-    Task.objects.filter(state=State.READY).update(ready_at=timezone.now() - timezone.timedelta(minutes=5))
+    Task.objects.filter(state=State.READY).update(ready_at=timezone.now() - timedelta(minutes=5))
 
     # When
     response = admin.get(OVERVIEW)
@@ -98,9 +102,9 @@ def test_the_overview_says_what_is_wrong(admin):
 
     # Given: a living worker that does not serve the queue, and a lost one
     registered(queues="mail")
-    registered(host="gone", lease_until=timezone.now() - timezone.timedelta(minutes=1))
+    registered(host="gone", lease_until=timezone.now() - timedelta(minutes=1))
     add(1, 2)
-    Task.objects.update(ready_at=timezone.now() - timezone.timedelta(minutes=5))
+    Task.objects.update(ready_at=timezone.now() - timedelta(minutes=5))
 
     # Then
     said = banners(admin)
@@ -152,7 +156,11 @@ def test_task_types_are_those_of_the_code_and_those_of_the_rows(admin):
     # Given
     add(1, 2)
     fail.using(delay=60)("later")
-    ended(State.ERROR, name="gone.task")
+    minute = int(time.time()) // 60 * 60
+    ran = [0] * (statistics.bucket(0.2) + 1)
+    ran[-1] = 4
+    counts = statistics.Counts(started=4, succeeded=3, failed=1, running=statistics.padded(ran))
+    store.add(connection, {store.Key(minute, "gone.task", "default"): counts})
 
     # When
     types = {re.sub("<[^>]*>", "", each["name"]): each for each in admin.get(TYPES).context["types"]}
@@ -161,7 +169,8 @@ def test_task_types_are_those_of_the_code_and_those_of_the_rows(admin):
     assert types[add.name]["waiting"] == "1"
     assert types[fail.name]["queue"] == "elsewhere"
     assert "Every hour" in types["tests.integration.admin.tasks.tidy"]["about"]
-    assert types["gone.task"]["failed"] == "1"
+    assert (types["gone.task"]["done"], types["gone.task"]["failed"]) == ("3", "1 (25%)")
+    assert re.fullmatch(r"\d+ ms / \d+ ms", types["gone.task"]["ran"])
     assert "not in the code" in types["gone.task"]["state"]
 
 
@@ -187,3 +196,66 @@ def test_errors_of_one_cause_are_counted_together(admin):
 def test_addresses_that_make_no_sense_are_no_error_of_the_server(admin, query):
     for address in (*PAGES, TASKS, WORKERS, SCHEDULES):
         assert admin.get(address + query).status_code in (200, 302, 400)
+
+
+def test_the_chart_shows_what_ended_in_the_chosen_range(admin):
+    # Given: an hour ago and now
+    now = int(time.time()) // 60 * 60
+    for minute, number in ((now - 7200, 5), (now, 2)):
+        counts = statistics.Counts(started=number, succeeded=number, failed=1)
+        store.add(connection, {store.Key(minute, add.name, "default"): counts})
+
+    # Then
+    for query, done in (("", "2"), ("?range=6h", "7"), ("?range=nonsense", "2"), ("?range=%00", "2")):
+        chart = admin.get(OVERVIEW + query).context["chart"]
+        assert (chart["legend"][0]["number"], chart["is_empty"]) == (done, False)
+        assert f"{done} done" in chart["drawn"]
+
+
+START = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def life(record: dict, attempts: list[Attempt], now: float, *, are_all: bool = True) -> list[tuple]:
+    values = {"created_at": at(0), "run_at": at(0), "attempt": 1, **record}
+    found = timeline.parts(TaskRecord(**values), attempts, at(now), are_all=are_all)
+    return [(part.state.name, (part.ended - part.began).total_seconds(), part.attempt) for part in found]
+
+
+def failed_attempt(number: int, began: float, ended: float, state: State = State.RETRY) -> Attempt:
+    return Attempt(number=number, state=state, started_at=at(began), ended_at=at(ended), error_message="E")
+
+
+def test_the_timeline_of_a_task_tells_how_long_it_waited_and_ran():
+    done = {"state": State.DONE, "run_at": at(60), "started_at": at(65), "ended_at": at(95)}
+    assert life(done, [], 999) == [("SCHEDULED", 60, None), ("READY", 5, None), ("DONE", 30, 1)]
+    running = {"state": State.RUNNING, "started_at": at(5)}
+    assert life(running, [], 9) == [("READY", 5, None), ("RUNNING", 4, 1)]
+    assert life({"state": State.SCHEDULED, "run_at": at(60)}, [], 10) == [("SCHEDULED", 10, None)]
+    assert life({"state": State.HELD, "run_at": at(6)}, [], 10) == [("SCHEDULED", 6, None), ("HELD", 4, None)]
+    assert life({"state": State.READY, "run_at": at(600)}, [], 10) == [("SCHEDULED", 10, None)]
+    assert life({"state": State.CANCELLED, "ended_at": at(7)}, [], 10) == [("READY", 7, None)]
+
+
+def test_the_timeline_of_a_task_has_the_attempts_that_failed():
+    attempts = [failed_attempt(1, 2, 5), failed_attempt(2, 15, 20)]
+    again = {"state": State.RUNNING, "attempt": 3, "run_at": at(30), "started_at": at(31)}
+    past = [("READY", 2, None), ("RETRY", 3, 1), ("READY", 10, None), ("RETRY", 5, 2)]
+    assert life(again, attempts, 40) == [*past, ("SCHEDULED", 10, None), ("READY", 1, None), ("RUNNING", 9, 3)]
+    failed = [*attempts, failed_attempt(3, 31, 40, State.ERROR)]
+    over = {"state": State.ERROR, "attempt": 3, "run_at": at(30), "started_at": at(31), "ended_at": at(40)}
+    assert life(over, failed, 999) == [*past, ("READY", 11, None), ("ERROR", 9, 3)]
+    assert life(over, failed[1:], 999, are_all=False)[0] == ("RETRY", 5, 2)
+
+
+def test_the_page_of_a_task_shows_its_timeline(admin):
+    handle = ended(State.ERROR, attempt=1)
+    Attempt.objects.create(
+        task_id=handle.id, number=1, fence=1, state=State.ERROR, ended_at=timezone.now(), error_message="no paper"
+    )
+    html = page(admin, f"{TASKS}{handle.id}/change/")
+    assert "<strong>attempt 1: error</strong>" in html
+    assert 'class="autotask-life"' in html

@@ -51,7 +51,7 @@ def test_the_page_of_a_held_task_says_why_it_waits_with_links_to_the_holders_and
     shown = page(admin, change(waiting))
 
     # Then
-    assert "Waits for a slot of limit openai (2 of 2 taken; 1 task waits)." in shown
+    assert "It waits for a slot of limit openai (2 of 2 taken; 1 task waits); " in shown
     assert f'href="{TASKS}?gate=limit%3Aopenai"' in shown
     assert f'href="{change(one)}"' in shown and f'href="{change(other)}"' in shown
     assert "limit openai, 2 slots" in shown and "rate 100/m of shop.call(tenant_id=7)" in shown
@@ -67,7 +67,7 @@ def test_the_page_of_a_task_that_runs_shows_the_gates_it_has_passed_and_no_reaso
     # Then
     shown = page(admin, change(id))
     assert ">passed</span> limit shop.sync(account_id=7), 1 slot" in shown
-    assert "Why it waits" not in shown
+    assert "Why it does not run" not in shown
 
 
 def test_the_page_shows_tokens_and_pauses(admin):
@@ -78,7 +78,7 @@ def test_the_page_shows_tokens_and_pauses(admin):
     pause("queue", "mail")
 
     # Then
-    assert "Waits for tokens of rate 100/m of shop.call(tenant_id=7), next at " in page(admin, change(rated))
+    assert "It waits for tokens of rate 100/m of shop.call(tenant_id=7), next at " in page(admin, change(rated))
     assert "The limit openai is paused by ANN: &lt;b&gt;down&lt;/b&gt;." in page(admin, change(limited))
     assert "The queue mail is paused by ANN." in page(admin, change(plain))
 

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from autotask.models import Worker
 from tests.helpers import wait_until
-from tests.integration.admin.pages import WORKERS, page, page_of, registered
+from tests.integration.admin.pages import TASKS, WORKERS, page, page_of, registered
+from tests.integration.held import hold
 
 
 def test_workers_are_listed_with_what_they_run(admin, running):
@@ -35,3 +36,13 @@ def test_a_worker_that_no_longer_reports_is_marked(admin):
     assert ">alive</span>" in alive
     assert ">lost</span>" in lost and "other workers rescue its tasks" in lost
     assert "4 min" in lost
+
+
+def test_lists_say_that_no_worker_is_alive(admin):
+    words = "No worker is alive. Start the site, or a worker: python manage.py autotask worker"
+    assert words in page(admin, WORKERS)
+    assert "worker is alive" not in page(admin, TASKS)
+    hold(queue="mail")
+    assert "Tasks wait, and no worker is alive." in page(admin, TASKS)
+    registered(queues="reports")
+    assert "Tasks wait in queues that no living worker serves: mail." in page(admin, TASKS)

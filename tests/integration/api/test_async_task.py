@@ -10,7 +10,7 @@ from tests.integration.class_tasks.async_tasks import Forecast
 from tests.integration.worker.conftest import worker_program
 from tests.integration.worker.stubborn import lines
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
 
 OPEN = "/open/forecast"
 

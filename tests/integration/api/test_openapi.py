@@ -85,5 +85,6 @@ def test_every_address_is_described(api):
         ("post", "/{id}/cancel"),
         ("post", "/{id}/retry"),
         ("get", "/{id}/result"),
+        ("get", "/{id}/reason"),
         ("get", "/{id}/logs"),
     }

@@ -10,11 +10,13 @@ from django.db import connections
 
 from autotask.handle import TaskHandle
 from autotask.models import Result, Task
+from autotask.store import task_logs
 from autotask.store.connection import current, execute
 from autotask.task import RUNNING, new_id
 from tests.helpers import wait_until
 from tests.integration.api import tasks
 from tests.integration.api.conftest import Api
+from tests.integration.held import pause
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -264,6 +266,20 @@ def test_progress_is_shown_while_a_task_runs(api, worker):
     assert problem(api.get(f"/tasks/{id}/result")) == (409, "not_finished")
 
 
+def test_the_reason_of_a_task_names_no_hosts_and_people(api):
+    # Given
+    id = api.post("/tasks/", {"name": "api.add", "params": {"x": 3, "y": 4}}).value["id"]
+
+    # Then
+    found = api.get(f"/tasks/{id}/reason").value
+    assert list(found) == ["id", "code", "sentence", "until", "place", "expected_wait", "checks"]
+    assert (found["code"], found["sentence"]) == ("no_worker", "No worker is alive.")
+    pause("everything", reason="secret", paused_by="ANN")
+    found = api.get(f"/tasks/{id}/reason").value
+    assert (found["code"], found["sentence"]) == ("paused", "Everything is paused.")
+    assert problem(api.get(f"/tasks/{uuid.uuid4()}/reason")) == (404, "not_found")
+
+
 def test_the_log_of_a_task_is_text_for_those_who_may_see_tracebacks(api, api_with, settings, tmp_path):
     # Given
     id = api.post("/tasks/", {"name": "api.add", "params": {"x": 3, "y": 4}}).value["id"]
@@ -281,6 +297,12 @@ def test_the_log_of_a_task_is_text_for_those_who_may_see_tracebacks(api, api_wit
     assert response["X-Content-Type-Options"] == "nosniff" and response.content.decode() == "<b>Zürich</b>\n"
     assert problem(api_with("read:*").get(f"/tasks/{id}/logs")) == (403, "forbidden")
     assert problem(reader.get("/tasks/..%2F..%2Fetc/logs"))[0] == 404
+
+    # When its lines are in the database, too
+    task_logs.write(current(), [task_logs.NewPiece(uuid.UUID(id), 1, "Basel\n")], [])
+
+    # Then
+    assert reader.get(f"/tasks/{id}/logs").content.decode() == "Basel\n"
 
 
 def test_a_wait_ends_with_the_task_or_with_its_time(api, worker):

@@ -9,9 +9,9 @@ from django.db import connection, transaction
 
 from autotask import acts
 from autotask.background import background_worker
-from autotask.exceptions import CannotStopHere, NoTriggerHere, UnknownOption
+from autotask.exceptions import CannotStopHere, UnknownOption
 from autotask.models import Attempt, Result, Task
-from autotask.store import background
+from autotask.store import background, background_hosting, background_read
 from autotask.task import DONE, ERROR
 from tests.helpers import patient, wait_until
 from tests.integration.background.app import tasks
@@ -87,7 +87,7 @@ def test_errors_are_counted_given_to_on_error_and_followed_by_longer_pauses(
     assert 0.9 < second[0] - first[0] < 1.9
     assert 1.9 < third[0] - second[0] < 1.9 + patient(1)
     tasks.failing.stop()
-    (stored,) = background.read(connection, tasks.failing.name)
+    (stored,) = background_read.read(connection, tasks.failing.name)
     (instance,) = stored.instances
     assert instance.runs == instance.errors >= 3
     assert "ValueError: as always" in instance.last_error
@@ -113,14 +113,14 @@ def test_false_from_a_message_stops_the_worker_and_the_rest_is_kept(start: Start
     tasks.handle.put("the rest")
     wait_until(lambda: not tasks.handle.is_active() and tasks.handle.is_stopped())
     assert lines.words("handle") == [{"value": False}]
-    assert background.read(connection, tasks.handle.name)[0].ended == "its function has returned False"
+    assert background_read.read(connection, tasks.handle.name)[0].ended == "its function has returned False"
     tasks.handle.start()
     lines.wait_for("handle", 2)
 
 
 def test_it_runs_with_the_site_unless_told_otherwise(start: Start, lines: Lines) -> None:
     declared = background.Declared(tasks.endless.name, "continuous", "site", "default", True)
-    background.declare(connection, [declared], new=True)
+    background_hosting.declare(connection, [declared], new=True)
     start()
     lines.wait_for("endless")
 
@@ -152,14 +152,6 @@ def test_without_autotask_nothing_starts_and_messages_are_handled_in_place(setti
     assert in_place.put("value") is None
     assert (in_place.start(), in_place.stop()) == (False, None)
     assert seen == ["value"]
-
-
-def test_those_of_hosts_and_processes_have_no_trigger() -> None:
-    @background_worker(interval=1, per="process")
-    def everywhere() -> None: ...
-
-    with pytest.raises(NoTriggerHere, match="one per process"):
-        everywhere.trigger()
 
 
 @pytest.mark.parametrize("name", ["patient", "stubborn", "endless_coroutine", "handle", "tick", "rebuild", "endless"])
@@ -198,5 +190,5 @@ def test_a_value_can_be_cancelled_and_paused(start: Start, lines: Lines) -> None
     time.sleep(1)
     assert not lines.all("handle")
     acts.resume(task=tasks.handle.definition.name)
-    handle.wait(40)
+    handle.wait(patient(3))
     assert lines.words("handle") == ["later"]

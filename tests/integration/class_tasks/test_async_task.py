@@ -34,7 +34,7 @@ from tests.integration.worker import tasks
 from tests.integration.worker.conftest import worker_program
 from tests.integration.worker.stubborn import lines
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
 
 COUNT = """
 SELECT (SELECT count(*) FROM autotask_task WHERE name = %(name)s), (SELECT count(*) FROM autotask_result WHERE name = %(name)s)
@@ -401,7 +401,7 @@ def test_the_log_file_has_the_name_of_the_id(start_worker, cls, settings, tmp_pa
     found = [line.split(" | ") for line in (folder / "Oslo-today.log").read_text().splitlines()]
     assert [fields[2] for fields in found] == ["Oslo-today"] * 3
     started, own, done = (fields[3].partition(" - ")[2] for fields in found)
-    assert started.startswith("started: ") and own == "start of Oslo" and done.startswith("done after ")
+    assert started.startswith("started: ") and own == "start of Oslo" and done.startswith("attempt 1 of 1 done after ")
     assert (folder / "Oslo-today.log").resolve().name == f"{cls.get_handle('Oslo-today').id}.log"
     settings.AUTOTASK_LOG_DIR = None
     log_capture.start()

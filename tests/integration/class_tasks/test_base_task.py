@@ -11,7 +11,7 @@ from tests.helpers import ended, wait_until
 from tests.integration.class_tasks import classes
 from tests.integration.worker.stubborn import lines
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
 
 
 @pytest.fixture(params=classes.ALL, ids=lambda cls: cls.__name__)
@@ -74,9 +74,9 @@ def test_an_exception_after_the_end_is_logged_and_changes_nothing(start, path, c
 @pytest.mark.parametrize("there", [classes.InThread, classes.InProcess])
 def test_a_task_that_takes_too_long_has_failed(there, start, path):
     start()
-    handle = there.using(timeout=0.5, retries=0).enqueue(path, "nap")
+    handle = there.using(timeout=1, retries=0).enqueue(path, "nap")
     assert ended(handle) is ERROR
-    assert "timed out after 0.5 s" in handle.error_message
+    assert "timed out after 1 s" in handle.error_message
     assert lines(path) == ["before 1", "failure TimeLimitExceeded"]
 
 

@@ -53,7 +53,7 @@ def test_the_doctor_finds_nothing_wrong_where_nothing_is(worker):
 
     # Then
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 18)]
+    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 19)]
     assert manage("doctor", "--quiet").out == ""
 
 
@@ -162,7 +162,7 @@ def test_the_doctor_takes_a_worker_without_a_lease_for_dead():
 def test_a_database_that_cannot_be_reached_is_one_problem():
     shown = process("autotask", "doctor", DATABASE_URL="postgres://nobody:hush@127.0.0.1:1/none")
     assert shown.code == 3
-    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 12
+    assert shown.out.count("PROBLEM") == 1 and shown.out.count("SKIPPED") == 13
     assert "Traceback" not in shown.err and "hush" not in shown.out + shown.err
 
 

@@ -74,7 +74,10 @@ def test_show_says_why_a_task_waits_and_who_has_the_slots():
     # Then
     shown = manage("show", held).out
     assert has_line(r"state +waiting \(held\)", shown)
-    assert has_line(r"reason +waits for a slot of limit openai \(2 of 2 taken; 1 task waits\)", shown)
+    assert has_line(
+        r"why +held_by_limit: It waits for a slot of limit openai \(2 of 2 taken; 1 task waits\); .* number 1 in line\.",
+        shown,
+    )
     assert has_line(
         r"gates +limit openai, 2 slots \(waits here\); rate 100/m of shop\.call\(tenant_id=7\) \(ahead\)", shown
     )
@@ -103,12 +106,12 @@ def test_show_says_what_is_paused():
 
     # Then
     assert has_line(
-        r"reason +the limit openai is paused by ANN until .*\d\d:\d\d:\d\d: provider is down",
+        r"why +paused: The limit openai is paused by ANN until .*\d\d:\d\d:\d\d: provider is down\.",
         manage("show", limited).out,
     )
-    assert has_line(r"reason +the queue mail is paused", manage("show", plain).out)
+    assert has_line(r"why +paused: The queue mail is paused\.", manage("show", plain).out)
     assert manage("show", plain, "--json").json["reason"]["code"] == "ready.paused"
-    assert has_line(r"reason +the task shop\.sync is paused by ANN", manage("show", paused).out)
+    assert has_line(r"why +paused: The task shop\.sync is paused by ANN\.", manage("show", paused).out)
     assert manage("show", paused, "--json").json["reason"]["code"] == "held.paused"
 
 

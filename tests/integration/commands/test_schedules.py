@@ -305,11 +305,12 @@ def test_what_is_not_in_the_code_cannot_be_run():
 def test_an_unknown_name_is_answered_with_those_that_may_be_meant(words, name):
     shown = manage(*words, name)
     assert (shown.code, shown.out) == (4, "")
-    assert shown.err == f"There is no schedule {name!r} (did you mean 'shop.tasks.send_reports'?)."
+    what = "schedule or task" if words == ["run"] else "schedule"
+    assert shown.err == f"There is no {what} {name!r} (did you mean 'shop.tasks.send_reports'?)."
 
 
 def test_a_name_like_no_other_is_answered_plainly():
-    assert manage("run", "zzz").err == "There is no schedule 'zzz'."
+    assert manage("next", "zzz").err == "There is no schedule 'zzz'."
 
 
 @pytest.mark.usefixtures("registered")

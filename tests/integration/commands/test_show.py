@@ -55,7 +55,7 @@ def test_show_tells_everything_but_the_result(autotask_immediate):
         *("attempt", "failures", "lost", "retries", "timeout", "executor", "scheduled_for"),
         *("expires_at", "at_most_once", "progress"),
         *("worker_id", "cancel_requested", "error_message"),
-        *("unique_key", "gates", "gate", "notices", "settled_at", "reason", "attempts"),
+        *("unique_key", "gates", "gate", "notices", "settled_at", "reason", "why", "attempts"),
     ]
     [attempt] = document["attempts"]
     assert list(attempt) == [

@@ -29,6 +29,7 @@ def test_status_shows_queues_and_workers_in_columns():
     assert re.search(r"^QUEUE +SCHEDULED +HELD +READY +RUNNING +OLDEST WAIT$", shown.out, re.M)
     assert re.search(r"^default +1 +0 +1 +0 +\d\.\d s$", shown.out, re.M)
     assert "Finished in the last hour: 0 done, 0 error, 1 cancelled\n" in shown.out
+    assert "A minute, in the last 5 minutes: 0.0 started, 0.0 ended, 0.0 failed\n" in shown.out
     assert re.search(r"^ +7  elsewhere  worker +-  default,mail +3 +0 +\d\.\d s ago  alive$", shown.out, re.M)
 
 
@@ -47,7 +48,7 @@ def test_status_as_json_has_the_documented_keys():
 
     # Then
     assert list(shown) == [
-        *("at", "queues", "ended", "workers", "limits", "rates", "paused_tasks", "paused_queues"),
+        *("at", "queues", "ended", "per_minute", "workers", "limits", "rates", "paused_tasks", "paused_queues"),
         *("pauses", "paused_schedules"),
     ]
     [queue], [worker] = shown["queues"], shown["workers"]

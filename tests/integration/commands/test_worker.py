@@ -3,8 +3,10 @@
 import os
 
 import pytest
+from django.db import connection, transaction
 
 from autotask.management.subcommands import worker as worker_command
+from autotask.store.connection import execute
 from autotask.task import DONE
 from autotask.tasks import delayed_task
 from tests.helpers import wait_until
@@ -50,6 +52,14 @@ def test_worker_refuses_to_start_where_the_checks_find_an_error(settings):
     settings.AUTOTASK_LEASE = 1
     shown = manage("worker", "--burst")
     assert shown.code == 1 and "autotask.E006" in shown.err
+
+
+def test_a_burst_without_tables_ends_at_once_with_the_command_that_helps():
+    with transaction.atomic():
+        execute(connection, "SET LOCAL search_path TO pg_catalog")
+        shown = manage("worker", "--burst")
+    assert shown.code == 1
+    assert shown.err.rstrip().endswith("Run: python manage.py migrate autotask")
 
 
 def test_worker_runs_what_is_there_and_ends_with_burst():

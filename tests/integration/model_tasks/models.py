@@ -1,5 +1,6 @@
 """Models whose rows are tasks. Their tables are made by the tests that use them."""
 
+import asyncio
 import os
 import signal
 import time
@@ -176,4 +177,56 @@ class ChildTask(HelloTask):
         return f"{self.name} {self.more}"
 
 
-ALL = (HelloTask, StepTask, BoxTask, WordTask, WorldTask, RemoteTask, WholeTask, LimitedTask, ChildTask)
+class ProcessTask(SimpleTask):
+    """Two steps, each in a child process of the worker."""
+
+    said = models.TextField(default="")
+
+    final_step = 2
+    options = {"executor": "process", "retries": 1, "backoff": 0}
+
+    class Meta:
+        app_label = "model_tasks"
+
+    def do_task_main_step1(self, payload):
+        self.said += "1 "
+        self.save()
+        if self.said == "1 ":
+            raise ValueError("once")
+
+    def do_task_main_step2(self, payload):
+        return {"pid": os.getpid()}
+
+
+class AsyncTask(SimpleTask):
+    """Two steps that are coroutines."""
+
+    said = models.TextField(default="")
+
+    final_step = 2
+
+    class Meta:
+        app_label = "model_tasks"
+
+    async def do_task_main_step1(self, payload):
+        await asyncio.sleep(0)
+        self.said += "1 "
+        await self.asave()
+
+    async def do_task_main_step2(self, payload):
+        return {"pid": os.getpid()}
+
+
+ALL = (
+    HelloTask,
+    StepTask,
+    BoxTask,
+    WordTask,
+    WorldTask,
+    RemoteTask,
+    WholeTask,
+    LimitedTask,
+    ChildTask,
+    ProcessTask,
+    AsyncTask,
+)

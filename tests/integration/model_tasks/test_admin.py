@@ -5,6 +5,8 @@ from django.contrib.auth.models import Permission, User
 from django.db import connections
 from django.test import Client
 
+from autotask.admin import model_tasks
+from autotask.store.connection import current, execute
 from autotask.task import CANCELLED
 from demo.models import Inspection
 from tests.gates import gate
@@ -55,6 +57,28 @@ def test_the_list_shows_states_and_links_to_tasks(root):
     assert [row.pk for row in found] == [failed.pk]
     page = root.get(f"{LIST}{failed.pk}/change/").content.decode()
     assert "drill" in page
+
+
+def test_the_list_shows_the_sizes_of_channels_and_filters_by_them(root):
+    first, second, running, done = Inspection.objects.bulk_create([Inspection(machine="lathe") for _ in range(4)])
+    execute(current(), "UPDATE autotask_task SET queue = 'west' WHERE id = %s", (second.task_id,))
+    claimed = "state = 2, fence = 1, worker_id = gen_random_uuid(), started_at = now()"
+    execute(current(), f"UPDATE autotask_task SET {claimed} WHERE id = %s", (running.task_id,))
+    done.handle.cancel()
+    html = root.get(LIST).content.decode()
+
+    assert "default: 1 waiting, 1 running" in html
+    assert "west: 1 waiting, 0 running" in html
+    found = root.get(LIST, {"task_channel": "west"}).context["cl"].result_list
+    assert [row.pk for row in found] == [second.pk]
+    found = root.get(LIST, {"task_channel": "default"}).context["cl"].result_list
+    assert {row.pk for row in found} == {first.pk, running.pk}
+
+
+def test_channels_with_very_many_tasks_are_counted_only_so_far(root, monkeypatch):
+    monkeypatch.setattr(model_tasks, "MOST_COUNTED", 3)
+    Inspection.objects.bulk_create([Inspection(machine="lathe") for _ in range(4)])
+    assert "default: 3 or more" in root.get(LIST).content.decode()
 
 
 def test_rows_are_started_again_run_now_and_marked(root):

@@ -10,7 +10,7 @@ from autotask.models import Step
 from autotask.store import read
 from autotask.store.connection import current
 from tests.helpers import LONG, ROOT, environment, patient, wait_until
-from tests.integration.model_tasks.models import StepTask
+from tests.integration.model_tasks.models import AsyncTask, ProcessTask, StepTask
 from tests.integration.model_tasks.test_rows import done
 from tests.programs import Program
 
@@ -51,6 +51,19 @@ def test_a_worker_that_dies_in_a_step(start, number):
     assert (row.lines, row.success) == (expected[number], True)
     assert sorted(row.step_times) == ["1", "2", "3"]
     assert first
+
+
+def test_steps_run_in_child_processes_and_as_coroutines(start):
+    worker = start()
+    row, other = ProcessTask.objects.create(), AsyncTask.objects.create()
+
+    done(row, 40)
+    assert (row.said, row.error_message, row.success, row.current_step) == ("1 1 ", "", True, 2)
+    assert row.result["pid"] != worker.pid
+    assert row.handle.failed_attempts[0].error_message == "ValueError: once"
+    done(other, 40)
+    assert (other.said, other.success) == ("1 ", True)
+    assert other.result == {"pid": worker.pid}
 
 
 def test_workers_that_die_at_any_moment(start):

@@ -57,6 +57,49 @@ def test_a_row_is_run_and_shows_its_result(worker):
     assert set(row.step_times) == {"1"}
 
 
+@pytest.mark.parametrize("model", [HelloTask, BoxTask, ChildTask])
+def test_a_row_that_was_rolled_back_can_be_saved_again(worker, model):
+    row = model()
+    with pytest.raises(Undo), transaction.atomic():
+        row.save()
+        row.save()  # nobody knows yet
+        raise Undo
+    row.save()
+
+    assert model.objects.get().pk == row.pk
+    assert done(row).success is True
+    assert not waiting(model).exists()
+
+
+def test_rows_of_a_bulk_that_were_rolled_back_can_be_saved_again():
+    rows = [HelloTask(name="x"), HelloTask(name="y")]
+    with transaction.atomic():
+        with pytest.raises(Undo), transaction.atomic():
+            HelloTask.objects.bulk_create(rows)
+            raise Undo
+        rows[0].save()
+        kept = HelloTask.objects.create(name="z")
+    assert {row.pk for row in HelloTask.objects.all()} == {rows[0].pk, kept.pk}
+    assert {task.id for task in waiting(HelloTask)} == {rows[0].task_id, kept.task_id}
+
+
+def test_a_row_that_is_committed_is_not_looked_for_when_it_is_saved_again():
+    with transaction.atomic():
+        row = HelloTask.objects.create(name="x")
+    with CaptureQueriesContext(connection) as queries:
+        row.save()
+    assert [query["sql"].split()[0] for query in queries] == ["UPDATE"]
+
+
+def test_an_inserted_copy_has_a_task_of_its_own():
+    row = HelloTask.objects.create(name="x")
+    first, row.pk = row.task_id, row.pk + 1000
+    row.save(force_insert=True)
+    assert HelloTask.objects.count() == 2
+    assert {task.id for task in waiting(HelloTask)} == {first, row.task_id}
+    assert row.task_id != first
+
+
 def test_a_row_that_is_rolled_back_leaves_no_task():
     with pytest.raises(Undo), transaction.atomic():
         HelloTask.objects.create(name="Ann")

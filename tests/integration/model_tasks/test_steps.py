@@ -7,7 +7,7 @@ from django.db import connection, transaction
 
 from autotask.exceptions import RowBusy
 from autotask.models import Step
-from autotask.store import model_rows, prune, rescue, steps
+from autotask.store import isolation, model_rows, prune, rescue, steps
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, State
 from autotask.worker import mender, rows_of_tasks
@@ -172,6 +172,27 @@ def test_the_mender_finds_rows_whose_end_was_not_written(settings):
     live.refresh_from_db()
     assert (row.success, live.done_time) == (False, None)
     assert (lost.success, lost.error_message[:20]) == (False, "its task is not in t")
+
+
+@pytest.mark.parametrize("most_in_a_row", [100, 2])
+def test_the_mender_goes_on_after_rows_that_are_refused(monkeypatch, most_in_a_row):
+    monkeypatch.setattr(mender, "PIECE", 5)
+    monkeypatch.setattr(isolation, "MOST_IN_A_ROW", most_in_a_row)
+    *refused, good = HelloTask.objects.bulk_create([*(HelloTask(name="no") for _ in range(10)), HelloTask(name="x")])
+    for row in (*refused, good):
+        row.handle.cancel()
+    HelloTask.objects.update(done_time=None, success=None)
+    execute(
+        current(),
+        "ALTER TABLE model_tasks_hellotask ADD CONSTRAINT picky CHECK (name <> 'no' OR done_time IS NULL) NOT VALID",
+    )
+    service = Mender()
+    for _ in range(20):
+        rows_of_tasks.missed.add("model_tasks.hellotask")
+        service.run_once(connection)
+    good.refresh_from_db()
+    assert good.success is False
+    assert HelloTask.objects.filter(done_time=None).count() == 10
 
 
 def test_atomic_steps_commit_with_their_effect(worker):

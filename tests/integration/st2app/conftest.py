@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from autotask.api import tokens
+from autotask.api.simpletask2 import offers
 from tests import rows
 from tests.integration.st2app import models
 
@@ -62,8 +63,9 @@ def tables(transactional_db, settings):
 
 
 @pytest.fixture
-def puller(tables, settings):
+def puller(tables, settings, monkeypatch):
     """A client with a key, that does not wait long for a task."""
+    monkeypatch.setattr(offers, "offers", offers.Offers())
     settings.ROOT_URLCONF = "tests.integration.st2app.urls"
     settings.AUTOTASK_PULL_KEY = KEY
     settings.AUTOTASK_PULL_TIMEOUT = 0.2

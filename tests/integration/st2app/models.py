@@ -4,6 +4,7 @@ import time
 import uuid
 
 from django.db import models, transaction
+from django.utils import translation
 
 from autotask.model_tasks import SimpleTask
 from tests import gates
@@ -182,6 +183,18 @@ class AtomicTask(SimpleTask):
         return transaction.get_connection().in_atomic_block
 
 
+class LanguageTask(SimpleTask):
+    """Says which language is active, and what the client has sent."""
+
+    remote = True
+
+    class Meta:
+        app_label = "st2app"
+
+    def do_task_main(self, payload):
+        return [translation.get_language(), payload.get("said")]
+
+
 class PlainRow(models.Model):
     """No task."""
 
@@ -201,5 +214,6 @@ ALL = (
     LimitedTask,
     InsideTask,
     AtomicTask,
+    LanguageTask,
     PlainRow,
 )

@@ -104,7 +104,7 @@ def test_an_address_that_is_not_there(puller):
 
 
 def test_a_stranger_learns_nothing_of_an_error_inside(puller, monkeypatch, caplog):
-    monkeypatch.setattr("autotask.api.simpletask2.pulling.pull.take", lambda *args: 1 / 0)
+    monkeypatch.setattr("autotask.store.pull.take", lambda *args, **options: 1 / 0)
     assert puller.post("get_a_task")["error"] == {"code": 2910000, "message": "system error."}
     assert "ZeroDivisionError" in caplog.text
     assert KEY not in caplog.text

@@ -5,9 +5,12 @@ import time
 
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 
 from autotask.acts import pausing
+from autotask.api.simpletask2 import offers
 from autotask.handle import TaskHandle
+from autotask.models import Task
 from autotask.store import pull
 from autotask.store.connection import current, execute
 from autotask.task import RUNNING
@@ -17,6 +20,7 @@ from tests.integration.st2app.models import (
     AtomicTask,
     HelloTask,
     InsideTask,
+    LanguageTask,
     LimitedTask,
     TextTask,
     ThreeTask,
@@ -176,6 +180,85 @@ def test_a_client_waits_outside_of_transactions_whatever_atomic_requests_says(pu
     assert puller.pull() is not None
 
 
+# --- in advance -----------------------------------------------------------------------------------------------------
+
+
+def test_while_a_client_asks_often_one_statement_offers_several_tasks(puller, monkeypatch):
+    monkeypatch.setattr(offers, "KEEP", patient(10))
+    monkeypatch.setattr(offers, "AHEAD", patient(10))
+    rows = [hello(str(number)) for number in range(18)]
+    taken = [puller.pull()]
+    with CaptureQueriesContext(connection) as queries:
+        taken += [puller.pull() for _ in range(16)]
+    assert taken == [row.task_info for row in rows[:17]]
+    assert len(queries) == 1
+    assert puller.pull() == rows[17].task_info
+
+
+def test_the_larger_priorities_come_first_among_those_taken_in_advance(puller, monkeypatch):
+    monkeypatch.setattr(offers, "AHEAD", patient(10))
+    first, *low = (hello(str(number)) for number in range(3))
+    high = [hello("high") for _ in range(2)]
+    assert puller.pull() == first.task_info
+    for row in high:
+        execute(current(), "UPDATE autotask_task SET priority = 5 WHERE id = %s", (row.task_id,))
+    assert [puller.pull() for _ in range(4)] == [row.task_info for row in (*high, *low)]
+
+
+def test_what_nobody_asks_for_is_given_back_and_a_client_of_another_process_gets_it(puller, monkeypatch, settings):
+    monkeypatch.setattr(offers, "AHEAD", patient(10))
+    settings.AUTOTASK_PULL_TIMEOUT = patient(20)
+    rows = [hello(str(number)) for number in range(4)]
+    assert [puller.pull(), puller.pull()] == [row.task_info for row in rows[:2]]
+    monkeypatch.setattr(offers, "offers", offers.Offers())  # as in another process
+    assert [puller.pull(), puller.pull()] == [row.task_info for row in rows[2:]]
+
+
+def test_what_is_given_back_is_ready_since_the_same_moment(puller, monkeypatch):
+    monkeypatch.setattr(offers, "AHEAD", patient(10))
+    rows = [hello(str(number)) for number in range(4)]
+    before = dict(Task.objects.values_list("id", "ready_at"))
+    assert [puller.pull(), puller.pull()] == [row.task_info for row in rows[:2]]
+
+    def is_back():
+        now = dict(Task.objects.values_list("id", "ready_at"))
+        return all(now[row.task_id] == before[row.task_id] for row in rows[2:])
+
+    wait_until(is_back, what="the tasks that were taken in advance")
+    assert not any(Task.objects.get(id=row.task_id).ready_at == before[row.task_id] for row in rows[:2])
+
+
+def test_a_task_taken_in_advance_that_was_begun_elsewhere_is_not_given_back(puller, worker, monkeypatch):
+    monkeypatch.setattr(offers, "AHEAD", patient(10))
+    rows = [hello(str(number)) for number in range(3)]
+    assert [puller.pull(), puller.pull()] == [row.task_info for row in rows[:2]]
+    rows[2].run_now()
+    assert TaskHandle(rows[2].task_id).wait(patient(20)) == "Hello, 2. Nice to meet you!"
+
+
+def test_the_first_step_after_an_offer_reads_no_row(puller, worker):
+    row = hello()
+    task_info = puller.pull()
+    with CaptureQueriesContext(connection) as queries:
+        assert puller.step(task_info)["continue_flag"] is False
+    assert not any("SELECT" in query["sql"] and "st2app_hellotask" in query["sql"] for query in queries)
+    row.refresh_from_db()
+    assert row.success
+
+
+def test_an_offer_is_no_excuse(puller, worker):
+    done, again, busy = hello("done"), hello("again"), hello("busy")
+    assert {puller.pull() for _ in range(3)} == {row.task_info for row in (done, again, busy)}
+    done.mark_done()
+    assert puller.refused(done.task_info)[0] == 2910015
+    again.start_again()
+    assert puller.step(again.task_info)["continue_flag"] is False
+    assert HelloTask.objects.get(pk=again.pk).task_id == again.task_id
+    assert puller.refused(busy.task_info, 2)[0] == 2910008
+    assert puller.step(busy.task_info)["continue_flag"] is False
+    assert puller.refused(busy.task_info)[0] == 2910015
+
+
 # --- steps ----------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +312,14 @@ def test_a_step_that_takes_long_goes_on_without_the_client(puller, worker, setti
     wait_until(lambda: ThreeTask.objects.get(pk=row.pk).done_time, what="the end of the row")
     assert ThreeTask.objects.get(pk=row.pk).lines == "1 2 3 "
     assert puller.refused(row.task_info, 3)[0] == 2910015
+
+
+def test_what_a_call_carries_reaches_a_step_whatever_the_client_sends(puller, worker, settings):
+    settings.AUTOTASK_CONTEXT = ["autotask.carriers.Language"]
+    with translation.override("de"):
+        rows = [LanguageTask.objects.create() for _ in range(2)]
+    assert puller.step(rows[0].task_info)["data"] == ["de", None]
+    assert puller.step(rows[1].task_info, said="x")["data"] == ["de", "x"]
 
 
 def test_only_one_of_many_clients_starts_a_step(puller, worker):

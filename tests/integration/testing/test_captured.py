@@ -7,7 +7,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.db import transaction
-from django.test import TestCase, TransactionTestCase
+from django.test import TestCase, TransactionTestCase, override_settings
 
 from autotask.definition import DelayedTask
 from autotask.exceptions import EndlessTasks, RunInTransaction, UnknownTask, WaitInTransaction
@@ -386,3 +386,14 @@ class CapturedTransactionTest(CapturedTasksMixin, TransactionTestCase):
         self.assert_not_enqueued(tasks.add)
         assert requeue.requeue(current(), tasks.add(2).id) is False
         self.assertEqual(len(self.run_pending()), 1)
+
+
+@pytest.mark.django_db
+def test_results_are_kept_as_long_as_the_setting_says_unless_the_task_says_otherwise():
+    def ttl(task):
+        return read.task(current(), task().id).ttl
+
+    assert ttl(tasks.cancel_itself) == 300
+    with override_settings(AUTOTASK_TTL=timedelta(hours=1)):
+        assert (ttl(tasks.cancel_itself), ttl(tasks.cancel_itself.using(ttl=5))) == (3600, 5)
+    assert ttl(tasks.cancel_itself) == 300

@@ -229,12 +229,6 @@ def exit_hard(path: str, status: int) -> None:
 
 
 @delayed_task(executor="process")
-def be_killed(path: str) -> None:
-    mark(path, f"began {os.getpid()}")
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@delayed_task(executor="process")
 def die_once(path: str) -> str:
     """Kill the process the first time."""
     first = not Path(path).exists()

@@ -173,7 +173,7 @@ def test_an_outcome_that_was_committed_counts_although_the_answer_was_lost(
     assert handle.wait(10) == 1
     wait_until(lambda: commits and not worker.held, what="the end of the claim")
     assert (len(commits), isolated.runs, effects()) == (1, {"x": 1}, ["x"])
-    assert "error after" not in caplog.text and "nothing was committed" not in caplog.text
+    assert "failed after" not in caplog.text and "nothing was committed" not in caplog.text
 
 
 def test_where_nothing_is_committed_an_atomic_task_is_an_error(start_worker, effects, monkeypatch):

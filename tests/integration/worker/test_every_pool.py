@@ -1,5 +1,7 @@
 """Behaviour that all pools share: in a thread, on the event loop, in a process, in an executor of the project."""
 
+import re
+
 import pytest
 
 from autotask.store import read
@@ -39,6 +41,7 @@ def test_an_exception_is_recorded_with_its_traceback_and_retried(there, start):
     assert handle.error_message == "KeyError: 'gone'"
     assert [attempt.state for attempt in handle.failed_attempts] == [State.RETRY, State.ERROR]
     assert all('raise KeyError("gone")' in attempt.traceback for attempt in handle.failed_attempts)
+    assert not any(re.search(r'File ".*/(autotask/\w+|asgiref)/', each.traceback) for each in handle.failed_attempts)
 
 
 def test_a_result_that_cannot_be_stored_is_an_error(there, start):

@@ -131,7 +131,7 @@ def test_a_new_call_cancels_the_running_one(start_worker):
     wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE state = 2"))
     first.cancel()
     assert ended(first) == CANCELLED
-    assert first.error_message == "it was cancelled"
+    assert first.error_message == "cancelled while it ran"
 
 
 def test_a_task_that_expires_while_it_is_held_ends_before_its_turn(start_worker):

@@ -93,7 +93,7 @@ def test_the_file_of_a_task_has_its_start_its_own_lines_and_its_end(where, folde
         "by the id: hello",
         "by the key: hello",
     ]
-    assert re.fullmatch(r"done after \d+\.\d{3} s, attempt 1 of 1", found[-1]["text"])
+    assert re.fullmatch(r"attempt 1 of 1 done after \d+\.\d{3} s", found[-1]["text"])
     assert [line["level"] for line in found] == ["INFO", "INFO", "WARNING", "INFO", "INFO"]
     assert {line["task"] for line in found} == {str(handle.id)}
     assert all(line["where"].startswith("logged:") for line in found)
@@ -122,13 +122,13 @@ def test_each_attempt_has_its_lines_in_one_file_and_no_line_can_be_forged(folder
     # Then
     name = logged.fail.name
     found = lines(handle)
-    assert [re.sub(r"\d\.\d+ s", "… s", line["text"]) for line in found if line] == [
+    assert [re.sub(r"\d[\d.]* m?s", "… s", line["text"]) for line in found if line] == [
         f"started: {name}, attempt 1 of 2",
         "attempt 1",
-        "failed after … s, attempt 1 of 2",
+        "attempt 1 of 2 failed after … s, next in … s",
         f"started: {name}, attempt 2 of 2",
         "attempt 2",
-        "error after … s, attempt 2 of 2",
+        "attempt 2 of 2 failed after … s, no other follows",
     ]
     assert [line["level"] for line in found if line] == ["INFO", "INFO", "WARNING", "INFO", "INFO", "ERROR"]
     text = logs.read(handle.id).text
@@ -186,7 +186,7 @@ def test_a_process_that_is_killed_leaves_its_lines_and_its_end_is_added(folder, 
     assert texts(dead)[1] == "last words"
     wait_until(lambda: texts(dead)[-1].startswith("lost: "), what="the line about the dead process")
     assert "SIGKILL" in texts(dead)[-1] and texts(dead)[-1].endswith("it has ended")
-    assert texts(late)[1] == "hangs" and texts(late)[-1].startswith("error after ")
+    assert texts(late)[1] == "hangs" and texts(late)[-1].startswith("attempt 1 of 1 failed after ")
     assert "timed out after 1 s" in logs.read(late.id).text
 
 
@@ -206,7 +206,7 @@ def test_a_worker_that_is_killed_leaves_its_lines_and_the_next_one_goes_on(folde
     found = texts(handle)
     assert [found[0], found[1]] == [f"started: {logged.speak_and_stay.name}, attempt 1 of 1", "here"]
     assert [text.split(":")[0] for text in found[2:4]] == ["lost", "started"]
-    assert found[4] == "here" and found[5].startswith("done after ")
+    assert found[4] == "here" and found[5].startswith("attempt 1 of 1 done after ")
     assert {int(line["pid"]) for line in lines(handle)} == {program.pid, os.getpid()}
 
 
@@ -226,7 +226,7 @@ def test_lines_after_the_end_of_an_attempt_that_was_given_up_are_not_in_the_file
     assert gate(f"{name} is over").wait(20)
 
     # Then
-    assert before[1] == "begins" and before[-1].startswith("error after ")
+    assert before[1] == "begins" and before[-1].startswith("attempt 1 of 1 failed after ")
     assert "goes on" not in texts(handle)
 
 

@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+import multiprocessing
 import os
+import signal
 import threading
 import time
+from concurrent.futures import Executor, ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from autotask.background import BackgroundAsyncWorker, BackgroundQueueWorker, BackgroundWorker, background_worker
+from autotask.control import Snooze
 
 
 def note(*words: Any) -> None:
@@ -171,5 +176,78 @@ def stops_itself(**kwargs: Any) -> None:
     note("stops_itself")
     stops_itself.stop()
 
+
+class Adder(BackgroundQueueWorker):
+    """Runs in a process of its own."""
+
+    @staticmethod
+    def run(task: Any, **kwargs: Any) -> Any:
+        """Say where it runs; None makes it die, "wait" lets it wait to be stopped."""
+        note("add", task, kwargs["o"])
+        if task is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task == "wait":
+            return note("asked", kwargs["_worker"].sleep(60))
+        return task + 1
+
+    def process_result(self, result: Any) -> bool | None:
+        """Say what was returned."""
+        note("added", result)
+        return result != 100
+
+
+adder = Adder(autostart=False, on_error=lambda error: note("add_error", str(error)))
+
+
+@_declare(interval=0.2, executor="pool")
+def in_pool(**kwargs: Any) -> int:
+    """Say in which process it runs."""
+    note("in_pool")
+    return os.getpid()
+
+
+def pool() -> Executor:
+    """Make the executor of AUTOTASK_EXECUTORS."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+@_declare(queue=True, concurrency=3)
+def three(task: Any) -> None:
+    """Take a while."""
+    note("three", task)
+    time.sleep(0.2)
+    note("three_ended", task)
+
+
+@_declare(queue=True, per="process")
+def shared(task: Any) -> None:
+    """Take a moment."""
+    note("shared", task)
+    time.sleep(0.02)
+
+
+@_declare(event=True, per="process")
+def everywhere(**kwargs: Any) -> None:
+    """Take a while."""
+    note("everywhere")
+    kwargs["_worker"].sleep(0.3)
+
+
+@_declare(interval=60, per="host")
+def of_host_by_clock() -> None:
+    """Run seldom."""
+    note("by_clock")
+
+
+@_declare(queue=True)
+def again(task: float) -> None:
+    """Put it off for so many seconds, once."""
+    note("again", task)
+    if Path(os.environ["BACKGROUND_LINES"]).read_text().count('"again"') == 1:
+        raise Snooze(task)
+
+
+if starts := os.environ.get("BACKGROUND_STARTS"):
+    globals()[starts].start()
 
 ALL: list[BackgroundWorker] = [each for each in globals().values() if isinstance(each, BackgroundWorker)]

@@ -1,0 +1,105 @@
+"""The task that does an act to all tasks that match a filter, in the name of a user, a small batch at a time."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from django.contrib.admin.models import CHANGE, LogEntry
+
+from autotask import decorating
+from autotask.acts import tasks
+from autotask.acts.answers import Answer, Log
+from autotask.admin.bulk_words import ACTS, Word
+from autotask.context import TaskContext
+from autotask.control import Snooze
+from autotask.definition import DelayedTask
+from autotask.models import TaskRecord
+from autotask.options import Options
+from autotask.store import matching
+from autotask.store.connection import current
+from autotask.store.matching import Filter
+from autotask.task import State
+
+#: Seconds that one attempt may take; millions of tasks take a while.
+TIMEOUT = 24 * 3600.0
+
+
+def _act(
+    context: TaskContext,
+    act: str,
+    wanted: dict[str, Any],
+    priority: int | None,
+    user_id: str,
+    asked_at: str,
+    total: int,
+) -> dict[str, int]:
+    """Do an act to all tasks that match.
+
+    :param act: a :class:`Word`.
+    :param asked_at: when it was asked for, in ISO 8601: later tasks are not meant.
+    :param total: about how many there are; 0: unknown.
+    :returns: how many it was done to, and how many were in no state for it any more.
+    """
+    word = Word(act)
+    done = refused = 0
+    before = datetime.fromisoformat(asked_at)
+    for piece in matching.pieces(current(), read(wanted), ACTS[word].states, before):
+        ids = [id for id in piece if id != context.id]
+        for start in range(0, len(ids), tasks.BATCH):
+            if context.should_stop:
+                raise Snooze(0)  # what is done already is in no state for it any more
+            answers = _doing(word, priority)(ids[start : start + tasks.BATCH], _log(user_id, ACTS[word].said, piece))
+            refused += sum(answer.refused is not None for answer in answers)
+            done += sum(answer.refused is None for answer in answers)
+            context.progress(done + refused, total if total >= done + refused else None)
+    return {"done": done, "refused": refused}
+
+
+def _doing(
+    word: Word, priority: int | None
+) -> Callable[[Sequence[uuid.UUID], Log[uuid.UUID]], list[Answer[uuid.UUID]]]:
+    if word is Word.PRIORITIZE:
+        return lambda ids, log: tasks.prioritize(ids, priority or 0, log)
+    return {Word.RETRY: tasks.retry, Word.CANCEL: tasks.cancel, Word.RUN: tasks.run_now}[word]
+
+
+def _log(user_id: str, message: object, names: dict[uuid.UUID, str]) -> Log[uuid.UUID]:
+    def log(ids: Sequence[uuid.UUID]) -> None:
+        if ids:
+            objects: Any = [TaskRecord(id=id, name=names[id]) for id in ids]
+            LogEntry.objects.log_actions(user_id, objects, CHANGE, str(message))
+
+    return log
+
+
+def written(wanted: Filter) -> dict[str, Any]:
+    """Return a filter as the argument of a task, without what is empty."""
+    values = asdict(wanted)
+    values |= {"state": wanted.state.name if wanted.state is not None else "", "names": list(wanted.names)}
+    return {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in values.items() if value}
+
+
+def read(values: dict[str, Any]) -> Filter:
+    """Return the filter that was written."""
+    given: dict[str, Any] = dict(values)
+    given |= {name: uuid.UUID(values[name]) for name in ("first", "last") if name in values}
+    given |= {"state": State[values["state"]] if "state" in values else None, "names": tuple(values.get("names", ()))}
+    return Filter(**given)
+
+
+# The name begins with that of this module, so that any worker finds it.
+act_on_all: DelayedTask[..., dict[str, int]] = decorating.define(
+    DelayedTask,
+    _act,
+    f"{__name__}.act_on_all",
+    Options.of(__name__, takes_context=True, retries=3, timeout=TIMEOUT, ttl=86400),
+    __name__,
+)
+
+
+def enqueue(word: Word, wanted: Filter, priority: int | None, user_id: object, total: int) -> uuid.UUID:
+    """Enqueue the task, and return its id."""
+    now = datetime.now(UTC).isoformat()
+    return act_on_all.enqueue(word.value, written(wanted), priority, str(user_id), now, total).id

@@ -1,0 +1,194 @@
+"""The page that acts on all tasks that match the filters of the list: it shows how many there are, and asks."""
+
+import copy
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.contrib import messages
+from django.contrib.admin import SimpleListFilter
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext
+
+from autotask.admin import show, states, tabs
+from autotask.admin.bulk_words import ACTS, Word
+from autotask.admin.filters import STATES
+from autotask.admin.listing import COUNTED, id_digits
+from autotask.models import TaskRecord
+from autotask.store import causes, glance
+from autotask.store.connection import current
+from autotask.store.glance import Count
+from autotask.store.matching import Filter
+from autotask.task import MAX_PRIORITY, MIN_PRIORITY, State
+
+if TYPE_CHECKING:
+    from autotask.admin.tasks import TaskAdmin
+
+#: Tasks that are shown as examples.
+SAMPLE = 10
+
+PERMISSION = "autotask.act_on_all_tasks"
+
+
+class Matching(NamedTuple):
+    """What the address of the page asks for.
+
+    :ivar rows: the tasks that match, as the list has them; None: of a cause.
+    """
+
+    wanted: Filter
+    rows: Any
+
+
+def words_for(request: HttpRequest) -> list[Word]:
+    """Return the acts that the user may do to all tasks that match."""
+    if not request.user.has_perm(PERMISSION):
+        return []
+    return [word for word, act in ACTS.items() if request.user.has_perm(f"autotask.{act.permission}")]
+
+
+def view(page: "TaskAdmin", request: HttpRequest) -> HttpResponse:
+    """Show how many tasks match, or enqueue the task that acts on them."""
+    words = words_for(request)
+    if not words or not page.shows_all() or not page.has_view_permission(request):
+        raise PermissionDenied
+    try:
+        found = _matching(page, request)
+    except (IncorrectLookupParameters, DisallowedModelAdminLookup, SuspiciousOperation, ValueError):
+        page.message_user(request, gettext("The filter in the address is not valid."), messages.WARNING)
+        return HttpResponseRedirect(page.tasks_address() or "..")
+    choices = {word: _count(found, ACTS[word].states) for word in words}
+    if request.method == "POST" and (chosen := _chosen(page, request, words)) is not None:
+        return _enqueued(page, request, found.wanted, *chosen, choices[chosen[0]])
+    return _shown(page, request, found, choices)
+
+
+def _matching(page: "TaskAdmin", request: HttpRequest) -> Matching:
+    """Return what the filters of the list, or a cause, mean."""
+    asked = copy.copy(request)
+    asked.GET = asked.GET.copy()  # type: ignore[assignment]  # a copy can be changed
+    cause = asked.GET.get("cause", "")
+    for name in ("cause", "do", "p", "e"):
+        asked.GET.pop(name, None)  # type: ignore[misc]  # as above
+    if cause:
+        return Matching(Filter(state=State.ERROR, cause=cause), None)
+    changes = page.get_changelist_instance(asked)
+    specs = [spec for spec in changes.filter_specs if isinstance(spec, SimpleListFilter)]  # there are no others
+    chosen = {spec.parameter_name: spec.value() or "" for spec in specs}
+    digits = id_digits(changes.query)
+    named = ("" if digits else changes.query.strip(), chosen.get("task", ""))
+    wanted = Filter(
+        state=STATES.get(chosen.get("state", "")),
+        queue=chosen.get("queue", ""),
+        names=tuple(name for name in named if name),
+        tag=chosen.get("tag", ""),
+        gate=chosen.get("gate", ""),
+        first=uuid.UUID(digits.ljust(32, "0")) if digits else None,
+        last=uuid.UUID(digits.ljust(32, "f")) if digits else None,
+    )
+    return Matching(wanted, changes.get_queryset(asked))
+
+
+def _count(found: Matching, eligible: Sequence[State]) -> Count:
+    wanted = found.wanted
+    eligible = [state for state in eligible if wanted.state in (None, state)]
+    if wanted.cause:
+        same = [cause.count for cause in causes.causes(current()) if cause.key == wanted.cause]
+        return Count(sum(same), sum(same) < causes.WINDOW) if eligible else Count(0)
+    if wanted == Filter(state=wanted.state):
+        counts = [count for state, count in glance.counts(current()).items() if state in eligible]
+        return Count(sum(count.number for count in counts), all(count.is_exact for count in counts))
+    counted = found.rows.filter(state__in=eligible).order_by()[: COUNTED + 1].count()
+    return Count(min(counted, COUNTED), counted <= COUNTED)
+
+
+def _chosen(page: "TaskAdmin", request: HttpRequest, words: Sequence[Word]) -> tuple[Word, int | None] | None:
+    """Return the act in the form, with the priority; None, with a message, if they are not valid."""
+    act, text = request.POST.get("act", ""), request.POST.get("priority", "")
+    if act not in words:
+        page.message_user(request, gettext("Choose what to do."), messages.WARNING)
+        return None
+    if act != Word.PRIORITIZE:
+        return Word(act), None
+    if not text.lstrip("-").isdecimal() or len(text) > 4 or not MIN_PRIORITY <= int(text) <= MAX_PRIORITY:
+        said = gettext("The priority has to be a whole number from %(least)d to %(most)d.")
+        page.message_user(request, said % {"least": MIN_PRIORITY, "most": MAX_PRIORITY}, messages.WARNING)
+        return None
+    return Word.PRIORITIZE, int(text)
+
+
+def _enqueued(
+    page: "TaskAdmin", request: HttpRequest, wanted: Filter, word: Word, priority: int | None, count: Count
+) -> HttpResponse:
+    # Imported here: its module registers a task, which other pages would list.
+    from autotask.admin import act_on_all
+
+    id = act_on_all.enqueue(word, wanted, priority, request.user.pk, count.number if count.is_exact else 0)
+    said = gettext("%(act)s all tasks that match") % {"act": ACTS[word].label}
+    page.log_for(request, said, [TaskRecord(id=id, name=act_on_all.act_on_all.name)])([id])
+    page.message_user(request, gettext("A task does it now; this page shows how far it has come."), messages.SUCCESS)
+    return HttpResponseRedirect(page.task_address(id) or "..")
+
+
+def _shown(page: "TaskAdmin", request: HttpRequest, found: Matching, choices: dict[Word, Count]) -> HttpResponse:
+    context = {
+        **page.admin_site.each_context(request),
+        **tabs.context(request, page.admin_site, "taskrecord"),
+        "title": gettext("Act on all tasks that match"),
+        "opts": page.opts,
+        "media": page.media,
+        "criteria": list(_criteria(found.wanted)),
+        "choices": [
+            {
+                "word": word.value,
+                "label": ACTS[word].label,
+                "number": states.number(count),
+                "is_empty": not count.number,
+                "takes_priority": word is Word.PRIORITIZE,
+            }
+            for word, count in choices.items()
+        ],
+        "chosen": request.POST.get("act") or request.GET.get("do", ""),
+        "sample": _sample(page, found),
+        "back": page.tasks_address(),
+        "least": MIN_PRIORITY,
+        "most": MAX_PRIORITY,
+    }
+    return TemplateResponse(request, "admin/autotask/taskrecord/all.html", context)
+
+
+def _criteria(wanted: Filter) -> list[tuple[object, object]]:
+    found: list[tuple[object, object]] = []
+    if wanted.state is not None:
+        found.append((gettext("state"), show.state(wanted.state)))
+    found += [(gettext("task"), show.name(name)) for name in wanted.names]
+    for label, value in (
+        (gettext("queue"), wanted.queue),
+        (gettext("tag"), wanted.tag),
+        (gettext("gate"), wanted.gate),
+    ):
+        if value:
+            found.append((label, value))
+    if wanted.cause:
+        same = [cause for cause in causes.causes(current()) if cause.key == wanted.cause]
+        found += [(gettext("error"), f"{cause.name}: {cause.error}") for cause in same]
+    if wanted.first is not None:
+        found.append((gettext("ids"), f"{wanted.first} – {wanted.last}"))
+    return found
+
+
+def _sample(page: "TaskAdmin", found: Matching) -> list[dict[str, object]]:
+    if found.rows is None:
+        return []
+    return [
+        {
+            "state": show.state(record.state),
+            "name": show.link(page.task_address(record.id), show.name(record.name)),
+            "arguments": show.shortened(record.arguments, 80),
+        }
+        for record in found.rows.order_by("-id")[:SAMPLE]
+    ]

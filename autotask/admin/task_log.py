@@ -1,0 +1,45 @@
+"""The log of a task on its page: the last lines from the database and from its file on this host, and all of them as a file."""
+
+import uuid
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+
+from autotask import logs
+from autotask.admin.acting import ActingAdmin
+from autotask.store import task_logs
+from autotask.store.connection import current
+
+
+def context(id: uuid.UUID) -> dict[str, Any]:
+    """Return what the page of a task shows of its log."""
+    lines = task_logs.lines(current(), id)
+    shown = lines[-logs.PAGE :]
+    if len(shown) < len(lines):
+        shown = shown.partition("\n")[2]
+    return {"lines": shown, "lines_are_all": len(shown) == len(lines), **_of_file(id)}
+
+
+def download(admin: ActingAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
+    """Send all lines of a task as a file.
+
+    :raises PermissionDenied: the user may not see the task.
+    :raises Http404: there is no such task.
+    """
+    record = admin.get_object(request, object_id)
+    if not admin.has_view_permission(request, record):
+        raise PermissionDenied
+    if record is None:
+        raise Http404
+    response = HttpResponse(task_logs.lines(current(), record.id), content_type="text/plain; charset=utf-8")
+    response.headers["Content-Disposition"] = f'attachment; filename="{record.id}.log"'
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _of_file(id: uuid.UUID) -> dict[str, Any]:
+    try:
+        return {"log": logs.read(id)}
+    except OSError as error:  # The files may belong to another user.
+        return {"log_problem": error.strerror}

@@ -1,0 +1,145 @@
+"""The tasks that this process has offered to clients, and those that it has taken in advance for their next requests.
+
+While clients ask often, one statement offers several tasks at once: the next requests get theirs without the database. Nobody
+else gets these meanwhile, so what is left over after a moment is offered to all again.
+"""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django.db import DatabaseError, InterfaceError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import model_rows, notify, pull
+from autotask.store.connection import current
+from autotask.store.pull import OFFER, Offered
+from autotask.texts.lines import describe, one_line
+
+logger = logging.getLogger("autotask")
+
+#: As many are taken at once as clients have lately asked for in this many seconds, but at most this many.
+AHEAD = 0.1
+MOST = 16
+
+#: Seconds after which offers that nobody has asked for are withdrawn.
+KEEP = 0.25
+
+#: Tasks that were given to clients whose ids are remembered, and lists of channels.
+MOST_GIVEN = 1000
+MOST_STOCKS = 100
+
+
+@dataclass(slots=True)
+class _Stock:
+    """What was taken in advance for some channels.
+
+    :ivar until: when it is withdrawn.
+    :ivar asked_at: when a client got a task of these channels.
+    """
+
+    offered: deque[Offered] = field(default_factory=deque)
+    until: float = 0.0
+    asked_at: float = float("-inf")
+
+
+class Offers:
+    """Offers tasks to clients. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stocks: dict[tuple[str, ...], _Stock] = {}
+        self._given: OrderedDict[str, tuple[uuid.UUID, float]] = OrderedDict()
+        self._returning = False
+
+    def take(self, connection: BaseDatabaseWrapper, channels: Sequence[str]) -> Offered | None:
+        """Offer the oldest task of some channels to a client; None: there is none."""
+        key, now = tuple(channels), time.monotonic()
+        with self._lock:
+            stock = self._stock(key)
+            if stock.offered:
+                return self._give(stock, stock.offered.popleft(), now)
+            most = max(1, min(MOST, int(AHEAD / max(now - stock.asked_at, 0.001))))
+        taken = pull.take(connection, channels, list(model_rows.tables), most=most)
+        with self._lock:
+            if not taken:
+                return None
+            stock = self._stock(key)
+            if taken[1:]:
+                stock.offered.extend(taken[1:])
+                stock.until = now + KEEP
+                self._return_later()
+            return self._give(stock, taken[0], now)
+
+    def given(self, task_info: object) -> uuid.UUID | None:
+        """Return the id of the task of a row that this process has just offered to a client; once only."""
+        with self._lock:
+            id, until = self._given.pop(task_info, (None, 0.0)) if isinstance(task_info, str) else (None, 0.0)
+        return id if time.monotonic() < until else None
+
+    def withdraw(self, connection: BaseDatabaseWrapper) -> None:
+        """Withdraw the offers that nobody has asked for in time."""
+        now = time.monotonic()
+        left: list[Offered] = []
+        with self._lock:
+            for stock in self._stocks.values():
+                if now >= stock.until:
+                    left += stock.offered
+                    stock.offered.clear()
+        if left:
+            pull.withdraw(connection, left)
+            notify.tell_after_commit(connection, {notify.REMOTE_CHANNEL: ""})
+
+    def _give(self, stock: _Stock, offered: Offered, now: float) -> Offered:
+        stock.asked_at = now
+        self._given[offered.task_info] = (offered.id, now + OFFER - KEEP)
+        self._given.move_to_end(offered.task_info)
+        while len(self._given) > MOST_GIVEN:
+            self._given.popitem(last=False)
+        return offered
+
+    def _stock(self, key: tuple[str, ...]) -> _Stock:
+        if key not in self._stocks and len(self._stocks) >= MOST_STOCKS:  # clients name the channels
+            self._stocks = {known: stock for known, stock in self._stocks.items() if stock.offered}
+        return self._stocks.setdefault(key, _Stock())
+
+    def _return_later(self) -> None:
+        if not self._returning:
+            self._returning = True
+            threading.Thread(target=self._return, name="autotask-offers", daemon=True).start()
+
+    def _return(self) -> None:
+        """Withdraw what is left over, until nothing is."""
+        try:
+            while (seconds := self._seconds_left()) is not None:
+                time.sleep(max(seconds, 0.0))
+                self.withdraw(current())
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("Tasks that no client has asked for are offered again later: %s", one_line(describe(error)))
+            with self._lock:
+                self._returning = False
+        finally:
+            connections.close_all()
+
+    def _seconds_left(self) -> float | None:
+        with self._lock:
+            ends = [stock.until for stock in self._stocks.values() if stock.offered]
+            self._returning = bool(ends)
+            return min(ends) - time.monotonic() if ends else None
+
+
+offers = Offers()
+
+
+def _renew_in_fork() -> None:
+    # Threads stay behind in the parent, and what it has taken is for its own clients.
+    global offers
+    offers = Offers()
+
+
+os.register_at_fork(after_in_child=_renew_in_fork)

@@ -1,0 +1,92 @@
+"""``logs``: the lines that a task has logged."""
+
+import contextlib
+import time
+import uuid
+from argparse import ArgumentParser
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask import logs
+from autotask.conf import settings
+from autotask.management.arguments import whole
+from autotask.management.console import Console, open_tables
+from autotask.management.lookup import find_id
+from autotask.management.subcommand import Subcommand
+from autotask.store import read, task_logs
+
+#: Seconds between two looks for further lines.
+LOOK_EVERY = 1.0
+
+#: Seconds after the end of a task within which its last lines are stored.
+LAST_LINES = 2.0
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("id", metavar="ID", help="Id of the task, or its first eight or more digits.")
+    parser.add_argument(
+        "--attempt", type=whole(1, 999_999_999), metavar="N", help="Only the lines of this attempt, from 1."
+    )
+    parser.add_argument("--follow", action="store_true", help="Go on until the task has ended, or Ctrl-C.")
+
+
+def run(console: Console, *, id: str, attempt: int | None, follow: bool) -> None:
+    """Print the lines of one task."""
+    connection = open_tables()
+    task_id = find_id(connection, id)
+    last = _say(console, connection, task_id, attempt, 0)
+    if follow:
+        # Ctrl-C is an intended end.
+        with contextlib.suppress(KeyboardInterrupt):
+            last = _follow(console, connection, task_id, attempt, last)
+    if not last:
+        console.complain(_nothing(task_id))
+
+
+def _follow(
+    console: Console, connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None, last: int
+) -> int:
+    until: float | None = None
+    while until is None or time.monotonic() < until:
+        if until is None and _has_ended(connection, task_id):
+            until = time.monotonic() + LAST_LINES
+        time.sleep(LOOK_EVERY)
+        last = _say(console, connection, task_id, attempt, last)
+    return last
+
+
+def _say(console: Console, connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None, last: int) -> int:
+    """Print the lines after a piece, and return the last piece."""
+    for piece in task_logs.read(connection, task_id, attempt, after=last):
+        console.say(*piece.text.splitlines())
+        last = piece.id
+    return last
+
+
+def _has_ended(connection: BaseDatabaseWrapper, task_id: uuid.UUID) -> bool:
+    task = read.task(connection, task_id)
+    return task is None or task.state.ended
+
+
+def _nothing(task_id: uuid.UUID) -> str:
+    if logs.folder() is not None:
+        return f"There are no lines in the database; for its file: autotask show {task_id} --log"
+    if settings.LOGS is None:
+        return "No lines are kept: AUTOTASK_LOGS is not set."
+    return "The task has logged nothing that is kept."
+
+
+SUBCOMMAND = Subcommand(
+    name="logs",
+    help="Show the lines that a task has logged.",
+    description="Show the lines that a task has logged and that are kept in the database (AUTOTASK_LOGS), with secrets "
+    "masked. For log files on this host (AUTOTASK_LOG_DIR), see: autotask show ID --log.",
+    examples=(
+        ("logs 01930f3e", "all lines, by the first digits of the id"),
+        ("logs 01930f3e --follow", "and those to come, until the task has ended"),
+        ("logs 01930f3e --attempt 2", "those of its second attempt"),
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -1,0 +1,34 @@
+"""What to write here for what is written with other task queues: the first thing that people try."""
+
+from collections.abc import Callable
+
+#: By the method that people know; the braces stand for the name of the task.
+_WORDS = {
+    "delay": "{}(…)",
+    "apply_async": "{0}(…), or {0}.using(delay=60, queue=…)(…) with options",
+    "apply_async_on_commit": "{}(…). The task exists if and only if your transaction commits",
+    "delay_on_commit": "{}(…). The task exists if and only if your transaction commits",
+    "defer": "{}(…)",
+    "send": "{}(…)",
+    "send_with_options": "{}.using(delay=60, queue=…)(…)",
+    "apply": "{}.call(…), which runs the function here and now",
+}
+
+
+def missing(task: object, attribute: str, advice: Callable[[str, str], str]) -> AttributeError:
+    """Return the exception for an attribute that a task does not have, with what to write in its place, if that is known."""
+    # It may be asked for before the task has a name, as when it is copied.
+    name = str(vars(task).get("name", "")).rpartition(".")[2]
+    text = f"{type(task).__name__!r} object has no attribute {attribute!r}"
+    words = advice(attribute, name) if attribute in _WORDS and name else ""
+    return AttributeError(f"{text}.{words}" if words else text, name=attribute, obj=task)
+
+
+def of_calls(attribute: str, name: str) -> str:
+    """Return what to write for a delayed task."""
+    return f" Here you write {_WORDS[attribute].format(name)}."
+
+
+def of_schedules(attribute: str, name: str) -> str:
+    """Return what to write for a periodic or cron task."""
+    return f" Its schedule runs it; {name}.run_now() does so now."

@@ -1,0 +1,43 @@
+"""Make scheduled tasks due at once, and change the priority of tasks that wait."""
+
+import uuid
+from collections.abc import Sequence
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import arrays, marks
+from autotask.store.connection import rows
+
+# Rows are locked in the order of their ids, as everybody does who locks several.
+_MEANT = """
+meant AS MATERIALIZED (
+    SELECT id FROM autotask_task WHERE id = ANY(%(ids)s::uuid[]) AND {condition} ORDER BY id FOR NO KEY UPDATE
+)"""
+
+NOW = f"""
+WITH {_MEANT.format(condition="state = 0")},
+come AS (
+    UPDATE autotask_task t
+    SET run_at = clock_timestamp(), state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT},
+        gate = coalesce({marks.FIRST_GATE}, t.gate), passed = 0 * t.passed
+    FROM meant WHERE t.id = meant.id
+    RETURNING t.id, t.state, t.gate
+),
+marked AS ({marks.waiting("come")})
+SELECT id FROM come
+"""
+
+PRIORITY = f"""
+WITH {_MEANT.format(condition="state <> 2")}
+UPDATE autotask_task t SET priority = %(priority)s FROM meant WHERE t.id = meant.id RETURNING t.id
+"""
+
+
+def make_due(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """Make scheduled tasks due now, and return those that were: they are ready, or wait at their first gate."""
+    return [id for (id,) in rows(connection, NOW, {"ids": arrays.uuids(ids)})]
+
+
+def prioritize(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID], priority: int) -> list[uuid.UUID]:
+    """Change the priority of tasks that do not run, and return those that were changed."""
+    return [id for (id,) in rows(connection, PRIORITY, {"ids": arrays.uuids(ids), "priority": priority})]

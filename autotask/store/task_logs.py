@@ -1,0 +1,97 @@
+"""The lines that tasks have logged, in pieces: workers add some each second, and delete the oldest of attempts that log much."""
+
+import uuid
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import arrays
+from autotask.store.connection import execute, rows, text
+
+#: The most pieces that one statement of the pruner deletes.
+PIECES = 1000
+
+
+class Piece(NamedTuple):
+    """Some lines of one attempt.
+
+    :ivar id: pieces of later lines have larger ones.
+    :ivar text: whole lines, each with its end.
+    """
+
+    id: int
+    attempt: int
+    text: str
+
+
+class NewPiece(NamedTuple):
+    """Some lines to be stored."""
+
+    task_id: uuid.UUID
+    attempt: int
+    text: str
+
+
+# A crash of the server may lose the last lines of tasks that run, so nobody waits for the disk.
+WRITE = """
+WITH outdated AS (DELETE FROM autotask_log WHERE id = ANY(%(outdated)s::bigint[])),
+written AS (
+    INSERT INTO autotask_log (task_id, attempt, at, text)
+    SELECT n.task_id, n.attempt, clock_timestamp(), n.text
+    FROM unnest(%(task_id)s::uuid[], %(attempt)s::integer[], %(text)s::text[])
+         WITH ORDINALITY AS n(task_id, attempt, text, place)
+    ORDER BY n.place
+    RETURNING id
+)
+SELECT written.id FROM written CROSS JOIN (SELECT set_config('synchronous_commit', 'off', true)) AS quick ORDER BY written.id
+"""
+
+READ = """
+SELECT id, attempt, text FROM autotask_log
+WHERE task_id = %(task_id)s AND id > %(after)s AND (%(attempt)s::integer IS NULL OR attempt = %(attempt)s::integer)
+ORDER BY id
+"""
+
+PRUNE = """
+DELETE FROM autotask_log WHERE id = ANY(ARRAY(
+    SELECT id FROM autotask_log WHERE at < statement_timestamp() - %(seconds)s * interval '1 s'
+    ORDER BY at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+))
+"""
+
+
+def write(connection: BaseDatabaseWrapper, pieces: Sequence[NewPiece], outdated: Sequence[int]) -> list[int]:
+    """Store pieces, and delete others.
+
+    :param outdated: ids of pieces.
+    :returns: the ids of the new ones, in their order.
+    """
+    params = {
+        "task_id": arrays.uuids([piece.task_id for piece in pieces]),
+        "attempt": arrays.numbers([piece.attempt for piece in pieces]),
+        "text": arrays.texts([text(piece.text, len(piece.text)) for piece in pieces]),
+        "outdated": arrays.numbers(outdated),
+    }
+    return [id for (id,) in rows(connection, WRITE, params)]
+
+
+def read(
+    connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None = None, *, after: int = 0
+) -> list[Piece]:
+    """Return the lines of a task, oldest first.
+
+    :param attempt: the number of one attempt; None: all.
+    :param after: only pieces with larger ids.
+    """
+    return [Piece(*row) for row in rows(connection, READ, {"task_id": task_id, "attempt": attempt, "after": after})]
+
+
+def lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None = None) -> str:
+    """Return the lines of a task as one text; "" if there are none."""
+    return "".join(piece.text for piece in read(connection, task_id, attempt))
+
+
+def prune(connection: BaseDatabaseWrapper, seconds: float) -> bool:
+    """Delete one piece of the lines that are older; return whether there may be more."""
+    return execute(connection, PRUNE, {"seconds": seconds, "limit": PIECES}) == PIECES

@@ -1,0 +1,102 @@
+"""Background workers: the latency and the rate of what is put, beside tasks and bare statements, and what idle ones cost."""
+
+import os
+import statistics
+import time
+from importlib import import_module
+from typing import Any
+
+import django
+from django.db import connections, transaction
+
+from benchmarks.drivers import autotask_idle
+from benchmarks.drivers.autotask_bare import SLICE, bare_insert, empty, seconds
+from benchmarks.drivers.base import Driver
+from benchmarks.drivers.metrics import paced, start_idle, summary, wait_for
+from benchmarks.figures import percentile
+from benchmarks.settings import MODULES
+
+#: Seconds until all background workers have a host.
+_START = 60.0
+
+
+def put_beside_call(driver: Driver) -> dict[str, Any]:
+    """Measure the time until the first line of a task, and until that of a queue worker, in turns, with an idle worker."""
+    loops = _declare()
+    workers = start_idle(driver)
+    try:
+        _wait_for_hosts(driver, 1)
+        acts = {"call": driver.enqueue, "put": loops.take.put}
+        took: dict[str, list[float]] = {name: [] for name in acts}
+        for number in paced(driver):
+            for name, act in acts.items():
+                driver.reader.clear()
+                began = time.monotonic_ns()
+                act(number)
+                wait_for(driver.reader, 1, workers)
+                took[name].append((driver.reader.records()[0].moment - began) / 1e6)
+                time.sleep(0.05)  # so that neither finds the other at work
+    finally:
+        workers.stop()
+    call, put = (percentile(took[name], 0.5) for name in ("call", "put"))
+    return {"put_p50_ms": put, "call_p50_ms": call, "ratio": put / call, **summary(took["put"])}
+
+
+def puts_beside_insert(driver: Driver) -> dict[str, Any]:
+    """Measure how many values one queue worker handles one after the other, and single INSERTs of the same row.
+
+    The INSERTs are measured before and after, on the same server, each with its own commit.
+    """
+    loops = _declare()
+    driver.connect()
+    count, take = driver.order.tasks, loops.take
+    take.put(0)
+    insert = bare_insert(driver)
+    bare = [seconds(SLICE, insert) for _ in range(5)]
+    empty()
+    with transaction.atomic():
+        for number in range(count):
+            take.put(number)
+    driver.reader.clear()
+    driver.sql.settle()
+    workers = driver.start_workers(1)
+    try:
+        wait_for(driver.reader, 1, workers)
+        while driver.reader.count() < count or driver.sql.value(driver.unfinished):
+            workers.check()
+            time.sleep(0.005)
+        ended = time.monotonic_ns()
+    finally:
+        workers.stop()
+    records = driver.reader.records()
+    bare += [seconds(SLICE, insert) for _ in range(5)]
+    rate, bare_rate = (count - 1) / ((ended - records[0].moment) / 1e9), SLICE / statistics.median(bare)
+    return {
+        "rate": rate,
+        "bare_rate": bare_rate,
+        "ratio": rate / bare_rate,
+        "in_order": float([record.number for record in records] == list(range(count))),
+    }
+
+
+def idle_background(driver: Driver) -> dict[str, Any]:
+    """Measure the same as for any idle companion, with twenty background workers that have nothing to do."""
+    loops = _declare()
+    return autotask_idle.idle(driver, lambda: _wait_for_hosts(driver, 1 + loops.IDLE))
+
+
+def _declare() -> Any:
+    # Before Django is set up: workers that are started inherit this.
+    os.environ[MODULES] = "benchmarks.loops"
+    django.setup()
+    return import_module("benchmarks.loops")
+
+
+def _wait_for_hosts(driver: Driver, count: int) -> None:
+    deadline = time.monotonic() + _START
+    while driver.sql.value("SELECT count(worker_id) FROM autotask_background_instance") < count:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not all of {count} background workers have a host")
+        time.sleep(0.05)
+    connections.close_all()
+    time.sleep(1.0)

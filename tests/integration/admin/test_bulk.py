@@ -1,0 +1,196 @@
+"""Acts on all tasks that match a filter: the page that asks, and the task that does it."""
+
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import connection
+from django.utils import timezone
+
+from autotask.admin import act_on_all
+from autotask.admin.bulk_words import ACTS, Word
+from autotask.admin.tasks import TaskAdmin
+from autotask.context import StopRequest, TaskContext
+from autotask.control import Snooze
+from autotask.models import Result, Task, TaskRecord
+from autotask.store import causes, matching
+from autotask.store.matching import Filter
+from autotask.task import State
+from tests.helpers import wait_until
+from tests.integration.admin.pages import TASKS, ended, page, page_of
+from tests.integration.admin.tasks import add, fail
+
+ALL = f"{TASKS}all/"
+EVERYTHING = Filter()
+
+
+def run(word: Word, wanted: Filter = EVERYTHING, priority: int | None = None, **more) -> dict[str, int]:
+    """Do an act here and now, in the name of the first user."""
+    user = User.objects.first() or User.objects.create_superuser("ann")
+    context = TaskContext(uuid.uuid4(), "act", **more)
+    now = datetime.now(UTC).isoformat()
+    return act_on_all.act_on_all.function(
+        context, word.value, act_on_all.written(wanted), priority, str(user.pk), now, 0
+    )
+
+
+def failed(**fields) -> Result:
+    """Store a task that has just failed."""
+    return ended(State.ERROR, **{"payload": b"x", "ended_at": timezone.now(), **fields})
+
+
+def test_all_failed_tasks_are_retried_and_their_histories_say_by_whom(transactional_db):
+    # Given
+    wrong = [failed() for _ in range(5)]
+    others = [ended(State.CANCELLED, payload=b"x"), ended(State.DONE)]
+
+    # When
+    done = run(Word.RETRY, Filter(state=State.ERROR))
+
+    # Then
+    assert done == {"done": 5, "refused": 0}
+    assert set(Task.objects.values_list("id", flat=True)) == {each.id for each in wrong}
+    assert set(Result.objects.values_list("id", flat=True)) == {each.id for each in others}
+    entries = LogEntry.objects.all()
+    assert {entry.object_id for entry in entries} == {str(each.id) for each in wrong}
+    assert {(entry.user.username, entry.change_message) for entry in entries} == {("ann", "Retried.")}
+
+
+def test_a_task_that_failed_after_the_wish_is_not_meant(transactional_db):
+    failed(ended_at=datetime(2100, 1, 1, tzinfo=UTC))
+    assert run(Word.RETRY) == {"done": 0, "refused": 0}
+
+
+def test_each_act_is_done_to_the_tasks_that_match(transactional_db):
+    # Given
+    here, there, later = add(1, 2), fail("x"), add.using(delay=3600)(3, 4)
+
+    # Then
+    assert run(Word.RUN) == {"done": 1, "refused": 0}
+    assert TaskRecord.objects.get(id=later.id).state == State.READY
+    assert run(Word.PRIORITIZE, Filter(queue="elsewhere"), priority=7)["done"] == 1
+    assert dict(Task.objects.values_list("id", "priority")) == {here.id: 0, there.id: 7, later.id: 0}
+    assert run(Word.CANCEL, Filter(names=(add.name,)))["done"] == 2
+    assert list(Task.objects.values_list("id", flat=True)) == [there.id]
+
+
+def test_all_are_found_however_many_pieces_they_take(transactional_db, monkeypatch):
+    # Given
+    ids = {failed(tags=["a"] if number % 2 else None).id for number in range(7)}
+    found = list(matching.pieces(connection, Filter(tag="a"), ACTS[Word.RETRY].states, datetime.now(UTC)))
+    assert sum(map(len, found)) == 3
+    monkeypatch.setattr(matching, "PIECE", 2)
+    monkeypatch.setattr(matching, "ENDED", matching.ENDED.replace("LIMIT 2000", "LIMIT 2"))
+
+    # When
+    found = list(matching.pieces(connection, Filter(), ACTS[Word.RETRY].states, datetime.now(UTC)))
+
+    # Then
+    assert max(map(len, found)) == 2
+    assert {id for piece in found for id in piece} == ids
+
+
+def test_the_failures_of_one_cause_are_retried(transactional_db):
+    # Given
+    same = {failed(error_message=f"KeyError: '{number}'").id for number in range(3)}
+    failed(error_message="ValueError: no paper")
+    cause = next(cause for cause in causes.causes(connection) if cause.count == 3)
+
+    # When
+    run(Word.RETRY, Filter(state=State.ERROR, cause=cause.key))
+
+    # Then
+    assert set(Task.objects.values_list("id", flat=True)) == same
+
+
+def test_a_stopping_worker_is_left_and_the_task_goes_on_later(transactional_db):
+    failed()
+    stop = StopRequest()
+    stop.ask("its worker stops")
+    with pytest.raises(Snooze):
+        run(Word.RETRY, stop=stop)
+    assert not Task.objects.exists()
+
+
+def test_a_filter_survives_the_way_to_the_worker():
+    id = uuid.uuid4()
+    for wanted in (Filter(), Filter(State.ERROR, "q", ("a", "b"), "t", "g", "c", id, id)):
+        assert act_on_all.read(act_on_all.written(wanted)) == wanted
+
+
+def test_the_page_counts_what_matches_and_shows_examples(admin):
+    # Given
+    for _ in range(3):
+        ended(State.ERROR, error_message="E", name="some.task")
+    add(1, 2)
+
+    # When
+    response = admin.get(f"{ALL}?state=error")
+
+    # Then
+    numbers = {choice["word"]: choice["number"] for choice in response.context["choices"]}
+    assert numbers == {"retry": "3", "cancel": "0", "run": "0", "prioritize": "0"}
+    assert len(response.context["sample"]) == 3
+    numbers = {choice["word"]: choice["number"] for choice in admin.get(f"{ALL}?q={add.name}").context["choices"]}
+    assert numbers == {"retry": "0", "cancel": "1", "run": "0", "prioritize": "1"}
+    assert "all/?state=error" in page(admin, f"{TASKS}?state=error")
+
+
+def test_the_page_hands_the_act_over_to_a_task(admin, worker):
+    # Given
+    wrong = [failed(name="some.task") for _ in range(3)]
+
+    # When
+    response = admin.post(f"{ALL}?state=error", {"act": "retry"})
+
+    # Then
+    assert response.status_code == 302
+    id = uuid.UUID(response["Location"].split("/")[-3])
+    assert TaskRecord.objects.get(id=id).name == "autotask.admin.act_on_all.act_on_all"
+    asked = LogEntry.objects.get(object_id=str(id))
+    assert asked.change_message == "Retry all tasks that match"
+    wait_until(lambda: TaskRecord.objects.get(id=id).state == State.DONE)
+    assert LogEntry.objects.filter(object_id__in=[str(each.id) for each in wrong]).count() == 3
+
+
+@pytest.mark.parametrize("query", ["?nothing=1", "?state__in=1", "?q=%00", "?cause=%00", "?state=x"])
+def test_what_makes_no_sense_is_said(admin, query):
+    response = admin.get(ALL + query)
+    assert response.status_code in (200, 302)
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"act": "drop"}, {"act": "prioritize", "priority": "x"}, {"act": "prioritize", "priority": "101"}]
+)
+def test_a_form_that_makes_no_sense_does_nothing(admin, form):
+    waiting = add(1, 2)
+    response = admin.post(ALL, form)
+    assert response.status_code == 200
+    assert "Choose what to do" in response.content.decode() or "whole number" in response.content.decode()
+    assert list(Task.objects.values_list("id", "priority")) == [(waiting.id, 0)]
+
+
+def test_only_those_who_may_act_on_all_may(staff, admin, monkeypatch):
+    failed()
+    assert staff("view_taskrecord", "retry_task").get(ALL).status_code == 403
+    assert staff("view_taskrecord", "act_on_all_tasks").get(ALL).status_code == 403
+    assert "all/" not in page(staff("view_taskrecord", "retry_task"), TASKS)
+    one = staff("view_taskrecord", "retry_task", "act_on_all_tasks")
+    assert [choice["word"] for choice in one.get(ALL).context["choices"]] == ["retry"]
+    assert one.post(ALL, {"act": "cancel"}).status_code == 200
+
+    # And nobody where the admin of the project leaves tasks out
+    monkeypatch.setattr(TaskAdmin, "get_queryset", lambda self, request: TaskRecord.objects.none())
+    assert admin.get(ALL).status_code == 403
+
+
+def test_a_scheduled_task_is_run_now_by_its_button(admin, staff):
+    handle = add.using(delay=3600)(1, 2)
+    assert "Run this task now" not in page(staff("view_taskrecord"), page_of(handle))
+    assert staff("view_taskrecord").post(f"{TASKS}{handle.id}/run/").status_code == 403
+    assert "Run this task now" in page(admin, page_of(handle))
+    admin.post(f"{TASKS}{handle.id}/run/")
+    assert "1 task is due now." in page(admin, page_of(handle))
+    assert Task.objects.get(id=handle.id).state == State.READY

@@ -1,0 +1,58 @@
+"""``manage.py autotask logs``."""
+
+import uuid
+
+import pytest
+
+from autotask.store import task_logs
+from autotask.store.connection import current
+from autotask.store.task_logs import NewPiece
+from tests.integration.commands.command import insert, manage, start
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def task_id(transactional_db):
+    id = uuid.uuid4()
+    insert(id)
+    return id
+
+
+def test_logs_prints_the_lines_of_a_task_or_of_an_attempt(task_id):
+    task_logs.write(current(), [NewPiece(task_id, 1, "one\n  more\n"), NewPiece(task_id, 2, "two\n")], [])
+    assert manage("logs", str(task_id)[:13]).out == "one\n  more\ntwo\n"
+    assert manage("logs", task_id, "--attempt", 2).out == "two\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("AUTOTASK_LOGS", None, "No lines are kept: AUTOTASK_LOGS is not set."),
+        ("AUTOTASK_LOGS", {}, "The task has logged nothing that is kept."),
+        ("AUTOTASK_LOG_DIR", "/nowhere", "There are no lines in the database; for its file: autotask show "),
+    ],
+)
+def test_logs_says_why_there_are_none(task_id, settings, setting, value, said):
+    setattr(settings, setting, value)
+    shown = manage("logs", task_id)
+    assert (shown.code, shown.out) == (0, "") and shown.err.startswith(said)
+
+
+def test_a_task_that_does_not_exist_has_no_lines(transactional_db):
+    assert manage("logs", uuid.uuid4()).code == 4
+
+
+def test_follow_prints_the_lines_to_come_until_the_task_has_ended(task_id):
+    # Given
+    task_logs.write(current(), [NewPiece(task_id, 1, "one\n")], [])
+    following = start("autotask", "logs", str(task_id), "--follow")
+    assert following.stdout.readline() == "one\n"
+    # When
+    task_logs.write(current(), [NewPiece(task_id, 1, "two\n")], [])
+    assert following.stdout.readline() == "two\n"
+    assert manage("cancel", task_id).code == 0
+    task_logs.write(current(), [NewPiece(task_id, 1, "three\n")], [])
+    # Then
+    out, err = following.communicate(timeout=60)
+    assert (following.returncode, out, err) == (0, "three\n", "")

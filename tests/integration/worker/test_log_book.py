@@ -1,0 +1,221 @@
+"""The lines that tasks log, kept in the database."""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+import uuid
+
+import pytest
+
+from autotask.setting_types import LogOptions
+from autotask.store import read, task_logs
+from autotask.store.connection import current, execute, rows
+from autotask.task import RUNNING
+from autotask.tasks import Retry, TaskContext, delayed_task
+from autotask.worker import log_book as module, log_capture
+from autotask.worker.log_book import Line, LogBook
+from tests.gates import gate, wait_at
+from tests.helpers import ended, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+shop = logging.getLogger("shop.stock")
+
+
+@pytest.fixture(autouse=True)
+def kept(settings):
+    """Keep lines, and leave logging as it was."""
+    settings.AUTOTASK_LOGS = {}
+    levels = {name: logging.getLogger(name).level for name in ("shop", "autotask.task")}
+    logging.getLogger("shop").setLevel(logging.DEBUG)
+    yield
+    settings.AUTOTASK_LOGS = None
+    log_capture.start()
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@delayed_task(takes_context=True, retries=1, backoff=0)
+def chatter(context: TaskContext, lines: int, how: str = "well") -> None:
+    context.logger.info("begins: %d lines", lines)
+    for number in range(lines):
+        shop.info("line %d", number)
+    shop.debug("too quiet")
+    if how == "wait":
+        wait_at("chatter")
+    if how == "thread":
+        speaking = threading.Thread(target=context.logger.warning, args=("from another thread",))
+        speaking.start()
+        speaking.join()
+    if how == "retry" and context.attempt == 1:
+        raise Retry(delay=0)
+
+
+@delayed_task
+async def chat(word: str) -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+        shop.info("said %s", word)
+
+
+@delayed_task(executor="process", takes_context=True)
+def far_away(context: TaskContext, path: str) -> None:
+    shop.warning("from process %d", os.getpid())
+    context.logger.info("%d", os.getpid())
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+
+@delayed_task
+def careless() -> None:
+    shop.info("password=hunter2 and\nFATAL | forged \0 line")
+    try:
+        raise LookupError("token: hunter2")
+    except LookupError:
+        shop.exception("failed")
+
+
+def messages(handle, attempt=None):
+    return [line.partition(" - ")[2] for line in handle.logs(attempt).splitlines()]
+
+
+def test_lines_of_all_loggers_are_kept_with_their_attempt(worker):
+    # When
+    handle = chatter(2)
+    # Then
+    wait_until(lambda: len(messages(handle)) == 3, what="the lines of the task")
+    assert messages(handle) == ["begins: 2 lines", "line 0", "line 1"]
+    [first, second, _] = handle.logs().splitlines()
+    assert f" | 1 | INFO | autotask.task.{chatter.name} - begins" in first
+    assert second.endswith("Z | 1 | INFO | shop.stock - line 0")
+
+
+def test_tasks_that_run_at_the_same_time_have_their_own_lines(worker):
+    words = [f"word {number}" for number in range(20)]
+    handles = [chat(word) for word in words]
+    wait_until(lambda: all(len(messages(handle)) == 3 for handle in handles), what="all lines")
+    assert [messages(handle) for handle in handles] == [[f"said {word}"] * 3 for word in words]
+
+
+def test_each_attempt_has_its_lines(worker):
+    handle = chatter(0, "retry")
+    wait_until(lambda: len(messages(handle)) == 2, what="the lines of both attempts")
+    assert messages(handle, 1) == messages(handle, 2) == ["begins: 0 lines"]
+    assert messages(handle, 3) == []
+
+
+def test_lines_are_there_while_the_task_runs(worker):
+    handle = chatter(1, "wait")
+    wait_until(lambda: len(messages(handle)) == 2, what="the lines of the running task")
+    assert handle.status == RUNNING
+    gate("chatter").set()
+
+
+def test_a_thread_of_the_task_reaches_the_log_by_the_logger_of_the_context(worker):
+    handle = chatter(0, "thread")
+    wait_until(lambda: len(messages(handle)) == 2, what="the line of the other thread")
+    assert messages(handle)[1] == "from another thread"
+
+
+def test_the_lines_of_a_child_process_come_before_it_is_killed(start_worker, tmp_path, monkeypatch):
+    # Given
+    monkeypatch.setenv("AUTOTASK_LOGS", "{}")
+    start_worker()
+    handle = far_away(str(tmp_path / "go"))
+    wait_until(lambda: len(messages(handle)) == 2, what="the lines of the child")
+    # When
+    os.kill(int(messages(handle)[1]), signal.SIGKILL)
+    # Then: it runs again, in another child
+    wait_until(lambda: len(messages(handle)) == 4, what="the lines of the second child")
+    (tmp_path / "go").touch()
+    assert ended(handle) == "done"
+    assert len(messages(handle, 1)) == len(messages(handle, 2)) == 2
+
+
+def test_secrets_are_masked_and_no_message_can_forge_a_line(worker):
+    handle = careless()
+    wait_until(lambda: "LookupError" in handle.logs(), what="the traceback")
+    text = handle.logs()
+    assert "hunter2" not in text and "password=•••" in text
+    assert len([line for line in text.splitlines() if not line.startswith("  ")]) == 2
+
+
+def test_the_last_lines_are_written_when_the_worker_stops(start_worker, monkeypatch):
+    monkeypatch.setattr(module, "EVERY", 1000.0)
+    worker = start_worker()
+    handle = chatter(1)
+    assert ended(handle) == "done"
+    worker.stop()
+    wait_until(lambda: len(messages(handle)) == 2, what="the lines of the worker that has stopped")
+
+
+def test_an_attempt_keeps_its_last_lines(transactional_db):
+    # Given
+    book, id = LogBook(LogOptions(max=2000), lambda: None), uuid.uuid4()
+    # When
+    for turn in range(30):
+        for number in range(10):
+            book.put(Line(id, 1, 0.0, "INFO", "shop", f"{turn}-{number}"))
+        book.run_once(current())
+        assert len(task_logs.lines(current(), id)) <= 2000
+    # Then
+    lines = task_logs.lines(current(), id).splitlines()
+    assert lines[-1].endswith("29-9") and len(lines) > 25
+    order = [line.rpartition(" ")[2] for line in lines]
+    assert order == [f"{turn}-{number}" for turn in range(30) for number in range(10)][-len(order) :]
+
+
+def test_more_lines_in_a_second_than_an_attempt_may_have_leave_the_last(transactional_db):
+    book, id = LogBook(LogOptions(max=2000), lambda: None), uuid.uuid4()
+    for number in range(10_000):
+        book.put(Line(id, 1, 0.0, "INFO", "shop", str(number)))
+    book.put(Line(uuid.uuid4(), 1, 0.0, "INFO", "shop", "of another task"))
+    book.run_once(current())
+    assert task_logs.lines(current(), id).endswith(" 9999\n")
+    assert rows(current(), "SELECT count(DISTINCT task_id) FROM autotask_log") == [(2,)]
+
+
+def test_lines_are_deleted_when_they_are_too_old(transactional_db):
+    # Given
+    ids = [uuid.uuid4(), uuid.uuid4()]
+    task_logs.write(current(), [task_logs.NewPiece(id, 1, "x\n") for id in ids], [])
+    execute(current(), f"UPDATE autotask_log SET at = at - interval '2 minutes' WHERE task_id = '{ids[0]}'")
+    # When
+    LogBook(LogOptions(keep=60.0), lambda: None).run_once(current())
+    # Then
+    assert [task_logs.lines(current(), id) for id in ids] == ["", "x\n"]
+
+
+def test_without_the_setting_nothing_is_kept(start_worker, settings):
+    settings.AUTOTASK_LOGS = None
+    worker = start_worker()
+    handle = chatter(3)
+    assert ended(handle) == "done"
+    worker.stop()
+    wait_until(lambda: not read.workers(current()), what="the end of the worker")
+    assert handle.logs() == ""
+    assert not any(isinstance(each, log_capture.Capture) for each in logging.getLogger().handlers)
+
+
+def test_files_have_the_lines_of_tasks_and_the_database_those_of_all(start_worker, settings, tmp_path):
+    settings.AUTOTASK_LOG_DIR = str(tmp_path)
+    start_worker()
+    handle = chatter(1)
+    wait_until(lambda: len(messages(handle)) == 2, what="the lines in the database")
+    wait_until(lambda: "done after" in (tmp_path / f"{handle.id}.log").read_text(), what="the end of the file")
+    text = (tmp_path / f"{handle.id}.log").read_text()
+    assert text.count("begins") == 1 and "line 0" not in text
+    settings.AUTOTASK_LOG_DIR = None
+
+
+def test_many_lines_take_several_statements(transactional_db, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_STATEMENT", 1000)
+    book, ids = LogBook(LogOptions(), lambda: None), [uuid.uuid4() for _ in range(40)]
+    for id in ids * 3:
+        book.put(Line(id, 1, 0.0, "INFO", "shop", "x" * 50))
+    book.run_once(current())
+    assert all(len(task_logs.lines(current(), id).splitlines()) == 3 for id in ids)
+    assert rows(current(), "SELECT count(DISTINCT xmin::text) > 5 FROM autotask_log") == [(True,)]
