@@ -242,7 +242,8 @@ class Overview:
 def overview(connection: BaseDatabaseWrapper) -> Overview:
     """Return the overview of now."""
     now = schedules.now(connection)
-    counts = statistics.totals(connection, now - timedelta(minutes=MINUTES), by="all")
+    minute = now.replace(second=0, microsecond=0)  # The present one is not over.
+    counts = statistics.totals(connection, minute - timedelta(minutes=MINUTES), minute, by="all")
     return Overview(
         at=now,
         counts=counts.get(Of(), Counts()),

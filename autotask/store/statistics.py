@@ -236,18 +236,22 @@ def totals(
 ) -> dict[Of, Counts]:
     """Return the sums of a range, with histograms, by name and queue.
 
-    :param since: the beginning, rounded down to a whole minute, or to a whole hour if the range is longer than three hours;
-        None: since ever, and then these counts never become smaller.
+    :param since: the beginning, rounded down as :func:`beginning` does: to a whole minute, or to a whole hour if the range is
+        longer than three hours. None: since ever, and then these counts never become smaller.
     :param until: the end; None: now.
     """
     period, start = EVER, datetime.fromtimestamp(0, UTC)
     if since is not None:
-        length = (until or datetime.now(UTC)) - since
-        period = MINUTE if length <= timedelta(seconds=BY_MINUTE) else HOUR
-        start = datetime.fromtimestamp(int(since.timestamp()) // period * period, UTC)
+        period, start = beginning(since, until or datetime.now(UTC))
     params = {"period": period, "since": start, "until": None if since is None else until, "name": name, "queue": queue}
     found = rows(connection, _labelled(TOTALS, by), params)
     return {Of(of_name, of_queue): _counts(values) for of_name, of_queue, *values in found}
+
+
+def beginning(since: datetime, until: datetime) -> tuple[int, datetime]:
+    """Return the period of the rows from which :func:`totals` reads a range, and when the first of them begins."""
+    period = MINUTE if until - since <= timedelta(seconds=BY_MINUTE) else HOUR
+    return period, datetime.fromtimestamp(int(since.timestamp()) // period * period, UTC)
 
 
 def _labelled(sql: str, by: By) -> str:

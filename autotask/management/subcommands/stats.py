@@ -40,8 +40,9 @@ def run(console: Console, *, since: float, by: str, task: str | None, queue: str
         raise failure(f"Statistics are kept for {days} days; give --since {days}d or less.")
     connection = open_tables()
     until = schedules.now(connection)
-    found = statistics.totals(connection, until - timedelta(seconds=since), by=_BY[by], name=task, queue=queue)  # type: ignore[arg-type]  # argparse allows no other word
-    seen = Statistics(until - timedelta(seconds=since), until, found)
+    _, start = statistics.beginning(until - timedelta(seconds=since), until)
+    found = statistics.totals(connection, until - timedelta(seconds=since), until, by=_BY[by], name=task, queue=queue)  # type: ignore[arg-type]  # argparse allows no other word
+    seen = Statistics(start, until, found)
     if json:
         console.say(render.as_json(statistics_document(seen)))
         return

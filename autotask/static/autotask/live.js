@@ -50,7 +50,8 @@
             if (before && after && !isBusy(before)) {
                 keepCheckboxes(before, after);
                 keepDetails(before, after);
-                before.replaceWith(after);
+                // The element itself stays: scripts of the admin listen to it.
+                before.replaceChildren(...after.childNodes);
             }
         }
     };

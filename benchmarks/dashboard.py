@@ -1,0 +1,121 @@
+"""How fast the pages of the dashboard are with millions of tasks: python -m benchmarks.dashboard --live 1000000.
+
+It replaces all tasks in the database of the test project, which DEMO_PGDATA or DATABASE_URL names.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent.parent
+
+LIST = "/admin/autotask/taskrecord/"
+PAGES = {
+    "overview": "/admin/autotask/dashboard/",
+    "overview, 7 days": "/admin/autotask/dashboard/?range=7d",
+    "overview, refreshed": "/admin/autotask/dashboard/",
+    "task types": "/admin/autotask/dashboard/types/",
+    "errors": "/admin/autotask/dashboard/errors/",
+    "tasks": LIST,
+    "tasks, page 100": f"{LIST}?p=100",
+    "tasks that wait": f"{LIST}?state=waiting",
+    "tasks that are held": f"{LIST}?state=held",
+    "tasks that failed": f"{LIST}?state=error",
+    "tasks that are done": f"{LIST}?state=done",
+    "tasks of a queue": f"{LIST}?queue=mail",
+    "tasks of a name": f"{LIST}?q=mail.tasks.send_digest",
+    "act on all": f"{LIST}all/?state=error",
+    "workers": "/admin/autotask/worker/",
+    "schedules": "/admin/autotask/schedule/",
+}
+
+SCANS = """
+SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables WHERE relname IN ('autotask_task', 'autotask_result')
+"""
+
+
+def main() -> None:
+    """Make the rows, and print a line for each page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--live", type=int, default=1_000_000)
+    parser.add_argument("--ended", type=int, default=3_000_000)
+    parser.add_argument("--requests", type=int, default=50)
+    parser.add_argument("--keep", action="store_true", help="use the rows of the last time")
+    options = parser.parse_args()
+    _start_django()
+    from benchmarks import rows_of_dashboard
+
+    if not options.keep:
+        rows_of_dashboard.make(options.live, options.ended)
+    client = _client()
+    print(f"{'page':<24}{'least ms':>9}{'p50 ms':>9}{'p95 ms':>9}{'queries':>9}{'sequential scans':>18}")
+    for name, address in {**PAGES, **_pages_of_tasks()}.items():
+        headers = {"X-Autotask-Live": "1"} if "refreshed" in name else {}
+        times, queries, scans = _measured(client, address, headers, options.requests)
+        p95 = statistics.quantiles(times, n=20)[-1]
+        print(f"{name:<24}{min(times):>9.1f}{statistics.median(times):>9.1f}{p95:>9.1f}{queries:>9}{scans:>18}")
+
+
+def _start_django() -> None:
+    sys.path.insert(0, str(FOLDER / "testproject"))
+    os.environ["DJANGO_SETTINGS_MODULE"] = "testproject.settings"
+    os.environ.setdefault("DEBUG", "false")
+    os.environ.setdefault("AUTOTASK_COMPANION", "off")
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
+def _client() -> Any:
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    user = User.objects.filter(username="benchmark").first() or User.objects.create_superuser("benchmark")
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def _pages_of_tasks() -> dict[str, str]:
+    from autotask.models import Result, Task
+    from autotask.task import State
+
+    waiting = Task.objects.filter(state=State.READY).order_by("queue", "priority", "executor", "ready_at")[0]
+    failed = Result.objects.filter(state=State.ERROR).order_by("-id")[0]
+    return {"a task that waits": f"{LIST}{waiting.id}/change/", "a task that failed": f"{LIST}{failed.id}/change/"}
+
+
+def _measured(client: Any, address: str, headers: dict[str, str], requests: int) -> tuple[list[float], int, int]:
+    """Return milliseconds, the queries of one request, and the sequential scans of the tables of tasks of all."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(address, headers=headers).status_code == 200, address
+    queries = len(captured)  # the next request forgets them
+    before, times = _scans(), []
+    for _ in range(requests):
+        began = time.perf_counter()
+        client.get(address, headers=headers)
+        times.append((time.perf_counter() - began) * 1000)
+    return times, queries, _scans() - before
+
+
+def _scans() -> int:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(SCANS)
+        return int(cursor.fetchone()[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""A real browser that looks at the pages of a real server."""
+
+import os
+import shutil
+from importlib.resources import files
+
+import pytest
+from django.conf import settings
+
+#: The tests here run in their own environment: tox -e browser.
+if settings.SETTINGS_MODULE != "tests.browser.settings":
+    collect_ignore_glob = ["test_*.py"]
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium: that in the environment variable CHROMIUM, or one on the PATH."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.fail("Chromium is missing. Debian: apt-get install chromium; elsewhere, name one in CHROMIUM.")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    """The browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core."""
+    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")

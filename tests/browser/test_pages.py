@@ -1,0 +1,162 @@
+"""Every page of the admin in a real browser: accessible, not too wide, without a complaint of the browser."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from autotask.models import ApiKey, Attempt, Pause, Result, Schedule, Task, Worker
+from autotask.task import State
+from benchmarks import rows_of_dashboard
+from tests.integration.admin.pages import client_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LIST = "/admin/autotask"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+CHECK = """async rules => {
+    const found = await axe.run(document, {runOnly: rules});
+    return found.violations.map(each => each.id + ": " + each.nodes.map(node => node.html.slice(0, 200)).join(" | "));
+}"""
+TOO_WIDE = """[document.documentElement, ...document.querySelectorAll('.results, .autotask-columns > *')].map(
+    each => each.scrollWidth - each.clientWidth).reduce((most, each) => Math.max(most, each), 0)"""
+
+
+@pytest.fixture
+def rows() -> None:
+    """Tasks in all states, with workers, a schedule, a pause and an API key."""
+    rows_of_dashboard.make(400, 1000)
+    now = timezone.now()
+    failed = Result.objects.filter(state=State.ERROR).latest("id")
+    for number in (1, 2):
+        Attempt.objects.create(
+            task_id=failed.id,
+            number=number,
+            fence=number,
+            state=State.RETRY,
+            started_at=failed.created_at,
+            ended_at=failed.created_at,
+            error_message="TimeoutError: no answer within 30 s",
+            traceback='Traceback (most recent call last):\n  File "shop.py", line 1, in sync\nTimeoutError',
+        )
+    Schedule.objects.create(
+        name="shop.tasks.nightly",
+        task="shop.tasks.nightly",
+        spec="s",
+        registered_at=now,
+        next_tick=now,
+        declared_at=now,
+    )
+    Pause.objects.create(kind="queue", name="mail", paused_at=now, paused_by="ann", reason="the provider is down")
+    ApiKey.objects.create(name="billing", digest="x", scopes=["*"], created_at=now)
+
+
+def addresses() -> list[str]:
+    tasks = [
+        Task.objects.filter(state=state).first() for state in (State.SCHEDULED, State.READY, State.RUNNING, State.HELD)
+    ]
+    ended = [Result.objects.filter(state=state).latest("id") for state in (State.DONE, State.ERROR, State.CANCELLED)]
+    one = [f"{LIST}/taskrecord/{task.id}/change/" for task in (*tasks, *ended) if task]
+    return [
+        "/admin/",
+        f"{LIST}/",
+        *(f"{LIST}/dashboard/{page}" for page in ("", "?range=7d", "types/", "errors/")),
+        *(f"{LIST}/taskrecord/{page}" for page in ("", "?state=error", "?state=running", "?q=nothing", "all/")),
+        f"{LIST}/taskrecord/all/?state=error",
+        *one,
+        one[0].replace("/change/", "/history/"),
+        f"{LIST}/worker/",
+        f"{LIST}/worker/{Worker.objects.first().pk}/change/",
+        f"{LIST}/schedule/",
+        f"{LIST}/schedule/shop.tasks.nightly/change/",
+        f"{LIST}/pause/",
+        f"{LIST}/pause/add/",
+        f"{LIST}/apikey/",
+        f"{LIST}/apikey/add/",
+        f"{LIST}/backgroundworker/",
+    ]
+
+
+@contextmanager
+def visit(browser, live_server, scheme: str = "light", width: int = 1280) -> Iterator[tuple]:
+    """Open a tab in which a superuser is logged in; yield it and the list of what the browser complains about."""
+    user = User.objects.filter(username="root").first() or User.objects.create_superuser("root")
+    session = client_of(user).cookies["sessionid"].value
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+    page, complaints = context.new_page(), []
+    page.route("**/favicon.ico", lambda route: route.fulfill(status=204))  # that of the site, which it need not have
+    page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    try:
+        yield page, complaints
+    finally:
+        context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible_and_fits(rows, browser, live_server, axe, scheme, width):
+    problems = []
+    with visit(browser, live_server, scheme, width) as (page, complaints):
+        for address in addresses():
+            response = page.goto(live_server.url + address)
+            page.context.new_cdp_session(page).send("Runtime.evaluate", {"expression": axe})  # no policy is in its way
+            found = [*complaints, *page.evaluate(CHECK, RULES)]
+            if too_wide := page.evaluate(TOO_WIDE):
+                found.append(f"{too_wide} px too wide")
+            if response.status != 200:
+                found.append(f"status {response.status}")
+            problems += [f"{address}: {each}" for each in found]
+            complaints.clear()
+    assert problems == []
+
+
+def test_a_page_refreshes_itself_while_nobody_is_busy_there(rows, browser, live_server):
+    with visit(browser, live_server) as (page, complaints):
+        # Given
+        page.goto(f"{live_server.url}{LIST}/taskrecord/?state=held")
+        shown = page.locator("#result_list tbody tr")
+        before = shown.count()
+
+        # When a task is gone
+        Task.objects.filter(state=State.HELD).latest("id").delete()
+
+        # Then
+        expect(shown).to_have_count(before - 1, timeout=20_000)
+        assert "updated at" in page.locator("#autotask-live-at").inner_text()
+
+        # When a row is chosen, nothing changes, but the boxes of the other rows still count
+        page.locator("input.action-select").first.check()
+        assert "1 of" in page.locator(".action-counter").inner_text()
+        Task.objects.filter(state=State.HELD).latest("id").delete()
+        page.wait_for_timeout(6_000)
+        assert shown.count() == before - 1
+        assert complaints == []
+
+
+def test_the_switch_is_remembered(rows, browser, live_server):
+    with visit(browser, live_server) as (page, complaints):
+        page.goto(f"{live_server.url}{LIST}/dashboard/")
+        page.locator("#autotask-live-on").uncheck()
+        page.goto(f"{live_server.url}{LIST}/worker/")
+        assert not page.locator("#autotask-live-on").is_checked()
+        assert complaints == []
+
+
+def test_a_refresh_that_fails_is_said_and_tried_again(rows, browser, live_server):
+    with visit(browser, live_server) as (page, _):
+        page.goto(f"{live_server.url}{LIST}/dashboard/")
+        page.context.clear_cookies()  # logged out elsewhere
+        expect(page.locator("#autotask-live-at")).to_contain_text("Load it again", timeout=20_000)
+
+
+def test_a_task_that_is_not_there_leads_back(browser, live_server):
+    with visit(browser, live_server) as (page, _):
+        page.goto(f"{live_server.url}{LIST}/taskrecord/{uuid.uuid4()}/change/")
+        assert "doesn’t exist" in page.content()
