@@ -1,16 +1,19 @@
 """Model instances by reference: how to store a reference to an instance, and how to fetch the instances again."""
 
+import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.apps import apps
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.models import Model, QuerySet
+from django.db.models import CompositePrimaryKey, Field, Manager, Model, QuerySet
 from django.db.models.options import Options
 from django.db.models.query import RawQuerySet
 
 from autotask.exceptions import NotReferable, ObjectGone, OtherSchema
+
+M = TypeVar("M", bound=Model)
 
 
 class Reference(NamedTuple):
@@ -86,8 +89,41 @@ def fetch(references: Sequence[Reference]) -> list[Model]:
     return [found[refers.model, refers.database][refers.pk] for refers in references]
 
 
+def one(model: type[M], database: str, key: Any) -> M | None:
+    """Return the instance with a primary key, by the base manager of its model; None if it is not there.
+
+    :raises django.db.Error: the database could not be queried.
+    """
+    rows: Any = model._base_manager.using(database)
+    statement = _statement(model, database)
+    if statement is None:
+        return rows.filter(pk=key).first()  # type: ignore[no-any-return]  # of the model
+    value = model._meta.pk.get_db_prep_value(key, connections[database], prepared=False)
+    return next(iter(rows.raw(statement, [value])), None)
+
+
+@functools.lru_cache(maxsize=1000)
+def _statement(model: type[Model], database: str) -> str | None:
+    """Return the statement that selects a row of a model; None if Django has to make it.
+
+    Where manager and columns are plain, it is made once: for Django, that takes longer than to run it.
+    """
+    options, manager = model._meta, model._base_manager
+    fields: Any = options.concrete_fields
+    is_plain = type(manager) is Manager and not options.parents and not isinstance(options.pk, CompositePrimaryKey)
+    if not is_plain or any(type(field).select_format is not Field.select_format for field in fields):
+        return None
+    quote = connections[database].ops.quote_name
+    columns = ", ".join(quote(field.column) for field in fields)
+    sql = f"SELECT {columns} FROM {quote(options.db_table)} WHERE {quote(str(options.pk.column))} = "
+    return sql.replace("%", "%%") + "%s"
+
+
 def _by_key(model: str, database: str, keys: list[Any]) -> dict[Any, Model]:
-    found: dict[Any, Model] = apps.get_model(model)._base_manager.using(database).order_by().in_bulk(keys)
+    kind = apps.get_model(model)
+    if len(keys) == 1:
+        return {} if (row := one(kind, database, keys[0])) is None else {row.pk: row}
+    found: dict[Any, Model] = kind._base_manager.using(database).order_by().in_bulk(keys)
     return found
 
 

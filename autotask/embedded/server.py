@@ -101,8 +101,14 @@ def stop(place: Installation) -> None:
     """Stop the server and wait for its end; it disconnects its users."""
     guard = locks.attempt(place.server_lock)
     if guard is None:
-        _run([binaries.programs_for(place) / "pg_ctl", "stop", "-D", place.data, "-m", "fast"], place=place)
-        guard = locks.attempt(place.server_lock, LEAVING)
+        try:
+            _run([binaries.programs_for(place) / "pg_ctl", "stop", "-D", place.data, "-m", "fast"], place=place)
+        except ImproperlyConfigured:
+            # pg_ctl does not find a server that is just ending.
+            if (guard := locks.attempt(place.server_lock, LEAVING)) is None:
+                raise
+        else:
+            guard = locks.attempt(place.server_lock, LEAVING)
     if guard is not None:
         locks.release(guard)
 

@@ -126,10 +126,11 @@ SELECT name, state, count(*) FROM (
     SELECT name, state FROM autotask_task ORDER BY id DESC LIMIT {NAMES_SEEN}) AS newest GROUP BY name, state
 """
 
-# Newest first by id, and so by the moment of the call.
+# Newest first by id, and so by the moment of the call. The ids come from the index of tasks that failed: for whole rows, the
+# planner might read the primary key instead, past all tasks that did not fail.
 FAILURES = """
 SELECT id, name, left(error_message, 300), ended_at FROM autotask_result
-WHERE state = 4 ORDER BY id DESC LIMIT %(limit)s
+WHERE id = ANY(ARRAY(SELECT id FROM autotask_result WHERE state = 4 ORDER BY id DESC LIMIT %(limit)s)) ORDER BY id DESC
 """
 
 

@@ -47,11 +47,13 @@ FROM (SELECT id, state, queue, name, tags, gate FROM autotask_task
 ORDER BY id DESC
 """
 
-# One state at a time, since its index begins with it. Tasks that ended after the wish came are not meant.
+# One state at a time, since its index begins with it: for whole rows, the planner might read the primary key instead. Tasks
+# that ended after the wish came are not meant.
 ENDED = f"""
 SELECT id, ended_at <= %(before)s AND {_CONDITIONS} AND %(gate)s = '', name, left(error_message, {causes.TOLD})
-FROM (SELECT id, queue, name, tags, error_message, ended_at FROM autotask_result
-      WHERE state = {{state}} AND id <= %(last)s AND id >= %(first)s ORDER BY id DESC LIMIT {PIECE}) AS piece
+FROM autotask_result WHERE id = ANY(ARRAY(
+    SELECT id FROM autotask_result
+    WHERE state = {{state}} AND id <= %(last)s AND id >= %(first)s ORDER BY id DESC LIMIT {PIECE}))
 ORDER BY id DESC
 """
 

@@ -102,28 +102,32 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 
 @pytest.fixture(scope="session")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def stopped_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A stopped server with a migrated database, to be copied: to make one takes some seconds."""
+    server = _server()
+    server.make()
+    migrated(server, tmp_path_factory.mktemp("migrated"))
+    server.stop()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def shared_server(stopped_server: Server) -> Iterator[Server]:
     """A server with a migrated database, for tests that do not change the server."""
-    with _running() as server:
-        migrated(server, tmp_path_factory.mktemp("migrated"))
-        yield server
+    server = _server()
+    yield server.make(stopped_server)
+    server.remove()
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def own_server(stopped_server: Server) -> Iterator[Callable[..., Server]]:
     """Start servers with a migrated database, for tests to break."""
     started: list[Server] = []
 
     def start(**settings: Any) -> Server:
-        try:
-            started.append(Server(**settings))
-        except NoServer as error:
-            pytest.skip(str(error))
-        server = started[-1].make()
-        folder = tmp_path / f"server {len(started)}"
-        folder.mkdir()
-        migrated(server, folder)
-        return server
+        started.append(_server(**settings))
+        return started[-1].make(stopped_server)
 
     yield start
     for server in started:
@@ -171,23 +175,16 @@ def proxy(world: World) -> Iterator[Proxy]:
         world.close()
 
 
-class _running:
-    """A server for a ``with`` block."""
-
-    def __enter__(self) -> Server:
-        try:
-            self._server = Server()
-        except NoServer as error:
-            pytest.skip(str(error))
-        return self._server.make()
-
-    def __exit__(self, *_: object) -> None:
-        self._server.remove()
-
-
 _REPORT = pytest.StashKey[Report]()
 _FIGURES = pytest.StashKey[Figures]()
 _collected: list[tuple[Any, ...]] = []
+
+
+def _server(**settings: Any) -> Server:
+    try:
+        return Server(**settings)
+    except NoServer as error:
+        pytest.skip(str(error))
 
 
 def _seconds(config: pytest.Config) -> float | None:

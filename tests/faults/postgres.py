@@ -67,10 +67,13 @@ class Server:
         """The folder of the data."""
         return self._place.data
 
-    def make(self) -> "Server":
-        """Make the data, and start."""
-        # Large WAL segments for many servers would be waste.
-        self.run("initdb", "--username=postgres", "--auth=trust", "--no-sync", "--wal-segsize=4", "-D", self.data)
+    def make(self, like: "Server | None" = None) -> "Server":
+        """Make the data, or copy those of a server that was stopped, and start."""
+        if like is None:
+            # Large WAL segments for many servers would be waste.
+            self.run("initdb", "--username=postgres", "--auth=trust", "--no-sync", "--wal-segsize=4", "-D", self.data)
+        else:
+            subprocess.run(["cp", "-a", like.data, self.data], check=True)
         self.start()
         return self
 

@@ -381,6 +381,18 @@ def test_stop_stops_at_once_and_keeps_the_data(directory, use):
     assert ask(embedded.database(directory), "SELECT to_regclass('kept')::text") == [("kept",)]
 
 
+def test_stop_waits_for_a_server_that_is_ending_already(directory, use):
+    # Given: it has removed the file by which pg_ctl finds it
+    entry = use().entry
+    where, pid = settled(directory), server_pid(entry)
+    (where.data / "postmaster.pid").unlink()
+    os.kill(pid, signal.SIGINT)
+
+    # When, Then
+    embedded.stop(directory)
+    assert is_gone(where)
+
+
 def test_remove_leaves_nothing(directory, use):
     entry = use().entry
     where = settled(directory)

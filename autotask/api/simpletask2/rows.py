@@ -6,6 +6,7 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import ValidationError
 
+from autotask import references
 from autotask.api.simpletask2.problems import BadTaskInfo, NoSuchModel, RowGone, TaskInfoMissing
 from autotask.conf import settings
 from autotask.model_tasks import SimpleTask
@@ -32,7 +33,7 @@ def row_of(task_info: Any) -> SimpleTask:
         raise NoSuchModel(task_class_name=label)
     try:
         value = model._meta.pk.to_python(key)
-        found = model._base_manager.using(settings.DATABASE).filter(pk=value).first()
+        found = references.one(model, settings.DATABASE, value)
     except (ValidationError, ValueError, OverflowError):
         raise BadTaskInfo(task_info=task_info) from None
     if found is None:

@@ -118,10 +118,15 @@ class Site:
         self._number = iter(range(10**9))
 
     def call(self) -> None:
-        """Enqueue one task; half of them can be pruned as soon as they have ended."""
-        line = str(next(self._number))
-        task = note.using(ttl=0.0 if int(line) % 2 else 600.0, queue=f"queue{int(line) % 3}", priority=int(line) % 2)
-        self._remember({line: task(self._ledger, line)})
+        """Enqueue one task; half of them can be pruned as soon as they have ended, others can still be cancelled for a while."""
+        number = next(self._number)
+        task = note.using(
+            ttl=0.0 if number % 2 else 600.0,
+            delay=0.0 if number % 4 else 0.5,
+            queue=f"queue{number % 3}",
+            priority=number % 2,
+        )
+        self._remember({str(number): task(self._ledger, str(number))})
 
     def call_many(self) -> None:
         """Enqueue thirty tasks with one statement."""
