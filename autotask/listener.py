@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -48,10 +48,11 @@ Ended = StoredTask | ToldTask | None
 class _Awaiting(Generic[T]):
     """A coroutine that waits for something about a task."""
 
+    __slots__ = ("future", "id")
+
     def __init__(self, id: uuid.UUID) -> None:
         self.id = id
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[T] = self._loop.create_future()
+        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def answer(self, value: T) -> None:
         self._settle(self.future.set_result, value)
@@ -61,7 +62,7 @@ class _Awaiting(Generic[T]):
 
     def _settle(self, settle: Callable[[Any], None], value: object) -> None:
         with contextlib.suppress(RuntimeError):  # The event loop is closed: nobody waits any more.
-            self._loop.call_soon_threadsafe(lambda: None if self.future.done() else settle(value))
+            self.future.get_loop().call_soon_threadsafe(lambda: None if self.future.done() else settle(value))
 
 
 class _Waiter(_Awaiting[Ended]):
@@ -71,6 +72,8 @@ class _Waiter(_Awaiting[Ended]):
     :ivar sure: whether a notification will come. If not, the task has finished, or others have asked for one, or its row
         was locked.
     """
+
+    __slots__ = ("asked", "channel", "in_full", "listener", "sure")
 
     def __init__(self, id: uuid.UUID, in_full: bool = False) -> None:
         super().__init__(id)
@@ -83,6 +86,8 @@ class _Waiter(_Awaiting[Ended]):
 
 class _Watcher(_Awaiting[Seen | None]):
     """A coroutine that waits until a task has come farther than is *known*."""
+
+    __slots__ = ("known",)
 
     def __init__(self, id: uuid.UUID, known: object) -> None:
         super().__init__(id)
@@ -104,18 +109,19 @@ class Listener:
         self._look_at = 0.0
         self._watch_at = 0.0
 
-    async def ended(self, id: uuid.UUID, in_full: bool = False) -> Ended:
-        """Wait until a task has finished, and return it; None if it is not in the database (any more).
+    def ended(self, id: uuid.UUID, in_full: bool = False) -> "asyncio.Future[Ended]":
+        """Return a future for a task that has finished; None if it is not in the database (any more).
 
-        :param in_full: whether to return all that is stored.
-        :raises django.db.DatabaseError: the database cannot be queried.
+        It may be cancelled or set by somebody else. It raises ``django.db.DatabaseError`` if the database cannot be queried.
+
+        :param in_full: whether all that is stored is wanted.
         """
         waiter = _Waiter(id, in_full)
         with self._lock:
             self._new.append(waiter)
             self._start()
         self._wakeup.wake()
-        return await waiter.future
+        return waiter.future
 
     async def farther(self, id: uuid.UUID, known: object) -> Seen | None:
         """Wait until state or progress of a task are not what is known, and return them; None if it is gone.
@@ -276,18 +282,14 @@ class Listener:
 _listener = Listener()
 
 
-async def ended(id: uuid.UUID) -> Ended:
-    """Wait until a task has finished, and return it; see :meth:`Listener.ended`."""
-    return await _listener.ended(id)
+def ended(id: uuid.UUID) -> asyncio.Future[Ended]:
+    """Return a future for a task that has finished; see :meth:`Listener.ended`."""
+    return _listener.ended(id)
 
 
-async def ended_in_full(id: uuid.UUID) -> StoredTask | None:
-    """Wait until a task has finished, and return all that is stored; None if it is not in the database (any more).
-
-    :raises django.db.DatabaseError: the database cannot be queried.
-    """
-    found = await _listener.ended(id, in_full=True)
-    return found if isinstance(found, StoredTask) else None
+def ended_in_full(id: uuid.UUID) -> asyncio.Future[StoredTask | None]:
+    """Return a future for all that is stored of a task that has finished; see :meth:`Listener.ended`."""
+    return cast("asyncio.Future[StoredTask | None]", _listener.ended(id, in_full=True))
 
 
 async def farther(id: uuid.UUID, known: object) -> Seen | None:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.widgets import AdminSplitDateTime
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -15,6 +14,7 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from autotask.acts import keys
 from autotask.admin import show
 from autotask.admin.acting import ActingAdmin, Button
+from autotask.admin.moments import DateAndTime
 from autotask.admin.readonly import ModelAdmin
 from autotask.exceptions import InvalidKey
 from autotask.models import ApiKey
@@ -52,7 +52,7 @@ class KeyForm(ModelForm):
         widget=forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField"}),
     )
     expires_at = forms.SplitDateTimeField(
-        required=False, label=_("Expires"), help_text=_("Empty: never."), widget=AdminSplitDateTime()
+        required=False, label=_("Expires"), help_text=_("Empty: never."), widget=DateAndTime()
     )
 
     def clean_name(self) -> str:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.widgets import AdminSplitDateTime
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +14,7 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from autotask.acts import pausing
 from autotask.admin import show
 from autotask.admin.acting import ActingAdmin, Button
+from autotask.admin.moments import DateAndTime
 from autotask.admin.readonly import ModelAdmin
 from autotask.exceptions import InvalidPause
 from autotask.models import Pause
@@ -59,7 +59,7 @@ class PauseForm(ModelForm):
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
     until = forms.SplitDateTimeField(
-        required=False, label=_("Until"), help_text=_("Empty: until it is resumed."), widget=AdminSplitDateTime()
+        required=False, label=_("Until"), help_text=_("Empty: until it is resumed."), widget=DateAndTime()
     )
     reason = forms.CharField(
         required=False, label=_("Reason"), max_length=1000, widget=forms.TextInput(attrs={"class": "vTextField"})

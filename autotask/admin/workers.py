@@ -8,6 +8,7 @@ from django.db.models import BooleanField, Count, DurationField, ExpressionWrapp
 from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
 from autotask.admin import show
@@ -91,15 +92,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     @admin.display(description=_("state"))
     def life(self, worker: Worker) -> str:
         """Show whether it is alive."""
-        if worker.is_stale:  # type: ignore[attr-defined]  # annotated in get_queryset()
-            return show.pill(
-                gettext("lost"),
-                "lost",
-                gettext("It has not renewed its lease; other workers rescue its tasks."),
-            )
-        if worker.stopping:
-            return show.pill(gettext("stopping"), "scheduled", gettext("It claims no new tasks."))
-        return show.pill(gettext("alive"), "done")
+        return life(is_lost=worker.is_stale, is_stopping=worker.stopping)  # type: ignore[attr-defined]  # annotated
 
     @admin.display(description=_("kind"))
     def kind_word(self, worker: Worker) -> str:
@@ -158,3 +151,14 @@ class WorkerAdmin(ReadOnlyAdmin):
         if not rows:
             return gettext("none")
         return format_html('<ul class="autotask-tasks">{}</ul>', format_html_join("", "<li>{} {}</li>", rows))
+
+
+def life(*, is_lost: bool, is_stopping: bool) -> SafeString:
+    """Return whether a worker is alive, as a word with its colour."""
+    if is_lost:
+        return show.pill(
+            gettext("lost"), "lost", gettext("It has not renewed its lease; other workers rescue its tasks.")
+        )
+    if is_stopping:
+        return show.pill(gettext("stopping"), "scheduled", gettext("It claims no new tasks."))
+    return show.pill(gettext("alive"), "done")

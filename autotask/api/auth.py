@@ -1,5 +1,6 @@
 """Callers and their rights: API keys as bearer tokens, and Django's sessions with its permissions."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,7 +101,8 @@ def demand(caller: Caller, action: str, name: str = "") -> None:
 @sensitive_variables()
 def _by_key(request: HttpRequest) -> Caller | None:
     """Return the caller with the key of a request; None if it has none."""
-    scheme, _, text = request.headers.get("Authorization", "").strip().partition(" ")
+    # Not request.headers, which the request would keep while the client waits.
+    scheme, _, text = str(request.META.get("HTTP_AUTHORIZATION", "")).strip().partition(" ")
     if scheme.lower() != "bearer":
         return None
     address, text = _address(request), text.strip()
@@ -111,8 +113,14 @@ def _by_key(request: HttpRequest) -> Caller | None:
     if key is None:
         tokens.wrong_keys.take(address, settings.API_WRONG_KEYS)
         raise _unauthenticated("The key is wrong, expired or revoked.")
-    scopes = tuple(map(Scope.of, key.scopes))
-    return Caller(f"key:{key.id}", key.name, lambda action, name: any(scope.allows(action, name) for scope in scopes))
+    return _with_key(key.id, key.name, key.scopes)
+
+
+@functools.lru_cache(keys.MOST_RECENT)
+def _with_key(id: int, name: str, texts: tuple[str, ...]) -> Caller:
+    """Return the caller that has a key; all its requests share it."""
+    scopes = tuple(map(Scope.of, texts))
+    return Caller(f"key:{id}", name, lambda action, name: any(scope.allows(action, name) for scope in scopes))
 
 
 def _by_session(request: HttpRequest) -> Caller | None:

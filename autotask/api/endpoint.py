@@ -151,7 +151,7 @@ class Endpoint:
 
     def _end(self, request: HttpRequest, outcome: Pending) -> HttpResponse:
         try:
-            return outcome.again()
+            return outcome.answer(outcome.read())
         except Problem as problem:
             return problem.response()
         except (OperationalError, InterfaceError) as error:

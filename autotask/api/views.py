@@ -59,7 +59,7 @@ def show_task(call: Call, id: str) -> HttpResponse | Pending:
     answer = functools.partial(_answer_task, call)
     if task.state.ended or not seconds:
         return answer(task)
-    return Pending(task.id, seconds, answer, lambda: answer(_task(call.caller, "read", id)))
+    return Pending(task.id, seconds, answer, functools.partial(_task, call.caller, "read", id))
 
 
 def show_result(call: Call, id: str) -> HttpResponse | Pending:
@@ -68,7 +68,7 @@ def show_result(call: Call, id: str) -> HttpResponse | Pending:
     seconds = waiting.seconds_of(call.request)
     if task.state.ended or not seconds:
         return _answer_result(task)
-    return Pending(task.id, seconds, _answer_result, lambda: _answer_result(_task(call.caller, "read", id, _gone)))
+    return Pending(task.id, seconds, _answer_result, functools.partial(_task, call.caller, "read", id, _gone))
 
 
 def cancel_task(call: Call, id: str) -> HttpResponse:

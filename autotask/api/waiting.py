@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from asgiref.sync import AsyncToSync, SyncToAsync
 from django.db import connections
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 
 from autotask import listener
 from autotask.api.problems import Problem
@@ -28,13 +28,13 @@ class Pending:
     :ivar id: the task that is waited for.
     :ivar seconds: how long at most.
     :ivar answer: makes the answer of a task that has finished.
-    :ivar again: makes the answer of the task as it is then; queries the database.
+    :ivar read: reads the task again.
     """
 
     id: uuid.UUID
     seconds: float
     answer: Callable[[StoredTask], HttpResponse]
-    again: Callable[[], HttpResponse]
+    read: Callable[[], StoredTask]
 
 
 def seconds_of(request: HttpRequest) -> float:
@@ -42,7 +42,8 @@ def seconds_of(request: HttpRequest) -> float:
 
     :raises Problem: 400 if that is not a number of seconds.
     """
-    text = request.GET.get("wait")
+    # Not request.GET, which the request would keep while the client waits.
+    text = QueryDict(request.META.get("QUERY_STRING", ""), encoding=request.encoding).get("wait")
     if text is None:
         return 0.0
     try:
@@ -64,12 +65,21 @@ def wait(pending: Pending) -> None:
 async def ended(pending: Pending) -> StoredTask | None:
     """Wait on the event loop, and return the task; None if it has not finished in time, or is gone.
 
+    Many clients wait at a time, so this keeps as little as it can: asyncio.wait_for() would keep twice as much.
+
     :raises django.db.DatabaseError: the database cannot be queried.
     """
+    future = listener.ended_in_full(pending.id)
+    timer = asyncio.get_running_loop().call_later(pending.seconds, _give_up, future)
     try:
-        return await asyncio.wait_for(listener.ended_in_full(pending.id), pending.seconds)
-    except TimeoutError:
-        return None
+        return await future
+    finally:
+        timer.cancel()
+
+
+def _give_up(future: asyncio.Future[StoredTask | None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()

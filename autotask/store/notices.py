@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.on_end import Notice, NoticeState, notices
-from autotask.store import arrays, columns
+from autotask.store import arrays, cancel, columns, pauses
 from autotask.store.connection import execute, rows, text
 from autotask.store.enqueue import NewTask
 from autotask.store.read import ENDED, StoredTask, stored
@@ -71,6 +71,35 @@ noted AS (
         timeout="%(timeout)s::float8",
     )
 }
+"""
+
+# One that waits in a paused queue waits for a person.
+ABANDON = f"""
+WITH gone AS (
+    DELETE FROM autotask_task t
+    WHERE t.id = ANY(ARRAY(
+        SELECT delivery.id
+        FROM autotask_result r CROSS JOIN LATERAL (
+            SELECT t.id FROM autotask_task t
+            WHERE t.id = {_DELIVERY} AND t.state = 1
+              AND t.ready_at < statement_timestamp() - %(patience)s::float8 * interval '1 s'
+              AND NOT EXISTS (
+                  SELECT FROM autotask_pause p
+                  WHERE {pauses.IN_FORCE.format("p")}
+                    AND (p.kind = 'everything' OR (p.kind, p.name) IN (('queue', t.queue), ('task', t.name)))
+              )
+            FOR UPDATE SKIP LOCKED
+        ) AS delivery
+        WHERE r.on_end IS NOT NULL AND r.settled_at IS NULL
+          AND r.ended_at < statement_timestamp() - %(patience)s::float8 * interval '1 s'
+        ORDER BY r.ended_at LIMIT {MOST}
+    ))
+    RETURNING t.*
+),
+kept AS ({
+    cancel.kept("gone", error_message="'no worker has taken it for a week; does one serve the queue ' || queue || '?'")
+})
+SELECT count(*) FROM gone
 """
 
 READ = f"{ENDED} WHERE id = %(id)s AND notices ->> 'delivery' = %(delivery)s::text"
@@ -158,6 +187,14 @@ def begin(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> in
         "timeout": kind.timeout,
     }
     return execute(connection, BEGIN, params)
+
+
+def abandon(connection: BaseDatabaseWrapper, patience: float) -> int:
+    """Cancel deliveries that no worker takes, so that the results need not be kept for ever; return how many.
+
+    :param patience: the seconds for which a delivery has to be ready before that.
+    """
+    return int(rows(connection, ABANDON, {"patience": patience})[0][0])
 
 
 def read(connection: BaseDatabaseWrapper, id: uuid.UUID, delivery: uuid.UUID) -> StoredTask | None:

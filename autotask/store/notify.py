@@ -203,6 +203,8 @@ class ChannelListener:
     :raises django.db.OperationalError: the connection is broken; all methods may raise it.
     """
 
+    __slots__ = ("_channel", "_connection", "_raw", "has_heard", "told", "touched")
+
     def __init__(self, connection: BaseDatabaseWrapper, channel: str, *, also: str = "") -> None:
         self._connection = connection
         self._channel = channel

@@ -21,6 +21,13 @@ PAUSE = 0.05
 #: Seconds by which a look goes back beyond the one before: an end is recorded a little later than it happens.
 BACK = 5.0
 
+#: Seconds after which a delivery that no worker takes is cancelled: perhaps none serves its queue any more. Until then doctor
+#: names the queue.
+PATIENCE = 7 * 86_400.0
+
+#: Seconds between two looks for such deliveries.
+ABANDON_EVERY = 3600.0
+
 #: How a delivery ends that must not be repeated: it was cancelled, or ran again and again in vain.
 OVER = (State.ERROR, State.CANCELLED)
 
@@ -39,12 +46,15 @@ class Notifier:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._looked_at = self._all_at = float("-inf")
+        self._looked_at = self._all_at = self._abandon_at = float("-inf")
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Enqueue a piece of what there is to tell."""
         now = time.monotonic()
         looks_at_all = now >= self._all_at
+        if now >= self._abandon_at:
+            notices.abandon(connection, PATIENCE)
+            self._abandon_at = now + ABANDON_EVERY
         found = notices.find(connection, lately=None if looks_at_all else now - self._looked_at + BACK)
         for untold in found:
             if untold.former_state in OVER or not untold.waiting:
@@ -62,8 +72,8 @@ class Notifier:
 
 def _settle(connection: BaseDatabaseWrapper, untold: Untold) -> None:
     """Look after notices no longer: there are none to send, or what should send them has ended in vain."""
-    why = f"its delivery was {untold.former_state.name.lower()}" if untold.former_state is State.CANCELLED else ""
-    why = why or f"its delivery has failed: {untold.former_error}"
+    how = "was cancelled" if untold.former_state is State.CANCELLED else "has failed"
+    why = f"its delivery {how}{': ' if untold.former_error else ''}{untold.former_error}"
     lost = [notices.given_up(notice, why) for notice in untold.waiting]
     notices.settle(connection, untold.id, untold.former, lost, keep=settings.ERROR_TTL if lost else 0)
     for notice in lost:

@@ -25,7 +25,7 @@ MOST = 100
 
 #: Seconds between two looks: the first while tasks wait for room in a list, twice as long each time that nothing has changed;
 #: otherwise a notification comes with a new task, and only offers lapse without one.
-SOON = 0.05
+SOON = 0.1
 LONGEST = 1.0
 
 #: Seconds for which Redis may take to answer.

@@ -70,6 +70,7 @@ class Autotask(Driver):
         "empty_bucket": autotask_flow.empty_bucket,
         "http_post": autotask_http.http_post,
         "http_wait": autotask_http.http_wait,
+        "http_held": autotask_http.http_held,
         "put_beside_call": autotask_background.put_beside_call,
         "puts_beside_insert": autotask_background.puts_beside_insert,
         "idle_background": autotask_background.idle_background,

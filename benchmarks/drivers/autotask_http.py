@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
@@ -65,6 +66,19 @@ def http_wait(driver: Driver) -> dict[str, Any]:
         return asyncio.run(_wait(driver, psutil.Process(server.pid), port, key))
 
 
+def http_held(driver: Driver) -> dict[str, Any]:
+    """Let as many clients wait for nothing: in a view of Django, and in an application without Django."""
+    django_kb, threads = _held("application", "/held/")
+    let_go_kb, _ = _held("application", "/let_go/")
+    empty_kb, _ = _held("empty", "/held/")
+    return {
+        "django_kb_a_client": django_kb,
+        "django_threads": threads,
+        "let_go_kb_a_client": let_go_kb,
+        "empty_kb_a_client": empty_kb,
+    }
+
+
 # --- posts ----------------------------------------------------------------------------------------------------------
 
 
@@ -110,7 +124,7 @@ async def _round(driver: Driver, port: int, key: str, count: int, server: psutil
     """Let each client wait for a task of its own."""
     ids = await asyncio.to_thread(_tasks, count)
     clients = [asyncio.create_task(_client(port, key, id)) for id in ids]
-    await _settled(driver, server)
+    await _settled(functools.partial(_connections, driver), server)
     found = {
         "megabytes": megabytes(server),
         "threads": server.num_threads(),
@@ -152,16 +166,16 @@ async def _client(port: int, key: str, id: str) -> tuple[str, float]:
     return id, moment
 
 
-async def _settled(driver: Driver, server: psutil.Process) -> None:
+async def _settled(connections: Callable[[], int], server: psutil.Process) -> None:
     """Wait until all clients wait: the connections of their requests are closed, and the server is idle."""
     still, deadline = 0, time.monotonic() + 120
     while still < 5:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"the clients do not come to rest: {_connections(driver)} connections")
+            raise RuntimeError(f"the clients do not come to rest: {connections()} connections")
         before = sum(server.cpu_times()[:2])
         await asyncio.sleep(0.5)
         is_idle = sum(server.cpu_times()[:2]) - before < 0.1
-        still = still + 1 if is_idle and not _connections(driver) else 0
+        still = still + 1 if is_idle and not connections() else 0
 
 
 def _connections(driver: Driver) -> int:
@@ -181,6 +195,40 @@ def _tasks(count: int) -> list[str]:
 def _end(id: str) -> float:
     assert TaskHandle[object](id).cancel()
     return time.perf_counter()
+
+
+def _held(application: str, address: str) -> tuple[float, int]:
+    """Return the kilobytes of the server for each client that waits, and its threads."""
+    where = f"benchmarks.served.asgi:{application}"
+    with _served("uvicorn", where, "--no-access-log", "--log-level=warning", "--lifespan=off") as (server, port):
+        return asyncio.run(_hold(psutil.Process(server.pid), port, address))
+
+
+async def _hold(server: psutil.Process, port: int, address: str) -> tuple[float, int]:
+    await _stay(server, port, address, 100)
+    before = megabytes(server)
+    found, threads = await _stay(server, port, address, CLIENTS)
+    return 1000 * (found - before) / CLIENTS, threads
+
+
+async def _stay(server: psutil.Process, port: int, address: str, count: int) -> tuple[float, int]:
+    """Let clients wait, then go away; return the memory and the threads of the server while they wait."""
+    writers = []
+    for _ in range(count):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(_request("GET", address, "x"))
+        writers.append(writer)
+    await _idle(server)
+    found = megabytes(server), server.num_threads()
+    for writer in writers:
+        writer.close()
+    await _idle(server)
+    return found
+
+
+async def _idle(server: psutil.Process) -> None:
+    """Wait until the server is idle."""
+    await _settled(lambda: 0, server)
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """The addresses of the site."""
 
+import asyncio
 import json
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 
+from autotask.api import waiting
 from benchmarks.functions import nothing
 
 
@@ -14,4 +16,21 @@ def bare(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"id": str(handle.id)}, status=201)
 
 
-urlpatterns = [path("bare/", bare), path("tasks/", include("autotask.api.urls"))]
+async def held(request: HttpRequest) -> HttpResponse:
+    """Wait until the client goes away."""
+    await asyncio.get_running_loop().create_future()
+    return HttpResponse()
+
+
+async def let_go(request: HttpRequest) -> HttpResponse:
+    """Do so without the thread that Django keeps for the request."""
+    waiting.let_thread_go()
+    return await held(request)
+
+
+urlpatterns = [
+    path("bare/", bare),
+    path("held/", held),
+    path("let_go/", let_go),
+    path("tasks/", include("autotask.api.urls")),
+]

@@ -62,5 +62,5 @@ def _text(log: Path) -> str:
 def assert_whole(text: str, pid: str) -> None:
     """Assert that a log has both attempts, the first one in that process."""
     found = [line.partition(" - ")[2].partition(":")[0].split(" after ")[0] for line in text.splitlines()]
-    assert found == ["started", "in attempt 1", "lost", "started", "in attempt 2", "done"], text
+    assert found == ["started", "in attempt 1", "lost", "started", "in attempt 2", "attempt 1 of 1 done"], text
     assert [line.startswith(f"[{pid}] ") for line in text.splitlines()] == [True, True, False, False, False, False]

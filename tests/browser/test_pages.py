@@ -63,8 +63,6 @@ def addresses() -> list[str]:
     ended = [Result.objects.filter(state=state).latest("id") for state in (State.DONE, State.ERROR, State.CANCELLED)]
     one = [f"{LIST}/taskrecord/{task.id}/change/" for task in (*tasks, *ended) if task]
     return [
-        "/admin/",
-        f"{LIST}/",
         *(f"{LIST}/dashboard/{page}" for page in ("", "?range=7d", "types/", "errors/")),
         *(f"{LIST}/taskrecord/{page}" for page in ("", "?state=error", "?state=running", "?q=nothing", "all/")),
         f"{LIST}/taskrecord/all/?state=error",
@@ -113,6 +111,7 @@ def test_every_page_is_accessible_and_fits(rows, browser, live_server, axe, sche
             if response.status != 200:
                 found.append(f"status {response.status}")
             problems += [f"{address}: {each}" for each in found]
+            page.goto("about:blank")  # axe-core sets styles of its own, of which the browser tells late
             complaints.clear()
     assert problems == []
 

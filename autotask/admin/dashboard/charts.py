@@ -71,16 +71,3 @@ def _bar(left: float, step: float, counts: Sequence[int], kinds: Sequence[Kind],
         '<rect x="{}" y="{}" width="{}" height="{}" class="autotask-fill-{}"/>',
         ((f"{x:.1f}", f"{y:.1f}", f"{width:.1f}", f"{height:.1f}", word) for x, y, width, height, word in parts),
     )
-
-
-def line(values: Sequence[float], label: object) -> SafeString:
-    """Return a small line through values, without axes."""
-    highest = max(values, default=0) or 1
-    step = 100 / (len(values) - 1 or 1)
-    points = " ".join(f"{index * step:.1f},{22 - 20 * value / highest:.1f}" for index, value in enumerate(values))
-    return format_html(
-        '<svg class="autotask-line" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label="{}">'
-        '<polyline points="{}"/></svg>',
-        label,
-        points,
-    )

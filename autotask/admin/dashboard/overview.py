@@ -11,6 +11,7 @@ from django.utils.translation import gettext, ngettext
 from autotask import agenda
 from autotask.admin import show, states, tabs
 from autotask.admin.dashboard import rates
+from autotask.admin.workers import life
 from autotask.agenda import Condition, Entry
 from autotask.conf import settings
 from autotask.models import Pause as PauseRow, TaskRecord, Worker
@@ -199,17 +200,9 @@ def _queue(queue: QueueGlance, seen: Seen, address: str | None) -> dict[str, Any
 
 
 def _worker(worker: LivingWorker) -> dict[str, Any]:
-    if not worker.alive:
-        state = show.pill(
-            gettext("lost"), "lost", gettext("It has not renewed its lease; other workers rescue its tasks.")
-        )
-    elif worker.stopping:
-        state = show.pill(gettext("stopping"), "scheduled", gettext("It claims no new tasks."))
-    else:
-        state = show.pill(gettext("alive"), "done")
     return {
         "name": show.name(f"{worker.host}:{worker.pid}"),
-        "state": state,
+        "state": life(is_lost=not worker.alive, is_stopping=worker.stopping),
         "running": worker.running,
         "threads": worker.threads,
         "seen": gettext("%(time)s ago") % {"time": show.duration(timedelta(seconds=worker.seen))},

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 
 from autotask.acts import tasks as task_acts
-from autotask.models import Result, Task
+from autotask.models import BackgroundWorker, Result, Task
 from autotask.store import background, background_hosting
 from autotask.store.background_hosting import Grant
 from autotask.store.connection import execute, rows
@@ -36,7 +36,7 @@ def take(name: str) -> Grant:
 
 def test_an_instance_that_was_taken_without_an_answer_runs(start: Start, lines: Lines) -> None:
     start()
-    background_hosting.declare(connection, [tasks.endless.declared()], new=True)
+    wait_until(lambda: BackgroundWorker.objects.filter(name=tasks.endless.name))
     with transaction.atomic():  # or the worker itself could be faster
         execute(connection, background.START_KNOWN, {"name": tasks.endless.name, "start_id": worker_id()})
         take(tasks.endless.name)
@@ -77,7 +77,7 @@ def _stop() -> None:
 
 def test_nobody_takes_an_instance_while_somebody_stops_it(start: Start) -> None:
     start()
-    background_hosting.declare(connection, [tasks.rebuild.declared()], new=True)
+    wait_until(lambda: BackgroundWorker.objects.filter(name=tasks.rebuild.name))
     execute(connection, background.START_KNOWN, {"name": tasks.rebuild.name, "start_id": worker_id()})
     [seen], _ = background_hosting.look(connection, [(tasks.rebuild.name, "")])
     stopped, over = threading.Event(), threading.Event()

@@ -228,6 +228,17 @@ def test_what_is_given_back_is_ready_since_the_same_moment(puller, monkeypatch):
     assert not any(Task.objects.get(id=row.task_id).ready_at == before[row.task_id] for row in rows[:2])
 
 
+def test_what_a_process_has_taken_that_was_killed_is_offered_again_after_half_a_minute(puller, monkeypatch):
+    monkeypatch.setattr(offers, "AHEAD", patient(10))
+    monkeypatch.setattr(offers.Offers, "_return_later", lambda self: None)  # it withdraws nothing any more
+    rows = [hello(str(number)) for number in range(4)]
+    assert [puller.pull(), puller.pull()] == [row.task_info for row in rows[:2]]
+    monkeypatch.setattr(offers, "offers", offers.Offers())  # another process
+    assert puller.pull() is None
+    lapsed()
+    assert {puller.pull() for _ in range(4)} == {row.task_info for row in rows}
+
+
 def test_a_task_taken_in_advance_that_was_begun_elsewhere_is_not_given_back(puller, worker, monkeypatch):
     monkeypatch.setattr(offers, "AHEAD", patient(10))
     rows = [hello(str(number)) for number in range(3)]

@@ -13,6 +13,7 @@ from autotask.store.connection import current, execute, rows
 from autotask.store.notices import Delivery
 from autotask.task import State, new_id
 from autotask.worker.notifier import Notifier
+from tests.integration.held import pause
 from tests.integration.store.shapes import new_task, outcome, put, sign_on, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,6 +70,28 @@ def test_a_notifier_in_a_hurry_looks_at_the_last_ends_only():
     notifier._all_at = time.monotonic()
     notifier.run_once(current())
     assert notices.find(current()) == []
+
+
+def test_a_delivery_that_no_worker_takes_for_a_week_is_given_up_unless_its_queue_is_paused():
+    # Given
+    (old,), (paused,), (fresh,) = ended(queue="gone"), ended(queue="paused"), ended()
+    Notifier(lambda: None).run_once(current())
+    pause("queue", "paused")
+    execute(
+        current(), "UPDATE autotask_task SET ready_at = ready_at - interval '8 days' WHERE queue IN ('gone', 'paused')"
+    )
+    execute(current(), "UPDATE autotask_result SET ended_at = ended_at - interval '8 days'")
+
+    # When
+    Notifier(lambda: None).run_once(current())
+
+    # Then
+    (notice,) = notices_of(old)
+    assert notice.state is NoticeState.GIVEN_UP
+    assert notice.error == (
+        "its delivery was cancelled: no worker has taken it for a week; does one serve the queue gone?"
+    )
+    assert [notices_of(id)[0].state for id in (paused, fresh)] == [NoticeState.WAITING] * 2
 
 
 def test_a_delivery_is_in_the_queue_and_has_the_priority_of_the_task_and_no_second_one_is_made():

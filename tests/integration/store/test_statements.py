@@ -14,7 +14,12 @@ from autotask.store.connection import current, rows
 INSERT = re.compile(r"INSERT INTO (autotask_\w+) \(([^)]*)\)")
 
 MODULES = [name for _, name, _ in pkgutil.iter_modules(store.__path__)]
-TABLES = {model._meta.db_table: model for model in apps.get_app_config("autotask").get_models()}
+#: The pages of the dashboard are a model without a table.
+TABLES = {
+    model._meta.db_table: model
+    for model in apps.get_app_config("autotask").get_models()
+    if model.__name__ != "Dashboard"
+}
 
 
 def inserts():
