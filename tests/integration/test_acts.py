@@ -60,7 +60,7 @@ def test_running_tasks_are_cancelled_one_a_transaction():
     # When
     noted = []
     with CaptureQueriesContext(current()) as queries:
-        tasks.cancel(running, noted.append)
+        tasks.cancel(running, log_asked=noted.append)
 
     # Then
     assert noted == [[id] for id in sorted(running)]
