@@ -15,7 +15,7 @@ _ON_END = models.TextField(help_text="Whom to tell of its end, as JSON.", null=T
 
 
 class Migration(migrations.Migration):
-    dependencies = [("autotask", "0007_api_keys")]
+    dependencies = [("autotask", "0005_api_keys")]
 
     operations = [
         # The view first, as whoever reads it. Otherwise a page that waits for a table would hold up the view.

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("autotask", "0005_one_per_key")]
+    dependencies = [("autotask", "0008_one_per_key")]
 
     operations = [
         migrations.CreateModel(

@@ -12,7 +12,7 @@ INDEX = "CREATE INDEX autotask_result_once ON autotask_result ((flow ->> 'unique
 
 class Migration(migrations.Migration):
     # The numbers were given out before it was known which of them is ready first.
-    dependencies = [("autotask", "0008_steps")]
+    dependencies = [("autotask", "0007_steps")]
 
     operations = [
         # In SQL, since not all databases could index it. Only PostgreSQL holds rows.

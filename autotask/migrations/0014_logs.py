@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("autotask", "0012_background")]
+    dependencies = [("autotask", "0013_background_places")]
 
     operations = [
         migrations.CreateModel(

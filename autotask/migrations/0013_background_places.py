@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("autotask", "0016_dashboard")]
+    dependencies = [("autotask", "0012_dashboard")]
 
     operations = [
         migrations.AddField(
