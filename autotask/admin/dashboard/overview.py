@@ -92,7 +92,9 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
         "workers": [_worker(worker) for worker in seen.workers[:MOST_ROWS]],
         "more_workers": len(seen.workers) - MOST_ROWS,
         "pauses": [_pause(pause) for pause in seen.pauses[:MOST_ROWS]],
-        "failures": [_failure(each, page) for each in glance.failures(connection, MOST_FAILURES)] if may_see_tasks else [],
+        "failures": [_failure(each, page) for each in glance.failures(connection, MOST_FAILURES)]
+        if may_see_tasks
+        else [],
     }
 
 
