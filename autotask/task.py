@@ -113,6 +113,11 @@ def enqueued_at(id: uuid.UUID) -> datetime:
     return _EPOCH + timedelta(milliseconds=id.int >> 80)
 
 
+def last_id(moment: datetime) -> uuid.UUID:
+    """Return the largest id that can have been made by a moment, to the millisecond."""
+    return uuid.UUID(int=((moment - _EPOCH) // timedelta(milliseconds=1) + 1 << 80) - 1)
+
+
 def may_be_of_a_task(id: uuid.UUID) -> bool:
     """Whether a call may have made an id: it has the shape of :func:`new_id`, and is not of tomorrow.
 

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from autotask.options import Options
 from autotask.store import matching
 from autotask.store.connection import current
 from autotask.store.matching import Filter
-from autotask.task import State
+from autotask.task import State, last_id
 
 #: Seconds that one attempt may take; millions of tasks take a while.
 TIMEOUT = 24 * 3600.0
@@ -45,7 +45,7 @@ def _act(
     word = Word(act)
     done = refused = 0
     before = datetime.fromisoformat(asked_at)
-    for piece in matching.pieces(current(), read(wanted), ACTS[word].states, before):
+    for piece in matching.pieces(current(), _until(read(wanted), before), ACTS[word].states, before):
         ids = [id for id in piece if id != context.id]
         for start in range(0, len(ids), tasks.BATCH):
             if context.should_stop:
@@ -55,6 +55,12 @@ def _act(
             done += sum(answer.refused is None for answer in answers)
             context.progress(done + refused, total if total >= done + refused else None)
     return {"done": done, "refused": refused}
+
+
+def _until(wanted: Filter, moment: datetime) -> Filter:
+    """Return the filter without what was enqueued later, however late a worker takes the act or goes on with it."""
+    last = last_id(moment)
+    return replace(wanted, last=last if wanted.last is None else min(last, wanted.last))
 
 
 def _doing(

@@ -92,9 +92,7 @@ class Caretaker:
         hosting = self._hosting
         if hosting is None:
             return True
-        while (running := hosting.care.running()) and seconds_left() > 0:
-            for instance in running:
-                instance.ask()  # again: the process of a run may have been starting
+        while hosting.care.running() and seconds_left() > 0:
             time.sleep(LOOK_EVERY)
         for instance in hosting.care.running():
             instance.interrupt()

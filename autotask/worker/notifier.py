@@ -46,7 +46,9 @@ class Notifier:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._looked_at = self._all_at = self._abandon_at = float("-inf")
+        self._looked_at = self._all_at = float("-inf")
+        # Not at once: if no worker has run for a week, this one takes them now.
+        self._abandon_at = time.monotonic() + ABANDON_EVERY
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Enqueue a piece of what there is to tell."""

@@ -62,9 +62,13 @@ class Offers:
         key, now = tuple(channels), time.monotonic()
         with self._lock:
             stock = self._stock(key)
-            if stock.offered:
+            if stock.offered and now < stock.until:
                 return self._give(stock, stock.offered.popleft(), now)
             most = max(1, min(MOST, int(AHEAD / max(now - stock.asked_at, 0.001))))
+            is_left = bool(stock.offered)
+        if is_left:
+            # The thread has failed, or does not run: by now, they may be offered to the clients of another process.
+            self.withdraw(connection)
         taken = pull.take(connection, channels, list(model_rows.tables), most=most)
         with self._lock:
             if not taken:
@@ -110,8 +114,12 @@ class Offers:
 
     def _return_later(self) -> None:
         if not self._returning:
-            self._returning = True
-            threading.Thread(target=self._return, name="autotask-offers", daemon=True).start()
+            try:
+                threading.Thread(target=self._return, name="autotask-offers", daemon=True).start()
+            except RuntimeError as error:  # the system has no threads left
+                logger.warning("Tasks that no client asks for are offered again later: %s", one_line(describe(error)))
+            else:
+                self._returning = True
 
     def _return(self) -> None:
         """Withdraw what is left over, until nothing is."""

@@ -51,12 +51,13 @@ class OwnProcess:
     def __init__(self) -> None:
         self._desk: Desk[Call] = Desk(CHILD)
         self._call: Call | None = None
+        self._asked = ""
 
     def run(self, call: Call) -> Answer:
         """See :class:`Elsewhere`."""
         self._call = call
         try:
-            _, end = self._desk.run(call, call, lambda item, message: None)
+            _, end = self._desk.run(call, call, lambda item, message: None, lambda: self._asked)
         finally:
             self._call = None
         match end:
@@ -70,8 +71,9 @@ class OwnProcess:
 
     def ask(self) -> None:
         """See :class:`Elsewhere`."""
+        self._asked = "its background worker is to stop"  # first, for a run that is about to begin
         if (call := self._call) is not None:
-            self._desk.ask(call, "its background worker is to stop")
+            self._desk.ask(call, self._asked)
 
     def interrupt(self) -> bool:
         """See :class:`Elsewhere`."""

@@ -83,10 +83,10 @@ class Inbox:
         self._instance.here.control.wait(min(self._due) - now if self._due else None)
 
     def handle_triggers(self) -> bool:
-        """Run once for all triggers that wait; return whether there were any."""
+        """Run once for all triggers that wait; return whether there were any, or may be some that nobody here knows of."""
         tasks = self._claim(MOST_TRIGGERS)
         if not tasks:
-            return False
+            return self._unsure
         if not self._instance.may_run():
             self._release(tasks)
             return True

@@ -39,7 +39,9 @@ class Triggers:
                 return False
             if instance.may_run():
                 instance.run_once()
-                # Not before: if this worker dies meanwhile, another one of its host runs for them.
+                if instance.interrupted:
+                    return True
+                # Not before: if this worker dies or ends meanwhile, another one of its host runs for them.
                 with instance.parts.lending.borrow() as connection:
                     triggers.done(connection, ids)
         except (DatabaseError, InterfaceError, OSError) as error:

@@ -226,15 +226,18 @@ class Desk(Generic[T]):
         self.item: T | None = None
         self.began: float | None = None
         self.interruption: TaskInterrupted | None = None
-        self.asked = False
+        self.asked = ""
 
-    def run(self, item: T, job: Any, received: Callable[[T, Any], None]) -> tuple[float, End]:
+    def run(
+        self, item: T, job: Any, received: Callable[[T, Any], None], asked: Callable[[], str] = lambda: ""
+    ) -> tuple[float, End]:
         """Run an item in the child, in this thread; return when it began, and its end.
 
         :param received: takes the messages of the child.
+        :param asked: returns why the item should stop, if it was asked to before; else "".
         """
         with self.lock:
-            self.item, self.began, self.interruption, self.asked = item, None, None, False
+            self.item, self.began, self.interruption, self.asked = item, None, None, asked()
         try:
             end = self._served(item, job, received)
         except Exception as error:  # a bug here must lose neither the thread nor the item
@@ -244,11 +247,12 @@ class Desk(Generic[T]):
         return began, end if interruption is None or isinstance(end, Ended) else interruption
 
     def ask(self, item: T, why: str) -> None:
-        """Ask an item to stop, by a message to the child."""
+        """Ask an item to stop, by a message to the child, as soon as that has begun it."""
         with self.lock:
-            if self.item is item and self.child is not None and self.began is not None and not self.asked:
-                self.asked = True
-                self.child.send(Stop(why))
+            if self.item is item and not self.asked:
+                self.asked = why
+                if self.child is not None and self.began is not None:
+                    self.child.send(Stop(why))
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
         """Kill the child if it runs this item."""
@@ -295,6 +299,12 @@ class Desk(Generic[T]):
                 return self.interruption
         return NoChild(how)
 
+    def _note_beginning(self, child: Child) -> None:
+        with self.lock:
+            self.began = time.monotonic()
+            if self.asked:
+                child.send(Stop(self.asked))
+
     def _sit_down(self) -> Child:
         with self.lock:
             if self.child is None:
@@ -306,7 +316,7 @@ class Desk(Generic[T]):
         while not isinstance(message := child.receive(before), Ended):
             before = float("inf")  # Its item has a time limit of its own.
             if isinstance(message, Begun):
-                self.began = time.monotonic()
+                self._note_beginning(child)
             else:
                 received(item, message)
         return message

@@ -1,7 +1,7 @@
 """Acts on all tasks that match a filter: the page that asks, and the task that does it."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -17,7 +17,7 @@ from autotask.control import Snooze
 from autotask.models import Result, Task, TaskRecord
 from autotask.store import causes, matching
 from autotask.store.matching import Filter
-from autotask.task import State
+from autotask.task import State, enqueued_at
 from tests.helpers import wait_until
 from tests.integration.admin.pages import TASKS, ended, page, page_of
 from tests.integration.admin.tasks import add, fail
@@ -26,11 +26,11 @@ ALL = f"{TASKS}all/"
 EVERYTHING = Filter()
 
 
-def run(word: Word, wanted: Filter = EVERYTHING, priority: int | None = None, **more) -> dict[str, int]:
+def run(word: Word, wanted: Filter = EVERYTHING, priority: int | None = None, before=None, **more) -> dict[str, int]:
     """Do an act here and now, in the name of the first user."""
     user = User.objects.first() or User.objects.create_superuser("ann")
     context = TaskContext(uuid.uuid4(), "act", **more)
-    now = datetime.now(UTC).isoformat()
+    now = (before or datetime.now(UTC)).isoformat()
     return act_on_all.act_on_all.function(
         context, word.value, act_on_all.written(wanted), priority, str(user.pk), now, 0
     )
@@ -61,6 +61,15 @@ def test_all_failed_tasks_are_retried_and_their_histories_say_by_whom(transactio
 def test_a_task_that_failed_after_the_wish_is_not_meant(transactional_db):
     failed(ended_at=datetime(2100, 1, 1, tzinfo=UTC))
     assert run(Word.RETRY) == {"done": 0, "refused": 0}
+
+
+def test_a_task_that_was_enqueued_after_the_wish_is_not_meant(transactional_db):
+    before = add(1, 2)
+    moment = enqueued_at(before.id)
+    wait_until(lambda: datetime.now(UTC) > moment + timedelta(milliseconds=1))
+    after = add(3, 4)
+    assert run(Word.CANCEL, before=moment) == {"done": 1, "refused": 0}
+    assert list(Task.objects.values_list("id", flat=True)) == [after.id]
 
 
 def test_each_act_is_done_to_the_tasks_that_match(transactional_db):

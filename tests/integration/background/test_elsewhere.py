@@ -1,7 +1,9 @@
 """Background workers that run in other processes, several at a time, or one on each host or in each worker."""
 
+import pickle
 import signal
 import time
+import uuid
 
 import pytest
 from django.db import connection, transaction
@@ -9,6 +11,8 @@ from django.db import connection, transaction
 from autotask.models import BackgroundTrigger, Task
 from autotask.store import background_read
 from autotask.task import DONE
+from autotask.worker.background.call import Call
+from autotask.worker.background.elsewhere import OwnProcess
 from tests.helpers import patient, wait_until
 from tests.integration.background.app import tasks
 from tests.integration.background.conftest import Lines, Start
@@ -114,6 +118,29 @@ def test_a_trigger_for_a_host_is_kept_until_another_worker_takes_over(start: Sta
     start()
     lines.wait_for("by_clock", 4)  # at first as any interval worker, and for the trigger
     wait_until(lambda: not BackgroundTrigger.objects.exists())
+
+
+def test_a_trigger_for_a_host_is_kept_when_its_run_is_interrupted(start: Start, lines: Lines) -> None:
+    program = start(SHUTDOWN_GRACE=0.5)
+    tasks.of_host_for_long.start()
+    wait_until(tasks.of_host_for_long.is_started)
+    tasks.of_host_for_long.trigger()
+    lines.wait_for("for_long")
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0
+    assert BackgroundTrigger.objects.count() == 1
+
+
+def test_a_run_is_asked_to_stop_that_begins_only_then() -> None:
+    place = OwnProcess()
+    call = Call(tasks.adder.definition.name, tasks.__name__, None, uuid.uuid4(), pickle.dumps(("wait",)), "id")
+    place.ask()
+    began = time.monotonic()
+    try:
+        place.run(call)
+    finally:
+        place.close()
+    assert time.monotonic() - began < patient(15)
 
 
 def test_values_that_are_retried_are_handled_soon(start: Start, lines: Lines) -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from autotask.acts import tasks as task_acts
 from autotask.models import BackgroundWorker, Result, Task
@@ -14,6 +14,7 @@ from autotask.store.background_hosting import Grant
 from autotask.store.connection import execute, rows
 from autotask.task import CANCELLED, DONE, ERROR, State
 from autotask.worker.background import loops
+from autotask.worker.background.inbox import Inbox
 from autotask.worker.background.instance import Instance, Parts
 from tests.helpers import wait_until
 from tests.integration.background.app import tasks
@@ -152,6 +153,19 @@ def test_messages_that_an_ended_instance_has_claimed_are_given_back(start: Start
         )
     tasks.handle.stop()
     assert list(Task.objects.values_list("state", "attempt")) == [(State.READY, 0)]
+
+
+def test_triggers_are_looked_for_again_after_the_database_was_away() -> None:
+    def borrow() -> Any:
+        raise OperationalError("away")
+
+    registration = SimpleNamespace(id="host", is_fresh=lambda: True)
+    parts = cast(Parts, SimpleNamespace(registration=registration, lending=SimpleNamespace(borrow=borrow)))
+    grant = Grant(tasks.rebuild.name, "", 1, cast(Any, None), None)
+    instance = Instance(tasks.rebuild, grant, tasks.rebuild.here_after((), {}), parts, loops.event)
+    instance._mine.lane = instance.lanes[0]
+    instance.ask()  # or it would wait longer until the next try
+    assert Inbox(instance).handle_triggers()
 
 
 def test_an_instance_of_a_former_name_of_its_worker_runs_nothing_more() -> None:

@@ -239,6 +239,20 @@ def test_what_a_process_has_taken_that_was_killed_is_offered_again_after_half_a_
     assert {puller.pull() for _ in range(4)} == {row.task_info for row in rows}
 
 
+def test_what_was_not_given_back_in_time_is_not_offered_twice(puller, monkeypatch):
+    monkeypatch.setattr(offers, "AHEAD", patient(10))
+    monkeypatch.setattr(offers.Offers, "_return_later", lambda self: None)  # as where no thread can run
+    rows = [hello(str(number)) for number in range(4)]
+    assert [puller.pull(), puller.pull()] == [row.task_info for row in rows[:2]]
+    (stock,) = offers.offers._stocks.values()
+    wait_until(lambda: time.monotonic() >= stock.until)
+    lapsed()
+    with monkeypatch.context() as other_process:
+        other_process.setattr(offers, "offers", offers.Offers())
+        assert {puller.pull() for _ in range(4)} == {row.task_info for row in rows}
+    assert puller.pull() is None
+
+
 def test_a_task_taken_in_advance_that_was_begun_elsewhere_is_not_given_back(puller, worker, monkeypatch):
     monkeypatch.setattr(offers, "AHEAD", patient(10))
     rows = [hello(str(number)) for number in range(3)]

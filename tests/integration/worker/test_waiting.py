@@ -523,9 +523,9 @@ def test_a_coroutine_notices_the_end_while_others_come_again_and_again(start_wor
 
 @pytest.fixture
 def impatient_database(transactional_db):
-    """A database that ends a session after 200 ms in which nothing was asked."""
+    """A database that ends a session after a second in which nothing was asked; less may pass between two statements."""
     name = current().settings_dict["NAME"]
-    execute(current(), f"ALTER DATABASE {name} SET idle_session_timeout = '200ms'")
+    execute(current(), f"ALTER DATABASE {name} SET idle_session_timeout = '1s'")
     yield
     execute(current(), f"ALTER DATABASE {name} RESET idle_session_timeout")
 
@@ -533,7 +533,7 @@ def impatient_database(transactional_db):
 def test_waiting_outlasts_the_time_that_a_session_may_be_idle(start_worker, impatient_database):
     # Given
     start_worker()
-    handle, other = tasks.nap(1.5), tasks.nap(1.5)
+    handle, other = tasks.nap(2.5), tasks.nap(2.5)
     waiting = in_a_thread(lambda: handle.wait(20))
 
     # When

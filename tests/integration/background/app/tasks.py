@@ -233,6 +233,14 @@ def everywhere(**kwargs: Any) -> None:
     kwargs["_worker"].sleep(0.3)
 
 
+@_declare(event=True, per="host")
+def of_host_for_long() -> None:
+    """Run until it is interrupted."""
+    note("for_long")
+    while True:
+        time.sleep(0.02)
+
+
 @_declare(interval=60, per="host")
 def of_host_by_clock() -> None:
     """Run seldom."""
