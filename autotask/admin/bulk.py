@@ -1,6 +1,7 @@
 """The page that acts on all tasks that match the filters of the list: it shows how many there are, and asks."""
 
 import copy
+import re
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -114,7 +115,7 @@ def _chosen(page: "TaskAdmin", request: HttpRequest, words: Sequence[Word]) -> t
         return None
     if act != Word.PRIORITIZE:
         return Word(act), None
-    if not text.lstrip("-").isdecimal() or len(text) > 4 or not MIN_PRIORITY <= int(text) <= MAX_PRIORITY:
+    if not re.fullmatch(r"-?\d{1,3}", text) or not MIN_PRIORITY <= int(text) <= MAX_PRIORITY:
         said = gettext("The priority has to be a whole number from %(least)d to %(most)d.")
         page.message_user(request, said % {"least": MIN_PRIORITY, "most": MAX_PRIORITY}, messages.WARNING)
         return None

@@ -52,7 +52,7 @@ def context(request: HttpRequest, site: AdminSite, current: str) -> dict[str, An
             "is_current": tab.key == current,
         }
         for tab in TABS
-        if site.is_registered(tab.of) and may_view(request, *tab.needs)
+        if site.is_registered(tab.of) and may_open(request, site, tab.key)
     ]
     return {"autotask_tabs": shown}
 
@@ -62,6 +62,17 @@ def may_view(request: HttpRequest, *models: type[Model]) -> bool:
     return request.user.has_perms([f"autotask.view_{model._meta.model_name}" for model in models])
 
 
-def needs(key: str) -> tuple[type[Model], ...]:
-    """Return the models whose permission "view" a page of the dashboard takes."""
-    return next(tab.needs for tab in TABS if tab.key == key)
+def may_open(request: HttpRequest, site: AdminSite, key: str) -> bool:
+    """Whether the user may see the page of a tab."""
+    tab = next(tab for tab in TABS if tab.key == key)
+    if tab.of is not TaskRecord and TaskRecord in tab.needs and not shows_all_tasks(site):
+        return False
+    return may_view(request, *tab.needs)
+
+
+def shows_all_tasks(site: AdminSite) -> bool:
+    """Whether whoever may see tasks sees all; not where the project's own admin of tasks leaves some out."""
+    if not site.is_registered(TaskRecord):
+        return True
+    own: Any = site.get_model_admin(TaskRecord)
+    return bool(own.shows_all()) if hasattr(own, "shows_all") else False

@@ -99,10 +99,10 @@ def show_reason(call: Call, id: str) -> HttpResponse:
 
 
 def show_logs(call: Call, id: str) -> HttpResponse:
-    """Get the lines that a task has logged, from the database or else from its file on this host; with tracebacks."""
+    """Get the last lines that a task has logged, from the database or else from its file here; with tracebacks."""
     task = _task(call.caller, "read", id)
     demand(call.caller, "traceback", task.name)
-    text = task_logs.lines(current(), task.id) or _in_file(task)
+    text = task_logs.last_lines(current(), task.id, MOST_OF_LOG) or _in_file(task)
     if text is None:
         raise Problem(404, "no_logs")
     headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}

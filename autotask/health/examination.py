@@ -40,12 +40,19 @@ class Check:
     """One thing that was looked at.
 
     :ivar figures: what was found, and the bound, for the document.
+    :ivar error: what the database says, which may name its host and user: only for those who run the site.
     """
 
     name: str
     ok: bool
     text: str
     figures: dict[str, Any]
+    error: str = ""
+
+    @property
+    def in_full(self) -> str:
+        """The text with the error."""
+        return f"{self.text}: {self.error}" if self.error else self.text
 
 
 def of_site(connect: Callable[[], BaseDatabaseWrapper], bounds: Bounds) -> list[Check]:
@@ -73,11 +80,17 @@ def is_healthy(checks: list[Check]) -> bool:
     return all(check.ok for check in checks)
 
 
-def document(checks: list[Check]) -> dict[str, Any]:
-    """Return the JSON document of an examination."""
+def document(checks: list[Check], *, in_full: bool) -> dict[str, Any]:
+    """Return the JSON document of an examination.
+
+    :param in_full: with errors of the database.
+    """
     return {
         "status": "ok" if is_healthy(checks) else "failing",
-        "checks": {check.name: {"ok": check.ok, "text": check.text, **check.figures} for check in checks},
+        "checks": {
+            check.name: {"ok": check.ok, "text": check.in_full if in_full else check.text, **check.figures}
+            for check in checks
+        },
     }
 
 
@@ -97,7 +110,7 @@ def _checked(
             ]
         return [Check("database", True, "the database answers", {}), *look(connection)]
     except (DatabaseError, InterfaceError) as error:
-        return [Check("database", False, f"the database does not answer: {one_line(describe(error).strip())}", {})]
+        return [Check("database", False, "the database does not answer", {}, one_line(describe(error).strip()))]
 
 
 def _of_site(connection: BaseDatabaseWrapper, bounds: Bounds) -> Iterator[Check]:

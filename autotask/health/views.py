@@ -2,6 +2,7 @@
 
 import json
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
@@ -9,6 +10,7 @@ from autotask.health.examination import MAX_AGE, Bounds, document, is_healthy, o
 from autotask.store.connection import current
 
 
+@login_not_required
 @require_safe
 def view(
     request: HttpRequest, max_age: float | None = MAX_AGE, max_backlog: int | None = None, min_workers: int = 1
@@ -23,5 +25,5 @@ def view(
     """
     checks = of_site(current, Bounds(max_age, max_backlog, min_workers))
     status = 200 if is_healthy(checks) else 503
-    text = json.dumps(document(checks))
+    text = json.dumps(document(checks, in_full=False))
     return HttpResponse(text, status=status, content_type="application/json", headers={"Cache-Control": "no-store"})

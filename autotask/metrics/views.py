@@ -2,6 +2,7 @@
 
 import hmac
 
+from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
@@ -16,6 +17,7 @@ from autotask.texts import advice
 from autotask.texts.lines import describe, one_line
 
 
+@login_not_required
 @require_safe
 def view(request: HttpRequest) -> HttpResponse:
     """Show all metrics in the text format of Prometheus, to anyone who has ``AUTOTASK_METRICS_TOKEN``.

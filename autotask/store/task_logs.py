@@ -53,6 +53,16 @@ WHERE task_id = %(task_id)s AND id > %(after)s AND (%(attempt)s::integer IS NULL
 ORDER BY id
 """
 
+# The sizes are known without the texts themselves, which may be elsewhere.
+LAST = """
+SELECT text FROM autotask_log WHERE task_id = %(task_id)s AND id = ANY(ARRAY(
+    SELECT id FROM (
+        SELECT id, sum(octet_length(text)) OVER (ORDER BY id DESC) - octet_length(text) AS later
+        FROM autotask_log WHERE task_id = %(task_id)s
+    ) AS piece WHERE later < %(most)s
+)) ORDER BY id
+"""
+
 PRUNE = """
 DELETE FROM autotask_log WHERE id = ANY(ARRAY(
     SELECT id FROM autotask_log WHERE at < statement_timestamp() - %(seconds)s * interval '1 s'
@@ -90,6 +100,14 @@ def read(
 def lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None = None) -> str:
     """Return the lines of a task as one text; "" if there are none."""
     return "".join(piece.text for piece in read(connection, task_id, attempt))
+
+
+def last_lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, most: int) -> str:
+    """Return the last lines of a task: many attempts may have logged much.
+
+    :param most: bytes to return at least, if there are so many; not more than those and one piece.
+    """
+    return "".join(piece for (piece,) in rows(connection, LAST, {"task_id": task_id, "most": most}))
 
 
 def prune(connection: BaseDatabaseWrapper, seconds: float) -> bool:

@@ -14,11 +14,14 @@ from autotask import display
 from autotask.setting_types import LogOptions
 from autotask.store import task_logs
 from autotask.store.task_logs import NewPiece
-from autotask.texts.lines import indented
+from autotask.texts.lines import indented, one_line
 from autotask.texts.masks import LONGEST_TEXT, Masks
 
 #: Seconds between two writes: the most that is missing of a worker that is killed.
 EVERY = 1.0
+
+#: Characters of the names of a level and of a logger; a logger may be named after a key that somebody sent.
+LONGEST_NAME = 200
 
 #: Lines that wait at most, the oldest are lost first; and after how many the writer is hurried.
 MOST_WAITING = 50_000
@@ -215,7 +218,8 @@ class _Texts:
             text += "…"
         if not text.isprintable():
             text = indented(text)
-        return f"{self._shown}.{int((created - second) * 1000):03d}Z | {attempt} | {level} | {logger} - {text}\n"
+        where = f"{one_line(level, LONGEST_NAME)} | {one_line(logger, LONGEST_NAME)}"
+        return f"{self._shown}.{int((created - second) * 1000):03d}Z | {attempt} | {where} - {text}\n"
 
 
 def _size(text: str) -> int:

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import autotask.health
 import autotask.metrics
 from autotask.acts import pausing
+from autotask.api.progress import views as progress
 from autotask.management.commands.autotask import Command
 from autotask.statistics import BUCKETS, Counts
 from autotask.store import gauges, statistics
@@ -129,6 +130,16 @@ def test_the_views_only_read(client, address):
     assert client.post(address).status_code == 405
 
 
+def test_a_site_that_asks_everybody_to_log_in_asks_neither_prometheus_nor_probes(client, settings):
+    settings.AUTOTASK_METRICS_TOKEN = TOKEN
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    assert client.get("/metrics/").status_code == 401
+    assert scrape(client).status_code == 200
+    # Some probes take a redirect for health.
+    assert client.get("/health/").status_code == 503
+    assert all(view.login_required is False for view in (progress.show, progress.stream))
+
+
 @pytest.fixture
 def _database_away(monkeypatch):
     def fail(*_):
@@ -145,7 +156,7 @@ def test_without_the_database_both_answer_503(client, settings):
     assert response.status_code == 503
     assert response.json()["checks"]["database"] == {
         "ok": False,
-        "text": "the database does not answer: DatabaseError: gone for good",
+        "text": "the database does not answer",  # strangers need not know its host and user
     }
 
 

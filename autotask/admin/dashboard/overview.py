@@ -69,6 +69,7 @@ class Seen(NamedTuple):
 def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
     """Return what the page shows."""
     connection, address = current(), page.tasks_address()
+    may_see_tasks = tabs.may_view(request, TaskRecord) and tabs.shows_all_tasks(page.admin_site)
     seen = Seen(
         datetime.now(UTC),
         glance.queues(connection),
@@ -78,7 +79,7 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
     )
     return {
         "banners": list(banners(seen)),
-        "may_see_tasks": tabs.may_view(request, TaskRecord),
+        "may_see_tasks": may_see_tasks,
         "may_see_workers": tabs.may_view(request, Worker),
         "may_see_pauses": tabs.may_view(request, PauseRow),
         "chart": rates.chart(request, seen.now),
@@ -91,7 +92,9 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
         "workers": [_worker(worker) for worker in seen.workers[:MOST_ROWS]],
         "more_workers": len(seen.workers) - MOST_ROWS,
         "pauses": [_pause(pause) for pause in seen.pauses[:MOST_ROWS]],
-        "failures": [_failure(each, page) for each in glance.failures(connection, MOST_FAILURES)],
+        "failures": [_failure(each, page) for each in glance.failures(connection, MOST_FAILURES)]
+        if may_see_tasks
+        else [],
     }
 
 

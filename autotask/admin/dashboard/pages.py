@@ -42,7 +42,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         return self._page(request, "errors", gettext("Errors"), "errors", errors.shown)
 
     def _page(self, request: HttpRequest, tab: str, title: str, template: str, shown: Shown) -> HttpResponse:
-        if not tabs.may_view(request, *tabs.needs(tab)):
+        if not tabs.may_open(request, self.admin_site, tab):
             raise PermissionDenied
         is_part = tabs.LIVE in request.headers
         context: dict[str, Any] = {"base": f"admin/autotask/dashboard/{'part' if is_part else 'base'}.html"}

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.core.handlers.asgi import ASGIRequest
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -31,6 +32,7 @@ NOT_OURS = Problem(404, "not_found", "This address was not made by this site: it
 NOT_HERE = Problem(406, "bad_request", "There are streams only under ASGI; ask for the address without stream/.")
 
 
+@login_not_required
 @require_safe
 def show(request: HttpRequest, token: str) -> HttpResponse:
     """Show how far a task has come."""
@@ -43,6 +45,7 @@ def show(request: HttpRequest, token: str) -> HttpResponse:
         return Problem(503, "unavailable", headers={"Retry-After": "5"}).response()
 
 
+@login_not_required
 @require_safe
 async def stream(request: HttpRequest, token: str) -> HttpResponseBase:
     """Stream how far a task has come, as server-sent events.
@@ -69,8 +72,8 @@ async def _events(id: uuid.UUID) -> AsyncIterator[str]:
     until = clock() + settings.API_WAIT
     ended = asyncio.ensure_future(listener.ended(id))
     known: Seen | object | None = listener.UNKNOWN
-    yield f"retry: {AGAIN}\n\n"
     try:
+        yield f"retry: {AGAIN}\n\n"
         while (left := until - clock()) > 0:
             before, known = known, await _change(id, known, ended, min(QUIET, left))
             if known is before:

@@ -45,9 +45,9 @@ def run(console: Console, *, max_age: float, max_backlog: int | None, min_worker
     else:
         checks = examination.of_site(current, Bounds(max_age, max_backlog, min_workers))
     if json:
-        console.say(render.as_json(examination.document(checks)))
+        console.say(render.as_json(examination.document(checks, in_full=True)))
     else:
-        console.say(*(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.text}" for check in checks))
+        console.say(*(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.in_full}" for check in checks))
     if failing := [check.name for check in checks if not check.ok]:
         raise failure(f"Not healthy: {', '.join(failing)}.", UNHEALTHY)
 

@@ -14,6 +14,7 @@ from autotask import statistics
 from autotask.acts import pausing
 from autotask.admin import timeline
 from autotask.admin.tabs import LIVE
+from autotask.admin.tasks import TaskAdmin
 from autotask.models import Attempt, Task, TaskRecord
 from autotask.store import causes, glance, statistics as store
 from autotask.store.glance import Count
@@ -65,6 +66,14 @@ def test_names_and_errors_of_tasks_are_only_for_those_who_may_see_tasks(staff):
     assert "secret" not in viewer
     assert "hidden:" not in viewer.replace("autotask-banner", "").split("autotask-tiles")[1]
     assert "secret" in page(staff("view_dashboard", "view_taskrecord"), OVERVIEW)
+
+
+def test_where_the_admin_of_the_project_leaves_tasks_out_no_page_shows_them(admin, monkeypatch):
+    ended(State.ERROR, error_message="ValueError: secret")
+    monkeypatch.setattr(TaskAdmin, "get_queryset", lambda self, request: TaskRecord.objects.none())
+    assert "secret" not in page(admin, OVERVIEW)
+    assert admin.get(ERRORS).status_code == 403
+    assert "Errors" not in tabs_of(page(admin, TASKS)) and "Tasks" in tabs_of(page(admin, TASKS))
 
 
 def test_the_overview_counts_tasks_and_says_how_long_the_oldest_has_waited(admin):

@@ -26,6 +26,8 @@ def test_the_page_of_a_task_shows_its_last_lines_and_a_link_to_all(admin):
     # And
     task_logs.write(current(), [NewPiece(id, 2, "x" * logs.PAGE + "\n"), NewPiece(id, 2, "last\n")], [])
     shown = page(admin, f"{TASKS}{id}/change/")
+    assert task_logs.last_lines(current(), id, 5) == "last\n"
+    assert task_logs.last_lines(current(), id, logs.PAGE).startswith("xxx")
     assert "Only the last lines are shown." in shown and "second" not in shown and "last\n</pre>" in shown
 
 

@@ -9,6 +9,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.template import Context, Template
 from django.test import AsyncClient, Client
 
+from autotask import listener
 from autotask.api.progress.tokens import token_of
 from autotask.exceptions import AddressesMissing, InvalidOption, InvalidOptionType
 from autotask.store import progress
@@ -178,6 +179,20 @@ def test_a_stream_ends_after_its_time_so_that_a_server_can_stop(settings):
     handle = tasks.add.using(delay=3600)(1)
     async_to_sync(events)(handle.id, seen := [])
     assert [event["status"] for event in seen] in ([], ["waiting"])
+
+
+def test_nobody_waits_any_more_for_a_client_that_has_left_at_once(monkeypatch):
+    awaited = []
+    wait = listener.ended
+    monkeypatch.setattr(listener, "ended", lambda id: awaited.append(wait(id)) or awaited[-1])
+
+    async def leave():
+        answer = await AsyncClient().get(f"/progress/{token_of(new_id())}/stream/")
+        await anext(answer.streaming_content)
+        await answer.streaming_content.aclose()
+
+    async_to_sync(leave)()
+    assert [future.cancelled() for future in awaited] == [True]
 
 
 def test_many_streams_share_one_connection_which_is_closed_after_them(monkeypatch):

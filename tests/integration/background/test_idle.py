@@ -34,7 +34,7 @@ def test_idle_background_workers_ask_less_than_once_a_second(start: Start, lines
     for worker in idle:
         worker.start()
     wait_until(lambda: all(worker.is_started() for worker in idle))
-    time.sleep(1)
+    wait_until(lambda: statements(2) <= 1, what="the end of what a start takes")
     assert rows(connection, SESSIONS)
     assert statements(10) < 5
 

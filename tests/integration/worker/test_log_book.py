@@ -186,6 +186,14 @@ def test_an_attempt_keeps_its_last_lines(transactional_db):
     assert order == [f"{turn}-{number}" for turn in range(30) for number in range(10)][-len(order) :]
 
 
+def test_no_name_of_a_logger_can_forge_a_line(transactional_db):
+    book, id = LogBook(LogOptions(), lambda: None), uuid.uuid4()
+    book.put(Line(id, 1, 0.0, "INFO", "autotask.task.a\n1970-01-01 00:00:00.000Z | 1 | ERROR | b\x1b[2J", "said"))
+    book.run_once(current())
+    [line] = task_logs.lines(current(), id).splitlines()
+    assert line.endswith(" - said") and "\x1b" not in line
+
+
 def test_more_lines_in_a_second_than_an_attempt_may_have_leave_the_last(transactional_db):
     book, id = LogBook(LogOptions(max=2000), lambda: None), uuid.uuid4()
     for number in range(10_000):
