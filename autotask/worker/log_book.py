@@ -151,7 +151,9 @@ class LogBook:
         outdated: list[int] = []
         size = 0
         for attempt in list(self._unwritten):
-            new = self._pieces(self._unwritten[attempt])
+            if not (new := self._pieces(self._unwritten[attempt])):  # its last line is longer than all may be
+                del self._unwritten[attempt]
+                continue
             size += (added := sum(map(_size, new)))
             outdated += self._make_room(attempt, added)
             pieces += [NewPiece(*attempt, text) for text in new]

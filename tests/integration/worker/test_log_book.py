@@ -161,6 +161,13 @@ def test_secrets_are_masked_and_no_message_can_forge_a_line(worker):
     assert len([line for line in text.splitlines() if not line.startswith("  ")]) == 2
 
 
+def test_a_line_that_is_longer_than_all_of_an_attempt_may_be_does_not_stay_in_memory():
+    book = LogBook(LogOptions(max=1024), lambda: None)
+    book.put(Line(uuid.uuid4(), 1, time.time(), "INFO", "shop", "x" * 5_000))
+    book.run_once(current())
+    assert not book._unwritten
+
+
 def test_the_last_lines_are_written_when_the_worker_stops(start_worker, monkeypatch):
     monkeypatch.setattr(module, "EVERY", 1000.0)
     worker = start_worker()
