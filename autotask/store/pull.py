@@ -107,12 +107,17 @@ WITH RECURSIVE lane AS (
 SELECT DISTINCT queue FROM lane WHERE executor = '{REMOTE}' ORDER BY queue
 """
 
-# Only those that nobody has begun or offered since.
+# Only those that nobody has begun or offered since. Nobody waits for one that is locked: its offer lapses.
 WITHDRAW = f"""
-WITH {_QUICK}
-UPDATE autotask_task t SET ready_at = o.since
-FROM quick, unnest(%(id)s::uuid[], %(until)s::timestamptz[], %(since)s::timestamptz[]) AS o(id, until, since)
-WHERE t.id = ANY(%(id)s::uuid[]) AND t.id = o.id AND t.state = 1 AND t.executor = '{REMOTE}' AND t.ready_at = o.until
+WITH {_QUICK},
+free AS MATERIALIZED (
+    SELECT t.id, o.since
+    FROM autotask_task t JOIN unnest(%(id)s::uuid[], %(until)s::timestamptz[], %(since)s::timestamptz[])
+         AS o(id, until, since) ON t.id = o.id AND t.ready_at = o.until
+    WHERE t.id = ANY(%(id)s::uuid[]) AND t.state = 1 AND t.executor = '{REMOTE}'
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+)
+UPDATE autotask_task t SET ready_at = free.since FROM quick, free WHERE t.id = free.id
 """
 
 _BEHIND = "(SELECT coalesce(max(s.number), 0) FROM autotask_step s WHERE s.task_id = {id} AND s.number > 0)"

@@ -1,6 +1,7 @@
 """Service: take the lines that tasks log, and store them every second; imported only with ``AUTOTASK_LOGS``."""
 
 import logging
+import os
 import time
 import uuid
 from collections import OrderedDict, deque
@@ -85,10 +86,13 @@ class Forwarder:
     def __init__(self, options: LogOptions, send: Callable[[Line], None]) -> None:
         self.level = options.level
         self._send = send
+        self._pid = os.getpid()
 
     def take(self, attempt: Attempt, record: logging.LogRecord) -> None:
         """Send a line at once: the child may be killed in the next moment."""
-        self._send(line_of(attempt, record))
+        # A process that the task has forked has the same pipe, and would write between the bytes of the child.
+        if os.getpid() == self._pid:
+            self._send(line_of(attempt, record))
 
 
 class LogBook:

@@ -87,7 +87,7 @@ def _enqueued(call: Call) -> TaskHandle[Any]:
 def _called(definition: DelayedTask[..., Any], call: Call) -> TaskHandle[Any]:
     try:
         given = {} if call.arguments is None else json.loads(call.arguments)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise failure(f"The arguments of {call.name} are not JSON: {error}", USAGE) from error
     try:
         if isinstance(given, list) and not definition.parameters.are_whole:

@@ -42,6 +42,7 @@ def test_the_end_of_a_task_that_fails_is_the_end_of_the_command(start_worker):
     ("words", "code", "error"),
     [
         ((add.name, "{x: 1}"), 2, "The arguments of .* are not JSON: "),
+        pytest.param((add.name, "[" * 100_000), 2, "The arguments of .* are not JSON: ", id="too deep"),
         ((add.name, '{"x": 1}'), 2, "y: "),
         ((add.name, "[1]"), 2, "missing a required argument: 'y'"),
         (("[1]",), 2, "follows no name of a task"),

@@ -253,6 +253,21 @@ def test_what_was_not_given_back_in_time_is_not_offered_twice(puller, monkeypatc
     assert puller.pull() is None
 
 
+def test_a_task_that_somebody_has_locked_holds_up_no_withdrawal(puller, other_connection):
+    rows = [hello(str(number)) for number in range(2)]
+    taken = pull.take(current(), ["default"], [HelloTask._meta.label_lower], most=2)
+    execute(other_connection, "BEGIN")
+    execute(other_connection, "SELECT 1 FROM autotask_task WHERE id = %s FOR UPDATE", (taken[0].id,))
+    execute(current(), f"SET lock_timeout = '{patient(1)} s'")
+    try:
+        pull.withdraw(current(), taken)
+    finally:
+        execute(current(), "RESET lock_timeout")
+        execute(other_connection, "ROLLBACK")
+    assert puller.pull() == rows[1].task_info
+    assert puller.pull() is None
+
+
 def test_a_task_taken_in_advance_that_was_begun_elsewhere_is_not_given_back(puller, worker, monkeypatch):
     monkeypatch.setattr(offers, "AHEAD", patient(10))
     rows = [hello(str(number)) for number in range(3)]

@@ -69,6 +69,18 @@ def far_away(context: TaskContext, path: str) -> None:
         time.sleep(0.01)
 
 
+@delayed_task(executor="process", retries=0)
+def forks() -> str:
+    """Log long lines at the same time as a process that it has forked."""
+    forked = os.fork()
+    for _ in range(300):
+        shop.warning("x" * 9_000)
+    if not forked:
+        os._exit(0)
+    os.waitpid(forked, 0)
+    return "well"
+
+
 @delayed_task
 def careless() -> None:
     shop.info("password=hunter2 and\nFATAL | forged \0 line")
@@ -118,6 +130,12 @@ def test_a_thread_of_the_task_reaches_the_log_by_the_logger_of_the_context(worke
     handle = chatter(0, "thread")
     wait_until(lambda: len(messages(handle)) == 2, what="the line of the other thread")
     assert messages(handle)[1] == "from another thread"
+
+
+def test_a_process_that_a_task_forks_does_not_mix_its_lines_with_those_of_the_task(start_worker, monkeypatch):
+    monkeypatch.setenv("AUTOTASK_LOGS", "{}")
+    start_worker()
+    assert forks().wait(30) == "well"
 
 
 def test_the_lines_of_a_child_process_come_before_it_is_killed(start_worker, tmp_path, monkeypatch):
