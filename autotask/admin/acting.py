@@ -44,6 +44,24 @@ class ActingAdmin(ReadOnlyAdmin):
         """Return the buttons."""
         raise NotImplementedError
 
+    def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        """Return what the template of an object's page needs besides the form."""
+        raise NotImplementedError
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        """Show an object, or the form for a new one."""
+        if obj is not None:
+            context |= self.page_context(request, obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
     def get_urls(self) -> list[URLPattern]:
         """Add the addresses of the buttons."""
         own = [

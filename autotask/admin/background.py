@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.messages import SUCCESS, WARNING
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 
@@ -140,26 +140,16 @@ class BackgroundAdmin(ActingAdmin):
             attach([worker])
         return worker
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: BackgroundWorker | None = None,
-    ) -> HttpResponse:
-        """Show the background worker with its instances, and the buttons that the user may press."""
-        assert obj is not None  # nothing can be added
+    def page_context(self, request: HttpRequest, obj: BackgroundWorker) -> dict[str, Any]:
+        """Return the instances of the background worker, and which buttons the user may press."""
         is_gone = stored_of(obj).is_gone and not _hosted(obj)
-        context |= {
+        return {
             "instances": [_shown(each) for each in stored_of(obj).instances],
             "can_start": self.has_start_permission(request) and not obj.wanted,
             "can_stop": self.has_stop_permission(request) and obj.wanted,
             "can_trigger": self.has_trigger_permission(request) and obj.kind in TRIGGERED,
             "can_forget": self.has_stop_permission(request) and is_gone,
         }
-        return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description=_("state"))
     def state_in_full(self, worker: BackgroundWorker) -> str:

@@ -186,18 +186,9 @@ class KeyAdmin(ActingAdmin):
         """Return the button on the page of a key."""
         return (Button("revoke", may_issue, self.revoke),)
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: ApiKey | None = None,
-    ) -> HttpResponse:
-        """Show the button if the user may press it."""
-        context["can_revoke"] = obj is not None and obj.revoked_at is None and may_issue(request)
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def page_context(self, request: HttpRequest, obj: ApiKey) -> dict[str, Any]:
+        """Return whether the user may press the button."""
+        return {"can_revoke": obj.revoked_at is None and may_issue(request)}
 
 
 def _is_valid(key: ApiKey) -> bool:

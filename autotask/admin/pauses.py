@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
@@ -141,18 +141,9 @@ class PauseAdmin(ActingAdmin):
         """Show the reason."""
         return pause.reason or show.NOTHING
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Pause | None = None,
-    ) -> HttpResponse:
-        """Show the button if the user may press it."""
-        context["can_resume"] = obj is not None and may_pause(request)
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def page_context(self, request: HttpRequest, obj: Pause) -> dict[str, Any]:
+        """Return whether the user may press the button."""
+        return {"can_resume": may_pause(request)}
 
     # --- pause ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 
@@ -137,25 +137,15 @@ class ScheduleAdmin(ActingAdmin):
             attach([schedule])
         return schedule
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Schedule | None = None,
-    ) -> HttpResponse:
-        """Show the schedule with its last runs, and the buttons that the user may press."""
-        assert obj is not None  # nothing can be added
+    def page_context(self, request: HttpRequest, obj: Schedule) -> dict[str, Any]:
+        """Return the last runs of the schedule, and which buttons the user may press."""
         may_pause, entry = self.has_pause_permission(request), entry_of(obj)
-        context |= {
+        return {
             "runs": [self._shown(run, entry) for run in schedule_runs.runs(current(), obj.name, MOST_RUNS)],
             "can_pause": may_pause and obj.paused_at is None,
             "can_resume": may_pause and obj.paused_at is not None,
             "can_run": self.has_run_permission(request) and entry.task is not None,
         }
-        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def _shown(self, run: StoredTask, entry: Entry) -> dict[str, object]:
         took = None if run.started_at is None or run.ended_at is None else run.ended_at - run.started_at

@@ -127,22 +127,13 @@ class TaskAdmin(TaskColumns):
         """Return the parts of the page."""
         return notices.fieldsets(obj, flow.fieldsets(obj, super().get_fieldsets(request, obj)))
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: TaskRecord | None = None,
-    ) -> HttpResponse:
-        """Show the task with its attempts, and the buttons that the user may press."""
-        assert obj is not None  # nothing can be added
+    def page_context(self, request: HttpRequest, obj: TaskRecord) -> dict[str, Any]:
+        """Return the attempts of the task, and which buttons the user may press."""
         attach_workers([obj])
         newest = Attempt.objects.using(settings.DATABASE).filter(task_id=obj.id).order_by("-id")
         last = list(newest[: MOST_ATTEMPTS + 1])
         attempts, are_all = last[MOST_ATTEMPTS - 1 :: -1], len(last) <= MOST_ATTEMPTS
-        context |= {
+        return {
             "timeline": timeline.shown(obj, attempts, timezone.now(), are_all=are_all),
             "attempts": [_shown(attempt) for attempt in attempts],
             "more_attempts": not are_all,
@@ -153,7 +144,6 @@ class TaskAdmin(TaskColumns):
             **pausing.context(request, obj),
             **task_log.context(obj.id),
         }
-        return super().render_change_form(request, context, add, change, form_url, obj)
 
     # --- retry and cancel -------------------------------------------------------------------------------------------
 
