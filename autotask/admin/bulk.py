@@ -3,7 +3,7 @@
 import copy
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import messages
@@ -43,6 +43,17 @@ class Matching(NamedTuple):
 
     wanted: Filter
     rows: Any
+
+
+def refuse_repeating(request: HttpRequest, records: Iterable[TaskRecord]) -> None:
+    """Refuse to retry an act on all tasks for a user who may not ask for one: it would be done in another user's name.
+
+    :raises PermissionDenied: it is among the tasks, and the user has no such permission.
+    """
+    from autotask.admin import act_on_all
+
+    if any(record.name == act_on_all.act_on_all.name for record in records) and not request.user.has_perm(PERMISSION):
+        raise PermissionDenied
 
 
 def words_for(request: HttpRequest) -> list[Word]:

@@ -229,6 +229,7 @@ class TaskAdmin(TaskColumns):
         )
 
     def _retry(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
+        bulk.refuse_repeating(request, records)
         self._tell(
             request,
             [*tasks.retry(_ids(records), self.log_for(request, gettext("Retried."), records)), *_gone(missing)],

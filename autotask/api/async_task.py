@@ -99,14 +99,19 @@ class AsyncTaskView(Endpoint):
         found = self._task().retrieve(task_id)
         if found is None:
             return _answer(None)
-        if "error" in found and call.caller.may("traceback", self._name):
-            found = {**found, "error": self._traceback(task_id) or found["error"]}
+        if "error" in found:
+            found = {**found, "error": self._error(call, task_id) or found["error"]}
         return _answer(_as_json(found))
 
-    def _traceback(self, task_id: str) -> str:
+    def _error(self, call: Call, task_id: str) -> str:
         handle = self._task.get_handle(task_id)
-        last = read.last_attempts(current(), handle.id, 1) if handle else ()
-        return last[0].traceback if last else ""
+        if handle is None:
+            return ""
+        last = read.last_attempts(current(), handle.id, 1) if call.caller.may("traceback", self._name) else ()
+        if last and last[0].traceback:
+            return last[0].traceback
+        task = read.task(current(), handle.id)
+        return task.public_error if task else ""
 
 
 def _as_json(found: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def document(task: StoredTask, *, with_result: bool = True) -> dict[str, Any]:
     if with_result:
         shown |= result_of(task) if task.state is State.DONE else {"result": None}
     return shown | {
-        "error": task.error_message or None,
+        "error": task.public_error or None,
         "progress": full["progress"],
         **{name: full[name] for name in MORE},
     }
@@ -86,7 +86,7 @@ def as_hardworker(task: StoredTask) -> dict[str, Any]:
 def _parts(task: StoredTask) -> tuple[str | None, str | None]:
     """Return the text of the result or the error, and the path of the file."""
     if task.state is not State.DONE:
-        return task.error_message or None, None
+        return task.public_error or None, None
     try:
         value = value_of(task)
     except SynchronousOnlyOperation:

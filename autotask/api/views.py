@@ -167,7 +167,7 @@ def _answer_result(task: StoredTask) -> HttpResponse:
         )
     if task.state is not State.DONE:
         code = "failed" if task.state is State.ERROR else "cancelled"
-        raise Problem(424, code, task.error_message, task_status=task.state.status.value)
+        raise Problem(424, code, task.public_error, task_status=task.state.status.value)
     found = result_of(task)
     if "result_unreadable" in found:
         raise Problem(410, "expired", f"The result cannot be read any more: {found['result_unreadable']}")

@@ -1,5 +1,6 @@
 """Read tasks, their attempts, counts by state and queue, and workers."""
 
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -51,6 +52,14 @@ class StoredTask(Carried):
     def was_asked_to_stop(self) -> bool:
         """Whether somebody has cancelled it while it ran, or another task wanted its slot."""
         return self.cancel_requested or self.flow is not None and f'"{columns.WHY}": ' in self.flow
+
+    @property
+    def public_error(self) -> str:
+        """Its error message without the name of the user who cancelled it while it ran, for callers from outside."""
+        why: str = json.loads(self.flow).get(columns.WHY, "") if self.was_asked_to_stop and self.flow else ""
+        if why.startswith("cancelled by ") and self.error_message.startswith(why):
+            return f"cancelled while it ran{self.error_message.removeprefix(why)}"
+        return self.error_message
 
     @property
     def progress(self) -> Progress | None:

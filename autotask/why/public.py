@@ -9,6 +9,7 @@ def anonymous(situation: Situation) -> Situation:
     """Return the same situation without names."""
     return replace(
         situation,
+        task=situation.task and replace(situation.task, error_message=situation.task.public_error),
         workers=tuple(map(_anonymous, situation.workers)),
         in_force=tuple(replace(pause, paused_by="", reason="") for pause in situation.in_force),
         holders=(),

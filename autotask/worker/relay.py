@@ -69,7 +69,7 @@ class Relay:
         for channel in pull.channels(connection):
             redis = self._connected()
             key = LIST.format(channel=channel)
-            there = {_text(each) for each in redis.lrange(key, 0, -1)}
+            there = {_text(each) for each in redis.lrange(key, 0, 2 * MOST)}
             room = MOST - len(there)
             if room <= 0:
                 more = True

@@ -9,11 +9,13 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
+from autotask.acts import tasks as acts
 from autotask.admin import act_on_all
 from autotask.admin.bulk_words import ACTS, Word
 from autotask.admin.tasks import TaskAdmin
 from autotask.context import StopRequest, TaskContext
 from autotask.control import Snooze
+from autotask.handle import TaskHandle
 from autotask.models import Result, Task, TaskRecord
 from autotask.store import causes, matching
 from autotask.store.matching import Filter
@@ -193,6 +195,20 @@ def test_only_those_who_may_act_on_all_may(staff, admin, monkeypatch):
     # And nobody where the admin of the project leaves tasks out
     monkeypatch.setattr(TaskAdmin, "get_queryset", lambda self, request: TaskRecord.objects.none())
     assert admin.get(ALL).status_code == 403
+
+
+def test_an_act_on_all_is_retried_only_by_those_who_may_ask_for_one(staff):
+    # Given: one that was cancelled
+    one = staff("view_taskrecord", "retry_task")
+    id = act_on_all.enqueue(Word.RETRY, EVERYTHING, None, User.objects.get().pk, 0)
+    acts.cancel([id])
+
+    # When, Then
+    address = page_of(TaskHandle(id)).replace("/change/", "/retry/")
+    assert one.post(address).status_code == 403
+    assert TaskRecord.objects.get(id=id).state == State.CANCELLED
+    assert staff("view_taskrecord", "retry_task", "act_on_all_tasks").post(address).status_code == 302
+    assert TaskRecord.objects.get(id=id).state == State.READY
 
 
 def test_a_scheduled_task_is_run_now_by_its_button(admin, staff):

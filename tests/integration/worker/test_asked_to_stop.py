@@ -2,6 +2,7 @@
 
 from django.contrib.admin.models import LogEntry
 
+from autotask import why
 from autotask.acts import tasks as acts
 from autotask.store import read
 from autotask.store.connection import current
@@ -23,6 +24,8 @@ def test_the_reason_names_who_cancelled_it(worker, path):
     acts.cancel([handle.id], by="ann@example.org")
     assert ended(handle) == CANCELLED
     assert handle.error_message == "cancelled by ann@example.org while it ran"
+    assert read.task(current(), handle.id).public_error == "cancelled while it ran"
+    assert "ann" not in why.explain(current(), handle.id, public=True).sentence
 
 
 def test_a_task_that_returned_anyway_is_done_after_it_was_asked_to_stop(worker, path, admin):  # noqa: F811
