@@ -38,8 +38,13 @@ django.setup()
 from odd import tasks
 autotask.companion.start()
 with open({answer!r}, "w") as file:
-    for task in ({tasks}):
-        print(task().wait(30), file=file, flush=True)
+    try:
+        for task in ({tasks}):
+            print(task().wait(30), file=file, flush=True)
+    except BaseException:  # There may be no stderr that could show it.
+        import traceback
+        traceback.print_exc(file=file)
+        raise
     print("done", file=file, flush=True)
 time.sleep(600)
 """
@@ -53,11 +58,15 @@ def ask(site):
     folder.mkdir()
     answer = site.folder / "answer"
 
+    def said() -> str:
+        return answer.read_text() if answer.exists() else ""
+
     def start(tasks: str, *options: str, before: tuple[str, ...] = ()) -> list[str]:
         path = [str(site.folder), str(ROOT), str(ROOT / "testproject")]
         program = PROGRAM.format(path=path, folder=str(folder), answer=str(answer), tasks=tasks)
         server = site.program("-c", SHELL, *before, sys.executable, *options, "-u", "-c", program)
-        wait_until(lambda: answer.exists() and answer.read_text().endswith("done\n"), 2 * START, "the answers")
+        wait_until(lambda: said().endswith("done\n") or server.has_ended(), 2 * START, "the answers")
+        assert said().endswith("done\n"), said()
         assert not server.has_ended()
         return answer.read_text().splitlines()[:-1]
 

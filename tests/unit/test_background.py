@@ -217,7 +217,7 @@ def test_a_run_elsewhere_tells_how_it_ended() -> None:
     assert "in fails" in str(raised.value.__cause__)
     with pytest.raises(RunFailedElsewhere, match="Strange"):
         answer(fails, 1).unpacked()
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(Exception, match="local object"):
         answer(divides, 1).unpacked()
 
 
