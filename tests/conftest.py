@@ -1,5 +1,6 @@
 """Fixtures: a worker in this process, and a second connection for races."""
 
+import os
 import signal
 import threading
 import uuid
@@ -27,6 +28,17 @@ TransactionTestCase._fixture_teardown = tables.empty  # type: ignore[method-assi
 def closed_gates() -> None:
     """Close the gates that an earlier test of this process has opened: names are used again."""
     gates.forget()
+
+
+@pytest.fixture(autouse=True)
+def kept_environment() -> Iterator[None]:
+    """Find a test that leaves a variable of autotask behind: the processes of later tests would inherit it."""
+    before = set(os.environ)
+    yield
+    left = [name for name in os.environ if name.startswith("AUTOTASK_") and name not in before]
+    for name in left:
+        del os.environ[name]
+    assert not left, f"left behind in the environment: {left}"
 
 
 @pytest.fixture(autouse=True, scope="session")
