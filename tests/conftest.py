@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from django.test import TransactionTestCase
@@ -23,22 +23,24 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TransactionTestCase._fixture_teardown = tables.empty  # type: ignore[method-assign]
 
+#: What commands write into the environment of their process; the processes of later tests would inherit it.
+MARKS = {"AUTOTASK_GUARD", "AUTOTASK_JSON_LINES", "AUTOTASK_VERBOSE", "AUTOTASK_WORKER"} - set(os.environ)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    """Find a test that leaves such a mark behind."""
+    yield
+    left = MARKS & set(os.environ)
+    for name in left:
+        del os.environ[name]
+    assert not left, f"left behind in the environment: {left}"
+
 
 @pytest.fixture(autouse=True)
 def closed_gates() -> None:
     """Close the gates that an earlier test of this process has opened: names are used again."""
     gates.forget()
-
-
-@pytest.fixture(autouse=True)
-def kept_environment() -> Iterator[None]:
-    """Find a test that leaves a variable of autotask behind: the processes of later tests would inherit it."""
-    before = set(os.environ)
-    yield
-    left = [name for name in os.environ if name.startswith("AUTOTASK_") and name not in before]
-    for name in left:
-        del os.environ[name]
-    assert not left, f"left behind in the environment: {left}"
 
 
 @pytest.fixture(autouse=True, scope="session")

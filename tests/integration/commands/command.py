@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import uuid
+from unittest import mock
 
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -29,10 +31,11 @@ class Outcome:
 
 
 def manage(*words: object) -> Outcome:
-    """Call the command in this process."""
+    """Call the command in this process, whose environment stays as it is."""
     out, err = io.StringIO(), io.StringIO()
     try:
-        call_command(Command(), *words, stdout=out, stderr=err)
+        with mock.patch.dict(os.environ):
+            call_command(Command(), *words, stdout=out, stderr=err)
     except CommandError as error:
         return Outcome(error.returncode, out.getvalue(), err.getvalue() + str(error))
     return Outcome(0, out.getvalue(), err.getvalue())

@@ -18,8 +18,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_worker_passes_its_options_on_and_marks_its_process(monkeypatch, settings):
     # Given
     settings.AUTOTASK_THREADS = 9
-    monkeypatch.setenv("AUTOTASK_WORKER", "")  # so that what the command sets is taken back after the test
-    monkeypatch.delenv("AUTOTASK_WORKER")
     seen = []
 
     def run_worker(options):
