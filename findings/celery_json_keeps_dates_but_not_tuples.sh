@@ -26,7 +26,7 @@ print("celery", version("celery"), "kombu", version("kombu"))
 
 def arrives(value):
     kind, encoding, body = dumps(value, serializer="json")
-    return loads(body, kind, encoding, accept={"json"})
+    return loads(body, kind, encoding, accept={"application/json"})
 
 
 kept = [
