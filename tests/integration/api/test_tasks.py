@@ -367,7 +367,7 @@ def test_a_task_whose_unique_key_is_taken_is_not_retried(api):
 
 
 def test_tasks_are_listed_page_by_page(api):
-    ids = [api.submit("api.add", x=n) for n in range(5)]
+    ids = sorted(api.submit("api.add", x=n) for n in range(5))  # Ids of one millisecond have no order.
     first = api.get("/tasks/?limit=2")
     assert [task["id"] for task in first.value["tasks"]] == ids[:2:-1]
     assert "result" not in first.value["tasks"][0]
@@ -388,9 +388,9 @@ def test_a_list_has_only_what_was_asked_for(api):
     def ids(query):
         return [task["id"] for task in api.get(f"/tasks/?{query}").value["tasks"]]
 
-    assert ids("status=waiting") == [other, waiting]
+    assert set(ids("status=waiting")) == {other, waiting}
     assert ids("status=cancelled") == [cancelled]
-    assert ids("status=waiting&status=cancelled&name=api.add") == [cancelled, waiting]
+    assert set(ids("status=waiting&status=cancelled&name=api.add")) == {cancelled, waiting}
     assert ids("status=waiting,cancelled&name=api.listed") == ids("tag=eu") == [other]
     assert ids("status=done") == ids("tag=us") == []
     assert api.get("/tasks/?as=hardworker&status=cancelled").value["tasks"][0]["status"] == 3
