@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 # --- a flood --------------------------------------------------------------------------------------------------------
 
-FLOOD = 100_000 if LONG else 40_000
+FLOOD = 100_000 if LONG else 60_000
 
 #: Tasks that may start between a call in another queue and its start: three batches that the worker holds already, one
 #: that it is just claiming, and those of the claims in which it is the other queue's turn; with some to spare.
