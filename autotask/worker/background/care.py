@@ -28,6 +28,9 @@ DEAF_LOOK = 0.5
 #: Seconds after a notification until another look: of messages in quick succession only the first is notified.
 LOOK_AGAIN = 0.03
 
+#: Seconds before its time at which a look still counts as punctual: services count from the beginning of a run.
+PUNCTUAL = 0.01
+
 #: Seconds for which a worker leaves an instance to others, if it hosts its share.
 COURTESY = 0.5
 
@@ -68,7 +71,7 @@ class Care:
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Look once, and return the seconds until the next look."""
         now = time.monotonic()
-        is_early = now < self._due_at
+        is_early = now < self._due_at - PUNCTUAL
         self._bury_ended(connection)
         self._pass_on_calls(connection)
         wait = LOOK_EVERY if self.stopping else self._look(connection, now)
@@ -80,7 +83,7 @@ class Care:
             wait = min(wait, LOOK_AGAIN)
         elif not keeps_session(connection):
             wait = min(wait, DEAF_LOOK)
-        self._due_at = time.monotonic() + wait
+        self._due_at = now + wait
         if now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY
             background_hosting.forget(connection)
