@@ -107,7 +107,7 @@ def test_histograms_are_added_bucket_by_bucket():
     [
         (START, START + timedelta(minutes=1), 3),
         (START - timedelta(hours=5), START + timedelta(minutes=1), 3),
-        (START + timedelta(minutes=1), None, 5),
+        (START + timedelta(minutes=1), START + timedelta(minutes=4), 5),
         (START - timedelta(hours=5), START + timedelta(hours=1), 8),
         (None, None, 8),
     ],
@@ -116,6 +116,18 @@ def test_totals_are_those_of_a_range(since, until, number):
     add(0, "shop.a", 3)
     add(2, "shop.a", 5)
     assert statistics.totals(current(), since, until)[Of("shop.a")].succeeded == number
+
+
+def test_a_range_without_an_end_lasts_until_now():
+    # Given
+    now = datetime.now(UTC)
+    for age, number in ((30, 3), (10, 5)):
+        at = int((now - timedelta(minutes=age)).timestamp())
+        statistics.add(current(), {Key(at, "shop.a", "default"): counts(number)})
+    # When
+    found = statistics.totals(current(), now - timedelta(minutes=20))
+    # Then
+    assert found[Of("shop.a")].succeeded == 5
 
 
 def test_attempts_of_many_workers_at_once_are_all_counted(in_threads):
