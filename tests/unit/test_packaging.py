@@ -1,4 +1,4 @@
-"""The page that PyPI makes of the README."""
+"""What the distribution has: the page that PyPI makes of the README, and files that are no modules."""
 
 import re
 import runpy
@@ -37,3 +37,11 @@ def test_without_an_address_only_the_picture_is_missing(setup):
     without = setup["for_pypi"](README, "")
     assert "image::" not in without and ":alt:" not in without
     assert "There is no broker and no second command.\n\nIn a project with a PostgreSQL" in without
+
+
+def test_all_files_that_are_no_modules_are_in_the_package(setup):
+    package = ROOT / "autotask"
+    shipped = {path for pattern in setup["given"]["package_data"]["autotask"] for path in package.glob(pattern)}
+    others = {path for path in package.rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert package / "locale" / "de" / "LC_MESSAGES" / "django.mo" in others
+    assert others - shipped == set()
