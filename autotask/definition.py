@@ -47,7 +47,7 @@ class Definition(Generic[P, R]):
     :ivar function: the function as written.
     :ivar name: the name under which workers find it, by default ``module.qualname``.
     :ivar options: how it runs.
-    :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
+    :ivar executor: where it runs, see ``autotask.task.THREAD``.
     """
 
     #: Whether it was made after Django had started: not all processes import its module.
@@ -120,7 +120,7 @@ class Definition(Generic[P, R]):
         return self.store([self.new_call(args, kwargs, carriers.carried(self.name))])[0]
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-        """Like :meth:`enqueue`, from a coroutine."""
+        """Like :meth:`~autotask.definition.Definition.enqueue`, from a coroutine."""
         return await sync_to_async(self.enqueue)(*args, **kwargs)
 
     def enqueue_many(self, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[TaskHandle[R]]:
@@ -223,7 +223,7 @@ class Definition(Generic[P, R]):
     def store(self, tasks: list[NewTask]) -> list[TaskHandle[R]]:
         """Store calls, in the caller's transaction, and return the handles of their tasks.
 
-        :raises AlreadyEnqueued: see :meth:`enqueue`.
+        :raises AlreadyEnqueued: see :meth:`~autotask.definition.Definition.enqueue`.
         """
         if not tasks:
             return []

@@ -21,7 +21,7 @@ class DelayedTask(Definition[P, R]):
             raise missing(self, attribute, of_calls)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-        """Store the call and return the handle of its task, see :meth:`enqueue`.
+        """Store the call and return the handle of its task, see :meth:`~autotask.definition.Definition.enqueue`.
 
         With ``AUTOTASK_IS_ACTIVE = False`` it runs the function at once, and returns its value.
         """
