@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
+from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -22,7 +22,6 @@ from autotask.flow.plan import Plan, Site
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, DEFINITION_OPTION_NAMES, CallOptions, Options
-from autotask.other_words import missing, of_calls
 from autotask.parameters import Parameters, mismatch
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.site_limits import site
@@ -394,22 +393,3 @@ def _stored_executor(options: Options, is_async: bool) -> str:
 def _send_enqueued(tasks: list[NewTask]) -> None:
     for task in tasks:
         task_enqueued.send_robust(sender=Definition, task_id=task.id, name=task.kind.name, queue=task.kind.queue)
-
-
-class DelayedTask(Definition[P, R]):
-    """The definition that ``@delayed_task`` makes: calling it stores the call."""
-
-    if not TYPE_CHECKING:  # Type checkers should go on to refuse unknown attributes.
-
-        def __getattr__(self, attribute):
-            """Refuse an attribute that other task queues have, and say what to write here."""
-            raise missing(self, attribute, of_calls)
-
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-        """Store the call and return the handle of its task, see :meth:`~autotask.definition.Definition.enqueue`.
-
-        With ``AUTOTASK_IS_ACTIVE = False`` it runs the function at once, and returns its value.
-        """
-        if not settings.IS_ACTIVE:
-            return self._in_place()(*args, **kwargs)  # type: ignore[no-any-return]  # the switch undoes the decorator
-        return self.enqueue(*args, **kwargs)

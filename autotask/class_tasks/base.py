@@ -5,7 +5,7 @@ from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from autotask.class_tasks.core import TaskClass
 from autotask.class_tasks.definition import ClassTask
-from autotask.definition import DelayedTask
+from autotask.delayed import DelayedTask
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, CallOptions
 
