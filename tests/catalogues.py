@@ -22,6 +22,10 @@ FUNCTIONS = {
     "npgettext": ("context", "singular", "plural"),
 }
 
+_TEXT = r"""u?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+#: A call of one of them in what Django makes of a template.
+CALL = re.compile(rf"\b(n?p?gettext)\(((?:(?:{_TEXT}|count)[, ]*)+)\)")
+
 #: The texts of one entry: context, singular, plural.
 Key = tuple[str | None, str, str | None]
 
@@ -63,14 +67,14 @@ def _in_python(source: str) -> Iterator[Key]:
         for alias in node.names
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if roles := FUNCTIONS.get(names.get(node.func.id, "")):
-                yield _key(roles, node.args)
+        name = names.get(node.func.id, "") if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+        if isinstance(node, ast.Call) and (roles := FUNCTIONS.get(name)):
+            yield _key(roles, node.args)
 
 
 def _in_template(source: str, path: str) -> Iterator[Key]:
     # Django turns a template into calls of gettext functions, for xgettext; all else is commented out or blank.
-    for name, arguments in re.findall(r"\b(n?p?gettext)\(((?:u?(?:'[^'\\]*(?:\\.[^'\\]*)*'|\"[^\"\\]*(?:\\.[^\"\\]*)*\")[, ]*|count)+)\)", templatize(source, origin=path)):
+    for name, arguments in CALL.findall(templatize(source, origin=path)):
         call = ast.parse(f"f({arguments})", mode="eval").body
         assert isinstance(call, ast.Call)
         yield _key(FUNCTIONS[name], call.args)

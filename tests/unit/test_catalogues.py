@@ -31,7 +31,9 @@ def test_the_texts_of_the_catalogue_are_those_of_the_source(language):
 def test_each_text_is_translated(language):
     header, *entries = catalogue(language)
     assert f"Language: {language}\n" in header.translations[0]
-    assert [entry.key for entry in entries if not all(entry.translations) or "fuzzy" in entry.flags | header.flags] == []
+    assert [
+        entry.key for entry in entries if not all(entry.translations) or "fuzzy" in entry.flags | header.flags
+    ] == []
     assert [entry.key for entry in entries if len(entry.translations) != (1 if entry.plural is None else 2)] == []
 
 

@@ -21,7 +21,14 @@ SAID = {
         WORKERS: ("eigenständiger Worker", "lebt"),
     },
     "es": {
-        OVERVIEW: ("Resumen", "Tipos de tarea", "Programaciones", "Cola", "No hay ningún worker vivo", "espera más larga"),
+        OVERVIEW: (
+            "Resumen",
+            "Tipos de tarea",
+            "Programaciones",
+            "Cola",
+            "No hay ningún worker vivo",
+            "espera más larga",
+        ),
         f"{OVERVIEW}errors/": ("<strong>1 causa</strong> de 1 tareas fallidas", "Reintentar todas…"),
         TASKS: ("espera / ejecución", "Reintentar las tareas seleccionadas", "error", "en espera"),
         WORKERS: ("worker dedicado", "vivo"),
@@ -53,7 +60,9 @@ def test_the_page_of_a_task_does_so_too(admin):
     pausing.pause(queue="default", by="ann", until=timezone.now() + timedelta(hours=1))
     with translation.override("de"):
         html = page(admin, page_of(handle))
-    assert [word for word in ("Verlauf", "Diese Aufgabe abbrechen", "eingereiht", "Argumente") if word not in html] == []
+    assert [
+        word for word in ("Verlauf", "Diese Aufgabe abbrechen", "eingereiht", "Argumente") if word not in html
+    ] == []
 
 
 def test_messages_count_in_the_language_of_the_user(admin):
