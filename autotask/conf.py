@@ -10,6 +10,7 @@ from autotask.exceptions import InvalidSetting
 from autotask.flow.limits import MOST_SLOTS
 from autotask.options import SHORTEST_TIMEOUT
 from autotask.setting_types import (
+    AUTO_OR_OFF,
     CHANNELS,
     EXECUTOR_SIZE,
     EXECUTORS,
@@ -179,6 +180,12 @@ class Settings:
         2,
         'Child processes of one worker for tasks with executor="process", each started when first needed; '
         "0: it leaves them to other workers.",
+    )
+    FORK: Setting[str | bool] = Setting(
+        AUTO_OR_OFF,
+        "auto",
+        '"auto": on Linux, workers are forks of a process that has loaded the project once, and share its memory, unless '
+        "something in the project forbids forks; a line in the log says what. False: each worker loads the project itself.",
     )
     BACKGROUND_THREADS = Setting(
         SettingType("a whole number from 0 to 1000", whole(0, 1000)),
