@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,19 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import addresses, carriers, context, defaults, display, handover, hints, on_end, payload, renewal
+from autotask import (
+    addresses,
+    carriers,
+    context,
+    defaults,
+    display,
+    handover,
+    hints,
+    on_end,
+    payload,
+    references,
+    renewal,
+)
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
@@ -87,7 +100,8 @@ class Definition(Generic[P, R]):
 
         :param options: ``delay`` (seconds or timedelta), ``run_after`` (aware datetime), ``queue``, ``priority``,
             ``retries``, ``ttl`` (seconds or timedelta), ``expires`` (seconds, timedelta or aware datetime),
-            ``timeout`` (seconds or timedelta), ``tags`` (a list of names), ``unique``, ``unique_for``, ``on_conflict``,
+            ``timeout`` (seconds or timedelta), ``tags`` (a list of names), ``subject`` (the saved model instance that the
+            task is about), ``metadata`` (a dict of what JSON can hold), ``unique``, ``unique_for``, ``on_conflict``,
             ``debounce`` and ``throttle`` (as for the decorator; False switches ``unique``, ``debounce`` or ``throttle``
             off), ``email`` and ``on_end`` (as for the decorator; an empty list switches them off).
         :raises UnknownOption: an option is not one of these.
@@ -214,6 +228,8 @@ class Definition(Generic[P, R]):
             raise mismatch(self.name, errors)
         kind = self._kind
         tells = kind.on_end is not None
+        if kind.about is not None:
+            carried = {**(carried or {}), payload.ABOUT: kind.about}
         envelope = payload.dump_arguments((*before, *args), kwargs, id=id, name=self.name, carried=carried, tells=tells)
         if (plan := self.plan) is None:
             return NewTask(id, kind, text(shown), envelope)
@@ -310,6 +326,8 @@ class Definition(Generic[P, R]):
             stated["delay"] = options.debounce.seconds
         stated["ttl"] = defaults.ttl() if options.ttl is None else options.ttl
         stated["on_end"] = on_end.stored(options.email, options.on_end)
+        stated["subject"] = None if options.subject is None else references.subject(options.subject)
+        stated["metadata"] = None if options.metadata is None else json.dumps(options.metadata, ensure_ascii=False)
         return Kind(**stated | {"name": self.name, "executor": self.executor})
 
     def _warn_hidden(self) -> None:
