@@ -72,23 +72,12 @@ class TaskContext:
     :ivar fence: the number of the claim of this attempt; None outside of workers.
     :ivar subject: the object that its call named as its subject, like ``shop.order:42``; None if it named none.
     :ivar metadata: that of its call, as JSON has it; empty if it gave none.
-    :ivar steps: what :mod:`autotask.workflows` knows of the steps of the function that runs now; None before its first one.
+    :ivar steps: what ``autotask.workflows`` knows of the steps of the function that runs now; None before its first one.
     """
 
     __slots__ = (
-        *(
-            "_logger",
-            "_report",
-            "_stop",
-            "attempt",
-            "fence",
-            "id",
-            "metadata",
-            "name",
-            "scheduled_for",
-            "steps",
-            "subject",
-        ),
+        *("_logger", "_report", "_stop", "attempt", "fence", "id", "metadata"),
+        *("name", "scheduled_for", "steps", "subject"),
     )
 
     def __init__(
