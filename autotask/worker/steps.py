@@ -49,7 +49,12 @@ def load(task: ClaimedTask) -> Arguments:
 def context_of(task: ClaimedTask, stop: StopRequest, reporter: Reports) -> TaskContext:
     """Return the context that the function of an attempt sees."""
     report = functools.partial(reporter.report, (task.id, task.fence))
-    return TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report, fence=task.fence)
+    context = TaskContext(
+        task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report, fence=task.fence
+    )
+    if payload.carries(task.payload):
+        context.subject, context.metadata = payload.about(task.payload)
+    return context
 
 
 def seal(task: ClaimedTask, value: Any, begun: float) -> Outcome | Advanced:
