@@ -17,8 +17,8 @@ from django.utils.module_loading import import_string
 from autotask.conf import settings
 from autotask.exceptions import ContextNotCarried, UnknownCarrier
 
-#: The key of what telemetry carries, see :mod:`autotask.telemetry`: no carrier has this path. Who does not know it, leaves it.
-TELEMETRY = ""
+#: The key of what telemetry carries, see :mod:`autotask.telemetry`: no path, since it has no dot. A process without it ignores it.
+TELEMETRY = "telemetry"
 
 #: The name of a zone with a fixed offset from UTC, as Django and the standard library write it.
 _FIXED_OFFSET = re.compile(r"(?:UTC)?([+-])(\d\d):?(\d\d)")

@@ -93,7 +93,7 @@ def test_calls_in_bulk_are_told_together_and_each_carries_it():
     assert call["ids"] == [str(handle.id) for handle in handles]
     found = rows(current(), "SELECT id, payload FROM autotask_task")
     assert [payload.load_carried(bytes(data), id=id, name=in_thread.name) for id, data in found] == [
-        {"": {told.PATH: "along"}}
+        {"telemetry": {told.PATH: "along"}}
     ] * 2
 
 
