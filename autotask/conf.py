@@ -139,6 +139,13 @@ class Settings:
         '"autotask.carriers.Language", "autotask.carriers.TimeZone" and "autotask.carriers.TenantSchema".',
     )
 
+    TELEMETRY: Setting[tuple[str, ...]] = Setting(
+        PATHS,
+        (),
+        "Dotted paths of modules that observe calls and attempts, for traces and errors, such as "
+        '"autotask.telemetry.otel" and "autotask.telemetry.sentry".',
+    )
+
     TIMEOUT = Setting(
         SettingType("seconds, from 0.1 to a century", seconds(SHORTEST_TIMEOUT)),
         4 * 3600.0,

@@ -118,6 +118,7 @@ def test_a_good_value_is_read_in_the_type_of_the_setting(settings, name, value, 
 
 
 BAD = {
+    "AUTOTASK_TELEMETRY": ["a.b", None, 5, [""], [None], ["otel"], ["autotask."], ["shop telemetry.Mine"]],
     "AUTOTASK_CONTEXT": ["a.b", None, 5, [""], [None], ["Language"], ["autotask."], ["shop carriers.Tenant"]],
     "AUTOTASK_IMMEDIATE": [0, 1, None, "True", "raises", ""],
     "AUTOTASK_IS_ACTIVE": [0, 1, None, "False", "true", []],
