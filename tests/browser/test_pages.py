@@ -123,7 +123,9 @@ def test_printed_pages_use_the_width_of_the_paper(rows, browser, live_server):
             page.goto(live_server.url + address)
             assert page.evaluate(TOO_WIDE) == 0, address
             assert page.locator("#content").bounding_box()["width"] > 700, address
-            assert not page.locator("#changelist .actions, .autotask-tabs, #nav-sidebar").locator("visible=true").count()
+            assert (
+                not page.locator("#changelist .actions, .autotask-tabs, #nav-sidebar").locator("visible=true").count()
+            )
 
 
 def test_a_page_refreshes_itself_while_nobody_is_busy_there(rows, browser, live_server):

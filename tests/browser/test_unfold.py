@@ -18,7 +18,12 @@ def test_every_page_is_there(rows):
 
 def test_pages_fit_and_have_tabs_buttons_and_tables(rows, browser, live_server):
     with visit(browser, live_server) as (page, complaints):
-        for address in (f"{LIST}/dashboard/", f"{LIST}/taskrecord/", f"{LIST}/taskrecord/?state=error", f"{LIST}/worker/"):
+        for address in (
+            f"{LIST}/dashboard/",
+            f"{LIST}/taskrecord/",
+            f"{LIST}/taskrecord/?state=error",
+            f"{LIST}/worker/",
+        ):
             page.goto(live_server.url + address)
             assert page.locator(".autotask-tabs a").count() >= 6
             assert page.evaluate(TOO_WIDE) == 0
