@@ -25,6 +25,7 @@ from autotask import (
     payload,
     references,
     renewal,
+    telemetry,
 )
 from autotask.conf import settings
 from autotask.context import TaskContext
@@ -131,6 +132,8 @@ class Definition(Generic[P, R]):
         :raises django.db.DatabaseError: it could not be stored.
         """
         self.refuse_unreachable()
+        if telemetry.used is not None:
+            return self.sent(lambda carried: [self.new_call(args, kwargs, carried)])[0]
         return self.store([self.new_call(args, kwargs, carriers.carried(self.name))])[0]
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
@@ -151,8 +154,11 @@ class Definition(Generic[P, R]):
         :raises AlreadyEnqueued: they are unique with ``on_conflict="raise"``, and for one of them there is a task already.
         """
         self.refuse_unreachable()
-        carried = carriers.carried(self.name)
-        return self.store([self._item(index, item, carried) for index, item in enumerate(items)])
+
+        def make(carried: Mapping[str, Any]) -> list[NewTask]:
+            return [self._item(index, item, carried) for index, item in enumerate(items)]
+
+        return self.sent(make, is_bulk=True)
 
     @property
     def is_hidden(self) -> bool:
@@ -182,6 +188,13 @@ class Definition(Generic[P, R]):
         except TypeError:
             return False
         return True
+
+    def shown(self, arguments: payload.Arguments) -> str:
+        """Return stored arguments as text, with secrets masked.
+
+        :raises TypeError: they do not fit the function.
+        """
+        return self._shown(*self.as_called(*arguments))
 
     # --- overridden by kinds of task that run differently -----------------------------------------------------------
 
@@ -235,6 +248,20 @@ class Definition(Generic[P, R]):
         arguments = self.bound(args, kwargs)
         throttle = plan.throttle(arguments) if plan.draws else None
         return NewTask(id, kind, text(shown), envelope, plan.flow(arguments), throttle)
+
+    def sent(
+        self,
+        make: Callable[[Mapping[str, Any]], list[NewTask]],
+        *,
+        is_bulk: bool = False,
+    ) -> list[TaskHandle[R]]:
+        """Make calls and store them, with what travels along for carriers and telemetry, and return their handles.
+
+        :param make: makes them, with these values of carriers.
+        """
+        if telemetry.used is None:
+            return self.store(make(carriers.carried(self.name)))
+        return telemetry.used.sent(self.name, self.options.queue, is_bulk, make, self.store)
 
     def store(self, tasks: list[NewTask]) -> list[TaskHandle[R]]:
         """Store calls, in the caller's transaction, and return the handles of their tasks.
