@@ -81,10 +81,11 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
         read.workers(connection),
         pauses.read(connection),
         agenda.entries(connection),
-        incidents.going_on(connection, MOST_INCIDENTS) if settings.ALERTS else (),
+        # Their texts name tasks and schedules.
+        incidents.going_on(connection, MOST_INCIDENTS) if settings.ALERTS and may_see_tasks else (),
     )
     return {
-        "banners": list(banners(seen)),
+        "banners": list(banners(seen, may_see_workers=tabs.may_view(request, Worker))),
         "may_see_tasks": may_see_tasks,
         "may_see_workers": tabs.may_view(request, Worker),
         "may_see_pauses": tabs.may_view(request, PauseRow),
@@ -115,13 +116,16 @@ def _failure(failure: Failure, page: "DashboardAdmin") -> dict[str, Any]:
 # --- banners ------------------------------------------------------------------------------------------------------------
 
 
-def banners(seen: Seen) -> Iterator[Banner]:
-    """Yield what is wrong, the most severe first."""
+def banners(seen: Seen, *, may_see_workers: bool) -> Iterator[Banner]:
+    """Yield what is wrong, the most severe first.
+
+    :param may_see_workers: whether hosts and processes are named.
+    """
     yield from _about_switches(seen)
     for incident in seen.incidents:
         words = gettext("Alert since %(time)s: %(text)s.")
         yield Banner("error", words % {"time": show.duration(seen.now - incident.began_at), "text": incident.text})
-    yield from _about_workers(seen)
+    yield from _about_workers(seen, may_see_workers)
     yield from _about_queues(seen)
     if late := [entry.name for entry in seen.schedules if entry.condition(seen.now) is Condition.LATE]:
         words = ngettext(
@@ -140,7 +144,7 @@ def _about_switches(seen: Seen) -> Iterator[Banner]:
             yield Banner("warning", gettext("Everything is paused, by %(who)s.") % {"who": pause.paused_by or "?"})
 
 
-def _about_workers(seen: Seen) -> Iterator[Banner]:
+def _about_workers(seen: Seen, may_see_workers: bool) -> Iterator[Banner]:
     if not seen.alive:
         last = min((worker.seen for worker in seen.workers), default=None)
         words = gettext("No worker is alive: nothing runs. Start the site, or: python manage.py autotask worker.")
@@ -149,11 +153,18 @@ def _about_workers(seen: Seen) -> Iterator[Banner]:
             words += " " + gettext("The last one was seen %(time)s ago.") % {"time": ago}
         yield Banner("error", words)
     elif lost := [f"{worker.host}:{worker.pid}" for worker in seen.workers if not worker.alive]:
-        words = ngettext(
-            "A worker is lost; others rescue its tasks: %(names)s.",
-            "%(number)d workers are lost; others rescue their tasks: %(names)s.",
-            len(lost),
-        )
+        if may_see_workers:
+            words = ngettext(
+                "A worker is lost; others rescue its tasks: %(names)s.",
+                "%(number)d workers are lost; others rescue their tasks: %(names)s.",
+                len(lost),
+            )
+        else:
+            words = ngettext(
+                "A worker is lost; others rescue its tasks.",
+                "%(number)d workers are lost; others rescue their tasks.",
+                len(lost),
+            )
         yield Banner("warning", words % {"number": len(lost), "names": _named(lost)})
 
 
