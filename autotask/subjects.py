@@ -22,7 +22,7 @@ def tasks_of(instance: Model) -> Tasks:
         send_invoice.using(subject=order)(order.pk)
         autotask.tasks_of(order).filter(name="shop.tasks.send_invoice").exists()
 
-    It is a queryset of :class:`autotask.models.TaskRecord`, to read only: it queries when it is used, by an index, and can
+    It is a queryset of ``autotask.models.TaskRecord``, to read only: it queries when it is used, by an index, and can
     be filtered, counted and sliced. ``record.status`` is as that of a handle; ``TaskHandle(record.id)`` is its handle.
 
     :raises NotReferable: the instance is not saved. (A TypeError.)

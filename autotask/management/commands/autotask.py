@@ -19,6 +19,7 @@ from autotask.management.lookup import meant
 from autotask.management.subcommands import (
     background,
     cancel,
+    discard,
     doctor,
     health,
     keys,
@@ -52,6 +53,7 @@ SUBCOMMANDS = {
         why,
         retry,
         cancel,
+        discard,
         schedules,
         next_ticks,
         pause,
