@@ -17,11 +17,11 @@ from autotask.signals import worker_started, worker_stopping
 from autotask.store import model_rows, notify
 from autotask.task import COROUTINE, DEFAULT_QUEUE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import executors, log_capture, relay, sync_threads
+from autotask.worker import executors, hygiene, log_capture, relay, sync_threads
 from autotask.worker.caretaker import Caretaker
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
-from autotask.worker.claiming.intake import Intake, ThreadIntake
+from autotask.worker.claiming.intake import ExecutorIntake, Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.drain import Abandoner, Drain
 from autotask.worker.followers import Followers
@@ -108,7 +108,9 @@ class Worker:
         self._log_book = self._make_log_book()
         keep_line = self._log_book.put if self._log_book else None
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine, keep_line)
-        self._threads: ThreadPool[ClaimedTask] = ThreadPool(options.threads, runner.run, self.wakeup.wake)
+        self._threads: ThreadPool[ClaimedTask] = ThreadPool(
+            options.threads, runner.run, self.wakeup.wake, end=hygiene.close_connections
+        )
         self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: self._threads, **self._other_pools(runner)}
         abandoner = Abandoner(self.held, self.recorder, self.shutdown)
         pools = self.pools.values()
@@ -151,7 +153,12 @@ class Worker:
         claims, burden = Claims(self.registration, self.unknown_tasks, self.paused), self.recorder.burden
         threads = ThreadIntake(pool, self._serving(THREAD), claims, burden.most_ahead)
         others = {name: each for name, each in self.pools.items() if name != THREAD}
-        intakes = {name: Intake(name, each, self._serving(name), claims) for name, each in others.items()}
+        intakes: dict[str, Intake] = {
+            name: Intake(name, each, self._serving(name), claims)
+            if name in (COROUTINE, PROCESS)
+            else ExecutorIntake(name, each, self._serving(name), claims, burden.most_ahead)
+            for name, each in others.items()
+        }
         return Claimer(
             self.registration,
             self.held,
