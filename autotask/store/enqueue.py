@@ -15,6 +15,7 @@ from autotask.flow.plan import Throttle
 from autotask.store import arrays, columns, marks
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
+from autotask.store.notify import WORK_CHANNEL
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,6 +121,14 @@ def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "", 
 
 LATER = _insert("%({name})s::{type}", "%({name})s", "clock.now")
 
+
+def _telling(sql: str) -> str:
+    """Return a statement that also notifies workers: one transaction, and one wait for the disk, for both."""
+    return f"WITH stored AS ({sql} RETURNING id) SELECT pg_notify('{WORK_CHANNEL}', '') FROM stored"
+
+
+NOW_TELLING, LATER_TELLING = _telling(NOW), _telling(LATER)
+
 # Each kind is written once. The tasks are ready a microsecond apart, to keep their order, and because the lower bound of a
 # claim cannot distinguish tasks that are ready at the same moment.
 _KIND, _TASK, _TURN = "kind.{name}::{type}", "t.{name}", "clock.now + t.place * interval '1 us'"
@@ -189,14 +198,18 @@ SELECT count(*), CASE WHEN count(*) < cardinality(%(id)s::uuid[]) THEN array_agg
 """
 
 
-def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
-    """Insert one task."""
+def insert(connection: BaseDatabaseWrapper, task: NewTask, *, telling: bool = False) -> None:
+    """Insert one task.
+
+    :param telling: whether to notify workers, too.
+    """
     id, kind, arguments, payload, *_ = task
     if kind.is_plain:
-        execute(connection, NOW, _plain(task))
+        execute(connection, NOW_TELLING if telling else NOW, _plain(task))
     else:
         said = {name: getattr(kind, name) for name in STATED}
-        execute(connection, LATER, {"id": id, "arguments": arguments, "payload": payload, **said})
+        params = {"id": id, "arguments": arguments, "payload": payload, **said}
+        execute(connection, LATER_TELLING if telling else LATER, params)
 
 
 def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uuid.UUID) -> int:

@@ -14,7 +14,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.processes import readable
 from autotask.store import hearing
-from autotask.store.connection import execute, rows
+from autotask.store.connection import execute, is_alone, rows
 from autotask.store.errors import is_program_limit
 
 R = TypeVar("R")
@@ -93,15 +93,36 @@ def _wake(connection: BaseDatabaseWrapper) -> None:
         logger.warning("Workers could not be notified of new work: %s", error)
 
 
+def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], R]) -> R:
+    """Store something to do, and wake a worker as soon as it is committed.
+
+    Where the statement is a transaction of its own, it notifies as well: a NOTIFY by itself is another transaction, for which
+    the disk is waited for once more.
+
+    :param store: runs the statement; its argument says whether that is to notify.
+    """
+    if _waker is None and is_alone(connection) and _may_send():
+        return tell_or_not(connection, store)
+    stored = store(False)
+    wake_after_commit(connection)
+    return stored
+
+
 def send(connection: BaseDatabaseWrapper) -> None:
     """Notify listening workers of new work, at most every :data:`NOTIFY_INTERVAL`."""
+    if _may_send():
+        tell_or_not(connection, lambda telling: _notify(connection) if telling else None)
+
+
+def _may_send() -> bool:
+    """Whether the last notification was long enough ago; then the caller sends one."""
     global _last_sent
     with _throttle:
         now = time.monotonic()
         if now - _last_sent < NOTIFY_INTERVAL:
-            return
+            return False
         _last_sent = now
-    tell_or_not(connection, lambda telling: _notify(connection) if telling else None)
+        return True
 
 
 def _notify(connection: BaseDatabaseWrapper) -> None:
