@@ -94,7 +94,8 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
         store = functools.partial(enqueue.insert_claimed, connection, task)
         if store_claimed(connection, lambda worker_id: (task, store(worker_id))):
             return
-    notify.store_and_wake(connection, lambda telling: enqueue.insert(connection, task, telling=telling))
+    store_it = functools.partial(enqueue.insert, connection, task)
+    notify.store_and_wake(connection, store_it, (task.kind.queue, task.kind.executor))
 
 
 def store_claimed(connection: BaseDatabaseWrapper, store: Callable[[uuid.UUID], tuple[NewTask, int] | None]) -> bool:

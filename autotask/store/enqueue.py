@@ -12,10 +12,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow
 from autotask.flow.plan import Throttle
-from autotask.store import arrays, columns, marks
+from autotask.store import addressee, arrays, columns, marks
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
-from autotask.store.notify import WORK_CHANNEL
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,12 +121,12 @@ def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "", 
 LATER = _insert("%({name})s::{type}", "%({name})s", "clock.now")
 
 
-def _telling(sql: str) -> str:
-    """Return a statement that also notifies workers: one transaction, and one wait for the disk, for both."""
-    return f"WITH stored AS ({sql} RETURNING id) SELECT pg_notify('{WORK_CHANNEL}', '') FROM stored"
-
-
-NOW_TELLING, LATER_TELLING = _telling(NOW), _telling(LATER)
+# The same, and workers are notified: one transaction, and one wait for the disk, for both.
+NOW_TELLING, LATER_TELLING = (
+    f"WITH stored AS ({sql} RETURNING queue, executor) "
+    f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executor')}, '') FROM stored"
+    for sql in (NOW, LATER)
+)
 
 # Each kind is written once. The tasks are ready a microsecond apart, to keep their order, and because the lower bound of a
 # claim cannot distinguish tasks that are ready at the same moment.
@@ -198,7 +197,7 @@ SELECT count(*), CASE WHEN count(*) < cardinality(%(id)s::uuid[]) THEN array_agg
 """
 
 
-def insert(connection: BaseDatabaseWrapper, task: NewTask, *, telling: bool = False) -> None:
+def insert(connection: BaseDatabaseWrapper, task: NewTask, telling: bool = False) -> None:
     """Insert one task.
 
     :param telling: whether to notify workers, too.

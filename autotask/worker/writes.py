@@ -167,6 +167,8 @@ class Writes:
         if closed := _closed(released):
             gates.close(self._connection(), closed)
         finish.release(self._connection(), releases)
+        if not all(release.delay for release in releases):
+            notify.send(self._connection())  # Perhaps nobody else was told of them.
         self._gates.opened(_with_gates(group))
         return len(group)  # A lost claim needs no release.
 

@@ -411,7 +411,9 @@ def test_a_call_outside_a_transaction_notifies_in_its_own_statement(monkeypatch,
     # Given
     monkeypatch.setattr(notify, "_waker", None)
     monkeypatch.setattr(notify, "_last_sent", float("-inf"))
-    monkeypatch.setattr(notify, "_notify", lambda connection: pytest.fail("a second statement, and a second transaction"))
+    monkeypatch.setattr(
+        notify, "_notify", lambda connection: pytest.fail("a second statement, and a second transaction")
+    )
     execute(other_connection, f"LISTEN {notify.WORK_CHANNEL}")
 
     # When

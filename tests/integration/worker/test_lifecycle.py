@@ -86,7 +86,7 @@ def kill(role):
 
 
 def test_a_worker_lives_through_the_loss_of_each_of_its_connections(worker):
-    for role in ("claim", "recorder", "heartbeat", "services"):
+    for role in ("claim", "recorder", "services"):
         # Given
         assert tasks.echo(role).wait(10) == role
 
