@@ -8,11 +8,23 @@ from setuptools import find_packages, setup
 here = Path(__file__).resolve().parent
 version = re.search(r'^__version__ = "(.+)"$', (here / "autotask" / "__init__.py").read_text(encoding="utf-8"), re.M)
 
+#: Where the files of the repository can be read, with a slash at its end; PyPI shows pictures only from a full address. Empty:
+#: nowhere yet, so the page there has none, rather than a broken one.
+FILES = ""
+
+
+def for_pypi(readme: str, files: str = FILES) -> str:
+    """Return the README with full addresses of its pictures, or without pictures."""
+    if files:
+        return re.sub(r"^(\.\. image:: )(?!https?:)", rf"\1{files}", readme, flags=re.M)
+    return re.sub(r"^\.\. image:: (?!https?:).*\n(?: +.*\n)*\n?", "", readme, flags=re.M)
+
+
 setup(
     name="autotask",
     version=version[1],
     description="Delayed, periodic and cron tasks for Django, stored in your PostgreSQL",
-    long_description=(here / "README.rst").read_text(encoding="utf-8"),
+    long_description=for_pypi((here / "README.rst").read_text(encoding="utf-8")),
     long_description_content_type="text/x-rst",
     author="autotask contributors",
     license="MIT",

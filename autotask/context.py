@@ -67,7 +67,7 @@ class TaskContext:
     :ivar attempt: the number of this attempt, from 1.
     :ivar scheduled_for: the tick of the schedule that this task belongs to; None if it was enqueued by a call.
     :ivar fence: the number of the claim of this attempt; None outside of workers.
-    :ivar steps: what :mod:`autotask.workflows` knows of the steps of the function that runs now; None before its first one.
+    :ivar steps: what ``autotask.workflows`` knows of the steps of the function that runs now; None before its first one.
     """
 
     __slots__ = ("_logger", "_report", "_stop", "attempt", "fence", "id", "name", "scheduled_for", "steps")

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
+from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -22,7 +22,6 @@ from autotask.flow.plan import Plan, Site
 from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, DEFINITION_OPTION_NAMES, CallOptions, Options
-from autotask.other_words import missing, of_calls
 from autotask.parameters import Parameters, mismatch
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.site_limits import site
@@ -48,7 +47,7 @@ class Definition(Generic[P, R]):
     :ivar function: the function as written.
     :ivar name: the name under which workers find it, by default ``module.qualname``.
     :ivar options: how it runs.
-    :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
+    :ivar executor: where it runs, see ``autotask.task.THREAD``.
     """
 
     #: Whether it was made after Django had started: not all processes import its module.
@@ -121,7 +120,7 @@ class Definition(Generic[P, R]):
         return self.store([self.new_call(args, kwargs, carriers.carried(self.name))])[0]
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-        """Like :meth:`enqueue`, from a coroutine."""
+        """Like :meth:`~autotask.definition.Definition.enqueue`, from a coroutine."""
         return await sync_to_async(self.enqueue)(*args, **kwargs)
 
     def enqueue_many(self, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[TaskHandle[R]]:
@@ -224,7 +223,7 @@ class Definition(Generic[P, R]):
     def store(self, tasks: list[NewTask]) -> list[TaskHandle[R]]:
         """Store calls, in the caller's transaction, and return the handles of their tasks.
 
-        :raises AlreadyEnqueued: see :meth:`enqueue`.
+        :raises AlreadyEnqueued: see :meth:`~autotask.definition.Definition.enqueue`.
         """
         if not tasks:
             return []
@@ -392,22 +391,3 @@ def _stored_executor(options: Options, is_async: bool) -> str:
 def _send_enqueued(tasks: list[NewTask]) -> None:
     for task in tasks:
         task_enqueued.send_robust(sender=Definition, task_id=task.id, name=task.kind.name, queue=task.kind.queue)
-
-
-class DelayedTask(Definition[P, R]):
-    """The definition that ``@delayed_task`` makes: calling it stores the call."""
-
-    if not TYPE_CHECKING:  # Type checkers should go on to refuse unknown attributes.
-
-        def __getattr__(self, attribute):
-            """Refuse an attribute that other task queues have, and say what to write here."""
-            raise missing(self, attribute, of_calls)
-
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-        """Store the call and return the handle of its task, see :meth:`enqueue`.
-
-        With ``AUTOTASK_IS_ACTIVE = False`` it runs the function at once, and returns its value.
-        """
-        if not settings.IS_ACTIVE:
-            return self._in_place()(*args, **kwargs)  # type: ignore[no-any-return]  # the switch undoes the decorator
-        return self.enqueue(*args, **kwargs)

@@ -16,12 +16,13 @@ from autotask.reasons import Reason
 from autotask.schedules.crontab import Crontab
 from autotask.schedules.every import Every
 from autotask.statistics import Counts
-from autotask.store import gates_read, pauses, read, schedules, statistics
+from autotask.store import gates_read, pauses, read, schedules, statistics, tally
 from autotask.store.gates_read import COUNTED, SeenGate
 from autotask.store.keys import StoredKey
 from autotask.store.pauses import Kind, Pause
-from autotask.store.read import LivingWorker, QueueCounts, StoredAttempt, StoredTask
+from autotask.store.read import LivingWorker, StoredAttempt, StoredTask
 from autotask.store.statistics import Of
+from autotask.store.tally import QueueCounts
 from autotask.task import State
 from autotask.why import Explanation
 
@@ -247,8 +248,8 @@ def overview(connection: BaseDatabaseWrapper) -> Overview:
     return Overview(
         at=now,
         counts=counts.get(Of(), Counts()),
-        queues=read.counts(connection),
-        ended=read.ended_lately(connection, LATELY),
+        queues=tally.counts(connection),
+        ended=tally.ended_lately(connection, LATELY),
         workers=read.workers(connection),
         gates=gates_read.busiest(connection),
         pauses=pauses.read(connection),

@@ -25,7 +25,7 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from autotask import pickling
-from autotask.conf import secret_key, settings
+from autotask.conf import settings
 from autotask.exceptions import (
     InvalidSetting,
     NotReferable,
@@ -37,6 +37,7 @@ from autotask.exceptions import (
     UnsuitableArgument,
 )
 from autotask.references import Reference
+from autotask.setting import secret_key
 from autotask.setting_types import LARGEST_PAYLOAD, is_secret
 from autotask.texts.lines import describe
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from django.core.signals import setting_changed
 
-from autotask.conf import secret_key, settings
+from autotask.conf import settings
 from autotask.flow.keys import KeyWriter
 from autotask.flow.plan import Site
+from autotask.setting import secret_key
 from autotask.texts.masks import Masks
 
 

@@ -2,6 +2,8 @@
 
 import enum
 import os
+import struct
+import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -90,22 +92,67 @@ REMOTE = "remote"
 LONGEST_TIME = 100 * 366 * 86400
 
 
-#: The fixed bits of a UUID of version 7, and the random ones of its last 80 bits.
+#: The fixed bits of a UUID of version 7.
 _VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
-_RANDOM_BITS = ~(0xF << 76 | 0x3 << 62) & (1 << 80) - 1
+
+#: The parts of a millisecond that its 12 bits after the version count, and its random bits.
+_PARTS = 1 << 12
+_RANDOM_BITS = (1 << 62) - 1
+
+#: Ids go on to grow while the clock is behind the last one by less than this: a second. Further back, somebody has set it.
+_SET_BACK = 1000 * _PARTS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+#: When the last id of this process was made, in parts of a millisecond.
+_last = 0
+_last_lock = threading.Lock()
+
+
 def new_id() -> uuid.UUID:
-    """Return a UUID of version 7 (RFC 9562): 48 bits of milliseconds, then random bits.
+    """Return a UUID of version 7 (RFC 9562): 48 bits of milliseconds, 12 bits of parts of one, then random bits.
 
     The caller makes it, so that the handle exists before the row is committed and the signature of the payload can cover
-    it. It grows with time, so that the index of the primary key grows at one end.
+    it. It is greater than all that this process has made before, unless its clock was set back by more than a second; and
+    it grows with time, so that the index of the primary key grows at one end.
     """
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big") & _RANDOM_BITS
-    return uuid.UUID(int=milliseconds << 80 | random | _VERSION_AND_VARIANT)
+    return _id(_reserved(1), int.from_bytes(os.urandom(8), "big"))
+
+
+def new_ids(count: int) -> list[uuid.UUID]:
+    """Return so many new ids, in their order: faster than making each alone."""
+    first = _reserved(count)
+    return [_id(first + n, random) for n, random in enumerate(struct.unpack(f">{count}Q", os.urandom(8 * count)))]
+
+
+def _reserved(count: int) -> int:
+    """Return the first of so many moments at which no other id was made, in parts of a millisecond.
+
+    A few thousand ids at once may be a few milliseconds ahead of the clock: making and storing them takes longer.
+    (RFC 9562, section 6.2, methods 1 and 3.)
+    """
+    global _last
+    with _last_lock:
+        first = time.time_ns() * _PARTS // 1_000_000
+        if first <= _last < first + _SET_BACK:
+            first = _last + 1
+        _last = first + count - 1
+    return first
+
+
+def _id(moment: int, random: int) -> uuid.UUID:
+    milliseconds, part = divmod(moment, _PARTS)
+    return uuid.UUID(int=milliseconds << 80 | part << 64 | random & _RANDOM_BITS | _VERSION_AND_VARIANT)
+
+
+def _renew_in_fork() -> None:
+    # A thread of the parent may have held the lock, and cannot release it here.
+    global _last_lock
+    _last_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_in_fork)
 
 
 def enqueued_at(id: uuid.UUID) -> datetime:
@@ -142,7 +189,7 @@ class ClaimedTask(NamedTuple):
     :ivar late: seconds between its expiry and the claim, and then it does not run; None if it has not expired.
     :ivar at_most_once: whether a run that was cut off must not be repeated.
     :ivar timeout: seconds that one attempt may take; None: the worker's limit.
-    :ivar flow: its gates and unique key, as :class:`autotask.flow.Flow` writes them; None: it has none.
+    :ivar flow: its gates and unique key, as ``autotask.flow.Flow`` writes them; None: it has none.
     :ivar worker_id: the worker that has claimed it.
     """
 

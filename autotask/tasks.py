@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpa
 from autotask import decorating
 from autotask.context import TaskContext, current
 from autotask.control import Cancel, Discard, RateLimited, Retry, Snooze
-from autotask.definition import DelayedTask
+from autotask.delayed import DelayedTask
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow.debounce import Debounce
 from autotask.flow.limits import Limit

@@ -34,7 +34,12 @@ release = version = autotask.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "from_code"]
 exclude_patterns = ["_build", "_ext", "explanation/performance_figures.rst", "explanation/guarantees_figures.rst"]
 default_role = "literal"
-nitpicky = False
+# A link to something that is not here is a warning, and warnings fail the build; these are described elsewhere.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:exc", r"InvalidTask|TaskResultDoesNotExist|ImproperlyConfigured|django\..*"),
+    ("py:obj", r"autotask\.(definition|scheduled)\.[PR]"),
+]
 
 html_theme = "furo"
 html_title = f"autotask {version}"

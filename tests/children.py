@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from autotask.worker.pools import processes
-from autotask.worker.pools.processes import Child
+from autotask.worker.pools.children import Child
 
 
 class KeptChild(Child):

@@ -14,7 +14,7 @@ from autotask.acts.answers import Answer, Log
 from autotask.admin.bulk_words import ACTS, Word
 from autotask.context import TaskContext
 from autotask.control import Snooze
-from autotask.definition import DelayedTask
+from autotask.delayed import DelayedTask
 from autotask.models import TaskRecord
 from autotask.options import Options
 from autotask.store import matching

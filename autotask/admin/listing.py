@@ -16,7 +16,7 @@ from autotask import registry
 from autotask.admin.filters import StateFilter, UnindexedFilter
 from autotask.conf import settings
 from autotask.models import TaskRecord, Worker
-from autotask.store import read
+from autotask.store import tally
 from autotask.store.connection import current
 from autotask.task import State
 
@@ -52,7 +52,7 @@ class TaskPaginator(Paginator):
     def count(self) -> int:
         """The number of rows, estimated or up to ``COUNTED``."""
         rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]  # the admin passes nothing else
-        if not rows.query.where and (estimate := read.estimated_count(current())) > COUNTED:
+        if not rows.query.where and (estimate := tally.estimated_count(current())) > COUNTED:
             self.estimated = True
             return estimate
         counted = rows.order_by()[: COUNTED + 1].count()

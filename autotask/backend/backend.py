@@ -54,7 +54,7 @@ class AutotaskBackend(BaseTaskBackend):
         self._definition(task)
 
     def enqueue(self, task: AnyTask, args: Any, kwargs: Any) -> Any:
-        """Store a call, send Django's ``task_enqueued``, and return an :class:`AutotaskResult`.
+        """Store a call, send Django's ``task_enqueued``, and return an :class:`~autotask.backend.result.AutotaskResult`.
 
         The task exists if and only if the caller's transaction commits. If a task of another call stands for this one, its
         result is returned, and no signal sent.
@@ -86,7 +86,7 @@ class AutotaskBackend(BaseTaskBackend):
         return result
 
     def get_result(self, result_id: str) -> Any:
-        """Return the :class:`AutotaskResult` of a task.
+        """Return the :class:`~autotask.backend.result.AutotaskResult` of a task.
 
         :raises TaskResultDoesNotExist: it is not in the database (any more), or not a task of Django.
         :raises PayloadRefused: its stored arguments or value were altered.

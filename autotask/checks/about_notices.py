@@ -7,7 +7,8 @@ from django.core.checks import CheckMessage, Error, Warning
 
 from autotask import addresses, registry
 from autotask.checks.about_settings import valid
-from autotask.conf import PREFIX, Settings
+from autotask.conf import Settings
+from autotask.setting import PREFIX
 from autotask.setting_types import webhook_keys
 
 #: The sender of a project that has set none. Few mail servers accept it.

@@ -9,8 +9,9 @@ from django.utils.encoding import force_bytes
 
 from autotask import redis_address
 from autotask.checks.about_settings import valid
-from autotask.conf import KnownElsewhere, Setting, Settings, secret_key
+from autotask.conf import Settings
 from autotask.exceptions import InvalidSetting
+from autotask.setting import KnownElsewhere, Setting, secret_key
 
 #: Characters of a key that nobody guesses; less than half of what ``secrets.token_urlsafe()`` gives.
 LONG_ENOUGH = 16

@@ -12,8 +12,9 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from autotask import carriers, logs
-from autotask.conf import PREFIX, Setting, Settings, settings
+from autotask.conf import Settings, settings
 from autotask.exceptions import InvalidSetting
+from autotask.setting import PREFIX, Setting
 from autotask.setting_types import is_secret
 from autotask.texts.lines import describe, one_line
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from autotask.class_tasks.core import TaskClass
 from autotask.class_tasks.definition import ClassTask
-from autotask.definition import DelayedTask
+from autotask.delayed import DelayedTask
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, CallOptions
 
@@ -52,7 +52,7 @@ class BaseTask(TaskClass):
     def enqueue(cls, /, *args: Any, email: str | Sequence[str], **kwargs: Any) -> TaskHandle[Any]: ...
     @classmethod
     def enqueue(cls, /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
-        """Store a call for a worker to run, and return the handle of its task; see :meth:`Definition.enqueue`.
+        """Store a call for a worker to run, and return the handle of its task; see :meth:`~autotask.definition.Definition.enqueue`.
 
         :param kwargs: the arguments of ``run()``, and options of ``using()`` that are not among its parameters.
         """
@@ -81,7 +81,7 @@ class BaseTask(TaskClass):
     ) -> list[TaskHandle[R]]: ...
     @classmethod
     def enqueue_many(cls, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[TaskHandle[Any]]:
-        """Store several calls with one statement: all of them or none; see :meth:`Definition.enqueue_many`."""
+        """Store several calls with one statement: all of them or none; see :meth:`~autotask.definition.Definition.enqueue_many`."""
         return cls._own_definition().enqueue_many(items)
 
     @overload
@@ -92,7 +92,7 @@ class BaseTask(TaskClass):
     def using(cls: type[_Runs[P, R]], **options: Unpack[CallOptions]) -> DelayedTask[P, R]: ...
     @classmethod
     def using(cls, **options: Unpack[CallOptions]) -> DelayedTask[..., Any]:
-        """Return the task with other options for the calls made through it; see :meth:`Definition.using`."""
+        """Return the task with other options for the calls made through it; see :meth:`~autotask.definition.Definition.using`."""
         return cls._own_definition().using(**options)
 
     @overload

@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from autotask import context as contexts, payload
 from autotask.context import TaskContext
-from autotask.definition import DelayedTask
+from autotask.delayed import DelayedTask
 from autotask.functions import is_coroutine_function, refuse_unsuitable
 from autotask.options import Options
 from autotask.task import ClaimedTask, State, new_id

@@ -16,7 +16,7 @@ from autotask.doctor.diagnosis import DATABASE, Check, Finding, Patient, examine
 from autotask.queues import serves
 from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
-from autotask.store import health, notify, pauses, prune, read, schedules
+from autotask.store import health, notify, pauses, prune, read, schedules, tally
 from autotask.store.connection import current
 from autotask.store.pauses import Kind
 from autotask.store.read import LivingWorker
@@ -122,7 +122,7 @@ def look_at_workers(patient: Patient) -> Finding:
 
 def look_at_queues(patient: Patient) -> Finding:
     """Whether each queue with ready tasks has a worker."""
-    waiting = [queue.queue for queue in read.counts(patient.connection) if queue.ready]
+    waiting = [queue.queue for queue in tally.counts(patient.connection) if queue.ready]
     workers = [worker for worker in read.workers(patient.connection) if worker.alive and not worker.stopping]
     unserved = [queue for queue in waiting if not any(serves(worker.queues, queue) for worker in workers)]
     if unserved:
@@ -137,7 +137,7 @@ def look_at_waiting(patient: Patient) -> Finding:
     """Whether ready tasks are claimed soon, apart from those of paused queues."""
     paused = {(pause.kind, pause.name) for pause in pauses.read(patient.connection)}
     ready = [
-        queue for queue in read.counts(patient.connection) if queue.ready and (Kind.QUEUE, queue.queue) not in paused
+        queue for queue in tally.counts(patient.connection) if queue.ready and (Kind.QUEUE, queue.queue) not in paused
     ]
     if (Kind.EVERYTHING, "") in paused:
         return fine("everything is paused")
@@ -237,7 +237,7 @@ def look_at_transactions(patient: Patient) -> Finding:
 
 def look_at_unknown(patient: Patient) -> Finding:
     """Whether tasks wait for workers with newer code."""
-    unknown = read.unknown(patient.connection)
+    unknown = tally.unknown(patient.connection)
     if not unknown:
         return fine("workers know all tasks they have claimed")
     listed = ", ".join(

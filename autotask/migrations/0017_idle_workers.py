@@ -7,5 +7,5 @@ class Migration(migrations.Migration):
     dependencies = [("autotask", "0014_logs")]
 
     operations = [
-        migrations.AddField("worker", "idle", models.BooleanField(db_default=False, verbose_name="idle")),
+        migrations.AddField("worker", "idle", models.BooleanField(db_default=False)),
     ]

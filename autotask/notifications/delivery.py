@@ -9,7 +9,7 @@ from autotask import decorating
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.control import Retry, Snooze
-from autotask.definition import DelayedTask
+from autotask.delayed import DelayedTask
 from autotask.exceptions import NoticeNotSent
 from autotask.notifications.ended import Ended
 from autotask.on_end import Notice, NoticeState, notices

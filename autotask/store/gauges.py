@@ -3,7 +3,7 @@
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import rows
-from autotask.store.read import QueueCounts
+from autotask.store.tally import QueueCounts
 from autotask.task import State
 
 #: The most ready tasks of one queue, and the most others of one state, that are counted. Beyond that, more are as bad.

@@ -1,4 +1,4 @@
-"""Read tasks, their attempts, counts by state and queue, and workers."""
+"""Read tasks, their attempts, and workers."""
 
 import json
 import uuid
@@ -94,31 +94,6 @@ class History:
     attempts: tuple[StoredAttempt, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class QueueCounts:
-    """How many tasks of each state a queue holds; *oldest* is the age in seconds of the longest waiting ready task.
-
-    Values for background workers, and tasks that wait for a client from outside, do not count as the oldest: more workers
-    would not help them.
-    """
-
-    queue: str
-    scheduled: int
-    ready: int
-    running: int
-    held: int
-    oldest: float
-
-
-@dataclass(frozen=True, slots=True)
-class UnknownTasks:
-    """The waiting unknown tasks of one name; *longest* is the seconds since the first of them was released."""
-
-    name: str
-    count: int
-    longest: float
-
-
 _FIELDS = tuple(field.name for field in fields(StoredTask))
 _LOADS = {name: how.load for name, how in columns.stored(StoredTask).items() if how.load}
 
@@ -210,25 +185,6 @@ SESSION = """
 SELECT nullif(extract(epoch FROM current_setting('idle_session_timeout', true)::interval), 0)::float8, pg_backend_pid()
 """
 
-# Messages of background workers are not waiting for the pools of workers: these may be stopped on purpose.
-COUNTS = """
-SELECT queue, count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),
-       count(*) FILTER (WHERE state = 8),
-       coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (
-           WHERE state = 1 AND executor NOT IN ('background', 'remote'))), 0)::float8
-FROM autotask_task GROUP BY queue ORDER BY queue
-"""
-
-UNKNOWN = """
-SELECT name, count(*), extract(epoch FROM statement_timestamp() - min(unknown_since))::float8
-FROM autotask_task WHERE unknown_since IS NOT NULL AND state <> 2 GROUP BY name ORDER BY min(unknown_since)
-"""
-
-ENDED_LATELY = """
-SELECT state, count(*) FROM autotask_result
-WHERE ended_at > statement_timestamp() - %(seconds)s * interval '1 s' GROUP BY state
-"""
-
 WORKERS = """
 SELECT w.id, w.kind, w.host, w.pid, w.serves_pid, w.queues, w.threads, w.version, w.stopping,
        extract(epoch FROM statement_timestamp() - w.started_at)::float8,
@@ -236,12 +192,6 @@ SELECT w.id, w.kind, w.host, w.pid, w.serves_pid, w.queues, w.threads, w.version
        w.lease_until > clock_timestamp(),
        (SELECT count(*) FROM autotask_task t WHERE t.worker_id = w.id AND t.state = 2), w.zone_data
 FROM autotask_worker w ORDER BY w.started_at
-"""
-
-# Updated by vacuum and analyze; -1 until then.
-ESTIMATED = """
-SELECT sum(greatest(reltuples, 0))::bigint FROM pg_class
-WHERE oid IN ('autotask_task'::regclass, 'autotask_result'::regclass)
 """
 
 WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regclass('autotask_fence') IS NULL"
@@ -367,29 +317,9 @@ def session(connection: BaseDatabaseWrapper) -> tuple[float, bool]:
     return float("inf") if seconds is None else seconds, process_id != connection.connection.info.backend_pid
 
 
-def counts(connection: BaseDatabaseWrapper) -> list[QueueCounts]:
-    """Return the counts of each queue. Reads all live rows."""
-    return [QueueCounts(*row) for row in rows(connection, COUNTS)]
-
-
-def unknown(connection: BaseDatabaseWrapper) -> list[UnknownTasks]:
-    """Return the waiting unknown tasks by name. Reads all live rows."""
-    return [UnknownTasks(*row) for row in rows(connection, UNKNOWN)]
-
-
-def ended_lately(connection: BaseDatabaseWrapper, seconds: float) -> dict[State, int]:
-    """Return how many tasks have ended in each state in the last *seconds*, if their results are still kept."""
-    return {State(state): count for state, count in rows(connection, ENDED_LATELY, {"seconds": seconds})}
-
-
 def workers(connection: BaseDatabaseWrapper) -> list[LivingWorker]:
     """Return the registered workers, longest running first."""
     return [LivingWorker(*row) for row in rows(connection, WORKERS)]
-
-
-def estimated_count(connection: BaseDatabaseWrapper) -> int:
-    """Return about how many tasks there are, live and finished, without counting them."""
-    return int(rows(connection, ESTIMATED)[0][0])
 
 
 def has_tables(connection: BaseDatabaseWrapper) -> bool:

@@ -16,7 +16,7 @@ from autotask.store.progress import Claim
 from autotask.worker import log_capture
 from autotask.worker.job import Work
 from autotask.worker.log_lines import show_log_lines
-from autotask.worker.pools.processes import Begun, Ended, Frames, Stop, frame
+from autotask.worker.pools.messages import Begun, Ended, Frames, Stop, frame
 from autotask.worker.process_state import ProcessState
 
 #: Seconds between two reports of the progress of one job.

@@ -15,7 +15,8 @@ from autotask.worker.job import Job
 from autotask.worker.outcome import Advanced, Lost, Released
 from autotask.worker.pools.base import Interruptible, Run
 from autotask.worker.pools.coroutines import CoroutinePlace
-from autotask.worker.pools.processes import Died, End, Ended
+from autotask.worker.pools.messages import Ended
+from autotask.worker.pools.processes import Died, End
 from autotask.worker.recorder import Recorder
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter

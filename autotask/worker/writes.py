@@ -11,11 +11,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.flow import Flow, RateGate
-from autotask.store import finish, gates, model_rows, notify, progress, rescue, steps
+from autotask.store import finish, gates, model_rows, notify, progress, release, rescue, steps
 from autotask.store.errors import Trouble, trouble_of
-from autotask.store.finish import HandingOn, Outcome, Release, RowEnds
+from autotask.store.finish import HandingOn, Outcome, RowEnds
 from autotask.store.isolation import Isolation
 from autotask.store.progress import Claim
+from autotask.store.release import Release
 from autotask.task import ClaimedTask, State
 from autotask.worker import rows_of_tasks
 from autotask.worker.followers import Followers, no_followers
@@ -166,8 +167,8 @@ class Writes:
         ]
         if closed := _closed(released):
             gates.close(self._connection(), closed)
-        finish.release(self._connection(), releases)
-        if not all(release.delay for release in releases):
+        release.release(self._connection(), releases)
+        if not all(each.delay for each in released):
             notify.send(self._connection())  # Perhaps nobody else was told of them.
         self._gates.opened(_with_gates(group))
         return len(group)  # A lost claim needs no release.

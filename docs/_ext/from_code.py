@@ -9,7 +9,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from autotask import exceptions
-from autotask.conf import Setting, Settings
+from autotask.conf import Settings
+from autotask.setting import Setting
 
 
 class FromCode(SphinxDirective):

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-from autotask.definition import DelayedTask
+from autotask.delayed import DelayedTask
 from autotask.exceptions import PayloadRefused
 from autotask.payload import load_result
 from autotask.store import enqueue, notify, read, rescue

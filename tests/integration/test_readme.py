@@ -197,6 +197,67 @@ def test_the_tutorial_can_be_followed(project):
     project.follow(blocks(ROOT / "docs" / "tutorial.rst"))
 
 
+#: What the recipes promise, tried in one shell: each call runs its task at once, as a worker would.
+RECIPES = """
+>>> from pathlib import Path
+>>> from django.core import mail
+>>> from django.test.utils import setup_test_environment
+>>> setup_test_environment()
+>>> from autotask.testing import immediate
+>>> from shop import tasks
+>>> from shop.models import Order, Part
+>>> orders = [Order.objects.create(address=f"{n}@example.org") for n in range(3)]
+>>> at_once = immediate(raise_errors=True)
+>>> at_once.enable()
+>>> for _ in range(2): handle = tasks.confirm(orders[0].pk)
+>>> [sent.to for sent in mail.outbox]
+[['0@example.org']]
+>>> tasks.add_up("2026", orders)
+>>> from autotask.models import TaskRecord
+>>> TaskRecord.objects.filter(name="shop.tasks.report").count(), tasks.report("2026").result
+(1, 300)
+>>> handle = tasks.archive(size=2)
+>>> Order.objects.filter(archived=True).count(), TaskRecord.objects.filter(name="shop.tasks.archive").count()
+(3, 2)
+>>> tasks.fetch_label("P1").result
+'label of P1'
+>>> tasks.ask = {"P2": "unknown", "P3": "queued"}.get
+>>> tasks.fetch_label("P2").status, tasks.fetch_label("P3").status
+(<Status.CANCELLED: 'cancelled'>, <Status.WAITING: 'waiting'>)
+>>> day = tasks.export.run_now().result
+>>> [path.name for path in Path("exports").iterdir()] == [f"{day}.csv"]
+True
+>>> tasks.clear_sessions.run_now().result, tasks.greet("de").result
+('', 'Ja')
+>>> import email.message, urllib.error, urllib.request
+>>> def refuse(address, timeout):
+...     headers = email.message.Message()
+...     headers["Retry-After"] = "30"
+...     raise urllib.error.HTTPError(address, 429, "", headers, None)
+>>> urllib.request.urlopen = refuse
+>>> tasks.push("http://shop.example").status
+<Status.WAITING: 'waiting'>
+"""
+
+
+@needs_embedded
+def test_the_recipes_do_what_they_say(shop):
+    # Given: an app with the model of the page, on the database of the README
+    page = ROOT / "docs" / "howto" / "recipes.rst"
+    *_, database = blocks(ROOT / "README.rst")
+    shop.write(Block(page, 0, "python", '# mysite/settings.py\nINSTALLED_APPS += ["autotask"]\n'))
+    shop.write(database)
+    found = blocks(page)
+    for block in found:
+        if block.file:
+            shop.write(block)
+    shop.type("python manage.py makemigrations shop && python manage.py migrate")
+
+    # When, Then
+    shop.talk([Block(page, 0, "pycon", RECIPES)])
+    shop.follow([block for block in found if block.language == "console"])
+
+
 @pytest.mark.parametrize(
     "page",
     [

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from django.conf import settings as django_settings
 
-from autotask.conf import Setting, Settings, settings as autotask_settings
+from autotask.conf import Settings, settings as autotask_settings
 from autotask.exceptions import InvalidSetting
+from autotask.setting import Setting
 
 ALL = list(Settings())
 

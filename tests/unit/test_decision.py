@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError
 
 from autotask.control import Cancel, Discard, Snooze
-from autotask.definition import DelayedTask
+from autotask.delayed import DelayedTask
 from autotask.exceptions import ObjectGone, PayloadRefused, PayloadTooNew, UnknownCarrier, UnknownTask, WorkerStopping
 from autotask.options import Options
 from autotask.store.finish import Outcome

@@ -59,12 +59,14 @@ VERBS = {
     "Show",
     "Tag",
     "Test",
+    "Upgrade",
     "Use",
     "Watch",
     "Write",
 }
 #: The titles without a verb: people search for these words.
 SEARCHED = {
+    "Coming from APScheduler",
     "Coming from AsyncTask",
     "Coming from Celery",
     "Coming from RQ",
@@ -79,6 +81,8 @@ SEARCHED = {
     "Durable steps",
     "HTTP API",
     "Log files",
+    "Production checklist",
+    "Recipes",
     "Tasks as models",
     "Timeouts and cancellation",
     "Unique tasks",

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from autotask.worker.pools.processes import Begun, Ended, Frames, Stop, frame
+from autotask.worker.pools.messages import Begun, Ended, Frames, Stop, frame
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from django.views.decorators.debug import sensitive_variables
 from autotask.acts import keys
 from autotask.api import tokens
 from autotask.api.simpletask2.problems import KeyMissing, KeyWrong
-from autotask.conf import secret_key, settings
+from autotask.conf import settings
 from autotask.scopes import Scope
+from autotask.setting import secret_key
 
 #: Seconds that the answer to a wrong key takes, once too many have come from an address.
 SLOW = 1.0

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from autotask import display, registry
 from autotask.acts import schedules
 from autotask.agenda import entries
-from autotask.definition import DelayedTask
+from autotask.delayed import DelayedTask
 from autotask.exceptions import AutotaskError
 from autotask.handle import TaskHandle
 from autotask.management.console import NOT_FOUND, USAGE, Console, failure, open_tables

@@ -15,7 +15,8 @@ from autotask.management.arguments import duration
 from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
 from autotask.store.errors import is_outage
-from autotask.store.read import LivingWorker, QueueCounts
+from autotask.store.read import LivingWorker
+from autotask.store.tally import QueueCounts
 from autotask.texts import render
 from autotask.texts.durations import in_words
 from autotask.texts.lines import describe, one_line

@@ -12,7 +12,8 @@ from autotask.exceptions import ExecutorUnknown, TaskInterrupted, WorkerStopping
 from autotask.task import PROCESS
 from autotask.worker import executors, remote
 from autotask.worker.background.call import Answer, Call
-from autotask.worker.pools.processes import Desk, Died, Ended, NoChild
+from autotask.worker.pools.messages import Ended
+from autotask.worker.pools.processes import Desk, Died, NoChild
 
 #: The main module of a child process.
 CHILD = "autotask.worker.child"

@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from autotask.exceptions import TaskInterrupted
 from autotask.worker.pools.base import Abandoned, Run
-from autotask.worker.pools.processes import Customer, Died, Ended, NoChild
+from autotask.worker.pools.messages import Ended
+from autotask.worker.pools.processes import Customer, Died, NoChild
 from autotask.worker.pools.waiting import Waiting
 
 logger = logging.getLogger("autotask.worker")

@@ -5,22 +5,16 @@ would inherit them in any state. It runs one item after the other. If it dies, o
 """
 
 import logging
-import os
-import pickle
-import struct
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from autotask import django_setup
 from autotask.exceptions import TaskInterrupted
-from autotask.processes import module_path, readable
-from autotask.processes.exit_status import how_it_ended
 from autotask.worker.pools.base import Abandoned, Run
+from autotask.worker.pools.children import Child, ChildDied
+from autotask.worker.pools.messages import Begun, Ended, Stop
 from autotask.worker.pools.threads import PATIENCE, Place, ThreadPool
 
 logger = logging.getLogger("autotask.worker")
@@ -28,41 +22,11 @@ logger = logging.getLogger("autotask.worker")
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
-#: Seconds between two looks whether a silent child still lives. Processes that it has forked may hold its pipe open.
-LOOK_EVERY = 0.5
-
 #: Children in a row that may die before they begin an item. Then it is not run here.
 TRIES = 3
 
 #: Seconds that a child gets to start and to begin an item.
 STARTS_WITHIN = 60.0
-
-#: Seconds that an idle child gets to end.
-TO_END = 1.0
-
-_LENGTH = struct.Struct("!Q")
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """The message of a child that begins a job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The message of a child that has finished a job.
-
-    :ivar value: its result.
-    """
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """The message to a child whose job should stop."""
-
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,116 +64,6 @@ class Customer(Protocol[T_contra]):
 
     def ended(self, item: T_contra, began: float, end: End) -> None:
         """Take the end of an item; must not raise."""
-
-
-def frame(message: Any) -> bytes:
-    """Return the bytes that carry a message through a pipe."""
-    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    return _LENGTH.pack(len(body)) + body
-
-
-class Frames:
-    """The messages that come through a pipe."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._buffer = bytearray()
-
-    def read(self) -> bool:
-        """Read what is there, or wait for it; return False at the end of the pipe."""
-        data = os.read(self._descriptor, 1 << 20)
-        self._buffer += data
-        return bool(data)
-
-    def next(self) -> Any:
-        """Return the next complete message, or None."""
-        if len(self._buffer) < _LENGTH.size:
-            return None
-        end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
-        if len(self._buffer) < end:
-            return None
-        body = bytes(self._buffer[_LENGTH.size : end])
-        del self._buffer[:end]
-        return pickle.loads(body)  # from a child of this process, by a pipe that nobody else has
-
-
-class ChildDied(Exception):
-    """The child has died; the argument says how."""
-
-
-class Child:
-    """One child process, seen from its parent."""
-
-    def __init__(self, module: str) -> None:
-        jobs, self._jobs = os.pipe()
-        self._messages, messages = os.pipe()
-        environment = {
-            "AUTOTASK_WORKER": str(os.getpid()),
-            **module_path.handed_on(os.environ),
-            **django_setup.handed_on(),
-        }
-        command = [sys.executable, *module_path.options(), "-m", module, str(os.getpid()), str(jobs), str(messages)]
-        try:
-            self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, close_fds=True, pass_fds=(jobs, messages)
-            )
-        except BaseException:
-            os.close(self._jobs)
-            os.close(self._messages)
-            raise
-        finally:
-            os.close(jobs)
-            os.close(messages)
-        self.pid = self._process.pid
-        self._frames = Frames(self._messages)
-
-    def send(self, message: Any) -> None:
-        """Send a message. A child that has died is noticed by :meth:`receive`."""
-        data = memoryview(frame(message))
-        try:
-            while data:
-                data = data[os.write(self._jobs, data) :]
-        except BrokenPipeError:
-            pass
-
-    def receive(self, before: float = float("inf")) -> Any:
-        """Wait for the next message.
-
-        :param before: a moment on the monotonic clock; a child that has sent nothing by then is killed.
-        :raises ChildDied: there will be no more.
-        """
-        while (message := self._frames.next()) is None:
-            if time.monotonic() >= before:
-                self.kill()
-                raise ChildDied(f"had not begun after {STARTS_WITHIN:g} s")
-            died = self._process.poll() is not None
-            # Messages that it sent before it died are still there.
-            if readable.wait([self._messages], 0 if died else LOOK_EVERY):
-                if not self._frames.read():
-                    raise ChildDied(how_it_ended(self._process.wait()))
-            elif died:
-                raise ChildDied(how_it_ended(self._process.wait()))
-        return message
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._process.kill()
-
-    def let_go(self) -> None:
-        """Let it end when it is idle."""
-        jobs, self._jobs = self._jobs, -1
-        if jobs >= 0:
-            os.close(jobs)
-
-    def close(self) -> None:
-        """Let it end, and kill it if it does not."""
-        self.let_go()
-        try:
-            self._process.wait(TO_END)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._messages)
 
 
 class Desk(Generic[T]):
@@ -312,9 +166,9 @@ class Desk(Generic[T]):
             return self.child
 
     def _listen(self, child: Child, item: T, received: Callable[[T, Any], None]) -> Ended:
-        before = time.monotonic() + STARTS_WITHIN
-        while not isinstance(message := child.receive(before), Ended):
-            before = float("inf")  # Its item has a time limit of its own.
+        within = STARTS_WITHIN
+        while not isinstance(message := child.receive(within), Ended):
+            within = float("inf")  # Its item has a time limit of its own.
             if isinstance(message, Begun):
                 self._note_beginning(child)
             else:

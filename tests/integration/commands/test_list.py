@@ -1,11 +1,10 @@
 """``manage.py autotask list``."""
 
 import re
-import uuid
 
 import pytest
 
-from autotask.task import new_id
+from autotask.task import new_ids
 from tests.integration.commands.command import insert, manage
 from tests.integration.commands.tasks import add, misbehave
 
@@ -13,8 +12,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_list_shows_the_newest_first_and_no_more_than_asked_for():
-    # Given: ids that are made within one millisecond are in no order
-    first, second, third = (uuid.UUID(int=new_id().int + milliseconds * 2**80) for milliseconds in (0, 60_000, 120_000))
+    # Given
+    first, second, third = new_ids(3)
     for id in (second, first, third):
         insert(id)
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from autotask.store import finish
+from autotask.store import finish, release
 from autotask.store.connection import current, execute
-from autotask.store.finish import Release
+from autotask.store.release import Release
 from autotask.task import State
 from tests.integration.store import crowd
 from tests.integration.store.plans import assert_cheap, explained
@@ -24,11 +24,11 @@ def retry(tasks):
     assert finish.retry(current(), outcomes, now=time.monotonic(), worker_id=sign_on()) == len(tasks)
 
 
-def release(tasks):
-    assert len(finish.release(current(), [Release(task.id, task.fence) for task in tasks])) == len(tasks)
+def release_all(tasks):
+    assert len(release.release(current(), [Release(task.id, task.fence) for task in tasks])) == len(tasks)
 
 
-@pytest.mark.parametrize("act", [end, retry, release])
+@pytest.mark.parametrize("act", [end, retry, release_all])
 def test_outcomes_find_their_rows_by_the_primary_key(act):
     with crowd.own_schema():
         # Given

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from autotask.store import finish, read, rescue
+from autotask.store import finish, read, release, rescue
 from autotask.store.connection import current, execute, rows
-from autotask.store.finish import Release
+from autotask.store.release import Release
 from autotask.task import State
 from tests.integration.store.shapes import count, now, outcome, put, sign_on, state, stored, take
 
@@ -143,7 +143,7 @@ def test_an_outcome_with_a_wrong_fence_changes_nothing(worker, change):
     # When
     assert end(wrong) == 0
     assert retry(outcome(task, State.RETRY, fence=task.fence + change)) == 0
-    assert finish.release(current(), [Release(task.id, task.fence + change)]) == set()
+    assert release.release(current(), [Release(task.id, task.fence + change)]) == set()
 
     # Then
     assert stored(task.id) == before
@@ -267,7 +267,7 @@ def test_a_task_that_is_given_back_is_as_if_it_had_not_been_claimed(worker):
     task = running(worker)
 
     # When
-    assert finish.release(current(), [Release(task.id, task.fence)]) == {task.id}
+    assert release.release(current(), [Release(task.id, task.fence)]) == {task.id}
 
     # Then
     after = stored(task.id)
@@ -282,7 +282,7 @@ def test_a_task_that_is_given_back_is_as_if_it_had_not_been_claimed(worker):
 def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_when(worker):
     # Given
     task = running(worker)
-    finish.release(current(), [Release(task.id, task.fence, 30.0, unknown=True)])
+    release.release(current(), [Release(task.id, task.fence, 30.0, unknown=True)])
     assert state(task.id) is State.SCHEDULED
     execute(
         current(),
@@ -294,7 +294,7 @@ def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_wh
     (task,) = take(worker)
     assert task.unknown_for == pytest.approx(3600, abs=5)
     assert task.attempt == 1
-    finish.release(current(), [Release(task.id, task.fence, 30.0, unknown=True)])
+    release.release(current(), [Release(task.id, task.fence, 30.0, unknown=True)])
 
     # Then the first moment counts
     execute(current(), "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp()")
@@ -305,18 +305,18 @@ def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_wh
 def test_what_is_known_at_last_is_no_longer_unknown(worker):
     # Given a task that some worker did not know
     task = running(worker)
-    finish.release(current(), [Release(task.id, task.fence, unknown=True)])
+    release.release(current(), [Release(task.id, task.fence, unknown=True)])
 
     # When another one gives it back without a look at it
     (task,) = take(worker)
-    finish.release(current(), [Release(task.id, task.fence)])
+    release.release(current(), [Release(task.id, task.fence)])
 
     # Then that says nothing
     (task,) = take(worker)
     assert task.unknown_for is not None
 
     # When one knows its function
-    finish.release(current(), [Release(task.id, task.fence, known=True)])
+    release.release(current(), [Release(task.id, task.fence, known=True)])
 
     # Then
     (task,) = take(worker)
@@ -329,7 +329,7 @@ def test_a_task_that_snoozes_waits_for_its_time_and_the_attempt_does_not_count(w
 
     # When
     before = now()
-    assert finish.release(current(), [Release(task.id, task.fence, 30.0)]) == {task.id}
+    assert release.release(current(), [Release(task.id, task.fence, 30.0)]) == {task.id}
 
     # Then
     after = stored(task.id)
@@ -353,7 +353,7 @@ def test_a_request_to_cancel_is_not_forgotten_when_the_task_goes_back(worker, ho
         retry(outcome(task, State.RETRY, delay=300.0))
         execute(current(), "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp() WHERE run_at <= now()")
     else:
-        finish.release(current(), [Release(task.id, task.fence, delay=300.0 if how == "snoozed" else 0.0)])
+        release.release(current(), [Release(task.id, task.fence, delay=300.0 if how == "snoozed" else 0.0)])
 
     # Then the next worker hears of it with the claim, and at once
     (again,) = take(worker)

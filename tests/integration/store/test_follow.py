@@ -6,11 +6,12 @@ import uuid
 import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
-from autotask.store import cancel, claim, enqueue, finish, follow, gates, rescue
+from autotask.store import cancel, claim, enqueue, finish, follow, gates, release, rescue
 from autotask.store.connection import current, execute, rows
-from autotask.store.finish import HandingOn, Release
+from autotask.store.finish import HandingOn
 from autotask.store.follow import Wanted
 from autotask.store.gates import Present
+from autotask.store.release import Release
 from autotask.task import THREAD, State
 from tests.integration.held import pause
 from tests.integration.store.shapes import count, new_task, outcome, sign_on, state, stored, take
@@ -196,7 +197,7 @@ def test_heirs_that_have_ended_are_skipped_and_free_nothing(worker):
 def test_an_heir_that_was_put_back_gets_nothing_and_the_slot_goes_to_the_next(worker):
     first, _ = begin(worker)
     (follower,) = (hold(), ahead(worker))[1]
-    finish.release(current(), [Release(follower.id, follower.fence)])
+    release.release(current(), [Release(follower.id, follower.fence)])
     handing_on = end(first, heirs={first: follower})
     assert (handing_on.inherited, handing_on.admitted) == (set(), 1)
     assert position(follower.id) == (State.READY, 1, 0)
@@ -228,7 +229,7 @@ def test_a_released_follower_waits_at_its_gate_again(worker):
     begin(worker)
     (follower,) = (hold(), ahead(worker))[1]
     execute(current(), "DELETE FROM autotask_mark")
-    finish.release(current(), [Release(follower.id, follower.fence)])
+    release.release(current(), [Release(follower.id, follower.fence)])
     assert position(follower.id) == (State.HELD, 0, 0)
     assert count("autotask_mark") == 1
 

@@ -6,10 +6,11 @@ import uuid
 import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
-from autotask.store import cancel, enqueue, expiring, finish, gates, promote, requeue, rescue, sweep
+from autotask.store import cancel, enqueue, expiring, finish, gates, promote, release, requeue, rescue, sweep
 from autotask.store.connection import current, execute, rows
-from autotask.store.finish import HandingOn, Release
+from autotask.store.finish import HandingOn
 from autotask.store.gates import Present
+from autotask.store.release import Release
 from autotask.task import THREAD, State
 from tests.helpers import wait_until
 from tests.integration.store.shapes import count, new_task, outcome, sign_on, state, take
@@ -127,7 +128,7 @@ def test_a_released_task_keeps_its_slot_only_if_it_is_ready(worker, delay, expec
     first, second = hold(A, count=2)
     admit()
     (task,) = take(worker)
-    finish.release(current(), [Release(task.id, task.fence, delay)])
+    release.release(current(), [Release(task.id, task.fence, delay)])
     admit()
     assert states([first, second]) == [expected, State.HELD if expected is State.READY else State.READY]
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from autotask.store import cancel, gates_read, read
+from autotask.store import cancel, gates_read, read, tally
 from autotask.store.connection import current, execute
 from autotask.task import State
 from tests.integration.held import OPENAI, RATE, draw, give, hold, own
@@ -121,7 +121,7 @@ def test_held_tasks_are_counted_by_queue_and_listed_by_gate():
     (id,) = hold(own(), queue="mail")
 
     # Then
-    (counts,) = read.counts(current())
+    (counts,) = tally.counts(current())
     assert (counts.queue, counts.held, counts.ready) == ("mail", 3, 0)
     assert [task.id for task in read.newest(current(), gates=[own().key, "rate:nothing"])] == [id]
     assert len(read.newest(current(), states=[State.HELD])) == 3

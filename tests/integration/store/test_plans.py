@@ -27,11 +27,13 @@ from autotask.store import (
     promote,
     prune,
     read,
+    release,
     requeue,
     rescue,
     schedule_runs,
     schedules,
     steps,
+    tally,
     unique,
     workers,
 )
@@ -86,8 +88,8 @@ def retry(c: Crowd) -> int:
     return finish.retry(current(), ended(c.held, State.RETRY), now=time.monotonic(), worker_id=c.worker)
 
 
-def release(c: Crowd) -> int:
-    return len(finish.release(current(), [finish.Release(task.id, task.fence) for task in c.held]))
+def release_all(c: Crowd) -> int:
+    return len(release.release(current(), [release.Release(task.id, task.fence) for task in c.held]))
 
 
 def advance(c: Crowd) -> int:
@@ -241,7 +243,7 @@ ACTS = {
         result=True,
     ),
     "find the last step": Act(lambda c: steps.last(current(), c.held[0].id), "autotask_step_pkey", 20),
-    "release two hundred": Act(release, "autotask_task_pkey", 4000, avoids=RUNNING, result=197),
+    "release two hundred": Act(release_all, "autotask_task_pkey", 4000, avoids=RUNNING, result=197),
     "rescue a hundred": Act(
         lambda c: rescue.rescue(current(), [], reason="gone", max_crashes=3, error_ttl=9.0),
         "autotask_running",
@@ -369,7 +371,7 @@ WITH_STATISTICS = {
         lambda c: gates_read.busiest(current())[0].key, "autotask_held", 20_000, result=SATURATED.key
     ),
     "find what waits for too long": Act(lambda c: len(gauges.ready(current(), 1000)), "autotask_ready", 3000),
-    "count what has ended lately": Act(lambda c: read.ended_lately(current(), 10.0), "autotask_result_ended", 300),
+    "count what has ended lately": Act(lambda c: tally.ended_lately(current(), 10.0), "autotask_result_ended", 300),
     "count what can be pruned": Act(lambda c: prune.prunable(current()), "autotask_result_kept", crowd.ROWS // 100),
 }
 

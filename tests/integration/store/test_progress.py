@@ -3,9 +3,9 @@
 import pytest
 
 from autotask.context import Progress
-from autotask.store import finish, progress
+from autotask.store import progress, release
 from autotask.store.connection import current, execute, rows
-from autotask.store.finish import Release
+from autotask.store.release import Release
 from autotask.store.requeue import requeue
 from autotask.task import State
 from tests.helpers import wait_until
@@ -117,6 +117,6 @@ def test_a_task_that_is_retried_by_hand_starts_anew():
 def test_it_is_still_there_when_a_task_has_snoozed():
     (task,) = running()
     progress.note(current(), {claim_of(task): Progress(9.0, 10.0)})
-    finish.release(current(), [Release(task.id, task.fence, 60.0)])
+    release.release(current(), [Release(task.id, task.fence, 60.0)])
     assert said(task) == Progress(9.0, 10.0)
     assert stored(task.id).state is State.SCHEDULED

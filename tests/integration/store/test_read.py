@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 from django.db.migrations.executor import MigrationExecutor
 
-from autotask.store import cancel, finish, notify, read
+from autotask.store import cancel, finish, notify, read, tally
 from autotask.store.connection import current, execute, rows
 from autotask.task import State, new_id
 from tests.helpers import wait_until
@@ -85,7 +85,7 @@ def test_a_queue_is_counted_by_state_with_the_age_of_its_oldest():
     take(sign_on(), limit=5, per_lane=1)
 
     # When
-    counts = {each.queue: each for each in read.counts(current())}
+    counts = {each.queue: each for each in tally.counts(current())}
 
     # Then
     assert (counts["a"].scheduled, counts["a"].ready, counts["a"].running) == (4, 2, 1)
@@ -105,7 +105,7 @@ def test_what_has_ended_lately_is_counted_by_state():
         "UPDATE autotask_result SET ended_at = ended_at - interval '1 hour' WHERE id = %(id)s",
         {"id": tasks[0].id},
     )
-    assert read.ended_lately(current(), 60.0) == {State.DONE: 2, State.ERROR: 2}
+    assert tally.ended_lately(current(), 60.0) == {State.DONE: 2, State.ERROR: 2}
 
 
 def test_the_tables_are_there():

@@ -9,10 +9,10 @@ from django.db import OperationalError, connections, transaction
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow import Flow, LimitGate
 from autotask.flow.plan import Throttle
-from autotask.store import cancel, claim, finish, gates, rescue, unique
+from autotask.store import cancel, claim, finish, gates, release, rescue, unique
 from autotask.store.connection import current, execute, rows
-from autotask.store.finish import Release
 from autotask.store.gates import Present
+from autotask.store.release import Release
 from autotask.store.requeue import holder, requeue
 from autotask.store.unique import Terms
 from autotask.task import THREAD, State
@@ -155,7 +155,7 @@ def test_a_task_that_has_begun_is_never_replaced():
 def test_a_released_task_may_be_replaced_as_it_has_not_begun():
     first = one(arguments="old")
     (task,) = take(sign_on())
-    finish.release(current(), [Release(task.id, task.fence)])
+    release.release(current(), [Release(task.id, task.fence)])
     assert one(REPLACE, arguments="new").id == first.id
     assert flow_of(first.id)[-1] == "new"
 
@@ -344,8 +344,8 @@ def retry(task, worker):
     finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic(), worker_id=worker)
 
 
-def release(task, worker):
-    finish.release(current(), [Release(task.id, task.fence)])
+def release_all(task, worker):
+    release.release(current(), [Release(task.id, task.fence)])
 
 
 def lose_worker(task, worker):
@@ -356,7 +356,7 @@ def reconcile(task, worker):
     claim.reconcile(current(), worker, [])
 
 
-@pytest.mark.parametrize("back", [retry, release, lose_worker, reconcile])
+@pytest.mark.parametrize("back", [retry, release_all, lose_worker, reconcile])
 def test_a_task_that_waits_again_keeps_its_key_unless_it_was_for_waiting_only(back):
     # Given
     worker = sign_on()

@@ -9,11 +9,11 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 
-from autotask.definition import DelayedTask
+from autotask.delayed import DelayedTask
 from autotask.exceptions import EndlessTasks, RunInTransaction, UnknownTask, WaitInTransaction
 from autotask.handle import TaskHandle
 from autotask.signals import task_enqueued
-from autotask.store import claim, read, requeue, workers
+from autotask.store import claim, read, requeue, tally, workers
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current
 from autotask.task import CANCELLED, DONE, ERROR, RUNNING, WAITING
@@ -205,7 +205,7 @@ def test_drain_runs_all_that_waits(autotask_captured):
     handles = [tasks.fail("broken"), tasks.snooze(3600, 2), tasks.add.using(delay=1e8)(1)]
     autotask_captured.drain()
     assert [handle.status for handle in handles] == [ERROR, DONE, DONE]
-    assert read.counts(current()) == []
+    assert tally.counts(current()) == []
 
 
 @pytest.mark.django_db

@@ -12,7 +12,7 @@ import pytest
 from django.db import connections, transaction
 
 from autotask.handle import TaskHandle
-from autotask.store import prune, read, rescue
+from autotask.store import prune, read, rescue, tally
 from autotask.store.connection import current, rows
 from autotask.task import CANCELLED, DONE
 from autotask.worker.claiming.claimer import LARGEST_CLAIM
@@ -160,7 +160,7 @@ def test_with_everything_at_once_each_task_is_run_once_and_nobody_is_in_a_deadlo
     for act in (site.call, site.call, site.call_many, site.cancel, site.cancel, site.clean, site.clean):
         hammer.start(act)
     hammer.join()
-    wait_until(lambda: not read.counts(current()), 60, "the end of all tasks")
+    wait_until(lambda: not tally.counts(current()), 60, "the end of all tasks")
 
     # Then
     executed = Counter(ledger.read_text().split())
@@ -218,7 +218,7 @@ def test_a_worker_does_not_grow_with_the_number_of_its_tasks(start_processes):
 def drain(number: int) -> None:
     """Enqueue tasks, and wait for the last of them to have ended."""
     nothing.using(ttl=0.0).enqueue_many([()] * number)
-    wait_until(lambda: not read.counts(current()), 60, "the end of all tasks")
+    wait_until(lambda: not tally.counts(current()), 60, "the end of all tasks")
 
 
 def footprint(pid: int) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from autotask.store import read
 from autotask.store.connection import current
 from autotask.task import CANCELLED, DONE, ERROR, PROCESS, WAITING, State
 from autotask.worker import pools, watch
-from autotask.worker.pools.processes import Child
+from autotask.worker.pools.children import Child
 from tests.helpers import ended, wait_until
 from tests.integration.worker import stubborn, tasks
 from tests.integration.worker.stubborn import began, pids

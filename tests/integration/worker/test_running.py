@@ -13,7 +13,7 @@ from autotask import payload
 from autotask.exceptions import TaskFailed
 from autotask.handle import TaskHandle
 from autotask.signals import task_ended
-from autotask.store import enqueue, read
+from autotask.store import enqueue, read, tally
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
 from tests.helpers import ended, wait_until
@@ -373,7 +373,7 @@ def test_a_flooded_queue_does_not_hold_up_another(start_worker):
 
     # Then
     assert lone.wait(10) == "here"
-    ended = read.ended_lately(current(), 3600).get(State.DONE, 0)
+    ended = tally.ended_lately(current(), 3600).get(State.DONE, 0)
     assert ended < 1500, "the lone task had to wait for most of the flood"
 
 

@@ -1,0 +1,169 @@
+"""The tables of live tasks and of results."""
+
+from django.db import models
+from django.db.models.fields.json import KeyTextTransform
+from django.utils.translation import gettext_lazy as _
+
+from autotask.models.fields import NamesField
+from autotask.task import State
+
+# Plain numbers, so that migrations do not import the enumeration.
+SCHEDULED, READY, RUNNING = State.SCHEDULED.value, State.READY.value, State.RUNNING.value
+HELD = State.HELD.value
+DONE, ERROR, CANCELLED = State.DONE.value, State.ERROR.value, State.CANCELLED.value
+
+
+class TaskFields(models.Model):
+    """The columns that a task keeps from its call until its result is pruned."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    state = models.SmallIntegerField(_("state"))
+    queue = models.TextField(_("queue"))
+    priority = models.SmallIntegerField(_("priority"))
+    name = models.TextField(_("task"))
+    arguments = models.TextField(_("arguments"), help_text=_("As text, shortened, with secrets masked."))
+    created_at = models.DateTimeField(_("created"))
+    run_at = models.DateTimeField(_("due"))
+    started_at = models.DateTimeField(_("started"), null=True)
+    attempt = models.IntegerField(_("attempts"), db_default=0, help_text=_("Attempts started so far."))
+    failures = models.IntegerField(_("failures"), db_default=0, help_text=_("Attempts that raised an exception."))
+    lost = models.IntegerField(_("lost"), db_default=0, help_text=_("Attempts whose worker died."))
+    retries = models.IntegerField(_("retries"))
+    ttl = models.FloatField(_("time to live"), help_text=_("Seconds for which the result is kept at least."))
+    timeout = models.FloatField(_("time limit"), null=True, help_text=_("Seconds that one attempt may take."))
+    executor = models.TextField(_("executor"), db_default="", help_text=_("Where it runs; empty means in a thread."))
+    worker_id = models.UUIDField(_("worker"), null=True)
+    fence = models.BigIntegerField(null=True)
+    schedule = models.TextField(_("schedule"), null=True)
+    scheduled_for = models.DateTimeField(_("tick"), null=True)
+    at_most_once = models.BooleanField(_("at most once"), db_default=False)
+    progress_done = models.FloatField(_("done"), null=True)
+    progress_total = models.FloatField(_("of"), null=True)
+    tags = NamesField(_("tags"), null=True)
+    flow = models.JSONField(_("flow control"), null=True)
+    on_end = models.TextField(_("notices"), null=True, help_text=_("Whom to tell of its end, as JSON."))
+
+    class Meta:
+        abstract = True
+
+
+class Task(TaskFields):
+    """A live task: it waits or runs."""
+
+    ready_at = models.DateTimeField(null=True)
+    cancel_requested = models.BooleanField(db_default=False)
+    awaited = models.BooleanField(db_default=False)
+    unknown_since = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    payload = models.BinaryField()
+    unique_key = models.TextField(_("unique key"), null=True)
+    gate = models.TextField(_("gate"), null=True)
+    passed = models.SmallIntegerField(null=True)
+
+    class Meta:
+        db_table = "autotask_task"
+        verbose_name = _("live task")
+        verbose_name_plural = _("live tasks")
+        default_permissions = ()
+        indexes = [
+            models.Index(
+                "queue", "priority", "executor", "ready_at", name="autotask_ready", condition=models.Q(state=READY)
+            ),
+            models.Index(
+                "queue",
+                "priority",
+                "executor",
+                name="autotask_suspect",
+                condition=models.Q(state=READY, lost__gt=0),
+            ),
+            models.Index("run_at", name="autotask_due", condition=models.Q(state=SCHEDULED)),
+            models.Index("worker_id", name="autotask_running", condition=models.Q(state=RUNNING)),
+            models.Index("schedule", name="autotask_of_schedule", condition=models.Q(schedule__isnull=False)),
+            models.Index(
+                "gate",
+                models.F("priority").desc(),
+                "run_at",
+                "id",
+                name="autotask_held",
+                condition=models.Q(state=HELD),
+            ),
+            models.Index(
+                "expires_at", name="autotask_expiring", condition=models.Q(state=HELD, expires_at__isnull=False)
+            ),
+            models.Index(
+                "name",
+                models.F("priority").desc(),
+                "run_at",
+                "id",
+                name="autotask_message",
+                condition=models.Q(executor="background", state=READY),
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="autotask_task_is_live", condition=models.Q(state__in=[SCHEDULED, READY, RUNNING, HELD])
+            ),
+            # A key that begins with "waiting:" is free as soon as a worker has claimed its task.
+            models.UniqueConstraint(
+                "unique_key",
+                name="autotask_unique",
+                condition=models.Q(unique_key__isnull=False)
+                & (~models.Q(state=RUNNING) | ~models.Q(unique_key__startswith="waiting:")),
+            ),
+            models.CheckConstraint(
+                name="autotask_running_is_claimed",
+                condition=models.Q(state=RUNNING, fence__isnull=False, worker_id__isnull=False)
+                | (~models.Q(state=RUNNING) & models.Q(fence__isnull=True, worker_id__isnull=True)),
+            ),
+        ]
+
+
+class Result(TaskFields):
+    """A finished task, kept until ``kept_until`` and until everybody was told of its end.
+
+    It keeps its payload if it may run again: unless it is done, or else if there is one task for its key, ever.
+    """
+
+    ended_at = models.DateTimeField(_("ended"))
+    kept_until = models.DateTimeField(_("kept until"))
+    payload = models.BinaryField(null=True)
+    value = models.BinaryField(null=True)
+    error_message = models.TextField(_("error"), db_default="")
+    notices = models.JSONField(_("sent notices"), null=True)
+    settled_at = models.DateTimeField(_("settled"), null=True, help_text=_("When all notices were sent, or given up."))
+
+    class Meta:
+        db_table = "autotask_result"
+        verbose_name = _("result")
+        verbose_name_plural = _("results")
+        default_permissions = ()
+        indexes = [
+            models.Index("kept_until", name="autotask_result_kept"),
+            models.Index("ended_at", name="autotask_result_ended"),
+            models.Index(
+                "state", "id", name="autotask_result_not_done", condition=models.Q(state__in=[ERROR, CANCELLED])
+            ),
+            models.Index(
+                "schedule",
+                "created_at",
+                name="autotask_result_of_schedule",
+                condition=models.Q(schedule__isnull=False),
+            ),
+            # Only of tasks that exist once for their key; the others pay nothing for it.
+            models.Index(
+                KeyTextTransform("unique", "flow"),
+                name="autotask_result_once",
+                condition=models.Q(flow__has_key="once"),
+            ),
+            models.Index(
+                "ended_at",
+                name="autotask_result_to_tell",
+                condition=models.Q(on_end__isnull=False, settled_at__isnull=True),
+            ),
+        ]
+        constraints = [
+            # With that of the live table, it lets the planner skip the half of the view that cannot match.
+            models.CheckConstraint(
+                name="autotask_result_is_ended", condition=models.Q(state__in=[DONE, ERROR, CANCELLED])
+            ),
+        ]

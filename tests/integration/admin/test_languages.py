@@ -1,0 +1,73 @@
+"""The admin in the languages of the catalogues."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone, translation
+
+from autotask.acts import pausing
+from autotask.task import State
+from tests.integration.admin.pages import TASKS, WORKERS, act, ended, page, page_of, registered
+from tests.integration.admin.tasks import add
+
+OVERVIEW = "/admin/autotask/dashboard/"
+
+SAID = {
+    "de": {
+        OVERVIEW: ("Übersicht", "Aufgabentypen", "Zeitpläne", "Warteschlange", "Kein Worker lebt", "längste Wartezeit"),
+        f"{OVERVIEW}errors/": ("<strong>1 Ursache</strong> für 1 fehlgeschlagene", "Alle wiederholen …"),
+        TASKS: ("gewartet / gelaufen", "Ausgewählte Aufgaben wiederholen", "Fehler", "wartet"),
+        WORKERS: ("eigenständiger Worker", "lebt"),
+    },
+    "es": {
+        OVERVIEW: (
+            "Resumen",
+            "Tipos de tarea",
+            "Programaciones",
+            "Cola",
+            "No hay ningún worker vivo",
+            "espera más larga",
+        ),
+        f"{OVERVIEW}errors/": ("<strong>1 causa</strong> de 1 tareas fallidas", "Reintentar todas…"),
+        TASKS: ("espera / ejecución", "Reintentar las tareas seleccionadas", "error", "en espera"),
+        WORKERS: ("worker dedicado", "vivo"),
+    },
+}
+
+#: Words of the English pages that no other language has.
+ENGLISH = r">\s*(?:Overview|Task types|Schedules|Errors|waiting|Queue|Oldest|Retry selected tasks|enqueued|alive)\s*<"
+
+
+@pytest.mark.parametrize("language", SAID)
+def test_the_pages_speak_the_language_of_the_user(admin, language):
+    # Given
+    add(1, 2)
+    ended(State.ERROR, name="shop.tasks.send", error_message="ValueError: no paper")
+
+    # When, Then
+    with translation.override(language):
+        for address, words in SAID[language].items():
+            if address == WORKERS:
+                registered()
+            html = page(admin, address)
+            assert [word for word in words if word not in html] == [], address
+            assert not re.findall(ENGLISH, html), address
+
+
+def test_the_page_of_a_task_does_so_too(admin):
+    handle = add(1, 2)
+    pausing.pause(queue="default", by="ann", until=timezone.now() + timedelta(hours=1))
+    with translation.override("de"):
+        html = page(admin, page_of(handle))
+    assert [
+        word for word in ("Verlauf", "Diese Aufgabe abbrechen", "eingereiht", "Argumente") if word not in html
+    ] == []
+
+
+def test_messages_count_in_the_language_of_the_user(admin):
+    ids = [str(add(1, 2).id), str(add(3, 4).id)]
+    with translation.override("de"):
+        assert act(admin, "cancel", *ids) == ["2 Aufgaben wurden abgebrochen."]
+    with translation.override("es"):
+        assert act(admin, "retry", ids[0]) == ["1 tarea se ejecutará de nuevo."]
