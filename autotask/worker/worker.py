@@ -28,6 +28,7 @@ from autotask.worker.followers import Followers
 from autotask.worker.gates import Gates
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
+from autotask.worker.hygiene import close_connections
 from autotask.worker.log_pruner import LogPruner
 from autotask.worker.loop import Loop
 from autotask.worker.mender import Mender
@@ -109,7 +110,10 @@ class Worker:
         self._log_book = self._make_log_book()
         keep_line = self._log_book.put if self._log_book else None
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine, keep_line)
-        self._threads: ThreadPool[ClaimedTask] = ThreadPool(options.threads, runner.run, self.wakeup.wake)
+        # A thread without tasks keeps no connections, whatever their CONN_MAX_AGE is: a database has few of them.
+        self._threads: ThreadPool[ClaimedTask] = ThreadPool(
+            options.threads, runner.run, self.wakeup.wake, rest=close_connections
+        )
         self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: self._threads, **self._other_pools(runner)}
         abandoner = Abandoner(self.held, self.recorder, self.shutdown)
         pools = self.pools.values()

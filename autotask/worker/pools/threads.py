@@ -26,6 +26,9 @@ PATIENCE = 1.0
 #: costs more than such a task.
 SHORT = 0.0005
 
+#: Seconds without an item after which a thread is at rest.
+IDLE = 60.0
+
 #: Seconds until the next try to start a thread, after the system had none left.
 TRY_AGAIN = 1.0
 
@@ -183,6 +186,7 @@ class ThreadPool(Waiting[T]):
     :param run: what to do with an item; must not raise.
     :param wake: called from the threads when there is room, see :meth:`wake_when`.
     :param name: the names of the threads begin with it.
+    :param rest: called in a thread that has had nothing to do for a while, to give up what it need not hold; must not raise.
     :raises RuntimeError: the system has no threads left. If it has only some, the pool begins with these.
     """
 
@@ -194,8 +198,10 @@ class ThreadPool(Waiting[T]):
         run: Callable[[T, Place], None],
         wake: Callable[[], None],
         name: str = "autotask",
+        rest: Callable[[], object] = bool,
     ) -> None:
         super().__init__(size, wake)
+        self._rest = rest
         self._run = run
         # A thread with nothing to do waits for the bell.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -354,7 +360,11 @@ class ThreadPool(Waiting[T]):
             if self._todo:
                 self._asleep -= 1
                 return
-        self._bell.get()
+        try:
+            self._bell.get(timeout=IDLE)
+        except queue.Empty:
+            self._rest()
+            self._bell.get()
 
     def _ring(self) -> None:
         with self._falling_asleep:
