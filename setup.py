@@ -69,6 +69,8 @@ setup(
         # Older ones unpack more than was asked for.
         "fetch": ["urllib3>=2.6"],
         "redis": ["redis>=5"],
+        "otel": ["opentelemetry-api>=1.20"],
+        "sentry": ["sentry-sdk>=2.20"],
         "titles": ["setproctitle"],
         "psycopg3": ["psycopg[binary]>=3.2.4"],
     },

@@ -8,11 +8,12 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
+from django.core.signals import setting_changed
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules, import_string
 from django.utils.translation import gettext_lazy as _
 
-from autotask import checks, completion
+from autotask import checks, completion, telemetry
 from autotask.checks import about_settings
 from autotask.companion import starter
 from autotask.conf import Settings, settings
@@ -37,6 +38,8 @@ class AutotaskConfig(AppConfig):
         checks.register_all()
         _import_task_backends()
         post_migrate.connect(completion.complete, sender=self)
+        telemetry.start()
+        setting_changed.connect(telemetry.restart)
         autodiscover_modules(_tasks_module())
         _import_named_modules()
         starter.start_if_serving()

@@ -17,6 +17,9 @@ from django.utils.module_loading import import_string
 from autotask.conf import settings
 from autotask.exceptions import ContextNotCarried, UnknownCarrier
 
+#: The key of what telemetry carries, see :mod:`autotask.telemetry`: no path, since it has no dot. A process without it ignores it.
+TELEMETRY = "telemetry"
+
 #: The name of a zone with a fixed offset from UTC, as Django and the standard library write it.
 _FIXED_OFFSET = re.compile(r"(?:UTC)?([+-])(\d\d):?(\d\d)")
 
@@ -138,6 +141,8 @@ def restored(values: Mapping[str, Any]) -> ExitStack:
     """
     with ExitStack() as stack:
         for path, value in values.items():
+            if path == TELEMETRY:
+                continue
             stack.enter_context(_known(path).restore(value))
         return stack.pop_all()
 
@@ -147,7 +152,7 @@ def need_thread(values: Mapping[str, Any]) -> bool:
 
     :raises UnknownCarrier: a carrier is not known to this code.
     """
-    return not all(getattr(_known(path), "in_context", False) for path in values)
+    return not all(getattr(_known(path), "in_context", False) for path in values if path != TELEMETRY)
 
 
 @functools.lru_cache(maxsize=64)

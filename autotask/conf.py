@@ -7,6 +7,7 @@ from autotask.flow.limits import MOST_SLOTS
 from autotask.options import SHORTEST_TIMEOUT
 from autotask.setting import KnownElsewhere, Setting
 from autotask.setting_types import (
+    AUTO_OR_OFF,
     CHANNELS,
     EXECUTOR_SIZE,
     EXECUTORS,
@@ -92,6 +93,12 @@ class Settings:
         'Child processes of one worker for tasks with executor="process", each started when first needed; '
         "0: it leaves them to other workers.",
     )
+    FORK: Setting[str | bool] = Setting(
+        AUTO_OR_OFF,
+        "auto",
+        '"auto": on Linux, workers are forks of a process that has loaded the project once, and share its memory, unless '
+        "something in the project forbids forks; a line in the log says what. False: each worker loads the project itself.",
+    )
     BACKGROUND_THREADS = Setting(
         SettingType("a whole number from 0 to 1000", whole(0, 1000)),
         32,
@@ -130,6 +137,13 @@ class Settings:
         (),
         "Dotted paths of carriers, each of which takes a value from a call to the run of its task, such as "
         '"autotask.carriers.Language", "autotask.carriers.TimeZone" and "autotask.carriers.TenantSchema".',
+    )
+
+    TELEMETRY: Setting[tuple[str, ...]] = Setting(
+        PATHS,
+        (),
+        "Dotted paths of modules that observe calls and attempts, for traces and errors, such as "
+        '"autotask.telemetry.otel" and "autotask.telemetry.sentry".',
     )
 
     TIMEOUT = Setting(

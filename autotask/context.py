@@ -4,12 +4,15 @@ import contextvars
 import logging
 import math
 import uuid
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 logger = logging.getLogger("autotask.task")
+
+_NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,15 @@ class TaskContext:
     :ivar attempt: the number of this attempt, from 1.
     :ivar scheduled_for: the tick of the schedule that this task belongs to; None if it was enqueued by a call.
     :ivar fence: the number of the claim of this attempt; None outside of workers.
+    :ivar subject: the object that its call named as its subject, like ``shop.order:42``; None if it named none.
+    :ivar metadata: that of its call, as JSON has it; empty if it gave none.
     :ivar steps: what ``autotask.workflows`` knows of the steps of the function that runs now; None before its first one.
     """
 
-    __slots__ = ("_logger", "_report", "_stop", "attempt", "fence", "id", "name", "scheduled_for", "steps")
+    __slots__ = (
+        *("_logger", "_report", "_stop", "attempt", "fence", "id", "metadata"),
+        *("name", "scheduled_for", "steps", "subject"),
+    )
 
     def __init__(
         self,
@@ -84,6 +92,8 @@ class TaskContext:
         fence: int | None = None,
     ) -> None:
         self.fence = fence
+        self.subject: str | None = None
+        self.metadata = _NO_METADATA
         self.steps: Any = None
         self.id = id
         self.name = name

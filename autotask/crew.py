@@ -6,15 +6,18 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from django.utils.autoreload import get_child_arguments
 
 from autotask.conf import settings
-from autotask.processes import life, module_path, streams, supervised
+from autotask.processes import forking, life, module_path, streams, supervised
+from autotask.processes.starting import Interpreter, Process
 from autotask.processes.stop_signals import StopSignals
 from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
-from autotask.worker import code_watch, title
+from autotask.template import Template
+from autotask.worker import code_watch, ending, title
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.options import WorkerOptions
 from autotask.worker.process import run_worker
@@ -26,23 +29,25 @@ _MARK = "AUTOTASK_CREW"
 
 
 class Crew:
-    """The supervisor. Each worker runs the command of this process again, marked as a member of a crew.
+    """The supervisor. Its workers are forks of it, or run the command of this process again, marked as members of a crew.
 
-    :param burst: stop when all workers have finished.
-    :param reload: workers watch their code. Where they cannot even start, a change makes the supervisor try again at once.
+    :param options: the options of each worker. Where workers watch their code and cannot even start, a change makes the
+        supervisor try again at once.
     """
 
-    def __init__(self, size: int, *, burst: bool, reload: bool) -> None:
-        self._reload = reload
+    def __init__(self, size: int, options: WorkerOptions) -> None:
+        self._options = options
         self._signals = StopSignals()
-        environment = {**os.environ, _MARK: str(os.getpid())}
+        # The thread of the watch forbids forks; and after a change, the supervisor has the old code.
+        self._template = Template(_mention, "--reload replaces workers when the code changes" if options.reload else "")
+        self._mark = {_MARK: str(os.getpid())}
         interpreter, *words = map(str, get_child_arguments())
         command = [interpreter, *module_path.interpreter_options(), *words]
+        self._interpreter = Interpreter(command, {**os.environ, **self._mark})
         # A burst is over when nothing is left, which cannot be known while a former worker can still release tasks.
-        grace = settings.SHUTDOWN_GRACE
+        overlap, grace = not options.burst, settings.SHUTDOWN_GRACE
         self._workers = [
-            SupervisedProcess(command, environment, grace, _say, overlap=not burst, until_done=burst)
-            for _ in range(size)
+            SupervisedProcess(self._start, grace, _say, overlap=overlap, until_done=options.burst) for _ in range(size)
         ]
 
     def run(self) -> int:
@@ -51,7 +56,7 @@ class Crew:
         show_log_lines()
         title.shower("supervisor")
         self._signals.catch(signal.SIGTERM, signal.SIGINT)
-        if self._reload:
+        if self._options.reload:
             code_watch.start(self._try_now)
         while not self._signals.count and not all(each.is_done() for each in self._workers):
             for each in self._workers:
@@ -60,6 +65,18 @@ class Crew:
             self._signals.sleep(min(each.rest() for each in self._workers), descriptors)
         supervised.stop(self._workers, settings.SHUTDOWN_GRACE, self._signals, lambda: self._signals.count >= 2)
         return 0
+
+    def _start(self, variables: Mapping[str, str], leave: int) -> Process:
+        if not self._template.may_fork():
+            return self._interpreter(variables, leave)
+        return forking.fork(lambda: self._work_in_fork({**self._mark, **variables}))
+
+    def _work_in_fork(self, variables: Mapping[str, str]) -> None:
+        for each in self._workers:
+            each.forget()
+        self._signals.forget()
+        os.environ.update(variables)
+        ending.like_a_program(work(self._options))
 
     def _try_now(self) -> None:
         for each in self._workers:
@@ -74,6 +91,7 @@ def is_member() -> bool:
 
 def work(options: WorkerOptions) -> int:
     """Run one of the workers; return the exit status of the process."""
+    mark()
     supervisor = int(os.environ.pop(_MARK))
     life.die_with_parent(supervisor, signal.SIGTERM)
     if sys.platform != "linux":
@@ -81,6 +99,11 @@ def work(options: WorkerOptions) -> int:
     return run_worker(
         replace(options, make_way=supervised.way_out(), predecessor=os.environ.pop("AUTOTASK_PREDECESSOR", ""))
     )
+
+
+def mark() -> None:
+    """Mark this process as a worker: programs that its tasks start must not start companions."""
+    os.environ["AUTOTASK_WORKER"] = str(os.getpid())
 
 
 def _stop_without(supervisor: int) -> None:
@@ -92,3 +115,7 @@ def _stop_without(supervisor: int) -> None:
 
 def _say(what: str, *, serious: bool = False) -> None:
     logger.log(logging.ERROR if serious else logging.WARNING, "supervisor %d: %s", os.getpid(), what)
+
+
+def _mention(what: str) -> None:
+    logger.info("supervisor %d: %s", os.getpid(), what)

@@ -11,7 +11,7 @@ from autotask import registry
 from autotask.definition import Definition
 from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType, UnknownOption
 from autotask.functions import refuse_unsuitable
-from autotask.options import DEFINITION_OPTION_NAMES, Options
+from autotask.options import DEFINITION_OPTION_NAMES, ONLY_OF_CALLS, Options
 from autotask.scheduled import ScheduledTask
 from autotask.schedules import crontab as crontabs
 from autotask.schedules.base import Timetable
@@ -37,11 +37,13 @@ def checked(given: dict[str, Any], own: Sequence[str], where: str) -> Options:
     :raises InvalidOptionType: a value has the wrong type.
     """
     known = (*own, *DEFINITION_OPTION_NAMES)
-    if "run_after" in given:
+    for option in ONLY_OF_CALLS:
+        if option not in given:
+            continue
         raise UnknownOption(
             where=where,
-            option="run_after",
-            suggestion=", which belongs to one call: .using(run_after=...)",
+            option=option,
+            suggestion=f", which belongs to one call: .using({option}=...)",
             known=", ".join(known),
         )
     reject_unknown(given, known, where)

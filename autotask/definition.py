@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,20 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import addresses, carriers, context, defaults, display, handover, hints, on_end, payload, renewal
+from autotask import (
+    addresses,
+    carriers,
+    context,
+    defaults,
+    display,
+    handover,
+    hints,
+    on_end,
+    payload,
+    references,
+    renewal,
+    telemetry,
+)
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.exceptions import AutotaskError, InvalidArguments
@@ -86,7 +100,8 @@ class Definition(Generic[P, R]):
 
         :param options: ``delay`` (seconds or timedelta), ``run_after`` (aware datetime), ``queue``, ``priority``,
             ``retries``, ``ttl`` (seconds or timedelta), ``expires`` (seconds, timedelta or aware datetime),
-            ``timeout`` (seconds or timedelta), ``tags`` (a list of names), ``unique``, ``unique_for``, ``on_conflict``,
+            ``timeout`` (seconds or timedelta), ``tags`` (a list of names), ``subject`` (the saved model instance that the
+            task is about), ``metadata`` (a dict of what JSON can hold), ``unique``, ``unique_for``, ``on_conflict``,
             ``debounce`` and ``throttle`` (as for the decorator; False switches ``unique``, ``debounce`` or ``throttle``
             off), ``email`` and ``on_end`` (as for the decorator; an empty list switches them off).
         :raises UnknownOption: an option is not one of these.
@@ -117,6 +132,8 @@ class Definition(Generic[P, R]):
         :raises django.db.DatabaseError: it could not be stored.
         """
         self.refuse_unreachable()
+        if telemetry.used is not None:
+            return self.sent(lambda carried: [self.new_call(args, kwargs, carried)])[0]
         return self.store([self.new_call(args, kwargs, carriers.carried(self.name))])[0]
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
@@ -137,8 +154,11 @@ class Definition(Generic[P, R]):
         :raises AlreadyEnqueued: they are unique with ``on_conflict="raise"``, and for one of them there is a task already.
         """
         self.refuse_unreachable()
-        carried = carriers.carried(self.name)
-        return self.store([self._item(index, item, carried) for index, item in enumerate(items)])
+
+        def make(carried: Mapping[str, Any]) -> list[NewTask]:
+            return [self._item(index, item, carried) for index, item in enumerate(items)]
+
+        return self.sent(make, is_bulk=True)
 
     @property
     def is_hidden(self) -> bool:
@@ -168,6 +188,13 @@ class Definition(Generic[P, R]):
         except TypeError:
             return False
         return True
+
+    def shown(self, arguments: payload.Arguments) -> str:
+        """Return stored arguments as text, with secrets masked.
+
+        :raises TypeError: they do not fit the function.
+        """
+        return self._shown(*self.as_called(*arguments))
 
     # --- overridden by kinds of task that run differently -----------------------------------------------------------
 
@@ -213,12 +240,28 @@ class Definition(Generic[P, R]):
             raise mismatch(self.name, errors)
         kind = self._kind
         tells = kind.on_end is not None
+        if kind.about is not None:
+            carried = {**(carried or {}), payload.ABOUT: kind.about}
         envelope = payload.dump_arguments((*before, *args), kwargs, id=id, name=self.name, carried=carried, tells=tells)
         if (plan := self.plan) is None:
             return NewTask(id, kind, text(shown), envelope)
         arguments = self.bound(args, kwargs)
         throttle = plan.throttle(arguments) if plan.draws else None
         return NewTask(id, kind, text(shown), envelope, plan.flow(arguments), throttle)
+
+    def sent(
+        self,
+        make: Callable[[Mapping[str, Any]], list[NewTask]],
+        *,
+        is_bulk: bool = False,
+    ) -> list[TaskHandle[R]]:
+        """Make calls and store them, with what travels along for carriers and telemetry, and return their handles.
+
+        :param make: makes them, with these values of carriers.
+        """
+        if telemetry.used is None:
+            return self.store(make(carriers.carried(self.name)))
+        return telemetry.used.sent(self.name, self.options.queue, is_bulk, make, self.store)
 
     def store(self, tasks: list[NewTask]) -> list[TaskHandle[R]]:
         """Store calls, in the caller's transaction, and return the handles of their tasks.
@@ -309,6 +352,8 @@ class Definition(Generic[P, R]):
             stated["delay"] = options.debounce.seconds
         stated["ttl"] = defaults.ttl() if options.ttl is None else options.ttl
         stated["on_end"] = on_end.stored(options.email, options.on_end)
+        stated["subject"] = None if options.subject is None else references.subject(options.subject)
+        stated["metadata"] = None if options.metadata is None else json.dumps(options.metadata, ensure_ascii=False)
         return Kind(**stated | {"name": self.name, "executor": self.executor})
 
     def _warn_hidden(self) -> None:

@@ -57,6 +57,11 @@ def masks() -> Masks:
     return _shortened(settings.MASKED_ARGUMENTS).masks
 
 
+def masked(text: str) -> str:
+    """Return a text that is longer than arguments may be, with its secrets masked, if it is not too long to search."""
+    return masks().text(text) if len(text) <= LONGEST_TEXT else MASK
+
+
 def _cut(shown: str) -> str:
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 

@@ -1,5 +1,6 @@
 """The JSON documents of tasks, schedules and workers; their keys are documented, and stay."""
 
+import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ def task_document(task: StoredTask) -> dict[str, Any]:
         "queue": task.queue,
         "priority": task.priority,
         "tags": task.tags or [],
+        "subject": task.subject,
+        "metadata": json.loads(task.metadata) if task.metadata else {},
         "status": task.state.status.value,
         "state": task.state.name.lower(),
         "arguments": task.arguments,

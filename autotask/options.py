@@ -1,6 +1,8 @@
 """The options of a task, as one frozen dataclass that refuses unknown ones."""
 
 import dataclasses
+import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +25,12 @@ from autotask.values import PLAIN_NAME, Seconds, flag, plain_name, reject_unknow
 MOST_RETRIES = 10_000
 
 MOST_TAGS = 20
+
+#: In bytes, as JSON.
+MOST_METADATA = 4096
+
+#: A NUL in JSON, which PostgreSQL cannot store.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 #: In seconds. Workers could not keep a shorter one: they look at their clocks a few times a second.
 SHORTEST_TIMEOUT = 0.1
@@ -70,6 +78,8 @@ class Options:
     :ivar executor: "thread", "process" or a name in AUTOTASK_EXECUTORS; None: a thread, or the event loop for a coroutine
         function.
     :ivar tags: names to find it by.
+    :ivar subject: the saved model instance that the task is about.
+    :ivar metadata: a dict of what JSON can hold, to be found with the task.
     :ivar unique: at most one task with the same value of this key; None: any number.
     :ivar unique_for: until the task has "unfinished" or begun ("waiting"), or seconds after the call.
     :ivar on_conflict: what happens to a call whose key is taken: "return", "raise" or "replace".
@@ -101,6 +111,8 @@ class Options:
     timeout: float | None = None
     executor: str | None = None
     tags: Sequence[str] | None = None
+    subject: Any = None
+    metadata: Mapping[str, Any] | None = None
     unique: Key | None = None
     unique_for: str | float = flow_options.UNFINISHED
     on_conflict: str = flow_options.RETURN
@@ -200,6 +212,36 @@ def _tags(value: Any, where: str) -> list[str] | None:
     return list(dict.fromkeys(map(str, value))) or None
 
 
+def _subject(value: Any, where: str) -> Any:
+    # This module knows nothing of Django, and need not: a model says of itself what it is.
+    if isinstance(value, type) or not hasattr(value, "_meta") or not hasattr(value, "_state"):
+        expected, type_ = "a saved model instance", type(value).__name__
+        raise InvalidOptionType(option="subject", where=where, expected=expected, value=value, type=type_)
+    if value._state.adding or value.pk is None:
+        expected = "a saved model instance (this one has no row: save it first)"
+        raise InvalidOption(option="subject", where=where, expected=expected, value=f"an unsaved {value._meta.label}")
+    return value
+
+
+def _metadata(value: Any, where: str) -> dict[str, Any] | None:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        expected, type_ = 'a dict with text as keys, such as {"campaign": 7}', type(value).__name__
+        raise InvalidOptionType(option="metadata", where=where, expected=expected, value=value, type=type_)
+    try:
+        written = json.dumps(dict(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(written.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        expected = f"a dict of what JSON can hold ({type(error).__name__}: {error})"
+        raise InvalidOption(option="metadata", where=where, expected=expected, value=value) from error
+    if size > MOST_METADATA:
+        expected = f"at most {MOST_METADATA} bytes as JSON (these are {size}); pass more as an argument"
+        raise InvalidOption(option="metadata", where=where, expected=expected, value=value)
+    if _NUL.search(written):
+        raise InvalidOption(option="metadata", where=where, expected="without NUL characters", value=value)
+    copied: dict[str, Any] = json.loads(written)
+    return copied or None
+
+
 _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "queue": lambda value, where: plain_name(value, "queue", where),
     "priority": lambda value, where: whole(value, "priority", where, MIN_PRIORITY, MAX_PRIORITY),
@@ -218,6 +260,8 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "timeout": lambda value, where: seconds(value, "timeout", where, least=SHORTEST_TIMEOUT),
     "executor": _executor,
     "tags": _tags,
+    "subject": _subject,
+    "metadata": _metadata,
     "json_schema": schema.checked,
     "api": lambda value, where: flag(value, "api", where),
     **flow_options.CHECKS,
@@ -226,8 +270,11 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
 
 OPTION_NAMES = tuple(_CHECKS)
 
-#: Options that a definition sets for all its calls; a moment belongs to one call.
-DEFINITION_OPTION_NAMES = tuple(name for name in OPTION_NAMES if name != "run_after")
+#: Options that belong to one call.
+ONLY_OF_CALLS = ("run_after", "subject", "metadata")
+
+#: Options that a definition sets for all its calls.
+DEFINITION_OPTION_NAMES = tuple(name for name in OPTION_NAMES if name not in ONLY_OF_CALLS)
 
 #: Options that a task of Django may have in addition to Django's own; the others have other names or places there.
 DJANGO_TASK_OPTION_NAMES = tuple(
@@ -237,6 +284,7 @@ DJANGO_TASK_OPTION_NAMES = tuple(
 #: Options that ``using()`` may change for one call.
 CALL_OPTION_NAMES = (
     *("delay", "run_after", "queue", "priority", "retries", "ttl", "expires", "timeout", "tags"),
+    *("subject", "metadata"),
     *("unique", "unique_for", "on_conflict", "debounce", "throttle", "email", "on_end"),
 )
 
@@ -268,14 +316,21 @@ class _QueueingOptions(TypedDict, total=False):
     priority: int
 
 
-class CallOptions(_CommonOptions, _QueueingOptions, total=False):
+class _AboutOptions(TypedDict, total=False):
+    """Options of one call that say what it is about."""
+
+    subject: Any
+    metadata: Mapping[str, Any]
+
+
+class CallOptions(_CommonOptions, _QueueingOptions, _AboutOptions, total=False):
     """The types of ``CALL_OPTION_NAMES``."""
 
     run_after: datetime
 
 
-class DjangoTaskOptions(_CommonOptions, total=False):
-    """The types of ``DJANGO_TASK_OPTION_NAMES``."""
+class _DecoratorOptions(_CommonOptions, total=False):
+    """Options that a definition and a task of Django can have."""
 
     backoff: Literal["exponential"] | Seconds | Sequence[Seconds] | Callable[[Any, int], Seconds] | None
     retry_on: Exceptions | None
@@ -291,7 +346,11 @@ class DjangoTaskOptions(_CommonOptions, total=False):
     api: bool
 
 
-class DefinitionOptions(DjangoTaskOptions, _QueueingOptions, total=False):
+class DjangoTaskOptions(_DecoratorOptions, _AboutOptions, total=False):
+    """The types of ``DJANGO_TASK_OPTION_NAMES``."""
+
+
+class DefinitionOptions(_DecoratorOptions, _QueueingOptions, total=False):
     """The types of ``DEFINITION_OPTION_NAMES``, without ``takes_context``, which changes the decorator's return type."""
 
     name: str | None

@@ -5,8 +5,8 @@ An envelope is::
     "AT"  version  codec  flags  key id (4)  MAC (32)  body
 
 The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, whether it begins with the
-values of carriers: their length (4) and JSON, see :mod:`autotask.carriers`, and whether somebody is to be told of the end of
-the task, see :mod:`autotask.on_end`.
+values of carriers, and with subject and metadata: their length (4) and JSON, see :mod:`autotask.carriers`, and whether
+somebody is to be told of the end of the task, see :mod:`autotask.on_end`.
 
 The MAC is HMAC-SHA256 (RFC 2104) over all other bytes and the *context*: for arguments the id and name of the task, for
 results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt, and only payloads
@@ -58,6 +58,10 @@ _CARRYING = tuple(bytes((*MAGIC, VERSION, CODEC_PICKLE, CARRIES | flags)) for fl
 _TELLING = {head: head[:-1] + bytes((head[-1] | TELLS,)) for head in (_PLAIN, _REFERRING, *_CARRYING)}
 _OTHER_HEADS = (*_CARRYING, *_TELLING.values())
 _FLAGS = len(_PLAIN) - 1
+
+#: Among the values of carriers, whose names are paths: the subject and the metadata of the call.
+ABOUT = ""
+
 _HEAD = slice(0, len(_PLAIN))
 _KEY_ID = slice(_HEAD.stop, _HEAD.stop + 4)
 _MAC = slice(_KEY_ID.stop, _KEY_ID.stop + 32)
@@ -153,15 +157,22 @@ def some_tell(envelopes: Iterable[bytes]) -> bool:
 
 
 def load_carried(envelope: bytes, *, id: uuid.UUID, name: str) -> dict[str, Any]:
-    """Return the values of carriers at the call of a task, by the paths of the carriers.
+    """Return the values of carriers at the call of a task, by the paths of the carriers, without subject and metadata.
 
     :raises PayloadTooNew: they are in a form that this version does not know.
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     """
     envelope = bytes(envelope)
     _verify(envelope, _task_context(id, name), id)
-    words: dict[str, Any] = json.loads(envelope[_BODY][4 : _length_of_carried(envelope)])
+    words = _carried(envelope)
+    words.pop(ABOUT, None)
     return words
+
+
+def about(envelope: bytes) -> tuple[str | None, dict[str, Any]]:
+    """Return the subject and the metadata of a call, from an envelope that was verified already."""
+    subject, metadata = _carried(bytes(envelope)).get(ABOUT, (None, None)) if carries(envelope) else (None, None)
+    return subject, metadata or {}
 
 
 def verify_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> None:
@@ -290,6 +301,11 @@ def _contents(envelope: bytes) -> tuple[bytes, bool]:
     if flags & CARRIES:
         body = body[_length_of_carried(envelope) :]
     return body, bool(flags & REFERS)
+
+
+def _carried(envelope: bytes) -> dict[str, Any]:
+    words: dict[str, Any] = json.loads(envelope[_BODY][4 : _length_of_carried(envelope)])
+    return words
 
 
 def _length_of_carried(envelope: bytes) -> int:

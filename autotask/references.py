@@ -15,6 +15,9 @@ from autotask.exceptions import NotReferable, ObjectGone, OtherSchema
 
 M = TypeVar("M", bound=Model)
 
+#: Characters of a primary key by which tasks can be found.
+LONGEST_KEY = 500
+
 
 class Reference(NamedTuple):
     """A reference to a saved instance.
@@ -64,6 +67,26 @@ def reference(value: "Model | QuerySet[Any] | RawQuerySet[Any]") -> Reference:
         )
     database = value._state.db or DEFAULT_DB_ALIAS
     return Reference(label, database, _as_loaded(value._meta, pk), _schema_for(value._meta, database))
+
+
+def subject(value: Model) -> str:
+    """Return the text by which the tasks about a saved instance are found, like ``shop.order:42``.
+
+    A proxy is what it stands for. The database is left out, so that an instance which was read from a replica is the same;
+    the schema of a tenant is not: ``berlin/shop.order:42``.
+
+    :raises NotReferable: it is not saved, its primary key is too long, or it belongs to a tenant and the connection to none.
+    """
+    refers = reference(value)
+    concrete: Any = value._meta.concrete_model
+    key = concrete._meta.pk.value_to_string(value)
+    if len(key) > LONGEST_KEY:
+        raise NotReferable(
+            what=f"a {refers.model} whose primary key has {len(key)} characters",
+            advice=f"Keys of subjects have at most {LONGEST_KEY}.",
+        )
+    place = "" if refers.schema is None else f"{refers.schema}/"
+    return f"{place}{concrete._meta.label_lower}:{key}"
 
 
 def fetch(references: Sequence[Reference]) -> list[Model]:

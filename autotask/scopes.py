@@ -14,6 +14,7 @@ ACTIONS = {
     "cancel": "cancel tasks",
     "retry": "run tasks again that failed or were cancelled",
     "traceback": "see the tracebacks of failed tasks, and logs",
+    "metadata": "see what tasks are about: their subjects and their metadata",
     "pull": "fetch tasks of models to run them in another network, as clients of django-simpletask2 do",
 }
 

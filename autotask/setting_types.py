@@ -61,6 +61,11 @@ def _flag_or_raise(value: Any) -> bool | str:
     return "raise" if value == "raise" else _flag(value)
 
 
+def _auto_or_off(value: Any) -> bool | str:
+    _refuse_unless(value == "auto" or value is False)
+    return False if value is False else "auto"
+
+
 def _text(value: Any) -> str:
     _refuse_unless(isinstance(value, str) and value != "")
     return str(value)
@@ -267,6 +272,7 @@ EXECUTOR_SIZE = 100
 LARGEST_PAYLOAD = 2**25
 
 FLAG = SettingType("True or False", _flag)
+AUTO_OR_OFF = SettingType('"auto" or False', _auto_or_off)
 TEXT = SettingType("a non-empty string", _text)
 LINE = SettingType("a non-empty string on one line", _line)
 LINE_OR_NONE = SettingType("a non-empty string on one line, or None", or_none(_line))

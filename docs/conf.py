@@ -38,7 +38,7 @@ default_role = "literal"
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:exc", r"InvalidTask|TaskResultDoesNotExist|ImproperlyConfigured|django\..*"),
-    ("py:obj", r"autotask\.(definition|scheduled)\.[PR]"),
+    ("py:obj", r"autotask\.\w+\.[PR]"),
 ]
 
 html_theme = "furo"

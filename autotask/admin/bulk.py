@@ -99,6 +99,7 @@ def _matching(page: "TaskAdmin", request: HttpRequest) -> Matching:
         names=tuple(name for name in named if name),
         tag=chosen.get("tag", ""),
         gate=chosen.get("gate", ""),
+        subject=chosen.get("subject", ""),
         first=uuid.UUID(digits.ljust(32, "0")) if digits else None,
         last=uuid.UUID(digits.ljust(32, "f")) if digits else None,
     )
@@ -182,6 +183,7 @@ def _criteria(wanted: Filter) -> list[tuple[object, object]]:
         (gettext("queue"), wanted.queue),
         (gettext("tag"), wanted.tag),
         (gettext("gate"), wanted.gate),
+        (gettext("subject"), wanted.subject),
     ):
         if value:
             found.append((label, value))

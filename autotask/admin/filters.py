@@ -68,6 +68,24 @@ class GateFilter(admin.SimpleListFilter):
         return queryset.filter(state=State.HELD, gate=value) if is_storable(value) else queryset.none()
 
 
+class SubjectFilter(admin.SimpleListFilter):
+    """The subject in the address, to which the pages of its tasks link: only tasks about it."""
+
+    title = _("subject")
+    parameter_name = "subject"
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
+        """Return the chosen subject only: there may be any number."""
+        return [(self.value() or "", self.value())] if self.value() else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the tasks about that subject."""
+        value = self.value()
+        if not value:
+            return queryset
+        return queryset.filter(subject=value) if is_storable(value) else queryset.none()
+
+
 class UnindexedFilter(admin.SimpleListFilter):
     """A choice by a column without an index, so the list searches the newest tasks only.
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from autotask import registry
-from autotask.admin.filters import StateFilter, UnindexedFilter
+from autotask.admin.filters import StateFilter, SubjectFilter, UnindexedFilter
 from autotask.conf import settings
 from autotask.models import TaskRecord, Worker
 from autotask.store import tally
@@ -73,13 +73,16 @@ class TaskList(ChangeList):
         rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
         if self._looks_through():
             rows = self._newest(rows)
-        page: QuerySet[Any] = rows.defer("error_message", "flow").annotate(error_start=Left("error_message", 200))
+        page: QuerySet[Any] = rows.defer("error_message", "flow", "metadata").annotate(
+            error_start=Left("error_message", 200)
+        )
         return page
 
     def _looks_through(self) -> bool:
         # Without an index, the database may have to look at all rows to find the few that match.
         digits = id_digits(self.query)
-        if len(digits) >= _NARROW:
+        by_subject = any(isinstance(choice, SubjectFilter) and choice.value() for choice in self.filter_specs)
+        if len(digits) >= _NARROW or by_subject:
             return False
         by_name = bool(self.query.strip()) and not digits
         chosen = any(isinstance(choice, UnindexedFilter) and choice.value() for choice in self.filter_specs)

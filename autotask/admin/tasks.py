@@ -19,9 +19,9 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
-from autotask.admin import bulk, flow, notices, pausing, show, states, task_log, timeline
+from autotask.admin import bulk, flow, notices, pausing, show, states, subjects, task_log, timeline
 from autotask.admin.acting import Button
-from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, TagFilter, TaskFilter
+from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, SubjectFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search
 from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.admin.task_columns import TaskColumns
@@ -47,7 +47,7 @@ class TaskAdmin(TaskColumns):
 
     list_display = ("state_and_progress", "what", "queue_name", "enqueued", "times", "attempts")
     list_display_links = None
-    list_filter = (StateFilter, GateFilter, QueueFilter, TaskFilter, TagFilter)
+    list_filter = (StateFilter, GateFilter, SubjectFilter, QueueFilter, TaskFilter, TagFilter)
     list_per_page = 50
     ordering = ("-id",)
     paginator = TaskPaginator
@@ -125,7 +125,8 @@ class TaskAdmin(TaskColumns):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the parts of the page."""
-        return notices.fieldsets(obj, flow.fieldsets(obj, super().get_fieldsets(request, obj)))
+        usual = flow.fieldsets(obj, super().get_fieldsets(request, obj))
+        return notices.fieldsets(obj, subjects.fieldsets(obj, usual))
 
     def page_context(self, request: HttpRequest, obj: TaskRecord) -> dict[str, Any]:
         """Return the attempts of the task, and which buttons the user may press."""

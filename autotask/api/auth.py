@@ -23,6 +23,7 @@ PERMISSIONS = {
     "cancel": "autotask.cancel_task",
     "retry": "autotask.retry_task",
     "traceback": "autotask.view_taskrecord",
+    "metadata": "autotask.view_taskrecord",
 }
 
 #: What everybody may do where an include or a view says ``public=True``.
@@ -58,7 +59,7 @@ class Caller:
 def authorize(request: HttpRequest, action: str, name: str = "", *, public: bool = False) -> Caller:
     """Return the caller of a request that may do something with the tasks of a name.
 
-    :param action: one of "submit", "read", "cancel", "retry", "traceback" and "pull".
+    :param action: one of "submit", "read", "cancel", "retry", "traceback", "metadata" and "pull".
     :param name: the name of a task; "": the caller must be allowed for some name, and the view looks at each.
     :param public: everybody may do it who sends no key. Whoever writes a view has to write this out.
     :raises Refused: 401 without a valid key or session, 403 if it does not allow this, 429 after too many wrong keys or

@@ -1,5 +1,6 @@
 """The views that list: tasks page by page, and the definitions that a caller may use."""
 
+import functools
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +8,7 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 
-from autotask.api.auth import demand
+from autotask.api.auth import Caller, demand
 from autotask.api.endpoint import Call
 from autotask.api.exposed import AnyDefinition, all_exposed, names_for
 from autotask.api.problems import Problem
@@ -47,7 +48,7 @@ def list_tasks(call: Call) -> HttpResponse:
         limit=limit + 1,
     )
     shown, cursor = found[:limit], str(found[limit - 1].id) if len(found) > limit else None
-    show = as_hardworker if query.get("as") == "hardworker" else _without_result
+    show = as_hardworker if query.get("as") == "hardworker" else functools.partial(_without_result, call.caller)
     response = json_response({"tasks": [show(task) for task in shown], "next": cursor})
     if cursor is not None:
         response.headers["Link"] = f'<{_address(call.request, cursor)}>; rel="next"'
@@ -80,8 +81,8 @@ def _limit_document(limit: Limit) -> dict[str, Any]:
     return {name: getattr(limit, name) for name in ("name", "most") if getattr(limit, name, None) is not None}
 
 
-def _without_result(task: StoredTask) -> dict[str, Any]:
-    return document(task, with_result=False)
+def _without_result(caller: Caller, task: StoredTask) -> dict[str, Any]:
+    return document(task, caller, with_result=False)
 
 
 def _limit(text: str | None) -> int:

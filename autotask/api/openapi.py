@@ -226,6 +226,8 @@ def _task(*, with_result: bool) -> Json:
         "queue": {"type": "string"},
         "priority": {"type": "integer"},
         "tags": {"type": "array", "items": {"type": "string"}},
+        "subject": _TEXT,
+        "metadata": {"type": "object"},
         "arguments": {"type": "string"},
         "attempt": {"type": "integer"},
         "retries": {"type": "integer"},

@@ -7,6 +7,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.core.serializers.json import DjangoJSONEncoder
 
 from autotask import payload
+from autotask.api.auth import Caller
 from autotask.documents import stamp, task_document
 from autotask.on_end import NoticeState, notices
 from autotask.store.read import StoredTask
@@ -19,13 +20,17 @@ MORE = (
     *("created_at", "run_at", "started_at", "ended_at", "expires_at", "kept_until"),
 )
 
+#: What a task shows to callers that may see what it is about.
+ABOUT = ("subject", "metadata")
+
 #: The numbers of HardWorker.
 NUMBERS = {Status.WAITING: 0, Status.RUNNING: 1, Status.DONE: 2, Status.ERROR: 3, Status.CANCELLED: 3}
 
 
-def document(task: StoredTask, *, with_result: bool = True) -> dict[str, Any]:
+def document(task: StoredTask, caller: Caller, *, with_result: bool = True) -> dict[str, Any]:
     """Return the document of a task.
 
+    :param caller: sees what the task is about if a scope says so.
     :param with_result: whether to unpickle the result.
     """
     full = task_document(task)
@@ -36,6 +41,7 @@ def document(task: StoredTask, *, with_result: bool = True) -> dict[str, Any]:
         "error": task.public_error or None,
         "progress": full["progress"],
         **{name: full[name] for name in MORE},
+        **({name: full[name] for name in ABOUT} if caller.may("metadata", task.name) else {}),
     }
 
 

@@ -179,7 +179,7 @@ def _shown(call: Call, task: StoredTask, *, in_full: bool = False) -> dict[str, 
     """Return a task in the words that the caller wants, in full with the traceback if the caller may see it."""
     if call.request.GET.get("as") == "hardworker":
         return as_hardworker(task)
-    shown = document(task)
+    shown = document(task, call.caller)
     if in_full and task.failures and call.caller.may("traceback", task.name):
         last = read.last_attempts(current(), task.id, 1)
         shown["traceback"] = last[0].traceback if last else None

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from autotask import carriers, payload
+from autotask import payload
 from autotask.backend import result as results
 from autotask.backend.result import AutotaskResult
 from autotask.backend.task import extra_options
@@ -69,7 +69,7 @@ class DjangoTask(Definition[Any, Any]):
 
         :param alias: the alias of the backend through which it is enqueued.
         """
-        return self.store([self.new_call(args, kwargs, carriers.carried(self.name), before=(alias,))])[0]
+        return self.sent(lambda carried: [self.new_call(args, kwargs, carried, before=(alias,))])[0]
 
     @classmethod
     def find(cls, claimed: ClaimedTask) -> "DjangoTask | None":

@@ -37,6 +37,8 @@ class AutotaskTask(AnyTask):
     executor: str | None = None
     on_missing: str | None = None
     tags: Sequence[str] | None = None
+    subject: Any = None
+    metadata: Mapping[str, Any] | None = None
     unique: bool | Key | None = None
     unique_for: UniqueFor | Seconds | None = None
     on_conflict: OnConflict | None = None

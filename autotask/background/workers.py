@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import carriers, payload, registry
+from autotask import payload, registry
 from autotask.background import calls
 from autotask.background.calls import Here
 from autotask.background.definition import BackgroundDefinition
@@ -317,7 +317,7 @@ class BackgroundWorker:
             return None
         self.definition.refuse_unreachable()
         definition = self.definition if priority is None else self.definition.using(priority=priority)
-        return definition.store([definition.new_call(args, {}, carriers.carried(definition.name))])[0]
+        return definition.sent(lambda carried: [definition.new_call(args, {}, carried)])[0]
 
 
 #: What only some kinds have, and how to get one of these.

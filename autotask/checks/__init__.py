@@ -29,6 +29,7 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_pulling.check_redis,
     about_pulling.check_package_of_redis,
     about_settings.check_carriers,
+    about_settings.check_telemetry,
     about_settings.check_modules,
     about_tasks.check_late,
     about_settings.check_unknown,

@@ -1,7 +1,8 @@
 """System checks of the settings, including those of the database; none of them queries it."""
 
 import difflib
-from collections.abc import Iterable
+import importlib
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import Any
 
@@ -130,7 +131,25 @@ def check_carriers(**_: Any) -> list[CheckMessage]:
             id="autotask.E014",
         )
         for path in valid("CONTEXT", ())
-        if (problem := _why_no_carrier(path))
+        if (problem := _why_unusable(carriers.find, path))
+    ]
+
+
+def check_telemetry(**_: Any) -> list[CheckMessage]:
+    """autotask.E023: somebody who is to be told of calls and attempts cannot be."""
+    paths = valid("TELEMETRY", ())
+    if not paths:
+        return []
+    hooks = importlib.import_module("autotask.telemetry.hooks")
+    return [
+        Error(
+            f"AUTOTASK_TELEMETRY has {path!r}, but {problem}.",
+            hint="Give the dotted path of a module with an object telemetry, or of such an object. The packages for "
+            'autotask.telemetry.otel and autotask.telemetry.sentry are in the extras "otel" and "sentry" of autotask.',
+            id="autotask.E023",
+        )
+        for path in paths
+        if (problem := _why_unusable(hooks.find, path))
     ]
 
 
@@ -247,9 +266,9 @@ def _why_no_function(path: str) -> str:
         return f"it cannot be imported ({one_line(describe(error))})"
 
 
-def _why_no_carrier(path: str) -> str:
+def _why_unusable(find: Callable[[str], Any], path: str) -> str:
     try:
-        carriers.find(path)
+        find(path)
     except ImportError as error:
         return f"it cannot be imported ({one_line(describe(error))})"
     except Exception as error:  # the module of the project may raise anything

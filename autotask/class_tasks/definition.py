@@ -92,11 +92,13 @@ class ClassTask(DelayedTask[P, R]):
 
     def stand_in(self, task: ClaimedTask) -> "TaskClass":
         """Return an instance for the hooks of an attempt whose own one is not here; without arguments if they are lost."""
+        context = TaskContext(task.id, task.name, task.attempt, task.scheduled_for)
         try:
             args, kwargs = payload.load_arguments(task.payload, id=task.id, name=task.name)
+            context.subject, context.metadata = payload.about(task.payload)
         except Exception:  # unpickling can raise anything; it may be the reason for the failure
             args, kwargs = (), {}
-        return self.fresh(TaskContext(task.id, task.name, task.attempt, task.scheduled_for), args, kwargs)
+        return self.fresh(context, args, kwargs)
 
     def fresh(
         self, context: TaskContext, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

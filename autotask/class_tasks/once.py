@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from django.db import transaction
 
-from autotask import carriers, payload
+from autotask import payload
 from autotask.class_tasks.definition import END_HOOKS, ClassTask, Run, plain
 from autotask.context import TaskContext
 from autotask.exceptions import InvalidOption, NotRetryable, UnknownTaskId, UnsuitableFunction, UnsuitableTaskId
@@ -67,9 +67,14 @@ class OnceTask(ClassTask[P, R]):
         """Store a call unless its task is live, or has a result that counts; return its id."""
         self.refuse_unreachable()
         args, kwargs = self.parameters.from_object(arguments, self.name)
-        task = self.new_call(args, kwargs, carriers.carried(self.name))
-        self.store([task])
-        return self.task_id(task.flow)
+        made: list[NewTask] = []
+
+        def make(carried: Mapping[str, Any]) -> list[NewTask]:
+            made.append(self.new_call(args, kwargs, carried))
+            return made
+
+        self.sent(make)
+        return self.task_id(made[0].flow)
 
     def run_again(self, task_id: str) -> str:
         """Do the same for the arguments of a known task.

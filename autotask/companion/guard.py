@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 from autotask.processes import life, readable, streams, supervised
+from autotask.processes.starting import Interpreter
 from autotask.processes.stop_signals import StopSignals
 from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
 from autotask.texts.lines import indented
@@ -52,7 +53,8 @@ class Guard:
             **({"AUTOTASK_OFFER_FDS": ",".join(map(str, offer_fds))} if offer_fds else {}),
         }
         command = [sys.executable, *options, "-m", "autotask.companion.child"]
-        self._worker = SupervisedProcess(command, environment, grace, self._say, pass_fds=(wake_fd, *offer_fds))
+        start = Interpreter(command, environment, pass_fds=(wake_fd, *offer_fds))
+        self._worker = SupervisedProcess(start, grace, self._say)
 
     def run(self) -> None:
         """Watch until the Django process is gone or a signal to stop comes, then stop the worker."""

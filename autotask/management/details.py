@@ -1,6 +1,6 @@
 """A task in detail, as text; never its unpickled arguments or result."""
 
-from autotask import reasons
+from autotask import display, reasons
 from autotask.conf import settings
 from autotask.documents import TaskInFull
 from autotask.log_files import LogText
@@ -27,6 +27,7 @@ def lines(seen: TaskInFull) -> list[str]:
             ("queue", task.queue),
             ("priority", task.priority),
             ("tags", ", ".join(task.tags or ())),
+            *_about(task),
             *_flow(task),
             ("arguments", task.arguments),
             ("created", render.moment(task.created_at)),
@@ -82,6 +83,12 @@ def _flow(task: StoredTask) -> list[tuple[str, object]]:
         *([("gates", "; ".join(gates))] if gates else []),
         *([("unique key", reasons.key_in_words(key))] if key else []),
     ]
+
+
+def _about(task: StoredTask) -> list[tuple[str, object]]:
+    """Return its subject and its metadata, masked as arguments are; nothing for a task without."""
+    subject = [("subject", task.subject)] if task.subject else []
+    return [*subject, *([("metadata", display.masked(task.metadata))] if task.metadata else [])]
 
 
 def _notices(task: StoredTask) -> list[tuple[str, object]]:

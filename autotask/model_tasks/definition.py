@@ -10,7 +10,7 @@ from django.db import router
 from django.db.models import Model
 from django.utils import timezone
 
-from autotask import carriers, payload, references
+from autotask import payload, references
 from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.control import Discard
@@ -107,7 +107,7 @@ class ModelTask(Definition[..., Any]):
             for row in rows:
                 self.run_in_place(row)
             return []
-        return self.store(self._row_tasks(rows))
+        return self.sent(lambda carried: self._row_tasks(rows, carried), is_bulk=len(rows) > 1)
 
     def run_in_place(self, row: Any) -> None:
         """Run all steps of a row here and now, as with ``AUTOTASK_IS_ACTIVE = False``; exceptions reach the caller."""
@@ -149,8 +149,7 @@ class ModelTask(Definition[..., Any]):
             (row, body), {}, id=id, name=self.name, carried=carried, largest=True, tells=tells
         )
 
-    def _row_tasks(self, rows: Sequence[Any]) -> list[NewTask]:
-        carried = carriers.carried(self.name)
+    def _row_tasks(self, rows: Sequence[Any], carried: Mapping[str, Any]) -> list[NewTask]:
         queues = [row.task_channel() for row in rows]
         kinds = {queue: self._kind_in(queue, self.is_remote(queue)) for queue in dict.fromkeys(queues)}
         references = [(row.task_id, self._reference(row)) for row in rows]

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from autotask.models.fields import NamesField
+from autotask.task import State, Status
 
 if TYPE_CHECKING:
     Manager = models.Manager[Any]
@@ -47,6 +48,8 @@ class TaskRecord(models.Model):
     flow = models.JSONField(_("flow control"), null=True)
     gate = models.TextField(_("gate"), null=True)
     on_end = models.TextField(_("notices"), null=True)
+    subject = models.TextField(_("subject"), null=True)
+    metadata = models.JSONField(_("metadata"), null=True)
 
     class Meta:
         db_table = "autotask_record"
@@ -57,6 +60,7 @@ class TaskRecord(models.Model):
         permissions = [
             ("retry_task", _("Can retry tasks")),
             ("cancel_task", _("Can cancel tasks")),
+            ("discard_task", _("Can discard failed and cancelled tasks")),
             ("run_task", _("Can run scheduled tasks at once and change priorities")),
             ("act_on_all_tasks", _("Can act on all tasks that match a filter")),
             ("submit_task", _("Can submit tasks through the HTTP API")),
@@ -64,6 +68,11 @@ class TaskRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.id}"
+
+    @property
+    def status(self) -> Status:
+        """The status, as that of its handle."""
+        return State(self.state).status
 
     def _save_table(self, raw: bool = False, *args: Any, **options: Any) -> bool:
         # dumpdata writes views as well, and loaddata would fail on them. The rows are loaded with the tables.

@@ -42,6 +42,8 @@ class TaskFields(models.Model):
     tags = NamesField(_("tags"), null=True)
     flow = models.JSONField(_("flow control"), null=True)
     on_end = models.TextField(_("notices"), null=True, help_text=_("Whom to tell of its end, as JSON."))
+    subject = models.TextField(_("subject"), null=True, help_text=_("The object that it is about."))
+    metadata = models.JSONField(_("metadata"), null=True)
 
     class Meta:
         abstract = True
@@ -98,6 +100,8 @@ class Task(TaskFields):
                 name="autotask_message",
                 condition=models.Q(executor="background", state=READY),
             ),
+            # Only of tasks with a subject; the others pay nothing for it.
+            models.Index("subject", "id", name="autotask_subject", condition=models.Q(subject__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(
@@ -160,6 +164,7 @@ class Result(TaskFields):
                 name="autotask_result_to_tell",
                 condition=models.Q(on_end__isnull=False, settled_at__isnull=True),
             ),
+            models.Index("subject", "id", name="autotask_result_subject", condition=models.Q(subject__isnull=False)),
         ]
         constraints = [
             # With that of the live table, it lets the planner skip the half of the view that cannot match.

@@ -38,6 +38,11 @@ class StopSignals:
         """End the sleep, from any thread."""
         os.write(self._writer, b"\0")
 
+    def forget(self) -> None:
+        """Close what a fork of this process has inherited of it."""
+        os.close(self._reader)
+        os.close(self._writer)
+
     def _note(self, *_: object) -> None:
         now = time.monotonic()
         if now - self._last >= SAME_REQUEST:

@@ -4,13 +4,13 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from autotask.processes.exit_status import MISCONFIGURED, RECYCLED, how_it_ended
+from autotask.processes.starting import Process, Start
 from autotask.processes.stop_signals import StopSignals
 
 #: Seconds between two starts of a misconfigured worker.
@@ -65,7 +65,7 @@ class Say(Protocol):
 
 @dataclass(slots=True)
 class _Running:
-    process: subprocess.Popen[bytes]
+    process: Process
     started_at: float
     leaving: int
     ends_before: float = float("inf")
@@ -90,7 +90,7 @@ class _Running:
 class SupervisedProcess:
     """One worker that is kept running.
 
-    :param environment: its environment, without the variables about its predecessor.
+    :param launch: starts it.
     :param grace: seconds to finish running tasks after a request to stop.
     :param overlap: whether a recycled worker gets its successor while it still finishes its tasks.
     :param until_done: whether a worker that has ended without an error gets no successor.
@@ -98,24 +98,21 @@ class SupervisedProcess:
 
     def __init__(
         self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
+        launch: Start,
         grace: float,
         say: Say,
         *,
-        pass_fds: Sequence[int] = (),
         overlap: bool = False,
         until_done: bool = False,
     ) -> None:
-        self._command = command
-        self._environment = environment
+        self._launch = launch
         self._leaves_within = max(RECYCLE_WITHIN, grace) + TO_END
         self._say = say
-        self._pass_fds = tuple(pass_fds)
         self._overlap = overlap
         self._until_done = until_done
         self._present: _Running | None = None
         self._leaving: list[_Running] = []
+        self._readers: set[int] = set()
         self._start_at = time.monotonic()
         self._deaths = 0
         self._last_words = ""
@@ -125,7 +122,7 @@ class SupervisedProcess:
         """Start the worker, or the next one, if it is time."""
         for former in self._leaving.copy():
             if former.has_ended():
-                former.bury()
+                self._bury(former)
                 self._leaving.remove(former)
             else:
                 self._kill_if_late(former)
@@ -134,9 +131,9 @@ class SupervisedProcess:
             if not self._done and time.monotonic() >= self._start_at:
                 self._start()
         elif present.has_ended():
-            present.bury()
+            self._bury(present)
             self._present = None
-            self._note_death(present.process.returncode, time.monotonic() - present.started_at)
+            self._note_death(present.process.wait(), time.monotonic() - present.started_at)
         elif self._has_place_for_successor() and present.says_that_it_leaves():
             present.ends_before = time.monotonic() + self._leaves_within
             if self._overlap:
@@ -167,7 +164,7 @@ class SupervisedProcess:
         """Restart a dead worker at once: the reason for its death may be gone."""
         self._start_at = time.monotonic()
 
-    def running(self) -> list[subprocess.Popen[bytes]]:
+    def running(self) -> list[Process]:
         """Return the processes that have not ended."""
         known = [*self._leaving, *([self._present] if self._present else [])]
         return [each.process for each in known if not each.has_ended()]
@@ -175,11 +172,20 @@ class SupervisedProcess:
     def bury(self) -> None:
         """Terminate processes that tasks have left behind, when all workers have ended."""
         for each in (*self._leaving, *([self._present] if self._present else [])):
-            each.bury()
+            self._bury(each)
+
+    def forget(self) -> None:
+        """Close what a fork of the supervising process has inherited of it."""
+        for descriptor in self._readers:
+            os.close(descriptor)
 
     def _has_place_for_successor(self) -> bool:
         """Whether a leaving worker can get its successor now; if not, its byte stays in the pipe until it can."""
         return len(self._leaving) < MOST_LEAVING
+
+    def _bury(self, dead: _Running) -> None:
+        self._readers.discard(dead.leaving)
+        dead.bury()
 
     def _kill_if_late(self, leaving: _Running) -> None:
         """Kill a leaving worker that does not end: it would keep its place for ever."""
@@ -191,25 +197,18 @@ class SupervisedProcess:
 
     def _start(self) -> None:
         pipe: tuple[int, ...] = ()
-        environment = {
-            **self._environment,
+        variables = {
             "AUTOTASK_EARLY_DEATHS": str(self._deaths),
             "AUTOTASK_PREDECESSOR": self._last_words,
         }
         started_at = time.monotonic()
         try:
             pipe = reader, writer = os.pipe()
+            self._readers.add(reader)
             os.set_blocking(reader, False)
-            environment["AUTOTASK_LEAVE_FD"] = str(writer)
-            process = subprocess.Popen(
-                self._command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                close_fds=True,
-                pass_fds=(*self._pass_fds, writer),
-                process_group=0,  # so that processes left behind by tasks can be terminated with it
-            )
+            process = self._launch({**variables, "AUTOTASK_LEAVE_FD": str(writer)}, writer)
         except OSError as error:  # no memory, no more processes, or no more descriptors
+            self._readers.difference_update(pipe)
             for descriptor in pipe:
                 os.close(descriptor)
             self._note_death(1, 0.0, f"could not be started: {error}")
@@ -263,7 +262,7 @@ def stop(
     :param is_urgent: returns whether they have to stop at once, without the grace.
     """
 
-    def running() -> list[subprocess.Popen[bytes]]:
+    def running() -> list[Process]:
         return [process for worker in workers for process in worker.running()]
 
     _terminate(running())
@@ -283,6 +282,6 @@ def stop(
         worker.bury()
 
 
-def _terminate(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _terminate(processes: Sequence[Process]) -> None:
     for process in processes:
         process.terminate()

@@ -38,6 +38,7 @@ MaybeSeconds = Annotated[float | None, Stored("float8", arrays.maybe_numbers)]
 Flag = Annotated[bool, Stored("boolean", arrays.flags)]
 Moment = Annotated[datetime, Stored("timestamptz", arrays.moments, aware)]
 MaybeMoment = Annotated[datetime | None, Stored("timestamptz", arrays.moments, aware)]
+MaybeJson = Annotated[str | None, Stored("jsonb", arrays.texts)]
 MaybeNames = Annotated[Sequence[str] | None, Stored("text[]", lambda values: arrays.texts(map(_array, values)))]
 
 
@@ -49,6 +50,8 @@ class Carried:
     :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
     :ivar scheduled_for: the tick of this task.
     :ivar on_end: whom to tell of its end, see :func:`autotask.on_end.stored`.
+    :ivar subject: the object that it is about, see :func:`autotask.references.subject`.
+    :ivar metadata: what its author wants to find with it, as JSON.
     """
 
     name: Text
@@ -63,6 +66,8 @@ class Carried:
     at_most_once: Flag = False
     tags: MaybeNames = None
     on_end: MaybeText = None
+    subject: MaybeText = None
+    metadata: MaybeJson = None
 
 
 def stored(record: type) -> dict[str, Stored]:

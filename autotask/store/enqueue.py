@@ -1,11 +1,12 @@
 """Insert tasks, one or many, inside the caller's transaction."""
 
 import contextlib
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -34,6 +35,13 @@ class Kind(Carried):
     def is_plain(self) -> bool:
         """Whether it is due at once, with defaults everywhere."""
         return all(getattr(self, name) == default for name, default in _NOTHING_SPECIAL.items())
+
+    @cached_property
+    def about(self) -> tuple[str | None, Any] | None:
+        """Subject and metadata, for the context of the task; None: it has neither."""
+        if self.subject is None and self.metadata is None:
+            return None
+        return self.subject, None if self.metadata is None else json.loads(self.metadata)
 
 
 STATED = columns.stored(Kind)

@@ -30,19 +30,20 @@ class Filter:
     names: tuple[str, ...] = ()
     tag: str = ""
     gate: str = ""
+    subject: str = ""
     cause: str = ""
     first: uuid.UUID | None = None
     last: uuid.UUID | None = None
 
 
 _CONDITIONS = """(%(queue)s = '' OR queue = %(queue)s) AND name = ALL(%(names)s::text[])
-    AND (%(tag)s = '' OR %(tag)s = ANY(tags))"""
+    AND (%(tag)s = '' OR %(tag)s = ANY(tags)) AND (%(subject)s = '' OR subject IS NOT DISTINCT FROM %(subject)s)"""
 
 # Each statement reads so many keys from the end of an index, and compares them outside: it is short, whatever matches.
 LIVE = f"""
 SELECT id, state = ANY(%(states)s::smallint[]) AND {_CONDITIONS} AND (%(gate)s = '' OR state = 8 AND gate = %(gate)s),
        name, ''
-FROM (SELECT id, state, queue, name, tags, gate FROM autotask_task
+FROM (SELECT id, state, queue, name, tags, gate, subject FROM autotask_task
       WHERE id <= %(last)s AND id >= %(first)s ORDER BY id DESC LIMIT {PIECE}) AS piece
 ORDER BY id DESC
 """
@@ -83,6 +84,7 @@ def _pieces_of(
         "names": arrays.texts(wanted.names),
         "tag": wanted.tag,
         "gate": wanted.gate,
+        "subject": wanted.subject,
         "before": before,
         "first": wanted.first or uuid.UUID(int=0),
     }

@@ -103,7 +103,7 @@ def select(table: str, **values: str) -> str:
 
     :param values: expressions for some of them.
     """
-    values = {"flow": "flow::text AS flow", "notices": "notices::text AS notices"} | values
+    values = {name: f"{name}::text AS {name}" for name in ("flow", "notices", "metadata")} | values
     return f"SELECT {', '.join(values.get(name, name) for name in _FIELDS)} FROM {table}"
 
 

@@ -74,7 +74,7 @@ WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 new AS MATERIALIZED (
     SELECT t.id, t.arguments, t.payload, {enqueue.FLOW} AS flow, t.unique_key, t.gate,
            coalesce(kind.run_after, clock.now + kind.delay * interval '1 s') AS due,
-           kind.expires, kind.expires_at, clock.now
+           kind.expires, kind.expires_at, kind.subject, kind.metadata, clock.now
     FROM clock {enqueue.KINDS}{enqueue.FLOWING}
 ),
 locked AS MATERIALIZED (
@@ -87,6 +87,7 @@ locked AS MATERIALIZED (
 replaced AS (
     UPDATE autotask_task t
     SET arguments = new.arguments, payload = new.payload, flow = new.flow, run_at = locked.due,
+        subject = new.subject, metadata = new.metadata,
         expires_at = coalesce(new.expires_at, locked.due + new.expires * interval '1 s'),
         state = CASE WHEN locked.due > locked.now THEN 0 WHEN stays THEN t.state WHEN new.gate IS NULL THEN 1 ELSE 8 END,
         ready_at = CASE WHEN locked.due > locked.now THEN NULL WHEN stays THEN t.ready_at WHEN new.gate IS NULL THEN locked.now END,

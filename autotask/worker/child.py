@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any
 
-from autotask import django_setup
+from autotask import django_setup, telemetry
 from autotask.context import Progress, StopRequest
 from autotask.processes import life, module_path, streams
 from autotask.store.progress import Claim
@@ -21,6 +21,10 @@ from autotask.worker.process_state import ProcessState
 
 #: Seconds between two reports of the progress of one job.
 SAY_EVERY = 0.5
+
+
+#: Seconds within which telemetry has to be sent when this process ends: less than its worker waits for that.
+LAST_WORDS = 0.8
 
 
 class Messenger:
@@ -119,6 +123,8 @@ def main() -> None:
         state.restore()
         messenger.end(ended)
         inbox.busy = False
+    if telemetry.used is not None:
+        telemetry.used.flush(LAST_WORDS)
 
 
 def _do_nothing(*_: object) -> None:

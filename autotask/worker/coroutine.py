@@ -12,7 +12,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 
-from autotask import carriers, payload, registry
+from autotask import carriers, payload, registry, telemetry
 from autotask.context import TaskContext, enter
 from autotask.definition import Definition
 from autotask.payload import Arguments
@@ -52,9 +52,10 @@ async def execute(
     _spare.take()
     attempt = _Attempt(task, is_cancelled, reporter, place, functools.partial(_refuse_open, traces, caller), begun)
     try:
-        if payload.carries(task.payload):
-            return await attempt.run_as_called(caller)
-        return await attempt.run()
+        if telemetry.used is None:
+            return await attempt.start(caller)
+        with steps.reported(task):
+            return await attempt.start(caller)
     finally:
         _spare.leave()
         caller.end()
@@ -71,6 +72,12 @@ class _Attempt:
     place: CoroutinePlace[ClaimedTask]
     refuse_open: RefuseOpen
     begun: float
+
+    async def start(self, caller: Caller) -> Outcome | Released:
+        """Run it, with what its call carries."""
+        if payload.carries(self.task.payload):
+            return await self.run_as_called(caller)
+        return await self.run()
 
     async def run_as_called(self, caller: Caller) -> Outcome | Released:
         """Run it with the values that its call carries restored around it.
@@ -109,6 +116,8 @@ class _Attempt:
             arguments = await _load(task, in_thread=load_in_thread)
         except BaseException as error:  # noqa: B036 - unpickling can raise anything
             return await self._decide(error, definition, None)
+        if telemetry.used is not None:
+            steps.tell_loaded(definition, arguments)
         if log_capture.is_on:
             log_capture.begin(task, definition)
         if task_started.receivers:

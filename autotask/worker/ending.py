@@ -39,6 +39,17 @@ def begin(status: int) -> None:
         leave(status)
 
 
+def like_a_program(status: int) -> NoReturn:
+    """End a fork as the interpreter ends a program: wait for threads, and call the functions registered with ``atexit``.
+
+    Leaving the interpreter instead would run what the program of its parent does at its end, such as blocks of ``finally``.
+    """
+    begin(status)
+    threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter calls first, from Python 3.9 to 3.14
+    atexit._run_exitfuncs()
+    leave(status)
+
+
 def now(status: int) -> NoReturn:
     """End this process at once, without waiting for threads; call the functions registered with ``atexit``."""
     _end_by_alarm(HOOKS_WITHIN + LAST_RESORT)

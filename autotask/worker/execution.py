@@ -9,7 +9,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 
-from autotask import carriers, payload, registry
+from autotask import carriers, payload, registry, telemetry
 from autotask.conf import settings
 from autotask.context import TaskContext, enter
 from autotask.definition import Definition
@@ -48,9 +48,26 @@ def execute(
     if around is None:
         around = surroundings.of_thread()
     around.tidy()
+    if telemetry.used is not None:
+        return around.enclose(functools.partial(_reported, task, is_cancelled, reporter, attempt, around, begun))
     if payload.carries(task.payload):
         return around.enclose(functools.partial(_as_called, task, is_cancelled, reporter, attempt, around, begun))
     return _attempt(task, is_cancelled, reporter, attempt, around, begun, around.run)
+
+
+def _reported(
+    task: ClaimedTask,
+    is_cancelled: IsCancelled,
+    reporter: Reports,
+    attempt: Interruptible,
+    around: Surroundings,
+    begun: float,
+) -> Outcome | Released:
+    """Run one attempt of which somebody is told."""
+    with steps.reported(task):
+        if payload.carries(task.payload):
+            return _as_called(task, is_cancelled, reporter, attempt, around, begun)
+        return _attempt(task, is_cancelled, reporter, attempt, around, begun, around.watch)
 
 
 def _as_called(
@@ -102,6 +119,8 @@ def _attempt(
             return steps.tell(task, *steps.decide(task, error, definition, None, is_cancelled(task), begun))
         finally:
             around.tidy()
+    if telemetry.used is not None:
+        steps.tell_loaded(definition, arguments)
     if log_capture.is_on:
         log_capture.begin(task, definition)
     if task_started.receivers:

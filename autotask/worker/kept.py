@@ -87,29 +87,48 @@ class Spare:
             self._free.append(left)
 
 
+def find_handlers() -> None:
+    """Look for handlers now, in a process whose forks are workers, since looking writes to all that modules have."""
+    _handlers.found()
+
+
 class _Handlers:
     """The handlers of all modules, other than of databases, whose connections belong to threads."""
 
     def __init__(self) -> None:
+        self._seen: set[str] = set()
         self._modules = 0
-        self._found: list[Any] = []
+        self._found: dict[int, Any] = {}
 
     def found(self) -> list[Any]:
-        """Return them; search again if modules have been imported since the last time."""
+        """Return them; search also the modules that have been imported since the last time."""
         if len(sys.modules) != self._modules:
             self._modules = len(sys.modules)
-            self._found = list({id(handler): handler for handler in self._look()}.values())
-        return self._found
+            for name, module in self._new():
+                self._seen.add(name)
+                self._found.update((id(handler), handler) for handler in _handlers_of(module))
+        return list(self._found.values())
 
-    @staticmethod
-    def _look() -> list[Any]:
-        return [
-            value
-            for module in list(sys.modules.values())
-            for value in list(getattr(module, "__dict__", {}).values())
-            # By its type: a lazy object would be made by isinstance().
-            if issubclass(type(value), BaseConnectionHandler) and not value.thread_critical
-        ]
+    def _new(self) -> list[tuple[str, Any]]:
+        # From the end, where new ones are: taking each one up would copy the memory that a fork shares.
+        found = []
+        try:
+            for name, module in reversed(sys.modules.items()):
+                if name in self._seen:
+                    break
+                found.append((name, module))
+        except RuntimeError:  # another thread imports something
+            return list(sys.modules.copy().items())
+        return found
+
+
+def _handlers_of(module: Any) -> list[Any]:
+    return [
+        value
+        for value in list(getattr(module, "__dict__", {}).values())
+        # By its type: a lazy object would be made by isinstance().
+        if issubclass(type(value), BaseConnectionHandler) and not value.thread_critical
+    ]
 
 
 _handlers = _Handlers()

@@ -7,15 +7,18 @@ differs, see :mod:`autotask.worker.execution` and :mod:`autotask.worker.coroutin
 import functools
 import logging
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
-from autotask import payload, registry
+from autotask import payload, registry, telemetry
 from autotask.conf import settings
 from autotask.context import StopRequest, TaskContext
 from autotask.definition import Definition
 from autotask.exceptions import NothingRan, TimeLimitExceeded, UnknownTask, WorkerStopping
 from autotask.functions import still_to_be_run
 from autotask.payload import Arguments
+from autotask.scheduled import ScheduledTask
+from autotask.schedules.base import Timetable
 from autotask.signals import end_is_heard, send_end
 from autotask.store import steps as stored_steps
 from autotask.store.finish import Outcome
@@ -32,6 +35,12 @@ from autotask.worker.reporter import Reports
 logger = logging.getLogger("autotask.worker")
 
 
+def reported(task: ClaimedTask) -> AbstractContextManager[None]:
+    """Return the block in which those in AUTOTASK_TELEMETRY, of whom there are some, are told of an attempt."""
+    assert telemetry.used is not None
+    return telemetry.used.running(task, _timetable(task))
+
+
 def load(task: ClaimedTask) -> Arguments:
     """Return the arguments of a task; raises as :func:`autotask.payload.load_arguments` does."""
     return payload.load_arguments(task.payload, id=task.id, name=task.name)
@@ -40,7 +49,12 @@ def load(task: ClaimedTask) -> Arguments:
 def context_of(task: ClaimedTask, stop: StopRequest, reporter: Reports) -> TaskContext:
     """Return the context that the function of an attempt sees."""
     report = functools.partial(reporter.report, (task.id, task.fence))
-    return TaskContext(task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report, fence=task.fence)
+    context = TaskContext(
+        task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report, fence=task.fence
+    )
+    if payload.carries(task.payload):
+        context.subject, context.metadata = payload.about(task.payload)
+    return context
 
 
 def seal(task: ClaimedTask, value: Any, begun: float) -> Outcome | Advanced:
@@ -153,6 +167,17 @@ def has_receivers(name: str) -> bool:
     return end_is_heard() or ((definition := registry.known(name)) is not None and definition.hears_ends)
 
 
+def tell_loaded(definition: Definition[Any, Any], arguments: Arguments) -> None:
+    """Let those in AUTOTASK_TELEMETRY, of whom there are some, see the arguments as text, if they ask for it."""
+    assert telemetry.used is not None
+    telemetry.used.loaded(functools.partial(definition.shown, arguments))
+
+
+def _timetable(task: ClaimedTask) -> Timetable | None:
+    definition = None if task.scheduled_for is None else registry.known(task.name)
+    return definition.schedule if isinstance(definition, ScheduledTask) else None
+
+
 def _rules() -> Rules:
     return Rules(base_delay=settings.RETRY_DELAY, patience=settings.UNKNOWN_TASK_TIMEOUT)
 
@@ -165,6 +190,16 @@ def _tell(
     error: BaseException | None,
     next_in: float | None,
 ) -> None:
+    if telemetry.used is not None:  # First, so that what listens to the log knows what it has had already.
+        telemetry.used.end(
+            task,
+            _timetable(task),
+            state=state,
+            seconds=seconds,
+            message=message,
+            exception=error,
+            next_in=next_in,
+        )
     log_end(task, state, seconds, message, error, next_in)
     if log_capture.is_on:
         log_capture.end(task, state, seconds, message, error, next_in)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
-from autotask import logs, payload
+from autotask import logs, payload, telemetry
 from autotask.conf import settings
 from autotask.offer import Offers
 from autotask.signals import worker_started, worker_stopping
@@ -66,6 +66,9 @@ logger = logging.getLogger("autotask.worker")
 
 #: Seconds to write the last outcomes.
 LAST_WORDS = 0.5
+
+#: Seconds within which telemetry has to be sent when the worker has nothing else to do any more.
+TO_FLUSH = 2.0
 
 
 class Worker:
@@ -294,6 +297,8 @@ class Worker:
         notify.set_waker(None)
         self._news.connection.close()
         self.stalls.stop()
+        if telemetry.used is not None:
+            telemetry.used.flush(TO_FLUSH)
         logger.info("worker %d stopped", self._pid)
         return drained and not self.held.given_up
 

@@ -7,9 +7,9 @@ from importlib.resources import files
 import pytest
 from django.conf import settings
 
-#: The tests here run in their own environment: tox -e browser.
-if settings.SETTINGS_MODULE != "tests.browser.settings":
-    collect_ignore_glob = ["test_*.py"]
+#: The tests here run in their own environment, tox -e browser: those of django-unfold by themselves, all others without it.
+SETTINGS = {"tests.browser.settings": "test_unfold.py", "tests.browser.unfold_settings": "test_pages.py"}
+collect_ignore_glob = [SETTINGS.get(settings.SETTINGS_MODULE, "test_*.py")]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

@@ -116,6 +116,18 @@ def test_every_page_is_accessible_and_fits(rows, browser, live_server, axe, sche
     assert problems == []
 
 
+def test_printed_pages_use_the_width_of_the_paper(rows, browser, live_server):
+    with visit(browser, live_server, width=794) as (page, _):  # A4
+        page.emulate_media(media="print")
+        for address in (f"{LIST}/dashboard/", f"{LIST}/taskrecord/?state=error", addresses()[-1]):
+            page.goto(live_server.url + address)
+            assert page.evaluate(TOO_WIDE) == 0, address
+            assert page.locator("#content").bounding_box()["width"] > 700, address
+            assert (
+                not page.locator("#changelist .actions, .autotask-tabs, #nav-sidebar").locator("visible=true").count()
+            )
+
+
 def test_a_page_refreshes_itself_while_nobody_is_busy_there(rows, browser, live_server):
     with visit(browser, live_server) as (page, complaints):
         # Given

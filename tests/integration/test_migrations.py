@@ -19,7 +19,12 @@ WHERE relname IN ('autotask_task', 'autotask_result', 'autotask_attempt') ORDER 
 """
 
 #: Migrations that change a table and the view over it, each with the one before.
-STEPS = [("0002_worker_zone_data", "0003_tags"), ("0003_tags", "0004_flow"), ("0005_api_keys", "0006_notices")]
+STEPS = [
+    ("0002_worker_zone_data", "0003_tags"),
+    ("0003_tags", "0004_flow"),
+    ("0005_api_keys", "0006_notices"),
+    ("0014_logs", "0015_subject"),
+]
 
 WAITING = """
 SELECT count(*) FROM pg_locks

@@ -21,6 +21,7 @@ TYPES = {
     "BooleanField": "boolean",
     "DateTimeField": "timestamptz",
     "NamesField": "text[]",
+    "JSONField": "jsonb",
 }
 
 

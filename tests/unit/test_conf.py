@@ -64,6 +64,8 @@ GOOD = [
     ("AUTOTASK_COMPANION", "off", "off"),
     ("AUTOTASK_COMPANION", "host", "host"),
     ("AUTOTASK_COMPANION_YIELDS", True, True),
+    ("AUTOTASK_FORK", "auto", "auto"),
+    ("AUTOTASK_FORK", False, False),
     ("AUTOTASK_QUEUES", ["a", "b"], ("a", "b")),
     ("AUTOTASK_QUEUES", [], ()),
     ("AUTOTASK_REMOTE_CHANNELS", ["web"], ("web",)),
@@ -116,6 +118,7 @@ def test_a_good_value_is_read_in_the_type_of_the_setting(settings, name, value, 
 
 
 BAD = {
+    "AUTOTASK_TELEMETRY": ["a.b", None, 5, [""], [None], ["otel"], ["autotask."], ["shop telemetry.Mine"]],
     "AUTOTASK_CONTEXT": ["a.b", None, 5, [""], [None], ["Language"], ["autotask."], ["shop carriers.Tenant"]],
     "AUTOTASK_IMMEDIATE": [0, 1, None, "True", "raises", ""],
     "AUTOTASK_IS_ACTIVE": [0, 1, None, "False", "true", []],
@@ -127,6 +130,7 @@ BAD = {
     "AUTOTASK_SETUP": ["", "configure", "a-module.configure", ".configure", 5, b"app.configure"],
     "AUTOTASK_COMPANION": ["on", "", None, True, [], {}],
     "AUTOTASK_COMPANION_YIELDS": [1, "yes", None],
+    "AUTOTASK_FORK": [True, None, 0, "on", "off", ""],
     "AUTOTASK_QUEUES": ["default", b"default", None, 5, ["a b"], [""], [None], {"a"}, ["-a"]],
     "AUTOTASK_REMOTE_CHANNELS": ["web", None, ["a b"]],
     "AUTOTASK_THREADS": [0, -1, 1001, "4", 4.0, True, None, math.inf],

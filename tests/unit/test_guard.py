@@ -93,7 +93,7 @@ def test_the_guard_of_an_older_process_passes_on_no_offers():
     pipes = Pipes()
     try:
         guard = Guard(os.getpid(), pipes.life, pipes.wake, (), grace=1.0)
-        assert "AUTOTASK_OFFER_FDS" not in guard._worker._environment
-        assert guard._worker._pass_fds == (pipes.wake,)
+        assert "AUTOTASK_OFFER_FDS" not in guard._worker._launch._environment
+        assert guard._worker._launch._pass_fds == (pipes.wake,)
     finally:
         pipes.close()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.utils.module_loading import import_string
 
 from tests.documents import ROOT, pages
 
@@ -57,6 +58,32 @@ def test_each_picture_of_a_page_exists(page):
     assert [
         name for name in PICTURE.findall(text(page)) if "://" not in name and not (page.parent / name).exists()
     ] == []
+
+
+AUTODOC = re.compile(r"^\.\. (currentmodule|module|auto\w+):: ([\w.]+)", re.M)
+
+
+def described(page: Path) -> Iterator[str]:
+    """Yield the full names of the objects whose docstrings a page shows."""
+    module = ""
+    for directive, name in AUTODOC.findall(text(page)):
+        if "module" in directive:
+            module = f"{name}."
+        elif name.startswith("autotask."):
+            yield name
+        elif not directive.endswith(("settings", "exceptions")):
+            yield module + name
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(described(page))], ids=lambda page: page.stem)
+def test_each_object_that_a_page_describes_is_in_the_code(page):
+    broken = []
+    for name in described(page):
+        try:
+            import_string(name)
+        except ImportError:
+            broken.append(name)
+    assert broken == []
 
 
 def test_no_anchor_is_there_twice():

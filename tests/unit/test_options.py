@@ -84,6 +84,8 @@ def test_without_options_the_defaults_are_those_of_the_documentation():
         ({"executor": "process"}, "process"),
         ({"tags": ("eu", "billing", "eu")}, ["eu", "billing"]),
         ({"tags": []}, None),
+        ({"metadata": {"a": (1, None), "b": "é"}}, {"a": [1, None], "b": "é"}),
+        ({"metadata": {}}, None),
     ],
 )
 def test_a_good_value_is_taken(given, stored):
@@ -121,12 +123,15 @@ WRONG_TYPES = [
     *[("timeout", value) for value in ("5", True, noop)],
     *[("executor", value) for value in (5, True, b"process")],
     *[("tags", value) for value in ("billing", {"billing"}, 5, {"billing": 1}, ["billing", 5], [None], [b"billing"])],
+    *[("subject", value) for value in ("shop.order:42", 42, {"id": 42}, noop)],
+    *[("metadata", value) for value in ("{}", [1], 5, {1: "a"}, {"a", "b"})],
     *[(name, value) for name in ("takes_context", "atomic", "at_most_once") for value in (1, 0, "yes", [], noop)],
     *[("run_after", value) for value in (5, "2026-07-01", datetime.date(2026, 7, 1), datetime.timedelta(1), True)],
 ]
 
 WRONG_VALUES = [
     *[("tags", value) for value in ([""], ["a b"], ["a,b"], ["x" * 201], [str(number) for number in range(21)])],
+    *[("metadata", {"a": value}) for value in ("x" * 4096, math.nan, noop, "\0", "a\\\0", "\ud800", {NOW})],
     *[("on_missing", value) for value in ("", "Error", "skip", True, 5, b"error", ["retry"])],
     ("expires", datetime.datetime(2026, 7, 1)),
     *[
@@ -217,6 +222,22 @@ def test_one_tag_without_a_list_is_answered_with_an_example():
         match=rf"^The option 'tags' of {HERE} must be a list of names, such as \[\"billing\", \"eu\"\], but is 'billing'",
     ):
         Options.of(HERE, tags="billing")
+
+
+def test_metadata_holds_what_only_looks_like_a_nul():
+    assert Options.of(HERE, metadata={"a": r"\u0000"}).metadata == {"a": r"\u0000"}
+
+
+def test_metadata_is_a_copy():
+    given = {"a": [1]}
+    options = Options.of(HERE, metadata=given)
+    given["a"].append(2)
+    assert options.metadata == {"a": [1]}
+
+
+def test_metadata_that_is_too_large_is_answered_with_its_size_and_the_limit():
+    with pytest.raises(InvalidOption, match=r"at most 4096 bytes as JSON \(these are 4104\); pass more as an argument"):
+        Options.of(HERE, metadata={"a": "x" * 4096})
 
 
 def test_a_delay_and_a_moment_together_are_refused():

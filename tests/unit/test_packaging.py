@@ -45,3 +45,11 @@ def test_all_files_that_are_no_modules_are_in_the_package(setup):
     others = {path for path in package.rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert package / "locale" / "de" / "LC_MESSAGES" / "django.mo" in others
     assert others - shipped == set()
+
+
+def test_the_demo_installs_what_a_user_would(setup):
+    given = setup["given"]
+    section = re.search(r"^\[testenv:demo\]\n(.*?)^\[", (ROOT / "tox.ini").read_text(encoding="utf-8"), re.M | re.S)[1]
+    listed = re.search(r"^deps =\n((?: +.*\n)+)", section, re.M)[1]
+    needed = [*given["install_requires"], *given["extras_require"]["embedded"]]
+    assert sorted(line.strip() for line in listed.splitlines()) == sorted(needed)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from autotask.processes import readable
+from autotask.processes.starting import Interpreter
 from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
 from tests.helpers import wait_until
 
@@ -34,7 +35,7 @@ class Keeper:
         self._notes = folder / "notes"
         self._notes.mkdir()
         command = [sys.executable, "-S", "-c", WORKER, str(self._notes), str(self.leaves)]
-        self.worker = SupervisedProcess(command, os.environ, 10.0, self._note, overlap=True)
+        self.worker = SupervisedProcess(Interpreter(command, os.environ), 10.0, self._note, overlap=True)
 
     def _note(self, what: str, *, serious: bool = False) -> None:
         self.said.append(what)

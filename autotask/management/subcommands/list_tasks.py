@@ -33,6 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--name", type=plain_name, help="Only tasks of this name (module.function, in full).")
     parser.add_argument("--tag", type=plain_name, help="Only tasks with this tag.")
     parser.add_argument(
+        "--subject", metavar="APP.MODEL:KEY", help="Only tasks about this object, such as shop.order:42."
+    )
+    parser.add_argument(
         "--gate", help="Only tasks that wait at this limit, at this rate, or for this paused task or queue."
     )
     parser.add_argument(
@@ -48,6 +51,7 @@ def run(
     queue: str | None,
     name: str | None,
     tag: str | None,
+    subject: str | None,
     gate: str | None,
     limit: int,
     json: bool,
@@ -56,7 +60,9 @@ def run(
     states = _STATES[state] if state is not None else []
     gates = [] if gate is None else _gates(gate)
     connection = open_tables()
-    tasks = read.newest(connection, states=states, gates=gates, queue=queue, name=name, tags=tag, limit=limit)
+    tasks = read.newest(
+        connection, states=states, gates=gates, queue=queue, name=name, tags=tag, subject=subject, limit=limit
+    )
     if json:
         console.say(render.as_json({"tasks": [task_document(task) for task in tasks]}))
     elif tasks:

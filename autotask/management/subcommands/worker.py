@@ -106,14 +106,8 @@ def run(
     _work(console, workers, options)
 
 
-def _mark() -> None:
-    """Mark this process as a worker: programs that its tasks start must not start companions."""
-    os.environ["AUTOTASK_WORKER"] = str(os.getpid())
-
-
 def _work(console: Console, workers: int, options: WorkerOptions) -> None:
     if crew.is_member():
-        _mark()
         status = crew.work(options)
         ending.begin(status)
         sys.exit(status)
@@ -122,9 +116,9 @@ def _work(console: Console, workers: int, options: WorkerOptions) -> None:
         console.complain("AUTOTASK_IS_ACTIVE is False: calls store no tasks. Only tasks already stored run here.")
     if options.burst:
         _refuse_without_tables()
-    _mark()
+    crew.mark()
     if workers > 1 or options.max_tasks or options.max_memory or options.reload:
-        status = crew.Crew(workers, burst=options.burst, reload=options.reload).run()
+        status = crew.Crew(workers, options).run()
     else:
         status = run_worker(options)
         if console.is_program:

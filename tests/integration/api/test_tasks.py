@@ -6,6 +6,7 @@ import uuid
 from datetime import datetime
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connections
 
 from autotask.handle import TaskHandle
@@ -87,6 +88,23 @@ def test_results_are_json_or_text(api, worker, what, shown, as_text):
     hard = api.get(f"/tasks/{id}/?as=hardworker").value
     assert (hard["id"], hard["type_of_task"], hard["status"], hard["result"]) == (id, "api.give", 2, as_text)
     assert hard["file_path"] == ("/srv/reports/7.txt" if what == "both" else None)
+
+
+def test_what_a_task_is_about_is_shown_only_if_the_scope_says_so(api_with):
+    # Given
+    user = User.objects.create_user("ann")
+    handle = tasks.add.using(subject=user, metadata={"campaign": 7})(3, 4)
+    plain = tasks.add(3, 4)
+
+    # When
+    unseen = api_with("read").get(f"/tasks/{handle.id}/").value
+    seen = api_with("read", "metadata").get(f"/tasks/{handle.id}/").value
+    listed = api_with("read", "metadata:api.*").get("/tasks/").value["tasks"]
+
+    # Then
+    assert "subject" not in unseen and "metadata" not in unseen
+    assert (seen["subject"], seen["metadata"]) == (f"auth.user:{user.pk}", {"campaign": 7})
+    assert {task["id"]: task["metadata"] for task in listed} == {str(handle.id): {"campaign": 7}, str(plain.id): {}}
 
 
 def test_an_error_is_shown_without_its_traceback_unless_the_scope_says_so(api, api_with, worker):

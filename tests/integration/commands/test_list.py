@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from django.contrib.auth.models import Group
 
 from autotask.task import new_ids
 from tests.integration.commands.command import insert, manage
@@ -37,6 +38,21 @@ def test_list_is_narrowed_by_state_queue_and_name():
     assert ids("--state", "waiting", "--queue", "default") == {str(waiting.id), str(scheduled.id)}
     assert ids("--name", misbehave.name) == ids("--queue", "bad") == {str(elsewhere.id)}
     assert ids("--state", "running") == set()
+
+
+def test_tasks_are_listed_by_subject_and_shown_with_what_they_are_about():
+    # Given
+    group = Group.objects.create(name="staff")
+    about = add.using(subject=group, metadata={"a": 1, "password": "s3cret"})(1, 1)
+    add(1, 1)
+    subject = f"auth.group:{group.pk}"
+
+    # Then
+    assert [task["id"] for task in manage("list", "--json", "--subject", subject).json["tasks"]] == [str(about.id)]
+    shown = manage("show", about.id, "--json").json
+    assert (shown["subject"], shown["metadata"]) == (subject, {"a": 1, "password": "s3cret"})
+    words = manage("show", about.id).out
+    assert re.search(rf"^subject +{subject}$", words, re.M) and '"a": 1' in words and "s3cret" not in words
 
 
 def test_tasks_are_listed_by_tag_and_shown_with_their_tags():

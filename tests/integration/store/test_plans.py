@@ -335,6 +335,13 @@ ACTS = {
     "list the holders of slots": Act(
         lambda c: len(gates_read.holders(current(), SATURATED.key)), "autotask_task_pkey", 120, result=20
     ),
+    "list the tasks about a subject": Act(
+        lambda c: len(read.newest(current(), subject="shop.order:7")),
+        "autotask_result_subject",
+        60,
+        before=lambda c: about(),
+        result=1,
+    ),
     "list the newest of a gate": Act(
         lambda c: len(read.newest(current(), gates=["limit:some(key=7)"])), "autotask_held", 60, result=1
     ),
@@ -344,6 +351,16 @@ ACTS = {
     ),
     "list the workers": Act(lambda c: read.workers(current()), "autotask_running", 400),
 }
+
+
+def about():
+    """Let tasks be about something: a thousand of them, each about another one."""
+    for table in ("autotask_task", "autotask_result"):
+        chosen = (
+            f"SELECT id, row_number() OVER () AS number FROM (SELECT id FROM {table} ORDER BY id LIMIT 500) AS first"
+        )
+        subject = "'shop.order:' || number" if table == "autotask_result" else "'shop.item:' || number"
+        execute(current(), f"UPDATE {table} t SET subject = {subject} FROM ({chosen}) AS chosen WHERE chosen.id = t.id")
 
 
 def pause_all():

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from autotask.store import read
 from autotask.store.connection import current, rows
 from autotask.task import DONE
 from tests.helpers import LONG, wait_until
-from tests.integration.worker.app.tasks import hoard, leave_behind, sign, sign_and_wait
+from tests.integration.worker.app.tasks import hoard, is_fork, leave_behind, sign, sign_and_wait
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -178,3 +179,73 @@ def test_a_worker_ends_whatever_its_tasks_have_left_behind(start_crew, ledger, w
     wait_until(lambda: not any(map(psutil.pid_exists, pids)), 30, what="the end of the workers")
     assert ledger.read_text().count("goodbye") == (0 if what == "atexit" else 2)
     assert "the worker ended" not in crew.output(), crew.output()
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch) -> Path:
+    """A module that crews import, in which a test writes what it likes."""
+    monkeypatch.setenv("AUTOTASK_TEST_MODULES", "imported_by_crew")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    path = tmp_path / "imported_by_crew.py"
+    path.touch()
+    return path
+
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux")
+
+APART = r"supervisor \d+: each worker loads the project itself, not as a fork that shares its memory: "
+
+
+@ON_LINUX
+def test_workers_are_forks_until_the_code_changes(start_crew, module):
+    # Given
+    crew = start_crew("--workers=1", "--max-tasks=1")
+    assert is_fork().wait(20)
+    assert is_fork().wait(20)
+
+    # When
+    module.write_text("CHANGED = True")
+
+    # Then the next worker, which may have begun before, or the one after it, has the new code
+    assert not [is_fork().wait(20) for _ in range(2)][-1]
+    [line] = crew.lines(APART + "the code has changed since this process has loaded it")
+    assert "WARNING" not in crew.output(), crew.output()
+
+
+@ON_LINUX
+def test_a_thread_that_a_library_starts_when_it_is_imported_forbids_forks(start_crew, module):
+    # Given
+    module.write_text("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()")
+
+    # When
+    crew = start_crew("--workers=2", "--threads=1")
+
+    # Then
+    assert not is_fork().wait(20)
+    [line] = crew.lines(APART + "something that the project imports has started threads")
+
+
+@ON_LINUX
+def test_a_connection_that_is_opened_while_django_is_set_up_is_not_shared(start_crew, module):
+    # Given
+    module.write_text("from django.db import connection; connection.ensure_connection()")
+
+    # When
+    crew = start_crew("--workers=2", "--threads=1")
+
+    # Then
+    assert is_fork().wait(20)
+    supervisor = psutil.Process(crew.pid)
+    assert [each.laddr for each in supervisor.net_connections("all")] == []
+
+
+def test_without_forks_each_worker_loads_the_project_itself(start_crew, monkeypatch):
+    # Given
+    monkeypatch.setenv("AUTOTASK_TEST_FORK", "false")
+
+    # When
+    crew = start_crew("--workers=1", "--max-tasks=9")
+
+    # Then
+    assert not is_fork().wait(20)
+    assert not crew.lines(APART)

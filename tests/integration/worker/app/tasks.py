@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import gc
 import os
 import time
 
@@ -24,6 +25,12 @@ def note(path: str, line: str) -> None:
 def sign(path: str, line: str) -> None:
     """Append a line and the id of the process."""
     os.write(_open(path), f"{line} {os.getpid()}\n".encode())
+
+
+@delayed_task
+def is_fork() -> bool:
+    """Whether this process is the fork of one that had loaded the project."""
+    return gc.get_freeze_count() > 10_000  # some from the start, with some versions of Python
 
 
 @delayed_task
