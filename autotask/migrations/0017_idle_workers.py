@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("autotask", "0014_logs")]
+    dependencies = [("autotask", "0015_subject")]
 
     operations = [
         migrations.AddField("worker", "idle", models.BooleanField(db_default=False)),
