@@ -121,9 +121,10 @@ def test_a_worker_that_gets_more_than_it_has_room_for_passes_the_word_on(start_i
     assert {whose(handle) for handle in handles} == {told.id, other.id}
 
 
-def test_a_worker_that_stops_passes_the_word_on(start_idle):
+def test_a_worker_that_stops_passes_the_word_on(start_idle, settings):
     # Given
     leaving, other = start_idle(), start_idle()
+    settings.AUTOTASK_SHUTDOWN_GRACE = 60
     busy = store(tasks.pass_gate, "leaving")
     tell(leaving)
     assert tasks.gate("leaving reached").wait(10)
