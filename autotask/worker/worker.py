@@ -15,7 +15,7 @@ from autotask.conf import settings
 from autotask.offer import Offers
 from autotask.signals import worker_started, worker_stopping
 from autotask.store import model_rows, notify
-from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
+from autotask.task import COROUTINE, DEFAULT_QUEUE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
 from autotask.worker import executors, log_capture, relay, sync_threads
 from autotask.worker.caretaker import Caretaker
@@ -60,6 +60,7 @@ from autotask.worker.watch import Watch
 from autotask.worker.yielding import Yielding
 
 if TYPE_CHECKING:
+    from autotask.worker.alerter import Alerter
     from autotask.worker.log_book import LogBook
 
 logger = logging.getLogger("autotask.worker")
@@ -188,6 +189,7 @@ class Worker:
             *([Mender()] if model_rows.tables else []),
             Notifier(self.wakeup.call),
             *([self._statistics] if self._statistics else []),
+            *self._alerters(),
             *([self.yielding] if self.options.yields else []),
         )
         # In a thread of its own: no service that waits for the database may hold it up.
@@ -203,6 +205,13 @@ class Worker:
         # Imported here: without the setting, nothing of it is needed.
         module = importlib.import_module("autotask.worker.log_book")
         return module.LogBook(settings.LOGS, lambda: self._services[-1].hurry(module.LogBook))  # type: ignore[no-any-return]
+
+    def _alerters(self) -> "list[Alerter]":
+        if not settings.ALERTS:
+            return []
+        module = importlib.import_module("autotask.worker.alerter")  # only where it is used
+        others = self.options.queues or ("alerts",)  # Not those that this worker leaves to others.
+        return [module.Alerter(DEFAULT_QUEUE if self.options.serves(DEFAULT_QUEUE) else others[0])]
 
     def _serving(self, executor: str) -> Callable[[str], bool]:
         return functools.partial(self._serves, executor)

@@ -4,6 +4,7 @@ from benchmarks.measures import (
     background,
     bucket,
     bulk,
+    crew,
     crowd,
     curve,
     drain,
@@ -51,5 +52,6 @@ MEASURES: dict[str, Measure] = {
         schema,
         idle,
         growth,
+        crew,
     )
 }

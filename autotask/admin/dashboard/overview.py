@@ -16,9 +16,10 @@ from autotask.agenda import Condition, Entry
 from autotask.conf import settings
 from autotask.models import Pause as PauseRow, TaskRecord, Worker
 from autotask.queues import serves
-from autotask.store import glance, pauses, read
+from autotask.store import glance, incidents, pauses, read
 from autotask.store.connection import current
 from autotask.store.glance import Failure, QueueGlance
+from autotask.store.incidents import Incident
 from autotask.store.pauses import Kind, Pause
 from autotask.store.read import LivingWorker
 
@@ -30,6 +31,9 @@ MOST_FAILURES = 8
 
 #: Workers and queues that are listed.
 MOST_ROWS = 20
+
+#: Incidents that are shown.
+MOST_INCIDENTS = 5
 
 #: If a due task waits for longer than this, the page says so.
 LONG_WAIT = timedelta(minutes=1)
@@ -53,6 +57,7 @@ class Seen(NamedTuple):
     workers: Sequence[LivingWorker]
     pauses: Sequence[Pause]
     schedules: Sequence[Entry]
+    incidents: Sequence[Incident] = ()
 
     @property
     def alive(self) -> list[LivingWorker]:
@@ -76,9 +81,11 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
         read.workers(connection),
         pauses.read(connection),
         agenda.entries(connection),
+        # Their texts name tasks and schedules.
+        incidents.going_on(connection, MOST_INCIDENTS) if settings.ALERTS and may_see_tasks else (),
     )
     return {
-        "banners": list(banners(seen)),
+        "banners": list(banners(seen, may_see_workers=tabs.may_view(request, Worker))),
         "may_see_tasks": may_see_tasks,
         "may_see_workers": tabs.may_view(request, Worker),
         "may_see_pauses": tabs.may_view(request, PauseRow),
@@ -109,10 +116,16 @@ def _failure(failure: Failure, page: "DashboardAdmin") -> dict[str, Any]:
 # --- banners ------------------------------------------------------------------------------------------------------------
 
 
-def banners(seen: Seen) -> Iterator[Banner]:
-    """Yield what is wrong, the most severe first."""
+def banners(seen: Seen, *, may_see_workers: bool) -> Iterator[Banner]:
+    """Yield what is wrong, the most severe first.
+
+    :param may_see_workers: whether hosts and processes are named.
+    """
     yield from _about_switches(seen)
-    yield from _about_workers(seen)
+    for incident in seen.incidents:
+        words = gettext("Alert since %(time)s: %(text)s.")
+        yield Banner("error", words % {"time": show.duration(seen.now - incident.began_at), "text": incident.text})
+    yield from _about_workers(seen, may_see_workers)
     yield from _about_queues(seen)
     if late := [entry.name for entry in seen.schedules if entry.condition(seen.now) is Condition.LATE]:
         words = ngettext(
@@ -131,7 +144,7 @@ def _about_switches(seen: Seen) -> Iterator[Banner]:
             yield Banner("warning", gettext("Everything is paused, by %(who)s.") % {"who": pause.paused_by or "?"})
 
 
-def _about_workers(seen: Seen) -> Iterator[Banner]:
+def _about_workers(seen: Seen, may_see_workers: bool) -> Iterator[Banner]:
     if not seen.alive:
         last = min((worker.seen for worker in seen.workers), default=None)
         words = gettext("No worker is alive: nothing runs. Start the site, or: python manage.py autotask worker.")
@@ -140,11 +153,18 @@ def _about_workers(seen: Seen) -> Iterator[Banner]:
             words += " " + gettext("The last one was seen %(time)s ago.") % {"time": ago}
         yield Banner("error", words)
     elif lost := [f"{worker.host}:{worker.pid}" for worker in seen.workers if not worker.alive]:
-        words = ngettext(
-            "A worker is lost; others rescue its tasks: %(names)s.",
-            "%(number)d workers are lost; others rescue their tasks: %(names)s.",
-            len(lost),
-        )
+        if may_see_workers:
+            words = ngettext(
+                "A worker is lost; others rescue its tasks: %(names)s.",
+                "%(number)d workers are lost; others rescue their tasks: %(names)s.",
+                len(lost),
+            )
+        else:
+            words = ngettext(
+                "A worker is lost; others rescue its tasks.",
+                "%(number)d workers are lost; others rescue their tasks.",
+                len(lost),
+            )
         yield Banner("warning", words % {"number": len(lost), "names": _named(lost)})
 
 

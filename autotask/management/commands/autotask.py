@@ -17,8 +17,10 @@ from autotask.exceptions import AutotaskError
 from autotask.management.console import Console, failure
 from autotask.management.lookup import meant
 from autotask.management.subcommands import (
+    alerts,
     background,
     cancel,
+    discard,
     doctor,
     health,
     keys,
@@ -52,11 +54,13 @@ SUBCOMMANDS = {
         why,
         retry,
         cancel,
+        discard,
         schedules,
         next_ticks,
         pause,
         resume,
         run_now,
+        alerts,
         background,
         prune,
         resign,
