@@ -17,18 +17,17 @@ from autotask.signals import worker_started, worker_stopping
 from autotask.store import model_rows, notify
 from autotask.task import COROUTINE, DEFAULT_QUEUE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import executors, log_capture, relay, sync_threads
+from autotask.worker import executors, hygiene, log_capture, relay, sync_threads
 from autotask.worker.caretaker import Caretaker
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
-from autotask.worker.claiming.intake import Intake, ThreadIntake
+from autotask.worker.claiming.intake import ExecutorIntake, Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.drain import Abandoner, Drain
 from autotask.worker.followers import Followers
 from autotask.worker.gates import Gates
 from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
-from autotask.worker.hygiene import close_connections
 from autotask.worker.log_pruner import LogPruner
 from autotask.worker.loop import Loop
 from autotask.worker.mender import Mender
@@ -116,7 +115,7 @@ class Worker:
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine, keep_line)
         # A thread without tasks keeps no connections, whatever their CONN_MAX_AGE is: a database has few of them.
         self._threads: ThreadPool[ClaimedTask] = ThreadPool(
-            options.threads, runner.run, self.wakeup.wake, rest=close_connections
+            options.threads, runner.run, self.wakeup.wake, end=hygiene.close_connections
         )
         self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: self._threads, **self._other_pools(runner)}
         abandoner = Abandoner(self.held, self.recorder, self.shutdown)
@@ -160,7 +159,12 @@ class Worker:
         claims, burden = Claims(self.registration, self.unknown_tasks, self.paused), self.recorder.burden
         threads = ThreadIntake(pool, self._serving(THREAD), claims, burden.most_ahead)
         others = {name: each for name, each in self.pools.items() if name != THREAD}
-        intakes = {name: Intake(name, each, self._serving(name), claims) for name, each in others.items()}
+        intakes: dict[str, Intake] = {
+            name: Intake(name, each, self._serving(name), claims)
+            if name in (COROUTINE, PROCESS)
+            else ExecutorIntake(name, each, self._serving(name), claims, burden.most_ahead)
+            for name, each in others.items()
+        }
         return Claimer(
             self.registration,
             self.held,
