@@ -147,13 +147,13 @@ def test_the_lease_is_renewed_while_a_service_waits_for_the_database(start_worke
 
     # When a service keeps the connection that both use
     with others._in_use:
-        beaten_at = worker.registration._beaten_at
+        fresh_until = worker.registration._fresh_until
 
         # Then
-        wait_until(lambda: worker.registration._beaten_at > beaten_at + 0.3, what="beats on another connection")
+        wait_until(lambda: worker.registration._fresh_until > fresh_until + 0.3, what="beats on another connection")
         assert wait_until(lambda: kill("heartbeat"), what="that connection") == [(True,)]
-        beaten_at = worker.registration._beaten_at
-        wait_until(lambda: worker.registration._beaten_at > beaten_at, what="a beat after its loss")
+        fresh_until = worker.registration._fresh_until
+        wait_until(lambda: worker.registration._fresh_until > fresh_until, what="a beat after its loss")
     wait_until(lambda: not kill("heartbeat"), what="the end of that connection")
 
 
