@@ -7,7 +7,19 @@ from autotask.models.fields import Has, NamesField, NumbersField
 from autotask.models.flow import Bucket, Mark, Pause, Slot
 from autotask.models.pages import Dashboard, NoRows, TaskRecord
 from autotask.models.statistics import Statistics
-from autotask.models.tasks import CANCELLED, DONE, ERROR, HELD, READY, RUNNING, SCHEDULED, Result, Task, TaskFields
+from autotask.models.tasks import (
+    CANCELLED,
+    DONE,
+    ERROR,
+    HELD,
+    READY,
+    RUNNING,
+    SCHEDULED,
+    PastTask,
+    Result,
+    Task,
+    TaskFields,
+)
 from autotask.models.workers import Schedule, Worker
 
 __all__ = [
@@ -29,6 +41,7 @@ __all__ = [
     "NamesField",
     "NoRows",
     "NumbersField",
+    "PastTask",
     "Pause",
     "READY",
     "RUNNING",
