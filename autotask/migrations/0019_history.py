@@ -34,7 +34,7 @@ ALTER TABLE autotask_history SET (
 
 
 class Migration(migrations.Migration):
-    dependencies = [("autotask", "0015_subject")]
+    dependencies = [("autotask", "0018_incidents")]
 
     operations = [
         migrations.CreateModel(
