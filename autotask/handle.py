@@ -25,7 +25,7 @@ from autotask.exceptions import (
     WaitTimeout,
 )
 from autotask.snapshot import Seen, Snapshot
-from autotask.store import background, cancel, notify, read, requeue, steps, task_logs, uncommitted
+from autotask.store import background, cancel, discard, notify, read, requeue, steps, task_logs, uncommitted
 from autotask.store.connection import current, note_pooler, shares_sessions
 from autotask.store.read import StoredAttempt
 from autotask.store.told import told_task
@@ -224,6 +224,24 @@ class TaskHandle(Generic[R]):
     async def aretry(self, *, from_start: bool = False) -> None:
         """Like :meth:`retry`, from a coroutine."""
         await sync_to_async(self.retry)(from_start=from_start)
+
+    def discard(self) -> bool:
+        """Delete a task that is in ERROR or CANCELLED, with its arguments, attempts, steps and log.
+
+        Afterwards it does not count as a failure any more, cannot be retried, and its handle raises TaskExpired, as after
+        its time to live.
+
+        :returns: whether it was deleted; False if it is live, DONE, or not in the database, if its mails or webhooks are
+            still to be sent, or if rows of the site refer to it.
+        """
+        gone = bool(discard.discard(current(), [self.id]))
+        if gone:
+            self._snapshot.keep(None)
+        return gone
+
+    async def adiscard(self) -> bool:
+        """Like :meth:`discard`, from a coroutine."""
+        return await sync_to_async(self.discard)()
 
     def logs(self, attempt: int | None = None) -> str:
         """Return the lines that the task has logged, oldest first; "" if there are none.

@@ -13,6 +13,7 @@ ACTIONS = {
     "read": "see tasks and their results",
     "cancel": "cancel tasks",
     "retry": "run tasks again that failed or were cancelled",
+    "discard": "delete tasks that failed or were cancelled",
     "traceback": "see the tracebacks of failed tasks, and logs",
     "metadata": "see what tasks are about: their subjects and their metadata",
     "pull": "fetch tasks of models to run them in another network, as clients of django-simpletask2 do",

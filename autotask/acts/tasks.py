@@ -1,4 +1,4 @@
-"""Retry, cancel, hasten and prioritize tasks, in small batches."""
+"""Retry, cancel, discard, hasten and prioritize tasks, in small batches."""
 
 import itertools
 import uuid
@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.acts.answers import Answer, Log, Refusal, keep_no_log
-from autotask.store import background, bring_forward, find, notify, requeue
+from autotask.store import background, bring_forward, discard as discarding, find, notify, requeue
 from autotask.store.cancel import Cancellation, cancel as cancel_one
 from autotask.store.connection import current
 from autotask.task import State
@@ -21,17 +21,24 @@ CANCELLABLE = (State.SCHEDULED, State.READY, State.HELD, State.RUNNING)
 SCHEDULED = (State.SCHEDULED,)
 WAITING = (State.SCHEDULED, State.READY, State.HELD)
 
+_AT_ONCE = itertools.repeat(0.0)
+
 #: Tasks in one transaction, so that locks are held for milliseconds only.
 BATCH = 100
 
 
-def retry(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
-    """Run tasks again that failed or were cancelled."""
+def retry(
+    ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log, *, delays: Iterator[float] = _AT_ONCE
+) -> list[Answer[uuid.UUID]]:
+    """Run tasks again that failed or were cancelled.
+
+    :param delays: for each task that is retried, the seconds until it is due.
+    """
     connection = current()
     answers: list[Answer[uuid.UUID]] = []
     for batch in _pieces(find.in_order_of_keys(connection, ids), BATCH):
         with transaction.atomic(using=connection.alias):
-            retried = [id for id in batch if requeue.requeue(connection, id)]
+            retried = _retried(connection, batch, delays)
             log(retried)
             notify.wake_after_commit(connection)
             background.call_for(connection, retried)
@@ -65,6 +72,13 @@ def cancel(
     return answers
 
 
+def discard(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
+    """Delete tasks that failed or were cancelled, with their arguments, attempts and logs: they cannot be retried any more."""
+    answers = _each_batch(ids, discarding.discard, log)
+    # What is in a state for it is left only for another reason.
+    return [Answer(answer.key, refused=Refusal.NEEDED) if answer.refused in RETRYABLE else answer for answer in answers]
+
+
 def run_now(ids: Iterable[uuid.UUID], log: Log[uuid.UUID] = keep_no_log) -> list[Answer[uuid.UUID]]:
     """Make scheduled tasks due at once; limits and rates hold for them as before."""
     return _each_batch(ids, bring_forward.make_due, log)
@@ -76,6 +90,15 @@ def prioritize(ids: Iterable[uuid.UUID], priority: int, log: Log[uuid.UUID] = ke
     :param priority: from -100 to 100, larger first.
     """
     return _each_batch(ids, lambda connection, batch: bring_forward.prioritize(connection, batch, priority), log)
+
+
+def _retried(connection: BaseDatabaseWrapper, batch: Sequence[uuid.UUID], delays: Iterator[float]) -> list[uuid.UUID]:
+    retried, delay = [], next(delays)
+    for id in batch:
+        if requeue.requeue(connection, id, delay):
+            retried.append(id)
+            delay = next(delays)
+    return retried
 
 
 def _each_batch(

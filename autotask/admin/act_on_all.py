@@ -1,19 +1,22 @@
 """The task that does an act to all tasks that match a filter, in the name of a user, a small batch at a time."""
 
+import itertools
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth import get_user_model
 
 from autotask import decorating
 from autotask.acts import tasks
 from autotask.acts.answers import Answer, Log
-from autotask.admin.bulk_words import ACTS, Word
+from autotask.admin.bulk_words import ACTS, Word, may
 from autotask.context import TaskContext
-from autotask.control import Snooze
+from autotask.control import Cancel, Snooze
 from autotask.delayed import DelayedTask
 from autotask.models import TaskRecord
 from autotask.options import Options
@@ -34,23 +37,29 @@ def _act(
     user_id: str,
     asked_at: str,
     total: int,
+    rate: float | None = None,
 ) -> dict[str, int]:
     """Do an act to all tasks that match.
 
     :param act: a :class:`Word`.
+    :param rate: how many tasks are retried in a second, from now on: each is due later than the one before.
     :param asked_at: when it was asked for, in ISO 8601: later tasks are not meant.
     :param total: about how many there are; 0: unknown.
     :returns: how many it was done to, and how many were in no state for it any more.
+    :raises Cancel: the user may not do it any more.
     """
     word = Word(act)
     done = refused = 0
-    before = datetime.fromisoformat(asked_at)
+    before, delays = datetime.fromisoformat(asked_at), paced(rate)
     for piece in matching.pieces(current(), _until(read(wanted), before), ACTS[word].states, before):
+        _refuse_without_right(user_id, word)
         ids = [id for id in piece if id != context.id]
         for start in range(0, len(ids), tasks.BATCH):
             if context.should_stop:
                 raise Snooze(0)  # what is done already is in no state for it any more
-            answers = _doing(word, priority)(ids[start : start + tasks.BATCH], _log(user_id, ACTS[word].said, piece))
+            answers = _doing(word, priority, delays)(
+                ids[start : start + tasks.BATCH], _log(user_id, ACTS[word].said, piece)
+            )
             refused += sum(answer.refused is not None for answer in answers)
             done += sum(answer.refused is None for answer in answers)
             context.progress(done + refused, total if total >= done + refused else None)
@@ -63,12 +72,28 @@ def _until(wanted: Filter, moment: datetime) -> Filter:
     return replace(wanted, last=last if wanted.last is None else min(last, wanted.last))
 
 
+def paced(rate: float | None, now: Callable[[], float] = time.monotonic) -> Iterator[float]:
+    """Yield the seconds until each of many tasks is due, so that no more than so many are in a second."""
+    began = now()
+    for number in itertools.count():
+        yield 0.0 if rate is None else max(0.0, number / rate - (now() - began))
+
+
+def _refuse_without_right(user_id: str, word: Word) -> None:
+    # The task may wait for hours, and take as long: whoever has lost the right meanwhile, or left, does nothing any more.
+    user = get_user_model()._default_manager.filter(pk=user_id).first()
+    if user is None or not may(user, word):
+        raise Cancel("the user who asked for it may not do it any more")
+
+
 def _doing(
-    word: Word, priority: int | None
+    word: Word, priority: int | None, delays: Iterator[float]
 ) -> Callable[[Sequence[uuid.UUID], Log[uuid.UUID]], list[Answer[uuid.UUID]]]:
     if word is Word.PRIORITIZE:
         return lambda ids, log: tasks.prioritize(ids, priority or 0, log)
-    return {Word.RETRY: tasks.retry, Word.CANCEL: tasks.cancel, Word.RUN: tasks.run_now}[word]
+    if word is Word.RETRY:
+        return lambda ids, log: tasks.retry(ids, log, delays=delays)
+    return {Word.CANCEL: tasks.cancel, Word.DISCARD: tasks.discard, Word.RUN: tasks.run_now}[word]
 
 
 def _log(user_id: str, message: object, names: dict[uuid.UUID, str]) -> Log[uuid.UUID]:
@@ -105,7 +130,9 @@ act_on_all: DelayedTask[..., dict[str, int]] = decorating.define(
 )
 
 
-def enqueue(word: Word, wanted: Filter, priority: int | None, user_id: object, total: int) -> uuid.UUID:
+def enqueue(
+    word: Word, wanted: Filter, priority: int | None, user_id: object, total: int, rate: float | None = None
+) -> uuid.UUID:
     """Enqueue the task, and return its id."""
     now = datetime.now(UTC).isoformat()
-    return act_on_all.enqueue(word.value, written(wanted), priority, str(user_id), now, total).id
+    return act_on_all.enqueue(word.value, written(wanted), priority, str(user_id), now, total, rate).id

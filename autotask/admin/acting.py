@@ -23,11 +23,13 @@ class Button(NamedTuple):
     :ivar word: the act, as the last part of the address.
     :ivar permitted: whether the user of a request may press it.
     :ivar act: does it, and shows a message.
+    :ivar deletes: whether the object is gone afterwards.
     """
 
     word: str
     permitted: Callable[[HttpRequest], bool]
     act: Callable[[HttpRequest, Sequence[Any]], object]
+    deletes: bool = False
 
 
 class ActingAdmin(ReadOnlyAdmin):
@@ -97,6 +99,8 @@ class ActingAdmin(ReadOnlyAdmin):
             self.message_user(request, str(self.gone), messages.WARNING)
             return HttpResponseRedirect(self._address("changelist"))
         button.act(request, [shown])
+        if button.deletes and self.get_object(request, unquote(object_id)) is None:
+            return HttpResponseRedirect(self._address("changelist"))
         return HttpResponseRedirect(self._address("change", shown.pk))
 
     def _address(self, page: str, *key: Any) -> str:

@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 
 from autotask.admin import show, states, tabs
-from autotask.admin.bulk_words import ACTS, Word
+from autotask.admin.bulk_words import ACTS, FASTEST, PERMISSION, SLOWEST, Word, may
 from autotask.admin.filters import STATES
 from autotask.admin.listing import COUNTED, id_digits
 from autotask.models import TaskRecord
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 #: Tasks that are shown as examples.
 SAMPLE = 10
-
-PERMISSION = "autotask.act_on_all_tasks"
 
 
 class Matching(NamedTuple):
@@ -58,9 +56,7 @@ def refuse_repeating(request: HttpRequest, records: Iterable[TaskRecord]) -> Non
 
 def words_for(request: HttpRequest) -> list[Word]:
     """Return the acts that the user may do to all tasks that match."""
-    if not request.user.has_perm(PERMISSION):
-        return []
-    return [word for word, act in ACTS.items() if request.user.has_perm(f"autotask.{act.permission}")]
+    return [word for word in ACTS if may(request.user, word)]
 
 
 def view(page: "TaskAdmin", request: HttpRequest) -> HttpResponse:
@@ -75,7 +71,7 @@ def view(page: "TaskAdmin", request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(page.tasks_address() or "..")
     choices = {word: _count(found, ACTS[word].states) for word in words}
     if request.method == "POST" and (chosen := _chosen(page, request, words)) is not None:
-        return _enqueued(page, request, found.wanted, *chosen, choices[chosen[0]])
+        return _enqueued(page, request, found.wanted, chosen, choices[chosen.word])
     return _shown(page, request, found, choices)
 
 
@@ -119,29 +115,45 @@ def _count(found: Matching, eligible: Sequence[State]) -> Count:
     return Count(min(counted, COUNTED), counted <= COUNTED)
 
 
-def _chosen(page: "TaskAdmin", request: HttpRequest, words: Sequence[Word]) -> tuple[Word, int | None] | None:
-    """Return the act in the form, with the priority; None, with a message, if they are not valid."""
+class Chosen(NamedTuple):
+    """The act in the form, with what it needs.
+
+    :ivar rate: how many tasks are to be retried in a second; None: all at once.
+    """
+
+    word: Word
+    priority: int | None = None
+    rate: float | None = None
+
+
+def _chosen(page: "TaskAdmin", request: HttpRequest, words: Sequence[Word]) -> Chosen | None:
+    """Return the act in the form; None, with a message, if it is not valid."""
     act, text = request.POST.get("act", ""), request.POST.get("priority", "")
     if act not in words:
         page.message_user(request, gettext("Choose what to do."), messages.WARNING)
         return None
+    if act == Word.RETRY and (rate := request.POST.get("rate", "").strip()):
+        if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,4})?", rate) or not SLOWEST <= float(rate) <= FASTEST:
+            said = gettext("The rate has to be a number from %(least)s to %(most)s, or left out.")
+            page.message_user(request, said % {"least": SLOWEST, "most": FASTEST}, messages.WARNING)
+            return None
+        return Chosen(Word.RETRY, rate=float(rate))
     if act != Word.PRIORITIZE:
-        return Word(act), None
+        return Chosen(Word(act))
     if not re.fullmatch(r"-?\d{1,3}", text) or not MIN_PRIORITY <= int(text) <= MAX_PRIORITY:
         said = gettext("The priority has to be a whole number from %(least)d to %(most)d.")
         page.message_user(request, said % {"least": MIN_PRIORITY, "most": MAX_PRIORITY}, messages.WARNING)
         return None
-    return Word.PRIORITIZE, int(text)
+    return Chosen(Word.PRIORITIZE, int(text))
 
 
-def _enqueued(
-    page: "TaskAdmin", request: HttpRequest, wanted: Filter, word: Word, priority: int | None, count: Count
-) -> HttpResponse:
+def _enqueued(page: "TaskAdmin", request: HttpRequest, wanted: Filter, chosen: Chosen, count: Count) -> HttpResponse:
     # Imported here: its module registers a task, which other pages would list.
     from autotask.admin import act_on_all
 
-    id = act_on_all.enqueue(word, wanted, priority, request.user.pk, count.number if count.is_exact else 0)
-    said = gettext("%(act)s all tasks that match") % {"act": ACTS[word].label}
+    total = count.number if count.is_exact else 0
+    id = act_on_all.enqueue(chosen.word, wanted, chosen.priority, request.user.pk, total, chosen.rate)
+    said = gettext("%(act)s all tasks that match") % {"act": ACTS[chosen.word].label}
     page.log_for(request, said, [TaskRecord(id=id, name=act_on_all.act_on_all.name)])([id])
     page.message_user(request, gettext("A task does it now; this page shows how far it has come."), messages.SUCCESS)
     return HttpResponseRedirect(page.task_address(id) or "..")
@@ -162,6 +174,7 @@ def _shown(page: "TaskAdmin", request: HttpRequest, found: Matching, choices: di
                 "number": states.number(count),
                 "is_empty": not count.number,
                 "takes_priority": word is Word.PRIORITIZE,
+                "takes_rate": word is Word.RETRY,
             }
             for word, count in choices.items()
         ],
@@ -170,6 +183,8 @@ def _shown(page: "TaskAdmin", request: HttpRequest, found: Matching, choices: di
         "back": page.tasks_address(),
         "least": MIN_PRIORITY,
         "most": MAX_PRIORITY,
+        "slowest": SLOWEST,
+        "fastest": FASTEST,
     }
     return TemplateResponse(request, "admin/autotask/taskrecord/all.html", context)
 

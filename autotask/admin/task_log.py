@@ -1,10 +1,13 @@
 """The log of a task on its page: the last lines from the database and from its file on this host, and all of them as a file."""
 
 import uuid
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.core.handlers.asgi import ASGIRequest
+from django.http import Http404, HttpRequest, StreamingHttpResponse
 
 from autotask import logs
 from autotask.admin.acting import ActingAdmin
@@ -22,8 +25,8 @@ def context(id: uuid.UUID) -> dict[str, Any]:
     return {"lines": shown, "lines_are_all": len(shown) == len(lines), **_of_file(id)}
 
 
-def download(admin: ActingAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
-    """Send all lines of a task as a file.
+def download(admin: ActingAdmin, request: HttpRequest, object_id: str) -> StreamingHttpResponse:
+    """Send all lines of a task as a file, while they are read.
 
     :raises PermissionDenied: the user may not see the task.
     :raises Http404: there is no such task.
@@ -33,10 +36,21 @@ def download(admin: ActingAdmin, request: HttpRequest, object_id: str) -> HttpRe
         raise PermissionDenied
     if record is None:
         raise Http404
-    response = HttpResponse(task_logs.lines(current(), record.id), content_type="text/plain; charset=utf-8")
+    response = StreamingHttpResponse(_pieces(request, record.id), content_type="text/plain; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{record.id}.log"'
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+def _pieces(request: HttpRequest, id: uuid.UUID) -> Iterator[str] | AsyncIterator[str]:
+    pieces = task_logs.each_piece(current(), id)
+    # An asynchronous server would read all pieces first, and complain of it.
+    return _awaited(pieces) if isinstance(request, ASGIRequest) else pieces
+
+
+async def _awaited(pieces: Iterator[str]) -> AsyncIterator[str]:
+    while (piece := await sync_to_async(lambda: next(pieces, None))()) is not None:
+        yield piece
 
 
 def _of_file(id: uuid.UUID) -> dict[str, Any]:

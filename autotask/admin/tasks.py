@@ -56,7 +56,7 @@ class TaskAdmin(TaskColumns):
         "An id or its beginning, or the full name of a task. "
         "Names, queues, tags and “done” are searched among the newest 100,000 tasks only."
     )
-    actions = ("retry", "cancel", "run_now")
+    actions = ("retry", "cancel", "run_now", "discard")
     fieldsets = (
         (
             None,
@@ -141,6 +141,7 @@ class TaskAdmin(TaskColumns):
             "can_retry": obj.state in RETRYABLE and self.has_retry_permission(request),
             "can_run": obj.state in tasks.SCHEDULED and self.has_run_permission(request),
             "can_cancel": obj.state in CANCELLABLE and not obj.cancel_requested and self.has_cancel_permission(request),
+            "can_discard": obj.state in RETRYABLE and self.has_discard_permission(request),
             **flow.context(obj),
             **pausing.context(request, obj),
             **task_log.context(obj.id),
@@ -155,6 +156,10 @@ class TaskAdmin(TaskColumns):
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Whether the user may cancel tasks."""
         return request.user.has_perm("autotask.cancel_task")
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may discard tasks that failed or were cancelled."""
+        return request.user.has_perm("autotask.discard_task")
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         """Whether the user may run scheduled tasks at once."""
@@ -192,12 +197,18 @@ class TaskAdmin(TaskColumns):
         """Make scheduled tasks due."""
         self._act_on_many(request, queryset, tasks.SCHEDULED, self._run)
 
+    @admin.action(description=_("Discard selected tasks"), permissions=["discard"])
+    def discard(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Delete failed or cancelled tasks."""
+        self._act_on_many(request, queryset, RETRYABLE, self._discard)
+
     def buttons(self) -> Sequence[Button]:
         """Return the buttons on the page of a task."""
         return (
             Button("retry", self.has_retry_permission, self._retry),
             Button("cancel", self.has_cancel_permission, self._cancel),
             Button("run", self.has_run_permission, self._run),
+            Button("discard", self.has_discard_permission, self._discard, deletes=True),
             *pausing.buttons(self),
         )
 
@@ -254,6 +265,14 @@ class TaskAdmin(TaskColumns):
             ngettext_lazy("%(number)d task was not changed", "%(number)d tasks were not changed", "number"),
         )
 
+    def _discard(self, request: HttpRequest, records: Sequence[TaskRecord], missing: Iterable[uuid.UUID] = ()) -> None:
+        self._tell(
+            request,
+            [*tasks.discard(_ids(records), self.log_for(request, gettext("Discarded."), records)), *_gone(missing)],
+            ngettext_lazy("%(number)d task was discarded.", "%(number)d tasks were discarded.", "number"),
+            ngettext_lazy("%(number)d task was not discarded", "%(number)d tasks were not discarded", "number"),
+        )
+
     def _tell(self, request: HttpRequest, answers: Sequence[Answer[uuid.UUID]], done: Any, not_done: Any) -> None:
         asked_to_stop = ngettext_lazy(
             "%(number)d running task was asked to stop.", "%(number)d running tasks were asked to stop.", "number"
@@ -279,7 +298,11 @@ def _gone(ids: Iterable[uuid.UUID]) -> list[Answer[uuid.UUID]]:
 
 
 def _why_not(reason: State | Refusal) -> str:
-    return str(show.STATE_WORDS[reason]) if isinstance(reason, State) else gettext("no longer in the database")
+    if isinstance(reason, State):
+        return str(show.STATE_WORDS[reason])
+    if reason is Refusal.NEEDED:
+        return gettext("mails or webhooks are still to be sent, or rows of the site refer to it")
+    return gettext("no longer in the database")
 
 
 def _shown(attempt: Attempt) -> dict[str, Any]:

@@ -22,6 +22,7 @@ PERMISSIONS = {
     "read": "autotask.view_taskrecord",
     "cancel": "autotask.cancel_task",
     "retry": "autotask.retry_task",
+    "discard": "autotask.discard_task",
     "traceback": "autotask.view_taskrecord",
     "metadata": "autotask.view_taskrecord",
 }
@@ -59,7 +60,8 @@ class Caller:
 def authorize(request: HttpRequest, action: str, name: str = "", *, public: bool = False) -> Caller:
     """Return the caller of a request that may do something with the tasks of a name.
 
-    :param action: one of "submit", "read", "cancel", "retry", "traceback", "metadata" and "pull".
+    :param action: one of "submit", "read", "cancel", "retry", "discard", "traceback", "metadata" and
+        "pull".
     :param name: the name of a task; "": the caller must be allowed for some name, and the view looks at each.
     :param public: everybody may do it who sends no key. Whoever writes a view has to write this out.
     :raises Refused: 401 without a valid key or session, 403 if it does not allow this, 429 after too many wrong keys or

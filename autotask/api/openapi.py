@@ -91,6 +91,15 @@ def _paths() -> Json:
             "post": _operation("cancel_task", "Cancel a task.", {**one, "202": one["200"]}, (404, 409)),
         },
         "/{id}/retry": {"parameters": [id_], "post": _operation("retry_task", "Run a task again.", one, (404, 409))},
+        "/{id}/discard": {
+            "parameters": [id_],
+            "post": _operation(
+                "discard_task",
+                "Delete a task that failed or was cancelled.",
+                {"204": {"description": "It is deleted."}},
+                (404, 409),
+            ),
+        },
         "/{id}/result": {
             "parameters": [id_],
             "get": _operation("show_result", "Get the result.", _any(), (400, 404, 409, 410, 424), [wait]),
@@ -156,7 +165,15 @@ def _submitted() -> Json:
     # With these, tools can follow a task.
     made["links"] = {
         name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
-        for name in ("show_task", "show_result", "show_reason", "show_logs", "cancel_task", "retry_task")
+        for name in (
+            "show_task",
+            "show_result",
+            "show_reason",
+            "show_logs",
+            "cancel_task",
+            "retry_task",
+            "discard_task",
+        )
     }
     made["headers"] = {"Location": {"schema": {"type": "string"}, "description": "The address of the task."}}
     again = {**made, "description": "The task that is there already with the same unique key."}

@@ -21,6 +21,7 @@ CODES = {
     "not_finished": "The task has not finished.",
     "not_cancellable": "The task has finished already.",
     "not_retryable": "The task cannot be retried: it is live or done.",
+    "not_discardable": "The task cannot be deleted: it is live or done, or still needed.",
     "already_enqueued": "There is a task already with its unique key.",
     "expired": "The result is not kept any more.",
     "too_large": "The body is too large.",

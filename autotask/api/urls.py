@@ -15,6 +15,7 @@ urlpatterns = [
     # With and without a slash at the end: APPEND_SLASH cannot send a POST to another address.
     re_path(r"^(?P<id>[^/]+)/cancel/?$", Endpoint(POST=views.cancel_task), name="cancel"),
     re_path(r"^(?P<id>[^/]+)/retry/?$", Endpoint(POST=views.retry_task), name="retry"),
+    re_path(r"^(?P<id>[^/]+)/discard/?$", Endpoint(POST=views.discard_task), name="discard"),
     re_path(r"^(?P<id>[^/]+)/result/?$", Endpoint(GET=views.show_result), name="result"),
     re_path(r"^(?P<id>[^/]+)/reason/?$", Endpoint(GET=views.show_reason), name="reason"),
     re_path(r"^(?P<id>[^/]+)/logs/?$", Endpoint(GET=views.show_logs), name="logs"),

@@ -1,4 +1,4 @@
-"""The views of tasks: submit, look at, wait for, cancel and retry them."""
+"""The views of tasks: submit, look at, wait for, cancel, retry and discard them."""
 
 import functools
 import logging
@@ -87,6 +87,15 @@ def retry_task(call: Call, id: str) -> HttpResponse:
     _refuse(answer, "not_retryable")
     logger.info("%s retried %s %s", call.caller.name, task.name, task.id)
     return json_response(_shown(call, _again(task)))
+
+
+def discard_task(call: Call, id: str) -> HttpResponse:
+    """Delete a task that failed or was cancelled."""
+    task = _task(call.caller, "discard", id)
+    [answer] = acts.discard([task.id])
+    _refuse(answer, "not_discardable")
+    logger.info("%s discarded %s %s", call.caller.name, task.name, task.id)
+    return HttpResponse(status=204)
 
 
 def show_reason(call: Call, id: str) -> HttpResponse:

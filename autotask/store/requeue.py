@@ -27,9 +27,9 @@ back AS (
         "autotask_task",
         "gone CROSS JOIN LATERAL (SELECT flow->'gates'->0->>'key' AS key) AS first",
         columns.KEPT,
-        state="CASE WHEN first.key IS NULL THEN 1 ELSE 8 END",
-        run_at="clock_timestamp()",
-        ready_at="CASE WHEN first.key IS NULL THEN clock_timestamp() END",
+        state="CASE WHEN %(delay)s::float8 > 0 THEN 0 WHEN first.key IS NULL THEN 1 ELSE 8 END",
+        run_at="clock_timestamp() + %(delay)s::float8 * interval '1 s'",
+        ready_at="CASE WHEN %(delay)s::float8 <= 0 AND first.key IS NULL THEN clock_timestamp() END",
         gate="first.key",
         passed="CASE WHEN first.key IS NOT NULL THEN 0 END",
         unique_key="flow ->> 'unique'",
@@ -47,15 +47,16 @@ REQUEUE = _BACK + _RETURNED
 HOLDER = f"SELECT r.flow ->> 'unique', taken.id FROM autotask_result r, LATERAL ({_TAKEN}) AS taken WHERE r.id = %(id)s"
 
 
-def requeue(connection: BaseDatabaseWrapper, id: uuid.UUID) -> bool:
-    """Make a task that failed or was cancelled run again at once.
+def requeue(connection: BaseDatabaseWrapper, id: uuid.UUID, delay: float = 0.0) -> bool:
+    """Make a task that failed or was cancelled run again.
 
+    :param delay: seconds until it is due.
     :returns: False for a task that is live, DONE or pruned, or whose unique key another one has: see :func:`holder`.
     """
     back = model_rows.back(model_rows.of(connection, id, "autotask_result"), "back")
 
     def act(more: str) -> bool:
-        return bool(rows(connection, f"{_BACK}{more}{_RETURNED}", {"id": id}))
+        return bool(rows(connection, f"{_BACK}{more}{_RETURNED}", {"id": id, "delay": delay}))
 
     try:
         # Outside of a transaction the statement is one of its own.

@@ -1,7 +1,7 @@
 """The lines that tasks have logged, in pieces: workers add some each second, and delete the oldest of attempts that log much."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -11,6 +11,9 @@ from autotask.store.connection import execute, rows, text
 
 #: The most pieces that one statement of the pruner deletes.
 PIECES = 1000
+
+#: The pieces that are read at a time where all are.
+SOME_PIECES = 16
 
 
 class Piece(NamedTuple):
@@ -51,6 +54,10 @@ READ = """
 SELECT id, attempt, text FROM autotask_log
 WHERE task_id = %(task_id)s AND id > %(after)s AND (%(attempt)s::integer IS NULL OR attempt = %(attempt)s::integer)
 ORDER BY id
+"""
+
+SOME = """
+SELECT id, text FROM autotask_log WHERE task_id = %(task_id)s AND id > %(after)s ORDER BY id LIMIT %(limit)s
 """
 
 # The sizes are known without the texts themselves, which may be elsewhere.
@@ -100,6 +107,14 @@ def read(
 def lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, attempt: int | None = None) -> str:
     """Return the lines of a task as one text; "" if there are none."""
     return "".join(piece.text for piece in read(connection, task_id, attempt))
+
+
+def each_piece(connection: BaseDatabaseWrapper, task_id: uuid.UUID) -> Iterator[str]:
+    """Yield all lines of a task, oldest first, some at a time: together they may be more than fits into memory."""
+    after = 0
+    while found := rows(connection, SOME, {"task_id": task_id, "after": after, "limit": SOME_PIECES}):
+        yield from (lines for _, lines in found)
+        after = found[-1][0]
 
 
 def last_lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, most: int) -> str:

@@ -22,8 +22,10 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
     found = causes.causes(current())
     failed = sum(cause.count for cause in found)
     address = page.tasks_address()
+    words = [] if address is None else bulk.words_for(request)
     return {
-        "may_retry": address is not None and Word.RETRY in bulk.words_for(request),
+        "may_retry": Word.RETRY in words,
+        "may_discard": Word.DISCARD in words,
         "all_address": f"{address}all/",
         "causes": [_cause(cause, page) for cause in found[:MOST_CAUSES]],
         "number": len(found),

@@ -78,7 +78,7 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
         agenda.entries(connection),
     )
     return {
-        "banners": list(banners(seen)),
+        "banners": list(banners(seen, may_see_workers=tabs.may_view(request, Worker))),
         "may_see_tasks": may_see_tasks,
         "may_see_workers": tabs.may_view(request, Worker),
         "may_see_pauses": tabs.may_view(request, PauseRow),
@@ -109,10 +109,13 @@ def _failure(failure: Failure, page: "DashboardAdmin") -> dict[str, Any]:
 # --- banners ------------------------------------------------------------------------------------------------------------
 
 
-def banners(seen: Seen) -> Iterator[Banner]:
-    """Yield what is wrong, the most severe first."""
+def banners(seen: Seen, *, may_see_workers: bool) -> Iterator[Banner]:
+    """Yield what is wrong, the most severe first.
+
+    :param may_see_workers: whether hosts and processes are named.
+    """
     yield from _about_switches(seen)
-    yield from _about_workers(seen)
+    yield from _about_workers(seen, may_see_workers)
     yield from _about_queues(seen)
     if late := [entry.name for entry in seen.schedules if entry.condition(seen.now) is Condition.LATE]:
         words = ngettext(
@@ -131,7 +134,7 @@ def _about_switches(seen: Seen) -> Iterator[Banner]:
             yield Banner("warning", gettext("Everything is paused, by %(who)s.") % {"who": pause.paused_by or "?"})
 
 
-def _about_workers(seen: Seen) -> Iterator[Banner]:
+def _about_workers(seen: Seen, may_see_workers: bool) -> Iterator[Banner]:
     if not seen.alive:
         last = min((worker.seen for worker in seen.workers), default=None)
         words = gettext("No worker is alive: nothing runs. Start the site, or: python manage.py autotask worker.")
@@ -140,11 +143,18 @@ def _about_workers(seen: Seen) -> Iterator[Banner]:
             words += " " + gettext("The last one was seen %(time)s ago.") % {"time": ago}
         yield Banner("error", words)
     elif lost := [f"{worker.host}:{worker.pid}" for worker in seen.workers if not worker.alive]:
-        words = ngettext(
-            "A worker is lost; others rescue its tasks: %(names)s.",
-            "%(number)d workers are lost; others rescue their tasks: %(names)s.",
-            len(lost),
-        )
+        if may_see_workers:
+            words = ngettext(
+                "A worker is lost; others rescue its tasks: %(names)s.",
+                "%(number)d workers are lost; others rescue their tasks: %(names)s.",
+                len(lost),
+            )
+        else:
+            words = ngettext(
+                "A worker is lost; others rescue its tasks.",
+                "%(number)d workers are lost; others rescue their tasks.",
+                len(lost),
+            )
         yield Banner("warning", words % {"number": len(lost), "names": _named(lost)})
 
 

@@ -21,6 +21,7 @@ from autotask.management.lookup import meant
 from autotask.management.subcommands import (
     background,
     cancel,
+    discard,
     doctor,
     health,
     keys,
@@ -54,6 +55,7 @@ SUBCOMMANDS = {
         why,
         retry,
         cancel,
+        discard,
         schedules,
         next_ticks,
         pause,

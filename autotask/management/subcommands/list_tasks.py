@@ -32,9 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--queue", type=plain_name, help="Only tasks of this queue.")
     parser.add_argument("--name", type=plain_name, help="Only tasks of this name (module.function, in full).")
     parser.add_argument("--tag", type=plain_name, help="Only tasks with this tag.")
-    parser.add_argument(
-        "--subject", metavar="APP.MODEL:KEY", help="Only tasks about this object, such as shop.order:42."
-    )
+    parser.add_argument("--subject", help="Only tasks about this object, such as shop.order:42.")
     parser.add_argument(
         "--gate", help="Only tasks that wait at this limit, at this rate, or for this paused task or queue."
     )

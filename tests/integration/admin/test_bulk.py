@@ -14,27 +14,30 @@ from autotask.admin import act_on_all
 from autotask.admin.bulk_words import ACTS, Word
 from autotask.admin.tasks import TaskAdmin
 from autotask.context import StopRequest, TaskContext
-from autotask.control import Snooze
+from autotask.control import Cancel, Snooze
 from autotask.handle import TaskHandle
 from autotask.models import Result, Task, TaskRecord
-from autotask.store import causes, matching
+from autotask.store import causes, matching, requeue
+from autotask.store.connection import current
 from autotask.store.matching import Filter
 from autotask.task import State, enqueued_at
 from tests.helpers import wait_until
-from tests.integration.admin.pages import TASKS, ended, page, page_of
+from tests.integration.admin.pages import TASKS, act, ended, page, page_of
 from tests.integration.admin.tasks import add, fail
 
 ALL = f"{TASKS}all/"
 EVERYTHING = Filter()
 
 
-def run(word: Word, wanted: Filter = EVERYTHING, priority: int | None = None, before=None, **more) -> dict[str, int]:
+def run(
+    word: Word, wanted: Filter = EVERYTHING, priority: int | None = None, before=None, rate=None, **more
+) -> dict[str, int]:
     """Do an act here and now, in the name of the first user."""
     user = User.objects.first() or User.objects.create_superuser("ann")
     context = TaskContext(uuid.uuid4(), "act", **more)
     now = (before or datetime.now(UTC)).isoformat()
     return act_on_all.act_on_all.function(
-        context, word.value, act_on_all.written(wanted), priority, str(user.pk), now, 0
+        context, word.value, act_on_all.written(wanted), priority, str(user.pk), now, 0, rate
     )
 
 
@@ -58,6 +61,86 @@ def test_all_failed_tasks_are_retried_and_their_histories_say_by_whom(transactio
     entries = LogEntry.objects.all()
     assert {entry.object_id for entry in entries} == {str(each.id) for each in wrong}
     assert {(entry.user.username, entry.change_message) for entry in entries} == {("ann", "Retried.")}
+
+
+def test_all_failed_tasks_are_discarded_and_their_histories_say_by_whom(transactional_db):
+    # Given
+    wrong, other = [failed() for _ in range(3)], ended(State.DONE)
+
+    # When
+    done = run(Word.DISCARD, Filter(state=State.ERROR))
+
+    # Then
+    assert done == {"done": 3, "refused": 0}
+    assert list(Result.objects.values_list("id", flat=True)) == [other.id]
+    entries = LogEntry.objects.all()
+    assert {(entry.object_id, entry.change_message) for entry in entries} == {
+        (str(each.id), "Discarded.") for each in wrong
+    }
+
+
+def test_failed_tasks_are_retried_at_a_rate(transactional_db):
+    # Given
+    for _ in range(4):
+        failed()
+
+    # When
+    done = run(Word.RETRY, rate=0.01)
+
+    # Then: with the batch that takes a moment, each is due 100 seconds after the one before
+    assert done == {"done": 4, "refused": 0}
+    first, *others = Task.objects.order_by("run_at")
+    assert first.state == State.READY and {task.state for task in others} == {State.SCHEDULED}
+    assert all(task.ready_at is None for task in others)
+    assert [round((task.run_at - first.run_at).total_seconds() / 100) for task in others] == [1, 2, 3]
+
+
+def test_the_time_that_retrying_takes_counts(monkeypatch):
+    moments = iter([100.0, 100.0, 100.05, 100.35, 100.35])
+    delays = act_on_all.paced(10, lambda: next(moments))
+    assert [round(next(delays), 3) for _ in range(4)] == [0.0, 0.05, 0.0, 0.0]
+    assert [next(act_on_all.paced(None)) for _ in range(2)] == [0.0, 0.0]
+
+
+def test_a_task_with_gates_that_is_retried_later_waits_there_when_it_is_due(transactional_db):
+    failed(flow={"gates": [{"key": "limit:some", "kind": "limit", "most": 1}], "unique": None})
+    assert requeue.requeue(current(), Result.objects.get().id, 60.0)
+    later = Task.objects.get()
+    assert (later.state, later.gate, later.passed, later.ready_at) == (State.SCHEDULED, "limit:some", 0, None)
+
+
+@pytest.mark.parametrize("lost", [{"is_active": False}, {"is_superuser": False}], ids=["left", "without-right"])
+def test_a_user_who_may_not_act_any_more_does_nothing(transactional_db, lost):
+    # Given
+    User.objects.create_superuser("ann")
+    User.objects.update(**lost)
+    failed()
+
+    # Then
+    with pytest.raises(Cancel, match="the user who asked for it may not do it any more"):
+        run(Word.RETRY)
+    assert Result.objects.count() == 1
+    User.objects.all().delete()
+
+
+def test_a_user_who_is_gone_does_nothing(transactional_db):
+    failed()
+    with pytest.raises(Cancel):
+        act_on_all.act_on_all.function(
+            TaskContext(uuid.uuid4(), "act"), "retry", {}, None, "4711", datetime.now(UTC).isoformat(), 0
+        )
+
+
+def test_the_page_asks_for_a_rate_and_refuses_what_is_none(admin):
+    failed()
+    assert 'name="rate"' in page(admin, f"{ALL}?state=error")
+    for rate in ("0", "x", "-1", "1e3", "20000", "٣"):
+        assert (
+            "The rate has to be a number from 0.01 to 10000"
+            in admin.post(ALL, {"act": "retry", "rate": rate}).content.decode()
+        )
+    assert admin.post(ALL, {"act": "retry", "rate": "2.5"}).status_code == 302
+    assert ", rate=2.5" in TaskRecord.objects.get(name=act_on_all.act_on_all.name).arguments
 
 
 def test_a_task_that_failed_after_the_wish_is_not_meant(transactional_db):
@@ -127,7 +210,7 @@ def test_a_stopping_worker_is_left_and_the_task_goes_on_later(transactional_db):
 
 def test_a_filter_survives_the_way_to_the_worker():
     id = uuid.uuid4()
-    for wanted in (Filter(), Filter(State.ERROR, "q", ("a", "b"), "t", "g", "c", id, id)):
+    for wanted in (Filter(), Filter(State.ERROR, "q", ("a", "b"), "t", "g", "s", "c", id, id)):
         assert act_on_all.read(act_on_all.written(wanted)) == wanted
 
 
@@ -142,10 +225,10 @@ def test_the_page_counts_what_matches_and_shows_examples(admin):
 
     # Then
     numbers = {choice["word"]: choice["number"] for choice in response.context["choices"]}
-    assert numbers == {"retry": "3", "cancel": "0", "run": "0", "prioritize": "0"}
+    assert numbers == {"retry": "3", "cancel": "0", "discard": "3", "run": "0", "prioritize": "0"}
     assert len(response.context["sample"]) == 3
     numbers = {choice["word"]: choice["number"] for choice in admin.get(f"{ALL}?q={add.name}").context["choices"]}
-    assert numbers == {"retry": "0", "cancel": "1", "run": "0", "prioritize": "1"}
+    assert numbers == {"retry": "0", "cancel": "1", "discard": "0", "run": "0", "prioritize": "1"}
     assert "all/?state=error" in page(admin, f"{TASKS}?state=error")
 
 
@@ -209,6 +292,18 @@ def test_an_act_on_all_is_retried_only_by_those_who_may_ask_for_one(staff):
     assert TaskRecord.objects.get(id=id).state == State.CANCELLED
     assert staff("view_taskrecord", "retry_task", "act_on_all_tasks").post(address).status_code == 302
     assert TaskRecord.objects.get(id=id).state == State.READY
+
+
+def test_a_failed_task_is_discarded_by_its_button(admin, staff):
+    handle, other = failed(), failed()
+    assert "Discard this task" not in page(staff("view_taskrecord"), page_of(handle))
+    assert staff("view_taskrecord", "retry_task").post(f"{TASKS}{handle.id}/discard/").status_code == 403
+    assert "Discard this task" in page(admin, page_of(handle))
+    response = admin.post(f"{TASKS}{handle.id}/discard/")
+    assert response["Location"] == TASKS
+    assert "1 task was discarded." in page(admin, TASKS)
+    assert Result.objects.get().id == other.id
+    assert act(admin, "discard", other.id) == ["1 task was discarded."]
 
 
 def test_a_scheduled_task_is_run_now_by_its_button(admin, staff):

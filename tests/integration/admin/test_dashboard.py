@@ -106,7 +106,7 @@ def test_the_overview_counts_tasks_and_says_how_long_the_oldest_has_waited(admin
     assert "ValueError: no paper" in response.content.decode()
 
 
-def test_the_overview_says_what_is_wrong(admin):
+def test_the_overview_says_what_is_wrong(admin, staff):
     assert "No worker is alive" in banners(admin)
 
     # Given: a living worker that does not serve the queue, and a lost one
@@ -118,6 +118,8 @@ def test_the_overview_says_what_is_wrong(admin):
     # Then
     said = banners(admin)
     assert "A worker is lost; others rescue its tasks: gone:4711." in said
+    hidden = banners(staff("view_dashboard"))
+    assert "A worker is lost; others rescue its tasks." in hidden and "gone" not in hidden
     assert "No living worker serves the queue default, where tasks wait." in said
     assert "The oldest due task has waited for 5 min" in said
 

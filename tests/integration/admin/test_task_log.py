@@ -1,8 +1,16 @@
 """The log of a task on its page, and as a file."""
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.admin import site
+from django.contrib.auth.models import User
+from django.test import AsyncRequestFactory
+from django.test.utils import CaptureQueriesContext
 
 from autotask import logs
+from autotask.admin import task_log
+from autotask.admin.tasks import TaskAdmin
+from autotask.models import TaskRecord
 from autotask.store import task_logs
 from autotask.store.connection import current
 from autotask.store.task_logs import NewPiece
@@ -38,10 +46,41 @@ def test_all_lines_can_be_downloaded_by_those_who_may_see_the_task(admin, staff)
     # When
     response = admin.get(f"{TASKS}{id}/log/")
     # Then
-    assert response.content.decode() == "Zürich\n"
+    assert b"".join(response.streaming_content).decode() == "Zürich\n"
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert response.headers["Content-Disposition"] == f'attachment; filename="{id}.log"'
     assert staff("view_taskrecord").get(f"{TASKS}{id}/log/").status_code == 200
     assert staff("view_worker").get(f"{TASKS}{id}/log/").status_code == 403
     assert admin.get(f"{TASKS}{new_id()}/log/").status_code == 404
     assert admin.get(f"{TASKS}nonsense/log/").status_code == 404
+
+
+def test_all_lines_are_read_some_pieces_at_a_time(admin, monkeypatch):
+    # Given
+    [id] = put(1)
+    monkeypatch.setattr(task_logs, "SOME_PIECES", 2)
+    task_logs.write(current(), [NewPiece(id, 1, f"line {number}\n") for number in range(5)], [])
+
+    # When
+    response = admin.get(f"{TASKS}{id}/log/")
+    with CaptureQueriesContext(current()) as queries:
+        pieces = list(response.streaming_content)
+
+    # Then
+    assert pieces == [f"line {number}\n".encode() for number in range(5)]
+    assert len(queries) == 4
+
+
+def test_an_asynchronous_server_gets_the_lines_as_they_are_read(admin):
+    # Given
+    [id] = put(1)
+    task_logs.write(current(), [NewPiece(id, 1, "first\n"), NewPiece(id, 1, "second\n")], [])
+    request = AsyncRequestFactory().get("/")
+    request.user = User.objects.get()
+
+    async def read() -> bytes:
+        response = await sync_to_async(task_log.download)(TaskAdmin(TaskRecord, site), request, str(id))
+        return b"".join([piece async for piece in response.streaming_content])
+
+    # Then
+    assert async_to_sync(read)() == b"first\nsecond\n"

@@ -102,4 +102,4 @@ def api_with(request, key, settings):
 @pytest.fixture
 def api(api_with):
     """A client that may do everything."""
-    return api_with("submit", "read", "cancel", "retry")
+    return api_with("submit", "read", "cancel", "retry", "discard")

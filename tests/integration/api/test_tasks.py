@@ -365,6 +365,15 @@ def test_a_waiting_task_is_cancelled_at_once_and_can_run_again(api, worker):
     assert response.value["task_status"] == "done"
 
 
+def test_a_task_that_was_cancelled_can_be_discarded_once(api, api_with):
+    id = api.post("/tasks/", {"name": "api.add", "params": {"x": 5}, "delay": 3600}).value["id"]
+    assert problem(api.post(f"/tasks/{id}/discard")) == (409, "not_discardable")
+    api.post(f"/tasks/{id}/cancel")
+    assert problem(api_with("read", "retry").post(f"/tasks/{id}/discard")) == (403, "forbidden")
+    assert api.post(f"/tasks/{id}/discard").status_code == 204
+    assert api.get(f"/tasks/{id}/").status_code == api.post(f"/tasks/{id}/discard/").status_code == 404
+
+
 def test_a_running_task_is_asked_to_stop(api, worker):
     id = api.submit("api.slow")
     wait_until(lambda: TaskHandle(id).status == RUNNING)

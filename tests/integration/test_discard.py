@@ -1,0 +1,125 @@
+"""Discarding tasks that failed or were cancelled: their rows go away with all that belongs to them."""
+
+import uuid
+
+import pytest
+
+from autotask.acts import tasks as acts
+from autotask.acts.answers import Refusal
+from autotask.exceptions import NotRetryable, TaskExpired
+from autotask.handle import TaskHandle
+from autotask.models import Attempt, LogPiece, Result, Step
+from autotask.on_end import stored
+from autotask.store import task_logs
+from autotask.store.connection import current, execute
+from autotask.store.task_logs import NewPiece
+from autotask.task import State, new_id
+from autotask.tasks import delayed_task
+from tests.integration.admin.pages import ended
+from tests.integration.commands.command import manage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@delayed_task
+def add(x, y):
+    return x + y
+
+
+def with_all(state: State, **fields) -> uuid.UUID:
+    """Store an ended task with an attempt, a step and a line."""
+    id = ended(state, **fields).id
+    execute(
+        current(),
+        "INSERT INTO autotask_attempt (task_id, number, fence, state, ended_at) VALUES (%(id)s, 1, 1, 4, now())",
+        {"id": id},
+    )
+    execute(
+        current(),
+        "INSERT INTO autotask_step (task_id, number, name, started_at, ended_at) VALUES (%(id)s, 1, '', now(), now())",
+        {"id": id},
+    )
+    task_logs.write(current(), [NewPiece(id, 1, "line\n")], [])
+    return id
+
+
+def left() -> list[int]:
+    return [model.objects.count() for model in (Result, Attempt, Step, LogPiece)]
+
+
+@pytest.mark.parametrize("state", [State.ERROR, State.CANCELLED], ids=["error", "cancelled"])
+def test_a_task_is_discarded_with_all_that_belongs_to_it(state):
+    # Given
+    handle, other = TaskHandle(with_all(state)), with_all(state)
+    assert handle.ready
+
+    # When
+    assert handle.discard()
+
+    # Then
+    assert left() == [1, 1, 1, 1] and Result.objects.get().id == other
+    assert not handle.discard()
+    with pytest.raises(TaskExpired):
+        handle.refresh()
+    with pytest.raises(NotRetryable):
+        handle.retry()
+
+
+def test_what_is_live_done_or_unknown_is_left_alone():
+    live, done = add(1, 2).id, with_all(State.DONE)
+
+    answers = acts.discard([live, done, unknown := new_id()])
+
+    assert {answer.key: answer.refused for answer in answers} == {
+        live: State.READY,
+        done: State.DONE,
+        unknown: Refusal.GONE,
+    }
+    assert left() == [1, 1, 1, 1]
+    assert not TaskHandle(live).discard()
+
+
+def test_what_is_still_to_be_mailed_is_kept():
+    id = with_all(State.ERROR, on_end=stored(["ann@example.org"], None))
+
+    assert [answer.refused for answer in acts.discard([id])] == [Refusal.NEEDED]
+    assert not TaskHandle(id).discard()
+    Result.objects.update(settled_at="2026-01-01T00:00Z")
+    assert TaskHandle(id).discard()
+
+
+def test_what_rows_of_the_site_refer_to_is_kept_and_holds_up_no_other():
+    # Given
+    needed, other = with_all(State.ERROR), with_all(State.ERROR)
+    execute(current(), "CREATE TABLE receipt (task_id uuid REFERENCES autotask_result (id))")
+    try:
+        execute(current(), "INSERT INTO receipt VALUES (%(id)s)", {"id": needed})
+
+        # When
+        answers = acts.discard([needed, other])
+    finally:
+        execute(current(), "DROP TABLE receipt")
+
+    # Then
+    assert {answer.key: answer.refused for answer in answers} == {needed: Refusal.NEEDED, other: None}
+    assert left() == [1, 1, 1, 1]
+
+
+def test_what_somebody_else_is_acting_on_is_not_waited_for(other_connection):
+    # Given
+    id = with_all(State.ERROR)
+    execute(other_connection, "BEGIN")
+    execute(other_connection, "SELECT 1 FROM autotask_result WHERE id = %(id)s FOR UPDATE", {"id": id})
+
+    # Then
+    assert not TaskHandle(id).discard()
+    execute(other_connection, "ROLLBACK")
+    assert TaskHandle(id).discard()
+
+
+def test_the_command_discards_and_says_why_not():
+    failed, live = with_all(State.ERROR), add(1, 2).id
+
+    assert manage("discard", failed).out == f"{failed} is discarded\n"
+    refused = manage("discard", live)
+    assert f"{live} was not discarded: it is waiting" in refused.err and refused.code == 1
