@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+from autotask.alert_rules import Rule
 from autotask.flow.limits import MOST_SLOTS
 from autotask.options import SHORTEST_TIMEOUT
 from autotask.setting import KnownElsewhere, Setting
 from autotask.setting_types import (
+    ALERTS,
     AUTO_OR_OFF,
     CHANNELS,
     EXECUTOR_SIZE,
@@ -187,6 +189,13 @@ class Settings:
         True,
         "False: workers do not count what happens to tasks, so there is nothing for manage.py autotask stats and no counters "
         "for Prometheus.",
+    )
+
+    ALERTS: Setting[tuple[Rule, ...]] = Setting(
+        ALERTS,
+        (),
+        "Rules by which incidents are announced by mail or webhook: a list of dicts such as "
+        '{"when": "age", "seconds": 300}, {"when": "failures", "share": 0.2} and {"when": "workers"}.',
     )
 
     METRICS_TOKEN: Setting[tuple[str, ...]] = Setting(

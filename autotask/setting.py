@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar, overload
 from django.conf import settings as django_settings
 from django.utils.functional import empty
 
+from autotask.alert_rules import Unfit
 from autotask.exceptions import InvalidSetting
 from autotask.setting_types import SettingType
 
@@ -64,6 +65,9 @@ class Setting(Generic[T]):
         """
         try:
             return self.kind.read(value)
+        except Unfit as part:
+            where = f"{name or self.name}{part.where}"
+            raise InvalidSetting(name=where, expected=part.expected, value=part.value) from None
         except (ValueError, TypeError, OverflowError):
             shown = "•••" if self.kind.secret else value
             raise InvalidSetting(name=name or self.name, expected=self.kind.expected, value=shown) from None

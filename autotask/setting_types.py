@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from autotask import alert_rules
 from autotask.fetching.hosts import AllowedHost
 from autotask.flow.limits import EVERYTHING, MOST_SLOTS
 from autotask.task import BACKGROUND, COROUTINE, LONGEST_TIME, PROCESS, REMOTE
@@ -320,3 +321,4 @@ LOGS = SettingType(
     "may be left out, or None",
     _logs,
 )
+ALERTS = SettingType(f"a list of at most {alert_rules.MOST_RULES} rules", alert_rules.read)

@@ -62,6 +62,10 @@ def log_end(
         )
 
 
+#: Whether lines of this level are written.
+logs_level = logger.isEnabledFor
+
+
 def level_of(state: State, exception: BaseException | None) -> int:
     """Return the level of the line of an attempt that has ended so."""
     return logging.DEBUG if isinstance(exception, Discard) else _LEVELS[state]

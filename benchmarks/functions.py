@@ -2,6 +2,9 @@
 
 import time
 
+from django.apps import apps
+from django.urls import reverse
+
 from autotask.tasks import Limit, Rate, delayed_task
 from benchmarks import probe
 
@@ -13,6 +16,14 @@ RATE, BURST = 200, 20
 def nothing(number: int) -> int:
     """Only record that it has begun."""
     return probe.hit(number)
+
+
+@delayed_task
+def use_orm() -> str:
+    """Use the models of Django, and the addresses of a site with the admin."""
+    apps.get_model("contenttypes", "ContentType").objects.filter(app_label="autotask").count()
+    time.sleep(0.01)
+    return reverse("admin:index")
 
 
 @delayed_task

@@ -25,6 +25,7 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_notices.check_webhook_hosts,
     about_notices.check_webhook_secrets,
     about_notices.check_mail,
+    about_notices.check_alerts,
     about_pulling.check_pull_key,
     about_pulling.check_redis,
     about_pulling.check_package_of_redis,

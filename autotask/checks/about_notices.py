@@ -1,13 +1,16 @@
 """System checks of mails and webhooks about the end of tasks."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning
 
 from autotask import addresses, registry
+from autotask.alert_rules import Rule, is_url
 from autotask.checks.about_settings import valid
 from autotask.conf import Settings
+from autotask.on_end import Webhook
 from autotask.setting import PREFIX
 from autotask.setting_types import webhook_keys
 
@@ -49,6 +52,33 @@ def check_webhook_secrets(**_: Any) -> list[CheckMessage]:
         for name, task in names.items()
         if not _has_secret(name)
     ]
+
+
+def check_alerts(**_: Any) -> list[CheckMessage]:
+    """autotask.E024: alerts cannot be noticed, or reach nobody."""
+    rules = valid("ALERTS", ())
+    problems = [
+        *_problems_of_rules(rules),
+        *(
+            (f"its host of {url!r} is not in AUTOTASK_WEBHOOK_HOSTS", "Add the host to AUTOTASK_WEBHOOK_HOSTS.")
+            for rule in rules
+            for url in filter(is_url, rule.to)
+            if valid("WEBHOOK_HOSTS", None) is not None and not addresses.is_listed(Webhook(url))
+        ),
+    ]
+    return [Error(f"AUTOTASK_ALERTS: {problem}.", hint=hint, id="autotask.E024") for problem, hint in problems]
+
+
+def _problems_of_rules(rules: Sequence[Rule]) -> Iterator[tuple[str, str]]:
+    if any(rule.when == "failures" for rule in rules) and not valid("STATISTICS", True):
+        yield (
+            "a rule counts failures, but AUTOTASK_STATISTICS is False",
+            "Remove AUTOTASK_STATISTICS = False, or the rule.",
+        )
+    if not all(rule.to or django_settings.ADMINS for rule in rules):
+        yield "a rule has no 'to', and ADMINS is empty", "Add addresses to ADMINS, or 'to' to the rule."
+    if any(is_url(to) for rule in rules for to in rule.to) and not _has_secret(_SECRET.name):
+        yield "a rule calls a webhook, but AUTOTASK_WEBHOOK_SECRET is not set", "Set AUTOTASK_WEBHOOK_SECRET."
 
 
 def check_mail(**_: Any) -> list[CheckMessage]:

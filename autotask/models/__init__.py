@@ -5,6 +5,7 @@ from autotask.models.attempts import Attempt, LogPiece, Step
 from autotask.models.background import BackgroundInstance, BackgroundTrigger, BackgroundWorker
 from autotask.models.fields import Has, NamesField, NumbersField
 from autotask.models.flow import Bucket, Mark, Pause, Slot
+from autotask.models.incidents import Incident
 from autotask.models.pages import Dashboard, NoRows, TaskRecord
 from autotask.models.statistics import Statistics
 from autotask.models.tasks import CANCELLED, DONE, ERROR, HELD, READY, RUNNING, SCHEDULED, Result, Task, TaskFields
@@ -24,6 +25,7 @@ __all__ = [
     "HELD",
     "Has",
     "IdempotencyKey",
+    "Incident",
     "LogPiece",
     "Mark",
     "NamesField",

@@ -45,10 +45,18 @@ def send(ended: Ended, address: str) -> None:
 
     :raises Exception: it was not sent, for whatever reason the backend gives.
     """
+    deliver(message(ended, address))
+
+
+def deliver(composed: mail.EmailMessage) -> None:
+    """Send a mail.
+
+    :raises Exception: it was not sent, for whatever reason the backend gives.
+    """
     connection = _connection()
     if getattr(connection, "timeout", 0) is None:
         connection.timeout = ANSWER_WITHIN
-    if connection.send_messages([message(ended, address)]) == 0:
+    if connection.send_messages([composed]) == 0:
         raise OSError("the mail backend has sent nothing, and says no reason")
 
 
@@ -73,9 +81,14 @@ def message_id(ended: Ended, sender: str) -> str:
 
     If a task is run again after it has ended, the next mail says something else, and has another id.
     """
-    domain = punycode(parseaddr(sender)[1].rpartition("@")[2]) or "localhost"
     again = f".{ended.task.attempt}" if ended.task.attempt > 1 else ""
-    return f"<{ended.task.id}{again}@{domain}>"
+    return id_of(f"{ended.task.id}{again}", sender)
+
+
+def id_of(local: str, sender: str) -> str:
+    """Return the id of a mail from this sender."""
+    domain = punycode(parseaddr(sender)[1].rpartition("@")[2]) or "localhost"
+    return f"<{local}@{domain}>"
 
 
 def _connection() -> Any:

@@ -33,11 +33,19 @@ def send(ended: Ended, webhook: Webhook) -> None:
     :raises WebhookRefused: the answer was not a success. Redirects are not followed.
     :raises InvalidSetting: there is no secret to sign it with.
     """
-    body = json.dumps(document(ended), separators=(",", ":")).encode()
-    headers = {"Content-Type": "application/json", **signed(message_id(ended), body, keys(webhook.secret))}
+    post(webhook.url, webhook.secret, message_id(ended), document(ended))
+
+
+def post(url: str, secret: str | None, id: str, content: Mapping[str, Any]) -> None:
+    """Call a webhook with a message; raises as :func:`send` does.
+
+    :param secret: the name of the setting with the secret; None: ``AUTOTASK_WEBHOOK_SECRET``.
+    """
+    body = json.dumps(content, separators=(",", ":")).encode()
+    headers = {"Content-Type": "application/json", **signed(id, body, keys(secret))}
     answer = fetch(
         "POST",
-        webhook.url,
+        url,
         hosts=settings.WEBHOOK_HOSTS,
         timeout=settings.WEBHOOK_TIMEOUT,
         max_bytes=LARGEST_ANSWER,

@@ -14,13 +14,17 @@ class CodeFiles:
 
     def __init__(self) -> None:
         self._began = _began()
-        self._versions = {path: version for path in set(_paths()) if (version := _version(path)) is not None}
+        # Copies of the paths, which lie together: each of the others is beside its module, in a page that forks share, and
+        # which looking at it would copy.
+        paths = map(os.fsencode, set(_paths()))
+        self._versions = {path: version for path in paths if (version := _version(path)) is not None}
 
     def changed(self) -> str:
         """Return the path of a file that is not what this process has imported; "" if there is none."""
-        return next((path for path, version in self._versions.items() if self._is_other(path, version)), "")
+        changed = (path for path, version in self._versions.items() if self._is_other(path, version))
+        return os.fsdecode(next(changed, b""))
 
-    def _is_other(self, path: str, version: _Version) -> bool:
+    def _is_other(self, path: bytes, version: _Version) -> bool:
         # It may have changed after it was imported, and before its version was noted.
         return _version(path) != version or version[-1] > self._began
 
@@ -32,7 +36,7 @@ def _paths() -> Iterator[str]:
             yield path
 
 
-def _version(path: str) -> _Version | None:
+def _version(path: bytes) -> _Version | None:
     try:
         found = os.stat(path)
     except OSError:

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -69,7 +70,9 @@ _HELD = {
     "late": "CASE WHEN t.expires_at <= t.started_at THEN extract(epoch FROM t.started_at - t.expires_at)::float8 END",
 }
 FIELDS = ", ".join(_HELD.get(name, f"t.{name}") for name in _RECORD)
-_READY_AT, _SCHEDULED_FOR, _PAYLOAD = map(_RECORD.index, ("ready_at", "scheduled_for", "payload"))
+#: The fields between these two come from the driver as they are not kept: without a zone, and perhaps as a view.
+_FIRST, _AFTER = _RECORD.index("ready_at"), _RECORD.index("payload") + 1
+_READY_AT, _FENCE, _PRIORITY = map(_RECORD.index, ("ready_at", "fence", "priority"))
 
 # * MATERIALIZED, because a subquery that the planner may run again would lock and take more rows than its limit.
 # * One descent of autotask_ready for each lane, in the order of the array; the nested loop stops at the limit, so later
@@ -237,7 +240,9 @@ def claim(
         lambda ids: take(f"{which} AND t.id = {_any_of(ids)}"),
     )
     claimed = [record(row, worker_id) for part in parts for row in part]
-    claimed.sort(key=lambda task: (-task.priority, task.ready_at, task.fence))
+    # Twice, since itemgetter() takes a third of the time of a function of our own. The rows come nearly sorted.
+    claimed.sort(key=itemgetter(_READY_AT, _FENCE))
+    claimed.sort(key=itemgetter(_PRIORITY), reverse=True)
     return claimed
 
 
@@ -303,8 +308,9 @@ def _known(unknown_names: Sequence[str], paused_names: Sequence[str], spared: Se
 
 def record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:
     """Return the claimed task of a row of :data:`FIELDS`."""
-    values = [*row, worker_id]
-    values[_READY_AT] = in_utc(values[_READY_AT])
-    values[_SCHEDULED_FOR] = in_utc(values[_SCHEDULED_FOR])
-    values[_PAYLOAD] = bytes(values[_PAYLOAD])
-    return ClaimedTask._make(values)
+    ready_at, scheduled_for, payload = row[_FIRST:_AFTER]
+    # Not by _make(): nearly all of a claim's own time is spent here.
+    return tuple.__new__(
+        ClaimedTask,
+        (*row[:_FIRST], in_utc(ready_at), in_utc(scheduled_for), bytes(payload), *row[_AFTER:], worker_id),
+    )

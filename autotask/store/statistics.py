@@ -21,6 +21,9 @@ KEPT = {MINUTE: 2 * 86400, HOUR: 30 * 86400}
 #: The longest range, in seconds, whose sums are read from the rows of minutes. Those of hours are a sixtieth of them.
 BY_MINUTE = 3 * HOUR
 
+#: So many pairs of task and queue keep their sums of all times; beyond that, only those that were used within thirty days.
+MOST_SUMS = 1000
+
 #: The most rows that one piece deletes.
 PIECE = 5000
 
@@ -103,6 +106,17 @@ DELETE FROM autotask_statistics WHERE ctid = ANY(ARRAY(
 ))
 """
 
+# Names of queues can be made up, such as one for each customer: then the sums of all times would grow for ever. A site with a few
+# kinds of tasks keeps all of them, and reads no more than their number.
+FORGET = f"""
+DELETE FROM autotask_statistics AS e
+WHERE e.period = 0
+  AND (SELECT count(*) FROM (SELECT FROM autotask_statistics WHERE period = 0 LIMIT %(most)s + 1) AS found) > %(most)s
+  AND NOT EXISTS (
+      SELECT FROM autotask_statistics u WHERE u.period IN ({MINUTE}, {HOUR}) AND u.name = e.name AND u.queue = e.queue
+  )
+"""
+
 _LABELS = {"name": ("name", "''"), "queue": ("''", "queue"), "both": ("name", "queue"), "all": ("''", "''")}
 _SUMS = ", ".join(
     [*(f"sum({name})::bigint AS {name}" for name in NUMBERS), *(f"sum({name}) AS {name}" for name in SECONDS)]
@@ -171,12 +185,15 @@ def _rolled_up(counts: Mapping[Key, Counts]) -> dict[tuple[int, int, str, str], 
 
 
 def prune(connection: BaseDatabaseWrapper) -> bool:
-    """Delete one piece of the rows that are too old; return whether there may be more."""
+    """Delete one piece of the rows that are too old, and in the end sums that are not used; return whether there may be more."""
     deleted = [
         execute(connection, PRUNE, {"period": period, "seconds": seconds, "limit": PIECE})
         for period, seconds in KEPT.items()
     ]
-    return PIECE in deleted
+    if PIECE in deleted:
+        return True
+    execute(connection, FORGET, {"most": MOST_SUMS})
+    return False
 
 
 def step_for(seconds: float) -> int:

@@ -127,16 +127,16 @@ def _attempt(
         task_started.send_robust(sender=None, task=task)
     stop = attempt.stop_request()
     context = steps.context_of(task, stop, reporter)
-    call = functools.partial(_call, task, definition, context, attempt, around, begun)
     # An interruption may come while it connects, before has_connected is set.
     unsure = True
     try:
         if definition.options.atomic:
+            call = functools.partial(_call, task, definition, context, attempt, around, begun)
             again = functools.partial(_call_again, call, task, arguments)
             ended = run(functools.partial(atomic.run, task, again, context, reporter))
             around.settle()
         else:
-            ended = run(call, arguments)
+            ended = run(_call, task, definition, context, attempt, around, begun, arguments)
         unsure = stop.reason is not None
         return steps.tell(task, ended)
     except BaseException as error:  # noqa: B036 - a task can end with SystemExit and the like too

@@ -23,6 +23,7 @@ from autotask.worker.idle import FIRST_SLEEP
 from autotask.worker.news import News
 from autotask.worker.options import WorkerOptions
 from autotask.worker.outage import Outage
+from autotask.worker.pools.threads import STANDSTILL
 from autotask.worker.receiver import Receiver
 from autotask.worker.registration import Registration
 from autotask.worker.shutdown import Shutdown
@@ -31,9 +32,6 @@ logger = logging.getLogger("autotask.worker")
 
 #: Seconds between two looks for due tasks, while there is other work.
 PROMOTE_EVERY = 0.2
-
-#: Seconds after which more threads are woken for short tasks if none of them has finished.
-STANDSTILL = 0.005
 
 #: Consecutive turns that may fail for another reason than the database; then the worker is replaced.
 MOST_FAILED_TURNS = 20
@@ -90,7 +88,7 @@ class Loop:
             self.receiver.accept()
             self._prepare(connection)
             self.claimer.threads.pool.balance()
-            if self.claimer.threads.is_stuck(time.monotonic()):
+            if self.claimer.is_stuck(time.monotonic()):
                 self.claimer.placement.release_waiting()
             look = self.claimer.take(connection)
             due = None
@@ -121,7 +119,7 @@ class Loop:
         """Sleep, shorter if tasks wait for a thread; return whether the loop was woken."""
         if self.shutdown.is_requested():
             return True
-        if self.claimer.threads.some_wait():
+        if self.claimer.some_wait():
             seconds = min(seconds, BUSY_SLEEP)
         if self.claimer.threads.pool.holds_back():
             seconds = min(seconds, STANDSTILL)
@@ -146,7 +144,7 @@ class Loop:
     def _look_at_wear(self) -> None:
         """Stop, to be replaced, when this worker has run enough tasks or uses too much memory."""
         recycling, pid = self.claimer.placement.recycling, self.registration.identity.pid
-        if recycling.is_used_up() and not self.claimer.threads.some_wait():
+        if recycling.is_used_up() and not self.claimer.some_wait():
             logger.info("worker %d has taken its %d tasks, and is recycled", pid, self.options.max_tasks)
             self.shutdown.recycle()
         elif excess := recycling.excess():
@@ -200,8 +198,8 @@ class Loop:
 
     def _is_needed(self) -> bool:
         """Whether the pool needs the loop, or followers may wait in vain."""
-        threads = self.claimer.threads
-        return threads.some_wait() or threads.pool.holds_back() or bool(self.claimer.followers)
+        claimer = self.claimer
+        return claimer.some_wait() or claimer.threads.pool.holds_back() or bool(claimer.followers)
 
     def _sleep_until_room(self, due: float | None) -> None:
         self.claimer.threads.ask_for_wake()

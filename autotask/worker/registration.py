@@ -35,7 +35,8 @@ class Registration:
         self.identity = self._new_identity()
         self.has_new_name = False
         self.stopping = False
-        self._beaten_at = time.monotonic()
+        self._fresh_until = float("-inf")
+        self._note_beat(time.monotonic())
 
     @property
     def id(self) -> uuid.UUID:
@@ -44,12 +45,12 @@ class Registration:
 
     def is_fresh(self) -> bool:
         """Whether this worker certainly still has its lease."""
-        return time.monotonic() - self._beaten_at < FRESH * settings.LEASE
+        return time.monotonic() < self._fresh_until
 
     def sign_on(self, connection: BaseDatabaseWrapper) -> None:
         """Enter the register."""
         workers.sign_on(connection, self.identity, settings.LEASE)
-        self._beaten_at = time.monotonic()
+        self._note_beat(time.monotonic())
 
     def sign_off(self, connection: BaseDatabaseWrapper) -> None:
         """Leave the register."""
@@ -62,8 +63,12 @@ class Registration:
         kept = workers.beat(connection, self.id, lease=settings.LEASE, stopping=self.stopping)
         if not kept:
             self._sign_on_again(connection)
-        self._beaten_at = now
+        self._note_beat(now)
         return kept
+
+    def _note_beat(self, now: float) -> None:
+        # The setting is read here, and not for each task.
+        self._fresh_until = now + FRESH * settings.LEASE
 
     def facts(self) -> dict[str, Any]:
         """Return the arguments of the signals of a worker."""

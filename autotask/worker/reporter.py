@@ -48,10 +48,12 @@ class Reporter:
             self._last[claim] = said
             self._new.add(claim)
 
+    def has_news(self) -> bool:
+        """Whether the last progress of some task may not be in the database yet."""
+        return bool(self._new)
+
     def last_word(self, claim: Claim) -> Progress | None:
         """Return the last progress of a task, if it may not be in the database yet."""
-        if not self._new:
-            return None  # as nearly always: most tasks report nothing
         with self._lock:
             return self._last[claim] if claim in self._new else None
 

@@ -24,7 +24,7 @@ from autotask.store import steps as stored_steps
 from autotask.store.finish import Outcome
 from autotask.store.steps import Advance, StepEnd
 from autotask.task import ClaimedTask, State
-from autotask.task_log import log_end
+from autotask.task_log import log_end, logs_level
 from autotask.texts import tracebacks
 from autotask.worker import decision, log_capture, outcome, spare_loggers
 from autotask.worker.decision import Decision, Raised, Rules
@@ -109,6 +109,9 @@ def tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | No
 
     :param error: the exception that counts as the reason; None if the attempt returned.
     """
+    if error is None and type(ended) is Outcome and ended.state is State.DONE and not _is_heard(task):
+        spare_loggers.forget()
+        return ended  # as nearly always
     try:
         if isinstance(ended, Outcome):
             next_in = ended.delay if ended.state is State.RETRY else None
@@ -165,6 +168,18 @@ def stopped(run: Run[ClaimedTask], error: BaseException, is_cancelled: bool) -> 
 def has_receivers(name: str) -> bool:
     """Whether the end of this task has receivers, which may use the database."""
     return end_is_heard() or ((definition := registry.known(name)) is not None and definition.hears_ends)
+
+
+def _is_heard(task: ClaimedTask) -> bool:
+    """Whether anybody takes note of the success of a task."""
+    definition = registry.known(task.name)
+    return (
+        log_capture.is_on
+        or telemetry.used is not None
+        or (definition is not None and definition.hears_ends)
+        or end_is_heard()
+        or logs_level(logging.DEBUG)
+    )
 
 
 def tell_loaded(definition: Definition[Any, Any], arguments: Arguments) -> None:

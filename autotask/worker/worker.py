@@ -15,13 +15,13 @@ from autotask.conf import settings
 from autotask.offer import Offers
 from autotask.signals import worker_started, worker_stopping
 from autotask.store import model_rows, notify
-from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
+from autotask.task import COROUTINE, DEFAULT_QUEUE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import executors, log_capture, relay, sync_threads
+from autotask.worker import executors, hygiene, log_capture, relay, sync_threads
 from autotask.worker.caretaker import Caretaker
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
-from autotask.worker.claiming.intake import Intake, ThreadIntake
+from autotask.worker.claiming.intake import ExecutorIntake, Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.drain import Abandoner, Drain
 from autotask.worker.followers import Followers
@@ -59,6 +59,7 @@ from autotask.worker.watch import Watch
 from autotask.worker.yielding import Yielding
 
 if TYPE_CHECKING:
+    from autotask.worker.alerter import Alerter
     from autotask.worker.log_book import LogBook
 
 logger = logging.getLogger("autotask.worker")
@@ -107,7 +108,9 @@ class Worker:
         self._log_book = self._make_log_book()
         keep_line = self._log_book.put if self._log_book else None
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine, keep_line)
-        self._threads: ThreadPool[ClaimedTask] = ThreadPool(options.threads, runner.run, self.wakeup.wake)
+        self._threads: ThreadPool[ClaimedTask] = ThreadPool(
+            options.threads, runner.run, self.wakeup.wake, end=hygiene.close_connections
+        )
         self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: self._threads, **self._other_pools(runner)}
         abandoner = Abandoner(self.held, self.recorder, self.shutdown)
         pools = self.pools.values()
@@ -150,7 +153,12 @@ class Worker:
         claims, burden = Claims(self.registration, self.unknown_tasks, self.paused), self.recorder.burden
         threads = ThreadIntake(pool, self._serving(THREAD), claims, burden.most_ahead)
         others = {name: each for name, each in self.pools.items() if name != THREAD}
-        intakes = {name: Intake(name, each, self._serving(name), claims) for name, each in others.items()}
+        intakes: dict[str, Intake] = {
+            name: Intake(name, each, self._serving(name), claims)
+            if name in (COROUTINE, PROCESS)
+            else ExecutorIntake(name, each, self._serving(name), claims, burden.most_ahead)
+            for name, each in others.items()
+        }
         return Claimer(
             self.registration,
             self.held,
@@ -184,6 +192,7 @@ class Worker:
             *([Mender()] if model_rows.tables else []),
             Notifier(self.wakeup.call),
             *([self._statistics] if self._statistics else []),
+            *self._alerters(),
             *([self.yielding] if self.options.yields else []),
             channel=lambda: notify.SCHEDULES_CHANNEL,
         )
@@ -198,6 +207,13 @@ class Worker:
         # Imported here: without the setting, nothing of it is needed.
         module = importlib.import_module("autotask.worker.log_book")
         return module.LogBook(settings.LOGS, lambda: self._services[-1].hurry(module.LogBook))  # type: ignore[no-any-return]
+
+    def _alerters(self) -> "list[Alerter]":
+        if not settings.ALERTS:
+            return []
+        module = importlib.import_module("autotask.worker.alerter")  # only where it is used
+        others = self.options.queues or ("alerts",)  # Not those that this worker leaves to others.
+        return [module.Alerter(DEFAULT_QUEUE if self.options.serves(DEFAULT_QUEUE) else others[0])]
 
     def _serving(self, executor: str) -> Callable[[str], bool]:
         return functools.partial(self._serves, executor)

@@ -31,9 +31,13 @@ class Workers:
         """Return the CPU time of them and their children so far."""
         return sum(cpu_seconds(process) for process in self._processes)
 
+    def family(self) -> list[psutil.Process]:
+        """Return them and their descendants."""
+        return [member for process in self._processes for member in (*process.children(recursive=True), process)]
+
     def stop(self) -> None:
         """Ask them to stop, wait, and kill those that are left."""
-        family = [member for process in self._processes for member in (*process.children(recursive=True), process)]
+        family = self.family()
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()

@@ -4,6 +4,7 @@ from benchmarks.measures import (
     background,
     bucket,
     bulk,
+    crew,
     curve,
     drain,
     enqueue,
@@ -49,5 +50,6 @@ MEASURES: dict[str, Measure] = {
         schema,
         idle,
         growth,
+        crew,
     )
 }

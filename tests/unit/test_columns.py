@@ -8,7 +8,7 @@ import pytest
 
 from autotask.models import Result, Task, TaskRecord
 from autotask.options import Options
-from autotask.store import cancel, columns, enqueue, finish, rescue
+from autotask.store import cancel, columns, ends, enqueue, rescue
 from autotask.store.columns import CARRIED, COMMON, KEPT, Carried
 from autotask.store.read import ENDED, LIVE, StoredTask
 from autotask.task import ClaimedTask
@@ -77,7 +77,7 @@ def test_options_are_stored_under_their_names():
     assert set(enqueue.STATED) - of_calls <= {field.name for field in fields(Options)}
 
 
-@pytest.mark.parametrize("statement", [cancel.CANCEL_WAITING, finish.END, finish.END_ONE_QUIETLY, rescue.RESCUE])
+@pytest.mark.parametrize("statement", [cancel.CANCEL_WAITING, ends.END, ends.END_ONE_QUIETLY, rescue.RESCUE])
 def test_an_end_moves_all_columns(statement):
     table = re.search(r"INSERT INTO autotask_result \((.*)\)", statement)
 

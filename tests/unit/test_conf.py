@@ -122,6 +122,7 @@ BAD = {
     "AUTOTASK_CONTEXT": ["a.b", None, 5, [""], [None], ["Language"], ["autotask."], ["shop carriers.Tenant"]],
     "AUTOTASK_IMMEDIATE": [0, 1, None, "True", "raises", ""],
     "AUTOTASK_IS_ACTIVE": [0, 1, None, "False", "true", []],
+    "AUTOTASK_ALERTS": [None, 5, "age", {"when": "age"}],
     "AUTOTASK_LOGS": ["INFO", True, {"levl": "INFO"}, {"level": "loud"}, {"max": 0}, {"max": "1M"}, {"keep": 0}, []],
     "AUTOTASK_STATISTICS": [0, 1, None, "no", [], {}],
     "AUTOTASK_DATABASE": ["", None, 5, b"default"],

@@ -56,3 +56,7 @@ def test_nothing_is_stuck_while_tasks_end_or_none_waits(prefetch):
     assert not prefetch.is_stuck(100.0, 10, outstanding=50)
     assert not prefetch.is_stuck(100.0 + BUSY_SLEEP, 11, outstanding=50)
     assert not prefetch.is_stuck(100.0 + 3 * BUSY_SLEEP, 11, outstanding=4)
+
+
+def test_tasks_of_an_executor_may_wait_longer():
+    assert Prefetch(4, lambda ended: None, within=5 * PREFETCH).size(10, 10 * PREFETCH) == 20

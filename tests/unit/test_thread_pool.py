@@ -1,10 +1,12 @@
 """Threads that the system does not have: a pool goes on with those it has, and starts the others later."""
 
 import threading
+import time
 
 import pytest
 
 from autotask.worker.pools import threads
+from autotask.worker.pools.places import COUNTS_WAITS
 from autotask.worker.pools.threads import ThreadPool
 from tests.helpers import wait_until
 
@@ -73,3 +75,121 @@ def test_a_thread_that_cannot_be_replaced_now_is_replaced_later(limit, monkeypat
     assert pool.drain(10)
     assert done == ["first", "second"]
     go_on.set()
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """Items count as short however long the machine takes for them."""
+    monkeypatch.setattr(threads, "SHORT", 1.0)
+    monkeypatch.setattr(threads, "ALONE", 1.0)
+    monkeypatch.setattr(threads, "LONG", 1.0)
+
+
+def left_to_one(pool, step):
+    """Let all threads but one fall asleep while items wait, and leave *step* as the last of these."""
+    for _ in range(10):
+        pool.submit(nothing)
+    assert pool.drain(10)
+    gate = threading.Barrier(pool.size + 1)
+    for _ in range(pool.size):
+        pool.submit(gate.wait)
+    wait_until(lambda: len(pool.running()) == pool.size)
+    for item in (*(nothing for _ in range(50)), step):
+        pool.submit(item)
+    pool.balance()
+    assert pool._may_leave == pool.size - 1
+    gate.wait()
+
+
+def call(item, _):
+    item()
+
+
+def test_one_thread_runs_short_items_while_the_others_rest(alone):
+    # Given
+    pool, held = ThreadPool(4, call, nothing), threading.Event()
+
+    # When
+    left_to_one(pool, lambda: held.wait(10))
+
+    # Then
+    wait_until(lambda: pool._asleep == 3)
+    held.set()
+    assert pool.drain(10)
+    pool.close()
+
+
+def test_a_long_item_among_short_ones_holds_none_of_them_up(alone):
+    # Given: one thread is left for all items, and nobody balances the pool, since the loop waits for the database
+    pool, held, done = ThreadPool(3, call, nothing), threading.Event(), []
+
+    # When
+    left_to_one(pool, lambda: held.wait(10))
+    for number in range(5):
+        pool._submitted += 1
+        pool._todo.append(lambda number=number: done.append(number))
+
+    # Then
+    wait_until(lambda: len(done) == 5)
+    wait_until(lambda: len(pool.running()) == 1)
+    held.set()
+    assert pool.drain(10)
+    pool.close()
+
+
+def test_items_that_wait_for_something_get_all_threads_again(alone, monkeypatch):
+    # Given
+    pool = ThreadPool(3, call, nothing)
+    left_to_one(pool, nothing)
+    assert pool.drain(10)
+
+    # When
+    monkeypatch.setattr(threads, "ALONE", 0.0)
+    pool.balance()
+
+    # Then: one after the other was too slow
+    assert pool._may_leave == 0
+    pool.close()
+
+
+def test_threads_end_when_their_pool_is_closed():
+    # Given
+    ended = []
+    pool = ThreadPool(3, call, nothing, name="closed", end=lambda: ended.append(threading.current_thread().name))
+    held = threading.Event()
+    pool.submit(lambda: held.wait(10))
+    wait_until(lambda: pool._asleep == 2)
+
+    # When
+    pool.close()
+
+    # Then: one that still runs an item ends after that
+    wait_until(lambda: len(ended) == 2)
+    held.set()
+    wait_until(lambda: len(ended) == 3)
+    wait_until(lambda: not any(thread.name.startswith("closed") for thread in threading.enumerate()))
+
+
+def finish(pool, item, number):
+    for _ in range(number):
+        pool.submit(item)
+    assert pool.drain(30)
+    pool.balance()
+
+
+@pytest.mark.skipif(not COUNTS_WAITS, reason="the system does not count the waits of a thread")
+def test_waits_and_not_seconds_decide_whether_one_thread_runs_all(alone, monkeypatch):
+    # Given
+    pool = ThreadPool(2, call, nothing)
+    finish(pool, lambda: time.sleep(1e-6), 400)
+    assert pool._may_leave == 0
+
+    # When
+    monkeypatch.setattr(threads, "ALONE", 0.0)
+    monkeypatch.setattr(threads, "TOGETHER", 0.0)
+    pool._together_until = float("-inf")
+    finish(pool, nothing, 400)
+
+    # Then
+    assert pool._may_leave == 1
+    pool.close()

@@ -16,9 +16,10 @@ from autotask.agenda import Condition, Entry
 from autotask.conf import settings
 from autotask.models import Pause as PauseRow, TaskRecord, Worker
 from autotask.queues import serves
-from autotask.store import glance, pauses, read
+from autotask.store import glance, incidents, pauses, read
 from autotask.store.connection import current
 from autotask.store.glance import Failure, QueueGlance
+from autotask.store.incidents import Incident
 from autotask.store.pauses import Kind, Pause
 from autotask.store.read import LivingWorker
 
@@ -30,6 +31,9 @@ MOST_FAILURES = 8
 
 #: Workers and queues that are listed.
 MOST_ROWS = 20
+
+#: Incidents that are shown.
+MOST_INCIDENTS = 5
 
 #: If a due task waits for longer than this, the page says so.
 LONG_WAIT = timedelta(minutes=1)
@@ -53,6 +57,7 @@ class Seen(NamedTuple):
     workers: Sequence[LivingWorker]
     pauses: Sequence[Pause]
     schedules: Sequence[Entry]
+    incidents: Sequence[Incident] = ()
 
     @property
     def alive(self) -> list[LivingWorker]:
@@ -76,6 +81,8 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
         read.workers(connection),
         pauses.read(connection),
         agenda.entries(connection),
+        # Their texts name tasks and schedules.
+        incidents.going_on(connection, MOST_INCIDENTS) if settings.ALERTS and may_see_tasks else (),
     )
     return {
         "banners": list(banners(seen, may_see_workers=tabs.may_view(request, Worker))),
@@ -115,6 +122,9 @@ def banners(seen: Seen, *, may_see_workers: bool) -> Iterator[Banner]:
     :param may_see_workers: whether hosts and processes are named.
     """
     yield from _about_switches(seen)
+    for incident in seen.incidents:
+        words = gettext("Alert since %(time)s: %(text)s.")
+        yield Banner("error", words % {"time": show.duration(seen.now - incident.began_at), "text": incident.text})
     yield from _about_workers(seen, may_see_workers)
     yield from _about_queues(seen)
     if late := [entry.name for entry in seen.schedules if entry.condition(seen.now) is Condition.LATE]:

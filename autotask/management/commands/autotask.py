@@ -19,6 +19,7 @@ from autotask.exceptions import AutotaskError
 from autotask.management.console import Console, failure
 from autotask.management.lookup import meant
 from autotask.management.subcommands import (
+    alerts,
     background,
     cancel,
     discard,
@@ -61,6 +62,7 @@ SUBCOMMANDS = {
         pause,
         resume,
         run_now,
+        alerts,
         background,
         prune,
         resign,

@@ -24,7 +24,7 @@ from autotask.worker.background.call import Call
 from autotask.worker.background.elsewhere import Elsewhere, ProcessLost
 from autotask.worker.background.event_loops import EventLoops
 from autotask.worker.background.lending import Lending
-from autotask.worker.pools.threads import Place
+from autotask.worker.pools.places import Place
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
 from autotask.worker.writes import Record

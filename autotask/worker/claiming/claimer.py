@@ -15,7 +15,7 @@ from autotask.task import PROCESS, THREAD, ClaimedTask
 from autotask.texts.lines import describe, one_line
 from autotask.worker.burden import Burden
 from autotask.worker.claiming.claims import Claims
-from autotask.worker.claiming.intake import Intake, ThreadIntake
+from autotask.worker.claiming.intake import AheadIntake, Intake, ThreadIntake
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.claiming.quarantine import Quarantine
 from autotask.worker.followers import FEW_SLOTS, Followers
@@ -90,6 +90,15 @@ class Claimer:
         return next(
             (best for best in (Prospect.MORE, Prospect.LOCKED, Prospect.NO_ROOM) if best in looks), Prospect.NOTHING
         )
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether tasks wait behind unexpectedly long ones: another worker may be free."""
+        stuck = [intake.is_stuck(now) for intake in self._ahead()]  # all of them, since each takes note
+        return any(stuck)
+
+    def some_wait(self) -> bool:
+        """Whether tasks wait for a free place."""
+        return any(intake.some_wait() for intake in self._ahead())
 
     def may_claim(self) -> bool:
         """Whether this worker may hold more.
@@ -206,6 +215,9 @@ class Claimer:
             self.follow(connection)
         finally:
             self._place(limited, self.threads)
+
+    def _ahead(self) -> list[AheadIntake]:
+        return [self.threads, *(each for each in self.others.values() if isinstance(each, AheadIntake))]
 
     def _rooms(self, threads: int) -> dict[str, int]:
         others = {name: intake.free() for name, intake in self.others.items()}

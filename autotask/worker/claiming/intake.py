@@ -7,7 +7,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import claim
 from autotask.task import PROCESS, THREAD, ClaimedTask
 from autotask.worker.claiming.claims import Claims
-from autotask.worker.claiming.prefetch import Prefetch
+from autotask.worker.claiming.prefetch import PREFETCH, PREFETCH_FOR_EXECUTORS, Prefetch
 from autotask.worker.lanes import Lanes
 from autotask.worker.pools.base import Pool
 from autotask.worker.pools.threads import ThreadPool
@@ -62,25 +62,27 @@ class Intake:
         return max(0, self.pool.size - self.pool.outstanding())
 
 
-class ThreadIntake(Intake):
-    """The intake of the threads, which hold more tasks than they can run: short tasks need not wait for the next claim.
+class AheadIntake(Intake):
+    """The intake of a pool that holds more tasks than it can run: short tasks need not wait for the next claim.
 
     Only the loop calls this.
 
     :param most_ahead: see :class:`autotask.worker.claiming.prefetch.Prefetch`.
     """
 
-    pool: ThreadPool[ClaimedTask]
+    #: Seconds within which tasks that it holds ahead should start.
+    within = PREFETCH
 
     def __init__(
         self,
-        pool: ThreadPool[ClaimedTask],
+        executor: str,
+        pool: Pool[ClaimedTask],
         serves: Callable[[str], bool],
         claims: Claims,
         most_ahead: Callable[[int], int | None],
     ) -> None:
-        super().__init__(THREAD, pool, serves, claims)
-        self._prefetch = Prefetch(pool.size, most_ahead)
+        super().__init__(executor, pool, serves, claims)
+        self._prefetch = Prefetch(pool.size, most_ahead, self.within)
 
     def room(self) -> int:
         """Return how many more tasks may be claimed now; 0 also while there are too few to be worth a statement."""
@@ -93,7 +95,7 @@ class ThreadIntake(Intake):
         self.pool.wake_when(self._ahead() // 2)
 
     def some_wait(self) -> bool:
-        """Whether tasks wait for a thread."""
+        """Whether tasks wait for a free place."""
         return self.pool.outstanding() > self.pool.size
 
     def is_stuck(self, now: float) -> bool:
@@ -102,3 +104,32 @@ class ThreadIntake(Intake):
 
     def _ahead(self) -> int:
         return self._prefetch.size(*self.pool.busy_seconds())
+
+
+class ThreadIntake(AheadIntake):
+    """The intake of the threads. Only the loop calls this."""
+
+    pool: ThreadPool[ClaimedTask]
+
+    def __init__(
+        self,
+        pool: ThreadPool[ClaimedTask],
+        serves: Callable[[str], bool],
+        claims: Claims,
+        most_ahead: Callable[[int], int | None],
+    ) -> None:
+        super().__init__(THREAD, pool, serves, claims, most_ahead)
+
+
+class ExecutorIntake(AheadIntake):
+    """The intake of an executor of the project. Only the loop calls this."""
+
+    within = PREFETCH_FOR_EXECUTORS
+
+    def room(self) -> int:
+        """Return how many more tasks may be claimed now; if none, have the loop woken when a claim is worth a statement."""
+        if not (room := super().room()):
+            self.ask_for_wake()
+            # A task that finished before wake_when() was called does not wake the loop.
+            room = super().room()
+        return room

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
-#: Tasks claimed beyond the free places should start within this many seconds.
+#: Tasks claimed beyond the free places should start within this many seconds: in threads, and in an executor, which takes
+#: longer for a task anyway.
 PREFETCH = 0.05
+PREFETCH_FOR_EXECUTORS = 0.25
 
 #: The most tasks held beyond the free places: enough to keep the pool busy while the next claim is under way.
 MOST_PREFETCHED = 600
@@ -18,10 +20,12 @@ class Prefetch:
     :param threads: how many tasks run at a time.
     :param most_ahead: returns how many more may wait, or None for any number. It is called with the number of tasks that
         have finished since its last call, and goes by the bytes of their results.
+    :param within: seconds within which tasks that wait should start.
     """
 
-    def __init__(self, threads: int, most_ahead: Callable[[int], int | None]) -> None:
+    def __init__(self, threads: int, most_ahead: Callable[[int], int | None], within: float = PREFETCH) -> None:
         self._threads = threads
+        self._within = within
         self._most_ahead = most_ahead
         self._measured = (0, 0.0)
         self._task_seconds: float | None = None
@@ -41,7 +45,7 @@ class Prefetch:
             self._measured = finished, seconds
         if self._task_seconds is None:
             return 0
-        ahead = min(MOST_PREFETCHED, int(self._threads * PREFETCH / max(self._task_seconds, 1e-6)))
+        ahead = min(MOST_PREFETCHED, int(self._threads * self._within / max(self._task_seconds, 1e-6)))
         most = self._most_ahead(new)
         return ahead if most is None else max(0, min(ahead, most))
 

@@ -36,7 +36,9 @@ class SubmittedItem(Generic[T]):
 class ExecutorPool(Waiting[T]):
     """An executor, made when it is first needed, and again when it breaks.
 
-    :param size: how many items it holds at a time.
+    Further items wait in this process until one of those has finished.
+
+    :param size: how many items the executor holds at a time.
     :param make: makes the executor; it may take its time.
     :param run: runs a job in the executor, which has to find it by module and name.
     :param wake: called when there is room, see :meth:`wake_when`.
@@ -58,8 +60,8 @@ class ExecutorPool(Waiting[T]):
         self._run = run
         self._customer = customer
         self._executor: Executor | None = None
-        #: One for each submitted item. Items that were taken back are no longer in the queue.
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        #: One for each item that is submitted, and for each that has ended; True is the last.
+        self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._handed: dict[int, SubmittedItem[T]] = {}
         self._thread: threading.Thread | None = None
 
@@ -74,7 +76,7 @@ class ExecutorPool(Waiting[T]):
             self._thread = thread
         self._submitted += 1
         self._todo.append(item)
-        self._bell.put(None)
+        self._bell.put(False)
 
     def running(self) -> list[Run[T]]:
         """Return the items that were handed over. The executor does not say whether they run or wait."""
@@ -102,28 +104,32 @@ class ExecutorPool(Waiting[T]):
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+        self._bell.put(True)
 
     # --- called by the thread that hands over -----------------------------------------------------------------------
 
     def _work(self) -> None:
-        while True:
-            self._bell.get()
-            try:
-                item = self._todo.popleft()
-            except IndexError:
-                continue  # It was taken back.
-            handed = SubmittedItem(item)
-            self._handed[id(item)] = handed
-            try:
-                if (job := self._customer.job(item)) is None:
-                    self._let_go(handed)
-                else:
-                    self._hand_over(handed, job)
-            except Exception as error:  # anything that the factory or the executor of the project raises
-                logger.warning("A task cannot be handed to its executor", exc_info=True)
-                self._forget_executor(self._executor, error)
-                if self._let_go(handed):
-                    self._customer.ended(item, handed.began, NoChild(f"{type(error).__name__}: {error}"))
+        while not self._bell.get():
+            while len(self._handed) < self.size:
+                try:
+                    item = self._todo.popleft()
+                except IndexError:
+                    break
+                self._begin(item)
+
+    def _begin(self, item: T) -> None:
+        handed = SubmittedItem(item)
+        self._handed[id(item)] = handed
+        try:
+            if (job := self._customer.job(item)) is None:
+                self._let_go(handed)
+            else:
+                self._hand_over(handed, job)
+        except Exception as error:  # anything that the factory or the executor of the project raises
+            logger.warning("A task cannot be handed to its executor", exc_info=True)
+            self._forget_executor(self._executor, error)
+            if self._let_go(handed):
+                self._customer.ended(item, handed.began, NoChild(f"{type(error).__name__}: {error}"))
 
     def _hand_over(self, handed: SubmittedItem[T], job: Any) -> None:
         if self._executor is None:
@@ -155,4 +161,6 @@ class ExecutorPool(Waiting[T]):
         if self._handed.pop(id(handed.item), None) is None:
             return False
         self._note_end(time.monotonic() - handed.began)
+        if self._todo:
+            self._bell.put(False)
         return True

@@ -15,7 +15,8 @@ from autotask.exceptions import TaskInterrupted
 from autotask.worker.pools.base import Abandoned, Run
 from autotask.worker.pools.children import Child, ChildDied
 from autotask.worker.pools.messages import Begun, Ended, Stop
-from autotask.worker.pools.threads import PATIENCE, Place, ThreadPool
+from autotask.worker.pools.places import Place
+from autotask.worker.pools.threads import PATIENCE, ThreadPool
 
 logger = logging.getLogger("autotask.worker")
 
@@ -253,6 +254,8 @@ class ProcessPool(Generic[T]):
             child.let_go()
         for child in idle:
             child.close()
+        if self._threads is not None:
+            self._threads.close()
 
     def _desk_of(self, item: T) -> Desk[T] | None:
         return next((desk for desk in list(self._desks.values()) if desk.item is item), None)

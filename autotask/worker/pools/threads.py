@@ -1,18 +1,15 @@
 """Tasks in threads."""
 
-import ctypes
 import logging
 import queue
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from autotask.context import StopRequest
 from autotask.exceptions import TaskInterrupted
 from autotask.worker.pools.base import Abandoned, Run
+from autotask.worker.pools.places import COUNTS_WAITS, SAMPLE, Place
 from autotask.worker.pools.waiting import Waiting
 
 logger = logging.getLogger("autotask.worker")
@@ -26,154 +23,26 @@ PATIENCE = 1.0
 #: costs more than such a task.
 SHORT = 0.0005
 
+#: Waits of a thread for each task from which threads should wait side by side; below it, one thread runs all.
+OFTEN = 0.5
+
+#: Seconds that a task takes at most, on average, when one thread runs all, where nobody counts waits, or not yet.
+ALONE = 0.0002
+
+#: Seconds for which all threads run tasks after one thread alone was too slow, or at a longer task.
+TOGETHER = 1.0
+
+#: Seconds after which more threads are woken for short tasks if none of them has finished.
+STANDSTILL = 0.005
+
+#: Seconds between the looks of all further threads.
+SECOND_LOOK = 0.05
+
+#: Seconds after which a running task counts as a long one, whose thread is not there for others.
+LONG = 0.003
+
 #: Seconds until the next try to start a thread, after the system had none left.
 TRY_AGAIN = 1.0
-
-
-class Place:
-    """One thread of a pool: its item, and the one point where that can be interrupted.
-
-    Python can raise an exception in another thread, but not at a given point: it is raised when that thread next runs, and
-    by then the thread may be doing something else. So both sides keep to an order. The interrupter names its item
-    (``_struck``) before it looks whether the thread is inside the call; the thread leaves the call before it looks
-    whether it is named. Whichever comes second sees the other. A named thread waits for the interrupter to finish, and for
-    an exception that has not been raised yet. None of this costs a lock.
-
-    Giving up a thread works in the same way: the caller sets ``doubtful`` before it looks at the item, and the thread
-    clears its item before it looks at ``doubtful``. Only then does it ask under the lock what was decided.
-    """
-
-    __slots__ = (
-        "_inside",
-        "_interruption",
-        "_stop",
-        "_striking",
-        "_struck",
-        "abandoned",
-        "began",
-        "doubtful",
-        "finished",
-        "item",
-        "seconds",
-        "thread",
-    )
-
-    def __init__(self) -> None:
-        self.thread = 0
-        self.item: object = None
-        self.began = 0.0
-        self.finished = 0
-        self.seconds = 0.0
-        self.abandoned = False
-        self.doubtful = False
-        self._inside = False
-        self._struck: object = None
-        self._striking = False
-        self._interruption = TaskInterrupted()
-        self._stop: tuple[object, StopRequest] | None = None
-
-    # --- called by the thread ---------------------------------------------------------------------------------------
-
-    def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """Call a function that may be interrupted; see :class:`autotask.worker.pools.base.Interruptible`."""
-        if self._struck is not None:
-            self._settle()
-        error: BaseException | None = None
-        try:
-            try:
-                self._inside = True
-                value = function(*args)
-            finally:
-                self._inside = False
-        except BaseException as raised:
-            # Read once: an interrupter that comes too late takes it back.
-            if (struck := self._struck) is None:
-                raise
-            error = raised
-        else:
-            if (struck := self._struck) is None:
-                return value
-        interruption = self._interruption
-        try:
-            self._settle()
-        except TaskInterrupted:
-            self._settle()  # It was raised at the very beginning of that, and will not be raised again.
-        if error is None:
-            return value
-        try:
-            if struck is not self.item:
-                raise error
-            # Whatever the item made of it; the traceback shows where it was raised.
-            cause = None if isinstance(error, TaskInterrupted) else error
-            raise interruption.with_traceback(error.__traceback__) from cause
-        finally:
-            del error  # or it would hold this frame, which holds it
-
-    def stop_request(self) -> StopRequest:
-        """Return the object that asks the function to stop."""
-        stop = StopRequest()
-        self._stop = (self.item, stop)
-        return stop
-
-    def _settle(self) -> None:
-        settled = False
-        while True:
-            try:
-                while self._striking:
-                    time.sleep(0)
-                if settled:
-                    break
-                # Replace an exception that is not raised yet by one that is raised at once. Python could also clear it; but
-                # before 3.13 it then keeps looking for it: all threads stay slower for the rest of the process, and in 3.11
-                # one that is traced (by a debugger, or for coverage) does not reach its next line.
-                _raise_in(self.thread, TaskInterrupted)
-                for _ in range(100):
-                    pass
-            except TaskInterrupted:
-                settled = True  # No other one is pending.
-        self._struck = None
-        if self.abandoned:
-            # Its outcome is recorded, and nobody waits for it any more: it ends with the process.
-            threading.Event().wait()
-
-    # --- called by the interrupter ----------------------------------------------------------------------------------
-
-    def ask(self, item: object, why: str) -> None:
-        """Ask the function to stop, if it has taken its stop request."""
-        stop = self._stop
-        if stop is not None and stop[0] is item:
-            stop[1].ask(why)
-
-    def strike(self, item: object, interruption: TaskInterrupted) -> bool:
-        """Raise an exception in the thread if it is inside the call for this item; return whether it is."""
-        self._striking = True
-        former = self._struck, self._interruption
-        self._interruption = interruption
-        self._struck = item
-        if hit := self._inside and self.item is item:
-            _raise_in(self.thread, type(interruption))
-        else:
-            self._struck, self._interruption = former
-        self._striking = False
-        return hit
-
-    def abandon(self, item: object) -> bool:
-        """Have the thread stop for good when it leaves the call for this item, without another word.
-
-        :returns: False if it has left that item already, and goes on.
-        """
-        self.doubtful = True
-        if self.item is not item:
-            self.doubtful = False
-            return False
-        self.abandoned = True
-        self._struck = item
-        return True
-
-    def where(self) -> str:
-        """Return the lines of code that the thread is running."""
-        frame = sys._current_frames().get(self.thread)
-        return "".join(traceback.format_stack(frame)) if frame else ""
 
 
 class ThreadPool(Waiting[T]):
@@ -183,6 +52,7 @@ class ThreadPool(Waiting[T]):
     :param run: what to do with an item; must not raise.
     :param wake: called from the threads when there is room, see :meth:`wake_when`.
     :param name: the names of the threads begin with it.
+    :param end: called by each thread before it ends.
     :raises RuntimeError: the system has no threads left. If it has only some, the pool begins with these.
     """
 
@@ -194,15 +64,25 @@ class ThreadPool(Waiting[T]):
         run: Callable[[T, Place], None],
         wake: Callable[[], None],
         name: str = "autotask",
+        end: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(size, wake)
         self._run = run
+        self._end = end
+        self._closing = False
         # A thread with nothing to do waits for the bell.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._falling_asleep = threading.Lock()
         self._asleep = 0
         self._may_sleep = 0
+        #: Up to this many threads fall asleep although items wait.
+        self._may_leave = 0
+        #: Whether one of the threads that sleep looks whether those that are awake make progress.
+        self._looks_on = False
         self._balanced = (0, 0.0)
+        self._together_until = float("-inf")
+        self._sampled = (0, 0)
+        self._often: bool | None = None
         self._abandoning = threading.Lock()
         self._draining = False
         #: Items submitted by threads of the pool, which count for themselves.
@@ -260,17 +140,39 @@ class ThreadPool(Waiting[T]):
         finished, seconds = self.busy_seconds()
         done = finished - self._balanced[0]
         if done:
-            short = (seconds - self._balanced[1]) / done < SHORT
-            self._may_sleep = self.size - 1 if short else 0
+            now, mean = time.monotonic(), (seconds - self._balanced[1]) / done
+            # One more awake for each thread that is busy with a long task.
+            long = sum(place.item is not None and place.began < now - LONG for place in self._places)
+            spare = len(self._places) - 1 - long
+            if self._wait_often(mean):
+                self._together_until = now + TOGETHER
+            self._may_sleep = max(0, spare) if mean < SHORT else 0
+            self._may_leave = self._may_sleep if now >= self._together_until else 0
             self._balanced = finished, seconds
         elif self._todo:
-            self._may_sleep = 0
+            self._may_sleep = self._may_leave = 0
         for _ in range(min(len(self._todo), self._asleep - self._may_sleep)):
             self._ring()
 
+    def _wait_often(self, mean: float) -> bool:
+        """Whether items wait for something: then one thread alone would be slower.
+
+        The waits tell it even on a busy machine, where everything takes longer.
+
+        :param mean: the seconds that the last items took.
+        """
+        places = self._places
+        sampled, waits = sum([place.sampled for place in places]), sum([place.waits for place in places])
+        new = sampled - self._sampled[0]
+        if COUNTS_WAITS and new >= SAMPLE:
+            self._often = waits - self._sampled[1] >= OFTEN * new
+        if new < 0 or new >= SAMPLE:  # One was given up, or there is news.
+            self._sampled = sampled, waits
+        return mean >= ALONE if self._often is None else self._often
+
     def holds_back(self) -> bool:
-        """Whether threads sleep although there is something to do."""
-        return bool(self._todo) and self._asleep > 0
+        """Whether threads sleep although there is something to do, and none of them looks on."""
+        return bool(self._todo) and self._asleep > 0 and not self._looks_on
 
     def outstanding(self) -> int:
         """Return how many submitted items have not finished."""
@@ -316,16 +218,23 @@ class ThreadPool(Waiting[T]):
         return sum(place.finished for place in self._places), sum(place.seconds for place in self._places)
 
     def close(self) -> None:
-        """Do nothing: the threads are daemons."""
+        """Let each thread end when there is nothing left for it to do. One whose item never comes back ends with the process."""
+        self._closing = True
+        while self._asleep:
+            self._ring()
 
     def _work(self, place: Place) -> None:
         # Looked up once: this loop is the cost of every task.
         take, run, clock, todo = self._todo.popleft, self._run, time.monotonic, self._todo
         place.thread = threading.get_ident()
         while True:
+            if self._asleep < self._may_leave:
+                self._leave()
             try:
                 item = take()
             except IndexError:
+                if self._closing:
+                    break
                 self._sleep()
                 continue
             place.began = began = clock()
@@ -336,12 +245,16 @@ class ThreadPool(Waiting[T]):
                 return  # It has returned after all, but is not counted any more.
             place.seconds += clock() - began
             place.finished += 1
+            if not place.finished % SAMPLE:
+                place.sample()
             if len(todo) <= self._wake_at:
                 self._wake_at = -1
                 self._wake()
             if self._draining:
                 with self._idle:
                     self._idle.notify_all()
+        if self._end is not None:
+            self._end()
 
     def _is_abandoned(self, place: Place) -> bool:
         with self._abandoning:
@@ -351,21 +264,42 @@ class ThreadPool(Waiting[T]):
         with self._falling_asleep:
             self._asleep += 1
             # In this order: a caller of submit() sees that this thread sleeps, or this thread sees its item.
-            if self._todo:
+            if self._todo or self._closing:
                 self._asleep -= 1
                 return
         self._bell.get()
+
+    def _leave(self) -> None:
+        """Leave the items that wait to the threads that are awake."""
+        with self._falling_asleep:
+            if self._asleep >= self._may_leave or self._closing:
+                return
+            self._asleep += 1
+            is_first, self._looks_on = not self._looks_on, True
+        self._look_on(STANDSTILL if is_first else SECOND_LOOK)
+        if is_first:
+            self._looks_on = False
+
+    def _look_on(self, every: float) -> None:
+        """Sleep, but wake all threads when those that are awake make no progress: the loop may be waiting for the database.
+
+        The second one looks too, less often: the first one may be woken alone.
+        """
+        seen = -1
+        while True:
+            try:
+                self._bell.get(timeout=every if self._todo else None)
+                return
+            except queue.Empty:
+                finished, _ = self.busy_seconds()
+            if finished == seen and self._todo:
+                self._may_sleep = self._may_leave = 0
+                for _ in range(min(len(self._todo), self._asleep)):
+                    self._ring()
+            seen = finished
 
     def _ring(self) -> None:
         with self._falling_asleep:
             if self._asleep:
                 self._asleep -= 1
                 self._bell.put(None)
-
-
-def _raise_in(thread: int, exception: type[TaskInterrupted]) -> None:
-    """Have the interpreter raise an exception in a thread, instead of one that is still pending.
-
-    Python/C API, "PyThreadState_SetAsyncExc".
-    """
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(exception))

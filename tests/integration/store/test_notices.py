@@ -8,7 +8,7 @@ from django.db import connections
 
 from autotask import on_end
 from autotask.on_end import NoticeState
-from autotask.store import claim, enqueue, finish, notices, prune, read, requeue
+from autotask.store import claim, ends, enqueue, finish, notices, prune, read, requeue
 from autotask.store.connection import current, execute, rows
 from autotask.store.notices import Delivery
 from autotask.task import State, new_id
@@ -220,6 +220,6 @@ def test_a_task_that_is_retried_keeps_whom_to_tell_and_forgets_what_was_sent():
 def test_calls_and_claims_have_no_word_of_it_and_an_end_only_moves_the_column():
     for statement in (enqueue.NOW, enqueue.CLAIMED, enqueue.NOW_UNLESS_TAKEN, claim.CLAIM, claim.LANES):
         assert "on_end" not in statement
-    for statement in (finish.END, finish.END_ONE, finish.END_HANDING_ON):
+    for statement in (ends.END, ends.END_ONE, ends.END_HANDING_ON):
         assert statement.count("on_end") == 2  # in the list of columns and in that of values
         assert "notices" not in statement and "settled_at" not in statement

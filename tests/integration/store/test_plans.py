@@ -230,6 +230,7 @@ ACTS = {
         lambda c: end(c.held, State.ERROR), "autotask_task_pkey", 2000, avoids=RUNNING, result=197
     ),
     "end one": Act(lambda c: end(c.held[:1], State.DONE), "autotask_task_pkey", 20, avoids=RUNNING, result=1),
+    "end a few": Act(lambda c: end(c.held[:10], State.DONE), "autotask_task_pkey", 200, avoids=RUNNING, result=10),
     "end one in an error": Act(
         lambda c: end(c.held[:1], State.ERROR), "autotask_task_pkey", 40, avoids=RUNNING, result=1
     ),
@@ -441,7 +442,11 @@ def generic(monkeypatch):
 
 
 #: What a worker does again and again.
-REPEATED = {name: act for name, act in ACTS.items() if name.startswith(("claim", "find lanes", "promote", "end one"))}
+REPEATED = {
+    name: act
+    for name, act in ACTS.items()
+    if name.startswith(("claim", "find lanes", "promote", "end one", "end a few"))
+}
 
 
 @pytest.mark.parametrize("act", REPEATED.values(), ids=REPEATED)

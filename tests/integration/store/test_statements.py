@@ -37,7 +37,7 @@ INSERTS = sorted({(m, c, t, tuple(columns)) for m, c, t, columns in inserts()})
 def test_there_are_statements_to_look_at():
     assert {module for module, *_ in INSERTS} >= {
         "enqueue",
-        "finish",
+        "ends",
         "cancel",
         "requeue",
         "rescue",
@@ -71,7 +71,7 @@ def test_whatever_a_task_carries_is_carried_on_into_the_other_table(table):
     moving = [
         columns
         for module, _, name, columns in INSERTS
-        if name == table and module in ("finish", "cancel", "requeue", "rescue")
+        if name == table and module in ("ends", "cancel", "requeue", "rescue")
     ]
     assert moving
     for columns in moving:

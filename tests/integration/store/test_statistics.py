@@ -168,3 +168,19 @@ def test_old_rows_go_in_pieces(monkeypatch):
 def test_a_step_gives_about_a_hundred_points(hours, step):
     assert statistics.step_for(hours * 3600) == step
     assert 24 <= hours * 3600 / step <= 180
+
+
+def test_unused_sums_are_deleted_only_where_there_are_very_many(monkeypatch):
+    # Given
+    now = int(datetime.now(UTC).timestamp()) // 60 * 60
+    unused, used = Key(now - 40 * 86400, "shop.a", "customer-1"), Key(now, "shop.a", "customer-2")
+    statistics.add(current(), {unused: counts(1), used: counts(1)})
+    assert not statistics.prune(current())
+    assert {of.queue for of in statistics.totals(current(), by="queue")} == {"customer-1", "customer-2"}
+
+    # When
+    monkeypatch.setattr(statistics, "MOST_SUMS", 1)
+    assert not statistics.prune(current())
+
+    # Then
+    assert {of.queue for of in statistics.totals(current(), by="queue")} == {"customer-2"}

@@ -1,0 +1,48 @@
+"""``alerts``: look for incidents here and now, and announce them, for cron: also while no worker lives."""
+
+from argparse import ArgumentParser
+
+from autotask.conf import settings
+from autotask.management.console import UNHEALTHY, Console, failure
+from autotask.management.subcommand import Subcommand
+from autotask.notifications.alerts import looking, sending
+from autotask.store import incidents
+from autotask.store.connection import current
+from autotask.texts import render
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("--json", action="store_true", help="Print a JSON document.")
+
+
+def run(console: Console, *, json: bool) -> None:
+    """Look, send, and show the incidents that go on; exit with 3 if there are some, or messages could not be sent."""
+    looking.look(current())
+    problems = sending.send_all()
+    found = incidents.going_on(current())
+    if json:
+        shown = [{"key": each.key, "text": each.text, "began_at": each.began_at.isoformat()} for each in found]
+        console.say(render.as_json({"incidents": shown, "problems": problems}))
+    elif not settings.ALERTS:
+        console.say("AUTOTASK_ALERTS has no rules.")
+    else:
+        console.say(*(f"since {each.began_at:%Y-%m-%d %H:%M:%S} UTC: {each.text}" for each in found))
+        console.say(*(f"not sent to {problem}" for problem in problems))
+    if found or problems:
+        raise failure(f"{render.count(len(found), 'incident')}.", UNHEALTHY)
+
+
+SUBCOMMAND = Subcommand(
+    name="alerts",
+    help="Look for incidents by the rules in AUTOTASK_ALERTS, and announce them.",
+    description="Look for incidents by the rules in AUTOTASK_ALERTS, send the messages that are due, and show the incidents that go "
+    "on. Workers do the same by themselves every 15 seconds; run this from cron, since workers cannot notice that none of "
+    "them lives. The exit code is 0 if there is no incident, and 3 if there is one.",
+    examples=(
+        ("alerts", "each minute from cron: somebody notices when no worker lives"),
+        ("alerts --json", "for other programs"),
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -1,0 +1,111 @@
+"""Look by each rule whether there is an incident. All reads are short, however many tasks there are."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings as django_settings
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.alert_rules import Rule
+from autotask.conf import settings
+from autotask.store import gauges, incidents, pauses, schedule_runs, statistics
+from autotask.store.incidents import Found
+from autotask.store.pauses import Kind
+from autotask.texts.durations import in_words
+from autotask.texts.lines import one_line
+from autotask.texts.render import count
+
+#: The most incidents of one rule for all tasks or schedules.
+MOST = 100
+
+
+class Site:
+    """What rules look at, each read once."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+
+    @functools.cached_property
+    def ready(self) -> dict[str, tuple[int, float]]:
+        """How many tasks are ready in each queue that is not paused, and the age of the oldest, in seconds."""
+        paused = {(pause.kind, pause.name) for pause in pauses.read(self.connection)}
+        if (Kind.EVERYTHING, "") in paused:
+            return {}
+        found = gauges.ready(self.connection)
+        return {queue: each for queue, each in found.items() if (Kind.QUEUE, queue) not in paused}
+
+
+def look(connection: BaseDatabaseWrapper) -> tuple[list[str], list[str]]:
+    """Look by all rules, note what is found, and return the texts of new incidents, and of those that are over."""
+    rules = settings.ALERTS
+    site = Site(connection)
+    found = [each for rule in rules for each in _LOOKS[rule.when](site, rule)]
+    return incidents.note(connection, found, [rule.key for rule in rules])
+
+
+def recipients(rule: Rule) -> Sequence[str]:
+    """Return who gets the messages: mail addresses and URLs."""
+    if rule.to:
+        return rule.to
+    # Pairs of a name and an address before Django 6.
+    return [each if isinstance(each, str) else each[1] for each in django_settings.ADMINS]
+
+
+def _found(rule: Rule, subject: str, text: str) -> Found:
+    key = ":".join(filter(None, (rule.when, rule.of, subject)))
+    return Found(key, rule.key, one_line(text, 500), recipients(rule), rule.quiet)
+
+
+def _failures(site: Site, rule: Rule) -> Iterator[Found]:
+    since = datetime.now(UTC) - timedelta(seconds=rule.window)
+    totals = statistics.totals(site.connection, since, by="name", name=rule.of or None)
+    for of, counts in list(totals.items()):
+        ended = counts.succeeded + counts.failed
+        if ended >= rule.least and counts.failed / ended >= rule.limit:
+            share = f"{100 * counts.failed / ended:.3g} %"
+            what = f"{counts.failed} of {count(ended, 'task')} ({share}) failed within {in_words(rule.window)}"
+            yield _found(rule, of.name, f"{of.name}: {what}")
+
+
+def _age(site: Site, rule: Rule) -> Iterator[Found]:
+    waiting = {queue: oldest for queue, (_, oldest) in site.ready.items() if rule.of in ("", queue)}
+    queue = max(waiting, key=lambda name: waiting[name], default="")
+    if waiting and waiting[queue] > rule.limit:
+        yield _found(rule, "", f"the oldest ready task has waited {in_words(waiting[queue])} (queue {queue})")
+
+
+def _length(site: Site, rule: Rule) -> Iterator[Found]:
+    ready = sum(number for queue, (number, _) in site.ready.items() if rule.of in ("", queue))
+    if ready > rule.limit:
+        where = f" in the queue {rule.of}" if rule.of else ""
+        yield _found(rule, "", f"{count(ready, 'task')} ready{where}")
+
+
+def _workers(site: Site, rule: Rule) -> Iterator[Found]:
+    alive = sum(gauges.workers(site.connection).values())
+    if alive < rule.limit:
+        needed = "" if rule.limit == 1 else f", at least {rule.limit:.0f} needed"
+        yield _found(rule, "", f"{count(alive, 'worker')} alive{needed}" if alive else f"no worker is alive{needed}")
+
+
+def _missed(site: Site, rule: Rule) -> Iterator[Found]:
+    now = datetime.now(UTC)
+    late = [
+        each
+        for each in schedule_runs.every(site.connection)
+        if rule.of in ("", each.name)
+        and each.paused_at is None
+        and now - each.next_tick > timedelta(seconds=rule.limit)
+    ]
+    for each in late[:MOST]:
+        yield _found(rule, each.name, f"the schedule {each.name} has missed its tick of {each.next_tick.isoformat()}")
+
+
+_LOOKS: dict[str, Callable[[Site, Rule], Iterator[Found]]] = {
+    "failures": _failures,
+    "age": _age,
+    "length": _length,
+    "workers": _workers,
+    "missed": _missed,
+}

@@ -1,0 +1,87 @@
+"""Send the messages of incidents, each once: in the transaction that notes it, so that nobody else sends it meanwhile."""
+
+import hashlib
+import logging
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core import mail as django_mail
+from django.db import transaction
+
+from autotask.alert_rules import is_url
+from autotask.conf import settings
+from autotask.notifications import mail, webhook
+from autotask.store import incidents
+from autotask.store.connection import current
+from autotask.store.incidents import Incident
+from autotask.texts.lines import describe, one_line
+from autotask.texts.render import count
+
+logger = logging.getLogger("autotask")
+
+
+def send_all() -> list[str]:
+    """Send all messages that are due, and return the problems; those messages are tried again the next time."""
+    problems: list[str] = []
+    tried: list[str] = []
+    while True:
+        with transaction.atomic(using=settings.DATABASE):
+            incident = incidents.take(current(), tried)
+            if incident is None:
+                return problems
+            tried.append(incident.key)
+            problems += _send(incident)
+
+
+def _send(incident: Incident) -> list[str]:
+    problems = {}
+    for to in incident.to:
+        try:
+            _send_to(to, incident)
+        except Exception as error:  # backends of mail raise anything
+            problems[to] = f"{to}: {one_line(describe(error)) or type(error).__name__}"
+    if problems and incident.tries + 1 < settings.MAIL_TRIES:
+        incidents.left(current(), incident, list(problems))
+    else:
+        incidents.sent(current(), incident)
+        for problem in problems.values():
+            tries = count(incident.tries + 1, "try", "tries")
+            logger.error("The alert %r is given up after %s: %s", incident.text, tries, problem)
+    return list(problems.values())
+
+
+def _send_to(to: str, incident: Incident) -> None:
+    if is_url(to):
+        webhook.post(to, None, f"msg_{message_id(incident)}", document(incident))
+    else:
+        mail.deliver(message(incident, to))
+
+
+def message_id(incident: Incident) -> str:
+    """Return the id of a message: if it is sent twice, since a process died in between, both have the same."""
+    which = f"{incident.key} {incident.began_at.timestamp():f} {incident.is_of_end}"
+    return hashlib.sha256(which.encode()).hexdigest()[:32]
+
+
+def message(incident: Incident, address: str) -> django_mail.EmailMessage:
+    """Return the mail to one address."""
+    sender = settings.MAIL_FROM or django_settings.SERVER_EMAIL
+    what = "Over" if incident.is_of_end else "Alert"
+    lines = [f"{incident.text}.", "", f"Began: {incident.began_at.isoformat(timespec='seconds')}"]
+    if incident.is_of_end and incident.ended_at is not None:
+        lines.append(f"Over:  {incident.ended_at.isoformat(timespec='seconds')}")
+    return django_mail.EmailMessage(
+        subject=f"{django_settings.EMAIL_SUBJECT_PREFIX}{what}: {incident.text}"[:200],
+        body="\n".join(lines) + "\n",
+        from_email=sender,
+        to=[address],
+        headers={"Message-ID": mail.id_of(message_id(incident), sender), "Auto-Submitted": "auto-generated"},
+    )
+
+
+def document(incident: Incident) -> dict[str, Any]:
+    """Return what a webhook gets."""
+    event = "alert.ended" if incident.is_of_end else "alert.began"
+    ended_at = incident.ended_at.isoformat() if incident.is_of_end and incident.ended_at else None
+    data = {"key": incident.key, "text": incident.text, "began_at": incident.began_at.isoformat(), "ended_at": ended_at}
+    return {"type": event, "timestamp": ended_at or data["began_at"], "data": data}

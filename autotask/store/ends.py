@@ -1,0 +1,168 @@
+"""The statements that record how attempts ended: they move tasks from the live ones to the results, and note attempts."""
+
+import functools
+
+from autotask.store import columns, marks, model_rows, slots
+from autotask.store.model_rows import RowTable
+from autotask.store.told import WORDS
+from autotask.task import State
+
+_WITH_HEIRS = """
+outcome AS (
+    SELECT * FROM unnest(
+        %(id)s::uuid[], %(fence)s::bigint[], %(state)s::smallint[], %(ended_ago)s::float8[], %(seconds)s::float8[],
+        %(value)s::bytea[], %(error_type)s::text[], %(error_message)s::text[], %(traceback)s::text[], %(delay)s::float8[],
+        %(began)s::boolean[], %(heir)s::uuid[], %(heir_fence)s::bigint[]
+    ) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay, began,
+           heir, heir_fence)
+)
+"""
+
+_OUTCOMES = _WITH_HEIRS.replace(", %(heir)s::uuid[], %(heir_fence)s::bigint[]", "").replace(
+    ",\n           heir, heir_fence", ""
+)
+
+_NOTE_ATTEMPT = """
+noted AS (
+    INSERT INTO autotask_attempt (task_id, number, fence, state, worker_id, started_at, ended_at,
+                                  error_type, error_message, traceback)
+    SELECT e.id, e.attempt, e.old_fence, e.new_state, e.old_worker_id,
+           e.now - (e.ended_ago + e.seconds) * interval '1 s', e.now - e.ended_ago * interval '1 s',
+           coalesce(e.error_type, ''), coalesce(e.error_message, ''), coalesce(e.traceback, '')
+    FROM ended e WHERE e.new_state <> 3 AND e.began
+)
+"""
+
+_TTL = "CASE WHEN e.new_state = 4 THEN greatest(e.ttl, %(error_ttl)s::float8) ELSE e.ttl END"
+
+_KEPT = columns.insert(
+    "autotask_result",
+    "ended e",
+    columns.COMMON,
+    state="e.new_state",
+    started_at="CASE WHEN e.began THEN e.now - (e.ended_ago + e.seconds) * interval '1 s' END",
+    attempt="e.attempt - CASE WHEN e.began THEN 0 ELSE 1 END",
+    failures="e.failures + CASE WHEN e.new_state = 4 THEN 1 ELSE 0 END",
+    ended_at="e.now - e.ended_ago * interval '1 s'",
+    kept_until=f"e.now + {_TTL} * interval '1 s'",
+    payload="CASE WHEN e.new_state = 3 AND e.flow -> 'once' IS NULL THEN NULL ELSE e.payload END",
+    value="e.value",
+    # If somebody cancelled it while it ran, the reason comes first, and then what the function itself has raised.
+    error_message=f"""CASE WHEN e.new_state = 5 AND e.flow ? '{columns.WHY}'
+        THEN concat_ws(': ', e.flow->>'{columns.WHY}', nullif(nullif(e.error_message, ''), '{columns.TO_BE_CANCELLED}'))
+        ELSE coalesce(e.error_message, '') END""",
+)
+
+_CHANNEL = "'autotask_ended_' || replace(e.id::text, '-', '')"
+
+TELL = f"SELECT count(*), count(CASE WHEN e.awaited THEN pg_notify({_CHANNEL}, {WORDS}) END) FROM ended e"
+
+# For the transactions of others, whose commit must not fail because of it, and for a full queue of notifications.
+TELL_LATER = f"""
+SELECT count(*), array_agg({_CHANNEL}) FILTER (WHERE e.awaited), array_agg({WORDS}) FILTER (WHERE e.awaited) FROM ended e
+"""
+
+# The ids are also given as an array, for the same reason as in a claim.
+# The only conditions are id and fence: with more, the planner would take the index of running rows, which is full of dead
+# entries. A task that was rescued has another fence, or none: it is left alone.
+# The row moves from the live tasks to the results in one statement, so every reader sees it exactly once.
+BY_ARRAYS = f"""
+WITH {_OUTCOMES},
+ended AS (
+    DELETE FROM autotask_task t USING outcome o
+    WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
+    RETURNING t.*, t.fence AS old_fence, t.worker_id AS old_worker_id, o.new_state, o.ended_ago, o.seconds, o.value,
+              o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
+),
+kept AS ({_KEPT}),
+{_NOTE_ATTEMPT}
+"""
+
+# A result of a success; so the expressions for other states need not be worked out.
+_KEPT_DONE = columns.insert(
+    "autotask_result",
+    "ended e",
+    columns.COMMON,
+    state=f"{State.DONE:d}",
+    started_at="e.now - (e.ended_ago + e.seconds) * interval '1 s'",
+    ended_at="e.now - e.ended_ago * interval '1 s'",
+    kept_until="e.now + e.ttl * interval '1 s'",
+    payload="CASE WHEN e.flow -> 'once' IS NOT NULL THEN e.payload END",
+    value="e.value",
+    error_message="''",
+)
+
+# Nothing but successes, as in nearly all batches: without the columns of failures, and without attempts.
+BY_FEW_ARRAYS = f"""
+WITH outcome AS (
+    SELECT * FROM unnest(
+        %(id)s::uuid[], %(fence)s::bigint[], %(ended_ago)s::float8[], %(seconds)s::float8[], %(value)s::bytea[]
+    ) AS o(id, fence, ended_ago, seconds, value)
+),
+ended AS (
+    DELETE FROM autotask_task t USING outcome o
+    WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
+    RETURNING t.*, {State.DONE:d}::smallint AS new_state, o.ended_ago, o.seconds, o.value, clock_timestamp() AS now
+),
+kept AS ({_KEPT_DONE})
+"""
+
+# A single success, as is usual under light load: without arrays and joins it takes a quarter less time.
+BY_VALUE = f"""
+WITH ended AS (
+    DELETE FROM autotask_task t WHERE t.id = %(id)s::uuid AND t.fence = %(fence)s::bigint
+    RETURNING t.*, {State.DONE:d}::smallint AS new_state, %(ended_ago)s::float8 AS ended_ago,
+              %(seconds)s::float8 AS seconds, %(value)s::bytea AS value, clock_timestamp() AS now
+),
+kept AS ({_KEPT_DONE})
+"""
+
+# Where tasks had gates, their slots are handed on.
+_HANDED = f", {slots.HANDED} FROM ended e"
+
+# Where tasks have rows, these are written, too.
+_WRITTEN = ", (SELECT count(*) FROM row_0) FROM ended e"
+
+
+@functools.lru_cache(maxsize=200)
+def statement(tell: str, handing_on: bool = False, table: RowTable | None = None, end: str = BY_ARRAYS) -> str:
+    """Return the statement that records outcomes.
+
+    :param tell: what it returns at its end: :data:`TELL` or :data:`TELL_LATER`.
+    :param table: the one with the rows of these tasks; None: they have none.
+    :param end: how it begins: :data:`BY_ARRAYS`, :data:`BY_FEW_ARRAYS` or :data:`BY_VALUE`.
+    """
+    if table is not None:
+        kept = _KEPT if end is BY_ARRAYS else _KEPT_DONE
+        end = end.replace(f"kept AS ({kept})", f"kept AS ({kept} {model_rows.RETURNING})")
+        end += model_rows.written([table], results=True)
+        tell = tell.replace(" FROM ended e", _WRITTEN)
+    if handing_on:
+        end = end.replace(_OUTCOMES, _WITH_HEIRS).replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
+        end += f", {slots.HAND_ON}"
+        tell = tell.replace(" FROM ended e", _HANDED)
+    return end + tell
+
+
+END, END_ONE = statement(TELL), statement(TELL, end=BY_VALUE)
+END_QUIETLY, END_ONE_QUIETLY = statement(TELL_LATER), statement(TELL_LATER, end=BY_VALUE)
+END_DONE, END_DONE_QUIETLY = statement(TELL, end=BY_FEW_ARRAYS), statement(TELL_LATER, end=BY_FEW_ARRAYS)
+END_HANDING_ON, END_HANDING_ON_QUIETLY = statement(TELL, True), statement(TELL_LATER, True)
+
+# A task that fails just when it is to be cancelled is due at once, for the next worker to record it as cancelled.
+# It gives up its slots, and has to pass its gates again: "0 * passed" is NULL where there are none.
+RETRY = f"""
+WITH {_OUTCOMES},
+ended AS (
+    UPDATE autotask_task t
+    SET state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
+        passed = 0 * t.passed, unique_key = {columns.KEY_AGAIN},
+        run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE coalesce(o.delay, 0) END * interval '1 s'
+    FROM outcome o WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
+    RETURNING t.id, t.attempt, t.flow, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
+              o.seconds, o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
+),
+marked AS ({marks.freed("ended")}),
+{_NOTE_ATTEMPT}
+SELECT count(*) FROM ended
+"""

@@ -1,0 +1,192 @@
+"""Incidents: each has a row, so that it is announced once, and once when it is over, whoever dies in between."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store import arrays
+from autotask.store.connection import aware, execute, rows, text
+
+#: Seconds after which an incident is forgotten: of a rule that no process has any more, and of all others.
+GONE_AFTER = 86400.0
+KEPT = 30 * 86400.0
+
+_LONGEST = 1000
+
+# The row without a key is the turn: whoever changes it looks. Others wait for its lock, and then see that it was changed.
+TURN = """
+INSERT INTO autotask_incident (key, rule, text, began_at, seen_at, due_at, told, tries)
+VALUES ('', '', '', statement_timestamp(), statement_timestamp(), statement_timestamp(), 0, 0)
+ON CONFLICT (key) DO UPDATE SET seen_at = statement_timestamp()
+WHERE autotask_incident.seen_at < statement_timestamp() - %(every)s * interval '1 s'
+RETURNING 1
+"""
+
+# It is over for good once its end was announced, or if it was over before it was to be announced at all.
+_OVER = "(i.ended_at IS NOT NULL AND (i.told = 2 OR (i.told = 0 AND i.ended_at < i.due_at)))"
+
+NOTE = f"""
+WITH noted AS (
+    INSERT INTO autotask_incident AS i (key, rule, text, "to", quiet, began_at, seen_at, due_at, told, tries)
+    SELECT f.key, f.rule, f.text, f."to"::jsonb, f.quiet,
+           statement_timestamp(), statement_timestamp(), statement_timestamp(), 0, 0
+    FROM unnest(%(key)s::text[], %(rule)s::text[], %(text)s::text[], %(to)s::text[], %(quiet)s::float8[])
+         AS f(key, rule, text, "to", quiet)
+    ORDER BY f.key
+    ON CONFLICT (key) DO UPDATE SET
+        text = excluded.text, "to" = excluded."to", quiet = excluded.quiet, seen_at = excluded.seen_at, ended_at = NULL,
+        began_at = CASE WHEN {_OVER} THEN excluded.seen_at ELSE i.began_at END,
+        due_at = CASE WHEN {_OVER}
+            THEN greatest(excluded.seen_at, i.told_at + excluded.quiet * interval '1 s') ELSE i.due_at END,
+        told = CASE WHEN {_OVER} THEN 0 ELSE i.told END,
+        remaining = CASE WHEN {_OVER} THEN NULL ELSE i.remaining END,
+        tries = CASE WHEN {_OVER} THEN 0 ELSE i.tries END
+    RETURNING i.text, i.began_at = i.seen_at AS is_new
+)
+SELECT text FROM noted WHERE is_new
+"""
+
+END = """
+UPDATE autotask_incident SET ended_at = statement_timestamp()
+WHERE key <> '' AND ended_at IS NULL AND rule = ANY(%(rules)s::text[]) AND key <> ALL(%(found)s::text[])
+RETURNING text
+"""
+
+# Another version of the code may still have the rule.
+FORGET = """
+DELETE FROM autotask_incident
+WHERE key <> '' AND seen_at < statement_timestamp()
+      - CASE WHEN rule = ANY(%(rules)s::text[]) THEN %(kept)s ELSE %(gone)s END * interval '1 s'
+  AND (ended_at IS NOT NULL OR rule <> ALL(%(rules)s::text[]))
+"""
+
+_PENDING = """
+key <> '' AND ((told = 0 AND due_at <= statement_timestamp() AND (ended_at IS NULL OR ended_at >= due_at))
+               OR (told = 1 AND ended_at IS NOT NULL))
+"""
+
+ARE_PENDING = f"SELECT EXISTS (SELECT FROM autotask_incident WHERE {_PENDING})"
+
+# Whoever has the lock sends. If that process dies, the lock is gone, and nothing was noted.
+TAKE = f"""
+SELECT key, text, began_at, ended_at, told, coalesce(remaining, "to")::text, tries
+FROM autotask_incident WHERE {_PENDING} AND key <> ALL(%(tried)s::text[])
+ORDER BY began_at LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+
+SENT = """
+UPDATE autotask_incident SET told = told + 1, told_at = clock_timestamp(), remaining = NULL, tries = 0
+WHERE key = %(key)s
+"""
+
+LEFT = "UPDATE autotask_incident SET remaining = %(remaining)s::jsonb, tries = tries + 1 WHERE key = %(key)s"
+
+OPEN = """
+SELECT key, text, began_at, ended_at, told, "to"::text, tries
+FROM autotask_incident WHERE key <> '' AND ended_at IS NULL ORDER BY began_at LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A situation that a rule calls an incident.
+
+    :ivar key: what tells it from other incidents.
+    :ivar rule: the key of the rule.
+    """
+
+    key: str
+    rule: str
+    text: str
+    to: Sequence[str]
+    quiet: float
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """An incident in the database.
+
+    :ivar ended_at: None: it goes on.
+    :ivar told: 0: its beginning was not announced yet; 1: it was; 2: so was its end.
+    :ivar to: who is still to get the next message.
+    :ivar tries: how often it was tried.
+    """
+
+    key: str
+    text: str
+    began_at: datetime
+    ended_at: datetime | None
+    told: int
+    to: list[str]
+    tries: int
+
+    @property
+    def is_of_end(self) -> bool:
+        """Whether the next message is that it is over."""
+        return self.told == 1
+
+
+def take_turn(connection: BaseDatabaseWrapper, every: float) -> bool:
+    """Return whether it is the turn of this process to look: one process in all, each so many seconds."""
+    return bool(rows(connection, TURN, {"every": float(every)}))
+
+
+def note(connection: BaseDatabaseWrapper, found: Sequence[Found], rules: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Note all incidents that there are, and return the texts of those that are new, and of those that are over.
+
+    :param rules: the keys of all rules by which this process has looked.
+    """
+    new = rows(
+        connection,
+        NOTE,
+        {
+            "key": arrays.texts([each.key for each in found]),
+            "rule": arrays.texts([each.rule for each in found]),
+            "text": arrays.texts([text(each.text, _LONGEST) for each in found]),
+            "to": arrays.texts([json.dumps(list(each.to)) for each in found]),
+            "quiet": arrays.numbers([each.quiet for each in found]),
+        },
+    )
+    known = arrays.texts(rules)
+    over = rows(connection, END, {"rules": known, "found": arrays.texts([each.key for each in found])})
+    execute(connection, FORGET, {"rules": known, "kept": KEPT, "gone": GONE_AFTER})
+    return [each for (each,) in new], [each for (each,) in over]
+
+
+def are_pending(connection: BaseDatabaseWrapper) -> bool:
+    """Whether there is something to announce."""
+    return bool(rows(connection, ARE_PENDING)[0][0])
+
+
+def take(connection: BaseDatabaseWrapper, tried: Sequence[str]) -> Incident | None:
+    """Lock an incident of which something is to be announced, until the end of the transaction, and return it.
+
+    :param tried: the keys of others.
+    """
+    found = rows(connection, TAKE, {"tried": arrays.texts(tried)})
+    return _incident(*found[0]) if found else None
+
+
+def sent(connection: BaseDatabaseWrapper, incident: Incident) -> None:
+    """Note that the next message of an incident is out, or was given up."""
+    execute(connection, SENT, {"key": incident.key})
+
+
+def left(connection: BaseDatabaseWrapper, incident: Incident, to: Sequence[str]) -> None:
+    """Note who has not got it yet."""
+    execute(connection, LEFT, {"key": incident.key, "remaining": json.dumps(list(to))})
+
+
+def going_on(connection: BaseDatabaseWrapper, limit: int = 100) -> list[Incident]:
+    """Return the incidents that are not over, the oldest first."""
+    return [_incident(*row) for row in rows(connection, OPEN, {"limit": limit})]
+
+
+def _incident(
+    key: str, text: str, began_at: datetime, ended_at: datetime | None, told: int, to: str, tries: int
+) -> Incident:
+    ended = None if ended_at is None else aware(ended_at)
+    return Incident(key, text, aware(began_at), ended, told, json.loads(to), tries)
