@@ -393,12 +393,10 @@ class Definition(Generic[P, R]):
 
     def _insert(self, tasks: list[NewTask]) -> None:
         connection = current()
-        handed = False
         if len(tasks) == 1:
-            handed = handover.insert(connection, tasks[0])
+            handover.insert(connection, tasks[0])
         else:
             enqueue.insert_many(connection, tasks)
-        if not handed:
             notify.wake_after_commit(connection)
         self._announce(connection, tasks, tasks)
 

@@ -18,7 +18,7 @@ from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.offer import Offer
-from autotask.store import enqueue
+from autotask.store import enqueue, notify
 from autotask.store.connection import is_alone
 from autotask.store.enqueue import NewTask
 from autotask.store.errors import is_forbidden
@@ -88,17 +88,14 @@ def called_for(body: bytes) -> str | None:
     return body[1:].decode() if body[:1] == bytes((_CALL,)) else None
 
 
-def insert(connection: BaseDatabaseWrapper, task: NewTask) -> bool:
-    """Insert one task, and hand it over if there is an offer.
-
-    :returns: whether it was handed over.
-    """
+def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
+    """Insert one task, and hand it over if there is an offer; otherwise wake a worker after the commit."""
     if can_be_handed(task):
         store = functools.partial(enqueue.insert_claimed, connection, task)
         if store_claimed(connection, lambda worker_id: (task, store(worker_id))):
-            return True
-    enqueue.insert(connection, task)
-    return False
+            return
+    store_it = functools.partial(enqueue.insert, connection, task)
+    notify.store_and_wake(connection, store_it, (task.kind.queue, task.kind.executor))
 
 
 def store_claimed(connection: BaseDatabaseWrapper, store: Callable[[uuid.UUID], tuple[NewTask, int] | None]) -> bool:

@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow
 from autotask.flow.plan import Throttle
-from autotask.store import arrays, columns, marks
+from autotask.store import addressee, arrays, columns, marks
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
 
@@ -128,6 +128,14 @@ def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "", 
 
 LATER = _insert("%({name})s::{type}", "%({name})s", "clock.now")
 
+
+# The same, and workers are notified: one transaction, and one wait for the disk, for both.
+NOW_TELLING, LATER_TELLING = (
+    f"WITH stored AS ({sql} RETURNING queue, executor) "
+    f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executor')}, '') FROM stored"
+    for sql in (NOW, LATER)
+)
+
 # Each kind is written once. The tasks are ready a microsecond apart, to keep their order, and because the lower bound of a
 # claim cannot distinguish tasks that are ready at the same moment.
 _KIND, _TASK, _TURN = "kind.{name}::{type}", "t.{name}", "clock.now + t.place * interval '1 us'"
@@ -197,14 +205,18 @@ SELECT count(*), CASE WHEN count(*) < cardinality(%(id)s::uuid[]) THEN array_agg
 """
 
 
-def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
-    """Insert one task."""
+def insert(connection: BaseDatabaseWrapper, task: NewTask, telling: bool = False) -> None:
+    """Insert one task.
+
+    :param telling: whether to notify workers, too.
+    """
     id, kind, arguments, payload, *_ = task
     if kind.is_plain:
-        execute(connection, NOW, _plain(task))
+        execute(connection, NOW_TELLING if telling else NOW, _plain(task))
     else:
         said = {name: getattr(kind, name) for name in STATED}
-        execute(connection, LATER, {"id": id, "arguments": arguments, "payload": payload, **said})
+        params = {"id": id, "arguments": arguments, "payload": payload, **said}
+        execute(connection, LATER_TELLING if telling else LATER, params)
 
 
 def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uuid.UUID) -> int:

@@ -9,20 +9,20 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.processes import readable
-from autotask.store import hearing
-from autotask.store.connection import execute, rows
-from autotask.store.errors import is_program_limit
+from autotask.store import addressee, hearing
+from autotask.store.connection import execute, is_alone, rows
+from autotask.store.errors import is_forbidden, is_missing, is_program_limit
 
 R = TypeVar("R")
 
 logger = logging.getLogger("autotask")
 
-#: Workers listen here for new work.
-WORK_CHANNEL = "autotask_work"
+WORK_CHANNEL = addressee.WORK_CHANNEL
 
 #: Schedulers listen here for schedules that are due earlier than they expect.
 SCHEDULES_CHANNEL = "autotask_schedules"
@@ -34,10 +34,19 @@ REMOTE_CHANNEL = "autotask_remote"
 #: A task without one is found by the worker's next look, soon after the last wake-up.
 NOTIFY_INTERVAL = 0.02
 
+#: Seconds for which all workers are told, after the role has turned out not to see which are idle.
+TRY_AGAIN = 60.0
+
 #: Seconds between two log lines about a queue of notifications that is full.
 SAY_EVERY = 60.0
 
 TELL = "SELECT pg_notify(channel, words) FROM unnest(%(channels)s::text[], %(words)s::text[]) AS told(channel, words)"
+
+#: Tells workers of one task.
+TELL_OF = f"SELECT pg_notify({addressee.channel('%(queue)s::text', '%(executor)s::text')}, '')"
+
+#: The queue and the executor of a task.
+Place = tuple[str, str]
 
 #: Once the queue of notifications is full, PostgreSQL frees the part that all listeners have read only when asked this.
 #: (PostgreSQL source, ``asyncQueueAdvanceTail`` in ``commands/async.c``.)
@@ -47,6 +56,9 @@ _waker: Callable[[], None] | None = None
 _throttle = threading.Lock()
 _last_sent = float("-inf")
 _last_said = float("-inf")
+
+#: Until when this role is known not to see which workers are idle, on the monotonic clock.
+_blind_until = float("-inf")
 
 
 def ended_channel(id: uuid.UUID) -> str:
@@ -74,41 +86,98 @@ def _renew_in_fork() -> None:
 os.register_at_fork(after_in_child=_renew_in_fork)
 
 
-def wake_after_commit(connection: BaseDatabaseWrapper) -> None:
-    """Wake a worker as soon as the caller's transaction has committed, never inside it."""
+def wake_after_commit(connection: BaseDatabaseWrapper, place: Place | None = None) -> None:
+    """Wake a worker as soon as the caller's transaction has committed, never inside it.
+
+    :param place: the queue and the executor of the only task that it is woken for; None: of any number of tasks.
+    """
     if connection.in_atomic_block:
-        connection.on_commit(lambda: _wake(connection))
+        connection.on_commit(lambda: _wake(connection, place))
     elif connection.autocommit:
-        _wake(connection)
+        _wake(connection, place)
     # If a program commits by hand, nobody knows when; workers find the task by polling.
 
 
-def _wake(connection: BaseDatabaseWrapper) -> None:
+def _wake(connection: BaseDatabaseWrapper, place: Place | None) -> None:
     try:
         if _waker is not None:
             _waker()
         else:
-            send(connection)
+            send(connection, place)
     except Exception as error:  # The task is stored, and polling finds it: the call must not fail.
         logger.warning("Workers could not be notified of new work: %s", error)
 
 
-def send(connection: BaseDatabaseWrapper) -> None:
-    """Notify listening workers of new work, at most every :data:`NOTIFY_INTERVAL`."""
+def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], object], place: Place) -> None:
+    """Store one task, and wake a worker as soon as it is committed.
+
+    Where the statement is a transaction of its own, it notifies as well: a NOTIFY by itself is another transaction, for which
+    the disk is waited for once more.
+
+    :param store: runs the statement; its argument says whether that is to notify.
+    """
+    if _waker is None and is_alone(connection) and _sees() and _may_send():
+        try:
+            tell_or_not(connection, store)
+            return
+        except ProgrammingError as error:
+            _is_blind(error)
+    store(False)
+    wake_after_commit(connection, place)
+
+
+def send(connection: BaseDatabaseWrapper, place: Place | None = None) -> None:
+    """Notify listening workers of new work, at most every :data:`NOTIFY_INTERVAL`.
+
+    :param place: as for :func:`wake_after_commit`.
+    """
+    if not _may_send():
+        return
+    if place is not None and _sees():
+        try:
+            tell_or_not(connection, lambda telling: _notify(connection, place) if telling else None)
+            return
+        except ProgrammingError as error:
+            _is_blind(error)
+    tell_or_not(connection, lambda telling: _notify(connection, None) if telling else None)
+
+
+def _sees() -> bool:
+    """Whether this role may see which workers are idle, as far as is known."""
+    return time.monotonic() >= _blind_until
+
+
+def _is_blind(error: ProgrammingError) -> None:
+    """Tell all workers for a while: the role may not see which are idle, or ``migrate`` has yet to be run.
+
+    :raises django.db.ProgrammingError: something else is wrong.
+    """
+    global _blind_until, _last_sent
+    if not (is_forbidden(error) or is_missing(error)):
+        raise error
+    _blind_until = time.monotonic() + TRY_AGAIN
+    _last_sent = float("-inf")  # Nobody was told.
+
+
+def _may_send() -> bool:
+    """Whether the last notification was long enough ago; then the caller sends one."""
     global _last_sent
     with _throttle:
         now = time.monotonic()
         if now - _last_sent < NOTIFY_INTERVAL:
-            return
+            return False
         _last_sent = now
-    tell_or_not(connection, lambda telling: _notify(connection) if telling else None)
+        return True
 
 
-def _notify(connection: BaseDatabaseWrapper) -> None:
+def _notify(connection: BaseDatabaseWrapper, place: Place | None) -> None:
     # Not with a cursor of Django: it would count, now and then, as a query of the caller's.
     connection.ensure_connection()
     with connection.wrap_database_errors, connection.connection.cursor() as cursor:
-        cursor.execute(f"NOTIFY {WORK_CHANNEL}")
+        if place is None:
+            cursor.execute(f"NOTIFY {WORK_CHANNEL}")
+        else:
+            cursor.execute(TELL_OF, {"queue": place[0], "executor": place[1]})
 
 
 def tell_after_commit(connection: BaseDatabaseWrapper, told: Mapping[str, str]) -> None:

@@ -70,7 +70,8 @@ ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 # synchronous standby: while that is away no other commit ends, but the workers are alive.
 BEAT = """
 UPDATE autotask_worker
-SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + %(lease)s * interval '1 s', stopping = %(stopping)s
+SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + %(lease)s * interval '1 s', stopping = %(stopping)s,
+    idle = %(idle)s
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 WHERE id = %(id)s
 """
@@ -102,9 +103,14 @@ def sign_on(connection: BaseDatabaseWrapper, worker: WorkerIdentity, lease: floa
     )
 
 
-def beat(connection: BaseDatabaseWrapper, id: uuid.UUID, *, lease: float, stopping: bool) -> bool:
-    """Renew the lease of a worker; return whether it was still registered."""
-    return bool(execute(connection, BEAT, {"id": id, "lease": lease, "stopping": stopping}))
+def beat(
+    connection: BaseDatabaseWrapper, id: uuid.UUID, *, lease: float, stopping: bool = False, idle: bool = False
+) -> bool:
+    """Renew the lease of a worker; return whether it was still registered.
+
+    :param idle: whether it is enough to notify just this worker of a task.
+    """
+    return bool(execute(connection, BEAT, {"id": id, "lease": lease, "stopping": stopping, "idle": idle}))
 
 
 def to_be_cancelled(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[uuid.UUID]:

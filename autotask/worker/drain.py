@@ -107,6 +107,7 @@ class Drain:
     def _release_late(self) -> None:
         """Release tasks that are handed over while this worker stops, or were stored for it and got lost on the way."""
         self.wakeup.sleep(0)
+        self.news.hear_last()
         self.receiver.accept()
         if self.receiver.offers.is_overdue():
             # If it fails now, it is done at the end.

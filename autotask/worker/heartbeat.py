@@ -11,6 +11,9 @@ from autotask.store import workers
 from autotask.worker.held import HeldTasks
 from autotask.worker.registration import Registration
 
+#: Seconds by which a run has to come early to mean a request to cancel, and not a rounding error.
+EARLY = 0.001
+
 
 class Heartbeat:
     """Keeps the lease of a worker.
@@ -18,6 +21,7 @@ class Heartbeat:
     :param held: only held tasks can be cancelled.
     :param on_cancel: called with the ids of running tasks to cancel.
     :param on_new_name: called when the worker was no longer in the register, and has registered under a new name.
+    :param is_idle: whether it is enough to tell just this worker of a task.
     """
 
     doing = "renew the lease of this worker"
@@ -28,20 +32,24 @@ class Heartbeat:
         held: HeldTasks,
         on_cancel: Callable[[Sequence[uuid.UUID]], None],
         on_new_name: Callable[[], None],
+        is_idle: Callable[[], bool],
     ) -> None:
         self._registration = registration
         self._held = held
         self._on_cancel = on_cancel
         self._on_new_name = on_new_name
+        self._is_idle = is_idle
         self._next_at = float("-inf")
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Renew the lease."""
         now, worker_id = time.monotonic(), self._registration.id
-        if not self._registration.beat(connection):
+        if not self._registration.beat(connection, idle=self._is_idle()):
             self._on_new_name()
         # A run before its time means that somebody has asked to cancel a task.
-        if (self._held or now < self._next_at) and (to_cancel := workers.to_be_cancelled(connection, worker_id)):
+        if (self._held or now < self._next_at - EARLY) and (
+            to_cancel := workers.to_be_cancelled(connection, worker_id)
+        ):
             self._on_cancel(to_cancel)
         self._next_at = now + min(settings.HEARTBEAT, settings.LEASE / 3)
         # The lease begins with the statement: after a slow answer the next beat is due at once.

@@ -1,8 +1,12 @@
 """Notifications to the loop while it works and while it sleeps."""
 
 import logging
+import uuid
+from collections.abc import Callable
 
-from autotask.store import notify
+from django.db import DatabaseError, InterfaceError
+
+from autotask.store import addressee, notify
 from autotask.store.connection import dedicated
 from autotask.store.listening import Listening
 from autotask.wakeup import Wakeup
@@ -14,15 +18,35 @@ class News:
     """Whether something was enqueued since the last look for lanes. Only the loop calls this.
 
     :param wakeup: with it, any other thread or process wakes the loop.
-    :ivar connection: the loop's own, which also listens.
+    :param worker_id: returns the present id of the worker.
+    :param cancelled: called when somebody has asked to cancel a task of this worker.
+    :param rescheduled: called when schedules or pauses have changed.
+    :ivar connection: the loop's own, and the only one of the worker that listens: each NOTIFY in the database wakes the server
+        processes of all connections that do, whatever they listen on.
+    :ivar was_told: whether a caller has notified this worker only, since the last look, because it was idle.
     """
 
-    def __init__(self, wakeup: Wakeup) -> None:
+    def __init__(
+        self,
+        wakeup: Wakeup,
+        worker_id: Callable[[], uuid.UUID],
+        cancelled: Callable[[], None],
+        rescheduled: Callable[[], None],
+    ) -> None:
         self.connection = dedicated("claim")
         self._wakeup = wakeup
-        self._listening = Listening(self.connection, lambda: notify.WORK_CHANNEL)
+        self._worker_id = worker_id
+        self._cancelled = cancelled
+        self._rescheduled = rescheduled
+        self._listening = Listening(self.connection, self._channels)
         #: Whether NOTIFY has said so.
         self._notified = False
+        self.was_told = False
+
+    @property
+    def hears(self) -> bool:
+        """Whether notifications arrive."""
+        return bool(self._listening.hears) and self.connection.is_open
 
     def listen(self) -> None:
         """Listen on a new connection once it is known that notifications arrive there. Otherwise the loop polls."""
@@ -30,7 +54,7 @@ class News:
             logger.info(
                 "The database is reached through a pooler %s",
                 "that keeps sessions, so LISTEN works: listening for work"
-                if self._listening.listener
+                if self._listening.hears
                 else "that shares sessions, so LISTEN does not work: looking for work by polling",
             )
 
@@ -50,11 +74,12 @@ class News:
 
     def has_word(self) -> bool:
         """Whether something was enqueued since the last look, as far as is known."""
-        return self._notified or self._wakeup.called
+        return self._notified or self.was_called()
 
     def take_word(self) -> bool:
         """Begin a look; return whether a caller has notified this worker only."""
-        called, self._wakeup.called, self._notified = self._wakeup.called, False, False
+        called = self.was_called()
+        self._wakeup.called = self.was_told = self._notified = False
         return called
 
     def pass_on(self) -> None:
@@ -63,14 +88,38 @@ class News:
 
     def was_called(self) -> bool:
         """Whether a caller has notified this worker only, since the last look."""
-        return self._wakeup.called
+        return self._wakeup.called or self.was_told
 
     def pass_on_call(self) -> None:
         """Notify other workers of a call that only this one knows of; this one has yet to look, too."""
-        self._wakeup.called, self._notified = False, True
+        self._wakeup.called, self.was_told, self._notified = False, False, True
         self.pass_on()
+
+    def hear_last(self) -> None:
+        """While the worker stops: hear requests to cancel, and pass on calls. If the database is away, it does neither."""
+        if not self.connection.is_open:
+            return
+        try:
+            self._listening.renew()
+            self._look()
+            if self.was_called():
+                self.pass_on_call()
+        except (DatabaseError, InterfaceError, OSError):
+            self.connection.close()
+
+    def _channels(self) -> tuple[str, ...]:
+        id = self._worker_id()
+        return notify.WORK_CHANNEL, notify.SCHEDULES_CHANNEL, notify.worker_channel(id), addressee.idle_channel(id)
 
     def _look(self) -> bool:
         heard = self._listening.heard()
-        self._notified = self._notified or heard
-        return heard
+        for channel in heard:
+            if channel == notify.WORK_CHANNEL:
+                self._notified = True
+            elif channel == notify.SCHEDULES_CHANNEL:
+                self._rescheduled()
+            elif channel.startswith(addressee.IDLE):
+                self.was_told = True
+            else:
+                self._cancelled()
+        return bool(heard)

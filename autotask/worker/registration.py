@@ -56,11 +56,14 @@ class Registration:
         """Leave the register."""
         workers.sign_off(connection, self.id)
 
-    def beat(self, connection: BaseDatabaseWrapper) -> bool:
-        """Renew the lease; return False if it was lost, and the worker goes on under a new name."""
+    def beat(self, connection: BaseDatabaseWrapper, *, idle: bool) -> bool:
+        """Renew the lease; return False if it was lost, and the worker goes on under a new name.
+
+        :param idle: whether it is enough to tell just this worker of a task.
+        """
         # Taken before the statement: the lease may have begun any moment after this one.
         now = time.monotonic()
-        kept = workers.beat(connection, self.id, lease=settings.LEASE, stopping=self.stopping)
+        kept = workers.beat(connection, self.id, lease=settings.LEASE, stopping=self.stopping, idle=idle)
         if not kept:
             self._sign_on_again(connection)
         self._note_beat(now)

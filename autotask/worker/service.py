@@ -1,15 +1,16 @@
 """Services: chores alongside the loop, and the thread that runs them on a connection of their own."""
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Optional, Protocol
 
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store.connection import dedicated
+from autotask.store.connection import Dedicated, dedicated
 from autotask.store.listening import Listening
 from autotask.wakeup import Wakeup
 from autotask.worker.hygiene import tidy_connections
@@ -19,6 +20,9 @@ logger = logging.getLogger("autotask.worker")
 
 #: Seconds until a service runs again that failed for another reason than the database: less than any lease.
 AFTER_FAILURE = 5.0
+
+#: Seconds for which a thread waits for the connection of another one, before it opens its own.
+PATIENCE = 0.3
 
 #: Seconds until the thread goes on after a failure outside of the services.
 PAUSE_AFTER_FAILURE = 0.5
@@ -40,16 +44,26 @@ class ServiceThread:
     :param role: the purpose of the connection, shown in ``pg_stat_activity``.
     :param services: in the order of their importance.
     :param channel: returns the name of a channel; a notification there makes all services due at once.
+    :param guest_of: run on the connection of this other thread as long as its services leave it free, and on one of their own
+        only then: an idle worker should hold few of them.
     """
 
-    def __init__(self, role: str, *services: Service, channel: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        role: str,
+        *services: Service,
+        channel: Callable[[], str] | None = None,
+        guest_of: Optional["ServiceThread"] = None,
+    ) -> None:
         now = time.monotonic()
         self._services = services
         self._due = dict.fromkeys(services, now)
         self._outage = {service: Outage(service.doing) for service in services}
         self._connecting = Outage(services[0].doing)
         self._connection = dedicated(role)
-        self._listening = Listening(self._connection, channel) if channel else None
+        self._in_use = threading.Lock()
+        self._guest_of = guest_of
+        self._listening = Listening(self._connection, lambda: (channel(),)) if channel else None
         self._wakeup = Wakeup()
         #: Kinds of services that are due at once. Each step on it is atomic.
         self._hurried: set[type[Service]] = set()
@@ -71,6 +85,11 @@ class ServiceThread:
         self._hurried.add(kind)
         self._wakeup.wake()
 
+    def hurry_all(self) -> None:
+        """Run all services as soon as possible. Any thread may call this."""
+        self._hurried.update(map(type, self._services))
+        self._wakeup.wake()
+
     def _run(self) -> None:
         while not self._stopping:
             try:
@@ -78,7 +97,8 @@ class ServiceThread:
             except Exception:  # whatever it is: without a sign of life the worker would count as dead
                 logger.exception("The services of the worker (%s) have failed, and go on", self._thread.name)
                 time.sleep(PAUSE_AFTER_FAILURE)
-        self._connection.close()
+        with self._in_use:
+            self._connection.close()
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -88,21 +108,39 @@ class ServiceThread:
         due = [service for service in self._services if self._due[service] <= now]
         if due:
             # One at a time, in order: an important one does not wait for all the others.
-            self._due[due[0]] = time.monotonic() + self._run_one(due[0])
+            wait = self._run_one(due[0])  # and only then the clock
+            self._due[due[0]] = time.monotonic() + wait
         elif self.sleep(min(self._due.values()) - now):
             self._due = dict.fromkeys(self._services, now)
 
     def _run_one(self, service: Service) -> float:
+        with self._taken() as connection:
+            return self._run_on(connection, service)
+
+    @contextlib.contextmanager
+    def _taken(self) -> Iterator[Dedicated]:
+        """Take a connection for a moment."""
+        if (host := self._guest_of) is not None and host._in_use.acquire(timeout=PATIENCE):
+            try:
+                self._connection.close()  # The last time, it was needed.
+                yield host._connection
+            finally:
+                host._in_use.release()
+        else:
+            with self._in_use:
+                yield self._connection
+
+    def _run_on(self, dedicated: Dedicated, service: Service) -> float:
         outage = self._connecting
         try:
-            connection = self._connection.wrapper
+            connection = dedicated.wrapper
             outage.succeeded()
             outage = self._outage[service]
             # In this order: the service sees changes that were notified before this thread listened.
             self._listen()
             wait = service.run_once(connection)
         except (DatabaseError, InterfaceError) as error:
-            self._connection.close()
+            dedicated.close()
             wait = outage.failed(error)
             if outage is self._connecting:
                 self._let_all_wait(wait)
@@ -132,7 +170,7 @@ class ServiceThread:
                 return False
             if not listening.heard():
                 self._wakeup.sleep(seconds, listening.fileno())
-                return listening.heard()
+                return bool(listening.heard())
             return True
         except (DatabaseError, InterfaceError, OSError):  # OSError: the socket of a lost connection
             self._connection.close()

@@ -104,10 +104,16 @@ class Worker:
             count,
         )
         self.yielding = Yielding(self._look_before_claiming)
-        self._news = News(self.wakeup)
+        self._news = News(
+            self.wakeup,
+            lambda: self.registration.id,
+            lambda: self._services[0].hurry(Heartbeat),
+            lambda: self._services[-1].hurry_all(),
+        )
         self._log_book = self._make_log_book()
         keep_line = self._log_book.put if self._log_book else None
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine, keep_line)
+        # A thread without tasks keeps no connections, whatever their CONN_MAX_AGE is: a database has few of them.
         self._threads: ThreadPool[ClaimedTask] = ThreadPool(
             options.threads, runner.run, self.wakeup.wake, end=hygiene.close_connections
         )
@@ -174,11 +180,6 @@ class Worker:
 
     def _make_services(self) -> tuple[ServiceThread, ...]:
         wake = self.wakeup.wake
-        beats = ServiceThread(
-            "heartbeat",
-            Heartbeat(self.registration, self.held, self._cancel, self._renamed),
-            channel=lambda: notify.worker_channel(self.id),
-        )
         others = ServiceThread(
             "services",
             Rescuer(lambda: self.registration.identity, wake, self.options.predecessor, self.caretaker.tell),
@@ -194,9 +195,10 @@ class Worker:
             *([self._statistics] if self._statistics else []),
             *self._alerters(),
             *([self.yielding] if self.options.yields else []),
-            channel=lambda: notify.SCHEDULES_CHANNEL,
         )
-        # The heartbeat has a connection of its own: no service that waits for the database may hold it up.
+        # In a thread of its own: no service that waits for the database may hold it up.
+        heartbeat = Heartbeat(self.registration, self.held, self._cancel, self._renamed, self._is_idle)
+        beats = ServiceThread("heartbeat", heartbeat, guest_of=others)
         if model_rows.tables and relay.can_run():
             return beats, ServiceThread("relay", relay.Relay(), channel=lambda: notify.REMOTE_CHANNEL), others
         return beats, others
@@ -224,6 +226,10 @@ class Worker:
 
     def _serves_all(self) -> bool:
         return self.options.serves_all() and self.yielding.leaves_nothing() and not self.paused
+
+    def _is_idle(self) -> bool:
+        """Whether it is enough to tell this worker of a task: it would take it at once, and nothing else keeps it busy."""
+        return not (self.held or self.registration.stopping) and self._news.hears and self.yielding.leaves_nothing()
 
     # --- start and stop ---------------------------------------------------------------------------------------------
 
@@ -314,6 +320,7 @@ class Worker:
         with contextlib.suppress(DatabaseError, InterfaceError):
             self._receiver.reconcile(self._news.connection.wrapper)
             self.registration.sign_off(self._news.connection.wrapper)
+            self._news.hear_last()
             self.caretaker.tell(self._news.connection.wrapper)
 
     def _write_last_words(self) -> None:

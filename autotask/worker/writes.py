@@ -170,6 +170,8 @@ class Writes:
         if closed := _closed(released):
             gates.close(self._connection(), closed)
         release.release(self._connection(), releases)
+        if not all(each.delay for each in released):
+            notify.send(self._connection())  # Perhaps nobody else was told of them.
         self._gates.opened(_with_gates(group))
         return len(group)  # A lost claim needs no release.
 

@@ -14,7 +14,7 @@ MEASURE = Measure(
     (
         Figure("statements_per_s", "statements (or transactions) of an idle companion", "1/s", most=1),
         Figure("cpu_percent", "CPU of guard and worker", "%", most=0.5),
-        Figure("connections", "connections", "", most=3),
+        Figure("connections", "connections", "", most=2),
         Figure("guard_mb", "memory of the guard (PSS)", "MB", most=13),
         Figure("worker_mb", "memory of the worker (PSS)", "MB"),
         Figure("beyond_django_mb", "of which beyond a bare django.setup()", "MB", most=12),

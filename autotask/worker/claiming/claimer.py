@@ -3,13 +3,14 @@
 import enum
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claim
+from autotask.store.claim import Lane
 from autotask.store.errors import is_outage
 from autotask.task import PROCESS, THREAD, ClaimedTask
 from autotask.texts.lines import describe, one_line
@@ -56,6 +57,7 @@ class Claimer:
     :param serves: whether an executor and a queue are served now.
     :ivar hopeful: whether to claim before looking for lanes: true unless an idle worker was woken for nothing. Any thread
         may set it to False.
+    :ivar told: whether only this worker was told of what it has found, so that it has to pass on what it does not take.
     """
 
     registration: Registration
@@ -72,6 +74,7 @@ class Claimer:
     quarantine: Quarantine = field(default_factory=Quarantine, init=False)
     looks: LookTimes = field(default_factory=LookTimes, init=False)
     hopeful: bool = field(default=True, init=False)
+    told: bool = field(default=False, init=False)
 
     @property
     def followers(self) -> Followers:
@@ -84,7 +87,7 @@ class Claimer:
         look = self._take_for_threads(connection)
         if not self.may_claim() or self.quarantine.bars_others(time.monotonic()):
             return look
-        if look is Prospect.NO_ROOM and time.monotonic() >= self._time_to_look():
+        if look is Prospect.NO_ROOM and (self.told or time.monotonic() >= self._time_to_look()):
             self.look(connection)  # The threads are busy, and have not looked.
         looks = {look, *(self._take_into(intake, connection) for intake in self.others.values())}
         return next(
@@ -126,6 +129,7 @@ class Claimer:
             wait at a rate, however urgent these are.
         """
         began = time.monotonic()
+        self.told = self.told or self.news.was_told
         called = self.news.take_word()
         self.held.forget_requests()
         lanes, suspected, marked, _ = self.claims.find_lanes(connection)
@@ -140,6 +144,9 @@ class Claimer:
         )
         if called and not all(self.serves(lane.executor, lane.queue) for lane in lanes):
             self.news.pass_on()  # The caller may have notified this worker only.
+        elif self.told and self._is_too_much(lanes):
+            self.told = False
+            self.news.pass_on()
         self.looks.took(began, time.monotonic())
 
     def follow(self, connection: BaseDatabaseWrapper) -> None:
@@ -198,6 +205,12 @@ class Claimer:
         elif claimed:
             self._place(claimed, intake)
         return len(claimed)
+
+    def _is_too_much(self, lanes: Sequence[Lane]) -> bool:
+        """Whether there is more than this worker takes now, which was told as one of several that are idle."""
+        rooms = self._rooms(0)
+        self.told = bool(lanes)
+        return any(not rooms.get(lane.executor) for lane in lanes)
 
     def _place(self, claimed: list[ClaimedTask], intake: Intake) -> None:
         self.idle.found_work()

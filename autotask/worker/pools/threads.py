@@ -23,6 +23,9 @@ PATIENCE = 1.0
 #: costs more than such a task.
 SHORT = 0.0005
 
+#: Seconds without an item after which a thread gives up what it need not hold.
+IDLE = 60.0
+
 #: Waits of a thread for each task from which threads should wait side by side; below it, one thread runs all.
 OFTEN = 0.5
 
@@ -52,7 +55,7 @@ class ThreadPool(Waiting[T]):
     :param run: what to do with an item; must not raise.
     :param wake: called from the threads when there is room, see :meth:`wake_when`.
     :param name: the names of the threads begin with it.
-    :param end: called by each thread before it ends.
+    :param end: called by each thread before it ends, and when it has had nothing to do for a while.
     :raises RuntimeError: the system has no threads left. If it has only some, the pool begins with these.
     """
 
@@ -253,8 +256,7 @@ class ThreadPool(Waiting[T]):
             if self._draining:
                 with self._idle:
                     self._idle.notify_all()
-        if self._end is not None:
-            self._end()
+        self._rest()
 
     def _is_abandoned(self, place: Place) -> bool:
         with self._abandoning:
@@ -267,7 +269,15 @@ class ThreadPool(Waiting[T]):
             if self._todo or self._closing:
                 self._asleep -= 1
                 return
-        self._bell.get()
+        try:
+            self._bell.get(timeout=IDLE)
+        except queue.Empty:
+            self._rest()
+            self._bell.get()
+
+    def _rest(self) -> None:
+        if self._end is not None:
+            self._end()
 
     def _leave(self) -> None:
         """Leave the items that wait to the threads that are awake."""
@@ -288,10 +298,12 @@ class ThreadPool(Waiting[T]):
         seen = -1
         while True:
             try:
-                self._bell.get(timeout=every if self._todo else None)
+                self._bell.get(timeout=every if self._todo else IDLE)
                 return
             except queue.Empty:
                 finished, _ = self.busy_seconds()
+                if not self._todo:
+                    self._rest()
             if finished == seen and self._todo:
                 self._may_sleep = self._may_leave = 0
                 for _ in range(min(len(self._todo), self._asleep)):

@@ -50,7 +50,7 @@ def test_show_tells_everything_but_the_result(autotask_immediate):
     assert re.search(r"^Attempt 1: error after \d\.\d s, ", shown.out, re.M)
     assert "  Traceback (most recent call last):\n" in shown.out
     assert list(document) == [
-        *("id", "name", "queue", "priority", "tags", "status", "state", "arguments"),
+        *("id", "name", "queue", "priority", "tags", "subject", "metadata", "status", "state", "arguments"),
         *("created_at", "run_at", "started_at", "ended_at", "kept_until"),
         *("attempt", "failures", "lost", "retries", "timeout", "executor", "scheduled_for"),
         *("expires_at", "at_most_once", "progress"),

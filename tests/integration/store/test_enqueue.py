@@ -3,15 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.test.utils import CaptureQueriesContext
 
 from autotask import definition
 from autotask.exceptions import InvalidArguments, PayloadTooLarge, UnpicklableArgument
 from autotask.handle import TaskHandle
 from autotask.signals import task_enqueued
-from autotask.store import enqueue, notify
-from autotask.store.connection import current, rows
+from autotask.store import enqueue, hearing, notify
+from autotask.store.connection import current, execute, rows
 from autotask.task import WAITING, State, new_id
 from autotask.tasks import delayed_task
 from tests.integration.store.shapes import count, new_task, put, state, stored
@@ -404,3 +404,66 @@ def test_a_call_is_one_query_whether_or_not_workers_are_told(monkeypatch, django
                 greet("Ada")
             with django_assert_num_queries(1):
                 greet.enqueue_many([("Ada",), ("Bob",)])
+
+
+@pytest.mark.parametrize("delay", [0, 60], ids=["plain", "later"])
+def test_a_call_outside_a_transaction_notifies_in_its_own_statement(monkeypatch, other_connection, delay):
+    # Given
+    monkeypatch.setattr(notify, "_waker", None)
+    monkeypatch.setattr(notify, "_last_sent", float("-inf"))
+    monkeypatch.setattr(
+        notify, "_notify", lambda connection: pytest.fail("a second statement, and a second transaction")
+    )
+    execute(other_connection, f"LISTEN {notify.WORK_CHANNEL}")
+
+    # When
+    greet.using(delay=delay).enqueue("Ada")
+
+    # Then
+    rows(other_connection, "SELECT 1")  # Whatever has been told has arrived before the answer to this.
+    assert list(hearing.heard(other_connection)) == [notify.WORK_CHANNEL]
+    assert count("autotask_task") == 1
+
+
+def test_a_call_inside_a_transaction_notifies_after_the_commit_only(monkeypatch, other_connection):
+    # Given
+    monkeypatch.setattr(notify, "_waker", None)
+    monkeypatch.setattr(notify, "_last_sent", float("-inf"))
+    execute(other_connection, f"LISTEN {notify.WORK_CHANNEL}")
+    statements = []
+
+    def note(execute, sql, params, many, context):
+        statements.append(sql)
+        return execute(sql, params, many, context)
+
+    # When
+    with transaction.atomic(), current().execute_wrapper(note):
+        greet("Ada")
+
+    # Then
+    assert not [sql for sql in statements if "notify" in sql.lower()]
+    rows(other_connection, "SELECT 1")
+    assert list(hearing.heard(other_connection)) == [notify.WORK_CHANNEL]
+
+
+def test_a_call_is_stored_without_telling_anybody_where_the_queue_of_notifications_is_full(monkeypatch):
+    class Full(OperationalError):
+        sqlstate = pgcode = "54000"
+
+    # Given
+    monkeypatch.setattr(notify, "_waker", None)
+    monkeypatch.setattr(notify, "_last_sent", float("-inf"))
+    insert = enqueue.execute
+
+    def full(connection, sql, params):
+        if "pg_notify" in sql:
+            raise Full("too many notifications in the NOTIFY queue") from Full()
+        return insert(connection, sql, params)
+
+    monkeypatch.setattr(enqueue, "execute", full)
+
+    # When
+    greet("Ada")
+
+    # Then
+    assert count("autotask_task") == 1

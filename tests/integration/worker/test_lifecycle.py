@@ -13,6 +13,7 @@ from autotask.task import DONE, ERROR, WAITING, State
 from autotask.worker import recorder, shutdown
 from autotask.worker.claiming.placement import Placement
 from autotask.worker.identity import make_identity
+from autotask.worker.pools import threads
 from tests.helpers import wait_until
 from tests.integration.worker import tasks
 
@@ -85,8 +86,17 @@ def kill(role):
     )
 
 
+def sessions():
+    """Return the sessions of this database that are not a worker's own."""
+    sql = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' "
+        "AND application_name NOT LIKE 'autotask %'"
+    )
+    return {pid for (pid,) in rows(current(), sql)}
+
+
 def test_a_worker_lives_through_the_loss_of_each_of_its_connections(worker):
-    for role in ("claim", "recorder", "heartbeat", "services"):
+    for role in ("claim", "recorder", "services"):
         # Given
         assert tasks.echo(role).wait(10) == role
 
@@ -110,6 +120,41 @@ def test_an_idle_worker_does_not_keep_the_connection_for_outcomes(start_worker, 
     # Then
     wait_until(lambda: rows(current(), connections) == [(0,)], what="the end of the connection")
     assert tasks.echo(2).wait(10) == 2
+
+
+def test_a_thread_without_tasks_does_not_keep_the_connection_of_its_last_one(start_worker, monkeypatch):
+    # Given connections that Django would keep for ever
+    monkeypatch.setattr(threads, "IDLE", 0.1)
+    monkeypatch.setitem(current().settings_dict, "CONN_MAX_AGE", None)
+    before = sessions()
+    start_worker(threads=1)
+
+    for _ in range(2):
+        # When
+        handle = tasks.query()
+        wait_until(lambda: sessions() - before, what="the connection of the task")
+        assert handle.wait(10) == (1, False)
+
+        # Then
+        wait_until(lambda: not sessions() - before, what="the end of the connection")
+
+
+def test_the_lease_is_renewed_while_a_service_waits_for_the_database(start_worker):
+    # Given
+    worker = start_worker()
+    wait_until(lambda: read.workers(current()), what="the entry in the register")
+    others = worker._services[-1]
+
+    # When a service keeps the connection that both use
+    with others._in_use:
+        fresh_until = worker.registration._fresh_until
+
+        # Then
+        wait_until(lambda: worker.registration._fresh_until > fresh_until + 0.3, what="beats on another connection")
+        assert wait_until(lambda: kill("heartbeat"), what="that connection") == [(True,)]
+        fresh_until = worker.registration._fresh_until
+        wait_until(lambda: worker.registration._fresh_until > fresh_until, what="a beat after its loss")
+    wait_until(lambda: not kill("heartbeat"), what="the end of that connection")
 
 
 def test_a_worker_that_was_buried_goes_on_under_a_new_name(worker):
