@@ -34,7 +34,7 @@ ALTER TABLE autotask_history SET (
 
 
 class Migration(migrations.Migration):
-    dependencies = [("autotask", "0018_incidents")]
+    dependencies = [("autotask", "0017_incidents")]
 
     operations = [
         migrations.CreateModel(
