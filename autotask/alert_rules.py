@@ -1,9 +1,12 @@
 """The rules of AUTOTASK_ALERTS: which situations are incidents, for how long a rule stays quiet, and who gets the messages."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
+
+from autotask.values import why_not_url
 
 #: The most seconds over which failures are counted: longer ranges are kept by the hour.
 LONGEST_WINDOW = 3 * 3600.0
@@ -12,6 +15,9 @@ MOST_RULES = 100
 MOST_RECIPIENTS = 20
 
 _DAY = 86400.0
+
+#: An address, in which only scheme and host are no secrets.
+_URL = re.compile(r"(https?://)(?:[^/?#]*@)?([^/?#\s]*).*", re.DOTALL)
 
 
 class Unfit(ValueError):
@@ -22,7 +28,7 @@ class Unfit(ValueError):
 
     def __init__(self, where: str, expected: str, value: Any) -> None:
         super().__init__(where)
-        self.where, self.expected, self.value = where, expected, value
+        self.where, self.expected, self.value = where, expected, shown(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,7 @@ def _recipients(value: Any) -> tuple[str, ...]:
     found = (value,) if isinstance(value, str) else value
     if not isinstance(found, (list, tuple)) or not 0 < len(found) <= MOST_RECIPIENTS:
         raise ValueError
-    if not all(is_url(each) or "@" in each.strip("@") for each in map(_name, found)):
+    if not all(not why_not_url(each) if is_url(each) else "@" in each.strip("@") for each in map(_name, found)):
         raise ValueError
     return tuple(dict.fromkeys(found))
 
@@ -137,6 +143,15 @@ def _recipients(value: Any) -> tuple[str, ...]:
 def is_url(recipient: str) -> bool:
     """Whether a recipient is the address of a webhook, and not one of a mail."""
     return recipient.startswith(("https://", "http://"))
+
+
+def shown(value: Any) -> Any:
+    """Return a part of the setting for messages: of the addresses of webhooks, which may be secrets, only the hosts."""
+    if isinstance(value, str):
+        return _URL.sub(r"\1\2/…", value) if is_url(value) else value
+    if isinstance(value, Mapping):
+        return {name: shown(each) for name, each in value.items()}
+    return [*map(shown, value)] if isinstance(value, (list, tuple)) else value
 
 
 _NAME = _Key(_name, "a name")

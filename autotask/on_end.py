@@ -5,11 +5,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from autotask.exceptions import InvalidOption, InvalidOptionType
 from autotask.task import Status
-from autotask.values import one_of
+from autotask.values import one_of, why_not_url
 
 #: The ends that can be told.
 EVENTS = (Status.DONE.value, Status.ERROR.value, Status.CANCELLED.value)
@@ -17,7 +16,6 @@ EVENTS = (Status.DONE.value, Status.ERROR.value, Status.CANCELLED.value)
 MOST_ADDRESSES = 50
 MOST_WEBHOOKS = 20
 
-_LONGEST_URL = 2000
 _WHERE = "Webhook()"
 
 
@@ -46,7 +44,7 @@ class Webhook:
         for option, value in (("url", self.url), *([] if self.secret is None else [("secret", self.secret)])):
             if not isinstance(value, str):
                 raise _wrong_type(option, _WHERE, "a string", value)
-        if problem := _why_not_url(self.url):
+        if problem := why_not_url(self.url):
             raise InvalidOption(option="url", where=_WHERE, expected=f"an address such as {problem}", value=self.url)
         if self.secret is not None and not (self.secret.isidentifier() and self.secret.isupper()):
             # Perhaps it is the secret: so it is not shown.
@@ -181,21 +179,6 @@ def _webhooks(value: Any, where: str) -> tuple[Webhook, ...] | None:
 
 #: By option: returns a value as it is kept, or refuses it.
 CHECKS: dict[str, Callable[[Any, str], Any]] = {"email": _addresses, "on_end": _webhooks}
-
-
-def _why_not_url(url: str) -> str:
-    """Return an example of what an address should have been; "" if it is one."""
-    example = '"https://billing.example/hooks"'
-    if len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
-        return f"{example}, of at most {_LONGEST_URL} ASCII characters"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return example
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.fragment:
-        return example
-    return f"{example}, without a user name or password" if "@" in parts.netloc else ""
 
 
 def _wrong_type(option: str, where: str, expected: str, value: Any) -> InvalidOptionType:

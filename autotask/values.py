@@ -5,12 +5,16 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from autotask.exceptions import InvalidOption, InvalidOptionType, UnknownOption
 from autotask.task import LONGEST_TIME
 
 #: Names of queues and tasks end up in channel names, command lines and addresses, so they are plain.
 PLAIN_NAME = re.compile(r"\w[\w.:<>-]{0,199}")
+
+#: Characters of the address of a webhook.
+LONGEST_URL = 2000
 
 Seconds = float | timedelta
 
@@ -108,3 +112,18 @@ def nearest(name: str, known: Collection[str]) -> str:
     """Return the question whether the nearest known name is meant; "" if none is near."""
     close = difflib.get_close_matches(name, known, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def why_not_url(url: str) -> str:
+    """Return an example of what the address of a webhook should have been; "" if it is one."""
+    example = '"https://billing.example/hooks"'
+    if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
+        return f"{example}, of at most {LONGEST_URL} ASCII characters"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return example
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.fragment:
+        return example
+    return f"{example}, without a user name or password" if "@" in parts.netloc else ""

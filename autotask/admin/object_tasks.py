@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy as _
 
 from autotask.admin import show
+from autotask.exceptions import NotReferable
 from autotask.models import TaskRecord
 from autotask.references import subject
 from autotask.subjects import tasks_of
@@ -65,7 +66,10 @@ class TasksOfObjectMixin(ModelAdmin):
         """Show the newest tasks about the object."""
         if obj is None or obj._state.adding:
             return show.NOTHING
-        found = list(tasks_of(obj).defer("flow", "metadata")[: SHOWN + 1])
+        try:
+            found = list(tasks_of(obj).defer("flow", "metadata")[: SHOWN + 1])
+        except NotReferable:  # It cannot be a subject, for example since its key is too long.
+            return gettext("none")
         address = _list_address(self.admin_site)
         rows = format_html_join("", "<li>{} {} {} {} {}</li>", (_row(record, address) for record in found[:SHOWN]))
         if not rows:

@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib import admin
-from django.urls import reverse
+from django.contrib.admin.utils import quote
+from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _
 
@@ -55,4 +56,7 @@ def _page_of(subject: str) -> str | None:
         return None
     if not admin.site.is_registered(model):
         return None
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=(key,))
+    try:
+        return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=(quote(key),))
+    except NoReverseMatch:  # The addresses have another site of the admin, or the key is empty.
+        return None

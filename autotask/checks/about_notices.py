@@ -7,7 +7,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning
 
 from autotask import addresses, registry
-from autotask.alert_rules import Rule, is_url
+from autotask.alert_rules import Rule, is_url, shown
 from autotask.checks.about_settings import valid
 from autotask.conf import Settings
 from autotask.on_end import Webhook
@@ -60,7 +60,7 @@ def check_alerts(**_: Any) -> list[CheckMessage]:
     problems = [
         *_problems_of_rules(rules),
         *(
-            (f"its host of {url!r} is not in AUTOTASK_WEBHOOK_HOSTS", "Add the host to AUTOTASK_WEBHOOK_HOSTS.")
+            (f"the host of {shown(url)!r} is not in AUTOTASK_WEBHOOK_HOSTS", "Add the host to AUTOTASK_WEBHOOK_HOSTS.")
             for rule in rules
             for url in filter(is_url, rule.to)
             if valid("WEBHOOK_HOSTS", None) is not None and not addresses.is_listed(Webhook(url))

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.core.checks import run_checks
 
 from autotask.alert_rules import Rule
 from autotask.checks.about_notices import check_alerts
@@ -59,6 +60,30 @@ def test_a_mistake_is_named_with_its_place(settings, rules, message):
     with pytest.raises(InvalidSetting) as caught:
         autotask_settings.ALERTS  # noqa: B018 - reading it is the act
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ann:s3cret@example.org/",
+        "https://example.org:99999/s3cret",
+        "https://[::1/s3cret",
+        "https:///s3cret",
+        "https://example.org/s3cret hook",
+    ],
+    ids=["password", "port", "bracket", "host", "space"],
+)
+def test_the_check_refuses_what_is_no_address_of_a_webhook_and_hides_secrets_in_it(settings, url):
+    settings.AUTOTASK_ALERTS = [{"when": "workers", "to": ["ops@example.org", url]}]
+    [found] = [message.msg for message in run_checks() if "AUTOTASK_ALERTS" in message.msg]
+    assert "AUTOTASK_ALERTS[0]['to'] must be" in found
+    assert "s3cret" not in found
+
+
+def test_a_mistake_beside_the_address_of_a_webhook_does_not_show_it(settings):
+    settings.AUTOTASK_ALERTS = [{"when": "workers", "typo": 1, "to": "https://chat.example.org/T1/s3cret"}]
+    with pytest.raises(InvalidSetting, match=r"'https://chat\.example\.org/…'"):
+        autotask_settings.ALERTS  # noqa: B018 - reading it is the act
 
 
 def test_the_check_finds_rules_that_cannot_work(settings):

@@ -8,7 +8,7 @@ from django.conf import settings as django_settings
 from django.core import mail as django_mail
 from django.db import transaction
 
-from autotask.alert_rules import is_url
+from autotask.alert_rules import is_url, shown
 from autotask.conf import settings
 from autotask.notifications import mail, webhook
 from autotask.store import incidents
@@ -39,7 +39,7 @@ def _send(incident: Incident) -> list[str]:
         try:
             _send_to(to, incident)
         except Exception as error:  # backends of mail raise anything
-            problems[to] = f"{to}: {one_line(describe(error)) or type(error).__name__}"
+            problems[to] = f"{shown(to)}: {one_line(describe(error)) or type(error).__name__}"
     if problems and incident.tries + 1 < settings.MAIL_TRIES:
         incidents.left(current(), incident, list(problems))
     else:

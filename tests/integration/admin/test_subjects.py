@@ -1,11 +1,18 @@
 """What a task is about in the admin: on its own page, as a filter, and on the page of the object."""
 
+from types import ModuleType
+
 import pytest
 from django.contrib import admin as admins
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.urls import path
 
 from autotask.admin.object_tasks import TasksOfObjectMixin
+from autotask.admin.tasks import TaskAdmin
+from autotask.models import TaskRecord
+from autotask.references import LONGEST_KEY
 from autotask.task import CANCELLED, WAITING, State
 from autotask.testing import captured_tasks
 from tests.integration.admin.pages import TASKS, ended, listed, page, page_of
@@ -102,3 +109,31 @@ def test_the_tasks_about_an_object_are_for_those_who_may_see_tasks(transactional
     # Then
     assert str(handle.id) in allowed
     assert "background_tasks" not in str(fieldsets)
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [("a/b_c", '<a href="/admin/auth/user/a_2Fb_5Fc/change/">auth.user:a/b_c</a> ·'), ("", "auth.user: ·")],
+    ids=["quoted", "empty"],
+)
+def test_any_key_of_a_subject_can_be_shown(admin, key, shown):
+    assert shown in page(admin, page_of(ended(State.DONE, subject=f"auth.user:{key}")))
+
+
+def test_a_subject_without_a_page_among_the_addresses_is_text(admin, settings):
+    # Given the site has only an admin of its own, without users, who are registered in the default one
+    site = admins.AdminSite(name="own")
+    site.register(TaskRecord, TaskAdmin)
+    settings.ROOT_URLCONF = ModuleType("own_urls")
+    settings.ROOT_URLCONF.urlpatterns = [path("own/", site.urls)]
+    about = ended(State.DONE, subject="auth.user:1")
+
+    # Then
+    assert "auth.user:1" in page(admin, f"/own/autotask/taskrecord/{about.id}/change/")
+
+
+def test_an_object_whose_key_is_too_long_for_a_subject_has_a_page(rf):
+    kind = type("SessionAdmin", (TasksOfObjectMixin, admins.ModelAdmin), {})
+    session = Session(session_key="k" * (LONGEST_KEY + 1))
+    session._state.adding = False
+    assert kind(Session, admins.site).background_tasks(session) == "none"
