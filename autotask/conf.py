@@ -178,6 +178,12 @@ class Settings:
         7 * 86400.0,
         "Seconds for which tasks in ERROR are kept.",
     )
+    HISTORY: Setting[float | None] = Setting(
+        SettingType("seconds, from 0 to a century, or None", or_none(seconds(0))),
+        86400.0,
+        "Seconds for which the admin shows that a task ran, and how it ended, after its result was pruned; at most 100,000 tasks. "
+        "None or 0: not at all.",
+    )
     CLEAN_INTERVAL = Setting(
         SettingType("seconds, from 1 to a century", seconds(1)),
         60.0,

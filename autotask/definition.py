@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import (
     addresses,
+    bulk,
     carriers,
     context,
     defaults,
@@ -29,7 +30,6 @@ from autotask import (
 )
 from autotask.conf import settings
 from autotask.context import TaskContext
-from autotask.exceptions import AutotaskError, InvalidArguments
 from autotask.flow import options as flow_options
 from autotask.flow.keys import refuse_unfit_function, refuse_unknown_names
 from autotask.flow.plan import Plan, Site
@@ -39,7 +39,7 @@ from autotask.options import CALL_OPTION_NAMES, DEFINITION_OPTION_NAMES, CallOpt
 from autotask.parameters import Parameters, mismatch
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.site_limits import site
-from autotask.store import enqueue, notify, uncommitted, unique
+from autotask.store import many, notify, uncommitted, unique
 from autotask.store.connection import current, text
 from autotask.store.enqueue import STATED, Kind, NewTask
 from autotask.store.unique import Terms
@@ -141,9 +141,10 @@ class Definition(Generic[P, R]):
         return await sync_to_async(self.enqueue)(*args, **kwargs)
 
     def enqueue_many(self, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[TaskHandle[R]]:
-        """Store several calls with one statement: all of them or none. Calls that make no task of their own are among them.
+        """Store many calls at once: all of them or none. Calls that make no task of their own are among them.
 
-        :param items: for each call, a tuple of positional or a dict of keyword arguments.
+        :param items: for each call, a tuple of positional or a dict of keyword arguments. A generator can make them: only
+            some thousand are in memory at a time, unless the calls have keys, limits or a rate.
         :returns: handles, in the order of the items.
         :raises InvalidArguments: an item is neither tuple nor dict; the messages of all these errors give its index.
         :raises TypeError: an item does not fit the function.
@@ -154,11 +155,11 @@ class Definition(Generic[P, R]):
         :raises AlreadyEnqueued: they are unique with ``on_conflict="raise"``, and for one of them there is a task already.
         """
         self.refuse_unreachable()
-
-        def make(carried: Mapping[str, Any]) -> list[NewTask]:
-            return [self._item(index, item, carried) for index, item in enumerate(items)]
-
-        return self.sent(make, is_bulk=True)
+        store = functools.partial(bulk.store, self)
+        if telemetry.used is None:
+            return store(bulk.made(self, items, carriers.carried(self.name)))
+        make = functools.partial(bulk.made, self, items)
+        return telemetry.used.sent(self.name, self.options.queue, True, make, store)
 
     @property
     def is_hidden(self) -> bool:
@@ -228,26 +229,36 @@ class Definition(Generic[P, R]):
         *,
         id: uuid.UUID | None = None,
         before: tuple[Any, ...] = (),
+        signer: payload.Signer | None = None,
     ) -> NewTask:
         """Return the task of a call.
 
         :param id: the id of the task; by default a new one.
         :param before: what to store before the arguments.
+        :param signer: signs it, and the other calls of a bulk; it has the values of carriers already.
         """
         id, shown = id or new_id(), self._shown(args, kwargs)
         schema = self.options.json_schema
         if schema is not None and (errors := schema.errors(self.parameters.as_object(args, kwargs))):
             raise mismatch(self.name, errors)
         kind = self._kind
-        tells = kind.on_end is not None
-        if kind.about is not None:
-            carried = {**(carried or {}), payload.ABOUT: kind.about}
-        envelope = payload.dump_arguments((*before, *args), kwargs, id=id, name=self.name, carried=carried, tells=tells)
+        signer = signer or self.signer(carried)
+        envelope = signer.dump((*before, *args) if before else args, kwargs, id, settings.MAX_PAYLOAD)
         if (plan := self.plan) is None:
             return NewTask(id, kind, text(shown), envelope)
         arguments = self.bound(args, kwargs)
         throttle = plan.throttle(arguments) if plan.draws else None
         return NewTask(id, kind, text(shown), envelope, plan.flow(arguments), throttle)
+
+    def signer(self, carried: Mapping[str, Any] | None) -> payload.Signer:
+        """Return what signs the arguments of its calls now.
+
+        :param carried: the values of carriers.
+        """
+        kind = self._kind
+        if kind.about is not None:
+            carried = {**(carried or {}), payload.ABOUT: kind.about}
+        return payload.signer(self.name, carried, tells=kind.on_end is not None)
 
     def sent(
         self,
@@ -303,6 +314,11 @@ class Definition(Generic[P, R]):
             self._planned = (now, Plan.of(self.name, self.options, self.signature, now))
         return self._planned[1]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its calls are no more than their arguments: without keys, limits and rate."""
+        return self.plan is None
+
     @functools.cached_property
     def _terms(self) -> Terms:
         return renewal.terms(self)
@@ -326,6 +342,11 @@ class Definition(Generic[P, R]):
     def parameters(self) -> Parameters:
         """The parameters of the function, without its context."""
         return Parameters(self.signature)
+
+    @functools.cached_property
+    def by_position(self) -> display.Positional:
+        """What shows the arguments of its calls that are given by position."""
+        return display.Positional(self.parameters.positional[0])
 
     @functools.cached_property
     def schema(self) -> dict[str, Any]:
@@ -366,26 +387,11 @@ class Definition(Generic[P, R]):
                 self.function.__module__,
             )
 
-    def _item(self, index: int, item: tuple[Any, ...] | Mapping[str, Any], carried: Mapping[str, Any]) -> NewTask:
-        if isinstance(item, tuple):
-            args, kwargs = item, {}
-        elif isinstance(item, Mapping):
-            args, kwargs = (), dict(item)
-        else:
-            raise InvalidArguments(index=index, task=self.name, value=item)
-        place = f"Item {index} of {self.name}.enqueue_many()"
-        try:
-            return self.new_call(args, kwargs, carried)
-        except AutotaskError as error:
-            raise error.within(place) from error.__cause__
-        except TypeError as error:
-            raise TypeError(f"{place}: {error}") from None
-
     def _shown(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the arguments as text, if they fit the function."""
         names, needed = self.parameters.positional
         if not kwargs and needed <= len(args) <= len(names):
-            return display.positional(names, args)  # the same as after binding, ten times as fast
+            return self.by_position.shown(args)  # the same as after binding, ten times as fast
         try:
             return display.arguments(self.signature.bind(*args, **kwargs))
         except TypeError as error:
@@ -396,7 +402,7 @@ class Definition(Generic[P, R]):
         if len(tasks) == 1:
             handover.insert(connection, tasks[0])
         else:
-            enqueue.insert_many(connection, tasks)
+            many.insert_many(connection, tasks)
             notify.wake_after_commit(connection)
         self._announce(connection, tasks, tasks)
 

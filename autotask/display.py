@@ -9,7 +9,7 @@ import itertools
 import reprlib
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autotask.conf import settings
@@ -47,9 +47,29 @@ def arguments(bound: inspect.BoundArguments) -> str:
     return _cut(_shortened(settings.MASKED_ARGUMENTS).shown(bound))
 
 
-def positional(names: Sequence[str], values: Sequence[Any]) -> str:
-    """Return the same for a call by position only, with the names of the first parameters."""
-    return _cut(_shortened(settings.MASKED_ARGUMENTS).named(names, values))
+class Positional:
+    """Shows the same for calls by position only of one function; which parameters are secret is found out once.
+
+    :param names: the names of its parameters.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._masked: tuple[str, ...] | None = None
+        self._prepared: Callable[[Sequence[Any]], str]
+
+    def shown(self, values: Sequence[Any]) -> str:
+        """Return the arguments of a call as text."""
+        return self.prepared()(values)
+
+    def prepared(self) -> Callable[[Sequence[Any]], str]:
+        """Return the function that shows the arguments of each call as text, as the settings say now."""
+        masked = settings.MASKED_ARGUMENTS
+        if masked is not self._masked:
+            shortened = _shortened(masked)
+            parameters = tuple((f"{name}=", shortened.is_secret(name)) for name in self._names)
+            self._prepared, self._masked = functools.partial(shortened.named, parameters), masked
+        return self._prepared
 
 
 def masks() -> Masks:
@@ -89,9 +109,16 @@ class _Shortened(reprlib.Repr):
         self.masks = Masks(masked)
         self._left = _Left()
 
-    def named(self, names: Sequence[str], values: Sequence[Any]) -> str:
+    def named(self, parameters: Sequence[tuple[str, bool]], values: Sequence[Any]) -> str:
+        """Return the first parameters with these values; each parameter is its name and "=", and whether it is secret."""
         self._left.characters = MOST_LOOKED_THROUGH
-        return ", ".join([f"{name}={self._masked(name, value)}" for name, value in zip(names, values, strict=False)])
+        shown = ", ".join(
+            [
+                begin + (MASK if secret else self.repr1(value, self.maxlevel))
+                for (begin, secret), value in zip(parameters, values, strict=False)
+            ]
+        )
+        return shown if len(shown) <= LONGEST else _cut(shown)
 
     def shown(self, bound: inspect.BoundArguments) -> str:
         self._left.characters = MOST_LOOKED_THROUGH
@@ -147,13 +174,13 @@ class _Shortened(reprlib.Repr):
         if level <= 0:
             return "{…}"
         items = list(itertools.islice(x.items(), self.maxdict))
-        if any(type(key) is str and key.lower() in _NAMES and self._is_secret(item) for key, item in items):
+        if any(type(key) is str and key.lower() in _NAMES and self.is_secret(item) for key, item in items):
             items = [(key, _Masked() if type(key) is str and key.lower() in _VALUES else item) for key, item in items]
         shown = [f"{self.repr1(key, level - 1)}: {self._masked(key, item, level - 1)}" for key, item in items]
         return "{" + ", ".join(shown + (["…"] if len(x) > self.maxdict else [])) + "}"
 
     def _masked(self, name: Any, value: Any, level: int | None = None) -> str:
-        if self._is_secret(name):
+        if self.is_secret(name):
             return MASK
         return self.repr1(value, self.maxlevel if level is None else level)
 
@@ -165,10 +192,10 @@ class _Shortened(reprlib.Repr):
             if type(item) not in (str, bytes) or len(item) > LONGEST_NAME:
                 continue
             if is_pair or _is_flag(item if type(item) is str else item.decode("latin-1")):
-                shown[index + 1] = _Masked() if self._is_secret(item) else shown[index + 1]
+                shown[index + 1] = _Masked() if self.is_secret(item) else shown[index + 1]
         return shown
 
-    def _is_secret(self, name: Any) -> bool:
+    def is_secret(self, name: Any) -> bool:
         kind = type(name)
         if issubclass(kind, enum.Enum):
             name = name._name_

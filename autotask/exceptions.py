@@ -174,6 +174,14 @@ class TaskExpired(TaskNotFound):
     that enqueued it was rolled back or is not committed yet, or it was cancelled before that was committed."""
 
 
+class ResultExpired(TaskExpired):
+    """The result of task {id} ({name}) is not in the database any more: it was pruned after its time to live. The task
+    ended as {how}."""
+
+    #: DONE, ERROR or CANCELLED, as ``handle.status`` said.
+    status: str = ""
+
+
 class TaskFailed(AutotaskError):
     """Task {id} ({name}) ended in an error: {error_message}"""
 

@@ -57,11 +57,14 @@ class TaskHandle(Generic[R]):
     :raises InvalidOptionType: the id is neither a UUID nor text. (A TypeError.)
     """
 
+    # Small: a call for many returns as many.
+    __slots__ = ("__weakref__", "_seen", "created", "id", "name")
+
     def __init__(self, id: uuid.UUID | str, name: str = "", created: bool | None = None) -> None:
         self.id = id if isinstance(id, uuid.UUID) else _uuid(id)
         self.name = name
         self.created = created
-        self._snapshot = Snapshot()
+        self._seen: Snapshot | None = None
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.name or '?'} {self.id}>"
@@ -267,6 +270,12 @@ class TaskHandle(Generic[R]):
     async def arefresh(self) -> None:
         """Like :meth:`refresh`, from a coroutine; afterwards the attributes can be used there."""
         await sync_to_async(self.refresh)()
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        if self._seen is None:
+            self._seen = Snapshot()
+        return self._seen
 
     def _read(self) -> Seen:
         return self._snapshot.kept or self._snapshot.take(self.id, self.name)

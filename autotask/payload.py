@@ -15,31 +15,23 @@ that were signed with a key of this site are unpickled. The key is derived from 
 """
 
 import functools
-import hashlib
 import hmac
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from django.conf import settings as django_settings
 
 from autotask import pickling
 from autotask.conf import settings
-from autotask.exceptions import (
-    InvalidSetting,
-    NotReferable,
-    PayloadRefused,
-    PayloadTooLarge,
-    PayloadTooNew,
-    UnpicklableArgument,
-    UnpicklableResult,
-    UnsuitableArgument,
-)
+from autotask.exceptions import PayloadRefused, PayloadTooLarge, PayloadTooNew
 from autotask.references import Reference
 from autotask.setting import secret_key
 from autotask.setting_types import LARGEST_PAYLOAD, is_secret
+from autotask.signing import Key, key_of
 from autotask.texts.lines import describe
+from autotask.unpicklable import unpicklable, unpicklable_result
 
 MAGIC = b"AT"
 VERSION = 1
@@ -58,6 +50,7 @@ _CARRYING = tuple(bytes((*MAGIC, VERSION, CODEC_PICKLE, CARRIES | flags)) for fl
 _TELLING = {head: head[:-1] + bytes((head[-1] | TELLS,)) for head in (_PLAIN, _REFERRING, *_CARRYING)}
 _OTHER_HEADS = (*_CARRYING, *_TELLING.values())
 _FLAGS = len(_PLAIN) - 1
+_TASK = b"task\0"
 
 #: Among the values of carriers, whose names are paths: the subject and the metadata of the call.
 ABOUT = ""
@@ -66,9 +59,6 @@ _HEAD = slice(0, len(_PLAIN))
 _KEY_ID = slice(_HEAD.stop, _HEAD.stop + 4)
 _MAC = slice(_KEY_ID.stop, _KEY_ID.stop + 32)
 _BODY = slice(_MAC.stop, None)
-
-#: How deep to look into containers for the value that cannot be pickled.
-_DEEPEST_PATH = 8
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -92,17 +82,87 @@ def dump_arguments(
         names it.
     :raises PayloadTooLarge: they take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
     """
-    has_parts = pickling.has_parts(args) or (bool(kwargs) and pickling.has_parts(kwargs.values()))
-    try:
-        body, refers = pickling.dumps((args, kwargs), has_parts=has_parts)
-    except Exception as error:  # whatever a __reduce__ or __getstate__ raises
-        raise _unpicklable(args, kwargs, name, error) from error
-    head = _REFERRING if refers else _PLAIN
-    if carried:
-        words = json.dumps(carried, separators=(",", ":")).encode()
-        head, body = _CARRYING[refers], b"".join((len(words).to_bytes(4, "big"), words, body))
-    _refuse_large(body, "arguments", name, LARGEST_PAYLOAD if largest else settings.MAX_PAYLOAD)
-    return _seal(_TELLING[head] if tells else head, body, _task_context(id, name))
+    made = signer(name, carried, tells=tells)
+    return made.dump(args, kwargs, id, LARGEST_PAYLOAD if largest else settings.MAX_PAYLOAD)
+
+
+class Signer:
+    """Signs the arguments of the calls of one task, with what they have in common worked out once.
+
+    :param name: the name of the task.
+    :param carried: see :func:`dump_arguments`.
+    :param tells: see :func:`dump_arguments`.
+    :ivar overhead: the bytes that count as arguments besides the pickle.
+    """
+
+    def __init__(self, secret: str | bytes, name: str, carried: Mapping[str, Any] | None, tells: bool) -> None:
+        self._name = name
+        words = _words(carried) if carried else b""
+        self.overhead = len(words)
+        key, after = key_of(secret), name.encode()
+        self._signing: list[Callable[[bytes, bytes], bytes]] = []
+        length = (len(_TASK) + 16 + len(after)).to_bytes(4, "big")
+        for head in _CARRYING if carried else (_PLAIN, _REFERRING):
+            start = (_TELLING[head] if tells else head) + key.id
+            inner = key.inner.copy()
+            inner.update(start + length + _TASK)
+            self._signing.append(_signing(start, inner, key.outer, after, words))
+
+    def dump(self, args: tuple[Any, ...], kwargs: dict[str, Any], id: uuid.UUID, most: int) -> bytes:
+        """Return the signed arguments of one task.
+
+        :param most: the most bytes that they may take.
+        :raises UnpicklableArgument: see :func:`dump_arguments`.
+        :raises PayloadTooLarge: see :func:`dump_arguments`.
+        """
+        has_parts = pickling.has_parts(args) or (bool(kwargs) and pickling.has_parts(kwargs.values()))
+        try:
+            body, refers = pickling.dumps((args, kwargs), has_parts=has_parts)
+        except Exception as error:  # whatever a __reduce__ or __getstate__ raises
+            raise unpicklable(args, kwargs, self._name, error) from error
+        _refuse_large(self.overhead + len(body), "arguments", self._name, most)
+        return self._signing[refers](id.bytes, body)
+
+    def prepared(self, *, refers: bool = False) -> Callable[[bytes, bytes], bytes]:
+        """Return the function that returns the envelope of the arguments of a task, from its id and the pickle of them.
+
+        :param refers: whether they refer to model instances.
+        """
+        return self._signing[refers]
+
+
+def _signing(start: bytes, inner: Any, outer: Any, name: bytes, words: bytes) -> Callable[[bytes, bytes], bytes]:
+    """Return a function that does what :func:`_mac` does, from where the calls of a task begin to differ.
+
+    :param start: how the envelopes begin.
+    :param inner: the inner hash, which has taken in all that comes before the id of the task.
+    """
+    copy_inner, copy_outer, after = inner.copy, outer.copy, name + words
+
+    def sign(id: bytes, body: bytes) -> bytes:
+        inner, outer = copy_inner(), copy_outer()
+        inner.update(id + after + body)
+        outer.update(inner.digest())
+        mac: bytes = outer.digest()
+        return start + mac + words + body
+
+    return sign
+
+
+def signer(name: str, carried: Mapping[str, Any] | None = None, *, tells: bool = False) -> Signer:
+    """Return what signs the arguments of calls of a task now; see :func:`dump_arguments` for the parameters."""
+    secret = _current_secret()
+    return Signer(secret, name, carried, tells) if carried else _plain_signer(secret, name, tells)
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_signer(secret: str | bytes, name: str, tells: bool) -> Signer:
+    return Signer(secret, name, None, tells)
+
+
+def _words(carried: Mapping[str, Any]) -> bytes:
+    words = json.dumps(carried, separators=(",", ":")).encode()
+    return len(words).to_bytes(4, "big") + words
 
 
 def dump_references(references: Iterable[tuple[uuid.UUID, Reference]], *, name: str) -> list[bytes]:
@@ -110,11 +170,8 @@ def dump_references(references: Iterable[tuple[uuid.UUID, Reference]], *, name: 
 
     :param references: the ids of the tasks, with the instances.
     """
-    key, key_id = _key(_current_secret())
-    return [
-        _sealed(key, key_id, _REFERRING, pickling.dumps_only(refers), _task_context(id, name))
-        for id, refers in references
-    ]
+    sign = signer(name).prepared(refers=True)
+    return [sign(id.bytes, pickling.dumps_only(refers)) for id, refers in references]
 
 
 def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
@@ -264,13 +321,13 @@ def _dump_value(value: Any, context: bytes, name: str) -> bytes | None:
     try:
         body, refers = pickling.dumps(value, has_parts=pickling.has_parts((value,)))
     except Exception as error:  # whatever a __reduce__ or __getstate__ raises
-        raise _unpicklable_result(value, name, error) from error
-    _refuse_large(body, "results", name, settings.MAX_PAYLOAD)
+        raise unpicklable_result(value, name, error) from error
+    _refuse_large(len(body), "results", name, settings.MAX_PAYLOAD)
     return _seal(_REFERRING if refers else _PLAIN, body, context)
 
 
 def _task_context(id: uuid.UUID, name: str) -> bytes:
-    return b"task\0" + id.bytes + name.encode()
+    return _TASK + id.bytes + name.encode()
 
 
 def _result_context(id: uuid.UUID, fence: int) -> bytes:
@@ -282,11 +339,8 @@ def _step_context(id: uuid.UUID, step: str) -> bytes:
 
 
 def _seal(head: bytes, body: bytes, context: bytes) -> bytes:
-    return _sealed(*_key(_current_secret()), head, body, context)
-
-
-def _sealed(key: hmac.HMAC, key_id: bytes, head: bytes, body: bytes, context: bytes) -> bytes:
-    return b"".join((head, key_id, _mac(key, head, key_id, context, body), body))
+    key = key_of(_current_secret())
+    return b"".join((head, key.id, _mac(key, head, context, body), body))
 
 
 def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> tuple[bytes, bool]:
@@ -323,17 +377,17 @@ def _verify(envelope: bytes, context: bytes, id: uuid.UUID) -> None:
     head, key_id, mac, body = envelope[_HEAD], envelope[_KEY_ID], envelope[_MAC], envelope[_BODY]
     if head != _PLAIN and head != _REFERRING and head not in _OTHER_HEADS:
         raise PayloadTooNew(id=id, reason=_strange_head(envelope))
-    key, known_id = _key(_current_secret())
-    if key_id == known_id and hmac.compare_digest(mac, _mac(key, head, key_id, context, body)):
+    key = key_of(_current_secret())
+    if key_id == key.id and hmac.compare_digest(mac, _mac(key, head, context, body)):
         return  # as nearly always
     reason = (
         "it was signed with a key this site does not have; "
         "if the key was changed, add the old one to SECRET_KEY_FALLBACKS or AUTOTASK_SIGNING_KEY_FALLBACKS"
     )
     for secret in _secrets():
-        key, known_id = _key(secret)
-        if key_id == known_id:
-            if hmac.compare_digest(mac, _mac(key, head, key_id, context, body)):
+        key = key_of(secret)
+        if key_id == key.id:
+            if hmac.compare_digest(mac, _mac(key, head, context, body)):
                 return
             # No break: two keys may have the same id.
             reason = "its signature does not match: it was altered, or belongs to another task"
@@ -345,11 +399,9 @@ def _strange_head(envelope: bytes) -> str:
     return f"it has version {version}, codec {codec}, flags {flags}, which this version of autotask does not know"
 
 
-def _mac(key: hmac.HMAC, head: bytes, key_id: bytes, context: bytes, body: bytes) -> bytes:
+def _mac(key: Key, head: bytes, context: bytes, body: bytes) -> bytes:
     # The length keeps context and body apart: no byte can be moved from one to the other.
-    mac = key.copy()
-    mac.update(b"".join((head, key_id, len(context).to_bytes(4, "big"), context, body)))
-    return mac.digest()
+    return key.sign(b"".join((head, key.id, len(context).to_bytes(4, "big"), context, body)))
 
 
 def _current_secret() -> str | bytes:
@@ -366,52 +418,6 @@ def _secrets() -> Iterator[str | bytes]:
         yield from filter(is_secret, django_settings.SECRET_KEY_FALLBACKS)
 
 
-@functools.lru_cache(maxsize=32)
-def _key(secret: str | bytes) -> tuple[hmac.HMAC, bytes]:
-    """Return an HMAC with the key made of a secret, to be copied, and the id by which envelopes name the key.
-
-    :raises InvalidSetting: the secret is blank. Those of autotask's settings cannot be, so it is Django's.
-    """
-    if not is_secret(secret):
-        raise InvalidSetting(name="SECRET_KEY", expected="a string that is not empty or blank", value="•••")
-    raw = secret.encode() if isinstance(secret, str) else secret
-    key = hashlib.sha256(b"autotask.payload.v1\0" + raw).digest()
-    return hmac.new(key, digestmod="sha256"), hashlib.sha256(b"autotask.key-id\0" + key).digest()[:4]
-
-
-def _refuse_large(body: bytes, what: str, name: str, limit: int) -> None:
-    if len(body) > limit:
-        raise PayloadTooLarge(what=what, task=name, size=len(body), limit=limit)
-
-
-def _unpicklable(args: tuple[Any, ...], kwargs: dict[str, Any], name: str, error: Exception) -> UnpicklableArgument:
-    for path, value in [(f"args[{i}]", v) for i, v in enumerate(args)] + list(kwargs.items()):
-        if (reason := _why_unpicklable(value)) is not None:
-            path, reason = _deepest(path, value, reason, _DEEPEST_PATH)
-            if isinstance(reason, NotReferable):
-                return UnsuitableArgument(path=path, task=name, **reason.facts)
-            return UnpicklableArgument(path=path, task=name, reason=describe(reason))
-    return UnpicklableArgument(path="list", task=name, reason=describe(error))
-
-
-def _unpicklable_result(value: Any, name: str, error: Exception) -> UnpicklableResult:
-    if not isinstance(error, NotReferable):
-        return UnpicklableResult(task=name, reason=describe(error))
-    path, reason = _deepest("result", value, error, _DEEPEST_PATH)
-    return UnpicklableResult(task=name, reason=f"{path}: {reason}".removesuffix("."))
-
-
-def _deepest(path: str, value: Any, reason: Exception, depth: int) -> tuple[str, Exception]:
-    """Look for the value that cannot be pickled inside its containers, to name it as exactly as possible."""
-    for key, item in pickling.parts(value) if depth else ():
-        if (inner := _why_unpicklable(item)) is not None:
-            return _deepest(path + key, item, inner, depth - 1)
-    return path, reason
-
-
-def _why_unpicklable(value: Any) -> Exception | None:
-    try:
-        pickling.dumps(value)
-    except Exception as error:  # whatever a __reduce__ or __getstate__ raises
-        return error
-    return None
+def _refuse_large(size: int, what: str, name: str, limit: int) -> None:
+    if size > limit:
+        raise PayloadTooLarge(what=what, task=name, size=size, limit=limit)

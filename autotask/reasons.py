@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.utils import timezone
+from django.utils.translation import gettext as _, ngettext
 
 from autotask.flow import LIMIT, RATE, UNTIL_CLAIMED, Flow, Gate, LimitGate, RateGate, is_limit
 from autotask.store import pauses
@@ -14,7 +15,6 @@ from autotask.store.pauses import Kind, Pause
 from autotask.store.read import StoredTask
 from autotask.store.situation import Situation
 from autotask.task import REMOTE, State
-from autotask.texts import render
 from autotask.texts.durations import in_words
 
 _UNITS = (("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
@@ -82,7 +82,7 @@ def of_held(task: StoredTask, gate: SeenGate, holders: Sequence[Holder], in_forc
     if isinstance(terms, RateGate):
         return _rate(task.name, gate, terms)
     kind, name = pauses.of_gate(gate.key) or (Kind.TASK, name_of(gate.key))
-    return Reason(Code.PAUSED, f"the {kind} {name} was paused, and is being resumed", gate.key)
+    return Reason(Code.PAUSED, _("%(what)s was paused, and is being resumed") % {"what": what(kind, name)}, gate.key)
 
 
 def of_ready(task: StoredTask, in_force: Iterable[Pause]) -> Reason | None:
@@ -92,7 +92,7 @@ def of_ready(task: StoredTask, in_force: Iterable[Pause]) -> Reason | None:
         if names.get(pause.kind) == pause.name:
             return Reason(Code.READY_PAUSED, paused(pause, timezone.now()), until=pause.until)
     if task.executor == REMOTE:
-        return Reason(Code.READY_REMOTE, "waits for a client from outside that starts its next step")
+        return Reason(Code.READY_REMOTE, _("waits for a client from outside that starts its next step"))
     return None
 
 
@@ -101,13 +101,13 @@ def brief(task_name: str, gate: str, in_force: Iterable[Pause] = ()) -> str:
 
     :param in_force: the pauses, as far as they are to be told.
     """
-    closed = ", which is paused" if pause_of(gate, in_force) else ""
+    closed = _(", which is paused") if pause_of(gate, in_force) else ""
     if gate.startswith(LIMIT):
-        return f"waits for a slot of {_limit_name(task_name, gate)}{closed}"
+        return _("waits for a slot of %(name)s") % {"name": _limit_name(task_name, gate)} + closed
     if gate.startswith(RATE):
-        return f"waits for tokens of {name_of(gate)}{closed}"
+        return _("waits for tokens of %(name)s") % {"name": name_of(gate)} + closed
     kind, name = pauses.of_gate(gate) or (Kind.TASK, name_of(gate))
-    return f"the {kind} {name} is paused"
+    return _("%(what)s is paused") % {"what": what(kind, name)}
 
 
 def gates_of(task: StoredTask) -> list[tuple[Gate, Place | None]]:
@@ -125,7 +125,9 @@ def unique_key(task: StoredTask) -> str | None:
 
 def key_in_words(key: str) -> str:
     """Return a unique key, and when it is free again if that is before the end of the task."""
-    return f"{key.removeprefix(UNTIL_CLAIMED)} (until it is claimed)" if key.startswith(UNTIL_CLAIMED) else key
+    if not key.startswith(UNTIL_CLAIMED):
+        return key
+    return _("%(key)s (until it is claimed)") % {"key": key.removeprefix(UNTIL_CLAIMED)}
 
 
 def _place(task: StoredTask, number: int, gate: Gate) -> Place:
@@ -147,14 +149,24 @@ def pause_of(gate: str, in_force: Iterable[Pause]) -> Pause | None:
 
 def paused(pause: Pause, now: datetime) -> str:
     """Return what is paused, by whom, until when, and why."""
-    what = "everything" if pause.kind is Kind.EVERYTHING else f"the {pause.kind} {pause.name}"
-    return f"{what} is paused{pause_details(pause, now)}"
+    return _("%(what)s is paused") % {"what": what(pause.kind, pause.name)} + pause_details(pause, now)
+
+
+def what(kind: Kind, name: str) -> str:
+    """Return what is paused."""
+    words = {
+        Kind.EVERYTHING: _("everything"),
+        Kind.QUEUE: _("the queue %(name)s"),
+        Kind.TASK: _("the task %(name)s"),
+        Kind.LIMIT: _("the limit %(name)s"),
+    }
+    return words[kind] % {"name": name}
 
 
 def pause_details(pause: Pause, now: datetime) -> str:
     """Return by whom something is paused, until when, and why, as the end of a sentence; "" if nobody has said so."""
-    by = f" by {pause.paused_by}" if pause.paused_by else ""
-    until = f" until {clock(pause.until, now)}" if pause.until else ""
+    by = _(" by %(who)s") % {"who": pause.paused_by} if pause.paused_by else ""
+    until = _(" until %(time)s") % {"time": clock(pause.until, now)} if pause.until else ""
     return by + until + (f": {pause.reason}" if pause.reason else "")
 
 
@@ -174,9 +186,10 @@ def base_of(gate: str) -> str:
 def in_full(gate: Gate) -> str:
     """Return a gate in words: ``limit openai, 20 slots``, or ``rate 100/m of shop.tasks.call``."""
     if is_limit(gate):
-        return f"limit {name_of(gate.key)}, {render.count(gate.most, 'slot')}"
+        slots = ngettext("%(number)d slot", "%(number)d slots", gate.most) % {"number": gate.most}
+        return _("limit %(name)s") % {"name": name_of(gate.key)} + f", {slots}"
     assert isinstance(gate, RateGate)
-    return _rate_name(gate) + (f", {gate.cost:g} tokens" if gate.cost != 1 else "")
+    return _rate_name(gate) + (", " + _("%(number)s tokens") % {"number": f"{gate.cost:g}"} if gate.cost != 1 else "")
 
 
 def per_time(gate: RateGate) -> str:
@@ -210,48 +223,54 @@ def next_tokens(gate: SeenGate, terms: RateGate) -> datetime | None:
 def how_many(waiting: int) -> str:
     """Return how many tasks wait."""
     if waiting > COUNTED:
-        return f"more than {COUNTED:,} tasks wait"
-    return "1 task waits" if waiting == 1 else f"{waiting:,} tasks wait"
+        return _("more than %(number)s tasks wait") % {"number": f"{COUNTED:,}"}
+    return ngettext("%(number)s task waits", "%(number)s tasks wait", waiting) % {"number": f"{waiting:,}"}
 
 
 def _limit(task_name: str, gate: SeenGate, terms: LimitGate, holders: Sequence[Holder]) -> str:
     name, waiting = _limit_name(task_name, gate.key), how_many(gate.waiting)
     if gate.taken == terms.most == len(holders) == 1:
-        return f"waits for a slot of {name}: taken by {holder(holders[0])}; {waiting}"
-    text = f"waits for a slot of {name} ({gate.taken:,} of {terms.most:,} taken; {waiting})"
-    return text if gate.taken >= terms.most else f"{text}: a worker has to look and let tasks pass"
+        said = _("waits for a slot of %(name)s: taken by %(holder)s; %(waiting)s")
+        return said % {"name": name, "holder": holder(holders[0]), "waiting": waiting}
+    facts = {"name": name, "taken": f"{gate.taken:,}", "most": f"{terms.most:,}", "waiting": waiting}
+    text = _("waits for a slot of %(name)s (%(taken)s of %(most)s taken; %(waiting)s)") % facts
+    return text if gate.taken >= terms.most else text + ": " + _("a worker has to look and let tasks pass")
 
 
 def _limit_name(task_name: str, gate: str) -> str:
     # The limit of a task itself needs no other word than its name.
-    return name_of(gate) if base_of(gate) == task_name else f"limit {name_of(gate)}"
+    return name_of(gate) if base_of(gate) == task_name else _("limit %(name)s") % {"name": name_of(gate)}
 
 
 def holder(task: Holder) -> str:
     """Return a task that has a slot, and what it does with it."""
     if task.seconds is not None:
-        return f"task {task.id} running for {in_words(task.seconds)}"
+        return _("task %(id)s running for %(time)s") % {"id": task.id, "time": in_words(task.seconds)}
     if task.state is State.HELD and task.gate:
-        return (
-            f"task {task.id}, which {'is paused' if task.gate.startswith(pauses.GATE) else brief(task.name, task.gate)}"
-        )
-    return f"task {task.id}, which waits for a worker"
+        does = _("is paused") if task.gate.startswith(pauses.GATE) else brief(task.name, task.gate)
+        return _("task %(id)s, which %(does)s") % {"id": task.id, "does": does}
+    return _("task %(id)s, which waits for a worker") % {"id": task.id}
 
 
 def _rate(task_name: str, gate: SeenGate, terms: RateGate) -> Reason:
     name, waiting = _rate_name(terms), how_many(gate.waiting)
     if gate.closed_until is not None and gate.closed_until > gate.at:
         until = clock(gate.closed_until, gate.at)
-        text = f"waits for tokens of {name}: a task was refused, and nobody gets any until {until}; {waiting}"
+        said = _("waits for tokens of %(name)s: a task was refused, and nobody gets any until %(until)s; %(waiting)s")
+        text = said % {"name": name, "until": until, "waiting": waiting}
         return Reason(Code.CLOSED, text, gate.key, gate.closed_until, gate.waiting)
     coming = next_tokens(gate, terms)
-    when = f"next at {clock(coming, gate.at)}" if coming else "they are there, and a worker has to look"
-    text = f"waits for tokens of {name}, {when}; {waiting}"
+    when = (
+        _("next at %(time)s") % {"time": clock(coming, gate.at)}
+        if coming
+        else _("they are there, and a worker has to look")
+    )
+    text = _("waits for tokens of %(name)s, %(when)s; %(waiting)s") % {"name": name, "when": when, "waiting": waiting}
     return Reason(Code.RATE, text, gate.key, coming, gate.waiting)
 
 
 def _rate_name(gate: RateGate) -> str:
-    return f"rate {per_time(gate)} of {name_of(gate.key)}"
+    return _("rate %(rate)s of %(name)s") % {"rate": per_time(gate), "name": name_of(gate.key)}
 
 
 def clock(moment: datetime, now: datetime) -> str:

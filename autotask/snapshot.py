@@ -4,8 +4,9 @@ import uuid
 
 from django.core.exceptions import SynchronousOnlyOperation
 
-from autotask.exceptions import TaskExpired, TaskNotFound
-from autotask.store import read, uncommitted
+from autotask.conf import settings
+from autotask.exceptions import ResultExpired, TaskExpired, TaskNotFound
+from autotask.store import history, read, uncommitted
 from autotask.store.connection import current
 from autotask.store.read import StoredTask
 from autotask.store.told import ToldTask
@@ -60,7 +61,7 @@ class Snapshot:
         seen = read.seen(current(), id) or uncommitted.find(id)
         self._seen, self._given, self._era = seen, set(), era
         if seen is None:
-            raise (TaskExpired if may_be_of_a_task(id) else TaskNotFound)(id=id, name=name)
+            raise _missing(id, name)
         return seen
 
     def look(self, attribute: str, id: uuid.UUID, name: str) -> Seen:
@@ -83,3 +84,15 @@ class Snapshot:
 
     def _is_outdated_for(self, attribute: str) -> bool:
         return attribute in self._given or self._era != Era.number
+
+
+def _missing(id: uuid.UUID, name: str) -> TaskNotFound:
+    """Return the error for a task that is not there, with how it ended, if that is still known."""
+    if not may_be_of_a_task(id):
+        return TaskNotFound(id=id, name=name)
+    past = history.read(current(), id) if settings.HISTORY else None
+    if past is None:
+        return TaskExpired(id=id, name=name)
+    error = f": {past.error_message}" if past.error_message else ""
+    how = f"{past.state.status}, {past.ended_at.isoformat(' ', 'seconds')}{error}"
+    return ResultExpired(id=id, name=past.name, how=how, status=past.state.status)

@@ -123,7 +123,8 @@ def new_id() -> uuid.UUID:
 def new_ids(count: int) -> list[uuid.UUID]:
     """Return so many new ids, in their order: faster than making each alone."""
     first = _reserved(count)
-    return [_id(first + n, random) for n, random in enumerate(struct.unpack(f">{count}Q", os.urandom(8 * count)))]
+    randoms = struct.unpack(f">{count}Q", os.urandom(8 * count))
+    return [_id(moment, random) for moment, random in enumerate(randoms, first)]
 
 
 def _reserved(count: int) -> int:
@@ -142,7 +143,7 @@ def _reserved(count: int) -> int:
 
 
 def _id(moment: int, random: int) -> uuid.UUID:
-    milliseconds, part = divmod(moment, _PARTS)
+    milliseconds, part = moment >> 12, moment & 0xFFF
     return uuid.UUID(int=milliseconds << 80 | part << 64 | random & _RANDOM_BITS | _VERSION_AND_VARIANT)
 
 

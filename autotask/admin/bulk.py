@@ -115,7 +115,7 @@ def _count(found: Matching, eligible: Sequence[State]) -> Count:
     if wanted == Filter(state=wanted.state):
         counts = [count for state, count in glance.counts(current()).items() if state in eligible]
         return Count(sum(count.number for count in counts), all(count.is_exact for count in counts))
-    counted = found.rows.filter(state__in=eligible).order_by()[: COUNTED + 1].count()
+    counted = found.rows.filter(state__in=eligible, expired=False).order_by()[: COUNTED + 1].count()
     return Count(min(counted, COUNTED), counted <= COUNTED)
 
 

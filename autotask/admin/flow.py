@@ -49,7 +49,7 @@ def context(record: TaskRecord) -> dict[str, Any]:
 def attach(record: TaskRecord, task_address: Callable[..., str | None], tasks_address: str | None) -> None:
     """Look up why a task waits, for the fields below."""
     task = read.task(current(), record.id) if record.flow else None
-    explanation = why.explain(current(), record.id)
+    explanation = why.explain(current(), record.id, translated=True)
     vars(record)["flow_seen"] = task, explanation.reason
     vars(record)["explanation"] = explanation
     vars(record)["addresses"] = (task_address, tasks_address)

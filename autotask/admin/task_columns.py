@@ -24,6 +24,8 @@ class TaskColumns(ActingAdmin):
     def state_pill(self, record: TaskRecord) -> str:
         """Show the state as a word with its colour."""
         pill = show.state(record.state)
+        if record.expired:
+            return format_html("{} {}", pill, gettext("result expired"))
         if record.state == State.RUNNING and record.cancel_requested:
             return format_html("{} {}", pill, gettext("asked to stop"))
         # The list does not read the flow.
@@ -149,6 +151,8 @@ class TaskColumns(ActingAdmin):
     @admin.display(description=_("kept until"))
     def kept(self, record: TaskRecord) -> str:
         """Show when its result may be pruned."""
+        if record.expired:
+            return format_html("{}: {}", gettext("result expired"), show.exact_moment(record.kept_until))
         if record.kept_until is None:
             return gettext("%(time)s after it finishes") % {"time": show.duration(timedelta(seconds=record.ttl))}
         return show.exact_moment(record.kept_until)

@@ -10,7 +10,7 @@ from autotask.background.options import BackgroundOptions, Kind
 from autotask.context import TaskContext
 from autotask.definition import Definition
 from autotask.options import Options
-from autotask.store import background, enqueue
+from autotask.store import background, enqueue, many
 from autotask.store.connection import current
 from autotask.store.enqueue import NewTask
 from autotask.task import BACKGROUND, ClaimedTask
@@ -59,6 +59,6 @@ class BackgroundDefinition(Definition[Any, Any]):
         if len(tasks) == 1:
             enqueue.insert(connection, tasks[0])
         else:
-            enqueue.insert_many(connection, tasks)
+            many.insert_many(connection, tasks)
         background.call(connection, self.worker.name, handover.call_for)
         self._announce(connection, tasks, tasks)

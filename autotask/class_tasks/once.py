@@ -115,6 +115,11 @@ class OnceTask(ClassTask[P, R]):
         key = (flow.unique_key if flow else None) or ""
         return key[len(self.name) + 1 : -1]
 
+    @property
+    def is_plain(self) -> bool:
+        """False: each call has its id as a key."""
+        return False
+
     def new_call(
         self,
         args: tuple[Any, ...],
@@ -123,12 +128,13 @@ class OnceTask(ClassTask[P, R]):
         *,
         id: uuid.UUID | None = None,
         before: tuple[Any, ...] = (),
+        signer: payload.Signer | None = None,
     ) -> NewTask:
         """Return the task of a call, with its id as the unique key.
 
         :raises UnsuitableTaskId: ``get_task_id()`` has returned something else than an id.
         """
-        task = super().new_call(args, kwargs, carried, id=id, before=before)
+        task = super().new_call(args, kwargs, carried, id=id, before=before, signer=signer)
         task_id = task.id.hex
         if self._has_own_ids:
             task_id = self._of_class.get_task_id(*args, **kwargs)

@@ -11,7 +11,7 @@ from django.utils.timezone import get_default_timezone
 from autotask import logs, registry
 from autotask.checks import TAG, notes
 from autotask.conf import settings
-from autotask.doctor import background
+from autotask.doctor import background, interpreter
 from autotask.doctor.diagnosis import DATABASE, Check, Finding, Patient, examine, fine, problem
 from autotask.queues import serves
 from autotask.schedules import zone_data
@@ -320,6 +320,7 @@ CHECKS = (
     Check("logs", look_at_log_files),
     Check("background", background.look_at_hosts, (DATABASE, "tables", "workers")),
     Check("messages", background.look_at_messages, (DATABASE, "tables")),
+    Check("python", interpreter.look_at_build),
 )
 
 

@@ -15,6 +15,7 @@ class Subcommand:
     :ivar examples: command lines, each with its purpose.
     :ivar run: called with the console, and the options by name.
     :ivar needs_sound_settings: whether it refuses to start if the system checks of autotask find an error.
+    :ivar gives_reasons: whether it shows why tasks wait; the admin translates that, and commands are English.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Subcommand:
     add_arguments: Callable[[ArgumentParser], Any]
     run: Callable[..., None]
     needs_sound_settings: bool = False
+    gives_reasons: bool = False
 
     @property
     def epilog(self) -> str:

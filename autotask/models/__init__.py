@@ -8,7 +8,19 @@ from autotask.models.flow import Bucket, Mark, Pause, Slot
 from autotask.models.incidents import Incident
 from autotask.models.pages import Dashboard, NoRows, TaskRecord
 from autotask.models.statistics import Statistics
-from autotask.models.tasks import CANCELLED, DONE, ERROR, HELD, READY, RUNNING, SCHEDULED, Result, Task, TaskFields
+from autotask.models.tasks import (
+    CANCELLED,
+    DONE,
+    ERROR,
+    HELD,
+    READY,
+    RUNNING,
+    SCHEDULED,
+    PastTask,
+    Result,
+    Task,
+    TaskFields,
+)
 from autotask.models.workers import Schedule, Worker
 
 __all__ = [
@@ -31,6 +43,7 @@ __all__ = [
     "NamesField",
     "NoRows",
     "NumbersField",
+    "PastTask",
     "Pause",
     "READY",
     "RUNNING",

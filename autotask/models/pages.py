@@ -15,7 +15,7 @@ else:
 
 
 class TaskRecord(models.Model):
-    """Every task, live or finished: a view over both tables, for pages that list them together."""
+    """Every task, live, finished or past: a view over their tables, for pages that list them together."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     state = models.SmallIntegerField(_("state"))
@@ -50,6 +50,7 @@ class TaskRecord(models.Model):
     on_end = models.TextField(_("notices"), null=True)
     subject = models.TextField(_("subject"), null=True)
     metadata = models.JSONField(_("metadata"), null=True)
+    expired = models.BooleanField(_("result expired"))
 
     class Meta:
         db_table = "autotask_record"

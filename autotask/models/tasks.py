@@ -122,6 +122,49 @@ class Task(TaskFields):
         ]
 
 
+class PastTask(models.Model):
+    """What is kept of a task after its result is gone, for ``AUTOTASK_HISTORY``: that it ran, and how it ended.
+
+    :ivar gone_at: when its result was pruned.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    state = models.SmallIntegerField()
+    queue = models.TextField()
+    priority = models.SmallIntegerField()
+    name = models.TextField()
+    created_at = models.DateTimeField()
+    run_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField()
+    gone_at = models.DateTimeField()
+    attempt = models.IntegerField()
+    failures = models.IntegerField()
+    lost = models.IntegerField()
+    retries = models.IntegerField()
+    schedule = models.TextField(null=True)
+    tags = NamesField(null=True)
+    subject = models.TextField(null=True)
+    error_message = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "autotask_history"
+        default_permissions = ()
+        indexes = [
+            # Only of a few tasks: the others pay for one index, that of the primary key.
+            models.Index(
+                "state", "id", name="autotask_history_not_done", condition=models.Q(state__in=[ERROR, CANCELLED])
+            ),
+            models.Index("subject", "id", name="autotask_history_subject", condition=models.Q(subject__isnull=False)),
+        ]
+        constraints = [
+            # As for the other tables: the planner skips it where its tasks cannot match.
+            models.CheckConstraint(
+                name="autotask_history_is_ended", condition=models.Q(state__in=[DONE, ERROR, CANCELLED])
+            ),
+        ]
+
+
 class Result(TaskFields):
     """A finished task, kept until ``kept_until`` and until everybody was told of its end.
 

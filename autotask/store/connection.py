@@ -323,8 +323,8 @@ def in_utc(moment: datetime | None) -> datetime | None:
 
 def text(value: str, longest: int = 100_000) -> str:
     """Return text that PostgreSQL can store: without NUL and lone surrogates, and not longer than *longest*."""
-    if not value:
-        return value  # the most frequent text by far: no error
+    if len(value) <= longest and value.isascii() and "\0" not in value:
+        return value  # as most texts: no error, or the arguments of a call
     if len(value) > longest:
         value = value[: longest - 1] + "…"
     return value.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

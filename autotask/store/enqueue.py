@@ -234,17 +234,6 @@ def _plain(task: NewTask) -> tuple[str | int | float | bytes, ...]:
     return id.hex, kind.name, kind.queue, kind.priority, kind.retries, kind.ttl, arguments, payload
 
 
-def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> None:
-    """Insert all of the tasks or none, with one statement unless their arguments are many megabytes."""
-    first, *others = parted(tasks)
-    if not others:
-        execute(connection, MANY, parameters(first))
-        return
-    with transaction.atomic(using=connection.alias):
-        for part in (first, *others):
-            execute(connection, MANY, parameters(part))
-
-
 def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> set[uuid.UUID]:
     """Insert tasks of which some have gates or a unique key.
 

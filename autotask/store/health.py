@@ -61,7 +61,14 @@ TABLES = [
     *("autotask_task", "autotask_result", "autotask_attempt", "autotask_worker", "autotask_schedule"),
     *("autotask_mark", "autotask_slot", "autotask_bucket", "autotask_pause"),
     *("autotask_step", "autotask_background", "autotask_background_instance", "autotask_background_trigger"),
-    *("autotask_api_key", "autotask_idempotency_key", "autotask_statistics", "autotask_log", "autotask_incident"),
+    *(
+        "autotask_api_key",
+        "autotask_idempotency_key",
+        "autotask_statistics",
+        "autotask_log",
+        "autotask_incident",
+        "autotask_history",
+    ),
 ]
 
 WHERE = "SELECT current_database(), current_setting('server_version')"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask.store import history
 from autotask.store.connection import rows
 from autotask.store.errors import is_timeout
 from autotask.store.isolation import Refusals
@@ -71,7 +72,7 @@ complete AS (
 ),
 attempts AS (DELETE FROM autotask_attempt WHERE id = ANY(ARRAY(SELECT id FROM doomed)) RETURNING 1),
 steps AS (DELETE FROM autotask_step WHERE task_id = ANY(ARRAY(SELECT id FROM complete))),
-results AS (DELETE FROM autotask_result WHERE id = ANY(ARRAY(SELECT id FROM complete)) RETURNING 1)
+results AS (DELETE FROM autotask_result WHERE id = ANY(ARRAY(SELECT id FROM complete)) RETURNING {returned}){keep}
 SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM attempts), (SELECT count(*) FROM old)
 """
 
@@ -108,10 +109,12 @@ class Pruning:
     up others, and is tried again from time to time.
 
     :param longer: delete only results whose time to live has been over for this many seconds.
+    :param keeps: whether something is kept of their tasks, see :mod:`autotask.store.history`.
     """
 
-    def __init__(self, longer: float = 0) -> None:
+    def __init__(self, longer: float = 0, *, keeps: bool = False) -> None:
         self._longer = longer
+        self._keeps = keeps
         self._share = 1.0
         self._refused: Refusals[uuid.UUID] = Refusals(
             "The result of task %s is past its time to live, and cannot be deleted"
@@ -141,9 +144,9 @@ class Pruning:
         limit, attempts, size = (max(1, int(most * self._share)) for most in (RESULTS, ATTEMPTS, BYTES))
         spared = self._refused.spared()
         parts = self._refused.run_found(
-            lambda: prune(connection, limit, attempts, size, self._longer, spared=spared),
+            lambda: prune(connection, limit, attempts, size, self._longer, spared=spared, keeps=self._keeps),
             lambda: _old(connection, limit, self._longer, spared),
-            lambda ids: prune(connection, limit, attempts, size, self._longer, only=ids),
+            lambda ids: prune(connection, limit, attempts, size, self._longer, only=ids, keeps=self._keeps),
         )
         return Pruned(
             sum(part.results for part in parts),
@@ -162,15 +165,26 @@ def prune(
     *,
     spared: Sequence[uuid.UUID] = (),
     only: Sequence[uuid.UUID] | None = None,
+    keeps: bool = False,
 ) -> Pruned:
     """Delete results whose time to live has been over for *longer* seconds, with their attempts.
 
     :param attempts: the limit for attempts. A result with more stays until the last of them is deleted.
     :param most_bytes: the result or attempt that reaches this many is the last one deleted.
     :param only: the only results to delete; None: all but *spared*.
+    :param keeps: whether something is kept of their tasks.
     """
     which, ids = (_ALL_BUT, spared) if only is None else (_ONLY, only)
-    sql = PRUNE.format(results=int(limit), attempts=int(attempts), bytes=int(most_bytes), which=which, settled=SETTLED)
+    returned, keep = (history.RETURNED, f",{history.KEEP}") if keeps else ("1", "")
+    sql = PRUNE.format(
+        results=int(limit),
+        attempts=int(attempts),
+        bytes=int(most_bytes),
+        which=which,
+        settled=SETTLED,
+        returned=returned,
+        keep=keep,
+    )
     results, deleted, old = rows(connection, sql, {"longer": longer, "ids": list(ids)})[0]
     return Pruned(results, deleted, more=old == limit or results < old)
 

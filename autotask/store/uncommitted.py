@@ -42,12 +42,17 @@ def store(tasks: list[NewTask], insert: Insert) -> None:
     committed, and not at all if one of them is rolled back. Such commits are not one: if the process dies between them, the
     tasks are not stored.
     """
-    if len(connections.settings) > 1 and not current().in_atomic_block and (others := _in_transactions()):
+    if others := _to_wait_for():
         call = _Uncommitted({task.id: task for task in tasks}, insert, len(others))
         for connection in others:
             connection.on_commit(call)
     else:
         _store_now(tasks, insert)
+
+
+def has_to_wait() -> bool:
+    """Whether tasks that are stored now wait for the commits of transactions on other databases."""
+    return bool(_to_wait_for())
 
 
 def find(id: uuid.UUID) -> UncommittedCall | None:
@@ -114,6 +119,12 @@ def _store_now(tasks: list[NewTask], insert: Insert) -> None:
             # Django's own error, with what to do about it.
             error.args = (f"{str(error).rstrip()}\n{_MISSING} {advice.migrate(settings.DATABASE)}", *error.args[1:])
         raise
+
+
+def _to_wait_for() -> list[BaseDatabaseWrapper]:
+    if len(connections.settings) == 1 or current().in_atomic_block:
+        return []
+    return _in_transactions()
 
 
 def _in_transactions() -> list[BaseDatabaseWrapper]:

@@ -22,11 +22,13 @@ from autotask.telemetry.interface import Attempt, Call, Telemetry
 
 if TYPE_CHECKING:
     from autotask.handle import TaskHandle
-    from autotask.store.enqueue import NewTask
 
 logger = logging.getLogger("autotask")
 
 R = TypeVar("R")
+
+#: The calls of one act: a list, or what yields them.
+Calls = TypeVar("Calls")
 
 #: The name under which a module has its object.
 OBJECT = "telemetry"
@@ -85,8 +87,8 @@ class Hooks:
         name: str,
         queue: str,
         is_bulk: bool,
-        make: "Callable[[Mapping[str, Any]], list[NewTask]]",
-        store: "Callable[[list[NewTask]], list[TaskHandle[R]]]",
+        make: "Callable[[Mapping[str, Any]], Calls]",
+        store: "Callable[[Calls], list[TaskHandle[R]]]",
     ) -> "list[TaskHandle[R]]":
         """Make calls and store them, with what travels along, and return their handles.
 

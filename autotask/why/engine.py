@@ -3,6 +3,8 @@
 import uuid
 from datetime import UTC
 
+from django.utils.translation import gettext as _
+
 from autotask.store.read import StoredTask
 from autotask.store.situation import Situation
 from autotask.task import State, enqueued_at
@@ -32,14 +34,16 @@ def decide(situation: Situation, site: Site) -> Explanation:
 
 def unmigrated(id: uuid.UUID, site: Site) -> Explanation:
     """Return the explanation where the tables are missing."""
-    text = f"the tables of autotask are not in the database {site.database!r}, or lack columns"
+    text = _("the tables of autotask are not in the database %(name)s, or lack columns") % {"name": repr(site.database)}
     finding = Finding(code=Code.UNMIGRATED, text=text, advice=advice.migrate(site.database))
     return explanation(Situation(id=id, now=site.clock), finding)
 
 
 def uncommitted(id: uuid.UUID, site: Site) -> Explanation:
     """Return the explanation of a call that is stored after the commit of another database."""
-    text = "its call is stored when the transactions commit in which it was made, on other databases; they have not yet"
+    text = _(
+        "its call is stored when the transactions commit in which it was made, on other databases; they have not yet"
+    )
     return explanation(Situation(id=id, now=site.clock), Finding(code=Code.UNCOMMITTED, text=text))
 
 
@@ -50,7 +54,7 @@ def _waiting(situation: Situation, task: StoredTask, site: Site) -> Explanation:
 
 
 def _gone(situation: Situation, site: Site) -> Finding:
-    text = (
+    text = _(
         "it is not in the database: its result was pruned after its time to live, or the transaction that made the call was "
         "rolled back or is not committed yet"
     )
@@ -58,18 +62,21 @@ def _gone(situation: Situation, site: Site) -> Finding:
     return Finding(
         code=Code.ROLLED_BACK_OR_PRUNED,
         text=text,
-        sentence=f"It is not in the database {site.database!r}{called}",
-        advice="Look for its name: " + advice.manage("list --name NAME"),
+        sentence=_("It is not in the database %(name)s") % {"name": repr(site.database)} + called,
+        advice=_("Look for its name:") + " " + advice.manage("list --name NAME"),
     )
 
 
 def _called(situation: Situation) -> str:
     if situation.id.version != 7:
-        return ". Its id was not made by autotask."
+        return ". " + _("Its id was not made by autotask.")
     age = (situation.now - enqueued_at(situation.id).astimezone(UTC)).total_seconds()
     likely = (
-        "its transaction was probably rolled back or is not committed yet; or its result was pruned after a short time to live"
+        _(
+            "its transaction was probably rolled back or is not committed yet; or its result was pruned after a short time to "
+            "live"
+        )
         if age < _SOON
-        else "its result was probably pruned after its time to live; or its transaction was rolled back"
+        else _("its result was probably pruned after its time to live; or its transaction was rolled back")
     )
-    return f". It was called {in_words(age)} ago: {likely}."
+    return ". " + _("It was called %(time)s ago: %(likely)s.") % {"time": in_words(age), "likely": likely}

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from django.db import ProgrammingError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import translation
 
 from autotask.store import errors, uncommitted
 from autotask.store.situation import read_situation
@@ -15,14 +16,22 @@ from autotask.why.public import anonymous
 from autotask.why.site import site
 
 
-def explain(connection: BaseDatabaseWrapper, id: uuid.UUID, *, public: bool = False) -> Explanation:
+def explain(
+    connection: BaseDatabaseWrapper, id: uuid.UUID, *, public: bool = False, translated: bool = False
+) -> Explanation:
     """Return why a task does not run now, or what it does; for any id, and also before ``migrate``.
 
     It is one statement, and takes no lock.
 
     :param connection: to the database of autotask, see :func:`autotask.store.connection.current`.
     :param public: whether to leave out names of hosts and people, and other tasks.
+    :param translated: whether to explain in the language of the user; otherwise in English, like commands and errors.
     """
+    with contextlib.nullcontext() if translated else translation.override(None):
+        return _explain(connection, id, public)
+
+
+def _explain(connection: BaseDatabaseWrapper, id: uuid.UUID, public: bool) -> Explanation:
     # An error would break the caller's transaction.
     careful = transaction.atomic(using=connection.alias) if connection.in_atomic_block else contextlib.nullcontext()
     facts = site(datetime.now(UTC))

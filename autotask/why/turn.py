@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from django.utils.translation import gettext as _
+
 from autotask import reasons
 from autotask.flow import UNTIL_CLAIMED, LimitGate, RateGate
 from autotask.reasons import Reason, clock
@@ -29,7 +31,7 @@ def findings(situation: Situation, task: StoredTask, site: Site) -> Iterator[Fin
     if situation.uncommitted:
         yield Finding(
             code=Code.UNCOMMITTED,
-            text="the transaction in which it was called is not committed yet, and workers do not see it before",
+            text=_("the transaction in which it was called is not committed yet, and workers do not see it before"),
         )
     yield _due(situation, task, site)
     yield from _over(situation, task)
@@ -41,13 +43,15 @@ def findings(situation: Situation, task: StoredTask, site: Site) -> Iterator[Fin
 def _due(situation: Situation, task: StoredTask, site: Site) -> Finding:
     now, at = situation.now, clock(task.run_at, situation.now)
     if task.state is not State.SCHEDULED or task.run_at <= now or situation.unknown_for is not None:
-        return passed(Code.SCHEDULED, f"it is due, since {at}")
+        return passed(Code.SCHEDULED, _("it is due, since %(time)s") % {"time": at})
     left = in_words((task.run_at - now).total_seconds())
     if (skew := (site.clock - now).total_seconds()) > LARGEST_DIFFERENCE and task.run_at <= site.clock:
-        text = f"it is due by the clock of this host, which is {in_words(skew)} ahead of that of the database: there in {left}"
-        fix = f"Set both clocks by NTP; see: {advice.manage('doctor')}"
+        text = _(
+            "it is due by the clock of this host, which is %(skew)s ahead of that of the database: there in %(left)s"
+        ) % {"skew": in_words(skew), "left": left}
+        fix = _("Set both clocks by NTP; see:") + " " + advice.manage("doctor")
         return Finding(code=Code.CLOCK_SKEW, text=text, advice=fix, until=task.run_at)
-    code, text = _later(situation, task, f"{at}, in {left}")
+    code, text = _later(situation, task, _("%(time)s, in %(left)s") % {"time": at, "left": left})
     return Finding(code=code, text=text, until=task.run_at)
 
 
@@ -55,31 +59,31 @@ def _later(situation: Situation, task: StoredTask, when: str) -> tuple[Code, str
     failure = situation.failure
     if failure is not None and failure.is_last:
         error = one_line(failure.error, 200)
-        of = f" of {task.retries + 1}" if task.retries and failure.state is State.RETRY else ""
-        return Code.RETRYING, f"attempt {failure.number}{of} did not succeed ({error}); the next one is due at {when}"
+        number = str(failure.number)
+        if task.retries and failure.state is State.RETRY:
+            number = _("%(number)s of %(most)s") % {"number": number, "most": task.retries + 1}
+        said = _("attempt %(number)s did not succeed (%(error)s); the next one is due at %(when)s")
+        return Code.RETRYING, said % {"number": number, "error": error, "when": when}
     if task.started_at is not None:
-        return Code.SNOOZED, f"it has put itself off, or its next step is due later: at {when}"
+        return Code.SNOOZED, _("it has put itself off, or its next step is due later: at %(when)s") % {"when": when}
     if (reasons.unique_key(task) or "").startswith(UNTIL_CLAIMED):
-        return (
-            Code.DEBOUNCED,
-            f"it is due at {when}; until it begins, another call with its key may take its place, and put it off",
-        )
-    return Code.SCHEDULED, f"it is due at {when}"
+        said = _("it is due at %(when)s; until it begins, another call with its key may take its place, and put it off")
+        return Code.DEBOUNCED, said % {"when": when}
+    return Code.SCHEDULED, _("it is due at %(when)s") % {"when": when}
 
 
 def _over(situation: Situation, task: StoredTask) -> Iterator[Finding]:
     if task.cancel_requested:
-        text = "it was cancelled while it ran; the next worker that claims it records that"
+        text = _("it was cancelled while it ran; the next worker that claims it records that")
         yield Finding(code=Code.CANCELLING, text=text)
     if task.expires_at is None:
         return
     at = clock(task.expires_at, situation.now)
     if task.expires_at > situation.now:
-        yield passed(Code.EXPIRED, f"it has not expired; it does at {at}")
+        yield passed(Code.EXPIRED, _("it has not expired; it does at %(time)s") % {"time": at})
     else:
-        yield Finding(
-            code=Code.EXPIRED, text=f"its time was over at {at}; the next worker that looks ends it as cancelled"
-        )
+        text = _("its time was over at %(time)s; the next worker that looks ends it as cancelled") % {"time": at}
+        yield Finding(code=Code.EXPIRED, text=text)
 
 
 # --- pauses, limits and rates ------------------------------------------------------------------------------------------
@@ -88,7 +92,7 @@ def _over(situation: Situation, task: StoredTask) -> Iterator[Finding]:
 def _paused(situation: Situation, task: StoredTask) -> Finding:
     pause = _pause_of(situation, task)
     if pause is None:
-        return passed(Code.PAUSED, "nothing that it needs is paused")
+        return passed(Code.PAUSED, _("nothing that it needs is paused"))
     text = reasons.paused(pause, situation.now)
     what = {
         Kind.EVERYTHING: "--everything",
@@ -114,10 +118,11 @@ def _gate(situation: Situation, task: StoredTask) -> Iterator[Finding]:
         return
     names = ", ".join(reasons.in_full(gate) for gate, _ in gates)
     if task.state is not State.HELD or not task.gate:
-        yield passed(Code.HELD_BY_LIMIT, f"it has passed its limits and rates, or is yet to come to them: {names}")
+        text = _("it has passed its limits and rates, or is yet to come to them: %(names)s") % {"names": names}
+        yield passed(Code.HELD_BY_LIMIT, text)
         return
     if task.gate.startswith(pauses.GATE) or situation.gate is None:
-        yield passed(Code.PAUSED, "the pause at which it was held is over, and a worker lets it go on")
+        yield passed(Code.PAUSED, _("the pause at which it was held is over, and a worker lets it go on"))
         return
     reason = reasons.of_held(task, situation.gate, situation.holders, ())
     terms = next((gate for gate, _ in gates if gate.key == task.gate), situation.gate.terms)
@@ -127,16 +132,18 @@ def _gate(situation: Situation, task: StoredTask) -> Iterator[Finding]:
 def _limit(situation: Situation, task: StoredTask, reason: Reason, terms: LimitGate) -> Finding:
     assert situation.gate is not None
     if situation.gate.taken < terms.most:
-        return passed(
-            Code.HELD_BY_LIMIT, f"slots of limit {reasons.name_of(terms.key)} are free, and a worker lets it pass soon"
-        )
+        text = _("slots of limit %(name)s are free, and a worker lets it pass soon")
+        return passed(Code.HELD_BY_LIMIT, text % {"name": reasons.name_of(terms.key)})
     place = situation.place + 1
     wait = _expected(situation, place, terms.most)
     first = next(iter(situation.holders), None)
-    taken = f"; the first of them is taken by {reasons.holder(first)}" if first and terms.most > 1 else ""
-    text = f"{reason.text}{taken}; it is number {place:,} in line" + (f", likely for {in_words(wait)}" if wait else "")
+    parts = [_("it %(waits)s") % {"waits": reason.text}]
+    if first and terms.most > 1:
+        parts.append(_("the first of them is taken by %(holder)s") % {"holder": reasons.holder(first)})
+    line = _("it is number %(place)s in line, likely for %(time)s") if wait else _("it is number %(place)s in line")
+    parts.append(line % {"place": f"{place:,}", "time": in_words(wait or 0)})
     fix = advice.manage(f"show {first.id if first else task.id}")
-    return Finding(code=Code.HELD_BY_LIMIT, text="it " + text, advice=fix, place=place, expected_wait=wait)
+    return Finding(code=Code.HELD_BY_LIMIT, text="; ".join(parts), advice=fix, place=place, expected_wait=wait)
 
 
 def _expected(situation: Situation, place: int, slots: int) -> float | None:
@@ -149,14 +156,16 @@ def _expected(situation: Situation, place: int, slots: int) -> float | None:
 def _rate(situation: Situation, reason: Reason, terms: object) -> Finding:
     place = situation.place + 1
     if reason.code is reasons.Code.RATE and reason.until is None:
-        return passed(Code.RATE, "there are tokens for it, and a worker lets it pass soon")
+        return passed(Code.RATE, _("there are tokens for it, and a worker lets it pass soon"))
     code = Code.RATE_CLOSED if reason.code is reasons.Code.CLOSED else Code.RATE
     wait = None
     if isinstance(terms, RateGate) and reason.until is not None:
         wait = (reason.until - situation.now).total_seconds() + (place - 1) * terms.interval * terms.cost
     return Finding(
         code=code,
-        text=f"it {reason.text}; it is number {place:,} in line",
+        text=_("it %(waits)s") % {"waits": reason.text}
+        + "; "
+        + _("it is number %(place)s in line") % {"place": f"{place:,}"},
         until=reason.until,
         place=place,
         expected_wait=wait,
@@ -169,7 +178,7 @@ def _rate(situation: Situation, reason: Reason, terms: object) -> Finding:
 
 def _elsewhere(situation: Situation, task: StoredTask) -> Iterator[Finding]:
     if task.executor == REMOTE:
-        yield Finding(code=Code.REMOTE, text="it waits for a client from outside that starts its next step")
+        yield Finding(code=Code.REMOTE, text=_("it waits for a client from outside that starts its next step"))
     if task.executor == BACKGROUND:
         yield _background(situation, task)
 
@@ -178,8 +187,13 @@ def _background(situation: Situation, task: StoredTask) -> Finding:
     name = reasons.name_of(task.name)
     found = situation.background
     if found is not None and found.wanted and found.hosted:
-        text = f"the background worker {name} takes it when it has done what came before"
+        text = _("the background worker %(name)s takes it when it has done what came before") % {"name": name}
         return Finding(code=Code.BACKGROUND, text=text, advice=advice.manage("background"))
-    why = "is not known" if found is None else "has no host" if found.wanted else "is stopped"
-    text = f"the background worker {name}, for which it is meant, {why}"
+    if found is None:
+        text = _("the background worker %(name)s, for which it is meant, is not known")
+    elif found.wanted:
+        text = _("the background worker %(name)s, for which it is meant, has no host")
+    else:
+        text = _("the background worker %(name)s, for which it is meant, is stopped")
+    text %= {"name": name}
     return Finding(code=Code.BACKGROUND_STOPPED, text=text, advice=advice.manage(f"background start {name}"))

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from django.utils.translation import gettext as _, ngettext
+
 from autotask.queues import in_words as queues_in_words, serves
 from autotask.store.gates_read import COUNTED
 from autotask.store.read import StoredTask
@@ -10,7 +12,6 @@ from autotask.task import PROCESS, THREAD, State
 from autotask.texts import advice
 from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line
-from autotask.texts.render import count
 from autotask.why.codes import Code
 from autotask.why.finding import Finding, passed
 from autotask.why.site import Site
@@ -54,70 +55,87 @@ def findings(situation: Situation, task: StoredTask, site: Site) -> Iterator[Fin
 
 def ready(situation: Situation, task: StoredTask, site: Site) -> Finding:
     """Return the outcome if nothing keeps a task from its next worker."""
-    line = "" if not situation.ahead else f"; {_ahead(situation)} of its queue come first"
-    text = f"it is ready, and a worker with room takes it within {in_words(site.poll)} (AUTOTASK_POLL_INTERVAL), most often at once{line}"
+    said = _(
+        "it is ready, and a worker with room takes it within %(time)s (AUTOTASK_POLL_INTERVAL), most often at once"
+    )
+    text = said % {"time": in_words(site.poll)}
+    if situation.ahead:
+        text += "; " + _("%(tasks)s of its queue come first") % {"tasks": _ahead(situation)}
     return Finding(code=Code.READY, text=text, place=situation.ahead + 1)
 
 
 def _switch(alive: Sequence[SeenWorker], site: Site) -> Finding:
     if site.active:
-        return passed(Code.INACTIVE, "autotask is switched on")
+        return passed(Code.INACTIVE, _("autotask is switched on"))
     if alive:
-        return passed(
-            Code.INACTIVE, "autotask is switched off in the settings of this process, but a worker runs elsewhere"
-        )
-    text = "autotask is switched off (AUTOTASK_IS_ACTIVE or AUTOTASK_IMMEDIATE): calls run at once, and no companion starts"
+        elsewhere = _("autotask is switched off in the settings of this process, but a worker runs elsewhere")
+        return passed(Code.INACTIVE, elsewhere)
+    text = _(
+        "autotask is switched off (AUTOTASK_IS_ACTIVE or AUTOTASK_IMMEDIATE): calls run at once, and no companion starts"
+    )
     return Finding(
         code=Code.INACTIVE,
         text=text,
-        advice="Set AUTOTASK_IS_ACTIVE = True, without AUTOTASK_IMMEDIATE. Then: " + advice.manage("doctor"),
+        advice=_("Set AUTOTASK_IS_ACTIVE = True, without AUTOTASK_IMMEDIATE. Then:") + " " + advice.manage("doctor"),
     )
 
 
 def _alive(situation: Situation, alive: Sequence[SeenWorker], site: Site) -> Finding:
     if alive:
-        return passed(Code.NO_WORKER, f"{count(len(alive), 'worker is', 'workers are')} alive: {_named(alive)}")
+        said = ngettext("%(number)d worker is alive: %(names)s", "%(number)d workers are alive: %(names)s", len(alive))
+        return passed(Code.NO_WORKER, said % {"number": len(alive), "names": _named(alive)})
     last = min((worker.seen for worker in situation.workers), default=None)
     stopping = [worker for worker in situation.workers if worker.alive]
     if stopping:
-        text = f"no worker takes new tasks: {_named(stopping)} {'is' if len(stopping) == 1 else 'are'} stopping"
+        text = ngettext(
+            "no worker takes new tasks: %(names)s is stopping",
+            "no worker takes new tasks: %(names)s are stopping",
+            len(stopping),
+        ) % {"names": _named(stopping)}
+    elif last is None:
+        text = _("no worker is alive")
     else:
-        text = "no worker is alive" + ("" if last is None else f"; one was last seen {in_words(last)} ago")
+        text = _("no worker is alive; one was last seen %(time)s ago") % {"time": in_words(last)}
     return Finding(code=Code.NO_WORKER, text=text, advice=site.how_to_start)
 
 
 def _queue(task: StoredTask, alive: Sequence[SeenWorker], serving: Sequence[SeenWorker]) -> Finding:
     if serving:
-        return passed(
-            Code.QUEUE_UNSERVED, f"{count(len(serving), 'worker serves', 'workers serve')} the queue {task.queue!r}"
+        said = ngettext(
+            "%(number)d worker serves the queue %(name)s", "%(number)d workers serve the queue %(name)s", len(serving)
         )
+        return passed(Code.QUEUE_UNSERVED, said % {"number": len(serving), "name": repr(task.queue)})
     served = ", ".join(sorted({queues_in_words(worker.queues) for worker in alive}))
-    text = f"no living worker serves the queue {task.queue!r}; those that live serve: {one_line(served, 300)}"
+    said = _("no living worker serves the queue %(name)s; those that live serve: %(queues)s")
+    text = said % {"name": repr(task.queue), "queues": one_line(served, 300)}
     return Finding(code=Code.QUEUE_UNSERVED, text=text, advice=advice.serve(task.queue))
 
 
 def _pool(task: StoredTask, serving: Sequence[SeenWorker], having: Sequence[SeenWorker]) -> Finding:
-    pool = "threads" if task.executor == THREAD else f"the pool {task.executor!r}"
+    pool = _("threads") if task.executor == THREAD else _("the pool %(name)s") % {"name": repr(task.executor)}
     if having:
-        return passed(
-            Code.POOL_UNSERVED, f"{count(len(having), 'of them has', 'of them have')} {pool}, in which it runs"
+        said = ngettext(
+            "%(number)d of them has %(pool)s, in which it runs",
+            "%(number)d of them have %(pool)s, in which it runs",
+            len(having),
         )
-    text = f"no worker of its queue has {pool}, in which it runs"
+        return passed(Code.POOL_UNSERVED, said % {"number": len(having), "pool": pool})
+    text = _("no worker of its queue has %(pool)s, in which it runs") % {"pool": pool}
     settings = {THREAD: "AUTOTASK_THREADS", PROCESS: "AUTOTASK_PROCESSES", "coroutine": "AUTOTASK_COROUTINES"}
-    fix = f"Raise {settings.get(task.executor, 'its size in AUTOTASK_EXECUTORS')} where workers run. Then: {advice.serve(task.queue)}"
+    setting = settings.get(task.executor) or _("its size in AUTOTASK_EXECUTORS")
+    fix = _("Raise %(setting)s where workers run. Then:") % {"setting": setting} + " " + advice.serve(task.queue)
     return Finding(code=Code.POOL_UNSERVED, text=text, advice=fix)
 
 
 def _known(situation: Situation, task: StoredTask, site: Site) -> Finding:
     if situation.unknown_for is None:
-        return passed(Code.UNKNOWN_TASK, "no worker has released it as unknown")
+        return passed(Code.UNKNOWN_TASK, _("no worker has released it as unknown"))
     left = max(0.0, site.patience - situation.unknown_for)
-    text = (
-        f"a worker that claimed it {in_words(situation.unknown_for)} ago runs other code, which does not know its function, "
-        f"arguments or carriers ({one_line(task.name, 200)}); it waits for a newer worker, and ends in an error after another "
-        f"{in_words(left)}"
-    )
-    fix = "Restart the workers with the code that made the call. See: " + advice.manage("doctor")
+    text = _(
+        "a worker that claimed it %(time)s ago runs other code, which does not know its function, arguments or carriers "
+        "(%(name)s); it waits for a newer worker, and ends in an error after another %(left)s"
+    ) % {"time": in_words(situation.unknown_for), "name": one_line(task.name, 200), "left": in_words(left)}
+    fix = _("Restart the workers with the code that made the call. See:") + " " + advice.manage("doctor")
     return Finding(code=Code.UNKNOWN_TASK, text=text, advice=fix)
 
 
@@ -127,42 +145,51 @@ def _unlocked(situation: Situation) -> Iterator[Finding]:
         return
     yield Finding(
         code=Code.LOCKED,
-        text=f"a transaction has locked its row, and workers pass it over: {_session(locker)}",
-        advice=f"End that transaction, or: SELECT pg_terminate_backend({locker.pid})",
+        text=_("a transaction has locked its row, and workers pass it over: %(session)s")
+        % {"session": _session(locker)},
+        advice=_("End that transaction, or:") + f" SELECT pg_terminate_backend({locker.pid})",
     )
 
 
 def _session(locker: Locker) -> str:
     name = f" ({one_line(locker.application, 60)})" if locker.application else ""
-    age = "" if locker.seconds is None else f", open for {in_words(locker.seconds)}"
-    return (f"that of pid {locker.pid}{name}" if locker.pid else "that of another session") + age
+    age = "" if locker.seconds is None else _(", open for %(time)s") % {"time": in_words(locker.seconds)}
+    whose = _("that of pid %(pid)s") % {"pid": locker.pid} if locker.pid else _("that of another session")
+    return whose + (name if locker.pid else "") + age
 
 
 def _heartbeat(having: Sequence[SeenWorker], awake: Sequence[SeenWorker]) -> Finding:
     last = min(worker.seen for worker in having)
     if awake:
-        return passed(Code.WORKER_STALLED, f"the last heartbeat came {in_words(last)} ago")
-    text = f"{_named(having)} {'hangs' if len(having) == 1 else 'hang'}: the last heartbeat came {in_words(last)} ago"
+        return passed(Code.WORKER_STALLED, _("the last heartbeat came %(time)s ago") % {"time": in_words(last)})
+    text = ngettext(
+        "%(names)s hangs: the last heartbeat came %(time)s ago",
+        "%(names)s hang: the last heartbeat came %(time)s ago",
+        len(having),
+    ) % {"names": _named(having), "time": in_words(last)}
     return Finding(
         code=Code.WORKER_STALLED,
         text=text,
-        advice="See the log of the worker, and restart it. Then: " + advice.manage("status"),
+        advice=_("See the log of the worker, and restart it. Then:") + " " + advice.manage("status"),
     )
 
 
 def _room(situation: Situation, task: StoredTask, awake: Sequence[SeenWorker], site: Site) -> Iterator[Finding]:
     waited = 0.0 if situation.ready_at is None else (situation.now - situation.ready_at).total_seconds()
     if task.lost and task.executor != PROCESS and waited < SUSPECT_FOR and all(worker.running for worker in awake):
-        text = (
-            f"{count(task.lost, 'worker')} died while running it, so for {in_words(SUSPECT_FOR)} only a worker that runs nothing "
-            "else takes it"
+        said = ngettext(
+            "%(number)d worker died while running it, so for %(time)s only a worker that runs nothing else takes it",
+            "%(number)d workers died while running it, so for %(time)s only a worker that runs nothing else takes it",
+            task.lost,
         )
+        text = said % {"number": task.lost, "time": in_words(SUSPECT_FOR)}
         yield Finding(code=Code.SUSPECT, text=text)
     free = [worker for worker in awake if _free(worker, task, site)]
     if not free:
         yield _busy(situation, task, awake)
         return
-    yield passed(Code.SLOTS_BUSY, f"{count(len(free), 'worker has', 'workers have')} room for it")
+    said = ngettext("%(number)d worker has room for it", "%(number)d workers have room for it", len(free))
+    yield passed(Code.SLOTS_BUSY, said % {"number": len(free)})
     yield _looked(situation, task, waited, free, site)
 
 
@@ -173,9 +200,16 @@ def _free(worker: SeenWorker, task: StoredTask, site: Site) -> bool:
 
 def _busy(situation: Situation, task: StoredTask, awake: Sequence[SeenWorker]) -> Finding:
     running = sum(worker.running.get(task.executor, 0) for worker in awake)
-    what = "threads" if task.executor == THREAD else f"places in the pool {task.executor!r}"
-    text = f"all {what} of {_named(awake)} are busy, with {count(running, 'task')} that run or are next; {_ahead(situation)} come first"
-    fix = "Run more tasks at a time (AUTOTASK_THREADS), or start another worker: " + advice.serve(task.queue)
+    if task.executor == THREAD:
+        said = _("all threads of %(names)s are busy, with %(running)s that run or are next; %(ahead)s come first")
+    else:
+        said = _(
+            "all places in the pool %(pool)s of %(names)s are busy, with %(running)s that run or are next; %(ahead)s come first"
+        )
+    tasks = ngettext("%(number)d task", "%(number)d tasks", running) % {"number": running}
+    facts = {"names": _named(awake), "running": tasks, "ahead": _ahead(situation), "pool": repr(task.executor)}
+    text = said % facts
+    fix = _("Run more tasks at a time (AUTOTASK_THREADS), or start another worker:") + " " + advice.serve(task.queue)
     return Finding(code=Code.SLOTS_BUSY, text=text, advice=fix, place=situation.ahead + 1)
 
 
@@ -184,22 +218,32 @@ def _looked(situation: Situation, task: StoredTask, waited: float, free: Sequenc
     overdue = max(waited, (situation.now - task.run_at).total_seconds() if task.state is State.SCHEDULED else 0.0)
     active = min((worker.active for worker in free if worker.active is not None), default=None)
     if overdue < patience or active is not None and active < patience:
-        return passed(Code.WORKER_STALLED, "they look for work")
-    done = "have claimed nothing lately" if active is None else f"have claimed or ended nothing for {in_words(active)}"
-    text = f"it has been ready for {in_words(overdue)}, but {_named(free)}, with room for it, {done}"
+        return passed(Code.WORKER_STALLED, _("they look for work"))
+    if active is None:
+        said = _("it has been ready for %(time)s, but %(names)s, with room for it, have claimed nothing lately")
+    else:
+        said = _(
+            "it has been ready for %(time)s, but %(names)s, with room for it, have claimed or ended nothing for %(idle)s"
+        )
+    text = said % {"time": in_words(overdue), "names": _named(free), "idle": in_words(active or 0)}
     return Finding(
         code=Code.WORKER_STALLED,
         text=text,
-        advice="See the log of the worker, and restart it. Then: " + advice.manage("doctor"),
+        advice=_("See the log of the worker, and restart it. Then:") + " " + advice.manage("doctor"),
     )
 
 
 def _ahead(situation: Situation) -> str:
     if situation.ahead > COUNTED:
-        return f"more than {COUNTED:,} tasks"
-    return "no other task" if not situation.ahead else count(situation.ahead, "other task")
+        return _("more than %(number)s tasks") % {"number": f"{COUNTED:,}"}
+    if not situation.ahead:
+        return _("no other task")
+    return ngettext("%(number)d other task", "%(number)d other tasks", situation.ahead) % {"number": situation.ahead}
 
 
 def _named(workers: Sequence[SeenWorker], most: int = 3) -> str:
     names = list(dict.fromkeys(map(str, workers)))
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    listed = ", ".join(names[:most])
+    return (
+        _("%(names)s and %(more)d more") % {"names": listed, "more": len(names) - most} if len(names) > most else listed
+    )

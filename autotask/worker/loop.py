@@ -208,7 +208,9 @@ class Loop:
         if is_quiet and self.claimer.room():
             return
         longest = BUSY_SLEEP if is_quiet else DRAIN_FOR / 10
+        if self.claimer.told:
+            longest = FIRST_SLEEP  # It has to pass on what comes until then.
         self.sleep(longest if due is None else min(longest, max(due, PROMOTE_EVERY)))
-        if self.news.was_called() and not self.claimer.room():
-            # A caller has woken this worker, which has no room; others may have some.
+        if self.news.was_called() and not (self.claimer.room() and is_quiet):
+            # A caller has woken this worker, which has no room, or lets a suspect run alone; others may have some.
             self.news.pass_on_call()

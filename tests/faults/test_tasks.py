@@ -9,7 +9,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from autotask import payload
+from autotask import payload, signing
 from autotask.exceptions import PayloadRefused
 from autotask.payload import load_result
 from autotask.store import cancel, enqueue, read
@@ -119,8 +119,8 @@ def _with_body(envelope, body):
 
 
 def _signed_by_somebody_else(envelope):
-    key, _ = payload._key("another key")
-    return envelope[:5] + b"1234" + payload._mac(key, envelope[:5], b"1234", b"", envelope[41:]) + envelope[41:]
+    key = signing.key_of("another key")._replace(id=b"1234")
+    return envelope[:5] + key.id + payload._mac(key, envelope[:5], b"", envelope[41:]) + envelope[41:]
 
 
 TAMPERED = {

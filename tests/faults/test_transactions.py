@@ -8,7 +8,7 @@ import uuid
 import pytest
 from django.db import DatabaseError
 
-from autotask.store import cancel, claim, enqueue, finish, pauses, promote, prune, requeue, workers
+from autotask.store import cancel, claim, enqueue, finish, many, pauses, promote, prune, requeue, workers
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import execute, rows
 from autotask.store.finish import Outcome
@@ -254,7 +254,7 @@ def test_acts_on_the_same_rows_do_not_deadlock(world, figures, lasting):
             requeue.requeue(connection, id)
 
     def enqueueing(connection):
-        enqueue.insert_many(connection, [tasks.note.new_call((), {}) for _ in range(20)])
+        many.insert_many(connection, [tasks.note.new_call((), {}) for _ in range(20)])
         promote.promote(connection)
         execute(connection, "UPDATE autotask_result SET kept_until = now() WHERE random() < 0.05 AND id IN "
                 "(SELECT id FROM autotask_result ORDER BY id LIMIT 100)")  # fmt: skip

@@ -20,7 +20,7 @@ from django.db.utils import load_backend
 from autotask.delayed import DelayedTask
 from autotask.exceptions import PayloadRefused
 from autotask.payload import load_result
-from autotask.store import enqueue, notify, read, rescue
+from autotask.store import many, notify, read, rescue
 from autotask.store.connection import rows
 from autotask.store.read import LivingWorker, StoredTask
 from autotask.task import State
@@ -240,7 +240,7 @@ class World:
         """Enqueue calls with one statement, wake the workers, and return the ids."""
         using = task.using(**options)
         tasks = [using.new_call(args, {}) for args in items]
-        enqueue.insert_many(self.database, tasks)
+        many.insert_many(self.database, tasks)
         for new in tasks:
             self.ledger.write("enqueued", id=new.id)
         notify.send(self.database)

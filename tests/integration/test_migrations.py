@@ -24,6 +24,7 @@ STEPS = [
     ("0003_tags", "0004_flow"),
     ("0005_api_keys", "0006_notices"),
     ("0014_logs", "0015_subject"),
+    ("0017_incidents", "0018_history"),
 ]
 
 WAITING = """

@@ -183,6 +183,7 @@ BAD = {
     "AUTOTASK_UNKNOWN_TASK_TIMEOUT": [-1, None],
     "AUTOTASK_TTL": [-1, None, math.inf],
     "AUTOTASK_ERROR_TTL": [-1, None, math.inf],
+    "AUTOTASK_HISTORY": [-1, math.inf, "1", True],
     "AUTOTASK_CLEAN_INTERVAL": [0, 0.5, None],
     "AUTOTASK_API_TASKS": ["shop.pay", None, [5], [""]],
     "AUTOTASK_API_WAIT": [-1, 86401, "5", None, True],

@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import enum
+import hashlib
 import hmac
 import pickle
 import uuid
@@ -11,7 +12,7 @@ import zlib
 import pytest
 from hypothesis import given, strategies as st
 
-from autotask import payload
+from autotask import payload, signing
 from autotask.exceptions import (
     InvalidSetting,
     PayloadRefused,
@@ -278,10 +279,11 @@ def test_with_a_signing_key_of_its_own_the_secret_key_signs_nothing_any_more(set
 def test_nobody_can_sign_with_a_blank_fallback(settings, monkeypatch, blank):
     # Given what somebody has signed with nothing
     with monkeypatch.context() as patched:
-        patched.setattr(payload, "is_secret", lambda _: True)
+        patched.setattr(signing, "is_secret", lambda _: True)
         patched.setattr(payload, "_current_secret", lambda: blank)
         envelope = sealed(Canary())
-        payload._key.cache_clear()
+        signing.key_of.cache_clear()
+        payload._plain_signer.cache_clear()
 
     # When
     settings.SECRET_KEY_FALLBACKS = [blank, "older"]
@@ -329,12 +331,31 @@ def test_neither_key_nor_arguments_are_in_the_message_of_a_refusal(settings):
 
 
 def test_keys_with_the_same_id_are_told_apart_by_their_signature(settings, monkeypatch):
-    monkeypatch.setattr(payload, "_key", lambda secret: (hmac.new(secret.encode(), digestmod="sha256"), b"same"))
+    monkeypatch.setattr(payload, "key_of", lambda secret: signing.key_of(secret)._replace(id=b"same"))
     settings.SECRET_KEY = "old"
     envelope = sealed("x")
     settings.SECRET_KEY = "new"
     settings.SECRET_KEY_FALLBACKS = ["old"]
+    payload._plain_signer.cache_clear()
     assert load_arguments(envelope, id=ID, name=NAME) == (("x",), {})
+
+
+def test_a_key_makes_the_hmac_of_rfc_2104():
+    # Given the key that the documentation describes, and the standard library
+    key = hashlib.sha256(b"autotask.payload.v1\0" + b"a secret").digest()
+    for message in (b"", b"x", bytes(1000)):
+        assert signing.key_of("a secret").sign(message) == hmac.digest(key, message, "sha256")
+
+
+@pytest.mark.parametrize("tells", [False, True])
+@pytest.mark.parametrize("carried", [None, {"a.carrier": "de"}], ids=["plain", "carried"])
+@pytest.mark.parametrize("value", [1, [1]], ids=["leaf", "parts"])
+def test_the_mac_covers_all_other_bytes_id_and_name(settings, tells, carried, value):
+    envelope = payload.dump_arguments((value,), {}, id=ID, name=NAME, carried=carried, tells=tells)
+    context = b"task\0" + ID.bytes + NAME.encode()
+    signed = envelope[:9] + len(context).to_bytes(4, "big") + context + envelope[41:]
+    key = hashlib.sha256(b"autotask.payload.v1\0" + settings.SECRET_KEY.encode()).digest()
+    assert envelope[9:41] == hmac.digest(key, signed, "sha256")
 
 
 # --- what cannot be pickled -----------------------------------------------------------------------------------------

@@ -193,3 +193,45 @@ def test_waits_and_not_seconds_decide_whether_one_thread_runs_all(alone, monkeyp
     # Then
     assert pool._may_leave == 1
     pool.close()
+
+
+def test_a_long_item_holds_up_none_of_a_later_batch_either(alone, monkeypatch):
+    # Given: all threads sleep, and have had nothing to look at for a while
+    monkeypatch.setattr(threads, "SECOND_LOOK", threads.STANDSTILL)
+    pool, held, done = ThreadPool(3, call, nothing), threading.Event(), []
+    left_to_one(pool, nothing)
+    assert pool.drain(10)
+    wait_until(lambda: pool._asleep == 3 and not pool._looks_on)
+
+    # When
+    for item in (lambda: held.wait(20), *(lambda number=number: done.append(number) for number in range(5))):
+        pool.submit(item)
+
+    # Then: the loop has to look, until a thread does
+    wait_until(lambda: len(pool.running()) == 1)
+    assert pool.holds_back()
+    pool.balance()
+    wait_until(lambda: len(done) == 5)
+    held.set()
+    assert pool.drain(10)
+    pool.close()
+
+
+def test_a_thread_looks_on_again_when_there_is_something_to_do(alone):
+    # Given
+    pool, held = ThreadPool(3, call, nothing), threading.Event()
+    left_to_one(pool, nothing)
+    assert pool.drain(10)
+    wait_until(lambda: pool._asleep == 3 and not pool._looks_on)
+
+    # When
+    for item in (nothing, lambda: held.wait(20), nothing):
+        pool.submit(item)
+    wait_until(lambda: len(pool.running()) == 1)
+    pool.balance()
+
+    # Then: it wakes the others
+    wait_until(lambda: pool.outstanding() == 1)
+    held.set()
+    assert pool.drain(10)
+    pool.close()

@@ -1,5 +1,6 @@
 """manage.py autotask: parse the command line, call the sub-command, and exit with its code."""
 
+import contextlib
 import inspect
 import os
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 from django.db import DatabaseError, InterfaceError
+from django.utils import translation
 from django.utils.connection import ConnectionDoesNotExist
 
 from autotask import __version__, django_setup
@@ -138,7 +140,8 @@ class Command(BaseCommand):
         own = {name: options[name] for name in inspect.signature(chosen.run).parameters if name in options}
         try:
             is_program = self._called_from_command_line
-            chosen.run(Console(self.stdout, self.stderr, is_program), **own)
+            with translation.override(None) if chosen.gives_reasons else contextlib.nullcontext():
+                chosen.run(Console(self.stdout, self.stderr, is_program), **own)
         except (AutotaskError, ConnectionDoesNotExist) as error:
             raise failure(str(error)) from error
         except (DatabaseError, InterfaceError) as error:

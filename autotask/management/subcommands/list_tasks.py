@@ -108,4 +108,5 @@ SUBCOMMAND = Subcommand(
     ),
     add_arguments=add_arguments,
     run=run,
+    gives_reasons=True,
 )

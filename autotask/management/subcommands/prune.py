@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser
 
+from autotask.conf import settings
 from autotask.management.arguments import duration
 from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
@@ -27,7 +28,7 @@ def run(console: Console, *, older_than: float, dry_run: bool) -> None:
     if dry_run:
         console.say(f"{count(prune.prunable(connection, older_than), 'result')} would be deleted.")
         return
-    total, pruning, more = 0, prune.Pruning(older_than), True
+    total, pruning, more = 0, prune.Pruning(older_than, keeps=bool(settings.HISTORY)), True
     while more:
         deleted, _, more = pruning.piece(connection)
         total += deleted

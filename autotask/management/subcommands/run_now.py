@@ -103,7 +103,7 @@ def _end(handle: TaskHandle[Any]) -> str:
         value = handle.wait()
     except AutotaskError as error:
         raise failure(str(error)) from error
-    return f"{handle.id} is done, {display.positional(('result',), (value,))}"
+    return f"{handle.id} is done, {display.Positional(('result',)).shown((value,))}"
 
 
 SUBCOMMAND = Subcommand(

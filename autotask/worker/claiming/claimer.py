@@ -22,7 +22,7 @@ from autotask.worker.claiming.quarantine import Quarantine
 from autotask.worker.followers import FEW_SLOTS, Followers
 from autotask.worker.gates import Gates
 from autotask.worker.held import HeldTasks
-from autotask.worker.idle import IdleSleep
+from autotask.worker.idle import FIRST_SLEEP, IdleSleep
 from autotask.worker.lanes import LookTimes
 from autotask.worker.news import News
 from autotask.worker.registration import Registration
@@ -58,6 +58,7 @@ class Claimer:
     :ivar hopeful: whether to claim before looking for lanes: true unless an idle worker was woken for nothing. Any thread
         may set it to False.
     :ivar told: whether only this worker was told of what it has found, so that it has to pass on what it does not take.
+    :ivar told_at: when it was told the last time.
     """
 
     registration: Registration
@@ -75,6 +76,7 @@ class Claimer:
     looks: LookTimes = field(default_factory=LookTimes, init=False)
     hopeful: bool = field(default=True, init=False)
     told: bool = field(default=False, init=False)
+    told_at: float = field(default=float("-inf"), init=False)
 
     @property
     def followers(self) -> Followers:
@@ -129,7 +131,8 @@ class Claimer:
             wait at a rate, however urgent these are.
         """
         began = time.monotonic()
-        self.told = self.told or self.news.was_told
+        if self.news.was_told:
+            self.told, self.told_at = True, began
         called = self.news.take_word()
         self.held.forget_requests()
         lanes, suspected, marked, _ = self.claims.find_lanes(connection)
@@ -144,7 +147,7 @@ class Claimer:
         )
         if called and not all(self.serves(lane.executor, lane.queue) for lane in lanes):
             self.news.pass_on()  # The caller may have notified this worker only.
-        elif self.told and self._is_too_much(lanes):
+        elif self.told and self._is_too_much(lanes, began):
             self.told = False
             self.news.pass_on()
         self.looks.took(began, time.monotonic())
@@ -206,10 +209,11 @@ class Claimer:
             self._place(claimed, intake)
         return len(claimed)
 
-    def _is_too_much(self, lanes: Sequence[Lane]) -> bool:
+    def _is_too_much(self, lanes: Sequence[Lane], began: float) -> bool:
         """Whether there is more than this worker takes now, which was told as one of several that are idle."""
         rooms = self._rooms(0)
-        self.told = bool(lanes)
+        # Of calls in quick succession only the first one tells anybody: for a moment, the word is also that of the others.
+        self.told = bool(lanes) or began < self.told_at + FIRST_SLEEP
         return any(not rooms.get(lane.executor) for lane in lanes)
 
     def _place(self, claimed: list[ClaimedTask], intake: Intake) -> None:

@@ -156,6 +156,8 @@ class ThreadPool(Waiting[T]):
             self._may_sleep = self._may_leave = 0
         for _ in range(min(len(self._todo), self._asleep - self._may_sleep)):
             self._ring()
+        if self._may_leave and self._todo and not self._looks_on:
+            self._ring()  # It falls asleep again, and looks on.
 
     def _wait_often(self, mean: float) -> bool:
         """Whether items wait for something: then one thread alone would be slower.
@@ -286,19 +288,19 @@ class ThreadPool(Waiting[T]):
                 return
             self._asleep += 1
             is_first, self._looks_on = not self._looks_on, True
-        self._look_on(STANDSTILL if is_first else SECOND_LOOK)
+        self._look_on(is_first)
         if is_first:
             self._looks_on = False
 
-    def _look_on(self, every: float) -> None:
+    def _look_on(self, is_first: bool) -> None:
         """Sleep, but wake all threads when those that are awake make no progress: the loop may be waiting for the database.
 
         The second one looks too, less often: the first one may be woken alone.
         """
-        seen = -1
+        every, seen = STANDSTILL if is_first else SECOND_LOOK, -1
         while True:
             try:
-                self._bell.get(timeout=every if self._todo else IDLE)
+                self._bell.get(timeout=every if self._is_to_look(is_first) else IDLE)
                 return
             except queue.Empty:
                 finished, _ = self.busy_seconds()
@@ -309,6 +311,16 @@ class ThreadPool(Waiting[T]):
                 for _ in range(min(len(self._todo), self._asleep)):
                     self._ring()
             seen = finished
+
+    def _is_to_look(self, is_first: bool) -> bool:
+        """Whether items wait. If none do, the first thread looks no more, and somebody else has to: see holds_back()."""
+        if is_first and not self._todo:
+            self._looks_on = False
+        # In this order: whoever submits an item sees that nobody looks on, or this thread sees the item.
+        looks = bool(self._todo)
+        if is_first:
+            self._looks_on = looks
+        return looks
 
     def _ring(self) -> None:
         with self._falling_asleep:

@@ -2,8 +2,10 @@
 
 import re
 from datetime import timedelta
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone, translation
 
 from autotask.acts import pausing
@@ -71,3 +73,19 @@ def test_messages_count_in_the_language_of_the_user(admin):
         assert act(admin, "cancel", *ids) == ["2 Aufgaben wurden abgebrochen."]
     with translation.override("es"):
         assert act(admin, "retry", ids[0]) == ["1 tarea se ejecutará de nuevo."]
+
+
+def test_the_reason_is_in_the_language_of_the_user_and_for_programs_in_english(admin):
+    handle = add(1, 2)
+    with translation.override("de"):
+        html = page(admin, page_of(handle))
+        assert "Kein Worker lebt." in html and "nichts, was sie braucht, ist angehalten" in html
+        assert handle.why().sentence == "No worker is alive."
+
+        pausing.pause(queue="default", by="ann")
+        assert "Die Warteschlange default ist angehalten von ann." in page(admin, page_of(handle))
+        assert "is paused by ann" in handle.why().sentence
+
+        output = StringIO()
+        call_command("autotask", "show", str(handle.id), stdout=output)
+        assert "is paused by ann" in output.getvalue()

@@ -53,7 +53,7 @@ def test_the_doctor_finds_nothing_wrong_where_nothing_is(worker):
 
     # Then
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 19)]
+    assert [line.split()[:2] for line in shown.out.splitlines()] == [[str(n), "OK"] for n in range(1, 20)]
     assert manage("doctor", "--quiet").out == ""
 
 

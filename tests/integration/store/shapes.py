@@ -3,7 +3,7 @@
 import time
 import uuid
 
-from autotask.store import claim, enqueue, read, workers
+from autotask.store import claim, many, read, workers
 from autotask.store.claim import BoundedLane
 from autotask.store.connection import current, execute, rows
 from autotask.store.enqueue import Kind, NewTask
@@ -23,7 +23,7 @@ def new_task(**changes):
 def put(count=1, connection=None, **changes):
     """Insert tasks and return their ids."""
     tasks = [new_task(**changes) for _ in range(count)]
-    enqueue.insert_many(connection or current(), tasks)
+    many.insert_many(connection or current(), tasks)
     return [task.id for task in tasks]
 
 

@@ -4,13 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import IntegrityError, OperationalError, transaction
-from django.test.utils import CaptureQueriesContext
 
-from autotask import definition
+from autotask import bulk
 from autotask.exceptions import InvalidArguments, PayloadTooLarge, UnpicklableArgument
 from autotask.handle import TaskHandle
 from autotask.signals import task_enqueued
-from autotask.store import enqueue, hearing, notify
+from autotask.store import enqueue, hearing, many, notify
 from autotask.store.connection import current, execute, rows
 from autotask.task import WAITING, State, new_id
 from autotask.tasks import delayed_task
@@ -147,7 +146,7 @@ def test_tags_are_carried_however_a_call_is_stored():
 
 def test_kinds_with_and_without_tags_are_stored_with_one_statement():
     tasks = [new_task(tags=tags) for tags in (["a"], None, ["b", "c"])]
-    enqueue.insert_many(current(), tasks)
+    many.insert_many(current(), tasks)
     assert [stored(task.id).tags for task in tasks] == [["a"], None, ["b", "c"]]
 
 
@@ -335,10 +334,7 @@ def test_a_bad_item_in_a_transaction_spoils_only_its_own_call(bad):
 
 def test_when_the_database_refuses_one_none_is_stored(monkeypatch):
     # Given
-    ids = [new_id(), new_id()]
-    ids.append(ids[0])
-    remaining = iter(ids)
-    monkeypatch.setattr(definition, "new_id", lambda: next(remaining))
+    monkeypatch.setattr(bulk, "new_ids", lambda count: [new_id()] * count)
 
     # When
     with pytest.raises(IntegrityError):
@@ -368,31 +364,6 @@ def test_a_megabyte_is_refused_with_the_limit_in_the_message(call, woken, django
 def test_many_items_may_be_larger_together_than_one_may_be_alone():
     handles = greet.using(delay=60).enqueue_many([("x" * 200_000,)] * 20)
     assert count("autotask_task") == len(handles) == 20
-
-
-def test_many_items_of_many_bytes_are_stored_with_several_statements_in_one_transaction(monkeypatch):
-    # Given
-    monkeypatch.setattr(enqueue, "LARGEST_STATEMENT", 100_000)
-    monkeypatch.setattr(notify, "_waker", lambda: None)
-
-    # When
-    with CaptureQueriesContext(current()) as captured:
-        handles = greet.enqueue_many([("x" * 30_000,)] * 10)
-
-    # Then
-    assert [stored(handle.id).id for handle in handles] == [handle.id for handle in handles]
-    assert rows(current(), "SELECT count(DISTINCT xmin::text), count(*) FROM autotask_task") == [(1, 10)]
-    statements = [query["sql"] for query in captured if "INSERT" in query["sql"]]
-    assert len(statements) == 3
-    assert max(map(len, statements)) < 2 * 130_000 + 10_000
-
-
-def test_of_many_items_of_many_bytes_all_are_stored_or_none(monkeypatch):
-    monkeypatch.setattr(enqueue, "LARGEST_STATEMENT", 100_000)
-    items = [new_task(payload=b"x" * 60_000) for _ in range(9)]
-    with pytest.raises(IntegrityError):
-        enqueue.insert_many(current(), [*items, items[0]])
-    assert count("autotask_task") == 0
 
 
 def test_a_call_is_one_query_whether_or_not_workers_are_told(monkeypatch, django_assert_num_queries):

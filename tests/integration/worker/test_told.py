@@ -6,7 +6,7 @@ import signal
 import pytest
 from django.db import transaction
 
-from autotask.store import enqueue, notify, read
+from autotask.store import enqueue, hearing, notify, read
 from autotask.store.addressee import idle_channel
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE
@@ -81,6 +81,12 @@ def test_a_worker_says_whether_it_is_idle(start_idle):
     wait_until(lambda: is_idle(worker), what="a beat of an idle worker")
 
 
+def test_a_worker_with_older_code_is_not_the_only_one_to_be_told(start_idle):
+    worker = start_idle()
+    worker.unknown_tasks.met("shop.tasks.new", "no such task")
+    wait_until(lambda: not is_idle(worker), what="a beat of a worker that does not know all tasks")
+
+
 def test_the_worker_that_is_told_takes_the_task(start_idle):
     told, _ = start_idle(), start_idle()
     handle = store(tasks.echo, 1)
@@ -119,6 +125,36 @@ def test_a_worker_that_gets_more_than_it_has_room_for_passes_the_word_on(start_i
     tasks.gate("one").set()
     tasks.gate("two").set()
     assert {whose(handle) for handle in handles} == {told.id, other.id}
+
+
+def test_a_worker_passes_the_word_on_for_calls_that_tell_nobody_so_soon_after_the_first(
+    start_idle, other_connection, monkeypatch
+):
+    # Given a worker that has looked once more after the last call that it was told of, and has no room
+    monkeypatch.setattr("autotask.worker.claiming.claimer.FIRST_SLEEP", 60.0)
+    told = start_idle(threads=1)
+    busy = store(tasks.pass_gate, "busy")
+    looks = count_looks(told, monkeypatch)
+    tell(told)
+    assert tasks.gate("busy reached").wait(10)
+    wait_until(lambda: len(looks) >= 2, what="a look without room")
+    execute(other_connection, f"LISTEN {notify.WORK_CHANNEL}")
+
+    # When
+    handle = store(tasks.echo, 1)
+
+    # Then
+    wait_until(lambda: rows(other_connection, "SELECT 1") and hearing.heard(other_connection), what="the word")
+    tasks.gate("busy").set()
+    assert whose(busy) == whose(handle) == told.id
+
+
+def count_looks(worker, monkeypatch):
+    """Return a list that gets an item with each look for lanes."""
+    looks, claims = [], worker.claimer.claims
+    find = claims.find_lanes
+    monkeypatch.setattr(claims, "find_lanes", lambda connection: looks.append(found := find(connection)) or found)
+    return looks
 
 
 def test_a_worker_that_stops_passes_the_word_on(start_idle, settings):

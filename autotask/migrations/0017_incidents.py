@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("autotask", "0017_idle_workers")]
+    dependencies = [("autotask", "0016_idle_workers")]
 
     operations = [
         migrations.CreateModel(

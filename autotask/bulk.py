@@ -1,0 +1,120 @@
+"""Many calls of one task: made and stored part by part in one transaction, so that a million take little memory."""
+
+import itertools
+import pickle
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db import transaction
+
+from autotask import payload
+from autotask.conf import settings
+from autotask.exceptions import AutotaskError, InvalidArguments
+from autotask.handle import TaskHandle
+from autotask.pickling import PROTOCOL, has_parts
+from autotask.store import uncommitted
+from autotask.store.connection import current, text
+from autotask.store.enqueue import Kind, NewTask
+from autotask.task import new_ids
+
+if TYPE_CHECKING:
+    from autotask.definition import Definition
+
+R = TypeVar("R")
+
+#: The most calls, and about the most bytes of arguments, in one part.
+PART = 10_000
+LARGEST_PART = 8 * 2**20
+
+#: Items that are read before the first of them becomes a call.
+_READ = 100
+
+Item = tuple[Any, ...] | Mapping[str, Any]
+Quick = Callable[[uuid.UUID, Item], NewTask | None]
+
+
+def store(definition: "Definition[Any, R]", tasks: Iterator[NewTask]) -> list[TaskHandle[R]]:
+    """Store all calls or none, and return the handles of their tasks in order.
+
+    :param tasks: what :func:`made` returns.
+    """
+    # All at once: keys are taken in one order, so that two such calls do not wait for each other; and what does not happen
+    # now would happen part by part.
+    if not definition.is_plain or settings.IMMEDIATE or uncommitted.has_to_wait():
+        return definition.store(list(tasks))
+    parts = _parts(tasks)
+    # Nearly always there is only one, which needs no transaction.
+    first, second = next(parts, []), next(parts, None)
+    if second is None:
+        return definition.store(first)
+    handles: list[TaskHandle[R]] = []
+    with transaction.atomic(using=current().alias):
+        for part in itertools.chain((first, second), parts):
+            handles += definition.store(part)
+    return handles
+
+
+def _parts(tasks: Iterator[NewTask]) -> Iterator[list[NewTask]]:
+    part, size = list[NewTask](), 0
+    for task in tasks:
+        part.append(task)
+        size += len(task.payload)
+        if len(part) == PART or size >= LARGEST_PART:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def made(definition: "Definition[Any, Any]", items: Iterable[Item], carried: Mapping[str, Any]) -> Iterator[NewTask]:
+    """Yield the calls of the items; see :meth:`autotask.definition.Definition.enqueue_many`."""
+    signer, quick = definition.signer(carried), None
+    unread, number = iter(items), 0
+    while read := list(itertools.islice(unread, _READ)):
+        # Ids only now, since an item may come from code that calls tasks itself.
+        for id, item in zip(new_ids(len(read)), read, strict=True):
+            task = quick(id, item) if quick is not None else None
+            if task is None:
+                task = _call(definition, number, item, id, signer)
+                quick = quick or _quick(definition, signer, task.kind)
+            yield task
+            number += 1
+
+
+def _call(definition: "Definition[Any, Any]", number: int, item: Any, id: uuid.UUID, signer: payload.Signer) -> NewTask:
+    if isinstance(item, tuple):
+        args, kwargs = item, {}
+    elif isinstance(item, Mapping):
+        args, kwargs = (), dict(item)
+    else:
+        raise InvalidArguments(index=number, task=definition.name, value=item)
+    place = f"Item {number} of {definition.name}.enqueue_many()"
+    try:
+        return definition.new_call(args, kwargs, id=id, signer=signer)
+    except AutotaskError as error:
+        raise error.within(place) from error.__cause__
+    except TypeError as error:
+        raise TypeError(f"{place}: {error}") from None
+
+
+def _quick(definition: "Definition[Any, Any]", signer: payload.Signer, kind: Kind) -> Quick | None:
+    """Return what makes calls as :func:`_call` does, in half the time; None: they need more than their arguments.
+
+    It returns None for a call that is not of the most frequent form, or has to be refused: numbers, texts and the like, by
+    position.
+    """
+    if not definition.is_plain or definition.options.json_schema is not None:
+        return None
+    (names, needed), most = definition.parameters.positional, settings.MAX_PAYLOAD - signer.overhead
+    longest, show, sign = len(names), definition.by_position.prepared(), signer.prepared()
+
+    def make(id: uuid.UUID, item: Item) -> NewTask | None:
+        if type(item) is not tuple or not needed <= len(item) <= longest or has_parts(item):
+            return None
+        body = pickle.dumps((item, {}), PROTOCOL)
+        if len(body) > most:
+            return None
+        return NewTask(id, kind, text(show(item)), sign(id.bytes, body))
+
+    return make

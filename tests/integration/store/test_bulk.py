@@ -1,0 +1,194 @@
+"""Very many calls at once: by COPY, part by part, in one transaction."""
+
+import contextlib
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.test.utils import CaptureQueriesContext
+
+from autotask import bulk
+from autotask.payload import load_arguments
+from autotask.signals import task_enqueued
+from autotask.store import many, notify
+from autotask.store.connection import current, rows
+from autotask.store.enqueue import STATED
+from autotask.task import WAITING
+from autotask.tasks import delayed_task
+from tests.integration.store.shapes import count, new_task, stored
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@delayed_task(queue="mail", priority=7, retries=2, ttl=60)
+def greet(name, *, greeting="Hello"):
+    return f"{greeting} {name}"
+
+
+def of_a_bulk(monkeypatch, part=10_000):
+    """Let a few calls be stored as very many are."""
+    monkeypatch.setattr(many, "MANY_ENOUGH", 2)
+    monkeypatch.setattr(bulk, "PART", part)
+
+
+EVERYTHING = {
+    "plain": {},
+    "later": {"delay": 60},
+    "at a moment": {"run_after": datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)},
+    "at a moment that is over": {"run_after": datetime(2020, 1, 1, tzinfo=UTC)},
+    "expires": {"expires": 60, "delay": 5},
+    "expires at a moment": {"expires": datetime(2200, 1, 1, tzinfo=UTC)},
+    "tags": {"tags": ["billing", "ä"], "timeout": 5.5, "ttl": 0, "priority": -3, "retries": 9, "queue": "ü"},
+}
+
+
+ITEMS = [("Ann",), {"name": "Bob", "greeting": "Hi"}, ('ö "\\ \t \0 \ud800 {}',), ([1, "x"],)]
+
+#: A row, without what is its own; its moments as seconds from the call.
+ROW = """
+SELECT to_jsonb(t) - '{id,payload,created_at,run_at,ready_at,expires_at}'::text[], ready_at IS NOT NULL,
+       ARRAY[extract(epoch FROM run_at - created_at), extract(epoch FROM expires_at - created_at)]::float8[], payload
+FROM autotask_task t WHERE id = %(id)s
+"""
+
+
+@pytest.mark.parametrize("options", EVERYTHING.values(), ids=EVERYTHING)
+def test_very_many_calls_have_the_same_rows_as_few(options, monkeypatch):
+    # Given
+    task = greet.using(**options)
+    few = [row_of(handle) for handle in task.enqueue_many(ITEMS)]
+
+    # When
+    of_a_bulk(monkeypatch)
+    with CaptureQueriesContext(current()) as captured:
+        handles = task.enqueue_many(ITEMS)
+
+    # Then
+    assert any(query["sql"].startswith("COPY autotask_task") for query in captured)
+    for handle, item, (facts, is_ready, seconds, _) in zip(handles, ITEMS, few, strict=True):
+        *others, payload = row_of(handle)
+        assert handle.created is True
+        assert others == [facts, is_ready, [second and pytest.approx(second, abs=60) for second in seconds]]
+        args = (item, {}) if isinstance(item, tuple) else ((), item)
+        assert load_arguments(payload, id=handle.id, name=task.name) == args
+
+
+def row_of(handle):
+    ((facts, *others),) = rows(current(), ROW, {"id": str(handle.id)})
+    return [facts if isinstance(facts, dict) else json.loads(facts), *others]
+
+
+def test_very_many_calls_are_ready_in_their_order(monkeypatch):
+    of_a_bulk(monkeypatch, part=10)
+    handles = greet.enqueue_many([(str(n),) for n in range(35)])
+    by_ready = rows(current(), "SELECT arguments, id FROM autotask_task ORDER BY ready_at")
+    assert [arguments for arguments, _ in by_ready] == [f"name='{n}'" for n in range(35)]
+    assert [id for _, id in by_ready] == [handle.id for handle in handles] == sorted(handle.id for handle in handles)
+    assert rows(current(), "SELECT count(DISTINCT ready_at), min(ready_at) >= min(run_at) FROM autotask_task") == [
+        (35, True)
+    ]
+
+
+def test_parts_are_stored_in_one_transaction(monkeypatch):
+    # Given
+    of_a_bulk(monkeypatch, part=10)
+    woken, told = [], []
+    monkeypatch.setattr(notify, "_waker", lambda: woken.append(count("autotask_task")))
+
+    def receiver(sender, signal, task_id, **_):
+        told.append(task_id)
+
+    task_enqueued.connect(receiver)
+
+    # When
+    try:
+        handles = greet.enqueue_many((str(n),) for n in range(35))
+    finally:
+        task_enqueued.disconnect(receiver)
+
+    # Then
+    assert count("autotask_task") == 35
+    assert told == [handle.id for handle in handles]
+    assert set(woken) == {35}, "only after the commit of all"
+
+
+@pytest.mark.parametrize(
+    "bad", [5, ("a", "b"), (lambda: None,), ("x" * 1_000_000,)], ids=["int", "two", "unpicklable", "large"]
+)
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_a_bad_item_of_a_later_part_undoes_the_earlier_ones(bad, in_transaction, monkeypatch):
+    of_a_bulk(monkeypatch, part=10)
+    with transaction.atomic() if in_transaction else contextlib.nullcontext():
+        kept = greet("Ann")
+        with pytest.raises((TypeError, ValueError), match=r"^Item 33 of .*enqueue_many\(\)"):
+            greet.enqueue_many(bad if n == 33 else (str(n),) for n in range(40))
+        also_kept = greet("Carl")
+    assert [kept.status, also_kept.status] == [WAITING] * 2
+    assert count("autotask_task") == 2
+
+
+def test_items_may_come_from_the_same_connection(monkeypatch):
+    # Given
+    of_a_bulk(monkeypatch, part=10)
+    first = greet("first")
+
+    def items():
+        for n in range(35):
+            yield (f"{n} after {stored(first.id).arguments}",)
+
+    # When
+    handles = greet.enqueue_many(items())
+
+    # Then
+    assert "34 after" in stored(handles[34].id).arguments
+
+
+def test_calls_that_items_make_themselves_have_smaller_ids(monkeypatch):
+    of_a_bulk(monkeypatch, part=10)
+    monkeypatch.setattr(bulk, "_READ", 1)
+    inner = []
+
+    def items():
+        for n in range(15):
+            inner.append(greet(f"inner {n}"))
+            yield (f"outer {n}",)
+
+    outer = greet.enqueue_many(items())
+    assert all(one.id < other.id for one, other in zip(inner, outer, strict=True))
+    assert count("autotask_task") == 30
+
+
+def test_when_the_database_refuses_one_of_a_bulk_none_is_stored(monkeypatch):
+    of_a_bulk(monkeypatch)
+    tasks = [new_task() for _ in range(9)]
+    with pytest.raises(IntegrityError):
+        many.insert_many(current(), [*tasks, tasks[0]])
+    assert count("autotask_task") == 0
+
+
+def test_few_items_of_very_many_bytes_need_no_long_statement(monkeypatch):
+    monkeypatch.setattr(many, "LARGEST_STATEMENT", 100_000)
+    with CaptureQueriesContext(current()) as captured:
+        handles = greet.enqueue_many([("x" * 30_000,)] * 10)
+    assert [stored(handle.id).id for handle in handles] == [handle.id for handle in handles]
+    assert max(len(query["sql"]) for query in captured) < 1000
+
+
+def test_a_million_bytes_of_arguments_are_read_by_the_driver_in_pieces(monkeypatch):
+    of_a_bulk(monkeypatch)
+    handles = greet.enqueue_many((letter * 200_000,) for letter in "abcdefgh")
+    ((payload,),) = rows(current(), "SELECT payload FROM autotask_task WHERE id = %(id)s", {"id": str(handles[7].id)})
+    assert load_arguments(payload, id=handles[7].id, name=greet.name) == (("h" * 200_000,), {})
+
+
+def test_each_column_of_a_kind_can_be_copied():
+    assert {how.type for how in STATED.values()} <= many.WRITTEN.keys()
+
+
+@pytest.mark.parametrize("make", [list, iter], ids=["list", "iterator"])
+def test_unique_calls_stay_one_transaction_in_the_order_of_their_keys(make, monkeypatch):
+    of_a_bulk(monkeypatch, part=10)
+    handles = greet.using(unique="name").enqueue_many(make([(str(n % 15),) for n in range(30)]))
+    assert [handle.created for handle in handles] == [True] * 15 + [False] * 15
+    assert [handle.id for handle in handles[15:]] == [handle.id for handle in handles[:15]]
