@@ -53,7 +53,8 @@ def _act(
     before, delays = datetime.fromisoformat(asked_at), paced(rate)
     for piece in matching.pieces(current(), _until(read(wanted), before), ACTS[word].states, before):
         _refuse_without_right(user_id, word)
-        ids = [id for id in piece if id != context.id]
+        # An act that is retried is done in the name of the user who has asked for it, who may do more.
+        ids = [id for id, name in piece.items() if id != context.id and (word, name) != (Word.RETRY, context.name)]
         for start in range(0, len(ids), tasks.BATCH):
             if context.should_stop:
                 raise Snooze(0)  # what is done already is in no state for it any more

@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 
 from autotask.admin import show, states, tabs
-from autotask.admin.bulk_words import ACTS, FASTEST, PERMISSION, SLOWEST, Word, may
+from autotask.admin.bulk_words import ACTS, FASTEST, SLOWEST, Word, may
 from autotask.admin.filters import STATES
 from autotask.admin.listing import COUNTED, id_digits
 from autotask.models import TaskRecord
@@ -44,14 +44,18 @@ class Matching(NamedTuple):
 
 
 def refuse_repeating(request: HttpRequest, records: Iterable[TaskRecord]) -> None:
-    """Refuse to retry an act on all tasks for a user who may not ask for one: it would be done in another user's name.
+    """Refuse to retry an act on all tasks for a user who may not ask for it: it would be done in another user's name.
 
-    :raises PermissionDenied: it is among the tasks, and the user has no such permission.
+    :raises PermissionDenied: it is among the tasks, and the user has no permission for it.
     """
     from autotask.admin import act_on_all
 
-    if any(record.name == act_on_all.act_on_all.name for record in records) and not request.user.has_perm(PERMISSION):
-        raise PermissionDenied
+    for record in records:
+        if record.name == act_on_all.act_on_all.name:
+            found = re.match(r"act='(\w+)'", record.arguments)
+            meant = [word for word in ACTS if found is None or word == found[1]]
+            if not meant or not all(may(request.user, word) for word in meant):
+                raise PermissionDenied
 
 
 def words_for(request: HttpRequest) -> list[Word]:

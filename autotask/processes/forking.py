@@ -60,7 +60,12 @@ class ForkedProcess:
 
     def _reap(self, options: int) -> int | None:
         if self.returncode is None:
-            pid, status = os.waitpid(self.pid, options)
+            try:
+                pid, status = os.waitpid(self.pid, options)
+            except ChildProcessError:
+                # Whoever has started this process lets it ignore SIGCHLD, or the project waits for all children: it has
+                # ended, and nobody knows how. subprocess.Popen has the same status then.
+                pid, status = self.pid, 0
             if pid:
                 self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode

@@ -28,13 +28,19 @@ RETURNING 1
 # It is over for good once its end was announced, or if it was over before it was to be announced at all.
 _OVER = "(i.ended_at IS NOT NULL AND (i.told = 2 OR (i.told = 0 AND i.ended_at < i.due_at)))"
 
+# A message may be on its way for long, and its row is locked meanwhile: it is left to the next look, as a worker that looks
+# has more to do.
 NOTE = f"""
-WITH noted AS (
+WITH free AS MATERIALIZED (
+    SELECT key FROM autotask_incident WHERE key = ANY(%(key)s::text[]) ORDER BY key FOR UPDATE SKIP LOCKED
+),
+noted AS (
     INSERT INTO autotask_incident AS i (key, rule, text, "to", quiet, began_at, seen_at, due_at, told, tries)
     SELECT f.key, f.rule, f.text, f."to"::jsonb, f.quiet,
            statement_timestamp(), statement_timestamp(), statement_timestamp(), 0, 0
     FROM unnest(%(key)s::text[], %(rule)s::text[], %(text)s::text[], %(to)s::text[], %(quiet)s::float8[])
          AS f(key, rule, text, "to", quiet)
+    WHERE f.key IN (SELECT key FROM free) OR NOT EXISTS (SELECT FROM autotask_incident known WHERE known.key = f.key)
     ORDER BY f.key
     ON CONFLICT (key) DO UPDATE SET
         text = excluded.text, "to" = excluded."to", quiet = excluded.quiet, seen_at = excluded.seen_at, ended_at = NULL,
@@ -51,16 +57,24 @@ SELECT text FROM noted WHERE is_new
 
 END = """
 UPDATE autotask_incident SET ended_at = statement_timestamp()
-WHERE key <> '' AND ended_at IS NULL AND rule = ANY(%(rules)s::text[]) AND key <> ALL(%(found)s::text[])
+WHERE key = ANY(ARRAY(
+    SELECT key FROM autotask_incident
+    WHERE key <> '' AND ended_at IS NULL AND rule = ANY(%(rules)s::text[]) AND key <> ALL(%(found)s::text[])
+    FOR UPDATE SKIP LOCKED
+))
 RETURNING text
 """
 
 # Another version of the code may still have the rule.
 FORGET = """
 DELETE FROM autotask_incident
-WHERE key <> '' AND seen_at < statement_timestamp()
-      - CASE WHEN rule = ANY(%(rules)s::text[]) THEN %(kept)s ELSE %(gone)s END * interval '1 s'
-  AND (ended_at IS NOT NULL OR rule <> ALL(%(rules)s::text[]))
+WHERE key = ANY(ARRAY(
+    SELECT key FROM autotask_incident
+    WHERE key <> '' AND seen_at < statement_timestamp()
+          - CASE WHEN rule = ANY(%(rules)s::text[]) THEN %(kept)s ELSE %(gone)s END * interval '1 s'
+      AND (ended_at IS NOT NULL OR rule <> ALL(%(rules)s::text[]))
+    FOR UPDATE SKIP LOCKED
+))
 """
 
 _PENDING = """

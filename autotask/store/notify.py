@@ -121,7 +121,11 @@ def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], obje
             tell_or_not(connection, store)
             return
         except ProgrammingError as error:
+            _told_nobody()
             _is_blind(error)
+        except Exception:
+            _told_nobody()
+            raise
     store(False)
     wake_after_commit(connection, place)
 
@@ -152,11 +156,16 @@ def _is_blind(error: ProgrammingError) -> None:
 
     :raises django.db.ProgrammingError: something else is wrong.
     """
-    global _blind_until, _last_sent
+    global _blind_until
     if not (is_forbidden(error) or is_missing(error)):
         raise error
     _blind_until = time.monotonic() + TRY_AGAIN
-    _last_sent = float("-inf")  # Nobody was told.
+
+
+def _told_nobody() -> None:
+    """Let the next call notify, however soon it comes: the statement that was to do it has failed."""
+    global _last_sent
+    _last_sent = float("-inf")
 
 
 def _may_send() -> bool:

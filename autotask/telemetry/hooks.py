@@ -15,6 +15,7 @@ from django.utils.module_loading import import_string
 
 from autotask import carriers, payload
 from autotask.conf import settings
+from autotask.exceptions import TaskInterrupted
 from autotask.schedules.base import Timetable
 from autotask.task import ClaimedTask, State
 from autotask.telemetry.interface import Attempt, Call, Telemetry
@@ -199,7 +200,10 @@ def _taken(blocks: "_Blocks", path: str, told: Telemetry, call: Call) -> Any:
 
 
 class _Blocks:
-    """Context managers that are open. Unlike those of an ExitStack, none of them can raise or swallow anything."""
+    """Context managers that are open. Unlike those of an ExitStack, none of them can raise or swallow anything.
+
+    The interruption of a task that is over its time may come while one is left: it goes on when all are.
+    """
 
     def __init__(self) -> None:
         self._open: list[tuple[str, AbstractContextManager[Any]]] = []
@@ -219,13 +223,20 @@ class _Blocks:
         return self
 
     def __exit__(self, *raised: Any) -> None:
+        interruption: TaskInterrupted | None = None
         while self._open:
             path, manager = self._open.pop()
             try:
                 manager.__exit__(*raised)
             except BaseException as error:  # noqa: B036 - that of the block goes on by itself
-                if error is not raised[1]:
+                if error is raised[1]:
+                    continue
+                if isinstance(error, TaskInterrupted):
+                    interruption = error
+                else:
                     _complain(path)
+        if interruption is not None:
+            raise interruption
 
 
 def _logged(path: str, tell: Callable[..., None], *args: Any) -> None:

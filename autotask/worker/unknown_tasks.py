@@ -58,3 +58,8 @@ class UnknownTasks:
             return []  # as nearly always
         now = self._clock()
         return [name for name, unknown in self._unknown_tasks.items() if now < unknown.until]
+
+    def were_met_lately(self) -> bool:
+        """Whether there was one a while ago, so that the next call may be unknown, too."""
+        now = self._clock()
+        return any(now < unknown.until + LONGEST_WHILE for unknown in self._unknown_tasks.values())

@@ -229,7 +229,9 @@ class Worker:
 
     def _is_idle(self) -> bool:
         """Whether it is enough to tell this worker of a task: it would take it at once, and nothing else keeps it busy."""
-        return not (self.held or self.registration.stopping) and self._news.hears and self.yielding.leaves_nothing()
+        if self.held or self.registration.stopping or self.unknown_tasks.were_met_lately():
+            return False
+        return self._news.hears and self.yielding.leaves_nothing()
 
     # --- start and stop ---------------------------------------------------------------------------------------------
 

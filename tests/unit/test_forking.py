@@ -114,3 +114,21 @@ print(set(statuses), caught)
 
 def test_a_signal_that_comes_before_the_fork_has_begun_ends_it():
     assert run(SIGNALS) == ["{-15} []"]
+
+
+IGNORED = """
+import os, signal
+from autotask.processes.forking import fork
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+child = fork(lambda: os._exit(3))
+print(child.wait(), child.poll())
+child.terminate()
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+child = fork(lambda: os._exit(3))
+os.waitpid(-1, 0)
+print(child.poll())
+"""
+
+
+def test_the_end_of_a_fork_that_the_system_or_somebody_else_has_noted_is_no_error():
+    assert run(IGNORED) == ["0 0", "0"]

@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 import types
+from contextlib import contextmanager
 
 import pytest
 
 from autotask import telemetry as in_use
 from autotask.checks.about_settings import check_telemetry
+from autotask.exceptions import TimeLimitExceeded
 from autotask.telemetry import hooks
 from autotask.telemetry.interface import Telemetry
 from tests.helpers import ROOT
@@ -19,6 +21,15 @@ class Mine(Telemetry):
 
 
 mine = Mine()
+
+
+class Interrupted(Telemetry):
+    """Is interrupted at the end of a call."""
+
+    @contextmanager
+    def call(self, call):
+        yield
+        raise TimeLimitExceeded
 
 
 class Partly:
@@ -66,6 +77,15 @@ def test_one_that_cannot_be_used_is_left_out_and_logged(settings, caplog):
     settings.AUTOTASK_TELEMETRY = ["no_such_package.telemetry", f"{__name__}.mine"]
     assert list(in_use.used._told) == [f"{__name__}.mine"]
     assert "no_such_package.telemetry" in caplog.text
+
+
+def test_the_interruption_of_a_task_is_not_lost_where_telemetry_is_told_of_a_call(settings):
+    # Given: the time of the task is over just then
+    settings.AUTOTASK_TELEMETRY = [f"{__name__}.mine", f"{__name__}.Interrupted"]
+
+    # Then
+    with pytest.raises(TimeLimitExceeded):
+        in_use.used.sent("some.task", "default", False, lambda carried: [], lambda tasks: [])
 
 
 def test_without_the_setting_nothing_is_imported():

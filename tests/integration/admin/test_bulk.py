@@ -30,11 +30,11 @@ EVERYTHING = Filter()
 
 
 def run(
-    word: Word, wanted: Filter = EVERYTHING, priority: int | None = None, before=None, rate=None, **more
+    word: Word, wanted: Filter = EVERYTHING, priority: int | None = None, before=None, rate=None, name="act", **more
 ) -> dict[str, int]:
     """Do an act here and now, in the name of the first user."""
     user = User.objects.first() or User.objects.create_superuser("ann")
-    context = TaskContext(uuid.uuid4(), "act", **more)
+    context = TaskContext(uuid.uuid4(), name, **more)
     now = (before or datetime.now(UTC)).isoformat()
     return act_on_all.act_on_all.function(
         context, word.value, act_on_all.written(wanted), priority, str(user.pk), now, 0, rate
@@ -292,6 +292,22 @@ def test_an_act_on_all_is_retried_only_by_those_who_may_ask_for_one(staff):
     assert TaskRecord.objects.get(id=id).state == State.CANCELLED
     assert staff("view_taskrecord", "retry_task", "act_on_all_tasks").post(address).status_code == 302
     assert TaskRecord.objects.get(id=id).state == State.READY
+
+
+def test_an_act_on_all_is_retried_only_by_those_who_may_do_it(staff):
+    # Given: somebody with more rights has asked for it, and it was cancelled
+    one = staff("view_taskrecord", "retry_task", "act_on_all_tasks")
+    other = User.objects.create_superuser("root")
+    id = act_on_all.enqueue(Word.DISCARD, EVERYTHING, None, other.pk, 0)
+    acts.cancel([id])
+
+    # When
+    refused = one.post(page_of(TaskHandle(id)).replace("/change/", "/retry/"))
+    run(Word.RETRY, name=act_on_all.act_on_all.name)
+
+    # Then
+    assert refused.status_code == 403
+    assert TaskRecord.objects.get(id=id).state == State.CANCELLED
 
 
 def test_a_failed_task_is_discarded_by_its_button(admin, staff):

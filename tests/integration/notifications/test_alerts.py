@@ -169,6 +169,22 @@ def test_a_message_that_cannot_be_sent_is_tried_again_for_those_who_lack_it(sett
     assert [sent.to for sent in mail.outbox] == [["other@example.org"], [OPS]]
 
 
+def test_a_message_that_takes_long_holds_up_nobody_who_looks(other_connection):
+    # Given
+    looking.look(current())
+    execute(other_connection, "BEGIN")
+    assert incidents.take(other_connection, []) is not None
+    execute(current(), "SET lock_timeout = '500ms'")
+
+    # When, Then
+    assert looking.look(current()) == ([], [])
+    sign_on()
+    assert looking.look(current()) == ([], [])
+    execute(other_connection, "ROLLBACK")
+    assert looking.look(current()) == ([], ["no worker is alive"])
+    execute(current(), "RESET lock_timeout")
+
+
 def test_a_process_that_is_killed_while_it_sends_loses_no_message(tmp_path, post_office):
     # Given: a process that waits for the answer of the mail server
     release = post_office.hold()

@@ -4,7 +4,7 @@ import contextlib
 import uuid
 
 import pytest
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from autotask.store import addressee, enqueue, hearing, notify, workers
 from autotask.store.addressee import FEWEST, WORK_CHANNEL, idle_channel
@@ -151,6 +151,24 @@ def test_an_error_that_is_not_about_the_workers_is_not_hidden(monkeypatch):
     with pytest.raises(Exception, match="syntax"):
         greet("Ada")
     assert rows(current(), "SELECT count(*) FROM autotask_task") == [(0,)]
+
+
+def test_the_call_after_one_that_has_failed_tells_workers(other_connection, monkeypatch):
+    # Given
+    monkeypatch.setattr(notify, "NOTIFY_INTERVAL", 60.0)
+    execute(other_connection, f"LISTEN {WORK_CHANNEL}")
+    with monkeypatch.context() as failing:
+        failing.setattr(enqueue, "_plain", lambda task: ())
+        failing.setattr(enqueue, "NOW_TELLING", "SELECT 1 / 0")
+        with pytest.raises(DatabaseError, match="zero"):
+            greet("Ada")
+
+    # When
+    greet("Bob")
+
+    # Then
+    rows(other_connection, "SELECT 1")
+    assert list(hearing.heard(other_connection)) == [WORK_CHANNEL]
 
 
 def test_a_plain_insert_tells_nobody(other_connection):

@@ -81,6 +81,12 @@ def test_a_worker_says_whether_it_is_idle(start_idle):
     wait_until(lambda: is_idle(worker), what="a beat of an idle worker")
 
 
+def test_a_worker_with_older_code_is_not_the_only_one_to_be_told(start_idle):
+    worker = start_idle()
+    worker.unknown_tasks.met("shop.tasks.new", "no such task")
+    wait_until(lambda: not is_idle(worker), what="a beat of a worker that does not know all tasks")
+
+
 def test_the_worker_that_is_told_takes_the_task(start_idle):
     told, _ = start_idle(), start_idle()
     handle = store(tasks.echo, 1)
