@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,11 +14,13 @@ class KeptChild(Child):
     """A child that outlives its pool: idle children wait for the next one, which has the same environment variables."""
 
     _idle: list["KeptChild"] = []
+    _starter = ThreadPoolExecutor(1)
     _ends = False
 
     def __init__(self, module: str) -> None:
         self._variables = _variables()
-        super().__init__(module)
+        # It is killed when the thread that has started it ends, as those of a pool do with their worker.
+        self._starter.submit(super().__init__, module).result()
 
     def let_go(self) -> None:
         """Keep it. The pool calls this for idle children only, before it closes them."""
