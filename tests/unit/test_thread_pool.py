@@ -235,3 +235,27 @@ def test_a_thread_looks_on_again_when_there_is_something_to_do(alone):
     held.set()
     assert pool.drain(10)
     pool.close()
+
+
+def test_threads_that_are_about_to_sleep_or_to_wake_are_not_relied_upon(alone):
+    # Given: both threads are busy, and one of them may leave what waits to the other
+    pool, held = ThreadPool(2, call, nothing), threading.Event()
+    for _ in range(2):
+        pool.submit(lambda: held.wait(20))
+    wait_until(lambda: len(pool.running()) == 2)
+    assert not pool.holds_back()
+    pool.submit(nothing)
+    pool._may_sleep = pool._may_leave = 1
+
+    # When, Then: nobody looks on yet
+    assert pool.holds_back()
+
+    # When, Then: somebody does, and nobody is being woken
+    pool._looks_on = True
+    assert not pool.holds_back()
+    pool._bell.put(None)
+    assert pool.holds_back()
+    pool._looks_on = False
+    held.set()
+    assert pool.drain(10)
+    pool.close()

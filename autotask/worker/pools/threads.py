@@ -176,8 +176,11 @@ class ThreadPool(Waiting[T]):
         return mean >= ALONE if self._often is None else self._often
 
     def holds_back(self) -> bool:
-        """Whether threads sleep although there is something to do, and none of them looks on."""
-        return bool(self._todo) and self._asleep > 0 and not self._looks_on
+        """Whether threads sleep, or may fall asleep, although there is something to do, and none of them looks on."""
+        if not self._todo or (not self._asleep and not self._may_leave):
+            return False
+        # While one rings, the thread that looks on may wake in place of another, and then nobody does.
+        return not (self._looks_on and self._bell.empty())
 
     def outstanding(self) -> int:
         """Return how many submitted items have not finished."""

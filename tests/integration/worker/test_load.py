@@ -203,7 +203,7 @@ def test_a_worker_does_not_grow_with_the_number_of_its_tasks(start_processes):
     # Given
     (worker,) = start_processes(1, "--threads=4")
     drain(3000)
-    wait_until(lambda: footprint(worker.pid)[2] == 4, what="all connections of the worker")
+    wait_until(lambda: footprint(worker.pid)[2] == 3, what="all connections of the worker")
     memory, files, sessions = footprint(worker.pid)
 
     # When
