@@ -58,7 +58,8 @@ def _found(rule: Rule, subject: str, text: str) -> Found:
 
 
 def _failures(site: Site, rule: Rule) -> Iterator[Found]:
-    since = datetime.now(UTC) - timedelta(seconds=rule.window)
+    # A moment less than the longest window, which would count whole hours when its end has become "now".
+    since = datetime.now(UTC) - timedelta(seconds=rule.window - 1)
     totals = statistics.totals(site.connection, since, by="name", name=rule.of or None)
     for of, counts in list(totals.items()):
         ended = counts.succeeded + counts.failed

@@ -221,6 +221,14 @@ def test_the_command_announces_that_no_worker_lives_and_exits_with_3(capsys):
     assert len(mail.outbox) == 2
 
 
+def test_failures_within_the_longest_window_are_counted_by_the_minute(settings):
+    settings.AUTOTASK_ALERTS = [{"when": "failures", "share": 0.5, "window": timedelta(hours=3), "to": OPS}]
+    earlier = int(datetime.now(UTC).timestamp()) // 60 * 60 - 3 * 3600 - 120
+    statistics.add(current(), {Key(earlier, "bad", "default"): Counts(failed=20)})
+    execute(current(), "UPDATE autotask_statistics SET at = now() WHERE period = 3600")
+    assert looking.look(current()) == ([], [])
+
+
 def test_a_webhook_gets_the_same(settings, monkeypatch):
     settings.AUTOTASK_ALERTS = [{"when": "workers", "to": "https://example.org/hook"}]
     called = []
