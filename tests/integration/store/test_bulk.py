@@ -12,7 +12,7 @@ from autotask import bulk
 from autotask.payload import load_arguments
 from autotask.signals import task_enqueued
 from autotask.store import many, notify
-from autotask.store.connection import current, rows
+from autotask.store.connection import current, execute, rows
 from autotask.store.enqueue import STATED
 from autotask.task import WAITING
 from autotask.tasks import delayed_task
@@ -192,3 +192,25 @@ def test_unique_calls_stay_one_transaction_in_the_order_of_their_keys(make, monk
     handles = greet.using(unique="name").enqueue_many(make([(str(n % 15),) for n in range(30)]))
     assert [handle.created for handle in handles] == [True] * 15 + [False] * 15
     assert [handle.id for handle in handles[15:]] == [handle.id for handle in handles[:15]]
+
+
+@pytest.fixture
+def under_row_level_security():
+    """The connection has a role to which row-level security applies."""
+    execute(current(), "CREATE ROLE autotask_test_tenant")
+    execute(current(), "GRANT ALL ON ALL TABLES IN SCHEMA public TO autotask_test_tenant")
+    execute(current(), "ALTER TABLE autotask_task ENABLE ROW LEVEL SECURITY")
+    execute(current(), "CREATE POLICY all_rows ON autotask_task USING (true)")
+    execute(current(), "SET ROLE autotask_test_tenant")
+    yield
+    execute(current(), "RESET ROLE")
+    execute(current(), "DROP POLICY all_rows ON autotask_task")
+    execute(current(), "ALTER TABLE autotask_task DISABLE ROW LEVEL SECURITY")
+    execute(current(), "DROP OWNED BY autotask_test_tenant")
+    execute(current(), "DROP ROLE autotask_test_tenant")
+
+
+def test_under_row_level_security_very_many_calls_are_inserted(under_row_level_security, monkeypatch):
+    monkeypatch.setattr(many, "MANY_ENOUGH", 2)
+    many.insert_many(current(), [new_task(), new_task(), new_task()])
+    assert count("autotask_task") == 3
