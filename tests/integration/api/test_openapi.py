@@ -83,6 +83,7 @@ def test_every_address_is_described(api):
         ("get", "/openapi.json"),
         ("get", "/{id}/"),
         ("post", "/{id}/cancel"),
+        ("post", "/{id}/discard"),
         ("post", "/{id}/retry"),
         ("get", "/{id}/result"),
         ("get", "/{id}/reason"),
