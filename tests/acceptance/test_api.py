@@ -55,7 +55,7 @@ class Api:
     """A client of the API of a server, with a key for everything."""
 
     def __init__(self, site, server) -> None:
-        actions = ("submit", "read", "cancel", "retry", "traceback")
+        actions = ("submit", "read", "cancel", "retry", "discard", "metadata", "traceback")
         words = [word for action in actions for word in ("--scope", action)]
         shown = site.manage("autotask", "keys", "create", "everything", *words)
         self.key = next(line for line in shown.splitlines() if line.startswith("autotask_"))
