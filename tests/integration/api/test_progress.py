@@ -185,9 +185,10 @@ def test_nobody_waits_any_more_for_a_client_that_has_left_at_once(monkeypatch):
     awaited = []
     wait = listener.ended
     monkeypatch.setattr(listener, "ended", lambda id: awaited.append(wait(id)) or awaited[-1])
+    handle = tasks.add.using(delay=3600)(1)
 
     async def leave():
-        answer = await AsyncClient().get(f"/progress/{token_of(new_id())}/stream/")
+        answer = await AsyncClient().get(f"/progress/{token_of(handle.id)}/stream/")
         await anext(answer.streaming_content)
         await answer.streaming_content.aclose()
 
