@@ -12,7 +12,7 @@ from tests.faults.network import Network, NoNetwork
 from tests.helpers import wait_until
 
 CLAIM = b"nextval('autotask_fence')"
-OUTCOME = b"CASE WHEN e.began THEN e.now"
+OUTCOME = b"run_at, e.now - (e.ended_ago"
 RETRY = b"SET state = 0, ready_at = NULL, failures"
 RELEASE = b"attempt = t.attempt - 1"
 CALL = b"INSERT INTO autotask_task"
