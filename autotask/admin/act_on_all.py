@@ -53,7 +53,7 @@ def _act(
     before, delays = datetime.fromisoformat(asked_at), paced(rate)
     for piece in matching.pieces(current(), _until(read(wanted), before), ACTS[word].states, before):
         _refuse_without_right(user_id, word)
-        # An act that is retried is done in the name of the user who has asked for it, who may do more.
+        # A retried act runs in the name of the user who asked for it, and that user may have more rights.
         ids = [id for id, name in piece.items() if id != context.id and (word, name) != (Word.RETRY, context.name)]
         for start in range(0, len(ids), tasks.BATCH):
             if context.should_stop:
@@ -81,7 +81,7 @@ def paced(rate: float | None, now: Callable[[], float] = time.monotonic) -> Iter
 
 
 def _refuse_without_right(user_id: str, word: Word) -> None:
-    # The task may wait for hours, and take as long: whoever has lost the right meanwhile, or left, does nothing any more.
+    # The task may wait and run for hours. Users who have lost the right or left by then must not act any more.
     user = get_user_model()._default_manager.filter(pk=user_id).first()
     if user is None or not may(user, word):
         raise Cancel("the user who asked for it may not do it any more")

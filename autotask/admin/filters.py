@@ -50,40 +50,41 @@ class StateFilter(admin.SimpleListFilter):
         return STATES.get(self.value() or "")
 
 
-class GateFilter(admin.SimpleListFilter):
-    """The gate in the address, to which the page of a held task links: only tasks that wait there."""
+class LinkedFilter(admin.SimpleListFilter):
+    """A value in the address, to which other pages link. Only that one is offered: nobody knows all values."""
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
+        """Return the chosen value only."""
+        return [(self.value() or "", self.value())] if self.value() else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the tasks with that value."""
+        value = self.value()
+        if not value:
+            return queryset
+        return queryset.filter(self.having(value)) if is_storable(value) else queryset.none()
+
+    def having(self, value: str) -> Q:
+        """Return the condition for the tasks with a value."""
+        return Q(**{str(self.parameter_name): value})
+
+
+class GateFilter(LinkedFilter):
+    """The gate to which the page of a held task links: only tasks that wait there."""
 
     title = _("gate")
     parameter_name = "gate"
 
-    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
-        """Return the chosen gate only: nobody knows all keys."""
-        return [(self.value() or "", self.value())] if self.value() else []
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Keep the tasks that wait at that gate."""
-        value = self.value()
-        if not value:
-            return queryset
-        return queryset.filter(state=State.HELD, gate=value) if is_storable(value) else queryset.none()
+    def having(self, value: str) -> Q:
+        """Return the condition for the tasks that wait at a gate."""
+        return Q(state=State.HELD, gate=value)
 
 
-class SubjectFilter(admin.SimpleListFilter):
-    """The subject in the address, to which the pages of its tasks link: only tasks about it."""
+class SubjectFilter(LinkedFilter):
+    """The subject to which the pages of its tasks link: only tasks about it."""
 
     title = _("subject")
     parameter_name = "subject"
-
-    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
-        """Return the chosen subject only: there may be any number."""
-        return [(self.value() or "", self.value())] if self.value() else []
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Keep the tasks about that subject."""
-        value = self.value()
-        if not value:
-            return queryset
-        return queryset.filter(subject=value) if is_storable(value) else queryset.none()
 
 
 class UnindexedFilter(admin.SimpleListFilter):

@@ -63,8 +63,8 @@ class ForkedProcess:
             try:
                 pid, status = os.waitpid(self.pid, options)
             except ChildProcessError:
-                # Whoever has started this process lets it ignore SIGCHLD, or the project waits for all children: it has
-                # ended, and nobody knows how. subprocess.Popen has the same status then.
+                # SIGCHLD is ignored, as the process that started this one may have set it, or the project waits for all
+                # children. The fork has ended, and its status is lost. subprocess.Popen reports 0 then, too.
                 pid, status = self.pid, 0
             if pid:
                 self.returncode = os.waitstatus_to_exitcode(status)

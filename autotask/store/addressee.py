@@ -7,7 +7,7 @@ from autotask.task import THREAD
 #: Workers listen here for new work.
 WORK_CHANNEL = "autotask_work"
 
-#: The name of the channel on which one idle worker is told of work begins with this; its id follows.
+#: An idle worker listens on a channel of its own, whose name is this and its id.
 IDLE = "autotask_idle_"
 
 #: So many workers have to be idle. Fewer are all told: that costs little, and whoever is fastest gets the task.

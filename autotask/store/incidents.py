@@ -84,7 +84,7 @@ key <> '' AND ((told = 0 AND due_at <= statement_timestamp() AND (ended_at IS NU
 
 ARE_PENDING = f"SELECT EXISTS (SELECT FROM autotask_incident WHERE {_PENDING})"
 
-# Whoever has the lock sends. If that process dies, the lock is gone, and nothing was noted.
+# The process that holds the lock sends. If it dies, the lock goes with it, and nothing has been noted.
 TAKE = f"""
 SELECT key, text, began_at, ended_at, told, coalesce(remaining, "to")::text, tries
 FROM autotask_incident WHERE {_PENDING} AND key <> ALL(%(tried)s::text[])
@@ -144,7 +144,7 @@ class Incident:
 
 
 def take_turn(connection: BaseDatabaseWrapper, every: float) -> bool:
-    """Return whether it is the turn of this process to look: one process in all, each so many seconds."""
+    """Return whether this process looks now: one process of the site does, once in that many seconds."""
     return bool(rows(connection, TURN, {"every": float(every)}))
 
 
@@ -190,7 +190,7 @@ def sent(connection: BaseDatabaseWrapper, incident: Incident) -> None:
 
 
 def left(connection: BaseDatabaseWrapper, incident: Incident, to: Sequence[str]) -> None:
-    """Note who has not got it yet."""
+    """Note which recipients have not received it yet."""
     execute(connection, LEFT, {"key": incident.key, "remaining": json.dumps(list(to))})
 
 

@@ -19,7 +19,7 @@ from autotask.store.connection import execute, in_utc, rows
 from autotask.store.enqueue import LARGEST_STATEMENT, MANY, Kind, NewTask, parameters
 from autotask.task import State
 
-#: From so many tasks on, COPY is worth its round trips.
+#: The fewest tasks for which COPY is worth its round trips.
 MANY_ENOUGH = 200
 
 #: Bytes that are written at once.
