@@ -1,14 +1,6 @@
 """Arguments and results as signed pickles; anything unsigned is refused.
 
-An envelope is::
-
-    "AT"  version  codec  flags  key id (4)  MAC (32)  body
-
-The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, whether it begins with the
-values of carriers, and with subject and metadata: their length (4) and JSON, see :mod:`autotask.carriers`, and whether
-somebody is to be told of the end of the task, see :mod:`autotask.on_end`.
-
-The MAC is HMAC-SHA256 (RFC 2104) over all other bytes and the *context*: for arguments the id and name of the task, for
+Both are in envelopes, see :mod:`autotask.envelopes`. Their MAC is HMAC-SHA256 (RFC 2104) over all other bytes and the *context*: for arguments the id and name of the task, for
 results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt, and only payloads
 that were signed with a key of this site are unpickled. The key is derived from ``AUTOTASK_SIGNING_KEY`` or
 ``SECRET_KEY``; older keys are accepted from the fallback settings.
@@ -25,6 +17,28 @@ from django.conf import settings as django_settings
 
 from autotask import pickling
 from autotask.conf import settings
+from autotask.envelopes import (
+    BODY,
+    CARRIES,
+    CARRYING,
+    FLAGS,
+    HEAD,
+    KEY_ID,
+    MAC,
+    MAGIC,
+    OTHER_HEADS,
+    PLAIN,
+    REFERRING,
+    REFERS,
+    RESULT,
+    TASK,
+    TELLING,
+    TELLS,
+    begin,
+    opening,
+    result_signing,
+    signing,
+)
 from autotask.exceptions import PayloadRefused, PayloadTooLarge, PayloadTooNew
 from autotask.references import Reference
 from autotask.setting import secret_key
@@ -33,32 +47,8 @@ from autotask.signing import Key, key_of
 from autotask.texts.lines import describe
 from autotask.unpicklable import unpicklable, unpicklable_result
 
-MAGIC = b"AT"
-VERSION = 1
-CODEC_PICKLE = 1
-NO_FLAGS = 0
-#: The body refers to model instances.
-REFERS = 1
-#: The body begins with the values of carriers.
-CARRIES = 2
-#: Somebody is to be told of the end of the task. The worker sees it here, so that a claim need not read another column.
-TELLS = 4
-
-_PLAIN = bytes((*MAGIC, VERSION, CODEC_PICKLE, NO_FLAGS))
-_REFERRING = bytes((*MAGIC, VERSION, CODEC_PICKLE, REFERS))
-_CARRYING = tuple(bytes((*MAGIC, VERSION, CODEC_PICKLE, CARRIES | flags)) for flags in (NO_FLAGS, REFERS))
-_TELLING = {head: head[:-1] + bytes((head[-1] | TELLS,)) for head in (_PLAIN, _REFERRING, *_CARRYING)}
-_OTHER_HEADS = (*_CARRYING, *_TELLING.values())
-_FLAGS = len(_PLAIN) - 1
-_TASK = b"task\0"
-
 #: Among the values of carriers, whose names are paths: the subject and the metadata of the call.
 ABOUT = ""
-
-_HEAD = slice(0, len(_PLAIN))
-_KEY_ID = slice(_HEAD.stop, _HEAD.stop + 4)
-_MAC = slice(_KEY_ID.stop, _KEY_ID.stop + 32)
-_BODY = slice(_MAC.stop, None)
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -101,12 +91,9 @@ class Signer:
         self.overhead = len(words)
         key, after = key_of(secret), name.encode()
         self._signing: list[Callable[[bytes, bytes], bytes]] = []
-        length = (len(_TASK) + 16 + len(after)).to_bytes(4, "big")
-        for head in _CARRYING if carried else (_PLAIN, _REFERRING):
-            start = (_TELLING[head] if tells else head) + key.id
-            inner = key.inner.copy()
-            inner.update(start + length + _TASK)
-            self._signing.append(_signing(start, inner, key.outer, after, words))
+        for head in CARRYING if carried else (PLAIN, REFERRING):
+            begun = begin(key, TELLING[head] if tells else head, TASK, 16 + len(after))
+            self._signing.append(signing(begun, after, words))
 
     def dump(self, args: tuple[Any, ...], kwargs: dict[str, Any], id: uuid.UUID, most: int) -> bytes:
         """Return the signed arguments of one task.
@@ -131,27 +118,9 @@ class Signer:
         return self._signing[refers]
 
 
-def _signing(start: bytes, inner: Any, outer: Any, name: bytes, words: bytes) -> Callable[[bytes, bytes], bytes]:
-    """Return a function that does what :func:`_mac` does, from where the calls of a task begin to differ.
-
-    :param start: how the envelopes begin.
-    :param inner: the inner hash, which has taken in all that comes before the id of the task.
-    """
-    copy_inner, copy_outer, after = inner.copy, outer.copy, name + words
-
-    def sign(id: bytes, body: bytes) -> bytes:
-        inner, outer = copy_inner(), copy_outer()
-        inner.update(id + after + body)
-        outer.update(inner.digest())
-        mac: bytes = outer.digest()
-        return start + mac + words + body
-
-    return sign
-
-
 def signer(name: str, carried: Mapping[str, Any] | None = None, *, tells: bool = False) -> Signer:
     """Return what signs the arguments of calls of a task now; see :func:`dump_arguments` for the parameters."""
-    secret = _current_secret()
+    secret = current_secret()
     return Signer(secret, name, carried, tells) if carried else _plain_signer(secret, name, tells)
 
 
@@ -183,7 +152,11 @@ def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
     :raises django.db.Error: the database could not be queried for instances.
     :raises Exception: whatever else unpickling raises.
     """
-    body, refers = _open(envelope, _task_context(id, name), id)
+    # As nearly always. All other envelopes, and the refusal of wrong ones, take a longer way.
+    envelope = bytes(envelope)
+    body, refers = opening(current_secret(), name)(id.bytes, envelope), False
+    if body is None:
+        body, refers = _open(envelope, _task_context(id, name), id)
     try:
         args, kwargs = pickling.loads(body, refers)
     except (ModuleNotFoundError, AttributeError) as error:  # raised by pickle if there is no such module or class
@@ -199,14 +172,14 @@ def load_enclosed(envelope: bytes) -> Arguments:
 
 def carries(envelope: bytes) -> bool:
     """Whether an envelope has values of carriers, by its own flags, which are not verified."""
-    return len(envelope) > _FLAGS and bool(envelope[_FLAGS] & CARRIES)
+    return len(envelope) > FLAGS and bool(envelope[FLAGS] & CARRIES)
 
 
 def some_tell(envelopes: Iterable[bytes]) -> bool:
     """Whether somebody is to be told of the end of one of these tasks, by the flags of envelopes, which are not verified."""
     try:
         for envelope in envelopes:  # not any(), which takes twice as long: this runs for each task
-            if envelope[_FLAGS] & TELLS:
+            if envelope[FLAGS] & TELLS:
                 return True
     except IndexError:  # One was cut off. Nobody knows.
         return True
@@ -247,7 +220,10 @@ def dump_result(value: Any, *, id: uuid.UUID, fence: int, name: str) -> bytes | 
     :raises UnpicklableResult: it cannot be pickled.
     :raises PayloadTooLarge: it takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
     """
-    return None if value is None else _dump_value(value, _result_context(id, fence), name)
+    if value is None:
+        return None
+    body, refers = _pickled(value, name)
+    return result_signing(current_secret(), refers)(id.bytes + fence.to_bytes(8, "big"), body)
 
 
 def load_result(envelope: bytes | None, *, id: uuid.UUID, fence: int) -> Any:
@@ -276,7 +252,10 @@ def dump_step(value: Any, *, id: uuid.UUID, step: str, name: str) -> bytes | Non
     :raises UnpicklableResult: it cannot be pickled.
     :raises PayloadTooLarge: it takes more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
     """
-    return _dump_value(value, _step_context(id, step), f"{name}, step {step}")
+    if value is None:
+        return None
+    body, refers = _pickled(value, f"{name}, step {step}")
+    return _seal(REFERRING if refers else PLAIN, body, _step_context(id, step))
 
 
 def load_step(envelope: bytes | None, *, id: uuid.UUID, step: str) -> Any:
@@ -302,7 +281,7 @@ def readdress_arguments(envelope: bytes, *, id: uuid.UUID, to: uuid.UUID, name: 
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     """
     _verify(envelope, _task_context(id, name), id)
-    return _seal(envelope[_HEAD], envelope[_BODY], _task_context(to, name))
+    return _seal(envelope[HEAD], envelope[BODY], _task_context(to, name))
 
 
 def resign_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> bytes:
@@ -315,23 +294,22 @@ def resign_step(envelope: bytes, *, id: uuid.UUID, step: str) -> bytes:
     return _resign(bytes(envelope), _step_context(id, step), id)
 
 
-def _dump_value(value: Any, context: bytes, name: str) -> bytes | None:
-    if value is None:
-        return None
+def _pickled(value: Any, name: str) -> tuple[bytes, bool]:
+    """Return what a task has returned as a pickle, and whether it refers to model instances."""
     try:
-        body, refers = pickling.dumps(value, has_parts=pickling.has_parts((value,)))
+        body, refers = pickling.dumps(value, has_parts=type(value) not in pickling.LEAVES)
     except Exception as error:  # whatever a __reduce__ or __getstate__ raises
         raise unpicklable_result(value, name, error) from error
     _refuse_large(len(body), "results", name, settings.MAX_PAYLOAD)
-    return _seal(_REFERRING if refers else _PLAIN, body, context)
+    return body, refers
 
 
 def _task_context(id: uuid.UUID, name: str) -> bytes:
-    return _TASK + id.bytes + name.encode()
+    return TASK + id.bytes + name.encode()
 
 
 def _result_context(id: uuid.UUID, fence: int) -> bytes:
-    return b"result\0" + id.bytes + fence.to_bytes(8, "big")
+    return RESULT + id.bytes + fence.to_bytes(8, "big")
 
 
 def _step_context(id: uuid.UUID, step: str) -> bytes:
@@ -339,7 +317,7 @@ def _step_context(id: uuid.UUID, step: str) -> bytes:
 
 
 def _seal(head: bytes, body: bytes, context: bytes) -> bytes:
-    key = key_of(_current_secret())
+    key = key_of(current_secret())
     return b"".join((head, key.id, _mac(key, head, context, body), body))
 
 
@@ -351,33 +329,33 @@ def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> tuple[bytes, bool]:
 
 
 def _contents(envelope: bytes) -> tuple[bytes, bool]:
-    body, flags = envelope[_BODY], envelope[_FLAGS]
+    body, flags = envelope[BODY], envelope[FLAGS]
     if flags & CARRIES:
         body = body[_length_of_carried(envelope) :]
     return body, bool(flags & REFERS)
 
 
 def _carried(envelope: bytes) -> dict[str, Any]:
-    words: dict[str, Any] = json.loads(envelope[_BODY][4 : _length_of_carried(envelope)])
+    words: dict[str, Any] = json.loads(envelope[BODY][4 : _length_of_carried(envelope)])
     return words
 
 
 def _length_of_carried(envelope: bytes) -> int:
-    return 4 + int.from_bytes(envelope[_BODY][:4], "big")
+    return 4 + int.from_bytes(envelope[BODY][:4], "big")
 
 
 def _resign(envelope: bytes, context: bytes, id: uuid.UUID) -> bytes:
     _verify(envelope, context, id)
-    return _seal(envelope[_HEAD], envelope[_BODY], context)
+    return _seal(envelope[HEAD], envelope[BODY], context)
 
 
 def _verify(envelope: bytes, context: bytes, id: uuid.UUID) -> None:
-    if len(envelope) < _BODY.start or not envelope.startswith(MAGIC):
+    if len(envelope) < BODY.start or not envelope.startswith(MAGIC):
         raise PayloadRefused(id=id, reason="it is not a payload of autotask, or was cut off")
-    head, key_id, mac, body = envelope[_HEAD], envelope[_KEY_ID], envelope[_MAC], envelope[_BODY]
-    if head != _PLAIN and head != _REFERRING and head not in _OTHER_HEADS:
+    head, key_id, mac, body = envelope[HEAD], envelope[KEY_ID], envelope[MAC], envelope[BODY]
+    if head != PLAIN and head != REFERRING and head not in OTHER_HEADS:
         raise PayloadTooNew(id=id, reason=_strange_head(envelope))
-    key = key_of(_current_secret())
+    key = key_of(current_secret())
     if key_id == key.id and hmac.compare_digest(mac, _mac(key, head, context, body)):
         return  # as nearly always
     reason = (
@@ -404,12 +382,12 @@ def _mac(key: Key, head: bytes, context: bytes, body: bytes) -> bytes:
     return key.sign(b"".join((head, key.id, len(context).to_bytes(4, "big"), context, body)))
 
 
-def _current_secret() -> str | bytes:
+def current_secret() -> str | bytes:
     return settings.SIGNING_KEY or secret_key()
 
 
 def _secrets() -> Iterator[str | bytes]:
-    yield _current_secret()
+    yield current_secret()
     yield from settings.SIGNING_KEY_FALLBACKS
     # A site with a signing key and payloads signed with SECRET_KEY has to list that as a fallback: the signing key may
     # well have been introduced because SECRET_KEY leaked.

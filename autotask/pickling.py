@@ -21,7 +21,7 @@ from autotask.references import REFERABLE, Reference, fetch, reference
 PROTOCOL = 5
 
 #: Types without parts in which a model instance could be hidden.
-_LEAVES = frozenset(
+LEAVES = frozenset(
     {
         *(type(None), bool, int, float, complex, str, bytes, bytearray),
         *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta),
@@ -35,7 +35,7 @@ _MARK = ("autotask.pickling", "referred")
 
 def has_parts(values: Iterable[Any]) -> bool:
     """Whether any of the values may hold others. Quick, since it runs for each call."""
-    return not _LEAVES.issuperset(map(type, values))
+    return not LEAVES.issuperset(map(type, values))
 
 
 def dumps(value: Any, *, has_parts: bool = True) -> tuple[bytes, bool]:

@@ -16,22 +16,25 @@ PREFIX = "AUTOTASK_"
 #: Stands for a setting that a project has not set.
 UNSET: Any = object()
 
-_bare = object.__getattribute__
+#: The attributes of Django's lazy object, which runs Python code for each of them. The holder of the settings is among them.
+_lazy = object.__getattribute__(django_settings, "__dict__")
 
 
 def _configured() -> Any:
     """Return the object that holds the project's settings now.
 
-    Django's lazy object runs Python code for each attribute and raises for missing ones. Most of ours are missing: that
-    takes several microseconds each, several times for each task.
+    Django's lazy object raises for missing ones. Most of ours are missing: that takes several microseconds each, several
+    times for each task.
     """
-    holder = _bare(django_settings, "_wrapped")
+    holder = _lazy["_wrapped"]
     return django_settings if holder is empty else holder
 
 
 def secret_key() -> Any:
     """Return the ``SECRET_KEY`` of Django; it may be blank."""
-    return getattr(_configured(), "SECRET_KEY", "")
+    # _configured() inlined, as below: each task asks for the key twice.
+    holder = _lazy["_wrapped"]
+    return getattr(django_settings if holder is empty else holder, "SECRET_KEY", "")
 
 
 class Setting(Generic[T]):
@@ -53,7 +56,7 @@ class Setting(Generic[T]):
         if instance is None:
             return self
         # _configured() inlined: a call takes as long as all the rest, and each task reads five settings.
-        holder = _bare(django_settings, "_wrapped")
+        holder = _lazy["_wrapped"]
         value = getattr(django_settings if holder is empty else holder, self.name, UNSET)
         return self.default if value is UNSET else self.accept(value)
 

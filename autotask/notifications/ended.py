@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotask import payload
+from autotask.envelopes import MAGIC
 from autotask.store.read import StoredTask
 from autotask.task import State, Status
 from autotask.texts.lines import describe
@@ -41,6 +42,6 @@ class Ended:
 def _as_returned(value: Any, name: str) -> Any:
     """Return the value that the function has returned: tasks of Django store more."""
     match value:
-        case (returned, str(of), bytes(arguments)) if of == name and arguments.startswith(payload.MAGIC):
+        case (returned, str(of), bytes(arguments)) if of == name and arguments.startswith(MAGIC):
             return returned
     return value

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from autotask.conf import settings
 from autotask.store.finish import Outcome
-from autotask.task import ClaimedTask
+from autotask.task import ClaimedTask, State
 from autotask.worker.outcome import Advanced, Lost, Released
 
 #: Bytes held, beyond which a worker claims nothing more.
@@ -87,6 +87,8 @@ class Burden:
 
 def weight(ended: Outcome | Released | Lost) -> int:
     """Return the bytes of an outcome; 0 if they are few, as of most, so that these cost no lock."""
+    if type(ended) is Outcome and ended.state is State.DONE:
+        return 0 if ended.value is None or len(ended.value) < FEW else len(ended.value)  # as nearly always
     if isinstance(ended, Advanced):
         return 0 if ended.step.value is None else len(ended.step.value)
     if not isinstance(ended, Outcome):

@@ -52,7 +52,7 @@ def execute(
         return around.enclose(functools.partial(_reported, task, is_cancelled, reporter, attempt, around, begun))
     if payload.carries(task.payload):
         return around.enclose(functools.partial(_as_called, task, is_cancelled, reporter, attempt, around, begun))
-    return _attempt(task, is_cancelled, reporter, attempt, around, begun, around.run)
+    return _attempt(task, is_cancelled, reporter, attempt, around, begun, around.run, carries=False)
 
 
 def _reported(
@@ -67,7 +67,7 @@ def _reported(
     with steps.reported(task):
         if payload.carries(task.payload):
             return _as_called(task, is_cancelled, reporter, attempt, around, begun)
-        return _attempt(task, is_cancelled, reporter, attempt, around, begun, around.watch)
+        return _attempt(task, is_cancelled, reporter, attempt, around, begun, around.watch, carries=False)
 
 
 def _as_called(
@@ -109,11 +109,13 @@ def _attempt(
     around: Surroundings,
     begun: float,
     run: Callable[..., Outcome | Released],
+    *,
+    carries: bool = True,
 ) -> Outcome | Released:
     definition: Definition[Any, Any] | None = None
     try:
         definition = registry.find(task)
-        arguments = steps.load(task)
+        arguments = around.load_arguments(task.payload, id=task.id, name=task.name)
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
         try:
             return steps.tell(task, *steps.decide(task, error, definition, None, is_cancelled(task), begun))
@@ -126,13 +128,13 @@ def _attempt(
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
     stop = attempt.stop_request()
-    context = steps.context_of(task, stop, reporter)
+    context = steps.context_of(task, stop, reporter, carries=carries)
     # An interruption may come while it connects, before has_connected is set.
     unsure = True
     try:
         if definition.options.atomic:
             call = functools.partial(_call, task, definition, context, attempt, around, begun)
-            again = functools.partial(_call_again, call, task, arguments)
+            again = functools.partial(_call_again, call, task, context, arguments)
             ended = run(functools.partial(atomic.run, task, again, context, reporter))
             around.settle()
         else:
@@ -158,21 +160,27 @@ def _call(
     arguments: Arguments,
 ) -> Outcome | Advanced:
     enter(context)
-    context.steps = None  # If its transaction is run again: those of the first run were rolled back with it.
     function = definition.for_attempt(task, context)
     if definition.is_async:
         function = async_to_sync(function)
     # Nothing but this call is ever interrupted.
     value = attempt.call(_call_function, function, arguments)
     around.refuse_open(settings.DATABASE if definition.options.atomic else None)
-    return steps.seal(task, value, begun)
+    return steps.seal(task, value, begun, around.dump_result)
 
 
 def _call_again(
-    call: Callable[[Arguments], Outcome | Advanced], task: ClaimedTask, arguments: Arguments, again: bool
+    call: Callable[[Arguments], Outcome | Advanced],
+    task: ClaimedTask,
+    context: TaskContext,
+    arguments: Arguments,
+    again: bool,
 ) -> Outcome | Advanced:
     """Call the function of a task; the next time with fresh arguments, since it may have changed them."""
-    return call(steps.load(task) if again else arguments)
+    if again:
+        context.steps = None  # Those of the first run were rolled back with it.
+        arguments = steps.load(task)
+    return call(arguments)
 
 
 def _call_function(function: Callable[..., Any], arguments: Arguments) -> Any:

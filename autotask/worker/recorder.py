@@ -147,7 +147,9 @@ class Recorder:
             found = self._records.get_nowait() if self._later else self._next()
             while found is not None:
                 record, size = found
-                if size > SMALL:
+                if not size:
+                    batch.append(record)  # as nearly always
+                elif size > SMALL:
                     self._later.append(found)
                 else:
                     batch.append(record)
@@ -188,6 +190,9 @@ class Recorder:
         self.burden.written(size)
 
     def _write_until_done(self, batch: list[Record]) -> None:
+        if self._writes.are_plain(batch):
+            self._persist(self._writes.end, batch)  # as nearly always
+            return
         if known := [record for record in batch if isinstance(record[1], (Outcome, Advanced)) and record[1].recorded]:
             self._let_go(known)
             if self._count:

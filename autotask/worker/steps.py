@@ -7,6 +7,7 @@ differs, see :mod:`autotask.worker.execution` and :mod:`autotask.worker.coroutin
 import functools
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -46,28 +47,33 @@ def load(task: ClaimedTask) -> Arguments:
     return payload.load_arguments(task.payload, id=task.id, name=task.name)
 
 
-def context_of(task: ClaimedTask, stop: StopRequest, reporter: Reports) -> TaskContext:
-    """Return the context that the function of an attempt sees."""
-    report = functools.partial(reporter.report, (task.id, task.fence))
-    context = TaskContext(
-        task.id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report, fence=task.fence
-    )
-    if payload.carries(task.payload):
+def context_of(task: ClaimedTask, stop: StopRequest, reporter: Reports, *, carries: bool = True) -> TaskContext:
+    """Return the context that the function of an attempt sees.
+
+    :param carries: whether its call may carry values.
+    """
+    id, fence = task.id, task.fence
+    report = functools.partial(reporter.report, (id, fence))
+    context = TaskContext(id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report, fence=fence)
+    if carries and payload.carries(task.payload):
         context.subject, context.metadata = payload.about(task.payload)
     return context
 
 
-def seal(task: ClaimedTask, value: Any, begun: float) -> Outcome | Advanced:
+def seal(
+    task: ClaimedTask, value: Any, begun: float, dump: Callable[..., bytes | None] = payload.dump_result
+) -> Outcome | Advanced:
     """Return the outcome of an attempt that returned a value, or the release of a task that has further steps.
 
     :param begun: when the attempt began, on the monotonic clock.
+    :param dump: makes a result, as :func:`autotask.payload.dump_result`.
     :raises NothingRan: the value is a coroutine or a generator, so the body of the function did not run.
     :raises ResultRefused: the value cannot be stored.
     """
     if type(value) is Advance:
         return _advanced(task, value, begun)
     try:
-        envelope = payload.dump_result(value, id=task.id, fence=task.fence, name=task.name)
+        envelope = dump(value, id=task.id, fence=task.fence, name=task.name)
     except BaseException as error:  # noqa: B036 - pickling can raise anything
         if what := still_to_be_run(value):
             raise NothingRan(task=task.name, what=what) from None
@@ -172,13 +178,12 @@ def has_receivers(name: str) -> bool:
 
 def _is_heard(task: ClaimedTask) -> bool:
     """Whether anybody takes note of the success of a task."""
-    definition = registry.known(task.name)
     return (
         log_capture.is_on
         or telemetry.used is not None
-        or (definition is not None and definition.hears_ends)
-        or end_is_heard()
         or logs_level(logging.DEBUG)
+        or end_is_heard()
+        or ((definition := registry.known(task.name)) is not None and definition.hears_ends)
     )
 
 

@@ -2,19 +2,31 @@
 
 import contextvars
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from django.core.signals import setting_changed
+
+from autotask import payload
 from autotask.exceptions import TransactionLeftOpen
 from autotask.worker import hygiene
 from autotask.worker.kept import Kept
+from autotask.worker.sealing import Sealing
 from autotask.worker.traces import Traces, enter
 
 R = TypeVar("R")
 
 
 class Surroundings(Protocol):
-    """Acts before, around and after the function of a task."""
+    """Acts before, around and after the function of a task.
+
+    :ivar load_arguments: as :func:`autotask.payload.load_arguments`.
+    :ivar dump_result: as :func:`autotask.payload.dump_result`.
+    """
+
+    load_arguments: Callable[..., payload.Arguments]
+    dump_result: Callable[..., bytes | None]
 
     def tidy(self, *, unsure: bool = False) -> None:
         """Put the connections of this thread in order; see :func:`autotask.worker.hygiene.tidy_connections`."""
@@ -48,6 +60,17 @@ class OfWorker:
         self.tidy = self._connections.tidy
         self._kept = Kept()
         self._traces = Traces()
+        self.read_settings_live()
+
+    def read_settings_live(self) -> None:
+        """Read the settings for each attempt."""
+        self.load_arguments, self.dump_result = payload.load_arguments, payload.dump_result
+
+    def read_settings_now(self) -> None:
+        """Read them now for the next attempts, until a test changes one. The caller reads them again from time to time."""
+        sealing = Sealing()
+        self.load_arguments, self.dump_result = sealing.load_arguments, sealing.dump_result
+        _reading.add(self)
 
     def run(self, function: Callable[..., R], *args: Any) -> R:
         """Call a function in a context of its own, and watch it."""
@@ -102,6 +125,9 @@ class OfWorker:
 class Untouched:
     """The surroundings in a test, which has its own connections and transactions."""
 
+    load_arguments = staticmethod(payload.load_arguments)
+    dump_result = staticmethod(payload.dump_result)
+
     def tidy(self, *, unsure: bool = False) -> None:
         """Leave them as they are."""
 
@@ -136,8 +162,24 @@ def of_thread() -> OfWorker:
     return here
 
 
+def read_settings() -> None:
+    """Read the settings for the next attempts in this thread, which calls this again after each pause."""
+    of_thread().read_settings_now()
+
+
 class _Here(threading.local):
     surroundings: OfWorker | None = None
 
 
 _here = _Here()
+
+#: Those that have read the settings for many attempts.
+_reading: weakref.WeakSet[OfWorker] = weakref.WeakSet()
+
+
+def _forget_settings(**_: Any) -> None:
+    for each in list(_reading):
+        each.read_settings_live()
+
+
+setting_changed.connect(_forget_settings, dispatch_uid="autotask.surroundings")

@@ -17,7 +17,7 @@ from autotask.signals import worker_started, worker_stopping
 from autotask.store import model_rows, notify
 from autotask.task import COROUTINE, DEFAULT_QUEUE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
-from autotask.worker import executors, hygiene, log_capture, relay, sync_threads
+from autotask.worker import executors, hygiene, log_capture, relay, surroundings, sync_threads
 from autotask.worker.caretaker import Caretaker
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
@@ -115,7 +115,11 @@ class Worker:
         runner = Runner(self.registration, self.held, self.reporter, self.recorder, self._is_last_coroutine, keep_line)
         # A thread without tasks keeps no connections, whatever their CONN_MAX_AGE is: a database has few of them.
         self._threads: ThreadPool[ClaimedTask] = ThreadPool(
-            options.threads, runner.run, self.wakeup.wake, end=hygiene.close_connections
+            options.threads,
+            runner.run,
+            self.wakeup.wake,
+            end=hygiene.close_connections,
+            begin=surroundings.read_settings,
         )
         self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: self._threads, **self._other_pools(runner)}
         abandoner = Abandoner(self.held, self.recorder, self.shutdown)

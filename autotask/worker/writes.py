@@ -59,10 +59,19 @@ class Writes:
         self._unknown_tasks = unknown_tasks
         self._isolation = Isolation()
 
+    @staticmethod
+    def are_plain(records: Sequence[Record]) -> bool:
+        """Whether :meth:`end` writes all of them: successes of tasks without gates and rows, as in nearly all batches."""
+        if model_rows.tables:
+            return False
+        # Not all(), which takes twice as long: this runs for each task.
+        for task, ended in records:
+            if type(ended) is not Outcome or ended.state is not State.DONE or ended.recorded or task.flow is not None:
+                return False
+        return True
+
     def parted(self, records: Sequence[Record]) -> list[tuple[Write, list[Record]]]:
         """Return the records that are not in the database yet, grouped by the way to write them."""
-        if _are_plain(records):
-            return [(self.end, list(records))]
         ways = (self.end, self.end_handing_on, self.retry, self.release, self.lose, self.advance, self.end_rows)
         groups: dict[Write, list[Record]] = {way: [] for way in ways}
         for record in records:
@@ -194,17 +203,6 @@ class Writes:
 
     def _note(self, words: Mapping[Claim, Progress], part: Sequence[Claim]) -> None:
         progress.note(self._connection(), {claim: words[claim] for claim in part}, wait=True)
-
-
-def _are_plain(records: Sequence[Record]) -> bool:
-    """Whether all are successes of tasks without gates and rows, as in nearly all batches."""
-    if model_rows.tables:
-        return False
-    # Not all(), which takes twice as long: this runs for each task.
-    for task, ended in records:
-        if type(ended) is not Outcome or ended.state is not State.DONE or ended.recorded or task.flow is not None:
-            return False
-    return True
 
 
 def _closed(released: Sequence[Released]) -> dict[str, float]:

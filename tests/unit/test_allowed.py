@@ -83,7 +83,7 @@ def opened(envelope):
 
 def signed(body):
     """Return an envelope around any pickle, as who has the key can make it."""
-    return payload._seal(payload._PLAIN, body, payload._task_context(ID, NAME))
+    return payload._seal(payload.PLAIN, body, payload._task_context(ID, NAME))
 
 
 def asking_for(module, name, *args):

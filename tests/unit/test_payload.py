@@ -280,7 +280,7 @@ def test_nobody_can_sign_with_a_blank_fallback(settings, monkeypatch, blank):
     # Given what somebody has signed with nothing
     with monkeypatch.context() as patched:
         patched.setattr(signing, "is_secret", lambda _: True)
-        patched.setattr(payload, "_current_secret", lambda: blank)
+        patched.setattr(payload, "current_secret", lambda: blank)
         envelope = sealed(Canary())
         signing.key_of.cache_clear()
         payload._plain_signer.cache_clear()

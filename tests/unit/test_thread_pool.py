@@ -195,6 +195,23 @@ def test_waits_and_not_seconds_decide_whether_one_thread_runs_all(alone, monkeyp
     pool.close()
 
 
+@pytest.mark.skipif(not COUNTS_WAITS, reason="the system does not count the waits of a thread")
+def test_a_guess_by_seconds_holds_only_until_waits_are_counted(alone, monkeypatch):
+    # Given: all threads run the first items, since these seem to take long
+    monkeypatch.setattr(threads, "ALONE", 0.0)
+    monkeypatch.setattr(threads, "TOGETHER", 3600.0)
+    pool = ThreadPool(2, call, nothing)
+    finish(pool, nothing, 1)
+    assert pool._may_leave == 0
+
+    # When
+    finish(pool, nothing, 400)
+
+    # Then
+    assert pool._may_leave == 1
+    pool.close()
+
+
 def test_a_long_item_holds_up_none_of_a_later_batch_either(alone, monkeypatch):
     # Given: all threads sleep, and have had nothing to look at for a while
     monkeypatch.setattr(threads, "SECOND_LOOK", threads.STANDSTILL)

@@ -56,6 +56,7 @@ class ThreadPool(Waiting[T]):
     :param wake: called from the threads when there is room, see :meth:`wake_when`.
     :param name: the names of the threads begin with it.
     :param end: called by each thread before it ends, and when it has had nothing to do for a while.
+    :param begin: called by each thread before its first item after a pause, and now and then; must not raise.
     :raises RuntimeError: the system has no threads left. If it has only some, the pool begins with these.
     """
 
@@ -68,10 +69,11 @@ class ThreadPool(Waiting[T]):
         wake: Callable[[], None],
         name: str = "autotask",
         end: Callable[[], None] | None = None,
+        begin: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(size, wake)
         self._run = run
-        self._end = end
+        self._begin, self._end = begin, end
         self._closing = False
         # A thread with nothing to do waits for the bell.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -83,6 +85,8 @@ class ThreadPool(Waiting[T]):
         #: Whether one of the threads that sleep looks whether those that are awake make progress.
         self._looks_on = False
         self._balanced = (0, 0.0)
+        #: When it was first seen that no item finishes. Those of a batch that came just now have had no time to.
+        self._stands_since = float("inf")
         self._together_until = float("-inf")
         self._sampled = (0, 0)
         self._often: bool | None = None
@@ -141,19 +145,25 @@ class ThreadPool(Waiting[T]):
     def balance(self) -> None:
         """Let one thread run very short tasks alone, and wake the others as soon as it makes no progress."""
         finished, seconds = self.busy_seconds()
-        done = finished - self._balanced[0]
+        done, now = finished - self._balanced[0], time.monotonic()
         if done:
-            now, mean = time.monotonic(), (seconds - self._balanced[1]) / done
+            mean = (seconds - self._balanced[1]) / done
             # One more awake for each thread that is busy with a long task.
             long = sum(place.item is not None and place.began < now - LONG for place in self._places)
             spare = len(self._places) - 1 - long
-            if self._wait_often(mean):
+            often = self._wait_often(mean)
+            # A guess is good only until the waits are counted: while threads take turns, seconds tell little.
+            if often and (self._often or not COUNTS_WAITS):
                 self._together_until = now + TOGETHER
             self._may_sleep = max(0, spare) if mean < SHORT else 0
-            self._may_leave = self._may_sleep if now >= self._together_until else 0
+            self._may_leave = 0 if often or now < self._together_until else self._may_sleep
             self._balanced = finished, seconds
-        elif self._todo:
+        elif self._todo and now - self._stands_since >= STANDSTILL:
             self._may_sleep = self._may_leave = 0
+        if done or not self._todo:
+            self._stands_since = float("inf")
+        else:
+            self._stands_since = min(self._stands_since, now)
         for _ in range(min(len(self._todo), self._asleep - self._may_sleep)):
             self._ring()
         if self._may_leave and self._todo and not self._looks_on:
@@ -235,15 +245,18 @@ class ThreadPool(Waiting[T]):
         # Looked up once: this loop is the cost of every task.
         take, run, clock, todo = self._todo.popleft, self._run, time.monotonic, self._todo
         place.thread = threading.get_ident()
+        self._get_ready()
         while True:
             if self._asleep < self._may_leave:
                 self._leave()
+                self._get_ready()
             try:
                 item = take()
             except IndexError:
                 if self._closing:
                     break
                 self._sleep()
+                self._get_ready()
                 continue
             place.began = began = clock()
             place.item = item
@@ -255,6 +268,7 @@ class ThreadPool(Waiting[T]):
             place.finished += 1
             if not place.finished % SAMPLE:
                 place.sample()
+                self._get_ready()
             if len(todo) <= self._wake_at:
                 self._wake_at = -1
                 self._wake()
@@ -279,6 +293,10 @@ class ThreadPool(Waiting[T]):
         except queue.Empty:
             self._rest()
             self._bell.get()
+
+    def _get_ready(self) -> None:
+        if self._begin is not None:
+            self._begin()
 
     def _rest(self) -> None:
         if self._end is not None:

@@ -1,0 +1,118 @@
+"""Envelopes, the form of all payloads, and functions that make and open many of one kind.
+
+An envelope is::
+
+    "AT"  version  codec  flags  key id (4)  MAC (32)  body
+
+The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, whether it begins with the
+values of carriers, and with subject and metadata: their length (4) and JSON, see :mod:`autotask.carriers`, and whether
+somebody is to be told of the end of the task, see :mod:`autotask.on_end`. What the MAC covers is told in
+:mod:`autotask.payload`.
+"""
+
+import functools
+import hmac
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from autotask.signing import Key, key_of
+
+MAGIC = b"AT"
+VERSION = 1
+CODEC_PICKLE = 1
+NO_FLAGS = 0
+#: The body refers to model instances.
+REFERS = 1
+#: The body begins with the values of carriers.
+CARRIES = 2
+#: Somebody is to be told of the end of the task. The worker sees it here, so that a claim need not read another column.
+TELLS = 4
+
+#: How envelopes begin, by their flags.
+PLAIN = bytes((*MAGIC, VERSION, CODEC_PICKLE, NO_FLAGS))
+REFERRING = bytes((*MAGIC, VERSION, CODEC_PICKLE, REFERS))
+CARRYING = tuple(bytes((*MAGIC, VERSION, CODEC_PICKLE, CARRIES | flags)) for flags in (NO_FLAGS, REFERS))
+TELLING = {head: head[:-1] + bytes((head[-1] | TELLS,)) for head in (PLAIN, REFERRING, *CARRYING)}
+OTHER_HEADS = (*CARRYING, *TELLING.values())
+FLAGS = len(PLAIN) - 1
+
+HEAD = slice(0, len(PLAIN))
+KEY_ID = slice(HEAD.stop, HEAD.stop + 4)
+MAC = slice(KEY_ID.stop, KEY_ID.stop + 32)
+BODY = slice(MAC.stop, None)
+
+#: How contexts begin, by what the envelope holds.
+TASK = b"task\0"
+RESULT = b"result\0"
+
+
+class Begun(NamedTuple):
+    """Where the envelopes of one kind begin to differ.
+
+    :ivar start: how they begin.
+    :ivar inner: the inner hash, which has taken in all that comes before what differs.
+    :ivar outer: the outer one.
+    """
+
+    start: bytes
+    inner: Any
+    outer: Any
+
+
+def begin(key: Key, head: bytes, kind: bytes, length: int) -> Begun:
+    """Return where envelopes begin to differ.
+
+    :param kind: how their context begins.
+    :param length: the bytes of the rest of it.
+    """
+    start, inner = head + key.id, key.inner.copy()
+    inner.update(start + (len(kind) + length).to_bytes(4, "big") + kind)
+    return Begun(start, inner, key.outer)
+
+
+def signing(begun: Begun, name: bytes = b"", words: bytes = b"") -> Callable[[bytes, bytes], bytes]:
+    """Return a function that makes envelopes, from the id in their context and the pickle in them.
+
+    :param name: what follows the id in the context.
+    :param words: what comes before the pickle.
+    """
+    start, copy_inner, copy_outer, after = begun.start, begun.inner.copy, begun.outer.copy, name + words
+
+    def sign(id: bytes, body: bytes) -> bytes:
+        inner, outer = copy_inner(), copy_outer()
+        inner.update(id + after + body)
+        outer.update(inner.digest())
+        mac: bytes = outer.digest()
+        return start + mac + words + body
+
+    return sign
+
+
+@functools.lru_cache(maxsize=256)
+def opening(secret: str | bytes, name: str) -> Callable[[bytes, bytes], bytes | None]:
+    """Return a function that returns the pickle in a plain envelope with the arguments of a task of this name, from its id.
+
+    It returns None for all other envelopes, and for those that were not signed with this secret.
+    """
+    after = name.encode()
+    start, inner, outer = begin(key_of(secret), PLAIN, TASK, 16 + len(after))
+    copy_inner, copy_outer, same = inner.copy, outer.copy, hmac.compare_digest
+
+    def opened(id: bytes, envelope: bytes) -> bytes | None:
+        if not envelope.startswith(start):
+            return None
+        inner, outer, body = copy_inner(), copy_outer(), envelope[BODY]
+        inner.update(id + after + body)
+        outer.update(inner.digest())
+        return body if same(envelope[MAC], outer.digest()) else None
+
+    return opened
+
+
+@functools.lru_cache(maxsize=32)
+def result_signing(secret: str | bytes, refers: bool) -> Callable[[bytes, bytes], bytes]:
+    """Return a function that makes the envelopes of results, from the id and the fence in their context and the pickle.
+
+    :param refers: whether they refer to model instances.
+    """
+    return signing(begin(key_of(secret), REFERRING if refers else PLAIN, RESULT, 16 + 8))
