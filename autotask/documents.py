@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import queues, reasons, why
+from autotask import display, queues, reasons, why
 from autotask.agenda import Entry, Forecast
 from autotask.flow import LimitGate, RateGate
 from autotask.on_end import notices
@@ -82,7 +82,7 @@ def task_document(task: StoredTask) -> dict[str, Any]:
         "priority": task.priority,
         "tags": task.tags or [],
         "subject": task.subject,
-        "metadata": json.loads(task.metadata) if task.metadata else {},
+        "metadata": display.masked_values(json.loads(task.metadata)) if task.metadata else {},
         "status": task.state.status.value,
         "state": task.state.name.lower(),
         "arguments": task.arguments,

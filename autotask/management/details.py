@@ -1,5 +1,7 @@
 """A task in detail, as text; never its unpickled arguments or result."""
 
+import json
+
 from autotask import display, reasons
 from autotask.conf import settings
 from autotask.documents import TaskInFull
@@ -118,8 +120,10 @@ def _flow(task: StoredTask) -> list[tuple[str, object]]:
 
 def _about(task: StoredTask) -> list[tuple[str, object]]:
     """Return its subject and its metadata, masked as arguments are; nothing for a task without."""
-    subject = [("subject", task.subject)] if task.subject else []
-    return [*subject, *([("metadata", display.masked(task.metadata))] if task.metadata else [])]
+    subject: list[tuple[str, object]] = [("subject", task.subject)] if task.subject else []
+    if not task.metadata:
+        return subject
+    return [*subject, ("metadata", json.dumps(display.masked_values(json.loads(task.metadata)), ensure_ascii=False))]
 
 
 def _notices(task: StoredTask) -> list[tuple[str, object]]:
