@@ -64,8 +64,8 @@ class TaskInFull:
 
 
 def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull | None:
-    """Return a task with its last attempts; None if it is not in the database any more."""
-    task = read.task(connection, id)
+    """Return a task with its last attempts, also one whose result is gone; None if nothing is kept of it."""
+    task = read.task(connection, id) or read.past(connection, id)
     if task is None:
         return None
     attempts = read.last_attempts(connection, id, MOST_ATTEMPTS + 1)
@@ -91,12 +91,13 @@ def task_document(task: StoredTask) -> dict[str, Any]:
         "started_at": stamp(task.started_at),
         "ended_at": stamp(task.ended_at),
         "kept_until": stamp(task.kept_until),
+        "result_expired": task.expired,
         "attempt": task.attempt,
         "failures": task.failures,
         "lost": task.lost,
         "retries": task.retries,
         "timeout": task.timeout,
-        "executor": task.executor or "thread",
+        "executor": None if task.expired else task.executor or "thread",
         "scheduled_for": stamp(task.scheduled_for),
         "expires_at": stamp(task.expires_at),
         "at_most_once": task.at_most_once,
