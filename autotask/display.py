@@ -82,6 +82,16 @@ def masked(text: str) -> str:
     return masks().text(text) if len(text) <= LONGEST_TEXT else MASK
 
 
+def masked_values(value: Any) -> Any:
+    """Return what JSON can hold with its secrets masked: values by their names, and those within texts."""
+    if isinstance(value, dict):
+        is_secret = masks().is_secret
+        return {name: MASK if is_secret(name) else masked_values(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [masked_values(each) for each in value]
+    return masked(value) if isinstance(value, str) else value
+
+
 def _cut(shown: str) -> str:
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask import queues, reasons, why
+from autotask import display, queues, reasons, why
 from autotask.agenda import Entry, Forecast
 from autotask.flow import LimitGate, RateGate
 from autotask.on_end import notices
@@ -64,8 +64,8 @@ class TaskInFull:
 
 
 def task_in_full(connection: BaseDatabaseWrapper, id: uuid.UUID) -> TaskInFull | None:
-    """Return a task with its last attempts; None if it is not in the database any more."""
-    task = read.task(connection, id)
+    """Return a task with its last attempts, also one whose result is gone; None if nothing is kept of it."""
+    task = read.task(connection, id) or read.past(connection, id)
     if task is None:
         return None
     attempts = read.last_attempts(connection, id, MOST_ATTEMPTS + 1)
@@ -82,7 +82,7 @@ def task_document(task: StoredTask) -> dict[str, Any]:
         "priority": task.priority,
         "tags": task.tags or [],
         "subject": task.subject,
-        "metadata": json.loads(task.metadata) if task.metadata else {},
+        "metadata": display.masked_values(json.loads(task.metadata)) if task.metadata else {},
         "status": task.state.status.value,
         "state": task.state.name.lower(),
         "arguments": task.arguments,
@@ -91,12 +91,13 @@ def task_document(task: StoredTask) -> dict[str, Any]:
         "started_at": stamp(task.started_at),
         "ended_at": stamp(task.ended_at),
         "kept_until": stamp(task.kept_until),
+        "result_expired": task.expired,
         "attempt": task.attempt,
         "failures": task.failures,
         "lost": task.lost,
         "retries": task.retries,
         "timeout": task.timeout,
-        "executor": task.executor or "thread",
+        "executor": None if task.expired else task.executor or "thread",
         "scheduled_for": stamp(task.scheduled_for),
         "expires_at": stamp(task.expires_at),
         "at_most_once": task.at_most_once,

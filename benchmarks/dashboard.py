@@ -11,6 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from benchmarks import viewers
+
 FOLDER = Path(__file__).resolve().parent.parent
 
 LIST = "/admin/autotask/taskrecord/"
@@ -33,6 +37,11 @@ PAGES = {
     "schedules": "/admin/autotask/schedule/",
 }
 
+SITES = {
+    "connections that last": "benchmarks.served.dashboard",
+    "a new connection for each request": "testproject.settings",
+}
+
 SCANS = """
 SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables WHERE relname IN ('autotask_task', 'autotask_result')
 """
@@ -45,19 +54,32 @@ def main() -> None:
     parser.add_argument("--ended", type=int, default=3_000_000)
     parser.add_argument("--requests", type=int, default=50)
     parser.add_argument("--keep", action="store_true", help="use the rows of the last time")
+    parser.add_argument("--viewers", type=int, default=20, help="open dashboards whose cost is measured, too (0: none)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long they are watched")
     options = parser.parse_args()
     _start_django()
     from benchmarks import rows_of_dashboard
 
     if not options.keep:
         rows_of_dashboard.make(options.live, options.ended)
-    client = _client()
-    print(f"{'page':<24}{'least ms':>9}{'p50 ms':>9}{'p95 ms':>9}{'queries':>9}{'sequential scans':>18}")
+    if options.requests:
+        _show_pages(options.requests)
+    if options.viewers:
+        sessions, postmaster = _sessions(options.viewers), _backend().ppid()
+        for text, settings in SITES.items():
+            found = viewers.cost(PAGES["overview"], sessions, options.seconds, postmaster, settings)
+            print(f"{options.viewers} open dashboards, {text}: {found}")
+
+
+def _show_pages(requests: int) -> None:
+    client = _client("benchmark")
+    print(f"{'page':<24}{'least ms':>9}{'p50 ms':>9}{'p95 ms':>9}{'CPU ms':>9}{'queries':>9}{'sequential scans':>18}")
     for name, address in {**PAGES, **_pages_of_tasks()}.items():
         headers = {"X-Autotask-Live": "1"} if "refreshed" in name else {}
-        times, queries, scans = _measured(client, address, headers, options.requests)
+        times, cpu, queries, scans = _measured(client, address, headers, requests)
         p95 = statistics.quantiles(times, n=20)[-1]
-        print(f"{name:<24}{min(times):>9.1f}{statistics.median(times):>9.1f}{p95:>9.1f}{queries:>9}{scans:>18}")
+        walls = f"{min(times):>9.1f}{statistics.median(times):>9.1f}{p95:>9.1f}"
+        print(f"{name:<24}{walls}{cpu:>9.1f}{queries:>9}{scans:>18}", flush=True)
 
 
 def _start_django() -> None:
@@ -72,14 +94,32 @@ def _start_django() -> None:
     call_command("migrate", verbosity=0)
 
 
-def _client() -> Any:
+def _client(name: str) -> Any:
     from django.contrib.auth.models import User
     from django.test import Client
 
-    user = User.objects.filter(username="benchmark").first() or User.objects.create_superuser("benchmark")
+    user = User.objects.filter(username=name).first() or User.objects.create_superuser(name)
     client = Client()
     client.force_login(user)
     return client
+
+
+def _sessions(number: int) -> list[str]:
+    return [str(_client(f"viewer{each}").cookies["sessionid"].value) for each in range(number)]
+
+
+def _backend() -> psutil.Process:
+    """Return the process of our connection to PostgreSQL, which has to run on this machine."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return psutil.Process(cursor.fetchone()[0])
+
+
+def _cpu_seconds() -> float:
+    times = _backend().cpu_times()
+    return time.process_time() + times.user + times.system
 
 
 def _pages_of_tasks() -> dict[str, str]:
@@ -91,20 +131,22 @@ def _pages_of_tasks() -> dict[str, str]:
     return {"a task that waits": f"{LIST}{waiting.id}/change/", "a task that failed": f"{LIST}{failed.id}/change/"}
 
 
-def _measured(client: Any, address: str, headers: dict[str, str], requests: int) -> tuple[list[float], int, int]:
-    """Return milliseconds, the queries of one request, and the sequential scans of the tables of tasks of all."""
+def _measured(client: Any, address: str, headers: dict[str, str], requests: int) -> tuple[list[float], float, int, int]:
+    """Return milliseconds, those of CPU time of one request here and in PostgreSQL, its queries, and the sequential scans of
+    the tables of tasks of all.
+    """
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
     with CaptureQueriesContext(connection) as captured:
         assert client.get(address, headers=headers).status_code == 200, address
     queries = len(captured)  # the next request forgets them
-    before, times = _scans(), []
+    before, busy, times = _scans(), _cpu_seconds(), []
     for _ in range(requests):
         began = time.perf_counter()
         client.get(address, headers=headers)
         times.append((time.perf_counter() - began) * 1000)
-    return times, queries, _scans() - before
+    return times, (_cpu_seconds() - busy) * 1000 / requests, queries, _scans() - before
 
 
 def _scans() -> int:

@@ -55,7 +55,7 @@ class TaskPaginator(Paginator):
         if not rows.query.where and (estimate := tally.estimated_count(current())) > COUNTED:
             self.estimated = True
             return estimate
-        counted = rows.order_by()[: COUNTED + 1].count()
+        counted = rows.order_by().values("pk")[: COUNTED + 1].count()
         self.more = counted > COUNTED
         return min(counted, COUNTED)
 

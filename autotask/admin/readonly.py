@@ -10,6 +10,9 @@ from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils import translation
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from autotask.admin import tabs
 from autotask.conf import settings
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
 else:
     ModelAdmin = admin.ModelAdmin  # cannot be subscripted at run time
+
+
+#: A text of Django's own catalogues; named here, it gets into none of ours.
+_SELECT = "Select this object for an action - {}"
 
 
 def is_storable(text: str) -> bool:
@@ -76,6 +83,16 @@ class ReadOnlyAdmin(ModelAdmin):
         except ValidationError:
             return False
         return is_storable(text)
+
+    def action_checkbox(self, obj: Model) -> SafeString:
+        """Return the checkbox of a row; the form widget of Django's own would take a fifth of the time of a page."""
+        label = format_html(translation.gettext(_SELECT), obj)
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">',
+            ACTION_CHECKBOX_NAME,
+            obj.pk,
+            label,
+        )
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Allow only the filters on the page; others in the address could search all rows."""

@@ -1,5 +1,6 @@
 """Parts of pages, all escaped: states, moments, durations, text."""
 
+import functools
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
@@ -148,6 +149,7 @@ def shortened(text: str, longest: int) -> str:
     return format_html('<span title="{}">{}</span>', text, Truncator(text).chars(longest)) if text else ""
 
 
+@functools.lru_cache(maxsize=1000)  # a page has few, in each of its rows
 def name(text: str) -> str:
     """Return a dotted name, in which lines may break after dots."""
     parts = format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in re.findall(r"[^.]*\.+|[^.]+", text)))

@@ -44,7 +44,7 @@ def subject(record: TaskRecord) -> str:
 @admin.display(description=_("metadata"))
 def metadata(record: TaskRecord) -> str:
     """Show the metadata, with secrets masked as in arguments."""
-    return show.preformatted(display.masked(json.dumps(record.metadata, indent=2, ensure_ascii=False)))
+    return show.preformatted(json.dumps(display.masked_values(record.metadata), indent=2, ensure_ascii=False))
 
 
 def _page_of(subject: str) -> str | None:

@@ -84,20 +84,23 @@ def _paths() -> Json:
         "/openapi.json": {"get": _operation("show_openapi", "Get this document.", _any())},
         "/{id}/": {
             "parameters": [id_],
-            "get": _operation("show_task", "Look at a task.", one, (400, 404), [wait]),
+            "get": _operation("show_task", "Look at a task.", one, (400, 404, 410), [wait]),
         },
         "/{id}/cancel": {
             "parameters": [id_],
-            "post": _operation("cancel_task", "Cancel a task.", {**one, "202": one["200"]}, (404, 409)),
+            "post": _operation("cancel_task", "Cancel a task.", {**one, "202": one["200"]}, (404, 409, 410)),
         },
-        "/{id}/retry": {"parameters": [id_], "post": _operation("retry_task", "Run a task again.", one, (404, 409))},
+        "/{id}/retry": {
+            "parameters": [id_],
+            "post": _operation("retry_task", "Run a task again.", one, (404, 409, 410)),
+        },
         "/{id}/discard": {
             "parameters": [id_],
             "post": _operation(
                 "discard_task",
                 "Delete a task that failed or was cancelled.",
                 {"204": {"description": "It is deleted."}},
-                (404, 409),
+                (404, 409, 410),
             ),
         },
         "/{id}/result": {

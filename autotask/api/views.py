@@ -64,11 +64,11 @@ def show_task(call: Call, id: str) -> HttpResponse | Pending:
 
 def show_result(call: Call, id: str) -> HttpResponse | Pending:
     """Get the result of a task."""
-    task = _task(call.caller, "read", id, _gone)
+    task = _task(call.caller, "read", id, _never_kept)
     seconds = waiting.seconds_of(call.request)
     if task.state.ended or not seconds:
         return _answer_result(task)
-    return Pending(task.id, seconds, _answer_result, functools.partial(_task, call.caller, "read", id, _gone))
+    return Pending(task.id, seconds, _answer_result, functools.partial(_task, call.caller, "read", id, _never_kept))
 
 
 def cancel_task(call: Call, id: str) -> HttpResponse:
@@ -100,7 +100,7 @@ def discard_task(call: Call, id: str) -> HttpResponse:
 
 def show_reason(call: Call, id: str) -> HttpResponse:
     """Look at why a task does not run, or what it does; without hosts, people and other tasks."""
-    task = _task(call.caller, "read", id)
+    task = _task(call.caller, "read", id, past=True)
     found = why.document(why.explain(current(), task.id, public=True))
     # Advice is for those who run the site.
     del found["advice"]
@@ -109,7 +109,7 @@ def show_reason(call: Call, id: str) -> HttpResponse:
 
 def show_logs(call: Call, id: str) -> HttpResponse:
     """Get the last lines that a task has logged, from the database or else from its file here; with tracebacks."""
-    task = _task(call.caller, "read", id)
+    task = _task(call.caller, "read", id, past=True)
     demand(call.caller, "traceback", task.name)
     text = task_logs.last_lines(current(), task.id, MOST_OF_LOG) or _in_file(task)
     if text is None:
@@ -137,25 +137,35 @@ def not_found(request: HttpRequest, **_: Any) -> HttpResponse:
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
-def _task(caller: Caller, action: str, text: str, gone: Any = None) -> StoredTask:
+def _task(caller: Caller, action: str, text: str, gone: Any = None, *, past: bool = False) -> StoredTask:
     """Return the task with an id, if it is exposed and the caller may do this with it.
 
     :param gone: raises another problem than 404 for an id without a task.
+    :param past: whether a task whose result is gone will do; otherwise it is a problem of its own.
     """
     demand(caller, action)
     if not _ID.fullmatch(text):
         raise Problem(404, "not_found", "This is not the id of a task.")
     id = uuid.UUID(text)
-    task = read.task(current(), id)
+    task = read.task(current(), id) or (read.past(current(), id) if settings.HISTORY else None)
     if task is None and gone is not None:
         gone(id)
     if task is None or not is_exposed(task.name):
         raise Problem(404, "not_found", "There is no such task, or it is not kept any more.")
     demand(caller, action, task.name)
+    if task.expired and not past:
+        raise _expired(task)
     return task
 
 
-def _gone(id: uuid.UUID) -> None:
+def _expired(task: StoredTask) -> Problem:
+    """Return the problem of a task whose result is gone: it says how it ended."""
+    status, ended_at = task.state.status.value, stamp(task.ended_at)
+    text = f"The task ended as {status}, {ended_at}. Its result is gone."
+    return Problem(410, "expired", text, task_status=status, ended_at=ended_at)
+
+
+def _never_kept(id: uuid.UUID) -> None:
     """Raise 410 for an id that this software may have given away: it holds the moment of the call."""
     if id.version == 7 and enqueued_at(id) <= enqueued_at(new_id()):
         raise Problem(410, "expired")

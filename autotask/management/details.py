@@ -1,5 +1,7 @@
 """A task in detail, as text; never its unpickled arguments or result."""
 
+import json
+
 from autotask import display, reasons
 from autotask.conf import settings
 from autotask.documents import TaskInFull
@@ -18,7 +20,24 @@ _PLACES: dict[Place | None, str] = {Place.PASSED: " (passed)", Place.HERE: " (wa
 def lines(seen: TaskInFull) -> list[str]:
     """Return a task and its attempts."""
     task = seen.task
-    shown = render.fields(
+    shown = _past(task) if task.expired else _stored(seen)
+    shown += _holders(seen.explanation.reason) if seen.explanation.reason else []
+    if not seen.are_all:
+        shown += ["", f"The last {len(seen.attempts)} attempts that did not succeed; there were earlier ones."]
+    for attempt in seen.attempts:
+        shown += ["", *_attempt_lines(attempt)]
+    return shown
+
+
+def log_lines(log: LogText) -> list[str]:
+    """Return the log of a task."""
+    head = f"Log: {log.path}" + ("" if log.is_all else "; earlier lines are left out")
+    return ["", one_line(head, 2000), *render.paragraph(log.text)]
+
+
+def _stored(seen: TaskInFull) -> list[str]:
+    task = seen.task
+    return render.fields(
         [
             ("id", task.id),
             ("name", task.name),
@@ -41,22 +60,36 @@ def lines(seen: TaskInFull) -> list[str]:
             ("executor", task.executor or "thread"),
             ("progress", _progress(task)),
             ("worker", task.worker_id or ""),
-            ("reason" if task.state is State.CANCELLED else "error", task.error_message),
+            _error(task),
             *_notices(task),
         ]
     )
-    shown += _holders(seen.explanation.reason) if seen.explanation.reason else []
-    if not seen.are_all:
-        shown += ["", f"The last {len(seen.attempts)} attempts that did not succeed; there were earlier ones."]
-    for attempt in seen.attempts:
-        shown += ["", *_attempt_lines(attempt)]
-    return shown
 
 
-def log_lines(log: LogText) -> list[str]:
-    """Return the log of a task."""
-    head = f"Log: {log.path}" + ("" if log.is_all else "; earlier lines are left out")
-    return ["", one_line(head, 2000), *render.paragraph(log.text)]
+def _past(task: StoredTask) -> list[str]:
+    """Return what is kept of a task whose result is gone."""
+    return render.fields(
+        [
+            ("id", task.id),
+            ("name", task.name),
+            ("state", f"{task.state.status.value}, result expired"),
+            ("queue", task.queue),
+            ("priority", task.priority),
+            ("tags", ", ".join(task.tags or ())),
+            *_about(task),
+            ("created", render.moment(task.created_at)),
+            ("due", render.moment(task.run_at)),
+            ("started", render.moment(task.started_at)),
+            ("ended", render.moment(task.ended_at)),
+            ("result", f"gone since {render.moment(task.gone_at)}, with arguments and attempts"),
+            ("attempts", f"{task.attempt} started, {task.failures} failed, {task.lost} lost"),
+            _error(task),
+        ]
+    )
+
+
+def _error(task: StoredTask) -> tuple[str, object]:
+    return ("reason" if task.state is State.CANCELLED else "error", task.error_message)
 
 
 def _state(task: StoredTask) -> str:
@@ -87,8 +120,10 @@ def _flow(task: StoredTask) -> list[tuple[str, object]]:
 
 def _about(task: StoredTask) -> list[tuple[str, object]]:
     """Return its subject and its metadata, masked as arguments are; nothing for a task without."""
-    subject = [("subject", task.subject)] if task.subject else []
-    return [*subject, *([("metadata", display.masked(task.metadata))] if task.metadata else [])]
+    subject: list[tuple[str, object]] = [("subject", task.subject)] if task.subject else []
+    if not task.metadata:
+        return subject
+    return [*subject, ("metadata", json.dumps(display.masked_values(json.loads(task.metadata)), ensure_ascii=False))]
 
 
 def _notices(task: StoredTask) -> list[tuple[str, object]]:

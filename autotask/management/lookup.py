@@ -23,9 +23,10 @@ SHORTEST = 8
 _DIGITS = re.compile(rf"[0-9a-f]{{{SHORTEST},32}}")
 
 
-def find_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
+def find_id(connection: BaseDatabaseWrapper, text: str, *, past: bool = False) -> uuid.UUID:
     """Return the id of the one task whose id is, or begins with, the text.
 
+    :param past: whether a task will do whose result is gone.
     :raises CommandError: the text is not an id, or it fits no task or several.
     """
     digits = text.strip().lower().replace("-", "")
@@ -41,13 +42,18 @@ def find_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
         )
     if len(found) > 1:
         raise failure(f"The ids of several tasks begin with {text}: give more digits.", FAILED)
-    return found[0]
+    [(id, is_past)] = found.items()
+    if is_past and not past:
+        raise failure(f"Task {id} has ended, and its result is gone, with its arguments.", NOT_FOUND)
+    return id
 
 
 def any_id(connection: BaseDatabaseWrapper, text: str) -> uuid.UUID:
     """Return the id in a text if it is a whole one, whether there is such a task or not; otherwise as :func:`find_id`."""
     digits = text.strip().lower().replace("-", "")
-    return uuid.UUID(digits) if len(digits) == 32 and _DIGITS.fullmatch(digits) else find_id(connection, text)
+    return (
+        uuid.UUID(digits) if len(digits) == 32 and _DIGITS.fullmatch(digits) else find_id(connection, text, past=True)
+    )
 
 
 def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:

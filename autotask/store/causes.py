@@ -3,13 +3,13 @@
 import hashlib
 import re
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store.connection import aware, rows
+from autotask.store.connection import rows
 
 #: The newest failures that are looked at.
 WINDOW = 5_000
@@ -21,8 +21,10 @@ TOLD = 200
 # * The ids come from the index of tasks that failed. With the texts, the planner might read the primary key instead, past all
 #   tasks that did not fail.
 # * Newest first by id, and so by the moment of the call.
+# * Moments as numbers and ids as text, which sort alike: for thousands of rows, the drivers need longest to make objects of them.
 FAILED = f"""
-SELECT name, left(error_message, {TOLD}) AS said, count(*), min(ended_at), max(ended_at), (array_agg(id ORDER BY id DESC))[1]
+SELECT name, left(error_message, {TOLD}) AS said, count(*),
+       extract(epoch FROM min(ended_at))::float8, extract(epoch FROM max(ended_at))::float8, max(id::text COLLATE "C")
 FROM autotask_result
 WHERE id = ANY(ARRAY(SELECT id FROM autotask_result WHERE state = 4 ORDER BY id DESC LIMIT {WINDOW}))
 GROUP BY name, said
@@ -35,13 +37,14 @@ _CASES = re.compile(
 )
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Cause:
     """Failures with the same name and, but for the case, the same error.
 
     :ivar key: identifies it in addresses.
     :ivar error: the error of the newest one.
     :ivar newest: the id of the newest one.
+    :ivar texts: how many different errors there are.
     """
 
     key: str
@@ -50,33 +53,48 @@ class Cause:
     first: datetime
     last: datetime
     newest: uuid.UUID
-    count: int = 0
-    texts: int = field(default=0)
+    count: int
+    texts: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Failures:
+    """Those with the same name and error."""
+
+    name: str
+    error: str
+    count: int
+    first: float
+    last: float
+    newest: str
 
 
 def key(name: str, error: str) -> str:
     """Return what the failures of one cause have in common, as a short word."""
-    text = _CASES.sub("*", error[:TOLD])
-    return hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{name}\n{_common(error)}".encode()).hexdigest()[:16]
+
+
+def _common(error: str) -> str:
+    return _CASES.sub("*", error[:TOLD])
 
 
 def causes(connection: BaseDatabaseWrapper) -> list[Cause]:
     """Return the causes of the newest failures, the most frequent first."""
-    return grouped(
-        (name, error, count, aware(first), aware(last), newest)
-        for name, error, count, first, last, newest in rows(connection, FAILED)
+    found: dict[tuple[str, str], list[_Failures]] = {}
+    for row in rows(connection, FAILED):
+        found.setdefault((row[0], _common(row[1])), []).append(_Failures(*row))
+    return sorted(map(_cause, found.values()), key=lambda cause: (-cause.count, cause.name, cause.key))
+
+
+def _cause(same: Sequence[_Failures]) -> Cause:
+    newest = max(same, key=lambda each: each.newest)
+    return Cause(
+        key=key(newest.name, newest.error),
+        name=newest.name,
+        error=newest.error,
+        first=datetime.fromtimestamp(min(each.first for each in same), UTC),
+        last=datetime.fromtimestamp(max(each.last for each in same), UTC),
+        newest=uuid.UUID(newest.newest),
+        count=sum(each.count for each in same),
+        texts=len(same),
     )
-
-
-def grouped(failures: Iterable[tuple[str, str, int, datetime, datetime, uuid.UUID]]) -> list[Cause]:
-    """Return the causes of failures that are counted by name and text, the most frequent first."""
-    found: dict[str, Cause] = {}
-    for name, error, count, first, last, newest in failures:
-        known = key(name, error)
-        cause = found.setdefault(known, Cause(known, name, error, first, last, newest))
-        cause.count += count
-        cause.texts += 1
-        cause.first, cause.last = min(cause.first, first), max(cause.last, last)
-        if newest > cause.newest:
-            cause.newest, cause.error = newest, error
-    return sorted(found.values(), key=lambda cause: (-cause.count, cause.name, cause.key))

@@ -9,12 +9,17 @@ from autotask.store import arrays
 from autotask.store.connection import rows
 from autotask.task import State
 
-# Ids with the same beginning are next to each other in both primary keys, so each branch reads two entries at most.
+# Ids with the same beginning are next to each other in each primary key, so each branch reads two entries at most. A row
+# that was restored from a backup may be in two tables.
 BETWEEN = """
-(SELECT id FROM autotask_task WHERE id BETWEEN %(first)s AND %(last)s LIMIT 2)
-UNION ALL
-(SELECT id FROM autotask_result WHERE id BETWEEN %(first)s AND %(last)s LIMIT 2)
-LIMIT 2
+SELECT id, bool_and(past) FROM (
+    (SELECT id, false AS past FROM autotask_task WHERE id BETWEEN %(first)s AND %(last)s LIMIT 2)
+    UNION ALL
+    (SELECT id, false FROM autotask_result WHERE id BETWEEN %(first)s AND %(last)s LIMIT 2)
+    UNION ALL
+    (SELECT id, true FROM autotask_history WHERE id BETWEEN %(first)s AND %(last)s LIMIT 2)
+) AS found
+GROUP BY id LIMIT 2
 """
 
 STATES = """
@@ -31,9 +36,12 @@ SELECT id, flow ->> 'unique' FROM autotask_result WHERE id = ANY(%(ids)s::uuid[]
 """
 
 
-def between(connection: BaseDatabaseWrapper, first: uuid.UUID, last: uuid.UUID) -> list[uuid.UUID]:
-    """Return the ids of tasks from *first* to *last*, at most two: enough to see that the beginning is ambiguous."""
-    return [row[0] for row in rows(connection, BETWEEN, {"first": first, "last": last})]
+def between(connection: BaseDatabaseWrapper, first: uuid.UUID, last: uuid.UUID) -> dict[uuid.UUID, bool]:
+    """Return the ids of tasks from *first* to *last*, with whether their results are gone.
+
+    These are at most two: enough to see that the beginning is ambiguous.
+    """
+    return dict(rows(connection, BETWEEN, {"first": first, "last": last}))
 
 
 def states(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, State]:

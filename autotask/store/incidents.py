@@ -14,6 +14,9 @@ from autotask.store.connection import aware, execute, rows, text
 GONE_AFTER = 86400.0
 KEPT = 30 * 86400.0
 
+#: Seconds that one message may take to send, and to be noted. Whoever takes longer counts as dead, and another process sends it.
+PATIENCE = 300.0
+
 _LONGEST = 1000
 
 # The row without a key is the turn: whoever changes it looks. Others wait for its lock, and then see that it was changed.
@@ -28,8 +31,7 @@ RETURNING 1
 # It is over for good once its end was announced, or if it was over before it was to be announced at all.
 _OVER = "(i.ended_at IS NOT NULL AND (i.told = 2 OR (i.told = 0 AND i.ended_at < i.due_at)))"
 
-# A message may be on its way for long, and its row is locked meanwhile: it is left to the next look, as a worker that looks
-# has more to do.
+# A locked row is left to the next look, as a worker that looks has more to do.
 NOTE = f"""
 WITH free AS MATERIALIZED (
     SELECT key FROM autotask_incident WHERE key = ANY(%(key)s::text[]) ORDER BY key FOR UPDATE SKIP LOCKED
@@ -77,26 +79,37 @@ WHERE key = ANY(ARRAY(
 ))
 """
 
-_PENDING = """
+# A message of which a try has begun is the business of one process, until it has had its time. "told_at" is when the last message
+# was sent or, with tries, when the last step of sending the next one was noted.
+_PENDING = f"""
 key <> '' AND ((told = 0 AND due_at <= statement_timestamp() AND (ended_at IS NULL OR ended_at >= due_at))
                OR (told = 1 AND ended_at IS NOT NULL))
+AND (tries = 0 OR told_at < statement_timestamp() - {PATIENCE} * interval '1 s')
 """
 
 ARE_PENDING = f"SELECT EXISTS (SELECT FROM autotask_incident WHERE {_PENDING})"
 
-# The process that holds the lock sends. If it dies, the lock goes with it, and nothing has been noted.
-TAKE = f"""
-SELECT key, text, began_at, ended_at, told, coalesce(remaining, "to")::text, tries
-FROM autotask_incident WHERE {_PENDING} AND key <> ALL(%(tried)s::text[])
-ORDER BY began_at LIMIT 1 FOR UPDATE SKIP LOCKED
+# The claim is committed before anything is sent: no transaction waits for a mail server, and nobody else sends the same.
+CLAIM = f"""
+UPDATE autotask_incident SET tries = tries + 1, told_at = clock_timestamp()
+WHERE key = (
+    SELECT key FROM autotask_incident WHERE {_PENDING} AND key <> ALL(%(tried)s::text[])
+    ORDER BY began_at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING key, text, began_at, ended_at, told, coalesce(remaining, "to")::text, tries
 """
 
-SENT = """
-UPDATE autotask_incident SET told = told + 1, told_at = clock_timestamp(), remaining = NULL, tries = 0
-WHERE key = %(key)s
+_OURS = "key = %(key)s AND told = %(told)s AND tries = %(tries)s"
+
+SENT = f"""
+UPDATE autotask_incident SET told = told + 1, told_at = clock_timestamp(), remaining = NULL, tries = 0 WHERE {_OURS}
 """
 
-LEFT = "UPDATE autotask_incident SET remaining = %(remaining)s::jsonb, tries = tries + 1 WHERE key = %(key)s"
+LEFT = f"UPDATE autotask_incident SET remaining = %(remaining)s::jsonb, told_at = clock_timestamp() WHERE {_OURS}"
+
+RELEASE = f"""
+UPDATE autotask_incident SET told_at = clock_timestamp() - {PATIENCE} * interval '1 s' WHERE {_OURS}
+"""
 
 OPEN = """
 SELECT key, text, began_at, ended_at, told, "to"::text, tries
@@ -126,7 +139,7 @@ class Incident:
     :ivar ended_at: None: it goes on.
     :ivar told: 0: its beginning was not announced yet; 1: it was; 2: so was its end.
     :ivar to: who is still to get the next message.
-    :ivar tries: how often it was tried.
+    :ivar tries: how often it was tried, with the try that a claim begins.
     """
 
     key: str
@@ -153,21 +166,23 @@ def note(connection: BaseDatabaseWrapper, found: Sequence[Found], rules: Sequenc
 
     :param rules: the keys of all rules by which this process has looked.
     """
-    new = rows(
-        connection,
-        NOTE,
-        {
-            "key": arrays.texts([each.key for each in found]),
-            "rule": arrays.texts([each.rule for each in found]),
-            "text": arrays.texts([text(each.text, _LONGEST) for each in found]),
-            "to": arrays.texts([json.dumps(list(each.to)) for each in found]),
-            "quiet": arrays.numbers([each.quiet for each in found]),
-        },
-    )
+    new = add(connection, found)
     known = arrays.texts(rules)
     over = rows(connection, END, {"rules": known, "found": arrays.texts([each.key for each in found])})
     execute(connection, FORGET, {"rules": known, "kept": KEPT, "gone": GONE_AFTER})
-    return [each for (each,) in new], [each for (each,) in over]
+    return new, [each for (each,) in over]
+
+
+def add(connection: BaseDatabaseWrapper, found: Sequence[Found]) -> list[str]:
+    """Note incidents, which are over at the next look that does not find them; return the texts of those that are new."""
+    params = {
+        "key": arrays.texts([each.key for each in found]),
+        "rule": arrays.texts([each.rule for each in found]),
+        "text": arrays.texts([text(each.text, _LONGEST) for each in found]),
+        "to": arrays.texts([json.dumps(list(each.to)) for each in found]),
+        "quiet": arrays.numbers([each.quiet for each in found]),
+    }
+    return [each for (each,) in rows(connection, NOTE, params)]
 
 
 def are_pending(connection: BaseDatabaseWrapper) -> bool:
@@ -175,23 +190,32 @@ def are_pending(connection: BaseDatabaseWrapper) -> bool:
     return bool(rows(connection, ARE_PENDING)[0][0])
 
 
-def take(connection: BaseDatabaseWrapper, tried: Sequence[str]) -> Incident | None:
-    """Lock an incident of which something is to be announced, until the end of the transaction, and return it.
+def claim(connection: BaseDatabaseWrapper, tried: Sequence[str]) -> Incident | None:
+    """Return an incident of which something is to be announced, which no other process does for :data:`PATIENCE` seconds.
 
     :param tried: the keys of others.
     """
-    found = rows(connection, TAKE, {"tried": arrays.texts(tried)})
+    found = rows(connection, CLAIM, {"tried": arrays.texts(tried)})
     return _incident(*found[0]) if found else None
 
 
 def sent(connection: BaseDatabaseWrapper, incident: Incident) -> None:
-    """Note that the next message of an incident is out, or was given up."""
-    execute(connection, SENT, {"key": incident.key})
+    """Note that the next message of a claimed incident is out, or was given up."""
+    execute(connection, SENT, _ours(incident))
 
 
 def left(connection: BaseDatabaseWrapper, incident: Incident, to: Sequence[str]) -> None:
-    """Note which recipients have not received it yet."""
-    execute(connection, LEFT, {"key": incident.key, "remaining": json.dumps(list(to))})
+    """Note which recipients have not received it yet, and that whoever has claimed it is alive."""
+    execute(connection, LEFT, {**_ours(incident), "remaining": json.dumps(list(to))})
+
+
+def release(connection: BaseDatabaseWrapper, incident: Incident) -> None:
+    """Leave the rest of a claimed incident to the next process that sends."""
+    execute(connection, RELEASE, _ours(incident))
+
+
+def _ours(incident: Incident) -> dict[str, object]:
+    return {"key": incident.key, "told": incident.told, "tries": incident.tries}
 
 
 def going_on(connection: BaseDatabaseWrapper, limit: int = 100) -> list[Incident]:

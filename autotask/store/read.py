@@ -19,7 +19,10 @@ from autotask.task import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTask(Carried):
-    """A task in the database, live or finished."""
+    """A task in the database, live or finished, or what is kept of one whose result is gone.
+
+    :ivar gone_at: when its result was pruned; None: it is there.
+    """
 
     id: uuid.UUID
     state: Annotated[State, Stored("smallint", arrays.numbers, State)]
@@ -47,6 +50,12 @@ class StoredTask(Carried):
     value: Annotated[
         bytes | None, Stored("bytea", arrays.binaries, lambda value: None if value is None else bytes(value))
     ]
+    gone_at: MaybeMoment = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether its result is gone, with its arguments and attempts."""
+        return self.gone_at is not None
 
     @property
     def was_asked_to_stop(self) -> bool:
@@ -56,6 +65,8 @@ class StoredTask(Carried):
     @property
     def public_error(self) -> str:
         """Its error message without the name of the user who cancelled it while it ran, for callers from outside."""
+        if self.expired:
+            return ""  # It is not known any more whether it has a name.
         why: str = json.loads(self.flow).get(columns.WHY, "") if self.was_asked_to_stop and self.flow else ""
         if why.startswith("cancelled by ") and self.error_message.startswith(why):
             return f"cancelled while it ran{self.error_message.removeprefix(why)}"
@@ -103,7 +114,8 @@ def select(table: str, **values: str) -> str:
 
     :param values: expressions for some of them.
     """
-    values = {name: f"{name}::text AS {name}" for name in ("flow", "notices", "metadata")} | values
+    texts = {name: f"{name}::text AS {name}" for name in ("flow", "notices", "metadata")}
+    values = texts | {"gone_at": "NULL::timestamptz AS gone_at"} | values
     return f"SELECT {', '.join(values.get(name, name) for name in _FIELDS)} FROM {table}"
 
 
@@ -117,19 +129,43 @@ _OF_ENDED = {
 }
 _OF_LIVE = {"gate": "NULL::text AS gate", "passed": "NULL::smallint", "expires_at": "NULL", "cancel_requested": "false"}
 
-#: The columns of :class:`StoredTask`, for live and for finished tasks, and for the latter without their results.
+# The rest is unknown of past tasks.
+_OF_PAST = {
+    "kept_until": "gone_at AS kept_until",
+    "gone_at": "gone_at",
+    "ttl": "0::float8 AS ttl",
+    "timeout": "NULL::float8 AS timeout",
+    "executor": "'' AS executor",
+    "scheduled_for": "NULL::timestamptz AS scheduled_for",
+    "at_most_once": "false AS at_most_once",
+    "on_end": "NULL::text AS on_end",
+    "metadata": "NULL::text AS metadata",
+    "fence": "NULL::bigint AS fence",
+    "worker_id": "NULL::uuid AS worker_id",
+    "arguments": "'' AS arguments",
+    "progress_done": "NULL::float8 AS progress_done",
+    "progress_total": "NULL::float8 AS progress_total",
+    "flow": "NULL::text AS flow",
+    "notices": "NULL::text AS notices",
+    "settled_at": "NULL::timestamptz AS settled_at",
+    "value": "NULL::bytea AS value",
+}
+
+#: The columns of :class:`StoredTask`, for live and for finished tasks, and for the latter without their results; and for
+#: those whose results are gone.
 LIVE = select("autotask_task", **_OF_ENDED)
 ENDED = select("autotask_result", **_OF_LIVE)
 WITHOUT_VALUE = select("autotask_result", **_OF_LIVE, value="NULL::bytea AS value")
+PAST = select("autotask_history", **_OF_LIVE, **_OF_PAST)
 
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
 TASK = f"{LIVE} WHERE id = %(id)s UNION ALL {ENDED} WHERE id = %(id)s"
 TASKS = f"{LIVE} WHERE id = ANY(%(ids)s::uuid[]) UNION ALL {ENDED} WHERE id = ANY(%(ids)s::uuid[])"
 
-# The primary keys grow with time, so both branches are read from their end and merged; but only if the conditions, even
-# "true", are outside: with conditions inside, the planner would read both tables completely.
+# The primary keys grow with time, so all branches are read from their end and merged; but only if the conditions, even
+# "true", are outside: with conditions inside, the planner would read the tables completely.
 NEWEST = """
-SELECT * FROM ({live} UNION ALL {ended}) AS every WHERE {conditions} ORDER BY id DESC LIMIT {limit}
+SELECT * FROM ({live} UNION ALL {ended} UNION ALL {past}) AS every WHERE {conditions} ORDER BY id DESC LIMIT {limit}
 """
 
 _ATTEMPT = "a.number, a.state, a.started_at, a.ended_at, a.error_type, a.error_message, a.traceback, a.worker_id"
@@ -236,6 +272,12 @@ def task(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
     return stored(found[0]) if found else None
 
 
+def past(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
+    """Return what is kept of a task whose result is gone; None if nothing is."""
+    found = rows(connection, f"{PAST} WHERE id = %(id)s", {"id": id})
+    return stored(found[0]) if found else None
+
+
 def seen(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
     """Return a task with its error message, for a live one that of its last attempt; None if it does not exist."""
     found = rows(connection, SEEN, {"id": id})
@@ -255,7 +297,7 @@ def newest(
     limit: int = 20,
     **wanted: str | None,
 ) -> list[StoredTask]:
-    """Return the newest tasks, newest first.
+    """Return the newest tasks, newest first, with those whose results are gone.
 
     :param states: only these; empty means all.
     :param gates: only tasks that wait at one of these; empty means all.
@@ -265,7 +307,7 @@ def newest(
     conditions = ["true", *map(columns.condition, params)]
     conditions += ["state = ANY(%(states)s::smallint[])"] if states else []
     conditions += ["state = 8 AND gate = ANY(%(gates)s::text[])"] if gates else []
-    sql = NEWEST.format(live=LIVE, ended=ENDED, conditions=" AND ".join(conditions), limit=int(limit))
+    sql = NEWEST.format(live=LIVE, ended=ENDED, past=PAST, conditions=" AND ".join(conditions), limit=int(limit))
     params |= {"states": [int(state) for state in states], "gates": list(gates)}
     return [stored(row) for row in rows(connection, sql, params)]
 
@@ -339,7 +381,7 @@ def _attempt(row: tuple[Any, ...]) -> StoredAttempt:
 
 
 def stored(row: Sequence[Any]) -> StoredTask:
-    """Return the task in a row of :data:`LIVE` or :data:`ENDED`."""
+    """Return the task in a row of :data:`LIVE`, :data:`ENDED` or :data:`PAST`."""
     values = dict(zip(_FIELDS, row, strict=True))
     for name, load in _LOADS.items():
         values[name] = load(values[name])

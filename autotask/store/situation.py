@@ -210,7 +210,10 @@ CASE WHEN live.executor = 'background' THEN (
 ) END"""
 
 SITUATION = f"""
-WITH found AS MATERIALIZED ({read.LIVE} WHERE id = %(id)s UNION ALL {read.WITHOUT_VALUE} WHERE id = %(id)s),
+WITH found AS MATERIALIZED (
+    {read.LIVE} WHERE id = %(id)s UNION ALL {read.WITHOUT_VALUE} WHERE id = %(id)s
+    UNION ALL {read.PAST} WHERE id = %(id)s LIMIT 1
+),
 live AS MATERIALIZED (
     SELECT t.id, t.state, t.name, t.queue, t.priority, t.executor, t.run_at, t.ready_at, t.started_at, t.unknown_since,
            t.gate, t.xmin AS written_by, t.xmax AS locked_by

@@ -143,10 +143,21 @@ class Hooks:
         with self._told_of(task, attempt):
             tell(attempt)
 
+    def lost(self, attempt: Attempt, envelope: bytes) -> None:
+        """Tell of an attempt whose worker or process died, in another one.
+
+        :param envelope: the payload of the task.
+        """
+        with self._open(None, _carried(envelope, attempt), attempt):
+            for path, told in self._told.items():
+                _logged(path, told.ended, attempt)
+
+    def _told_of(self, task: ClaimedTask, attempt: Attempt) -> AbstractContextManager[None]:
+        return self._open((task.id, task.fence), _carried(task.payload, attempt), attempt)
+
     @contextmanager
-    def _told_of(self, task: ClaimedTask, attempt: Attempt) -> Iterator[None]:
-        carried = _carried(task)
-        token = _running.set(((task.id, task.fence), attempt))
+    def _open(self, claim: Any, carried: dict[str, Any], attempt: Attempt) -> Iterator[None]:
+        token = _running.set((claim, attempt))
         try:
             with _Blocks() as blocks:
                 for path, told in self._told.items():
@@ -178,11 +189,11 @@ def _attempt(task: ClaimedTask, timetable: Timetable | None, seconds: float) -> 
     )
 
 
-def _carried(task: ClaimedTask) -> dict[str, Any]:
-    if not payload.carries(task.payload):
+def _carried(envelope: bytes, attempt: Attempt) -> dict[str, Any]:
+    if not payload.carries(envelope):
         return {}
     try:
-        found = payload.load_carried(task.payload, id=task.id, name=task.name).get(carriers.TELEMETRY)
+        found = payload.load_carried(envelope, id=attempt.id, name=attempt.name).get(carriers.TELEMETRY)
     except Exception:  # It was altered, or signed with another key, which the attempt is about to say.
         return {}
     return found if isinstance(found, dict) else {}

@@ -42,8 +42,9 @@ class Attempt:
     :ivar timetable: of its schedule, if it has one and this process knows it.
     :ivar timeout: seconds that the attempt may take.
     :ivar is_here: whether it runs inside the block of :meth:`Telemetry.attempt`. False: only its end was seen, since its
-        function could not be called, or was cut off in a thread or process that did not stop.
-    :ivar state: DONE, ERROR, CANCELLED, RETRY, or SCHEDULED if it does not count; None: unknown, nothing is reported.
+        function could not be called, was cut off in a thread or process that did not stop, or its worker died.
+    :ivar state: DONE, ERROR, CANCELLED, RETRY, SCHEDULED if it does not count, or LOST if its worker or child process died;
+        None: unknown, nothing is reported.
     :ivar message: why, as text.
     :ivar exception: what counts as the reason; None: nothing was raised.
     :ivar seconds: how long it took.
@@ -71,7 +72,7 @@ class Attempt:
 
     @property
     def outcome(self) -> str:
-        """How it ended, in a word: done, error, cancelled, retry or released; "" while that is not known."""
+        """How it ended, in a word: done, error, cancelled, retry, released or lost; "" while that is not known."""
         return "" if self.state is None else _OUTCOMES.get(self.state) or self.state.name.lower()
 
     @property

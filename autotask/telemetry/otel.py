@@ -64,7 +64,7 @@ class OpenTelemetry(Telemetry):
         if attempt.state is None:
             return  # It has not begun, and somebody else will: a span that does not end is not sent.
         _set_end(span, attempt)
-        span.end()
+        span.end(None if attempt.is_here else int((attempt.began + attempt.seconds) * 1e9))
 
     def flush(self, seconds: float) -> None:
         """Have the SDK send its spans."""
@@ -112,7 +112,9 @@ def _set_end(span: Span, attempt: Attempt) -> None:
     if failure is not None:
         span.record_exception(failure)
         span.set_attribute("error.type", f"{type(failure).__module__}.{type(failure).__qualname__}")
-    if failure is not None or attempt.state is State.ERROR:
+    if attempt.state is State.LOST:
+        span.set_attribute("error.type", "lost")
+    if failure is not None or attempt.state in (State.ERROR, State.LOST):
         span.set_status(Status(StatusCode.ERROR, attempt.message))
 
 

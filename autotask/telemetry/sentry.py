@@ -69,6 +69,8 @@ class Sentry(Telemetry):
             transaction = sentry_sdk.continue_trace(
                 headers, op="queue.process", name=attempt.name, source="task", origin=ORIGIN
             )
+            if attempt.state is State.LOST:  # it began elsewhere, a while ago
+                transaction.start_timestamp = datetime.fromtimestamp(attempt.began, UTC)
             with sentry_sdk.start_transaction(transaction) as span:
                 _measure(span, attempt)
                 if attempt.is_here and attempt.number == 1:
@@ -84,7 +86,8 @@ class Sentry(Telemetry):
         failure = attempt.failure
         if failure is not None and (attempt.state is State.ERROR or self._retries):
             _send(failure, attempt)
-        if attempt.state in (State.DONE, State.ERROR):
+        is_over = attempt.state is State.LOST and attempt.next_in is None
+        if is_over or attempt.state in (State.DONE, State.ERROR):
             self._check_in(attempt, "ok" if attempt.state is State.DONE else "error")
 
     def flush(self, seconds: float) -> None:

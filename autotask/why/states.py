@@ -23,6 +23,9 @@ def ended(task: StoredTask) -> Finding:
     words = {State.DONE: _("done"), State.ERROR: _("it ended in an error"), State.CANCELLED: _("it was cancelled")}
     after = _(", after it was asked to stop") if task.state is State.DONE and task.was_asked_to_stop else ""
     text = f"{words[task.state]}{at}{after}{why}"
+    if task.expired:
+        gone = _("its result is gone")
+        return Finding(code=_ENDED[task.state], text=f"{text}; {gone}")
     again = "" if task.state is State.DONE else advice.manage(f"retry {task.id}")
     return Finding(code=_ENDED[task.state], text=text, advice=again)
 

@@ -9,6 +9,8 @@ from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import registry
+from autotask.conf import settings
+from autotask.notifications.alerts import looking
 from autotask.scheduled import ScheduledTask
 from autotask.schedules.policy import IN_TIME, MOST
 from autotask.signals import tell_missed
@@ -109,6 +111,8 @@ class Scheduler:
         """Enqueue the tasks of schedules that are due, and return the seconds until the next look."""
         steps = {schedule.name: _Step(schedule, tasks[schedule.name]) for schedule in due}
 
+        _alert(connection, steps)
+
         def advance(names: Sequence[str]) -> tuple[set[str], int]:
             mine = [steps[name] for name in names]
             return schedules.advance(
@@ -190,6 +194,17 @@ class _Step:
         self.missed = [tick for tick in passed if tick not in ticks or seen.now - tick > IN_TIME]
         self.made_up = len(ticks)
         self.overlapped: list[datetime] = [tick for tick in (*held, *ticks) if tick not in (*begin, *hold)]
+
+
+def _alert(connection: BaseDatabaseWrapper, steps: Mapping[str, "_Step"]) -> None:
+    """Note missed ticks for AUTOTASK_ALERTS, before the schedules move: if this worker dies in between, they are not forgotten."""
+    if not settings.ALERTS:
+        return
+    missed = {name: step.missed[0] for name, step in steps.items() if step.missed}
+    if missed:
+        now = next(iter(steps.values())).move.seen.now
+        for text in looking.missed(connection, missed, now):
+            logger.warning("Alert: %s", text)
 
 
 def _paused(tick: datetime, seen: DueSchedule) -> bool:

@@ -30,6 +30,7 @@ from autotask.worker.heartbeat import Heartbeat
 from autotask.worker.held import HeldTasks
 from autotask.worker.log_pruner import LogPruner
 from autotask.worker.loop import Loop
+from autotask.worker.lost_attempts import LostAttempts
 from autotask.worker.mender import Mender
 from autotask.worker.news import News
 from autotask.worker.notifier import Notifier
@@ -193,6 +194,7 @@ class Worker:
             *([Mender()] if model_rows.tables else []),
             Notifier(self.wakeup.call),
             *([self._statistics] if self._statistics else []),
+            *([LostAttempts()] if telemetry.used is not None else []),
             *self._alerters(),
             *([self.yielding] if self.options.yields else []),
         )

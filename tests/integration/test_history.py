@@ -1,18 +1,24 @@
 """Past tasks: what is kept of a task after its result is gone, for how long, and who sees it."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 import autotask
+from autotask.acts import keys
 from autotask.exceptions import ResultExpired, TaskExpired
 from autotask.handle import TaskHandle
+from autotask.management.console import NOT_FOUND
 from autotask.models import PastTask, Result, TaskRecord
 from autotask.store import history, prune
 from autotask.store.connection import current, execute
 from autotask.task import DONE, ERROR, State, new_id
 from autotask.worker.pruner import PAUSE, Pruner
 from tests.integration.admin.pages import TASKS, act, client_of, ended, listed, page
+from tests.integration.api import tasks
+from tests.integration.commands.command import manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -166,3 +172,94 @@ def test_the_tasks_of_an_object_include_past_ones(pruner):
     gone = old(subject=f"auth.user:{user.pk}")
     pruner()
     assert [(record.id, record.expired) for record in autotask.tasks_of(user)] == [(gone.id, True)]
+
+
+def test_the_commands_say_how_a_past_task_has_ended(pruner):
+    # Given
+    failed, done = old(State.ERROR, error_message="ValueError: no paper", tags=["a"]), old()
+    pruner()
+
+    # Then
+    shown, document = manage("show", failed.id).out, manage("show", failed.id, "--json").json
+    assert re.search(r"^state +error, result expired$", shown, re.M)
+    assert re.search(r"^result +gone since .+, with arguments and attempts$", shown, re.M)
+    assert re.search(r"^error +ValueError: no paper$", shown, re.M)
+    assert "executor" not in shown and "arguments  " not in shown
+    assert (document["status"], document["result_expired"], document["tags"]) == ("error", True, ["a"])
+    assert (document["executor"], document["arguments"], document["attempts"]) == (None, "", [])
+
+    # And
+    why = manage("why", failed.id).out
+    assert why.startswith("error: It ended in an error at ") and "no paper; its result is gone." in why
+    assert "retry" not in why
+    assert manage("why", str(done.id)[:23]).out.startswith("done: Done at ")
+
+    # And
+    listed = manage("list").out
+    assert re.search(rf"^{failed.id} +error .* result expired: ValueError: no paper$", listed, re.M)
+    assert re.search(rf"^{done.id} +done .* result expired$", listed, re.M)
+    assert [task["id"] for task in manage("list", "--json", "--tag", "a").json["tasks"]] == [str(failed.id)]
+
+    # And
+    for word in ("retry", "cancel", "discard"):
+        refused = manage(word, failed.id)
+        assert (refused.code, refused.err) == (
+            NOT_FOUND,
+            f"Task {failed.id} has ended, and its result is gone, with its arguments.",
+        )
+
+
+def test_a_handle_explains_a_past_task(pruner):
+    gone = old(State.CANCELLED, error_message="cancelled by ann while it ran")
+    pruner()
+    found = TaskHandle(gone.id).why()
+    assert (found.code, found.advice) == ("cancelled", "")
+    assert found.sentence.endswith("cancelled by ann while it ran; its result is gone.")
+
+
+def test_a_task_restored_from_a_backup_is_no_past_one(pruner):
+    # Given: both rows
+    kept = ended(State.DONE, payload=b"x")
+    PastTask.objects.create(**past(kept.id, state=State.ERROR))
+
+    # Then
+    assert manage("show", kept.id, "--json").json["result_expired"] is False
+    assert manage("show", str(kept.id)[:23], "--json").json["status"] == "done"
+    assert TaskHandle(kept.id).why().code == "done"
+
+
+def test_the_api_says_how_a_past_task_has_ended_and_not_who_has_cancelled_it(pruner, client, settings):
+    # Given
+    settings.ROOT_URLCONF, settings.AUTOTASK_API_TASKS = "tests.integration.api.urls", [tasks.listed.name]
+    gone = old(State.CANCELLED, name=tasks.listed.name, error_message="cancelled by ann while it ran")
+    hidden = old(name="other.task")
+    pruner()
+    key = keys.create("reader", ["read", "retry:api.listed", "traceback"])
+    stranger = keys.create("stranger", ["read:another.task"])
+
+    def ask(address, key=key, method="get"):
+        return getattr(client, method)(address, headers={"Authorization": f"Bearer {key.secret}"})
+
+    # Then
+    for response in (
+        ask(f"/tasks/{gone.id}/"),
+        ask(f"/tasks/{gone.id}/?wait=5"),
+        ask(f"/tasks/{gone.id}/result"),
+        ask(f"/tasks/{gone.id}/retry", method="post"),
+    ):
+        problem = response.json()
+        assert (response.status_code, problem["code"], problem["task_status"]) == (410, "expired", "cancelled")
+        assert problem["detail"] == f"The task ended as cancelled, {problem['ended_at']}. Its result is gone."
+    reason = ask(f"/tasks/{gone.id}/reason")
+    assert reason.status_code == 200 and reason.json()["code"] == "cancelled" and "ann" not in reason.content.decode()
+    assert ask(f"/tasks/{gone.id}/logs").json()["code"] == "no_logs"
+
+    # And
+    assert ask(f"/tasks/{hidden.id}/").status_code == 404
+    assert ask(f"/tasks/{gone.id}/", stranger).status_code == 403
+
+    # When
+    settings.AUTOTASK_HISTORY = None
+
+    # Then
+    assert ask(f"/tasks/{gone.id}/").json()["code"] == "not_found"

@@ -378,3 +378,20 @@ def test_a_lazy_object_is_not_fetched():
         raise AssertionError("it was fetched")
 
     assert shown(SimpleLazyObject(fetch), [SimpleLazyObject(fetch)]) == "a=<SimpleLazyObject>, [<SimpleLazyObject>]"
+
+
+def test_json_is_masked_by_names_and_within_texts():
+    given = {
+        "campaign": 7,
+        "token": {"a": [1]},
+        "list": [{"api_key": "k", "name": "ann"}, None, 1.5, True],
+        "address": "https://ann:s3cret@example.org/",
+        "long": "x" * 20_000,
+    }
+    assert display.masked_values(given) == {
+        "campaign": 7,
+        "token": MASK,
+        "list": [{"api_key": MASK, "name": "ann"}, None, 1.5, True],
+        "address": f"https://ann:{MASK}@example.org/",
+        "long": MASK,
+    }

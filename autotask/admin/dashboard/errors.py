@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.http import HttpRequest
-
-from autotask.admin import bulk, show
+from autotask.admin import show
 from autotask.admin.bulk_words import Word
+from autotask.admin.dashboard.viewer import Viewer
 from autotask.store import causes
 from autotask.store.causes import Cause
 from autotask.store.connection import current
@@ -17,12 +16,12 @@ if TYPE_CHECKING:
 MOST_CAUSES = 100
 
 
-def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
+def shown(page: "DashboardAdmin", viewer: Viewer) -> dict[str, Any]:
     """Return what the page shows."""
     found = causes.causes(current())
     failed = sum(cause.count for cause in found)
-    address = page.tasks_address()
-    words = [] if address is None else bulk.words_for(request)
+    address = viewer.tasks_address
+    words = [] if address is None else viewer.acts
     return {
         "may_retry": Word.RETRY in words,
         "may_discard": Word.DISCARD in words,

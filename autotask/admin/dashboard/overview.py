@@ -5,16 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
-from django.http import HttpRequest
 from django.utils.translation import gettext, ngettext
 
 from autotask import agenda
-from autotask.admin import show, states, tabs
+from autotask.admin import show, states
 from autotask.admin.dashboard import rates
+from autotask.admin.dashboard.viewer import Viewer
 from autotask.admin.workers import life
 from autotask.agenda import Condition, Entry
 from autotask.conf import settings
-from autotask.models import Pause as PauseRow, TaskRecord, Worker
 from autotask.queues import serves
 from autotask.store import glance, incidents, pauses, read
 from autotask.store.connection import current
@@ -71,10 +70,9 @@ class Seen(NamedTuple):
         )
 
 
-def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
+def shown(page: "DashboardAdmin", viewer: Viewer) -> dict[str, Any]:
     """Return what the page shows."""
-    connection, address = current(), page.tasks_address()
-    may_see_tasks = tabs.may_view(request, TaskRecord) and tabs.shows_all_tasks(page.admin_site)
+    connection, address = current(), viewer.tasks_address
     seen = Seen(
         datetime.now(UTC),
         glance.queues(connection),
@@ -82,14 +80,14 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
         pauses.read(connection),
         agenda.entries(connection),
         # Their texts name tasks and schedules.
-        incidents.going_on(connection, MOST_INCIDENTS) if settings.ALERTS and may_see_tasks else (),
+        incidents.going_on(connection, MOST_INCIDENTS) if settings.ALERTS and viewer.may_see_tasks else (),
     )
     return {
-        "banners": list(banners(seen, may_see_workers=tabs.may_view(request, Worker))),
-        "may_see_tasks": may_see_tasks,
-        "may_see_workers": tabs.may_view(request, Worker),
-        "may_see_pauses": tabs.may_view(request, PauseRow),
-        "chart": rates.chart(request, seen.now),
+        "banners": list(banners(seen, may_see_workers=viewer.may_see_workers)),
+        "may_see_tasks": viewer.may_see_tasks,
+        "may_see_workers": viewer.may_see_workers,
+        "may_see_pauses": viewer.may_see_pauses,
+        "chart": rates.chart(viewer.chosen_range, seen.now),
         "states": states.shown(
             glance.counts(connection), lambda key: address and f"{address}?{urlencode({'state': key})}"
         ),
@@ -100,7 +98,7 @@ def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
         "more_workers": len(seen.workers) - MOST_ROWS,
         "pauses": [_pause(pause) for pause in seen.pauses[:MOST_ROWS]],
         "failures": [_failure(each, page) for each in glance.failures(connection, MOST_FAILURES)]
-        if may_see_tasks
+        if viewer.may_see_tasks
         else [],
     }
 

@@ -5,16 +5,19 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext
 
 from autotask.admin import tabs
 from autotask.admin.dashboard import errors, overview, types
+from autotask.admin.dashboard.shared import SharedParts
+from autotask.admin.dashboard.viewer import Viewer, viewer_of
 from autotask.admin.readonly import ReadOnlyAdmin
 
-#: A page: the key of its tab, its title, its template, and what it shows.
-Shown = Callable[["DashboardAdmin", HttpRequest], dict[str, Any]]
+#: Returns what a page shows.
+Shown = Callable[["DashboardAdmin", Viewer], dict[str, Any]]
 
 
 class DashboardAdmin(ReadOnlyAdmin):
@@ -44,12 +47,20 @@ class DashboardAdmin(ReadOnlyAdmin):
     def _page(self, request: HttpRequest, tab: str, title: str, template: str, shown: Shown) -> HttpResponse:
         if not tabs.may_open(request, self.admin_site, tab):
             raise PermissionDenied
-        is_part = tabs.LIVE in request.headers
-        context: dict[str, Any] = {"base": f"admin/autotask/dashboard/{'part' if is_part else 'base'}.html"}
-        if not is_part:  # a part has no frame, which takes longer than the part
-            context |= self.admin_site.each_context(request) | tabs.context(request, self.admin_site, tab)
-            context |= {"title": title, "media": self.media, "opts": self.opts}
+        name, viewer = f"admin/autotask/dashboard/{template}.html", viewer_of(request, self)
+        if tabs.LIVE in request.headers:
+            return HttpResponse(_parts.get((self, name, viewer), lambda: self._part(name, viewer, shown)))
+        context = {
+            **self.admin_site.each_context(request),
+            **tabs.context(request, self.admin_site, tab),
+            **{"title": title, "media": self.media, "opts": self.opts, "base": "admin/autotask/dashboard/base.html"},
+        }
         request.current_app = self.admin_site.name  # Django reads it for addresses
-        return TemplateResponse(
-            request, f"admin/autotask/dashboard/{template}.html", {**context, **shown(self, request)}
-        )
+        return TemplateResponse(request, name, {**context, **shown(self, viewer)})
+
+    def _part(self, template: str, viewer: Viewer, shown: Shown) -> str:
+        """Return what changes, without the frame; not from the request, since others see it, too."""
+        return render_to_string(template, {"base": "admin/autotask/dashboard/part.html", **shown(self, viewer)})
+
+
+_parts = SharedParts()

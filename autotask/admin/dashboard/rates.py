@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy as _
 
 from autotask.admin import show
@@ -29,10 +28,13 @@ KINDS = (
 )
 
 
-def chart(request: HttpRequest, now: datetime) -> dict[str, Any]:
-    """Return the chart of the range that the address names, by default of the last hour."""
-    chosen = request.GET.get("range", "")
-    chosen = chosen if chosen in RANGES else "1h"
+def chosen(word: str | None) -> str:
+    """Return the range that an address names, by default the last hour."""
+    return word if word in RANGES else "1h"
+
+
+def chart(chosen: str, now: datetime) -> dict[str, Any]:
+    """Return the chart of one of the :data:`RANGES`."""
     label, length = RANGES[chosen]
     step = statistics.step_for(length.total_seconds())
     found = statistics.timeline(current(), now - length, now + timedelta(minutes=1), step=step)

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from django.http import HttpRequest
 from django.utils.translation import gettext
 
 from autotask import registry
 from autotask.admin import show
+from autotask.admin.dashboard.viewer import Viewer
 from autotask.definition import Definition
 from autotask.scheduled import ScheduledTask
 from autotask.statistics import Counts, quantile
@@ -28,14 +28,14 @@ A_DAY = timedelta(days=1)
 WAITING = (State.READY, State.HELD, State.SCHEDULED)
 
 
-def shown(page: "DashboardAdmin", request: HttpRequest) -> dict[str, Any]:
+def shown(page: "DashboardAdmin", viewer: Viewer) -> dict[str, Any]:
     """Return what the page shows."""
     connection = current()
     counted = glance.by_name(connection)
     paused = {pause.name for pause in pauses.read(connection) if pause.kind is Kind.TASK}
     totals = {of.name: counts for of, counts in statistics.totals(connection, datetime.now(UTC) - A_DAY).items()}
     known = {definition.name: definition for definition in registry.definitions()}
-    address = page.tasks_address()
+    address = viewer.tasks_address
     return {
         "types": [
             {

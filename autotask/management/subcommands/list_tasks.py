@@ -83,6 +83,8 @@ def _row(task: StoredTask, in_force: Sequence[Pause]) -> tuple[object, ...]:
     why = reasons.brief(task.name, task.gate, in_force) if held and task.gate else task.error_message
     if task.state is State.DONE and task.was_asked_to_stop:
         why = "after it was asked to stop"
+    if task.expired:
+        why = "result expired" + (f": {why}" if why else "")
     return (
         task.id,
         "held" if held else task.state.status.value,
@@ -99,7 +101,8 @@ def _row(task: StoredTask, in_force: Sequence[Pause]) -> tuple[object, ...]:
 SUBCOMMAND = Subcommand(
     name="list",
     help="List tasks, newest first.",
-    description="List tasks that wait, run, or have finished and are still kept, newest first.",
+    description="List tasks that wait, run, or have finished, newest first. For a day (AUTOTASK_HISTORY) it also lists finished "
+    "tasks whose results are gone.",
     examples=(
         ("list", "the last twenty tasks"),
         ("list --state error --limit 100", "tasks that failed"),

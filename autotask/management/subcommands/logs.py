@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(console: Console, *, id: str, attempt: int | None, follow: bool) -> None:
     """Print the lines of one task."""
     connection = open_tables()
-    task_id = find_id(connection, id)
+    task_id = find_id(connection, id, past=True)
     last = _say(console, connection, task_id, attempt, 0)
     if follow:
         # Ctrl-C is an intended end.

@@ -26,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(console: Console, *, id: str, log: bool, json: bool) -> None:
     """Print one task."""
     connection = open_tables()
-    seen = task_in_full(connection, find_id(connection, id))
+    seen = task_in_full(connection, find_id(connection, id, past=True))
     if seen is None:
         raise failure(f"Task {id} has just been pruned.", NOT_FOUND)
     written = _read_log(seen.task.id) if log else None

@@ -1,4 +1,4 @@
-"""Send the messages of incidents, each once: in the transaction that notes it, so that nobody else sends it meanwhile."""
+"""Send the messages of incidents, each by the one process that has claimed it; its claim is committed before."""
 
 import hashlib
 import logging
@@ -6,7 +6,8 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core import mail as django_mail
-from django.db import transaction
+from django.utils import translation
+from django.utils.translation import gettext, pgettext
 
 from autotask.alert_rules import is_url, shown
 from autotask.conf import settings
@@ -24,28 +25,28 @@ def send_all() -> list[str]:
     """Send all messages that are due, and return the problems; those messages are tried again the next time."""
     problems: list[str] = []
     tried: list[str] = []
-    while True:
-        with transaction.atomic(using=settings.DATABASE):
-            incident = incidents.take(current(), tried)
-            if incident is None:
-                return problems
-            tried.append(incident.key)
-            problems += _send(incident)
+    while (incident := incidents.claim(current(), tried)) is not None:
+        tried.append(incident.key)
+        problems += _send(incident)
+    return problems
 
 
 def _send(incident: Incident) -> list[str]:
-    problems = {}
-    for to in incident.to:
+    """Send a claimed message to all recipients, and return the problems."""
+    problems: dict[str, str] = {}
+    for place, to in enumerate(incident.to):
         try:
             _send_to(to, incident)
         except Exception as error:  # backends of mail raise anything
             problems[to] = f"{shown(to)}: {one_line(describe(error)) or type(error).__name__}"
-    if problems and incident.tries + 1 < settings.MAIL_TRIES:
-        incidents.left(current(), incident, list(problems))
+        # If this process dies, only a message that was not noted is sent again.
+        incidents.left(current(), incident, [*problems, *incident.to[place + 1 :]])
+    if problems and incident.tries < settings.MAIL_TRIES:
+        incidents.release(current(), incident)
     else:
         incidents.sent(current(), incident)
         for problem in problems.values():
-            tries = count(incident.tries + 1, "try", "tries")
+            tries = count(incident.tries, "try", "tries")
             logger.error("The alert %r is given up after %s: %s", incident.text, tries, problem)
     return list(problems.values())
 
@@ -64,12 +65,14 @@ def message_id(incident: Incident) -> str:
 
 
 def message(incident: Incident, address: str) -> django_mail.EmailMessage:
-    """Return the mail to one address."""
+    """Return the mail to one address, in the language of the site."""
     sender = settings.MAIL_FROM or django_settings.SERVER_EMAIL
-    what = "Over" if incident.is_of_end else "Alert"
-    lines = [f"{incident.text}.", "", f"Began: {incident.began_at.isoformat(timespec='seconds')}"]
-    if incident.is_of_end and incident.ended_at is not None:
-        lines.append(f"Over:  {incident.ended_at.isoformat(timespec='seconds')}")
+    with translation.override(django_settings.LANGUAGE_CODE):
+        what = gettext("Over") if incident.is_of_end else pgettext("subject of a mail", "Alert")
+        began = gettext("Began: %(time)s") % {"time": incident.began_at.isoformat(timespec="seconds")}
+        lines = [f"{incident.text}.", "", began]
+        if incident.is_of_end and incident.ended_at is not None:
+            lines.append(gettext("Over: %(time)s") % {"time": incident.ended_at.isoformat(timespec="seconds")})
     return django_mail.EmailMessage(
         subject=f"{django_settings.EMAIL_SUBJECT_PREFIX}{what}: {incident.text}"[:200],
         body="\n".join(lines) + "\n",

@@ -4,10 +4,18 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from autotask.admin.dashboard import pages
+from autotask.admin.dashboard.shared import SharedParts
 from autotask.task import RUNNING
 from tests.helpers import wait_until
 from tests.integration.admin.pages import client_of
 from tests.integration.admin.tasks import stop, wait_for_stop
+
+
+@pytest.fixture(autouse=True)
+def fresh_parts(monkeypatch):
+    """What an earlier test has shown is not shown again."""
+    monkeypatch.setattr(pages, "_parts", SharedParts())
 
 
 @pytest.fixture

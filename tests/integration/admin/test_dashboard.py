@@ -8,11 +8,13 @@ import pytest
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from autotask import statistics
 from autotask.acts import pausing
 from autotask.admin import timeline
+from autotask.admin.dashboard import pages
+from autotask.admin.dashboard.shared import SharedParts
 from autotask.admin.tabs import LIVE
 from autotask.admin.tasks import TaskAdmin
 from autotask.models import Attempt, Task, TaskRecord
@@ -137,6 +139,58 @@ def test_a_refresh_gets_the_part_that_changes_only(admin):
         part = admin.get(address, headers={LIVE: "1"}).content.decode()
         assert part.strip().startswith('<div id="autotask-page">')
         assert "<html" not in part
+
+
+def refreshed(client, address: str = OVERVIEW, **headers: str) -> str:
+    response = client.get(address, headers={LIVE: "1", **headers})
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_viewers_who_may_see_the_same_share_a_refresh(admin, staff, monkeypatch):
+    # Given
+    both = [staff("view_dashboard", "view_taskrecord") for _ in range(2)]
+    ended(State.ERROR, error_message="ValueError: first")
+    assert "first" in refreshed(both[0])
+    ended(State.ERROR, error_message="ValueError: second")
+
+    # When, Then: only who asks is looked up
+    with CaptureQueriesContext(connection) as queries:
+        assert "second" not in refreshed(both[1])
+    assert not [query["sql"] for query in queries if "autotask_" in query["sql"]]
+    assert "second" in page(both[0], OVERVIEW)
+
+    # When it has been kept for long enough
+    monkeypatch.setattr(pages, "_parts", SharedParts())
+    assert "second" in refreshed(both[1])
+
+
+def test_a_refresh_is_never_that_of_somebody_who_sees_or_chose_something_else(admin, staff):
+    # Given: what a superuser sees
+    ended(State.ERROR, error_message="ValueError: secret")
+    registered(host="hidden")
+    pausing.pause(queue="default", by="the boss")
+    assert all(word in refreshed(admin) for word in ("secret", "hidden", "the boss"))
+    assert "Retry all" in refreshed(admin, ERRORS)
+
+    # Then
+    lesser, reader = staff("view_dashboard"), staff("view_dashboard", "view_taskrecord")
+    assert not [word for word in ("secret", "hidden:", "the boss") if word in refreshed(lesser)]
+    assert lesser.get(ERRORS, headers={LIVE: "1"}).status_code == 403
+    assert "secret" in refreshed(reader) and "the boss" not in refreshed(reader)
+    assert "secret" in refreshed(reader, ERRORS) and "Retry all" not in refreshed(reader, ERRORS)
+    assert "7 days" in refreshed(admin, f"{OVERVIEW}?range=7d").split("</h2>")[0]
+    with translation.override("de"):
+        assert "längste Wartezeit" in refreshed(admin)
+    with timezone.override("Asia/Tokyo"):
+        assert "+09:00" in refreshed(admin)
+    assert "Overview" not in refreshed(admin) and "longest wait" in refreshed(admin)
+
+
+def test_a_refresh_ends_with_the_session(admin):
+    refreshed(admin)
+    admin.logout()
+    assert admin.get(OVERVIEW, headers={LIVE: "1"}).status_code == 302
 
 
 def test_the_pages_take_few_queries_however_many_tasks_there_are(admin):

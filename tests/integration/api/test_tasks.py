@@ -93,7 +93,7 @@ def test_results_are_json_or_text(api, worker, what, shown, as_text):
 def test_what_a_task_is_about_is_shown_only_if_the_scope_says_so(api_with):
     # Given
     user = User.objects.create_user("ann")
-    handle = tasks.add.using(subject=user, metadata={"campaign": 7})(3, 4)
+    handle = tasks.add.using(subject=user, metadata={"campaign": 7, "token": "s3cret"})(3, 4)
     plain = tasks.add(3, 4)
 
     # When
@@ -103,8 +103,11 @@ def test_what_a_task_is_about_is_shown_only_if_the_scope_says_so(api_with):
 
     # Then
     assert "subject" not in unseen and "metadata" not in unseen
-    assert (seen["subject"], seen["metadata"]) == (f"auth.user:{user.pk}", {"campaign": 7})
-    assert {task["id"]: task["metadata"] for task in listed} == {str(handle.id): {"campaign": 7}, str(plain.id): {}}
+    assert (seen["subject"], seen["metadata"]) == (f"auth.user:{user.pk}", {"campaign": 7, "token": "•••"})
+    assert {task["id"]: task["metadata"] for task in listed} == {
+        str(handle.id): {"campaign": 7, "token": "•••"},
+        str(plain.id): {},
+    }
 
 
 def test_an_error_is_shown_without_its_traceback_unless_the_scope_says_so(api, api_with, worker):

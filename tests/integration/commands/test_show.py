@@ -51,7 +51,7 @@ def test_show_tells_everything_but_the_result(autotask_immediate):
     assert "  Traceback (most recent call last):\n" in shown.out
     assert list(document) == [
         *("id", "name", "queue", "priority", "tags", "subject", "metadata", "status", "state", "arguments"),
-        *("created_at", "run_at", "started_at", "ended_at", "kept_until"),
+        *("created_at", "run_at", "started_at", "ended_at", "kept_until", "result_expired"),
         *("attempt", "failures", "lost", "retries", "timeout", "executor", "scheduled_for"),
         *("expires_at", "at_most_once", "progress"),
         *("worker_id", "cancel_requested", "error_message"),

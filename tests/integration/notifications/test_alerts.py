@@ -8,6 +8,7 @@ import pytest
 from django.core import mail
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.utils import translation
 
 from autotask.notifications.alerts import looking, sending
 from autotask.statistics import Counts
@@ -169,20 +170,86 @@ def test_a_message_that_cannot_be_sent_is_tried_again_for_those_who_lack_it(sett
     assert [sent.to for sent in mail.outbox] == [["other@example.org"], [OPS]]
 
 
-def test_a_message_that_takes_long_holds_up_nobody_who_looks(other_connection):
+def test_while_a_message_is_sent_no_transaction_is_open_and_nobody_else_sends_it(monkeypatch, other_connection):
     # Given
     looking.look(current())
-    execute(other_connection, "BEGIN")
-    assert incidents.take(other_connection, []) is not None
-    execute(current(), "SET lock_timeout = '500ms'")
+    seen = []
+
+    def look_about(to, incident):
+        execute(other_connection, "SET lock_timeout = '500ms'")
+        execute(other_connection, "UPDATE autotask_incident SET seen_at = seen_at")  # waits for no lock
+        seen.append((current().in_atomic_block, incidents.claim(other_connection, [])))
+
+    monkeypatch.setattr(sending, "_send_to", look_about)
 
     # When, Then
-    assert looking.look(current()) == ([], [])
+    assert sending.send_all() == []
+    assert seen == [(False, None)]
+    assert not incidents.are_pending(current())
+
+
+def test_an_incident_may_end_while_its_message_is_sent(monkeypatch):
+    # Given
+    looking.look(current())
+
+    def end(to, incident):
+        sign_on()
+        assert looking.look(current()) == ([], ["no worker is alive"])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sending, "_send_to", end)
+        claimed = incidents.claim(current(), [])
+        sending._send(claimed)
+
+    # Then
+    assert sending.send_all() == []
+    assert [sent.subject for sent in mail.outbox] == ["[shop] Over: no worker is alive"]
+
+
+def test_a_process_that_dies_between_two_recipients_repeats_no_message_that_it_has_noted(settings, monkeypatch):
+    # Given
+    settings.AUTOTASK_ALERTS = [{"when": "workers", "to": [OPS, "other@example.org"]}]
+    looking.look(current())
+    real = sending._send_to
+
+    def die(to, incident):
+        if to != OPS:
+            raise KeyboardInterrupt
+        real(to, incident)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(sending, "_send_to", die)
+        sending.send_all()
+
+    # When its time has passed
+    assert sending.send_all() == []
+    assert [sent.to for sent in mail.outbox] == [[OPS]]
+    age(incidents.PATIENCE)
+    assert incidents.are_pending(current())
+    assert sending.send_all() == []
+
+    # Then
+    assert [sent.to for sent in mail.outbox] == [[OPS], ["other@example.org"]]
+    assert not incidents.are_pending(current())
+
+
+def test_one_that_was_thought_dead_notes_nothing_over_the_work_of_the_next_one():
+    # Given
+    looking.look(current())
+    slow = incidents.claim(current(), [])
+    age(incidents.PATIENCE)
+    next_one = incidents.claim(current(), [])
+    assert next_one.key == slow.key
+
+    # When
+    incidents.sent(current(), slow)
+
+    # Then
+    assert incidents.claim(current(), []) is None
+    incidents.sent(current(), next_one)
     sign_on()
-    assert looking.look(current()) == ([], [])
-    execute(other_connection, "ROLLBACK")
-    assert looking.look(current()) == ([], ["no worker is alive"])
-    execute(current(), "RESET lock_timeout")
+    looking.look(current())
+    assert incidents.claim(current(), []).is_of_end
 
 
 def test_a_process_that_is_killed_while_it_sends_loses_no_message(tmp_path, post_office):
@@ -200,7 +267,9 @@ def test_a_process_that_is_killed_while_it_sends_loses_no_message(tmp_path, post
     # When
     first.kill()
     release.set()
-    wait_until(lambda: sending.send_all() == [] and not incidents.are_pending(current()), what="the lock of the dead")
+    assert sending.send_all() == []
+    age(incidents.PATIENCE)
+    assert sending.send_all() == []
 
     # Then: the server was asked again, after a first time of which it may know nothing
     wait_until(lambda: post_office.mails, what="the mail")
@@ -208,6 +277,22 @@ def test_a_process_that_is_killed_while_it_sends_loses_no_message(tmp_path, post
     assert len({sent["Message-ID"] for sent in post_office.mails}) == 1
     assert sending.send_all() == []
     assert post_office.held == 2
+
+
+@pytest.mark.parametrize(
+    ("language", "alert", "over", "began"),
+    [
+        ("de", "[shop] Alarm: kein Worker lebt", "[shop] Vorbei: kein Worker lebt", "Begonnen: "),
+        ("es", "[shop] Alerta: no hay ningún worker vivo", "[shop] Resuelto: no hay ningún worker vivo", "Comenzó: "),
+    ],
+)
+def test_messages_are_in_the_language_of_the_site(settings, language, alert, over, began):
+    settings.LANGUAGE_CODE = language
+    with translation.override("en"):  # that of whoever runs the command
+        turn()
+        sign_on()
+        assert turn() == [alert, over]
+    assert began in mail.outbox[1].body and "Began" not in mail.outbox[1].body
 
 
 def test_the_command_announces_that_no_worker_lives_and_exits_with_3(capsys):

@@ -13,7 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 from autotask.flow import Flow, LimitGate
 from autotask.store import enqueue, finish
 from autotask.store.connection import current, execute, rows
-from autotask.task import ClaimedTask, State
+from autotask.task import ClaimedTask, State, new_id
 from tests.helpers import LONG
 from tests.integration.store.shapes import new_task, outcome, put, sign_on, take
 
@@ -43,6 +43,7 @@ class Crowd:
     :ivar future: a task that is due tomorrow.
     :ivar waiting: a ready task.
     :ivar failed: a task that has ended in an error, with an attempt.
+    :ivar past: one of many whose results are gone.
     :ivar behind: the last of very many tasks that wait at one gate, all of whose slots are taken.
     """
 
@@ -51,6 +52,7 @@ class Crowd:
     future: uuid.UUID
     waiting: uuid.UUID
     failed: uuid.UUID
+    past: uuid.UUID
     behind: uuid.UUID
 
 
@@ -90,6 +92,9 @@ def gather(statistics: str) -> Crowd:
     multiply("autotask_result", failed.id, ROWS // 10, **moments)
     multiply("autotask_result", done.id, ROWS, **moments)
     multiply("autotask_result", over.id, ROWS // 10, kept_until="clock_timestamp() - n * interval '1 ms'")
+    keep_past(done.id)
+    past = keep_past(done.id)
+    multiply("autotask_history", past, ROWS)
     ((attempt,),) = rows(current(), "SELECT id FROM autotask_attempt")
     multiply("autotask_attempt", attempt, ROWS, task_id="gen_random_uuid()")
 
@@ -111,7 +116,20 @@ def gather(statistics: str) -> Crowd:
     multiply("autotask_task", future, ROWS // 2, run_at="t.run_at + n * interval '1 s'")
     if statistics == "fresh statistics":
         analyze()
-    return Crowd(worker=worker, held=held, future=future, waiting=waiting, failed=failed.id, behind=behind)
+    return Crowd(worker, held, future, waiting, failed.id, past, behind)
+
+
+def keep_past(id: uuid.UUID) -> uuid.UUID:
+    """Insert what is kept of a task as if its result were gone, under another id; return that."""
+    past = new_id()
+    execute(
+        current(),
+        "INSERT INTO autotask_history (id, state, queue, priority, name, created_at, run_at, ended_at, gone_at, attempt, "
+        "failures, lost, retries) SELECT %(past)s, state, queue, priority, name, created_at, run_at, ended_at, "
+        "statement_timestamp(), attempt, failures, lost, retries FROM autotask_result WHERE id = %(id)s",
+        {"past": past, "id": id},
+    )
+    return past
 
 
 def hold(holders: list[ClaimedTask]) -> uuid.UUID:

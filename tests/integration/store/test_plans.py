@@ -253,6 +253,10 @@ ACTS = {
         result=(1, 100, 0),
     ),
     "prune a thousand": Act(lambda c: prune.prune(current()).results, "autotask_result_kept", 10_000, result=1000),
+    # Each row of the history is a few pages of its table and of its primary key.
+    "prune a thousand and keep that they ran": Act(
+        lambda c: prune.prune(current(), keeps=True).results, "autotask_result_kept", 16_000, result=1000
+    ),
     "look for ends to notify where there are none": Act(
         lambda c: notices.find(current()), "autotask_result_to_tell", 10, result=[]
     ),
@@ -317,6 +321,10 @@ ACTS = {
     "read what waits for its handle": Act(lambda c: read.seen(current(), c.waiting), "autotask_task_pkey", 20),
     "read what has ended for its handle": Act(lambda c: read.seen(current(), c.failed), "autotask_result_pkey", 20),
     "read a task with its attempts": Act(lambda c: read.history(current(), c.failed), "autotask_attempt_task", 40),
+    "read what is kept of a past one": Act(
+        lambda c: read.past(current(), c.past).expired, "autotask_history_pkey", 10, result=True
+    ),
+    "find a past one": Act(lambda c: find.between(current(), c.past, c.past), "autotask_history_pkey", 20),
     "ask to be told": Act(lambda c: read.ask_to_be_told(current(), c.waiting), "autotask_task_pkey", 20),
     "list the newest": Act(newest, "autotask_task_pkey", 60, before=newest),
     "list the newest of a queue": Act(lambda c: read.newest(current(), queue="default"), "autotask_task_pkey", 60),
@@ -422,13 +430,13 @@ def test_a_task_is_explained_from_indexes(crowded):
     with explained(current()) as plans:
         found = [
             read_situation(current(), id)
-            for id in (crowded.behind, crowded.waiting, crowded.held[0].id, crowded.failed)
+            for id in (crowded.behind, crowded.waiting, crowded.held[0].id, crowded.failed, crowded.past)
         ]
     assert found[0].place == min(crowd.ROWS // 5, gates_read.COUNTED + 1)
     assert not any(plan.walked for plan in plans), f"whole tables were read: {plans}"
-    assert [plan.buffers <= most for plan, most in zip(plans, (26_000, 4000, 4000, 4000), strict=True)] == [True] * 4, (
-        plans
-    )
+    assert [plan.buffers <= most for plan, most in zip(plans, (26_000, 4000, 4000, 4000, 4000), strict=True)] == [
+        True
+    ] * 5, plans
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: E402
 from opentelemetry.trace import SpanKind, StatusCode  # noqa: E402
 
+from autotask.store.connection import current, execute  # noqa: E402
 from autotask.task import DONE, ERROR  # noqa: E402
 from autotask.telemetry.interface import Call  # noqa: E402
 from autotask.telemetry.otel import OpenTelemetry  # noqa: E402
@@ -94,6 +95,31 @@ def test_each_attempt_has_a_span_with_its_number_and_its_error(worker):
         [event] = span.events
         assert event.attributes["exception.message"] == "nothing there"
         assert len(span.links) == 1
+
+
+def test_an_attempt_whose_worker_died_has_a_span_with_its_times_from_the_one_that_rescues_it(start_worker):
+    # Given: as a worker leaves it that is killed
+    handle = told.in_thread("look")
+    execute(
+        current(),
+        """UPDATE autotask_task SET state = 2, attempt = 1, fence = nextval('autotask_fence'), worker_id = gen_random_uuid(),
+           started_at = now() - interval '90 s', ready_at = NULL WHERE id = %(id)s""",
+        {"id": handle.id},
+    )
+
+    # When
+    start_worker()
+    assert ended(handle) == DONE
+
+    # Then
+    lost, done = sorted(spans(SpanKind.CONSUMER, 2), key=lambda span: span.start_time)
+    [call] = spans(SpanKind.PRODUCER)
+    assert (lost.attributes["autotask.task.outcome"], done.attributes["autotask.task.outcome"]) == ("lost", "done")
+    assert (lost.attributes["autotask.task.attempt"], lost.attributes["error.type"]) == (1, "lost")
+    assert lost.status.status_code is StatusCode.ERROR
+    assert "no sign of life" in lost.status.description
+    assert lost.end_time - lost.start_time >= 90e9
+    assert [link.context.span_id for link in lost.links] == [call.context.span_id]
 
 
 def test_what_a_task_does_is_inside_its_span():

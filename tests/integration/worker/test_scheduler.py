@@ -12,8 +12,9 @@ from django.test.utils import CaptureQueriesContext
 
 from autotask import registry
 from autotask.exceptions import InvalidOption
+from autotask.notifications.alerts import looking
 from autotask.schedules.policy import IN_TIME
-from autotask.store import pause, schedule_runs, schedules
+from autotask.store import incidents, pause, schedule_runs, schedules
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.task import State
 from autotask.tasks import cron_task, periodic_task
@@ -238,6 +239,52 @@ def test_ticks_are_left_out_while_a_task_is_live_and_that_is_said_once(caplog):
     # Then
     assert ticks() == [0]
     assert [line.rpartition(": ")[2] for line in caplog.messages if "without a task" in line] == ["busy"]
+
+
+def incidents_of(*rules, settings):
+    """Let schedules be 300 seconds late, and a scheduler handle that; return what is to be announced afterwards."""
+    settings.AUTOTASK_ALERTS = list(rules)
+    run()
+    due_since(300)
+    run()
+    looking.look(current())
+    found = []
+    while claimed := incidents.claim(current(), [each.key for each in found]):
+        found.append(claimed)
+    return [(each.key, each.text.partition(" of ")[0]) for each in found]
+
+
+def test_a_missed_tick_is_announced_although_it_was_made_up_for_before_anybody_looked(settings):
+    schedule(60)
+    rule = {"when": "missed", "seconds": 120, "to": "ops@example.org"}
+    assert incidents_of(rule, settings=settings) == [("missed:tick", "the schedule tick has missed its tick")]
+
+
+def test_a_tick_that_is_left_out_for_lateness_is_announced_too(settings):
+    schedule(60, misfire="skip")
+    rule = {"when": "missed", "seconds": 120, "schedule": "tick", "to": "ops@example.org"}
+    assert incidents_of(rule, settings=settings) == [("missed:tick:tick", "the schedule tick has missed its tick")]
+
+
+def test_a_tick_in_time_by_the_rule_or_of_another_schedule_is_not_announced(settings):
+    schedule(60)
+    later, other = ({"when": "missed", "to": "ops@example.org", **more} for more in LATER_AND_OTHER)
+    assert incidents_of(later, other, settings=settings) == []
+
+
+LATER_AND_OTHER = ({"seconds": 900}, {"seconds": 120, "schedule": "another"})
+
+
+def test_ticks_that_passed_during_a_pause_are_not_announced(settings):
+    settings.AUTOTASK_ALERTS = [{"when": "missed", "seconds": 120, "to": "ops@example.org"}]
+    schedule(60)
+    run()
+    assert pause.pause(current(), "tick", "ann")
+    due_since(300)
+    assert pause.resume(current(), "tick")
+    run()
+    looking.look(current())
+    assert incidents.claim(current(), []) is None
 
 
 def test_missed_ticks_are_reported(caplog):

@@ -86,6 +86,16 @@ def test_an_attempt_that_is_killed_is_told_by_the_worker(start_worker):
     assert (attempt["here"], attempt["outcome"], attempt["failure"]) == (False, "error", "TimeLimitExceeded")
 
 
+def test_an_attempt_whose_process_died_is_told_once_by_the_worker(start_worker):
+    start_worker(processes=1)
+    handle = told.exit_once("x")
+    assert ended(handle) == DONE
+    wait_until(lambda: len(attempts(handle)) == 2, what="both attempts")
+    lost, done = sorted(attempts(handle), key=lambda line: line["number"])
+    assert (lost["here"], lost["outcome"], lost["number"], lost["carried"]) == (False, "lost", 1, "along")
+    assert (done["here"], done["outcome"]) == (True, "done")
+
+
 def test_calls_in_bulk_are_told_together_and_each_carries_it():
     handles = in_thread.enqueue_many([("a",), ("b",)])
     [call] = lines("call")

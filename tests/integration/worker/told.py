@@ -130,6 +130,12 @@ def hang(word):
     return look("hang")
 
 
+@delayed_task(executor="process", takes_context=True)
+def exit_once(context, word):
+    """Take the process of the first attempt along."""
+    return look("exit" if context.attempt == 1 else "look")
+
+
 POOLS = {
     name: SimpleNamespace(task=task)
     for name, task in (("thread", in_thread), ("coroutine", in_coroutine), ("process", in_process))
