@@ -4,7 +4,9 @@ This is the only module that imports jsonschema, of the extra ``schema``, and on
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol
 
@@ -15,6 +17,13 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 #: Keywords whose values are values, not schemas.
 _VALUES = ("const", "default", "enum", "examples")
+
+#: The letters of IRIs that URIs do not have: anywhere, and in a query (RFC 3987, section 2.2).
+_LETTERS = "\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef" + "".join(
+    f"{chr(plane << 16 | (0x1000 if plane == 14 else 0))}-{chr(plane << 16 | 0xFFFD)}" for plane in range(1, 15)
+)
+_IN_IRIS = re.compile(f"[{_LETTERS}]")
+_IN_QUERIES = re.compile(f"[{_LETTERS}\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
 
 #: The most errors of one call that are listed.
 MOST_ERRORS = 50
@@ -115,8 +124,35 @@ def _made(document: dict[str, Any], where: str) -> _Validator:
     types = kind.TYPE_CHECKER.redefine("array", lambda checker, value: isinstance(value, (list, tuple)))
     # With a registry of its own, it fetches nothing.
     make: Any = validators.extend(kind, type_checker=types)  # type: ignore[no-untyped-call]
-    validator: _Validator = make(document, registry=REGISTRY, format_checker=kind.FORMAT_CHECKER)
+    validator: _Validator = make(document, registry=REGISTRY, format_checker=_formats(kind))
     return validator
+
+
+def _formats(kind: Any) -> Any:
+    """Return the checker of formats of a draft, with those of IRIs: one is a URI, once its other letters are escaped.
+
+    jsonschema checks these with ``rfc3987-syntax``, if at all. That takes more than a second to import, in each process.
+    """
+    from jsonschema import FormatChecker
+
+    formats: Any = FormatChecker(())
+    formats.checkers = dict(kind.FORMAT_CHECKER.checkers)
+    if "if" in kind.VALIDATORS and "iri" not in formats.checkers:  # both are new in draft 7
+        with suppress(ImportError):
+            from rfc3986_validator import validate_rfc3986
+
+            for name, rule in (("iri", "URI"), ("iri-reference", "URI_reference")):
+                formats.checks(name)(
+                    lambda value, rule=rule: not isinstance(value, str) or bool(validate_rfc3986(_as_uri(value), rule))
+                )
+    return formats
+
+
+def _as_uri(iri: str) -> str:
+    """Return an IRI with an escape in the place of each letter that only IRIs can have."""
+    start, hash, fragment = iri.partition("#")
+    path, mark, query = start.partition("?")
+    return _IN_IRIS.sub("%00", path) + mark + _IN_QUERIES.sub("%00", query) + hash + _IN_IRIS.sub("%00", fragment)
 
 
 def _references(document: dict[str, Any]) -> Iterator[str]:

@@ -105,6 +105,13 @@ def test_arguments_that_do_not_fit_the_function_are_still_type_errors_of_its_sig
         ("date", "2026-02-30", "2026-02-28"),
         ("date-time", "yesterday", "2026-02-28T10:00:00Z"),
         ("email", "nobody", "a@example.org"),
+        ("iri", "//kein Iri", "https://straße.example/größe?farbe=grün#weiß"),
+        ("iri", "/größe", "https://straße.example:80/\U00020000?\ue000"),
+        ("iri", "https://example.org/\ue000", "https://example.org/?\ue000"),
+        ("iri", "größe://example.org/", "groesse://example.org/"),
+        ("iri-reference", "/grö ße", "/größe"),
+        ("iri-reference", "größe:groß", "größe/groß"),
+        ("iri-reference", "/\ufdd0", "/\ufdf0"),
         ("uri", "no uri", "https://example.org/"),
         ("uuid", "123", "6f3c8a30-0a4b-4c57-9ab0-8f1c41d1a001"),
     ],
@@ -113,6 +120,17 @@ def test_formats_are_checked(format, wrong, right):
     schema = {"properties": {"it": {"format": format}}}
     assert call(lambda it: None, right, schema=schema) == []
     assert [error["rule"] for error in call(lambda it: None, wrong, schema=schema)] == ["format"]
+
+
+def test_a_format_that_came_after_a_draft_says_nothing_in_it():
+    draft4 = {"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"it": {"format": "iri"}}}
+    assert call(lambda it: None, "no iri", schema=draft4) == []
+
+
+def test_no_process_pays_for_the_import_of_a_grammar():
+    code = "import sys; from autotask.schema import Schema; Schema({'type': 'string'}, 'a test'); print('lark' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_tuple_is_an_array_and_an_older_draft_has_its_own_rules():
