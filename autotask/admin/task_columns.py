@@ -71,7 +71,7 @@ class TaskColumns(ActingAdmin):
     def times(self, record: TaskRecord) -> str:
         """Show how long it waited for a worker, or when it is due, and how long it ran."""
         waited, ran = self.waited(record), self.ran(record)
-        shown = waited if ran == show.NOTHING else format_html("{} / {}", waited, ran)
+        shown = waited if ran == show.NOTHING else format_html("<span>{} /</span> <span>{}</span>", waited, ran)
         return show.labelled(_("waited / ran"), shown)
 
     @admin.display(description=_("waited"))

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -114,6 +115,30 @@ def test_every_page_is_accessible_and_fits(rows, browser, live_server, axe, sche
             page.goto("about:blank")  # axe-core sets styles of its own, of which the browser tells late
             complaints.clear()
     assert problems == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("language", ["de", "es"])
+def test_every_page_fits_with_the_words_of_other_languages_and_long_times(
+    rows, browser, live_server, settings, language, width
+):
+    # Given
+    settings.LANGUAGE_CODE = language
+    before = timezone.now() - timedelta(days=12, hours=11)
+    Task.objects.exclude(state=State.SCHEDULED).update(created_at=before, run_at=before)
+    Task.objects.filter(state=State.READY).update(ready_at=before)
+    Task.objects.filter(state=State.RUNNING).update(started_at=timezone.now() - timedelta(hours=11, minutes=55))
+    Worker.objects.update(started_at=before, seen_at=timezone.now() - timedelta(minutes=58, seconds=58))
+
+    # When, Then
+    with visit(browser, live_server, width=width) as (page, complaints):
+        found = []
+        for address in addresses():
+            page.goto(live_server.url + address)
+            if too_wide := page.evaluate(TOO_WIDE):
+                found.append(f"{address}: {too_wide} px too wide")
+        assert page.locator("html").get_attribute("lang") == language
+        assert [*found, *complaints] == []
 
 
 def test_printed_pages_use_the_width_of_the_paper(rows, browser, live_server):

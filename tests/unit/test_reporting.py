@@ -83,9 +83,13 @@ def run(tmp_path):
             (tmp_path / f"{name}.py").write_text(text)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "PYTEST"))}
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:django", "-p", "tests.reporting", *words],
-            **{"cwd": tmp_path, "env": {**environment, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}},
-            **{"capture_output": True, "text": True, "timeout": patient(60)},
+            [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "tests.reporting", *words],
+            # No other plugins: to import them takes longer than the tests.
+            env={
+                **environment,
+                **{"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            },
+            **{"cwd": tmp_path, "capture_output": True, "text": True, "timeout": patient(60)},
         )
         assert "INTERNALERROR" not in done.stdout, done.stdout
         return done.returncode, done.stdout.splitlines()
