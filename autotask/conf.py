@@ -98,8 +98,9 @@ class Settings:
     FORK: Setting[str | bool] = Setting(
         AUTO_OR_OFF,
         "auto",
-        '"auto": on Linux, workers are forks of a process that has loaded the project once, and share its memory, unless '
-        "something in the project forbids forks; a line in the log says what. False: each worker loads the project itself.",
+        '"auto": on Linux, the workers of one command, and the companions of one server with several processes, are forks of a '
+        "process that has loaded the project once, and share its memory, unless something in the project forbids forks; a line "
+        "in the log says what. False: each worker loads the project itself.",
     )
     BACKGROUND_THREADS = Setting(
         SettingType("a whole number from 0 to 1000", whole(0, 1000)),

@@ -13,7 +13,7 @@ from django.utils.autoreload import get_child_arguments
 
 from autotask.conf import settings
 from autotask.processes import forking, life, module_path, streams, supervised
-from autotask.processes.starting import Interpreter, Process
+from autotask.processes.starting import APART, Interpreter, Process
 from autotask.processes.stop_signals import StopSignals
 from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
 from autotask.template import Template
@@ -38,8 +38,7 @@ class Crew:
     def __init__(self, size: int, options: WorkerOptions) -> None:
         self._options = options
         self._signals = StopSignals()
-        # The thread of the watch forbids forks; and after a change, the supervisor has the old code.
-        self._template = Template(_mention, "--reload replaces workers when the code changes" if options.reload else "")
+        self._template: Template | None = Template() if settings.FORK == "auto" else None
         self._mark = {_MARK: str(os.getpid())}
         interpreter, *words = map(str, get_child_arguments())
         command = [interpreter, *module_path.interpreter_options(), *words]
@@ -67,9 +66,19 @@ class Crew:
         return 0
 
     def _start(self, variables: Mapping[str, str], leave: int) -> Process:
-        if not self._template.may_fork():
+        if not self._may_fork():
             return self._interpreter(variables, leave)
         return forking.fork(lambda: self._work_in_fork({**self._mark, **variables}))
+
+    def _may_fork(self) -> bool:
+        if self._template is None:
+            return False
+        # The thread of the watch forbids forks; and after a change, the supervisor has the old code.
+        reload = "--reload replaces workers when the code changes" if self._options.reload else ""
+        if why := reload or self._template.obstacle():
+            self._template = None
+            logger.info("supervisor %d: %s: %s", os.getpid(), APART, why)
+        return self._template is not None
 
     def _work_in_fork(self, variables: Mapping[str, str]) -> None:
         for each in self._workers:
@@ -115,7 +124,3 @@ def _stop_without(supervisor: int) -> None:
 
 def _say(what: str, *, serious: bool = False) -> None:
     logger.log(logging.ERROR if serious else logging.WARNING, "supervisor %d: %s", os.getpid(), what)
-
-
-def _mention(what: str) -> None:
-    logger.info("supervisor %d: %s", os.getpid(), what)

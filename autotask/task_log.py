@@ -8,6 +8,7 @@ from autotask.control import Discard
 from autotask.task import ClaimedTask, State
 from autotask.texts.durations import precisely
 from autotask.texts.lines import one_line
+from autotask.texts.render import moment
 
 #: The logger of outcomes. Those below it are for the lines that tasks log themselves.
 LOGGER = "autotask.task"
@@ -122,12 +123,12 @@ def log_lost(id: uuid.UUID, name: str, queue: str, reason: str, ended: bool) -> 
 
 def log_missed(name: str, first: datetime, last: datetime, reason: str, level: int) -> None:
     """Write the log line, on that level, of ticks of a schedule without a task of their own."""
+    one, many = f"the tick of {moment(first)} was", f"the ticks from {moment(first)} to {moment(last)} were"
     logging.getLogger("autotask.worker").log(
         level,
-        "schedule %s: ticks without a task of their own, from %s to %s: %s",
+        "schedule %s: %s missed: %s",
         name,
-        first.isoformat(),
-        last.isoformat(),
+        one if first == last else many,
         reason,
         extra={"schedule": name, "reason": reason},
     )

@@ -2,11 +2,10 @@
 
 import contextlib
 import gc
-import logging
-from collections.abc import Callable
 
 from django.conf import settings as django_settings
 from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.utils import load_backend
 from django.urls import get_resolver
 
@@ -15,33 +14,24 @@ from autotask.processes import forking
 from autotask.processes.code_files import CodeFiles
 from autotask.worker import kept
 
-logger = logging.getLogger("autotask.worker")
-
 
 class Template:
-    """Decides whether workers are forks of this process.
+    """Decides whether workers can be forks of this process."""
 
-    :param say: logs a line.
-    :param obstacle: why this process must not be forked, if that is known already.
-    """
-
-    def __init__(self, say: Callable[[str], None], obstacle: str = "") -> None:
-        self._say = say
-        self._obstacle = obstacle
-        self._wanted = settings.FORK == "auto"
+    def __init__(self) -> None:
         self._files: CodeFiles | None = None
 
-    def may_fork(self) -> bool:
-        """Whether the next worker can be a fork of this process, which loads now what it needs for that. If not, say why."""
-        if not self._wanted:
-            return False
-        # Each time: a library may start a thread later, such as one that reports errors, and files change.
-        if not self._obstacle and self._files is None:
+    def obstacle(self) -> str:
+        """Return why this process must not be forked, "" if it may; it loads now what it needs for that."""
+        if self._files is None:
             self._load()
-        if why := self._obstacle or forking.obstacle() or self._change():
-            self._wanted = False
-            self._say(f"each worker loads the project itself, not as a fork that shares its memory: {why}")
-        return self._wanted
+        # Each time: a library may start a thread later, such as one that reports errors, and files change.
+        return forking.obstacle() or self.change()
+
+    def change(self) -> str:
+        """Return why the code that this process has loaded is not that of the files any more; "" if it is."""
+        path = self._files.changed() if self._files else ""
+        return f"the code has changed since this process has loaded it ({path})" if path else ""
 
     def _load(self) -> None:
         """Import what each worker imports sooner or later."""
@@ -49,6 +39,8 @@ class Template:
         connections.close_all()
         for alias in connections:
             load_backend(connections.settings[alias]["ENGINE"])
+        with contextlib.suppress(Exception):  # that there is none, or whatever the settings of the project lead to
+            _connect_to_nobody()
         if getattr(django_settings, "ROOT_URLCONF", None):
             with contextlib.suppress(Exception):  # Tasks that need addresses of pages get it.
                 _ = get_resolver().reverse_dict  # its patterns, and those that they include
@@ -58,6 +50,8 @@ class Template:
         gc.collect()
         gc.freeze()
 
-    def _change(self) -> str:
-        path = self._files.changed() if self._files else ""
-        return f"the code has changed since this process has loaded it ({path})" if path else ""
+
+def _connect_to_nobody() -> None:
+    """Try to connect where there is no server, so that what Django and the driver set up for that is common to the forks."""
+    nobody = {**connections[settings.DATABASE].settings_dict, "HOST": "/nonexistent", "OPTIONS": {}}
+    DatabaseWrapper(nobody, settings.DATABASE).ensure_connection()

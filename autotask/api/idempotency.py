@@ -31,7 +31,8 @@ def key_of(request: HttpRequest) -> str | None:
 
     :raises Problem: 400 if it cannot be one.
     """
-    key = request.headers.get("Idempotency-Key")
+    # Not request.headers, which copies all headers.
+    key: str | None = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is not None and not _FORM.fullmatch(key):
         raise Problem(
             400, "bad_request", "Idempotency-Key must have 1 to 255 printable characters of ASCII, no spaces."

@@ -42,9 +42,10 @@ _ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 def submit_task(call: Call) -> HttpResponse:
     """Submit a task."""
     order = Order.of(read_object(call.request))
-    handle = submit(call.caller, order, idempotency.key_of(call.request))
+    key = idempotency.key_of(call.request)
+    handle = submit(call.caller, order, key)
     # A call that has made no task of its own gets the one that is there. An idempotency key repeats the first answer.
-    is_new = handle.created is not False or "Idempotency-Key" in call.request.headers
+    is_new = handle.created is not False or key is not None
     return json_response(
         _just_submitted(call, handle, order.name),
         201 if is_new else 200,
@@ -207,7 +208,7 @@ def _shown(call: Call, task: StoredTask, *, in_full: bool = False) -> dict[str, 
 
 def _just_submitted(call: Call, handle: TaskHandle[Any], name: str) -> dict[str, Any]:
     """Return a task that was just submitted; a new one without reading it, which would cost as much as storing it."""
-    if not handle.created or settings.IMMEDIATE or "as" in call.request.GET:
+    if not handle.created or settings.IMMEDIATE or call.request.META.get("QUERY_STRING"):
         stored = read.task(current(), handle.id)
         if stored is not None:
             return _shown(call, stored)

@@ -20,6 +20,12 @@ from autotask.processes.supervised import LOOK_EVERY
 
 def main() -> int:
     """Run the companion worker that the guard's environment variables describe; return its exit status."""
+    prepare()
+    return report(_load_and_work)
+
+
+def prepare() -> int:
+    """Tie the life of this process to that of the guard, and make it one of the project; return the guard's process id."""
     streams.complete()
     guard = int(os.environ["AUTOTASK_GUARD"])
     # The guard never stops without stopping this process, but it may be killed.
@@ -29,23 +35,39 @@ def main() -> int:
     life.ignore_interrupts()
     faulthandler.enable()
     module_path.restore()
+    return guard
+
+
+def report(work: Callable[[], int]) -> int:
+    """Do the work of this process, and complain of an error; return the exit status."""
     early_deaths = int(os.environ.get("AUTOTASK_EARLY_DEATHS", "0"))
     try:
-        return _work()
+        return work()
     except Exception as error:
         _complain(error, early_deaths)
         return MISCONFIGURED if _is_configuration(error) else 1
 
 
-def _work() -> int:
+def _load_and_work() -> int:
     candidate = _next_one(os.environ.pop("AUTOTASK_ELECTION", ""))
     # Imported here and not above: _complain() reports a project that cannot be imported.
     from autotask import django_setup
 
     django_setup.set_up(os.environ.pop(django_setup.VARIABLE, ""))
+    status = work(candidate)
 
-    from autotask.conf import settings
     from autotask.worker import ending
+
+    ending.begin(status)
+    return status
+
+
+def work(candidate: Candidate | None = None) -> int:
+    """Run the worker, where Django is set up; return the exit status.
+
+    :param candidate: if it is one of several of which one works.
+    """
+    from autotask.conf import settings
     from autotask.worker.log_lines import show_log_lines
     from autotask.worker.options import WorkerOptions
     from autotask.worker.process import run_worker
@@ -54,7 +76,7 @@ def _work() -> int:
     tell_guard = supervised.way_out()
     if candidate:
         candidate.wait_to_be_active(_stand_by)
-    status = run_worker(
+    return run_worker(
         WorkerOptions(
             kind="companion",
             queues=settings.QUEUES,
@@ -69,8 +91,6 @@ def _work() -> int:
             predecessor=os.environ.get("AUTOTASK_PREDECESSOR", ""),
         )
     )
-    ending.begin(status)
-    return status
 
 
 def _leave(candidate: Candidate | None, tell_guard: Callable[[int], None], status: int) -> None:

@@ -1,90 +1,111 @@
 """The guard, standard library only: ties the worker's life to Django's, restarts it, stops it in time.
 
 It is a process of its own between the Django process and the worker. It has one thread and runs no code of the project, so
-it notices the end of the Django process whatever that or the worker is busy with.
+it notices the end of the Django process whatever that or the worker is busy with. The processes of one server can share a
+guard; then their workers are forks of one template.
 """
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from autotask.processes import life, readable, streams, supervised
-from autotask.processes.starting import Interpreter
+from autotask.companion.forks import Forks
+from autotask.companion.served import DjangoProcess, Served
+from autotask.companion.siblings import Siblings
+from autotask.processes import life, streams
+from autotask.processes.starting import APART, Interpreter, Process, Start
 from autotask.processes.stop_signals import StopSignals
-from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
+from autotask.processes.supervised import SupervisedProcess
 from autotask.texts.lines import indented
 
 
 class Guard:
-    """Keeps one worker running until the Django process is gone.
+    """Keeps one worker for each Django process that it knows, until all are gone.
 
-    :param parent: process id of the Django process.
-    :param life_fd: read end of a pipe that the Django process holds open and never writes to; its end means "stop".
-    :param wake_fd: read end of the pipe with which the Django process wakes the worker; passed on to it.
-    :param offer_fds: the ends of the pipe for offers; passed on to the worker. An older Django process has none.
-    :param grace: seconds that the worker gets to finish its tasks.
+    :param parent: process id of the Django process that has started this one.
     :param options: for the interpreter of the worker. An older Django process passes none.
+    :param siblings: those that come to share this guard; None if it is for one process only.
     """
 
-    def __init__(
-        self,
-        parent: int,
-        life_fd: int,
-        wake_fd: int,
-        offer_fds: Sequence[int],
-        grace: float,
-        options: Sequence[str] = ("-P",),
-    ) -> None:
+    def __init__(self, parent: int, options: Sequence[str] = ("-P",), siblings: Siblings | None = None) -> None:
         self._parent = parent
-        self._life_fd = life_fd
-        self._offer_fds = offer_fds
-        self._grace = grace
+        self._siblings = siblings
         self._signals = StopSignals()
-        environment = {
-            **os.environ,
-            "AUTOTASK_GUARD": str(os.getpid()),
-            "AUTOTASK_SERVES": str(parent),
-            "AUTOTASK_WAKE_FD": str(wake_fd),
-            **({"AUTOTASK_OFFER_FDS": ",".join(map(str, offer_fds))} if offer_fds else {}),
-        }
-        command = [sys.executable, *options, "-m", "autotask.companion.child"]
-        start = Interpreter(command, environment, pass_fds=(wake_fd, *offer_fds))
-        self._worker = SupervisedProcess(start, grace, self._say)
+        self._command = [sys.executable, *options, "-m"]
+        self._environment = {**os.environ, "AUTOTASK_GUARD": str(os.getpid())}
+        self._forks = Forks([*self._command, "autotask.companion.template"], self._environment, self._forbid)
+        self._served: list[Served] = []
+
+    def serve(self, django: DjangoProcess, pidfd: int | None = None) -> None:
+        """Keep a worker for a Django process from now on.
+
+        :param pidfd: can be read when the process is gone; None for the parent, if it is the only one.
+        """
+        command, variables = [*self._command, "autotask.companion.child"], django.variables()
+        start: Start = Interpreter(command, {**self._environment, **variables}, pass_fds=django.descriptors())
+        if pidfd is not None:
+            start = functools.partial(self._fork, django, start)
+        worker = SupervisedProcess(start, django.grace, functools.partial(say, parent=django.pid))
+        is_gone = functools.partial(life.is_orphan, django.pid) if pidfd is None else lambda: False
+        self._served.append(Served(django, worker, is_gone, pidfd))
 
     def run(self) -> None:
-        """Watch until the Django process is gone or a signal to stop comes, then stop the worker."""
+        """Watch until no Django process is left or a signal to stop comes, then stop the workers."""
         life.ignore_interrupts()
         self._signals.catch(signal.SIGTERM)
-        life.die_with_parent(self._parent, signal.SIGTERM)
-        while not self._is_over():
-            if self._offer_fds and not self._worker.running():
-                self._drop_offer()
-            self._worker.look_after()
-            self._signals.sleep(min(LOOK_EVERY, self._worker.rest()), [self._life_fd])
-        supervised.stop([self._worker], self._grace, self._signals, self._is_urgent)
+        if self._siblings is None:
+            life.die_with_parent(self._parent, signal.SIGTERM)
+        while self._served:
+            self._look_after_all()
+            self._signals.sleep(min((each.rest() for each in self._served), default=0.0), self._descriptors())
+        self._forks.end()
 
-    def _drop_offer(self) -> None:
-        """Remove the offer of a dead worker."""
-        # Without autotask.offer and its imports: this process should stay small.
-        with contextlib.suppress(OSError):  # there is none
-            os.readv(self._offer_fds[0], [bytearray(64)])
+    def _look_after_all(self) -> None:
+        if self._siblings:
+            for django, pidfd in self._siblings.admit():
+                self.serve(django, pidfd)
+        for served in self._served.copy():
+            if self._signals.count:
+                served.stop(at_once=self._is_urgent())
+            served.look_after()
+            if served.is_over():
+                served.close()
+                self._served.remove(served)
+        if self._siblings:
+            self._forks.look_after()
+            if self._signals.count or not self._served:
+                self._siblings.close()
+            _reap_all_but({pid for served in self._served for pid in served.pids()}.union(self._forks.pids()))
 
-    def _is_over(self) -> bool:
-        if self._signals.count or life.is_orphan(self._parent):
-            return True
-        return bool(readable.wait([self._life_fd], 0)) and not os.read(self._life_fd, 1)
+    def _descriptors(self) -> list[int]:
+        siblings = self._siblings.descriptors() if self._siblings else []
+        return [*siblings, *self._forks.descriptors(), *(fd for served in self._served for fd in served.descriptors())]
+
+    def _fork(self, django: DjangoProcess, otherwise: Start, variables: Mapping[str, str], leave: int) -> Process:
+        whose = {**variables, "AUTOTASK_SERVES": str(django.pid)}
+        return self._forks.start(whose, leave, django.descriptors(), otherwise=otherwise)
+
+    def _forbid(self, why: str) -> None:
+        say(f"{APART}: {why}", self._parent)
 
     def _is_urgent(self) -> bool:
-        """Whether a second signal to stop came, not counting the kernel's when the Django process is gone."""
-        return self._signals.count - (1 if life.is_orphan(self._parent) else 0) >= 2
+        """Whether a second signal to stop came, not counting the kernel's when the only Django process is gone."""
+        kernels = 1 if self._siblings is None and life.is_orphan(self._parent) else 0
+        return self._signals.count - kernels >= 2
 
-    def _say(self, what: str, *, serious: bool = False) -> None:
-        say(what, self._parent, serious=serious)
+
+def _reap_all_but(known: Collection[int]) -> None:
+    """Reap what this process has adopted, such as forks that have not begun, and daemons that tasks have left behind."""
+    with contextlib.suppress(ChildProcessError):  # there are no children
+        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid not in known:
+            os.waitpid(found.si_pid, os.WNOHANG)
 
 
 def say(what: str, parent: int, *, serious: bool = False) -> None:
@@ -120,12 +141,23 @@ def main() -> None:
     parser.add_argument("--life-fd", type=int, required=True)
     parser.add_argument("--wake-fd", type=int, required=True)
     parser.add_argument("--offer-fds", type=int, nargs=2, default=())
+    parser.add_argument("--listen-fd", type=int)
     parser.add_argument("--grace", type=float, required=True)
     parser.add_argument(
         "options", nargs="*", default=("-P",), help="Options of the interpreter of the worker, after --."
     )
     given = parser.parse_args()
-    Guard(given.parent, given.life_fd, given.wake_fd, given.offer_fds, given.grace, given.options).run()
+    django = DjangoProcess(given.parent, given.life_fd, given.wake_fd, given.offer_fds, given.grace)
+    pidfd = siblings = None
+    if given.listen_fd is not None:
+        siblings = Siblings(socket.socket(fileno=given.listen_fd))
+        life.adopt_orphans()
+        pidfd = os.pidfd_open(given.parent)
+        if life.is_orphan(given.parent):  # it may be that of another process already
+            return
+    guard = Guard(given.parent, given.options, siblings)
+    guard.serve(django, pidfd)
+    guard.run()
 
 
 if __name__ == "__main__":

@@ -12,14 +12,21 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from autotask.companion import first_request
 
 logger = logging.getLogger("autotask.companion")
 
-#: Starts a companion for this process; returns whether it has one now.
-Start = Callable[[], bool]
+
+class Start(Protocol):
+    """Starts a companion for this process."""
+
+    def __call__(self, *, has_siblings: bool = False) -> bool:
+        """Start it; return whether there is one now.
+
+        :param has_siblings: whether the process is one of several of a server, whose companions can share memory.
+        """
 
 
 def call_where_served(start: Start) -> None:
@@ -55,7 +62,7 @@ def gunicorn(running: Collection[str], start: Start) -> bool:
     if "gunicorn.arbiter" not in running:
         return False
     if "gunicorn.workers.base" in running:
-        start()
+        start(has_siblings=_gunicorn_has_several())
     else:
         os.register_at_fork(after_in_child=functools.partial(_in_fork_of_arbiter, os.getpid(), start))
         first_request.call(start)  # in case a later gunicorn forks in another way
@@ -64,7 +71,7 @@ def gunicorn(running: Collection[str], start: Start) -> bool:
 
 def uvicorn(running: Collection[str], start: Start) -> bool:
     """uvicorn: the process that serves loads the application: the only one, one of several, or one with reload."""
-    return _if("uvicorn.server" in running, start)
+    return _if("uvicorn.server" in running, start, has_siblings="uvicorn.supervisors.multiprocess" in running)
 
 
 def hypercorn(running: Collection[str], start: Start) -> bool:
@@ -134,16 +141,24 @@ def _asks_for_help() -> bool:
     return bool({"-h", "--help", "--version"} & set(sys.argv))
 
 
-def _if(serves: bool, start: Start) -> bool:
+def _if(serves: bool, start: Start, *, has_siblings: bool = False) -> bool:
     if serves:
-        start()
+        start(has_siblings=has_siblings)
     return serves
 
 
 def _in_fork_of_arbiter(arbiter: int, start: Start) -> None:
     # The arbiter forks other processes too; and a worker may fork, but its forks do not serve.
     if os.getppid() == arbiter and ("gunicorn.arbiter", "spawn_worker") in _running():
-        start()
+        start(has_siblings=_gunicorn_has_several())
+
+
+def _gunicorn_has_several() -> bool:
+    """Whether the arbiter, whose copy in this fork is on the call stack, keeps more than one worker."""
+    for frame in _frames():
+        if frame.f_globals.get("__name__") == "gunicorn.arbiter":
+            return bool(getattr(frame.f_locals.get("self"), "num_workers", 1) > 1)
+    return False
 
 
 def _in_fork_of_uwsgi(former_hook: Callable[[], object] | None, start: Start) -> None:
@@ -157,7 +172,7 @@ def _start_in_worker_of_uwsgi(start: Start) -> None:
     number = server.worker_id()  # 0: a mule or a spooler
     # Since 2.0.27 it has threads by default. Either option is enough, whatever its value.
     threads = server.version_info[:3] >= (2, 0, 27) or bool({"enable-threads", "threads"} & server.opt.keys())
-    if number and start() and number == 1 and not threads:
+    if number and start(has_siblings=getattr(server, "numproc", 1) > 1) and number == 1 and not threads:
         logger.warning(
             "uWSGI runs no Python threads outside requests. There is a companion, but it may not be replaced as soon as "
             "it dies. Add to the options of uWSGI: enable-threads = true"
@@ -166,7 +181,11 @@ def _start_in_worker_of_uwsgi(start: Start) -> None:
 
 def _running() -> Iterator[tuple[str, str]]:
     """Yield module and name of each function that is being executed in this thread."""
+    return ((frame.f_globals.get("__name__", ""), frame.f_code.co_name) for frame in _frames())
+
+
+def _frames() -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        yield frame.f_globals.get("__name__", ""), frame.f_code.co_name
+        yield frame
         frame = frame.f_back

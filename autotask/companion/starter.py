@@ -1,5 +1,6 @@
 """Decide whether this Django process should have a companion, and start the supervisor."""
 
+import functools
 import logging
 import os
 import threading
@@ -30,14 +31,17 @@ def start_if_serving() -> None:
         logger.exception("The companion was not started")
 
 
-def start() -> bool:
-    """See :func:`autotask.companion.start`."""
+def start(*, has_siblings: bool = False) -> bool:
+    """See :func:`autotask.companion.start`.
+
+    :param has_siblings: whether this is one of several processes of a server.
+    """
     global _supervisor
     if not _is_wanted() or _has_obstacle():
         return False
     with _lock:
         if _supervisor is None or _supervisor.pid != os.getpid():
-            supervisor = Supervisor()
+            supervisor = Supervisor(has_siblings=has_siblings)
             supervisor.start()
             _supervisor = supervisor
     return True
@@ -70,17 +74,17 @@ def is_worker() -> bool:
     return "AUTOTASK_GUARD" in os.environ or "AUTOTASK_WORKER" in os.environ
 
 
-def _start_or_try_again() -> bool:
+def _start_or_try_again(*, has_siblings: bool = False) -> bool:
     """Like :func:`start`, for a process that serves. Never raises, and does not take long."""
     global _failures
     try:
-        return start()
+        return start(has_siblings=has_siblings)
     except Exception as error:  # no memory, no more threads or files: the server goes on serving
         _failures += 1
         log = logger.error if _failures == 1 else logger.debug
         explain = _failures == 1 and not is_shortage(error)
         log("The companion was not started, will try again: %s", error, exc_info=explain)
-        first_request.call(_start_or_try_again, wait=TRY_AGAIN)
+        first_request.call(functools.partial(_start_or_try_again, has_siblings=has_siblings), wait=TRY_AGAIN)
         return False
 
 

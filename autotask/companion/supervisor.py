@@ -3,12 +3,14 @@
 import json
 import logging
 import os
+import socket
 import subprocess
 import threading
 import time
+from collections.abc import Mapping, Sequence
 
 from autotask import django_setup, handover
-from autotask.companion import interpreter
+from autotask.companion import family, interpreter
 from autotask.companion.meeting_place import meeting_place
 from autotask.companion.pipes import Pipes
 from autotask.conf import settings
@@ -24,14 +26,25 @@ LONGEST_WAIT = 30.0
 LIVED_WELL = 10.0
 
 
+#: How often a process tries to share a guard. One that is about to end, or is older than the code, refuses it.
+TRIES = 3
+
+#: A guard, which this process has started or joined.
+Guard = subprocess.Popen[bytes] | family.Membership
+
+
 class Supervisor:
     """Keeps one guard running as long as this process lives.
 
     It must never harm the process that serves: it has one thread, which never raises, and waits only for the guard.
+
+    :param has_siblings: whether it is one of several processes of a server, which can share a guard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_siblings: bool = False) -> None:
         self.pid = os.getpid()
+        self._has_siblings = has_siblings
+        self._membership: family.Membership | None = None
         self._thread = threading.Thread(target=self._run, name="autotask-supervisor", daemon=True)
         self._pipes = Pipes()
 
@@ -52,13 +65,15 @@ class Supervisor:
         notify.set_waker(None)
         handover.set_line(None)
         self._pipes.close()
+        if self._membership:
+            self._membership.forget()
 
     def _run(self) -> None:
         failures = 0
         while True:
             began = time.monotonic()
             try:
-                status = self._start_guard().wait()
+                status = self._guarded().wait()
                 logger.debug("The guard of the companion ended with status %d", status)
             except Exception as error:  # whatever it is, such as no memory, the server goes on serving
                 if failures == 0:
@@ -66,22 +81,48 @@ class Supervisor:
             failures = 0 if time.monotonic() - began > LIVED_WELL else failures + 1
             time.sleep(0 if failures <= 1 else min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(failures, 16)))
 
-    def _start_guard(self) -> subprocess.Popen[bytes]:
-        pipes = self._pipes
-        options = module_path.options()
+    def _guarded(self) -> Guard:
+        """Start a guard, or join one that a sibling has started."""
+        environment, options = _environment(), module_path.options()
         # -S leaves out site-packages for the guard only; guard and worker get the module path in a variable.
         command = [interpreter.path(), "-S", *options, "-m", "autotask.companion.guard"]
-        command += ["--parent", str(self.pid), "--life-fd", str(pipes.life), "--wake-fd", str(pipes.wake)]
-        command += ["--offer-fds", *map(str, pipes.offers)]
-        command += ["--grace", str(settings.SHUTDOWN_GRACE), "--", *options]
+        if self._has_siblings and _can_share() and (address := family.address(environment, command)):
+            for _ in range(TRIES):
+                if listener := family.listen(address):
+                    with listener:
+                        return self._start_guard(command, environment, options, listener)
+                if joined := family.join(address, self._pipes, settings.SHUTDOWN_GRACE):
+                    self._membership = joined
+                    return joined
+        return self._start_guard(command, environment, options)
+
+    def _start_guard(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        options: Sequence[str],
+        listener: socket.socket | None = None,
+    ) -> subprocess.Popen[bytes]:
+        pipes = self._pipes
+        descriptors = [pipes.life, pipes.wake, *pipes.offers]
+        given = ["--parent", str(self.pid), "--life-fd", str(pipes.life), "--wake-fd", str(pipes.wake)]
+        given += ["--offer-fds", *map(str, pipes.offers), "--grace", str(settings.SHUTDOWN_GRACE)]
+        if listener:
+            given += ["--listen-fd", str(listener.fileno())]
+            descriptors.append(listener.fileno())
         return subprocess.Popen(
-            command,
-            env=_environment(),
+            [*command, *given, "--", *options],
+            env=environment,
             stdin=subprocess.DEVNULL,
             close_fds=True,  # or it would keep the port of the server open
-            pass_fds=(pipes.life, pipes.wake, *pipes.offers),
+            pass_fds=descriptors,
             start_new_session=True,  # a signal to the server's process group is for the server only
         )
+
+
+def _can_share() -> bool:
+    """Whether workers may be forks. One of those that stand by for the whole host is to cost less than a template."""
+    return settings.FORK == "auto" and settings.COMPANION != "host"
 
 
 def _environment() -> dict[str, str]:

@@ -5,16 +5,21 @@ A fork has only the thread that has forked, shares the connections of its parent
 """
 
 import contextlib
+import errno
+import functools
 import logging
 import os
 import signal
 import socket
 import stat
 import sys
+import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
+
+from autotask.processes.forked import ForkedProcess
 
 
 def obstacle() -> str:
@@ -26,49 +31,6 @@ def obstacle() -> str:
     if _has_connection():
         return "something that the project imports has opened a connection, or an event loop"
     return ""
-
-
-class ForkedProcess:
-    """A fork, seen from its parent, as :class:`subprocess.Popen` has it."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
-
-    def poll(self) -> int | None:
-        """Return its exit status if it has ended."""
-        return self._reap(os.WNOHANG)
-
-    def wait(self) -> int:
-        """Wait for its end; return its exit status."""
-        status = self._reap(0)
-        assert status is not None
-        return status
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-        self._send(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it."""
-        self._send(signal.SIGKILL)
-
-    def _send(self, signum: signal.Signals) -> None:
-        # Once it is reaped, its number may be that of another process.
-        if self.poll() is None:
-            os.kill(self.pid, signum)
-
-    def _reap(self, options: int) -> int | None:
-        if self.returncode is None:
-            try:
-                pid, status = os.waitpid(self.pid, options)
-            except ChildProcessError:
-                # SIGCHLD is ignored, as the process that started this one may have set it, or the project waits for all
-                # children. The fork has ended, and its status is lost. subprocess.Popen reports 0 then, too.
-                pid, status = self.pid, 0
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
 
 
 def fork(main: Callable[[], None]) -> ForkedProcess:
@@ -92,6 +54,49 @@ def fork(main: Callable[[], None]) -> ForkedProcess:
     return ForkedProcess(pid)
 
 
+def fork_for(adopter: int, main: Callable[[], None]) -> int:
+    """Fork this process like :func:`fork`; the parent of the fork becomes another process, which adopts orphans.
+
+    :param adopter: the process id of an ancestor of this process, and its nearest one that adopts orphans.
+    :param main: what the fork does as soon as it is adopted; if the adopter is gone, it exits instead.
+    :returns: the process id of the fork.
+    :raises OSError: there is no memory, or no room for two more processes.
+    """
+    reader, writer = os.pipe()
+    try:
+        between = fork(functools.partial(_fork_and_end, reader, writer, adopter, main))
+    except OSError:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    with open(reader, "rb") as file:
+        pid = file.read()
+    between.wait()
+    if not pid:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return int(pid)
+
+
+def _fork_and_end(reader: int, writer: int, adopter: int, main: Callable[[], None]) -> None:
+    os.close(reader)
+    between = os.getpid()
+
+    def adopted() -> None:
+        os.close(writer)
+        while (parent := os.getppid()) == between:
+            time.sleep(0.0005)
+        if parent != adopter:
+            os._exit(0)
+        main()
+
+    try:
+        os.write(writer, str(fork(adopted).pid).encode())
+    except OSError:  # no room: the other side finds nothing in the pipe
+        os._exit(1)
+    os._exit(0)
+
+
 def _go(main: Callable[[], None], mask: set[Any]) -> NoReturn:
     """Run the fork. It never returns to the program of its parent, whose blocks of ``finally`` are not for it."""
     try:
@@ -104,6 +109,9 @@ def _go(main: Callable[[], None], mask: set[Any]) -> NoReturn:
         _renew_libraries()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         main()
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            os._exit(end.code)
     except BaseException:  # noqa: B036 - nothing above here may see it
         with contextlib.suppress(BaseException):
             traceback.print_exc()

@@ -6,8 +6,10 @@ import signal
 import sys
 import threading
 
-#: From linux/prctl.h: deliver a signal when the parent dies.
+#: From linux/prctl.h: deliver a signal when the parent dies; name the main thread; adopt what descendants leave behind.
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(parent: int, signum: int) -> None:
@@ -18,9 +20,27 @@ def die_with_parent(parent: int, signum: int) -> None:
     :param parent: the process id of the parent when it started this process.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
+        _prctl(_PR_SET_PDEATHSIG, signum)
     if is_orphan(parent):
         sys.exit(0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all descendants whose own parent dies, which then have to be reaped here. Linux only.
+
+    :raises OSError: the kernel refuses it.
+    """
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def name(text: bytes) -> None:
+    """Give this process a name of up to 15 bytes, as ``ps -e`` and ``top`` show it. Linux only."""
+    _prctl(_PR_SET_NAME, text)
+
+
+def _prctl(option: int, argument: int | bytes) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, argument, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def is_orphan(parent: int) -> bool:

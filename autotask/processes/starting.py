@@ -4,13 +4,16 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+#: What is logged with the reason where forks are out of the question.
+APART = "each worker loads the project itself, not as a fork that shares its memory"
+
 
 class Process(Protocol):
     """A child process, as :class:`subprocess.Popen` has it."""
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Its process id; 0 as long as it does not run yet."""
 
     def poll(self) -> int | None:
         """Return its exit status if it has ended, or minus the number of the signal that has ended it."""

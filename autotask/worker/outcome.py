@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autotask.control import Cancel, Discard, Retry
-from autotask.exceptions import ObjectGone, TaskInterrupted, WorkerStopping
+from autotask.exceptions import ObjectGone, TaskInterrupted, UnknownTask, WorkerStopping
 from autotask.options import Options
 from autotask.retry import delay_after
 from autotask.store.finish import Outcome
@@ -151,6 +151,8 @@ def expired(task: ClaimedTask, *, ended_at: float) -> Outcome:
 def unknown(task: ClaimedTask, error: Exception, *, patience: float, now: float) -> Outcome | Released:
     """Return the record of an unknown task: it is left for a newer worker, and ends in ERROR after *patience* seconds."""
     if task.unknown_for is not None and task.unknown_for >= patience:
+        if isinstance(error, UnknownTask):
+            error.__traceback__ = None  # It has frames of autotask only, for each of perhaps very many tasks.
         return failed(task, error, None, cancelled=False, base_delay=0.0, ended_at=now, seconds=0.0)
     return Released(task, delay=UNKNOWN_DELAY, unknown=describe(error))
 

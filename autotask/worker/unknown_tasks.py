@@ -46,9 +46,9 @@ class UnknownTasks:
         # A new dict, since another thread may be reading the old one.
         self._unknown_tasks = dict([*others, (name, _Unknown(now + seconds, seconds))][-MOST_NAMES:])
         logger.warning(
-            "%s: %s; it is left for a newer worker, and this one will try it again in %g s",
+            "%s: %s. It is left for a newer worker, and this one will try it again in %g s",
             name,
-            one_line(why),
+            one_line(why).rstrip("."),
             seconds,
         )
 

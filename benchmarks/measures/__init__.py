@@ -9,6 +9,7 @@ from benchmarks.measures import (
     curve,
     drain,
     enqueue,
+    family,
     fsync,
     growth,
     held,
@@ -33,6 +34,7 @@ MEASURES: dict[str, Measure] = {
         drain,
         sleep,
         enqueue,
+        family,
         bulk,
         latency,
         notify,
@@ -53,5 +55,6 @@ MEASURES: dict[str, Measure] = {
         idle,
         growth,
         crew,
+        family,
     )
 }

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import shlex
+import sys
 from dataclasses import dataclass
 
 WSGI = "testproject.wsgi:application"
@@ -36,6 +37,7 @@ class Kind:
     :ivar needs: the distribution it comes from; empty: it is always there.
     :ivar command: the words after ``python``; ``{port}`` stands for the port.
     :ivar serving: how many processes serve.
+    :ivar shares: whether these share a guard, on Linux.
     :ivar respawns: whether a serving process that dies is replaced.
     :ivar on_request: whether the companion is started by the first request only.
     :ivar noisy: whether it prints a traceback at Ctrl-C by itself, without a companion too.
@@ -48,12 +50,18 @@ class Kind:
     needs: str
     command: tuple[str, ...]
     serving: int = 1
+    shares: bool = False
     respawns: bool = False
     on_request: bool = False
     noisy: bool = False
     quick: bool = False
     apps: tuple[str, ...] = ()
     path: str = ""
+
+    @property
+    def guards(self) -> int:
+        """How many guards there are when each process that serves has a companion."""
+        return 1 if self.shares and sys.platform == "linux" else self.serving
 
     def version(self) -> str:
         """Return the version of the server that is installed; empty if there is none."""
@@ -79,7 +87,9 @@ _UWSGI = "-c 'import pyuwsgi; pyuwsgi.run()' --need-app --http-socket 127.0.0.1:
 _UVICORN = f"-m uvicorn {ASGI} --port {{port}}"
 
 #: Its workers have no threads beside requests.
-OLD_UWSGI = _kind("uWSGI without threads", "pyuwsgi", f"{_UWSGI} --master --processes 2", serving=2, path="OLD_UWSGI")
+OLD_UWSGI = _kind(
+    "uWSGI without threads", "pyuwsgi", f"{_UWSGI} --master --processes 2", serving=2, shares=True, path="OLD_UWSGI"
+)
 
 KINDS = (
     _kind("runserver", "django", "{manage} runserver 127.0.0.1:{port}"),
@@ -88,20 +98,30 @@ KINDS = (
     _kind(
         "runserver_plus", "django-extensions", "{manage} runserver_plus 127.0.0.1:{port}", apps=("django_extensions",)
     ),
-    _kind("gunicorn", "gunicorn", f"{_GUNICORN} {WSGI}", serving=2, respawns=True),
-    _kind("gunicorn --preload", "gunicorn", f"{_GUNICORN} --preload {WSGI}", serving=2, respawns=True),
-    _kind("gunicorn gthread", "gunicorn", f"{_GUNICORN} -k gthread --threads=4 {WSGI}", serving=2, respawns=True),
-    _kind("gunicorn gevent", "gevent", f"{_GUNICORN} -k gevent {WSGI}", serving=2, respawns=True, noisy=True),
-    _kind("gunicorn asgi", "gunicorn", f"{_GUNICORN} -k asgi {ASGI}", serving=2, respawns=True),
+    _kind("gunicorn", "gunicorn", f"{_GUNICORN} {WSGI}", serving=2, shares=True, respawns=True),
+    _kind("gunicorn --preload", "gunicorn", f"{_GUNICORN} --preload {WSGI}", serving=2, shares=True, respawns=True),
+    _kind(
+        "gunicorn gthread",
+        "gunicorn",
+        f"{_GUNICORN} -k gthread --threads=4 {WSGI}",
+        serving=2,
+        shares=True,
+        respawns=True,
+    ),
+    _kind(
+        "gunicorn gevent", "gevent", f"{_GUNICORN} -k gevent {WSGI}", serving=2, shares=True, respawns=True, noisy=True
+    ),
+    _kind("gunicorn asgi", "gunicorn", f"{_GUNICORN} -k asgi {ASGI}", serving=2, shares=True, respawns=True),
     _kind(
         "gunicorn with uvicorn",
         "uvicorn-worker",
         f"{_GUNICORN} -k uvicorn_worker.UvicornWorker {ASGI}",
         serving=2,
+        shares=True,
         respawns=True,
     ),
     _kind("uvicorn", "uvicorn", _UVICORN, quick=True),
-    _kind("uvicorn --workers 2", "uvicorn", f"{_UVICORN} --workers 2", serving=2, respawns=True),
+    _kind("uvicorn --workers 2", "uvicorn", f"{_UVICORN} --workers 2", serving=2, shares=True, respawns=True),
     _kind("uvicorn --reload", "uvicorn", f"{_UVICORN} --reload"),
     _kind("daphne", "daphne", f"-m daphne -b 127.0.0.1 -p {{port}} {ASGI}"),
     _kind("hypercorn", "hypercorn", f"{_HYPERCORN} {ASGI}"),
@@ -123,15 +143,23 @@ KINDS = (
         respawns=True,
     ),
     _kind("waitress", "waitress", f"-m waitress --listen=127.0.0.1:{{port}} {WSGI}"),
-    _kind("uWSGI", "pyuwsgi", f"{_UWSGI} --master --processes 2", serving=2, respawns=True),
+    _kind("uWSGI", "pyuwsgi", f"{_UWSGI} --master --processes 2", serving=2, shares=True, respawns=True),
     _kind("uWSGI without master", "pyuwsgi", _UWSGI),
-    _kind("uWSGI lazy-apps", "pyuwsgi", f"{_UWSGI} --master --processes 2 --lazy-apps", serving=2, respawns=True),
+    _kind(
+        "uWSGI lazy-apps",
+        "pyuwsgi",
+        f"{_UWSGI} --master --processes 2 --lazy-apps",
+        serving=2,
+        shares=True,
+        respawns=True,
+    ),
     # With Python 3.12, a worker that this version starts anew answers nothing, with and without a companion.
     _kind(
         "uWSGI before 2.0.27",
         "pyuwsgi",
         f"{_UWSGI} --master --processes 2 --enable-threads",
         serving=2,
+        shares=True,
         path="OLD_UWSGI",
     ),
     _kind("cheroot", "cheroot", f"-m cheroot --bind 127.0.0.1:{{port}} {WSGI}", on_request=True, noisy=True),

@@ -5,6 +5,7 @@ import os
 
 import psutil
 
+from autotask.companion.template import FORK
 from tests import tether
 
 #: Which test a process comes from, in its environment: children inherit it, whoever their parent becomes.
@@ -38,7 +39,21 @@ def is_guard(process: psutil.Process) -> bool:
 
 def is_worker(process: psutil.Process) -> bool:
     """Whether a process is the worker of a companion."""
-    return _runs(process, "autotask.companion.child") or _has_title(process, "autotask: worker of ")
+    return (
+        _runs(process, "autotask.companion.child")
+        or (_runs(process, "autotask.companion.template") and _is_named(process, FORK.decode()))
+        or _has_title(process, "autotask: worker of ")
+    )
+
+
+def is_template(process: psutil.Process) -> bool:
+    """Whether a process is the one from which a guard has its workers forked."""
+    return _runs(process, "autotask.companion.template") and not is_worker(process)
+
+
+def is_companion(process: psutil.Process) -> bool:
+    """Whether a process belongs to a companion."""
+    return is_guard(process) or is_template(process) or is_worker(process)
 
 
 def is_alive(pid: int) -> bool:
@@ -81,6 +96,13 @@ def zombies(pid: int) -> list[psutil.Process]:
 def _has_title(process: psutil.Process, title: str) -> bool:
     try:
         return process.cmdline()[:1] != [] and process.cmdline()[0].startswith(title)
+    except _GONE:
+        return False
+
+
+def _is_named(process: psutil.Process, name: str) -> bool:
+    try:
+        return process.name() == name
     except _GONE:
         return False
 

@@ -38,7 +38,10 @@ TASKS = "tests.acceptance.app.tasks."
 
 @dataclass(frozen=True)
 class Companion:
-    """The process ids of a companion that is ready to work, and of the Django process that it serves."""
+    """The process ids of a companion that is ready to work, and of the Django process that it serves.
+
+    Several companions can have one guard.
+    """
 
     django: int
     guard: int
@@ -189,21 +192,18 @@ class Site:
 
     def companions(self) -> list[Companion]:
         """Return the companions that are ready: whose worker has entered the register."""
-        registered = {(worker.serves_pid, worker.pid) for worker in self.registered()}
-        guards, workers = {}, []
+        serves = {worker.pid: worker.serves_pid for worker in self.registered()}
+        guards, workers = set(), []
         for process in self.processes():
             if processes.is_guard(process):
-                guards[process.pid] = process
+                guards.add(process.pid)
             elif processes.is_worker(process):
                 workers.append(process)
         found = []
         for worker in workers:
-            try:
-                guard = guards.get(worker.ppid())
-                if guard is not None and (guard.ppid(), worker.pid) in registered:
-                    found.append(Companion(guard.ppid(), guard.pid, worker.pid))
-            except psutil.NoSuchProcess:
-                continue
+            guard, django = processes.parent(worker), serves.get(worker.pid)
+            if guard in guards and django:
+                found.append(Companion(django, guard, worker.pid))
         return found
 
     def companion(self, server: Server, seconds: float = START, *, other_than: Companion | None = None) -> Companion:
@@ -270,7 +270,7 @@ class Site:
         try:
             # Not everything is in the group of a server that was killed: a Django process can outlive its parent.
             for process in self.processes():
-                if not (processes.is_guard(process) or processes.is_worker(process)):
+                if not processes.is_companion(process):
                     processes.kill(process)
             self.wait_until_gone()
         finally:

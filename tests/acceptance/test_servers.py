@@ -20,17 +20,12 @@ CLIENTS = 4
 REPLACED = 3.0 if LONG else START
 
 
-def serving(site):
-    """The processes that serve, as far as one can tell: those which guards belong to."""
-    return {guard.ppid() for guard in site.guards()}
-
-
 def settled(site, server, kind):
     """The companions, when each process that serves has one, and nobody else."""
     answering = {server.get() for _ in range(2 * kind.serving)}  # under some, a request is what starts them
     companions = site.companions()
     served = {companion.django for companion in companions}
-    if len(site.guards()) == len(companions) == len(served) == kind.serving and answering <= served:
+    if len(site.guards()) == kind.guards and len(companions) == len(served) == kind.serving and answering <= served:
         return companions
     return None
 
@@ -50,8 +45,9 @@ def megabytes(pid):
     return psutil.Process(pid).memory_full_info().pss / 1e6
 
 
-def gone(companion):
-    return lambda: not processes.is_alive(companion.guard) and not processes.is_alive(companion.worker)
+def gone(companion, *, guard=True):
+    """Whether nothing is left of a companion; its guard may be that of others, too."""
+    return lambda: not any(map(processes.is_alive, [companion.worker, *([companion.guard] if guard else [])]))
 
 
 def replaced(site, companion):
@@ -71,9 +67,9 @@ def test_each_process_that_serves_has_a_companion_that_runs_each_task_once_and_i
     def complete():
         if kind.on_request:
             server.get()
-        return len(serving(site)) == kind.serving
+        return len(site.guards()) == kind.guards
 
-    measured["late"] = seconds_until(complete, 1.0 if LONG else START, "a guard for each process that serves")
+    measured["late"] = seconds_until(complete, 1.0 if LONG else START, "all guards")
     companions = wait_until_settled(site, server, kind)
     measured.update(serving=kind.serving, companions=len(companions))
 
@@ -129,7 +125,8 @@ def test_nothing_of_a_companion_is_left_when_the_process_it_serves_is_killed(sit
     psutil.Process(victim.django).kill()
 
     # Then
-    measured["gone"] = seconds_until(gone(victim), GRACE + BEYOND_GRACE, "the end of the companion")
+    left = gone(victim, guard=not kind.shares)
+    measured["gone"] = seconds_until(left, GRACE + BEYOND_GRACE, "the end of the companion")
     if kind.respawns:
         again = wait_until_settled(site, server, kind)
         assert set(others) <= set(again)
@@ -143,11 +140,13 @@ def test_nothing_of_a_companion_is_left_when_the_process_it_serves_is_killed(sit
 
     # Then those who serve on, without their master, keep their companions, and nobody else does
     def orphans_gone():
-        return all(processes.is_alive(companion.django) or gone(companion)() for companion in companions)
+        return all(
+            processes.is_alive(companion.django) or gone(companion, guard=not kind.shares)() for companion in companions
+        )
 
     measured["master"] = seconds_until(orphans_gone, GRACE + BEYOND_GRACE, "the end of the companions of the dead")
     for process in site.processes():
-        if not (processes.is_guard(process) or processes.is_worker(process)):
+        if not processes.is_companion(process):
             process.kill()
     site.wait_until_gone()
 

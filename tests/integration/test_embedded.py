@@ -21,7 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from autotask import embedded
 from autotask.embedded import binaries, environment, installation, locks
-from tests.helpers import ROOT, wait_until
+from tests.helpers import ROOT, patient, wait_until
 from tests.programs import Program
 
 AS_ROOT = os.geteuid() == 0
@@ -68,9 +68,41 @@ class User(Program):
 
 
 @pytest.fixture
-def directory(tmp_path):
+def empty(tmp_path):
+    """A folder that is not there yet: its first user makes the data."""
     yield tmp_path / "pgdata"
     embedded.remove(tmp_path / "pgdata")
+
+
+@pytest.fixture(scope="session")
+def initialized(tmp_path_factory):
+    """A folder whose data was made, and whose server has stopped; to make data takes a second of a processor."""
+    folder = tmp_path_factory.mktemp("initialized") / "pgdata"
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from autotask import embedded; embedded.database(sys.argv[1])",
+            str(folder),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as made:
+        assert made.wait(patient(60)) == 0
+    embedded.stop(folder)
+    yield folder
+    embedded.remove(folder)
+
+
+@pytest.fixture
+def directory(initialized, empty):
+    """A folder as it is when its server has stopped, with data that no test has used."""
+    installation.open_folder(empty)
+    with locks.held(empty / installation.START_LOCK):
+        where = installation.settle(empty)
+        shutil.copytree(settled(initialized).data, where.data, copy_function=shutil.copy)
+        for path in (where.data, *where.data.rglob("*")):
+            where.own(path)
+    return empty
 
 
 def users_of(directory):
@@ -89,6 +121,12 @@ def users_of(directory):
 def use(directory):
     """Start users of a server of the test's own."""
     yield from users_of(directory)
+
+
+@pytest.fixture
+def first_use(empty):
+    """Start users of a server of the test's own, of whom the first one makes the data."""
+    yield from users_of(empty)
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +228,8 @@ def test_a_second_process_shares_the_server(join):
     assert started_at(join().entry) == started_at(join().entry)
 
 
-def test_processes_that_start_together_get_one_server(use):
-    users = [use(name="shop") for _ in range(4)]
+def test_processes_that_start_together_get_one_server(first_use):
+    users = [first_use(name="shop") for _ in range(4)]
     assert len({user.entry["HOST"] for user in users}) == 1
     assert len({str(started_at(user.entry)) for user in users}) == 1
 
@@ -208,12 +246,12 @@ def test_asking_for_a_server_that_runs_is_fast(shared, join):
     assert any(seconds() < 0.05 for _ in range(100))
 
 
-def test_what_a_killed_initdb_left_is_replaced(directory, use):
-    where = installation.settle(installation.open_folder(directory))
+def test_what_a_killed_initdb_left_is_replaced(empty, first_use):
+    where = installation.settle(installation.open_folder(empty))
     (where.directory / installation.START_LOCK).touch()
     (where.home / "data.new").mkdir()
     (where.home / "data.new" / "half").touch()
-    assert ask(use().entry, "SELECT 1") == [(1,)]
+    assert ask(first_use().entry, "SELECT 1") == [(1,)]
 
 
 def test_the_folder_keeps_itself_out_of_version_control(shared):
@@ -294,11 +332,11 @@ def test_a_wait_says_what_it_waits_for(tmp_path, monkeypatch, caplog, wait):
         assert f"process {other.pid} has" in line
 
 
-def test_permissions_of_the_folders_above_stay_as_they_were(tmp_path, directory, use):
+def test_permissions_of_the_folders_above_stay_as_they_were(tmp_path, empty, first_use):
     tmp_path.chmod(0o700)
-    above = [*directory.parents, *binaries.programs().parents]
+    above = [*empty.parents, *binaries.programs().parents]
     before = [path.stat().st_mode for path in above]
-    assert use().entry
+    assert first_use().entry
     assert [path.stat().st_mode for path in above] == before
 
 
@@ -538,10 +576,10 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["manage.py"]
 
 
-def test_an_option_that_django_does_not_know_is_refused(directory):
+def test_an_option_that_django_does_not_know_is_refused(empty):
     with pytest.raises(TypeError, match="does not know CONN_MAXAGE"):
-        embedded.database(directory, CONN_MAXAGE=60)
-    assert not directory.exists()
+        embedded.database(empty, CONN_MAXAGE=60)
+    assert not empty.exists()
 
 
 def test_data_of_another_version_is_refused_with_a_way_out(directory, use):
@@ -559,15 +597,15 @@ def test_a_setting_that_the_server_refuses_is_shown_with_its_log(directory):
         embedded.database(directory, settings={"max_connections": "many"})
 
 
-def test_a_setting_whose_name_cannot_be_one_is_refused(directory):
+def test_a_setting_whose_name_cannot_be_one_is_refused(empty):
     with pytest.raises(ImproperlyConfigured, match="not the name of a PostgreSQL setting"):
-        embedded.database(directory, settings={"max connections": 1})
+        embedded.database(empty, settings={"max connections": 1})
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it(directory, monkeypatch):
+def test_a_missing_package_is_named_with_the_command_that_installs_it(empty, monkeypatch):
     monkeypatch.setattr(binaries, "PACKAGES", ("no_such_package",))
     with pytest.raises(ImproperlyConfigured, match=r'pip install "autotask\[embedded\]"'):
-        embedded.database(directory)
+        embedded.database(empty)
 
 
 # Accounts
@@ -583,14 +621,14 @@ def open_folder():
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root needs another account")
-def test_as_root_the_data_goes_where_the_server_can_reach_it_and_a_note_says_so(tmp_path, directory, use):
+def test_as_root_the_data_goes_where_the_server_can_reach_it_and_a_note_says_so(tmp_path, empty, first_use):
     tmp_path.chmod(0o700)
-    assert use().entry
-    where = settled(directory)
+    assert first_use().entry
+    where = settled(empty)
     assert where.account is not None
     assert where.home.parent == installation.ELSEWHERE
-    assert (directory / installation.NOTE).read_text().splitlines()[0] == str(where.home)
-    assert not (directory / "data").exists()
+    assert (empty / installation.NOTE).read_text().splitlines()[0] == str(where.home)
+    assert not (empty / "data").exists()
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root needs another account")
@@ -667,9 +705,9 @@ def test_as_root_programs_that_the_server_cannot_reach_are_copied(tmp_path, open
 # The environment
 
 
-def test_an_address_in_the_environment_comes_before_the_embedded_server(directory, monkeypatch):
+def test_an_address_in_the_environment_comes_before_the_embedded_server(empty, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgres://ann:secret@db.example.com:5433/shop?sslmode=require")
-    entry = embedded.database_from_environment(directory, CONN_MAX_AGE=60, OPTIONS={"connect_timeout": 3})
+    entry = embedded.database_from_environment(empty, CONN_MAX_AGE=60, OPTIONS={"connect_timeout": 3})
     assert entry == {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": "shop",
@@ -680,24 +718,24 @@ def test_an_address_in_the_environment_comes_before_the_embedded_server(director
         "CONN_MAX_AGE": 60,
         "OPTIONS": {"connect_timeout": 3, "sslmode": "require"},
     }
-    assert not directory.exists()
+    assert not empty.exists()
 
 
-def test_the_variables_of_postgresql_come_before_the_embedded_server(directory, monkeypatch):
+def test_the_variables_of_postgresql_come_before_the_embedded_server(empty, monkeypatch):
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.setenv("PGHOST", "db.example.com")
     monkeypatch.setenv("PGUSER", "ann")
     monkeypatch.delenv("PGDATABASE", raising=False)
-    entry = embedded.database_from_environment(directory)
+    entry = embedded.database_from_environment(empty)
     assert (entry["HOST"], entry["USER"], entry["NAME"]) == ("db.example.com", "ann", "ann")
-    assert not directory.exists()
+    assert not empty.exists()
 
 
-def test_an_environment_that_names_nothing_means_the_embedded_server(directory, monkeypatch):
+def test_an_environment_that_names_nothing_means_the_embedded_server(empty, monkeypatch):
     for name in ("PGHOST", "PGDATABASE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATABASE_URL", "")
-    entry = embedded.database_from_environment(directory, "shop")
+    entry = embedded.database_from_environment(empty, "shop")
     assert ask(entry, "SELECT current_database()") == [("shop",)]
 
 

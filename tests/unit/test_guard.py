@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 
 from autotask.companion.guard import Guard
 from autotask.companion.pipes import Pipes
+from autotask.companion.served import DjangoProcess
 from autotask.offer import Offers
 from autotask.processes.exit_status import MISCONFIGURED, how_it_ended
 from autotask.processes.supervised import FIRST_WAIT, LONGEST_WAIT, MISCONFIGURED_WAIT, wait_before_start
@@ -75,16 +76,24 @@ def test_the_guard_needs_the_standard_library_only():
     assert done.stdout.strip() == "[]"
 
 
+def serve(django):
+    """What keeps a worker for a Django process."""
+    guard = Guard(django.pid)
+    guard.serve(django)
+    [served] = guard._served
+    return served
+
+
 def test_the_guard_removes_the_offer_of_a_worker_that_is_dead():
     pipes = Pipes()
     try:
         offers = Offers(pipes.offers)
         offers.open(uuid.uuid4())
         offers.make()
-        guard = Guard(os.getpid(), pipes.life, pipes.wake, pipes.offers, grace=1.0)
-        guard._drop_offer()
+        served = serve(DjangoProcess(os.getpid(), pipes.life, pipes.wake, pipes.offers, grace=1.0))
+        served._drop_offer()
         assert pipes.take_offer() is None
-        guard._drop_offer()  # There may be none.
+        served._drop_offer()  # There may be none.
     finally:
         pipes.close()
 
@@ -92,8 +101,8 @@ def test_the_guard_removes_the_offer_of_a_worker_that_is_dead():
 def test_the_guard_of_an_older_process_passes_on_no_offers():
     pipes = Pipes()
     try:
-        guard = Guard(os.getpid(), pipes.life, pipes.wake, (), grace=1.0)
-        assert "AUTOTASK_OFFER_FDS" not in guard._worker._launch._environment
-        assert guard._worker._launch._pass_fds == (pipes.wake,)
+        start = serve(DjangoProcess(os.getpid(), pipes.life, pipes.wake, (), grace=1.0))._worker._launch
+        assert "AUTOTASK_OFFER_FDS" not in start._environment
+        assert start._pass_fds == (pipes.wake,)
     finally:
         pipes.close()

@@ -319,3 +319,20 @@ def test_a_fault_of_autotask_keeps_its_frames():
     before = names(error)
     tracebacks.cut(error)
     assert names(error) == before != []
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (NOW, "the tick of 2026-07-01 00:00:00+00:00 was missed: late"),
+        (
+            NOW.replace(hour=2),
+            "the ticks from 2026-07-01 00:00:00+00:00 to 2026-07-01 02:00:00+00:00 were missed: late",
+        ),
+    ],
+    ids=["one", "several"],
+)
+def test_missed_ticks_are_named_by_their_moments(caplog, settings, last, words):
+    settings.TIME_ZONE = "UTC"
+    tell_missed("shop.nightly", NOW, last, "late", logging.WARNING)
+    assert [record.getMessage() for record in caplog.records] == [f"schedule shop.nightly: {words}"]

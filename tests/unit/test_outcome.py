@@ -286,3 +286,16 @@ def test_a_task_that_was_not_known_for_too_long_ends_in_an_error_that_says_so(wa
 def test_without_patience_it_is_released_once_all_the_same():
     # Only the database's clock says since when it is not known; the first worker that finds out sets it
     assert isinstance(outcome.unknown(TASK, UNKNOWN, patience=0, now=50.0), Released)
+
+
+def test_an_unknown_task_has_no_traceback_and_a_module_that_cannot_be_imported_has_one():
+    def traceback_of(error: Exception) -> str:
+        try:
+            raise error
+        except Exception as raised:
+            return outcome.unknown(claimed(unknown_for=9.0), raised, patience=1.0, now=50.0).traceback
+
+    assert traceback_of(UnknownTask(name="x", suggestion="")).startswith(
+        "autotask.exceptions.UnknownTask: No task named"
+    )
+    assert "in traceback_of" in traceback_of(ImportError("no module"))

@@ -23,8 +23,9 @@ class Starts:
     def __init__(self):
         self.count = 0
 
-    def __call__(self):
+    def __call__(self, *, has_siblings=False):
         self.count += 1
+        self.has_siblings = has_siblings
         return True
 
 

@@ -44,7 +44,7 @@ def test_many_that_come_at_once_count_as_one_and_make_one_log_line(caplog):
     clock.now += FIRST_WHILE
     assert unknown_tasks.names() == []
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith("shop.new: No task named 'shop.new'; it is left for a newer worker")
+    assert line.startswith("shop.new: No task named 'shop.new'. It is left for a newer worker")
 
 
 def test_a_name_that_has_not_come_for_long_is_treated_as_at_first():

@@ -1,0 +1,87 @@
+"""The guard's side of a family: admits the processes of one server that come to share the guard; standard library only."""
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+from autotask.companion.served import DjangoProcess
+from autotask.processes import packets
+from autotask.processes.code_files import CodeFiles
+
+#: What the kernel knows of the other side of a socket: process id, user id, group id. Source: unix(7), SO_PEERCRED.
+_CREDENTIALS = struct.Struct("3i")
+
+
+class Siblings:
+    """Those that come.
+
+    :param listener: the socket to which they connect.
+    """
+
+    def __init__(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        self._listener: socket.socket | None = listener
+        self._newcomers: list[socket.socket] = []
+        self._code = CodeFiles()
+
+    def admit(self) -> Iterator[tuple[DjangoProcess, int]]:
+        """Yield each that has come, and a descriptor that can be read when it is gone."""
+        if self._listener:
+            self._accept(self._listener)
+        for newcomer in self._newcomers.copy():
+            try:
+                packet = packets.receive(newcomer)
+            except BlockingIOError:
+                continue
+            except OSError:
+                packet = None
+            self._newcomers.remove(newcomer)
+            with newcomer:
+                if packet is not None and (admitted := self._welcome(newcomer, *packet)):
+                    yield admitted
+
+    def descriptors(self) -> list[int]:
+        """Return the descriptors that can be read when there is something to do."""
+        listener = [self._listener] if self._listener else []
+        return [each.fileno() for each in (*listener, *self._newcomers)]
+
+    def close(self) -> None:
+        """Admit nobody any more: those that come now start a guard of their own, which others can share."""
+        if self._listener:
+            self._listener.close()
+        self._listener = None
+        for newcomer in self._newcomers:
+            newcomer.close()
+        self._newcomers = []
+
+    def _accept(self, listener: socket.socket) -> None:
+        # None waits, or it is gone already, or there are no more descriptors.
+        with contextlib.suppress(OSError):
+            newcomer, _ = listener.accept()
+            newcomer.setblocking(False)
+            self._newcomers.append(newcomer)
+
+    def _welcome(
+        self, newcomer: socket.socket, words: dict[str, float], descriptors: list[int]
+    ) -> tuple[DjangoProcess, int] | None:
+        """Return what is known of a newcomer, unless it is refused."""
+        pid, user, _ = _CREDENTIALS.unpack(
+            newcomer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        )
+        if user != os.geteuid():
+            packets.close(descriptors)
+            return None
+        if self._code.changed():  # autotask itself is being upgraded
+            packets.close(descriptors)
+            self.close()
+            return None
+        try:
+            pidfd = os.pidfd_open(pid)
+            packets.send(newcomer, {"guard": os.getpid()})
+        except OSError:  # it is gone
+            packets.close(descriptors)
+            return None
+        wake, *offers = descriptors
+        return DjangoProcess(pid, newcomer.detach(), wake, offers, words["grace"]), pidfd
