@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 import autotask
+from autotask.doctor.interpreter import optimizations
 
 _PACKAGES = ("django", "psycopg", "psycopg2-binary")
 
@@ -23,7 +24,7 @@ def describe(server: dict[str, str]) -> dict[str, object]:
         "cpus": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()} (optimizations: {optimizations()})",
         "packages": {"autotask": autotask.__version__} | {name: _version(name) for name in _PACKAGES},
         "postgresql": server,
     }
