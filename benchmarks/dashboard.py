@@ -43,7 +43,7 @@ SITES = {
 }
 
 SCANS = """
-SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables WHERE relname IN ('autotask_task', 'autotask_result')
+SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables WHERE relname IN ('autotask_task', 'autotask_ready', 'autotask_result')
 """
 
 

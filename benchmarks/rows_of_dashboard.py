@@ -2,27 +2,36 @@
 
 from django.db import connection
 
+from autotask.store import ready
+
 #: As a real site has them: few names, some queues, long tails of errors.
 LIVE = """
-INSERT INTO autotask_task (id, state, queue, priority, name, arguments, created_at, run_at, ready_at, started_at, attempt,
-                           retries, ttl, worker_id, fence, payload, gate, passed, flow, progress_done, progress_total)
+INSERT INTO autotask_task (id, state, queue, priority, name, arguments, created_at, run_at, ready_at,
+                           retries, ttl, payload, gate, passed, flow, progress_done, progress_total)
 SELECT ('0199ffff-' || lpad(to_hex(n / 65536), 4, '0') || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
-       kind.state, CASE WHEN n %% 5 = 0 THEN 'reports' WHEN n %% 7 = 0 THEN 'mail' ELSE 'default' END, n %% 3 - 1,
+       CASE kind.state WHEN 2 THEN 1 ELSE kind.state END,
+       CASE WHEN n %% 5 = 0 THEN 'reports' WHEN n %% 7 = 0 THEN 'mail' ELSE 'default' END, n %% 3 - 1,
        (ARRAY['shop.tasks.send_invoice', 'shop.tasks.sync_orders', 'reports.tasks.build_monthly_report',
               'mail.tasks.send_digest', 'search.indexing.reindex_product'])[n %% 5 + 1],
        'customer_id=' || n || ', month=''2026-' || lpad((n %% 12 + 1)::text, 2, '0') || '''',
        now() - n * interval '20 ms', now() + CASE WHEN kind.state = 0 THEN n * interval '1 s' ELSE -n * interval '10 ms' END,
-       CASE WHEN kind.state = 1 THEN now() - n * interval '10 ms' END,
-       CASE WHEN kind.state = 2 THEN now() - n * interval '3 s' END,
-       CASE WHEN kind.state = 2 THEN 1 ELSE 0 END, n %% 4, 300,
-       CASE WHEN kind.state = 2 THEN (SELECT id FROM autotask_worker ORDER BY id LIMIT 1) END,
-       CASE WHEN kind.state = 2 THEN n END, repeat('x', 100)::bytea,
+       CASE WHEN kind.state IN (1, 2) THEN now() - n * interval '10 ms' END, n %% 4, 300, repeat('x', 100)::bytea,
        CASE WHEN kind.state = 8 THEN 'limit:openai(key=' || n %% 3 || ')' END, CASE WHEN kind.state = 8 THEN 0 END,
        CASE WHEN kind.state = 8 THEN '{"gates": [], "unique": null}'::jsonb END,
        CASE WHEN kind.state = 2 THEN n * 10 END, CASE WHEN kind.state = 2 THEN 100 END
 FROM generate_series(1, %(number)s) n
 CROSS JOIN LATERAL (
     SELECT CASE WHEN n < 8 THEN 2 WHEN n %% 10 = 0 THEN 0 WHEN n %% 10 = 1 THEN 8 ELSE 1 END AS state) AS kind
+"""
+
+#: Those that run, in one claim; the others that are READY by their state are ready.
+CLAIM = """
+INSERT INTO autotask_claim (number, worker_id, at, ids)
+SELECT nextval('autotask_fence'), (SELECT id FROM autotask_worker ORDER BY id LIMIT 1), now() - interval '3 s', array_agg(id)
+FROM autotask_task WHERE progress_total = 100
+"""
+READY = f"""
+{ready.come("(SELECT t.* FROM autotask_task t WHERE t.progress_total IS NULL)")}
 """
 
 ENDED = """
@@ -79,12 +88,15 @@ def make(live: int, ended: int) -> None:
     """Replace all tasks and workers by so many rows."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "TRUNCATE autotask_task, autotask_result, autotask_attempt, autotask_worker, autotask_statistics"
+            "TRUNCATE autotask_task, autotask_ready, autotask_claim, autotask_result, autotask_attempt, autotask_worker, "
+            "autotask_statistics"
         )
         cursor.execute(WORKERS)
         cursor.execute(STATISTICS)
         cursor.execute(LIVE, {"number": live})
+        cursor.execute(CLAIM)
+        cursor.execute(READY)
         cursor.execute(ENDED, {"number": ended})
-    for table in ("autotask_task", "autotask_result", "autotask_worker", "autotask_statistics"):
+    for table in ("autotask_task", "autotask_ready", "autotask_result", "autotask_worker", "autotask_statistics"):
         with connection.cursor() as cursor:
             cursor.execute(f"VACUUM ANALYZE {table}")

@@ -14,7 +14,7 @@ from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 from autotask.admin import show
 from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.conf import settings
-from autotask.models import Task, Worker
+from autotask.models import LiveTask, Worker
 from autotask.store.connection import current
 from autotask.task import State
 from autotask.why import unserved
@@ -74,7 +74,7 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Add the number of running tasks and, by the clock of the database, whether the lease is over."""
-        mine = Task.objects.filter(worker_id=OuterRef("id"), state=State.RUNNING)
+        mine = LiveTask.objects.filter(worker_id=OuterRef("id"), state=State.RUNNING)
         running = mine.order_by().values("worker_id").annotate(number=Count("*")).values("number")
         workers: QuerySet[Any] = super().get_queryset(request)
         with_more: QuerySet[Any] = workers.annotate(
@@ -143,7 +143,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     @admin.display(description=_("tasks"))
     def tasks(self, worker: Worker) -> str:
         """Show its running tasks, longest running first."""
-        live = Task.objects.using(settings.DATABASE).filter(worker_id=worker.id, state=State.RUNNING)
+        live = LiveTask.objects.using(settings.DATABASE).filter(worker_id=worker.id, state=State.RUNNING)
         rows = [
             (show.link(self.task_address(id), show.name(name)), show.moment(started))
             for id, name, started in live.order_by("started_at").values_list("id", "name", "started_at")[:MOST_TASKS]

@@ -11,7 +11,7 @@ from django.db.models.functions import Cast, Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from autotask.conf import settings
-from autotask.models import Result, Task
+from autotask.models import LiveTask, Result
 from autotask.task import State
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class SimpleTaskQuerySet(QuerySet):
         1 began, or the present attempt of it. ``due_time``: when a waiting task is or was due. ``auto_reset_time``: when
         a step that waits for a client from outside is offered again.
         """
-        live = Task.objects.using(settings.DATABASE).filter(id=OuterRef("task_id"))
+        live = LiveTask.objects.using(settings.DATABASE).filter(id=OuterRef("task_id"))
         ended = Result.objects.using(settings.DATABASE).filter(id=OuterRef("task_id"))
         begun = KeyTextTransform("start", KeyTextTransform("1", F("step_times")))
         is_doing = Q(current_step__gt=1) | Exists(live.filter(state=State.RUNNING))

@@ -3,10 +3,10 @@
 from autotask.models.api import ApiKey, IdempotencyKey
 from autotask.models.attempts import Attempt, LogPiece, Step
 from autotask.models.background import BackgroundInstance, BackgroundTrigger, BackgroundWorker
-from autotask.models.fields import Has, NamesField, NumbersField
+from autotask.models.fields import Has, IdsField, NamesField, NumbersField
 from autotask.models.flow import Bucket, Mark, Pause, Slot
 from autotask.models.incidents import Incident
-from autotask.models.pages import Dashboard, NoRows, TaskRecord
+from autotask.models.pages import Dashboard, LiveTask, NoRows, TaskRecord
 from autotask.models.statistics import Statistics
 from autotask.models.tasks import (
     CANCELLED,
@@ -14,9 +14,10 @@ from autotask.models.tasks import (
     ERROR,
     HELD,
     READY,
-    RUNNING,
     SCHEDULED,
+    Claim,
     PastTask,
+    ReadyTask,
     Result,
     Task,
     TaskFields,
@@ -31,13 +32,16 @@ __all__ = [
     "BackgroundWorker",
     "Bucket",
     "CANCELLED",
+    "Claim",
     "DONE",
     "Dashboard",
     "ERROR",
     "HELD",
     "Has",
     "IdempotencyKey",
+    "IdsField",
     "Incident",
+    "LiveTask",
     "LogPiece",
     "Mark",
     "NamesField",
@@ -46,7 +50,7 @@ __all__ = [
     "PastTask",
     "Pause",
     "READY",
-    "RUNNING",
+    "ReadyTask",
     "Result",
     "SCHEDULED",
     "Schedule",

@@ -1,6 +1,7 @@
 """Fields of arrays, and a lookup in them, which need nothing of ``django.contrib.postgres``."""
 
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -46,6 +47,22 @@ class NumbersField(Field):
     def value_to_string(self, obj: models.Model) -> str:
         """Return the numbers as JSON, for a fixture."""
         return json.dumps(self.value_from_object(obj))
+
+
+class IdsField(Field):
+    """Ids, as an array in PostgreSQL, with None at places that are empty; as text in other databases, where no rows are stored."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        """Return the type of the column."""
+        return "uuid[]" if connection.vendor == "postgresql" else "text"
+
+    def to_python(self, value: Any) -> Any:
+        """Return the ids in the text made by :meth:`value_to_string`."""
+        return [id and uuid.UUID(id) for id in json.loads(value)] if isinstance(value, str) else value
+
+    def value_to_string(self, obj: models.Model) -> str:
+        """Return the ids as JSON, for a fixture."""
+        return json.dumps([id and str(id) for id in self.value_from_object(obj)])
 
 
 @NamesField.register_lookup

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from autotask.models.fields import NamesField
+from autotask.models.tasks import TaskFields
 from autotask.task import State, Status
 
 if TYPE_CHECKING:
@@ -14,7 +15,18 @@ else:
     Manager = models.Manager  # cannot be subscripted at run time
 
 
-class TaskRecord(models.Model):
+class View(models.Model):
+    """A model of a view."""
+
+    class Meta:
+        abstract = True
+
+    def _save_table(self, raw: bool = False, *args: Any, **options: Any) -> bool:
+        # dumpdata writes views as well, and loaddata would fail on them. The rows are loaded with the tables.
+        return False if raw else bool(super()._save_table(raw, *args, **options))  # type: ignore[misc]  # of Django's own
+
+
+class TaskRecord(View):
     """Every task, live, finished or past: a view over their tables, for pages that list them together."""
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -75,9 +87,26 @@ class TaskRecord(models.Model):
         """The status, as that of its handle."""
         return State(self.state).status
 
-    def _save_table(self, raw: bool = False, *args: Any, **options: Any) -> bool:
-        # dumpdata writes views as well, and loaddata would fail on them. The rows are loaded with the tables.
-        return False if raw else bool(super()._save_table(raw, *args, **options))  # type: ignore[misc]  # of Django's own
+
+class LiveTask(View, TaskFields):
+    """A live task as it is: a view over tasks and claims, in which the state tells whether it is ready or runs."""
+
+    worker_id = models.UUIDField(_("worker"), null=True)
+    fence = models.BigIntegerField(null=True)
+    ready_at = models.DateTimeField(null=True)
+    cancel_requested = models.BooleanField()
+    awaited = models.BooleanField()
+    unknown_since = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    payload = models.BinaryField()
+    unique_key = models.TextField(_("unique key"), null=True)
+    gate = models.TextField(_("gate"), null=True)
+    passed = models.SmallIntegerField(null=True)
+
+    class Meta:
+        db_table = "autotask_live"
+        managed = False
+        default_permissions = ()
 
 
 class NoRows(Manager):

@@ -4,11 +4,11 @@ from django.db import models
 from django.db.models.fields.json import KeyTextTransform
 from django.utils.translation import gettext_lazy as _
 
-from autotask.models.fields import NamesField
+from autotask.models.fields import IdsField, NamesField
 from autotask.task import State
 
 # Plain numbers, so that migrations do not import the enumeration.
-SCHEDULED, READY, RUNNING = State.SCHEDULED.value, State.READY.value, State.RUNNING.value
+SCHEDULED, READY = State.SCHEDULED.value, State.READY.value
 HELD = State.HELD.value
 DONE, ERROR, CANCELLED = State.DONE.value, State.ERROR.value, State.CANCELLED.value
 
@@ -32,8 +32,6 @@ class TaskFields(models.Model):
     ttl = models.FloatField(_("time to live"), help_text=_("Seconds for which the result is kept at least."))
     timeout = models.FloatField(_("time limit"), null=True, help_text=_("Seconds that one attempt may take."))
     executor = models.TextField(_("executor"), db_default="", help_text=_("Where it runs; empty means in a thread."))
-    worker_id = models.UUIDField(_("worker"), null=True)
-    fence = models.BigIntegerField(null=True)
     schedule = models.TextField(_("schedule"), null=True)
     scheduled_for = models.DateTimeField(_("tick"), null=True)
     at_most_once = models.BooleanField(_("at most once"), db_default=False)
@@ -50,7 +48,12 @@ class TaskFields(models.Model):
 
 
 class Task(TaskFields):
-    """A live task: it waits or runs."""
+    """A live task: it waits or runs.
+
+    While it is READY by its state, it has a row in :class:`ReadyTask` if it is ready, or else a place in a :class:`Claim`: it runs.
+
+    :ivar attempt: the attempts that are over.
+    """
 
     ready_at = models.DateTimeField(null=True)
     cancel_requested = models.BooleanField(db_default=False)
@@ -68,18 +71,7 @@ class Task(TaskFields):
         verbose_name_plural = _("live tasks")
         default_permissions = ()
         indexes = [
-            models.Index(
-                "queue", "priority", "executor", "ready_at", name="autotask_ready", condition=models.Q(state=READY)
-            ),
-            models.Index(
-                "queue",
-                "priority",
-                "executor",
-                name="autotask_suspect",
-                condition=models.Q(state=READY, lost__gt=0),
-            ),
             models.Index("run_at", name="autotask_due", condition=models.Q(state=SCHEDULED)),
-            models.Index("worker_id", name="autotask_running", condition=models.Q(state=RUNNING)),
             models.Index("schedule", name="autotask_of_schedule", condition=models.Q(schedule__isnull=False)),
             models.Index(
                 "gate",
@@ -105,21 +97,52 @@ class Task(TaskFields):
         ]
         constraints = [
             models.CheckConstraint(
-                name="autotask_task_is_live", condition=models.Q(state__in=[SCHEDULED, READY, RUNNING, HELD])
+                name="autotask_task_is_live", condition=models.Q(state__in=[SCHEDULED, READY, HELD])
             ),
-            # A key that begins with "waiting:" is free as soon as a worker has claimed its task.
-            models.UniqueConstraint(
-                "unique_key",
-                name="autotask_unique",
-                condition=models.Q(unique_key__isnull=False)
-                & (~models.Q(state=RUNNING) | ~models.Q(unique_key__startswith="waiting:")),
-            ),
-            models.CheckConstraint(
-                name="autotask_running_is_claimed",
-                condition=models.Q(state=RUNNING, fence__isnull=False, worker_id__isnull=False)
-                | (~models.Q(state=RUNNING) & models.Q(fence__isnull=True, worker_id__isnull=True)),
-            ),
+            # A claim takes away a key that begins with "waiting:".
+            models.UniqueConstraint("unique_key", name="autotask_unique", condition=models.Q(unique_key__isnull=False)),
         ]
+
+
+class ReadyTask(models.Model):
+    """A task that may be claimed now: what a claim needs to find it, in the order in which it is found.
+
+    :ivar suspect: whether its worker has died before.
+    :ivar resets: whether the claim writes the task: its unique key is free then, or it has the progress of an earlier attempt.
+    """
+
+    pk = models.CompositePrimaryKey("queue", "priority", "executor", "ready_at", "id")
+    queue = models.TextField()
+    priority = models.SmallIntegerField()
+    executor = models.TextField()
+    ready_at = models.DateTimeField()
+    id = models.UUIDField()
+    suspect = models.BooleanField()
+    resets = models.BooleanField()
+
+    class Meta:
+        db_table = "autotask_ready"
+        default_permissions = ()
+        indexes = [
+            models.Index("queue", "priority", "executor", name="autotask_suspect", condition=models.Q(suspect=True))
+        ]
+
+
+class Claim(models.Model):
+    """The tasks that a worker has claimed together.
+
+    :ivar number: with the place of a task, it makes the fence.
+    :ivar ids: the tasks; NULL at the place of one that was put back.
+    """
+
+    number = models.BigIntegerField(primary_key=True)
+    worker_id = models.UUIDField()
+    at = models.DateTimeField()
+    ids = IdsField()
+
+    class Meta:
+        db_table = "autotask_claim"
+        default_permissions = ()
 
 
 class PastTask(models.Model):
@@ -171,6 +194,8 @@ class Result(TaskFields):
     It keeps its payload if it may run again: unless it is done, or else if there is one task for its key, ever.
     """
 
+    worker_id = models.UUIDField(_("worker"), null=True)
+    fence = models.BigIntegerField(null=True)
     ended_at = models.DateTimeField(_("ended"))
     kept_until = models.DateTimeField(_("kept until"))
     payload = models.BinaryField(null=True)

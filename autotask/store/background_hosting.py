@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays
+from autotask.store import arrays, ready
 from autotask.store.background import DECLARE_EVERY, HOSTED, LOCKS, PREFIX, Declared
 from autotask.store.connection import execute, rows, text
 
@@ -77,7 +77,7 @@ LOOK = f"""
 SELECT d.name, d.place, b.wanted, coalesce(b.decided, false), b.start_id,
        coalesce(b.declared_at < clock_timestamp() - %(declare_every)s * interval '1 s', true),
        i.fence, CASE WHEN {HOSTED.format("i")} THEN i.worker_id END,
-       EXISTS (SELECT 1 FROM autotask_task t
+       EXISTS (SELECT 1 FROM autotask_task t JOIN autotask_ready r ON {ready.IS_OF}
                WHERE t.name = %(prefix)s || d.name AND t.executor = 'background' AND t.state = 1)
        OR EXISTS (SELECT 1 FROM autotask_background_trigger t WHERE t.name = d.name AND t.place = d.place),
        (SELECT count(*) FROM autotask_worker WHERE lease_until > clock_timestamp() AND NOT stopping)

@@ -58,7 +58,7 @@ class StoredBackground:
 
 READ = f"""
 SELECT b.name, b.kind, b.per, b.queue, b.wanted, b.ended,
-       (SELECT count(*) FROM autotask_task t
+       (SELECT count(*) FROM autotask_live t
         WHERE t.name = %(prefix)s || b.name AND t.executor = 'background' AND t.state <> 2)
        + (SELECT count(*) FROM autotask_background_trigger t WHERE t.name = b.name),
        b.declared_at < clock_timestamp() - %(gone_after)s * interval '1 s', b.decided,
@@ -72,7 +72,7 @@ ORDER BY b.name, i.place
 
 # A new one is declared as soon as a worker has its code.
 ORPHANS = """
-SELECT substr(t.name, length(%(prefix)s) + 1), count(*) FROM autotask_task t
+SELECT substr(t.name, length(%(prefix)s) + 1), count(*) FROM autotask_live t
 WHERE t.executor = 'background' AND t.state = 1 AND starts_with(t.name, %(prefix)s) AND NOT EXISTS (
     SELECT 1 FROM autotask_background b
     WHERE %(prefix)s || b.name = t.name AND b.declared_at > clock_timestamp() - %(gone_after)s * interval '1 s')

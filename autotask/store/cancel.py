@@ -9,7 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow
 from autotask.signals import tell_cancelled
-from autotask.store import columns, marks, model_rows, notify
+from autotask.store import columns, marks, model_rows, notify, ready
 from autotask.store.connection import rows, text
 
 
@@ -29,10 +29,11 @@ def kept(source: str, **values: str) -> str:
     )
 
 
-# The row lock decides the race with a claim: the second one sees the state that the first one wrote, and does nothing.
+# A ready one is taken from the ready table first: the lock of its row there decides the race with a claim.
 _GONE = f"""
-WITH gone AS (
-    DELETE FROM autotask_task WHERE id = %(id)s AND state <> 2 RETURNING *
+WITH taken AS ({ready.taken("(SELECT * FROM autotask_task WHERE id = %(id)s AND state = 1)")}),
+gone AS (
+    DELETE FROM autotask_task WHERE id = %(id)s AND (state <> 1 OR EXISTS (SELECT FROM taken)) RETURNING *
 ),
 kept AS ({kept("gone", error_message="%(reason)s::text")} {model_rows.RETURNING}),
 marked AS ({marks.freed("gone")})"""
@@ -44,14 +45,14 @@ CANCEL_WAITING = _GONE + _TOLD
 #: The flow of a task that had none.
 _NO_FLOW = Flow().stored
 
-# The worker notices it with its next heartbeat, or at once where it can hear. The condition is the fence, which running
-# tasks have: for the state, the planner might use the index of running rows, which is full of dead entries.
+# The worker notices it with its next heartbeat, or at once where it can hear.
 # Whoever records the end of the task finds the reason in its flow.
 ASK_RUNNING = f"""
-UPDATE autotask_task
+UPDATE autotask_task t
 SET cancel_requested = true,
-    flow = coalesce(flow, '{_NO_FLOW}') || jsonb_build_object('{columns.WHY}', %(why)s::text)
-WHERE id = %(id)s AND fence IS NOT NULL RETURNING worker_id
+    flow = coalesce(t.flow, '{_NO_FLOW}') || jsonb_build_object('{columns.WHY}', %(why)s::text)
+FROM (SELECT worker_id FROM autotask_running WHERE id = %(id)s) AS r
+WHERE t.id = %(id)s RETURNING r.worker_id
 """
 
 #: A task can go from waiting to running and back between two statements, but hardly this often.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, columns, marks, pauses
+from autotask.store import arrays, claims, columns, marks, pauses, ready
 from autotask.store.connection import in_utc, rows
 from autotask.store.gates import IS_DUE
 from autotask.store.isolation import Refusals
@@ -34,25 +34,25 @@ class BoundedLane:
     since: datetime | None
 
 
-# A loose index scan: one descent of autotask_ready for each lane that exists, however many tasks are in it.
+# A loose index scan: one descent of the ready table for each lane that exists, however many tasks are in it.
 # (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own. Marks and pauses are looked for
 # along with them, at the price of a look into tables that are nearly always empty, and no statement more.
 LANES = (
     """
 WITH RECURSIVE lane AS (
-    (SELECT t.queue, t.priority, t.executor FROM autotask_task t
-     WHERE t.state = 1 AND {known} ORDER BY t.queue, t.priority, t.executor LIMIT 1)
+    (SELECT r.queue, r.priority, r.executor FROM autotask_ready r
+     WHERE {known} ORDER BY r.queue, r.priority, r.executor LIMIT 1)
     UNION ALL
     SELECT following.queue, following.priority, following.executor
     FROM lane CROSS JOIN LATERAL (
-        SELECT t.queue, t.priority, t.executor FROM autotask_task t
-        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor) AND {known}
-        ORDER BY t.queue, t.priority, t.executor LIMIT 1
+        SELECT r.queue, r.priority, r.executor FROM autotask_ready r
+        WHERE (r.queue, r.priority, r.executor) > (lane.queue, lane.priority, lane.executor) AND {known}
+        ORDER BY r.queue, r.priority, r.executor LIMIT 1
     ) AS following
 )
 SELECT queue, priority, executor, false FROM lane
 UNION ALL
-(SELECT DISTINCT t.queue, t.priority, t.executor, true FROM autotask_task t WHERE t.state = 1 AND t.lost > 0 AND {known})
+(SELECT DISTINCT r.queue, r.priority, r.executor, true FROM autotask_ready r WHERE r.suspect AND {known})
 UNION ALL
 SELECT p.name, 0::smallint, p.kind, NULL FROM autotask_pause p WHERE {in_force}
 UNION ALL
@@ -63,23 +63,27 @@ SELECT NULL, NULL, NULL, NULL WHERE """
 #: The fields that a claim returns, and expressions for those that differ from their columns.
 _RECORD = ClaimedTask._fields[:-1]
 _HELD = {
+    "fence": claims.FENCE,
+    "attempt": "t.attempt + 1",
     "unknown_for": "extract(epoch FROM clock_timestamp() - t.unknown_since)::float8",
     "ready_at": "t.ready_at AT TIME ZONE 'UTC'",
     "scheduled_for": "t.scheduled_for AT TIME ZONE 'UTC'",
     "flow": "t.flow::text",
-    "late": "CASE WHEN t.expires_at <= t.started_at THEN extract(epoch FROM t.started_at - t.expires_at)::float8 END",
+    "late": "CASE WHEN t.expires_at <= at THEN extract(epoch FROM at - t.expires_at)::float8 END",
 }
+#: Of a task ``t`` in a new claim with ``number`` and ``at``, at its ``place``.
 FIELDS = ", ".join(_HELD.get(name, f"t.{name}") for name in _RECORD)
 #: The fields between these two come from the driver as they are not kept: without a zone, and perhaps as a view.
 _FIRST, _AFTER = _RECORD.index("ready_at"), _RECORD.index("payload") + 1
-_READY_AT, _FENCE, _PRIORITY = map(_RECORD.index, ("ready_at", "fence", "priority"))
+_READY_AT, _ID, _PRIORITY = map(_RECORD.index, ("ready_at", "id", "priority"))
 
 # * MATERIALIZED, because a subquery that the planner may run again would lock and take more rows than its limit.
-# * One descent of autotask_ready for each lane, in the order of the array; the nested loop stops at the limit, so later
+# * One descent of the ready table for each lane, in the order of the array; the nested loop stops at the limit, so later
 #   lanes are neither read nor locked. "queue = ANY" with an ordered limit would sort the whole table.
-# * Picked rows are looked up by an array. In a join, where statistics say that the table is empty, as after it was drained
-#   and vacuumed, the planner would compare each of its rows to each picked one.
-# * Ordered by ready_at, never by id: the planner would walk the primary key instead, past all tasks that are not ready.
+# * Picked rows are deleted by their addresses: they are locked, so nobody moves them. Those of the tasks are looked up by an
+#   array. In a join, where statistics say that the table is empty, as after it was drained and vacuumed, the planner would
+#   compare each of its rows to each picked one.
+# * The tasks themselves are not written: a claim costs one row, however many tasks are in it.
 # * The lower bound skips the dead entries of tasks claimed before, which a long transaction anywhere keeps alive.
 # * A worker whose lease has run out gets nothing: its tasks may have been rescued already.
 # * The limits are part of the text: as parameters they would make the planner guess.
@@ -87,6 +91,8 @@ _READY_AT, _FENCE, _PRIORITY = map(_RECORD.index, ("ready_at", "fence", "priorit
 # * Expired tasks are claimed like the rest, for the worker to end them: the index need not know about them.
 # * Where arguments may be too large for the worker, their sizes are added up in the order of picking, without reading the
 #   arguments. The first task is taken however large it is.
+# * Only a few tasks are written after all: a key that is held until its task begins is free from here on, and the progress of
+#   an earlier attempt is over.
 ALIVE = """
 alive AS MATERIALIZED (
     SELECT 1 FROM autotask_worker WHERE id = %(worker_id)s::uuid AND lease_until > clock_timestamp()
@@ -96,36 +102,40 @@ CLAIM = (
     f"WITH {ALIVE},"
     + """
 picked AS MATERIALIZED (
-    SELECT chosen.id{its_size}
+    SELECT chosen.address{its_size}
     FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(executors)s::text[], %(since)s::timestamptz[])
          AS lane(queue, priority, executor, since)
     CROSS JOIN LATERAL (
-        SELECT t.id{size} FROM autotask_task t
-        WHERE t.state = 1 AND t.queue = lane.queue AND t.priority = lane.priority AND t.executor = lane.executor
-          AND t.ready_at >= coalesce(lane.since, '-infinity') AND {which} AND {known}
-        ORDER BY t.ready_at LIMIT {per_lane}
-        FOR NO KEY UPDATE SKIP LOCKED
+        SELECT r.ctid AS address{size} FROM autotask_ready r
+        WHERE r.queue = lane.queue AND r.priority = lane.priority AND r.executor = lane.executor
+          AND r.ready_at >= coalesce(lane.since, '-infinity') AND {which} AND {known}
+        ORDER BY r.ready_at LIMIT {per_lane}
+        FOR UPDATE SKIP LOCKED
     ) AS chosen
     WHERE EXISTS (SELECT 1 FROM alive)
     LIMIT {limit}
-){bounded}
-UPDATE autotask_task t
-SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'),
-    started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL
-WHERE t.id = ANY(ARRAY(SELECT id FROM {taken}))
-RETURNING """
-    + FIELDS
+){bounded}"""
+    + f""",
+gone AS (
+    DELETE FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM {{taken}})) RETURNING id, resets
+),
+{claims.MADE},
+reset AS (
+    UPDATE autotask_task t SET unique_key = {columns.KEY_AGAIN}, progress_done = NULL, progress_total = NULL
+    WHERE t.id = ANY(ARRAY(SELECT id FROM gone WHERE resets))
+)
+SELECT {FIELDS}{claims.MADE_TASKS}"""
 )
 
 #: The parts of a claim that count bytes: where it need not count them, and where it must.
 UNBOUNDED = {"size": "", "its_size": "", "bounded": "", "taken": "picked"}
 _BOUNDED = {
-    "size": ", octet_length(t.payload) AS size",
+    "size": ", (SELECT octet_length(t.payload) FROM autotask_task t WHERE t.id = r.id) AS size",
     "its_size": ", chosen.size",
     "bounded": """,
 fitting AS MATERIALIZED (
-    SELECT id FROM (
-        SELECT id, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS before FROM picked
+    SELECT address FROM (
+        SELECT address, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS before FROM picked
     ) AS counted
     WHERE before < %(most_bytes)s::bigint
 )""",
@@ -136,14 +146,14 @@ fitting AS MATERIALIZED (
 # past the tasks that wait for another, full one, however many there are: the executor is a column of the index.
 
 #: Which tasks of a lane a claim takes.
-INNOCENT = "(t.lost = 0 OR t.ready_at < statement_timestamp() - interval '30 s')"
-SUSPECT = "t.lost > 0"
+INNOCENT = "(NOT r.suspect OR r.ready_at < statement_timestamp() - interval '30 s')"
+SUSPECT = "r.suspect"
 ALL = "true"
 
 
 def only(id: uuid.UUID) -> str:
     """Return the condition with which a claim takes just this task."""
-    return f"t.id = '{id}'"
+    return f"r.id = '{id}'"
 
 
 def refusals() -> Refusals[uuid.UUID]:
@@ -152,13 +162,17 @@ def refusals() -> Refusals[uuid.UUID]:
 
 
 # The tasks that the claim would take, for when the database refuses one of them.
-CANDIDATES = CLAIM.partition("\nUPDATE ")[0] + "\nSELECT id FROM {taken}"
+CANDIDATES = (
+    CLAIM.partition(",\ngone AS ")[0]
+    + "\nSELECT id FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM {taken}))"
+)
 
 
-#: Unknown tasks, left for newer workers, are filtered on the heap: they are rare, and cost nothing while there are none.
+# Unknown tasks, left for newer workers, and paused ones are looked up among the tasks: they are rare, and cost nothing while
+# there are none.
 _KNOWN = "NOT (t.unknown_since IS NOT NULL AND t.name = ANY(%(unknown_names)s::text[]))"
 
-#: Tasks of paused names are filtered there, too, until they are held. One that is to be cancelled is claimed, to record that.
+# Tasks of paused names are left out until they are held. One that is to be cancelled is claimed, to record that.
 #: CASE, since the planner must not guess from its statistics that few tasks are left, and sort them all.
 _NOT_PAUSED = "CASE WHEN t.cancel_requested THEN true ELSE t.name <> ALL(%(paused_names)s::text[]) END"
 
@@ -207,7 +221,7 @@ def claim(
     paused_names: Sequence[str] = (),
     refused: Refusals[uuid.UUID] | None = None,
 ) -> list[ClaimedTask]:
-    """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first.
+    """Take up to *limit* tasks, at most *per_lane* of each lane, earlier lanes first; never more than fit into one claim.
 
     :param most_bytes: no further task is taken once the arguments have this many bytes; None: no limit.
     :param which: :data:`INNOCENT`, :data:`SUSPECT`, :data:`ALL` or what :func:`only` returns.
@@ -231,42 +245,70 @@ def claim(
     size = UNBOUNDED if most_bytes is None else _BOUNDED
 
     def take(which: str, sql: str = CLAIM) -> list[tuple[Any, ...]]:
-        words = {"per_lane": int(per_lane), "limit": int(limit), "which": which, "known": known, **size}
+        words = {
+            "per_lane": int(per_lane),
+            "limit": min(int(limit), claims.MOST),
+            "which": which,
+            "known": known,
+            **size,
+        }
         return prepared_rows(connection, sql.format(**words), params)
 
     parts = refused.run_found(
         lambda: take(which),
         lambda: [id for (id,) in take(which, CANDIDATES)],
-        lambda ids: take(f"{which} AND t.id = {_any_of(ids)}"),
+        lambda ids: take(f"{which} AND r.id = {_any_of(ids)}"),
     )
     claimed = [record(row, worker_id) for part in parts for row in part]
     # Twice, since itemgetter() takes a third of the time of a function of our own. The rows come nearly sorted.
-    claimed.sort(key=itemgetter(_READY_AT, _FENCE))
+    claimed.sort(key=itemgetter(_READY_AT, _ID))
     claimed.sort(key=itemgetter(_PRIORITY), reverse=True)
     return claimed
 
 
-# Tasks that run under this worker's name without its knowledge: their claim got no answer, or the process that stored
-# them as claimed by this worker died before handing them over.
+# Claims that are made in this worker's name without its knowledge: their claim got no answer, or the process that stored them as
+# claimed by this worker died before handing them over; or all their tasks have ended, and nobody has deleted them.
 # Followers without a slot wait at their gates again. The tasks of background workers are reconciled by these.
-RECONCILE = """
-WITH released AS (
-UPDATE autotask_task t
-SET state = CASE WHEN {follows} THEN 8 ELSE 1 END, ready_at = CASE WHEN NOT {follows} THEN clock_timestamp() END,
-    attempt = t.attempt - 1, fence = NULL, worker_id = NULL, unique_key = {key}
-WHERE t.worker_id = %(worker_id)s AND t.state = 2 AND NOT t.fence = ANY(%(held)s::bigint[])
-  AND t.id <> ALL(%(spared)s::uuid[]) AND t.executor <> 'background' {these}
-RETURNING t.id, t.state, t.gate
+_FORGOTTEN = f"""
+SELECT c.number, c.ids FROM autotask_claim c
+WHERE c.worker_id = %(worker_id)s::uuid AND (NOT c.number = ANY(%(claims)s::bigint[]) OR EXISTS (
+    SELECT FROM unnest(c.ids) WITH ORDINALITY AS u(id, place) JOIN autotask_task t ON t.id = u.id
+    WHERE NOT {claims.FENCE} = ANY(%(held)s::bigint[])
+))
+"""
+
+_ITS_TASKS = "CROSS JOIN LATERAL unnest(f.ids) WITH ORDINALITY AS u(id, place) JOIN autotask_task t ON t.id = u.id"
+
+_MEANT = (
+    f"NOT {claims.FENCE} = ANY(%(held)s::bigint[]) AND t.executor <> 'background' AND t.id <> ALL(%(spared)s::uuid[])"
+)
+
+RECONCILE = f"""
+WITH forgotten AS MATERIALIZED ({_FORGOTTEN} ORDER BY c.number FOR UPDATE),
+meant AS MATERIALIZED (SELECT t.id, f.number FROM forgotten f {_ITS_TASKS} WHERE {_MEANT} {{these}}),
+released AS (
+    UPDATE autotask_task t
+    SET state = CASE WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
+        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN clock_timestamp() END, unique_key = {columns.KEY_AGAIN}
+    WHERE t.id = ANY(ARRAY(SELECT id FROM meant))
+    RETURNING {ready.RETURNING}, t.gate
 ),
-marked AS ({marked})
+come AS ({ready.come("released")}),
+marked AS ({marks.waiting("released")}),
+kept AS MATERIALIZED (
+    SELECT DISTINCT f.number FROM forgotten f {_ITS_TASKS} WHERE t.id <> ALL(ARRAY(SELECT id FROM meant))
+),
+over AS (
+    DELETE FROM autotask_claim c WHERE c.number = ANY(ARRAY(SELECT number FROM forgotten EXCEPT SELECT number FROM kept))
+),
+left_over AS (
+    UPDATE autotask_claim c SET ids = {claims.without("SELECT id FROM meant")}
+    WHERE c.number = ANY(ARRAY(SELECT number FROM kept INTERSECT SELECT number FROM meant))
+)
 SELECT id FROM released
 """
 
-UNKNOWN_TO_WORKER = """
-SELECT id FROM autotask_task
-WHERE worker_id = %(worker_id)s AND state = 2 AND NOT fence = ANY(%(held)s::bigint[]) AND id <> ALL(%(spared)s::uuid[])
-  AND executor <> 'background'
-"""
+UNKNOWN_TO_WORKER = f"SELECT t.id FROM ({_FORGOTTEN}) AS f {_ITS_TASKS} WHERE {_MEANT}"
 
 
 def reconcile(
@@ -282,11 +324,15 @@ def reconcile(
     :param refused: as for :func:`claim`.
     """
     refused = refusals() if refused is None else refused
-    params = {"worker_id": worker_id, "held": list(held), "spared": refused.spared()}
+    params = {
+        "worker_id": worker_id,
+        "claims": claims.numbers(held),
+        "held": arrays.numbers(held),
+        "spared": refused.spared(),
+    }
 
     def release(these: str) -> list[uuid.UUID]:
-        words = {"follows": marks.FOLLOWS, "key": columns.KEY_AGAIN, "marked": marks.waiting("released")}
-        return [id for (id,) in rows(connection, RECONCILE.format(these=these, **words), params)]
+        return [id for (id,) in rows(connection, RECONCILE.format(these=these), params)]
 
     parts = refused.run_found(
         lambda: release(""),
@@ -301,9 +347,12 @@ def _any_of(ids: Iterable[uuid.UUID]) -> str:
 
 
 def _known(unknown_names: Sequence[str], paused_names: Sequence[str], spared: Sequence[uuid.UUID]) -> str:
-    known = _KNOWN if unknown_names else "true"
-    known += f" AND {_NOT_PAUSED}" if paused_names else ""
-    return f"{known} AND t.id <> ALL('{arrays.uuids(spared)}'::uuid[])" if spared else known
+    conditions = [_KNOWN] * bool(unknown_names) + [_NOT_PAUSED] * bool(paused_names)
+    known = "true"
+    if conditions:
+        # Not EXISTS, which the planner may turn into a join with the whole table.
+        known = f"coalesce((SELECT {' AND '.join(conditions)} FROM autotask_task t WHERE t.id = r.id), false)"
+    return f"{known} AND r.id <> ALL('{arrays.uuids(spared)}'::uuid[])" if spared else known
 
 
 def record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:

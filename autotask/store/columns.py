@@ -82,10 +82,7 @@ CARRIED = stored(Carried)
 KEPT = ("id", "arguments", "payload", "created_at", "attempt", "flow", *CARRIED)
 
 #: The columns of both tables.
-COMMON = (
-    *KEPT,
-    *("state", "run_at", "started_at", "failures", "lost", "worker_id", "fence", "progress_done", "progress_total"),
-)
+COMMON = (*KEPT, *("state", "run_at", "started_at", "failures", "lost", "progress_done", "progress_total"))
 
 
 #: The key in ``flow`` of the reason for which a task was to be cancelled while it ran.
@@ -94,8 +91,8 @@ WHY = "why"
 #: The same reason, as a task that was asked to stop finds it in its context, and in the exception that interrupts it.
 TO_BE_CANCELLED = "it was cancelled"
 
-#: The condition of the index of unique keys, in its own words.
-HAS_KEY = "unique_key IS NOT NULL AND (NOT state = 2 OR NOT unique_key LIKE 'waiting:%%')"
+#: The condition of the index of unique keys, in its own words. A claim takes away the keys that are held until then.
+HAS_KEY = "unique_key IS NOT NULL"
 
 #: The end of an insertion that leaves out the tasks whose unique keys others have.
 UNLESS_TAKEN = f"ON CONFLICT (unique_key) WHERE {HAS_KEY} DO NOTHING"

@@ -2,19 +2,22 @@
 
 import functools
 
-from autotask.store import columns, marks, model_rows, slots
+from autotask.store import claims, columns, marks, model_rows, slots
 from autotask.store.model_rows import RowTable
 from autotask.store.told import WORDS
 from autotask.task import State
 
-_WITH_HEIRS = """
-outcome AS (
-    SELECT * FROM unnest(
+_WITH_HEIRS = f"""
+{claims.locked("SHARE")},
+outcome AS MATERIALIZED (
+    SELECT o.*, c.worker_id, c.at AS claimed_at
+    FROM unnest(
         %(id)s::uuid[], %(fence)s::bigint[], %(state)s::smallint[], %(ended_ago)s::float8[], %(seconds)s::float8[],
         %(value)s::bytea[], %(error_type)s::text[], %(error_message)s::text[], %(traceback)s::text[], %(delay)s::float8[],
         %(began)s::boolean[], %(heir)s::uuid[], %(heir_fence)s::bigint[]
     ) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay, began,
            heir, heir_fence)
+    {claims.in_force("o.fence", "o.id")}
 )
 """
 
@@ -26,7 +29,7 @@ _NOTE_ATTEMPT = """
 noted AS (
     INSERT INTO autotask_attempt (task_id, number, fence, state, worker_id, started_at, ended_at,
                                   error_type, error_message, traceback)
-    SELECT e.id, e.attempt, e.old_fence, e.new_state, e.old_worker_id,
+    SELECT e.id, {number}, e.fence, e.new_state, e.worker_id,
            e.now - (e.ended_ago + e.seconds) * interval '1 s', e.now - e.ended_ago * interval '1 s',
            coalesce(e.error_type, ''), coalesce(e.error_message, ''), coalesce(e.traceback, '')
     FROM ended e WHERE e.new_state <> 3 AND e.began
@@ -38,10 +41,10 @@ _TTL = "CASE WHEN e.new_state = 4 THEN greatest(e.ttl, %(error_ttl)s::float8) EL
 _KEPT = columns.insert(
     "autotask_result",
     "ended e",
-    columns.COMMON,
+    (*columns.COMMON, "worker_id", "fence"),
     state="e.new_state",
     started_at="CASE WHEN e.began THEN e.now - (e.ended_ago + e.seconds) * interval '1 s' END",
-    attempt="e.attempt - CASE WHEN e.began THEN 0 ELSE 1 END",
+    attempt="e.attempt + CASE WHEN e.began THEN 1 ELSE 0 END",
     failures="e.failures + CASE WHEN e.new_state = 4 THEN 1 ELSE 0 END",
     ended_at="e.now - e.ended_ago * interval '1 s'",
     kept_until=f"e.now + {_TTL} * interval '1 s'",
@@ -63,27 +66,28 @@ SELECT count(*), array_agg({_CHANNEL}) FILTER (WHERE e.awaited), array_agg({WORD
 """
 
 # The ids are also given as an array, for the same reason as in a claim.
-# The only conditions are id and fence: with more, the planner would take the index of running rows, which is full of dead
-# entries. A task that was rescued has another fence, or none: it is left alone.
+# A task that was rescued is in another claim, or in none: it is left alone.
 # The row moves from the live tasks to the results in one statement, so every reader sees it exactly once.
 BY_ARRAYS = f"""
 WITH {_OUTCOMES},
+{claims.over("outcome")},
 ended AS (
     DELETE FROM autotask_task t USING outcome o
-    WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
-    RETURNING t.*, t.fence AS old_fence, t.worker_id AS old_worker_id, o.new_state, o.ended_ago, o.seconds, o.value,
+    WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id
+    RETURNING t.*, o.fence, o.worker_id, o.new_state, o.ended_ago, o.seconds, o.value,
               o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
 ),
 kept AS ({_KEPT}),
-{_NOTE_ATTEMPT}
+{_NOTE_ATTEMPT.format(number="e.attempt + 1")}
 """
 
 # A result of a success; so the expressions for other states need not be worked out.
 _KEPT_DONE = columns.insert(
     "autotask_result",
     "ended e",
-    columns.COMMON,
+    (*columns.COMMON, "worker_id", "fence"),
     state=f"{State.DONE:d}",
+    attempt="e.attempt + 1",
     started_at="e.now - (e.ended_ago + e.seconds) * interval '1 s'",
     ended_at="e.now - e.ended_ago * interval '1 s'",
     kept_until="e.now + e.ttl * interval '1 s'",
@@ -94,24 +98,34 @@ _KEPT_DONE = columns.insert(
 
 # Nothing but successes, as in nearly all batches: without the columns of failures, and without attempts.
 BY_FEW_ARRAYS = f"""
-WITH outcome AS (
-    SELECT * FROM unnest(
+WITH {claims.locked("SHARE")},
+outcome AS MATERIALIZED (
+    SELECT o.*, c.worker_id
+    FROM unnest(
         %(id)s::uuid[], %(fence)s::bigint[], %(ended_ago)s::float8[], %(seconds)s::float8[], %(value)s::bytea[]
     ) AS o(id, fence, ended_ago, seconds, value)
+    {claims.in_force("o.fence", "o.id")}
 ),
+{claims.over("outcome")},
 ended AS (
     DELETE FROM autotask_task t USING outcome o
-    WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
-    RETURNING t.*, {State.DONE:d}::smallint AS new_state, o.ended_ago, o.seconds, o.value, clock_timestamp() AS now
+    WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id
+    RETURNING t.*, o.fence, o.worker_id, {State.DONE:d}::smallint AS new_state, o.ended_ago, o.seconds, o.value, clock_timestamp() AS now
 ),
 kept AS ({_KEPT_DONE})
 """
 
 # A single success, as is usual under light load: without arrays and joins it takes a quarter less time.
 BY_VALUE = f"""
-WITH ended AS (
-    DELETE FROM autotask_task t WHERE t.id = %(id)s::uuid AND t.fence = %(fence)s::bigint
-    RETURNING t.*, {State.DONE:d}::smallint AS new_state, %(ended_ago)s::float8 AS ended_ago,
+WITH {claims.locked("SHARE")},
+outcome AS MATERIALIZED (
+    SELECT o.id, o.fence, c.worker_id FROM (SELECT %(id)s::uuid AS id, %(fence)s::bigint AS fence) AS o
+    {claims.in_force("o.fence", "o.id")}
+),
+{claims.over("outcome")},
+ended AS (
+    DELETE FROM autotask_task t USING outcome o WHERE t.id = %(id)s::uuid
+    RETURNING t.*, o.fence, o.worker_id, {State.DONE:d}::smallint AS new_state, %(ended_ago)s::float8 AS ended_ago,
               %(seconds)s::float8 AS seconds, %(value)s::bytea AS value, clock_timestamp() AS now
 ),
 kept AS ({_KEPT_DONE})
@@ -152,17 +166,19 @@ END_HANDING_ON, END_HANDING_ON_QUIETLY = statement(TELL, True), statement(TELL_L
 # A task that fails just when it is to be cancelled is due at once, for the next worker to record it as cancelled.
 # It gives up its slots, and has to pass its gates again: "0 * passed" is NULL where there are none.
 RETRY = f"""
-WITH {_OUTCOMES},
+WITH {_OUTCOMES.replace("FOR SHARE", "FOR NO KEY UPDATE")},
 ended AS (
     UPDATE autotask_task t
-    SET state = 0, ready_at = NULL, failures = t.failures + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
+    SET state = 0, ready_at = NULL, attempt = t.attempt + 1, failures = t.failures + 1, started_at = o.claimed_at,
+        unknown_since = NULL,
         passed = 0 * t.passed, unique_key = {columns.KEY_AGAIN},
         run_at = clock_timestamp() + CASE WHEN t.cancel_requested THEN 0 ELSE coalesce(o.delay, 0) END * interval '1 s'
-    FROM outcome o WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id AND t.fence = o.fence
-    RETURNING t.id, t.attempt, t.flow, o.fence AS old_fence, %(worker_id)s::uuid AS old_worker_id, o.new_state, o.ended_ago,
+    FROM outcome o WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id
+    RETURNING t.id, t.attempt, t.flow, o.fence, o.worker_id, o.new_state, o.ended_ago,
               o.seconds, o.error_type, o.error_message, o.traceback, o.began, clock_timestamp() AS now
 ),
+{claims.put_back("ended")},
 marked AS ({marks.freed("ended")}),
-{_NOTE_ATTEMPT}
+{_NOTE_ATTEMPT.format(number="e.attempt")}
 SELECT count(*) FROM ended
 """

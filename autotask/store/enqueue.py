@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.flow import Flow
 from autotask.flow.plan import Throttle
-from autotask.store import addressee, arrays, columns, marks
+from autotask.store import addressee, arrays, claims, columns, marks, ready
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
 
@@ -71,29 +71,42 @@ class NewTask(NamedTuple):
     throttle: Throttle | None = None
 
 
+_COLUMNS = "id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload"
+_VALUES = "%s, %s, %s, %s, 1, clock_timestamp(), clock_timestamp(), clock_timestamp(), %s, %s, %s, %s"
+
 # The common case, in the form that costs driver and server the least: parameters by position, the id as text.
-NOW = """
-INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload)
-VALUES (%s, %s, %s, %s, 1, clock_timestamp(), clock_timestamp(), clock_timestamp(), %s, %s, %s, %s)
+_STORED = f"""
+stored AS (
+    INSERT INTO autotask_task ({_COLUMNS})
+    VALUES ({_VALUES})
+    RETURNING id, queue, priority, executor, ready_at
+)
 """
+_COME = f"""
+INSERT INTO autotask_ready ({ready.COLUMNS})
+SELECT queue, priority, executor, ready_at, id, false, false FROM stored
+"""
+NOW = f"WITH {_STORED}{_COME}"
 
 # The same, as claimed by the worker that made the offer. The worker itself checks its lease when the task is handed over:
 # checking it here would cost each of these calls a tenth of a millisecond.
-CLAIMED = """
-INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload,
-                           attempt, started_at, worker_id, fence)
-VALUES (%s, %s, %s, %s, 2, clock_timestamp(), clock_timestamp(), clock_timestamp(), %s, %s, %s, %s,
-        1, clock_timestamp(), %s, nextval('autotask_fence'))
-RETURNING fence
+CLAIMED = f"""
+WITH {_STORED}
+INSERT INTO autotask_claim (number, worker_id, at, ids)
+SELECT nextval('autotask_fence'), %s::uuid, ready_at, ARRAY[id] FROM stored
+RETURNING number << {claims.PLACE_BITS}
 """
 
 
 # A task that is unique, and has no gates. It is stored unless another one has the key.
 NOW_UNLESS_TAKEN = f"""
-INSERT INTO autotask_task (id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload,
-                           flow, unique_key)
-VALUES (%s, %s, %s, %s, 1, clock_timestamp(), clock_timestamp(), clock_timestamp(), %s, %s, %s, %s, %s, %s)
-{columns.UNLESS_TAKEN}
+WITH stored AS (
+    INSERT INTO autotask_task ({_COLUMNS}, flow, unique_key)
+    VALUES ({_VALUES}, %s, %s)
+    {columns.UNLESS_TAKEN}
+    RETURNING {ready.RETURNED}
+)
+{ready.come("stored")}
 """
 
 
@@ -126,15 +139,18 @@ def _insert(kind: str, task: str, ready: str, kinds: str = "", tasks: str = "", 
     )
 
 
-LATER = _insert("%({name})s::{type}", "%({name})s", "clock.now")
-
+_LATER = f"""
+stored AS (
+    {_insert("%({name})s::{type}", "%({name})s", "clock.now")}
+    RETURNING {ready.RETURNED}
+)
+"""
+LATER = f"WITH {_LATER}{ready.come('stored')}"
 
 # The same, and workers are notified: one transaction, and one wait for the disk, for both.
-NOW_TELLING, LATER_TELLING = (
-    f"WITH stored AS ({sql} RETURNING queue, executor) "
-    f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executor')}, '') FROM stored"
-    for sql in (NOW, LATER)
-)
+_TELLING = f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executor')}, '') FROM stored"
+NOW_TELLING = f"WITH {_STORED}, come AS ({_COME}) {_TELLING}"
+LATER_TELLING = f"WITH {_LATER}, come AS ({ready.come('stored')}) {_TELLING}"
 
 # Each kind is written once. The tasks are ready a microsecond apart, to keep their order, and because the lower bound of a
 # claim cannot distinguish tasks that are ready at the same moment.
@@ -145,7 +161,8 @@ KINDS = f"""
 CROSS JOIN unnest({", ".join(f"%({name})s::{how.many}" for name, how in STATED.items())})
     WITH ORDINALITY AS kind({", ".join(STATED)}, number)"""
 
-MANY = _insert(
+#: The rows of new tasks without flows.
+MANY_ROWS = _insert(
     _KIND,
     _TASK,
     _TURN,
@@ -154,6 +171,7 @@ MANY = _insert(
 JOIN unnest(%(id)s::uuid[], %(kind)s::int[], %(arguments)s::text[], %(payload)s::bytea[])
     WITH ORDINALITY AS t(id, kind, arguments, payload, place) ON t.kind = kind.number""",
 )
+MANY = f"WITH stored AS ({MANY_ROWS} RETURNING {ready.RETURNED}) {ready.come('stored')}"
 
 #: The flow of a new task. Of one without gates, the server makes it from the key: faster than writing, sending and reading it.
 FLOW = """
@@ -193,13 +211,14 @@ FLOWING_ROWS = flowing_rows()
 UNLESS_TAKEN = f"""
 ORDER BY t.unique_key COLLATE "C", t.place
 {columns.UNLESS_TAKEN}
-RETURNING id, state, gate
+RETURNING {ready.RETURNED}, gate
 """
 
 # Tasks with gates wait at the first of them, in the order of run_at, which are a microsecond apart for that; a mark asks a
 # worker to look there.
 MANY_FLOWING = f"""
 WITH stored AS ({FLOWING_ROWS}{UNLESS_TAKEN}),
+come AS ({ready.come("stored")}),
 marked AS ({marks.waiting("stored")})
 SELECT count(*), CASE WHEN count(*) < cardinality(%(id)s::uuid[]) THEN array_agg(id) END FROM stored
 """

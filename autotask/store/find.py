@@ -23,7 +23,7 @@ GROUP BY id LIMIT 2
 """
 
 STATES = """
-SELECT id, state FROM autotask_task WHERE id = ANY(%(ids)s::uuid[])
+SELECT id, state FROM autotask_live WHERE id = ANY(%(ids)s::uuid[])
 UNION ALL
 SELECT id, state FROM autotask_result WHERE id = ANY(%(ids)s::uuid[])
 """

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, ends, model_rows, notify, slots
+from autotask.store import arrays, claims, ends, model_rows, notify, slots
 from autotask.store.connection import rows, text
 from autotask.store.model_rows import RowTable
 from autotask.store.prepared import prepared_rows
@@ -75,13 +75,34 @@ class RowEnds:
     missed: int = 0
 
 
-#: Records outcomes: on a connection, by the monotonic clock, with the least time to live of errors, notifying or not.
-_End = Callable[[BaseDatabaseWrapper, Sequence[Outcome], float, float, bool], tuple[Any, ...]]
-
 #: Up to this many outcomes, the plan of a prepared statement is as good as one made for their number.
 FEW = 10
 
-# Both tables keep the fence of a recorded outcome, and no two claims have the same. So outcomes recorded now, or by an
+
+class _Terms(NamedTuple):
+    """What all ways to record outcomes need.
+
+    :ivar now: the monotonic clock of the process.
+    :ivar error_ttl: the least time to live of errors.
+    :ivar over: the numbers of the claims that are over with these outcomes.
+    :ivar in_snapshot: whether the transaction does not see later commits.
+    """
+
+    now: float
+    error_ttl: float
+    over: Sequence[int]
+    in_snapshot: bool = False
+
+    def run(self, connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any], number: int) -> tuple[Any, ...]:
+        """Run a statement for that many outcomes, and return its row."""
+        run = prepared_rows if number <= FEW else rows
+        return run(connection, claims.unlocked(sql) if self.in_snapshot else sql, params)[0]
+
+
+#: Records outcomes on a connection, notifying or not.
+_End = Callable[[BaseDatabaseWrapper, Sequence[Outcome], _Terms, bool], tuple[Any, ...]]
+
+# Both tables keep the fence of a recorded outcome, and no two attempts have the same. So outcomes recorded now, or by an
 # earlier try whose COMMIT got no answer, can be distinguished from those that were not accepted.
 RECORDED = """
 SELECT id FROM autotask_result WHERE id = ANY(%(id)s::uuid[]) AND fence = ANY(%(fence)s::bigint[])
@@ -99,6 +120,8 @@ def end(
     error_ttl: float,
     handing_on: HandingOn | None = None,
     row_ends: RowEnds | None = None,
+    over: Sequence[int] = (),
+    in_snapshot: bool = False,
 ) -> int:
     """Record the outcomes DONE, ERROR and CANCELLED.
 
@@ -106,10 +129,13 @@ def end(
     :param error_ttl: seconds for which errors are kept at least.
     :param handing_on: hands on the slots of the tasks; None: they have none.
     :param row_ends: writes to the rows of the tasks; None: they have none.
+    :param over: the numbers of the claims whose last tasks these are.
+    :param in_snapshot: whether the caller's transaction does not see later commits.
     :returns: how many were accepted. The others were rescued, cancelled or deleted, or are recorded already: ask
         :func:`recorded`.
     """
     end_these: _End
+    terms = _Terms(now, error_ttl, over, in_snapshot)
     if handing_on:
         end_these = functools.partial(_end_handing_on, handing_on, row_ends)
     elif row_ends:
@@ -119,47 +145,42 @@ def end(
     else:
         end_these = _end_one if len(outcomes) == 1 else _end_done
     if connection.in_atomic_block:
-        count, channels, words, *_ = end_these(connection, outcomes, now, error_ttl, False)
+        count, channels, words, *_ = end_these(connection, outcomes, terms, False)
         if channels:
             notify.tell_after_commit(connection, dict(zip(channels, words, strict=True)))
     else:
-        count, *_ = notify.tell_or_not(connection, functools.partial(end_these, connection, outcomes, now, error_ttl))
+        count, *_ = notify.tell_or_not(connection, functools.partial(end_these, connection, outcomes, terms))
     return int(count)
 
 
 def _end_many(
-    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], now: float, error_ttl: float, telling: bool
+    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], terms: _Terms, telling: bool
 ) -> tuple[Any, ...]:
-    run = prepared_rows if len(outcomes) <= FEW else rows
-    params = {**_columns(outcomes, now), "error_ttl": error_ttl}
-    return run(connection, ends.END if telling else ends.END_QUIETLY, params)[0]
+    sql = ends.END if telling else ends.END_QUIETLY
+    return terms.run(connection, sql, _columns(outcomes, terms), len(outcomes))
 
 
 def _end_done(
-    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], now: float, error_ttl: float, telling: bool
+    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], terms: _Terms, telling: bool
 ) -> tuple[Any, ...]:
-    run = prepared_rows if len(outcomes) <= FEW else rows
-    return run(connection, ends.END_DONE if telling else ends.END_DONE_QUIETLY, _columns_done(outcomes, now))[0]
+    sql = ends.END_DONE if telling else ends.END_DONE_QUIETLY
+    return terms.run(connection, sql, _columns_done(outcomes, terms), len(outcomes))
 
 
 def _end_rows(
     row_ends: RowEnds,
     connection: BaseDatabaseWrapper,
     outcomes: Sequence[Outcome],
-    now: float,
-    error_ttl: float,
+    terms: _Terms,
     telling: bool,
 ) -> tuple[Any, ...]:
-    run = prepared_rows if len(outcomes) <= FEW else rows
     tell, one = ends.TELL if telling else ends.TELL_LATER, len(outcomes) == 1 and _are_done(outcomes)
     params = {
-        **(_values(outcomes[0], now) if one else _columns(outcomes, now)),
-        "error_ttl": error_ttl,
+        **(_values(outcomes[0], terms) if one else _columns(outcomes, terms)),
         **model_rows.result_parameters(row_ends.results),
     }
-    found = run(
-        connection, ends.statement(tell, table=row_ends.table, end=ends.BY_VALUE if one else ends.BY_ARRAYS), params
-    )[0]
+    sql = ends.statement(tell, table=row_ends.table, end=ends.BY_VALUE if one else ends.BY_ARRAYS)
+    found = terms.run(connection, sql, params, len(outcomes))
     row_ends.missed = found[0] - found[-1]
     return found
 
@@ -169,14 +190,13 @@ def _end_handing_on(
     row_ends: RowEnds | None,
     connection: BaseDatabaseWrapper,
     outcomes: Sequence[Outcome],
-    now: float,
-    error_ttl: float,
+    terms: _Terms,
     telling: bool,
 ) -> tuple[Any, ...]:
     heirs = [handing_on.heirs.get(outcome.fence) for outcome in outcomes] if handing_on.heirs else []
     params = {
-        **_columns(outcomes, now),
-        "error_ttl": error_ttl,
+        **_columns(outcomes, terms),
+        "claims": claims.numbers([o.fence for o in outcomes] + [heir[1] for heir in heirs if heir]),
         **slots.parameters(handing_on.slots),
         "heir": arrays.maybe_uuids([heir and heir[0] for heir in heirs]),
         "heir_fence": arrays.maybe_numbers([heir and heir[1] for heir in heirs]),
@@ -185,7 +205,7 @@ def _end_handing_on(
     if row_ends:
         sql = ends.statement(ends.TELL if telling else ends.TELL_LATER, True, row_ends.table)
         params |= model_rows.result_parameters(row_ends.results)
-    found = prepared_rows(connection, sql, params)[0]
+    found = terms.run(connection, sql, params, 1)
     *_, wrote, inherited, gates, admitted, marked = found
     if row_ends:
         row_ends.missed = found[0] - wrote
@@ -197,14 +217,15 @@ def _end_handing_on(
 
 
 def _end_one(
-    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], now: float, error_ttl: float, telling: bool
+    connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], terms: _Terms, telling: bool
 ) -> tuple[Any, ...]:
-    return prepared_rows(connection, ends.END_ONE if telling else ends.END_ONE_QUIETLY, _values(outcomes[0], now))[0]
+    sql = ends.END_ONE if telling else ends.END_ONE_QUIETLY
+    return terms.run(connection, sql, _values(outcomes[0], terms), 1)
 
 
-def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, worker_id: uuid.UUID) -> int:
+def retry(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome], *, now: float, over: Sequence[int] = ()) -> int:
     """Schedule the next attempt of tasks that failed; return how many were accepted, as :func:`end` does."""
-    return int(rows(connection, ends.RETRY, {**_columns(outcomes, now), "worker_id": worker_id})[0][0])
+    return int(rows(connection, ends.RETRY, _columns(outcomes, _Terms(now, 0.0, over)))[0][0])
 
 
 def recorded(connection: BaseDatabaseWrapper, outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
@@ -220,19 +241,23 @@ def _are_done(outcomes: Sequence[Outcome]) -> bool:
     return bool(outcomes) and not [outcome for outcome in outcomes if outcome.state is not State.DONE]
 
 
-def _values(outcome: Outcome, now: float) -> dict[str, Any]:
+def _values(outcome: Outcome, terms: _Terms) -> dict[str, Any]:
     return {
+        **claims.parameters([outcome.fence], terms.over),
+        "error_ttl": terms.error_ttl,
         "id": outcome.id,
         "fence": outcome.fence,
-        "ended_ago": now - outcome.ended_at,
+        "ended_ago": terms.now - outcome.ended_at,
         "seconds": outcome.seconds,
         "value": outcome.value,
     }
 
 
-def _columns_done(outcomes: Sequence[Outcome], now: float) -> dict[str, str]:
+def _columns_done(outcomes: Sequence[Outcome], terms: _Terms) -> dict[str, str]:
     ids, fences, _, ended_at, seconds, values, *_ = zip(*outcomes, strict=True)
+    now = terms.now
     return {
+        **claims.parameters(fences, terms.over),
         "id": arrays.uuids(ids),
         "fence": arrays.numbers(fences),
         "ended_ago": arrays.numbers([now - each for each in ended_at]),
@@ -241,8 +266,11 @@ def _columns_done(outcomes: Sequence[Outcome], now: float) -> dict[str, str]:
     }
 
 
-def _columns(outcomes: Sequence[Outcome], now: float) -> dict[str, str]:
+def _columns(outcomes: Sequence[Outcome], terms: _Terms) -> dict[str, Any]:
+    now = terms.now
     return {
+        **claims.parameters([o.fence for o in outcomes], terms.over),
+        "error_ttl": terms.error_ttl,
         "id": arrays.uuids([o.id for o in outcomes]),
         "fence": arrays.numbers([o.fence for o in outcomes]),
         "state": arrays.numbers([o.state.value for o in outcomes]),

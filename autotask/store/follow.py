@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, claim, pauses
+from autotask.store import arrays, claim, claims, columns, pauses
 from autotask.store.prepared import prepared_rows
 from autotask.task import THREAD, ClaimedTask
 
@@ -68,15 +68,22 @@ line AS MATERIALIZED (
 ),
 following AS MATERIALIZED (
     SELECT array_agg(id ORDER BY gate, turn) AS ids, clock_timestamp() AS now
-    FROM (SELECT gate, id, turn, bool_and(may) OVER (PARTITION BY gate ORDER BY turn) AS may FROM line) AS looked_at
-    WHERE may
-)
-UPDATE autotask_task t
-SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'),
-    started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL,
-    ready_at = (SELECT now FROM following) + array_position((SELECT ids FROM following), t.id) * interval '1 us'
-WHERE t.id = ANY((SELECT ids FROM following)::uuid[])
-RETURNING t.gate, {claim.FIELDS}
+    FROM (
+        SELECT * FROM (
+            SELECT gate, id, turn, bool_and(may) OVER (PARTITION BY gate ORDER BY turn) AS may FROM line
+        ) AS looked_at
+        WHERE may ORDER BY gate, turn LIMIT {claims.MOST}
+    ) AS chosen
+),
+gone AS (
+    UPDATE autotask_task t
+    SET state = 1, unique_key = {columns.KEY_AGAIN}, progress_done = NULL, progress_total = NULL,
+        ready_at = (SELECT now FROM following) + array_position((SELECT ids FROM following), t.id) * interval '1 us'
+    WHERE t.id = ANY((SELECT ids FROM following)::uuid[])
+    RETURNING t.*
+),
+{claims.MADE}
+SELECT t.gate, {claim.FIELDS} FROM made CROSS JOIN LATERAL unnest(made.ids) WITH ORDINALITY AS u(id, place) JOIN gone t USING (id)
 """
 
 

@@ -139,7 +139,7 @@ ORDER BY 4 DESC, 1
 HOLDERS_OF = """
 SELECT t.id, t.name, t.state, t.gate,
        CASE WHEN t.state = 2 THEN extract(epoch FROM statement_timestamp() - t.started_at) END::float8 AS seconds
-FROM autotask_slot s JOIN autotask_task t ON t.id = s.task_id
+FROM autotask_slot s JOIN autotask_live t ON t.id = s.task_id
 WHERE s.gate = {gate} AND t.passed >= s.place
 ORDER BY seconds DESC NULLS LAST, s.number LIMIT {limit}
 """

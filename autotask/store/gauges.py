@@ -10,19 +10,19 @@ from autotask.task import State
 MOST_READY = 100_000
 MOST_OTHERS = 10_000
 
-# * A loose index scan, as for a claim: one descent of autotask_ready for each lane. The first task of each lane is its oldest.
+# * A loose index scan, as for a claim: one descent of the ready table for each lane. The first task of each lane is its oldest.
 # * The ready tasks of a queue are counted in that index alone, and up to a limit.
 # * Messages of background workers are not waiting for the pools of workers, so they do not count as the oldest.
 READY = """
 WITH RECURSIVE lane AS (
-    (SELECT t.queue, t.priority, t.executor, t.ready_at FROM autotask_task t
-     WHERE t.state = 1 ORDER BY t.queue, t.priority, t.executor, t.ready_at LIMIT 1)
+    (SELECT r.queue, r.priority, r.executor, r.ready_at FROM autotask_ready r
+     ORDER BY r.queue, r.priority, r.executor, r.ready_at LIMIT 1)
     UNION ALL
     SELECT following.queue, following.priority, following.executor, following.ready_at
     FROM lane CROSS JOIN LATERAL (
-        SELECT t.queue, t.priority, t.executor, t.ready_at FROM autotask_task t
-        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
-        ORDER BY t.queue, t.priority, t.executor, t.ready_at LIMIT 1
+        SELECT r.queue, r.priority, r.executor, r.ready_at FROM autotask_ready r
+        WHERE (r.queue, r.priority, r.executor) > (lane.queue, lane.priority, lane.executor)
+        ORDER BY r.queue, r.priority, r.executor, r.ready_at LIMIT 1
     ) AS following
 ),
 queue AS (
@@ -33,20 +33,23 @@ queue AS (
 SELECT queue.queue, counted.number, greatest(0, coalesce(queue.oldest, 0))::float8
 FROM queue CROSS JOIN LATERAL (
     SELECT count(*) AS number FROM (
-        SELECT 1 FROM autotask_task t WHERE t.state = 1 AND t.queue = queue.queue LIMIT {most}
+        SELECT 1 FROM autotask_ready r WHERE r.queue = queue.queue
+        ORDER BY r.queue, r.priority, r.executor, r.ready_at LIMIT {most}
     ) AS found
 ) AS counted
 """
 
-# Each in the order of an index that has no other tasks.
-_OTHERS = {State.SCHEDULED: "run_at", State.RUNNING: "worker_id", State.HELD: "gate"}
+# Each in the order of an index that has no other tasks; those that run are as many as workers have room for.
+_OTHERS = {
+    State.SCHEDULED: "autotask_task t WHERE t.state = 0 ORDER BY t.run_at",
+    State.RUNNING: "autotask_running r JOIN autotask_task t ON t.id = r.id",
+    State.HELD: "autotask_task t WHERE t.state = 8 ORDER BY t.gate",
+}
 
 OTHERS = " UNION ALL ".join(
     f"""
-SELECT {state:d}, queue, count(*) FROM (
-    SELECT t.queue FROM autotask_task t WHERE t.state = {state:d} ORDER BY t.{order} LIMIT {{most}}
-) AS found GROUP BY queue"""
-    for state, order in _OTHERS.items()
+SELECT {state:d}, queue, count(*) FROM (SELECT t.queue FROM {found} LIMIT {{most}}) AS found GROUP BY queue"""
+    for state, found in _OTHERS.items()
 )
 
 WORKERS = """

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays
+from autotask.store import arrays, claims
 from autotask.store.connection import aware, rows
 from autotask.task import BACKGROUND, REMOTE, State
 
@@ -62,19 +62,27 @@ class Failure:
     ended_at: datetime
 
 
+#: The tasks that run: as many as workers have room for.
+RUNNING = "autotask_running r JOIN autotask_task t ON t.id = r.id"
+
 # The order is that of the index, so the planner can neither sort nor read the table: it reads the index up to the limit.
 _ORDERS = {
     State.SCHEDULED: ("autotask_task", "run_at", "autotask_due"),
-    State.READY: ("autotask_task", "queue, priority, executor, ready_at", "autotask_ready"),
+    State.READY: ("autotask_ready", "queue, priority, executor, ready_at", "autotask_ready"),
     State.HELD: ("autotask_task", "gate, priority DESC, run_at, id", "autotask_held"),
-    State.RUNNING: ("autotask_task", "worker_id", "autotask_running"),
+    State.RUNNING: (RUNNING, "t.id", None),
     State.ERROR: ("autotask_result", "id", None),
     State.CANCELLED: ("autotask_result", "id", None),
 }
 
 
+#: The tables that hold the tasks of one state only.
+_OF_ONE_STATE = ("autotask_ready", RUNNING)
+
+
 def _counted(table: str, state: State, order: str, limit: str = str(COUNTED + 1)) -> str:
-    return f"(SELECT count(*) FROM (SELECT 1 FROM {table} WHERE state = {state.value} ORDER BY {order} LIMIT {limit}) AS found)"
+    where = "" if table in _OF_ONE_STATE else f"WHERE state = {state.value}"
+    return f"(SELECT count(*) FROM (SELECT 1 FROM {table} {where} ORDER BY {order} LIMIT {limit}) AS found)"
 
 
 def _estimated(index: str | None) -> str:
@@ -91,13 +99,13 @@ COUNTS = "UNION ALL\n".join(
 # A loose index scan, as for the claim: one descent for each lane, which finds its oldest task at once.
 LANES = f"""
 WITH RECURSIVE lane AS (
-    (SELECT t.queue, t.priority, t.executor, t.ready_at FROM autotask_task t
-     WHERE t.state = 1 ORDER BY t.queue, t.priority, t.executor, t.ready_at LIMIT 1)
+    (SELECT r.queue, r.priority, r.executor, r.ready_at FROM autotask_ready r
+     ORDER BY r.queue, r.priority, r.executor, r.ready_at LIMIT 1)
     UNION ALL
     SELECT following.* FROM lane CROSS JOIN LATERAL (
-        SELECT t.queue, t.priority, t.executor, t.ready_at FROM autotask_task t
-        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
-        ORDER BY t.queue, t.priority, t.executor, t.ready_at LIMIT 1
+        SELECT r.queue, r.priority, r.executor, r.ready_at FROM autotask_ready r
+        WHERE (r.queue, r.priority, r.executor) > (lane.queue, lane.priority, lane.executor)
+        ORDER BY r.queue, r.priority, r.executor, r.ready_at LIMIT 1
     ) AS following
 )
 SELECT queue, executor, ready_at FROM lane LIMIT {MOST_LANES}
@@ -105,15 +113,15 @@ SELECT queue, executor, ready_at FROM lane LIMIT {MOST_LANES}
 
 READY = """
 SELECT named.queue, (SELECT count(*) FROM (
-    SELECT 1 FROM autotask_task t WHERE t.state = 1 AND t.queue = named.queue
-    ORDER BY t.queue, t.priority, t.executor, t.ready_at LIMIT %(limit)s) AS found)
+    SELECT 1 FROM autotask_ready r WHERE r.queue = named.queue
+    ORDER BY r.queue, r.priority, r.executor, r.ready_at LIMIT %(limit)s) AS found)
 FROM unnest(%(queues)s::text[]) AS named(queue)
 """
 
 # As many run as workers have room for; held ones are looked at up to a number.
 RUNNING_AND_HELD = f"""
 SELECT queue, 2, count(*) FROM (
-    SELECT queue FROM autotask_task WHERE state = 2 ORDER BY worker_id LIMIT {COUNTED}) AS running GROUP BY queue
+    SELECT t.queue FROM {RUNNING} LIMIT {COUNTED}) AS running GROUP BY queue
 UNION ALL
 SELECT queue, 8, count(*) FROM (
     SELECT queue FROM autotask_task WHERE state = 8 ORDER BY gate, priority DESC, run_at, id LIMIT {HELD_SEEN + 1}
@@ -123,7 +131,8 @@ SELECT queue, 8, count(*) FROM (
 # No index has the name: the end of the primary key is read.
 BY_NAME = f"""
 SELECT name, state, count(*) FROM (
-    SELECT name, state FROM autotask_task ORDER BY id DESC LIMIT {NAMES_SEEN}) AS newest GROUP BY name, state
+    SELECT t.name, {claims.STATE} AS state FROM autotask_task t ORDER BY t.id DESC LIMIT {NAMES_SEEN}
+) AS newest GROUP BY name, state
 """
 
 # Newest first by id, and so by the moment of the call. The ids come from the index of tasks that failed: for whole rows, the

@@ -5,21 +5,25 @@ from datetime import datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import pauses
+from autotask.store import pauses, ready
 from autotask.store.claim import Lane
 from autotask.store.connection import in_utc, rows
 from autotask.task import State
 
 WAITING = f"""
-SELECT t.id, t.name, t.priority, t.state, t.run_at AT TIME ZONE 'UTC' FROM autotask_task t
+SELECT t.id, t.name, t.priority, t.state, t.run_at AT TIME ZONE 'UTC' FROM autotask_live t
 WHERE t.state <> 2 AND NOT {pauses.BARS_TASK}
 """
 
-HASTEN = """
-UPDATE autotask_task
-SET state = 1, ready_at = coalesce(ready_at, clock_timestamp()), passed = jsonb_array_length(flow->'gates')
-WHERE id = %(id)s AND state <> 2
-RETURNING queue, priority, executor
+HASTEN = f"""
+WITH hastened AS (
+    UPDATE autotask_task t
+    SET state = 1, ready_at = coalesce(t.ready_at, clock_timestamp()), passed = jsonb_array_length(t.flow->'gates')
+    WHERE t.id = %(id)s AND NOT EXISTS (SELECT FROM autotask_running r WHERE r.id = t.id)
+    RETURNING {ready.RETURNING}
+),
+come AS ({ready.come("hastened")} ON CONFLICT DO NOTHING)
+SELECT queue, priority, executor FROM hastened
 """
 
 

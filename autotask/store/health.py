@@ -51,14 +51,16 @@ FROM (
            has_table_privilege(t.name, right_.name) AS granted
     FROM unnest(%(tables)s::text[]) WITH ORDINALITY AS t(name, place)
     CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS right_(name)
-    UNION ALL SELECT 'SELECT', 'TABLE autotask_record', 98, has_table_privilege('autotask_record', 'SELECT')
-    UNION ALL SELECT 'USAGE', 'SEQUENCE autotask_fence', 99, has_sequence_privilege('autotask_fence', 'USAGE')
+    UNION ALL SELECT 'SELECT', 'TABLE ' || v.name, 97 + v.place, has_table_privilege(v.name, 'SELECT')
+    FROM unnest(ARRAY['autotask_record', 'autotask_live', 'autotask_running']) WITH ORDINALITY AS v(name, place)
+    UNION ALL SELECT 'USAGE', 'SEQUENCE autotask_fence', 101, has_sequence_privilege('autotask_fence', 'USAGE')
 ) AS needed
 WHERE NOT needed.granted
 """
 
 TABLES = [
-    *("autotask_task", "autotask_result", "autotask_attempt", "autotask_worker", "autotask_schedule"),
+    *("autotask_task", "autotask_ready", "autotask_claim", "autotask_result", "autotask_attempt"),
+    *("autotask_worker", "autotask_schedule"),
     *("autotask_mark", "autotask_slot", "autotask_bucket", "autotask_pause"),
     *("autotask_step", "autotask_background", "autotask_background_instance", "autotask_background_trigger"),
     *(

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, claim, pauses
+from autotask.store import arrays, claim, claims, pauses, ready
 from autotask.store.background import PREFIX
 from autotask.store.background_hosting import Grant
-from autotask.store.connection import execute, rows
+from autotask.store.connection import rows
 from autotask.store.prepared import prepared_rows
 from autotask.task import ClaimedTask
 
@@ -19,43 +19,49 @@ from autotask.task import ClaimedTask
 # * Its commit does not wait for the disk: that of the first outcome does. If the server crashes before that, the message
 #   runs again.
 # * The limit is part of the text: as a parameter it would make the planner guess.
-CLAIM = (
-    f"""
+CLAIM = f"""
 WITH host AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true) FROM autotask_background_instance i JOIN autotask_worker w ON w.id = i.worker_id
     WHERE i.name = %(plain)s::text AND i.place = %(place)s::text AND i.fence = %(fence)s::bigint
       AND w.id = %(worker_id)s::uuid AND w.lease_until > clock_timestamp()
 ),
 first AS MATERIALIZED (
-    SELECT t.id, t.lost FROM autotask_task t
+    SELECT r.ctid AS address, t.id, t.lost FROM autotask_task t JOIN autotask_ready r ON {ready.IS_OF}
     WHERE t.name = %(name)s::text AND t.executor = 'background' AND t.state = 1 AND EXISTS (SELECT 1 FROM host)
       AND NOT {pauses.BARS_TASK}
     ORDER BY t.priority DESC, t.run_at, t.id LIMIT {{limit}}
-    FOR NO KEY UPDATE SKIP LOCKED
+    FOR UPDATE OF r SKIP LOCKED
 ),
-numbered AS MATERIALIZED (SELECT id, lost, row_number() OVER () AS number FROM first),
+numbered AS MATERIALIZED (SELECT address, id, lost, row_number() OVER () AS turn FROM first),
 picked AS MATERIALIZED (
-    SELECT id, number FROM numbered n
-    WHERE n.number = 1 OR NOT EXISTS (SELECT 1 FROM numbered m WHERE m.lost > 0 AND m.number <= n.number)
-)
-UPDATE autotask_task t
-SET state = 2, attempt = t.attempt + 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'),
-    started_at = clock_timestamp(), progress_done = NULL, progress_total = NULL
-WHERE t.id = ANY(ARRAY(SELECT id FROM picked))
-RETURNING (SELECT p.number FROM picked p WHERE p.id = t.id), """
-    + claim.FIELDS
-)
+    SELECT address, id, turn FROM numbered n
+    WHERE n.turn = 1 OR NOT EXISTS (SELECT 1 FROM numbered m WHERE m.lost > 0 AND m.turn <= n.turn)
+),
+gone AS (
+    DELETE FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM picked)) RETURNING id
+),
+{claims.MADE}
+SELECT (SELECT p.turn FROM picked p WHERE p.id = t.id), {claim.FIELDS}{claims.MADE_TASKS}"""
 
 # After a claim whose answer was lost: none of these runs, but those that the other threads of the instance handle.
-RELEASE_ALL = """
-UPDATE autotask_task t
-SET state = 1, ready_at = clock_timestamp(), attempt = t.attempt - 1, fence = NULL, worker_id = NULL
-WHERE t.name = %(name)s AND t.executor = 'background' AND t.state = 2 AND t.worker_id = %(worker_id)s::uuid
-  AND t.id <> ALL(%(kept)s::uuid[])
+RELEASE_ALL = f"""
+WITH claim AS MATERIALIZED (
+    SELECT number, ids FROM autotask_claim WHERE worker_id = %(worker_id)s::uuid ORDER BY number FOR NO KEY UPDATE
+),
+released AS (
+    UPDATE autotask_task t SET ready_at = clock_timestamp()
+    WHERE t.id = ANY(ARRAY(SELECT unnest(ids) FROM claim)) AND t.name = %(name)s AND t.executor = 'background'
+      AND t.id <> ALL(%(kept)s::uuid[])
+    RETURNING {ready.RETURNING}
+),
+come AS ({ready.come("released")}),
+taken_out AS ({claims.taken_out("released")})
+SELECT count(*) FROM released
 """
 
-FIRST = """
-SELECT t.id FROM autotask_task t WHERE t.name = %(name)s AND t.executor = 'background' AND t.state = 1
+FIRST = f"""
+SELECT t.id FROM autotask_task t JOIN autotask_ready r ON {ready.IS_OF}
+WHERE t.name = %(name)s AND t.executor = 'background' AND t.state = 1
 ORDER BY t.priority DESC, t.run_at, t.id LIMIT 1
 """
 
@@ -92,7 +98,7 @@ def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[
 def release_all(connection: BaseDatabaseWrapper, address: Address, kept: Collection[uuid.UUID] = ()) -> int:
     """Release all messages that are claimed by this worker, but for some; return how many."""
     params = {"name": address.name, "worker_id": address.worker_id, "kept": arrays.uuids(kept)}
-    return execute(connection, RELEASE_ALL, params)
+    return int(rows(connection, RELEASE_ALL, params)[0][0])
 
 
 def first(connection: BaseDatabaseWrapper, name: str) -> uuid.UUID | None:

@@ -37,7 +37,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _TEXT_OID = 25
 
 # The server refuses to COPY into a table with row-level security. (PostgreSQL documentation, "COPY", "Notes".)
-BEFORE = "SELECT clock_timestamp() AT TIME ZONE 'UTC', row_security_active('autotask_task')"
+BEFORE = "SELECT clock_timestamp() AT TIME ZONE 'UTC', row_security_active('autotask_task') OR row_security_active('autotask_ready')"
 
 
 def _array(names: Sequence[str]) -> bytes:
@@ -68,7 +68,11 @@ _COMMON = {name: how.type for name, how in columns.CARRIED.items()} | {
 }
 COPY = f"COPY autotask_task (id, {', '.join(_COMMON)}, ready_at, arguments, payload) FROM STDIN (FORMAT binary)"
 
+# The ready table's columns that all tasks of a kind have in common; moment and id of each follow.
+COPY_READY = "COPY autotask_ready (queue, priority, executor, suspect, resets, ready_at, id) FROM STDIN (FORMAT binary)"
+
 _HEAD = struct.pack(">hi", len(_COMMON) + 4, 16)
+_READY_AND_ID = struct.Struct(">iqi").pack
 _READY_AND_LENGTH = struct.Struct(">iqi").pack
 _LENGTH = struct.Struct(">i").pack
 
@@ -83,24 +87,26 @@ def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> No
     if is_row_security_active:
         execute(connection, MANY, parameters(tasks))
     else:
-        _send(connection, _pieces(tasks, in_utc(now)))
+        now = in_utc(now)
+        _send(connection, COPY, _pieces(_rows(tasks, now)))
+        _send(connection, COPY_READY, _pieces(_ready_rows(tasks, now)))
 
 
-def _send(connection: BaseDatabaseWrapper, pieces: Iterator[bytes]) -> None:
+def _send(connection: BaseDatabaseWrapper, sql: str, pieces: Iterator[bytes]) -> None:
     # Django converts only the errors of its own methods.
     with connection.cursor() as cursor, connection.wrap_database_errors:
         if is_psycopg3:
-            with cursor.copy(COPY) as into:
+            with cursor.copy(sql) as into:
                 for piece in pieces:
                     into.write(piece)
         else:
-            cursor.copy_expert(COPY, _Readable(pieces), _PIECE)
+            cursor.copy_expert(sql, _Readable(pieces), _PIECE)
 
 
-def _pieces(tasks: Iterable[NewTask], now: datetime) -> Iterator[bytes]:
+def _pieces(rows: Iterable[bytes]) -> Iterator[bytes]:
     """Yield what to send, in pieces."""
     piece, size = [_HEADER], 0
-    for row in _rows(tasks, now):
+    for row in rows:
         piece.append(row)
         size += len(row)
         if size >= _PIECE:
@@ -126,9 +132,30 @@ def _rows(tasks: Iterable[NewTask], now: datetime) -> Iterator[bytes]:
         yield b"".join((_HEAD, id.bytes, common, ready, shown, _LENGTH(len(payload)), payload))
 
 
+def _ready_rows(tasks: Iterable[NewTask], now: datetime) -> Iterator[bytes]:
+    """Yield the rows of the ready table, with the same moments as :func:`_rows`."""
+    known: dict[Kind, bytes | None] = {}
+    turn = (now - _EPOCH) // _MICROSECOND
+    for id, kind, *_ in tasks:
+        if kind not in known:
+            known[kind] = _common_ready(kind) if _due(kind, now) <= now else None
+        if (common := known[kind]) is not None:
+            turn += 1
+            yield common + _READY_AND_ID(8, turn, 16) + id.bytes
+
+
+def _common_ready(kind: Kind) -> bytes:
+    fields = (kind.queue.encode(), WRITTEN["smallint"](kind.priority), kind.executor.encode(), b"\0", b"\0")
+    return struct.pack(">h", len(fields) + 2) + b"".join(map(_field, fields))
+
+
+def _due(kind: Kind, now: datetime) -> datetime:
+    return kind.run_after or now + timedelta(seconds=kind.delay)
+
+
 def _common(kind: Kind, now: datetime) -> tuple[bytes, bool]:
     """Return the columns that all tasks of a kind have in common, and whether they are due."""
-    due = kind.run_after or now + timedelta(seconds=kind.delay)
+    due = _due(kind, now)
     expires_at = kind.expires_at
     if expires_at is None and kind.expires is not None:
         expires_at = due + timedelta(seconds=kind.expires)

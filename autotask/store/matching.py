@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, causes
+from autotask.store import arrays, causes, claims
 from autotask.store.connection import rows
 from autotask.task import State
 
@@ -43,8 +43,8 @@ _CONDITIONS = """(%(queue)s = '' OR queue = %(queue)s) AND name = ALL(%(names)s:
 LIVE = f"""
 SELECT id, state = ANY(%(states)s::smallint[]) AND {_CONDITIONS} AND (%(gate)s = '' OR state = 8 AND gate = %(gate)s),
        name, ''
-FROM (SELECT id, state, queue, name, tags, gate, subject FROM autotask_task
-      WHERE id <= %(last)s AND id >= %(first)s ORDER BY id DESC LIMIT {PIECE}) AS piece
+FROM (SELECT t.id, {claims.STATE} AS state, t.queue, t.name, t.tags, t.gate, t.subject FROM autotask_task t
+      WHERE t.id <= %(last)s AND t.id >= %(first)s ORDER BY t.id DESC LIMIT {PIECE}) AS piece
 ORDER BY id DESC
 """
 

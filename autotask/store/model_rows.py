@@ -157,7 +157,7 @@ class ChannelSize(NamedTuple):
 
 SIZES = """
 SELECT queue, count(*) FILTER (WHERE state <> 2), count(*) FILTER (WHERE state = 2)
-FROM (SELECT queue, state FROM autotask_task WHERE name = %(name)s LIMIT %(most)s) AS live
+FROM (SELECT queue, state FROM autotask_live WHERE name = %(name)s LIMIT %(most)s) AS live
 GROUP BY queue ORDER BY queue
 """
 

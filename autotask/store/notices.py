@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.on_end import Notice, NoticeState, notices
-from autotask.store import arrays, cancel, columns, pauses
+from autotask.store import arrays, cancel, columns, pauses, ready
 from autotask.store.connection import execute, rows, text
 from autotask.store.enqueue import NewTask
 from autotask.store.read import ENDED, StoredTask, stored
@@ -55,8 +55,8 @@ found AS MATERIALIZED (
 noted AS (
     UPDATE autotask_result r SET notices = coalesce(r.notices, '{{}}') || jsonb_build_object('delivery', found.id)
     FROM found WHERE r.id = ANY(ARRAY(SELECT "of" FROM found)) AND r.id = found."of"
-)
-{
+),
+stored AS ({
     columns.insert(
         "autotask_task",
         "found",
@@ -70,31 +70,37 @@ noted AS (
         ttl="%(ttl)s::float8",
         timeout="%(timeout)s::float8",
     )
-}
+} RETURNING {ready.RETURNED})
+{ready.come("stored")}
 """
 
 # One that waits in a paused queue waits for a person.
 ABANDON = f"""
-WITH gone AS (
-    DELETE FROM autotask_task t
-    WHERE t.id = ANY(ARRAY(
-        SELECT delivery.id
+WITH taken AS (
+    DELETE FROM autotask_ready
+    WHERE ctid = ANY(ARRAY(
+        SELECT delivery.address
         FROM autotask_result r CROSS JOIN LATERAL (
-            SELECT t.id FROM autotask_task t
-            WHERE t.id = {_DELIVERY} AND t.state = 1
+            SELECT y.ctid AS address
+            FROM autotask_task t
+            JOIN autotask_ready y ON {ready.IS_OF.replace("r.", "y.")}
+            WHERE t.id = {_DELIVERY}
               AND t.ready_at < statement_timestamp() - %(patience)s::float8 * interval '1 s'
               AND NOT EXISTS (
                   SELECT FROM autotask_pause p
                   WHERE {pauses.IN_FORCE.format("p")}
                     AND (p.kind = 'everything' OR (p.kind, p.name) IN (('queue', t.queue), ('task', t.name)))
               )
-            FOR UPDATE SKIP LOCKED
+            FOR UPDATE OF y SKIP LOCKED
         ) AS delivery
         WHERE r.on_end IS NOT NULL AND r.settled_at IS NULL
           AND r.ended_at < statement_timestamp() - %(patience)s::float8 * interval '1 s'
         ORDER BY r.ended_at LIMIT {MOST}
     ))
-    RETURNING t.*
+    RETURNING id
+),
+gone AS (
+    DELETE FROM autotask_task t WHERE t.id = ANY(ARRAY(SELECT id FROM taken)) RETURNING t.*
 ),
 kept AS ({
     cancel.kept("gone", error_message="'no worker has taken it for a week; does one serve the queue ' || queue || '?'")

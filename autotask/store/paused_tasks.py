@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import marks, pauses
+from autotask.store import marks, pauses, ready
 from autotask.store.connection import rows
 from autotask.store.pauses import GATE, IN_FORCE, STOPPED, STOPPED_AT, Kind
 
@@ -60,28 +60,33 @@ marked AS (
 SELECT count(*) FROM gone
 """
 
-# Walks through the ready tasks of a lane in the order of autotask_ready, however many belong to others. A paused one frees its
+# Walks through the ready tasks of a lane in the order of the ready table, however many belong to others. A paused one frees its
 # slots, and a mark asks for a look at each of its limits. One that is to be cancelled stays, for a worker to record that.
-# CASE, since a plain condition on the state makes the planner read all ready tasks where its statistics know of none.
 HOLD = f"""
 WITH examined AS MATERIALIZED (
-    SELECT t.id, t.name, t.ready_at FROM autotask_task t
-    WHERE t.state = 1 AND t.queue = %(queue)s::text AND t.priority = %(priority)s::smallint
-      AND t.executor = %(executor)s::text AND t.ready_at > %(after)s::timestamptz
-    ORDER BY t.ready_at LIMIT {PIECE}
+    SELECT r.ctid AS address, r.id, r.ready_at FROM autotask_ready r
+    WHERE r.queue = %(queue)s::text AND r.priority = %(priority)s::smallint
+      AND r.executor = %(executor)s::text AND r.ready_at > %(after)s::timestamptz
+    ORDER BY r.ready_at LIMIT {PIECE}
+),
+stopped AS MATERIALIZED (
+    SELECT t.id FROM autotask_task t
+    WHERE t.id = ANY(ARRAY(SELECT id FROM examined)) AND NOT t.cancel_requested
+      AND t.name = ANY(ARRAY(SELECT p.name FROM autotask_pause p WHERE p.kind = 'task' AND {IN_FORCE.format("p")}))
 ),
 picked AS MATERIALIZED (
-    SELECT t.id, t.flow FROM autotask_task t
-    WHERE t.id = ANY(ARRAY(
-        SELECT e.id FROM examined e JOIN autotask_pause p ON p.kind = 'task' AND p.name = e.name WHERE {IN_FORCE.format("p")}
-    )) AND CASE WHEN t.cancel_requested THEN false ELSE t.state = 1 END
-    ORDER BY t.id FOR NO KEY UPDATE SKIP LOCKED
+    SELECT ctid AS address FROM autotask_ready
+    WHERE ctid = ANY(ARRAY(SELECT e.address FROM examined e JOIN stopped USING (id)))
+    FOR UPDATE SKIP LOCKED
+),
+taken AS (
+    DELETE FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM picked)) RETURNING id
 ),
 moved AS (
     UPDATE autotask_task t SET state = 8, gate = '{GATE}' || t.name, ready_at = NULL, passed = 0 * t.passed
-    WHERE t.id = ANY(ARRAY(SELECT id FROM picked)) RETURNING t.id
+    WHERE t.id = ANY(ARRAY(SELECT id FROM taken)) RETURNING t.flow
 ),
-marked AS ({marks.freed("picked")})
+marked AS ({marks.freed("moved")})
 SELECT max(e.ready_at)::text, (SELECT count(*) FROM moved) FROM examined e
 """
 
@@ -94,17 +99,20 @@ examined AS MATERIALIZED (
     WHERE (s.gate, s.number) > (%(gate)s::text, %(number)s::int) ORDER BY s.gate, s.number LIMIT {PIECE}
 ),
 picked AS MATERIALIZED (
-    SELECT t.id, t.flow FROM autotask_task t CROSS JOIN stopped
+    SELECT t.id, t.state, t.queue, t.priority, t.executor, t.ready_at FROM autotask_task t CROSS JOIN stopped
     WHERE t.id = ANY(ARRAY(SELECT e.task_id FROM examined e))
       AND CASE WHEN t.cancel_requested OR t.passed = 0 THEN false
                ELSE t.state IN (1, 8) AND (t.name = ANY(stopped.names) OR t.queue = ANY(stopped.queues)) END
     ORDER BY t.id FOR NO KEY UPDATE OF t SKIP LOCKED
 ),
+{ready.still_ready("picked")},
+taken AS (DELETE FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM still_ready))),
 moved AS (
     UPDATE autotask_task t SET state = 8, gate = {STOPPED_AT}, ready_at = NULL, passed = 0
-    FROM stopped WHERE t.id = ANY(ARRAY(SELECT id FROM picked)) RETURNING t.id
+    FROM stopped
+    WHERE t.id = ANY(ARRAY(SELECT id FROM picked WHERE state <> 1 UNION ALL SELECT id FROM still_ready)) RETURNING t.flow
 ),
-marked AS ({marks.freed("picked")})
+marked AS ({marks.freed("moved")})
 SELECT e.gate, e.number, (SELECT count(*) FROM moved) FROM examined e ORDER BY e.gate DESC, e.number DESC LIMIT 1
 """
 
@@ -144,8 +152,9 @@ moved AS (
         ready_at = CASE WHEN {marks.PASSES}
                         THEN (SELECT now FROM clock) + array_position(ARRAY(SELECT id FROM picked), t.id) * interval '1 us' END
     WHERE t.id = ANY(ARRAY(SELECT id FROM picked))
-    RETURNING t.state, t.gate
+    RETURNING {ready.RETURNING}, t.gate
 ),
+come AS ({ready.come("moved")}),
 marked AS ({marks.waiting("moved")})
 SELECT count(*) FROM moved
 """

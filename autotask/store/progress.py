@@ -7,24 +7,25 @@ from dataclasses import dataclass
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.context import Progress
-from autotask.store import arrays
+from autotask.store import arrays, claims
 from autotask.store.connection import rows
 from autotask.task import State
 
 # While a task runs, a locked row is skipped: a newer value will come. At the end of the task the row is waited for, as the
 # outcome has to wait for it too.
-NOTE = """
-WITH free AS MATERIALIZED (
-    SELECT t.id, n.done, n.total
-    FROM autotask_task t
-    JOIN unnest(%(id)s::uuid[], %(fence)s::bigint[], %(done)s::float8[], %(total)s::float8[])
-         AS n(id, fence, done, total) ON t.id = n.id AND t.fence = n.fence
+NOTE = f"""
+WITH claim AS MATERIALIZED (SELECT number, ids FROM autotask_claim WHERE number = ANY(%(claims)s::bigint[])),
+free AS MATERIALIZED (
+    SELECT t.id, n.fence, n.done, n.total
+    FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(done)s::float8[], %(total)s::float8[]) AS n(id, fence, done, total)
+    {claims.in_force("n.fence", "n.id")}
+    JOIN autotask_task t ON t.id = n.id
     WHERE t.id = ANY(%(id)s::uuid[])
-    FOR NO KEY UPDATE OF t {locked}
+    FOR NO KEY UPDATE OF t {{locked}}
 )
 UPDATE autotask_task t SET progress_done = free.done, progress_total = free.total
 FROM free WHERE t.id = free.id
-RETURNING t.id, t.fence
+RETURNING t.id, free.fence
 """
 
 #: A claim: id and fence.
@@ -38,6 +39,7 @@ def note(connection: BaseDatabaseWrapper, reports: Mapping[Claim, Progress], *, 
     :returns: the claims whose rows were written; the others are locked, or no longer ours.
     """
     params = {
+        "claims": claims.numbers(fence for _, fence in reports),
         "id": [id for id, _ in reports],
         "fence": [fence for _, fence in reports],
         "done": [progress.done for progress in reports.values()],
@@ -48,7 +50,7 @@ def note(connection: BaseDatabaseWrapper, reports: Mapping[Claim, Progress], *, 
 
 
 SEEN = """
-SELECT id, state, progress_done, progress_total FROM autotask_task WHERE id = ANY(%(ids)s::uuid[])
+SELECT id, state, progress_done, progress_total FROM autotask_live WHERE id = ANY(%(ids)s::uuid[])
 UNION ALL
 SELECT id, state, progress_done, progress_total FROM autotask_result WHERE id = ANY(%(ids)s::uuid[])
 """

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, marks, pauses
+from autotask.store import arrays, claims, marks, pauses, ready
 from autotask.store.connection import execute, rows
 from autotask.task import REMOTE, State
 
@@ -59,49 +59,54 @@ class Place(NamedTuple):
 _QUICK = "quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))"
 
 
-# Lane by lane, as in a claim: one descent of autotask_ready for each priority of each channel, however many tasks wait, and
+# Lane by lane, as in a claim: one descent of the ready table for each priority of each channel, however many tasks wait, and
 # one for the oldest tasks of each. The offer moves ready_at on: the task stays ready, and is offered again if nobody comes.
 TAKE = f"""
 WITH RECURSIVE lane AS (
     SELECT first.* FROM unnest(%(channels)s::text[]) AS channel(queue) CROSS JOIN LATERAL (
-        SELECT t.queue, t.priority, t.executor FROM autotask_task t
-        WHERE t.state = 1 AND t.queue = channel.queue ORDER BY t.queue, t.priority, t.executor LIMIT 1
+        SELECT r.queue, r.priority, r.executor FROM autotask_ready r
+        WHERE r.queue = channel.queue ORDER BY r.queue, r.priority, r.executor LIMIT 1
     ) AS first
     UNION ALL
     SELECT following.* FROM lane CROSS JOIN LATERAL (
-        SELECT t.queue, t.priority, t.executor FROM autotask_task t
-        WHERE t.state = 1 AND t.queue = lane.queue AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
-        ORDER BY t.queue, t.priority, t.executor LIMIT 1
+        SELECT r.queue, r.priority, r.executor FROM autotask_ready r
+        WHERE r.queue = lane.queue AND (r.queue, r.priority, r.executor) > (lane.queue, lane.priority, lane.executor)
+        ORDER BY r.queue, r.priority, r.executor LIMIT 1
     ) AS following
 ),
 oldest AS MATERIALIZED (
     SELECT chosen.*
     FROM (SELECT DISTINCT queue, priority FROM lane WHERE executor = '{REMOTE}') AS remote
     CROSS JOIN LATERAL (
-        SELECT t.id, t.priority, t.ready_at FROM autotask_task t
-        WHERE t.state = 1 AND t.queue = remote.queue AND t.priority = remote.priority AND t.executor = '{REMOTE}'
-          AND t.ready_at <= statement_timestamp() AND t.name = ANY(%(names)s::text[]) AND NOT {pauses.BARS_TASK}
-        ORDER BY t.ready_at LIMIT %(most)s::int
-        FOR NO KEY UPDATE SKIP LOCKED
+        SELECT r.ctid AS address, r.id, r.priority, r.ready_at FROM autotask_ready r JOIN autotask_task t ON t.id = r.id
+        WHERE r.queue = remote.queue AND r.priority = remote.priority AND r.executor = '{REMOTE}'
+          AND r.ready_at <= statement_timestamp() AND t.name = ANY(%(names)s::text[]) AND NOT {pauses.BARS_TASK}
+        ORDER BY r.ready_at LIMIT %(most)s::int
+        FOR UPDATE OF r SKIP LOCKED
     ) AS chosen
     ORDER BY chosen.priority DESC, chosen.ready_at LIMIT %(most)s::int
 ),
-{_QUICK}
-UPDATE autotask_task t SET ready_at = clock_timestamp() + %(seconds)s::float8 * interval '1 s'
-FROM quick, oldest o WHERE t.id = ANY(ARRAY(SELECT id FROM oldest)) AND t.id = o.id
+{_QUICK},
+until AS MATERIALIZED (SELECT clock_timestamp() + %(seconds)s::float8 * interval '1 s' AS moment FROM quick),
+offered AS (
+    UPDATE autotask_ready SET ready_at = (SELECT moment FROM until)
+    WHERE ctid = ANY(ARRAY(SELECT address FROM oldest)) RETURNING id
+)
+UPDATE autotask_task t SET ready_at = (SELECT moment FROM until)
+FROM oldest o WHERE t.id = ANY(ARRAY(SELECT id FROM offered)) AND t.id = o.id
 RETURNING t.id, t.arguments, t.ready_at::text, o.ready_at::text, -o.priority, o.ready_at
 """
 
 # Lane by lane, as above.
 CHANNELS = f"""
 WITH RECURSIVE lane AS (
-    (SELECT t.queue, t.priority, t.executor FROM autotask_task t
-     WHERE t.state = 1 ORDER BY t.queue, t.priority, t.executor LIMIT 1)
+    (SELECT r.queue, r.priority, r.executor FROM autotask_ready r
+     ORDER BY r.queue, r.priority, r.executor LIMIT 1)
     UNION ALL
     SELECT following.* FROM lane CROSS JOIN LATERAL (
-        SELECT t.queue, t.priority, t.executor FROM autotask_task t
-        WHERE t.state = 1 AND (t.queue, t.priority, t.executor) > (lane.queue, lane.priority, lane.executor)
-        ORDER BY t.queue, t.priority, t.executor LIMIT 1
+        SELECT r.queue, r.priority, r.executor FROM autotask_ready r
+        WHERE (r.queue, r.priority, r.executor) > (lane.queue, lane.priority, lane.executor)
+        ORDER BY r.queue, r.priority, r.executor LIMIT 1
     ) AS following
 )
 SELECT DISTINCT queue FROM lane WHERE executor = '{REMOTE}' ORDER BY queue
@@ -111,21 +116,38 @@ SELECT DISTINCT queue FROM lane WHERE executor = '{REMOTE}' ORDER BY queue
 WITHDRAW = f"""
 WITH {_QUICK},
 free AS MATERIALIZED (
-    SELECT t.id, o.since
-    FROM autotask_task t JOIN unnest(%(id)s::uuid[], %(until)s::timestamptz[], %(since)s::timestamptz[])
-         AS o(id, until, since) ON t.id = o.id AND t.ready_at = o.until
-    WHERE t.id = ANY(%(id)s::uuid[]) AND t.state = 1 AND t.executor = '{REMOTE}'
-    FOR NO KEY UPDATE OF t SKIP LOCKED
+    SELECT r.ctid AS address, r.id, o.since
+    FROM unnest(%(id)s::uuid[], %(until)s::timestamptz[], %(since)s::timestamptz[]) AS o(id, until, since)
+    JOIN autotask_task t ON t.id = o.id AND t.ready_at = o.until
+    JOIN autotask_ready r ON {ready.IS_OF}
+    WHERE t.id = ANY(%(id)s::uuid[]) AND t.executor = '{REMOTE}'
+    FOR UPDATE OF r SKIP LOCKED
+),
+withdrawn AS (
+    UPDATE autotask_ready r SET ready_at = free.since
+    FROM quick, free WHERE r.ctid = ANY(ARRAY(SELECT address FROM free)) AND r.id = free.id RETURNING r.id
 )
-UPDATE autotask_task t SET ready_at = free.since FROM quick, free WHERE t.id = free.id
+UPDATE autotask_task t SET ready_at = free.since
+FROM free WHERE t.id = ANY(ARRAY(SELECT id FROM withdrawn)) AND t.id = free.id
 """
 
 _BEHIND = "(SELECT coalesce(max(s.number), 0) FROM autotask_step s WHERE s.task_id = {id} AND s.number > 0)"
+
+# A task that waits for a client, and its row in the ready table, if it is ready: locked in this order, as by a claim.
+_MEANT = (
+    "taken AS ("
+    + ready.taken("(SELECT * FROM autotask_task t WHERE t.id = %(id)s::uuid AND t.state = 1 AND {condition})")
+    + ")"
+)
+
+_COMES_NEXT = f"""(%(step)s::int IS NULL OR t.executor = '{REMOTE}' AND %(step)s::int = {_BEHIND.format(id="t.id")} + 1
+    AND (t.state = 1 OR %(step)s::int > 1))"""
 
 # By whichever pool: from now on it is like any other task, so a dead worker or a retry does not wait for the client. A step
 # after the first may begin before its deadline; a first one only when the task is ready.
 START = f"""
 WITH {_QUICK},
+{_MEANT.replace("{condition}", _COMES_NEXT)},
 started AS (
     UPDATE autotask_task t
     SET run_at = clock_timestamp(), executor = %(executor)s::text, payload = coalesce(%(payload)s::bytea, t.payload),
@@ -133,28 +155,34 @@ started AS (
         ready_at = CASE WHEN t.state = 1 THEN clock_timestamp() ELSE {marks.DUE_READY_AT} END,
         gate = coalesce({marks.FIRST_GATE}, t.gate), passed = CASE WHEN t.state = 1 THEN t.passed ELSE 0 * t.passed END, awaited = t.awaited OR %(step)s::int IS NOT NULL
     FROM quick
-    WHERE t.id = %(id)s::uuid AND t.state IN (0, 1)
-      AND (%(step)s::int IS NULL OR t.executor = '{REMOTE}' AND %(step)s::int = {_BEHIND.format(id="t.id")} + 1
-           AND (t.state = 1 OR %(step)s::int > 1))
-    RETURNING t.state, t.gate
+    WHERE t.id = %(id)s::uuid AND (t.state = 0 AND {_COMES_NEXT} OR t.state = 1 AND EXISTS (SELECT FROM taken))
+    RETURNING {ready.RETURNING}, t.gate
 ),
+come AS ({ready.come("started")}),
 waiting AS ({marks.waiting("started")})
 SELECT count(*) FROM started
 """
 
+_IS_PLAIN = f"""(t.executor = '{REMOTE}' AND %(step)s::int = {_BEHIND.format(id="t.id")} + 1
+    AND t.attempt = 0 AND t.failures = 0 AND t.lost = 0 AND t.flow IS NULL AND NOT t.cancel_requested
+    AND octet_length(coalesce(%(payload)s::bytea, t.payload)) <= %(largest)s::int)"""
+
 # The same for a worker that has offered to take the next task: if nothing about this one is special, it is claimed at once.
 CLAIM = f"""
-WITH {_QUICK}
-UPDATE autotask_task t
-SET state = 2, attempt = 1, worker_id = %(worker_id)s::uuid, fence = nextval('autotask_fence'), started_at = clock_timestamp(),
-    run_at = clock_timestamp(), ready_at = clock_timestamp(), executor = '', awaited = true,
-    payload = coalesce(%(payload)s::bytea, t.payload)
-FROM quick
-WHERE t.id = %(id)s::uuid AND t.executor = '{REMOTE}' AND (t.state = 1 OR t.state = 0 AND %(step)s::int > 1)
-  AND %(step)s::int = {_BEHIND.format(id="t.id")} + 1
-  AND t.attempt = 0 AND t.failures = 0 AND t.lost = 0 AND t.flow IS NULL AND NOT t.cancel_requested
-  AND octet_length(coalesce(%(payload)s::bytea, t.payload)) <= %(largest)s::int
-RETURNING t.fence, t.queue, t.priority, t.retries, t.payload
+WITH {_QUICK},
+{_MEANT.replace("{condition}", _IS_PLAIN)},
+started AS (
+    UPDATE autotask_task t
+    SET state = 1, run_at = clock_timestamp(), ready_at = clock_timestamp(), executor = '', awaited = true,
+        payload = coalesce(%(payload)s::bytea, t.payload)
+    FROM quick
+    WHERE t.id = %(id)s::uuid
+      AND (t.state = 0 AND %(step)s::int > 1 AND {_IS_PLAIN} OR t.state = 1 AND EXISTS (SELECT FROM taken))
+    RETURNING t.id, t.queue, t.priority, t.retries, t.payload
+),
+gone AS (SELECT id FROM started),
+{claims.MADE}
+SELECT made.number << {claims.PLACE_BITS}, started.queue, started.priority, started.retries, started.payload FROM made, started
 """
 
 # Rare enough for a look at all live tasks: a client came for a row that is gone.
@@ -165,31 +193,43 @@ WHERE state IN (0, 1) AND executor = '{REMOTE}' AND name = %(name)s AND argument
 
 # It stays ready, so that it keeps its slots.
 HOLD = f"""
-WITH {_QUICK}
-UPDATE autotask_task t SET ready_at = clock_timestamp() + %(seconds)s::float8 * interval '1 s'
-FROM quick
-WHERE t.id = %(id)s::uuid AND t.state = 1 AND t.executor = '{REMOTE}' AND {_BEHIND.format(id="t.id")} = %(behind)s::int
+WITH {_QUICK},
+free AS MATERIALIZED (
+    SELECT r.ctid AS address, clock_timestamp() + %(seconds)s::float8 * interval '1 s' AS until
+    FROM quick, autotask_task t JOIN autotask_ready r ON {ready.IS_OF}
+    WHERE t.id = %(id)s::uuid AND t.executor = '{REMOTE}' AND {_BEHIND.format(id="t.id")} = %(behind)s::int
+    FOR UPDATE OF r
+),
+held AS (
+    UPDATE autotask_ready r SET ready_at = free.until
+    FROM free WHERE r.ctid = ANY(ARRAY(SELECT address FROM free)) RETURNING r.id, r.ready_at
+)
+UPDATE autotask_task t SET ready_at = held.ready_at FROM held WHERE t.id = held.id
 RETURNING t.id
 """
 
 # One snapshot: it is in one of the tables, or in neither.
 PLACE = f"""
 SELECT t.state, t.executor = '{REMOTE}' AND t.state <> 2, {_BEHIND.format(id="t.id")}
-FROM autotask_task t WHERE t.id = %(id)s::uuid
+FROM autotask_live t WHERE t.id = %(id)s::uuid
 UNION ALL
 SELECT e.state, false, 0 FROM autotask_result e WHERE e.id = %(id)s::uuid
 """
 
 # Steps that a client was to begin in time, and did not: a worker's scheduler does the same when it looks.
 LAPSED = f"""
-UPDATE autotask_task t
-SET state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT}, gate = coalesce({marks.FIRST_GATE}, t.gate),
-    passed = 0 * t.passed
-WHERE t.id = ANY(ARRAY(
-    SELECT id FROM autotask_task WHERE state = 0 AND executor = '{REMOTE}' AND run_at <= statement_timestamp()
-    ORDER BY run_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED
-))
-RETURNING t.name
+WITH lapsed AS (
+    UPDATE autotask_task t
+    SET state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT}, gate = coalesce({marks.FIRST_GATE}, t.gate),
+        passed = 0 * t.passed
+    WHERE t.id = ANY(ARRAY(
+        SELECT id FROM autotask_task WHERE state = 0 AND executor = '{REMOTE}' AND run_at <= statement_timestamp()
+        ORDER BY run_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED
+    ))
+    RETURNING {ready.RETURNING}, t.name
+),
+come AS ({ready.come("lapsed")})
+SELECT name FROM lapsed
 """
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.context import Progress
-from autotask.store import arrays, columns
+from autotask.store import arrays, claims, columns
 from autotask.store.columns import Carried, MaybeMoment, Moment, Stored
 from autotask.store.connection import aware, execute, rows
 from autotask.store.notify import ChannelListener, ended_channel
@@ -153,7 +153,7 @@ _OF_PAST = {
 
 #: The columns of :class:`StoredTask`, for live and for finished tasks, and for the latter without their results; and for
 #: those whose results are gone.
-LIVE = select("autotask_task", **_OF_ENDED)
+LIVE = select("autotask_live", **_OF_ENDED)
 ENDED = select("autotask_result", **_OF_LIVE)
 WITHOUT_VALUE = select("autotask_result", **_OF_LIVE, value="NULL::bytea AS value")
 PAST = select("autotask_history", **_OF_LIVE, **_OF_PAST)
@@ -161,6 +161,26 @@ PAST = select("autotask_history", **_OF_LIVE, **_OF_PAST)
 # One statement has one snapshot, and a task moves between the tables in one statement: it is seen exactly once.
 TASK = f"{LIVE} WHERE id = %(id)s UNION ALL {ENDED} WHERE id = %(id)s"
 TASKS = f"{LIVE} WHERE id = ANY(%(ids)s::uuid[]) UNION ALL {ENDED} WHERE id = ANY(%(ids)s::uuid[])"
+
+
+def _of_claim(what: str, otherwise: str = "NULL") -> str:
+    """Return what the claim ``c`` of a task ``t`` says, if that runs."""
+    of_claim = f"(SELECT {what} FROM autotask_claim c WHERE t.id = ANY(c.ids) LIMIT 1)"
+    return f"CASE WHEN {claims.RUNS} THEN {of_claim} ELSE {otherwise} END"
+
+
+_LIVE_IN_ORDER = select(
+    "autotask_task t",
+    **_OF_ENDED,
+    state=f"{claims.STATE} AS state",
+    started_at=f"{_of_claim('c.at', 't.started_at')} AS started_at",
+    attempt=f"t.attempt + CASE WHEN {claims.RUNS} THEN 1 ELSE 0 END AS attempt",
+    worker_id=f"{_of_claim('c.worker_id')} AS worker_id",
+    fence=f"{_of_claim(f'(c.number << {claims.PLACE_BITS}) + array_position(c.ids, t.id) - 1')} AS fence",
+)
+
+#: Held tasks do not run: so the index of their gates can be used.
+_HELD = select("autotask_task", **_OF_ENDED, worker_id="NULL::uuid AS worker_id", fence="NULL::bigint AS fence")
 
 # The primary keys grow with time, so all branches are read from their end and merged; but only if the conditions, even
 # "true", are outside: with conditions inside, the planner would read the tables completely.
@@ -186,7 +206,7 @@ CASE WHEN failures = 0 THEN '' ELSE (
 
 # For a handle: a live task has the error of its last unsuccessful attempt.
 SEEN = f"""
-{select("autotask_task", **_OF_ENDED | {"error_message": _LAST_ERROR})} WHERE id = %(id)s
+{select("autotask_live", **_OF_ENDED | {"error_message": _LAST_ERROR})} WHERE id = %(id)s
 UNION ALL {ENDED} WHERE id = %(id)s
 """
 
@@ -226,7 +246,7 @@ SELECT w.id, w.kind, w.host, w.pid, w.serves_pid, w.queues, w.threads, w.version
        extract(epoch FROM statement_timestamp() - w.started_at)::float8,
        extract(epoch FROM statement_timestamp() - w.seen_at)::float8,
        w.lease_until > clock_timestamp(),
-       (SELECT count(*) FROM autotask_task t WHERE t.worker_id = w.id AND t.state = 2), w.zone_data
+       (SELECT count(*) FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE r.worker_id = w.id), w.zone_data
 FROM autotask_worker w ORDER BY w.started_at
 """
 
@@ -237,7 +257,8 @@ TABLES = f"""
 SELECT to_regclass('autotask_worker') IS NOT NULL AND to_regclass('autotask_schedule') IS NOT NULL
    AND to_regclass('autotask_step') IS NOT NULL AND to_regclass('autotask_statistics') IS NOT NULL
    AND to_regclass('autotask_log') IS NOT NULL AND to_regclass('autotask_history') IS NOT NULL
-   AND to_regclass('autotask_incident') IS NOT NULL
+   AND to_regclass('autotask_incident') IS NOT NULL AND to_regclass('autotask_ready') IS NOT NULL
+   AND to_regclass('autotask_claim') IS NOT NULL
    AND {2 * len(columns.COMMON)} = (
        SELECT count(*) FROM pg_attribute
        WHERE attrelid IN (to_regclass('autotask_task'), to_regclass('autotask_result')) AND NOT attisdropped
@@ -307,7 +328,8 @@ def newest(
     conditions = ["true", *map(columns.condition, params)]
     conditions += ["state = ANY(%(states)s::smallint[])"] if states else []
     conditions += ["state = 8 AND gate = ANY(%(gates)s::text[])"] if gates else []
-    sql = NEWEST.format(live=LIVE, ended=ENDED, past=PAST, conditions=" AND ".join(conditions), limit=int(limit))
+    live = _HELD if gates else _LIVE_IN_ORDER
+    sql = NEWEST.format(live=live, ended=ENDED, past=PAST, conditions=" AND ".join(conditions), limit=int(limit))
     params |= {"states": [int(state) for state in states], "gates": list(gates)}
     return [stored(row) for row in rows(connection, sql, params)]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, columns, marks
+from autotask.store import arrays, claims, columns, marks, ready
 from autotask.store.connection import rows
 
 
@@ -29,33 +29,42 @@ class Release(NamedTuple):
 # again; one that is due later gives them up. A follower without a slot waits at its gate again, even if it is to be cancelled:
 # whoever claims a ready task takes it for one that has a slot.
 RELEASE = f"""
-WITH released AS (
-UPDATE autotask_task t
-SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
-    run_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN clock_timestamp() + o.delay * interval '1 s'
-                  ELSE t.run_at END,
-    ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested OR {marks.FOLLOWS} THEN NULL ELSE clock_timestamp() END,
-    passed = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END * t.passed,
-    attempt = t.attempt - 1, fence = NULL, worker_id = NULL, unique_key = {columns.KEY_AGAIN},
-    unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp())
-                         WHEN NOT o.known THEN t.unknown_since END
-FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[], %(unknown)s::boolean[], %(known)s::boolean[])
-     AS o(id, fence, delay, unknown, known)
-WHERE t.id = ANY(%(id)s::uuid[]) AND t.id = o.id AND t.fence = o.fence
-RETURNING t.id, t.state, t.flow, t.gate
+WITH {claims.locked("NO KEY UPDATE")},
+meant AS MATERIALIZED (
+    SELECT o.*
+    FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[], %(unknown)s::boolean[], %(known)s::boolean[])
+         AS o(id, fence, delay, unknown, known)
+    {claims.in_force("o.fence", "o.id")}
 ),
+released AS (
+    UPDATE autotask_task t
+    SET state = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
+        run_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN clock_timestamp() + o.delay * interval '1 s'
+                      ELSE t.run_at END,
+        ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested OR {marks.FOLLOWS} THEN NULL ELSE clock_timestamp() END,
+        passed = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END * t.passed,
+        unique_key = {columns.KEY_AGAIN},
+        unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp())
+                             WHEN NOT o.known THEN t.unknown_since END
+    FROM meant o WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.id = o.id
+    RETURNING {ready.RETURNING}, t.flow, t.gate
+),
+come AS ({ready.come("released")}),
+{claims.put_back("released")},
 marked AS ({marks.freed("(SELECT flow FROM released WHERE state = 0)")}),
 waiting AS ({marks.waiting("released")})
 SELECT id FROM released
 """
 
 
-def release(connection: BaseDatabaseWrapper, releases: Sequence[Release]) -> set[uuid.UUID]:
+def release(connection: BaseDatabaseWrapper, releases: Sequence[Release], over: Sequence[int] = ()) -> set[uuid.UUID]:
     """Put tasks back as if they had not been claimed: the attempt does not count.
 
+    :param over: the numbers of the claims whose last tasks these are.
     :returns: the ids that were still ours.
     """
     params = {
+        **claims.parameters([release.fence for release in releases], over),
         "id": arrays.uuids([release.id for release in releases]),
         "fence": arrays.numbers([release.fence for release in releases]),
         "delay": arrays.numbers([release.delay for release in releases]),

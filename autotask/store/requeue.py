@@ -6,7 +6,7 @@ import uuid
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import columns, marks, model_rows
+from autotask.store import claims, columns, marks, model_rows, ready
 from autotask.store.connection import rows
 
 # The id stays, so handles and the signature of the payload stay valid; the counts of failures and deaths start again.
@@ -36,8 +36,10 @@ back AS (
         flow=f"flow - '{columns.WHY}'",
     )
 }
-RETURNING id, name, state, gate
+RETURNING {ready.RETURNED}, name, gate
 ),
+come AS ({ready.come("back")}),
+taken_out AS ({claims.taken_out("back")}),
 marked AS ({marks.waiting("back")})"""
 
 _RETURNED = "\nSELECT id FROM back"

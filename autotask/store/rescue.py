@@ -9,7 +9,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.signals import tell_lost
-from autotask.store import columns, marks, model_rows, notify
+from autotask.store import claims, columns, marks, model_rows, notify, ready
 from autotask.store.connection import rows, text
 from autotask.store.isolation import Refusals
 
@@ -18,16 +18,17 @@ from autotask.store.isolation import Refusals
 # A task that is ready keeps its slots: for its gates it has not stopped. One that waits or ends gives them up. A follower
 # without a slot waits at its gate again.
 # A task that runs at most once may have begun, so it ends here.
-# By an array of ids: the planner expects many orphans, and in a join would read all waiting tasks as well.
+# By an array of ids: in a join, the planner might read all waiting tasks as well.
 _RUNS_AGAIN = "t.lost + 1 < %(max_crashes)s AND NOT t.at_most_once AND NOT t.cancel_requested AS runs_again"
 
 _KEPT = columns.insert(
     "autotask_result",
     "over",
-    columns.COMMON,
+    (*columns.COMMON, "worker_id"),
     state="CASE WHEN cancel_requested THEN 5 ELSE 4 END",
+    attempt="attempt + 1",
+    started_at="claimed_at",
     lost="lost + 1",
-    fence="NULL",
     ended_at="clock_timestamp()",
     kept_until="clock_timestamp() + greatest(ttl, %(error_ttl)s) * interval '1 s'",
     error_message="""
@@ -39,24 +40,26 @@ CASE WHEN cancel_requested THEN coalesce(flow ->> 'why', '')
 _BACK_OR_OVER = f"""
 noted AS (
     INSERT INTO autotask_attempt (task_id, number, fence, state, worker_id, started_at, ended_at, error_message)
-    SELECT t.id, t.attempt, t.fence, 7, t.worker_id, t.started_at, clock_timestamp(), orphan.reason
+    SELECT t.id, t.attempt + 1, orphan.fence, 7, orphan.worker_id, orphan.claimed_at, clock_timestamp(), orphan.reason
     FROM autotask_task t JOIN orphan USING (id)
     WHERE t.id = ANY(ARRAY(SELECT id FROM orphan))
 ),
 back AS (
     UPDATE autotask_task t
-    SET unique_key = {columns.KEY_AGAIN}, lost = t.lost + 1, fence = NULL, worker_id = NULL, unknown_since = NULL,
+    SET unique_key = {columns.KEY_AGAIN}, attempt = t.attempt + 1, lost = t.lost + 1, unknown_since = NULL,
+        started_at = orphan.claimed_at,
         state = CASE WHEN t.lost > 0 THEN 0 WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
         ready_at = CASE WHEN t.lost = 0 AND NOT {marks.FOLLOWS} THEN clock_timestamp() END,
         passed = CASE WHEN t.lost = 0 THEN 1 ELSE 0 END * t.passed,
         run_at = CASE WHEN t.lost = 0 THEN t.run_at ELSE clock_timestamp() + power(2, t.lost - 1) * interval '1 s' END
-    WHERE t.id = ANY(ARRAY(SELECT id FROM orphan WHERE runs_again))
-    RETURNING t.id, t.name, t.queue, t.state, t.flow, t.gate
+    FROM orphan WHERE t.id = ANY(ARRAY(SELECT id FROM orphan WHERE runs_again)) AND orphan.id = t.id
+    RETURNING {ready.RETURNING}, t.name, t.flow, t.gate
 ),
+come AS ({ready.come("back")}),
 over AS (
     DELETE FROM autotask_task t USING orphan
     WHERE t.id = ANY(ARRAY(SELECT id FROM orphan WHERE NOT runs_again)) AND orphan.id = t.id
-    RETURNING t.*, orphan.reason
+    RETURNING t.*, orphan.reason, orphan.worker_id, orphan.claimed_at
 ),
 kept AS ({_KEPT} {model_rows.RETURNING}),
 marked AS ({marks.freed("(SELECT flow FROM back WHERE state = 0 UNION ALL SELECT flow FROM over)")}),
@@ -76,17 +79,47 @@ dead AS MATERIALIZED (
 buried AS (DELETE FROM autotask_worker w USING dead WHERE w.id = dead.id RETURNING w.id)
 """
 
-# Three kinds of orphans: of a worker known to be dead, of one whose lease has run out, and of one that is not registered.
-_RESCUE = f"""
-WITH {_DEAD},
-orphan AS MATERIALIZED (
-    SELECT t.id, %(reason)s::text AS reason, {_RUNS_AGAIN}
-    FROM autotask_task t
-    WHERE t.state = 2
-      AND (t.worker_id IN (SELECT id FROM dead) OR NOT EXISTS (SELECT 1 FROM autotask_worker w WHERE w.id = t.worker_id))
-      AND t.id <> ALL(%(spared)s::uuid[])
+# A claim whose tasks are all rescued is over. Those that somebody has locked, as by a request to cancel them in a long
+# transaction, or that the database refuses, stay in it, for the next rescue.
+_ORPHANS = f"""
+place AS MATERIALIZED (
+    SELECT u.id, l.number, l.number << {claims.PLACE_BITS} | u.place - 1 AS fence, l.worker_id, l.at AS claimed_at
+    FROM lost_claim l CROSS JOIN LATERAL unnest(l.ids) WITH ORDINALITY AS u(id, place)
+),
+locked AS MATERIALIZED (
+    SELECT t.id, {_RUNS_AGAIN} FROM autotask_task t WHERE t.id = ANY(ARRAY(SELECT id FROM place)) AND {{which}}
     ORDER BY t.id FOR UPDATE SKIP LOCKED
 ),
+orphan AS MATERIALIZED (
+    SELECT id, number, fence, worker_id, claimed_at, %(reason)s::text AS reason, runs_again
+    FROM place JOIN locked USING (id)
+),
+kept_back AS MATERIALIZED (
+    SELECT DISTINCT number FROM place JOIN autotask_task t USING (id)
+    WHERE t.id = ANY(ARRAY(SELECT id FROM place EXCEPT SELECT id FROM locked))
+),
+claims_over AS (
+    DELETE FROM autotask_claim c
+    WHERE c.number = ANY(ARRAY(SELECT number FROM lost_claim EXCEPT SELECT number FROM kept_back))
+),
+left_over AS (
+    UPDATE autotask_claim c SET ids = {claims.without("SELECT id FROM orphan")}
+    WHERE c.number = ANY(ARRAY(SELECT number FROM kept_back INTERSECT SELECT number FROM orphan))
+),
+"""
+
+_LOST_CLAIM = """
+lost_claim AS MATERIALIZED (
+    SELECT c.number, c.worker_id, c.at, c.ids FROM autotask_claim c WHERE {which} ORDER BY c.number FOR UPDATE SKIP LOCKED
+),"""
+
+# Three kinds of claims: of a worker known to be dead, of one whose lease has run out, and of one that is not registered.
+_UNREGISTERED = "NOT EXISTS (SELECT 1 FROM autotask_worker w WHERE w.id = c.worker_id)"
+
+_RESCUE = f"""
+WITH {_DEAD},
+{_LOST_CLAIM.format(which=f"c.worker_id IN (SELECT id FROM dead) OR {_UNREGISTERED}")}
+{_ORPHANS.format(which="t.id <> ALL(%(spared)s::uuid[])")}
 {_BACK_OR_OVER}"""
 
 _RESCUED = """
@@ -98,30 +131,30 @@ SELECT (SELECT count(*) FROM buried), (SELECT count(*) FROM back), (SELECT count
 # registered, so nothing is lost if the rescuer dies between the statements.
 BURY = f"WITH {_DEAD} SELECT count(*) FROM buried"
 
-_UNREGISTERED = "t.state = 2 AND NOT EXISTS (SELECT 1 FROM autotask_worker w WHERE w.id = t.worker_id)"
-
-ORPHANS = f"SELECT t.id FROM autotask_task t WHERE {_UNREGISTERED} AND t.id <> ALL(%(spared)s::uuid[]) ORDER BY t.id"
+ORPHANS = f"""
+SELECT t.id FROM autotask_claim c CROSS JOIN LATERAL unnest(c.ids) AS u(id) JOIN autotask_task t ON t.id = u.id
+WHERE {_UNREGISTERED} AND t.id <> ALL(%(spared)s::uuid[]) ORDER BY t.id
+"""
 
 _RESCUE_THESE = f"""
-WITH orphan AS MATERIALIZED (
-    SELECT t.id, %(reason)s::text AS reason, {_RUNS_AGAIN}
-    FROM autotask_task t WHERE t.id = ANY(%(id)s::uuid[]) AND {_UNREGISTERED}
-    ORDER BY t.id FOR UPDATE SKIP LOCKED
-),
+WITH {_LOST_CLAIM.format(which=f"c.ids && %(id)s::uuid[] AND {_UNREGISTERED}")}
+{_ORPHANS.format(which="t.id = ANY(%(id)s::uuid[])")}
 {_BACK_OR_OVER}"""
 
 _RESCUED_THESE = _RESCUED.replace("(SELECT count(*) FROM buried)", "0")
 
 # The worker lives, but the child process of its task does not.
 _LOSE = f"""
-WITH orphan AS MATERIALIZED (
-    SELECT t.id, o.reason, {_RUNS_AGAIN}
-    FROM autotask_task t
-    JOIN unnest(%(id)s::uuid[], %(fence)s::bigint[], %(reason)s::text[]) AS o(id, fence, reason)
-      ON t.id = o.id AND t.fence = o.fence
+WITH {claims.locked("NO KEY UPDATE")},
+orphan AS MATERIALIZED (
+    SELECT t.id, o.fence, c.worker_id, c.at AS claimed_at, o.reason, {_RUNS_AGAIN}
+    FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(reason)s::text[]) AS o(id, fence, reason)
+    {claims.in_force("o.fence", "o.id")}
+    JOIN autotask_task t ON t.id = o.id
     WHERE t.id = ANY(%(id)s::uuid[])
     ORDER BY t.id FOR UPDATE OF t
 ),
+{claims.put_back("orphan")},
 {_BACK_OR_OVER}"""
 
 _LOST = _RESCUED.replace("FROM buried", "FROM orphan")
@@ -194,26 +227,29 @@ def _act(connection: BaseDatabaseWrapper, act: str, told: str, params: Mapping[s
 
 def lose(
     connection: BaseDatabaseWrapper,
-    claims: Sequence[tuple[uuid.UUID, int, str]],
+    lost: Sequence[tuple[uuid.UUID, int, str]],
     *,
     max_crashes: int,
     error_ttl: float,
+    over: Sequence[int] = (),
 ) -> int:
     """Rescue tasks whose child process has died, while their worker lives; end those that have killed too many.
 
-    :param claims: id, fence, and how the process died.
+    :param lost: id, fence, and how the process died.
+    :param over: the numbers of the claims whose last tasks these are.
     :returns: how many were still ours.
     """
     params = {
-        "id": [claim[0] for claim in claims],
-        "fence": [claim[1] for claim in claims],
-        "reason": [text(claim[2], 10_000) for claim in claims],
+        **claims.parameters([fence for _, fence, _ in lost], over),
+        "id": [id for id, _, _ in lost],
+        "fence": [fence for _, fence, _ in lost],
+        "reason": [text(reason, 10_000) for *_, reason in lost],
         "what": "process",
         "max_crashes": max_crashes,
         "error_ttl": error_ttl,
     }
-    orphans, _back, _over, awaited, lost = _act(connection, _LOSE, _LOST, params)[0]
-    _tell(connection, awaited, lost)
+    orphans, _back, _over, awaited, told = _act(connection, _LOSE, _LOST, params)[0]
+    _tell(connection, awaited, told)
     return int(orphans)
 
 

@@ -31,11 +31,12 @@ class PayloadColumn(NamedTuple):
     table: str
     column: str
     what: str
+    fence: str = "0"
 
 
 WAITING = PayloadColumn("autotask_task", "payload", "arguments of live tasks")
 FAILED = PayloadColumn("autotask_result", "payload", "arguments of tasks that can be retried")
-RESULTS = PayloadColumn("autotask_result", "value", "results")
+RESULTS = PayloadColumn("autotask_result", "value", "results", "coalesce(fence, 0)")
 STEPS = PayloadColumn("autotask_step", "value", "values of steps")
 
 #: Payloads in one batch, and bytes after which it ends: they are read into memory, and go into one statement, old and new.
@@ -53,7 +54,7 @@ fitting AS (
     SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM following) AS counted
     WHERE before < {bytes}
 )
-SELECT id, name, coalesce(fence, 0), {column} FROM {table}
+SELECT id, name, {fence}, {column} FROM {table}
 WHERE id = ANY(ARRAY(SELECT id FROM fitting)) AND {column} IS NOT NULL
 ORDER BY id
 """
@@ -119,7 +120,7 @@ def read(connection: BaseDatabaseWrapper, place: PayloadColumn, after: uuid.UUID
 
     :param after: the last id of the batch before; at first the smallest possible one.
     """
-    sql = READ.format(table=place.table, column=place.column, limit=BATCH, bytes=BATCH_BYTES)
+    sql = READ.format(**place._asdict(), limit=BATCH, bytes=BATCH_BYTES)
     if place is STEPS:
         sql = READ_STEPS.format(limit=TASKS_WITH_STEPS)
     return [

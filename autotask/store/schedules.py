@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, enqueue, marks
+from autotask.store import arrays, enqueue, marks, ready
 from autotask.store.connection import execute, in_utc, rows
 
 
@@ -160,7 +160,8 @@ _OF_MOVED = "\nWHERE kind.schedule IN (SELECT name FROM moved)"
 
 ADVANCE = f"""
 WITH {_MOVED},
-made AS ({enqueue.MANY}{_OF_MOVED} RETURNING 1)
+made AS ({enqueue.MANY_ROWS}{_OF_MOVED} RETURNING {ready.RETURNED}),
+come AS ({ready.come("made")})
 SELECT name, (SELECT count(*) FROM made) FROM moved
 """
 
@@ -170,6 +171,7 @@ ADVANCE_FLOWING = f"""
 WITH {_MOVED},
 patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true) AS is_set),
 made AS ({enqueue.FLOWING_ROWS}{_OF_MOVED} AND (SELECT is_set FROM patience) <> ''{enqueue.UNLESS_TAKEN}),
+come AS ({ready.come("made")}),
 marked AS ({marks.waiting("made")})
 SELECT name, (SELECT array_agg(id) FROM made) FROM moved
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import pauses, read
+from autotask.store import pauses, read, ready
 from autotask.store.connection import in_utc, rows
 from autotask.store.gates_read import COUNTED, HOLDERS_OF, MOST_HOLDERS, SEEN_GATES, Holder, SeenGate, seen_gate
 from autotask.store.pauses import Kind, Pause
@@ -147,15 +147,14 @@ _FAILURE = """
                           'is_last', coalesce(live.started_at <= a.ended_at, true))::text
  FROM autotask_attempt a WHERE a.task_id = %(id)s ORDER BY a.id + 0 DESC LIMIT 1)"""
 
-# Each part is one range of autotask_ready or autotask_held.
+# Each part is one range of the ready table, or of autotask_held.
 _AHEAD = f"""
 CASE WHEN live.state = 1 THEN (SELECT count(*) FROM (
-    SELECT FROM autotask_task t
-    WHERE t.state = 1 AND t.queue = live.queue AND t.priority > live.priority AND t.executor = live.executor
+    SELECT FROM autotask_ready r
+    WHERE r.queue = live.queue AND r.priority > live.priority AND r.executor = live.executor
     UNION ALL
-    SELECT FROM autotask_task t
-    WHERE t.state = 1 AND t.queue = live.queue AND t.priority = live.priority AND t.executor = live.executor
-      AND t.ready_at < live.ready_at
+    SELECT FROM autotask_ready r
+    WHERE r.queue = live.queue AND r.priority = live.priority AND r.executor = live.executor AND r.ready_at < live.ready_at
     LIMIT {COUNTED + 1}
 ) AS first) ELSE 0 END"""
 
@@ -183,8 +182,8 @@ _WORKERS = """
  ) ORDER BY w.started_at)::text
  FROM autotask_worker w CROSS JOIN LATERAL (
     SELECT json_object_agg(by_pool.executor, by_pool.number) AS running, max(by_pool.claimed) AS claimed FROM (
-        SELECT t.executor, count(*) AS number, max(t.started_at) AS claimed
-        FROM autotask_task t WHERE t.worker_id = w.id AND t.state = 2 GROUP BY t.executor
+        SELECT t.executor, count(*) AS number, max(r.at) AS claimed
+        FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE r.worker_id = w.id GROUP BY t.executor
     ) AS by_pool
  ) AS busy)"""
 
@@ -215,9 +214,13 @@ WITH found AS MATERIALIZED (
     UNION ALL {read.PAST} WHERE id = %(id)s LIMIT 1
 ),
 live AS MATERIALIZED (
-    SELECT t.id, t.state, t.name, t.queue, t.priority, t.executor, t.run_at, t.ready_at, t.started_at, t.unknown_since,
-           t.gate, t.xmin AS written_by, t.xmax AS locked_by
-    FROM autotask_task t WHERE t.id = %(id)s
+    SELECT t.id, CASE WHEN r.id IS NULL THEN t.state ELSE 2 END AS state, t.name, t.queue, t.priority, t.executor, t.run_at,
+           t.ready_at, coalesce(r.at, t.started_at) AS started_at, t.unknown_since, t.gate, t.xmin AS written_by,
+           CASE WHEN t.xmax <> '0'::xid OR y.id IS NULL THEN t.xmax ELSE y.xmax END AS locked_by
+    FROM autotask_task t
+    LEFT JOIN autotask_running r ON r.id = t.id
+    LEFT JOIN autotask_ready y ON {ready.IS_OF.replace("r.", "y.")}
+    WHERE t.id = %(id)s
 ),
 lately AS MATERIALIZED (
     SELECT r.name, r.worker_id, r.started_at, r.ended_at FROM autotask_result r

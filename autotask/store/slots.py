@@ -7,7 +7,7 @@ still has the version that was seen as free, or inserts it.
 
 from collections.abc import Mapping
 
-from autotask.store import arrays, pauses
+from autotask.store import arrays, claims, pauses, ready
 
 # The first tasks in the queues of gates, one for each free slot. A locked one is being cancelled or replaced: it is left out,
 # and whoever has locked it leaves a mark, or the sweep finds it.
@@ -42,8 +42,9 @@ passing AS (
     )
     FROM stopped, through
     WHERE t.id = ANY((SELECT ids FROM through)::uuid[])
-    RETURNING t.id, t.state, t.gate, t.flow
+    RETURNING {ready}, t.gate, t.flow
 ),
+come AS ({come}),
 next_gate AS (
     SELECT gate FROM passing WHERE state = 8 AND NOT starts_with(gate, '{pause}')
     UNION ALL
@@ -73,7 +74,13 @@ def passing(through: str) -> str:
 
     :param through: a table with the columns ``id``, ``gate`` and ``turn``.
     """
-    return _PASSING.format(through=through, stopped_at=pauses.STOPPED_AT, pause=pauses.GATE)
+    return _PASSING.format(
+        through=through,
+        stopped_at=pauses.STOPPED_AT,
+        pause=pauses.GATE,
+        ready=ready.RETURNING,
+        come=ready.come("passing"),
+    )
 
 
 #: How many slots are free, at least, of the limits without a key that a task has to pass later; NULL: there are none.
@@ -89,9 +96,8 @@ FREE_LATER = f"""(
 
 # The slot of a task that ended goes to its heir, if that has begun in it meanwhile, or else to the next one. Nobody else
 # changes its row: for them, it is taken until the commit.
-# * The heir is a follower of the same worker. While it has its fence it runs, so it gets the slot whatever has become of the
-#   limit; it is locked with waiting, since otherwise it would run without a slot. There is no
-#   condition on its state, for the planner would take the index of running rows, which is full of dead entries.
+# * The heir is a follower of the same worker. While its claim is in force it runs, so it gets the slot whatever has become of
+#   the limit; it is locked with waiting, since otherwise it would run without a slot.
 # * If nobody waits, or all who wait are locked, a mark is left. So a task that comes at the same moment is not overlooked:
 #   either its own mark or this one is seen by a worker that sees both the task and the free slot.
 # * Slots above the present number are not given on.
@@ -107,8 +113,8 @@ own AS MATERIALIZED (
 ),
 heir AS MATERIALIZED (
     SELECT t.id, own.gate, own.number, own.version
-    FROM own JOIN autotask_task t
-        ON t.id = own.heir AND t.fence = own.heir_fence AND t.gate = own.gate AND t.passed = 0
+    FROM own {claims.in_force("own.heir_fence", "own.heir")}
+    JOIN autotask_task t ON t.id = own.heir AND t.gate = own.gate AND t.passed = 0
     WHERE t.id = ANY(ARRAY(SELECT heir FROM own WHERE heir IS NOT NULL))
     FOR NO KEY UPDATE OF t
 ),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, columns, marks, model_rows, notify
+from autotask.store import arrays, claims, columns, marks, model_rows, notify, ready
 from autotask.store.connection import in_utc, rows
 from autotask.store.model_rows import RowTable
 
@@ -74,13 +74,15 @@ LAST = f"{_READ} AND number > 0 ORDER BY number DESC LIMIT 1"
 
 FORGET = "DELETE FROM autotask_step WHERE task_id = %(id)s::uuid"
 
-# The lock keeps others from ending or rescuing the task until the caller's transaction has committed; it lets the heartbeat,
-# the progress and requests to cancel pass.
-KEEP = """
+# The locks keep others from ending or rescuing the task until the caller's transaction has committed; they let the heartbeat,
+# the progress, requests to cancel and the ends of the other tasks of the claim pass.
+KEEP = f"""
+WITH {claims.locked("KEY SHARE")}
 INSERT INTO autotask_step (task_id, number, name, value, started_at, ended_at)
 SELECT claimed.id, 0, %(name)s::text, %(value)s::bytea,
        clock_timestamp() - %(seconds)s::float8 * interval '1 s', clock_timestamp()
-FROM (SELECT id FROM autotask_task WHERE id = %(id)s::uuid AND fence = %(fence)s::bigint FOR KEY SHARE) AS claimed
+FROM (SELECT id FROM autotask_task WHERE id = %(id)s::uuid FOR KEY SHARE) AS claimed
+{claims.in_force("%(fence)s::bigint", "claimed.id")}
 RETURNING 1
 """
 
@@ -90,11 +92,13 @@ _WAITS = "o.delay > 0 AND NOT t.cancel_requested"
 # So it is not left to a client from outside, either: perhaps none comes.
 _NEXT = "CASE WHEN t.cancel_requested THEN t.executor ELSE coalesce(o.executor, t.executor) END"
 _ADVANCE = f"""
-WITH step AS (
-    SELECT * FROM unnest(
+WITH {claims.locked("NO KEY UPDATE")},
+step AS MATERIALIZED (
+    SELECT o.* FROM unnest(
         %(id)s::uuid[], %(fence)s::bigint[], %(number)s::smallint[], %(value)s::bytea[], %(seconds)s::float8[],
         %(ended_ago)s::float8[], %(delay)s::float8[], %(executor)s::text[]
     ) AS o(id, fence, number, value, seconds, ended_ago, delay, executor)
+    {claims.in_force("o.fence", "o.id")}
 ),
 ended AS (
     UPDATE autotask_task t
@@ -102,13 +106,15 @@ ended AS (
         run_at = clock_timestamp() + CASE WHEN {_WAITS} THEN o.delay ELSE 0 END * interval '1 s',
         ready_at = CASE WHEN {_WAITS} OR {marks.FOLLOWS} THEN NULL ELSE clock_timestamp() END,
         passed = CASE WHEN {_WAITS} THEN 0 ELSE 1 END * t.passed,
-        attempt = t.attempt - 1, failures = 0, lost = 0, fence = NULL, worker_id = NULL, unknown_since = NULL,
-        started_at = NULL, expires_at = NULL, unique_key = {columns.KEY_AGAIN}, executor = {_NEXT}
-    FROM step o WHERE t.id = ANY(ARRAY(SELECT id FROM step)) AND t.id = o.id AND t.fence = o.fence
-    RETURNING t.id, t.state, t.flow, t.gate, t.awaited, o.number, o.value,
+        failures = 0, lost = 0, unknown_since = NULL, started_at = NULL,
+        expires_at = NULL, unique_key = {columns.KEY_AGAIN}, executor = {_NEXT}
+    FROM step o WHERE t.id = ANY(ARRAY(SELECT id FROM step)) AND t.id = o.id
+    RETURNING {ready.RETURNING}, t.flow, t.gate, t.awaited, o.number, o.value,
               clock_timestamp() - (o.ended_ago + o.seconds) * interval '1 s' AS started_at,
               clock_timestamp() - o.ended_ago * interval '1 s' AS ended_at
 ),
+come AS ({ready.come("ended")}),
+{claims.put_back("ended")},
 kept AS (
     INSERT INTO autotask_step (task_id, number, name, value, started_at, ended_at)
     SELECT id, number, '', value, started_at, ended_at FROM ended
@@ -152,7 +158,14 @@ def keep(
 
     :returns: False if the claim of the task is over: then nothing was kept.
     """
-    params = {"id": id, "fence": fence, "name": name, "value": value, "seconds": seconds}
+    params = {
+        "id": id,
+        "fence": fence,
+        "name": name,
+        "value": value,
+        "seconds": seconds,
+        "claims": claims.numbers([fence]),
+    }
     return bool(rows(connection, KEEP, params))
 
 
@@ -163,15 +176,22 @@ def forget(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
 
 
 def advance(
-    connection: BaseDatabaseWrapper, steps: Sequence[StepEnd], *, now: float, table: RowTable | None = None
+    connection: BaseDatabaseWrapper,
+    steps: Sequence[StepEnd],
+    *,
+    now: float,
+    table: RowTable | None = None,
+    over: Sequence[int] = (),
 ) -> int:
     """Keep what steps have returned, and let their tasks wait for the next step.
 
     :param now: the monotonic clock of the process.
     :param table: the table with the rows of these tasks, which show the step from now on.
+    :param over: the numbers of the claims whose last tasks these are.
     :returns: how many claims were still ours.
     """
     params = {
+        **claims.parameters([step.fence for step in steps], over),
         "id": arrays.uuids([step.id for step in steps]),
         "fence": arrays.numbers([step.fence for step in steps]),
         "number": arrays.numbers([step.number for step in steps]),

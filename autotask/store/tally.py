@@ -39,12 +39,12 @@ SELECT queue, count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 
        count(*) FILTER (WHERE state = 8),
        coalesce(extract(epoch FROM statement_timestamp() - min(ready_at) FILTER (
            WHERE state = 1 AND executor NOT IN ('background', 'remote'))), 0)::float8
-FROM autotask_task GROUP BY queue ORDER BY queue
+FROM autotask_live GROUP BY queue ORDER BY queue
 """
 
 UNKNOWN = """
 SELECT name, count(*), extract(epoch FROM statement_timestamp() - min(unknown_since))::float8
-FROM autotask_task WHERE unknown_since IS NOT NULL AND state <> 2 GROUP BY name ORDER BY min(unknown_since)
+FROM autotask_live WHERE unknown_since IS NOT NULL AND state <> 2 GROUP BY name ORDER BY min(unknown_since)
 """
 
 ENDED_LATELY = """

@@ -16,7 +16,7 @@ LARGEST = 5000
 #: connect to the database can notify that a task has ended.
 WORDS = f"""
 CASE WHEN e.new_state = {State.DONE:d} AND length(e.value) <= {LARGEST} THEN concat_ws(
-    ' ', e.fence, e.attempt, coalesce(e.progress_done::text, '-'), coalesce(e.progress_total::text, '-'),
+    ' ', e.fence, e.attempt + 1, coalesce(e.progress_done::text, '-'), coalesce(e.progress_total::text, '-'),
     encode(e.value, 'base64')
 ) ELSE '' END
 """

@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow.plan import Throttle
-from autotask.store import arrays, columns, draws, enqueue, marks
+from autotask.store import arrays, columns, draws, enqueue, marks, ready
 from autotask.store.connection import rows
 from autotask.store.enqueue import NewTask
 
@@ -51,16 +51,19 @@ class Stored(NamedTuple):
     renewed: NewTask | None = None
 
 
-#: Whether a task may still be replaced.
-_NOT_BEGUN = "t.state <> 2 AND t.attempt = 0 AND NOT t.cancel_requested"
+#: Whether a task may still be replaced, if it does not run.
+_NOT_BEGUN = "t.attempt = 0 AND NOT t.cancel_requested"
 
 FIND = f"""
-SELECT t.unique_key, t.id, {_NOT_BEGUN} FROM autotask_task t
+SELECT t.unique_key, t.id, {_NOT_BEGUN} AND NOT EXISTS (SELECT FROM autotask_running r WHERE r.id = t.id) FROM autotask_task t
 WHERE t.unique_key = ANY(%(key)s::text[]) AND {columns.HAS_KEY}
 """
 
+_STILL_READY = ready.locked_first("t.id = ANY(%(id)s::uuid[])", 't.unique_key COLLATE "C", t.id')
+
 LOCK = f"""
-SELECT t.id, t.payload FROM autotask_task t WHERE t.id = ANY(%(id)s::uuid[]) AND {_NOT_BEGUN}
+WITH {_STILL_READY}
+SELECT t.id, t.payload FROM autotask_task t WHERE t.id = ANY(%(id)s::uuid[]) AND {_NOT_BEGUN} AND {ready.WAITS}
 ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE
 """
 
@@ -70,7 +73,8 @@ ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE
 # Rows are locked in the order of their keys, as they are inserted. The conditions are checked again once a row is locked,
 # so a task that has begun meanwhile is left alone.
 REPLACE = f"""
-WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
+WITH {_STILL_READY},
+clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 new AS MATERIALIZED (
     SELECT t.id, t.arguments, t.payload, {enqueue.FLOW} AS flow, t.unique_key, t.gate,
            coalesce(kind.run_after, clock.now + kind.delay * interval '1 s') AS due,
@@ -82,7 +86,12 @@ locked AS MATERIALIZED (
            coalesce(t.flow -> 'gates', '[]') = coalesce(new.flow -> 'gates', '[]') AND t.state <> 0 AS stays
     FROM autotask_task t JOIN new ON new.id = t.id
     WHERE t.id = ANY(%(id)s::uuid[]) AND t.unique_key IS NOT DISTINCT FROM new.unique_key AND {_NOT_BEGUN}
+      AND {ready.WAITS}
     ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE OF t
+),
+moves AS (
+    DELETE FROM autotask_ready
+    WHERE ctid = ANY(ARRAY(SELECT s.address FROM still_ready s JOIN locked l USING (id) WHERE NOT (l.due <= l.now AND l.stays)))
 ),
 replaced AS (
     UPDATE autotask_task t
@@ -95,8 +104,9 @@ replaced AS (
         passed = CASE WHEN locked.due <= locked.now AND stays THEN t.passed WHEN new.gate IS NOT NULL THEN 0 END
     FROM locked JOIN new ON new.id = locked.id
     WHERE t.id = locked.id
-    RETURNING t.id, t.state, t.gate, t.passed
+    RETURNING {ready.RETURNING}, t.gate, t.passed
 ),
+come AS ({ready.come("(SELECT r.* FROM replaced r JOIN locked l USING (id) WHERE NOT (l.due <= l.now AND l.stays AND l.state = 1))")}),
 marked AS ({marks.waiting("replaced")}),
 given_up AS (
     DELETE FROM autotask_slot s

@@ -77,7 +77,10 @@ WHERE id = %(id)s
 """
 
 # Not part of the beat: while the table of tasks is locked, as by migrations, leases are still renewed.
-TO_BE_CANCELLED = "SELECT id FROM autotask_task WHERE worker_id = %(id)s AND state = 2 AND cancel_requested"
+TO_BE_CANCELLED = """
+SELECT t.id FROM autotask_claim c CROSS JOIN LATERAL unnest(c.ids) AS u(id) JOIN autotask_task t ON t.id = u.id
+WHERE c.worker_id = %(id)s AND t.cancel_requested
+"""
 
 SIGN_OFF = "DELETE FROM autotask_worker WHERE id = %(id)s"
 

@@ -65,7 +65,7 @@ class Runner:
     def __init__(self) -> None:
         self._id = uuid.uuid4()
         self._reporter = Reporter(lambda claim: True)
-        self._writes = Writes(current, lambda: self._id, self._reporter, UnknownTasks(), Gates(lambda: None))
+        self._writes = Writes(current, self._reporter, UnknownTasks(), Gates(lambda: None))
 
     @contextlib.contextmanager
     def signed_on(self) -> Iterator[None]:

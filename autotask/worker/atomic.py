@@ -172,6 +172,7 @@ class _Transaction:
             error_ttl=settings.ERROR_TTL,
             handing_on=handing_on,
             row_ends=rows_of_tasks.ends(self._task.name, [ended]),
+            in_snapshot=_sees_a_snapshot(),
         )
 
     def _advance(self, ended: Advanced) -> int:

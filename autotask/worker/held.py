@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from autotask.store.progress import Claim
 from autotask.task import ClaimedTask
+from autotask.worker.unfinished import Unfinished
 
 
 class HeldTasks:
@@ -16,12 +17,14 @@ class HeldTasks:
 
     :ivar cancelled: the ids of tasks that somebody has asked to cancel.
     :ivar given_up: the fences of claims whose outcome was recorded before the end of the task.
+    :ivar unfinished: which claims have tasks whose ends are not in the database.
     """
 
     def __init__(self) -> None:
         self._tasks: dict[int, ClaimedTask] = {}
         self.cancelled: set[uuid.UUID] = set()
         self.given_up: set[int] = set()
+        self.unfinished = Unfinished()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -33,6 +36,7 @@ class HeldTasks:
             self.cancelled.difference_update(self.ids().intersection([task.id for task in tasks]))
         for task in tasks:
             held[task.fence] = task
+        self.unfinished.add(tasks)
         self.cancelled.update([task.id for task in tasks if task.cancel_requested])
 
     def let_go(self, tasks: Iterable[ClaimedTask]) -> int:

@@ -4,7 +4,6 @@ import functools
 import logging
 import queue
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -24,6 +23,7 @@ from autotask.worker.hygiene import tidy_connections
 from autotask.worker.outage import Outage
 from autotask.worker.outcome import Advanced, Lost
 from autotask.worker.reporter import Reporter
+from autotask.worker.unfinished import Unfinished
 from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.writes import Record, Write, Writes, outcomes_of
 
@@ -52,25 +52,26 @@ NEXT = 0.1
 class Recorder:
     """A thread with a connection of its own, so that writing outcomes and claiming do not wait for each other.
 
-    :param worker_id: returns the current id of the worker.
     :param recorded: called with the tasks whose claim is over, whether their outcome was accepted or not.
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
     :param gates: hears of tasks that became ready.
     :param followers: those that wait for the slots of tasks; by default, nobody does.
     :param count: called with the records that the database has accepted; None: nobody counts them.
+    :param unfinished: which claims have other tasks; by default, none is known to be over.
     """
 
     def __init__(
         self,
-        worker_id: Callable[[], uuid.UUID],
         recorded: Callable[[Sequence[ClaimedTask]], None],
         reporter: Reporter,
         unknown_tasks: UnknownTasks,
         gates: Gates,
         followers: Followers | None = None,
         count: Callable[[Sequence[Record]], None] | None = None,
+        unfinished: Unfinished | None = None,
     ) -> None:
+        self._unfinished = Unfinished() if unfinished is None else unfinished
         self._count = count
         self.followers = no_followers() if followers is None else followers
         self._recorded = recorded
@@ -83,7 +84,8 @@ class Recorder:
         self._connection = dedicated("recorder", LOCK_TIMEOUT, GENERIC_PLANS)
         self._gates = gates
         self._writes = Writes(
-            lambda: self._connection.wrapper, worker_id, reporter, unknown_tasks, gates, self.followers
+            *(lambda: self._connection.wrapper, reporter, unknown_tasks, gates, self.followers),
+            self._unfinished,
         )
         self._outage = Outage("record outcomes")
         self._isolation = Isolation()
@@ -248,6 +250,7 @@ class Recorder:
 
     def _let_go(self, group: list[Record]) -> None:
         tasks = [task for task, _ in group]
+        self._unfinished.forget(tasks)
         self._reporter.forget((task.id, task.fence) for task in tasks)
         self._aside.forget(tasks)
         self.followers.forget(tasks)

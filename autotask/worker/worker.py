@@ -96,13 +96,13 @@ class Worker:
         self._statistics = Statistics() if settings.STATISTICS else None
         count = self._statistics.count if self._statistics else None
         self.recorder = Recorder(
-            lambda: self.registration.id,
             self._let_go,
             self.reporter,
             self.unknown_tasks,
             self.gates,
             followers,
             count,
+            self.held.unfinished,
         )
         self.yielding = Yielding(self._look_before_claiming)
         self._news = News(

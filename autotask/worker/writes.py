@@ -2,7 +2,6 @@
 
 import functools
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from django.db import DatabaseError
@@ -23,6 +22,7 @@ from autotask.worker.followers import Followers, no_followers
 from autotask.worker.gates import Gates, present
 from autotask.worker.outcome import Advanced, Lost, Released
 from autotask.worker.reporter import Reporter
+from autotask.worker.unfinished import Unfinished
 from autotask.worker.unknown_tasks import UnknownTasks
 
 Record = tuple[ClaimedTask, Outcome | Released | Lost]
@@ -35,26 +35,26 @@ class Writes:
     """The ways to write records.
 
     :param connection: returns the connection to use.
-    :param worker_id: returns the current id of the worker.
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
     :param gates: hears of tasks that became ready.
     :param followers: those that run in the slots of tasks that have ended; by default, nobody does.
+    :param unfinished: which claims have other tasks; by default, none is known to be over.
     """
 
     def __init__(
         self,
         connection: Callable[[], BaseDatabaseWrapper],
-        worker_id: Callable[[], uuid.UUID],
         reporter: Reporter,
         unknown_tasks: UnknownTasks,
         gates: Gates,
         followers: Followers | None = None,
+        unfinished: Unfinished | None = None,
     ) -> None:
+        self._unfinished = Unfinished() if unfinished is None else unfinished
         self._gates = gates
         self._followers = no_followers() if followers is None else followers
         self._connection = connection
-        self._worker_id = worker_id
         self._reporter = reporter
         self._unknown_tasks = unknown_tasks
         self._isolation = Isolation()
@@ -98,6 +98,7 @@ class Writes:
             now=time.monotonic(),
             error_ttl=settings.ERROR_TTL,
             row_ends=row_ends,
+            over=self._over(group),
         )
 
     def end_handing_on(self, group: list[Record], row_ends: RowEnds | None = None) -> int:
@@ -106,7 +107,13 @@ class Writes:
         # Each time anew: if this is another try, others may have begun in these slots meanwhile.
         handing_on = HandingOn(present().slots, self._followers.heirs(task for task, _ in group))
         outcomes, connection = outcomes_of(group), self._connection()
-        end = functools.partial(finish.end, connection, outcomes, now=time.monotonic(), error_ttl=settings.ERROR_TTL)
+        end = functools.partial(
+            finish.end,
+            *(connection, outcomes),
+            now=time.monotonic(),
+            error_ttl=settings.ERROR_TTL,
+            over=self._over(group),
+        )
         try:
             accepted = end(handing_on=handing_on, row_ends=row_ends)
         except DatabaseError as error:
@@ -146,13 +153,13 @@ class Writes:
         connection = self._connection()
         for part in _alike(group):
             ends = [advanced.step for _, advanced in part if isinstance(advanced, Advanced)]
-            table = model_rows.tables.get(part[0][0].name)
+            table, over = model_rows.tables.get(part[0][0].name), self._over(part)
             try:
-                steps.advance(connection, ends, now=time.monotonic(), table=table)
+                steps.advance(connection, ends, now=time.monotonic(), table=table, over=over)
             except DatabaseError as error:
                 if table is None or trouble_of(error) not in (Trouble.REFUSED, Trouble.DOUBTFUL):
                     raise
-                steps.advance(connection, ends, now=time.monotonic())  # as above
+                steps.advance(connection, ends, now=time.monotonic(), over=over)  # as above
         notify.wake_after_commit(connection)
         self._gates.opened(_with_gates(group))
         return len(group)  # as for a release
@@ -161,7 +168,7 @@ class Writes:
         """Schedule the next attempts."""
         self._note_last_words(group)
         outcomes = outcomes_of(group)
-        accepted = finish.retry(self._connection(), outcomes, now=time.monotonic(), worker_id=self._worker_id())
+        accepted = finish.retry(self._connection(), outcomes, now=time.monotonic(), over=self._over(group))
         self._gates.opened(_with_gates(group))
         return accepted
 
@@ -178,7 +185,7 @@ class Writes:
         ]
         if closed := _closed(released):
             gates.close(self._connection(), closed)
-        release.release(self._connection(), releases)
+        release.release(self._connection(), releases, self._over(group))
         if not all(each.delay for each in released):
             notify.send(self._connection())  # Perhaps nobody else was told of them.
         self._gates.opened(_with_gates(group))
@@ -186,10 +193,19 @@ class Writes:
 
     def lose(self, group: list[Record]) -> int:
         """Rescue tasks whose process has died."""
-        claims = [(task.id, task.fence, lost.reason) for task, lost in group if isinstance(lost, Lost)]
-        rescue.lose(self._connection(), claims, max_crashes=settings.MAX_CRASHES, error_ttl=settings.ERROR_TTL)
+        rescue.lose(
+            self._connection(),
+            [(task.id, task.fence, lost.reason) for task, lost in group if isinstance(lost, Lost)],
+            max_crashes=settings.MAX_CRASHES,
+            error_ttl=settings.ERROR_TTL,
+            over=self._over(group),
+        )
         self._gates.opened(_with_gates(group))
         return len(group)  # as above
+
+    def _over(self, group: Sequence[Record]) -> list[int]:
+        """Return the numbers of the claims that are over with these records."""
+        return self._unfinished.over([task for task, _ in group])
 
     def _note_last_words(self, group: list[Record]) -> None:
         """Write the progress that tasks reported just before their end: it is too late once their claims are over."""

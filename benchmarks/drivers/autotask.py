@@ -56,10 +56,9 @@ _NOWHERE = "nowhere"
 class Autotask(Driver):
     """autotask."""
 
-    # Not "state IN (1, 2)": each half has an index, which is nearly empty in the end.
     unfinished = f"""
-        SELECT EXISTS (SELECT 1 FROM autotask_task WHERE state = 1 AND queue <> '{_PREFILL}')
-            OR EXISTS (SELECT 1 FROM autotask_task WHERE state = 2)
+        SELECT EXISTS (SELECT 1 FROM autotask_ready WHERE queue <> '{_PREFILL}')
+            OR EXISTS (SELECT 1 FROM autotask_claim)
     """
 
     own_metrics = {

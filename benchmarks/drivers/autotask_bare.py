@@ -114,7 +114,7 @@ def _as_text(value: Any) -> str:
 def empty() -> None:
     """Delete all tasks."""
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE autotask_task")
+        cursor.execute("TRUNCATE autotask_task, autotask_ready")
 
 
 def seconds(count: int, act: Callable[[int], object]) -> float:

@@ -7,7 +7,7 @@ from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from autotask.models import Task
+from autotask.models import LiveTask
 from autotask.task import State
 from autotask.tasks import TaskContext, cron_task, delayed_task, periodic_task
 from demo import sales
@@ -99,7 +99,7 @@ def work_for(context: TaskContext, seconds: float, topic: str) -> str:
 def pack_parcel(order: int) -> str:
     """Take half a second at one of two tables; other parcels wait until one is free."""
     time.sleep(0.5)
-    taken = Task.objects.filter(name="demo.tasks.pack_parcel", state=State.RUNNING).count()
+    taken = LiveTask.objects.filter(name="demo.tasks.pack_parcel", state=State.RUNNING).count()
     if taken > TABLES:
         raise RuntimeError(f"{taken} parcels on {TABLES} tables")
     return f"order {order} packed, {taken} of {TABLES} tables in use"

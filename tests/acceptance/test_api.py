@@ -109,7 +109,7 @@ def test_fifty_requests_with_one_idempotency_key_make_one_task(site, serve):
     assert len({task["id"] for _, task in answers}) == 1
     [(count,)] = rows(
         site.database,
-        "SELECT (SELECT count(*) FROM autotask_task WHERE name = 'add') + (SELECT count(*) FROM autotask_result)",
+        "SELECT (SELECT count(*) FROM autotask_live WHERE name = 'add') + (SELECT count(*) FROM autotask_result)",
     )
     assert count == 1
 

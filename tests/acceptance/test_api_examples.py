@@ -57,7 +57,7 @@ def test_an_example_of_the_page_runs(site, reports, block):
     assert done.returncode == 0, done.stdout + done.stderr
     [(count,)] = rows(
         site.database,
-        "SELECT (SELECT count(*) FROM autotask_task WHERE name = 'make_report')"
+        "SELECT (SELECT count(*) FROM autotask_live WHERE name = 'make_report')"
         " + (SELECT count(*) FROM autotask_result WHERE name = 'make_report')",
     )
     assert count == 1

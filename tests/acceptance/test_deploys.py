@@ -69,7 +69,7 @@ def newer_autotask(tree):
 def given_back(site, id):
     """Whether a worker has found that it does not know a task, and has left it to another one."""
     [[unknown, attempt]] = rows(
-        site.database, "SELECT unknown_since IS NOT NULL, attempt FROM autotask_task WHERE id = %(id)s", {"id": id}
+        site.database, "SELECT unknown_since IS NOT NULL, attempt FROM autotask_live WHERE id = %(id)s", {"id": id}
     )
     return unknown and attempt == 0 and site.task(id).state is not State.RUNNING
 

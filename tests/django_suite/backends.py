@@ -19,7 +19,7 @@ class WaitingBackend(AutotaskBackend):
     @property
     def results(self) -> list[Any]:
         """What has been enqueued, as the database has it."""
-        ids = rows(current(), "SELECT id FROM autotask_task UNION ALL SELECT id FROM autotask_result ORDER BY id")
+        ids = rows(current(), "SELECT id FROM autotask_live UNION ALL SELECT id FROM autotask_result ORDER BY id")
         return [self.get_result(str(id)) for (id,) in ids]
 
     def clear(self) -> None:

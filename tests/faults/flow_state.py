@@ -14,7 +14,7 @@ from tests.faults.world import World
 #: statement, so there are none at any moment.
 WITHOUT_SLOT = """
 SELECT t.id::text, gate.value ->> 'key'
-FROM autotask_task t, jsonb_array_elements(t.flow -> 'gates') WITH ORDINALITY AS gate(value, place)
+FROM autotask_live t, jsonb_array_elements(t.flow -> 'gates') WITH ORDINALITY AS gate(value, place)
 WHERE gate.value ? 'most' AND t.passed >= gate.place
   AND NOT EXISTS (SELECT 1 FROM autotask_slot s
                   WHERE s.task_id = t.id AND s.gate = gate.value ->> 'key' AND s.place = gate.place)
@@ -31,7 +31,7 @@ GROUP BY s.gate HAVING count(*) > max((gate.value ->> 'most')::int)
 
 #: Tasks whose state contradicts the number of gates that they have passed. A follower is claimed before its last one.
 CONTRADICTIONS = """
-SELECT t.id::text, t.state, t.passed, t.gate FROM autotask_task t
+SELECT t.id::text, t.state, t.passed, t.gate FROM autotask_live t
 WHERE t.flow IS NOT NULL AND jsonb_array_length(t.flow -> 'gates') > 0 AND (
     (t.state = 1 AND t.passed <> jsonb_array_length(t.flow -> 'gates'))
     OR (t.state = 2 AND jsonb_array_length(t.flow -> 'gates') - t.passed NOT IN (0, 1))
@@ -42,7 +42,7 @@ WHERE t.flow IS NOT NULL AND jsonb_array_length(t.flow -> 'gates') > 0 AND (
 #: Limits at which tasks wait although slots are free and nobody is asked to look. Whoever frees a slot or makes a task wait
 #: leaves a mark in the same transaction, so there are none at any moment.
 FORGOTTEN = """
-SELECT t.gate, count(*) FROM autotask_task t
+SELECT t.gate, count(*) FROM autotask_live t
 WHERE t.state = 8 AND t.gate LIKE 'limit:%%' AND NOT EXISTS (SELECT 1 FROM autotask_mark m WHERE m.gate = t.gate)
   AND NOT EXISTS (SELECT 1 FROM autotask_pause p WHERE p.kind = 'limit' AND t.gate LIKE 'limit:' || p.name || '%%')
 GROUP BY t.gate
@@ -53,13 +53,27 @@ HAVING max((t.flow -> 'gates' -> t.passed ->> 'most')::int)
 
 #: Rates at which tasks wait although nobody will look: there is always a mark, for now or for when there are tokens.
 UNMARKED = """
-SELECT t.gate, count(*) FROM autotask_task t
+SELECT t.gate, count(*) FROM autotask_live t
 WHERE t.state = 8 AND t.gate LIKE 'rate:%%' AND NOT EXISTS (SELECT 1 FROM autotask_mark m WHERE m.gate = t.gate)
   AND NOT EXISTS (SELECT 1 FROM autotask_pause p WHERE p.kind = 'limit' AND t.gate LIKE 'rate:' || p.name || '%%')
 GROUP BY t.gate
 """
 
+#: Tasks that are READY by their rows and not in just one place, the ready table or a claim; and places without their task.
+MISPLACED = """
+SELECT t.id::text FROM autotask_task t
+WHERE t.state = 1 AND (SELECT count(*) FROM autotask_ready r WHERE r.id = t.id)
+                    + (SELECT count(*) FROM autotask_running r WHERE r.id = t.id) <> 1
+UNION ALL
+SELECT r.id::text FROM autotask_ready r
+WHERE NOT EXISTS (SELECT FROM autotask_task t WHERE t.id = r.id AND t.state = 1 AND t.ready_at = r.ready_at
+                  AND (t.queue, t.priority, t.executor) = (r.queue, r.priority, r.executor))
+UNION ALL
+SELECT r.id::text FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE t.state <> 1
+"""
+
 EVERYTHING = {
+    "misplaced": MISPLACED,
     "without a slot": WITHOUT_SLOT,
     "overfull": OVERFULL,
     "contradictory": CONTRADICTIONS,
@@ -115,5 +129,5 @@ def lost(world: World) -> dict[tuple[str, int], float]:
 def kinds(world: World) -> Iterable[tuple[Any, ...]]:
     """Return how many live tasks are in which state at which gate, for messages."""
     return rows(
-        world.database, "SELECT state, gate, passed, count(*) FROM autotask_task GROUP BY 1, 2, 3 ORDER BY 4 DESC"
+        world.database, "SELECT state, gate, passed, count(*) FROM autotask_live GROUP BY 1, 2, 3 ORDER BY 4 DESC"
     )

@@ -42,7 +42,7 @@ def test_a_full_limit_a_paused_task_and_a_closed_bucket_hold_up_no_other_task(wo
 
     # When
     _run(world, "resume", "--task", tasks.two_at_a_time.name)
-    for (id,) in rows(world.database, "SELECT id FROM autotask_task WHERE gate LIKE 'rate:%%'"):
+    for (id,) in rows(world.database, "SELECT id FROM autotask_live WHERE gate LIKE 'rate:%%'"):
         cancel.cancel(world.database, id)
     go.touch()
     for program in (crowd, others):
@@ -61,10 +61,10 @@ def _run(world, *command):
 def _waiting_everywhere(world):
     """Return how many tasks are live, once some wait at each kind of gate and none passes that of the closed bucket."""
     sql = "SELECT 1 FROM autotask_bucket WHERE closed_until > clock_timestamp()"
-    passed = "SELECT 1 FROM autotask_task WHERE name = %(name)s AND state IN (1, 2)"
+    passed = "SELECT 1 FROM autotask_live WHERE name = %(name)s AND state IN (1, 2)"
     if not rows(world.database, sql) or rows(world.database, passed, {"name": tasks.close_bucket.name}):
         return 0
-    gates = rows(world.database, "SELECT DISTINCT split_part(gate, ':', 1) FROM autotask_task WHERE state = 8")
+    gates = rows(world.database, "SELECT DISTINCT split_part(gate, ':', 1) FROM autotask_live WHERE state = 8")
     return world.live() if {"limit", "rate", "pause"} <= {gate for (gate,) in gates} else 0
 
 

@@ -33,7 +33,10 @@ LANES = [BoundedLane(Lane("default", 0), None)]
 
 MAX_CRASHES = 3
 
-TABLES = [f"autotask_{name}" for name in ("task", "result", "attempt", "worker", "slot", "mark", "bucket", "pause")]
+TABLES = [
+    f"autotask_{name}"
+    for name in ("task", "ready", "claim", "result", "attempt", "worker", "slot", "mark", "bucket", "pause")
+]
 
 #: The events that each run must have.
 WORTH = (
@@ -252,7 +255,7 @@ class Model(RuleBasedStateMachine):
 
     def _retry(self, held):
         outcome = self._outcome(held, State.RETRY)
-        accepted = finish.retry(current(), [outcome], now=time.monotonic(), worker_id=uuid.uuid4())
+        accepted = finish.retry(current(), [outcome], now=time.monotonic())
         assert accepted == self._is_current(held)
         self.reached[f"retry {'accepted' if accepted else 'refused'}"] += 1
         self.reached["retry under the next claim"] += self._is_late(held)
@@ -423,7 +426,7 @@ class Model(RuleBasedStateMachine):
         sql = """
             SELECT id, state, attempt, failures, lost, fence, worker_id::text, cancel_requested, passed,
                    CASE WHEN state = 8 THEN gate END
-            FROM autotask_task
+            FROM autotask_live
             UNION ALL
             SELECT id, state, attempt, failures, lost, fence, worker_id::text, NULL, NULL, NULL FROM autotask_result
         """
@@ -459,7 +462,7 @@ class Model(RuleBasedStateMachine):
 
     def _line(self):
         """Return the held tasks in their order."""
-        return [id for (id,) in rows(current(), "SELECT id FROM autotask_task WHERE state = 8 ORDER BY run_at, id")]
+        return [id for (id,) in rows(current(), "SELECT id FROM autotask_live WHERE state = 8 ORDER BY run_at, id")]
 
     def _in(self, state):
         return [t for t in self.tasks.values() if t.state is state]
@@ -486,7 +489,7 @@ class Model(RuleBasedStateMachine):
 
     def _order(self, ids):
         """Return the turns of tasks that one statement has made ready, in its order."""
-        sql = "SELECT id FROM autotask_task WHERE id = ANY(%(ids)s) ORDER BY ready_at"
+        sql = "SELECT id FROM autotask_live WHERE id = ANY(%(ids)s) ORDER BY ready_at"
         return {row[0]: next(self.turns) for row in rows(current(), sql, {"ids": list(ids)})} if ids else {}
 
 

@@ -13,8 +13,8 @@ from tests.helpers import wait_until
 
 CLAIM = b"nextval('autotask_fence')"
 OUTCOME = b"run_at, e.now - (e.ended_ago"
-RETRY = b"SET state = 0, ready_at = NULL, failures"
-RELEASE = b"attempt = t.attempt - 1"
+RETRY = b"SET state = 0, ready_at = NULL, attempt"
+RELEASE = b"WHEN o.unknown THEN coalesce"
 CALL = b"INSERT INTO autotask_task"
 
 

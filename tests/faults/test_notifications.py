@@ -16,6 +16,7 @@ from tests.faults.app import tasks
 from tests.faults.postgres import NoServer, Server
 from tests.faults.world import DEFAULTS, World, migrated
 from tests.helpers import wait_until
+from tests.integration.store.shapes import let_run
 
 ALIAS = "full"
 
@@ -110,11 +111,7 @@ def test_a_full_queue_of_notifications_fails_no_commit_of_a_caller(world, laggar
     waiting, running = tasks.note(), tasks.note.using(queue="other")()
     for handle in (waiting, running):
         assert read.ask_to_be_told(current(), handle.id)
-    execute(
-        current(),
-        "UPDATE autotask_task SET state = 2, fence = 1, worker_id = gen_random_uuid(), started_at = now() WHERE id = %(id)s",
-        {"id": running.id},
-    )
+    let_run(running.id)
     execute(
         current(),
         "INSERT INTO autotask_schedule (name, task, spec, registered_at, next_tick, declared_at, paused_at, paused_by, held, former)"

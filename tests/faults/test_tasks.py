@@ -147,7 +147,7 @@ def tampered_with(world, song):
         return world.call(tasks.take, tasks.Canary(str(song)))
 
     def envelope(id):
-        return bytes(rows(world.database, "SELECT payload FROM autotask_task WHERE id = %(id)s", {"id": id})[0][0])
+        return bytes(rows(world.database, "SELECT payload FROM autotask_live WHERE id = %(id)s", {"id": id})[0][0])
 
     execute(world.database, "BEGIN")  # The worker sees what was done to them with the calls.
     ids = {how: call() for how in TAMPERED}

@@ -73,7 +73,7 @@ def test_an_old_snapshot_does_not_make_claims_expensive(world, figures, lasting)
     mine = sign_on(world.database)
     old = world.connect()
     execute(old, "BEGIN ISOLATION LEVEL REPEATABLE READ")
-    rows(old, "SELECT count(*) FROM autotask_task")
+    rows(old, "SELECT count(*) FROM autotask_live")
 
     def costs():
         # As in the loop: from five seconds before the last claimed task.
@@ -239,7 +239,7 @@ def test_acts_on_the_same_rows_do_not_deadlock(world, figures, lasting):
             Outcome(t.id, t.fence, State.DONE if t.fence % 2 else State.ERROR, time.monotonic(), 0.0) for t in claimed
         ]
         finish.end(connection, outcomes[::-1][:8], now=time.monotonic(), error_ttl=60)
-        finish.retry(connection, outcomes[8:12], now=time.monotonic(), worker_id=me)
+        finish.retry(connection, outcomes[8:12], now=time.monotonic())
         claim.reconcile(connection, me, [t.fence for t in claimed[4:]])
 
     def cancelling(connection):

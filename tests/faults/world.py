@@ -267,11 +267,11 @@ class World:
 
     def live(self) -> int:
         """Return how many tasks are live."""
-        return int(rows(self.database, "SELECT count(*) FROM autotask_task")[0][0])
+        return int(rows(self.database, "SELECT count(*) FROM autotask_live")[0][0])
 
     def is_live(self, id: str) -> bool:
         """Return whether a task is live."""
-        return bool(rows(self.database, "SELECT 1 FROM autotask_task WHERE id = %(id)s", {"id": id}))
+        return bool(rows(self.database, "SELECT 1 FROM autotask_live WHERE id = %(id)s", {"id": id}))
 
     def identity(self, pid: int) -> LivingWorker | None:
         """Return a registered worker by its process id."""
@@ -309,7 +309,7 @@ class World:
 
     def _rows(self) -> list[checker.Row]:
         sql = """
-            SELECT id, state, fence, lost, NULL::bytea FROM autotask_task
+            SELECT id, state, fence, lost, NULL::bytea FROM autotask_live
             UNION ALL SELECT id, state, fence, lost, value FROM autotask_result
         """
         found = []

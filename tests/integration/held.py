@@ -9,7 +9,7 @@ from autotask.models import Pause, Slot, Task
 from autotask.store import enqueue
 from autotask.store.connection import current, execute
 from autotask.task import State
-from tests.integration.store.shapes import new_task
+from tests.integration.store.shapes import let_be_ready, let_run, new_task
 
 OPENAI = LimitGate("limit:openai", "openai", 2)
 RATE = RateGate("rate:shop.call(tenant_id=7)", "shop.call", 0.6, 20)
@@ -36,16 +36,13 @@ def give(gate: Gate, *ids: uuid.UUID, state: State = State.READY, seconds: float
     """
     for number, id in enumerate(ids, 1):
         Slot.objects.create(gate=gate.key, number=number, task_id=id, place=1, version=0)
-    values = {"passed": 1, "state": state.value}
     if state is State.RUNNING:
-        values |= {"worker_id": uuid.uuid4(), "fence": 1}
-    Task.objects.filter(id__in=ids).update(**values)
-    execute(
-        current(),
-        "UPDATE autotask_task SET ready_at = now(), started_at = now() - %(seconds)s * interval '1 s'"
-        " WHERE id = ANY(%(ids)s)",
-        {"ids": list(ids), "seconds": seconds},
-    )
+        let_run(*ids, seconds=seconds)
+        Task.objects.filter(id__in=ids).update(passed=1)
+    else:
+        Task.objects.filter(id__in=ids).update(passed=1, state=state.value)
+        if state is State.READY:
+            let_be_ready(*ids)
 
 
 def draw(gate: RateGate, tokens: float, closed: float | None = None) -> None:
@@ -68,5 +65,6 @@ def pause(kind: str, name: str = "", **fields) -> None:
 
 def pause_task(*ids: uuid.UUID) -> None:
     """Move tasks to the gate of their paused name."""
+    execute(current(), "DELETE FROM autotask_ready WHERE id = ANY(%(ids)s)", {"ids": list(ids)})
     for task in Task.objects.filter(id__in=ids):
         Task.objects.filter(id=task.id).update(state=State.HELD.value, gate=f"pause:{task.name}", ready_at=None)

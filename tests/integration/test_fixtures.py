@@ -34,7 +34,7 @@ def test_what_was_dumped_can_be_loaded(tmp_path, form, words):
 
     # When
     call_command("dumpdata", "autotask", *words, format=form, output=file)
-    execute(connection, "TRUNCATE autotask_task, autotask_result, autotask_attempt")
+    execute(connection, "TRUNCATE autotask_task, autotask_ready, autotask_claim, autotask_result, autotask_attempt")
     call_command("loaddata", file, verbosity=0)
 
     # Then
@@ -70,7 +70,7 @@ def test_a_view_is_still_not_written_to():
 def test_what_only_migrations_make_is_made_where_the_tables_were_made_without():
     # Given
     before = described()
-    execute(connection, "DROP VIEW autotask_record; DROP SEQUENCE autotask_fence")
+    execute(connection, "DROP VIEW autotask_record, autotask_live, autotask_running; DROP SEQUENCE autotask_fence")
     execute(connection, "ALTER TABLE autotask_task RESET (fillfactor, autovacuum_vacuum_threshold)")
     execute(connection, "ALTER TABLE autotask_worker RESET (fillfactor)")
     assert described() != before

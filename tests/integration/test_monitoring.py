@@ -19,7 +19,7 @@ from autotask.store import gauges, statistics
 from autotask.store.connection import current, execute
 from autotask.store.statistics import Key
 from tests.documents import ROOT, blocks
-from tests.integration.store.shapes import put, sign_on, take
+from tests.integration.store.shapes import edit, put, sign_on, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls(__name__)]
 
@@ -56,7 +56,7 @@ def samples(response):
 
 
 def age(seconds):
-    execute(current(), f"UPDATE autotask_task SET ready_at = ready_at - interval '{seconds} s' WHERE state = 1")
+    edit(f"UPDATE autotask_task SET ready_at = ready_at - interval '{seconds} s' WHERE state = 1")
 
 
 def test_each_command_on_the_page_is_understood():

@@ -271,7 +271,7 @@ def test_tasks_go_on_meanwhile_and_none_fails(start_worker, settings):
 
     # When
     shown = manage("resign")
-    wait_until(lambda: rows(default, "SELECT count(*) FROM autotask_task") == [(0,)], what="the end of all tasks")
+    wait_until(lambda: rows(default, "SELECT count(*) FROM autotask_live") == [(0,)], what="the end of all tasks")
     again = manage("resign")
 
     # Then

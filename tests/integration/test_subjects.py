@@ -86,7 +86,7 @@ def test_a_call_that_is_about_nothing_takes_no_room_for_it(user):
         *greet.enqueue_many([("A",)]),
     ):
         assert (stored(handle.id).subject, stored(handle.id).metadata) == (None, None)
-        [(payload,)] = rows(current(), "SELECT payload FROM autotask_task WHERE id = %s", [handle.id])
+        [(payload,)] = rows(current(), "SELECT payload FROM autotask_live WHERE id = %s", [handle.id])
         assert not carries(bytes(payload))
 
 

@@ -86,7 +86,7 @@ def test_an_end_moves_all_columns(statement):
 
 def test_a_retry_forgets_what_the_attempts_left():
     assert set(COMMON) - set(KEPT) == {
-        *("state", "run_at", "started_at", "failures", "lost", "worker_id", "fence", "progress_done", "progress_total")
+        *("state", "run_at", "started_at", "failures", "lost", "progress_done", "progress_total")
     }
 
 

@@ -16,6 +16,7 @@ from autotask.worker.background.instance import Instance
 from autotask.worker.gates import Gates
 from autotask.worker.outage import Outage
 from autotask.worker.outcome import Lost, Released
+from autotask.worker.unfinished import Unfinished
 from autotask.worker.unknown_tasks import UnknownTasks
 from autotask.worker.writes import Record, Writes
 
@@ -51,6 +52,7 @@ class Inbox:
         #: When to look for messages that are retried later, on the monotonic clock.
         self._due: list[float] = []
         #: Whether messages may be claimed that nobody here knows of.
+        self._unfinished = Unfinished()
         self._unsure = True
 
     def handle_next(self) -> bool:
@@ -126,6 +128,7 @@ class Inbox:
                 if self._unsure:
                     inbox.release_all(connection, self._instance.address, in_hand.ids)
                 found[:] = inbox.take(connection, self._instance.address, limit)
+                self._unfinished.add(found)
                 in_hand.ids.update(task.id for task in found)
 
         self._try(claim)
@@ -144,10 +147,10 @@ class Inbox:
             with instance.parts.lending.borrow() as connection:
                 writes = Writes(
                     lambda: connection,
-                    lambda: instance.address.worker_id,
                     instance.parts.reporter,
                     UnknownTasks(),
                     Gates(lambda: None),
+                    unfinished=self._unfinished,
                 )
                 for way, group in writes.parted(records):
                     if group:
@@ -158,6 +161,7 @@ class Inbox:
                 records = [_bare(record, error) for record in records]
             elif instance.interrupted or (instance.here.control.asked and not instance.parts.registration.is_fresh()):
                 return  # They are rescued, or released by the caretaker, and run again.
+        self._unfinished.forget([task for task, _ in records])
         self._expect(records)
         if instance.parts.count:
             instance.parts.count(records)

@@ -13,6 +13,7 @@ from autotask.task import CANCELLED, ERROR, State, new_id
 from tests.helpers import wait_until
 from tests.integration.admin.pages import SCHEDULES, TASKS, WORKERS, act, ended, page, page_of
 from tests.integration.admin.tasks import add, broken, fail, fail_while_broken
+from tests.integration.store.shapes import edit
 
 
 def test_the_button_retries_a_task(admin, worker):
@@ -114,7 +115,7 @@ def test_the_action_cancels_what_waits_and_asks_what_runs(admin, running):
 def test_a_task_that_changed_since_the_page_was_made_is_still_meant(admin):
     # Given: the page shows waiting tasks, and this one has become a scheduled one
     handle = add(1, 2)
-    Task.objects.update(state=State.SCHEDULED, ready_at=None)
+    edit("UPDATE autotask_task SET state = 0, ready_at = NULL")
 
     # When
     told = act(admin, "cancel", handle.id, query="?state=waiting")

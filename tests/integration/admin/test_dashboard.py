@@ -17,12 +17,13 @@ from autotask.admin.dashboard import pages
 from autotask.admin.dashboard.shared import SharedParts
 from autotask.admin.tabs import LIVE
 from autotask.admin.tasks import TaskAdmin
-from autotask.models import Attempt, Task, TaskRecord
+from autotask.models import Attempt, TaskRecord
 from autotask.store import causes, glance, statistics as store
 from autotask.store.glance import Count
 from autotask.task import State
 from tests.integration.admin.pages import SCHEDULES, TASKS, WORKERS, ended, page, page_of, registered
 from tests.integration.admin.tasks import add, fail
+from tests.integration.store.shapes import edit
 
 OVERVIEW = "/admin/autotask/dashboard/"
 TYPES = f"{OVERVIEW}types/"
@@ -84,7 +85,7 @@ def test_the_overview_counts_tasks_and_says_how_long_the_oldest_has_waited(admin
     add.using(delay=3600)(1, 2)
     fail("later")
     ended(State.ERROR, error_message="ValueError: no paper")
-    Task.objects.filter(state=State.READY).update(ready_at=timezone.now() - timedelta(minutes=5))
+    edit("UPDATE autotask_task SET ready_at = now() - interval '5 minutes' WHERE state = 1")
 
     # When
     response = admin.get(OVERVIEW)
@@ -115,7 +116,7 @@ def test_the_overview_says_what_is_wrong(admin, staff):
     registered(queues="mail")
     registered(host="gone", lease_until=timezone.now() - timedelta(minutes=1))
     add(1, 2)
-    Task.objects.update(ready_at=timezone.now() - timedelta(minutes=5))
+    edit("UPDATE autotask_task SET ready_at = now() - interval '5 minutes'")
 
     # Then
     said = banners(admin)

@@ -17,6 +17,7 @@ from autotask.task import State, new_id
 from tests.helpers import wait_until
 from tests.integration.admin.pages import SCHEDULES, TASKS, WORKERS, act, ended, listed, page, page_of, registered
 from tests.integration.admin.tasks import add, fail, log_in
+from tests.integration.store.shapes import let_run
 
 XSS = "<img src=x onerror=alert(1)>"
 
@@ -112,8 +113,10 @@ def test_every_state_is_a_word(admin, state):
         handle = ended(state)
     else:
         handle = add(1, 1)
-        claim = {"fence": 1, "worker_id": uuid.uuid4(), "started_at": timezone.now()} if state == State.RUNNING else {}
-        Task.objects.update(state=state, **claim)
+        if state == State.RUNNING:
+            let_run(handle.id)
+        elif state != State.READY:
+            Task.objects.update(state=state)
 
     # Then
     word = {State.READY: "waiting"}.get(state, state.name.lower())
@@ -142,8 +145,8 @@ def test_what_people_wrote_is_text_and_never_markup(admin):
         traceback=f"Traceback\n{XSS}",
     )
     busy = registered(host=XSS, kind=XSS, queues=XSS, version=XSS)
-    add(1, 2)
-    Task.objects.update(name=XSS, state=State.RUNNING, fence=1, worker_id=busy.id, started_at=timezone.now())
+    let_run(add(1, 2).id, worker=busy.id)
+    Task.objects.update(name=XSS)
     Schedule.objects.create(
         name=XSS, task=XSS, spec=XSS, registered_at=timezone.now(), next_tick=timezone.now(), declared_at=timezone.now()
     )

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from autotask.acts import tasks as task_acts
-from autotask.models import BackgroundWorker, Result, Task
+from autotask.models import BackgroundWorker, LiveTask, Result, Task
 from autotask.store import background, background_hosting
 from autotask.store.background_hosting import Grant
 from autotask.store.connection import execute, rows
@@ -19,6 +19,7 @@ from autotask.worker.background.instance import Instance, Parts
 from tests.helpers import wait_until
 from tests.integration.background.app import tasks
 from tests.integration.background.conftest import Lines, Start
+from tests.integration.store.shapes import let_run
 
 
 def worker_id() -> Any:
@@ -145,14 +146,10 @@ def test_messages_that_an_ended_instance_has_claimed_are_given_back(start: Start
     lines.wait_for("handle")
     wait_until(lambda: not Task.objects.exists())
     with transaction.atomic():  # as after a loop that has failed
-        tasks.handle.put("claimed")
-        execute(
-            connection,
-            "UPDATE autotask_task SET state = 2, worker_id = %(id)s, fence = nextval('autotask_fence'), attempt = 1",
-            {"id": worker_id()},
-        )
+        handle = tasks.handle.put("claimed")
+        let_run(handle.id, worker=worker_id())
     tasks.handle.stop()
-    assert list(Task.objects.values_list("state", "attempt")) == [(State.READY, 0)]
+    assert list(LiveTask.objects.values_list("state", "attempt")) == [(State.READY, 0)]
 
 
 def test_triggers_are_looked_for_again_after_the_database_was_away() -> None:

@@ -37,7 +37,7 @@ from tests.integration.worker.stubborn import lines
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
 
 COUNT = """
-SELECT (SELECT count(*) FROM autotask_task WHERE name = %(name)s), (SELECT count(*) FROM autotask_result WHERE name = %(name)s)
+SELECT (SELECT count(*) FROM autotask_live WHERE name = %(name)s), (SELECT count(*) FROM autotask_result WHERE name = %(name)s)
 """
 
 
@@ -435,7 +435,7 @@ def test_a_limited_class_passes_its_gate_again_when_it_runs_again(start_worker):
     # When
     Limited.run(n=1)
     assert rows(
-        current(), "SELECT gate FROM autotask_task WHERE name = %(name)s", {"name": Limited.definition.name}
+        current(), "SELECT gate FROM autotask_live WHERE name = %(name)s", {"name": Limited.definition.name}
     ) == [(f"limit:{Limited.definition.name}",)]
 
     # Then

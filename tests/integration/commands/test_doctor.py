@@ -20,6 +20,7 @@ from tests import zones
 from tests.helpers import wait_until
 from tests.integration.commands.command import manage, process, sign_on
 from tests.integration.commands.tasks import add, forget
+from tests.integration.store.shapes import edit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -260,7 +261,7 @@ def test_the_doctor_finds_tasks_that_wait_too_long():
     assert diagnosis()[0] == 0
 
     # When
-    execute(connection, "UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes'")
+    edit("UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes'")
 
     # Then
     assert list(problems()) == ["waiting"]
@@ -271,7 +272,7 @@ def test_the_doctor_finds_tasks_that_wait_too_long():
 def test_paused_tasks_that_wait_are_no_problem(target):
     sign_on()
     add(1, 2)
-    execute(connection, "UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes'")
+    edit("UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes'")
     acts.pause(**target, by="ada")
     assert diagnosis()[0] == 0
 
@@ -280,8 +281,7 @@ def test_paused_tasks_that_wait_are_no_problem(target):
 def test_tasks_that_wait_for_something_else_than_a_worker_are_no_problem(executor):
     sign_on()
     add(1, 2)
-    execute(
-        connection,
+    edit(
         "UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes', executor = %(executor)s",
         {"executor": executor},
     )

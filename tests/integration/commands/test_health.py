@@ -4,10 +4,9 @@ import socket
 
 import pytest
 
-from autotask.store.connection import current, execute
 from tests.integration.commands.command import manage, process
 from tests.integration.commands.tasks import add
-from tests.integration.store.shapes import sign_on
+from tests.integration.store.shapes import edit, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,7 +26,7 @@ def test_a_healthy_site_exits_with_0():
 def test_a_site_whose_tasks_wait_exits_with_3():
     # Given
     add(1, 2)
-    execute(current(), "UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes'")
+    edit("UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes'")
     # When
     shown = manage("health", "--json")
     # Then
@@ -42,7 +41,7 @@ def test_a_site_whose_tasks_wait_exits_with_3():
 def test_a_container_asks_for_its_own_workers_only():
     # Given
     add(1, 2)
-    execute(current(), "UPDATE autotask_task SET ready_at = ready_at - interval '1 day'")
+    edit("UPDATE autotask_task SET ready_at = ready_at - interval '1 day'")
     sign_on()
     # Then
     assert manage("health", "--here").err == "Not healthy: workers."

@@ -11,6 +11,7 @@ from autotask.store.connection import execute
 from autotask.task import new_id
 from tests.integration.commands.command import insert, manage
 from tests.integration.commands.tasks import add, give_up, misbehave
+from tests.integration.store.shapes import edit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,7 +72,7 @@ def test_show_tells_everything_but_the_result(autotask_immediate):
 def test_show_tells_where_a_task_runs_and_how_long_it_may_take(executor, timeout, words):
     # Given
     handle = add.using(delay=60)(1, 2)
-    execute(connection, "UPDATE autotask_task SET executor = %s, timeout = %s", (executor, timeout))
+    edit("UPDATE autotask_task SET executor = %s, timeout = %s", (executor, timeout))
 
     # When
     shown, document = manage("show", handle.id).out, manage("show", handle.id, "--json").json

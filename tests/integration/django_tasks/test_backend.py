@@ -165,7 +165,7 @@ def test_options_of_the_backend_hold_for_tasks_that_say_nothing_else(settings):
     tasks.fail_with_context.enqueue()
 
     # Then
-    assert rows(current(), "SELECT retries, ttl, timeout FROM autotask_task ORDER BY id") == [
+    assert rows(current(), "SELECT retries, ttl, timeout FROM autotask_live ORDER BY id") == [
         (4, 7.0, 9.0),
         (1, 7.0, 9.0),
     ]
@@ -173,12 +173,12 @@ def test_options_of_the_backend_hold_for_tasks_that_say_nothing_else(settings):
 
 def test_where_nobody_says_how_long_results_are_kept_it_is_a_day():
     tasks.echo.enqueue(1)
-    assert rows(current(), "SELECT ttl FROM autotask_task") == [(86400.0,)]
+    assert rows(current(), "SELECT ttl FROM autotask_live") == [(86400.0,)]
 
 
 def test_a_task_of_django_can_have_tags():
     tasks.echo.using(tags=["billing", "eu"]).enqueue(1)
-    assert rows(current(), "SELECT tags FROM autotask_task") == [(["billing", "eu"],)]
+    assert rows(current(), "SELECT tags FROM autotask_live") == [(["billing", "eu"],)]
 
 
 def test_the_options_of_autotask_are_options_of_tasks_too():
@@ -289,7 +289,7 @@ def test_a_task_that_has_been_removed_from_the_code_waits_for_a_worker_that_know
 
     # Then
     wait_until(
-        lambda: rows(current(), "SELECT unknown_since FROM autotask_task WHERE unknown_since IS NOT NULL"),
+        lambda: rows(current(), "SELECT unknown_since FROM autotask_live WHERE unknown_since IS NOT NULL"),
     )
     with pytest.raises(TaskResultDoesNotExist):
         task_backends["default"].get_result(result.id)

@@ -6,11 +6,11 @@ from django.db import connections
 from django.test import Client
 
 from autotask.admin import model_tasks
-from autotask.store.connection import current, execute
 from autotask.task import CANCELLED
 from demo.models import Inspection
 from tests.gates import gate
 from tests.helpers import wait_until
+from tests.integration.store.shapes import edit, let_run
 
 LIST = "/admin/demo/inspection/"
 
@@ -61,9 +61,8 @@ def test_the_list_shows_states_and_links_to_tasks(root):
 
 def test_the_list_shows_the_sizes_of_channels_and_filters_by_them(root):
     first, second, running, done = Inspection.objects.bulk_create([Inspection(machine="lathe") for _ in range(4)])
-    execute(current(), "UPDATE autotask_task SET queue = 'west' WHERE id = %s", (second.task_id,))
-    claimed = "state = 2, fence = 1, worker_id = gen_random_uuid(), started_at = now()"
-    execute(current(), f"UPDATE autotask_task SET {claimed} WHERE id = %s", (running.task_id,))
+    edit("UPDATE autotask_task SET queue = 'west' WHERE id = %s", (second.task_id,))
+    let_run(running.task_id)
     done.handle.cancel()
     html = root.get(LIST).content.decode()
 

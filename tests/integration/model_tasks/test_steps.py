@@ -16,6 +16,7 @@ from tests.gates import gate
 from tests.helpers import ended
 from tests.integration.model_tasks.models import HelloTask, RemoteTask, StepTask, WholeTask
 from tests.integration.model_tasks.test_rows import done, waiting
+from tests.integration.store.shapes import edit, let_run
 
 pytestmark = pytest.mark.usefixtures("model_tables")
 
@@ -105,12 +106,8 @@ def test_a_row_that_runs_can_be_cancelled(worker):
 
 def test_a_row_whose_workers_die_ends():
     row = HelloTask.objects.create(name="x")
-    execute(
-        current(),
-        "UPDATE autotask_task SET state = 2, fence = 1, worker_id = gen_random_uuid(), lost = 5, attempt = 1, "
-        "started_at = now() WHERE id = %(id)s",
-        {"id": row.task_id},
-    )
+    let_run(row.task_id)
+    edit("UPDATE autotask_task SET lost = 5 WHERE id = %(id)s", {"id": row.task_id})
     rescue.rescue(current(), [], reason="it was killed", max_crashes=3, error_ttl=60)
 
     row.refresh_from_db()
@@ -243,7 +240,7 @@ def test_a_waiting_row_can_be_started_again_marked_and_run_now():
     assert [task.id for task in waiting(HelloTask)] == [row.task_id]
     assert row.task_id != first
 
-    execute(current(), "UPDATE autotask_task SET state = 0, run_at = now() + interval '1 h', ready_at = NULL")
+    edit("UPDATE autotask_task SET state = 0, run_at = now() + interval '1 h', ready_at = NULL")
     assert row.run_now() is True
     assert waiting(HelloTask).get().state == State.READY
 
@@ -277,12 +274,9 @@ def test_a_value_is_not_kept_once_the_claim_is_over(other_connection):
 
 def test_a_remote_task_that_is_to_be_cancelled_waits_for_a_worker_and_not_for_a_client():
     row = RemoteTask.objects.create(name="x")
-    execute(
-        current(),
-        "UPDATE autotask_task SET state = 2, fence = 1, worker_id = gen_random_uuid(), attempt = 1, started_at = now(), "
-        "executor = 'thread', cancel_requested = true",
-    )
-    end = steps.StepEnd(row.task_id, 1, 1, None, 0.1, 0.0, delay=300.0, executor="remote")
+    fence = let_run(row.task_id)
+    edit("UPDATE autotask_task SET executor = 'thread', cancel_requested = true")
+    end = steps.StepEnd(row.task_id, fence, 1, None, 0.1, 0.0, delay=300.0, executor="remote")
 
     assert steps.advance(current(), [end], now=0.0) == 1
     task = waiting(RemoteTask).get()
@@ -317,12 +311,8 @@ def test_a_missing_table_keeps_no_task_from_being_rescued_or_cancelled(transacti
     rows = HelloTask.objects.bulk_create([HelloTask(name="x"), HelloTask(name="y")])
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(model_rows.tables, broken.name, broken)
-        execute(
-            current(),
-            "UPDATE autotask_task SET state = 2, fence = 1, worker_id = gen_random_uuid(), lost = 5, attempt = 1, "
-            "started_at = now() WHERE id = %(id)s",
-            {"id": rows[0].task_id},
-        )
+        let_run(rows[0].task_id)
+        edit("UPDATE autotask_task SET lost = 5 WHERE id = %(id)s", {"id": rows[0].task_id})
         with transaction.atomic():
             assert rows[1].handle.cancel()
         assert rescue.rescue(current(), [], reason="it was killed", max_crashes=3, error_ttl=60) == (0, 0, 1)

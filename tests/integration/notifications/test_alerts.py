@@ -19,6 +19,7 @@ from autotask.worker import alerter
 from autotask.worker.identity import make_identity
 from tests.helpers import ROOT, environment, wait_until
 from tests.integration.notifications import tasks
+from tests.integration.store.shapes import edit
 from tests.programs import Program
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -106,7 +107,7 @@ def test_each_kind_of_incident_is_found(settings):
     ]
     tasks.report("a")
     tasks.report("b")
-    execute(current(), "UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes'")
+    edit("UPDATE autotask_task SET ready_at = ready_at - interval '2 minutes'")
     minute = int(datetime.now(UTC).timestamp()) // 60 * 60
     counts = {
         Key(minute, "bad", "default"): Counts(succeeded=4, failed=6),

@@ -188,7 +188,7 @@ def test_the_templates_can_be_replaced(worker, post_office, settings, tmp_path):
 def test_what_is_no_address_is_refused_at_the_call_and_nothing_is_stored(db, address):
     with pytest.raises(InvalidOption, match="email"):
         tasks.report.using(email=address)
-    assert rows(current(), "SELECT count(*) FROM autotask_task WHERE name = %(name)s", {"name": tasks.report.name}) == [
+    assert rows(current(), "SELECT count(*) FROM autotask_live WHERE name = %(name)s", {"name": tasks.report.name}) == [
         (0,)
     ]
 
@@ -301,7 +301,7 @@ def test_a_delivery_that_was_cancelled_is_not_repeated_and_says_so(start_worker,
     handle = tasks.report.using(email=ANNA)(5)
     wait_until(lambda: told(handle)[0].tries, what="a first try")
 
-    ((delivery,),) = rows(current(), "SELECT id FROM autotask_task WHERE name LIKE '%%delivery.deliver'")
+    ((delivery,),) = rows(current(), "SELECT id FROM autotask_live WHERE name LIKE '%%delivery.deliver'")
     wait_until(lambda: TaskHandle(delivery).status == "waiting", what="the wait until the next try")
     TaskHandle(delivery).cancel()
 

@@ -26,6 +26,7 @@ from tests.integration.st2app.models import (
     ThreeTask,
     UuidTask,
 )
+from tests.integration.store.shapes import edit
 
 
 def hello(name="Ann", **values):
@@ -34,12 +35,12 @@ def hello(name="Ann", **values):
 
 def lapsed():
     """Let the time of all offers be over."""
-    execute(current(), "UPDATE autotask_task SET ready_at = ready_at - interval '31 s' WHERE state = 1")
+    edit("UPDATE autotask_task SET ready_at = ready_at - interval '31 s' WHERE state = 1")
 
 
 def overdue():
     """Let the time be over that clients have for the next step."""
-    execute(current(), "UPDATE autotask_task SET run_at = run_at - interval '301 s' WHERE state = 0")
+    edit("UPDATE autotask_task SET run_at = run_at - interval '301 s' WHERE state = 0")
 
 
 def in_thread(act):
@@ -80,7 +81,7 @@ def test_a_client_gets_only_what_is_in_its_channels(puller):
 
 def test_a_task_of_higher_priority_comes_first(puller):
     low, high = hello("low"), hello("high")
-    execute(current(), "UPDATE autotask_task SET priority = 5 WHERE id = %s", (high.task_id,))
+    edit("UPDATE autotask_task SET priority = 5 WHERE id = %s", (high.task_id,))
     assert [puller.pull(), puller.pull()] == [high.task_info, low.task_info]
 
 
@@ -136,9 +137,9 @@ def test_a_row_that_was_deleted_is_given_to_a_worker_which_discards_it(puller, w
 def test_an_offer_lapses_after_half_a_minute(puller):
     row = hello()
     assert puller.pull() == row.task_info
-    execute(current(), "UPDATE autotask_task SET ready_at = ready_at - interval '28 s'")
+    edit("UPDATE autotask_task SET ready_at = ready_at - interval '28 s'")
     assert puller.pull() is None
-    execute(current(), "UPDATE autotask_task SET ready_at = ready_at - interval '2.1 s'")
+    edit("UPDATE autotask_task SET ready_at = ready_at - interval '2.1 s'")
     assert puller.pull() == row.task_info
 
 
@@ -201,7 +202,7 @@ def test_the_larger_priorities_come_first_among_those_taken_in_advance(puller, m
     high = [hello("high") for _ in range(2)]
     assert puller.pull() == first.task_info
     for row in high:
-        execute(current(), "UPDATE autotask_task SET priority = 5 WHERE id = %s", (row.task_id,))
+        edit("UPDATE autotask_task SET priority = 5 WHERE id = %s", (row.task_id,))
     assert [puller.pull() for _ in range(4)] == [row.task_info for row in (*high, *low)]
 
 

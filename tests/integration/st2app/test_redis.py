@@ -7,12 +7,12 @@ from django.db import connection
 
 from autotask.acts import pausing
 from autotask.models import Task
-from autotask.store.connection import current, execute
 from autotask.worker import relay
 from autotask.worker.relay import Relay
 from tests import redis_server
 from tests.helpers import wait_until
 from tests.integration.st2app.models import HelloTask, InsideTask
+from tests.integration.store.shapes import edit
 
 redis = pytest.importorskip("redis")
 pytestmark = pytest.mark.skipif(not redis_server.IS_INSTALLED, reason="redis-server is not installed")
@@ -58,7 +58,7 @@ def hello(count=1, **values):
 
 
 def lapsed():
-    execute(current(), "UPDATE autotask_task SET ready_at = ready_at - interval '31 s' WHERE state = 1")
+    edit("UPDATE autotask_task SET ready_at = ready_at - interval '31 s' WHERE state = 1")
 
 
 def test_ready_tasks_are_in_the_lists_of_their_channels_in_order(lists):
@@ -99,8 +99,7 @@ def test_the_lists_stay_short_and_are_filled_as_clients_take(lists, monkeypatch)
     assert relay.SOON < look(service) < relay.LONGEST  # the list is full: look less often
     assert lists.of() == [row.task_info for row in rows[:3]]
     assert [lists.take() for _ in range(3)] == [row.task_info for row in rows[:3]]
-    execute(
-        current(),
+    edit(
         "UPDATE autotask_task SET ready_at = now() + interval '30 s' WHERE id = ANY(%s)",
         ([row.task_id for row in rows[:3]],),
     )

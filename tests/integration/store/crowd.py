@@ -11,7 +11,7 @@ from django.db import models
 from django.db.migrations.executor import MigrationExecutor
 
 from autotask.flow import Flow, LimitGate
-from autotask.store import enqueue, finish
+from autotask.store import enqueue, finish, ready
 from autotask.store.connection import current, execute, rows
 from autotask.task import ClaimedTask, State, new_id
 from tests.helpers import LONG
@@ -106,7 +106,7 @@ def gather(statistics: str) -> Crowd:
 
     # What other living workers run, and what the dead one has left behind.
     for other in (dead, *(sign_on(lease=DAY) for _ in range(10))):
-        multiply("autotask_task", held[0].id, 100, fence="nextval('autotask_fence')", worker_id=f"'{other}'")
+        multiply("autotask_task", held[0].id, 100, claimed_by=other)
 
     waiting = put(payload=payload)[0]
     multiply("autotask_task", waiting, ROWS // 5, ready_at="t.ready_at + n * interval '1 ms'")
@@ -154,9 +154,10 @@ def analyze() -> None:
         execute(current(), f"ANALYZE {table}")
 
 
-def multiply(table: str, id: object, count: int, **changes: str) -> None:
-    """Insert copies of a row, with ids that follow each other as those of tasks do.
+def multiply(table: str, id: object, count: int, *, claimed_by: uuid.UUID | None = None, **changes: str) -> None:
+    """Insert copies of a row, with ids that follow each other as those of tasks do. Ready tasks may be claimed then.
 
+    :param claimed_by: the worker that has claimed the copies, all at once.
     :param changes: columns that differ, as SQL in which *t* is the row and *n* the number of the copy.
     """
     fields = [field for field in TABLES[table]._meta.get_fields() if isinstance(field, models.Field)]
@@ -168,9 +169,16 @@ def multiply(table: str, id: object, count: int, **changes: str) -> None:
         )
     columns = [field.column for field in fields if not isinstance(field, models.AutoField)]
     values = [changes.get(column, f"t.{column}") for column in columns]
-    execute(
-        current(),
+    insert = (
         f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)}"
-        f" FROM {table} t CROSS JOIN generate_series(1, %(count)s) AS n WHERE t.id = %(id)s",
-        {"id": id, "count": count},
+        f" FROM {table} t CROSS JOIN generate_series(1, %(count)s) AS n WHERE t.id = %(id)s"
     )
+    if claimed_by:
+        claim = (
+            "INSERT INTO autotask_claim (number, worker_id, at, ids)"
+            " SELECT nextval('autotask_fence'), %(claimed_by)s, clock_timestamp(), array_agg(id) FROM made"
+        )
+        insert = f"WITH made AS ({insert} RETURNING id) {claim}"
+    elif table == "autotask_task":
+        insert = f"WITH made AS ({insert} RETURNING {ready.RETURNED}) {ready.come('made')}"
+    execute(current(), insert, {"id": id, "count": count, "claimed_by": claimed_by})

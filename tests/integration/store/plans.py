@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-#: Tables that may be of any size; the others have a row for each worker or schedule.
-LARGE = {"autotask_task", "autotask_result", "autotask_attempt"}
+#: Tables that may be of any size; the others have a row for each worker or schedule, or for each batch of tasks that runs.
+LARGE = {"autotask_task", "autotask_ready", "autotask_result", "autotask_attempt"}
 
 #: How statements begin that have a plan.
 EXPLAINABLE = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "EXECUTE")
@@ -25,7 +25,7 @@ TIMES = 3
 class Plan:
     """How one statement was executed.
 
-    :ivar scans: what was scanned and how: "Index Scan autotask_ready".
+    :ivar scans: what was scanned and how: "Index Scan autotask_ready_pkey".
     :ivar buffers: pages that were looked at, in memory or not.
     :ivar sorted: rows that went through the largest sort; 0 without one.
     :ivar discarded: rows that were read and did not fit, over all scans and joins.

@@ -3,7 +3,7 @@
 import time
 import uuid
 
-from autotask.store import claim, many, read, workers
+from autotask.store import claim, many, read, ready, workers
 from autotask.store.claim import BoundedLane
 from autotask.store.connection import current, execute, rows
 from autotask.store.enqueue import Kind, NewTask
@@ -59,6 +59,56 @@ def take(worker_id, limit=100, per_lane=None, connection=None, lanes=None, **opt
         lanes = sorted(claim.find_lanes(connection)[0], key=lambda lane: -lane.priority)
     bounded = [BoundedLane(lane, None) for lane in lanes]
     return claim.claim(connection, worker_id, bounded, per_lane=per_lane or limit, limit=limit, **options)
+
+
+def edit(sql, params=None):
+    """Change rows of tasks by hand, and have the ready table follow: a task that is READY by its row runs or is there."""
+    execute(current(), sql, params)
+    execute(current(), "DELETE FROM autotask_ready")
+    execute(
+        current(),
+        ready.come(
+            "(SELECT * FROM autotask_task t WHERE NOT EXISTS (SELECT FROM autotask_running r WHERE r.id = t.id))"
+        ),
+    )
+
+
+def let_be_ready(*ids, **changes):
+    """Make tasks ready, whatever they have done until now.
+
+    :param changes: values for columns of their rows.
+    """
+    params = {"ids": list(ids)} | changes
+    execute(current(), "DELETE FROM autotask_ready WHERE id = ANY(%(ids)s)", params)
+    values = {"state": "1", "ready_at": "coalesce(ready_at, now())"} | {name: f"%({name})s" for name in changes}
+    sql = f"""
+        WITH t AS (
+            UPDATE autotask_task t SET {", ".join(f"{name} = {value}" for name, value in values.items())}
+            WHERE id = ANY(%(ids)s) RETURNING {ready.RETURNING}
+        )
+        {ready.come("t")}
+    """
+    execute(current(), sql, params)
+
+
+def let_run(*ids, worker=None, seconds=0.0):
+    """Make tasks run, in a claim of a worker that is not registered by default, whatever they have done until now.
+
+    :param seconds: how long they have been running.
+    :returns: the fence of the first one.
+    """
+    params = {"ids": list(ids), "worker": worker or uuid.uuid4(), "seconds": seconds}
+    execute(current(), "DELETE FROM autotask_ready WHERE id = ANY(%(ids)s)", params)
+    execute(
+        current(),
+        "UPDATE autotask_task SET state = 1, ready_at = coalesce(ready_at, now()) WHERE id = ANY(%(ids)s)",
+        params,
+    )
+    sql = """
+        INSERT INTO autotask_claim (number, worker_id, at, ids)
+        VALUES (nextval('autotask_fence'), %(worker)s, now() - %(seconds)s * interval '1 s', %(ids)s::uuid[]) RETURNING number << 10
+    """
+    return rows(current(), sql, params)[0][0]
 
 
 def stored(id):

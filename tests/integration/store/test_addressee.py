@@ -118,7 +118,7 @@ def test_a_call_tells_one_idle_worker(other_connection, in_transaction):
 def blind_role(monkeypatch):
     """A role that may enqueue, and see no workers."""
     role = f"autotask_test_{uuid.uuid4().hex}"
-    execute(current(), f"CREATE ROLE {role}; GRANT SELECT, INSERT ON autotask_task TO {role}")
+    execute(current(), f"CREATE ROLE {role}; GRANT SELECT, INSERT ON autotask_task, autotask_ready TO {role}")
     yield role
     execute(current(), f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
 
@@ -132,7 +132,7 @@ def test_a_role_that_may_not_see_the_workers_stores_its_calls_and_tells_all(blin
     greet("Ada")
 
     # Then
-    assert rows(current(), "SELECT count(*) FROM autotask_task") == [(1,)]
+    assert rows(current(), "SELECT count(*) FROM autotask_live") == [(1,)]
     rows(other_connection, "SELECT 1")
     assert list(hearing.heard(other_connection)) == [WORK_CHANNEL]
 
@@ -150,7 +150,7 @@ def test_an_error_that_is_not_about_the_workers_is_not_hidden(monkeypatch):
     monkeypatch.setattr(enqueue, "NOW_TELLING", "SELECT wrong syntax here %s %s %s %s %s %s %s %s")
     with pytest.raises(Exception, match="syntax"):
         greet("Ada")
-    assert rows(current(), "SELECT count(*) FROM autotask_task") == [(0,)]
+    assert rows(current(), "SELECT count(*) FROM autotask_live") == [(0,)]
 
 
 def test_the_call_after_one_that_has_failed_tells_workers(other_connection, monkeypatch):

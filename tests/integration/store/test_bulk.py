@@ -49,7 +49,7 @@ ITEMS = [("Ann",), {"name": "Bob", "greeting": "Hi"}, ('ö "\\ \t \0 \ud800 {}',
 ROW = """
 SELECT to_jsonb(t) - '{id,payload,created_at,run_at,ready_at,expires_at}'::text[], ready_at IS NOT NULL,
        ARRAY[extract(epoch FROM run_at - created_at), extract(epoch FROM expires_at - created_at)]::float8[], payload
-FROM autotask_task t WHERE id = %(id)s
+FROM autotask_live t WHERE id = %(id)s
 """
 
 
@@ -82,10 +82,10 @@ def row_of(handle):
 def test_very_many_calls_are_ready_in_their_order(monkeypatch):
     of_a_bulk(monkeypatch, part=10)
     handles = greet.enqueue_many([(str(n),) for n in range(35)])
-    by_ready = rows(current(), "SELECT arguments, id FROM autotask_task ORDER BY ready_at")
+    by_ready = rows(current(), "SELECT arguments, id FROM autotask_live ORDER BY ready_at")
     assert [arguments for arguments, _ in by_ready] == [f"name='{n}'" for n in range(35)]
     assert [id for _, id in by_ready] == [handle.id for handle in handles] == sorted(handle.id for handle in handles)
-    assert rows(current(), "SELECT count(DISTINCT ready_at), min(ready_at) >= min(run_at) FROM autotask_task") == [
+    assert rows(current(), "SELECT count(DISTINCT ready_at), min(ready_at) >= min(run_at) FROM autotask_live") == [
         (35, True)
     ]
 
@@ -178,7 +178,7 @@ def test_few_items_of_very_many_bytes_need_no_long_statement(monkeypatch):
 def test_a_million_bytes_of_arguments_are_read_by_the_driver_in_pieces(monkeypatch):
     of_a_bulk(monkeypatch)
     handles = greet.enqueue_many((letter * 200_000,) for letter in "abcdefgh")
-    ((payload,),) = rows(current(), "SELECT payload FROM autotask_task WHERE id = %(id)s", {"id": str(handles[7].id)})
+    ((payload,),) = rows(current(), "SELECT payload FROM autotask_live WHERE id = %(id)s", {"id": str(handles[7].id)})
     assert load_arguments(payload, id=handles[7].id, name=greet.name) == (("h" * 200_000,), {})
 
 

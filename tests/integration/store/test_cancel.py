@@ -94,7 +94,7 @@ def test_a_task_is_either_claimed_or_cancelled_never_both(in_threads):
 
     # Then
     assert sorted(first + second) == sorted(ids)
-    assert count("autotask_result WHERE state = 5") + count("autotask_task WHERE state = 2") == 200
+    assert count("autotask_result WHERE state = 5") + count("autotask_live WHERE state = 2") == 200
 
 
 def test_a_cancellation_in_a_transaction_that_is_rolled_back_has_not_happened(transaction):

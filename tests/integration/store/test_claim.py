@@ -9,7 +9,7 @@ from autotask.store import claim
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current, execute
 from autotask.task import State
-from tests.integration.store.shapes import put, sign_on, state, stored, take
+from tests.integration.store.shapes import let_be_ready, now, put, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -189,7 +189,7 @@ def test_the_lanes_that_exist_are_found():
 def test_the_lanes_of_suspects_are_found_beside_the_others():
     put(2, queue="a")
     (suspect,) = put(queue="b")
-    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect})
+    let_be_ready(suspect, lost=1)
     assert claim.find_lanes(current())[:3] == ([Lane("a", 0), Lane("b", 0)], [Lane("b", 0)], False)
 
 
@@ -197,7 +197,7 @@ def test_suspects_are_claimed_only_by_who_asks_for_them_until_they_have_waited_f
     # Given
     worker = sign_on()
     suspect, innocent = put(2)
-    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect})
+    let_be_ready(suspect, lost=1)
     lanes = [BoundedLane(Lane("default", 0), None)]
 
     # Then
@@ -211,11 +211,7 @@ def test_suspects_are_claimed_only_by_who_asks_for_them_until_they_have_waited_f
 
     # When: nobody finds an idle moment for another one
     (other,) = put()
-    execute(
-        current(),
-        "UPDATE autotask_task SET lost = 1, ready_at = ready_at - interval '1 minute' WHERE id = %(id)s",
-        {"id": other},
-    )
+    let_be_ready(other, lost=1, ready_at=now() - timedelta(minutes=1))
 
     # Then
     assert [task.id for task in take(worker)] == [other]
@@ -226,11 +222,7 @@ def test_what_was_given_back_as_unknown_is_left_to_others_by_who_does_not_know_i
     worker = sign_on()
     unknown, known = put(2)
     (alone,) = put(queue="newer", name="tests.newer")
-    execute(
-        current(),
-        "UPDATE autotask_task SET unknown_since = clock_timestamp(), lost = 1 WHERE id = ANY(%(ids)s)",
-        {"ids": [unknown, alone]},
-    )
+    let_be_ready(unknown, alone, unknown_since=now(), lost=1)
     unknown_names = ["tests.task", "tests.newer"]
     lanes = [BoundedLane(Lane("default", 0), None), BoundedLane(Lane("newer", 0), None)]
 

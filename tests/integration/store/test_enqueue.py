@@ -192,17 +192,17 @@ def test_a_call_in_a_savepoint_that_is_rolled_back_leaves_nothing(woken):
 def test_nobody_else_sees_a_task_before_the_commit(other_connection, woken, announced):
     with transaction.atomic():
         handle = greet("Ann")
-        assert rows(other_connection, "SELECT count(*) FROM autotask_task") == [(0,)]
+        assert rows(other_connection, "SELECT count(*) FROM autotask_live") == [(0,)]
         assert woken == []
         assert announced == []
-    assert rows(other_connection, "SELECT count(*) FROM autotask_task") == [(1,)]
+    assert rows(other_connection, "SELECT count(*) FROM autotask_live") == [(1,)]
     assert woken == [1]
     assert announced == [{"task_id": handle.id, "name": greet.name, "queue": "mail"}]
 
 
 def test_outside_of_a_transaction_a_call_is_committed_at_once(other_connection, woken):
     greet("Ann")
-    assert rows(other_connection, "SELECT count(*) FROM autotask_task") == [(1,)]
+    assert rows(other_connection, "SELECT count(*) FROM autotask_live") == [(1,)]
     assert woken == [1]
 
 
@@ -225,14 +225,14 @@ def test_a_program_that_commits_by_hand_can_call_too(other_connection):
     try:
         # When
         greet("Ann")
-        assert rows(other_connection, "SELECT count(*) FROM autotask_task") == [(0,)]
+        assert rows(other_connection, "SELECT count(*) FROM autotask_live") == [(0,)]
         connection.commit()
     finally:
         connection.rollback()
         connection.set_autocommit(True)
 
     # Then
-    assert rows(other_connection, "SELECT count(*) FROM autotask_task") == [(1,)]
+    assert rows(other_connection, "SELECT count(*) FROM autotask_live") == [(1,)]
 
 
 # --- many -----------------------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def test_many_may_be_none(django_assert_num_queries, woken):
 def test_many_may_be_very_many():
     handles = greet.using(delay=60).enqueue_many((str(number),) for number in range(3000))
     assert count("autotask_task") == len(handles) == 3000
-    assert rows(current(), "SELECT DISTINCT state, queue, priority, retries, ttl FROM autotask_task") == [
+    assert rows(current(), "SELECT DISTINCT state, queue, priority, retries, ttl FROM autotask_live") == [
         (0, "mail", 7, 2, 60.0)
     ]
 

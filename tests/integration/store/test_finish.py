@@ -1,7 +1,6 @@
 """Outcomes: recorded once, only while the claim is still the worker's, and with their history."""
 
 import time
-import uuid
 from datetime import timedelta
 
 import pytest
@@ -10,7 +9,7 @@ from autotask.store import finish, read, release, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.store.release import Release
 from autotask.task import State
-from tests.integration.store.shapes import count, now, outcome, put, sign_on, state, stored, take
+from tests.integration.store.shapes import count, edit, now, outcome, put, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -20,7 +19,7 @@ def end(*outcomes, connection=None, error_ttl=1000.0):
 
 
 def retry(*outcomes, worker=None):
-    return finish.retry(current(), outcomes, now=time.monotonic(), worker_id=worker or uuid.uuid4())
+    return finish.retry(current(), outcomes, now=time.monotonic())
 
 
 @pytest.fixture
@@ -284,8 +283,7 @@ def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_wh
     task = running(worker)
     release.release(current(), [Release(task.id, task.fence, 30.0, unknown=True)])
     assert state(task.id) is State.SCHEDULED
-    execute(
-        current(),
+    edit(
         "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp(), "
         "unknown_since = unknown_since - interval '1 hour'",
     )
@@ -297,7 +295,7 @@ def test_a_task_that_is_not_known_is_given_back_for_later_and_remembers_since_wh
     release.release(current(), [Release(task.id, task.fence, 30.0, unknown=True)])
 
     # Then the first moment counts
-    execute(current(), "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp()")
+    edit("UPDATE autotask_task SET state = 1, ready_at = clock_timestamp()")
     (task,) = take(worker)
     assert task.unknown_for == pytest.approx(3600, abs=5)
 
@@ -335,7 +333,7 @@ def test_a_task_that_snoozes_waits_for_its_time_and_the_attempt_does_not_count(w
     after = stored(task.id)
     assert (after.state, after.attempt, after.failures, after.lost) == (State.SCHEDULED, 0, 0, 0)
     assert before <= after.run_at - timedelta(seconds=30) <= now()
-    ((unknown,),) = rows(current(), "SELECT unknown_since FROM autotask_task")
+    ((unknown,),) = rows(current(), "SELECT unknown_since FROM autotask_live")
     assert unknown is None
 
 
@@ -351,7 +349,7 @@ def test_a_request_to_cancel_is_not_forgotten_when_the_task_goes_back(worker, ho
     # When
     if how == "tried again":
         retry(outcome(task, State.RETRY, delay=300.0))
-        execute(current(), "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp() WHERE run_at <= now()")
+        edit("UPDATE autotask_task SET state = 1, ready_at = clock_timestamp() WHERE run_at <= now()")
     else:
         release.release(current(), [Release(task.id, task.fence, delay=300.0 if how == "snoozed" else 0.0)])
 

@@ -206,7 +206,7 @@ def test_an_heir_that_was_put_back_gets_nothing_and_the_slot_goes_to_the_next(wo
 def test_a_slot_that_the_heir_had_before_a_retry_is_left(worker):
     # Given: a task that still stands in the second slot
     first, second = begin(worker)
-    finish.retry(current(), [outcome(second, State.RETRY)], now=time.monotonic(), worker_id=worker)
+    finish.retry(current(), [outcome(second, State.RETRY)], now=time.monotonic())
     execute(
         current(),
         "UPDATE autotask_task SET state = 8, run_at = now() WHERE id = %(id)s",
@@ -261,7 +261,7 @@ def test_the_followers_of_a_dead_worker_wait_at_their_gate_again(worker):
 def test_a_follower_that_fails_has_to_wait_for_a_slot(worker):
     begin(worker)
     (follower,) = (hold(), ahead(worker))[1]
-    finish.retry(current(), [outcome(follower, State.RETRY)], now=time.monotonic(), worker_id=worker)
+    finish.retry(current(), [outcome(follower, State.RETRY)], now=time.monotonic())
     assert position(follower.id)[:2] == (State.SCHEDULED, 0)
 
 

@@ -13,7 +13,7 @@ from autotask.store.gates import Present
 from autotask.store.release import Release
 from autotask.task import THREAD, State
 from tests.helpers import wait_until
-from tests.integration.store.shapes import count, new_task, outcome, sign_on, state, take
+from tests.integration.store.shapes import count, edit, new_task, outcome, sign_on, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -113,7 +113,7 @@ def test_a_failure_frees_the_slot_and_the_retry_has_to_wait_for_another(worker):
     (task,) = take(worker)
 
     # When
-    retried = finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic(), worker_id=worker)
+    retried = finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic())
 
     # Then
     assert (retried, admit(), states([first, second])) == (1, 1, [State.SCHEDULED, State.READY])
@@ -238,7 +238,7 @@ def test_a_paused_task_does_not_keep_others_waiting(worker):
 
     # Then
     assert (states(paused), states([first, second])) == ([State.HELD] * 3, [State.READY, State.HELD])
-    assert rows(current(), "SELECT DISTINCT gate, passed FROM autotask_task WHERE name = 'tests.paused'") == [
+    assert rows(current(), "SELECT DISTINCT gate, passed FROM autotask_live WHERE name = 'tests.paused'") == [
         ("pause:tests.paused", 0)
     ]
     assert (end(*take(worker)), state(second)) == (1, State.READY)
@@ -339,7 +339,7 @@ def test_a_task_that_comes_back_has_one_slot_only(worker):
     first, second = hold(B, count=2)
     admit()
     tasks = {task.id: task for task in take(worker)}
-    finish.retry(current(), [outcome(tasks[second], State.RETRY)], now=time.monotonic(), worker_id=worker)
+    finish.retry(current(), [outcome(tasks[second], State.RETRY)], now=time.monotonic())
     end(tasks[first])
 
     # When
@@ -357,7 +357,7 @@ def test_a_slot_is_handed_on_to_a_task_that_comes_back_and_has_another_one(worke
     first, second = hold(B, count=2)
     admit()
     tasks = {task.id: task for task in take(worker)}
-    finish.retry(current(), [outcome(tasks[first], State.RETRY)], now=time.monotonic(), worker_id=worker)
+    finish.retry(current(), [outcome(tasks[first], State.RETRY)], now=time.monotonic())
     promote.promote(current())
     assert end(tasks[second]) == 1
     (third,) = hold(B)
@@ -369,7 +369,8 @@ def test_a_task_that_an_older_worker_has_put_back_does_not_wait_for_its_own_slot
     (id,) = hold(A)
     admit()
     take(worker)
-    execute(current(), "UPDATE autotask_task SET state = 0, fence = NULL, worker_id = NULL, ready_at = NULL")
+    edit("UPDATE autotask_task SET state = 0, ready_at = NULL")
+    execute(current(), "DELETE FROM autotask_claim")
     promote.promote(current())
     assert (admit(), state(id)) == (1, State.READY)
 
@@ -471,7 +472,7 @@ def test_a_failed_task_that_is_to_be_cancelled_waits_at_no_gate(worker):
     admit()
     (task,) = take(worker)
     cancel.cancel(current(), first)
-    finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic(), worker_id=worker)
+    finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic())
     admit()
     promote.promote(current())
     assert states([first, second]) == [State.READY, State.READY]
@@ -503,7 +504,7 @@ def test_nobody_draws_a_token_who_would_then_wait_for_a_slot(worker):
 
     # Then
     assert (admit(), states(held)) == (1, [State.READY, State.HELD, State.HELD])
-    assert rows(current(), "SELECT gate FROM autotask_task WHERE state = 8") == [("rate:r",)] * 2
+    assert rows(current(), "SELECT gate FROM autotask_live WHERE state = 8") == [("rate:r",)] * 2
     end(*[task for task in take(worker) if task.id in busy])
     execute(current(), "UPDATE autotask_mark SET at = now()")
     assert (admit(), states(held)) == (2, [State.RUNNING, State.READY, State.READY])

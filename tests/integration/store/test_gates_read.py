@@ -8,6 +8,7 @@ from autotask.store import cancel, gates_read, read, tally
 from autotask.store.connection import current, execute
 from autotask.task import State
 from tests.integration.held import OPENAI, RATE, draw, give, hold, own
+from tests.integration.store.shapes import edit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,7 +31,7 @@ def test_a_slot_is_not_taken_by_a_task_that_has_ended_or_has_to_pass_again():
 
     # When
     cancel.cancel(current(), ended)
-    execute(current(), "UPDATE autotask_task SET passed = 0, state = 0 WHERE id = %(id)s", {"id": again})
+    edit("UPDATE autotask_task SET passed = 0, state = 0 WHERE id = %(id)s", {"id": again})
 
     # Then
     assert gates_read.seen(current(), OPENAI.key).taken == 0
@@ -71,7 +72,7 @@ def test_the_holders_of_slots_come_with_their_states_longest_running_first():
     give(OPENAI, *ids)
     give(own(), running, state=State.RUNNING, seconds=60)
     sql = "UPDATE autotask_task SET state = 8, gate = %(gate)s, ready_at = NULL WHERE id = %(id)s"
-    execute(current(), sql, {"gate": RATE.key, "id": waiting})
+    edit(sql, {"gate": RATE.key, "id": waiting})
 
     # Then
     first, second, third = gates_read.holders(current(), OPENAI.key)

@@ -171,7 +171,7 @@ def test_a_transaction_on_the_database_of_autotask_counts_alone():
     with transaction.atomic(using="shop"), transaction.atomic(using="jobs"):
         tasks.echo(1)
         with connections["jobs"].cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM autotask_task")
+            cursor.execute("SELECT count(*) FROM autotask_live")
             assert cursor.fetchone() == (1,)
 
 

@@ -34,7 +34,7 @@ def deliver(found, connection=None):
 
 
 def live():
-    return [id for (id,) in rows(current(), "SELECT id FROM autotask_task WHERE name = 'tests.deliver'")]
+    return [id for (id,) in rows(current(), "SELECT id FROM autotask_live WHERE name = 'tests.deliver'")]
 
 
 def notices_of(id):
@@ -77,9 +77,10 @@ def test_a_delivery_that_no_worker_takes_for_a_week_is_given_up_unless_its_queue
     (old,), (paused,), (fresh,) = ended(queue="gone"), ended(queue="paused"), ended()
     Notifier(lambda: None).run_once(current())
     pause("queue", "paused")
-    execute(
-        current(), "UPDATE autotask_task SET ready_at = ready_at - interval '8 days' WHERE queue IN ('gone', 'paused')"
-    )
+    for table in ("autotask_task", "autotask_ready"):
+        execute(
+            current(), f"UPDATE {table} SET ready_at = ready_at - interval '8 days' WHERE queue IN ('gone', 'paused')"
+        )
     execute(current(), "UPDATE autotask_result SET ended_at = ended_at - interval '8 days'")
 
     # When

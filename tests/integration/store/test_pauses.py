@@ -82,7 +82,7 @@ def admit():
 
 
 def gate(id):
-    return rows(current(), "SELECT gate, passed FROM autotask_task WHERE id = %(id)s", {"id": id})[0]
+    return rows(current(), "SELECT gate, passed FROM autotask_live WHERE id = %(id)s", {"id": id})[0]
 
 
 def found():
@@ -223,7 +223,7 @@ def test_many_are_held_and_let_go_in_pieces_past_those_of_others():
 def test_a_row_that_somebody_has_locked_holds_up_nobody(transaction):
     first, second = put(2, name="tests.paused")
     pause()
-    execute(transaction, "SELECT 1 FROM autotask_task WHERE id = %(id)s FOR UPDATE", {"id": first})
+    execute(transaction, "SELECT 1 FROM autotask_ready WHERE id = %(id)s FOR UPDATE", {"id": first})
     assert hold_all() == 1
     execute(transaction, "COMMIT")
     assert hold_all() == 1

@@ -9,7 +9,7 @@ from autotask.store.release import Release
 from autotask.store.requeue import requeue
 from autotask.task import State
 from tests.helpers import wait_until
-from tests.integration.store.shapes import outcome, put, sign_on, stored, take
+from tests.integration.store.shapes import edit, outcome, put, sign_on, stored, take
 from tests.integration.store.test_finish import end, retry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,7 +99,7 @@ def test_it_stays_while_the_task_waits_for_another_attempt_which_starts_anew():
     assert said(task) == Progress(9.0, 10.0)
 
     # When
-    execute(current(), "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp()")
+    edit("UPDATE autotask_task SET state = 1, ready_at = clock_timestamp()")
     (again,) = take(worker)
 
     # Then

@@ -43,7 +43,7 @@ def test_a_promoted_task_is_as_old_as_its_promotion_so_that_no_lower_bound_hides
     make_due([id], seconds=3600)
     promote.promote(current())
     assert state(id) is State.READY
-    assert rows(current(), "SELECT clock_timestamp() - ready_at < interval '60 s' FROM autotask_task") == [(True,)]
+    assert rows(current(), "SELECT clock_timestamp() - ready_at < interval '60 s' FROM autotask_live") == [(True,)]
 
 
 def test_no_more_than_asked_for_become_ready_the_longest_overdue_first():
@@ -72,4 +72,4 @@ def test_promotions_at_the_same_time_make_each_task_ready_once(in_threads):
         return total
 
     assert sum(in_threads(promote_all, times=3)) == 200
-    assert count("autotask_task WHERE state = 1") == 200
+    assert count("autotask_live WHERE state = 1") == 200

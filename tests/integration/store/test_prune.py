@@ -98,7 +98,7 @@ def test_the_attempts_of_live_tasks_stay():
     # Given a task that waits for another attempt
     put(1, retries=3)
     (task,) = take(worker := sign_on())
-    finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic(), worker_id=worker)
+    finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic())
 
     # When, then
     assert prune.prune(current()).results == 0

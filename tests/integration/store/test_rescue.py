@@ -8,7 +8,7 @@ import pytest
 from autotask.store import claim, read, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import State
-from tests.integration.store.shapes import count, now, put, sign_on, state, stored, take
+from tests.integration.store.shapes import count, let_be_ready, now, put, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +28,7 @@ def expire(worker):
 
 
 def make_ready():
-    execute(current(), "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp() WHERE state = 0")
+    let_be_ready(*(id for (id,) in rows(current(), "SELECT id FROM autotask_task WHERE state = 0")))
 
 
 def die_with(id, **kwargs):

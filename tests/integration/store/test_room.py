@@ -26,4 +26,4 @@ def test_all_who_may_pass_do_so_after_some_looks(gate, room, known):
             break
 
     # Then
-    assert count("autotask_task WHERE state = 8") == 0
+    assert count("autotask_live WHERE state = 8") == 0

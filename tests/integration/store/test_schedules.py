@@ -317,7 +317,7 @@ def test_a_tick_moves_the_schedule_and_enqueues_its_task_in_one_statement():
     assert next_ticks() == {"tick": NOON + MINUTE}
     row = stored(task.id)
     assert (row.name, row.state) == ("tests.tick", 1)
-    ((schedule, tick),) = rows(current(), "SELECT schedule, scheduled_for FROM autotask_task")
+    ((schedule, tick),) = rows(current(), "SELECT schedule, scheduled_for FROM autotask_live")
     assert (schedule, tick.astimezone(UTC)) == ("tick", NOON)
 
 
@@ -420,6 +420,6 @@ def test_any_number_of_workers_enqueue_each_tick_once(in_threads):
     assert sum(in_threads(run, times=4)) == 60
 
     # Then
-    found = rows(current(), "SELECT schedule, scheduled_for, count(*) FROM autotask_task GROUP BY 1, 2")
+    found = rows(current(), "SELECT schedule, scheduled_for, count(*) FROM autotask_live GROUP BY 1, 2")
     assert len(found) == 60
     assert {number for _, _, number in found} == {1}

@@ -47,7 +47,7 @@ def test_a_slot_that_went_back_to_the_task_that_had_it_before_is_not_given_to_an
     first = put_flowing(priority=1)
     gates.admit(current(), Present(), room={"": 10})
     (claimed,) = take(worker)
-    finish.retry(current(), [outcome(claimed, State.RETRY)], now=0.0, worker_id=worker)
+    finish.retry(current(), [outcome(claimed, State.RETRY)], now=0.0)
     execute(current(), "UPDATE autotask_task SET run_at = now()")
     promote.promote(current())
     second = put_flowing()
@@ -64,5 +64,5 @@ def test_a_slot_that_went_back_to_the_task_that_had_it_before_is_not_given_to_an
     slow.join()
 
     # Then
-    states = dict(rows(current(), "SELECT id, state FROM autotask_task"))
+    states = dict(rows(current(), "SELECT id, state FROM autotask_live"))
     assert states == {first: State.READY, second: State.HELD}

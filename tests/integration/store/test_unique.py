@@ -17,7 +17,7 @@ from autotask.store.requeue import holder, requeue
 from autotask.store.unique import Terms
 from autotask.task import THREAD, State
 from tests.helpers import wait_until
-from tests.integration.store.shapes import count, new_task, outcome, sign_on, state, stored, take
+from tests.integration.store.shapes import count, let_be_ready, new_task, outcome, sign_on, state, stored, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,7 +45,7 @@ def one(terms=None, key="tests.task(7)", gates=(), **changes):
 
 def flow_of(id):
     ((*found,),) = rows(
-        current(), "SELECT state, gate, passed, unique_key, arguments FROM autotask_task WHERE id = %(id)s", {"id": id}
+        current(), "SELECT state, gate, passed, unique_key, arguments FROM autotask_live WHERE id = %(id)s", {"id": id}
     )
     return found
 
@@ -147,7 +147,7 @@ def test_a_task_that_has_begun_is_never_replaced():
     (task,) = take(sign_on())
     second = one(REPLACE, arguments="new")
     assert (second.id, second.created, second.renewed) == (first.id, False, None)
-    finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic(), worker_id=task.worker_id)
+    finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic())
     assert one(REPLACE, arguments="new").renewed is None
     assert flow_of(first.id)[-1] == "old"
 
@@ -202,10 +202,7 @@ def test_a_replaced_time_moves_a_task_with_gates():
 def test_a_ready_task_with_gates_stays_ready_or_frees_its_slots():
     # Given
     first = one(gates=[GATE])
-    rows(
-        current(),
-        "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp(), passed = 1, gate = NULL RETURNING 1",
-    )
+    let_be_ready(first.id, passed=1, gate=None)
     rows(current(), "DELETE FROM autotask_mark RETURNING 1")
 
     # Then
@@ -219,10 +216,7 @@ def test_a_ready_task_with_gates_stays_ready_or_frees_its_slots():
 
 def test_other_gates_are_passed_from_the_first():
     first = one(gates=[GATE])
-    rows(
-        current(),
-        "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp(), passed = 1, gate = NULL RETURNING 1",
-    )
+    let_be_ready(first.id, passed=1, gate=None)
     rows(current(), "DELETE FROM autotask_mark RETURNING 1")
     other = GATE._replace(key="limit:other", base="other")
     one(REPLACE, gates=[other])
@@ -341,7 +335,7 @@ def test_a_key_while_its_task_waits_runs_and_has_ended(key):
 
 
 def retry(task, worker):
-    finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic(), worker_id=worker)
+    finish.retry(current(), [outcome(task, State.RETRY)], now=time.monotonic())
 
 
 def release_all(task, worker):
@@ -524,10 +518,10 @@ def test_stored_arguments_are_merged_while_the_row_is_locked():
 
     terms = Terms(on_conflict="replace", renew=merge, merges=True)
     in_threads(lambda number: one(terms, key="waiting:a", payload=b"%x" % number, delay=5.0), 16)
-    ((payload,),) = rows(current(), "SELECT payload FROM autotask_task")
+    ((payload,),) = rows(current(), "SELECT payload FROM autotask_live")
     assert sorted(bytes(payload)) == sorted(b"0123456789abcdef")
     found = call(*(unique_task("waiting:b", payload=b"%d" % number) for number in range(3)), terms=terms)
-    ((payload,),) = rows(current(), "SELECT payload FROM autotask_task WHERE id = %(id)s", {"id": found[0].id})
+    ((payload,),) = rows(current(), "SELECT payload FROM autotask_live WHERE id = %(id)s", {"id": found[0].id})
     assert bytes(payload) == b"012"
 
 

@@ -30,7 +30,7 @@ def results_locked(other_connection):
 
 
 def running():
-    return rows(current(), "SELECT count(*) FROM autotask_task WHERE state = 2")[0][0]
+    return rows(current(), "SELECT count(*) FROM autotask_live WHERE state = 2")[0][0]
 
 
 def all_done(handles):

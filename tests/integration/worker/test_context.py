@@ -47,7 +47,7 @@ def here():
 
 
 def payload_of(handle):
-    [(found,)] = rows(current(), "SELECT payload FROM autotask_task WHERE id = %(id)s", {"id": handle.id})
+    [(found,)] = rows(current(), "SELECT payload FROM autotask_live WHERE id = %(id)s", {"id": handle.id})
     return bytes(found)
 
 
@@ -164,7 +164,7 @@ def test_a_carrier_that_fails_is_reported_at_the_call_and_nothing_is_enqueued(se
         thread.look(1)
 
     # Then
-    assert rows(current(), "SELECT count(*) FROM autotask_task") == [(0,)]
+    assert rows(current(), "SELECT count(*) FROM autotask_live") == [(0,)]
 
 
 def test_a_task_with_values_that_a_worker_cannot_restore_waits_for_one_that_can(settings, start_worker):

@@ -14,6 +14,7 @@ from autotask.task import CANCELLED, COROUTINE, DONE, ERROR, RUNNING, WAITING
 from autotask.tasks import delayed_task
 from autotask.worker import watch
 from tests.helpers import ended, wait_until
+from tests.integration.store.shapes import edit
 from tests.integration.worker import stubborn, tasks
 from tests.integration.worker.stubborn import began
 
@@ -39,7 +40,7 @@ def test_no_more_coroutines_run_at_a_time_than_there_is_room_for(start_worker, p
 
     # Then
     wait_until(lambda: len(stubborn.lines(path)) == 3)
-    running = "SELECT count(*) FROM autotask_task WHERE state = 2 AND executor = 'coroutine'"
+    running = "SELECT count(*) FROM autotask_live WHERE state = 2 AND executor = 'coroutine'"
     assert rows(current(), running) == [(3,)]
 
 
@@ -161,7 +162,7 @@ def test_a_worker_with_a_blocked_event_loop_stops_in_time(start_worker, path, se
 def test_a_worker_without_coroutines_leaves_suspects_among_them_to_others_too(start_worker):
     # Given
     handle = stubborn.quick_coroutine(1)
-    execute(current(), "UPDATE autotask_task SET lost = 1")
+    edit("UPDATE autotask_task SET lost = 1")
 
     # When
     start_worker(coroutines=0)

@@ -203,4 +203,4 @@ def test_without_active_autotask_nothing_is_stored(settings):
     settings.AUTOTASK_IS_ACTIVE = False
     assert tasks.echo("now") == "now"
     assert tasks.double.call(2) == 4
-    assert rows(current(), "SELECT count(*) FROM autotask_task") == [(0,)]
+    assert rows(current(), "SELECT count(*) FROM autotask_live") == [(0,)]

@@ -126,7 +126,7 @@ def test_nothing_is_imported_for_a_payload_that_was_not_signed_under_that_name(s
 
 def unknown_since(handle):
     with current().cursor() as cursor:
-        cursor.execute("SELECT unknown_since FROM autotask_task WHERE id = %s", [handle.id])
+        cursor.execute("SELECT unknown_since FROM autotask_live WHERE id = %s", [handle.id])
         return cursor.fetchone()[0]
 
 

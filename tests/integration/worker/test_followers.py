@@ -34,7 +34,7 @@ def count_followers(worker):
 
 
 def states():
-    found = rows(current(), "SELECT state, attempt FROM autotask_task WHERE name = %(name)s", {"name": NAME})
+    found = rows(current(), "SELECT state, attempt FROM autotask_live WHERE name = %(name)s", {"name": NAME})
     return {(State(state), attempt) for state, attempt in found}
 
 
@@ -123,7 +123,7 @@ def test_followers_of_a_task_that_turns_out_to_be_long_are_released(start_worker
     handles = limited.three_at_a_time_for.enqueue_many([(seconds,) for seconds in times])
 
     # When
-    sql = "SELECT count(*) FROM autotask_task WHERE state = 2 AND name = %(name)s"
+    sql = "SELECT count(*) FROM autotask_live WHERE state = 2 AND name = %(name)s"
     wait_until(lambda: handles[200].status is RUNNING, what="the long ones")
 
     # Then: nobody waits behind them in the worker
@@ -149,5 +149,5 @@ def test_the_tasks_of_a_worker_without_a_lease_are_run_by_another(start_worker, 
     for handle in handles:
         handle.wait(patient(30))
     until = time.monotonic() + patient(10)
-    while rows(current(), "SELECT 1 FROM autotask_task WHERE name = %(name)s", {"name": NAME}):
+    while rows(current(), "SELECT 1 FROM autotask_live WHERE name = %(name)s", {"name": NAME}):
         assert time.monotonic() < until

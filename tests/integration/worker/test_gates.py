@@ -29,7 +29,7 @@ def drained(*handles):
     for handle in handles:
         assert ended(handle) == DONE, handle.error_message
     names = [handle.name for handle in handles]
-    left = "SELECT count(*) FROM autotask_task WHERE name = ANY(%(names)s)"
+    left = "SELECT count(*) FROM autotask_live WHERE name = ANY(%(names)s)"
     assert rows(current(), left, {"names": names}) == [(0,)]
 
 
@@ -128,7 +128,7 @@ def test_a_new_call_cancels_the_running_one(start_worker):
 
     # And no more once it was cancelled for another reason
     first.retry()
-    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE state = 2"))
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_live WHERE state = 2"))
     first.cancel()
     assert ended(first) == CANCELLED
     assert first.error_message == "cancelled while it ran"

@@ -22,6 +22,7 @@ from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.idle import IdleSleep
 from tests.gates import gate
 from tests.helpers import wait_until
+from tests.integration.store.shapes import edit
 from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,7 +93,7 @@ def reconciled(monkeypatch):
 
 def stop_ticking():
     wait_until(lambda: pause.pause(current(), "tests.ticking", "test"), what="the schedule")
-    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_task"), what="the end of the last tick")
+    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_live"), what="the end of the last tick")
 
 
 def is_offered(pipes):
@@ -139,7 +140,7 @@ def test_a_task_that_is_handed_over_runs_at_once_as_far_as_others_can_see(pipes,
     assert gate("handed reached").wait(10)
     assert handle.status is RUNNING
     assert rows(
-        current(), "SELECT worker_id, attempt, started_at IS NOT NULL FROM autotask_task WHERE name LIKE '%%gate'"
+        current(), "SELECT worker_id, attempt, started_at IS NOT NULL FROM autotask_live WHERE name LIKE '%%gate'"
     ) == [(companion.id, 1, True)]
     gate("handed").set()
     wait_until(lambda: handle.status is DONE)
@@ -502,8 +503,7 @@ def test_a_task_handed_over_while_a_suspect_runs_alone_waits_for_it(companion, p
     monkeypatch.setattr(offer_module, "OVERDUE", 600.0)
     with transaction.atomic():
         suspect = tasks.pass_gate("alone")
-        sql = "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s"
-        assert execute(current(), sql, {"id": suspect.id}) == 1
+        edit("UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
         handle, body = store_without_handing_over(pipes, path, "x")
     assert gate("alone reached").wait(20)
 

@@ -19,6 +19,7 @@ from autotask.tasks import Cancel, Discard, Retry, Snooze, cron_task, delayed_ta
 from autotask.worker.reporter import Reporter
 from tests.gates import gate
 from tests.helpers import ended, wait_until
+from tests.integration.store.shapes import let_run
 from tests.integration.worker import inside, tasks
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kept_children")]
@@ -37,7 +38,7 @@ def calls(path):
 def seconds_until_due(handle):
     ((seconds,),) = rows(
         current(),
-        "SELECT extract(epoch FROM run_at - clock_timestamp())::float8 FROM autotask_task WHERE id = %(id)s",
+        "SELECT extract(epoch FROM run_at - clock_timestamp())::float8 FROM autotask_live WHERE id = %(id)s",
         {"id": handle.id},
     )
     return seconds
@@ -293,21 +294,17 @@ def test_progress_is_written_about_once_a_second_however_often_it_is_reported(mo
     note = progress.note
     monkeypatch.setattr(progress, "note", lambda *args: written.append(args[1]) or note(*args))
     handle = tasks.echo(1)
-    execute(
-        current(),
-        "UPDATE autotask_task SET state = 2, fence = 7, worker_id = gen_random_uuid() WHERE id = %(id)s",
-        {"id": handle.id},
-    )
+    fence = let_run(handle.id)
     reporter = Reporter(lambda claim: True)
 
     # When
     for number in range(10_000):
-        reporter.report((handle.id, 7), Progress(number))
+        reporter.report((handle.id, fence), Progress(number))
 
     # Then
     assert reporter.run_once(current()) == 1.0
     assert reporter.run_once(current()) == 1.0
-    assert written == [{(handle.id, 7): Progress(9_999)}]
+    assert written == [{(handle.id, fence): Progress(9_999)}]
     assert handle.progress == Progress(9_999.0)
 
 
@@ -396,7 +393,7 @@ def test_a_task_that_nobody_has_begun_in_time_is_cancelled_and_says_so(start_wor
     # When
     wait_until(
         lambda: (
-            not rows(current(), "SELECT 1 FROM autotask_task WHERE id = %(id)s AND expires_at > now()", {"id": late.id})
+            not rows(current(), "SELECT 1 FROM autotask_live WHERE id = %(id)s AND expires_at > now()", {"id": late.id})
         )
     )
     start_worker()
@@ -567,7 +564,7 @@ def test_a_task_that_runs_at_most_once_ends_in_error_when_its_worker_counts_as_d
     assert gate("once reached").wait(10)
 
     # When
-    ((worker_id,),) = rows(current(), "SELECT worker_id FROM autotask_task WHERE id = %(id)s", {"id": handle.id})
+    ((worker_id,),) = rows(current(), "SELECT worker_id FROM autotask_live WHERE id = %(id)s", {"id": handle.id})
 
     def bury():
         return rescue.rescue(current(), [worker_id], reason="signal 9 (SIGKILL)", max_crashes=3, error_ttl=60.0)[0]

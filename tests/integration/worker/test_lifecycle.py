@@ -15,6 +15,7 @@ from autotask.worker.claiming.placement import Placement
 from autotask.worker.identity import make_identity
 from autotask.worker.pools import threads
 from tests.helpers import wait_until
+from tests.integration.store.shapes import edit, let_run
 from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -175,8 +176,7 @@ def test_the_outcome_of_a_worker_that_lost_its_task_is_refused(worker):
     assert tasks.gate("late reached").wait(10)
 
     # When: the task is given to another worker, which finishes it first
-    execute(
-        current(),
+    edit(
         "UPDATE autotask_task SET state = 0, run_at = now() + interval '1 h', fence = NULL, worker_id = NULL WHERE id = %(id)s",
         {"id": handle.id},
     )
@@ -207,11 +207,7 @@ def test_the_tasks_of_a_dead_process_on_this_host_come_back_at_once(start_worker
     dead = type(dead)(**{name: getattr(dead, name) for name in dead.__slots__} | {"id": uuid.uuid4(), "pid": 2**22 - 1})
     workers.sign_on(current(), dead, lease=3600)
     handle = tasks.echo("back")
-    execute(
-        current(),
-        "UPDATE autotask_task SET state = 2, attempt = 1, worker_id = %(worker)s, fence = nextval('autotask_fence')",
-        {"worker": dead.id},
-    )
+    let_run(handle.id, worker=dead.id)
 
     # When
     start_worker()
@@ -231,12 +227,7 @@ def test_a_task_that_kills_its_workers_ends_in_error(settings):
     for _ in range(3):
         identity = make_identity(kind="worker", serves_pid=None, queues=(), threads=1)
         workers.sign_on(current(), identity, lease=3600)
-        execute(
-            current(),
-            "UPDATE autotask_task SET state = 2, ready_at = coalesce(ready_at, now()), attempt = attempt + 1, "
-            "worker_id = %(worker)s, fence = nextval('autotask_fence')",
-            {"worker": identity.id},
-        )
+        let_run(handle.id, worker=identity.id)
         rescue.rescue(current(), [identity.id], reason="signal 9 (SIGKILL)", max_crashes=3, error_ttl=60)
 
     # Then
@@ -344,7 +335,7 @@ def test_a_long_task_does_not_keep_others_from_running_when_there_is_a_suspect(s
     long = tasks.pass_gate("beside")
     assert tasks.gate("beside reached").wait(10)
     suspect = tasks.echo.using(delay=0.01)("suspect")
-    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
+    edit("UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
 
     # When
     innocent = tasks.echo("innocent")
@@ -359,7 +350,7 @@ def test_a_long_task_does_not_keep_others_from_running_when_there_is_a_suspect(s
 def test_a_suspect_runs_alone(start_worker):
     # Given: a task that has lost its worker before
     suspect = tasks.pass_gate("suspect")
-    execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
+    edit("UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
     start_worker(threads=4)
     assert tasks.gate("suspect reached").wait(10)
 
@@ -413,7 +404,7 @@ def test_a_suspect_that_ends_before_its_worker_looks_again_does_not_end_the_work
     # When
     with transaction.atomic():
         suspect = tasks.echo("suspect")
-        execute(current(), "UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
+        edit("UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
 
     # Then
     assert suspect.wait(10) == "suspect"

@@ -13,6 +13,7 @@ from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
 from autotask.worker import shutdown, watch
 from tests.helpers import ended, wait_until
+from tests.integration.store.shapes import edit
 from tests.integration.worker import stubborn, tasks
 from tests.integration.worker.stubborn import began
 
@@ -225,7 +226,7 @@ def test_a_row_that_is_deleted_or_edited_under_a_running_task_costs_one_log_line
 
     # When
     execute(current(), "DELETE FROM autotask_task WHERE id = %(id)s", {"id": deleted.id})
-    execute(current(), "UPDATE autotask_task SET queue = 'other', priority = 3 WHERE id = %(id)s", {"id": edited.id})
+    edit("UPDATE autotask_task SET queue = 'other', priority = 3 WHERE id = %(id)s", {"id": edited.id})
     for name in ("edited", "deleted under"):
         tasks.gate(name).set()
 

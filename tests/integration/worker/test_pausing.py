@@ -36,7 +36,7 @@ def stop_ticking():
     """Pause all schedules: other tests of this process may have defined some."""
     for name in registry.schedules():
         wait_until(lambda name=name: schedule_pauses.pause(current(), name, "test"), what=f"the schedule {name}")
-    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_task"), what="the end of the last tick")
+    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_live"), what="the end of the last tick")
 
 
 def state(handle):
@@ -53,7 +53,7 @@ def until_offered(pipes):
 
 def stored(column):
     """Return what a column of the live tasks has, by one statement for however many."""
-    return {value for (value,) in rows(current(), f"SELECT DISTINCT {column} FROM autotask_task")}
+    return {value for (value,) in rows(current(), f"SELECT DISTINCT {column} FROM autotask_live")}
 
 
 def begun(handles):
@@ -101,7 +101,7 @@ def test_soon_nothing_more_of_a_busy_queue_begins(quiet_worker, target):
         return rows(current(), sql, {"name": tasks.nap.name})[0][0]
 
     wait_until(lambda: quiet_worker.paused, what="a look of the worker")
-    running = "SELECT 1 FROM autotask_task WHERE state = 2 AND name = %(name)s"
+    running = "SELECT 1 FROM autotask_live WHERE state = 2 AND name = %(name)s"
     wait_until(lambda: not rows(current(), running, {"name": tasks.nap.name}), what="the worker is quiet")
     before = ran()
     assert before < 5000

@@ -78,7 +78,7 @@ def test_the_recorder_goes_on_after_an_unforeseen_error(transactional_db):
             raise LookupError("unforeseen")
         let_go.extend(tasks)
 
-    recorder = Recorder(uuid.uuid4, recorded, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
+    recorder = Recorder(recorded, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
     recorder.put((first, outcome(first)))
     recorder.start()
     wait_until(lambda: recorder.unrecorded() == [first.fence])
@@ -144,7 +144,7 @@ def test_outcomes_that_were_given_up_at_the_very_end_do_not_count_as_written(mon
     put()
     (claimed,) = take(sign_on())
     let_go = []
-    recorder = Recorder(uuid.uuid4, let_go.append, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
+    recorder = Recorder(let_go.append, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
     recorder._connection._settings |= {"HOST": "127.0.0.1", "PORT": "1"}
     close = recorder._closing.set
 

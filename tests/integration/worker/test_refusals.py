@@ -16,7 +16,7 @@ from autotask.worker.claiming.claimer import Claimer, Prospect
 from autotask.worker.identity import make_identity
 from autotask.worker.rescuer import Rescuer
 from tests.helpers import ended, wait_until
-from tests.integration.store.shapes import count, now, outcome, put, sign_on, state, take
+from tests.integration.store.shapes import count, edit, now, outcome, put, sign_on, state, take
 from tests.integration.worker import inside, tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -62,7 +62,7 @@ def test_a_task_whose_result_is_there_already_is_left_alone_and_run_once(start_w
         INSERT INTO autotask_result (id, state, queue, priority, name, arguments, created_at, run_at, attempt, failures, lost,
                                      retries, ttl, ended_at, kept_until)
         SELECT id, 3, queue, priority, name, arguments, created_at, run_at, 1, 0, 0, 0, ttl, now(), now() + interval '1 day'
-        FROM autotask_task WHERE id = %(id)s
+        FROM autotask_live WHERE id = %(id)s
         """,
         {"id": odd.id},
     )
@@ -76,7 +76,7 @@ def test_a_task_whose_result_is_there_already_is_left_alone_and_run_once(start_w
     wait_until(lambda: not worker.held, what="the end of its hold")
     time.sleep(1.5)  # longer than the lease: time enough for a release or a rescue
     assert (tmp_path / "lines").read_text() == "run\n"
-    assert rows(current(), "SELECT state, lost FROM autotask_task WHERE id = %(id)s", {"id": odd.id}) == [(2, 0)]
+    assert rows(current(), "SELECT state, lost FROM autotask_live WHERE id = %(id)s", {"id": odd.id}) == [(2, 0)]
     assert len(lines(caplog, "is set aside")) == 1
 
 
@@ -114,7 +114,7 @@ def test_a_retry_that_is_refused_becomes_an_error(start_worker, refuse, tmp_path
 
 def test_a_task_that_cannot_be_released_is_set_aside(start_worker, refuse, tmp_path, caplog):
     # Given
-    refuse("autotask_task", "UPDATE", "OLD.state = 2 AND NEW.state = 0 AND NEW.name LIKE '%snooze_once'")
+    refuse("autotask_task", "UPDATE", "OLD.state = 1 AND NEW.state = 0 AND NEW.name LIKE '%snooze_once'")
     handles = batch_with(lambda: inside.snooze_once(str(tmp_path / "calls"), 60))
 
     # When
@@ -149,7 +149,7 @@ def test_an_orphan_that_cannot_be_rescued_keeps_no_other_from_its_rescue(refuse,
     dead = sign_on()
     ids = put(9)
     odd = take(dead)[4].id
-    execute(current(), "UPDATE autotask_task SET lost = 2 WHERE id = %(id)s", {"id": odd})
+    edit("UPDATE autotask_task SET lost = 2 WHERE id = %(id)s", {"id": odd})
     execute(current(), "UPDATE autotask_worker SET lease_until = now() - interval '1 s'")
     refuse("autotask_result", "INSERT", f"NEW.id = '{odd}'")
     identity = make_identity(kind="worker", serves_pid=None, queues=(), threads=1)
@@ -178,7 +178,7 @@ def test_an_orphan_that_cannot_be_rescued_keeps_no_other_from_its_rescue(refuse,
 def test_a_task_that_cannot_be_made_ready_keeps_no_other_from_its_moment(refuse):
     # Given
     ids = put(9, delay=-0.0, run_after=now())
-    execute(current(), "UPDATE autotask_task SET state = 0, ready_at = NULL, run_at = clock_timestamp()")
+    edit("UPDATE autotask_task SET state = 0, ready_at = NULL, run_at = clock_timestamp()")
     refuse("autotask_task", "UPDATE", f"NEW.id = '{ids[4]}'")
     refused = promote.refusals()
 
@@ -242,7 +242,7 @@ def test_a_schedule_whose_task_is_refused_keeps_no_other_from_its_ticks(refuse, 
     wait_until(
         lambda: count("autotask_result WHERE schedule = 'tests.ticking'") > 1, what="the ticks of the other schedule"
     )
-    assert count("autotask_task WHERE schedule = 'tests.inside.tick'") == 0
+    assert count("autotask_live WHERE schedule = 'tests.inside.tick'") == 0
 
 
 def test_a_schedule_that_cannot_be_registered_keeps_no_other_from_its_ticks(refuse, start_worker):

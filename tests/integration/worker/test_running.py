@@ -298,7 +298,7 @@ def state_of(handle):
 
 def _unknown_since(handle):
     with current().cursor() as cursor:
-        cursor.execute("SELECT unknown_since FROM autotask_task WHERE id = %s", [handle.id])
+        cursor.execute("SELECT unknown_since FROM autotask_live WHERE id = %s", [handle.id])
         return (cursor.fetchone() or [None])[0]
 
 

@@ -213,13 +213,13 @@ def test_runs_that_wait_for_an_earlier_one_begin_one_after_the_other():
     assert run() <= scheduler.HELD_LOOK
     started = []
     for left in (2, 1, 0):
-        ((task_tick,),) = rows(current(), "SELECT scheduled_for AT TIME ZONE 'UTC' FROM autotask_task")
+        ((task_tick,),) = rows(current(), "SELECT scheduled_for AT TIME ZONE 'UTC' FROM autotask_live")
         started.append(task_tick)
         assert len(schedule_runs.every(current())[0].held) == left
         end_tasks()
         run()
     assert [(b - a).total_seconds() for a, b in zip(started, started[1:], strict=False)] == [60, 60]
-    assert rows(current(), "SELECT 1 FROM autotask_task") == []
+    assert rows(current(), "SELECT 1 FROM autotask_live") == []
 
 
 def test_ticks_are_left_out_while_a_task_is_live_and_that_is_said_once(caplog):
@@ -355,7 +355,7 @@ def test_the_task_of_a_tick_has_the_options_of_the_decorator():
     # Then
     found = rows(
         current(),
-        "SELECT queue, priority, retries, timeout, extract(epoch FROM expires_at - run_at)::float8, tags FROM autotask_task",
+        "SELECT queue, priority, retries, timeout, extract(epoch FROM expires_at - run_at)::float8, tags FROM autotask_live",
     )
     assert found == [("night", 7, 2, 5.0, 40.0, ["eu"])]
 
@@ -369,7 +369,7 @@ def test_a_result_is_kept_until_twenty_more_ticks_have_come(seconds, ttl):
     due_since(0)
     end_tasks()
     run()
-    ((found,),) = rows(current(), "SELECT ttl FROM autotask_task")
+    ((found,),) = rows(current(), "SELECT ttl FROM autotask_live")
     assert found == pytest.approx(ttl, abs=seconds)
 
 
@@ -386,7 +386,7 @@ def test_a_schedule_can_be_run_by_hand_between_its_ticks_and_even_if_it_is_pause
     (found,) = schedule_runs.runs(current(), "tick")
     assert (found.id, found.scheduled_for) == (handle.id, None)
     assert schedule_runs.every(current())[0].last_tick is None
-    assert rows(current(), "SELECT ttl > 19 * 3600 FROM autotask_task") == [(True,)]
+    assert rows(current(), "SELECT ttl > 19 * 3600 FROM autotask_live") == [(True,)]
 
 
 # --- what it costs --------------------------------------------------------------------------------------------------
@@ -429,7 +429,7 @@ def test_a_thousand_schedules_of_one_second_are_enqueued_with_one_statement_with
         ended = time.monotonic()
 
         # Then
-        assert rows(current(), "SELECT count(*), count(DISTINCT schedule) FROM autotask_task") == [(1000, 1000)]
+        assert rows(current(), "SELECT count(*), count(DISTINCT schedule) FROM autotask_live") == [(1000, 1000)]
         statements = [query["sql"] for query in queries]
         assert sum("INSERT INTO autotask_task" in sql for sql in statements) == 1
         assert len(statements) == 3  # a look, the tasks, and a look at what comes next
@@ -518,7 +518,7 @@ def test_a_tick_whose_key_is_taken_is_left_out(caplog):
     by_hand.cancel()
     due_since(1)
     run(service)
-    assert rows(current(), "SELECT state, scheduled_for IS NOT NULL FROM autotask_task") == [(State.HELD, True)]
+    assert rows(current(), "SELECT state, scheduled_for IS NOT NULL FROM autotask_live") == [(State.HELD, True)]
 
 
 def test_a_key_that_an_open_transaction_has_taken_holds_up_no_other_schedule(other_connection):
@@ -534,7 +534,7 @@ def test_a_key_that_an_open_transaction_has_taken_holds_up_no_other_schedule(oth
     with transaction.atomic():
         task.run_now()
         assert service.run_once(other_connection) == scheduler.LOCKED_LOOK
-        assert rows(other_connection, "SELECT schedule FROM autotask_task") == [("other",)]
+        assert rows(other_connection, "SELECT schedule FROM autotask_live") == [("other",)]
         assert service.run_once(other_connection) == scheduler.LOCKED_LOOK
 
     # Then

@@ -1,16 +1,14 @@
 """What a worker counts: each recorded outcome once, and what is lost."""
 
-import uuid
-
 import pytest
 
 from autotask.store import read, statistics
-from autotask.store.connection import current, rows
+from autotask.store.connection import current
 from autotask.store.statistics import Of
 from autotask.tasks import Cancel, Retry, delayed_task
 from autotask.worker import statistics as module
 from tests.helpers import wait_until
-from tests.integration.store.shapes import put, sign_on
+from tests.integration.store.shapes import let_run, put, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,13 +66,7 @@ def test_the_last_counts_are_written_when_the_worker_stops(start_worker, monkeyp
 
 def test_an_attempt_whose_worker_has_died_is_lost(start_worker):
     # Given: a worker that is not in the register any more
-    put(1, name="shop.of_a_dead_worker")
-    rows(
-        current(),
-        "UPDATE autotask_task SET state = 2, attempt = 1, fence = nextval('autotask_fence'), worker_id = %(worker)s, "
-        "started_at = now() RETURNING 1",
-        {"worker": uuid.uuid4()},
-    )
+    let_run(*put(1, name="shop.of_a_dead_worker"))
     sign_on()
     # When
     start_worker()

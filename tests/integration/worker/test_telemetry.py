@@ -101,7 +101,7 @@ def test_calls_in_bulk_are_told_together_and_each_carries_it():
     [call] = lines("call")
     assert call["bulk"]
     assert call["ids"] == [str(handle.id) for handle in handles]
-    found = rows(current(), "SELECT id, payload FROM autotask_task")
+    found = rows(current(), "SELECT id, payload FROM autotask_live")
     assert [payload.load_carried(bytes(data), id=id, name=in_thread.name) for id, data in found] == [
         {"telemetry": {told.PATH: "along"}}
     ] * 2
@@ -134,7 +134,7 @@ def test_without_the_setting_nothing_is_looked_at_and_no_byte_is_stored(settings
     settings.AUTOTASK_TELEMETRY = []
     assert telemetry.used is None
     in_thread("look")
-    [(data,)] = rows(current(), "SELECT payload FROM autotask_task")
+    [(data,)] = rows(current(), "SELECT payload FROM autotask_live")
     assert not payload.carries(bytes(data))
 
 

@@ -124,7 +124,7 @@ def test_waiting_is_ended_by_the_end_of_the_task_and_not_by_the_next_look(worker
     handle = tasks.pass_gate("soon")
     assert tasks.gate("soon reached").wait(10)
     ended = in_a_thread(lambda: (handle.wait(60), time.monotonic()))
-    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_live WHERE awaited"))
 
     # When
     opened = time.monotonic()
@@ -190,7 +190,7 @@ def test_waiting_for_a_cancelled_task_raises():
     # Given
     handle = tasks.echo.using(delay=60)(5)
     waiting = in_a_thread(lambda: handle.wait(15))
-    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_live WHERE awaited"))
 
     # When
     TaskHandle(handle.id).cancel()
@@ -202,7 +202,7 @@ def test_waiting_for_a_cancelled_task_raises():
 def test_waiting_for_a_task_that_is_deleted_meanwhile_raises():
     handle = tasks.echo.using(delay=60)(5)
     waiting = in_a_thread(lambda: handle.wait(15))
-    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_live WHERE awaited"))
     forget(handle)
     assert isinstance(waiting(), TaskExpired)
 
@@ -211,7 +211,7 @@ def when_awaited(handle, act):
     """Do something as soon as a caller has asked to be notified of the end of a task."""
 
     def wait_and_act():
-        awaited = "SELECT awaited FROM autotask_task WHERE id = %(id)s"
+        awaited = "SELECT awaited FROM autotask_live WHERE id = %(id)s"
         wait_until(lambda: rows(current(), awaited, {"id": handle.id}) == [(True,)], what="somebody who waits")
         return act()
 
@@ -367,7 +367,7 @@ def test_a_wait_whose_connection_is_lost_raises_as_django_does_and_the_next_one_
         return "not raised"
 
     waiting = in_a_thread(first_and_second)
-    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_live WHERE awaited"))
 
     # When
     execute(
@@ -437,7 +437,7 @@ def test_all_coroutines_wait_by_one_connection_that_is_closed_soon_after(worker)
 
     handles = [tasks.pass_gate(f"crowd {number}") for number in range(40)]
     waiting = in_a_thread(lambda: asyncio.run(all_of_them()))
-    wait_until(lambda: rows(current(), "SELECT count(*) FROM autotask_task WHERE awaited") == [(40,)])
+    wait_until(lambda: rows(current(), "SELECT count(*) FROM autotask_live WHERE awaited") == [(40,)])
 
     # Then
     assert len(listening()) == 1
@@ -455,7 +455,7 @@ def test_a_coroutine_whose_connection_is_lost_raises_as_django_does_and_the_next
     # Given
     handle = tasks.pass_gate("lost async")
     waiting = in_a_thread(lambda: asyncio.run(handle.await_result(15)))
-    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_task WHERE awaited"))
+    wait_until(lambda: rows(current(), "SELECT 1 FROM autotask_live WHERE awaited"))
 
     # When
     (pid,) = listening()
@@ -488,7 +488,7 @@ def test_a_coroutine_does_not_wait_for_the_row_of_another_one_that_is_locked(wor
 
     def is_awaited():
         try:
-            return rows(current(), "SELECT 1 FROM autotask_task WHERE awaited AND id = %(id)s", {"id": other.id})
+            return rows(current(), "SELECT 1 FROM autotask_live WHERE awaited AND id = %(id)s", {"id": other.id})
         finally:
             connections.close_all()
 

@@ -203,7 +203,10 @@ def forget() -> None:
     """Take away the pauses, and all tasks, which no worker has any more."""
     for what in ({"queue": SERVED}, {"queue": UNSERVED}, {"everything": True}):
         acts.resume(**what)
-    execute(current(), "TRUNCATE autotask_task, autotask_result, autotask_attempt, autotask_pause, autotask_slot")
+    execute(
+        current(),
+        "TRUNCATE autotask_task, autotask_ready, autotask_claim, autotask_result, autotask_attempt, autotask_pause, autotask_slot",
+    )
 
 
 # --- obstacles ------------------------------------------------------------------------------------------------------------

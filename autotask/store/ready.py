@@ -1,0 +1,77 @@
+"""The ready table: a narrow row for each task that may be claimed now, which the claim deletes.
+
+The task itself has the state READY from then on until its attempt ends: it is ready while it has a row here, and runs while
+it is in a claim (:mod:`autotask.store.claims`). So whoever makes a task ready adds the row in the same statement, and
+whoever acts on a ready task deletes it first: its lock decides the race with a claim.
+"""
+
+from autotask.task import State
+
+_NAMES = ("queue", "priority", "executor", "ready_at", "id", "suspect", "resets")
+
+#: The columns of the table, for an INSERT.
+COLUMNS = ", ".join(_NAMES)
+
+#: What a statement that makes tasks ready has to return of them, for :func:`come`.
+RETURNING = "t.id, t.state, t.queue, t.priority, t.executor, t.ready_at, t.lost, t.unique_key, t.progress_done"
+
+#: The same, for an INSERT, where the table has no other name.
+RETURNED = RETURNING.replace("t.", "")
+
+#: Whether a row of the table, *r*, is that of a task, *t*. By the primary key, so there is no second index.
+IS_OF = "(r.queue, r.priority, r.executor, r.ready_at, r.id) = (t.queue, t.priority, t.executor, t.ready_at, t.id)"
+
+
+def come(source: str) -> str:
+    """Return a statement that adds the rows of those tasks of a source that are ready.
+
+    :param source: a table expression with the columns of :data:`RETURNING`.
+    """
+    return f"""
+INSERT INTO autotask_ready ({COLUMNS})
+SELECT come.queue, come.priority, come.executor, come.ready_at, come.id, come.lost > 0,
+       coalesce(starts_with(come.unique_key, 'waiting:'), false) OR come.progress_done IS NOT NULL
+FROM {source} AS come WHERE come.state = {State.READY:d}
+"""
+
+
+def locked_first(which: str, order: str) -> str:
+    """Return the CTE ``still_ready``, which locks the rows of ready tasks, with their ``address`` and ``id``.
+
+    Whoever acts on waiting tasks, and waits for others, does this before it locks the tasks, as a claim does.
+
+    :param which: the condition for the tasks, ``t``.
+    :param order: in which order they are locked.
+    """
+    return f"""still_ready AS MATERIALIZED (
+    SELECT r.ctid AS address, r.id FROM autotask_task t JOIN autotask_ready r ON {IS_OF}
+    WHERE t.state = 1 AND {which} ORDER BY {order} FOR UPDATE OF r
+)"""
+
+
+#: Whether a task ``t`` waits: for one that is READY by its state, its row was locked.
+WAITS = "(t.state <> 1 OR t.id = ANY(ARRAY(SELECT id FROM still_ready)))"
+
+
+def still_ready(locked: str) -> str:
+    """Return the CTE ``still_ready``, which locks the rows of ready tasks: with their ``address`` and ``id``.
+
+    Those that are being claimed are left out: who has locked a task first does not wait for its row here, since a claim may
+    wait for the task.
+
+    :param locked: a CTE with the columns of :data:`IS_OF` and ``state``.
+    """
+    return f"""still_ready AS MATERIALIZED (
+    SELECT r.ctid AS address, r.id FROM {locked} AS t JOIN autotask_ready r ON {IS_OF} WHERE t.state = 1
+    FOR UPDATE OF r SKIP LOCKED
+)"""
+
+
+def taken(tasks: str) -> str:
+    """Return a statement that deletes the rows of ready tasks, and returns the ids of those that had one.
+
+    The others are claimed just now, or run.
+
+    :param tasks: a table expression with whole rows of tasks, or with the columns of :data:`IS_OF`.
+    """
+    return f"DELETE FROM autotask_ready r USING {tasks} AS t WHERE {IS_OF} RETURNING r.id"
