@@ -51,7 +51,7 @@ def address(environment: Mapping[str, str], command: Sequence[str]) -> str | Non
 
     :param command: that of the guard, as far as all have it in common.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):  # Python may be built for older kernels
         return None
     parent = os.getppid()
     try:

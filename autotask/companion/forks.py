@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +68,10 @@ class Forks:
         if self._template is None:
             self._start_template()
         elif self._template.is_idle:
-            self._template.order(self._waiting[0][0])
+            try:
+                self._template.order(self._waiting[0][0])
+            except OSError:  # no more descriptors
+                self._end_waiting(FAILED)
 
     def descriptors(self) -> list[int]:
         """Return the descriptors that can be read when there is something to do."""
@@ -155,13 +159,18 @@ class _Template:
         self._ordered: FutureProcess | None = None
 
     def order(self, future: FutureProcess) -> None:
-        """Have it fork a worker."""
+        """Have it fork a worker.
+
+        :raises OSError: there are no more descriptors.
+        """
         reader, self._go = os.pipe()
         self._ordered, self.is_idle = future, False
-        # If it has ended, that is noted by and by.
-        with contextlib.suppress(OSError):
+        try:
             packets.send(self.line, {"variables": dict(future.variables)}, [reader, *future.descriptors])
-        os.close(reader)
+        except OSError:  # It has ended, or will never answer; its end is noted by and by.
+            self.process.kill()
+        finally:
+            os.close(reader)
 
     def answer(self) -> tuple[str, str] | None:
         """Return its next answer, and a fact about it; None if there is none."""
@@ -194,6 +203,9 @@ class _Template:
         self._forget_order()
         self.process.kill()
         self.process.wait()
+        # What the project has started while it was loaded. The forks have groups of their own.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGTERM)
         self.line.close()
 
     def _forget_order(self) -> None:

@@ -13,13 +13,20 @@ class FutureProcess:
 
     :param variables: environment variables for it.
     :param descriptors: those that it gets; copies of them are open until it is started.
+    :raises OSError: there are no more descriptors.
     """
 
     def __init__(self, variables: Mapping[str, str], descriptors: Sequence[int]) -> None:
         self.variables = variables
-        self.descriptors = [os.dup(descriptor) for descriptor in descriptors]
+        self.descriptors: list[int] = []
         self._process: Process | None = None
         self._status: int | None = None
+        try:
+            for descriptor in descriptors:
+                self.descriptors.append(os.dup(descriptor))
+        except OSError:
+            self._close()
+            raise
 
     @property
     def pid(self) -> int:

@@ -1,6 +1,5 @@
 """The guard's side of a family: admits the processes of one server that come to share the guard; standard library only."""
 
-import contextlib
 import os
 import socket
 import struct
@@ -12,6 +11,9 @@ from autotask.processes.code_files import CodeFiles
 
 #: What the kernel knows of the other side of a socket: process id, user id, group id. Source: unix(7), SO_PEERCRED.
 _CREDENTIALS = struct.Struct("3i")
+
+#: How many descriptors each sends: the end of its pipe that its worker reads, and both ends of that for offers.
+_DESCRIPTORS = 3
 
 
 class Siblings:
@@ -35,12 +37,12 @@ class Siblings:
                 packet = packets.receive(newcomer)
             except BlockingIOError:
                 continue
-            except OSError:
+            except (OSError, ValueError):  # broken, closed below with all others, or no packet of ours
                 packet = None
-            self._newcomers.remove(newcomer)
             with newcomer:
                 if packet is not None and (admitted := self._welcome(newcomer, *packet)):
                     yield admitted
+            self._newcomers = [each for each in self._newcomers if each is not newcomer]
 
     def descriptors(self) -> list[int]:
         """Return the descriptors that can be read when there is something to do."""
@@ -57,20 +59,27 @@ class Siblings:
         self._newcomers = []
 
     def _accept(self, listener: socket.socket) -> None:
-        # None waits, or it is gone already, or there are no more descriptors.
-        with contextlib.suppress(OSError):
+        try:
             newcomer, _ = listener.accept()
-            newcomer.setblocking(False)
-            self._newcomers.append(newcomer)
+        except BlockingIOError:  # None waits.
+            return
+        except OSError:  # There are no more descriptors, and those that wait would wake this process again and again.
+            self.close()
+            return
+        # Each user of the host finds the address in /proc/net/unix. Nothing is read from others, and nothing kept of them.
+        if _of(newcomer)[1] != os.geteuid():
+            newcomer.close()
+            return
+        newcomer.setblocking(False)
+        self._newcomers.append(newcomer)
 
     def _welcome(
         self, newcomer: socket.socket, words: dict[str, float], descriptors: list[int]
     ) -> tuple[DjangoProcess, int] | None:
         """Return what is known of a newcomer, unless it is refused."""
-        pid, user, _ = _CREDENTIALS.unpack(
-            newcomer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
-        if user != os.geteuid():
+        if len(descriptors) != _DESCRIPTORS or set(words) != {
+            "grace"
+        }:  # from another version, or some were lost in a shortage
             packets.close(descriptors)
             return None
         if self._code.changed():  # autotask itself is being upgraded
@@ -78,6 +87,7 @@ class Siblings:
             self.close()
             return None
         try:
+            pid, _ = _of(newcomer)
             pidfd = os.pidfd_open(pid)
             packets.send(newcomer, {"guard": os.getpid()})
         except OSError:  # it is gone
@@ -85,3 +95,9 @@ class Siblings:
             return None
         wake, *offers = descriptors
         return DjangoProcess(pid, newcomer.detach(), wake, offers, words["grace"]), pidfd
+
+
+def _of(newcomer: socket.socket) -> tuple[int, int]:
+    """Return the process id and the user id of a newcomer."""
+    pid, user, _ = _CREDENTIALS.unpack(newcomer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid, user

@@ -26,13 +26,21 @@ def receive(line: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
 
     :returns: None if the other side is gone.
     :raises OSError: there is none yet, and the socket does not wait; or the socket is broken.
+    :raises ValueError: it is none that :func:`send` has sent.
     """
     # Not in the module: socket lacks it elsewhere, and there this is not called.
     body, descriptors, _, _ = socket.recv_fds(line, _MOST_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     if not body:
         close(descriptors)
         return None
-    return json.loads(body), list(descriptors)
+    try:
+        words = json.loads(body)
+        if not isinstance(words, dict):
+            raise ValueError("no words")
+    except ValueError:
+        close(descriptors)
+        raise
+    return words, list(descriptors)
 
 
 def close(descriptors: Sequence[int]) -> None:

@@ -1,7 +1,10 @@
 """Processes that share a guard: where they meet, and how workers are forked for them."""
 
+import contextlib
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 
@@ -63,8 +66,100 @@ def test_the_first_one_listens_and_the_others_are_admitted_with_their_pipes(pipe
     assert family.join(address, pipes, 1.5) is None
 
 
+@pytest.fixture
+def visitors():
+    """Siblings, and a function that connects to them and sends a packet, which returns the other side."""
+    listener = family.listen(f"\0autotask-test-{os.getpid()}")
+    siblings, sockets = Siblings(listener), []
+
+    def visit(body=b'{"grace": 1.5}', descriptors=()):
+        sockets.append(socket.socket(socket.AF_UNIX, packets.KIND))
+        sockets[-1].settimeout(10)
+        sockets[-1].connect(f"\0autotask-test-{os.getpid()}")
+        if body:
+            socket.send_fds(sockets[-1], [body], descriptors)
+        return sockets[-1]
+
+    yield siblings, visit
+    siblings.close()
+    packets.close([each.detach() for each in sockets])
+
+
+@pytest.mark.parametrize("body", [b"no JSON", b"\xff", b"{}", b'{"grace": 1.5}', b"[]", b"1"])
+def test_a_packet_that_no_sibling_sends_is_refused_and_harms_nobody(visitors, body):
+    siblings, visit = visitors
+    stranger = visit(body)
+    assert list(siblings.admit()) == []
+    assert packets.receive(stranger) is None
+    assert len(siblings.descriptors()) == 1
+
+
+def test_of_another_user_nothing_is_read_and_nothing_is_kept(visitors, monkeypatch):
+    siblings, visit = visitors
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    stranger = visit(b"")
+    assert list(siblings.admit()) == []
+    assert packets.receive(stranger) is None
+    assert len(siblings.descriptors()) == 1
+
+
+def test_if_autotask_has_changed_all_that_wait_are_refused(visitors, monkeypatch, pipes):
+    # Given two that have come at once
+    siblings, visit = visitors
+    both = [visit(b""), visit(b"")]
+    for _ in both:
+        assert list(siblings.admit()) == []
+    for each in both:
+        packets.send(each, {"grace": 1.5}, [pipes.wake, *pipes.offers])
+
+    # When
+    monkeypatch.setattr(siblings._code, "changed", lambda: "family.py")
+
+    # Then
+    assert list(siblings.admit()) == []
+    for each in both:
+        with contextlib.suppress(ConnectionResetError):  # what it has sent was not read
+            assert packets.receive(each) is None
+    assert siblings.descriptors() == []
+
+
+def test_without_descriptors_nobody_is_admitted_any_more_rather_than_tried_for_ever(visitors):
+    siblings, visit = visitors
+    visit(b"")
+    with no_more_descriptors():
+        assert list(siblings.admit()) == []
+    assert siblings.descriptors() == []
+
+
+def test_where_python_knows_no_descriptors_of_processes_nobody_meets(monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open")
+    assert family.address({}, []) is None
+
+
+@contextlib.contextmanager
+def open_process(pid):
+    """A descriptor that can be read when the process is gone."""
+    descriptor = os.pidfd_open(pid)
+    yield descriptor
+    os.close(descriptor)
+
+
+@contextlib.contextmanager
+def no_more_descriptors():
+    """Allow no descriptor above those that are open, and fill the gaps."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        with contextlib.suppress(OSError):
+            while True:
+                stack.callback(os.close, os.dup(2))
+        yield
+
+
 TEMPLATE = """
-import os, signal, socket, sys
+import os, signal, socket, subprocess, sys
 from autotask.companion.forks import LINE
 from autotask.processes import packets
 line = socket.socket(fileno=int(os.environ[LINE]))
@@ -72,6 +167,9 @@ answers = iter(sys.argv[1:])
 for answer in answers:
     if answer == "exit":
         sys.exit(3)
+    if answer == "helper":
+        helper = subprocess.Popen(["sleep", "600"])
+        continue
     fact = ""
     if answer != "loaded":
         words, (go, leave, *rest) = packets.receive(line)
@@ -79,7 +177,7 @@ for answer in answers:
         pid = os.fork()
         if pid == 0:
             if os.read(go, 1):
-                os.write(leave, words["variables"]["SAYS"].encode())
+                os.write(leave, (words["variables"]["SAYS"] or str(helper.pid)).encode())
             os._exit(0)
         packets.close([go, leave, *rest])
         fact = str(pid)
@@ -147,6 +245,38 @@ def test_a_template_without_room_or_that_cannot_load_the_project_counts_as_worke
     worker, other = found.start(), found.start()
     assert found.await_(lambda: worker.poll()) == other.poll() == 3
     assert found.forks.pids() == []
+
+
+def test_a_worker_for_which_there_are_no_descriptors_leaves_none_behind_and_is_tried_again(templates):
+    # Given
+    found = templates("loaded", "forked")
+    before = len(os.listdir("/proc/self/fd"))
+    with no_more_descriptors(), pytest.raises(OSError):
+        found.start()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+    # When
+    worker = found.start()
+    found.forks.look_after()
+    assert readable.wait(found.forks.descriptors(), 10)
+    with no_more_descriptors():
+        found.forks.look_after()
+
+    # Then
+    assert worker.poll() == FAILED
+    after = found.start("2")
+    found.await_(lambda: after.pid)
+    assert os.read(found.reader, 1) == b"2"
+
+
+def test_with_a_template_go_the_processes_that_the_project_has_started_while_it_was_loaded(templates):
+    found = templates("helper", "loaded", "forked")
+    worker = found.start(says="")
+    found.await_(lambda: worker.pid)
+    with open_process(int(os.read(found.reader, 20))) as helper:
+        assert not readable.wait([helper], 0)
+        found.forks.end()
+        assert readable.wait([helper], 10)
 
 
 def test_if_the_code_changes_again_and_again_workers_are_no_forks(templates):

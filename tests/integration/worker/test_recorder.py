@@ -1,7 +1,5 @@
 """The statements of the recorder, and its end."""
 
-import uuid
-
 import pytest
 
 from autotask.store.connection import current, rows
@@ -30,9 +28,7 @@ def write(transactional_db):
     def write(sizes):
         put(len(sizes))
         claimed = take(sign_on(), limit=len(sizes))
-        recorder = Recorder(
-            uuid.uuid4, lambda tasks: None, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None)
-        )
+        recorder = Recorder(lambda tasks: None, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
         for task, size in zip(claimed, sizes, strict=True):
             recorder.put((task, outcome(task)._replace(value=b"x" * size)))
         assert recorder.burden.held() == sum(size for size in sizes if size >= FEW)
@@ -98,9 +94,7 @@ def start_recorder(transactional_db):
 
     def start(tasks, value=None):
         let_go = []
-        recorder = Recorder(
-            uuid.uuid4, let_go.extend, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None)
-        )
+        recorder = Recorder(let_go.extend, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
         for task in tasks:
             recorder.put((task, outcome(task)._replace(value=value)))
         recorder.start()
