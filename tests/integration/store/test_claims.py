@@ -55,6 +55,14 @@ def waits_for_lock():
     return rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1")
 
 
+def _release(connection, task):
+    return len(release.release(connection, [Release(task.id, task.fence)]))
+
+
+def _retry(connection, task):
+    return finish.retry(connection, [outcome(task, State.RETRY)], now=time.monotonic())
+
+
 # --- one row ----------------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +200,29 @@ def test_an_outcome_waits_for_a_release_and_comes_too_late(worker, other_connect
     # Then
     assert found == [0]
     assert state(task.id) is State.READY
+    assert in_place()
+
+
+@pytest.mark.parametrize("put_back", [_release, _retry], ids=["release", "retry"])
+def test_two_that_put_tasks_of_one_claim_back_at_the_same_moment_leave_the_others(
+    worker, other_connection, in_background, put_back
+):
+    # Given
+    put(3)
+    first, second, third = take(worker)
+    other_connection.set_autocommit(False)
+    put_back(other_connection, first)
+
+    # When
+    result = in_background(lambda connection: put_back(connection, second))
+    wait_until(waits_for_lock, what="the wait of the second one")
+    other_connection.commit()
+    other_connection.set_autocommit(True)
+
+    # Then
+    assert result() == 1
+    ((_, ids),) = claimed().items()
+    assert [id for id in ids if id] == [third.id]
     assert in_place()
 
 
