@@ -49,7 +49,7 @@ class Membership:
 def address(environment: Mapping[str, str], command: Sequence[str]) -> str | None:
     """Return where the processes meet that would start the same guard for the same server; None if they cannot.
 
-    :param command: that of the guard, as far as all have it in common.
+    :param command: that of the guard, as far as all have it in common, and what else they must have in common.
     """
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):  # Python may be built for older kernels
         return None
@@ -59,7 +59,7 @@ def address(environment: Mapping[str, str], command: Sequence[str]) -> str | Non
         same = [dict(environment), list(command), parent, _started_at(parent), _circumstances()]
     except OSError:  # an old kernel, or a sandbox
         return None
-    # The hash keeps secrets of the environment, and nobody can guess the address who does not know them.
+    # Everybody can read the address in /proc/net/unix. Among what it hides is SECRET_KEY, or short secrets could be guessed from it.
     return f"\0autotask-{hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()}"
 
 

@@ -5,13 +5,11 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
-from typing import Any
 
 from django.db import connections
-from django.utils.functional import Promise
 
 from autotask.companion.election import Candidate
+from autotask.companion.site_settings import plain
 from autotask.conf import settings
 
 #: Database settings that say how Django uses it and not which one it is; all others count, even those of other engines.
@@ -55,24 +53,9 @@ def _site() -> str:
     database = connections[settings.DATABASE].settings_dict
     options = database.get("OPTIONS") or {}
     same = {
-        "database": {name: _plain(value) for name, value in database.items() if name not in (*_CLIENTS, "OPTIONS")},
-        "options": {name: _plain(value) for name, value in options.items() if name not in _CLIENTS_OPTIONS},
+        "database": {name: plain(value) for name, value in database.items() if name not in (*_CLIENTS, "OPTIONS")},
+        "options": {name: plain(value) for name, value in options.items() if name not in _CLIENTS_OPTIONS},
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "queues": sorted(settings.QUEUES),
     }
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _plain(value: Any) -> Any:
-    """Return a setting in a form that is the same in each process of the site."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(repr, map(_plain, value)))
-    if isinstance(value, (str, int, float, os.PathLike, Promise)):  # a port is 5432 as well as "5432"
-        return str(value)
-    # The repr of an object may contain its address, or call foreign code.
-    kind = value if isinstance(value, type) else type(value)
-    return None if value is None else f"{kind.__module__}.{kind.__qualname__}"

@@ -86,14 +86,14 @@ class Siblings:
             packets.close(descriptors)
             self.close()
             return None
+        pid, _ = _of(newcomer)
         try:
-            pid, _ = _of(newcomer)
-            pidfd = os.pidfd_open(pid)
+            descriptors.append(os.pidfd_open(pid))
             packets.send(newcomer, {"guard": os.getpid()})
         except OSError:  # it is gone
             packets.close(descriptors)
             return None
-        wake, *offers = descriptors
+        wake, *offers, pidfd = descriptors
         return DjangoProcess(pid, newcomer.detach(), wake, offers, words["grace"]), pidfd
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from autotask import django_setup, handover
-from autotask.companion import family, interpreter
+from autotask.companion import family, interpreter, site_settings
 from autotask.companion.meeting_place import meeting_place
 from autotask.companion.pipes import Pipes
 from autotask.conf import settings
@@ -86,7 +86,7 @@ class Supervisor:
         environment, options = _environment(), module_path.options()
         # -S leaves out site-packages for the guard only; guard and worker get the module path in a variable.
         command = [interpreter.path(), "-S", *options, "-m", "autotask.companion.guard"]
-        if self._has_siblings and _can_share() and (address := family.address(environment, command)):
+        if self._has_siblings and _can_share() and (address := _address(environment, command)):
             for _ in range(TRIES):
                 if listener := family.listen(address):
                     with listener:
@@ -123,6 +123,15 @@ class Supervisor:
 def _can_share() -> bool:
     """Whether workers may be forks. One of those that stand by for the whole host is to cost less than a template."""
     return settings.FORK == "auto" and settings.COMPANION != "host"
+
+
+def _address(environment: Mapping[str, str], command: Sequence[str]) -> str | None:
+    """Return where the processes meet that can share a guard; None if this one cannot."""
+    # A template has the settings of the moment at which it was loaded. They may come from anywhere: a process that has others,
+    # such as a new key after a reload, gets another template.
+    if (same := site_settings.digest()) is None:
+        return None
+    return family.address(environment, [*command, same])
 
 
 def _environment() -> dict[str, str]:

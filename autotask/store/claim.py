@@ -268,7 +268,8 @@ def claim(
 
 # Claims that are made in this worker's name without its knowledge: their claim got no answer, or the process that stored them as
 # claimed by this worker died before handing them over; or all their tasks have ended, and nobody has deleted them.
-# Followers without a slot wait at their gates again. The tasks of background workers are reconciled by these.
+# Followers without a slot wait at their gates again. The tasks of background workers are reconciled by these. A claim that
+# somebody has locked, as by a step that is kept in a long transaction, is left for the next look.
 _FORGOTTEN = f"""
 SELECT c.number, c.at, c.ids FROM autotask_claim c
 WHERE c.worker_id = %(worker_id)s::uuid AND (NOT c.number = ANY(%(claims)s::bigint[]) OR EXISTS (
@@ -284,7 +285,7 @@ _MEANT = (
 )
 
 RECONCILE = f"""
-WITH forgotten AS MATERIALIZED ({_FORGOTTEN} ORDER BY c.number FOR UPDATE),
+WITH forgotten AS MATERIALIZED ({_FORGOTTEN} ORDER BY c.number FOR UPDATE SKIP LOCKED),
 meant AS MATERIALIZED (SELECT t.id, f.number, f.at FROM forgotten f {_ITS_TASKS} WHERE {_MEANT} {{these}}),
 released AS (
     UPDATE autotask_task t

@@ -83,7 +83,7 @@ class Address(NamedTuple):
 
 
 def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[ClaimedTask]:
-    """Claim the next messages, in their order."""
+    """Claim the next messages, in their order; never more than fit into one claim."""
     grant = address.grant
     params = {
         "plain": grant.name,
@@ -92,7 +92,9 @@ def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[
         "worker_id": address.worker_id,
         "name": address.name,
     }
-    found = sorted(prepared_rows(connection, CLAIM.format(limit=int(limit)), params), key=lambda row: int(row[0]))
+    found = sorted(
+        prepared_rows(connection, CLAIM.format(limit=min(int(limit), claims.MOST)), params), key=lambda row: int(row[0])
+    )
     return [claim.record(row[1:], address.worker_id) for row in found]
 
 

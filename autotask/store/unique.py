@@ -72,6 +72,8 @@ ORDER BY t.unique_key COLLATE "C", t.id FOR NO KEY UPDATE
 # at those whose slots it has no longer. These are deleted, since it may pass another gate in the same place.
 # Rows are locked in the order of their keys, as they are inserted. The conditions are checked again once a row is locked,
 # so a task that has begun meanwhile is left alone.
+# The ready row of one that stays is written all the same: a claim that began before this commit would read the task as it was,
+# and now leaves it to the next claim.
 REPLACE = f"""
 WITH {_STILL_READY},
 clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
@@ -92,6 +94,10 @@ locked AS MATERIALIZED (
 moves AS (
     DELETE FROM autotask_ready
     WHERE ctid = ANY(ARRAY(SELECT s.address FROM still_ready s JOIN locked l USING (id) WHERE NOT (l.due <= l.now AND l.stays)))
+),
+touched AS (
+    UPDATE autotask_ready SET suspect = suspect
+    WHERE ctid = ANY(ARRAY(SELECT s.address FROM still_ready s JOIN locked l USING (id) WHERE l.due <= l.now AND l.stays))
 ),
 replaced AS (
     UPDATE autotask_task t

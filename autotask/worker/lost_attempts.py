@@ -1,7 +1,9 @@
 """Service: tell those in AUTOTASK_TELEMETRY of attempts whose worker or child process died; nobody else is left to do so."""
 
+import contextlib
 import uuid
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -37,13 +39,23 @@ class LostAttempts:
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Tell of those found since the last time."""
-        while _waiting:
-            taken = [_waiting.popleft() for _ in range(min(AT_ONCE, len(_waiting)))]
-            has_ended = dict(taken)
-            for lost in lost_attempts.read(connection, list(has_ended)):
+        while has_ended := dict(_taken()):
+            try:
+                found = lost_attempts.read(connection, list(has_ended))
+            except Exception:  # The database is away, which may be why they were lost: they are told when it is back.
+                _waiting.extendleft(has_ended.items())
+                raise
+            for lost in found:
                 if telemetry.used is not None:
                     telemetry.used.lost(_attempt(lost, has_ended[lost.id]), lost.payload)
         return EVERY
+
+
+def _taken() -> Iterator[tuple[uuid.UUID, bool]]:
+    # Another worker of this process may take from the same ones.
+    with contextlib.suppress(IndexError):
+        for _ in range(AT_ONCE):
+            yield _waiting.popleft()
 
 
 #: Ids of tasks, and whether they have ended with that.

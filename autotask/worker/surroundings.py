@@ -68,9 +68,10 @@ class OfWorker:
 
     def read_settings_now(self) -> None:
         """Read them now for the next attempts, until a test changes one. The caller reads them again from time to time."""
-        sealing = Sealing()
-        self.load_arguments, self.dump_result = sealing.load_arguments, sealing.dump_result
-        _reading.add(self)
+        with _settings_lock:
+            sealing = Sealing()
+            self.load_arguments, self.dump_result = sealing.load_arguments, sealing.dump_result
+            _reading.add(self)
 
     def run(self, function: Callable[..., R], *args: Any) -> R:
         """Call a function in a context of its own, and watch it."""
@@ -173,13 +174,17 @@ class _Here(threading.local):
 
 _here = _Here()
 
+#: So that none reads a setting before a test changes it, and uses it afterwards.
+_settings_lock = threading.Lock()
+
 #: Those that have read the settings for many attempts.
 _reading: weakref.WeakSet[OfWorker] = weakref.WeakSet()
 
 
 def _forget_settings(**_: Any) -> None:
-    for each in list(_reading):
-        each.read_settings_live()
+    with _settings_lock:
+        for each in list(_reading):
+            each.read_settings_live()
 
 
 setting_changed.connect(_forget_settings, dispatch_uid="autotask.surroundings")

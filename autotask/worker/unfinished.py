@@ -1,6 +1,5 @@
-"""How many tasks of each claim are not over yet, so that the last one takes the claim with it."""
+"""Which tasks of each claim are not over yet, so that the last one takes the claim with it."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from autotask.store import claims
@@ -8,38 +7,47 @@ from autotask.task import ClaimedTask
 
 
 class Unfinished:
-    """The tasks of each claim whose ends are not in the database.
+    """The tasks of each claim whose ends are not in the database, by their fences.
 
-    Whoever claims adds, before any of these tasks can end; whoever records their ends forgets, one thread alone. If one that
-    records an end elsewhere, as in the transaction of a task, misses that the claim is over, a worker finds it later
+    Whoever claims adds all tasks of the claim, before any of them can end; whoever records their ends forgets, one thread
+    alone. Both may do so twice: an outcome that is tried again may be among the records more than once. If one that records
+    an end elsewhere, as in the transaction of a task, misses that the claim is over, a worker finds it later
     (:meth:`autotask.worker.receiver.Receiver.reconcile`).
     """
 
     def __init__(self) -> None:
-        self._left: dict[int, int] = {}
+        self._left: dict[int, set[int]] = {}
 
     def __len__(self) -> int:
         return len(self._left)
 
     def add(self, tasks: Sequence[ClaimedTask]) -> None:
-        """Count the tasks of new claims."""
-        for number, count in _count(tasks).items():
-            self._left[number] = self._left.get(number, 0) + count
+        """Take note of the tasks of new claims."""
+        for number, fences in _by_claim(tasks).items():
+            self._left.setdefault(number, set()).update(fences)
 
     def over(self, tasks: Sequence[ClaimedTask]) -> list[int]:
         """Return the numbers of the claims that are over when these tasks are."""
-        return [number for number, count in _count(tasks).items() if self._left.get(number, 0) == count]
+        left = self._left
+        return [number for number, fences in _by_claim(tasks).items() if number in left and left[number] <= fences]
 
     def forget(self, tasks: Sequence[ClaimedTask]) -> None:
         """Note that the ends of tasks are in the database, or that their claims are lost."""
-        for number, count in _count(tasks).items():
-            left = self._left.get(number, 0) - count
-            if left > 0:
-                self._left[number] = left
-            else:
-                self._left.pop(number, None)
+        for number, fences in _by_claim(tasks).items():
+            if (left := self._left.get(number)) is not None:
+                left -= fences
+                if not left:
+                    del self._left[number]
 
 
-def _count(tasks: Sequence[ClaimedTask]) -> Counter[int]:
+def _by_claim(tasks: Sequence[ClaimedTask]) -> dict[int, set[int]]:
     bits = claims.PLACE_BITS
-    return Counter([task.fence >> bits for task in tasks])
+    found: dict[int, set[int]] = {}
+    for task in tasks:
+        fence = task.fence
+        number = fence >> bits
+        if number in found:
+            found[number].add(fence)
+        else:
+            found[number] = {fence}
+    return found

@@ -159,6 +159,42 @@ def test_a_reload_brings_the_new_code_by_another_template(site):
     assert "Traceback" not in server.output()
 
 
+ROTATED = """
+from pathlib import Path
+
+from tests.acceptance.app.settings import *
+
+TOKEN = Path(__file__).with_name("token").read_text()
+"""
+
+TOKEN = """
+from autotask.tasks import delayed_task
+from django.conf import settings
+
+@delayed_task
+def token():
+    return settings.TOKEN
+"""
+
+
+def test_a_reload_brings_settings_that_are_read_from_elsewhere(site):
+    # Given
+    app = site.app("rotated", settings=ROTATED, tasks=TOKEN)
+    (app / "token").write_text("old")
+    server = site.gunicorn(f"--workers={COUNT}", "--env=DJANGO_SETTINGS_MODULE=rotated.settings")
+    before = await_family(site, server)
+    assert site.result(site.wait_for_end(server.call("rotated.tasks.token"))) == "old"
+
+    # When no code has changed
+    (app / "token").write_text("new")
+    server.signal(signal.SIGHUP)
+
+    # Then
+    wait_until(lambda: not set(before) & processes.children(server.pid), START, "new processes")
+    await_family(site, server)
+    assert site.result(site.wait_for_end(server.call("rotated.tasks.token"))) == "new"
+
+
 def test_where_the_project_forbids_forks_each_worker_loads_it_and_one_line_tells_why(site):
     # Given
     site.app("threading_app", tasks=THREAD)

@@ -82,7 +82,8 @@ def visitors():
 
     yield siblings, visit
     siblings.close()
-    packets.close([each.detach() for each in sockets])
+    for each in sockets:
+        each.close()
 
 
 @pytest.mark.parametrize("body", [b"no JSON", b"\xff", b"{}", b'{"grace": 1.5}', b"[]", b"1"])
@@ -122,6 +123,15 @@ def test_if_autotask_has_changed_all_that_wait_are_refused(visitors, monkeypatch
         with contextlib.suppress(ConnectionResetError):  # what it has sent was not read
             assert packets.receive(each) is None
     assert siblings.descriptors() == []
+
+
+def test_of_one_that_is_gone_before_it_is_admitted_no_descriptor_is_left(visitors, pipes):
+    siblings, visit = visitors
+    before = len(os.listdir("/proc/self/fd"))
+    with visit(descriptors=[pipes.wake, *pipes.offers]):
+        pass
+    assert list(siblings.admit()) == []
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_without_descriptors_nobody_is_admitted_any_more_rather_than_tried_for_ever(visitors):

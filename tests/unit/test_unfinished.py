@@ -1,4 +1,4 @@
-"""How many tasks of each claim are not over: the last ones take their claim with them."""
+"""Which tasks of each claim are not over: the last ones take their claim with them."""
 
 import uuid
 from types import SimpleNamespace
@@ -44,6 +44,24 @@ def test_what_is_not_forgotten_is_not_over_however_often_it_is_asked(unfinished)
     assert unfinished.over([second]) == []
     unfinished.forget([second])
     assert unfinished.over([first]) == [7]
+
+
+def test_an_outcome_that_is_recorded_twice_does_not_stand_for_another_one(unfinished):
+    # As with one that was set aside, and was put again before it was its turn.
+    first, second, third = tasks_of(7, 3)
+    unfinished.add([first, second, third])
+    assert unfinished.over([first, first, first]) == []
+    unfinished.forget([first])
+    unfinished.forget([first])
+    assert unfinished.over([second]) == []
+    assert unfinished.over([second, third]) == [7]
+
+
+def test_tasks_of_a_claim_that_are_added_twice_are_counted_once(unfinished):
+    tasks = tasks_of(7, 3)
+    unfinished.add(tasks)
+    unfinished.add(tasks[1:])
+    assert unfinished.over(tasks) == [7]
 
 
 def test_nothing_is_kept_of_claims_that_are_over(unfinished):

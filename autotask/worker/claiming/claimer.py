@@ -222,6 +222,7 @@ class Claimer:
 
     def _place_in_slots(self, connection: BaseDatabaseWrapper, claimed: list[ClaimedTask]) -> None:
         """Place tasks of which some may have slots, and claim their followers before these begin: short ones end sooner."""
+        self.held.unfinished.add(claimed)  # all of them: the claim is not over when those end that are placed first
         self._place([task for task in claimed if task.flow is None], self.threads)
         limited = [task for task in claimed if task.flow is not None]
         if len(limited) > FEW_SLOTS:

@@ -8,7 +8,7 @@ from django.db import connections, transaction
 from django.db.utils import OperationalError
 
 from autotask.flow import Flow, LimitGate
-from autotask.store import cancel, claim, claims, enqueue, finish, follow, release, requeue, rescue
+from autotask.store import cancel, claim, claims, enqueue, finish, follow, release, requeue, rescue, steps
 from autotask.store.cancel import Cancellation
 from autotask.store.connection import current, execute, rows
 from autotask.store.follow import Wanted
@@ -53,6 +53,14 @@ def in_place():
 
 def waits_for_lock():
     return rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1")
+
+
+def _release(connection, task):
+    return len(release.release(connection, [Release(task.id, task.fence)]))
+
+
+def _retry(connection, task):
+    return finish.retry(connection, [outcome(task, State.RETRY)], now=time.monotonic())
 
 
 # --- one row ----------------------------------------------------------------------------------------------------------
@@ -166,6 +174,27 @@ def test_a_claim_of_which_all_tasks_have_ended_is_found_by_its_worker(worker):
     assert claimed() == {}
 
 
+def test_a_worker_does_not_wait_for_a_claim_that_a_long_transaction_has_locked(worker, other_connection):
+    # Given: one that it does not know of, with a task that keeps a step
+    put(2)
+    task, _ = take(worker)
+    put(1)
+    (forgotten,) = take(worker)
+    other_connection.set_autocommit(False)
+    assert steps.keep(other_connection, task.id, task.fence, "one", None, 0.0)
+
+    # When
+    released = claim.reconcile(current(), worker, [])
+    other_connection.rollback()
+    other_connection.set_autocommit(True)
+
+    # Then: the others are released at once
+    assert released == [forgotten.id]
+    assert len(claim.reconcile(current(), worker, [])) == 2
+    assert claimed() == {}
+    assert in_place()
+
+
 # --- at the same moment -----------------------------------------------------------------------------------------------
 
 
@@ -192,6 +221,29 @@ def test_an_outcome_waits_for_a_release_and_comes_too_late(worker, other_connect
     # Then
     assert found == [0]
     assert state(task.id) is State.READY
+    assert in_place()
+
+
+@pytest.mark.parametrize("put_back", [_release, _retry], ids=["release", "retry"])
+def test_two_that_put_tasks_of_one_claim_back_at_the_same_moment_leave_the_others(
+    worker, other_connection, in_background, put_back
+):
+    # Given
+    put(3)
+    first, second, third = take(worker)
+    other_connection.set_autocommit(False)
+    put_back(other_connection, first)
+
+    # When
+    result = in_background(lambda connection: put_back(connection, second))
+    wait_until(waits_for_lock, what="the wait of the second one")
+    other_connection.commit()
+    other_connection.set_autocommit(True)
+
+    # Then
+    assert result() == 1
+    ((_, ids),) = claimed().items()
+    assert [id for id in ids if id] == [third.id]
     assert in_place()
 
 

@@ -180,6 +180,25 @@ def test_a_task_that_is_claimed_while_it_is_to_be_replaced_is_left_alone(other_c
     assert flow_of(first.id)[-1] == "old" and task.id == first.id
 
 
+def test_a_claim_that_began_before_a_replacement_does_not_take_the_former_arguments(other_connection, in_background):
+    # Given: a claim that waits after it has begun, before it locks its tasks
+    worker = sign_on()
+    id = one(payload=b"former").id
+    execute(other_connection, "BEGIN; SELECT pg_advisory_xact_lock(15)")
+    later = "pg_advisory_xact_lock(15) IS NOT NULL"
+    claimed = in_background(lambda connection: take(worker, which=later, connection=connection))
+    wait_until(
+        lambda: rows(current(), "SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1"), what="the wait of the claim"
+    )
+
+    # When
+    assert one(REPLACE, payload=b"new").id == id
+    execute(other_connection, "COMMIT")
+
+    # Then
+    assert [task.payload for task in claimed() + take(worker)] == [b"new"]
+
+
 # --- replace and gates ----------------------------------------------------------------------------------------------
 
 

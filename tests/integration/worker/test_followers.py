@@ -3,12 +3,16 @@
 import time
 
 import pytest
+from django.db import transaction
 
 from autotask.acts import pausing
 from autotask.handle import TaskHandle
+from autotask.store import gates
 from autotask.store.connection import current, execute, rows
+from autotask.store.gates import Present
 from autotask.task import CANCELLED, RUNNING, State
 from tests.helpers import patient, wait_until
+from tests.integration.store.shapes import count
 from tests.integration.worker import limited
 from tests.integration.worker.test_gates import drained, most_at_once
 
@@ -54,6 +58,30 @@ def test_short_tasks_follow_each_other_and_the_limit_holds(start_worker):
     assert most_at_once(limited.spans) == 3
     assert len(limited.spans) == 1500
     assert sum(map(sum, followers)) > 100
+
+
+def test_a_claim_lasts_until_its_tasks_with_slots_have_ended_though_the_others_end_first(worker):
+    # Given: tasks with slots begin only when all others of their claim have ended
+    followers = worker.claimer.followers
+    hold, placed = followers.hold, []
+
+    def later(tasks):
+        wait_until(lambda: not worker.held, what="the ends of the others")
+        placed.append((len(tasks), count("autotask_result")))
+        hold(tasks)
+
+    followers.hold = later
+
+    # When
+    with transaction.atomic():
+        limited_ones = limited.three_short_at_a_time.enqueue_many([(number,) for number in range(2)])
+        gates.admit(current(), Present(), room={})
+        others = limited.unlimited.enqueue_many([(number,) for number in range(2)])
+
+    # Then
+    drained(*others, *limited_ones)
+    assert placed == [(2, 2)]
+    assert worker.recorder.refused == 0
 
 
 def test_retries_among_them_keep_the_limit(start_worker):

@@ -5,11 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+from django.db import DatabaseError, transaction
 
 from autotask import payload, telemetry
-from autotask.store.connection import current, rows
+from autotask.signals import tell_lost
+from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, ERROR
 from autotask.testing import immediate
+from autotask.worker.lost_attempts import LostAttempts
 from tests.children import KeptChild
 from tests.helpers import ended, wait_until
 from tests.integration.django_tasks import tasks as tasks_of_django
@@ -94,6 +97,33 @@ def test_an_attempt_whose_process_died_is_told_once_by_the_worker(start_worker):
     lost, done = sorted(attempts(handle), key=lambda line: line["number"])
     assert (lost["here"], lost["outcome"], lost["number"], lost["carried"]) == (False, "lost", 1, "along")
     assert (done["here"], done["outcome"]) == (True, "done")
+
+
+def test_a_lost_attempt_is_told_when_the_database_can_be_read_again():
+    # Given
+    service, handle = LostAttempts(), in_thread("look")
+    execute(
+        current(),
+        """INSERT INTO autotask_attempt (task_id, number, fence, state, ended_at, error_message, traceback)
+           VALUES (%(id)s, 1, 1, 7, now(), 'its worker died', '')""",
+        {"id": handle.id},
+    )
+    tell_lost(handle.id, in_thread.name, "default", "its worker died", False)
+
+    # When
+    with transaction.atomic():
+        transaction.set_rollback(True)
+        with pytest.raises(DatabaseError):
+            execute(current(), "SELECT 1 / 0")
+        with pytest.raises(DatabaseError):
+            service.run_once(current())
+    assert [line for line in lines("attempt") if line["id"] == str(handle.id)] == []
+    service.run_once(current())
+    service.run_once(current())
+
+    # Then
+    [attempt] = attempts(handle)
+    assert (attempt["outcome"], attempt["here"]) == ("lost", False)
 
 
 def test_calls_in_bulk_are_told_together_and_each_carries_it():
