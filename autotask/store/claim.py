@@ -268,9 +268,10 @@ def claim(
 
 # Claims that are made in this worker's name without its knowledge: their claim got no answer, or the process that stored them as
 # claimed by this worker died before handing them over; or all their tasks have ended, and nobody has deleted them.
-# Followers without a slot wait at their gates again. The tasks of background workers are reconciled by these.
+# Followers without a slot wait at their gates again. The tasks of background workers are reconciled by these. A claim that
+# somebody has locked, as by a step that is kept in a long transaction, is left for the next look.
 _FORGOTTEN = f"""
-SELECT c.number, c.ids FROM autotask_claim c
+SELECT c.number, c.at, c.ids FROM autotask_claim c
 WHERE c.worker_id = %(worker_id)s::uuid AND (NOT c.number = ANY(%(claims)s::bigint[]) OR EXISTS (
     SELECT FROM unnest(c.ids) WITH ORDINALITY AS u(id, place) JOIN autotask_task t ON t.id = u.id
     WHERE NOT {claims.FENCE} = ANY(%(held)s::bigint[])
@@ -284,13 +285,14 @@ _MEANT = (
 )
 
 RECONCILE = f"""
-WITH forgotten AS MATERIALIZED ({_FORGOTTEN} ORDER BY c.number FOR UPDATE),
-meant AS MATERIALIZED (SELECT t.id, f.number FROM forgotten f {_ITS_TASKS} WHERE {_MEANT} {{these}}),
+WITH forgotten AS MATERIALIZED ({_FORGOTTEN} ORDER BY c.number FOR UPDATE SKIP LOCKED),
+meant AS MATERIALIZED (SELECT t.id, f.number, f.at FROM forgotten f {_ITS_TASKS} WHERE {_MEANT} {{these}}),
 released AS (
     UPDATE autotask_task t
     SET state = CASE WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
-        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN clock_timestamp() END, unique_key = {columns.KEY_AGAIN}
-    WHERE t.id = ANY(ARRAY(SELECT id FROM meant))
+        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN clock_timestamp() END, unique_key = {columns.KEY_AGAIN},
+        started_at = meant.at
+    FROM meant WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.id = meant.id
     RETURNING {ready.RETURNING}, t.gate
 ),
 come AS ({ready.come("released")}),

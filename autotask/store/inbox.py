@@ -26,11 +26,12 @@ WITH host AS MATERIALIZED (
       AND w.id = %(worker_id)s::uuid AND w.lease_until > clock_timestamp()
 ),
 first AS MATERIALIZED (
-    SELECT r.ctid AS address, t.id, t.lost FROM autotask_task t JOIN autotask_ready r ON {ready.IS_OF}
+    SELECT r.address, t.id, t.lost
+    FROM autotask_task t
+    CROSS JOIN LATERAL (SELECT r.ctid AS address FROM autotask_ready r WHERE {ready.IS_OF} FOR UPDATE SKIP LOCKED) AS r
     WHERE t.name = %(name)s::text AND t.executor = 'background' AND t.state = 1 AND EXISTS (SELECT 1 FROM host)
       AND NOT {pauses.BARS_TASK}
     ORDER BY t.priority DESC, t.run_at, t.id LIMIT {{limit}}
-    FOR UPDATE OF r SKIP LOCKED
 ),
 numbered AS MATERIALIZED (SELECT address, id, lost, row_number() OVER () AS turn FROM first),
 picked AS MATERIALIZED (
@@ -82,7 +83,7 @@ class Address(NamedTuple):
 
 
 def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[ClaimedTask]:
-    """Claim the next messages, in their order."""
+    """Claim the next messages, in their order; never more than fit into one claim."""
     grant = address.grant
     params = {
         "plain": grant.name,
@@ -91,7 +92,9 @@ def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[
         "worker_id": address.worker_id,
         "name": address.name,
     }
-    found = sorted(prepared_rows(connection, CLAIM.format(limit=int(limit)), params), key=lambda row: int(row[0]))
+    found = sorted(
+        prepared_rows(connection, CLAIM.format(limit=min(int(limit), claims.MOST)), params), key=lambda row: int(row[0])
+    )
     return [claim.record(row[1:], address.worker_id) for row in found]
 
 

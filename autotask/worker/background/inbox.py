@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from django.db import DatabaseError, InterfaceError
 
-from autotask.store import inbox
+from autotask.store import claims, inbox
 from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
@@ -34,7 +34,7 @@ WHEN_ASKED = 0.1
 LOOKS = (0.05, 0.5, 2.0)
 
 #: Triggers that one run handles at most.
-MOST_TRIGGERS = 1024
+MOST_TRIGGERS = claims.MOST
 
 
 class Inbox:

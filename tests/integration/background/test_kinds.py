@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from autotask.models import Task
 from tests.helpers import PATIENCE, wait_until
 from tests.integration.background.app import tasks
 from tests.integration.background.conftest import Lines, Start
@@ -92,6 +93,17 @@ def test_triggers_are_one_run_and_one_during_a_run_makes_one_more(start: Start, 
     handle.wait(20)
     assert len(lines.all("rebuild")) == len(lines.all("rebuilt")) == 3
     assert lines.words("rebuild") == [None] * 3
+
+
+def test_more_triggers_than_fit_into_one_claim_are_handled(start: Start, lines: Lines) -> None:
+    handles = [tasks.rebuild.trigger(force=True) for _ in range(600)]
+    start()
+    tasks.rebuild.start()
+    assert handles[-1] is not None
+    handles[-1].wait(20)
+    lines.wait_for("rebuilt", 2)
+    wait_until(lambda: not Task.objects.exists())
+    assert len(lines.all("rebuilt")) == 2
 
 
 def test_an_interval_is_from_start_to_start_without_drift(start: Start, lines: Lines) -> None:

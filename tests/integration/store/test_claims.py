@@ -8,7 +8,7 @@ from django.db import connections, transaction
 from django.db.utils import OperationalError
 
 from autotask.flow import Flow, LimitGate
-from autotask.store import cancel, claim, claims, enqueue, finish, follow, release, requeue, rescue
+from autotask.store import cancel, claim, claims, enqueue, finish, follow, release, requeue, rescue, steps
 from autotask.store.cancel import Cancellation
 from autotask.store.connection import current, execute, rows
 from autotask.store.follow import Wanted
@@ -172,6 +172,27 @@ def test_a_claim_of_which_all_tasks_have_ended_is_found_by_its_worker(worker):
     assert len(claimed()) == 1
     assert claim.reconcile(current(), worker, []) == []
     assert claimed() == {}
+
+
+def test_a_worker_does_not_wait_for_a_claim_that_a_long_transaction_has_locked(worker, other_connection):
+    # Given: one that it does not know of, with a task that keeps a step
+    put(2)
+    task, _ = take(worker)
+    put(1)
+    (forgotten,) = take(worker)
+    other_connection.set_autocommit(False)
+    assert steps.keep(other_connection, task.id, task.fence, "one", None, 0.0)
+
+    # When
+    released = claim.reconcile(current(), worker, [])
+    other_connection.rollback()
+    other_connection.set_autocommit(True)
+
+    # Then: the others are released at once
+    assert released == [forgotten.id]
+    assert len(claim.reconcile(current(), worker, [])) == 2
+    assert claimed() == {}
+    assert in_place()
 
 
 # --- at the same moment -----------------------------------------------------------------------------------------------
