@@ -137,7 +137,7 @@ def _formats(kind: Any) -> Any:
 
     formats: Any = FormatChecker(())
     formats.checkers = dict(kind.FORMAT_CHECKER.checkers)
-    if "if" in kind.VALIDATORS and "iri" not in formats.checkers:  # both are new in draft 7
+    if "if" in kind.VALIDATORS:  # new in draft 7, as the two formats are
         with suppress(ImportError):
             from rfc3986_validator import validate_rfc3986
 

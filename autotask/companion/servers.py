@@ -10,6 +10,8 @@ import functools
 import logging
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import Any, Protocol
@@ -17,6 +19,9 @@ from typing import Any, Protocol
 from autotask.companion import first_request
 
 logger = logging.getLogger("autotask.companion")
+
+#: Seconds between two looks whether a worker of gunicorn has booted.
+BOOT_LOOK = 0.02
 
 
 class Start(Protocol):
@@ -149,16 +154,41 @@ def _if(serves: bool, start: Start, *, has_siblings: bool = False) -> bool:
 
 def _in_fork_of_arbiter(arbiter: int, start: Start) -> None:
     # The arbiter forks other processes too; and a worker may fork, but its forks do not serve.
-    if os.getppid() == arbiter and ("gunicorn.arbiter", "spawn_worker") in _running():
-        start(has_siblings=_gunicorn_has_several())
+    if os.getppid() != arbiter or ("gunicorn.arbiter", "spawn_worker") not in _running():
+        return
+    start = functools.partial(start, has_siblings=_gunicorn_has_several())
+    worker = _local_of_arbiter("worker")
+    if _changes_user(getattr(worker, "cfg", None)):
+        # It still has the rights of the arbiter, which its companion, and so all tasks, would keep.
+        threading.Thread(target=_start_when_booted, args=(worker, start), name="autotask-boot", daemon=True).start()
+    else:
+        start()
 
 
 def _gunicorn_has_several() -> bool:
     """Whether the arbiter, whose copy in this fork is on the call stack, keeps more than one worker."""
+    return bool(getattr(_local_of_arbiter("self"), "num_workers", 1) > 1)
+
+
+def _local_of_arbiter(name: str) -> Any:
+    """Return a local variable of the function of the arbiter that is being executed; None if there is none."""
     for frame in _frames():
         if frame.f_globals.get("__name__") == "gunicorn.arbiter":
-            return bool(getattr(frame.f_locals.get("self"), "num_workers", 1) > 1)
-    return False
+            return frame.f_locals.get(name)
+    return None
+
+
+def _changes_user(options: Any) -> bool:
+    """Whether a worker of gunicorn will work as another user, or with other groups, than the arbiter."""
+    user, group = getattr(options, "uid", os.geteuid()), getattr(options, "gid", os.getegid())
+    return (user, group) != (os.geteuid(), os.getegid()) or bool(getattr(options, "initgroups", False))
+
+
+def _start_when_booted(worker: Any, start: Start) -> None:
+    """Start as soon as a worker of gunicorn is about to serve; if it never says so, its first request starts the companion."""
+    while not getattr(worker, "booted", False):
+        time.sleep(BOOT_LOOK)
+    start()
 
 
 def _in_fork_of_uwsgi(former_hook: Callable[[], object] | None, start: Start) -> None:

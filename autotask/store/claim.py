@@ -271,7 +271,7 @@ def claim(
 # Followers without a slot wait at their gates again. The tasks of background workers are reconciled by these. A claim that
 # somebody has locked, as by a step that is kept in a long transaction, is left for the next look.
 _FORGOTTEN = f"""
-SELECT c.number, c.ids FROM autotask_claim c
+SELECT c.number, c.at, c.ids FROM autotask_claim c
 WHERE c.worker_id = %(worker_id)s::uuid AND (NOT c.number = ANY(%(claims)s::bigint[]) OR EXISTS (
     SELECT FROM unnest(c.ids) WITH ORDINALITY AS u(id, place) JOIN autotask_task t ON t.id = u.id
     WHERE NOT {claims.FENCE} = ANY(%(held)s::bigint[])
@@ -286,12 +286,13 @@ _MEANT = (
 
 RECONCILE = f"""
 WITH forgotten AS MATERIALIZED ({_FORGOTTEN} ORDER BY c.number FOR UPDATE SKIP LOCKED),
-meant AS MATERIALIZED (SELECT t.id, f.number FROM forgotten f {_ITS_TASKS} WHERE {_MEANT} {{these}}),
+meant AS MATERIALIZED (SELECT t.id, f.number, f.at FROM forgotten f {_ITS_TASKS} WHERE {_MEANT} {{these}}),
 released AS (
     UPDATE autotask_task t
     SET state = CASE WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
-        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN clock_timestamp() END, unique_key = {columns.KEY_AGAIN}
-    WHERE t.id = ANY(ARRAY(SELECT id FROM meant))
+        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN clock_timestamp() END, unique_key = {columns.KEY_AGAIN},
+        started_at = meant.at
+    FROM meant WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.id = meant.id
     RETURNING {ready.RETURNING}, t.gate
 ),
 come AS ({ready.come("released")}),

@@ -26,11 +26,12 @@ WITH host AS MATERIALIZED (
       AND w.id = %(worker_id)s::uuid AND w.lease_until > clock_timestamp()
 ),
 first AS MATERIALIZED (
-    SELECT r.ctid AS address, t.id, t.lost FROM autotask_task t JOIN autotask_ready r ON {ready.IS_OF}
+    SELECT r.address, t.id, t.lost
+    FROM autotask_task t
+    CROSS JOIN LATERAL (SELECT r.ctid AS address FROM autotask_ready r WHERE {ready.IS_OF} FOR UPDATE SKIP LOCKED) AS r
     WHERE t.name = %(name)s::text AND t.executor = 'background' AND t.state = 1 AND EXISTS (SELECT 1 FROM host)
       AND NOT {pauses.BARS_TASK}
     ORDER BY t.priority DESC, t.run_at, t.id LIMIT {{limit}}
-    FOR UPDATE OF r SKIP LOCKED
 ),
 numbered AS MATERIALIZED (SELECT address, id, lost, row_number() OVER () AS turn FROM first),
 picked AS MATERIALIZED (

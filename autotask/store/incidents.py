@@ -101,8 +101,16 @@ RETURNING key, text, began_at, ended_at, told, coalesce(remaining, "to")::text, 
 
 _OURS = "key = %(key)s AND told = %(told)s AND tries = %(tries)s"
 
+# An incident may go on again while the message of its end is on its way. Then that was the end of the former one, and this is the
+# next one, which is announced like any other; otherwise nobody would hear of it any more.
+_GOES_ON = "(told = 1 AND ended_at IS NULL)"
+
 SENT = f"""
-UPDATE autotask_incident SET told = told + 1, told_at = clock_timestamp(), remaining = NULL, tries = 0 WHERE {_OURS}
+UPDATE autotask_incident
+SET told = CASE WHEN {_GOES_ON} THEN 0 ELSE told + 1 END, told_at = clock_timestamp(), remaining = NULL, tries = 0,
+    began_at = CASE WHEN {_GOES_ON} THEN seen_at ELSE began_at END,
+    due_at = CASE WHEN {_GOES_ON} THEN clock_timestamp() + quiet * interval '1 s' ELSE due_at END
+WHERE {_OURS}
 """
 
 LEFT = f"UPDATE autotask_incident SET remaining = %(remaining)s::jsonb, told_at = clock_timestamp() WHERE {_OURS}"

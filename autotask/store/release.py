@@ -31,7 +31,7 @@ class Release(NamedTuple):
 RELEASE = f"""
 WITH {claims.locked("NO KEY UPDATE")},
 meant AS MATERIALIZED (
-    SELECT o.*
+    SELECT o.*, c.at AS claimed_at
     FROM unnest(%(id)s::uuid[], %(fence)s::bigint[], %(delay)s::float8[], %(unknown)s::boolean[], %(known)s::boolean[])
          AS o(id, fence, delay, unknown, known)
     {claims.in_force("o.fence", "o.id")}
@@ -43,7 +43,7 @@ released AS (
                       ELSE t.run_at END,
         ready_at = CASE WHEN o.delay > 0 AND NOT t.cancel_requested OR {marks.FOLLOWS} THEN NULL ELSE clock_timestamp() END,
         passed = CASE WHEN o.delay > 0 AND NOT t.cancel_requested THEN 0 ELSE 1 END * t.passed,
-        unique_key = {columns.KEY_AGAIN},
+        unique_key = {columns.KEY_AGAIN}, started_at = o.claimed_at,
         unknown_since = CASE WHEN o.unknown THEN coalesce(t.unknown_since, clock_timestamp())
                              WHEN NOT o.known THEN t.unknown_since END
     FROM meant o WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.id = o.id

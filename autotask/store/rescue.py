@@ -136,6 +136,9 @@ SELECT t.id FROM autotask_claim c CROSS JOIN LATERAL unnest(c.ids) AS u(id) JOIN
 WHERE {_UNREGISTERED} AND t.id <> ALL(%(spared)s::uuid[]) ORDER BY t.id
 """
 
+#: Whether there are claims of workers that are not registered.
+LEFT = f"SELECT EXISTS (SELECT 1 FROM autotask_claim c WHERE {_UNREGISTERED})"
+
 _RESCUE_THESE = f"""
 WITH {_LOST_CLAIM.format(which=f"c.ids && %(id)s::uuid[] AND {_UNREGISTERED}")}
 {_ORPHANS.format(which="t.id = ANY(%(id)s::uuid[])")}
@@ -211,6 +214,11 @@ def rescue(
         lambda ids: _rescue(connection, _RESCUE_THESE, _RESCUED_THESE, {**params, "id": list(ids)}),
     )
     return buried + sum(part[0] for part in parts), sum(part[1] for part in parts), sum(part[2] for part in parts)
+
+
+def some_are_left(connection: BaseDatabaseWrapper) -> bool:
+    """Whether there are claims of workers that are not registered any more: they were locked when their worker was buried."""
+    return bool(rows(connection, LEFT)[0][0])
 
 
 def _rescue(connection: BaseDatabaseWrapper, act: str, told: str, params: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -18,6 +18,10 @@ logger = logging.getLogger("autotask.worker")
 #: Seconds between two looks at the processes of the same host; they cost no statement.
 LOOK_EVERY = 0.5
 
+#: So many looks after a burial go on looking for claims that somebody had locked just then: the last statement of a worker that
+#: was killed may still be running.
+LOOKS_AFTER = 20
+
 
 class Rescuer:
     """Rescues the tasks of dead workers: on this host as soon as the process is gone, else when the lease is over.
@@ -44,6 +48,7 @@ class Rescuer:
         self._refused = rescue.refusals()
         self._neighbours: list[Neighbour] = []
         self._ask_at = self._sweep_at = float("-inf")
+        self._looks = 0
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Rescue the tasks of workers found dead."""
@@ -56,7 +61,7 @@ class Rescuer:
         if gone or overdue or now >= self._sweep_at:
             self._rescue(connection, [neighbour.id for neighbour in gone])
             self._neighbours = [neighbour for neighbour in self._neighbours if neighbour not in gone]
-            self._sweep_at = now + settings.LEASE
+            self._sweep_at = now if self._looks and rescue.some_are_left(connection) else now + settings.LEASE
         return min(LOOK_EVERY, settings.HEARTBEAT)
 
     def _rescue(self, connection: BaseDatabaseWrapper, gone: list[uuid.UUID]) -> None:
@@ -78,6 +83,7 @@ class Rescuer:
                 count(back, "task"),
                 ended,
             )
+        self._looks = LOOKS_AFTER if buried else max(0, self._looks - 1)
         if gone:
             self._reason = ""
         if buried:

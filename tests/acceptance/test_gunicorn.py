@@ -1,5 +1,6 @@
 """gunicorn's workers come and go, and each has one companion as long as it lives."""
 
+import os
 import signal
 import sys
 import urllib.request
@@ -53,6 +54,21 @@ def test_each_worker_of_gunicorn_has_a_companion_and_one_that_is_killed_is_repla
     assert survivor in wait_until_settled(site, server, 5 if LONG else START)
     site.wait_for_end(server.call("who"))
     assert "Traceback" not in server.output()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may work with the rights of others")
+def test_companions_have_the_rights_of_the_workers_of_gunicorn_and_not_those_of_its_master(site):
+    # Given: forks of the master, which give up its group after the fork
+    server = site.gunicorn("--preload", "--group=65534")
+
+    # When
+    companions = wait_until_settled(site, server)
+
+    # Then
+    of_autotask = {pid for companion in companions for pid in (companion.guard, companion.worker)}
+    for pid in {*of_autotask, *(companion.django for companion in companions)}:
+        assert psutil.Process(pid).gids() == (65534, 65534, 65534)
+    site.wait_for_end(server.call("who"))
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)] if LONG else [()], ids=" ".join)

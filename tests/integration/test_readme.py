@@ -84,10 +84,10 @@ class Project:
             file.write("\n" + block.text)
 
     def type(self, line: str) -> None:
-        """Run a command as if it were typed; autotask is installed already."""
+        """Run a command as if it were typed; autotask is installed already, in the environment of the tests."""
         for command in line.split(" && "):
             program, *words = shlex.split(command)
-            if program in ("pip", "tox"):
+            if program in ("pip", "tox", "source") or (program, words[:2]) == ("python3", ["-m", "venv"]):
                 continue
             if program == "python" and words[1] == "runserver":
                 self._serve(words)

@@ -207,6 +207,30 @@ def test_an_incident_may_end_while_its_message_is_sent(monkeypatch):
     assert [sent.subject for sent in mail.outbox] == ["[shop] Over: no worker is alive"]
 
 
+def test_an_incident_that_comes_back_while_its_end_is_announced_is_the_next_one():
+    # Given: the message of its end is on its way
+    found = [incidents.Found("k", "r", "too many", ["ann@example.com"], 600.0)]
+    incidents.note(current(), found, ["r"])
+    incidents.sent(current(), incidents.claim(current(), []))
+    incidents.note(current(), [], ["r"])
+    claimed = incidents.claim(current(), [])
+    assert claimed.is_of_end
+
+    # When
+    incidents.note(current(), found, ["r"])
+    incidents.sent(current(), claimed)
+
+    # Then: it is announced if it still goes on when the time to be quiet is over
+    assert not incidents.are_pending(current())
+    age(601)
+    following = incidents.claim(current(), [])
+    assert not following.is_of_end and following.ended_at is None
+    assert following.to == ["ann@example.com"]
+    incidents.sent(current(), following)
+    incidents.note(current(), [], ["r"])
+    assert incidents.claim(current(), []).is_of_end
+
+
 def test_a_process_that_dies_between_two_recipients_repeats_no_message_that_it_has_noted(settings, monkeypatch):
     # Given
     settings.AUTOTASK_ALERTS = [{"when": "workers", "to": [OPS, "other@example.org"]}]

@@ -258,7 +258,7 @@ def test_a_task_that_somebody_has_locked_holds_up_no_withdrawal(puller, other_co
     rows = [hello(str(number)) for number in range(2)]
     taken = pull.take(current(), ["default"], [HelloTask._meta.label_lower], most=2)
     execute(other_connection, "BEGIN")
-    execute(other_connection, "SELECT 1 FROM autotask_task WHERE id = %s FOR UPDATE", (taken[0].id,))
+    execute(other_connection, "SELECT 1 FROM autotask_ready WHERE id = %s FOR UPDATE", (taken[0].id,))
     execute(current(), f"SET lock_timeout = '{patient(1)} s'")
     try:
         pull.withdraw(current(), taken)

@@ -132,7 +132,7 @@ def test_a_role_that_may_not_see_the_workers_stores_its_calls_and_tells_all(blin
     greet("Ada")
 
     # Then
-    assert rows(current(), "SELECT count(*) FROM autotask_live") == [(1,)]
+    assert rows(current(), "SELECT count(*) FROM autotask_task") == [(1,)]
     rows(other_connection, "SELECT 1")
     assert list(hearing.heard(other_connection)) == [WORK_CHANNEL]
 

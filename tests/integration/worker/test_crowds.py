@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from autotask.signals import task_ended, task_started
-from autotask.store import read
+from autotask.store import read, ready
 from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, WAITING, State
 from autotask.tasks import delayed_task
@@ -168,7 +168,7 @@ def test_a_task_is_run_while_another_connection_locks_its_neighbours(start_worke
     # Given
     blocked, free = tasks.echo("blocked"), tasks.echo("free")
     execute(other_connection, "BEGIN")
-    rows(other_connection, "SELECT 1 FROM autotask_task WHERE id = %(id)s FOR UPDATE", {"id": blocked.id})
+    rows(other_connection, "SELECT 1 FROM autotask_ready WHERE id = %(id)s FOR UPDATE", {"id": blocked.id})
 
     # When
     start_worker()
@@ -186,7 +186,13 @@ def test_a_long_transaction_that_enqueues_late_is_not_overlooked(worker, other_c
     execute(other_connection, "BEGIN")
     execute(
         other_connection,
-        "UPDATE autotask_task SET state = 1, ready_at = clock_timestamp() - interval '1 hour' WHERE id = %(id)s",
+        f"""
+        WITH t AS (
+            UPDATE autotask_task t SET state = 1, ready_at = clock_timestamp() - interval '1 hour' WHERE id = %(id)s
+            RETURNING {ready.RETURNING}
+        )
+        {ready.come("t")}
+        """,
         {"id": hidden.id},
     )
     for number in range(20):

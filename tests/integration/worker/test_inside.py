@@ -483,9 +483,10 @@ def test_an_atomic_task_that_has_lost_its_claim_undoes_its_effect_and_leaves_the
     # When: it is taken from this worker, which does not notice
     execute(
         current(),
-        "UPDATE autotask_task SET state = 0, run_at = now() + interval '1 h', fence = NULL, worker_id = NULL WHERE id = %(id)s",
+        "UPDATE autotask_task SET state = 0, run_at = now() + interval '1 h' WHERE id = %(id)s",
         {"id": handle.id},
     )
+    execute(current(), "DELETE FROM autotask_claim")
     gate("claim lost").set()
 
     # Then

@@ -10,11 +10,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: E402
 from opentelemetry.trace import SpanKind, StatusCode  # noqa: E402
 
-from autotask.store.connection import current, execute  # noqa: E402
 from autotask.task import DONE, ERROR  # noqa: E402
 from autotask.telemetry.interface import Call  # noqa: E402
 from autotask.telemetry.otel import OpenTelemetry  # noqa: E402
 from tests.helpers import ended, wait_until  # noqa: E402
+from tests.integration.store.shapes import let_run
 from tests.integration.worker import told  # noqa: E402
 from tests.integration.worker.told import POOLS  # noqa: E402
 
@@ -100,12 +100,7 @@ def test_each_attempt_has_a_span_with_its_number_and_its_error(worker):
 def test_an_attempt_whose_worker_died_has_a_span_with_its_times_from_the_one_that_rescues_it(start_worker):
     # Given: as a worker leaves it that is killed
     handle = told.in_thread("look")
-    execute(
-        current(),
-        """UPDATE autotask_task SET state = 2, attempt = 1, fence = nextval('autotask_fence'), worker_id = gen_random_uuid(),
-           started_at = now() - interval '90 s', ready_at = NULL WHERE id = %(id)s""",
-        {"id": handle.id},
-    )
+    let_run(handle.id, seconds=90.0)
 
     # When
     start_worker()

@@ -216,7 +216,7 @@ def test_many_tasks_that_cannot_be_claimed_are_passed_over_without_being_tried_o
     worker = sign_on()
     put(152, name="bad")
     (good,) = put()
-    refuse("autotask_task", "UPDATE", "NEW.name = 'bad'")
+    refuse("autotask_ready", "DELETE", "EXISTS (SELECT FROM autotask_task t WHERE t.id = OLD.id AND t.name = 'bad')")
     refused = claim.refusals()
 
     # When
@@ -263,7 +263,7 @@ def test_a_schedule_that_cannot_be_registered_keeps_no_other_from_its_ticks(refu
 def test_a_task_that_cannot_be_claimed_keeps_no_other_from_being_run(start_worker, refuse, caplog, monkeypatch, task):
     # Given: the first one in its lane
     odd, *others = task.enqueue_many([(number,) for number in range(9)])
-    end = refuse("autotask_task", "UPDATE", f"NEW.id = '{odd.id}'")
+    end = refuse("autotask_ready", "DELETE", f"OLD.id = '{odd.id}'")
 
     looks, claim_once = [], Claimer.take
     monkeypatch.setattr(Claimer, "take", lambda *args: looks.append(claim_once(*args)) or looks[-1])
