@@ -6,7 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from autotask.models.fields import NamesField
-from autotask.models.tasks import TaskFields
+from autotask.models.tasks import LiveFields
 from autotask.task import State, Status
 
 if TYPE_CHECKING:
@@ -88,20 +88,11 @@ class TaskRecord(View):
         return State(self.state).status
 
 
-class LiveTask(View, TaskFields):
+class LiveTask(View, LiveFields):
     """A live task as it is: a view over tasks and claims, in which the state tells whether it is ready or runs."""
 
     worker_id = models.UUIDField(_("worker"), null=True)
     fence = models.BigIntegerField(null=True)
-    ready_at = models.DateTimeField(null=True)
-    cancel_requested = models.BooleanField()
-    awaited = models.BooleanField()
-    unknown_since = models.DateTimeField(null=True)
-    expires_at = models.DateTimeField(_("expires"), null=True)
-    payload = models.BinaryField()
-    unique_key = models.TextField(_("unique key"), null=True)
-    gate = models.TextField(_("gate"), null=True)
-    passed = models.SmallIntegerField(null=True)
 
     class Meta:
         db_table = "autotask_live"

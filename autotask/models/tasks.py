@@ -47,13 +47,8 @@ class TaskFields(models.Model):
         abstract = True
 
 
-class Task(TaskFields):
-    """A live task: it waits or runs.
-
-    While it is READY by its state, it has a row in :class:`ReadyTask` if it is ready, or else a place in a :class:`Claim`: it runs.
-
-    :ivar attempt: the attempts that are over.
-    """
+class LiveFields(TaskFields):
+    """The columns that a task has only while it is live."""
 
     ready_at = models.DateTimeField(null=True)
     cancel_requested = models.BooleanField(db_default=False)
@@ -64,6 +59,18 @@ class Task(TaskFields):
     unique_key = models.TextField(_("unique key"), null=True)
     gate = models.TextField(_("gate"), null=True)
     passed = models.SmallIntegerField(null=True)
+
+    class Meta:
+        abstract = True
+
+
+class Task(LiveFields):
+    """A live task: it waits or runs.
+
+    While it is READY by its state, it has a row in :class:`ReadyTask` if it is ready, or else a place in a :class:`Claim`: it runs.
+
+    :ivar attempt: the attempts that are over.
+    """
 
     class Meta:
         db_table = "autotask_task"
