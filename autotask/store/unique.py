@@ -54,8 +54,10 @@ class Stored(NamedTuple):
 #: Whether a task may still be replaced, if it does not run.
 _NOT_BEGUN = "t.attempt = 0 AND NOT t.cancel_requested"
 
+# By the ready table, which has an index for that; the claims would have to be read one by one.
 FIND = f"""
-SELECT t.unique_key, t.id, {_NOT_BEGUN} AND NOT EXISTS (SELECT FROM autotask_running r WHERE r.id = t.id) FROM autotask_task t
+SELECT t.unique_key, t.id, {_NOT_BEGUN} AND (t.state <> 1 OR EXISTS (SELECT FROM autotask_ready r WHERE {ready.IS_OF}))
+FROM autotask_task t
 WHERE t.unique_key = ANY(%(key)s::text[]) AND {columns.HAS_KEY}
 """
 

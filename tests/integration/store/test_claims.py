@@ -8,7 +8,19 @@ from django.db import connections, transaction
 from django.db.utils import OperationalError
 
 from autotask.flow import Flow, LimitGate
-from autotask.store import cancel, claim, claims, enqueue, finish, follow, release, requeue, rescue, steps
+from autotask.store import (
+    bring_forward,
+    cancel,
+    claim,
+    claims,
+    enqueue,
+    finish,
+    follow,
+    release,
+    requeue,
+    rescue,
+    steps,
+)
 from autotask.store.cancel import Cancellation
 from autotask.store.connection import current, execute, rows
 from autotask.store.follow import Wanted
@@ -48,7 +60,11 @@ def in_place():
                                + (SELECT count(*) FROM autotask_running r WHERE r.id = t.id) <> 1
            UNION ALL
            SELECT r.id FROM autotask_ready r
-           WHERE NOT EXISTS (SELECT FROM autotask_task t WHERE t.id = r.id AND t.state = 1 AND t.ready_at = r.ready_at)""",
+           WHERE NOT EXISTS (
+               SELECT FROM autotask_task t
+               WHERE t.state = 1 AND (r.queue, r.priority, r.executor, r.ready_at, r.id)
+                                   = (t.queue, t.priority, t.executor, t.ready_at, t.id)
+           )""",
     )
     return lost == []
 
@@ -352,6 +368,23 @@ def _elsewhere(act):
     thread = threading.Thread(target=run)
     thread.start()
     thread.join(20)
+
+
+def test_a_ready_row_that_was_written_and_is_as_before_is_not_changed_without_its_task(other_connection, in_background):
+    # Given: somebody gives a task the priority that it has
+    (id,) = put()
+    other_connection.set_autocommit(False)
+    assert bring_forward.prioritize(other_connection, [id], 0) == [id]
+
+    # When
+    result = in_background(lambda connection: bring_forward.prioritize(connection, [id], 5))
+    wait_until(waits_for_lock, what="the wait of the second one")
+    other_connection.commit()
+    other_connection.set_autocommit(True)
+
+    # Then
+    assert result() in ([], [id])
+    assert in_place()
 
 
 def test_many_that_claim_cancel_end_and_put_back_lose_nothing(in_threads):
