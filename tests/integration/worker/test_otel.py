@@ -10,11 +10,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: E402
 from opentelemetry.trace import SpanKind, StatusCode  # noqa: E402
 
+from autotask.models import Pause  # noqa: E402
 from autotask.task import DONE, ERROR  # noqa: E402
 from autotask.telemetry.interface import Call  # noqa: E402
 from autotask.telemetry.otel import OpenTelemetry  # noqa: E402
 from tests.helpers import ended, wait_until  # noqa: E402
-from tests.integration.store.shapes import let_run
+from tests.integration.held import pause  # noqa: E402
+from tests.integration.store.shapes import let_run  # noqa: E402
 from tests.integration.worker import told  # noqa: E402
 from tests.integration.worker.told import POOLS  # noqa: E402
 
@@ -102,8 +104,11 @@ def test_an_attempt_whose_worker_died_has_a_span_with_its_times_from_the_one_tha
     handle = told.in_thread("look")
     let_run(handle.id, seconds=90.0)
 
-    # When
+    # When: what links the spans is the call, which is gone once the task has ended
+    pause("queue", "default")
     start_worker()
+    spans(SpanKind.CONSUMER)
+    Pause.objects.all().delete()
     assert ended(handle) == DONE
 
     # Then
