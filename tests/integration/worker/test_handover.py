@@ -22,7 +22,7 @@ from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.idle import IdleSleep
 from tests.gates import gate
 from tests.helpers import wait_until
-from tests.integration.store.shapes import edit
+from tests.integration.store.shapes import let_be_ready
 from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -503,7 +503,7 @@ def test_a_task_handed_over_while_a_suspect_runs_alone_waits_for_it(companion, p
     monkeypatch.setattr(offer_module, "OVERDUE", 600.0)
     with transaction.atomic():
         suspect = tasks.pass_gate("alone")
-        edit("UPDATE autotask_task SET lost = 1 WHERE id = %(id)s", {"id": suspect.id})
+        let_be_ready(suspect.id, lost=1)
         handle, body = store_without_handing_over(pipes, path, "x")
     assert gate("alone reached").wait(20)
 

@@ -129,6 +129,7 @@ def test_a_task_that_has_begun_goes_on(quiet_worker):
 def test_the_tasks_of_a_paused_name_are_held_and_nothing_is_lost(quiet_worker):
     # Given
     acts.pause(task=ECHO)
+    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
 
     # When
     handles = tasks.echo.enqueue_many([(number,) for number in range(1200)])
