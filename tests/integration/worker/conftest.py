@@ -12,14 +12,31 @@ from tests.helpers import ROOT, environment, wait_until
 from tests.programs import Program
 
 
+#: Those that were started since the beginning of the test.
+_programs: list[Program] = []
+
+
 def worker_program(folder: Path, words: tuple[str, ...]) -> Program:
-    """Start the command of the worker."""
-    return Program(
+    """Start the command of the worker; what is left of it after the test is killed, or it would run tasks of the next ones."""
+    program = Program(
         [sys.executable, "-m", "django", "autotask", "worker", *words],
         environment(DJANGO_SETTINGS_MODULE="tests.integration.worker.app.settings", DEBUG="false"),
         folder,
         cwd=ROOT / "testproject",
     )
+    _programs.append(program)
+    return program
+
+
+@pytest.fixture(autouse=True)
+def no_program_is_left() -> Iterator[None]:
+    """End the workers that a test has left, as one does that has failed, and show what they have written."""
+    yield
+    while _programs:
+        program = _programs.pop()
+        if not program.has_ended():
+            program.kill()
+            print(program.output())
 
 
 @pytest.fixture

@@ -486,7 +486,7 @@ def test_an_atomic_task_that_has_lost_its_claim_undoes_its_effect_and_leaves_the
         "UPDATE autotask_task SET state = 0, run_at = now() + interval '1 h' WHERE id = %(id)s",
         {"id": handle.id},
     )
-    execute(current(), "DELETE FROM autotask_claim")
+    execute(current(), "DELETE FROM autotask_claim WHERE %(id)s = ANY(ids)", {"id": handle.id})
     gate("claim lost").set()
 
     # Then
