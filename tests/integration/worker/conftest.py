@@ -11,7 +11,6 @@ from autotask.store.connection import current
 from tests.helpers import ROOT, environment, wait_until
 from tests.programs import Program
 
-
 #: Those that were started since the beginning of the test.
 _programs: list[Program] = []
 
