@@ -42,7 +42,8 @@ def test_without_an_address_only_the_picture_is_missing(setup):
 def test_all_files_that_are_no_modules_are_in_the_package(setup):
     package = ROOT / "autotask"
     shipped = {path for pattern in setup["given"]["package_data"]["autotask"] for path in package.glob(pattern)}
-    others = {path for path in package.rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    files = (path for path in package.rglob("*.*") if path.is_file() and "__pycache__" not in path.parts)
+    others = {path for path in files if path.suffix != ".py"}
     assert package / "locale" / "de" / "LC_MESSAGES" / "django.mo" in others
     assert others - shipped == set()
 
