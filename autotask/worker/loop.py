@@ -23,7 +23,7 @@ from autotask.worker.idle import FIRST_SLEEP
 from autotask.worker.news import News
 from autotask.worker.options import WorkerOptions
 from autotask.worker.outage import Outage
-from autotask.worker.pools.threads import STANDSTILL
+from autotask.worker.pools.sharing import STANDSTILL
 from autotask.worker.receiver import Receiver
 from autotask.worker.registration import Registration
 from autotask.worker.shutdown import Shutdown
