@@ -257,7 +257,7 @@ def load_step(envelope: bytes | None, *, id: uuid.UUID, step: str) -> Any:
 
 
 def resign_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> bytes:
-    """Return the arguments of a task signed with the present key; nothing is unpickled.
+    """Return the arguments of a task signed with the current key; nothing is unpickled.
 
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     """
@@ -276,12 +276,12 @@ def readdress_arguments(envelope: bytes, *, id: uuid.UUID, to: uuid.UUID, name: 
 
 
 def resign_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> bytes:
-    """Return the result of an attempt signed with the present key; see :func:`resign_arguments`."""
+    """Return the result of an attempt signed with the current key; see :func:`resign_arguments`."""
     return reseal(envelope, result_context(id, fence), id)
 
 
 def resign_step(envelope: bytes, *, id: uuid.UUID, step: str) -> bytes:
-    """Return the value of a step signed with the present key; see :func:`resign_arguments`."""
+    """Return the value of a step signed with the current key; see :func:`resign_arguments`."""
     return reseal(envelope, step_context(id, step), id)
 
 

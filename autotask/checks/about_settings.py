@@ -90,7 +90,7 @@ def check_lease(**_: Any) -> list[CheckMessage]:
     return [
         Error(
             f"AUTOTASK_LEASE ({lease:g} s) is less than three times AUTOTASK_HEARTBEAT ({heartbeat:g} s): "
-            "living workers would be taken for dead.",
+            "running workers would be taken for dead.",
             hint=f"Set AUTOTASK_LEASE to {HEARTBEATS_IN_LEASE * heartbeat:g} or more.",
             id="autotask.E006",
         )

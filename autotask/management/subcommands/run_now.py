@@ -35,7 +35,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Names of schedules and of delayed tasks. The arguments of a delayed task follow its name: as an object, by "
         "name, or as an array, by position.",
     )
-    parser.add_argument("--wait", action="store_true", help="Wait until they have ended, and print how.")
+    parser.add_argument(
+        "--wait", action="store_true", help="Wait until the tasks have ended, and print their outcomes."
+    )
 
 
 def run(console: Console, *, calls: Sequence[str], wait: bool) -> None:
@@ -108,10 +110,11 @@ def _end(handle: TaskHandle[Any]) -> str:
 
 SUBCOMMAND = Subcommand(
     name="run",
-    help="Run the tasks of schedules, or delayed tasks, now.",
-    description="Enqueue tasks now. Those of schedules come in addition to their ticks: they count as run by hand, move no "
-    "tick, and run even if the schedule is paused or an earlier task of it still runs. Delayed tasks are called with the "
-    "arguments that follow their names. With --wait, exit status 1 says that a task has failed or was cancelled.",
+    help="Run schedules or delayed tasks now.",
+    description="Enqueue tasks now. The task of a schedule runs in addition to its ticks: it does not move them, and "
+    "it runs even if the schedule is paused or an earlier task of it still runs. A delayed task is called "
+    "with the arguments that follow its name. With --wait, exit status 1 means that a task has failed or "
+    "was cancelled.",
     examples=(
         ("run shop.tasks.send_reports", "one schedule"),
         ("run shop.tasks.send_reports | awk '{print $NF}'", "print only the id of its task"),
