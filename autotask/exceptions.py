@@ -215,8 +215,8 @@ class WorkerLost(AutotaskError):
 
 
 class RunInTransaction(AutotaskError, RuntimeError):
-    """Tasks cannot run here, inside an atomic block of the test: workers see tasks that are enqueued in it only when it
-    commits. Run them after the block; a worker process needs a TransactionTestCase."""
+    """Tasks cannot run inside an atomic block of the test: workers see tasks that are enqueued in it only when it commits.
+    Run them after the atomic block; a worker process needs a TransactionTestCase."""
 
 
 class EndlessTasks(AutotaskError, RuntimeError):

@@ -136,7 +136,7 @@ def check_carriers(**_: Any) -> list[CheckMessage]:
 
 
 def check_telemetry(**_: Any) -> list[CheckMessage]:
-    """autotask.E023: somebody who is to be told of calls and attempts cannot be."""
+    """autotask.E023: a module for AUTOTASK_TELEMETRY cannot be used."""
     paths = valid("TELEMETRY", ())
     if not paths:
         return []

@@ -183,7 +183,9 @@ class Migration(migrations.Migration):
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",
@@ -809,7 +811,9 @@ class Migration(migrations.Migration):
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",
@@ -927,7 +931,9 @@ class Migration(migrations.Migration):
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",

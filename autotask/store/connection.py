@@ -32,7 +32,7 @@ KEEPALIVE = {
 
 #: Settings of a worker's own session, whatever ALTER ROLE or ALTER DATABASE have set: name, value, and the version of
 #: PostgreSQL that introduced it. A worker's own statements are short: one that takes longer than this waits for something
-#: that is wrong. Its sessions may be idle for ever, since some of them only listen.
+#: that is wrong. Its sessions may be idle forever, since some of them only listen.
 SESSION = (
     ("statement_timeout", "10s", 0),
     ("lock_timeout", "%(lock_timeout)s", 0),
@@ -43,7 +43,7 @@ SESSION = (
 )
 
 #: The same for the session that records outcomes: PostgreSQL expects ten items in an array that it does not know, and would
-#: plan its largest statements anew for each batch, which takes longer than running them.
+#: plan its largest statements again for each batch, which takes longer than running them.
 GENERIC_PLANS = (("plan_cache_mode", "force_generic_plan", 120000),)
 
 #: Seconds after which a process that waits for results tries the pooler again.
