@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import load_backend
 from django.utils import timezone
+from django.utils.connection import ConnectionDoesNotExist
 
 from autotask.conf import settings
 from autotask.exceptions import NotPostgreSQL
@@ -57,8 +58,15 @@ def current() -> BaseDatabaseWrapper:
     """Return the calling thread's own Django connection to the database of autotask.
 
     :raises NotPostgreSQL: it is not a PostgreSQL.
+    :raises ConnectionDoesNotExist: DATABASES has no such alias.
     """
-    connection = connections[settings.DATABASE]
+    try:
+        connection = connections[settings.DATABASE]
+    except ConnectionDoesNotExist:
+        aliases = ", ".join(map(repr, connections.settings))
+        raise ConnectionDoesNotExist(
+            f"AUTOTASK_DATABASE is {settings.DATABASE!r}, but DATABASES has no such alias. It has {aliases}."
+        ) from None
     if connection.vendor != "postgresql":
         raise NotPostgreSQL(alias=settings.DATABASE, engine=connection.settings_dict["ENGINE"])
     return connection

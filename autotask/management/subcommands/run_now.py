@@ -9,11 +9,14 @@ from autotask import display, registry
 from autotask.acts import schedules
 from autotask.agenda import entries
 from autotask.delayed import DelayedTask
-from autotask.exceptions import AutotaskError
+from autotask.exceptions import AutotaskError, WaitTimeout
 from autotask.handle import TaskHandle
 from autotask.management.console import NOT_FOUND, USAGE, Console, failure, open_tables
 from autotask.management.lookup import for_each, meant
 from autotask.management.subcommand import Subcommand
+
+#: Seconds after which somebody who waits is told why it takes so long: perhaps no worker lives.
+PATIENCE = 5.0
 
 
 class Call(NamedTuple):
@@ -51,7 +54,7 @@ def run(console: Console, *, calls: Sequence[str], wait: bool) -> None:
 
     for_each(console, _calls(calls), enqueue)
     if wait:
-        for_each(console, handles, _end)
+        for_each(console, handles, lambda handle: _end(console, handle))
 
 
 def _calls(texts: Sequence[str]) -> list[Call]:
@@ -100,12 +103,20 @@ def _called(definition: DelayedTask[..., Any], call: Call) -> TaskHandle[Any]:
         raise failure(str(error), USAGE) from error
 
 
-def _end(handle: TaskHandle[Any]) -> str:
+def _end(console: Console, handle: TaskHandle[Any]) -> str:
     try:
-        value = handle.wait()
+        value = _value(console, handle)
     except AutotaskError as error:
         raise failure(str(error)) from error
     return f"{handle.id} is done, {display.Positional(('result',)).shown((value,))}"
+
+
+def _value(console: Console, handle: TaskHandle[Any]) -> Any:
+    try:
+        return handle.wait(PATIENCE)
+    except WaitTimeout as waiting:
+        console.complain(str(waiting))
+    return handle.wait()
 
 
 SUBCOMMAND = Subcommand(

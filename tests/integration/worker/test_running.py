@@ -470,6 +470,7 @@ def test_without_autotask_a_call_runs_at_once_and_returns_the_value(settings, db
     assert tasks.echo(3) == 3
 
 
+@pytest.mark.schedules("tests.ticking")
 def test_a_periodic_task_runs_once_for_each_tick_with_two_workers(start_worker, tmp_path, monkeypatch):
     # Given
     path = Path(tmp_path / "ticks")
