@@ -70,7 +70,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     )
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the list, and whether there is no living worker."""
+        """Show the list, and whether there is no running worker."""
         found = {"autotask_unserved": unserved.look_at_workers(current())}
         return super().changelist_view(request, {**found, **(extra_context or {})})
 

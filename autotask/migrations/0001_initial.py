@@ -183,7 +183,9 @@ class Migration(migrations.Migration):
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",
@@ -810,7 +812,9 @@ class Migration(migrations.Migration):
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",
@@ -928,7 +932,9 @@ class Migration(migrations.Migration):
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",

@@ -1,4 +1,4 @@
-"""The register of living workers: sign on, heartbeat, sign off."""
+"""The register of running workers: sign on, heartbeat, sign off."""
 
 import uuid
 from dataclasses import dataclass
