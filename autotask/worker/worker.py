@@ -92,7 +92,7 @@ class Worker:
         self.reporter = Reporter(self.held.has)
         self.registration = Registration(options, executors.names(options))
         self.gates = Gates(self.wakeup.call)
-        followers = Followers(lambda task: self._threads.follow(task), self.wakeup.wake, options.threads)
+        followers = Followers(lambda *task: self._threads.follow(*task), self.wakeup.wake, options.threads)
         self._statistics = Statistics() if settings.STATISTICS else None
         count = self._statistics.count if self._statistics else None
         self.recorder = Recorder(
