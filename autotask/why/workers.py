@@ -10,8 +10,8 @@ from autotask.store.read import StoredTask
 from autotask.store.situation import Locker, SeenWorker, Situation
 from autotask.task import PROCESS, THREAD, State
 from autotask.texts import advice
-from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line
+from autotask.texts.localized import in_words, whole
 from autotask.why.codes import Code
 from autotask.why.finding import Finding, passed
 from autotask.why.site import Site
@@ -106,7 +106,7 @@ def _queue(task: StoredTask, alive: Sequence[SeenWorker], serving: Sequence[Seen
         )
         return passed(Code.QUEUE_UNSERVED, said % {"number": len(serving), "name": repr(task.queue)})
     served = ", ".join(sorted({queues_in_words(worker.queues) for worker in alive}))
-    said = _("no living worker serves the queue %(name)s; those that live serve: %(queues)s")
+    said = _("no running worker serves the queue %(name)s; the running workers serve: %(queues)s")
     text = said % {"name": repr(task.queue), "queues": one_line(served, 300)}
     return Finding(code=Code.QUEUE_UNSERVED, text=text, advice=advice.serve(task.queue))
 
@@ -235,7 +235,7 @@ def _looked(situation: Situation, task: StoredTask, waited: float, free: Sequenc
 
 def _ahead(situation: Situation) -> str:
     if situation.ahead > COUNTED:
-        return _("more than %(number)s tasks") % {"number": f"{COUNTED:,}"}
+        return _("more than %(number)s tasks") % {"number": whole(COUNTED)}
     if not situation.ahead:
         return _("no other task")
     return ngettext("%(number)d other task", "%(number)d other tasks", situation.ahead) % {"number": situation.ahead}

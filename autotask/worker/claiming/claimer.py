@@ -162,7 +162,7 @@ class Claimer:
         self.looks.took(began, time.monotonic())
 
     def follow(self, connection: BaseDatabaseWrapper, held: Sequence[ClaimedTask] = ()) -> None:
-        """Claim followers of short tasks that have slots here, and release those that wait in vain.
+        """Claim followers of short tasks that have slots here, and release those that wait for nothing.
 
         :param held: those that have just got their slots.
         """
