@@ -7,6 +7,8 @@ from autotask.store.model_rows import RowTable
 from autotask.store.told import WORDS
 from autotask.task import State
 
+_HEIRS = "%(heir)s::uuid[], %(heir_fence)s::bigint[]"
+
 _WITH_HEIRS = f"""
 {claims.locked("SHARE")},
 outcome AS MATERIALIZED (
@@ -14,16 +16,14 @@ outcome AS MATERIALIZED (
     FROM unnest(
         %(id)s::uuid[], %(fence)s::bigint[], %(state)s::smallint[], %(ended_ago)s::float8[], %(seconds)s::float8[],
         %(value)s::bytea[], %(error_type)s::text[], %(error_message)s::text[], %(traceback)s::text[], %(delay)s::float8[],
-        %(began)s::boolean[], %(heir)s::uuid[], %(heir_fence)s::bigint[]
+        %(began)s::boolean[], {_HEIRS}
     ) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay, began,
            heir, heir_fence)
     {claims.in_force("o.fence", "o.id")}
 )
 """
 
-_OUTCOMES = _WITH_HEIRS.replace(", %(heir)s::uuid[], %(heir_fence)s::bigint[]", "").replace(
-    ",\n           heir, heir_fence", ""
-)
+_OUTCOMES = _WITH_HEIRS.replace(f", {_HEIRS}", "").replace(",\n           heir, heir_fence", "")
 
 _NOTE_ATTEMPT = """
 noted AS (
@@ -152,16 +152,26 @@ def statement(tell: str, handing_on: bool = False, table: RowTable | None = None
         end += model_rows.written([table], results=True)
         tell = tell.replace(" FROM ended e", _WRITTEN)
     if handing_on:
-        end = end.replace(_OUTCOMES, _WITH_HEIRS).replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
+        end = _with_heirs(end)
         end += f", {slots.HAND_ON}"
         tell = tell.replace(" FROM ended e", _HANDED)
     return end + tell
+
+
+def _with_heirs(end: str) -> str:
+    """Return the beginning of a statement with the heirs of slots."""
+    few = "::bytea[]\n    ) AS o(id, fence, ended_ago, seconds, value)"
+    heirs = f"::bytea[],\n        {_HEIRS}\n    ) AS o(id, fence, ended_ago, seconds, value, heir, heir_fence)"
+    end = end.replace(_OUTCOMES, _WITH_HEIRS).replace(few, heirs)
+    return end.replace(", clock_timestamp() AS now", ", o.heir, o.heir_fence, clock_timestamp() AS now")
 
 
 END, END_ONE = statement(TELL), statement(TELL, end=BY_VALUE)
 END_QUIETLY, END_ONE_QUIETLY = statement(TELL_LATER), statement(TELL_LATER, end=BY_VALUE)
 END_DONE, END_DONE_QUIETLY = statement(TELL, end=BY_FEW_ARRAYS), statement(TELL_LATER, end=BY_FEW_ARRAYS)
 END_HANDING_ON, END_HANDING_ON_QUIETLY = statement(TELL, True), statement(TELL_LATER, True)
+END_DONE_HANDING_ON = statement(TELL, True, end=BY_FEW_ARRAYS)
+END_DONE_HANDING_ON_QUIETLY = statement(TELL_LATER, True, end=BY_FEW_ARRAYS)
 
 # A task that fails just when it is to be cancelled is due at once, for the next worker to record it as cancelled.
 # It gives up its slots, and has to pass its gates again: "0 * passed" is NULL where there are none.
