@@ -9,7 +9,7 @@ from django.db.migrations import RunSQL
 from django.db.migrations.state import ProjectState
 
 from autotask import migrations
-from autotask.store import read
+from autotask.store import tables
 
 
 def complete(using: str, **_: Any) -> None:
@@ -18,7 +18,7 @@ def complete(using: str, **_: Any) -> None:
     :param using: the alias of the database.
     """
     connection = connections[using]
-    if connection.vendor != "postgresql" or not read.is_without_sequence(connection):
+    if connection.vendor != "postgresql" or not tables.are_without_sequence(connection):
         return
     with connection.schema_editor() as editor:
         for module in sorted(module.name for module in pkgutil.iter_modules(migrations.__path__)):

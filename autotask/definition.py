@@ -1,14 +1,13 @@
-"""A task function with its options, which every decorator makes, and how a call becomes a row."""
+"""The calls of a task: how they are made, run here and now, or stored for workers."""
 
 import functools
-import inspect
 import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -19,9 +18,7 @@ from autotask import (
     carriers,
     context,
     defaults,
-    display,
     handover,
-    hints,
     on_end,
     payload,
     references,
@@ -30,20 +27,19 @@ from autotask import (
 )
 from autotask.conf import settings
 from autotask.context import TaskContext
-from autotask.flow import options as flow_options
-from autotask.flow.keys import refuse_unfit_function, refuse_unknown_names
+from autotask.declared import Declared
 from autotask.flow.plan import Plan, Site
-from autotask.functions import SCRIPTS, is_coroutine_function, refuse_method, refuse_script
+from autotask.functions import refuse_script
 from autotask.handle import TaskHandle
 from autotask.options import CALL_OPTION_NAMES, DEFINITION_OPTION_NAMES, CallOptions, Options
-from autotask.parameters import Parameters, mismatch
+from autotask.parameters import mismatch
 from autotask.signals import task_enqueued, tasks_stored, tasks_to_run_now
 from autotask.site_limits import site
 from autotask.store import many, notify, uncommitted, unique
 from autotask.store.connection import current, text
 from autotask.store.enqueue import STATED, Kind, NewTask
 from autotask.store.unique import Terms
-from autotask.task import COROUTINE, THREAD, ClaimedTask, State, new_id
+from autotask.task import new_id
 from autotask.values import reject_unknown
 
 logger = logging.getLogger("autotask")
@@ -55,8 +51,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Definition(Generic[P, R]):
-    """A task function with its options.
+class Definition(Declared[P, R]):
+    """A task function with its options, and its calls.
 
     :ivar function: the function as written.
     :ivar name: the name under which workers find it, by default ``module.qualname``.
@@ -64,36 +60,7 @@ class Definition(Generic[P, R]):
     :ivar executor: where it runs, see ``autotask.task.THREAD``.
     """
 
-    #: Whether it was made after Django had started: not all processes import its module.
-    is_late = False
-
-    #: Whether workers call :meth:`attempt_ended`.
-    hears_ends = False
-
-    def __init__(self, function: Callable[P, Any], name: str, options: Options) -> None:
-        self.function = function
-        self.name = name
-        self.options = options
-        self.is_async = is_coroutine_function(function)
-        self._is_of_script = function.__module__ in SCRIPTS
-        self.executor = _stored_executor(options, self.is_async)
-        self._planned: tuple[Site | None, Plan | None] = (None, None)
-        for option, key in flow_options.keys(options).items():
-            if key is not None:
-                refuse_unknown_names(key, option, self.signature.parameters, name)
-                refuse_unfit_function(key, option, self.signature, name)
-        for option, rate in (("rate", options.rate), ("throttle", options.throttle)):
-            if rate is not None:
-                refuse_unfit_function(rate.cost, option, self.signature, name)
-        addresses.refuse_invalid(options.email or (), name)
-        # Its attributes are not copied: they could overwrite those above.
-        functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]  # only DelayedTask can be called
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        refuse_method(self.function, owner)
+    _planned: tuple[Site | None, Plan | None] = (None, None)
 
     def using(self, **options: Unpack[CallOptions]) -> Self:
         """Return the same task with other options for the calls made through it.
@@ -161,11 +128,6 @@ class Definition(Generic[P, R]):
         make = functools.partial(bulk.made, self, items)
         return telemetry.used.sent(self.name, self.options.queue, True, make, store)
 
-    @property
-    def is_hidden(self) -> bool:
-        """Whether workers do not know it, and its name does not lead them to its module."""
-        return self.is_late and not self.name.startswith(f"{self.function.__module__}.")
-
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, and return its value; nothing is stored.
 
@@ -175,51 +137,6 @@ class Definition(Generic[P, R]):
         function = self._in_place()
         result: R = async_to_sync(function)(*args, **kwargs) if self.is_async else function(*args, **kwargs)
         return result
-
-    def with_context(self, context: TaskContext) -> Callable[..., Any]:
-        """Return the function, with the context as its first argument if it takes one."""
-        function: Callable[..., Any] = self.function
-        return functools.partial(function, context) if self.options.takes_context else function
-
-    def accepts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether stored arguments fit the function."""
-        args, kwargs = self.as_called(args, kwargs)
-        try:
-            self.signature.bind(*args, **kwargs)
-        except TypeError:
-            return False
-        return True
-
-    def shown(self, arguments: payload.Arguments) -> str:
-        """Return stored arguments as text, with secrets masked.
-
-        :raises TypeError: they do not fit the function.
-        """
-        return self._shown(*self.as_called(*arguments))
-
-    # --- overridden by kinds of task that run differently -----------------------------------------------------------
-
-    @classmethod
-    def find(cls, task: ClaimedTask) -> "Definition[Any, Any] | None":
-        """Return the definition of a claimed task of this kind that no decorator has registered; None if there is none."""
-        return None
-
-    def for_attempt(self, task: ClaimedTask, context: TaskContext) -> Callable[..., Any]:
-        """Return the callable that a worker calls with the stored arguments of a task."""
-        return self.with_context(context)
-
-    def log_key(self, task: ClaimedTask) -> str | None:
-        """Return the key by which people know a task, for its log file; None: only its id."""
-        return None
-
-    def attempt_ended(self, task: ClaimedTask, state: State, message: str, error: BaseException | None) -> None:
-        """Called in the worker when an attempt has ended, if ``hears_ends`` is True."""
-
-    def as_called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return stored arguments as the caller gave them."""
-        return args, kwargs
-
-    # ----------------------------------------------------------------------------------------------------------------
 
     def new_call(
         self,
@@ -293,15 +210,8 @@ class Definition(Generic[P, R]):
 
         :raises UnsuitableFunction: the function is defined in the running script.
         """
-        if self._is_of_script and not settings.IMMEDIATE:
+        if self.is_of_script and not settings.IMMEDIATE:
             refuse_script(self.function)
-
-    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments by the names of their parameters, including defaults.
-
-        :raises TypeError: they do not fit the function.
-        """
-        return self.parameters.bound(args, kwargs)
 
     @property
     def plan(self) -> Plan | None:
@@ -328,31 +238,6 @@ class Definition(Generic[P, R]):
 
     def _with(self, options: Options) -> Self:
         return type(self)(self.function, self.name, options)
-
-    @functools.cached_property
-    def signature(self) -> inspect.Signature:
-        """The signature of the function, without its context."""
-        signature = inspect.signature(self.function)
-        if not self.options.takes_context:
-            return signature
-        first, *others = signature.parameters.values()
-        return signature if first.kind is first.VAR_POSITIONAL else signature.replace(parameters=others)
-
-    @functools.cached_property
-    def parameters(self) -> Parameters:
-        """The parameters of the function, without its context."""
-        return Parameters(self.signature)
-
-    @functools.cached_property
-    def by_position(self) -> display.Positional:
-        """What shows the arguments of its calls that are given by position."""
-        return display.Positional(self.parameters.positional[0])
-
-    @functools.cached_property
-    def schema(self) -> dict[str, Any]:
-        """The JSON schema of the object that describes a call: its ``json_schema``, or one made of its type hints."""
-        given = self.options.json_schema
-        return hints.schema(self.signature, self.function) if given is None else given.document
 
     @property
     def _kind(self) -> Kind:
@@ -386,16 +271,6 @@ class Definition(Generic[P, R]):
                 self.name,
                 self.function.__module__,
             )
-
-    def _shown(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Return the arguments as text, if they fit the function."""
-        names, needed = self.parameters.positional
-        if not kwargs and needed <= len(args) <= len(names):
-            return self.by_position.shown(args)  # the same as after binding, ten times as fast
-        try:
-            return display.arguments(self.signature.bind(*args, **kwargs))
-        except TypeError as error:
-            raise TypeError(f"{self.name}{self.signature}: {error}. Nothing was enqueued.") from None
 
     def _insert(self, tasks: list[NewTask]) -> None:
         connection = current()
@@ -431,12 +306,6 @@ class Definition(Generic[P, R]):
             tasks_to_run_now.send(sender=type(self), tasks=changed)
         if tasks_stored.receivers:
             tasks_stored.send(sender=type(self), definition=self, tasks=changed)
-
-
-def _stored_executor(options: Options, is_async: bool) -> str:
-    if options.executor is None:
-        return COROUTINE if is_async else THREAD
-    return THREAD if options.executor == "thread" else options.executor
 
 
 def _send_enqueued(tasks: list[NewTask]) -> None:

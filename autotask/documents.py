@@ -265,38 +265,10 @@ def overview_document(seen: Overview) -> dict[str, Any]:
     """Return the document of an overview."""
     return {
         "at": stamp(seen.at),
-        "queues": [
-            {
-                "queue": queue.queue,
-                "scheduled": queue.scheduled,
-                "ready": queue.ready,
-                "running": queue.running,
-                "held": queue.held,
-                "oldest_wait_seconds": round(queue.oldest, 3),
-            }
-            for queue in seen.queues
-        ],
+        "queues": [_queue_document(queue) for queue in seen.queues],
         "ended": {"seconds": LATELY, **{state.name.lower(): seen.ended.get(state, 0) for state in ENDED}},
         "per_minute": {name: round(number / MINUTES, 3) for name, number in rates(seen.counts).items()},
-        "workers": [
-            {
-                "id": str(worker.id),
-                "pid": worker.pid,
-                "host": worker.host,
-                "kind": worker.kind,
-                "serves_pid": worker.serves_pid,
-                "queues": queues.split(worker.queues)[0],
-                "exclude_queues": queues.split(worker.queues)[1],
-                "threads": worker.threads,
-                "running": worker.running,
-                "version": worker.version,
-                "alive": worker.alive,
-                "stopping": worker.stopping,
-                "started_seconds_ago": round(worker.age, 3),
-                "seen_seconds_ago": round(worker.seen, 3),
-            }
-            for worker in seen.workers
-        ],
+        "workers": [_worker_document(worker) for worker in seen.workers],
         "limits": [_limit_document(gate, seen.pauses) for gate in seen.gates if isinstance(gate.terms, LimitGate)],
         "rates": [_rate_document(gate, seen.pauses) for gate in seen.gates if isinstance(gate.terms, RateGate)],
         "paused_tasks": _held_by(Kind.TASK, seen.gates),
@@ -305,6 +277,36 @@ def overview_document(seen: Overview) -> dict[str, Any]:
         "paused_schedules": [
             {"name": name, "paused_at": stamp(at), "paused_by": by} for name, (at, by) in seen.paused_schedules.items()
         ],
+    }
+
+
+def _queue_document(queue: tally.QueueCounts) -> dict[str, Any]:
+    return {
+        "queue": queue.queue,
+        "scheduled": queue.scheduled,
+        "ready": queue.ready,
+        "running": queue.running,
+        "held": queue.held,
+        "oldest_wait_seconds": round(queue.oldest, 3),
+    }
+
+
+def _worker_document(worker: read.LivingWorker) -> dict[str, Any]:
+    return {
+        "id": str(worker.id),
+        "pid": worker.pid,
+        "host": worker.host,
+        "kind": worker.kind,
+        "serves_pid": worker.serves_pid,
+        "queues": queues.split(worker.queues)[0],
+        "exclude_queues": queues.split(worker.queues)[1],
+        "threads": worker.threads,
+        "running": worker.running,
+        "version": worker.version,
+        "alive": worker.alive,
+        "stopping": worker.stopping,
+        "started_seconds_ago": round(worker.age, 3),
+        "seen_seconds_ago": round(worker.seen, 3),
     }
 
 

@@ -6,12 +6,13 @@ An envelope is::
 
 The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, whether it begins with the
 values of carriers, and with subject and metadata: their length (4) and JSON, see :mod:`autotask.carriers`, and whether
-somebody is to be told of the end of the task, see :mod:`autotask.on_end`. What the MAC covers is told in
-:mod:`autotask.payload`.
+somebody is to be told of the end of the task, see :mod:`autotask.on_end`. :mod:`autotask.seals` says what
+the MAC covers.
 """
 
 import functools
 import hmac
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -116,3 +117,21 @@ def result_signing(secret: str | bytes, refers: bool) -> Callable[[bytes, bytes]
     :param refers: whether they refer to model instances.
     """
     return signing(begin(key_of(secret), REFERRING if refers else PLAIN, RESULT, 16 + 8))
+
+
+def contents(envelope: bytes) -> tuple[bytes, bool]:
+    """Return the pickle in an envelope, and whether it refers to model instances."""
+    body, flags = envelope[BODY], envelope[FLAGS]
+    if flags & CARRIES:
+        body = body[_length_of_words(envelope) :]
+    return body, bool(flags & REFERS)
+
+
+def carried_words(envelope: bytes) -> dict[str, Any]:
+    """Return the values of carriers in an envelope that has some, with subject and metadata."""
+    words: dict[str, Any] = json.loads(envelope[BODY][4 : _length_of_words(envelope)])
+    return words
+
+
+def _length_of_words(envelope: bytes) -> int:
+    return 4 + int.from_bytes(envelope[BODY][:4], "big")

@@ -1,19 +1,14 @@
 """Arguments and results as signed pickles; anything unsigned is refused.
 
-Both are in envelopes, see :mod:`autotask.envelopes`. Their MAC is HMAC-SHA256 (RFC 2104) over all other bytes and the *context*: for arguments the id and name of the task, for
-results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt, and only payloads
-that were signed with a key of this site are unpickled. The key is derived from ``AUTOTASK_SIGNING_KEY`` or
-``SECRET_KEY``; older keys are accepted from the fallback settings.
+Both are in envelopes, see :mod:`autotask.envelopes`, and sealed for one task or attempt, see :mod:`autotask.seals`: only
+payloads that were signed with a key of this site are unpickled.
 """
 
 import functools
-import hmac
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-
-from django.conf import settings as django_settings
 
 from autotask import pickling
 from autotask.conf import settings
@@ -23,27 +18,23 @@ from autotask.envelopes import (
     CARRYING,
     FLAGS,
     HEAD,
-    KEY_ID,
-    MAC,
-    MAGIC,
-    OTHER_HEADS,
     PLAIN,
     REFERRING,
-    REFERS,
-    RESULT,
     TASK,
     TELLING,
     TELLS,
     begin,
+    carried_words,
+    contents,
     opening,
     result_signing,
     signing,
 )
-from autotask.exceptions import PayloadRefused, PayloadTooLarge, PayloadTooNew
+from autotask.exceptions import PayloadTooLarge, PayloadTooNew
 from autotask.references import Reference
-from autotask.setting import secret_key
-from autotask.setting_types import LARGEST_PAYLOAD, is_secret
-from autotask.signing import Key, key_of
+from autotask.seals import current_secret, opened, reseal, result_context, seal, step_context, task_context, verify
+from autotask.setting_types import LARGEST_PAYLOAD
+from autotask.signing import key_of
 from autotask.texts.lines import describe
 from autotask.unpicklable import unpicklable, unpicklable_result
 
@@ -156,7 +147,7 @@ def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
     envelope = bytes(envelope)
     body, refers = opening(current_secret(), name)(id.bytes, envelope), False
     if body is None:
-        body, refers = _open(envelope, _task_context(id, name), id)
+        body, refers = opened(envelope, task_context(id, name), id)
     try:
         args, kwargs = pickling.loads(body, refers)
     except (ModuleNotFoundError, AttributeError) as error:  # raised by pickle if there is no such module or class
@@ -166,7 +157,7 @@ def load_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> Arguments:
 
 def load_enclosed(envelope: bytes) -> Arguments:
     """Return the arguments of a task from an envelope inside another one, whose signature covers it."""
-    args, kwargs = pickling.loads(*_contents(envelope))
+    args, kwargs = pickling.loads(*contents(envelope))
     return args, kwargs
 
 
@@ -193,15 +184,15 @@ def load_carried(envelope: bytes, *, id: uuid.UUID, name: str) -> dict[str, Any]
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     """
     envelope = bytes(envelope)
-    _verify(envelope, _task_context(id, name), id)
-    words = _carried(envelope)
+    verify(envelope, task_context(id, name), id)
+    words = carried_words(envelope)
     words.pop(ABOUT, None)
     return words
 
 
 def about(envelope: bytes) -> tuple[str | None, dict[str, Any]]:
     """Return the subject and the metadata of a call, from an envelope that was verified already."""
-    subject, metadata = _carried(bytes(envelope)).get(ABOUT, (None, None)) if carries(envelope) else (None, None)
+    subject, metadata = carried_words(bytes(envelope)).get(ABOUT, (None, None)) if carries(envelope) else (None, None)
     return subject, metadata or {}
 
 
@@ -211,7 +202,7 @@ def verify_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> None:
     :raises PayloadTooNew: they are in a form that this version does not know.
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     """
-    _open(envelope, _task_context(id, name), id)
+    opened(envelope, task_context(id, name), id)
 
 
 def dump_result(value: Any, *, id: uuid.UUID, fence: int, name: str) -> bytes | None:
@@ -234,7 +225,7 @@ def load_result(envelope: bytes | None, *, id: uuid.UUID, fence: int) -> Any:
     """
     if envelope is None:
         return None
-    return pickling.loads(*_open(envelope, _result_context(id, fence), id))
+    return pickling.loads(*opened(envelope, result_context(id, fence), id))
 
 
 def verify_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> None:
@@ -242,7 +233,7 @@ def verify_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> None:
 
     :raises PayloadRefused: it is not signed for this attempt with a key of this site.
     """
-    _verify(envelope, _result_context(id, fence), id)
+    verify(envelope, result_context(id, fence), id)
 
 
 def dump_step(value: Any, *, id: uuid.UUID, step: str, name: str) -> bytes | None:
@@ -255,14 +246,14 @@ def dump_step(value: Any, *, id: uuid.UUID, step: str, name: str) -> bytes | Non
     if value is None:
         return None
     body, refers = _pickled(value, f"{name}, step {step}")
-    return _seal(REFERRING if refers else PLAIN, body, _step_context(id, step))
+    return seal(REFERRING if refers else PLAIN, body, step_context(id, step))
 
 
 def load_step(envelope: bytes | None, *, id: uuid.UUID, step: str) -> Any:
     """Return the value of a step; raises as :func:`load_result` does."""
     if envelope is None:
         return None
-    return pickling.loads(*_open(envelope, _step_context(id, step), id))
+    return pickling.loads(*opened(envelope, step_context(id, step), id))
 
 
 def resign_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> bytes:
@@ -270,7 +261,7 @@ def resign_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> bytes:
 
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     """
-    return _resign(bytes(envelope), _task_context(id, name), id)
+    return reseal(envelope, task_context(id, name), id)
 
 
 def readdress_arguments(envelope: bytes, *, id: uuid.UUID, to: uuid.UUID, name: str) -> bytes:
@@ -280,18 +271,18 @@ def readdress_arguments(envelope: bytes, *, id: uuid.UUID, to: uuid.UUID, name: 
     :param to: the id of the other task.
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     """
-    _verify(envelope, _task_context(id, name), id)
-    return _seal(envelope[HEAD], envelope[BODY], _task_context(to, name))
+    verify(envelope, task_context(id, name), id)
+    return seal(envelope[HEAD], envelope[BODY], task_context(to, name))
 
 
 def resign_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> bytes:
     """Return the result of an attempt signed with the present key; see :func:`resign_arguments`."""
-    return _resign(bytes(envelope), _result_context(id, fence), id)
+    return reseal(envelope, result_context(id, fence), id)
 
 
 def resign_step(envelope: bytes, *, id: uuid.UUID, step: str) -> bytes:
     """Return the value of a step signed with the present key; see :func:`resign_arguments`."""
-    return _resign(bytes(envelope), _step_context(id, step), id)
+    return reseal(envelope, step_context(id, step), id)
 
 
 def _pickled(value: Any, name: str) -> tuple[bytes, bool]:
@@ -302,98 +293,6 @@ def _pickled(value: Any, name: str) -> tuple[bytes, bool]:
         raise unpicklable_result(value, name, error) from error
     _refuse_large(len(body), "results", name, settings.MAX_PAYLOAD)
     return body, refers
-
-
-def _task_context(id: uuid.UUID, name: str) -> bytes:
-    return TASK + id.bytes + name.encode()
-
-
-def _result_context(id: uuid.UUID, fence: int) -> bytes:
-    return RESULT + id.bytes + fence.to_bytes(8, "big")
-
-
-def _step_context(id: uuid.UUID, step: str) -> bytes:
-    return b"step\0" + id.bytes + step.encode()
-
-
-def _seal(head: bytes, body: bytes, context: bytes) -> bytes:
-    key = key_of(current_secret())
-    return b"".join((head, key.id, _mac(key, head, context, body), body))
-
-
-def _open(envelope: bytes, context: bytes, id: uuid.UUID) -> tuple[bytes, bool]:
-    """Return the body of an envelope, and whether it refers to model instances."""
-    envelope = bytes(envelope)
-    _verify(envelope, context, id)
-    return _contents(envelope)
-
-
-def _contents(envelope: bytes) -> tuple[bytes, bool]:
-    body, flags = envelope[BODY], envelope[FLAGS]
-    if flags & CARRIES:
-        body = body[_length_of_carried(envelope) :]
-    return body, bool(flags & REFERS)
-
-
-def _carried(envelope: bytes) -> dict[str, Any]:
-    words: dict[str, Any] = json.loads(envelope[BODY][4 : _length_of_carried(envelope)])
-    return words
-
-
-def _length_of_carried(envelope: bytes) -> int:
-    return 4 + int.from_bytes(envelope[BODY][:4], "big")
-
-
-def _resign(envelope: bytes, context: bytes, id: uuid.UUID) -> bytes:
-    _verify(envelope, context, id)
-    return _seal(envelope[HEAD], envelope[BODY], context)
-
-
-def _verify(envelope: bytes, context: bytes, id: uuid.UUID) -> None:
-    if len(envelope) < BODY.start or not envelope.startswith(MAGIC):
-        raise PayloadRefused(id=id, reason="it is not a payload of autotask, or was cut off")
-    head, key_id, mac, body = envelope[HEAD], envelope[KEY_ID], envelope[MAC], envelope[BODY]
-    if head != PLAIN and head != REFERRING and head not in OTHER_HEADS:
-        raise PayloadTooNew(id=id, reason=_strange_head(envelope))
-    key = key_of(current_secret())
-    if key_id == key.id and hmac.compare_digest(mac, _mac(key, head, context, body)):
-        return  # as nearly always
-    reason = (
-        "it was signed with a key this site does not have; "
-        "if the key was changed, add the old one to SECRET_KEY_FALLBACKS or AUTOTASK_SIGNING_KEY_FALLBACKS"
-    )
-    for secret in _secrets():
-        key = key_of(secret)
-        if key_id == key.id:
-            if hmac.compare_digest(mac, _mac(key, head, context, body)):
-                return
-            # No break: two keys may have the same id.
-            reason = "its signature does not match: it was altered, or belongs to another task"
-    raise PayloadRefused(id=id, reason=reason)
-
-
-def _strange_head(envelope: bytes) -> str:
-    version, codec, flags = envelope[2:5]
-    return f"it has version {version}, codec {codec}, flags {flags}, which this version of autotask does not know"
-
-
-def _mac(key: Key, head: bytes, context: bytes, body: bytes) -> bytes:
-    # The length keeps context and body apart: no byte can be moved from one to the other.
-    return key.sign(b"".join((head, key.id, len(context).to_bytes(4, "big"), context, body)))
-
-
-def current_secret() -> str | bytes:
-    return settings.SIGNING_KEY or secret_key()
-
-
-def _secrets() -> Iterator[str | bytes]:
-    yield current_secret()
-    yield from settings.SIGNING_KEY_FALLBACKS
-    # A site with a signing key and payloads signed with SECRET_KEY has to list that as a fallback: the signing key may
-    # well have been introduced because SECRET_KEY leaked.
-    if settings.SIGNING_KEY is None:
-        # Empty entries, as of a missing environment variable, are left out: anybody could sign with them.
-        yield from filter(is_secret, django_settings.SECRET_KEY_FALLBACKS)
 
 
 def _refuse_large(size: int, what: str, name: str, limit: int) -> None:

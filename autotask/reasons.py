@@ -15,7 +15,8 @@ from autotask.store.pauses import Kind, Pause
 from autotask.store.read import StoredTask
 from autotask.store.situation import Situation
 from autotask.task import REMOTE, State
-from autotask.texts.durations import in_words
+from autotask.texts import localized
+from autotask.texts.localized import in_words, whole
 
 _UNITS = (("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
 
@@ -223,8 +224,8 @@ def next_tokens(gate: SeenGate, terms: RateGate) -> datetime | None:
 def how_many(waiting: int) -> str:
     """Return how many tasks wait."""
     if waiting > COUNTED:
-        return _("more than %(number)s tasks wait") % {"number": f"{COUNTED:,}"}
-    return ngettext("%(number)s task waits", "%(number)s tasks wait", waiting) % {"number": f"{waiting:,}"}
+        return _("more than %(number)s tasks wait") % {"number": whole(COUNTED)}
+    return ngettext("%(number)s task waits", "%(number)s tasks wait", waiting) % {"number": whole(waiting)}
 
 
 def _limit(task_name: str, gate: SeenGate, terms: LimitGate, holders: Sequence[Holder]) -> str:
@@ -232,7 +233,7 @@ def _limit(task_name: str, gate: SeenGate, terms: LimitGate, holders: Sequence[H
     if gate.taken == terms.most == len(holders) == 1:
         said = _("waits for a slot of %(name)s: taken by %(holder)s; %(waiting)s")
         return said % {"name": name, "holder": holder(holders[0]), "waiting": waiting}
-    facts = {"name": name, "taken": f"{gate.taken:,}", "most": f"{terms.most:,}", "waiting": waiting}
+    facts = {"name": name, "taken": whole(gate.taken), "most": whole(terms.most), "waiting": waiting}
     text = _("waits for a slot of %(name)s (%(taken)s of %(most)s taken; %(waiting)s)") % facts
     return text if gate.taken >= terms.most else text + ": " + _("a worker has to look and let tasks pass")
 
@@ -276,4 +277,4 @@ def _rate_name(gate: RateGate) -> str:
 def clock(moment: datetime, now: datetime) -> str:
     """Return a moment in Django's current time zone, without the day if that is today's."""
     local, today = timezone.localtime(moment), timezone.localtime(now).date()
-    return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
+    return f"{local:%H:%M:%S}" if local.date() == today else localized.moment(local)

@@ -8,7 +8,7 @@ from django.contrib.admin import ModelAdmin
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
 from autotask import registry
 from autotask.admin.readonly import is_storable
@@ -149,7 +149,7 @@ class ConditionFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
         """Return all states."""
         return [
-            (Condition.ACTIVE.value, _("active")),
+            (Condition.ACTIVE.value, pgettext_lazy("state of a schedule", "active")),
             (Condition.PAUSED.value, _("paused")),
             (Condition.LATE.value, _("late")),
         ]

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.text import format_lazy
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
 from autotask.acts import keys
@@ -47,8 +48,10 @@ class KeyForm(ModelForm):
     )
     allowed = forms.CharField(
         label=_("Scopes"),
-        help_text=_("One a line: %(actions)s, and the names of tasks, like submit:shop.tasks.* or read:*")
-        % {"actions": ", ".join(ACTIONS)},
+        help_text=format_lazy(
+            _("One a line: {actions}, and the names of tasks, like submit:shop.tasks.* or read:*"),
+            actions=", ".join(ACTIONS),
+        ),
         widget=forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField"}),
     )
     expires_at = forms.SplitDateTimeField(

@@ -10,12 +10,12 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
-from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy
+from django.utils.translation import gettext, gettext_lazy as _, ngettext_lazy, pgettext
 
 from autotask import agenda
 from autotask.acts import schedules as acts
 from autotask.acts.answers import Answer, Refusal
-from autotask.admin import show
+from autotask.admin import show, timetables
 from autotask.admin.acting import ActingAdmin, Button
 from autotask.admin.filters import ConditionFilter
 from autotask.agenda import Condition, Entry
@@ -88,17 +88,17 @@ class ScheduleAdmin(ActingAdmin):
             return show.pill(gettext("paused"), "ready", gettext("by %(who)s") % {"who": schedule.paused_by})
         if condition is Condition.LATE:
             return show.pill(gettext("late"), "lost", gettext("No living worker has this schedule in its code."))
-        return show.pill(gettext("active"), "done")
+        return show.pill(pgettext("state of a schedule", "active"), "done")
 
     @admin.display(description=_("when"))
     def when(self, schedule: Schedule) -> str:
         """Show the timetable in words, and as a cron expression."""
         entry = entry_of(schedule)
         if not isinstance(entry.timetable, Crontab):
-            return entry.in_words()
+            return timetables.of_entry(entry)
         return format_html(
             '{}<div class="autotask-note">{} · {}</div>',
-            entry.in_words(),
+            timetables.of_entry(entry),
             entry.timetable.expression,
             entry.timetable.tz,
         )

@@ -13,6 +13,7 @@ from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
 from autotask.context import Progress
 from autotask.task import BACKGROUND, COROUTINE, PROCESS, REMOTE, THREAD, State
+from autotask.texts import localized
 
 #: Shown where there is nothing to show.
 NOTHING = "–"
@@ -59,31 +60,18 @@ def state(value: int, title: str = "") -> SafeString:
 
 def duration(time: timedelta | None) -> str:
     """Return a duration in its one or two largest units; a negative one as zero, because clocks differ a little."""
-    if time is None:
-        return NOTHING
-    seconds = max(0.0, time.total_seconds())
-    if seconds < 0.9995:
-        return gettext("%(number)d ms") % {"number": round(seconds * 1000)}
-    if seconds < 59.95:
-        return gettext("%(number).1f s") % {"number": seconds}
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return gettext("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": rest}
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return gettext("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
-    days, hours = divmod(hours, 24)
-    return gettext("%(days)d d %(hours)d h") % {"days": days, "hours": hours}
+    return NOTHING if time is None else localized.precisely(time.total_seconds())
 
 
 def relative(value: datetime) -> str:
     """Return how long ago or how far off a moment is, in one unit."""
     seconds = (_now_like(value) - value).total_seconds()
     words = gettext("%(time)s ago") if seconds >= 0 else gettext("in %(time)s")
-    return words % {"time": _roughly(abs(seconds))}
+    return words % {"time": roughly(abs(seconds))}
 
 
-def _roughly(seconds: float) -> str:
+def roughly(seconds: float) -> str:
+    """Return a duration in one unit."""
     for size, words in (
         (86400, gettext("%(number)d d")),
         (3600, gettext("%(number)d h")),
@@ -98,9 +86,10 @@ def progress(said: Progress | None) -> str:
     """Return the progress of a task as numbers, with a bar if its total is known."""
     if said is None:
         return NOTHING
+    numbers = "/".join(localized.amount(each) for each in (said.done, said.total) if each is not None)
     if said.fraction is None:
-        return str(said)
-    return format_html('<progress class="autotask-progress" value="{}" max="1"></progress> {}', said.fraction, said)
+        return numbers
+    return format_html('<progress class="autotask-progress" value="{}" max="1"></progress> {}', said.fraction, numbers)
 
 
 def moment(value: datetime | None, words: str | None = None) -> str:
@@ -111,7 +100,7 @@ def moment(value: datetime | None, words: str | None = None) -> str:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         local.isoformat(),
-        local.isoformat(" ", "milliseconds"),
+        localized.moment(local, digits=3, zone=True),
         relative(value) if words is None else words,
     )
 
@@ -119,7 +108,7 @@ def moment(value: datetime | None, words: str | None = None) -> str:
 def clock(value: datetime) -> str:
     """Return the time of a moment; with the day, unless that is today."""
     local, today = _local(value), _local(_now_like(value)).date()
-    return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
+    return f"{local:%H:%M:%S}" if local.date() == today else localized.moment(local)
 
 
 def exact_moment(value: datetime | None) -> str:
@@ -127,15 +116,14 @@ def exact_moment(value: datetime | None) -> str:
     if value is None:
         return NOTHING
     local = _local(value)
-    return format_html(
-        '<time datetime="{}">{}</time> ({})', local.isoformat(), local.isoformat(" ", "milliseconds"), relative(value)
-    )
+    words = localized.moment(local, digits=3, zone=True)
+    return format_html('<time datetime="{}">{}</time> ({})', local.isoformat(), words, relative(value))
 
 
 def moment_in(value: datetime, zone: tzinfo) -> str:
     """Return an aware moment to the second in a time zone, with the day of the week, and how far off it is."""
     local = value.astimezone(zone)
-    words = f"{date_format(local, 'D')} {local.isoformat(' ', 'seconds')}"
+    words = f"{date_format(local, 'D')} {localized.moment(local, zone=True)}"
     return format_html('<time datetime="{}">{}</time> ({})', local.isoformat(), words, relative(value))
 
 

@@ -10,6 +10,7 @@ from autotask.admin.filters import STATES
 from autotask.store import glance
 from autotask.store.glance import Count
 from autotask.task import State
+from autotask.texts.localized import whole
 
 
 def shown(counts: dict[State, Count], address: Callable[[str | None], str | None]) -> list[dict[str, Any]]:
@@ -42,8 +43,8 @@ def choices(
 def number(count: Count) -> str:
     """Return a count as text."""
     if count.is_exact:
-        return f"{count.number:,}"
+        return whole(count.number)
     if count.number <= glance.COUNTED:
-        return f"> {count.number:,}"
+        return f"> {whole(count.number)}"
     # The estimate of the planner is not better than three digits.
-    return f"≈ {round(count.number, 3 - len(str(count.number))):,}"
+    return f"≈ {whole(round(count.number, 3 - len(str(count.number))))}"

@@ -66,60 +66,50 @@ def document(definitions: Iterable[AnyDefinition], address: str) -> Json:
 
 
 def _paths() -> Json:
-    id_ = {"name": "id", "in": "path", "required": True, "schema": _UUID}
+    submitting = {
+        **_operation("submit_task", "Submit a task.", _submitted(), (400, 409, 413, 415, 422)),
+        "parameters": [_header("Idempotency-Key", {"type": "string", "pattern": "^[!-~]{1,255}$"})],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Submission")}}},
+    }
+    return {
+        "/": {
+            "get": _operation("list_tasks", "List tasks, newest first.", _listed(), parameters=_filters()),
+            "post": submitting,
+        },
+        "/definitions/": {"get": _operation("list_definitions", "List the tasks that can be submitted.", _any())},
+        "/openapi.json": {"get": _operation("show_openapi", "Get this document.", _any())},
+        **{f"/{{id}}/{path}": _of_one(method, operation) for path, (method, operation) in _operations_on_one().items()},
+    }
+
+
+def _operations_on_one() -> dict[str, tuple[str, Json]]:
+    """Return the operations on one task by the rest of their paths, each with its method."""
     wait = _query(
         "wait", {"type": "number", "minimum": 0}, "Seconds for which to hold the answer until the task has ended."
     )
     one = {"200": _json("The task.", _ref("Task"))}
+    deleted = {"204": {"description": "It is deleted."}}
+    reason = {"200": _json("The reason.", _ref("Reason"))}
+    log = {"200": _content("The log.", "text/plain", {"type": "string"})}
     return {
-        "/": {
-            "get": _operation("list_tasks", "List tasks, newest first.", _listed(), parameters=_filters()),
-            "post": {
-                **_operation("submit_task", "Submit a task.", _submitted(), (400, 409, 413, 415, 422)),
-                "parameters": [_header("Idempotency-Key", {"type": "string", "pattern": "^[!-~]{1,255}$"})],
-                "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Submission")}}},
-            },
-        },
-        "/definitions/": {"get": _operation("list_definitions", "List the tasks that can be submitted.", _any())},
-        "/openapi.json": {"get": _operation("show_openapi", "Get this document.", _any())},
-        "/{id}/": {
-            "parameters": [id_],
-            "get": _operation("show_task", "Look at a task.", one, (400, 404, 410), [wait]),
-        },
-        "/{id}/cancel": {
-            "parameters": [id_],
-            "post": _operation("cancel_task", "Cancel a task.", {**one, "202": one["200"]}, (404, 409, 410)),
-        },
-        "/{id}/retry": {
-            "parameters": [id_],
-            "post": _operation("retry_task", "Run a task again.", one, (404, 409, 410)),
-        },
-        "/{id}/discard": {
-            "parameters": [id_],
-            "post": _operation(
-                "discard_task",
-                "Delete a task that failed or was cancelled.",
-                {"204": {"description": "It is deleted."}},
-                (404, 409, 410),
-            ),
-        },
-        "/{id}/result": {
-            "parameters": [id_],
-            "get": _operation("show_result", "Get the result.", _any(), (400, 404, 409, 410, 424), [wait]),
-        },
-        "/{id}/reason": {
-            "parameters": [id_],
-            "get": _operation(
-                "show_reason", "See why it does not run.", {"200": _json("The reason.", _ref("Reason"))}, (404,)
-            ),
-        },
-        "/{id}/logs": {
-            "parameters": [id_],
-            "get": _operation(
-                "show_logs", "Get the log.", {"200": _content("The log.", "text/plain", {"type": "string"})}, (404,)
-            ),
-        },
+        "": ("get", _operation("show_task", "Look at a task.", one, (400, 404, 410), [wait])),
+        "cancel": (
+            "post",
+            _operation("cancel_task", "Cancel a task.", {**one, "202": one["200"]}, (404, 409, 410)),
+        ),
+        "retry": ("post", _operation("retry_task", "Run a task again.", one, (404, 409, 410))),
+        "discard": (
+            "post",
+            _operation("discard_task", "Delete a task that failed or was cancelled.", deleted, (404, 409, 410)),
+        ),
+        "result": ("get", _operation("show_result", "Get the result.", _any(), (400, 404, 409, 410, 424), [wait])),
+        "reason": ("get", _operation("show_reason", "See why it does not run.", reason, (404,))),
+        "logs": ("get", _operation("show_logs", "Get the log.", log, (404,))),
     }
+
+
+def _of_one(method: str, operation: Json) -> Json:
+    return {"parameters": [{"name": "id", "in": "path", "required": True, "schema": _UUID}], method: operation}
 
 
 def _operation(

@@ -120,21 +120,12 @@ class OnceTask(ClassTask[P, R]):
         """False: each call has its id as a key."""
         return False
 
-    def new_call(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        carried: Mapping[str, Any] | None = None,
-        *,
-        id: uuid.UUID | None = None,
-        before: tuple[Any, ...] = (),
-        signer: payload.Signer | None = None,
-    ) -> NewTask:
+    def new_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], *more: Any, **options: Any) -> NewTask:
         """Return the task of a call, with its id as the unique key.
 
         :raises UnsuitableTaskId: ``get_task_id()`` has returned something else than an id.
         """
-        task = super().new_call(args, kwargs, carried, id=id, before=before, signer=signer)
+        task = super().new_call(args, kwargs, *more, **options)
         task_id = task.id.hex
         if self._has_own_ids:
             task_id = self._of_class.get_task_id(*args, **kwargs)

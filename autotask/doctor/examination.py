@@ -16,7 +16,7 @@ from autotask.doctor.diagnosis import DATABASE, Check, Finding, Patient, examine
 from autotask.queues import serves
 from autotask.schedules import zone_data
 from autotask.schedules.crontab import Crontab
-from autotask.store import health, notify, pauses, prune, read, schedules, tally
+from autotask.store import health, notify, pauses, prune, read, schedules, tables, tally
 from autotask.store.connection import current
 from autotask.store.pauses import Kind
 from autotask.store.read import LivingWorker
@@ -58,7 +58,7 @@ def look_at_tables(patient: Patient) -> Finding:
     if missing:
         text = f"{count(len(missing), 'migration')} not applied: {', '.join(missing)}"
         return problem(text, advice.migrate(settings.DATABASE))
-    if not read.has_tables(patient.connection):
+    if not tables.are_there(patient.connection):
         return problem(
             "all migrations are recorded as applied, but the tables are not in the search_path of this role",
             "Set the search_path in OPTIONS of the database, or migrate with the role that runs the site.",

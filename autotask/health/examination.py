@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.exceptions import TablesMissing
-from autotask.store import gauges, pauses, read
+from autotask.store import gauges, pauses, tables
 from autotask.store.pauses import Kind
 from autotask.texts import advice
 from autotask.texts.durations import in_words
@@ -99,7 +99,7 @@ def _checked(
 ) -> list[Check]:
     try:
         connection = connect()
-        if not read.has_tables(connection):
+        if not tables.are_there(connection):
             return [
                 Check(
                     "database",

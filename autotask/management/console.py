@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.exceptions import TablesMissing
-from autotask.store import read
+from autotask.store import tables
 from autotask.store.connection import current
 from autotask.texts import advice
 from autotask.texts.lines import one_line, without_controls
@@ -55,7 +55,7 @@ def open_tables() -> BaseDatabaseWrapper:
     :raises TablesMissing: there is nothing to read yet.
     """
     connection = current()
-    if not read.has_tables(connection):
+    if not tables.are_there(connection):
         raise TablesMissing(alias=settings.DATABASE, command=advice.migrate(settings.DATABASE))
     return connection
 

@@ -57,34 +57,20 @@ def _workers(connection: BaseDatabaseWrapper) -> dict[str, int]:
 
 def _counters(counts: dict[Of, Counts]) -> Iterator[str]:
     labelled = [(_labels(of), each) for of, each in counts.items()]
-    yield from family(
-        "autotask_attempts_started_total",
-        "counter",
-        "Attempts that began, counted when they end.",
-        [(labels, each.started) for labels, each in labelled],
-    )
-    yield from family(
-        "autotask_tasks_ended_total",
-        "counter",
-        "Tasks that ended, by outcome.",
-        [
-            ({**labels, "outcome": outcome}, getattr(each, field))
-            for labels, each in labelled
-            for outcome, field in _ENDED.items()
-        ],
-    )
-    yield from family(
-        "autotask_attempts_retried_total",
-        "counter",
-        "Attempts that failed and were followed by another one.",
-        [(labels, each.retried) for labels, each in labelled],
-    )
-    yield from family(
-        "autotask_attempts_lost_total",
-        "counter",
-        "Attempts whose worker or process died.",
-        [(labels, each.lost) for labels, each in labelled],
-    )
+
+    def counted(name: str, meaning: str, field: str) -> list[str]:
+        return family(name, "counter", meaning, [(labels, getattr(each, field)) for labels, each in labelled])
+
+    yield from counted("autotask_attempts_started_total", "Attempts that began, counted when they end.", "started")
+    ended = [
+        ({**labels, "outcome": outcome}, getattr(each, field))
+        for labels, each in labelled
+        for outcome, field in _ENDED.items()
+    ]
+    yield from family("autotask_tasks_ended_total", "counter", "Tasks that ended, by outcome.", ended)
+    retried = "Attempts that failed and were followed by another one."
+    yield from counted("autotask_attempts_retried_total", retried, "retried")
+    yield from counted("autotask_attempts_lost_total", "Attempts whose worker or process died.", "lost")
     yield from histograms(
         "autotask_waiting_seconds",
         "Time from the moment when a task was ready until its attempt started.",

@@ -11,7 +11,7 @@ from autotask.conf import settings
 from autotask.exceptions import TablesMissing
 from autotask.metrics.exposition import CONTENT_TYPE
 from autotask.metrics.numbers import lines
-from autotask.store import read
+from autotask.store import tables
 from autotask.store.connection import current
 from autotask.texts import advice
 from autotask.texts.lines import describe, one_line
@@ -31,7 +31,7 @@ def view(request: HttpRequest) -> HttpResponse:
         return _refusal(401, "Send AUTOTASK_METRICS_TOKEN in the header: Authorization: Bearer TOKEN")
     try:
         connection = current()
-        if not read.has_tables(connection):
+        if not tables.are_there(connection):
             return _refusal(503, str(TablesMissing(alias=settings.DATABASE, command=advice.migrate(settings.DATABASE))))
         text = "\n".join(lines(connection)) + "\n"
     except (DatabaseError, InterfaceError) as error:

@@ -250,22 +250,6 @@ SELECT w.id, w.kind, w.host, w.pid, w.serves_pid, w.queues, w.threads, w.version
 FROM autotask_worker w ORDER BY w.started_at
 """
 
-WITHOUT_SEQUENCE = "SELECT to_regclass('autotask_task') IS NOT NULL AND to_regclass('autotask_fence') IS NULL"
-
-# With the columns that this code writes: otherwise a worker runs tasks and cannot record them; they are lost when it ends.
-TABLES = f"""
-SELECT to_regclass('autotask_worker') IS NOT NULL AND to_regclass('autotask_schedule') IS NOT NULL
-   AND to_regclass('autotask_step') IS NOT NULL AND to_regclass('autotask_statistics') IS NOT NULL
-   AND to_regclass('autotask_log') IS NOT NULL AND to_regclass('autotask_history') IS NOT NULL
-   AND to_regclass('autotask_incident') IS NOT NULL AND to_regclass('autotask_ready') IS NOT NULL
-   AND to_regclass('autotask_claim') IS NOT NULL
-   AND {2 * len(columns.COMMON)} = (
-       SELECT count(*) FROM pg_attribute
-       WHERE attrelid IN (to_regclass('autotask_task'), to_regclass('autotask_result')) AND NOT attisdropped
-         AND attname = ANY('{{{",".join(columns.COMMON)}}}'::name[])
-   )
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class LivingWorker:
@@ -385,16 +369,6 @@ def session(connection: BaseDatabaseWrapper) -> tuple[float, bool]:
 def workers(connection: BaseDatabaseWrapper) -> list[LivingWorker]:
     """Return the registered workers, longest running first."""
     return [LivingWorker(*row) for row in rows(connection, WORKERS)]
-
-
-def has_tables(connection: BaseDatabaseWrapper) -> bool:
-    """Whether ``migrate`` has created the tables, with the columns that this code needs."""
-    return bool(rows(connection, TABLES)[0][0])
-
-
-def is_without_sequence(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the tables exist, but not the sequence, which only migrations create."""
-    return bool(rows(connection, WITHOUT_SEQUENCE)[0][0])
 
 
 def _attempt(row: tuple[Any, ...]) -> StoredAttempt:

@@ -9,7 +9,7 @@ from autotask.store.read import StoredTask
 from autotask.store.situation import Situation
 from autotask.task import State, enqueued_at
 from autotask.texts import advice
-from autotask.texts.durations import in_words
+from autotask.texts.localized import in_words
 from autotask.why import states, turn, workers
 from autotask.why.codes import Code
 from autotask.why.explanation import Explanation

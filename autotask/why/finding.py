@@ -49,5 +49,7 @@ def explanation(situation: Situation, finding: Finding, checks: tuple[Check, ...
 
 
 def sentence(text: str) -> str:
-    """Return a text with a capital letter and a full stop."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
+    """Return a text with a capital letter, unless it begins with the name of something, and a full stop."""
+    first = text.partition(" ")[0].rstrip(":,;.")
+    is_name = any(each.isdigit() or each in ":._@/" for each in first)
+    return (text if is_name else text[:1].upper() + text[1:]) + ("" if text.endswith((".", "?", "!")) else ".")

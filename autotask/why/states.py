@@ -7,8 +7,8 @@ from autotask.store.read import StoredTask
 from autotask.store.situation import SeenWorker, Situation
 from autotask.task import State
 from autotask.texts import advice
-from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line
+from autotask.texts.localized import in_words
 from autotask.why.codes import Code
 from autotask.why.finding import Finding
 from autotask.why.site import Site

@@ -13,8 +13,8 @@ from autotask.store.read import StoredTask
 from autotask.store.situation import Situation
 from autotask.task import BACKGROUND, REMOTE, State
 from autotask.texts import advice
-from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line
+from autotask.texts.localized import in_words, whole
 from autotask.why.codes import Code
 from autotask.why.finding import Finding, passed
 from autotask.why.site import Site
@@ -141,7 +141,7 @@ def _limit(situation: Situation, task: StoredTask, reason: Reason, terms: LimitG
     if first and terms.most > 1:
         parts.append(_("the first of them is taken by %(holder)s") % {"holder": reasons.holder(first)})
     line = _("it is number %(place)s in line, likely for %(time)s") if wait else _("it is number %(place)s in line")
-    parts.append(line % {"place": f"{place:,}", "time": in_words(wait or 0)})
+    parts.append(line % {"place": whole(place), "time": in_words(wait or 0)})
     fix = advice.manage(f"show {first.id if first else task.id}")
     return Finding(code=Code.HELD_BY_LIMIT, text="; ".join(parts), advice=fix, place=place, expected_wait=wait)
 
@@ -165,7 +165,7 @@ def _rate(situation: Situation, reason: Reason, terms: object) -> Finding:
         code=code,
         text=_("it %(waits)s") % {"waits": reason.text}
         + "; "
-        + _("it is number %(place)s in line") % {"place": f"{place:,}"},
+        + _("it is number %(place)s in line") % {"place": whole(place)},
         until=reason.until,
         place=place,
         expected_wait=wait,

@@ -10,8 +10,8 @@ from autotask.store.read import StoredTask
 from autotask.store.situation import Locker, SeenWorker, Situation
 from autotask.task import PROCESS, THREAD, State
 from autotask.texts import advice
-from autotask.texts.durations import in_words
 from autotask.texts.lines import one_line
+from autotask.texts.localized import in_words, whole
 from autotask.why.codes import Code
 from autotask.why.finding import Finding, passed
 from autotask.why.site import Site
@@ -235,7 +235,7 @@ def _looked(situation: Situation, task: StoredTask, waited: float, free: Sequenc
 
 def _ahead(situation: Situation) -> str:
     if situation.ahead > COUNTED:
-        return _("more than %(number)s tasks") % {"number": f"{COUNTED:,}"}
+        return _("more than %(number)s tasks") % {"number": whole(COUNTED)}
     if not situation.ahead:
         return _("no other task")
     return ngettext("%(number)d other task", "%(number)d other tasks", situation.ahead) % {"number": situation.ahead}

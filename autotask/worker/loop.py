@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
 from autotask.offer import OVERDUE
-from autotask.store import promote, read
+from autotask.store import promote, tables
 from autotask.store.isolation import Refusals
 from autotask.texts import advice
 from autotask.wakeup import Wakeup
@@ -23,7 +23,7 @@ from autotask.worker.idle import FIRST_SLEEP
 from autotask.worker.news import News
 from autotask.worker.options import WorkerOptions
 from autotask.worker.outage import Outage
-from autotask.worker.pools.threads import STANDSTILL
+from autotask.worker.pools.sharing import STANDSTILL
 from autotask.worker.receiver import Receiver
 from autotask.worker.registration import Registration
 from autotask.worker.shutdown import Shutdown
@@ -62,7 +62,7 @@ class Loop:
         said = False
         while not self.shutdown.is_requested():
             try:
-                if read.has_tables(self.news.connection.wrapper):
+                if tables.are_there(self.news.connection.wrapper):
                     self.registration.sign_on(self.news.connection.wrapper)
                     self.outage.succeeded()
                     return True

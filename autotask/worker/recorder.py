@@ -78,19 +78,19 @@ class Recorder:
         self._reporter = reporter
         self.burden = Burden()
         #: With their bytes. None is the last.
-        self._records: queue.SimpleQueue[tuple[Record, int] | None] = queue.SimpleQueue()
+        self.records: queue.SimpleQueue[tuple[Record, int] | None] = queue.SimpleQueue()
         #: Records to write after the others, which do not wait for them.
         self._later: deque[tuple[Record, int]] = deque()
-        self._connection = dedicated("recorder", LOCK_TIMEOUT, GENERIC_PLANS)
+        self.connection = dedicated("recorder", LOCK_TIMEOUT, GENERIC_PLANS)
         self._gates = gates
         self._writes = Writes(
-            *(lambda: self._connection.wrapper, reporter, unknown_tasks, gates, self.followers),
+            *(lambda: self.connection.wrapper, reporter, unknown_tasks, gates, self.followers),
             self._unfinished,
         )
         self._outage = Outage("record outcomes")
         self._isolation = Isolation()
         self._aside = Aside()
-        self._thread = threading.Thread(target=self._run, name="autotask-recorder", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="autotask-recorder", daemon=True)
         self._closing = threading.Event()
         self.refused = 0
 
@@ -100,17 +100,17 @@ class Recorder:
             self.followers.ended(*record)  # first, so that whoever writes the record knows the heir
         if size := weight(record[1]):
             self.burden.put(size)
-        self._records.put((record, size))
+        self.records.put((record, size))
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self, seconds: float) -> bool:
         """Write the rest and end the thread; return whether that was done within *seconds*."""
-        self._records.put(None)
-        self._thread.join(seconds)
-        written = not self._thread.is_alive() and self._is_empty()
+        self.records.put(None)
+        self.thread.join(seconds)
+        written = not self.thread.is_alive() and self._is_empty()
         # A thread that still waits for the database gives up now: its tasks are rescued from this worker's lease.
         self._closing.set()
         return written
@@ -133,11 +133,11 @@ class Recorder:
             self._write(*self._next_later())
             # Records that were put again, because their rows were locked, come after the mark of the end.
             if self._closing.is_set() or (last and self._is_empty()):
-                self._connection.close()
+                self.connection.close()
                 return
 
     def _is_empty(self) -> bool:
-        return self._records.empty() and not self._later
+        return self.records.empty() and not self._later
 
     def _next_batch(self) -> tuple[list[Record], int, bool]:
         """Return small outcomes, their bytes, and whether they are the last; wait only if there is nothing at all."""
@@ -146,7 +146,7 @@ class Recorder:
         # One by one while all are refused: the first that is accepted shows that others may be.
         most = 1 if self._isolation.rests() else LARGEST_BATCH
         try:
-            found = self._records.get_nowait() if self._later else self._next()
+            found = self.records.get_nowait() if self._later else self._next()
             while found is not None:
                 record, size = found
                 if not size:
@@ -158,7 +158,7 @@ class Recorder:
                     total += size
                 if len(batch) == most or total > LARGEST_STATEMENT:
                     return batch, total, False
-                found = self._records.get_nowait()
+                found = self.records.get_nowait()
         except queue.Empty:
             return batch, total, False
         return batch, total, True
@@ -174,10 +174,10 @@ class Recorder:
 
     def _next(self) -> tuple[Record, int] | None:
         try:
-            return self._records.get(timeout=IDLE)
+            return self.records.get(timeout=IDLE)
         except queue.Empty:
-            self._connection.close()
-            return self._records.get()
+            self.connection.close()
+            return self.records.get()
 
     def _write(self, batch: list[Record], size: int) -> None:
         if not batch:
@@ -211,11 +211,11 @@ class Recorder:
                 self._isolation.run(group, functools.partial(self._store, write), self._replace)
             except Exception as error:  # whatever it is, this thread has to go on: every task needs it
                 # Try all of them again: outcomes that are recorded already are found by their fences.
-                self._connection.close()
+                self.connection.close()
                 seconds = self._outage.failed(error)
                 if self._isolation.puts_off(error):
                     self._put_off(group)
-                    self._closing.wait(seconds if self._records.empty() else NEXT)
+                    self._closing.wait(seconds if self.records.empty() else NEXT)
                     return
                 self._closing.wait(seconds)
             else:
@@ -293,7 +293,7 @@ class Recorder:
             logger.exception("The outcome of %s %s could not be set aside properly", task.name, task.id)
 
     def _stale(self, group: list[Record]) -> list[Record]:
-        known = finish.recorded(self._connection.wrapper, outcomes_of(group))
+        known = finish.recorded(self.connection.wrapper, outcomes_of(group))
         return [record for record in group if isinstance(record[1], Outcome) and record[0].id not in known]
 
     def _refuse(self, stale: list[Record]) -> None:

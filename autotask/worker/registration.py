@@ -27,6 +27,7 @@ class Registration:
     :ivar identity: the entry of this worker.
     :ivar has_new_name: whether the name has changed since the loop looked. The loop resets it.
     :ivar stopping: whether the worker has begun to stop.
+    :ivar fresh_until: until when its lease can be trusted, on the monotonic clock.
     """
 
     def __init__(self, options: WorkerOptions, executors: tuple[str, ...]) -> None:
@@ -35,7 +36,7 @@ class Registration:
         self.identity = self._new_identity()
         self.has_new_name = False
         self.stopping = False
-        self._fresh_until = float("-inf")
+        self.fresh_until = float("-inf")
         self._note_beat(time.monotonic())
 
     @property
@@ -45,7 +46,7 @@ class Registration:
 
     def is_fresh(self) -> bool:
         """Whether this worker certainly still has its lease."""
-        return time.monotonic() < self._fresh_until
+        return time.monotonic() < self.fresh_until
 
     def sign_on(self, connection: BaseDatabaseWrapper) -> None:
         """Enter the register."""
@@ -71,7 +72,7 @@ class Registration:
 
     def _note_beat(self, now: float) -> None:
         # The setting is read here, and not for each task.
-        self._fresh_until = now + FRESH * settings.LEASE
+        self.fresh_until = now + FRESH * settings.LEASE
 
     def facts(self) -> dict[str, Any]:
         """Return the arguments of the signals of a worker."""

@@ -39,13 +39,13 @@ class Reporter:
         self._is_held = is_held
         self._isolation = Isolation()
         self._lock = threading.Lock()
-        self._last: dict[Claim, Progress] = {}
+        self.last: dict[Claim, Progress] = {}
         self._new: set[Claim] = set()
 
     def report(self, claim: Claim, said: Progress) -> None:
         """Report progress. Any thread may call this, as often as it likes."""
         with self._lock:
-            self._last[claim] = said
+            self.last[claim] = said
             self._new.add(claim)
 
     def has_news(self) -> bool:
@@ -55,23 +55,23 @@ class Reporter:
     def last_word(self, claim: Claim) -> Progress | None:
         """Return the last progress of a task, if it may not be in the database yet."""
         with self._lock:
-            return self._last[claim] if claim in self._new else None
+            return self.last[claim] if claim in self._new else None
 
     def forget(self, claims: Iterable[Claim]) -> None:
         """Forget claims that are over."""
-        if self._last:  # Most tasks report nothing.
+        if self.last:  # Most tasks report nothing.
             with self._lock:
                 for claim in claims:
-                    self._last.pop(claim, None)
+                    self.last.pop(claim, None)
                     self._new.discard(claim)
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Write new progress."""
         with self._lock:
             # Tasks that were given up may go on, and report more.
-            self._last = {claim: said for claim, said in self._last.items() if self._is_held(claim)}
-            self._new &= self._last.keys()
-            news = {claim: self._last[claim] for claim in self._new}
+            self.last = {claim: said for claim, said in self.last.items() if self._is_held(claim)}
+            self._new &= self.last.keys()
+            news = {claim: self.last[claim] for claim in self._new}
         if news:
             refused: set[Claim] = set()
             parts = self._isolation.run(
@@ -82,5 +82,5 @@ class Reporter:
             written = refused.union(*parts)  # Refused values are dropped: a newer one may be accepted.
             with self._lock:
                 # Progress reported meanwhile stays new.
-                self._new -= {claim for claim in written if self._last.get(claim) is news[claim]}
+                self._new -= {claim for claim in written if self.last.get(claim) is news[claim]}
         return EVERY

@@ -20,6 +20,7 @@ from autotask.store.enqueue import NewTask
 from autotask.store.errors import is_locked
 from autotask.store.isolation import Refusals
 from autotask.store.schedules import DueSchedule, Move
+from autotask.worker.outage import Outage
 
 logger = logging.getLogger("autotask.worker")
 
@@ -68,6 +69,7 @@ class Scheduler:
         self._retire_at = time.monotonic() + RETIRE_EVERY
         self._overlapping: set[str] = set()
         self._refused: Refusals[str] = Refusals("The schedule %s cannot make a task")
+        self._announcing = Outage("note missed ticks for AUTOTASK_ALERTS")
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Enqueue the tasks of due ticks."""
@@ -110,8 +112,7 @@ class Scheduler:
     def _enqueue(self, connection: BaseDatabaseWrapper, due: Sequence[DueSchedule], tasks: Schedules) -> float:
         """Enqueue the tasks of schedules that are due, and return the seconds until the next look."""
         steps = {schedule.name: _Step(schedule, tasks[schedule.name]) for schedule in due}
-
-        _alert(connection, steps)
+        self._announce(connection, steps)
 
         def advance(names: Sequence[str]) -> tuple[set[str], int]:
             mine = [steps[name] for name in names]
@@ -132,6 +133,15 @@ class Scheduler:
             self._wake()
         # One look may not show all of them.
         return 0.0 if len(moved) == len(steps) else LOCKED_LOOK
+
+    def _announce(self, connection: BaseDatabaseWrapper, steps: Mapping[str, "_Step"]) -> None:
+        """Announce missed ticks before the schedules move: if this worker dies in between, they are not forgotten."""
+        try:
+            _alert(connection, steps)
+        except Exception as error:  # a rule or a table of another feature must not hold up the ticks
+            self._announcing.failed(error)
+        else:
+            self._announcing.succeeded()
 
     def _enqueue_flowing(self, connection: BaseDatabaseWrapper, step: "_Step") -> list[tuple[set[str], int]]:
         """Enqueue tasks that have gates or unique keys: each schedule by itself, as another transaction may hold a key."""
@@ -197,7 +207,7 @@ class _Step:
 
 
 def _alert(connection: BaseDatabaseWrapper, steps: Mapping[str, "_Step"]) -> None:
-    """Note missed ticks for AUTOTASK_ALERTS, before the schedules move: if this worker dies in between, they are not forgotten."""
+    """Note missed ticks as incidents for AUTOTASK_ALERTS."""
     if not settings.ALERTS:
         return
     missed = {name: step.missed[0] for name, step in steps.items() if step.missed}

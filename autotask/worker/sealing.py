@@ -10,6 +10,7 @@ from autotask.envelopes import opening, result_signing
 from autotask.exceptions import InvalidSetting, PayloadTooNew
 from autotask.payload import Arguments
 from autotask.pickling import LEAVES, PROTOCOL
+from autotask.seals import current_secret
 from autotask.texts.lines import describe
 
 
@@ -24,7 +25,7 @@ class Sealing:
 
     def __init__(self) -> None:
         try:
-            self._secret = payload.current_secret()
+            self._secret = current_secret()
             self._sign = result_signing(self._secret, False)
             self._loads_all = settings.PICKLE_ALLOWED is None
             self._largest = settings.MAX_PAYLOAD

@@ -46,6 +46,8 @@ class ServiceThread:
     :param channel: returns the name of a channel; a notification there makes all services due at once.
     :param guest_of: run on the connection of this other thread as long as its services leave it free, and on one of their own
         only then: an idle worker should hold few of them.
+    :ivar connection: its own connection.
+    :ivar in_use: held while a service runs on that connection.
     """
 
     def __init__(
@@ -60,10 +62,10 @@ class ServiceThread:
         self._due = dict.fromkeys(services, now)
         self._outage = {service: Outage(service.doing) for service in services}
         self._connecting = Outage(services[0].doing)
-        self._connection = dedicated(role)
-        self._in_use = threading.Lock()
+        self.connection = dedicated(role)
+        self.in_use = threading.Lock()
         self._guest_of = guest_of
-        self._listening = Listening(self._connection, lambda: (channel(),)) if channel else None
+        self._listening = Listening(self.connection, lambda: (channel(),)) if channel else None
         self._wakeup = Wakeup()
         #: Kinds of services that are due at once. Each step on it is atomic.
         self._hurried: set[type[Service]] = set()
@@ -97,8 +99,8 @@ class ServiceThread:
             except Exception:  # whatever it is: without a sign of life the worker would count as dead
                 logger.exception("The services of the worker (%s) have failed, and go on", self._thread.name)
                 time.sleep(PAUSE_AFTER_FAILURE)
-        with self._in_use:
-            self._connection.close()
+        with self.in_use:
+            self.connection.close()
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -120,15 +122,15 @@ class ServiceThread:
     @contextlib.contextmanager
     def _taken(self) -> Iterator[Dedicated]:
         """Take a connection for a moment."""
-        if (host := self._guest_of) is not None and host._in_use.acquire(timeout=PATIENCE):
+        if (host := self._guest_of) is not None and host.in_use.acquire(timeout=PATIENCE):
             try:
-                self._connection.close()  # The last time, it was needed.
-                yield host._connection
+                self.connection.close()  # The last time, it was needed.
+                yield host.connection
             finally:
-                host._in_use.release()
+                host.in_use.release()
         else:
-            with self._in_use:
-                yield self._connection
+            with self.in_use:
+                yield self.connection
 
     def _run_on(self, dedicated: Dedicated, service: Service) -> float:
         outage = self._connecting
@@ -173,11 +175,11 @@ class ServiceThread:
                 return bool(listening.heard())
             return True
         except (DatabaseError, InterfaceError, OSError):  # OSError: the socket of a lost connection
-            self._connection.close()
+            self.connection.close()
             return True  # The next service connects again, or logs that it cannot.
 
     def _listen(self) -> Listening | None:
-        if self._listening is None or not self._connection.is_open:
+        if self._listening is None or not self.connection.is_open:
             return None  # Services connect, and report it if they cannot.
         self._listening.renew()
         return self._listening

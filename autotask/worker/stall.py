@@ -64,13 +64,13 @@ class StallWatch:
         self._longest = 0.0
         self._why = ""
         self._ask_at = float("-inf")
-        self._asking: threading.Thread | None = None
+        self.asking_thread: threading.Thread | None = None
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name="autotask-stall", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="autotask-stall", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """End the thread, soon."""
@@ -119,9 +119,9 @@ class StallWatch:
 
     def _ask_why(self) -> None:
         # In a thread of its own: that question may not be answered either.
-        if self._asking is None or not self._asking.is_alive():
-            self._asking = threading.Thread(target=self._find_out_why, name="autotask-why", daemon=True)
-            self._asking.start()
+        if self.asking_thread is None or not self.asking_thread.is_alive():
+            self.asking_thread = threading.Thread(target=self._find_out_why, name="autotask-why", daemon=True)
+            self.asking_thread.start()
 
     def _find_out_why(self) -> None:
         # If it fails, the line says nothing about the reason.

@@ -9,7 +9,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from autotask import payload, signing
+from autotask import payload, seals, signing
 from autotask.exceptions import PayloadRefused
 from autotask.payload import load_result
 from autotask.store import cancel, enqueue, read
@@ -120,7 +120,7 @@ def _with_body(envelope, body):
 
 def _signed_by_somebody_else(envelope):
     key = signing.key_of("another key")._replace(id=b"1234")
-    return envelope[:5] + key.id + payload._mac(key, envelope[:5], b"", envelope[41:]) + envelope[41:]
+    return envelope[:5] + key.id + seals.mac_of(key, envelope[:5], b"", envelope[41:]) + envelope[41:]
 
 
 TAMPERED = {

@@ -18,7 +18,8 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy, ngettext_lazy, npgettext_lazy, pgettext_lazy
 
-from autotask import allowed, payload, pickling
+from autotask import allowed, payload, pickling, seals
+from autotask.envelopes import PLAIN
 from autotask.exceptions import NotAllowed, UnpicklableArgument
 from autotask.payload import dump_arguments, load_arguments
 
@@ -83,7 +84,7 @@ def opened(envelope):
 
 def signed(body):
     """Return an envelope around any pickle, as who has the key can make it."""
-    return payload._seal(payload.PLAIN, body, payload._task_context(ID, NAME))
+    return seals.seal(PLAIN, body, seals.task_context(ID, NAME))
 
 
 def asking_for(module, name, *args):

@@ -93,6 +93,6 @@ def test_the_thread_of_a_pool_ends_when_it_is_closed(customer):
     pool = ExecutorPool(2, lambda: ThreadPoolExecutor(1), lambda job: job(), customer, lambda: None)
     pool.submit(lambda: None)
     assert pool.drain(10)
-    thread = pool._thread
+    thread = pool.thread
     pool.close()
     wait_until(lambda: not thread.is_alive())

@@ -12,7 +12,7 @@ import zlib
 import pytest
 from hypothesis import given, strategies as st
 
-from autotask import payload, signing
+from autotask import payload, seals, signing
 from autotask.exceptions import (
     InvalidSetting,
     PayloadRefused,
@@ -332,6 +332,7 @@ def test_neither_key_nor_arguments_are_in_the_message_of_a_refusal(settings):
 
 def test_keys_with_the_same_id_are_told_apart_by_their_signature(settings, monkeypatch):
     monkeypatch.setattr(payload, "key_of", lambda secret: signing.key_of(secret)._replace(id=b"same"))
+    monkeypatch.setattr(seals, "key_of", payload.key_of)
     settings.SECRET_KEY = "old"
     envelope = sealed("x")
     settings.SECRET_KEY = "new"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from autotask.worker.pools import threads
+from autotask.worker.pools import sharing, threads
 from autotask.worker.pools.places import COUNTS_WAITS
 from autotask.worker.pools.threads import ThreadPool
 from tests.helpers import wait_until
@@ -49,7 +49,7 @@ def test_a_pool_begins_with_the_threads_that_it_can_have(limit, monkeypatch, cap
     pool.submit("second")
 
     # Then
-    wait_until(lambda: len(pool._places) == 3)
+    wait_until(lambda: len(pool.places) == 3)
     assert pool.drain(10)
     assert [record for record, _ in done] == ["first", "second"]
 
@@ -80,9 +80,9 @@ def test_a_thread_that_cannot_be_replaced_now_is_replaced_later(limit, monkeypat
 @pytest.fixture
 def alone(monkeypatch):
     """Items count as short however long the machine takes for them."""
-    monkeypatch.setattr(threads, "SHORT", 1.0)
-    monkeypatch.setattr(threads, "ALONE", 1.0)
-    monkeypatch.setattr(threads, "LONG", 1.0)
+    monkeypatch.setattr(sharing, "SHORT", 1.0)
+    monkeypatch.setattr(sharing, "ALONE", 1.0)
+    monkeypatch.setattr(sharing, "LONG", 1.0)
 
 
 def left_to_one(pool, step):
@@ -97,7 +97,7 @@ def left_to_one(pool, step):
     for item in (*(nothing for _ in range(50)), step):
         pool.submit(item)
     pool.balance()
-    assert pool._may_leave == pool.size - 1
+    assert pool.sharing.may_leave == pool.size - 1
     gate.wait()
 
 
@@ -113,7 +113,7 @@ def test_one_thread_runs_short_items_while_the_others_rest(alone):
     left_to_one(pool, lambda: held.wait(10))
 
     # Then
-    wait_until(lambda: pool._asleep == 3)
+    wait_until(lambda: pool.asleep == 3)
     held.set()
     assert pool.drain(10)
     pool.close()
@@ -126,8 +126,7 @@ def test_a_long_item_among_short_ones_holds_none_of_them_up(alone):
     # When
     left_to_one(pool, lambda: held.wait(10))
     for number in range(5):
-        pool._submitted += 1
-        pool._todo.append(lambda number=number: done.append(number))
+        pool.follow(lambda number=number: done.append(number))
 
     # Then
     wait_until(lambda: len(done) == 5)
@@ -144,11 +143,11 @@ def test_items_that_wait_for_something_get_all_threads_again(alone, monkeypatch)
     assert pool.drain(10)
 
     # When
-    monkeypatch.setattr(threads, "ALONE", 0.0)
+    monkeypatch.setattr(sharing, "ALONE", 0.0)
     pool.balance()
 
     # Then: one after the other was too slow
-    assert pool._may_leave == 0
+    assert pool.sharing.may_leave == 0
     pool.close()
 
 
@@ -158,7 +157,7 @@ def test_threads_end_when_their_pool_is_closed():
     pool = ThreadPool(3, call, nothing, name="closed", end=lambda: ended.append(threading.current_thread().name))
     held = threading.Event()
     pool.submit(lambda: held.wait(10))
-    wait_until(lambda: pool._asleep == 2)
+    wait_until(lambda: pool.asleep == 2)
 
     # When
     pool.close()
@@ -182,43 +181,43 @@ def test_waits_and_not_seconds_decide_whether_one_thread_runs_all(alone, monkeyp
     # Given
     pool = ThreadPool(2, call, nothing)
     finish(pool, lambda: time.sleep(1e-6), 400)
-    assert pool._may_leave == 0
+    assert pool.sharing.may_leave == 0
 
     # When
-    monkeypatch.setattr(threads, "ALONE", 0.0)
-    monkeypatch.setattr(threads, "TOGETHER", 0.0)
-    pool._together_until = float("-inf")
+    monkeypatch.setattr(sharing, "ALONE", 0.0)
+    monkeypatch.setattr(sharing, "TOGETHER", 0.0)
+    pool.sharing.together_until = float("-inf")
     finish(pool, nothing, 400)
 
     # Then
-    assert pool._may_leave == 1
+    assert pool.sharing.may_leave == 1
     pool.close()
 
 
 @pytest.mark.skipif(not COUNTS_WAITS, reason="the system does not count the waits of a thread")
 def test_a_guess_by_seconds_holds_only_until_waits_are_counted(alone, monkeypatch):
     # Given: all threads run the first items, since these seem to take long
-    monkeypatch.setattr(threads, "ALONE", 0.0)
-    monkeypatch.setattr(threads, "TOGETHER", 3600.0)
+    monkeypatch.setattr(sharing, "ALONE", 0.0)
+    monkeypatch.setattr(sharing, "TOGETHER", 3600.0)
     pool = ThreadPool(2, call, nothing)
     finish(pool, nothing, 1)
-    assert pool._may_leave == 0
+    assert pool.sharing.may_leave == 0
 
     # When
     finish(pool, nothing, 400)
 
     # Then
-    assert pool._may_leave == 1
+    assert pool.sharing.may_leave == 1
     pool.close()
 
 
 def test_a_long_item_holds_up_none_of_a_later_batch_either(alone, monkeypatch):
     # Given: all threads sleep, and have had nothing to look at for a while
-    monkeypatch.setattr(threads, "SECOND_LOOK", threads.STANDSTILL)
+    monkeypatch.setattr(threads, "SECOND_LOOK", sharing.STANDSTILL)
     pool, held, done = ThreadPool(3, call, nothing), threading.Event(), []
     left_to_one(pool, nothing)
     assert pool.drain(10)
-    wait_until(lambda: pool._asleep == 3 and not pool._looks_on)
+    wait_until(lambda: pool.asleep == 3 and not pool.looks_on)
 
     # When
     for item in (lambda: held.wait(20), *(lambda number=number: done.append(number) for number in range(5))):
@@ -239,7 +238,7 @@ def test_a_thread_looks_on_again_when_there_is_something_to_do(alone):
     pool, held = ThreadPool(3, call, nothing), threading.Event()
     left_to_one(pool, nothing)
     assert pool.drain(10)
-    wait_until(lambda: pool._asleep == 3 and not pool._looks_on)
+    wait_until(lambda: pool.asleep == 3 and not pool.looks_on)
 
     # When
     for item in (nothing, lambda: held.wait(20), nothing):
@@ -262,17 +261,17 @@ def test_threads_that_are_about_to_sleep_or_to_wake_are_not_relied_upon(alone):
     wait_until(lambda: len(pool.running()) == 2)
     assert not pool.holds_back()
     pool.submit(nothing)
-    pool._may_sleep = pool._may_leave = 1
+    pool.sharing.may_sleep = pool.sharing.may_leave = 1
 
     # When, Then: nobody looks on yet
     assert pool.holds_back()
 
     # When, Then: somebody does, and nobody is being woken
-    pool._looks_on = True
+    pool.looks_on = True
     assert not pool.holds_back()
-    pool._bell.put(None)
+    pool.bell.put(None)
     assert pool.holds_back()
-    pool._looks_on = False
+    pool.looks_on = False
     held.set()
     assert pool.drain(10)
     pool.close()

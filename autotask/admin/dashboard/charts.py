@@ -8,6 +8,8 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from autotask.texts.localized import whole
+
 #: The size of a chart in its own units; the page stretches it.
 WIDTH = 720
 HEIGHT = 120
@@ -50,7 +52,7 @@ def bars(points: Sequence[Point], kinds: Sequence[Kind], label: object) -> SafeS
 
 def _title(moment: datetime, counts: Sequence[int], labels: Sequence[str]) -> str:
     local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    parts = [f"{number:,} {label}" for number, label in zip(counts, labels, strict=True) if number]
+    parts = [f"{whole(number)} {label}" for number, label in zip(counts, labels, strict=True) if number]
     return f"{local:%H:%M} · {', '.join(parts) or 0}"
 
 

@@ -8,6 +8,7 @@ from autotask.admin.dashboard.viewer import Viewer
 from autotask.store import causes
 from autotask.store.causes import Cause
 from autotask.store.connection import current
+from autotask.texts.localized import whole
 
 if TYPE_CHECKING:
     from autotask.admin.dashboard.pages import DashboardAdmin
@@ -28,9 +29,9 @@ def shown(page: "DashboardAdmin", viewer: Viewer) -> dict[str, Any]:
         "all_address": f"{address}all/",
         "causes": [_cause(cause, page) for cause in found[:MOST_CAUSES]],
         "number": len(found),
-        "failed": f"{failed:,}",
+        "failed": whole(failed),
         "is_full": failed >= causes.WINDOW,
-        "window": f"{causes.WINDOW:,}",
+        "window": whole(causes.WINDOW),
         "more": len(found) - MOST_CAUSES,
     }
 
@@ -41,7 +42,7 @@ def _cause(cause: Cause, page: "DashboardAdmin") -> dict[str, Any]:
         "name": show.name(cause.name),
         "error": show.link(page.task_address(cause.newest), show.shortened(cause.error, 160)),
         "is_one": cause.texts == 1,
-        "count": f"{cause.count:,}",
+        "count": whole(cause.count),
         "first": show.moment(cause.first),
         "last": show.moment(cause.last),
     }

@@ -11,6 +11,7 @@ from autotask import agenda
 from autotask.admin import show, states
 from autotask.admin.dashboard import rates
 from autotask.admin.dashboard.viewer import Viewer
+from autotask.admin.pauses import KIND_WORDS
 from autotask.admin.workers import life
 from autotask.agenda import Condition, Entry
 from autotask.conf import settings
@@ -21,6 +22,7 @@ from autotask.store.glance import Failure, QueueGlance
 from autotask.store.incidents import Incident
 from autotask.store.pauses import Kind, Pause
 from autotask.store.read import LivingWorker
+from autotask.texts.localized import whole
 
 if TYPE_CHECKING:
     from autotask.admin.dashboard.pages import DashboardAdmin
@@ -213,8 +215,8 @@ def _queue(queue: QueueGlance, seen: Seen, address: str | None) -> dict[str, Any
     return {
         "name": show.link(address and f"{address}?{urlencode({'queue': queue.queue})}", show.name(queue.queue)),
         "ready": states.number(queue.ready),
-        "running": f"{queue.running:,}",
-        "held": f"{queue.held:,}" if queue.held_are_all else f"> {queue.held:,}",
+        "running": whole(queue.running),
+        "held": whole(queue.held) if queue.held_are_all else f"> {whole(queue.held)}",
         "oldest": show.NOTHING if queue.oldest is None else show.duration(seen.now - queue.oldest),
         "state": state,
     }
@@ -226,13 +228,13 @@ def _worker(worker: LivingWorker) -> dict[str, Any]:
         "state": life(is_lost=not worker.alive, is_stopping=worker.stopping),
         "running": worker.running,
         "threads": worker.threads,
-        "seen": gettext("%(time)s ago") % {"time": show.duration(timedelta(seconds=worker.seen))},
+        "seen": gettext("%(time)s ago") % {"time": show.roughly(worker.seen)},
     }
 
 
 def _pause(pause: Pause) -> dict[str, Any]:
     return {
-        "what": f"{pause.kind} {pause.name}".strip(),
+        "what": f"{KIND_WORDS[pause.kind]} {pause.name}".strip(),
         "who": pause.paused_by or gettext("an unknown user"),
         "since": show.moment(pause.paused_at),
         "until": show.moment(pause.until),

@@ -11,6 +11,7 @@ from autotask.admin.dashboard.charts import Kind
 from autotask.store import statistics
 from autotask.store.connection import current
 from autotask.store.statistics import Of
+from autotask.texts.localized import whole
 
 #: The ranges by their words in addresses.
 RANGES = {
@@ -46,14 +47,14 @@ def chart(chosen: str, now: datetime) -> dict[str, Any]:
     each = gettext("minute") if step == statistics.MINUTE else show.duration(timedelta(seconds=step))
     title = gettext("Ended per %(step)s · %(range)s") % {"step": each, "range": label}
     legend = [
-        {"word": kind.word, "label": kind.label, "number": f"{number:,}"}
+        {"word": kind.word, "label": kind.label, "number": whole(number)}
         for kind, number in zip(KINDS, sums, strict=True)
     ]
     in_words = ", ".join(f"{each['number']} {each['label']}" for each in legend)
     return {
         "title": title,
         "drawn": charts.bars(points, KINDS, f"{title}: {in_words}"),
-        "highest": f"{max(sum(counts) for _, counts in points):,}",
+        "highest": whole(max(sum(counts) for _, counts in points)),
         "legend": legend,
         "ranges": [{"word": word, "label": name, "is_current": word == chosen} for word, (name, _) in RANGES.items()],
         "is_empty": not any(sums),

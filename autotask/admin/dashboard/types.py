@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django.utils.translation import gettext
 
 from autotask import registry
-from autotask.admin import show
+from autotask.admin import show, timetables
 from autotask.admin.dashboard.viewer import Viewer
 from autotask.definition import Definition
 from autotask.scheduled import ScheduledTask
@@ -17,6 +17,7 @@ from autotask.store import glance, pauses, statistics
 from autotask.store.connection import current
 from autotask.store.pauses import Kind
 from autotask.task import State
+from autotask.texts.localized import share, whole
 
 if TYPE_CHECKING:
     from autotask.admin.dashboard.pages import DashboardAdmin
@@ -46,7 +47,7 @@ def shown(page: "DashboardAdmin", viewer: Viewer) -> dict[str, Any]:
             }
             for name in sorted(known.keys() | counted.keys() | totals.keys())
         ],
-        "window": f"{glance.NAMES_SEEN:,}",
+        "window": whole(glance.NAMES_SEEN),
     }
 
 
@@ -60,17 +61,17 @@ def _declared(definition: Definition[Any, Any] | None, is_paused: bool) -> dict[
 
 def _live(counts: dict[State, int]) -> dict[str, Any]:
     return {
-        "waiting": f"{sum(counts.get(state, 0) for state in WAITING):,}",
-        "running": f"{counts.get(State.RUNNING, 0):,}",
+        "waiting": whole(sum(counts.get(state, 0) for state in WAITING)),
+        "running": whole(counts.get(State.RUNNING, 0)),
     }
 
 
 def _lately(counts: Counts) -> dict[str, Any]:
     """Return what the statistics of the last day say."""
-    share = f" ({counts.failed / counts.ended:.0%})" if counts.failed else ""
+    part = f" ({share(round(counts.failed / counts.ended, 2))})" if counts.failed else ""
     return {
-        "done": f"{counts.succeeded:,}",
-        "failed": f"{counts.failed:,}{share}",
+        "done": whole(counts.succeeded),
+        "failed": whole(counts.failed) + part,
         "has_failed": bool(counts.failed),
         "waited": _quantiles(counts.waiting),
         "ran": _quantiles(counts.running),
@@ -96,7 +97,7 @@ def _about(definition: Definition[Any, Any]) -> str:
     options = definition.options
     parts = []
     if isinstance(definition, ScheduledTask):
-        parts.append(definition.schedule.in_words())
+        parts.append(timetables.in_words(definition.schedule))
     if options.retries:
         parts.append(gettext("retries: %(number)d") % {"number": options.retries})
     if options.timeout is not None:

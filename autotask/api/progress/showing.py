@@ -6,6 +6,7 @@ from django.utils.translation import gettext as _, gettext_lazy
 
 from autotask.store.progress import Seen
 from autotask.task import Status
+from autotask.texts import localized
 
 #: The words for a status.
 LABELS = {
@@ -54,4 +55,4 @@ def _text(status: Status, seen: Seen) -> str:
     if status is not Status.RUNNING or seen.progress is None:
         return str(LABELS[status])
     fraction = seen.progress.fraction
-    return f"{seen.progress.done:.15g}" if fraction is None else f"{fraction:.0%}"
+    return localized.amount(seen.progress.done) if fraction is None else localized.share(round(fraction, 2))

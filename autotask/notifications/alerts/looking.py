@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings as django_settings
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.translation import gettext, ngettext
 
 from autotask.alert_rules import Rule
@@ -14,8 +14,9 @@ from autotask.conf import settings
 from autotask.store import gauges, incidents, pauses, schedule_runs, statistics
 from autotask.store.incidents import Found
 from autotask.store.pauses import Kind
-from autotask.texts.durations import in_words
+from autotask.texts import localized
 from autotask.texts.lines import one_line
+from autotask.texts.localized import in_words
 
 #: The most incidents of one rule for all tasks or schedules.
 MOST = 100
@@ -88,7 +89,7 @@ def _failures(site: Site, rule: Rule) -> Iterator[Found]:
                 "%(name)s: %(failed)d of %(number)d tasks (%(share)s) failed within %(time)s",
                 ended,
             )
-            share = f"{100 * counts.failed / ended:.3g} %"
+            share = localized.share(counts.failed / ended)
             facts = {"name": of.name, "failed": counts.failed, "number": ended, "share": share}
             yield _found(rule, of.name, words % {**facts, "time": in_words(rule.window)})
 
@@ -140,7 +141,7 @@ def _missed(site: Site, rule: Rule) -> Iterator[Found]:
 
 def _missed_tick(rule: Rule, name: str, tick: datetime) -> Found:
     words = gettext("the schedule %(name)s has missed its tick of %(tick)s")
-    return _found(rule, name, words % {"name": name, "tick": tick.isoformat()})
+    return _found(rule, name, words % {"name": name, "tick": localized.moment(timezone.localtime(tick), zone=True)})
 
 
 _LOOKS: dict[str, Callable[[Site, Rule], Iterator[Found]]] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core import mail as django_mail
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.translation import gettext, pgettext
 
 from autotask.alert_rules import is_url, shown
@@ -16,6 +16,7 @@ from autotask.store import incidents
 from autotask.store.connection import current
 from autotask.store.incidents import Incident
 from autotask.texts.lines import describe, one_line
+from autotask.texts.localized import moment
 from autotask.texts.render import count
 
 logger = logging.getLogger("autotask")
@@ -69,10 +70,10 @@ def message(incident: Incident, address: str) -> django_mail.EmailMessage:
     sender = settings.MAIL_FROM or django_settings.SERVER_EMAIL
     with translation.override(django_settings.LANGUAGE_CODE):
         what = gettext("Over") if incident.is_of_end else pgettext("subject of a mail", "Alert")
-        began = gettext("Began: %(time)s") % {"time": incident.began_at.isoformat(timespec="seconds")}
+        began = gettext("Began: %(time)s") % {"time": moment(timezone.localtime(incident.began_at), zone=True)}
         lines = [f"{incident.text}.", "", began]
         if incident.is_of_end and incident.ended_at is not None:
-            lines.append(gettext("Over: %(time)s") % {"time": incident.ended_at.isoformat(timespec="seconds")})
+            lines.append(gettext("Over: %(time)s") % {"time": moment(timezone.localtime(incident.ended_at), zone=True)})
     return django_mail.EmailMessage(
         subject=f"{django_settings.EMAIL_SUBJECT_PREFIX}{what}: {incident.text}"[:200],
         body="\n".join(lines) + "\n",

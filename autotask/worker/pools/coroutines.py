@@ -101,7 +101,7 @@ class CoroutinePool(Waiting[T]):
         self._run = run
         self._helpers = helpers
         self._places: dict[int, CoroutinePlace[T]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._asked: threading.Event | None = None
 
@@ -112,7 +112,7 @@ class CoroutinePool(Waiting[T]):
 
         :raises RuntimeError: the system has no threads left.
         """
-        loop = self._loop or self._start()
+        loop = self.loop or self._start()
         self._submitted += 1
         self._todo.append(item)
         loop.call_soon_threadsafe(self._begin)
@@ -129,9 +129,9 @@ class CoroutinePool(Waiting[T]):
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
         """Cancel the coroutine of an item."""
         place = self._places.get(id(item))
-        if place is None or self._loop is None or not place.can_be_interrupted():
+        if place is None or self.loop is None or not place.can_be_interrupted():
             return False
-        self._loop.call_soon_threadsafe(place.interrupt, interruption)
+        self.loop.call_soon_threadsafe(place.interrupt, interruption)
         return True
 
     def abandon(self, item: T) -> Abandoned | None:
@@ -148,8 +148,8 @@ class CoroutinePool(Waiting[T]):
 
     def close(self) -> None:
         """End the event loop."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self.loop.stop)
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
@@ -160,17 +160,17 @@ class CoroutinePool(Waiting[T]):
         except RuntimeError:
             loop.close()
             raise
-        self._loop, self._thread = loop, thread
+        self.loop, self._thread = loop, thread
         return loop
 
     def _answers(self) -> bool:
         """Whether the event loop answers soon."""
-        if self._loop is None:
+        if self.loop is None:
             return False
         asked = self._asked
         if asked is None or asked.is_set():
             self._asked = asked = threading.Event()
-            self._loop.call_soon_threadsafe(asked.set)
+            self.loop.call_soon_threadsafe(asked.set)
             return asked.wait(ANSWERS_WITHIN)
         return False  # The last question is not answered yet; do not wait a second time.
 

@@ -63,17 +63,17 @@ class ExecutorPool(Waiting[T]):
         #: One for each item that is submitted, and for each that has ended; True is the last.
         self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._handed: dict[int, SubmittedItem[T]] = {}
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
     def submit(self, item: T) -> None:
         """Run an item. A thread hands it over, since the executor may make callers wait.
 
         :raises RuntimeError: the system has no threads left.
         """
-        if self._thread is None:
+        if self.thread is None:
             thread = threading.Thread(target=self._work, name="autotask-executor", daemon=True)
             thread.start()
-            self._thread = thread
+            self.thread = thread
         self._submitted += 1
         self._todo.append(item)
         self._bell.put(False)

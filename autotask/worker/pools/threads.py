@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from autotask.exceptions import TaskInterrupted
 from autotask.worker.pools.base import Abandoned, Run
-from autotask.worker.pools.places import COUNTS_WAITS, SAMPLE, Place
+from autotask.worker.pools.places import SAMPLE, Place
+from autotask.worker.pools.sharing import STANDSTILL, Sharing
 from autotask.worker.pools.waiting import Waiting
 
 logger = logging.getLogger("autotask.worker")
@@ -19,30 +20,11 @@ T = TypeVar("T")
 #: Seconds that a task in a thread gets to stop by itself before an exception is raised in it.
 PATIENCE = 1.0
 
-#: Seconds. Threads take turns at running Python, so a second one slows down tasks that are shorter than this: each switch
-#: costs more than such a task.
-SHORT = 0.0005
-
 #: Seconds without an item after which a thread gives up what it need not hold.
 IDLE = 60.0
 
-#: Waits of a thread for each task from which threads should wait side by side; below it, one thread runs all.
-OFTEN = 0.5
-
-#: Seconds that a task takes at most, on average, when one thread runs all, where nobody counts waits, or not yet.
-ALONE = 0.0002
-
-#: Seconds for which all threads run tasks after one thread alone was too slow, or at a longer task.
-TOGETHER = 1.0
-
-#: Seconds after which more threads are woken for short tasks if none of them has finished.
-STANDSTILL = 0.005
-
 #: Seconds between the looks of all further threads.
 SECOND_LOOK = 0.05
-
-#: Seconds after which a running task counts as a long one, whose thread is not there for others.
-LONG = 0.003
 
 #: Seconds until the next try to start a thread, after the system had none left.
 TRY_AGAIN = 1.0
@@ -57,6 +39,11 @@ class ThreadPool(Waiting[T]):
     :param name: the names of the threads begin with it.
     :param end: called by each thread before it ends, and when it has had nothing to do for a while.
     :param begin: called by each thread before its first item after a pause, and now and then; must not raise.
+    :ivar places: its threads.
+    :ivar sharing: how many of them may sleep while items wait.
+    :ivar asleep: how many of them sleep.
+    :ivar bell: a thread with nothing to do waits for it.
+    :ivar looks_on: whether one of those that sleep looks whether those that are awake make progress.
     :raises RuntimeError: the system has no threads left. If it has only some, the pool begins with these.
     """
 
@@ -75,34 +62,24 @@ class ThreadPool(Waiting[T]):
         self._run = run
         self._begin, self._end = begin, end
         self._closing = False
-        # A thread with nothing to do waits for the bell.
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._falling_asleep = threading.Lock()
-        self._asleep = 0
-        self._may_sleep = 0
-        #: Up to this many threads fall asleep although items wait.
-        self._may_leave = 0
-        #: Whether one of the threads that sleep looks whether those that are awake make progress.
-        self._looks_on = False
-        self._balanced = (0, 0.0)
-        #: When it was first seen that no item finishes. Those of a batch that came just now have had no time to.
-        self._stands_since = float("inf")
-        self._together_until = float("-inf")
-        self._sampled = (0, 0)
-        self._often: bool | None = None
+        self.asleep = 0
+        self.sharing = Sharing()
+        self.looks_on = False
         self._abandoning = threading.Lock()
         self._draining = False
         #: Items submitted by threads of the pool, which count for themselves.
         self._followed = 0
         self._following = threading.Lock()
         self._name = name
-        self._places: list[Place] = []
+        self.places: list[Place] = []
         self._lacking = size
         self._try_at = 0.0
         if error := self._start_lacking():
-            if not self._places:
+            if not self.places:
                 raise error
-            logger.error("Only %d of %d threads could be started to run tasks: %s", len(self._places), size, error)
+            logger.error("Only %d of %d threads could be started to run tasks: %s", len(self.places), size, error)
 
     def add_thread(self) -> None:
         """Replace an abandoned thread; if the system has no threads left, do so later."""
@@ -115,13 +92,13 @@ class ThreadPool(Waiting[T]):
         with self._abandoning:
             while self._lacking:
                 place = Place()
-                before, self._places = self._places, [*self._places, place]
+                before, self.places = self.places, [*self.places, place]
                 # Daemons: a task that never comes back must not keep a stopped worker from ending.
-                name = f"{self._name}-{len(self._places)}"
+                name = f"{self._name}-{len(self.places)}"
                 try:
                     threading.Thread(target=self._work, args=(place,), name=name, daemon=True).start()
                 except RuntimeError as error:  # no memory, or no more threads
-                    self._places = before
+                    self.places = before
                     self._try_at = time.monotonic() + TRY_AGAIN
                     return error
                 self._lacking -= 1
@@ -131,7 +108,7 @@ class ThreadPool(Waiting[T]):
         """Run an item as soon as a thread is free. Only the loop's own thread calls this."""
         self._submitted += 1
         self._todo.append(item)
-        if self._asleep > self._may_sleep:
+        if self.asleep > self.sharing.may_sleep:
             self._ring()
         if self._lacking and time.monotonic() >= self._try_at:
             self._start_lacking()
@@ -144,83 +121,49 @@ class ThreadPool(Waiting[T]):
 
     def balance(self) -> None:
         """Let one thread run very short tasks alone, and wake the others as soon as it makes no progress."""
-        finished, seconds = self.busy_seconds()
-        done, now = finished - self._balanced[0], time.monotonic()
-        if done:
-            mean = (seconds - self._balanced[1]) / done
-            # One more awake for each thread that is busy with a long task.
-            long = sum(place.item is not None and place.began < now - LONG for place in self._places)
-            spare = len(self._places) - 1 - long
-            often = self._wait_often(mean)
-            # A guess is good only until the waits are counted: while threads take turns, seconds tell little.
-            if often and (self._often or not COUNTS_WAITS):
-                self._together_until = now + TOGETHER
-            self._may_sleep = max(0, spare) if mean < SHORT else 0
-            self._may_leave = 0 if often or now < self._together_until else self._may_sleep
-            self._balanced = finished, seconds
-        elif self._todo and now - self._stands_since >= STANDSTILL:
-            self._may_sleep = self._may_leave = 0
-        if done or not self._todo:
-            self._stands_since = float("inf")
-        else:
-            self._stands_since = min(self._stands_since, now)
-        for _ in range(min(len(self._todo), self._asleep - self._may_sleep)):
+        sharing, places = self.sharing, self.places
+        sharing.decide(places, *self.busy_seconds(), bool(self._todo), time.monotonic())
+        for _ in range(min(len(self._todo), self.asleep - sharing.may_sleep)):
             self._ring()
-        if self._may_leave and self._todo and not self._looks_on:
+        if sharing.may_leave and self._todo and not self.looks_on:
             self._ring()  # It falls asleep again, and looks on.
-
-    def _wait_often(self, mean: float) -> bool:
-        """Whether items wait for something: then one thread alone would be slower.
-
-        The waits tell it even on a busy machine, where everything takes longer.
-
-        :param mean: the seconds that the last items took.
-        """
-        places = self._places
-        sampled, waits = sum([place.sampled for place in places]), sum([place.waits for place in places])
-        new = sampled - self._sampled[0]
-        if COUNTS_WAITS and new >= SAMPLE:
-            self._often = waits - self._sampled[1] >= OFTEN * new
-        if new < 0 or new >= SAMPLE:  # One was given up, or there is news.
-            self._sampled = sampled, waits
-        return mean >= ALONE if self._often is None else self._often
 
     def holds_back(self) -> bool:
         """Whether threads sleep, or may fall asleep, although there is something to do, and none of them looks on."""
-        if not self._todo or (not self._asleep and not self._may_leave):
+        if not self._todo or (not self.asleep and not self.sharing.may_leave):
             return False
         # While one rings, the thread that looks on may wake in place of another, and then nobody does.
-        return not (self._looks_on and self._bell.empty())
+        return not (self.looks_on and self.bell.empty())
 
     def outstanding(self) -> int:
         """Return how many submitted items have not finished."""
         # In this order: an item is never counted only as finished.
-        finished = sum(place.finished for place in self._places)
+        finished = sum(place.finished for place in self.places)
         return self._submitted + self._followed - finished
 
     def running(self) -> list[Run[T]]:
         """Return the running items."""
         # In this order: the start time of the next item must not be taken for that of this one.
-        seen = [(place.began, place.item) for place in self._places]
+        seen = [(place.began, place.item) for place in self.places]
         return [Run(item, began) for began, item in seen if item is not None]  # type: ignore[arg-type]  # a T, set by _work
 
     def ask(self, item: T, why: str) -> None:
         """Ask an item to stop; see :class:`autotask.context.StopRequest`."""
-        for place in self._places:
+        for place in self.places:
             place.ask(item, why)
 
     def interrupt(self, item: T, interruption: TaskInterrupted) -> bool:
         """Raise an exception in the thread that runs an item, when it next runs Python code."""
-        return any(place.strike(item, interruption) for place in self._places if place.item is item)
+        return any(place.strike(item, interruption) for place in self.places if place.item is item)
 
     def abandon(self, item: T) -> Abandoned | None:
         """Forget an item and its thread; there is no way to end a thread from outside."""
         with self._abandoning:
-            place = next((place for place in self._places if place.abandon(item)), None)
+            place = next((place for place in self.places if place.abandon(item)), None)
             if place is None:
                 return None
             self._submitted -= place.finished + 1
-            self._places = [other for other in self._places if other is not place]
+            self.places = [other for other in self.places if other is not place]
         return Abandoned(hangs=True, where=place.where())
 
     def drain(self, seconds: float) -> bool:
@@ -233,21 +176,21 @@ class ThreadPool(Waiting[T]):
 
     def busy_seconds(self) -> tuple[int, float]:
         """Return how many items have finished, and their total run time in seconds."""
-        return sum(place.finished for place in self._places), sum(place.seconds for place in self._places)
+        return sum(place.finished for place in self.places), sum(place.seconds for place in self.places)
 
     def close(self) -> None:
         """Let each thread end when there is nothing left for it to do. One whose item never comes back ends with the process."""
         self._closing = True
-        while self._asleep:
+        while self.asleep:
             self._ring()
 
     def _work(self, place: Place) -> None:
         # Looked up once: this loop is the cost of every task.
-        take, run, clock, todo = self._todo.popleft, self._run, time.monotonic, self._todo
+        take, run, clock, todo, sharing = self._todo.popleft, self._run, time.monotonic, self._todo, self.sharing
         place.thread = threading.get_ident()
         self._get_ready()
         while True:
-            if self._asleep < self._may_leave:
+            if self.asleep < sharing.may_leave:
                 self._leave()
                 self._get_ready()
             try:
@@ -283,16 +226,16 @@ class ThreadPool(Waiting[T]):
 
     def _sleep(self) -> None:
         with self._falling_asleep:
-            self._asleep += 1
+            self.asleep += 1
             # In this order: a caller of submit() sees that this thread sleeps, or this thread sees its item.
             if self._todo or self._closing:
-                self._asleep -= 1
+                self.asleep -= 1
                 return
         try:
-            self._bell.get(timeout=IDLE)
+            self.bell.get(timeout=IDLE)
         except queue.Empty:
             self._rest()
-            self._bell.get()
+            self.bell.get()
 
     def _get_ready(self) -> None:
         if self._begin is not None:
@@ -305,13 +248,13 @@ class ThreadPool(Waiting[T]):
     def _leave(self) -> None:
         """Leave the items that wait to the threads that are awake."""
         with self._falling_asleep:
-            if self._asleep >= self._may_leave or self._closing:
+            if self.asleep >= self.sharing.may_leave or self._closing:
                 return
-            self._asleep += 1
-            is_first, self._looks_on = not self._looks_on, True
+            self.asleep += 1
+            is_first, self.looks_on = not self.looks_on, True
         self._look_on(is_first)
         if is_first:
-            self._looks_on = False
+            self.looks_on = False
 
     def _look_on(self, is_first: bool) -> None:
         """Sleep, but wake all threads when those that are awake make no progress: the loop may be waiting for the database.
@@ -321,30 +264,30 @@ class ThreadPool(Waiting[T]):
         every, seen = STANDSTILL if is_first else SECOND_LOOK, -1
         while True:
             try:
-                self._bell.get(timeout=every if self._is_to_look(is_first) else IDLE)
+                self.bell.get(timeout=every if self._is_to_look(is_first) else IDLE)
                 return
             except queue.Empty:
                 finished, _ = self.busy_seconds()
                 if not self._todo:
                     self._rest()
             if finished == seen and self._todo:
-                self._may_sleep = self._may_leave = 0
-                for _ in range(min(len(self._todo), self._asleep)):
+                self.sharing.all_share()
+                for _ in range(min(len(self._todo), self.asleep)):
                     self._ring()
             seen = finished
 
     def _is_to_look(self, is_first: bool) -> bool:
         """Whether items wait. If none do, the first thread looks no more, and somebody else has to: see holds_back()."""
         if is_first and not self._todo:
-            self._looks_on = False
+            self.looks_on = False
         # In this order: whoever submits an item sees that nobody looks on, or this thread sees the item.
         looks = bool(self._todo)
         if is_first:
-            self._looks_on = looks
+            self.looks_on = looks
         return looks
 
     def _ring(self) -> None:
         with self._falling_asleep:
-            if self._asleep:
-                self._asleep -= 1
-                self._bell.put(None)
+            if self.asleep:
+                self.asleep -= 1
+                self.bell.put(None)

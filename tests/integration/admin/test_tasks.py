@@ -80,7 +80,7 @@ def test_the_page_of_a_task_tells_when_it_expires(admin):
 @pytest.mark.parametrize(
     ("executor", "timeout", "words"),
     [
-        ("", None, ("a thread", "4 h 0 min (AUTOTASK_TIMEOUT)")),
+        ("", None, ("a thread", "4 h (AUTOTASK_TIMEOUT)")),
         ("process", 90.0, ("a child process", "1 min 30 s")),
         ("cluster", 0.5, ("cluster", "500 ms")),
     ],

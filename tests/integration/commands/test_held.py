@@ -82,7 +82,7 @@ def test_show_says_why_a_task_waits_and_who_has_the_slots():
         r"gates +limit openai, 2 slots \(waits here\); rate 100/m of shop\.call\(tenant_id=7\) \(ahead\)", shown
     )
     assert has_line(r"unique key +shop\.sync\(account_id=7\)", shown)
-    assert has_line(rf"  task {one} running for 1 m( \d s)?: shop\.sync", shown)
+    assert has_line(rf"  task {one} running for 1 min( \d s)?: shop\.sync", shown)
 
     # And
     document = manage("show", held, "--json").json

@@ -161,7 +161,7 @@ def test_a_schedule_that_nobody_looks_after_is_late_and_its_next_moments_lie_ahe
     Schedule.objects.filter(name=fetch_prices.name).update(next_tick=schedules.now(connection) - 100 * MINUTE)
 
     # Then
-    assert re.search(r"state +late by 1 h 40 m: no living worker", manage("schedules").out)
+    assert re.search(r"state +late by 1 h 40 min: no living worker", manage("schedules").out)
     found = listed()[fetch_prices.name]
     assert found["condition"] == "late"
     assert 0 < (datetime.fromisoformat(found["next"][0]) - schedules.now(connection)).total_seconds() <= 900

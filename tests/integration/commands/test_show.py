@@ -67,7 +67,7 @@ def test_show_tells_everything_but_the_result(autotask_immediate):
 
 @pytest.mark.parametrize(
     ("executor", "timeout", "words"),
-    [("", None, ("thread", "4 h (AUTOTASK_TIMEOUT)")), ("process", 90.0, ("process", "1 m 30 s"))],
+    [("", None, ("thread", "4 h (AUTOTASK_TIMEOUT)")), ("process", 90.0, ("process", "1 min 30 s"))],
 )
 def test_show_tells_where_a_task_runs_and_how_long_it_may_take(executor, timeout, words):
     # Given

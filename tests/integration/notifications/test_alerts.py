@@ -131,9 +131,9 @@ def test_each_kind_of_incident_is_found(settings):
     shown = "\n".join(sorted(new))
     assert len(new) == 4, shown
     assert "2 tasks ready in the queue default" in shown
-    assert "bad: 6 of 10 tasks (60 %) failed within 15 m" in shown
+    assert "bad: 6 of 10 tasks (60%) failed within 15 min" in shown
     assert "the schedule nightly has missed its tick of" in shown
-    assert "the oldest ready task has waited 2 m" in shown
+    assert "the oldest ready task has waited 2 min" in shown
 
 
 def test_workers_look_in_turns_and_one_of_them_sends(settings, start_worker, monkeypatch):

@@ -3,8 +3,6 @@
 import time
 
 import pytest
-from django.db import transaction
-from django.db.migrations.executor import MigrationExecutor
 
 from autotask.store import cancel, finish, notify, read, tally
 from autotask.store.connection import current, execute, rows
@@ -107,33 +105,6 @@ def test_what_has_ended_lately_is_counted_by_state():
     )
     assert tally.ended_lately(current(), 60.0) == {State.DONE: 2, State.ERROR: 2}
     assert tally.ended_lately(current(), 60.0, newest=3) == {State.DONE: 1, State.ERROR: 2}
-
-
-def test_the_tables_are_there():
-    assert read.has_tables(current()) is True
-
-
-def test_the_tables_are_not_there_before_the_last_migration_that_gives_tasks_a_column():
-    # Given
-    last = MigrationExecutor(current()).loader.graph.leaf_nodes("autotask")[0]
-
-    # When
-    MigrationExecutor(current()).migrate([("autotask", None)])
-
-    # Then
-    try:
-        assert read.has_tables(current()) is False
-    finally:
-        MigrationExecutor(current()).migrate([last])
-    assert read.has_tables(current()) is True
-
-
-@pytest.mark.parametrize("table", ["autotask_task", "autotask_result"])
-def test_tables_of_older_code_are_not_enough(table):
-    with transaction.atomic():
-        execute(current(), f"ALTER TABLE {table} RENAME COLUMN tags TO something")
-        assert read.has_tables(current()) is False
-        transaction.set_rollback(True)
 
 
 # --- being told -----------------------------------------------------------------------------------------------------

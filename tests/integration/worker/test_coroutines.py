@@ -189,12 +189,12 @@ def test_a_coroutine_destroyed_with_its_event_loop_is_no_error_of_the_worker(sta
 
     # When
     pool = worker.pools[COROUTINE]
-    wait_until(lambda: pool._loop.is_closed(), what="the end of the event loop")
+    wait_until(lambda: pool.loop.is_closed(), what="the end of the event loop")
     refused = worker.recorder.refused
     wait_until(lambda: gc.collect() or stubborn.lines(path)[-1] == "destroyed", what="the end of the coroutine")
 
     # Then
-    assert worker.recorder.refused == refused and worker.recorder._records.empty()
+    assert worker.recorder.refused == refused and worker.recorder.records.empty()
     lines = [record for record in caplog.records if record.levelname == "ERROR" and record.name != "autotask.task"]
     assert [record.message.partition(" does not stop")[1] for record in lines] == [" does not stop"]
 

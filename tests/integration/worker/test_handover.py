@@ -274,7 +274,7 @@ def test_a_companion_that_yields_to_a_dedicated_worker_offers_nothing(serve, pip
     start_worker(kind="worker")
 
     # Then
-    wait_until(lambda: not companion.yielding.leaves_nothing())
+    wait_until(lambda: not companion.serving.yielding.leaves_nothing())
     wait_until(lambda: not is_offered(pipes), what="the offer to be taken back")
     assert tasks.echo(1).wait(10) == 1
 

@@ -285,7 +285,7 @@ def test_progress_can_be_read_while_the_task_runs_and_its_last_word_stays(worker
     # Then
     assert ended(handle) is DONE
     assert handle.progress == Progress(4.0, 4.0)
-    assert worker.reporter._last == {}
+    assert worker.reporter.last == {}
 
 
 def test_progress_is_written_about_once_a_second_however_often_it_is_reported(monkeypatch):
@@ -507,7 +507,7 @@ def test_the_last_word_of_an_atomic_task_is_kept(worker, effects):
     handle = inside.effect_with_progress()
     handle.wait(10)
     assert handle.progress == Progress(1.0, 1.0)
-    wait_until(lambda: worker.reporter._last == {})
+    wait_until(lambda: worker.reporter.last == {})
 
 
 def test_a_hook_that_fails_after_the_commit_does_not_undo_the_outcome(worker, effects, caplog):

@@ -144,17 +144,17 @@ def test_the_lease_is_renewed_while_a_service_waits_for_the_database(start_worke
     # Given
     worker = start_worker()
     wait_until(lambda: read.workers(current()), what="the entry in the register")
-    others = worker._services[-1]
+    others = worker.services.others
 
     # When a service keeps the connection that both use
-    with others._in_use:
-        fresh_until = worker.registration._fresh_until
+    with others.in_use:
+        fresh_until = worker.registration.fresh_until
 
         # Then
-        wait_until(lambda: worker.registration._fresh_until > fresh_until + 0.3, what="beats on another connection")
+        wait_until(lambda: worker.registration.fresh_until > fresh_until + 0.3, what="beats on another connection")
         assert wait_until(lambda: kill("heartbeat"), what="that connection") == [(True,)]
-        fresh_until = worker.registration._fresh_until
-        wait_until(lambda: worker.registration._fresh_until > fresh_until, what="a beat after its loss")
+        fresh_until = worker.registration.fresh_until
+        wait_until(lambda: worker.registration.fresh_until > fresh_until, what="a beat after its loss")
     wait_until(lambda: not kill("heartbeat"), what="the end of that connection")
 
 

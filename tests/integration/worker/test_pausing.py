@@ -73,7 +73,7 @@ PAUSES = [{"queue": "mail"}, {"task": ECHO}, {"everything": True}]
 def test_nothing_that_is_paused_begins_until_it_is_resumed(quiet_worker, target):
     # Given
     acts.pause(**target)
-    wait_until(lambda: quiet_worker.paused, what="a look of the worker", seconds=2)
+    wait_until(lambda: quiet_worker.serving.paused, what="a look of the worker", seconds=2)
 
     # When
     handles = [tasks.echo.using(queue="mail")(number) for number in range(5)]
@@ -100,7 +100,7 @@ def test_soon_nothing_more_of_a_busy_queue_begins(quiet_worker, target):
         sql = "SELECT count(*) FROM autotask_result WHERE name = %(name)s"
         return rows(current(), sql, {"name": tasks.nap.name})[0][0]
 
-    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
+    wait_until(lambda: quiet_worker.serving.paused, what="a look of the worker")
     running = "SELECT 1 FROM autotask_live WHERE state = 2 AND name = %(name)s"
     wait_until(lambda: not rows(current(), running, {"name": tasks.nap.name}), what="the worker is quiet")
     before = ran()
@@ -120,7 +120,7 @@ def test_a_task_that_has_begun_goes_on(quiet_worker):
     handle = tasks.pass_gate("paused")
     assert gate("paused reached").wait(10)
     acts.pause(everything=True)
-    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
+    wait_until(lambda: quiet_worker.serving.paused, what="a look of the worker")
     assert handle.status is RUNNING
     gate("paused").set()
     wait_until(lambda: handle.status is DONE)
@@ -129,7 +129,7 @@ def test_a_task_that_has_begun_goes_on(quiet_worker):
 def test_the_tasks_of_a_paused_name_are_held_and_nothing_is_lost(quiet_worker):
     # Given
     acts.pause(task=ECHO)
-    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
+    wait_until(lambda: quiet_worker.serving.paused, what="a look of the worker")
 
     # When
     handles = tasks.echo.enqueue_many([(number,) for number in range(1200)])
@@ -156,7 +156,7 @@ def test_with_a_limit_of_the_site_paused_tasks_hold_up_nobody_and_come_back_in_t
     # Given
     limited.noted.clear()
     acts.pause(**target)
-    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
+    wait_until(lambda: quiet_worker.serving.paused, what="a look of the worker")
 
     # When many of them come before others
     paused = limited.note.using(queue="mail").enqueue_many([(number,) for number in range(1200)])
@@ -197,7 +197,7 @@ def test_a_task_that_was_let_through_before_the_pause_of_its_queue_gives_up_its_
 def test_a_pause_that_has_an_end_ends_by_itself(quiet_worker):
     acts.pause(task=ECHO, until=timedelta(seconds=1))
     acts.pause(queue="mail", until=timedelta(seconds=1))
-    wait_until(lambda: quiet_worker.paused, what="a look of the worker")
+    wait_until(lambda: quiet_worker.serving.paused, what="a look of the worker")
     handles = [tasks.echo(1), tasks.double.using(queue="mail")(2)]
     began = time.monotonic()
     assert [handle.wait(10) for handle in handles] == [1, 4]
@@ -277,7 +277,7 @@ def companion(pipes, start_worker):
 @pytest.mark.parametrize("target", [*PAUSES, {"queue": "other"}], ids=str)
 def test_a_companion_offers_nothing_while_something_is_paused(companion, pipes, target):
     acts.pause(**target)
-    wait_until(lambda: companion.paused and not is_offered(pipes), what="the offer to be taken back", seconds=2)
+    wait_until(lambda: companion.serving.paused and not is_offered(pipes), what="the offer to be taken back", seconds=2)
     acts.resume(**target)
     until_offered(pipes)
 
@@ -287,7 +287,7 @@ def test_a_paused_task_that_was_handed_over_all_the_same_does_not_begin(companio
     # Given: a caller that has taken the offer, and whose INSERT takes a while
     offer = wait_until(pipes.take_offer, what="an offer")
     acts.pause(**target)
-    wait_until(lambda: companion.paused, what="a look of the worker")
+    wait_until(lambda: companion.serving.paused, what="a look of the worker")
 
     # When
     task = tasks.echo.using(queue="mail").new_call((1,), {})

@@ -139,12 +139,12 @@ def test_outcomes_that_were_given_up_at_the_very_end_do_not_count_as_written(mon
     (claimed,) = take(sign_on())
     let_go = []
     recorder = Recorder(let_go.append, Reporter(lambda claim: True), UnknownTasks(), Gates(lambda: None))
-    recorder._connection._settings |= {"HOST": "127.0.0.1", "PORT": "1"}
+    recorder.connection._settings |= {"HOST": "127.0.0.1", "PORT": "1"}
     close = recorder._closing.set
 
     def close_and_wait():
         close()
-        recorder._thread.join(20)
+        recorder.thread.join(20)
 
     monkeypatch.setattr(recorder._closing, "set", close_and_wait)
     recorder.start()
@@ -154,5 +154,5 @@ def test_outcomes_that_were_given_up_at_the_very_end_do_not_count_as_written(mon
     written = recorder.stop(0.5)
 
     # Then
-    assert not recorder._thread.is_alive()
+    assert not recorder.thread.is_alive()
     assert not written and not let_go

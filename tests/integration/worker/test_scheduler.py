@@ -287,6 +287,32 @@ def test_ticks_that_passed_during_a_pause_are_not_announced(settings):
     assert incidents.claim(current(), []) is None
 
 
+@pytest.fixture
+def no_incidents():
+    """A table of incidents that cannot be written, as with a right that is missing."""
+    execute(current(), "ALTER TABLE autotask_incident RENAME TO elsewhere")
+    yield
+    execute(current(), "ALTER TABLE elsewhere RENAME TO autotask_incident")
+
+
+@pytest.mark.parametrize("rules", [[{"when": "missed", "seconds": 60, "to": "ops@example.org"}], "no list"])
+def test_ticks_go_on_while_missed_ones_cannot_be_announced_and_that_is_said_once(no_incidents, settings, caplog, rules):
+    # Given
+    schedule(60)
+    service = Scheduler(lambda: None)
+    run(service)
+    settings.AUTOTASK_ALERTS = rules
+
+    # When, Then
+    for _ in range(2):
+        due_since(200)
+        run(service)
+        assert ticks() != []
+        end_tasks()
+    said = [record.message for record in caplog.records if "AUTOTASK_ALERTS" in record.message]
+    assert said == ["Cannot note missed ticks for AUTOTASK_ALERTS, will try again"]
+
+
 def test_missed_ticks_are_reported(caplog):
     caplog.set_level(logging.INFO, "autotask.worker")
     schedule(60, misfire="skip")

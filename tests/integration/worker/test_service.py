@@ -52,8 +52,8 @@ def server():
 def test_while_the_database_is_away_one_try_to_connect_serves_all_services(server):
     # Given
     thread = ServiceThread("test", *(Chore() for _ in range(5)))
-    thread._connection._settings |= {"HOST": "127.0.0.1", "PORT": server.port}
-    thread._connection._settings["OPTIONS"] |= {"sslmode": "disable", "gssencmode": "disable"}
+    thread.connection._settings |= {"HOST": "127.0.0.1", "PORT": server.port}
+    thread.connection._settings["OPTIONS"] |= {"sslmode": "disable", "gssencmode": "disable"}
 
     # When
     thread.start()

@@ -44,7 +44,7 @@ def watch(settings, monkeypatch):
     watch.start()
     yield watch
     watch.stop()
-    for thread in (watch._thread, watch._asking):
+    for thread in (watch.thread, watch.asking_thread):
         if thread is not None:
             thread.join(10)
 

@@ -30,7 +30,7 @@ def test_a_companion_leaves_the_queues_of_a_dedicated_worker_and_comes_back_when
 
     # When
     dedicated = start_worker(queues=("mail",), coroutines=0)
-    wait_until(lambda: companion.yielding.leaves(THREAD, "mail"), what="a look at the register")
+    wait_until(lambda: companion.serving.yielding.leaves(THREAD, "mail"), what="a look at the register")
 
     # Then
     assert by_whom(tasks.echo.using(queue="mail").enqueue_many([(1,)] * 50)) == {dedicated.id}
@@ -50,7 +50,7 @@ def test_a_companion_does_not_wait_for_a_dedicated_worker_that_is_dead(companion
     # Given a worker that is in the register and serves everything
     dead = make_identity(kind="worker", serves_pid=None, queues=(), threads=1)
     workers.sign_on(current(), dead, lease=2)
-    wait_until(lambda: companion.yielding.leaves(THREAD, "default"), what="a look at the register")
+    wait_until(lambda: companion.serving.yielding.leaves(THREAD, "default"), what="a look at the register")
 
     # When
     handle = tasks.echo("left alone")
