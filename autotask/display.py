@@ -83,7 +83,7 @@ def masked(text: str) -> str:
 
 
 def masked_values(value: Any) -> Any:
-    """Return what JSON can hold with its secrets masked: values by their names, and those within texts."""
+    """Return JSON values with their secrets masked: by their names, and those within texts."""
     if isinstance(value, dict):
         is_secret = masks().is_secret
         return {name: MASK if is_secret(name) else masked_values(each) for name, each in value.items()}

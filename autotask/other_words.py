@@ -2,6 +2,32 @@
 
 from collections.abc import Callable
 
+#: Options by the names that they have with other task queues, and that are not like those here.
+OPTIONS = {
+    "autoretry_for": "retry_on",
+    "bind": "takes_context",
+    "context": "takes_context",
+    "countdown": "delay",
+    "default_retry_delay": "backoff",
+    "dont_autoretry_for": "no_retry_on",
+    "eta": "run_after",
+    "expiration_time": "expires",
+    "failure_ttl": "ttl",
+    "job_timeout": "timeout",
+    "max_instances": "concurrency",
+    "max_retries": "retries",
+    "misfire_grace_time": "misfire",
+    "rate_limit": "rate",
+    "result_expires": "ttl",
+    "result_ttl": "ttl",
+    "retry": "retries",
+    "retry_backoff": "backoff",
+    "retry_delay": "backoff",
+    "soft_time_limit": "timeout",
+    "time_limit": "timeout",
+    "timezone": "tz",
+}
+
 #: By the method that people know; the braces stand for the name of the task.
 _WORDS = {
     "delay": "{}(…)",

@@ -121,14 +121,14 @@ def new_id() -> uuid.UUID:
 
 
 def new_ids(count: int) -> list[uuid.UUID]:
-    """Return so many new ids, in their order: faster than making each alone."""
+    """Return this many new ids, in their order: faster than making each alone."""
     first = _reserved(count)
     randoms = struct.unpack(f">{count}Q", os.urandom(8 * count))
     return [_id(moment, random) for moment, random in enumerate(randoms, first)]
 
 
 def _reserved(count: int) -> int:
-    """Return the first of so many moments at which no other id was made, in parts of a millisecond.
+    """Return the first of this many moments at which no other id was made, in parts of a millisecond.
 
     A few thousand ids at once may be a few milliseconds ahead of the clock: making and storing them takes longer.
     (RFC 9562, section 6.2, methods 1 and 3.)

@@ -5,12 +5,16 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from types import SimpleNamespace
 
 import pytest
 from django.test import TransactionTestCase
 
+from autotask import registry
 from autotask.handle import TaskHandle
+from autotask.scheduled import ScheduledTask
 from autotask.store.connection import current, dedicated, execute
+from autotask.worker import scheduler
 from autotask.worker.options import WorkerOptions
 from autotask.worker.worker import Worker
 from tests import gates, tables
@@ -59,6 +63,21 @@ def patient_handles() -> Iterator[None]:
             patched.setattr(TaskHandle, "wait", lambda self, timeout=None: wait(self, longer(timeout)))
             patched.setattr(TaskHandle, "await_result", await_longer)
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_schedules(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers in this process run only the schedules that the test declares, or names in ``@pytest.mark.schedules``.
+
+    Those of the demo and of other tests would take threads, notify, and keep connections busy.
+    """
+    named = {name for mark in request.node.iter_markers("schedules") for name in mark.args}
+    others = {name: task for name, task in registry.schedules().items() if name not in named}
+
+    def own() -> dict[str, ScheduledTask[..., object]]:
+        return {name: task for name, task in registry.schedules().items() if task is not others.get(name)}
+
+    monkeypatch.setattr(scheduler, "registry", SimpleNamespace(schedules=own))
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """The options of background workers, as one frozen dataclass that refuses unknown and contradicting ones."""
 
+import asyncio
 import dataclasses
 import enum
+import queue
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,19 +169,19 @@ def _asks_for(name: str, value: Any) -> Kind | None:
 
 
 def refuse_queue_class(value: Any, option: str, where: str) -> None:
-    """Refuse anything but True or False for the option that makes a queue worker.
+    """Refuse anything but True, False and the classes of plain queues for the option that makes a queue worker.
 
-    :raises InvalidOption: it is a class of queues, or an instance; the message says what to do instead.
+    :raises InvalidOption: it is another class of queues, or an instance; the message says what to do instead.
     """
-    if isinstance(value, bool):
+    if isinstance(value, bool) or value in (asyncio.Queue, queue.Queue):
         return
     name = getattr(value, "__name__", type(value).__name__)
     if "Priority" in name:
-        advice = "True: what is put waits in the database; give put() a priority= to order it"
+        advice = "True: values wait in the database; give put() a priority= to order them"
     elif "Lifo" in name:
-        advice = "True: what is put waits in the database, and is handled in the order of putting"
+        advice = "True: values wait in the database, and are handled in the order in which they were put"
     else:
-        advice = "True or False: what is put waits in the database, in the order of putting"
+        advice = "True or False: values wait in the database, in the order in which they were put"
     raise InvalidOption(option=option, where=where, expected=advice, value=value)
 
 

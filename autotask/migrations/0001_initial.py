@@ -54,11 +54,11 @@ SELECT t.id, CASE WHEN {runs} THEN 2::smallint ELSE t.state END AS state, t.queu
        t.executor, CASE WHEN {runs} THEN {worker_id} END AS worker_id, CASE WHEN {runs} THEN {fence} END AS fence, t.schedule,
        t.scheduled_for, t.at_most_once, t.progress_done, t.progress_total,
        t.tags, t.flow, t.on_end, t.subject, t.metadata, t.ready_at, t.cancel_requested, t.awaited, t.unknown_since,
-       t.expires_at, t.payload, t.unique_key, t.gate, t.passed
+       t.expires_at, t.payload, t.unique_key, t.gate, t.passed{more}
 FROM autotask_task t"""
 
 _JOINED = {"runs": "r.id IS NOT NULL", "at": "r.at", "worker_id": "r.worker_id", "fence": "r.fence"}
-LIVE = f"CREATE VIEW autotask_live AS {_COLUMNS.format(**_JOINED)} LEFT JOIN autotask_running r ON r.id = t.id"
+LIVE = f"CREATE VIEW autotask_live AS {_COLUMNS.format(more='', **_JOINED)} LEFT JOIN autotask_running r ON r.id = t.id"
 
 # Without a join, which would not keep the order of the primary key: the newest tasks of all tables are read from the ends.
 _OF_CLAIM = "(SELECT {} FROM autotask_claim c WHERE t.id = ANY(c.ids) LIMIT 1)"
@@ -76,21 +76,21 @@ SELECT id, state, queue, priority, name, arguments, created_at, run_at, started_
        NULL::timestamptz AS ended_at, NULL::timestamptz AS kept_until,
        attempt, failures, lost, retries, ttl, timeout, executor, worker_id, schedule, scheduled_for,
        at_most_once, progress_done, progress_total, expires_at,
-       cancel_requested, ''::text AS error_message, tags, flow, gate, on_end, subject, metadata, false AS expired
-FROM ({_COLUMNS.format(**_LOOKED_UP)}) AS live
+       cancel_requested, ''::text AS error_message, tags, flow, gate, on_end, subject, metadata, false AS expired, stored_state
+FROM ({_COLUMNS.format(more=", t.state AS stored_state", **_LOOKED_UP)}) AS live
 UNION ALL
 SELECT id, state, queue, priority, name, arguments, created_at, run_at, started_at,
        ended_at, kept_until,
        attempt, failures, lost, retries, ttl, timeout, executor, worker_id, schedule, scheduled_for,
        at_most_once, progress_done, progress_total, NULL,
-       false, error_message, tags, flow, NULL, on_end, subject, metadata, false AS expired
+       false, error_message, tags, flow, NULL, on_end, subject, metadata, false AS expired, state
 FROM autotask_result
 UNION ALL
 SELECT id, state, queue, priority, name, '', created_at, run_at, started_at,
        ended_at, gone_at,
        attempt, failures, lost, retries, 0::float8, NULL, '', NULL, schedule, NULL,
        false, NULL, NULL, NULL,
-       false, error_message, tags, NULL, NULL, NULL, subject, NULL, true
+       false, error_message, tags, NULL, NULL, NULL, subject, NULL, true, state
 FROM autotask_history
 """
 
@@ -185,7 +185,9 @@ class Migration(migrations.Migration):
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",
@@ -247,6 +249,7 @@ class Migration(migrations.Migration):
                 ("subject", models.TextField(null=True, verbose_name="subject")),
                 ("metadata", models.JSONField(null=True, verbose_name="metadata")),
                 ("expired", models.BooleanField(verbose_name="result expired")),
+                ("stored_state", models.SmallIntegerField()),
             ],
             options={
                 "verbose_name": "task",
@@ -824,7 +827,9 @@ class Migration(migrations.Migration):
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",
@@ -935,7 +940,9 @@ class Migration(migrations.Migration):
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",

@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import load_backend
 from django.utils import timezone
+from django.utils.connection import ConnectionDoesNotExist
 
 from autotask.conf import settings
 from autotask.exceptions import NotPostgreSQL
@@ -32,7 +33,7 @@ KEEPALIVE = {
 
 #: Settings of a worker's own session, whatever ALTER ROLE or ALTER DATABASE have set: name, value, and the version of
 #: PostgreSQL that introduced it. A worker's own statements are short: one that takes longer than this waits for something
-#: that is wrong. Its sessions may be idle for ever, since some of them only listen.
+#: that is wrong. Its sessions may be idle forever, since some of them only listen.
 SESSION = (
     ("statement_timeout", "10s", 0),
     ("lock_timeout", "%(lock_timeout)s", 0),
@@ -43,7 +44,7 @@ SESSION = (
 )
 
 #: The same for the session that records outcomes: PostgreSQL expects ten items in an array that it does not know, and would
-#: plan its largest statements anew for each batch, which takes longer than running them.
+#: plan its largest statements again for each batch, which takes longer than running them.
 GENERIC_PLANS = (("plan_cache_mode", "force_generic_plan", 120000),)
 
 #: Seconds after which a process that waits for results tries the pooler again.
@@ -57,8 +58,15 @@ def current() -> BaseDatabaseWrapper:
     """Return the calling thread's own Django connection to the database of autotask.
 
     :raises NotPostgreSQL: it is not a PostgreSQL.
+    :raises ConnectionDoesNotExist: DATABASES has no such alias.
     """
-    connection = connections[settings.DATABASE]
+    try:
+        connection = connections[settings.DATABASE]
+    except ConnectionDoesNotExist:
+        aliases = ", ".join(map(repr, connections.settings))
+        raise ConnectionDoesNotExist(
+            f"AUTOTASK_DATABASE is {settings.DATABASE!r}, but DATABASES has no such alias. It has {aliases}."
+        ) from None
     if connection.vendor != "postgresql":
         raise NotPostgreSQL(alias=settings.DATABASE, engine=connection.settings_dict["ENGINE"])
     return connection

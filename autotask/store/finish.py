@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 class HandingOn:
     """Gives the slots of tasks that end to those that wait for them.
 
-    :ivar slots: the present number of slots of each limit, by its base.
+    :ivar slots: the current number of slots of each limit, by its base.
     :ivar heirs: the claims that have begun in the slots of tasks that end, by the fences of these.
     :ivar admitted: how many tasks have become ready.
     :ivar marked: how many gates are to be looked at.

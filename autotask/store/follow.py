@@ -19,7 +19,7 @@ class Wanted(NamedTuple):
 
     :ivar gate: of a limit.
     :ivar number: how many.
-    :ivar most: the number of slots that the tasks of this gate know; workers use the present one if they know the limit.
+    :ivar most: the number of slots that the tasks of this gate know; workers use the current one if they know the limit.
     """
 
     gate: str
@@ -30,7 +30,7 @@ class Wanted(NamedTuple):
 # * The worker has slots of these gates, and the followers get these one after the other. They have not passed their gate.
 # * They are taken in the order of the gate, up to the first one that may not follow, so that nobody is overtaken: it has
 #   other gates, another queue or pool, large arguments, or may have killed its worker.
-# * Nobody follows at a gate that is paused, or while slots above its present number are taken.
+# * Nobody follows at a gate that is paused, or while slots above its current number are taken.
 # * They get a "ready_at" in their order, a microsecond apart.
 FOLLOW = f"""
 WITH {claim.ALIVE},
@@ -98,7 +98,7 @@ def follow(
     """Claim followers at gates of which the worker has slots; return them by gate, best first.
 
     :param queues: those from which it may take them.
-    :param slots: the present number of slots of each limit, by its base.
+    :param slots: the current number of slots of each limit, by its base.
     """
     params = {
         "worker_id": worker_id,

@@ -281,7 +281,7 @@ def admit(
 
     A gate at which the database refuses that does not hold up others.
 
-    :param room: for each executor, at most so many for each rate, with 0 none: those that are let through should start soon,
+    :param room: for each executor, the most tasks for each rate, with 0 none: those that are let through should start soon,
         or the rate would be exceeded later.
     :param refused: remembers gates that were refused before.
     """

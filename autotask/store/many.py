@@ -182,7 +182,7 @@ class _Readable(io.RawIOBase):
         self._rest = b""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes, at most so many; none at the end."""
+        """Return the next bytes, at most this many; none at the end."""
         rest = self._rest or next(self._pieces, b"")
         self._rest = rest[size:]
         return rest[:size]

@@ -1,4 +1,4 @@
-"""Statements that a worker repeats are planned once for each of its connections.
+"""Statements that come often are planned once for each connection.
 
 Under light load, planning a statement costs more than running it.
 (PostgreSQL documentation, "PREPARE".)
@@ -11,9 +11,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store.connection import execute, keeps_session, rows
+from autotask.store.connection import execute, is_alone, keeps_session, rows, shares_sessions
+from autotask.store.errors import sqlstate
 
 #: A statement is prepared the third time it is run on a connection: rarer ones are not worth it.
 OFTEN = 3
@@ -25,6 +27,10 @@ MOST = 20
 MOST_COUNTED = 50
 
 _PARAMETER = re.compile(r"%\((\w+)\)s::(\w+(?:\[\])?)")
+
+
+#: There is no such prepared statement: somebody has run DISCARD ALL. Or its columns have changed: ``migrate`` has run.
+_OUTDATED = ("26000", "0A000")
 
 
 class _Statements:
@@ -55,7 +61,31 @@ class _Statements:
         return self._calls[sql]
 
 
+class _OfCaller(_Statements):
+    """Those of a connection of a caller, who may have a pooler in front of the server, which shares sessions.
+
+    A pooler makes up a process id, unless it has a session for each connection; it is asked for before anything is prepared.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_direct: bool | None = None
+
+    def _prepare(self, connection: BaseDatabaseWrapper, sql: str) -> str:
+        if self._is_direct is None:
+            self._is_direct = rows(connection, "SELECT pg_backend_pid()")[0][0] == driver_process_id(connection)
+        return super()._prepare(connection, sql) if self._is_direct else sql
+
+
+def driver_process_id(connection: BaseDatabaseWrapper) -> int:
+    """Return the id of the server process, as the driver was told when it connected."""
+    return int(connection.connection.info.backend_pid)
+
+
 _known: weakref.WeakKeyDictionary[BaseDatabaseWrapper, _Statements] = weakref.WeakKeyDictionary()
+
+#: By the connection of the driver: that of Django opens one after the other.
+_callers: weakref.WeakKeyDictionary[Any, _OfCaller] = weakref.WeakKeyDictionary()
 
 
 def prepared_rows(
@@ -63,11 +93,35 @@ def prepared_rows(
 ) -> list[tuple[Any, ...]]:
     """Run one statement and return its rows; on a worker's own connection it is prepared if it comes often.
 
-    :param sql: each parameter has the form ``%(name)s::type``; there are no other per cent signs.
+    :param sql: each parameter has the form ``%(name)s::type``; with parameters, any other per cent sign is doubled.
     """
     if keeps_session(connection):
         sql = _known.setdefault(connection, _Statements()).call(connection, sql)
     return rows(connection, sql, params)
+
+
+def rows_for_caller(
+    connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
+    """Run one statement on a caller's connection and return its rows; it is prepared if it comes often there.
+
+    Only outside of transactions: if the prepared statement is gone, it is run as it is. With ``server_side_binding``, the driver
+    could not bind the arguments of a prepared statement.
+
+    :param sql: as for :func:`prepared_rows`.
+    """
+    connection.ensure_connection()
+    if shares_sessions() or not is_alone(connection) or connection.settings_dict["OPTIONS"].get("server_side_binding"):
+        return rows(connection, sql, params)
+    raw = connection.connection
+    call = _callers.setdefault(raw, _OfCaller()).call(connection, sql)
+    try:
+        return rows(connection, call, params)
+    except DatabaseError as error:
+        if call is sql or sqlstate(error) not in _OUTDATED:
+            raise
+        del _callers[raw]
+        return rows(connection, sql, params)
 
 
 @functools.lru_cache(maxsize=100)
@@ -78,6 +132,7 @@ def _parts(sql: str) -> tuple[str, str, str]:
     body = _PARAMETER.sub(lambda found: f"${numbers[found[1]]}", sql)
     if not types:
         return body, "", ""
+    body = body.replace("%%", "%")
     arguments = ", ".join(f"%({name})s::{type}" for name, type in types.items())
     return body, f" ({', '.join(types.values())})", f" ({arguments})"
 

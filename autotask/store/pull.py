@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays, claims, marks, pauses, ready
 from autotask.store.connection import execute, rows
+from autotask.store.prepared import rows_for_caller
 from autotask.task import REMOTE, State
 
 #: Seconds for which an offered task is offered to nobody else.
@@ -284,7 +285,7 @@ def start(
     :returns: whether it was done.
     """
     params = {"id": id, "executor": executor, "step": step, "payload": payload}
-    return bool(rows(connection, START, params)[0][0])
+    return bool(rows_for_caller(connection, START, params)[0][0])
 
 
 def claim(
@@ -303,7 +304,7 @@ def claim(
     :returns: None if the task does not wait for this step, or is not plain; then nothing has changed.
     """
     params = {"id": id, "worker_id": worker_id, "step": step, "payload": payload, "largest": largest}
-    found = rows(connection, CLAIM, params)
+    found = rows_for_caller(connection, CLAIM, params)
     if not found:
         return None
     fence, queue, priority, retries, arguments = found[0]
@@ -328,7 +329,7 @@ def hold(connection: BaseDatabaseWrapper, id: uuid.UUID, *, behind: int, seconds
 
 def place(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Place:
     """Return where a task is, in one snapshot."""
-    found = rows(connection, PLACE, {"id": id})
+    found = rows_for_caller(connection, PLACE, {"id": id})
     if not found:
         return Place(None)
     state, is_remote, behind = found[0]

@@ -13,7 +13,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays, claims, columns, marks, model_rows, notify, ready
 from autotask.store.connection import in_utc, rows
+from autotask.store.finish import FEW
 from autotask.store.model_rows import RowTable
+from autotask.store.prepared import prepared_rows
 
 
 class StoredStep(NamedTuple):
@@ -202,7 +204,8 @@ def advance(
         "executor": arrays.texts([step.executor for step in steps]),
     }
     sql = ADVANCE if table is None else f"{_ADVANCE}{model_rows.stepped(table, 'ended')}{_ADVANCED}"
-    count, awaited = rows(connection, sql, params)[0]
+    run = prepared_rows if len(steps) <= FEW else rows
+    count, awaited = run(connection, sql, params)[0]
     if awaited:
         notify.tell_after_commit(connection, {notify.ended_channel(id): "" for id in awaited})
     return int(count)

@@ -63,7 +63,7 @@ def _reported(
     around: Surroundings,
     begun: float,
 ) -> Outcome | Released:
-    """Run one attempt of which somebody is told."""
+    """Run one attempt that is reported to telemetry."""
     with steps.reported(task):
         if payload.carries(task.payload):
             return _as_called(task, is_cancelled, reporter, attempt, around, begun)

@@ -95,7 +95,7 @@ class _Chain:
 
 
 class Followers:
-    """Which tasks here have slots, who follows them, and whose slot goes to whom. Any thread may call this.
+    """Which tasks here have slots, and which tasks follow in these slots. Any thread may call this.
 
     At any time, no more functions of a gate run here than this worker's tasks have slots of it in the database: a follower
     begins only when a task that ran in a slot has ended, and the slot names that one until its outcome is recorded. The

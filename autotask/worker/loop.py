@@ -197,7 +197,7 @@ class Loop:
             offers.close()
 
     def _is_needed(self) -> bool:
-        """Whether the pool needs the loop, or followers may wait in vain."""
+        """Whether the pool needs the loop, or followers may wait for nothing."""
         claimer = self.claimer
         return claimer.some_wait() or claimer.threads.pool.holds_back() or bool(claimer.followers)
 

@@ -74,7 +74,7 @@ class Advanced(Released):
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A task whose process has died, while its worker lives.
+    """A task whose process has died, while its worker is alive.
 
     :ivar reason: how the process died, as text.
     """

@@ -17,7 +17,7 @@ from autotask.texts.lines import describe
 class Sealing:
     """Does what :mod:`autotask.payload` does, in less time, as long as the settings are those that it has read.
 
-    Whatever is not of the most frequent kind, or does not fit, goes the longer way, which reads the settings anew: payloads
+    Whatever is not of the most frequent kind, or does not fit, goes the longer way, which reads the settings again: payloads
     that were signed with older keys, those that refer to model instances, and errors.
     """
 

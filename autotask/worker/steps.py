@@ -37,7 +37,7 @@ logger = logging.getLogger("autotask.worker")
 
 
 def reported(task: ClaimedTask) -> AbstractContextManager[None]:
-    """Return the block in which those in AUTOTASK_TELEMETRY, of whom there are some, are told of an attempt."""
+    """Return the block that reports an attempt to the modules in AUTOTASK_TELEMETRY, of which there are some."""
     assert telemetry.used is not None
     return telemetry.used.running(task, _timetable(task))
 

@@ -95,7 +95,7 @@ def zombies(pid: int) -> list[psutil.Process]:
 
 def _has_title(process: psutil.Process, title: str) -> bool:
     try:
-        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith(title)
+        return "".join(process.cmdline()[:1]).startswith(title)  # one that has just ended has none
     except _GONE:
         return False
 

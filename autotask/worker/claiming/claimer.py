@@ -153,7 +153,7 @@ class Claimer:
         self.looks.took(began, time.monotonic())
 
     def follow(self, connection: BaseDatabaseWrapper) -> None:
-        """Claim followers of short tasks that have slots here, and release those that wait in vain."""
+        """Claim followers of short tasks that have slots here, and release those that wait for nothing."""
         if self.quarantine.is_on():
             self.placement.release(self.followers.take_back())
             return

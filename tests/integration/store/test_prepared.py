@@ -1,11 +1,12 @@
-"""Statements that a worker repeats on a connection of its own are planned once; others' connections are left as they are."""
+"""Statements that come often on a connection are planned once."""
 
 import pytest
+from django.db import transaction
 
 from autotask.store import claim, prepared
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current, dedicated, execute, rows
-from autotask.store.prepared import prepared_rows
+from autotask.store.prepared import prepared_rows, rows_for_caller
 from tests.integration.store.shapes import put, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -115,3 +116,97 @@ def test_after_a_change_of_a_table_a_prepared_statement_is_planned_anew(own):
         assert prepared_rows(own.wrapper, "SELECT number FROM changing") == []
     finally:
         execute(current(), "DROP TABLE changing")
+
+
+def test_a_doubled_per_cent_sign_is_one_whether_a_statement_is_prepared_or_not(own):
+    asked = [prepared_rows(own.wrapper, "SELECT 7 %% %(n)s::int, '%%'", {"n": 4}) for _ in range(prepared.OFTEN + 1)]
+    assert asked == [[(3, "%")]] * len(asked)
+
+
+@pytest.fixture
+def caller():
+    """A connection of the application, as it was opened."""
+    connection = current()
+    connection.close()
+    yield connection
+    connection.close()
+
+
+def ask_often(caller):
+    params = {"number": 1, "texts": ["100 %"]}
+    answers = [rows_for_caller(caller, ASK, params) for _ in range(prepared.OFTEN + 1)]
+    assert answers == [[(1, ["100 %"], 1)]] * len(answers)
+
+
+def test_a_caller_may_have_what_comes_often_prepared(caller):
+    ask_often(caller)
+    assert len(names(caller)) == 1
+
+
+def test_a_caller_whose_connection_is_opened_anew_begins_anew(caller):
+    # Given
+    ask_often(caller)
+
+    # When
+    caller.close()
+    rows_for_caller(caller, ASK, {"number": 1, "texts": []})
+
+    # Then
+    assert names(caller) == set()
+
+
+def test_what_a_caller_has_prepared_may_be_discarded(caller):
+    # Given
+    ask_often(caller)
+
+    # When
+    execute(caller, "DISCARD ALL")
+
+    # Then
+    ask_often(caller)
+    assert len(names(caller)) == 1
+
+
+def test_what_a_caller_has_prepared_may_change_its_columns(caller):
+    # Given
+    execute(caller, "CREATE TABLE changing (number int)")
+    try:
+        for _ in range(prepared.OFTEN):
+            rows_for_caller(caller, "SELECT * FROM changing")
+
+        # When
+        execute(caller, "ALTER TABLE changing ALTER COLUMN number TYPE text")
+        execute(caller, "INSERT INTO changing VALUES ('one')")
+
+        # Then
+        assert rows_for_caller(caller, "SELECT * FROM changing") == [("one",)]
+    finally:
+        execute(caller, "DROP TABLE changing")
+
+
+def test_inside_a_transaction_a_caller_prepares_nothing(caller):
+    with transaction.atomic():
+        ask_often(caller)
+        assert names(caller) == set()
+
+
+def test_behind_a_pooler_a_caller_prepares_nothing(caller, monkeypatch):
+    # Given
+    rows(caller, "SELECT 1")
+    monkeypatch.setattr("autotask.store.prepared.driver_process_id", lambda connection: -1)
+
+    # When
+    ask_often(caller)
+
+    # Then
+    assert names(caller) == set()
+
+
+def test_where_the_server_binds_a_caller_prepares_nothing(caller):
+    caller.settings_dict["OPTIONS"]["server_side_binding"] = True
+    try:
+        ask_often(caller)
+        assert names(caller) == set()
+    finally:
+        del caller.settings_dict["OPTIONS"]["server_side_binding"]
+        caller.close()

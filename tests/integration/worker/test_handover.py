@@ -14,7 +14,7 @@ from autotask.companion.pipes import Pipes
 from autotask.handle import TaskHandle
 from autotask.offer import OVERDUE, Offer
 from autotask.processes import readable
-from autotask.store import claim, enqueue, pause, rescue
+from autotask.store import claim, enqueue, rescue
 from autotask.store.connection import current, execute, rows
 from autotask.task import CANCELLED, DONE, RUNNING, WAITING
 from autotask.worker import idle, loop, receiver
@@ -50,9 +50,8 @@ def serve(pipes, start_worker):
 
 @pytest.fixture
 def companion(serve, pipes):
-    """A worker at the other end of the pipes that has nothing to do, not even a tick."""
+    """A worker at the other end of the pipes that has nothing to do."""
     worker = serve()
-    stop_ticking()
     until_offered(pipes)
     return worker
 
@@ -89,11 +88,6 @@ def reconciled(monkeypatch):
     real = claim.reconcile
     monkeypatch.setattr(claim, "reconcile", reconcile_and_note)
     return calls
-
-
-def stop_ticking():
-    wait_until(lambda: pause.pause(current(), "tests.ticking", "test"), what="the schedule")
-    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_live"), what="the end of the last tick")
 
 
 def is_offered(pipes):
@@ -333,17 +327,17 @@ def test_a_task_that_was_stored_seconds_after_its_offer_was_taken_is_found_too(c
 
 def test_a_task_handed_over_during_a_look_does_not_wait_for_a_sleep(companion, pipes, path, monkeypatch):
     # Given
-    monkeypatch.setattr(loop, "OVERDUE", 600.0)
-    monkeypatch.setattr(receiver, "OVERDUE", 600.0)
+    for module in (loop, receiver, offer_module):
+        monkeypatch.setattr(module, "OVERDUE", 600.0)
     sleep_long(companion, monkeypatch)
     handle, body = store_without_handing_over(pipes, path, "x")
     look = Claimer.look
 
-    def look_and_be_handed(claimer, connection):
+    def look_and_be_handed(claimer, connection, room=0):
         pipes.hand_over(body)
         companion.wakeup.sleep(0)
         monkeypatch.setattr(Claimer, "look", look)
-        return look(claimer, connection)
+        return look(claimer, connection, room)
 
     # When
     monkeypatch.setattr(Claimer, "look", look_and_be_handed)
@@ -520,7 +514,7 @@ def test_a_task_handed_over_while_a_suspect_runs_alone_waits_for_it(companion, p
 
 def test_a_worker_is_recycled_after_its_number_of_tasks_handed_over_or_not(serve, pipes):
     worker = serve(max_tasks=5)
-    stop_ticking()
+    until_offered(pipes)
     handles = [tasks.echo(number) for number in range(6)]
     wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_worker"), what="the worker's sign-off")
     assert 1 <= sum(handle.status is DONE for handle in handles) <= 5

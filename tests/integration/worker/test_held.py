@@ -11,7 +11,7 @@ from autotask.store.connection import current
 from autotask.task import DONE, State
 from tests.helpers import ended, wait_until
 from tests.integration.worker import tasks
-from tests.integration.worker.test_pausing import state, stop_ticking
+from tests.integration.worker.test_pausing import state
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,7 +31,6 @@ def lazy_worker(start_worker, settings):
     settings.AUTOTASK_POLL_INTERVAL = 30
     settings.AUTOTASK_LEASE = 60
     worker = start_worker(threads=4)
-    stop_ticking()
     return worker
 
 
@@ -89,7 +88,6 @@ def test_a_cancelled_task_lets_the_next_one_run_at_once(lazy_worker):
 
 def test_busy_threads_do_not_hold_up_tasks_at_a_rate_that_run_elsewhere(start_worker):
     worker = start_worker(threads=1)
-    stop_ticking()
     blocking, *_ = tasks.pass_gate.enqueue_many([("behind",)] * 300)
     assert tasks.gate("behind reached").wait(10)
     wait_until(lambda: not worker.claimer.room(), what="a worker whose threads have no room", seconds=20)

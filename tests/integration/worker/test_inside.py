@@ -209,6 +209,7 @@ def test_deeper_code_finds_the_context_also_of_a_task_that_takes_none(worker):
     assert handle.wait(10) == str(handle.id)
 
 
+@pytest.mark.schedules("tests.inside.tick")
 def test_the_task_of_a_tick_knows_its_tick(worker):
     # When
     def ended():

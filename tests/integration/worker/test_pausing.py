@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from autotask import acts, handover, registry
+from autotask import acts, handover
 from autotask.companion.pipes import Pipes
 from autotask.flow import Flow, LimitGate
 from autotask.handle import TaskHandle
 from autotask.processes import readable
-from autotask.store import enqueue, pause as schedule_pauses, paused_tasks, read
+from autotask.store import enqueue, paused_tasks, read
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, RUNNING, WAITING, State
 from autotask.worker import pauser
@@ -26,17 +26,8 @@ ECHO = tasks.echo.name
 
 @pytest.fixture
 def quiet_worker(start_worker):
-    """A worker that has no ticks to deal with."""
-    worker = start_worker(threads=2)
-    stop_ticking()
-    return worker
-
-
-def stop_ticking():
-    """Pause all schedules: other tests of this process may have defined some."""
-    for name in registry.schedules():
-        wait_until(lambda name=name: schedule_pauses.pause(current(), name, "test"), what=f"the schedule {name}")
-    wait_until(lambda: not rows(current(), "SELECT 1 FROM autotask_live"), what="the end of the last tick")
+    """A worker with two threads, and without ticks."""
+    return start_worker(threads=2)
 
 
 def state(handle):
@@ -179,7 +170,6 @@ def test_with_a_limit_of_the_site_paused_tasks_hold_up_nobody_and_come_back_in_t
 def test_a_task_that_was_let_through_before_the_pause_of_its_queue_gives_up_its_slot(one_at_a_time, start_worker):
     # Given: a worker that serves another queue lets it through
     start_worker(queues=("default",))
-    stop_ticking()
     waiting = tasks.echo.using(queue="mail")(1)
     wait_until(lambda: state(waiting) is State.READY)
     other = tasks.double(2)
@@ -269,7 +259,6 @@ def pipes():
 @pytest.fixture
 def companion(pipes, start_worker):
     worker = start_worker(wake_fd=os.dup(pipes.wake), offer_fds=pipes.offers)
-    stop_ticking()
     until_offered(pipes)
     return worker
 

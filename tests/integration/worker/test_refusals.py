@@ -231,6 +231,7 @@ def test_many_tasks_that_cannot_be_claimed_are_passed_over_without_being_tried_o
     assert [task.id for task in claimed] == [good]
 
 
+@pytest.mark.schedules("tests.ticking", "tests.inside.tick")
 def test_a_schedule_whose_task_is_refused_keeps_no_other_from_its_ticks(refuse, start_worker):
     # Given
     refuse("autotask_task", "INSERT", "NEW.schedule = 'tests.inside.tick'")
@@ -245,6 +246,7 @@ def test_a_schedule_whose_task_is_refused_keeps_no_other_from_its_ticks(refuse, 
     assert count("autotask_live WHERE schedule = 'tests.inside.tick'") == 0
 
 
+@pytest.mark.schedules("tests.ticking", "tests.inside.tick")
 def test_a_schedule_that_cannot_be_registered_keeps_no_other_from_its_ticks(refuse, start_worker):
     # Given
     refuse("autotask_schedule", "INSERT", "NEW.name = 'tests.inside.tick'")

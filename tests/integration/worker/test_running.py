@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from autotask import payload
-from autotask.exceptions import TaskFailed
+from autotask.exceptions import PayloadRefused, TaskFailed
 from autotask.handle import TaskHandle
 from autotask.signals import task_ended
 from autotask.store import enqueue, read, tally
@@ -461,7 +461,7 @@ def test_a_result_is_signed_and_an_altered_one_is_refused(worker):
     handle.refresh()
 
     # Then
-    with pytest.raises(payload.PayloadRefused):
+    with pytest.raises(PayloadRefused):
         _ = handle.result
 
 
@@ -470,6 +470,7 @@ def test_without_autotask_a_call_runs_at_once_and_returns_the_value(settings, db
     assert tasks.echo(3) == 3
 
 
+@pytest.mark.schedules("tests.ticking")
 def test_a_periodic_task_runs_once_for_each_tick_with_two_workers(start_worker, tmp_path, monkeypatch):
     # Given
     path = Path(tmp_path / "ticks")
