@@ -38,6 +38,12 @@ _WORDS = {
     "send": "{}(…)",
     "send_with_options": "{}.using(delay=60, queue=…)(…)",
     "apply": "{}.call(…), which runs the function here and now",
+    "call_local": "{}.call(…), which runs the function here and now",
+    "now": "{}.call(…), which runs the function here and now",
+    "map": "{}.enqueue_many([(1,), (2,)]), with a tuple for each call",
+    "starmap": "{}.enqueue_many([(1, 2), (3, 4)]), with a tuple for each call",
+    "schedule": "{}.using(delay=60)(…), or run_after= with a datetime",
+    "retry": "raise Retry(delay=60) inside the function, and handle.retry() outside",
 }
 
 

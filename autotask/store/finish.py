@@ -259,8 +259,8 @@ def _columns_done(outcomes: Sequence[Outcome], terms: _Terms) -> dict[str, str]:
         **claims.parameters(fences, terms.over),
         "id": arrays.uuids(ids),
         "fence": arrays.numbers(fences),
-        "ended_ago": arrays.numbers([now - each for each in ended_at]),
-        "seconds": arrays.numbers(seconds),
+        "ended_ago": arrays.seconds([now - each for each in ended_at]),
+        "seconds": arrays.seconds(seconds),
         "value": _or_none(arrays.binaries, values),
     }
 

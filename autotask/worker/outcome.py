@@ -83,7 +83,7 @@ class Lost:
     reason: str
 
 
-def succeeded(task: ClaimedTask, value: bytes | None, *, ended_at: float, seconds: float) -> Outcome:
+def succeeded(task: ClaimedTask, value: bytes | None, ended_at: float, seconds: float) -> Outcome:
     """Return the outcome of a call that returned; *value* is its signed result."""
     # Not by a call of the class, which takes twice as long: nearly every task ends here.
     return tuple.__new__(Outcome, (task.id, task.fence, _DONE, ended_at, seconds, value, *_WITHOUT_ERROR))

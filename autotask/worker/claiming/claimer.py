@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import claim
+from autotask.store import claim, claims
 from autotask.store.claim import Lane
 from autotask.store.errors import is_outage
 from autotask.task import PROCESS, THREAD, ClaimedTask
@@ -32,9 +32,9 @@ logger = logging.getLogger("autotask.worker")
 #: Seconds for which no followers are claimed after the database has refused that.
 REST = 60.0
 
-#: The most tasks in one claim. A hundred already share the cost of its commit and plan well; with many more the planner
-#: starts to read the whole table.
-LARGEST_CLAIM = 200
+#: The most tasks in one claim, as many as fit into it: for a task that does nothing, claims and outcomes in batches of 200
+#: cost the worker a tenth more time.
+LARGEST_CLAIM = claims.MOST
 
 #: Tasks without a recorded outcome, beyond which nothing more is claimed.
 MOST_HELD = 2000

@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from autotask.exceptions import TaskInterrupted
@@ -106,9 +106,13 @@ class ThreadPool(Waiting[T]):
 
     def submit(self, item: T) -> None:
         """Run an item as soon as a thread is free. Only the loop's own thread calls this."""
-        self._submitted += 1
-        self._todo.append(item)
-        if self.asleep > self.sharing.may_sleep:
+        self.submit_all([item])
+
+    def submit_all(self, items: Sequence[T]) -> None:
+        """Run items as :meth:`submit` does, in one step for all."""
+        self._submitted += len(items)
+        self._todo.extend(items)
+        for _ in range(min(len(items), self.asleep - self.sharing.may_sleep)):
             self._ring()
         if self._lacking and time.monotonic() >= self._try_at:
             self._start_lacking()
