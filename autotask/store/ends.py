@@ -7,6 +7,8 @@ from autotask.store.model_rows import RowTable
 from autotask.store.told import WORDS
 from autotask.task import State
 
+_HEIRS = "%(heir)s::uuid[], %(heir_fence)s::bigint[]"
+
 # Prepared, a statement knows the length of no array, and the planner expects ten items of each: so few that it would compare
 # each task with each outcome. Of this function it expects a thousand rows; there are as many as in the arrays.
 _MANY = "generate_series(1, cardinality(%(id)s::uuid[]))"
@@ -18,16 +20,14 @@ outcome AS MATERIALIZED (
     FROM ROWS FROM (unnest(
         %(id)s::uuid[], %(fence)s::bigint[], %(state)s::smallint[], %(ended_ago)s::float8[], %(seconds)s::float8[],
         %(value)s::bytea[], %(error_type)s::text[], %(error_message)s::text[], %(traceback)s::text[], %(delay)s::float8[],
-        %(began)s::boolean[], %(heir)s::uuid[], %(heir_fence)s::bigint[]
+        %(began)s::boolean[], {_HEIRS}
     ), {_MANY}) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay, began,
            heir, heir_fence)
     {claims.in_force("o.fence", "o.id")}
 )
 """
 
-_OUTCOMES = _WITH_HEIRS.replace(", %(heir)s::uuid[], %(heir_fence)s::bigint[]", "").replace(
-    ",\n           heir, heir_fence", ""
-)
+_OUTCOMES = _WITH_HEIRS.replace(f", {_HEIRS}", "").replace(",\n           heir, heir_fence", "")
 
 _NOTE_ATTEMPT = """
 noted AS (
@@ -100,8 +100,10 @@ _KEPT_DONE = columns.insert(
     error_message="''",
 )
 
-# What a success returns of its row: the payload only if it is kept. Few columns, and the one that is always read first.
-_OF_DONE = f"""RETURNING t.awaited, {", ".join(f"t.{name}" for name in columns.COMMON if name not in ("state", "started_at", "payload"))},
+# What a success returns of its row: the payload only if it is kept, and gate and slots for those that wait for them. The one that is
+# read of all rows comes first.
+_OF_TASK = ", ".join(f"t.{name}" for name in columns.COMMON if name not in ("state", "started_at", "payload"))
+_OF_DONE = f"""RETURNING t.awaited, {_OF_TASK}, t.gate, t.passed,
               CASE WHEN t.flow -> 'once' IS NOT NULL THEN t.payload END AS payload, o.fence, o.worker_id,
               {State.DONE:d}::smallint AS new_state, clock_timestamp() AS now"""
 
@@ -160,16 +162,28 @@ def statement(tell: str, handing_on: bool = False, table: RowTable | None = None
         end += model_rows.written([table], results=True)
         tell = tell.replace(" FROM ended e", _WRITTEN)
     if handing_on:
-        end = end.replace(_OUTCOMES, _WITH_HEIRS).replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
+        end = _with_heirs(end)
         end += f", {slots.HAND_ON}"
         tell = tell.replace(" FROM ended e", _HANDED)
     return end + tell
+
+
+def _with_heirs(end: str) -> str:
+    """Return the beginning of a statement with the heirs of slots."""
+    few = f"::bytea[]\n    ), {_MANY}) AS o(id, fence, ended_ago, seconds, value)"
+    heirs = (
+        f"::bytea[],\n        {_HEIRS}\n    ), {_MANY}) AS o(id, fence, ended_ago, seconds, value, heir, heir_fence)"
+    )
+    end = end.replace(_OUTCOMES, _WITH_HEIRS).replace(few, heirs)
+    return end.replace(", clock_timestamp() AS now", ", o.heir, o.heir_fence, clock_timestamp() AS now")
 
 
 END, END_ONE = statement(TELL), statement(TELL, end=BY_VALUE)
 END_QUIETLY, END_ONE_QUIETLY = statement(TELL_LATER), statement(TELL_LATER, end=BY_VALUE)
 END_DONE, END_DONE_QUIETLY = statement(TELL, end=BY_FEW_ARRAYS), statement(TELL_LATER, end=BY_FEW_ARRAYS)
 END_HANDING_ON, END_HANDING_ON_QUIETLY = statement(TELL, True), statement(TELL_LATER, True)
+END_DONE_HANDING_ON = statement(TELL, True, end=BY_FEW_ARRAYS)
+END_DONE_HANDING_ON_QUIETLY = statement(TELL_LATER, True, end=BY_FEW_ARRAYS)
 
 # A task that fails just when it is to be cancelled is due at once, for the next worker to record it as cancelled.
 # It gives up its slots, and has to pass its gates again: "0 * passed" is NULL where there are none.

@@ -193,14 +193,18 @@ def _end_handing_on(
     telling: bool,
 ) -> tuple[Any, ...]:
     heirs = [handing_on.heirs.get(outcome.fence) for outcome in outcomes] if handing_on.heirs else []
+    done = row_ends is None and _are_done(outcomes)
     params = {
-        **_columns(outcomes, terms),
+        **(_columns_done(outcomes, terms) if done else _columns(outcomes, terms)),
         "claims": claims.numbers([o.fence for o in outcomes] + [heir[1] for heir in heirs if heir]),
         **slots.parameters(handing_on.slots),
         "heir": arrays.maybe_uuids([heir and heir[0] for heir in heirs]),
         "heir_fence": arrays.maybe_numbers([heir and heir[1] for heir in heirs]),
     }
-    sql = ends.END_HANDING_ON if telling else ends.END_HANDING_ON_QUIETLY
+    if done:
+        sql = ends.END_DONE_HANDING_ON if telling else ends.END_DONE_HANDING_ON_QUIETLY
+    else:
+        sql = ends.END_HANDING_ON if telling else ends.END_HANDING_ON_QUIETLY
     if row_ends:
         sql = ends.statement(ends.TELL if telling else ends.TELL_LATER, True, row_ends.table)
         params |= model_rows.result_parameters(row_ends.results)
