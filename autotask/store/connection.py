@@ -33,7 +33,9 @@ KEEPALIVE = {
 
 #: Settings of a worker's own session, whatever ALTER ROLE or ALTER DATABASE have set: name, value, and the version of
 #: PostgreSQL that introduced it. A worker's own statements are short: one that takes longer than this waits for something
-#: that is wrong. Its sessions may be idle forever, since some of them only listen.
+#: that is wrong. Its sessions may be idle forever, since some of them only listen. To compile a statement (JIT) would take a
+#: hundred times as long as to run it: PostgreSQL goes by the number of rows that it expects, and where many tasks wait, it
+#: expects too many.
 SESSION = (
     ("statement_timeout", "10s", 0),
     ("lock_timeout", "%(lock_timeout)s", 0),
@@ -41,6 +43,7 @@ SESSION = (
     ("default_transaction_isolation", "read committed", 0),
     ("idle_session_timeout", "0", 140000),
     ("transaction_timeout", "0", 170000),
+    ("jit", "off", 110000),
 )
 
 #: The same for the session that records outcomes: PostgreSQL expects ten items in an array that it does not know, and would

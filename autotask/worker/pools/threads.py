@@ -117,11 +117,17 @@ class ThreadPool(Waiting[T]):
         if self._lacking and time.monotonic() >= self._try_at:
             self._start_lacking()
 
-    def follow(self, item: T) -> None:
-        """Run an item after the others that wait. Only a thread of the pool calls this, which is about to be free itself."""
+    def follow(self, item: T, at_once: bool = False) -> None:
+        """Run an item after the others that wait. Only a thread of the pool calls this, which is about to be free itself.
+
+        :param at_once: whether it runs before the others.
+        """
         with self._following:
             self._followed += 1
-            self._todo.append(item)
+            if at_once:
+                self._todo.appendleft(item)
+            else:
+                self._todo.append(item)
 
     def balance(self) -> None:
         """Let one thread run very short tasks alone, and wake the others as soon as it makes no progress."""
