@@ -108,6 +108,8 @@ class OnPostgreSQL(migrations.RunSQL):
 
 
 class Migration(migrations.Migration):
+    """The tables. Of tasks and results, columns of a fixed width come first, the widest ones before: no byte is lost between them."""
+
     initial = True
 
     dependencies = []
@@ -733,13 +735,13 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("queue", models.TextField()),
-                ("priority", models.SmallIntegerField()),
-                ("executor", models.TextField()),
                 ("ready_at", models.DateTimeField()),
                 ("id", models.UUIDField()),
+                ("priority", models.SmallIntegerField()),
                 ("suspect", models.BooleanField()),
                 ("resets", models.BooleanField()),
+                ("queue", models.TextField()),
+                ("executor", models.TextField()),
             ],
             options={
                 "db_table": "autotask_ready",
@@ -759,17 +761,19 @@ class Migration(migrations.Migration):
             name="Result",
             fields=[
                 ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
-                ("state", models.SmallIntegerField(verbose_name="state")),
-                ("queue", models.TextField(verbose_name="queue")),
-                ("priority", models.SmallIntegerField(verbose_name="priority")),
-                ("name", models.TextField(verbose_name="task")),
-                (
-                    "arguments",
-                    models.TextField(help_text="As text, shortened, with secrets masked.", verbose_name="arguments"),
-                ),
                 ("created_at", models.DateTimeField(verbose_name="created")),
                 ("run_at", models.DateTimeField(verbose_name="due")),
                 ("started_at", models.DateTimeField(null=True, verbose_name="started")),
+                ("ended_at", models.DateTimeField(verbose_name="ended")),
+                ("kept_until", models.DateTimeField(verbose_name="kept until")),
+                (
+                    "ttl",
+                    models.FloatField(
+                        help_text="Seconds for which the result is kept at least.", verbose_name="time to live"
+                    ),
+                ),
+                ("fence", models.BigIntegerField(null=True)),
+                ("worker_id", models.UUIDField(null=True, verbose_name="worker")),
                 (
                     "attempt",
                     models.IntegerField(db_default=0, help_text="Attempts started so far.", verbose_name="attempts"),
@@ -785,29 +789,40 @@ class Migration(migrations.Migration):
                     models.IntegerField(db_default=0, help_text="Attempts whose worker died.", verbose_name="lost"),
                 ),
                 ("retries", models.IntegerField(verbose_name="retries")),
-                (
-                    "ttl",
-                    models.FloatField(
-                        help_text="Seconds for which the result is kept at least.", verbose_name="time to live"
-                    ),
-                ),
-                (
-                    "timeout",
-                    models.FloatField(
-                        help_text="Seconds that one attempt may take.", null=True, verbose_name="time limit"
-                    ),
-                ),
+                ("state", models.SmallIntegerField(verbose_name="state")),
+                ("priority", models.SmallIntegerField(verbose_name="priority")),
+                ("at_most_once", models.BooleanField(db_default=False, verbose_name="at most once")),
+                ("queue", models.TextField(verbose_name="queue")),
+                ("name", models.TextField(verbose_name="task")),
                 (
                     "executor",
                     models.TextField(
                         db_default="", help_text="Where it runs; empty means in a thread.", verbose_name="executor"
                     ),
                 ),
-                ("schedule", models.TextField(null=True, verbose_name="schedule")),
+                (
+                    "arguments",
+                    models.TextField(help_text="As text, shortened, with secrets masked.", verbose_name="arguments"),
+                ),
+                ("error_message", models.TextField(db_default="", verbose_name="error")),
+                ("value", models.BinaryField(null=True)),
+                ("payload", models.BinaryField(null=True)),
+                (
+                    "timeout",
+                    models.FloatField(
+                        help_text="Seconds that one attempt may take.", null=True, verbose_name="time limit"
+                    ),
+                ),
                 ("scheduled_for", models.DateTimeField(null=True, verbose_name="tick")),
-                ("at_most_once", models.BooleanField(db_default=False, verbose_name="at most once")),
                 ("progress_done", models.FloatField(null=True, verbose_name="done")),
                 ("progress_total", models.FloatField(null=True, verbose_name="of")),
+                (
+                    "settled_at",
+                    models.DateTimeField(
+                        help_text="When all notices were sent, or given up.", null=True, verbose_name="settled"
+                    ),
+                ),
+                ("schedule", models.TextField(null=True, verbose_name="schedule")),
                 ("tags", autotask.models.NamesField(null=True, verbose_name="tags")),
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
@@ -821,20 +836,7 @@ class Migration(migrations.Migration):
                     models.TextField(help_text="The object that it is about.", null=True, verbose_name="subject"),
                 ),
                 ("metadata", models.JSONField(null=True, verbose_name="metadata")),
-                ("worker_id", models.UUIDField(null=True, verbose_name="worker")),
-                ("fence", models.BigIntegerField(null=True)),
-                ("ended_at", models.DateTimeField(verbose_name="ended")),
-                ("kept_until", models.DateTimeField(verbose_name="kept until")),
-                ("payload", models.BinaryField(null=True)),
-                ("value", models.BinaryField(null=True)),
-                ("error_message", models.TextField(db_default="", verbose_name="error")),
                 ("notices", models.JSONField(null=True, verbose_name="sent notices")),
-                (
-                    "settled_at",
-                    models.DateTimeField(
-                        help_text="When all notices were sent, or given up.", null=True, verbose_name="settled"
-                    ),
-                ),
             ],
             options={
                 "verbose_name": "result",
@@ -843,7 +845,6 @@ class Migration(migrations.Migration):
                 "default_permissions": (),
                 "indexes": [
                     models.Index(models.F("kept_until"), name="autotask_result_kept"),
-                    models.Index(models.F("ended_at"), name="autotask_result_ended"),
                     models.Index(
                         models.F("state"),
                         models.F("id"),
@@ -879,17 +880,15 @@ class Migration(migrations.Migration):
             name="Task",
             fields=[
                 ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
-                ("state", models.SmallIntegerField(verbose_name="state")),
-                ("queue", models.TextField(verbose_name="queue")),
-                ("priority", models.SmallIntegerField(verbose_name="priority")),
-                ("name", models.TextField(verbose_name="task")),
-                (
-                    "arguments",
-                    models.TextField(help_text="As text, shortened, with secrets masked.", verbose_name="arguments"),
-                ),
                 ("created_at", models.DateTimeField(verbose_name="created")),
                 ("run_at", models.DateTimeField(verbose_name="due")),
-                ("started_at", models.DateTimeField(null=True, verbose_name="started")),
+                ("ready_at", models.DateTimeField(null=True)),
+                (
+                    "ttl",
+                    models.FloatField(
+                        help_text="Seconds for which the result is kept at least.", verbose_name="time to live"
+                    ),
+                ),
                 (
                     "attempt",
                     models.IntegerField(db_default=0, help_text="Attempts started so far.", verbose_name="attempts"),
@@ -905,29 +904,38 @@ class Migration(migrations.Migration):
                     models.IntegerField(db_default=0, help_text="Attempts whose worker died.", verbose_name="lost"),
                 ),
                 ("retries", models.IntegerField(verbose_name="retries")),
-                (
-                    "ttl",
-                    models.FloatField(
-                        help_text="Seconds for which the result is kept at least.", verbose_name="time to live"
-                    ),
-                ),
-                (
-                    "timeout",
-                    models.FloatField(
-                        help_text="Seconds that one attempt may take.", null=True, verbose_name="time limit"
-                    ),
-                ),
+                ("state", models.SmallIntegerField(verbose_name="state")),
+                ("priority", models.SmallIntegerField(verbose_name="priority")),
+                ("at_most_once", models.BooleanField(db_default=False, verbose_name="at most once")),
+                ("cancel_requested", models.BooleanField(db_default=False)),
+                ("awaited", models.BooleanField(db_default=False)),
+                ("queue", models.TextField(verbose_name="queue")),
+                ("name", models.TextField(verbose_name="task")),
                 (
                     "executor",
                     models.TextField(
                         db_default="", help_text="Where it runs; empty means in a thread.", verbose_name="executor"
                     ),
                 ),
-                ("schedule", models.TextField(null=True, verbose_name="schedule")),
+                (
+                    "arguments",
+                    models.TextField(help_text="As text, shortened, with secrets masked.", verbose_name="arguments"),
+                ),
+                ("payload", models.BinaryField()),
+                ("started_at", models.DateTimeField(null=True, verbose_name="started")),
+                (
+                    "timeout",
+                    models.FloatField(
+                        help_text="Seconds that one attempt may take.", null=True, verbose_name="time limit"
+                    ),
+                ),
                 ("scheduled_for", models.DateTimeField(null=True, verbose_name="tick")),
-                ("at_most_once", models.BooleanField(db_default=False, verbose_name="at most once")),
                 ("progress_done", models.FloatField(null=True, verbose_name="done")),
                 ("progress_total", models.FloatField(null=True, verbose_name="of")),
+                ("unknown_since", models.DateTimeField(null=True)),
+                ("expires_at", models.DateTimeField(null=True, verbose_name="expires")),
+                ("passed", models.SmallIntegerField(null=True)),
+                ("schedule", models.TextField(null=True, verbose_name="schedule")),
                 ("tags", autotask.models.NamesField(null=True, verbose_name="tags")),
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
@@ -941,15 +949,8 @@ class Migration(migrations.Migration):
                     models.TextField(help_text="The object that it is about.", null=True, verbose_name="subject"),
                 ),
                 ("metadata", models.JSONField(null=True, verbose_name="metadata")),
-                ("ready_at", models.DateTimeField(null=True)),
-                ("cancel_requested", models.BooleanField(db_default=False)),
-                ("awaited", models.BooleanField(db_default=False)),
-                ("unknown_since", models.DateTimeField(null=True)),
-                ("expires_at", models.DateTimeField(null=True, verbose_name="expires")),
-                ("payload", models.BinaryField()),
                 ("unique_key", models.TextField(null=True, verbose_name="unique key")),
                 ("gate", models.TextField(null=True, verbose_name="gate")),
-                ("passed", models.SmallIntegerField(null=True)),
             ],
             options={
                 "verbose_name": "live task",

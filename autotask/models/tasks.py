@@ -218,7 +218,6 @@ class Result(TaskFields):
         default_permissions = ()
         indexes = [
             models.Index("kept_until", name="autotask_result_kept"),
-            models.Index("ended_at", name="autotask_result_ended"),
             models.Index(
                 "state", "id", name="autotask_result_not_done", condition=models.Q(state__in=[ERROR, CANCELLED])
             ),
