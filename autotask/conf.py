@@ -30,6 +30,7 @@ from autotask.setting_types import (
     QUEUES,
     REDIS,
     SECRET,
+    SECRET_WORDS,
     SECRETS,
     TEXT,
     TEXTS,
@@ -48,11 +49,7 @@ from autotask.setting_types import (
 class Settings:
     """The settings of autotask. All are optional; durations are seconds or ``timedelta``."""
 
-    IS_ACTIVE = Setting(
-        FLAG,
-        True,
-        "False: a call of a decorated function runs it at once and returns its value.",
-    )
+    IS_ACTIVE = Setting(FLAG, True, "False: a call of a decorated function runs it at once and returns its value.")
     IMMEDIATE: Setting[bool | str] = Setting(
         FLAG_OR_RAISE,
         False,
@@ -385,22 +382,7 @@ class Settings:
     )
     MASKED_ARGUMENTS = Setting(
         TEXTS,
-        (
-            *("password", "passwd", "passphrase", "passcode", "passkey", "pass", "pwd"),
-            *("pin", "otp", "totp", "cvv", "cvc"),
-            *("secret", "token", "jwt", "credential", "authorization", "auth", "oauth", "bearer", "cookie", "session"),
-            *(
-                "key",
-                "api_key",
-                "access_key",
-                "private_key",
-                "encryption_key",
-                "signing_key",
-                "api",
-                "signature",
-                "dsn",
-            ),
-        ),
+        SECRET_WORDS,
         "Arguments whose name contains one of these words are shown as ••• in the admin and on the command line. Case, -, _ "
         "and spaces make no difference. Words of up to four letters match a whole part of a name (pin in card_pin, cardPin or "
         "card-pin, but not in shipping), longer ones match anywhere.",

@@ -41,10 +41,8 @@ class StopRequest:
     :ivar reason: why, as text; None while nobody has asked.
     """
 
-    __slots__ = ("reason",)
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
+    # Each attempt has one, and hardly any is asked to stop: a class attribute costs nothing.
+    reason: str | None = None
 
     def ask(self, reason: str) -> None:
         """Ask the attempt to stop: it is to be cancelled, has timed out, or its worker stops."""
@@ -86,7 +84,6 @@ class TaskContext:
         name: str,
         attempt: int = 1,
         scheduled_for: datetime | None = None,
-        *,
         stop: StopRequest | None = None,
         report: Callable[[Progress], None] | None = None,
         fence: int | None = None,
@@ -94,14 +91,14 @@ class TaskContext:
         self.fence = fence
         self.subject: str | None = None
         self.metadata = _NO_METADATA
-        self.steps: Any = None
         self.id = id
         self.name = name
         self.attempt = attempt
         self.scheduled_for = scheduled_for
+        self.steps: Any = None
+        self._logger: TaskLogger | None = None
         self._stop = stop or StopRequest()
         self._report = report
-        self._logger: TaskLogger | None = None
 
     def __repr__(self) -> str:
         return f"<TaskContext {self.name} {self.id}, attempt {self.attempt}>"

@@ -61,6 +61,12 @@ class Declared(Generic[P, R]):
         return self.is_late and not self.name.startswith(f"{self.function.__module__}.")
 
     @functools.cached_property
+    def is_direct(self) -> bool:
+        """Whether a worker calls just the function with the stored arguments, in a thread and outside a transaction."""
+        is_own = type(self).for_attempt is Declared.for_attempt
+        return is_own and not self.is_async and not self.options.atomic
+
+    @functools.cached_property
     def signature(self) -> inspect.Signature:
         """The signature of the function, without its context."""
         signature = inspect.signature(self.function)

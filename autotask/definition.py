@@ -68,7 +68,7 @@ class Definition(Declared[P, R]):
         :param options: ``delay`` (seconds or timedelta), ``run_after`` (aware datetime), ``queue``, ``priority``,
             ``retries``, ``ttl`` (seconds or timedelta), ``expires`` (seconds, timedelta or aware datetime),
             ``timeout`` (seconds or timedelta), ``tags`` (a list of names), ``subject`` (the saved model instance that the
-            task is about), ``metadata`` (a dict of what JSON can hold), ``unique``, ``unique_for``, ``on_conflict``,
+            task is about), ``metadata`` (a dict of JSON values), ``unique``, ``unique_for``, ``on_conflict``,
             ``debounce`` and ``throttle`` (as for the decorator; False switches ``unique``, ``debounce`` or ``throttle``
             off), ``email`` and ``on_end`` (as for the decorator; an empty list switches them off).
         :raises UnknownOption: an option is not one of these.

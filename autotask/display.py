@@ -23,6 +23,11 @@ MOST_LOOKED_THROUGH = 100_000
 
 _SMALL = 10**18
 
+_NUMBERS = frozenset({int})
+
+#: Characters of the numbers among some arguments, up to which all of them are shown in full.
+_SHORT = 40
+
 #: Dicts of a name and a value, as lists of headers or variables often have them.
 _NAMES = ("name", "key", "header")
 _VALUES = ("value", "values", "content")
@@ -68,8 +73,28 @@ class Positional:
         if masked is not self._masked:
             shortened = _shortened(masked)
             parameters = tuple((f"{name}=", shortened.is_secret(name)) for name in self._names)
-            self._prepared, self._masked = functools.partial(shortened.named, parameters), masked
+            show = functools.partial(shortened.named, parameters)
+            is_secret = any(secret for _, secret in parameters)
+            self._prepared, self._masked = show if is_secret else _quick_for_numbers(self._names, show), masked
         return self._prepared
+
+
+def _quick_for_numbers(names: Sequence[str], show: Callable[[Sequence[Any]], str]) -> Callable[[Sequence[Any]], str]:
+    """Return a function that shows the same, integers in a third of the time: most arguments are keys of rows."""
+    forms = ["=%d, ".join([*names[:number], ""])[:-2] for number in range(len(names) + 1)]
+
+    def shown(values: Sequence[Any]) -> str:
+        if type(values) is tuple and _NUMBERS.issuperset(map(type, values)) and len(values) < len(forms):
+            form = forms[len(values)]
+            try:
+                text = form % values
+            except ValueError:  # thousands of digits, which Python refuses to write
+                return show(values)
+            if len(text) < len(form) + _SHORT <= LONGEST:
+                return text
+        return show(values)
+
+    return shown
 
 
 def masks() -> Masks:
@@ -83,7 +108,7 @@ def masked(text: str) -> str:
 
 
 def masked_values(value: Any) -> Any:
-    """Return what JSON can hold with its secrets masked: values by their names, and those within texts."""
+    """Return JSON values with their secrets masked: by their names, and those within texts."""
     if isinstance(value, dict):
         is_secret = masks().is_secret
         return {name: MASK if is_secret(name) else masked_values(each) for name, each in value.items()}

@@ -157,8 +157,9 @@ class UnknownCarrier(AutotaskError, LookupError):
 
 
 class UnknownTask(AutotaskError, LookupError):
-    """No task named {name!r} is known here{suggestion}. It is looked for in the "tasks" modules of INSTALLED_APPS, in
-    AUTOTASK_MODULES, and in the module that its name begins with. If it is in another one, add that to AUTOTASK_MODULES."""
+    """No task named {name!r} is known here{suggestion}. Tasks are found in the "tasks" modules of INSTALLED_APPS, in
+    AUTOTASK_MODULES, and in the module that their name begins with. If it is in another module, add that to
+    AUTOTASK_MODULES."""
 
 
 class UnknownTaskId(UnknownTask):
@@ -166,7 +167,7 @@ class UnknownTaskId(UnknownTask):
 
 
 class TaskNotFound(AutotaskError, LookupError):
-    """There never was a task {id} ({name}): no call returns such an id, so it is that of something else."""
+    """Task {id} ({name}) has never existed: no call returns such an id, so it is the id of something else."""
 
 
 class TaskExpired(TaskNotFound):
@@ -214,13 +215,13 @@ class WorkerLost(AutotaskError):
 
 
 class RunInTransaction(AutotaskError, RuntimeError):
-    """A test was to run tasks inside a transaction of its own. Workers see tasks that are enqueued there only when that
-    transaction commits. Run them after the atomic block; a worker process needs a TransactionTestCase."""
+    """Tasks cannot run inside an atomic block of the test: workers see tasks that are enqueued in it only when it commits.
+    Run them after the atomic block; a worker process needs a TransactionTestCase."""
 
 
 class EndlessTasks(AutotaskError, RuntimeError):
-    """A test ran {count} attempts of tasks, and still there are more. The last ones were of {names}: do they enqueue
-    themselves, or wait for something that never comes?"""
+    """A test ran {count} attempts of tasks, and there are still more to run. The last ones were of {names}: do these tasks
+    enqueue themselves, or wait for something that never happens?"""
 
 
 class NoSettingsModule(AutotaskError):
@@ -237,7 +238,7 @@ class NotRetryable(AutotaskError):
 
 
 class CannotStopHere(AutotaskError, RuntimeError):
-    """stop() of the background worker {name} was to wait inside a transaction, but it is stopped only when that
+    """stop() of the background worker {name} cannot wait inside a transaction: the stop takes effect only when that
     transaction commits. Call it after the atomic block, or with wait=False. Nothing was stopped."""
 
 
@@ -254,11 +255,11 @@ class RunFailedElsewhere(AutotaskError):
 
 
 class NoticeNotSent(AutotaskError):
-    """The end of task {id} ({name}) could not be told to everybody: {failures}"""
+    """Not all recipients could be notified of the end of task {id} ({name}): {failures}"""
 
 
 class WebhookRefused(AutotaskError):
-    """It answered with the status {status}, which is no success. (Redirects are not followed.)"""
+    """The answer had the status {status}, which is not a success. (Redirects are not followed.)"""
 
 
 class InvalidPause(AutotaskError, ValueError):
@@ -266,13 +267,13 @@ class InvalidPause(AutotaskError, ValueError):
 
 
 class ClaimOver(AutotaskError, RuntimeError):
-    """What a step of {name} {id} has returned was not kept: the task is no longer this worker's. It was given to another worker,
-    cancelled or deleted meanwhile."""
+    """The value of a step of {name} {id} was not stored: the task does not belong to this worker any more. It was given to
+    another worker, cancelled or deleted meanwhile."""
 
 
 class StepRepeated(AutotaskError, ValueError):
-    """This attempt of {task} has had a step {name!r} before. Give each step a name of its own; in a loop, add what it is about,
-    such as an id."""
+    """This attempt of {task} already had a step {name!r}. Give each step a name of its own; in a loop, add an id to the
+    name."""
 
 
 # --- rows of model tasks --------------------------------------------------------------------------------------------
@@ -283,12 +284,12 @@ class HandlerMissing(AutotaskError, AttributeError):
 
 
 class NotJSON(AutotaskError, TypeError):
-    """What a step of {model} has returned cannot be kept as JSON: {reason}."""
+    """The value that a step of {model} returned cannot be stored as JSON: {reason}."""
 
 
 class OtherDatabase(AutotaskError):
-    """A row of {model} was to be saved in the database {alias!r}, but tasks are in {expected!r} (AUTOTASK_DATABASE): a row and
-    its task must be in one. Nothing was saved."""
+    """A row of {model} cannot be saved in the database {alias!r}: tasks are in {expected!r} (AUTOTASK_DATABASE), and a row
+    and its task must be in the same database. Nothing was saved."""
 
 
 class TenantRow(AutotaskError):
@@ -301,11 +302,11 @@ class RemoteWithExpiry(AutotaskError, TypeError):
 
 
 class RowBusy(AutotaskError, RuntimeError):
-    """{row} runs at this moment. Cancel its task first, and try again when it has stopped."""
+    """{row} is running. Cancel its task first, and try again when it has stopped."""
 
 
 class InvalidKey(AutotaskError, ValueError):
-    """The API key was not made: {problem}."""
+    """The API key was not created: {problem}."""
 
 
 # --- raised in a task function from outside -------------------------------------------------------------------------
@@ -339,7 +340,7 @@ class FetchRefused(AutotaskError):
 
 
 class FetchFailed(AutotaskError):
-    """{origin} was requested without success: {reason}."""
+    """The request to {origin} failed: {reason}."""
 
 
 # --- settings and databases -----------------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ class TaskHandle(Generic[R]):
     def wait(self, timeout: float | None = None) -> R:
         """Wait until the task has finished, and return its result.
 
-        :param timeout: seconds to wait at most; None waits for ever.
+        :param timeout: seconds to wait at most; None waits forever.
         :raises TaskFailed: it ended in ERROR.
         :raises TaskCancelled: it was cancelled, has expired, or its function raised Cancel or Discard.
         :raises WaitTimeout: it has not finished in time. (A TimeoutError.)

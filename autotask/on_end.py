@@ -10,7 +10,7 @@ from autotask.exceptions import InvalidOption, InvalidOptionType
 from autotask.task import Status
 from autotask.values import one_of, why_not_url
 
-#: The ends that can be told.
+#: The ends of which recipients can be notified.
 EVENTS = (Status.DONE.value, Status.ERROR.value, Status.CANCELLED.value)
 
 MOST_ADDRESSES = 50

@@ -79,7 +79,7 @@ class Options:
         function.
     :ivar tags: names to find it by.
     :ivar subject: the saved model instance that the task is about.
-    :ivar metadata: a dict of what JSON can hold, to be found with the task.
+    :ivar metadata: a dict of JSON values, to be found with the task.
     :ivar unique: at most one task with the same value of this key; None: any number.
     :ivar unique_for: until the task has "unfinished" or begun ("waiting"), or seconds after the call.
     :ivar on_conflict: what happens to a call whose key is taken: "return", "raise" or "replace".
@@ -231,7 +231,7 @@ def _metadata(value: Any, where: str) -> dict[str, Any] | None:
         written = json.dumps(dict(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(written.encode())
     except (TypeError, ValueError, RecursionError) as error:
-        expected = f"a dict of what JSON can hold ({type(error).__name__}: {error})"
+        expected = f"a dict of JSON values ({type(error).__name__}: {error})"
         raise InvalidOption(option="metadata", where=where, expected=expected, value=value) from error
     if size > MOST_METADATA:
         expected = f"at most {MOST_METADATA} bytes as JSON (these are {size}); pass more as an argument"

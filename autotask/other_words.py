@@ -2,6 +2,32 @@
 
 from collections.abc import Callable
 
+#: Options by the names that they have with other task queues, and that are not like those here.
+OPTIONS = {
+    "autoretry_for": "retry_on",
+    "bind": "takes_context",
+    "context": "takes_context",
+    "countdown": "delay",
+    "default_retry_delay": "backoff",
+    "dont_autoretry_for": "no_retry_on",
+    "eta": "run_after",
+    "expiration_time": "expires",
+    "failure_ttl": "ttl",
+    "job_timeout": "timeout",
+    "max_instances": "concurrency",
+    "max_retries": "retries",
+    "misfire_grace_time": "misfire",
+    "rate_limit": "rate",
+    "result_expires": "ttl",
+    "result_ttl": "ttl",
+    "retry": "retries",
+    "retry_backoff": "backoff",
+    "retry_delay": "backoff",
+    "soft_time_limit": "timeout",
+    "time_limit": "timeout",
+    "timezone": "tz",
+}
+
 #: By the method that people know; the braces stand for the name of the task.
 _WORDS = {
     "delay": "{}(…)",
@@ -12,6 +38,12 @@ _WORDS = {
     "send": "{}(…)",
     "send_with_options": "{}.using(delay=60, queue=…)(…)",
     "apply": "{}.call(…), which runs the function here and now",
+    "call_local": "{}.call(…), which runs the function here and now",
+    "now": "{}.call(…), which runs the function here and now",
+    "map": "{}.enqueue_many([(1,), (2,)]), with a tuple for each call",
+    "starmap": "{}.enqueue_many([(1, 2), (3, 4)]), with a tuple for each call",
+    "schedule": "{}.using(delay=60)(…), or run_after= with a datetime",
+    "retry": "raise Retry(delay=60) inside the function, and handle.retry() outside",
 }
 
 

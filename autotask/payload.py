@@ -58,7 +58,7 @@ def dump_arguments(
 
     :param carried: the values of carriers, by their paths.
     :param largest: whether they may have as many bytes as ``AUTOTASK_MAX_PAYLOAD`` can allow at most.
-    :param tells: whether somebody is to be told of the end of the task.
+    :param tells: whether somebody is to be notified of the end of the task.
     :raises UnpicklableArgument: an argument cannot be pickled, or is an unsaved model instance or a queryset; the message
         names it.
     :raises PayloadTooLarge: they take more than ``AUTOTASK_MAX_PAYLOAD`` bytes.
@@ -167,7 +167,7 @@ def carries(envelope: bytes) -> bool:
 
 
 def some_tell(envelopes: Iterable[bytes]) -> bool:
-    """Whether somebody is to be told of the end of one of these tasks, by the flags of envelopes, which are not verified."""
+    """Whether somebody is to be notified of the end of one of these tasks, by the flags of envelopes, which are not verified."""
     try:
         for envelope in envelopes:  # not any(), which takes twice as long: this runs for each task
             if envelope[FLAGS] & TELLS:
@@ -257,7 +257,7 @@ def load_step(envelope: bytes | None, *, id: uuid.UUID, step: str) -> Any:
 
 
 def resign_arguments(envelope: bytes, *, id: uuid.UUID, name: str) -> bytes:
-    """Return the arguments of a task signed with the present key; nothing is unpickled.
+    """Return the arguments of a task signed with the current key; nothing is unpickled.
 
     :raises PayloadRefused: they are not signed for this task with a key of this site.
     """
@@ -276,12 +276,12 @@ def readdress_arguments(envelope: bytes, *, id: uuid.UUID, to: uuid.UUID, name: 
 
 
 def resign_result(envelope: bytes, *, id: uuid.UUID, fence: int) -> bytes:
-    """Return the result of an attempt signed with the present key; see :func:`resign_arguments`."""
+    """Return the result of an attempt signed with the current key; see :func:`resign_arguments`."""
     return reseal(envelope, result_context(id, fence), id)
 
 
 def resign_step(envelope: bytes, *, id: uuid.UUID, step: str) -> bytes:
-    """Return the value of a step signed with the present key; see :func:`resign_arguments`."""
+    """Return the value of a step signed with the current key; see :func:`resign_arguments`."""
     return reseal(envelope, step_context(id, step), id)
 
 

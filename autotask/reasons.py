@@ -1,4 +1,4 @@
-"""Why a task waits, as a sentence for people and with a code for programs."""
+"""Why a task waits, as a sentence for users and a code for programs."""
 
 import enum
 from collections.abc import Iterable, Sequence
@@ -100,7 +100,7 @@ def of_ready(task: StoredTask, in_force: Iterable[Pause]) -> Reason | None:
 def brief(task_name: str, gate: str, in_force: Iterable[Pause] = ()) -> str:
     """Return where a task waits, without a look at the gate.
 
-    :param in_force: the pauses, as far as they are to be told.
+    :param in_force: the pauses to mention.
     """
     closed = _(", which is paused") if pause_of(gate, in_force) else ""
     if gate.startswith(LIMIT):

@@ -44,8 +44,7 @@ def get(name: str) -> Definition[Any, Any]:
     try:
         return _definitions[name]
     except KeyError:
-        close = difflib.get_close_matches(name, _definitions, 1)
-        raise UnknownTask(name=name, suggestion=f" (did you mean {close[0]!r}?)" if close else "") from None
+        raise UnknownTask(name=name, suggestion=_suggestion(name)) from None
 
 
 def known(name: str) -> Definition[Any, Any] | None:
@@ -110,6 +109,16 @@ def _import_module_of(task: ClaimedTask) -> None:
         except (Exception, SystemExit):  # the module of the project may raise anything
             logger.exception("The module %s of a task cannot be imported here", module)
         return
+
+
+def _suggestion(name: str) -> str:
+    if ".<locals>." in name or name.endswith("<lambda>"):
+        return (
+            ": the import of its module does not define it, since it is defined inside a function, or is a lambda. Define it "
+            "at the top level of the module"
+        )
+    close = difflib.get_close_matches(name, _definitions, 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _clash(known: Definition[Any, Any], definition: Definition[Any, Any]) -> bool:

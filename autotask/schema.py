@@ -39,7 +39,7 @@ class _Validator(Protocol):
 class Schema:
     """A JSON schema. Without ``$schema``, it is one of draft 2020-12.
 
-    :param document: the schema: a dict of what JSON can hold.
+    :param document: the schema: a dict of JSON values.
     :param where: the definition, for messages.
     :raises InvalidOption: it is not a valid schema.
     :raises InvalidOptionType: it is not a dict, or JSON cannot hold it.
@@ -82,7 +82,7 @@ def _copied(document: Any, where: str) -> dict[str, Any]:
         raise InvalidOptionType(
             option="json_schema",
             where=where,
-            expected="a JSON schema: a dict of what JSON can hold",
+            expected="a JSON schema: a dict of JSON values",
             value=document,
             type=type(document).__name__,
         ) from None

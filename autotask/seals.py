@@ -20,7 +20,7 @@ from autotask.signing import Key, key_of
 
 
 def seal(head: bytes, body: bytes, context: bytes) -> bytes:
-    """Return an envelope that is sealed with the present key.
+    """Return an envelope that is sealed with the current key.
 
     :param head: how it begins, see :mod:`autotask.envelopes`.
     """
@@ -65,7 +65,7 @@ def verify(envelope: bytes, context: bytes, id: uuid.UUID) -> None:
 
 
 def reseal(envelope: bytes, context: bytes, id: uuid.UUID) -> bytes:
-    """Return an envelope sealed with the present key; nothing is unpickled. Raises as :func:`verify` does."""
+    """Return an envelope sealed with the current key; nothing is unpickled. Raises as :func:`verify` does."""
     envelope = bytes(envelope)
     verify(envelope, context, id)
     return seal(envelope[HEAD], envelope[BODY], context)
@@ -87,7 +87,7 @@ def step_context(id: uuid.UUID, step: str) -> bytes:
 
 
 def current_secret() -> str | bytes:
-    """Return the secret of the present key."""
+    """Return the secret of the current key."""
     return settings.SIGNING_KEY or secret_key()
 
 

@@ -22,6 +22,24 @@ SHORTEST_TOKEN = 16
 WEBHOOK_PREFIX = "whsec_"
 SHORTEST_WEBHOOK_KEY = 24
 
+#: Words by which arguments are known to hold secrets, unless the site has others.
+SECRET_WORDS = (
+    *("password", "passwd", "passphrase", "passcode", "passkey", "pass", "pwd"),
+    *("pin", "otp", "totp", "cvv", "cvc"),
+    *("secret", "token", "jwt", "credential", "authorization", "auth", "oauth", "bearer", "cookie", "session"),
+    *(
+        "key",
+        "api_key",
+        "access_key",
+        "private_key",
+        "encryption_key",
+        "signing_key",
+        "api",
+        "signature",
+        "dsn",
+    ),
+)
+
 
 class LogOptions(NamedTuple):
     """What is kept of the lines that tasks log.

@@ -40,7 +40,7 @@ def key_of(secret: str | bytes) -> Key:
     :raises InvalidSetting: the secret is blank. Those of autotask's settings cannot be, so it is Django's.
     """
     if not is_secret(secret):
-        raise InvalidSetting(name="SECRET_KEY", expected="a string that is not empty or blank", value="•••")
+        raise InvalidSetting(name="SECRET_KEY", expected="a string that is not empty or blank", value=secret)
     raw = secret.encode() if isinstance(secret, str) else secret
     key = hashlib.sha256(b"autotask.payload.v1\0" + raw).digest()
     block = key.ljust(hashlib.sha256().block_size, b"\0")

@@ -86,7 +86,7 @@ def text_of_end(
 
 
 def logger_of(key: str) -> logging.Logger:
-    """Return a logger, ``autotask.task.<key>``, that ``logging`` does not keep for ever.
+    """Return a logger, ``autotask.task.<key>``, that ``logging`` does not keep forever.
 
     What it logs while a task with that key or id runs in this process is in the log of the task.
 

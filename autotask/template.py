@@ -35,7 +35,7 @@ class Template:
 
     def _load(self) -> None:
         """Import what each worker imports sooner or later."""
-        # Those that were opened while Django was set up: a fork must not even close them, as both sides are told of that.
+        # Those that were opened while Django was set up: a fork must not even close them, as both sides see that.
         connections.close_all()
         for alias in connections:
             load_backend(connections.settings[alias]["ENGINE"])

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autotask.exceptions import InvalidOption, InvalidOptionType, UnknownOption
+from autotask.other_words import OPTIONS
 from autotask.task import LONGEST_TIME
 
 #: Names of queues and tasks end up in channel names, command lines and addresses, so they are plain.
@@ -110,7 +111,8 @@ def reject_unknown(given: Iterable[str], known: Sequence[str], where: str, fixed
 
 def nearest(name: str, known: Collection[str]) -> str:
     """Return the question whether the nearest known name is meant; "" if none is near."""
-    close = difflib.get_close_matches(name, known, 1)
+    other = OPTIONS.get(name)
+    close = [other] if other in known else difflib.get_close_matches(name, known, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

@@ -18,7 +18,7 @@ def start(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]
 
 
 def stop(names: Iterable[str], log: Log[str] = keep_no_log) -> list[Answer[str]]:
-    """Stop background workers after their present runs."""
+    """Stop background workers after their current runs."""
     return _each(names, log, lambda name: None if store.stop_known(current(), name) else Refusal.STOPPED)
 
 

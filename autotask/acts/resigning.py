@@ -26,7 +26,7 @@ class Findings:
 
     :ivar outdated: how many are signed with an older key, by place.
     :ivar written: how many of them were signed again.
-    :ivar current: how many are signed with the present key.
+    :ivar current: how many are signed with the current key.
     :ivar refused: those that do not verify, and are left alone.
     """
 

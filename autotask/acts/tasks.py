@@ -58,7 +58,7 @@ def cancel(
 
     :param log: called with those that were cancelled.
     :param log_asked: called with those whose workers were asked.
-    :param by: who wants it, for the message of those that run; "": unknown.
+    :param by: the user who cancels them, for the message of running tasks; "": unknown.
     """
     connection, answers = current(), []
     for batch in _for_cancelling(connection, find.in_order_of_keys(connection, ids)):

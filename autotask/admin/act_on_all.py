@@ -74,7 +74,7 @@ def _until(wanted: Filter, moment: datetime) -> Filter:
 
 
 def paced(rate: float | None, now: Callable[[], float] = time.monotonic) -> Iterator[float]:
-    """Yield the seconds until each of many tasks is due, so that no more than so many are in a second."""
+    """Yield the seconds until each of many tasks is due, so that no more than a given number are due in a second."""
     began = now()
     for number in itertools.count():
         yield 0.0 if rate is None else max(0.0, number / rate - (now() - began))

@@ -86,7 +86,7 @@ class BackgroundAdmin(ActingAdmin):
         if worker.wanted:
             if is_hosted:
                 return show.pill(gettext("running"), "running")
-            return show.pill(gettext("no host"), "lost", gettext("No living worker that may host it has room for it."))
+            return show.pill(gettext("no host"), "lost", gettext("No running worker that may host it has room for it."))
         if is_hosted:
             return show.pill(gettext("stopping"), "ready")
         return show.pill(gettext("stopped"), "done", worker.ended)
@@ -221,9 +221,9 @@ class BackgroundAdmin(ActingAdmin):
 
     @admin.action(description=_("Stop selected background workers"), permissions=["stop"])
     def stop(self, request: HttpRequest, workers: Iterable[BackgroundWorker]) -> None:
-        """Stop them after their present runs."""
+        """Stop them after their current runs."""
         words = ngettext_lazy(
-            "%(number)d background worker stops after its present run.", "%(number)d stop after their runs.", "number"
+            "%(number)d background worker stops after its current run.", "%(number)d stop after their runs.", "number"
         )
         self._do(request, acts.stop, workers, gettext("Stopped."), words)
 

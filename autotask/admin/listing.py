@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from autotask import registry
-from autotask.admin.filters import StateFilter, SubjectFilter, UnindexedFilter
+from autotask.admin.filters import StateFilter, SubjectFilter, UnindexedFilter, in_state
 from autotask.conf import settings
 from autotask.models import TaskRecord, Worker
 from autotask.store import tally
@@ -43,10 +43,12 @@ class TaskPaginator(Paginator):
 
     :ivar estimated: whether the count is an estimate.
     :ivar more: whether there are more rows than counted.
+    :ivar by_key: whether to count in the order of the primary key.
     """
 
     estimated = False
     more = False
+    by_key = False
 
     @cached_property
     def count(self) -> int:
@@ -55,7 +57,9 @@ class TaskPaginator(Paginator):
         if not rows.query.where and (estimate := tally.estimated_count(current())) > COUNTED:
             self.estimated = True
             return estimate
-        counted = rows.order_by().values("pk")[: COUNTED + 1].count()
+        # Ready tasks have no index of their own among the others: without an order, the database would read the table.
+        order = ["-pk"] if self.by_key else []
+        counted = rows.order_by(*order).values("pk")[: COUNTED + 1].count()
         self.more = counted > COUNTED
         return min(counted, COUNTED)
 
@@ -92,7 +96,7 @@ class TaskList(ChangeList):
         candidates = self.root_queryset
         # States other than DONE have an index, and windows of their own: however old a running task is, its state's window has it.
         if self._state not in (None, State.DONE):
-            candidates = candidates.filter(state=self._state)
+            candidates = candidates.filter(in_state(self._state))
         edge = candidates.order_by("-id").values_list("id", flat=True)[WINDOW : WINDOW + 1]
         return rows.filter(id__gt=edge[0]) if edge else rows
 

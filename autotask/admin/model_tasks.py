@@ -28,7 +28,7 @@ else:
 #: The columns that workers write, and the acts.
 OWN_FIELDS = ("task_state", "task_step", "task_times", "task_link", "success", "result", "error_message", "done_time")
 
-#: At most so many live tasks are counted for the sizes of channels.
+#: At most this many live tasks are counted for the sizes of channels.
 MOST_COUNTED = 100_000
 
 #: The colours of the style sheet.

@@ -87,7 +87,7 @@ class ScheduleAdmin(ActingAdmin):
         if condition is Condition.PAUSED:
             return show.pill(gettext("paused"), "ready", gettext("by %(who)s") % {"who": schedule.paused_by})
         if condition is Condition.LATE:
-            return show.pill(gettext("late"), "lost", gettext("No living worker has this schedule in its code."))
+            return show.pill(gettext("late"), "lost", gettext("No running worker has this schedule in its code."))
         return show.pill(pgettext("state of a schedule", "active"), "done")
 
     @admin.display(description=_("when"))

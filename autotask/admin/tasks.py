@@ -21,7 +21,7 @@ from autotask.acts.answers import Answer, Refusal
 from autotask.acts.tasks import CANCELLABLE, RETRYABLE
 from autotask.admin import bulk, flow, notices, pausing, show, states, subjects, task_log, timeline
 from autotask.admin.acting import Button
-from autotask.admin.filters import GateFilter, QueueFilter, StateFilter, SubjectFilter, TagFilter, TaskFilter
+from autotask.admin.filters import STATES, GateFilter, QueueFilter, StateFilter, SubjectFilter, TagFilter, TaskFilter
 from autotask.admin.listing import TaskList, TaskPaginator, attach_workers, search
 from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.admin.task_columns import TaskColumns
@@ -90,6 +90,13 @@ class TaskAdmin(TaskColumns):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that is fast with many rows."""
         return TaskList
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return the one that counts up to a number, for ready tasks in the order of their ids."""
+        found: Any = super().get_paginator(request, *args, **kwargs)
+        if isinstance(found, TaskPaginator):
+            found.by_key = STATES.get(request.GET.get("state", "")) is State.READY
+        return found
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

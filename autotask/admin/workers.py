@@ -4,8 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import BooleanField, Count, DurationField, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models import BooleanField, DurationField, ExpressionWrapper, F, Q, QuerySet
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -16,6 +17,7 @@ from autotask.admin.readonly import ReadOnlyAdmin
 from autotask.conf import settings
 from autotask.models import LiveTask, Worker
 from autotask.store.connection import current
+from autotask.store.workers import RUNNING
 from autotask.task import State
 from autotask.why import unserved
 
@@ -68,17 +70,15 @@ class WorkerAdmin(ReadOnlyAdmin):
     )
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the list, and whether there is no living worker."""
+        """Show the list, and whether there is no running worker."""
         found = {"autotask_unserved": unserved.look_at_workers(current())}
         return super().changelist_view(request, {**found, **(extra_context or {})})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Add the number of running tasks and, by the clock of the database, whether the lease is over."""
-        mine = LiveTask.objects.filter(worker_id=OuterRef("id"), state=State.RUNNING)
-        running = mine.order_by().values("worker_id").annotate(number=Count("*")).values("number")
         workers: QuerySet[Any] = super().get_queryset(request)
         with_more: QuerySet[Any] = workers.annotate(
-            running_tasks=Coalesce(Subquery(running), 0),
+            running_tasks=RawSQL(RUNNING, ()),
             is_stale=ExpressionWrapper(Q(lease_until__lt=Now()), output_field=BooleanField()),
             since_seen=ExpressionWrapper(Now() - F("seen_at"), output_field=DurationField()),
         )

@@ -1,17 +1,18 @@
 """A view for sync and async servers alike: methods, callers, problems, and answers that wait for the end of a task."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
-from autotask.api import waiting
+from autotask.api import reader, waiting
 from autotask.api.auth import Caller, identify
 from autotask.api.problems import Problem
 from autotask.api.waiting import Pending
@@ -29,6 +30,8 @@ class Call:
 
 
 Outcome = HttpResponse | Pending
+
+R = TypeVar("R")
 
 #: Seconds to pause on an event loop before a connection is tried again.
 PAUSES = (0.1, 0.3, 1.0, 3.0)
@@ -92,7 +95,10 @@ class Endpoint:
         return self._end(request, outcome)
 
     async def _answer_async(self, request: HttpRequest, inputs: dict[str, Any]) -> HttpResponse:
-        outcome = await self._begin_async(request, inputs)
+        shares = reader.serves(request)
+        if shares:
+            waiting.let_thread_go()
+        outcome = await self._begin_async(request, inputs, shares)
         if not isinstance(outcome, Pending):
             return outcome
         waiting.let_thread_go()
@@ -106,22 +112,20 @@ class Endpoint:
             return problem.response()
         except SynchronousOnlyOperation:
             pass  # The result holds model instances, which a thread has to fetch.
-        async with waiting.turn():
-            return await sync_to_async(self._end)(request, outcome)
+        return await _in_thread(functools.partial(self._end, request, outcome), shares)
 
-    async def _begin_async(self, request: HttpRequest, inputs: dict[str, Any]) -> Outcome:
-        """Begin as soon as a connection can be had: each request opens one, and the server may take a while to end old ones."""
+    async def _begin_async(self, request: HttpRequest, inputs: dict[str, Any], shares: bool) -> Outcome:
+        """Begin as soon as a connection can be had: the server may be restarted, or take a while to end old ones."""
+        begin = functools.partial(self._begin_connected, request, inputs, shares)
         for pause in PAUSES:
             try:
-                async with waiting.turn():
-                    return await sync_to_async(self._begin_and_disconnect)(request, inputs)
+                return await _in_thread(begin, shares)
             except NotConnected:
                 await asyncio.sleep(pause)
-        async with waiting.turn():
-            return await sync_to_async(self._begin)(request, inputs)
+        return await _in_thread(functools.partial(self._begin, request, inputs), shares)
 
-    def _begin_and_disconnect(self, request: HttpRequest, inputs: dict[str, Any]) -> Outcome:
-        """Begin to answer, and close the connection if the answer is held.
+    def _begin_connected(self, request: HttpRequest, inputs: dict[str, Any], shares: bool) -> Outcome:
+        """Begin to answer, and close the connection if the answer is held and no other request shares it.
 
         :raises NotConnected: there is no connection, so nothing has been done.
         """
@@ -131,7 +135,7 @@ class Endpoint:
             raise NotConnected from error
         # From here on, nobody knows what was done when a connection breaks: a commit may have had no answer.
         outcome = self._begin(request, inputs)
-        if isinstance(outcome, Pending):
+        if isinstance(outcome, Pending) and not shares:
             waiting.disconnect()
         return outcome
 
@@ -163,6 +167,14 @@ class Endpoint:
             return HttpResponse(status=204, headers={"Allow": allowed})
         message = f"This address takes {allowed}."
         return Problem(405, "method_not_allowed", message, headers={"Allow": allowed}).response()
+
+
+async def _in_thread(act: Callable[[], R], shares: bool) -> R:
+    """Run an act in the thread for all that read, or in that of the request when it is its turn."""
+    if shares:
+        return await reader.read(act)
+    async with waiting.turn():
+        return await sync_to_async(act)()
 
 
 def _on_event_loop() -> bool:

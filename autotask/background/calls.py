@@ -93,7 +93,7 @@ class Tally:
 class Here:
     """A background worker as it runs in this process.
 
-    :ivar options: those of its present start.
+    :ivar options: those of its current start.
     :ivar args: the arguments of that start, passed at each run.
     :ivar given: the options that it has given, by their names with ``_``.
     :ivar name: what the function gets as ``_name``.

@@ -177,11 +177,11 @@ def refuse_queue_class(value: Any, option: str, where: str) -> None:
         return
     name = getattr(value, "__name__", type(value).__name__)
     if "Priority" in name:
-        advice = "True: what is put waits in the database; give put() a priority= to order it"
+        advice = "True: values wait in the database; give put() a priority= to order them"
     elif "Lifo" in name:
-        advice = "True: what is put waits in the database, and is handled in the order of putting"
+        advice = "True: values wait in the database, and are handled in the order in which they were put"
     else:
-        advice = "True or False: what is put waits in the database, in the order of putting"
+        advice = "True or False: values wait in the database, in the order in which they were put"
     raise InvalidOption(option=option, where=where, expected=advice, value=value)
 
 

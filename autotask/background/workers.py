@@ -132,11 +132,11 @@ class BackgroundWorker:
         return self._start(args, kwargs, again=False)
 
     def restart(self, *args: Any, **kwargs: Any) -> bool:
-        """Stop it after its present run, if it runs, and start it with these arguments; see :meth:`start`."""
+        """Stop it after its current run, if it runs, and start it with these arguments; see :meth:`start`."""
         return self._start(args, kwargs, again=True)
 
     def stop(self, wait: bool | float = True) -> None:
-        """Stop it after its present run; it stays stopped until :meth:`start`.
+        """Stop it after its current run; it stays stopped until :meth:`start`.
 
         :param wait: whether to wait for the end of that run, or the seconds to wait at most. A run does not wait for itself.
         :raises CannotStopHere: the caller is inside a transaction. Nobody sees the wish before it commits.
@@ -175,7 +175,7 @@ class BackgroundWorker:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the present run should end soon: the background worker, or the worker that hosts it, is to stop."""
+        """Whether the current run should end soon: the background worker, or the worker that hosts it, is to stop."""
         return self._here is not None and self._here.control.asked
 
     def sleep(self, seconds: float) -> bool:

@@ -42,7 +42,7 @@ CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_pulling.check_length_of_pull_key,
 )
 
-#: Those that only tell something. Django runs all checks before most commands, which would repeat it for ever: so these are
+#: Those that only inform. Django runs all checks before most commands, which would repeat it forever: so these are
 #: for ``manage.py check`` and the doctor.
 NOTES: tuple[Callable[..., list[CheckMessage]], ...] = (
     about_tasks.check_changes_of_clocks,

@@ -90,7 +90,7 @@ def check_lease(**_: Any) -> list[CheckMessage]:
     return [
         Error(
             f"AUTOTASK_LEASE ({lease:g} s) is less than three times AUTOTASK_HEARTBEAT ({heartbeat:g} s): "
-            "living workers would be taken for dead.",
+            "running workers would be taken for dead.",
             hint=f"Set AUTOTASK_LEASE to {HEARTBEATS_IN_LEASE * heartbeat:g} or more.",
             id="autotask.E006",
         )
@@ -136,7 +136,7 @@ def check_carriers(**_: Any) -> list[CheckMessage]:
 
 
 def check_telemetry(**_: Any) -> list[CheckMessage]:
-    """autotask.E023: somebody who is to be told of calls and attempts cannot be."""
+    """autotask.E023: a module for AUTOTASK_TELEMETRY cannot be used."""
     paths = valid("TELEMETRY", ())
     if not paths:
         return []
@@ -172,7 +172,7 @@ def check_unknown(**_: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"There is no setting {name}; it has no effect.",
-            hint=f"{did_you_mean(name, known)}The settings are {', '.join(known)}.",
+            hint=_meant(name, known) or "The page “Settings” of the documentation has all of them.",
             id="autotask.W001",
         )
         for name in sorted(dir(django_settings))
@@ -243,6 +243,12 @@ def is_module(name: str) -> bool:
         return find_spec(name) is not None
     except Exception:  # its package does not exist, or raises anything
         return False
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    # Without what all of them begin with, which would make any two alike.
+    rest = name.removeprefix(PREFIX)
+    return did_you_mean(rest, [each.removeprefix(PREFIX) for each in known]).replace("mean ", f"mean {PREFIX}").strip()
 
 
 def _blank_secrets() -> Iterable[tuple[str, str]]:

@@ -20,7 +20,7 @@ from autotask.processes import packets
 #: Seconds in which a guard that was just started has to answer.
 ANSWERS_WITHIN = 20.0
 
-#: What processes that share a guard, and what it starts, must have in common beside their environment. Source: proc(5).
+#: What processes that share a guard, and what it starts, must have in common besides their environment. Source: proc(5).
 _FILES = ("/proc/self/limits", "/proc/self/cgroup")
 _LINKS = tuple(f"/proc/self/ns/{name}" for name in ("cgroup", "ipc", "mnt", "net", "pid", "user"))
 _STATUS = ("Umask", "Uid", "Gid", "Groups", "CapEff", "NoNewPrivs", "Cpus_allowed")

@@ -23,12 +23,12 @@ LOADED, FORKED, FULL, CHANGED, FORBIDDEN = "loaded", "forked", "full", "changed"
 #: Tells a fork that the guard knows it. Otherwise nobody would end it if the template is killed before it answers.
 GO = b"g"
 
-#: If the code of so many templates in a row has changed before their first fork, workers are no forks any more.
+#: If the code of this many templates in a row has changed before their first fork, workers are no forks any more.
 TOO_LATE = 3
 
 
 class Forks:
-    """Starts workers as forks of a template, which is started for the first of them, and anew when the code has changed.
+    """Starts workers as forks of a template, which is started for the first of them, and again when the code has changed.
 
     :param command: starts a template.
     :param environment: of the template.

@@ -21,7 +21,7 @@ class LimitGate(NamedTuple):
 
     :ivar key: the name of the gate: ``limit:base`` or ``limit:base(key)``.
     :ivar base: the name of the limit, without the key of this task.
-    :ivar most: the number of slots when the call was made; workers use the present one if they know the limit.
+    :ivar most: the number of slots when the call was made; workers use the current one if they know the limit.
     :ivar when_full: "wait", "drop" or "cancel_running".
     """
 

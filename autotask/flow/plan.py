@@ -59,7 +59,7 @@ class Throttle(NamedTuple):
 
 
 def present_limits(limits: Iterable[tuple[str, Limit | None]], site: Site) -> dict[str, int]:
-    """Return the present numbers of slots by the names of limits, as the code and the settings say.
+    """Return the current numbers of slots by the names of limits, as the code and the settings say.
 
     :param limits: the names of all tasks, each with its option ``concurrency``.
     """

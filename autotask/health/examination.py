@@ -1,4 +1,4 @@
-"""The checks of a probe: is the database there, do workers live, do ready tasks wait too long, are there too many."""
+"""The checks of a probe: does the database answer, are workers alive, do ready tasks wait too long, are there too many."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def of_site(connect: Callable[[], BaseDatabaseWrapper], bounds: Bounds) -> list[
 
 
 def of_host(connect: Callable[[], BaseDatabaseWrapper], min_workers: int) -> list[Check]:
-    """Examine this host: whether workers of it live. A container is a host of its own."""
+    """Examine this host: whether it has workers that are alive. A container is a host of its own."""
 
     def look(connection: BaseDatabaseWrapper) -> Iterator[Check]:
         host = socket.gethostname()

@@ -58,7 +58,7 @@ def _state(entry: Entry, now: datetime) -> str:
     elif condition is Condition.LATE:
         assert entry.stored is not None  # that is what makes it late
         words = (
-            f"late by {in_words((now - entry.stored.next_tick).total_seconds())}: no living worker has it in its code"
+            f"late by {in_words((now - entry.stored.next_tick).total_seconds())}: no running worker has it in its code"
         )
     elif condition is Condition.NEW:
         words = "not registered: no worker with this code has run yet"

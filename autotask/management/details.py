@@ -140,7 +140,7 @@ def _holders(reason: Reason) -> list[str]:
 
 
 def _attempts(task: StoredTask) -> str:
-    allowed = "at most once" if task.at_most_once else f"{task.retries} retries allowed"
+    allowed = "at most once" if task.at_most_once else f"{render.count(task.retries, 'retry', 'retries')} allowed"
     return f"{task.attempt} started, {task.failures} failed, {task.lost} lost; {allowed}"
 
 
@@ -158,7 +158,8 @@ def _progress(task: StoredTask) -> str:
 def _attempt_lines(attempt: StoredAttempt) -> list[str]:
     took = ""
     if attempt.started_at is not None:
-        took = f" after {in_words((attempt.ended_at - attempt.started_at).total_seconds())}"
-    head = f"Attempt {attempt.number}: {attempt.state.name.lower()}{took}, {render.moment(attempt.ended_at)}"
+        took = f", ran for {in_words((attempt.ended_at - attempt.started_at).total_seconds())}"
+    # Not "retry after 0.1 s": that would be read as the delay.
+    head = f"Attempt {attempt.number}: {attempt.state.name.lower()}{took}, ended {render.moment(attempt.ended_at)}"
     # A traceback ends with the error.
     return [head, *render.paragraph(attempt.traceback or attempt.error_message)]

@@ -14,6 +14,7 @@ from autotask import agenda, registry
 from autotask.agenda import Entry
 from autotask.management.console import FAILED, NOT_FOUND, Console, failure, open_tables
 from autotask.store import find
+from autotask.texts import advice
 
 T = TypeVar("T")
 
@@ -63,7 +64,9 @@ def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
     """
     known = {entry.name: entry for entry in agenda.entries(connection)}
     if name not in known:
-        raise failure(f"There is no schedule {name[:80]!r}{_task_of(name) or meant(name, known)}.", NOT_FOUND)
+        suggestion = _task_of(name) or meant(name, known)
+        others = "" if suggestion else f" To see those that there are: {advice.manage('schedules')}"
+        raise failure(f"There is no schedule {name[:80]!r}{suggestion}.{others}", NOT_FOUND)
     return known[name]
 
 

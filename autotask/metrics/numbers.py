@@ -44,7 +44,7 @@ def _gauges(connection: BaseDatabaseWrapper) -> list[str]:
         *family(
             "autotask_workers",
             "gauge",
-            "Workers that live and take tasks, by kind.",
+            "Workers that are running and take tasks, by kind.",
             [({"kind": kind}, number) for kind, number in _workers(connection).items()],
         ),
     ]

@@ -54,11 +54,11 @@ SELECT t.id, CASE WHEN {runs} THEN 2::smallint ELSE t.state END AS state, t.queu
        t.executor, CASE WHEN {runs} THEN {worker_id} END AS worker_id, CASE WHEN {runs} THEN {fence} END AS fence, t.schedule,
        t.scheduled_for, t.at_most_once, t.progress_done, t.progress_total,
        t.tags, t.flow, t.on_end, t.subject, t.metadata, t.ready_at, t.cancel_requested, t.awaited, t.unknown_since,
-       t.expires_at, t.payload, t.unique_key, t.gate, t.passed
+       t.expires_at, t.payload, t.unique_key, t.gate, t.passed{more}
 FROM autotask_task t"""
 
 _JOINED = {"runs": "r.id IS NOT NULL", "at": "r.at", "worker_id": "r.worker_id", "fence": "r.fence"}
-LIVE = f"CREATE VIEW autotask_live AS {_COLUMNS.format(**_JOINED)} LEFT JOIN autotask_running r ON r.id = t.id"
+LIVE = f"CREATE VIEW autotask_live AS {_COLUMNS.format(more='', **_JOINED)} LEFT JOIN autotask_running r ON r.id = t.id"
 
 # Without a join, which would not keep the order of the primary key: the newest tasks of all tables are read from the ends.
 _OF_CLAIM = "(SELECT {} FROM autotask_claim c WHERE t.id = ANY(c.ids) LIMIT 1)"
@@ -76,21 +76,21 @@ SELECT id, state, queue, priority, name, arguments, created_at, run_at, started_
        NULL::timestamptz AS ended_at, NULL::timestamptz AS kept_until,
        attempt, failures, lost, retries, ttl, timeout, executor, worker_id, schedule, scheduled_for,
        at_most_once, progress_done, progress_total, expires_at,
-       cancel_requested, ''::text AS error_message, tags, flow, gate, on_end, subject, metadata, false AS expired
-FROM ({_COLUMNS.format(**_LOOKED_UP)}) AS live
+       cancel_requested, ''::text AS error_message, tags, flow, gate, on_end, subject, metadata, false AS expired, stored_state
+FROM ({_COLUMNS.format(more=", t.state AS stored_state", **_LOOKED_UP)}) AS live
 UNION ALL
 SELECT id, state, queue, priority, name, arguments, created_at, run_at, started_at,
        ended_at, kept_until,
        attempt, failures, lost, retries, ttl, timeout, executor, worker_id, schedule, scheduled_for,
        at_most_once, progress_done, progress_total, NULL,
-       false, error_message, tags, flow, NULL, on_end, subject, metadata, false AS expired
+       false, error_message, tags, flow, NULL, on_end, subject, metadata, false AS expired, state
 FROM autotask_result
 UNION ALL
 SELECT id, state, queue, priority, name, '', created_at, run_at, started_at,
        ended_at, gone_at,
        attempt, failures, lost, retries, 0::float8, NULL, '', NULL, schedule, NULL,
        false, NULL, NULL, NULL,
-       false, error_message, tags, NULL, NULL, NULL, subject, NULL, true
+       false, error_message, tags, NULL, NULL, NULL, subject, NULL, true, state
 FROM autotask_history
 """
 
@@ -108,6 +108,8 @@ class OnPostgreSQL(migrations.RunSQL):
 
 
 class Migration(migrations.Migration):
+    """The tables. Of tasks and results, columns of a fixed width come first, the widest ones before: no byte is lost between them."""
+
     initial = True
 
     dependencies = []
@@ -183,7 +185,9 @@ class Migration(migrations.Migration):
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",
@@ -245,6 +249,7 @@ class Migration(migrations.Migration):
                 ("subject", models.TextField(null=True, verbose_name="subject")),
                 ("metadata", models.JSONField(null=True, verbose_name="metadata")),
                 ("expired", models.BooleanField(verbose_name="result expired")),
+                ("stored_state", models.SmallIntegerField()),
             ],
             options={
                 "verbose_name": "task",
@@ -730,13 +735,13 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("queue", models.TextField()),
-                ("priority", models.SmallIntegerField()),
-                ("executor", models.TextField()),
                 ("ready_at", models.DateTimeField()),
                 ("id", models.UUIDField()),
+                ("priority", models.SmallIntegerField()),
                 ("suspect", models.BooleanField()),
                 ("resets", models.BooleanField()),
+                ("queue", models.TextField()),
+                ("executor", models.TextField()),
             ],
             options={
                 "db_table": "autotask_ready",
@@ -756,17 +761,19 @@ class Migration(migrations.Migration):
             name="Result",
             fields=[
                 ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
-                ("state", models.SmallIntegerField(verbose_name="state")),
-                ("queue", models.TextField(verbose_name="queue")),
-                ("priority", models.SmallIntegerField(verbose_name="priority")),
-                ("name", models.TextField(verbose_name="task")),
-                (
-                    "arguments",
-                    models.TextField(help_text="As text, shortened, with secrets masked.", verbose_name="arguments"),
-                ),
                 ("created_at", models.DateTimeField(verbose_name="created")),
                 ("run_at", models.DateTimeField(verbose_name="due")),
                 ("started_at", models.DateTimeField(null=True, verbose_name="started")),
+                ("ended_at", models.DateTimeField(verbose_name="ended")),
+                ("kept_until", models.DateTimeField(verbose_name="kept until")),
+                (
+                    "ttl",
+                    models.FloatField(
+                        help_text="Seconds for which the result is kept at least.", verbose_name="time to live"
+                    ),
+                ),
+                ("fence", models.BigIntegerField(null=True)),
+                ("worker_id", models.UUIDField(null=True, verbose_name="worker")),
                 (
                     "attempt",
                     models.IntegerField(db_default=0, help_text="Attempts started so far.", verbose_name="attempts"),
@@ -782,54 +789,54 @@ class Migration(migrations.Migration):
                     models.IntegerField(db_default=0, help_text="Attempts whose worker died.", verbose_name="lost"),
                 ),
                 ("retries", models.IntegerField(verbose_name="retries")),
-                (
-                    "ttl",
-                    models.FloatField(
-                        help_text="Seconds for which the result is kept at least.", verbose_name="time to live"
-                    ),
-                ),
-                (
-                    "timeout",
-                    models.FloatField(
-                        help_text="Seconds that one attempt may take.", null=True, verbose_name="time limit"
-                    ),
-                ),
+                ("state", models.SmallIntegerField(verbose_name="state")),
+                ("priority", models.SmallIntegerField(verbose_name="priority")),
+                ("at_most_once", models.BooleanField(db_default=False, verbose_name="at most once")),
+                ("queue", models.TextField(verbose_name="queue")),
+                ("name", models.TextField(verbose_name="task")),
                 (
                     "executor",
                     models.TextField(
                         db_default="", help_text="Where it runs; empty means in a thread.", verbose_name="executor"
                     ),
                 ),
-                ("schedule", models.TextField(null=True, verbose_name="schedule")),
+                (
+                    "arguments",
+                    models.TextField(help_text="As text, shortened, with secrets masked.", verbose_name="arguments"),
+                ),
+                ("error_message", models.TextField(db_default="", verbose_name="error")),
+                ("value", models.BinaryField(null=True)),
+                ("payload", models.BinaryField(null=True)),
+                (
+                    "timeout",
+                    models.FloatField(
+                        help_text="Seconds that one attempt may take.", null=True, verbose_name="time limit"
+                    ),
+                ),
                 ("scheduled_for", models.DateTimeField(null=True, verbose_name="tick")),
-                ("at_most_once", models.BooleanField(db_default=False, verbose_name="at most once")),
                 ("progress_done", models.FloatField(null=True, verbose_name="done")),
                 ("progress_total", models.FloatField(null=True, verbose_name="of")),
-                ("tags", autotask.models.NamesField(null=True, verbose_name="tags")),
-                ("flow", models.JSONField(null=True, verbose_name="flow control")),
-                (
-                    "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
-                ),
-                (
-                    "subject",
-                    models.TextField(help_text="The object that it is about.", null=True, verbose_name="subject"),
-                ),
-                ("metadata", models.JSONField(null=True, verbose_name="metadata")),
-                ("worker_id", models.UUIDField(null=True, verbose_name="worker")),
-                ("fence", models.BigIntegerField(null=True)),
-                ("ended_at", models.DateTimeField(verbose_name="ended")),
-                ("kept_until", models.DateTimeField(verbose_name="kept until")),
-                ("payload", models.BinaryField(null=True)),
-                ("value", models.BinaryField(null=True)),
-                ("error_message", models.TextField(db_default="", verbose_name="error")),
-                ("notices", models.JSONField(null=True, verbose_name="sent notices")),
                 (
                     "settled_at",
                     models.DateTimeField(
                         help_text="When all notices were sent, or given up.", null=True, verbose_name="settled"
                     ),
                 ),
+                ("schedule", models.TextField(null=True, verbose_name="schedule")),
+                ("tags", autotask.models.NamesField(null=True, verbose_name="tags")),
+                ("flow", models.JSONField(null=True, verbose_name="flow control")),
+                (
+                    "on_end",
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
+                ),
+                (
+                    "subject",
+                    models.TextField(help_text="The object that it is about.", null=True, verbose_name="subject"),
+                ),
+                ("metadata", models.JSONField(null=True, verbose_name="metadata")),
+                ("notices", models.JSONField(null=True, verbose_name="sent notices")),
             ],
             options={
                 "verbose_name": "result",
@@ -838,7 +845,6 @@ class Migration(migrations.Migration):
                 "default_permissions": (),
                 "indexes": [
                     models.Index(models.F("kept_until"), name="autotask_result_kept"),
-                    models.Index(models.F("ended_at"), name="autotask_result_ended"),
                     models.Index(
                         models.F("state"),
                         models.F("id"),
@@ -874,17 +880,15 @@ class Migration(migrations.Migration):
             name="Task",
             fields=[
                 ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
-                ("state", models.SmallIntegerField(verbose_name="state")),
-                ("queue", models.TextField(verbose_name="queue")),
-                ("priority", models.SmallIntegerField(verbose_name="priority")),
-                ("name", models.TextField(verbose_name="task")),
-                (
-                    "arguments",
-                    models.TextField(help_text="As text, shortened, with secrets masked.", verbose_name="arguments"),
-                ),
                 ("created_at", models.DateTimeField(verbose_name="created")),
                 ("run_at", models.DateTimeField(verbose_name="due")),
-                ("started_at", models.DateTimeField(null=True, verbose_name="started")),
+                ("ready_at", models.DateTimeField(null=True)),
+                (
+                    "ttl",
+                    models.FloatField(
+                        help_text="Seconds for which the result is kept at least.", verbose_name="time to live"
+                    ),
+                ),
                 (
                     "attempt",
                     models.IntegerField(db_default=0, help_text="Attempts started so far.", verbose_name="attempts"),
@@ -900,49 +904,53 @@ class Migration(migrations.Migration):
                     models.IntegerField(db_default=0, help_text="Attempts whose worker died.", verbose_name="lost"),
                 ),
                 ("retries", models.IntegerField(verbose_name="retries")),
-                (
-                    "ttl",
-                    models.FloatField(
-                        help_text="Seconds for which the result is kept at least.", verbose_name="time to live"
-                    ),
-                ),
-                (
-                    "timeout",
-                    models.FloatField(
-                        help_text="Seconds that one attempt may take.", null=True, verbose_name="time limit"
-                    ),
-                ),
+                ("state", models.SmallIntegerField(verbose_name="state")),
+                ("priority", models.SmallIntegerField(verbose_name="priority")),
+                ("at_most_once", models.BooleanField(db_default=False, verbose_name="at most once")),
+                ("cancel_requested", models.BooleanField(db_default=False)),
+                ("awaited", models.BooleanField(db_default=False)),
+                ("queue", models.TextField(verbose_name="queue")),
+                ("name", models.TextField(verbose_name="task")),
                 (
                     "executor",
                     models.TextField(
                         db_default="", help_text="Where it runs; empty means in a thread.", verbose_name="executor"
                     ),
                 ),
-                ("schedule", models.TextField(null=True, verbose_name="schedule")),
+                (
+                    "arguments",
+                    models.TextField(help_text="As text, shortened, with secrets masked.", verbose_name="arguments"),
+                ),
+                ("payload", models.BinaryField()),
+                ("started_at", models.DateTimeField(null=True, verbose_name="started")),
+                (
+                    "timeout",
+                    models.FloatField(
+                        help_text="Seconds that one attempt may take.", null=True, verbose_name="time limit"
+                    ),
+                ),
                 ("scheduled_for", models.DateTimeField(null=True, verbose_name="tick")),
-                ("at_most_once", models.BooleanField(db_default=False, verbose_name="at most once")),
                 ("progress_done", models.FloatField(null=True, verbose_name="done")),
                 ("progress_total", models.FloatField(null=True, verbose_name="of")),
+                ("unknown_since", models.DateTimeField(null=True)),
+                ("expires_at", models.DateTimeField(null=True, verbose_name="expires")),
+                ("passed", models.SmallIntegerField(null=True)),
+                ("schedule", models.TextField(null=True, verbose_name="schedule")),
                 ("tags", autotask.models.NamesField(null=True, verbose_name="tags")),
                 ("flow", models.JSONField(null=True, verbose_name="flow control")),
                 (
                     "on_end",
-                    models.TextField(help_text="Whom to tell of its end, as JSON.", null=True, verbose_name="notices"),
+                    models.TextField(
+                        help_text="Recipients to notify of its end, as JSON.", null=True, verbose_name="notices"
+                    ),
                 ),
                 (
                     "subject",
                     models.TextField(help_text="The object that it is about.", null=True, verbose_name="subject"),
                 ),
                 ("metadata", models.JSONField(null=True, verbose_name="metadata")),
-                ("ready_at", models.DateTimeField(null=True)),
-                ("cancel_requested", models.BooleanField(db_default=False)),
-                ("awaited", models.BooleanField(db_default=False)),
-                ("unknown_since", models.DateTimeField(null=True)),
-                ("expires_at", models.DateTimeField(null=True, verbose_name="expires")),
-                ("payload", models.BinaryField()),
                 ("unique_key", models.TextField(null=True, verbose_name="unique key")),
                 ("gate", models.TextField(null=True, verbose_name="gate")),
-                ("passed", models.SmallIntegerField(null=True)),
             ],
             options={
                 "verbose_name": "live task",

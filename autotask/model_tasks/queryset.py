@@ -73,7 +73,7 @@ class SimpleTaskQuerySet(QuerySet):
         """Add what the task of each row does now: ``status``, ``start_time``, ``due_time``, ``auto_reset_time``.
 
         All of them can be used in ``filter()`` and ``order_by()``. ``status`` is a :class:`Status`. ``start_time``: when step
-        1 began, or the present attempt of it. ``due_time``: when a waiting task is or was due. ``auto_reset_time``: when
+        1 began, or the current attempt of it. ``due_time``: when a waiting task is or was due. ``auto_reset_time``: when
         a step that waits for a client from outside is offered again.
         """
         live = LiveTask.objects.using(settings.DATABASE).filter(id=OuterRef("task_id"))

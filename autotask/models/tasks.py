@@ -39,7 +39,7 @@ class TaskFields(models.Model):
     progress_total = models.FloatField(_("of"), null=True)
     tags = NamesField(_("tags"), null=True)
     flow = models.JSONField(_("flow control"), null=True)
-    on_end = models.TextField(_("notices"), null=True, help_text=_("Whom to tell of its end, as JSON."))
+    on_end = models.TextField(_("notices"), null=True, help_text=_("Recipients to notify of its end, as JSON."))
     subject = models.TextField(_("subject"), null=True, help_text=_("The object that it is about."))
     metadata = models.JSONField(_("metadata"), null=True)
 
@@ -196,7 +196,7 @@ class PastTask(models.Model):
 
 
 class Result(TaskFields):
-    """A finished task, kept until ``kept_until`` and until everybody was told of its end.
+    """A finished task, kept until ``kept_until`` and until all recipients were notified of its end.
 
     It keeps its payload if it may run again: unless it is done, or else if there is one task for its key, ever.
     """
@@ -218,7 +218,6 @@ class Result(TaskFields):
         default_permissions = ()
         indexes = [
             models.Index("kept_until", name="autotask_result_kept"),
-            models.Index("ended_at", name="autotask_result_ended"),
             models.Index(
                 "state", "id", name="autotask_result_not_done", condition=models.Q(state__in=[ERROR, CANCELLED])
             ),

@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Worker(models.Model):
-    """One row per living worker. No index on columns that heartbeats change, so that they stay HOT updates."""
+    """One row per running worker. No index on columns that heartbeats change, so that they stay HOT updates."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     kind = models.TextField(_("kind"))

@@ -14,7 +14,7 @@ class CodeFiles:
 
     def __init__(self) -> None:
         self._began = _began()
-        # Copies of the paths, which lie together: each of the others is beside its module, in a page that forks share, and
+        # Copies of the paths, which lie together: each of the others is next to its module, in a page that forks share, and
         # which looking at it would copy.
         paths = map(os.fsencode, set(_paths()))
         self._versions = {path: version for path in paths if (version := _version(path)) is not None}

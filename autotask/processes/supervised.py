@@ -28,7 +28,7 @@ LOOK_EVERY = 0.5
 LAST_WORDS = 0.75
 
 #: Seconds that the tasks of a worker get to finish while it is recycled, for example because one of them does not stop; or
-#: AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take for ever.
+#: AUTOTASK_SHUTDOWN_GRACE, if that is longer. Nothing new is claimed meanwhile, so it must not take forever.
 RECYCLE_WITHIN = 300.0
 
 #: Seconds that a recycled worker gets after that to write its last outcomes and exit. Then it is killed.
@@ -195,7 +195,7 @@ class SupervisedProcess:
         dead.bury()
 
     def _kill_if_late(self, leaving: _Running) -> None:
-        """Kill a leaving worker that does not end: it would keep its place for ever."""
+        """Kill a leaving worker that does not end: it would keep its place forever."""
         if time.monotonic() >= leaving.ends_before:
             leaving.ends_before = float("inf")
             late = f"{self._leaves_within:g} s after recycling began"

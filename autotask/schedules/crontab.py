@@ -350,7 +350,7 @@ def _listed(numbers: Numbers, kind: Field) -> str:
     if not several or not all(_fits(number, kind) for number in several):
         raise InvalidSchedule(
             expression=f"{kind.name}={numbers!r}",
-            problem=f"expected integers from {kind.least} to {kind.most}, or None for every one",
+            problem=f"expected integers from {kind.least} to {kind.most}, or None for every one" + _hint(numbers),
         )
     return ",".join(_runs(sorted({number + kind.shift for number in several})))
 
@@ -372,8 +372,10 @@ def _fits(number: Any, kind: Field) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and kind.least <= number <= kind.most
 
 
-def _hint(text: str) -> str:
-    """Suggest ``cron=`` if the text is an expression in cron's own order."""
+def _hint(text: object) -> str:
+    """Suggest ``cron=`` if this is the text of an expression in cron's own order."""
+    if not isinstance(text, str):
+        return ""
     try:
         from_cron(text, "UTC")
     except InvalidSchedule:

@@ -1,4 +1,4 @@
-"""Whom NOTIFY tells of a task: one of the idle workers where there are several, otherwise all workers."""
+"""Choose the workers that NOTIFY wakes for a task: one of several idle workers, otherwise all workers."""
 
 import uuid
 
@@ -15,7 +15,7 @@ FEWEST = 4
 
 # * A worker says with each beat whether it is idle. It may be busy by now: then it passes the word on, if it has no room. It
 #   may be dead: then the task is found by the next idle worker that looks by itself.
-# * Chosen at random, so that nobody has to write down who was told.
+# * Chosen at random, so that nobody has to record which worker was notified.
 # * Workers beat at least three times in a lease. One that has missed a beat may be dead, long before its lease is over.
 # * Excluded queues are registered with a sign, after the others; see autotask.queues.
 _CHANNEL = """

@@ -24,6 +24,11 @@ def numbers(values: Iterable[float]) -> str:
     return _literal(map(repr, values))
 
 
+def seconds(values: Iterable[float]) -> str:
+    """Return a literal of ``float8[]`` of seconds, to the microsecond: written in half the time, and read in less."""
+    return _literal([f"{int(value * 1e6)}e-6" for value in values])
+
+
 def flags(values: Iterable[bool]) -> str:
     """Return a literal of ``boolean[]``."""
     return _literal(["t" if value else "f" for value in values])

@@ -116,7 +116,7 @@ SELECT coalesce((SELECT wanted FROM autotask_background WHERE name = %(name)s), 
             SELECT 1 FROM autotask_background b WHERE b.name = i.name AND b.wanted AND b.start_id = i.start_id))
 """
 
-# --- for people -------------------------------------------------------------------------------------------------------
+# --- for users --------------------------------------------------------------------------------------------------------
 
 
 def start(

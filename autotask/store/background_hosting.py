@@ -25,7 +25,7 @@ class Seen:
 
     :ivar wanted: whether it is to run; None: it is not declared yet.
     :ivar decided: whether somebody has decided that, and not just the code.
-    :ivar start_id: identifies the present start.
+    :ivar start_id: identifies the current start.
     :ivar is_stale: whether it is to be declared again.
     :ivar fence: of the last take of the instance; None: nobody has taken it.
     :ivar host: the registered worker that hosts it; None: there is none.
@@ -154,7 +154,7 @@ LEAVE_FOR_GOOD = """
 DELETE FROM autotask_background_instance WHERE name = %(name)s AND place = %(place)s AND fence = %(fence)s
 """
 
-# Only the present start is over: somebody may have started it again.
+# Only the current start is over: somebody may have started it again.
 END = """
 UPDATE autotask_background b SET wanted = false, decided = true, ended = %(why)s, setup = NULL
 WHERE b.name = %(name)s AND b.start_id = %(start_id)s AND b.wanted
@@ -175,7 +175,7 @@ WHERE i.name = n.name AND i.place = n.place AND i.fence = n.fence
 
 
 def look(connection: BaseDatabaseWrapper, places: Sequence[tuple[str, str]]) -> tuple[list[Seen], int]:
-    """Return what is known of background workers, and how many workers live.
+    """Return what is known of background workers, and how many workers are running.
 
     :param places: name and place of each instance.
     """

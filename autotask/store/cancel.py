@@ -71,7 +71,7 @@ def cancel(connection: BaseDatabaseWrapper, id: uuid.UUID, reason: str = "", by:
     """Cancel a waiting task, or ask the worker of a running one to stop it.
 
     :param reason: why it is cancelled, for its message; "": somebody wants it.
-    :param by: who wants it; "": unknown.
+    :param by: the user who cancels it; "": unknown.
     :returns: TOO_LATE if the task has ended, or does not exist.
     """
     written = model_rows.written(model_rows.of(connection, id))

@@ -359,9 +359,11 @@ def _known(unknown_names: Sequence[str], paused_names: Sequence[str], spared: Se
 
 def record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:
     """Return the claimed task of a row of :data:`FIELDS`."""
-    ready_at, scheduled_for, payload = row[_FIRST:_AFTER]
-    # Not by _make(): nearly all of a claim's own time is spent here.
-    return tuple.__new__(
-        ClaimedTask,
-        (*row[:_FIRST], in_utc(ready_at), in_utc(scheduled_for), bytes(payload), *row[_AFTER:], worker_id),
-    )
+    (id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, ready_at, scheduled_for, payload,
+     cancel_requested, late, at_most_once, timeout, flow) = row  # fmt: skip
+    if type(payload) is not bytes:  # a view, with psycopg2
+        payload = bytes(payload)
+    return tuple.__new__(ClaimedTask, (
+        id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, in_utc(ready_at),
+        in_utc(scheduled_for), payload, cancel_requested, late, at_most_once, timeout, flow, worker_id,
+    ))  # fmt: skip

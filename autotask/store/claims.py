@@ -1,8 +1,8 @@
 """Claims: one row for each batch of tasks that a worker has claimed together; the rows of the tasks stay as they are.
 
 The fence of a task names its claim, and the place of the task there: an outcome is accepted only if the claim is still in
-force, and the task in it. Who ends a task leaves its id in the claim, and deletes the claim with its last task: a task that is
-in no table any more does not run. Who puts a task back takes its id out.
+force, and the task in it. Whoever ends a task leaves its id in the claim, and deletes the claim with its last task: a task that is
+in no table any more does not run. Whoever puts a task back takes its id out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,7 +52,7 @@ def locked(lock: str) -> str:
 
     It needs the parameter ``claims``, see :func:`parameters`.
 
-    :param lock: SHARE for who ends tasks, NO KEY UPDATE for who puts them back: then each waits for the other.
+    :param lock: SHARE to end tasks, NO KEY UPDATE to put them back: then each waits for the other.
     """
     return f"""claim AS MATERIALIZED (
     SELECT number, worker_id, at, ids FROM autotask_claim WHERE number = ANY(%(claims)s::bigint[]) ORDER BY number FOR {lock}

@@ -49,7 +49,7 @@ class Carried:
     :ivar timeout: seconds that one attempt may take; None: the worker's limit.
     :ivar executor: where it runs, see :data:`autotask.task.THREAD`.
     :ivar scheduled_for: the tick of this task.
-    :ivar on_end: whom to tell of its end, see :func:`autotask.on_end.stored`.
+    :ivar on_end: the recipients to notify of its end, see :func:`autotask.on_end.stored`.
     :ivar subject: the object that it is about, see :func:`autotask.references.subject`.
     :ivar metadata: what its author wants to find with it, as JSON.
     """

@@ -1,4 +1,4 @@
-"""Delete tasks that failed or were cancelled, for people who have dealt with them, before their time to live is over."""
+"""Delete tasks that failed or were cancelled, once somebody has dealt with them, before their time to live is over."""
 
 import uuid
 from collections.abc import Sequence

@@ -7,23 +7,27 @@ from autotask.store.model_rows import RowTable
 from autotask.store.told import WORDS
 from autotask.task import State
 
+_HEIRS = "%(heir)s::uuid[], %(heir_fence)s::bigint[]"
+
+# Prepared, a statement knows the length of no array, and the planner expects ten items of each: so few that it would compare
+# each task with each outcome. Of this function it expects a thousand rows; there are as many as in the arrays.
+_MANY = "generate_series(1, cardinality(%(id)s::uuid[]))"
+
 _WITH_HEIRS = f"""
 {claims.locked("SHARE")},
 outcome AS MATERIALIZED (
     SELECT o.*, c.worker_id, c.at AS claimed_at
-    FROM unnest(
+    FROM ROWS FROM (unnest(
         %(id)s::uuid[], %(fence)s::bigint[], %(state)s::smallint[], %(ended_ago)s::float8[], %(seconds)s::float8[],
         %(value)s::bytea[], %(error_type)s::text[], %(error_message)s::text[], %(traceback)s::text[], %(delay)s::float8[],
-        %(began)s::boolean[], %(heir)s::uuid[], %(heir_fence)s::bigint[]
-    ) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay, began,
+        %(began)s::boolean[], {_HEIRS}
+    ), {_MANY}) AS o(id, fence, new_state, ended_ago, seconds, value, error_type, error_message, traceback, delay, began,
            heir, heir_fence)
     {claims.in_force("o.fence", "o.id")}
 )
 """
 
-_OUTCOMES = _WITH_HEIRS.replace(", %(heir)s::uuid[], %(heir_fence)s::bigint[]", "").replace(
-    ",\n           heir, heir_fence", ""
-)
+_OUTCOMES = _WITH_HEIRS.replace(f", {_HEIRS}", "").replace(",\n           heir, heir_fence", "")
 
 _NOTE_ATTEMPT = """
 noted AS (
@@ -58,12 +62,13 @@ _KEPT = columns.insert(
 
 _CHANNEL = "'autotask_ended_' || replace(e.id::text, '-', '')"
 
-TELL = f"SELECT count(*), count(CASE WHEN e.awaited THEN pg_notify({_CHANNEL}, {WORDS}) END) FROM ended e"
+# Counted apart: of the rows for which nobody waits, nothing but that is read.
+_COUNT = "(SELECT count(*) FROM ended)"
+
+TELL = f"SELECT {_COUNT}, count(pg_notify({_CHANNEL}, {WORDS})) FROM ended e WHERE e.awaited"
 
 # For the transactions of others, whose commit must not fail because of it, and for a full queue of notifications.
-TELL_LATER = f"""
-SELECT count(*), array_agg({_CHANNEL}) FILTER (WHERE e.awaited), array_agg({WORDS}) FILTER (WHERE e.awaited) FROM ended e
-"""
+TELL_LATER = f"SELECT {_COUNT}, array_agg({_CHANNEL}), array_agg({WORDS}) FROM ended e WHERE e.awaited"
 
 # The ids are also given as an array, for the same reason as in a claim.
 # A task that was rescued is in another claim, or in none: it is left alone.
@@ -91,26 +96,32 @@ _KEPT_DONE = columns.insert(
     started_at="e.now - (e.ended_ago + e.seconds) * interval '1 s'",
     ended_at="e.now - e.ended_ago * interval '1 s'",
     kept_until="e.now + e.ttl * interval '1 s'",
-    payload="CASE WHEN e.flow -> 'once' IS NOT NULL THEN e.payload END",
     value="e.value",
     error_message="''",
 )
+
+# What a success returns of its row: the payload only if it is kept, and gate and slots for those that wait for them. The one that is
+# read of all rows comes first.
+_OF_TASK = ", ".join(f"t.{name}" for name in columns.COMMON if name not in ("state", "started_at", "payload"))
+_OF_DONE = f"""RETURNING t.awaited, {_OF_TASK}, t.gate, t.passed,
+              CASE WHEN t.flow -> 'once' IS NOT NULL THEN t.payload END AS payload, o.fence, o.worker_id,
+              {State.DONE:d}::smallint AS new_state, clock_timestamp() AS now"""
 
 # Nothing but successes, as in nearly all batches: without the columns of failures, and without attempts.
 BY_FEW_ARRAYS = f"""
 WITH {claims.locked("SHARE")},
 outcome AS MATERIALIZED (
     SELECT o.*, c.worker_id
-    FROM unnest(
+    FROM ROWS FROM (unnest(
         %(id)s::uuid[], %(fence)s::bigint[], %(ended_ago)s::float8[], %(seconds)s::float8[], %(value)s::bytea[]
-    ) AS o(id, fence, ended_ago, seconds, value)
+    ), {_MANY}) AS o(id, fence, ended_ago, seconds, value)
     {claims.in_force("o.fence", "o.id")}
 ),
 {claims.over("outcome")},
 ended AS (
     DELETE FROM autotask_task t USING outcome o
     WHERE t.id = ANY(ARRAY(SELECT id FROM outcome)) AND t.id = o.id
-    RETURNING t.*, o.fence, o.worker_id, {State.DONE:d}::smallint AS new_state, o.ended_ago, o.seconds, o.value, clock_timestamp() AS now
+    {_OF_DONE}, o.ended_ago, o.seconds, o.value
 ),
 kept AS ({_KEPT_DONE})
 """
@@ -125,8 +136,7 @@ outcome AS MATERIALIZED (
 {claims.over("outcome")},
 ended AS (
     DELETE FROM autotask_task t USING outcome o WHERE t.id = %(id)s::uuid
-    RETURNING t.*, o.fence, o.worker_id, {State.DONE:d}::smallint AS new_state, %(ended_ago)s::float8 AS ended_ago,
-              %(seconds)s::float8 AS seconds, %(value)s::bytea AS value, clock_timestamp() AS now
+    {_OF_DONE}, %(ended_ago)s::float8 AS ended_ago, %(seconds)s::float8 AS seconds, %(value)s::bytea AS value
 ),
 kept AS ({_KEPT_DONE})
 """
@@ -152,16 +162,28 @@ def statement(tell: str, handing_on: bool = False, table: RowTable | None = None
         end += model_rows.written([table], results=True)
         tell = tell.replace(" FROM ended e", _WRITTEN)
     if handing_on:
-        end = end.replace(_OUTCOMES, _WITH_HEIRS).replace("o.began, clock", "o.began, o.heir, o.heir_fence, clock")
+        end = _with_heirs(end)
         end += f", {slots.HAND_ON}"
         tell = tell.replace(" FROM ended e", _HANDED)
     return end + tell
+
+
+def _with_heirs(end: str) -> str:
+    """Return the beginning of a statement with the heirs of slots."""
+    few = f"::bytea[]\n    ), {_MANY}) AS o(id, fence, ended_ago, seconds, value)"
+    heirs = (
+        f"::bytea[],\n        {_HEIRS}\n    ), {_MANY}) AS o(id, fence, ended_ago, seconds, value, heir, heir_fence)"
+    )
+    end = end.replace(_OUTCOMES, _WITH_HEIRS).replace(few, heirs)
+    return end.replace(", clock_timestamp() AS now", ", o.heir, o.heir_fence, clock_timestamp() AS now")
 
 
 END, END_ONE = statement(TELL), statement(TELL, end=BY_VALUE)
 END_QUIETLY, END_ONE_QUIETLY = statement(TELL_LATER), statement(TELL_LATER, end=BY_VALUE)
 END_DONE, END_DONE_QUIETLY = statement(TELL, end=BY_FEW_ARRAYS), statement(TELL_LATER, end=BY_FEW_ARRAYS)
 END_HANDING_ON, END_HANDING_ON_QUIETLY = statement(TELL, True), statement(TELL_LATER, True)
+END_DONE_HANDING_ON = statement(TELL, True, end=BY_FEW_ARRAYS)
+END_DONE_HANDING_ON_QUIETLY = statement(TELL_LATER, True, end=BY_FEW_ARRAYS)
 
 # A task that fails just when it is to be cancelled is due at once, for the next worker to record it as cancelled.
 # It gives up its slots, and has to pass its gates again: "0 * passed" is NULL where there are none.

@@ -19,7 +19,7 @@ class Wanted(NamedTuple):
 
     :ivar gate: of a limit.
     :ivar number: how many.
-    :ivar most: the number of slots that the tasks of this gate know; workers use the present one if they know the limit.
+    :ivar most: the number of slots that the tasks of this gate know; workers use the current one if they know the limit.
     """
 
     gate: str
@@ -30,8 +30,8 @@ class Wanted(NamedTuple):
 # * The worker has slots of these gates, and the followers get these one after the other. They have not passed their gate.
 # * They are taken in the order of the gate, up to the first one that may not follow, so that nobody is overtaken: it has
 #   other gates, another queue or pool, large arguments, or may have killed its worker.
-# * Nobody follows at a gate that is paused, or while slots above its present number are taken.
-# * They get a "ready_at" in their order, a microsecond apart.
+# * Nobody follows at a gate that is paused, or while slots above its current number are taken.
+# * Their claim names them in that order.
 FOLLOW = f"""
 WITH {claim.ALIVE},
 wanted AS MATERIALIZED (
@@ -67,7 +67,7 @@ line AS MATERIALIZED (
     ) AS first
 ),
 following AS MATERIALIZED (
-    SELECT array_agg(id ORDER BY gate, turn) AS ids, clock_timestamp() AS now
+    SELECT array_agg(id) AS ids
     FROM (
         SELECT * FROM (
             SELECT gate, id, turn, bool_and(may) OVER (PARTITION BY gate ORDER BY turn) AS may FROM line
@@ -78,12 +78,13 @@ following AS MATERIALIZED (
 gone AS (
     UPDATE autotask_task t
     SET state = 1, unique_key = {columns.KEY_AGAIN}, progress_done = NULL, progress_total = NULL,
-        ready_at = (SELECT now FROM following) + array_position((SELECT ids FROM following), t.id) * interval '1 us'
+        ready_at = clock_timestamp()
     WHERE t.id = ANY((SELECT ids FROM following)::uuid[])
     RETURNING t.*
 ),
-{claims.MADE}
+{claims.MADE.replace("array_agg(id)", "array_agg(id ORDER BY gate, priority DESC, run_at, id)")}
 SELECT t.gate, {claim.FIELDS} FROM made CROSS JOIN LATERAL unnest(made.ids) WITH ORDINALITY AS u(id, place) JOIN gone t USING (id)
+ORDER BY place
 """
 
 
@@ -98,7 +99,7 @@ def follow(
     """Claim followers at gates of which the worker has slots; return them by gate, best first.
 
     :param queues: those from which it may take them.
-    :param slots: the present number of slots of each limit, by its base.
+    :param slots: the current number of slots of each limit, by its base.
     """
     params = {
         "worker_id": worker_id,
@@ -112,6 +113,4 @@ def follow(
     found: dict[str, list[ClaimedTask]] = {each.gate: [] for each in wanted}
     for gate, *row in prepared_rows(connection, FOLLOW, params):
         found[gate].append(claim.record((*row,), worker_id))
-    for tasks in found.values():
-        tasks.sort(key=lambda task: task.ready_at)
     return found

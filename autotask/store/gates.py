@@ -26,6 +26,9 @@ NO_ROOM = 0.2
 #: The most tasks that one look admits to a limit, less one. If more may pass, it asks for another look.
 MOST_TO_LIMIT = 200
 
+#: The most pieces of paused tasks that one look takes out of the way of others: more are left for the next look.
+MOST_DIVERTED = 20
+
 # Marks of others are skipped, not waited for.
 _DUE = """
 due AS MATERIALIZED (
@@ -281,7 +284,7 @@ def admit(
 
     A gate at which the database refuses that does not hold up others.
 
-    :param room: for each executor, at most so many for each rate, with 0 none: those that are let through should start soon,
+    :param room: for each executor, the most tasks for each rate, with 0 none: those that are let through should start soon,
         or the rate would be exceeded later.
     :param refused: remembers gates that were refused before.
     """
@@ -319,7 +322,9 @@ def _clear(connection: BaseDatabaseWrapper, present: Present, full: Sequence[str
 
 def _divert(connection: BaseDatabaseWrapper, stopped: Sequence[str]) -> None:
     for gate in stopped:
-        paused_tasks.divert(connection, gate)
+        for _ in range(MOST_DIVERTED):
+            if paused_tasks.divert(connection, gate) < paused_tasks.PIECE:
+                break
 
 
 def close(connection: BaseDatabaseWrapper, closed: Mapping[str, float]) -> None:

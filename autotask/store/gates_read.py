@@ -1,4 +1,4 @@
-"""Read gates as people ask about them: who waits there, who has the slots, and when tokens come."""
+"""Read gates for users: the tasks that wait there, the tasks that have the slots, and when tokens come."""
 
 import uuid
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ COUNTED = 10_000
 #: The most holders of slots that are returned.
 MOST_HOLDERS = 20
 
-#: The busiest gates are looked for among so many, and their tasks are counted up to a number: so it takes no longer than a
+#: The busiest gates are looked for among this many, and their tasks are counted up to a number: so it takes no longer than a
 #: moment, however many keys there are.
 LOOKED_AT, COMPARED = 500, 1000
 

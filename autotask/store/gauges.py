@@ -82,7 +82,7 @@ def queues(connection: BaseDatabaseWrapper) -> list[QueueCounts]:
 
 
 def workers(connection: BaseDatabaseWrapper) -> dict[str, int]:
-    """Return how many workers live and take tasks, by kind."""
+    """Return how many workers are running and take tasks, by kind."""
     return dict(rows(connection, WORKERS))
 
 

@@ -16,7 +16,7 @@ COUNTED = 5_000
 #: The entries that are counted for all queues together.
 COUNTED_OF_QUEUES = 10_000
 
-#: Held tasks have no index by queue: so many of them are looked at.
+#: Held tasks have no index by queue: this many of them are read.
 HELD_SEEN = 1_000
 
 #: So many of the newest live tasks are counted by their names.

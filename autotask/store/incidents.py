@@ -146,7 +146,7 @@ class Incident:
 
     :ivar ended_at: None: it goes on.
     :ivar told: 0: its beginning was not announced yet; 1: it was; 2: so was its end.
-    :ivar to: who is still to get the next message.
+    :ivar to: the recipients who are still to get the next message.
     :ivar tries: how often it was tried, with the try that a claim begins.
     """
 

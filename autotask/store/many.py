@@ -87,9 +87,9 @@ def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> No
     if is_row_security_active:
         execute(connection, MANY, parameters(tasks))
     else:
-        now = in_utc(now)
-        _send(connection, COPY, _pieces(_rows(tasks, now)))
-        _send(connection, COPY_READY, _pieces(_ready_rows(tasks, now)))
+        come: list[bytes] = []
+        _send(connection, COPY, _pieces(_rows(tasks, in_utc(now), come)))
+        _send(connection, COPY_READY, _pieces(come))
 
 
 def _send(connection: BaseDatabaseWrapper, sql: str, pieces: Iterator[bytes]) -> None:
@@ -116,32 +116,25 @@ def _pieces(rows: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join(piece)
 
 
-def _rows(tasks: Iterable[NewTask], now: datetime) -> Iterator[bytes]:
-    known: dict[Kind, tuple[bytes, bool]] = {}
+def _rows(tasks: Iterable[NewTask], now: datetime, come: list[bytes]) -> Iterator[bytes]:
+    """Yield the rows of tasks.
+
+    :param come: gets the rows of the ready table, with the same moments.
+    """
+    known: dict[Kind, tuple[bytes, bytes]] = {}
     turn = (now - _EPOCH) // _MICROSECOND
     for id, kind, arguments, payload, *_ in tasks:
         if (found := known.get(kind)) is None:
-            found = known[kind] = _common(kind, now)
-        common, is_due = found
-        shown = arguments.encode()
-        if is_due:
+            found = known[kind] = _common(kind, now), _common_ready(kind) if _due(kind, now) <= now else b""
+        common, common_ready = found
+        number, shown = id.bytes, arguments.encode()
+        if common_ready:
             turn += 1
             ready = _READY_AND_LENGTH(8, turn, len(shown))
+            come.append(common_ready + _READY_AND_ID(8, turn, 16) + number)
         else:
             ready = _NULL + _LENGTH(len(shown))
-        yield b"".join((_HEAD, id.bytes, common, ready, shown, _LENGTH(len(payload)), payload))
-
-
-def _ready_rows(tasks: Iterable[NewTask], now: datetime) -> Iterator[bytes]:
-    """Yield the rows of the ready table, with the same moments as :func:`_rows`."""
-    known: dict[Kind, bytes | None] = {}
-    turn = (now - _EPOCH) // _MICROSECOND
-    for id, kind, *_ in tasks:
-        if kind not in known:
-            known[kind] = _common_ready(kind) if _due(kind, now) <= now else None
-        if (common := known[kind]) is not None:
-            turn += 1
-            yield common + _READY_AND_ID(8, turn, 16) + id.bytes
+        yield b"".join((_HEAD, number, common, ready, shown, _LENGTH(len(payload)), payload))
 
 
 def _common_ready(kind: Kind) -> bytes:
@@ -153,21 +146,20 @@ def _due(kind: Kind, now: datetime) -> datetime:
     return kind.run_after or now + timedelta(seconds=kind.delay)
 
 
-def _common(kind: Kind, now: datetime) -> tuple[bytes, bool]:
-    """Return the columns that all tasks of a kind have in common, and whether they are due."""
+def _common(kind: Kind, now: datetime) -> bytes:
+    """Return the columns that all tasks of a kind have in common."""
     due = _due(kind, now)
     expires_at = kind.expires_at
     if expires_at is None and kind.expires is not None:
         expires_at = due + timedelta(seconds=kind.expires)
-    is_due = due <= now
     values = {name: getattr(kind, name) for name in columns.CARRIED} | {
-        "state": State.READY if is_due else State.SCHEDULED,
+        "state": State.READY if due <= now else State.SCHEDULED,
         "created_at": now,
         "run_at": due,
         "expires_at": expires_at,
     }
     fields = [None if (value := values[name]) is None else WRITTEN[type](value) for name, type in _COMMON.items()]
-    return b"".join(map(_field, fields)), is_due
+    return b"".join(map(_field, fields))
 
 
 def _field(value: bytes | None) -> bytes:
@@ -182,7 +174,7 @@ class _Readable(io.RawIOBase):
         self._rest = b""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes, at most so many; none at the end."""
+        """Return the next bytes, at most this many; none at the end."""
         rest = self._rest or next(self._pieces, b"")
         self._rest = rest[size:]
         return rest[:size]

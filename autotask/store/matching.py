@@ -39,7 +39,7 @@ class Filter:
 _CONDITIONS = """(%(queue)s = '' OR queue = %(queue)s) AND name = ALL(%(names)s::text[])
     AND (%(tag)s = '' OR %(tag)s = ANY(tags)) AND (%(subject)s = '' OR subject IS NOT DISTINCT FROM %(subject)s)"""
 
-# Each statement reads so many keys from the end of an index, and compares them outside: it is short, whatever matches.
+# Each statement reads this many keys from the end of an index, and compares them outside: it is short, whatever matches.
 LIVE = f"""
 SELECT id, state = ANY(%(states)s::smallint[]) AND {_CONDITIONS} AND (%(gate)s = '' OR state = 8 AND gate = %(gate)s),
        name, ''

@@ -195,7 +195,7 @@ WHERE r.done_time IS NULL AND r.task_id IS NOT NULL AND r.task_id <> ALL(%(spare
 LIMIT %(limit)s
 """
 
-# Under the present name of the table, since the task may have ended under a former name of its model.
+# Under the current name of the table, since the task may have ended under a former name of its model.
 _MEND = f"""
 WITH kept AS (
     SELECT {RETURNING.removeprefix("RETURNING ").replace("name", "%(name)s::text AS name")}

@@ -1,4 +1,4 @@
-"""Find ended tasks of which somebody is to be told, enqueue what tells them, and note what was sent."""
+"""Find ended tasks of which somebody is to be notified, enqueue the deliveries, and note what was sent."""
 
 import json
 import uuid
@@ -135,7 +135,7 @@ WHERE {_OURS}
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """An ended task of which somebody is to be told, and nothing looks after that.
+    """An ended task of which somebody is to be notified, and nothing looks after that.
 
     :ivar notices: all of its notices.
     :ivar former: the delivery that has ended without settling them; None: there was none.
@@ -164,7 +164,7 @@ class Delivery(NamedTuple):
 
 
 def find(connection: BaseDatabaseWrapper, limit: int = MOST, lately: float | None = None) -> list[Untold]:
-    """Return ended tasks of which somebody is to be told, those that ended first.
+    """Return ended tasks of which somebody is to be notified, those that ended first.
 
     :param lately: only those that ended in the last seconds, this many; None: all, which reads all that are not settled.
     """
@@ -196,7 +196,7 @@ def begin(connection: BaseDatabaseWrapper, deliveries: Sequence[Delivery]) -> in
 
 
 def abandon(connection: BaseDatabaseWrapper, patience: float) -> int:
-    """Cancel deliveries that no worker takes, so that the results need not be kept for ever; return how many.
+    """Cancel deliveries that no worker takes, so that the results need not be kept forever; return how many.
 
     :param patience: the seconds for which a delivery has to be ready before that.
     """

@@ -34,7 +34,7 @@ REMOTE_CHANNEL = "autotask_remote"
 #: A task without one is found by the worker's next look, soon after the last wake-up.
 NOTIFY_INTERVAL = 0.02
 
-#: Seconds for which all workers are told, after the role has turned out not to see which are idle.
+#: Seconds for which all workers are notified, after the role has turned out not to see which are idle.
 TRY_AGAIN = 60.0
 
 #: Seconds between two log lines about a queue of notifications that is full.

@@ -59,7 +59,7 @@ SELECT holder.id, true, waiting.id FROM holder JOIN waiting ON waiting.place = h
 def clear(connection: BaseDatabaseWrapper, gate: str, present: Mapping[str, int]) -> None:
     """Drop the tasks at a full gate that do not wait, or make room for them.
 
-    :param present: the present numbers of slots, by the bases of limits.
+    :param present: the current numbers of slots, by the bases of limits.
     """
     while _drop(connection, gate) == PIECE:
         pass

@@ -32,7 +32,7 @@ SMALLEST = 1 / 128
 # * Sizes are those of the stored values, and are known without reading them.
 # * A result is deleted with the last of its attempts. Until then it stays as it was, with fewer attempts; the index has the
 #   oldest attempts of a task first.
-# * A result is kept until everybody was told of it.
+# * A result is kept until all its recipients were notified.
 # * Attempts found in the order of "place" up to a limit are complete for each place but the last one.
 SETTLED = "(on_end IS NULL OR settled_at IS NOT NULL)"
 

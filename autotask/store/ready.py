@@ -22,7 +22,7 @@ RETURNED = RETURNING.replace("t.", "")
 IS_OF = "(r.queue, r.priority, r.executor, r.ready_at, r.id) = (t.queue, t.priority, t.executor, t.ready_at, t.id)"
 
 
-#: The state of a task ``t``, for a look at a few: who does not wait runs, and this table has an index for that.
+#: The state of a task ``t``, when only a few are read: a task that does not wait runs, and this table has an index for that.
 STATE = f"""CASE WHEN t.state = {State.READY:d} AND NOT EXISTS (SELECT FROM autotask_ready r WHERE {IS_OF})
     THEN {State.RUNNING:d}::smallint ELSE t.state END"""
 
@@ -69,7 +69,7 @@ WAITS = "(t.state <> 1 OR t.id = ANY(ARRAY(SELECT id FROM still_ready)))"
 def still_ready(locked: str) -> str:
     """Return the CTE ``still_ready``, which locks the rows of ready tasks: with their ``address`` and ``id``.
 
-    Those that are being claimed are left out: who has locked a task first does not wait for its row here, since a claim may
+    Those that are being claimed are left out: a session that has locked a task first does not wait for its row here, since a claim may
     wait for the task.
 
     :param locked: a CTE with the columns of :data:`IS_OF` and ``state``.

@@ -146,7 +146,7 @@ WITH {_LOST_CLAIM.format(which=f"c.ids && %(id)s::uuid[] AND {_UNREGISTERED}")}
 
 _RESCUED_THESE = _RESCUED.replace("(SELECT count(*) FROM buried)", "0")
 
-# The worker lives, but the child process of its task does not.
+# The worker is alive, but the child process of its task does not.
 _LOSE = f"""
 WITH {claims.locked("NO KEY UPDATE")},
 orphan AS MATERIALIZED (
@@ -241,7 +241,7 @@ def lose(
     error_ttl: float,
     over: Sequence[int] = (),
 ) -> int:
-    """Rescue tasks whose child process has died, while their worker lives; end those that have killed too many.
+    """Rescue tasks whose child process has died, while their worker is alive; end those that have killed too many.
 
     :param lost: id, fence, and how the process died.
     :param over: the numbers of the claims whose last tasks these are.

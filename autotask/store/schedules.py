@@ -63,7 +63,7 @@ BETWEEN_HELD = " "
 
 # A changed timetable starts again; an unchanged one keeps its next tick, so a restart shifts nothing. A former timetable
 # may be that of older code, of which a worker was restarted in the middle of a deployment: it counts only when no worker
-# has declared the present one for a while. So two versions of the code do not fight.
+# has declared the current one for a while. So two versions of the code do not fight.
 # A tick that a worker of the other version has handled since the declaration is not handled again. A locked row is left to
 # the next declaration: neither the other schedules nor their ticks wait for it.
 REGISTER = """
@@ -197,7 +197,7 @@ def now(connection: BaseDatabaseWrapper) -> datetime:
 def declare(
     connection: BaseDatabaseWrapper, specs: Mapping[str, str], *, lately: float, abandoned: float
 ) -> dict[str, datetime]:
-    """Declare that the code of a living worker has schedules, by name, with these timetables.
+    """Declare that the code of a running worker has schedules, by name, with these timetables.
 
     :param lately: nothing is written for schedules that were declared in the last *lately* seconds.
     :param abandoned: seconds after which a timetable that no worker declares is replaced by a former one.

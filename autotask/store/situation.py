@@ -223,8 +223,10 @@ live AS MATERIALIZED (
     WHERE t.id = %(id)s
 ),
 lately AS MATERIALIZED (
-    SELECT r.name, r.worker_id, r.started_at, r.ended_at FROM autotask_result r
-    WHERE r.ended_at > statement_timestamp() - interval '1 h' ORDER BY r.ended_at DESC LIMIT {SAMPLE}
+    SELECT name, worker_id, started_at, ended_at FROM (
+        SELECT r.name, r.worker_id, r.started_at, r.ended_at FROM autotask_result r ORDER BY r.id DESC LIMIT {SAMPLE}
+    ) AS newest
+    WHERE ended_at > statement_timestamp() - interval '1 h'
 )
 SELECT clock_timestamp() AT TIME ZONE 'UTC', live.ready_at AT TIME ZONE 'UTC',
        extract(epoch FROM clock_timestamp() - live.unknown_since)::float8,

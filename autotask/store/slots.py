@@ -54,7 +54,7 @@ next_gate AS (
 
 
 def parameters(present: Mapping[str, int]) -> dict[str, str]:
-    """Return the parameters that name the present numbers of slots, by the bases of the limits."""
+    """Return the parameters that name the current numbers of slots, by the bases of the limits."""
     return {"bases": arrays.texts(present), "most": arrays.numbers(present.values())}
 
 
@@ -100,7 +100,7 @@ FREE_LATER = f"""(
 #   the limit; it is locked with waiting, since otherwise it would run without a slot.
 # * If nobody waits, or all who wait are locked, a mark is left. So a task that comes at the same moment is not overlooked:
 #   either its own mark or this one is seen by a worker that sees both the task and the free slot.
-# * Slots above the present number are not given on.
+# * Slots above the current number are not given on.
 # * One that still names the following task or the heir, which had it before a retry, is deleted: otherwise it would have both.
 # * Tasks that had passed several gates only leave marks.
 # * Followers that have ended before they had a slot have not passed their gate, and free nothing.

@@ -106,7 +106,7 @@ DELETE FROM autotask_statistics WHERE ctid = ANY(ARRAY(
 ))
 """
 
-# Names of queues can be made up, such as one for each customer: then the sums of all times would grow for ever. A site with a few
+# Names of queues can be made up, such as one for each customer: then the sums of all times would grow forever. A site with a few
 # kinds of tasks keeps all of them, and reads no more than their number.
 FORGET = f"""
 DELETE FROM autotask_statistics AS e

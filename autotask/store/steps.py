@@ -13,9 +13,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays, claims, columns, marks, model_rows, notify, ready
 from autotask.store.connection import in_utc, rows
-from autotask.store.finish import FEW
 from autotask.store.model_rows import RowTable
 from autotask.store.prepared import prepared_rows
+
+#: Up to this many steps, the plan of a prepared statement is as good as one made for their number.
+FEW = 10
 
 
 class StoredStep(NamedTuple):

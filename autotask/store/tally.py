@@ -47,8 +47,14 @@ SELECT name, count(*), extract(epoch FROM statement_timestamp() - min(unknown_si
 FROM autotask_live WHERE unknown_since IS NOT NULL AND state <> 2 GROUP BY name ORDER BY min(unknown_since)
 """
 
+#: The newest results of which those that ended lately are counted.
+NEWEST = 100_000
+
+# There is no index by the time of the end, for which each task would pay.
 ENDED_LATELY = """
-SELECT state, count(*) FROM autotask_result
+SELECT state, count(*) FROM (
+    SELECT state, ended_at FROM autotask_result ORDER BY id DESC LIMIT {newest}
+) AS newest
 WHERE ended_at > statement_timestamp() - %(seconds)s * interval '1 s' GROUP BY state
 """
 
@@ -69,9 +75,13 @@ def unknown(connection: BaseDatabaseWrapper) -> list[UnknownTasks]:
     return [UnknownTasks(*row) for row in rows(connection, UNKNOWN)]
 
 
-def ended_lately(connection: BaseDatabaseWrapper, seconds: float) -> dict[State, int]:
-    """Return how many tasks have ended in each state in the last *seconds*, if their results are still kept."""
-    return {State(state): count for state, count in rows(connection, ENDED_LATELY, {"seconds": seconds})}
+def ended_lately(connection: BaseDatabaseWrapper, seconds: float, newest: int = NEWEST) -> dict[State, int]:
+    """Return how many tasks have ended in each state in the last *seconds*, if their results are still kept.
+
+    :param newest: counted are only those of the newest results, this many.
+    """
+    found = rows(connection, ENDED_LATELY.format(newest=int(newest)), {"seconds": seconds})
+    return {State(state): count for state, count in found}
 
 
 def estimated_count(connection: BaseDatabaseWrapper) -> int:

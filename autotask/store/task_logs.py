@@ -120,7 +120,7 @@ def each_piece(connection: BaseDatabaseWrapper, task_id: uuid.UUID) -> Iterator[
 def last_lines(connection: BaseDatabaseWrapper, task_id: uuid.UUID, most: int) -> str:
     """Return the last lines of a task: many attempts may have logged much.
 
-    :param most: bytes to return at least, if there are so many; not more than those and one piece.
+    :param most: bytes to return at least, if there are that many; not more than those and one piece.
     """
     return "".join(piece for (piece,) in rows(connection, LAST, {"task_id": task_id, "most": most}))
 

@@ -63,7 +63,7 @@ def find(id: uuid.UUID) -> UncommittedCall | None:
             return UncommittedCall(id, State.CANCELLED)
         if isinstance(function, _Uncommitted) and id in function.tasks:
             waiting.append(function)
-    # Where one of the transactions was rolled back, the others commit in vain.
+    # Where one of the transactions was rolled back, the others commit without effect.
     return UncommittedCall(id, State.SCHEDULED) if waiting and len(waiting) == waiting[0].commits else None
 
 

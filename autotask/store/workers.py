@@ -1,4 +1,4 @@
-"""The register of living workers: sign on, heartbeat, sign off."""
+"""The register of running workers: sign on, heartbeat, sign off."""
 
 import uuid
 from dataclasses import dataclass
@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import execute, rows
+
+#: How many tasks a worker runs, beside a row of the register. A claim may still have the id of a task that has ended.
+RUNNING = """(
+SELECT count(*) FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE r.worker_id = autotask_worker.id
+)"""
 
 
 @dataclass(frozen=True, slots=True)

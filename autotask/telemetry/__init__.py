@@ -1,4 +1,4 @@
-"""What the modules in AUTOTASK_TELEMETRY are told of calls and attempts; nothing more is imported unless one is named."""
+"""Reports calls and attempts to the modules in AUTOTASK_TELEMETRY; nothing more is imported unless one is named."""
 
 import importlib
 import logging
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("autotask")
 
-#: Those who are told; None: nobody. Looked at for each call and each attempt, so it is a variable and not a function.
+#: The modules that are notified; None: there are none. Read for each call and each attempt, so it is a variable and not a function.
 used: "Hooks | None" = None
 
 
 def start() -> None:
-    """Tell from now on those whom the setting names. Each process calls this once, when Django starts."""
+    """Notify from now on the modules that the setting names. Each process calls this once, when Django starts."""
     global used
     try:
         paths = settings.TELEMETRY
     except InvalidSetting as error:  # An exception here would keep "manage.py check" from reporting it.
-        logger.error("%s Nobody is told of calls and attempts.", error)
+        logger.error("%s Calls and attempts are not reported.", error)
         paths = ()
     used = importlib.import_module("autotask.telemetry.hooks").Hooks(paths) if paths else None
 

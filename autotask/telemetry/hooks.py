@@ -42,7 +42,7 @@ _running: contextvars.ContextVar[tuple[Any, Attempt]] = contextvars.ContextVar("
 def find(path: str) -> Telemetry:
     """Return the object that a path names: that of a module, or one in a module; a class is called.
 
-    :raises TypeError: what is there cannot be told.
+    :raises TypeError: the object there cannot be notified.
     :raises Exception: whatever importing raises.
     """
     found = _imported(path)
@@ -67,7 +67,7 @@ def _imported(path: str) -> Any:
 
 
 class Hooks:
-    """Those who are told, in the order of the setting.
+    """The modules that are notified, in the order of the setting.
 
     :param paths: the setting. One that cannot be imported is logged, and left out.
     """
@@ -200,7 +200,7 @@ def _carried(envelope: bytes, attempt: Attempt) -> dict[str, Any]:
 
 
 def _taken(blocks: "_Blocks", path: str, told: Telemetry, call: Call) -> Any:
-    """Return what travels with calls for one of those who are told."""
+    """Return what travels with calls for one of the modules."""
     value = blocks.enter(path, told.call, call)
     try:
         json.dumps(value, allow_nan=False)

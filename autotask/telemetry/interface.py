@@ -1,4 +1,4 @@
-"""What a module for AUTOTASK_TELEMETRY offers: an object that is told of calls and attempts."""
+"""The interface of a module for AUTOTASK_TELEMETRY: an object that is notified of calls and attempts."""
 
 import uuid
 from collections.abc import Callable, Sequence

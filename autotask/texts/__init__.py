@@ -1,1 +1,1 @@
-"""Text for people and logs: on one line, shortened, in columns, with secrets masked; safe whatever others put into it."""
+"""Text for users and logs: on one line, shortened, in columns, with secrets masked; safe whatever others put into it."""

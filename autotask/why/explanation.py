@@ -31,7 +31,7 @@ class Explanation:
 
     :ivar id: of the task.
     :ivar code: stable; each has its place on the page "Why is my task not running?".
-    :ivar sentence: the reason, for people.
+    :ivar sentence: the reason, for users.
     :ivar advice: what to do, often a command; "" if there is nothing to do but to wait.
     :ivar checks: all that was looked at, in order. The first one that failed gave the code.
     :ivar until: when it may change; None: unknown.

@@ -1,4 +1,4 @@
-"""What errors add for those who waited in vain."""
+"""Advice that errors add after a wait without a result."""
 
 import sys
 import uuid

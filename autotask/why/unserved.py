@@ -34,7 +34,7 @@ def in_words(waiting: Iterable[str], workers: Iterable[LivingWorker]) -> str:
     if not alive:
         return f"Tasks wait, and no worker is alive. {_start()}"
     command = advice.serve(",".join(unserved))
-    return f"Tasks wait in queues that no living worker serves: {', '.join(unserved)}. Start one: {command}"
+    return f"Tasks wait in queues that no running worker serves: {', '.join(unserved)}. Start one: {command}"
 
 
 def _start() -> str:

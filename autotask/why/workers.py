@@ -106,7 +106,7 @@ def _queue(task: StoredTask, alive: Sequence[SeenWorker], serving: Sequence[Seen
         )
         return passed(Code.QUEUE_UNSERVED, said % {"number": len(serving), "name": repr(task.queue)})
     served = ", ".join(sorted({queues_in_words(worker.queues) for worker in alive}))
-    said = _("no living worker serves the queue %(name)s; those that live serve: %(queues)s")
+    said = _("no running worker serves the queue %(name)s; the running workers serve: %(queues)s")
     text = said % {"name": repr(task.queue), "queues": one_line(served, 300)}
     return Finding(code=Code.QUEUE_UNSERVED, text=text, advice=advice.serve(task.queue))
 

@@ -35,5 +35,5 @@ class Alerter:
                 logger.info("Over: %s", text)
             if incidents.are_pending(connection):
                 delivery.begin(self._queue)
-        # A little longer than the turn: so it is seldom asked for in vain.
+        # A little longer than the turn: so a request for it seldom fails.
         return EVERY * random.uniform(1.0, 1.2)

@@ -91,7 +91,7 @@ class Caretaker:
             background.tell(connection)
 
     def ask_to_stop(self) -> None:
-        """Take nothing new, and have all instances end after their present runs."""
+        """Take nothing new, and have all instances end after their current runs."""
         if self._hosting is not None:
             self._hosting.care.ask_all()
             self._hosting.look()

@@ -26,6 +26,7 @@ from autotask.worker.outcome import Released
 from autotask.worker.pools.base import Uninterrupted
 from autotask.worker.pools.coroutines import CoroutinePlace
 from autotask.worker.reporter import Reports
+from autotask.worker.sealing import load_arguments
 from autotask.worker.surroundings import left_open_error
 from autotask.worker.sync_threads import Caller, NoThread, shared
 from autotask.worker.traces import Traces
@@ -207,11 +208,11 @@ async def _find(task: ClaimedTask) -> Definition[Any, Any]:
 
 async def _load(task: ClaimedTask, *, in_thread: bool) -> Arguments:
     if in_thread:
-        return await sync_to_async(steps.load)(task)
+        return await sync_to_async(load_arguments)(task)
     try:
-        return steps.load(task)
+        return load_arguments(task)
     except SynchronousOnlyOperation:  # Unpickling can use the database, as for instances of models.
-        return await sync_to_async(steps.load)(task)
+        return await sync_to_async(load_arguments)(task)
 
 
 async def _tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | None = None) -> Outcome | Released:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 logger = logging.getLogger("autotask.worker")
 
-#: Seconds for threads and child processes that tasks have left behind. The interpreter would wait for them for ever.
+#: Seconds for threads and child processes that tasks have left behind. The interpreter would wait for them forever.
 LEFT_BEHIND_WITHIN = 2.0
 
 #: Seconds for functions registered with ``atexit``: those of Sentry and coverage send or write their data.

@@ -17,10 +17,11 @@ from autotask.payload import Arguments
 from autotask.signals import task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
-from autotask.worker import atomic, forks, log_capture, outcome, steps, surroundings
+from autotask.worker import atomic, forks, log_capture, outcome, plain, steps, surroundings
 from autotask.worker.outcome import Advanced, Released
 from autotask.worker.pools.base import Interruptible
 from autotask.worker.reporter import Reports
+from autotask.worker.sealing import load_arguments
 from autotask.worker.surroundings import Surroundings
 
 logger = logging.getLogger("autotask.worker")
@@ -46,13 +47,18 @@ def execute(
     if task.late is not None:
         return steps.tell(task, outcome.expired(task, ended_at=begun))
     if around is None:
-        around = surroundings.of_thread()
-    around.tidy()
+        here = surroundings.of_thread()
+        here.tidy()
+        if (ended := plain.attempt(task, is_cancelled, reporter, attempt, here, begun)) is not None:
+            return ended
+        around = here
+    else:
+        around.tidy()
     if telemetry.used is not None:
         return around.enclose(functools.partial(_reported, task, is_cancelled, reporter, attempt, around, begun))
     if payload.carries(task.payload):
         return around.enclose(functools.partial(_as_called, task, is_cancelled, reporter, attempt, around, begun))
-    return _attempt(task, is_cancelled, reporter, attempt, around, begun, around.run, carries=False)
+    return _attempt(task, is_cancelled, reporter, attempt, around, begun, around.run)
 
 
 def _reported(
@@ -63,11 +69,11 @@ def _reported(
     around: Surroundings,
     begun: float,
 ) -> Outcome | Released:
-    """Run one attempt of which somebody is told."""
+    """Run one attempt that is reported to telemetry."""
     with steps.reported(task):
         if payload.carries(task.payload):
             return _as_called(task, is_cancelled, reporter, attempt, around, begun)
-        return _attempt(task, is_cancelled, reporter, attempt, around, begun, around.watch, carries=False)
+        return _attempt(task, is_cancelled, reporter, attempt, around, begun, around.watch)
 
 
 def _as_called(
@@ -109,13 +115,11 @@ def _attempt(
     around: Surroundings,
     begun: float,
     run: Callable[..., Outcome | Released],
-    *,
-    carries: bool = True,
 ) -> Outcome | Released:
     definition: Definition[Any, Any] | None = None
     try:
         definition = registry.find(task)
-        arguments = around.load_arguments(task.payload, id=task.id, name=task.name)
+        arguments = around.load_arguments(task)
     except BaseException as error:  # noqa: B036 - unpickling can raise anything
         try:
             return steps.tell(task, *steps.decide(task, error, definition, None, is_cancelled(task), begun))
@@ -128,7 +132,7 @@ def _attempt(
     if task_started.receivers:
         task_started.send_robust(sender=None, task=task)
     stop = attempt.stop_request()
-    context = steps.context_of(task, stop, reporter, carries=carries)
+    context = steps.context_of(task, stop, reporter)
     # An interruption may come while it connects, before has_connected is set.
     unsure = True
     try:
@@ -164,7 +168,7 @@ def _call(
     if definition.is_async:
         function = async_to_sync(function)
     # Nothing but this call is ever interrupted.
-    value = attempt.call(_call_function, function, arguments)
+    value = attempt.call(forks.call, function, arguments)
     around.refuse_open(settings.DATABASE if definition.options.atomic else None)
     return steps.seal(task, value, begun, around.dump_result)
 
@@ -179,15 +183,5 @@ def _call_again(
     """Call the function of a task; the next time with fresh arguments, since it may have changed them."""
     if again:
         context.steps = None  # Those of the first run were rolled back with it.
-        arguments = steps.load(task)
+        arguments = load_arguments(task)
     return call(arguments)
-
-
-def _call_function(function: Callable[..., Any], arguments: Arguments) -> Any:
-    generation = forks.generation
-    try:
-        args, kwargs = arguments
-        return function(*args, **kwargs)
-    finally:
-        if forks.generation != generation:
-            forks.end()

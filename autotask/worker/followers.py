@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autotask.flow import Flow, LimitGate
+from autotask.store import claims
 from autotask.store.finish import Outcome
 from autotask.store.follow import Wanted
 from autotask.store.progress import Claim
@@ -24,20 +25,45 @@ VERY_SHORT = 0.0005
 WORK = 0.02
 MOST_EACH = 40
 
-#: Slots in use here, of all gates. With more, tasks are claimed and recorded many at a time anyway.
+#: Slots in use here, of all gates. With more, only very short tasks get followers: so many each, and no more after these.
 FEW_SLOTS = 50
+DEPTH = 6
 
-#: The most followers that wait in a worker.
+#: The most followers that wait in a worker, with few slots and with many.
 MOST = 400
+MOST_WITH_MANY = 800
 
-#: Seconds without a start after which the followers of a gate are released.
+#: The most tasks with slots that are claimed at a time when their followers are to come with them.
+LEADERS = 64
+
+#: Seconds without a start after which the followers of a gate are released, with few slots and with many.
 PATIENCE = 0.1
+PATIENCE_WITH_MANY = 0.5
 
 #: Gates that are remembered, though nothing of them runs here.
-MOST_GATES = 1000
+MOST_GATES = 2000
 
 #: The outcomes that leave a slot to an heir.
 _LEAVING = (State.DONE, State.ERROR, State.CANCELLED)
+
+
+@dataclass(eq=False, slots=True)
+class _Times:
+    """How long the tasks of a limit take, whatever their keys are.
+
+    :ivar seconds: how long the last tasks took; None: none has ended.
+    """
+
+    seconds: float | None = None
+
+    def measure(self, seconds: float) -> None:
+        """Note how long a task took: a long one counts at once, short ones by and by."""
+        former = self.seconds
+        self.seconds = seconds if former is None else max(seconds, (former + seconds) / 2)
+
+    def are_very_short(self) -> bool:
+        """Whether the tasks are so short that those with slots need not wait for long, even for one thread."""
+        return self.seconds is not None and self.seconds < VERY_SHORT
 
 
 @dataclass(eq=False, slots=True)
@@ -45,38 +71,38 @@ class _Gate:
     """What this worker knows of a gate.
 
     :ivar slots: how many tasks here run in slots of their own.
-    :ivar seconds: how long the last tasks took; None: none has ended.
     :ivar waited: whether the last look has found tasks that wait at the gate.
     :ivar started_at: when the last follower has come or has begun.
     :ivar low: the number of waiting followers at which more are claimed.
     """
 
     limit: LimitGate
+    times: _Times
     queues: set[str] = field(default_factory=set)
     waiting: deque[ClaimedTask] = field(default_factory=deque)
     slots: int = 0
-    seconds: float | None = None
     waited: bool = False
     started_at: float = 0.0
-    low: int = 0
-
-    def measure(self, seconds: float) -> None:
-        """Note how long a task took: a long one counts at once, short ones by and by."""
-        former = self.seconds
-        self.seconds = seconds if former is None else max(seconds, (former + seconds) / 2)
+    low: int = -1
 
     def is_served_by(self, threads: int) -> bool:
         """Whether a task need not wait for a thread when it has a slot; very short ones do not wait for long."""
-        return self.slots <= threads or self.seconds is None or self.seconds < VERY_SHORT
+        return self.slots <= threads or self.times.seconds is None or self.times.are_very_short()
 
     def wants(self) -> int:
         """Return how many more followers to claim; set the number at which to ask again."""
-        if not self.waited or not self.slots or self.seconds is None or self.seconds > SHORT:
+        seconds = self.times.seconds
+        if not self.waited or not self.slots or seconds is None or seconds > SHORT:
             self.low = -1
             return 0
-        enough = self.slots * min(MOST_EACH, int(WORK / max(self.seconds, 1e-6)))
+        enough = self.slots * min(MOST_EACH, int(WORK / max(seconds, 1e-6)))
         self.low = enough // 2
         return enough - len(self.waiting) if len(self.waiting) <= self.low else 0
+
+    def wants_with_many(self) -> int:
+        """Return how many followers to claim for slots that have just come, where many are in use."""
+        self.low = -1
+        return 0 if self.waiting or not self.waited or not self.times.are_very_short() else DEPTH * self.slots
 
 
 @dataclass(eq=False, slots=True)
@@ -85,37 +111,50 @@ class _Chain:
 
     :ivar runner: the one that runs, or waits for a thread; None: all have ended.
     :ivar holder: the fence of the one that has the slot in the database, as far as this worker knows.
+    :ivar at_once: how many more may begin before the others that wait for a thread.
     :ivar is_open: whether the next one may begin when the runner ends.
     """
 
     gate: _Gate
     runner: ClaimedTask | None
     holder: int
+    at_once: int = 0
     is_open: bool = True
 
 
 class Followers:
-    """Which tasks here have slots, who follows them, and whose slot goes to whom. Any thread may call this.
+    """Which tasks here have slots, and which tasks follow in these slots. Any thread may call this.
 
     At any time, no more functions of a gate run here than this worker's tasks have slots of it in the database: a follower
     begins only when a task that ran in a slot has ended, and the slot names that one until its outcome is recorded. The
     statement that records it gives the slot to the task that runs in it by then, the *heir*.
 
-    :param start: called with followers that may begin, by the thread in which their predecessor has run.
-    :param wake: called when more followers should be claimed.
+    With few slots, each gets new followers as long as others wait, and these take turns with all other tasks here. With many,
+    as of a limit with many keys, each gets a few, once, and these begin one right after the other: so the slot changes its
+    owner once in a statement, and is handed on to the queue of all after that, like any other.
+
+    :param start: called with followers that may begin, by the thread in which their predecessor has run; and whether they
+        begin before others that wait for a thread.
+    :param wake: called when more should be claimed.
     :param threads: how many tasks can run at a time.
     """
 
-    def __init__(self, start: Callable[[ClaimedTask], None], wake: Callable[[], None], threads: int = 1) -> None:
+    def __init__(self, start: Callable[[ClaimedTask, bool], None], wake: Callable[[], None], threads: int = 1) -> None:
         self._threads = threads
         self._start = start
         self._wake = wake
         self._lock = threading.Lock()
         self._gates: dict[str, _Gate] = {}
+        #: Those with slots or followers, as far as anybody has looked.
+        self._busy: dict[str, _Gate] = {}
+        #: By the bases of limits.
+        self._times: dict[str, _Times] = {}
         #: By the fences of all tasks that have run in their slots, until their claims are over.
         self._chains: dict[int, _Chain] = {}
         self._slots = 0
         self._waiting = 0
+        self._leads_many = False
+        self._wake_at = -1
         self._rests_until = float("-inf")
 
     def __bool__(self) -> bool:
@@ -139,16 +178,39 @@ class Followers:
                     gate.slots += 1
                     self._slots += 1
                     self._chains[task.fence] = _Chain(gate, task, task.fence)
+            self._leads_many = self._slots > FEW_SLOTS
 
-    def wanted(self) -> tuple[list[Wanted], set[str]]:
-        """Return how many followers to claim at which gates, and from which queues."""
-        if not 0 < self._slots <= FEW_SLOTS or time.monotonic() < self._rests_until:
+    def leads_many(self) -> bool:
+        """Whether many slots were in use here when the last ones came, so that their followers count as tasks that wait."""
+        return self._leads_many
+
+    def ahead(self) -> int:
+        """Return how many followers wait that nobody will replace: with few slots, they are no reason to claim less."""
+        return self._waiting if self._leads_many else 0
+
+    def wake_when(self, waiting: int) -> None:
+        """Ask to be woken once when no more than *waiting* followers wait; −1 asks for nothing."""
+        self._wake_at = waiting
+
+    def wanted(self, most: int = MOST_WITH_MANY, held: Iterable[ClaimedTask] = ()) -> tuple[list[Wanted], set[str]]:
+        """Return how many followers to claim at which gates, and from which queues.
+
+        :param most: the most followers where many slots are in use.
+        :param held: the tasks that have just got their slots: with many slots in use, the others get no further followers.
+        """
+        if not self._slots or time.monotonic() < self._rests_until:
             return [], set()
         wanted, queues = [], set()
         with self._lock:
-            left = MOST - self._waiting
-            for key, gate in self._gates.items():
-                if (number := min(left, gate.wants())) > 0:
+            if self._leads_many:
+                left = min(claims.MOST, min(most, MOST_WITH_MANY) - self._waiting)
+                gates = self._with_leaders(held)
+            else:
+                left, gates = MOST - self._waiting, self._look()
+            for key, gate in gates.items():
+                if left <= 0:
+                    break
+                if (number := min(left, gate.wants_with_many() if self._leads_many else gate.wants())) > 0:
                     wanted.append(Wanted(key, number, gate.limit.most))
                     queues |= gate.queues
                     left -= number
@@ -181,11 +243,12 @@ class Followers:
         """
         taken: list[ClaimedTask] = []
         with self._lock:
-            for gate in self._gates.values():
-                if not gate.waiting or (now is not None and now - gate.started_at < PATIENCE):
+            patience = PATIENCE_WITH_MANY if self._leads_many else PATIENCE
+            for gate in self._look().values():
+                if not gate.waiting or (now is not None and now - gate.started_at < patience):
                     continue
                 if now is not None:
-                    gate.measure(now - gate.started_at)
+                    gate.times.measure(now - gate.started_at)
                 gate.waited = False
                 taken += gate.waiting
                 gate.waiting.clear()
@@ -205,8 +268,8 @@ class Followers:
             gate = chain.gate
             leaves = isinstance(ended, Outcome) and ended.state in _LEAVING and not ended.recorded
             if isinstance(ended, Outcome):
-                gate.measure(ended.seconds)
-            if not (leaves and chain.is_open and gate.waiting and gate.is_served_by(self._threads)):
+                gate.times.measure(ended.seconds)
+            if not (leaves and chain.is_open and gate.waiting and self._is_served(gate)):
                 chain.runner, chain.is_open = None, False
                 gate.slots -= 1
                 self._slots -= 1
@@ -215,8 +278,11 @@ class Followers:
             self._waiting -= 1
             self._chains[heir.fence] = chain
             gate.started_at = time.monotonic()
-            self._start(heir)
-            is_low = len(gate.waiting) == gate.low
+            at_once, chain.at_once = chain.at_once > 0, chain.at_once - 1
+            self._start(heir, at_once)
+            is_low = len(gate.waiting) == gate.low or self._waiting <= self._wake_at
+            if is_low:
+                self._wake_at = -1
         if is_low:
             self._wake()
 
@@ -270,17 +336,38 @@ class Followers:
                 for task in tasks:
                     self._chains.pop(task.fence, None)
 
+    def _is_served(self, gate: _Gate) -> bool:
+        """Whether a follower would run at once, or nearly so: otherwise another worker may be free for it."""
+        return gate.times.are_very_short() if self._leads_many else gate.is_served_by(self._threads)
+
+    def _with_leaders(self, held: Iterable[ClaimedTask]) -> dict[str, _Gate]:
+        """Return the gates of tasks that have just got their slots, whose followers are to begin one right after the other."""
+        gates = {}
+        for task in held:
+            if (chain := self._chains.get(task.fence)) is not None:
+                chain.at_once = DEPTH
+                gates[chain.gate.limit.key] = chain.gate
+        return gates
+
+    def _look(self) -> dict[str, _Gate]:
+        """Return the gates with slots or followers here."""
+        self._busy = {key: gate for key, gate in self._busy.items() if gate.slots or gate.waiting}
+        return self._busy
+
     def _gate(self, limit: LimitGate) -> _Gate:
         if (gate := self._gates.get(limit.key)) is None:
             if len(self._gates) >= MOST_GATES:
-                self._gates = {key: gate for key, gate in self._gates.items() if gate.slots or gate.waiting}
-            gate = self._gates[limit.key] = _Gate(limit)
+                self._gates = dict(self._look())
+            if (times := self._times.get(limit.base)) is None:
+                times = self._times[limit.base] = _Times()
+            gate = self._gates[limit.key] = _Gate(limit, times)
+        self._busy[limit.key] = gate
         return gate
 
 
 def no_followers() -> Followers:
     """Return those of whoever claims none."""
-    return Followers(lambda task: None, lambda: None)
+    return Followers(lambda task, at_once: None, lambda: None)
 
 
 @functools.lru_cache(2000)

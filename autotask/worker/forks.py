@@ -4,9 +4,22 @@ import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 #: How many forks lie between the start of the program and this process.
 generation = 0
+
+
+def call(function: Callable[..., Any], arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
+    """Call the function of a task; a process that it forks ends with it."""
+    before = generation
+    try:
+        args, kwargs = arguments
+        return function(*args, **kwargs)
+    finally:
+        if generation != before:
+            end()
 
 
 def end() -> None:

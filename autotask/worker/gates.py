@@ -36,7 +36,7 @@ def _present(site: Site, version: int) -> Present:
 
 
 class Gates:
-    """Who must know that held tasks have become ready. Any thread may call this.
+    """Notifies the parts that need to know of held tasks that have become ready. Any thread may call this.
 
     :param call: wakes the loop, which may have to wake other workers.
     """
@@ -46,7 +46,7 @@ class Gates:
         self._refused = gates.refusals()
 
     def opened(self, number: int) -> None:
-        """Tell the loop that so many tasks have become ready, or that so many gates are to be looked at."""
+        """Tell the loop how many tasks have become ready, and how many gates are to be checked."""
         if number:
             self._call()
 

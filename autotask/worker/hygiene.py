@@ -22,27 +22,30 @@ class ConnectionHygiene:
     """The state of the connections of one thread. Only that thread calls it; see :func:`of_thread`.
 
     :ivar has_connected: whether the thread has open connections, as far as is known without looking.
+    :ivar is_clean: whether there is nothing to put in order, as far as is known without looking.
     :ivar is_tidied: whether the thread tidies them itself, after each task.
     """
 
-    __slots__ = ("has_connected", "is_tidied")
+    __slots__ = ("has_connected", "is_clean", "is_tidied")
 
     def __init__(self) -> None:
-        self.has_connected = self.is_tidied = False
+        self.has_connected = self.is_tidied = self.is_clean = False
 
     def tidy(self, *, unsure: bool = False) -> None:
         """Put them in order; see :func:`tidy_connections`."""
+        if self.is_clean and not unsure:
+            return  # as nearly always where tasks are short: those that use the database take longer
         if not self.is_tidied:
             global _has_tidied
             self.is_tidied = _has_tidied = True
         if _keep_schemas():
             _put_schemas_back()
-        if not (self.has_connected or unsure):
-            return
-        connected = _connected()
-        for connection in connected:
-            _tidy_safely(connection)
-        self.has_connected = any(connection.connection for connection in connected)
+        if self.has_connected or unsure:
+            connected = _connected()
+            for connection in connected:
+                _tidy_safely(connection)
+            self.has_connected = any(connection.connection for connection in connected)
+        self.is_clean = not self.has_connected and not _keep_schemas()
 
 
 class _Here(threading.local):
@@ -229,7 +232,7 @@ def drop_broken_connections() -> None:
 
 
 def _remember(**_: Any) -> None:
-    _here.connections.has_connected = True
+    _here.connections.has_connected, _here.connections.is_clean = True, False
 
 
 # Sent in the thread that connects.

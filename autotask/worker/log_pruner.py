@@ -23,7 +23,7 @@ PIECE = 1000
 #: Seconds between two pieces: the other services run in between.
 PAUSE = 0.05
 
-#: A folder is gone through once in so many AUTOTASK_CLEAN_INTERVALs, by one worker of its host.
+#: A folder is searched once in this many AUTOTASK_CLEAN_INTERVALs, by one worker of its host.
 INTERVALS = 10
 
 #: Its time of change says when a worker last began to go through the folder.

@@ -197,12 +197,12 @@ class Loop:
             offers.close()
 
     def _is_needed(self) -> bool:
-        """Whether the pool needs the loop, or followers may wait in vain."""
+        """Whether the pool needs the loop, or followers may wait for nothing."""
         claimer = self.claimer
         return claimer.some_wait() or claimer.threads.pool.holds_back() or bool(claimer.followers)
 
     def _sleep_until_room(self, due: float | None) -> None:
-        self.claimer.threads.ask_for_wake()
+        self.claimer.ask_for_wake()
         is_quiet = not self.claimer.quarantine.is_on()
         # A task that finished before wake_when() was called does not wake the loop.
         if is_quiet and self.claimer.room():

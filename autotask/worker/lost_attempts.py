@@ -21,7 +21,7 @@ from autotask.telemetry.interface import Attempt
 #: Seconds between two looks at the memory of this process; they cost no statement.
 EVERY = 1.0
 
-#: The most attempts that wait to be told: a host with thousands of tasks may be gone.
+#: The most attempts that wait to be reported: a host with thousands of tasks may be gone.
 MOST_WAITING = 10_000
 
 #: The most that are read with one statement.
@@ -31,7 +31,7 @@ AT_ONCE = 100
 class LostAttempts:
     """Tells of attempts that the workers of this process have found lost, each once."""
 
-    doing = "tell of lost attempts"
+    doing = "report lost attempts"
 
     def __init__(self) -> None:
         # The same receiver for all workers of a process.
@@ -42,7 +42,9 @@ class LostAttempts:
         while has_ended := dict(_taken()):
             try:
                 found = lost_attempts.read(connection, list(has_ended))
-            except Exception:  # The database is away, which may be why they were lost: they are told when it is back.
+            except (
+                Exception
+            ):  # The database is away, which may be why they were lost: they are reported when it is back.
                 _waiting.extendleft(has_ended.items())
                 raise
             for lost in found:

@@ -18,7 +18,7 @@ class News:
     """Whether something was enqueued since the last look for lanes. Only the loop calls this.
 
     :param wakeup: with it, any other thread or process wakes the loop.
-    :param worker_id: returns the present id of the worker.
+    :param worker_id: returns the current id of the worker.
     :param cancelled: called when somebody has asked to cancel a task of this worker.
     :param rescheduled: called when schedules or pauses have changed.
     :ivar connection: the loop's own, and the only one of the worker that listens: each NOTIFY in the database wakes the server

@@ -28,12 +28,12 @@ PATIENCE = 7 * 86_400.0
 #: Seconds between two looks for such deliveries.
 ABANDON_EVERY = 3600.0
 
-#: How a delivery ends that must not be repeated: it was cancelled, or ran again and again in vain.
+#: How a delivery ends that must not be repeated: it was cancelled, or failed again and again.
 OVER = (State.ERROR, State.CANCELLED)
 
 
 class Notifier:
-    """Enqueues a delivery for each ended task of which somebody is to be told.
+    """Enqueues a delivery for each ended task of which somebody is to be notified.
 
     It looks when this worker has ended such a task, then only at the last ends: if a mail server is away, any number of older
     ones may wait for it. Rarely, it looks at all: for tasks that ended without a worker, or whose delivery is lost. Any number
@@ -73,7 +73,7 @@ class Notifier:
 
 
 def _settle(connection: BaseDatabaseWrapper, untold: Untold) -> None:
-    """Look after notices no longer: there are none to send, or what should send them has ended in vain."""
+    """Forget notices: there are none to send, or their deliveries have failed."""
     how = "was cancelled" if untold.former_state is State.CANCELLED else "has failed"
     why = f"its delivery {how}{': ' if untold.former_error else ''}{untold.former_error}"
     lost = [notices.given_up(notice, why) for notice in untold.waiting]

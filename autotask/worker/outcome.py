@@ -74,7 +74,7 @@ class Advanced(Released):
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A task whose process has died, while its worker lives.
+    """A task whose process has died, while its worker is alive.
 
     :ivar reason: how the process died, as text.
     """
@@ -83,7 +83,7 @@ class Lost:
     reason: str
 
 
-def succeeded(task: ClaimedTask, value: bytes | None, *, ended_at: float, seconds: float) -> Outcome:
+def succeeded(task: ClaimedTask, value: bytes | None, ended_at: float, seconds: float) -> Outcome:
     """Return the outcome of a call that returned; *value* is its signed result."""
     # Not by a call of the class, which takes twice as long: nearly every task ends here.
     return tuple.__new__(Outcome, (task.id, task.fence, _DONE, ended_at, seconds, value, *_WITHOUT_ERROR))

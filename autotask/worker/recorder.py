@@ -30,7 +30,7 @@ from autotask.worker.writes import Record, Write, Writes, outcomes_of
 logger = logging.getLogger("autotask.worker")
 
 #: The most outcomes that one statement writes.
-LARGEST_BATCH = 200
+LARGEST_BATCH = 400
 
 #: Bytes of results and tracebacks after which a batch ends. Its statement has about twice as many, and takes a fraction of a
 #: second. Larger ones would hold up others, and the server closes the connection at one of more than 1 GB.

@@ -1,4 +1,4 @@
-"""Forgets the loggers that tasks got by their ids: ``logging`` itself keeps every logger for ever."""
+"""Forgets the loggers that tasks got by their ids: ``logging`` itself keeps every logger forever."""
 
 import logging
 import re

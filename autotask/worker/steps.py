@@ -32,54 +32,47 @@ from autotask.worker.decision import Decision, Raised, Rules
 from autotask.worker.outcome import Advanced, Released
 from autotask.worker.pools.base import Run
 from autotask.worker.reporter import Reports
+from autotask.worker.sealing import dump_result
 
 logger = logging.getLogger("autotask.worker")
 
 
 def reported(task: ClaimedTask) -> AbstractContextManager[None]:
-    """Return the block in which those in AUTOTASK_TELEMETRY, of whom there are some, are told of an attempt."""
+    """Return the block that reports an attempt to the modules in AUTOTASK_TELEMETRY, of which there are some."""
     assert telemetry.used is not None
     return telemetry.used.running(task, _timetable(task))
 
 
-def load(task: ClaimedTask) -> Arguments:
-    """Return the arguments of a task; raises as :func:`autotask.payload.load_arguments` does."""
-    return payload.load_arguments(task.payload, id=task.id, name=task.name)
-
-
-def context_of(task: ClaimedTask, stop: StopRequest, reporter: Reports, *, carries: bool = True) -> TaskContext:
-    """Return the context that the function of an attempt sees.
-
-    :param carries: whether its call may carry values.
-    """
+def context_of(task: ClaimedTask, stop: StopRequest, reporter: Reports) -> TaskContext:
+    """Return the context that the function of an attempt sees."""
     id, fence = task.id, task.fence
     report = functools.partial(reporter.report, (id, fence))
-    context = TaskContext(id, task.name, task.attempt, task.scheduled_for, stop=stop, report=report, fence=fence)
-    if carries and payload.carries(task.payload):
+    context = TaskContext(id, task.name, task.attempt, task.scheduled_for, stop, report, fence)
+    if payload.carries(task.payload):
         context.subject, context.metadata = payload.about(task.payload)
     return context
 
 
 def seal(
-    task: ClaimedTask, value: Any, begun: float, dump: Callable[..., bytes | None] = payload.dump_result
+    task: ClaimedTask, value: Any, begun: float, dump: Callable[[ClaimedTask, Any], bytes | None] = dump_result
 ) -> Outcome | Advanced:
     """Return the outcome of an attempt that returned a value, or the release of a task that has further steps.
 
     :param begun: when the attempt began, on the monotonic clock.
-    :param dump: makes a result, as :func:`autotask.payload.dump_result`.
+    :param dump: makes a result, as :func:`autotask.worker.sealing.dump_result`.
     :raises NothingRan: the value is a coroutine or a generator, so the body of the function did not run.
     :raises ResultRefused: the value cannot be stored.
     """
     if type(value) is Advance:
         return _advanced(task, value, begun)
     try:
-        envelope = dump(value, id=task.id, fence=task.fence, name=task.name)
+        envelope = dump(task, value)
     except BaseException as error:  # noqa: B036 - pickling can raise anything
         if what := still_to_be_run(value):
             raise NothingRan(task=task.name, what=what) from None
         raise outcome.ResultRefused from error
     now = time.monotonic()
-    return outcome.succeeded(task, envelope, ended_at=now, seconds=now - begun)
+    return outcome.succeeded(task, envelope, now, now - begun)
 
 
 def _advanced(task: ClaimedTask, step: Advance, begun: float) -> Advanced:
@@ -115,7 +108,7 @@ def tell(task: ClaimedTask, ended: Outcome | Released, error: BaseException | No
 
     :param error: the exception that counts as the reason; None if the attempt returned.
     """
-    if error is None and type(ended) is Outcome and ended.state is State.DONE and not _is_heard(task):
+    if error is None and type(ended) is Outcome and ended.state is State.DONE and not _is_heard(task.name):
         spare_loggers.forget()
         return ended  # as nearly always
     try:
@@ -176,15 +169,9 @@ def has_receivers(name: str) -> bool:
     return end_is_heard() or ((definition := registry.known(name)) is not None and definition.hears_ends)
 
 
-def _is_heard(task: ClaimedTask) -> bool:
-    """Whether anybody takes note of the success of a task."""
-    return (
-        log_capture.is_on
-        or telemetry.used is not None
-        or logs_level(logging.DEBUG)
-        or end_is_heard()
-        or ((definition := registry.known(task.name)) is not None and definition.hears_ends)
-    )
+def _is_heard(name: str) -> bool:
+    """Whether anybody takes note of the success of a task of this name."""
+    return log_capture.is_on or telemetry.used is not None or logs_level(logging.DEBUG) or has_receivers(name)
 
 
 def tell_loaded(definition: Definition[Any, Any], arguments: Arguments) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Protocol, TypeVar
 
 from django.core.signals import setting_changed
 
-from autotask import payload
 from autotask.exceptions import TransactionLeftOpen
-from autotask.worker import hygiene
+from autotask.payload import Arguments
+from autotask.task import ClaimedTask
+from autotask.worker import hygiene, sealing
 from autotask.worker.kept import Kept
 from autotask.worker.sealing import Sealing
 from autotask.worker.traces import Traces, enter
@@ -21,12 +22,12 @@ R = TypeVar("R")
 class Surroundings(Protocol):
     """Acts before, around and after the function of a task.
 
-    :ivar load_arguments: as :func:`autotask.payload.load_arguments`.
-    :ivar dump_result: as :func:`autotask.payload.dump_result`.
+    :ivar load_arguments: as :func:`autotask.worker.sealing.load_arguments`.
+    :ivar dump_result: as :func:`autotask.worker.sealing.dump_result`.
     """
 
-    load_arguments: Callable[..., payload.Arguments]
-    dump_result: Callable[..., bytes | None]
+    load_arguments: Callable[[ClaimedTask], Arguments]
+    dump_result: Callable[[ClaimedTask, Any], bytes | None]
 
     def tidy(self, *, unsure: bool = False) -> None:
         """Put the connections of this thread in order; see :func:`autotask.worker.hygiene.tidy_connections`."""
@@ -52,32 +53,45 @@ class Surroundings(Protocol):
 
 
 class OfWorker:
-    """The surroundings in one thread of a worker. Only that thread calls them; see :func:`of_thread`."""
+    """The surroundings in one thread of a worker. Only that thread calls them; see :func:`of_thread`.
+
+    :ivar kept: the objects that the thread keeps from task to task.
+    :ivar opened: as :meth:`autotask.worker.sealing.Sealing.opened`.
+    """
+
+    load_arguments: Callable[[ClaimedTask], Arguments]
+    dump_result: Callable[[ClaimedTask, Any], bytes | None]
+    opened: Callable[[ClaimedTask], bytes | None]
 
     def __init__(self) -> None:
         self._connections = hygiene.of_thread()
         #: Roll back transactions left open in this thread, and close connections that a request would close.
         self.tidy = self._connections.tidy
-        self._kept = Kept()
+        self.kept = Kept()
         self._traces = Traces()
         self.read_settings_live()
 
     def read_settings_live(self) -> None:
         """Read the settings for each attempt."""
-        self.load_arguments, self.dump_result = payload.load_arguments, payload.dump_result
+        self.load_arguments, self.dump_result = sealing.load_arguments, sealing.dump_result
+        self.opened = _unopened
 
     def read_settings_now(self) -> None:
         """Read them now for the next attempts, until a test changes one. The caller reads them again from time to time."""
         with _settings_lock:
-            sealing = Sealing()
-            self.load_arguments, self.dump_result = sealing.load_arguments, sealing.dump_result
+            now = Sealing()
+            self.load_arguments, self.dump_result, self.opened = now.load_arguments, now.dump_result, now.opened
             _reading.add(self)
+
+    def traced(self) -> Traces:
+        """Return what takes note of the connections that the next attempt opens in other threads."""
+        traces: Traces = Traces()
+        self._traces = traces
+        return traces
 
     def run(self, function: Callable[..., R], *args: Any) -> R:
         """Call a function in a context of its own, and watch it."""
-        # enclose() and watch() in one, since nearly every task passes here.
-        context = self._kept.context()
-        traces = self._traces = Traces()
+        context, traces = self.kept.context(), self.traced()
         context.run(enter, traces)
         try:
             return context.run(function, *args)
@@ -85,20 +99,19 @@ class OfWorker:
             traces.end_in_thread()
             raise
         finally:
-            self._kept.keep(context)
+            self.kept.keep(context)
 
     def enclose(self, function: Callable[..., R], *args: Any) -> R:
         """Call a function in a context that holds only what the thread keeps for all of its tasks."""
-        context = self._kept.context()
+        context = self.kept.context()
         try:
             return context.run(function, *args)
         finally:
-            self._kept.keep(context)
+            self.kept.keep(context)
 
     def watch(self, function: Callable[..., R], *args: Any) -> R:
         """Call a function whose connections in other threads end with it."""
-        traces = self._traces = Traces()
-        enter(traces)
+        enter(traces := self.traced())
         try:
             return function(*args)
         except BaseException:
@@ -126,8 +139,8 @@ class OfWorker:
 class Untouched:
     """The surroundings in a test, which has its own connections and transactions."""
 
-    load_arguments = staticmethod(payload.load_arguments)
-    dump_result = staticmethod(payload.dump_result)
+    load_arguments: Callable[[ClaimedTask], Arguments] = staticmethod(sealing.load_arguments)
+    dump_result: Callable[[ClaimedTask, Any], bytes | None] = staticmethod(sealing.dump_result)
 
     def tidy(self, *, unsure: bool = False) -> None:
         """Leave them as they are."""
@@ -149,6 +162,10 @@ class Untouched:
 
     def settle(self) -> None:
         """End nothing."""
+
+
+def _unopened(task: ClaimedTask) -> None:
+    return None
 
 
 def left_open_error(aliases: list[str]) -> TransactionLeftOpen:

@@ -2,7 +2,7 @@
 
 The thread of a pool tidies its own connections. But a task may use the database from other threads too: from those in which
 asgiref runs synchronous code under an event loop of the task, from those of ``asyncio.to_thread()``, and from threads that it
-starts. Nobody would close connections left open there, and after a restart of the database each would fail for ever.
+starts. Nobody would close connections left open there, and after a restart of the database each would fail forever.
 """
 
 import concurrent.futures.thread as pools

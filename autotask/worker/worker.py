@@ -76,7 +76,7 @@ class Worker:
         self.serving = Serving(options, self._look_before_claiming)
         self.services = self._make_services()
         self.caretaker = Caretaker(self.registration, self.reporter, options.serves, self.services.count)
-        followers = Followers(lambda task: threads.follow(task), self.wakeup.wake, options.threads)
+        followers = Followers(lambda *task: threads.follow(*task), self.wakeup.wake, options.threads)
         self.recorder = Recorder(
             *(self._let_go, self.reporter, self.unknown_tasks, self.gates, followers, self.services.count),
             self.held.unfinished,

@@ -104,7 +104,7 @@ class Writes:
     def end_handing_on(self, group: list[Record], row_ends: RowEnds | None = None) -> int:
         """Record the same for tasks that may have slots, which go to those that wait for them."""
         self._note_last_words(group)
-        # Each time anew: if this is another try, others may have begun in these slots meanwhile.
+        # Again each time: if this is another try, others may have begun in these slots meanwhile.
         handing_on = HandingOn(present().slots, self._followers.heirs(task for task, _ in group))
         outcomes, connection = outcomes_of(group), self._connection()
         end = functools.partial(
@@ -187,7 +187,7 @@ class Writes:
             gates.close(self._connection(), closed)
         release.release(self._connection(), releases, self._over(group))
         if not all(each.delay for each in released):
-            notify.send(self._connection())  # Perhaps nobody else was told of them.
+            notify.send(self._connection())  # Perhaps no other worker was notified of them.
         messages = [each.task.id for each in released if background.of_message(each.task.name) is not None]
         background.call_for(self._connection(), messages)
         self._gates.opened(_with_gates(group))

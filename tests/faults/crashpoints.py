@@ -34,7 +34,7 @@ COMMITS = {
 }
 
 #: The function that runs the body of a task.
-BODY = "autotask.worker.execution._call_function"
+BODY = "autotask.worker.forks.call"
 
 POINTS = (
     *(f"{when} {name} commit" for name in COMMITS for when in ("before", "after")),

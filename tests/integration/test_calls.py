@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection, connections, transaction
+from django.utils.connection import ConnectionDoesNotExist
 
 from autotask.exceptions import AlreadyEnqueued, InvalidOptionType, NotRetryable
 from autotask.handle import TaskHandle
@@ -212,6 +213,12 @@ def own_database(settings, monkeypatch, transactional_db):
     yield
     other.close()
     del connections["jobs"]
+
+
+def test_a_call_names_the_setting_if_there_is_no_such_database(settings):
+    settings.AUTOTASK_DATABASE = "defualt"
+    with pytest.raises(ConnectionDoesNotExist, match="AUTOTASK_DATABASE is 'defualt', but DATABASES .* has 'default'"):
+        sync(7)
 
 
 def test_before_the_commit_it_is_not_known_whether_a_task_is_created(own_database):

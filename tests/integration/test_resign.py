@@ -91,14 +91,14 @@ def test_after_it_the_old_key_can_be_removed(start_worker, settings):
     assert everything() == before
     listed = "5 payloads (3 arguments of live tasks, 1 arguments of tasks that can be retried, 1 results)"
     assert (shown.code, shown.err) == (0, "")
-    assert shown.out == f"{listed} would be signed again.\n1 payload signed with the present key.\n"
+    assert shown.out == f"{listed} would be signed again.\n1 payload signed with the current key.\n"
 
     # When
     shown = manage("resign")
 
     # Then
     assert (shown.code, shown.err) == (0, "")
-    assert shown.out == f"{listed} signed again.\n6 payloads signed with the present key now.\n"
+    assert shown.out == f"{listed} signed again.\n6 payloads signed with the current key now.\n"
     retire(settings)
     for handle, number in ((claimed, 2), (waiting, 3), (later, 4), (new, 5)):
         assert load_arguments(payload_of(handle), id=handle.id, name=double.name) == ((number,), {})
@@ -260,7 +260,7 @@ def test_the_last_look_sees_everything_at_one_moment(other_connection):
 def test_nothing_is_written_where_there_is_nothing(settings):
     assert resign.read(current(), FAILED, resigning._FIRST) == []
     assert resign.write(current(), FAILED, []) == 0
-    assert manage("resign").out == "0 payloads signed again.\n0 payloads signed with the present key now.\n"
+    assert manage("resign").out == "0 payloads signed again.\n0 payloads signed with the current key now.\n"
 
 
 def test_tasks_go_on_meanwhile_and_none_fails(start_worker, settings):

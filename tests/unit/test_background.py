@@ -87,7 +87,7 @@ def test_the_options_say_which_kind_it_is(options: dict[str, Any], function: Any
         ({"interval": "1"}, InvalidOptionType, "a number of seconds"),
         ({"q": queue.PriorityQueue}, InvalidOption, r"give put\(\) a priority="),
         ({"queue": asyncio.PriorityQueue}, InvalidOption, r"give put\(\) a priority="),
-        ({"queue": queue.LifoQueue}, InvalidOption, "in the order of putting"),
+        ({"queue": queue.LifoQueue}, InvalidOption, "in the order in which they were put"),
         ({"queue": asyncio.Queue()}, InvalidOption, "True or False"),
         ({"per": "cluster"}, InvalidOption, '"site" or "host" or "process"'),
         ({"q": True, "concurrency": 0}, InvalidOption, "'concurrency' .* from 1 to 100"),

@@ -265,7 +265,12 @@ def test_an_unknown_setting_is_w001_with_the_one_that_was_meant(settings):
     messages = found()
     assert list(messages) == ["autotask.W001"]
     assert "AUTOTASK_THREDS" in messages["autotask.W001"]
-    assert "Did you mean AUTOTASK_THREADS?" in messages["autotask.W001"]
+    assert messages["autotask.W001"].endswith("; it has no effect. Did you mean AUTOTASK_THREADS?")
+
+
+def test_an_unknown_setting_that_is_like_none_points_to_the_page_with_all(settings):
+    settings.AUTOTASK_WIBBLE_WOBBLE = 8
+    assert "The page “Settings” of the documentation has all of them." in found()["autotask.W001"]
 
 
 @pytest.mark.parametrize("signing", ["SECRET_KEY", "AUTOTASK_SIGNING_KEY"])

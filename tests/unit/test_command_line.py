@@ -130,10 +130,17 @@ def test_the_help_tells_the_exit_codes(capsys):
     assert all(f"    {name} " in shown for name in SUBCOMMANDS)
 
 
+def test_without_a_sub_command_those_that_there_are_are_shown(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        Command().run_from_argv(["manage.py", "autotask"])
+    shown = capsys.readouterr()
+    assert (leaving.value.code, shown.out) == (2, "")
+    assert all(f"    {name} " in shown.err for name in SUBCOMMANDS)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ((), "required: SUBCOMMAND"),
         (("worker", "--threads", "0"), "'0' is not a whole number from 1 to 1000"),
         (("worker", "--queues", "a,,b"), "'' is not a name"),
         (("worker", "--workers", "0"), "'0' is not a whole number from 1 to 1000"),

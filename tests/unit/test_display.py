@@ -296,6 +296,20 @@ def test_a_named_parameter_is_masked_also_when_given_by_position():
     assert display.arguments(bound) == f"user='ann', password={MASK}"
 
 
+@pytest.mark.parametrize(
+    "values", [(), (5,), (-5, 7), (True, 1), (10**39, 1), (10**90,), (-(10**17), 10**5000), ("x", 1), (1.5,), (1, None)]
+)
+def test_arguments_by_position_are_shown_as_those_that_are_bound(values):
+    def move(number=0, to=0): ...
+
+    expected = display.arguments(inspect.signature(move).bind(*values))
+    assert display.Positional(("number", "to")).shown(values) == expected
+
+
+def test_a_number_by_position_is_masked_by_the_name_of_its_parameter():
+    assert display.Positional(("user", "password")).shown((1, 2)) == f"user=1, password={MASK}"
+
+
 def test_what_is_collected_under_a_secret_name_is_masked():
     def f(*tokens, **passwords): ...
 

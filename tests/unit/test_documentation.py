@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db.models import CheckConstraint
 
+from autotask.models import Attempt, Claim, PastTask, ReadyTask, Result, Task
 from tests.documents import ROOT, pages
 
 DOCS = ROOT / "docs"
@@ -137,3 +139,15 @@ def test_each_how_to_is_in_one_of_four_groups():
     assert list(groups) == ["Tasks", "Schedules", "Testing", "Running"]
     listed = [page for group in groups.values() for page in group.split()]
     assert sorted(listed) == [f"howto/{page.stem}" for page in HOWTOS]
+
+
+def test_the_reason_for_each_index_of_tasks_and_results_is_told():
+    page = (DOCS / "explanation" / "how_it_works.rst").read_text()
+    names = [
+        each.name
+        for model in (Task, ReadyTask, Claim, Result, PastTask, Attempt)
+        for each in (*model._meta.indexes, *model._meta.constraints)
+        if not isinstance(each, CheckConstraint)
+    ]
+    assert len(names) > 10
+    assert not [name for name in names if f"``{name}``" not in page]

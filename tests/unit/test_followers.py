@@ -10,7 +10,16 @@ from autotask.flow import Flow, LimitGate, RateGate
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
 from autotask.worker import followers as module
-from autotask.worker.followers import MOST_EACH, PATIENCE, SHORT, Followers
+from autotask.worker.followers import (
+    DEPTH,
+    FEW_SLOTS,
+    MOST_EACH,
+    MOST_WITH_MANY,
+    PATIENCE,
+    SHORT,
+    VERY_SHORT,
+    Followers,
+)
 from autotask.worker.outcome import Lost, Released
 
 GATE = LimitGate("limit:a", "a", 5)
@@ -36,8 +45,12 @@ class Site:
     """Followers, and what they have started."""
 
     def __init__(self, threads=4):
-        self.started, self.wakes = [], 0
-        self.followers = Followers(self.started.append, self.wake, threads)
+        self.started, self.at_once, self.wakes = [], [], 0
+        self.followers = Followers(self.start, self.wake, threads)
+
+    def start(self, task, at_once):
+        self.started.append(task)
+        self.at_once.append(at_once)
 
     def wake(self):
         self.wakes += 1
@@ -134,9 +147,97 @@ def test_more_are_claimed_when_half_are_left_and_none_once_nobody_waits_at_the_g
     assert site.followers.wanted() == ([], set())
 
 
-def test_many_slots_need_no_followers(site):
-    site.hold(module.FEW_SLOTS + 1)
-    assert site.followers.wanted() == ([], set())
+# --- with many slots ------------------------------------------------------------------------------------------------
+
+
+MANY = FEW_SLOTS + 10
+
+
+def keyed(number):
+    return task(Flow((GATE._replace(key=f"limit:a({number})"),)).stored)
+
+
+def hold_many(site, number=MANY, seconds=0.0001):
+    """Hold a slot at each of many gates where tasks wait, as before."""
+    earlier = [keyed(number) for number in range(number)]
+    site.followers.hold(earlier)
+    for each in earlier:
+        site.end(each, done(each, seconds=seconds))
+    site.followers.forget(earlier)
+    site.followers.recorded({}, (), [f"limit:a({number})" for number in range(number)])
+    held = [keyed(number) for number in range(number)]
+    site.followers.hold(held)
+    return held
+
+
+def follow_many(site, held, most=MOST_WITH_MANY):
+    wanted, _ = site.followers.wanted(most, held)
+    found = {each.gate: [task() for _ in range(each.number)] for each in wanted}
+    site.followers.add(wanted, found)
+    return found
+
+
+def test_with_many_slots_each_gets_a_few_followers_once(site):
+    # Given
+    held = hold_many(site)
+    assert site.followers.leads_many()
+
+    # When
+    found = follow_many(site, held)
+
+    # Then
+    assert [len(tasks) for tasks in found.values()] == [DEPTH] * MANY
+    assert site.followers.ahead() == DEPTH * MANY
+    assert site.followers.wanted() == site.followers.wanted(held=held) == ([], set())
+
+    # When
+    runner = held[0]
+    for follower in found["limit:a(0)"]:
+        site.end(runner)
+        assert site.started[-1] is follower
+        runner = follower
+    site.end(runner)
+
+    # Then: the slot goes on to whoever is next in the database
+    assert site.followers.heirs([held[0]]) == {}
+    assert site.at_once == [True] * DEPTH
+    assert site.wakes == 0
+    assert site.followers.wanted() == site.followers.wanted(held=[runner]) == ([], set())
+
+
+def test_with_many_slots_only_very_short_tasks_get_followers(site):
+    assert follow_many(site, hold_many(site, seconds=VERY_SHORT)) == {}
+
+
+def test_with_many_slots_there_are_no_more_followers_than_tasks_may_be_claimed_ahead(site):
+    assert sum(map(len, follow_many(site, hold_many(site), most=100).values())) == 100
+
+
+def test_with_many_slots_the_loop_is_woken_when_few_followers_are_left(site):
+    # Given
+    held = hold_many(site)
+    follow_many(site, held)
+    site.followers.wake_when(DEPTH * MANY - 2)
+
+    # When
+    site.end(held[0])
+    assert site.wakes == 0
+    site.end(held[1])
+    site.end(held[2])
+
+    # Then
+    assert site.wakes == 1
+
+
+def test_with_few_slots_followers_take_turns_with_others(site):
+    (held,) = site.hold()
+    site.follow(2)
+    site.end(held)
+    assert site.at_once == [False]
+    assert site.followers.ahead() == 0
+
+
+# --- where else -----------------------------------------------------------------------------------------------------
 
 
 def test_tasks_with_other_gates_have_no_followers(site):

@@ -1,10 +1,13 @@
 """What people type first who know another task queue is answered with what to write here."""
 
 import copy
+import inspect
 
 import pytest
 
-from autotask.tasks import delayed_task, periodic_task
+from autotask.options import OPTION_NAMES
+from autotask.other_words import OPTIONS
+from autotask.tasks import cron_task, delayed_task, periodic_task
 
 
 @delayed_task
@@ -33,6 +36,12 @@ def test_the_words_of_other_task_queues_are_answered_with_those_of_this_one(attr
     assert caught.value.name == attribute
     with pytest.raises(AttributeError, match=r"Its schedule runs it; tick\.run_now\(\) does so now\."):
         getattr(tick, attribute)
+
+
+def test_the_options_of_other_task_queues_are_named_as_here():
+    known = {*inspect.signature(delayed_task).parameters, *inspect.signature(cron_task).parameters, *OPTION_NAMES}
+    assert set(OPTIONS.values()) <= known
+    assert not OPTIONS.keys() & known
 
 
 def test_any_other_attribute_is_missing_as_usual():

@@ -313,8 +313,11 @@ def signed_with_another_key(settings):
 @pytest.mark.parametrize("blank", [" ", "\n\t", "\u200b"])
 def test_without_a_key_nothing_is_signed_and_the_error_says_which_is_missing(settings, blank):
     settings.SECRET_KEY = blank
-    with pytest.raises(InvalidSetting, match="SECRET_KEY must be a string that is not empty or blank"):
+    with pytest.raises(
+        InvalidSetting, match="SECRET_KEY must be a string that is not empty or blank, but is "
+    ) as caught:
         sealed("x")
+    assert repr(blank) in str(caught.value)
 
 
 def test_a_key_may_be_bytes(settings):

@@ -697,6 +697,11 @@ def test_numbers_beside_the_notation_of_cron_are_refused(field, numbers):
         cron_task(cron="0 6 * * *", **{field: numbers})(noop)
 
 
+def test_the_text_of_a_crontab_line_in_the_place_of_the_minutes_is_answered_with_its_option():
+    with pytest.raises(InvalidSchedule, match=r"for that write cron=\"0 6 \* \* mon-fri\"\."):
+        cron_task("0 6 * * mon-fri")(noop)
+
+
 def test_the_fields_may_be_given_by_position():
     task = cron_task([0], [9], [0], [4, 7], range(10, 16), tz="UTC")(noop)
     assert task.schedule == Crontab("0 9 10-15 4,7 1", "UTC")

@@ -40,7 +40,7 @@ def test_a_wrong_schema_is_refused_where_it_is_written(wrong, problem):
 
 @pytest.mark.parametrize("wrong", [True, [], "object", {"enum": [object()]}, {"maximum": float("nan")}])
 def test_a_schema_is_a_dict_of_what_json_can_hold(wrong):
-    with pytest.raises(InvalidOptionType, match="must be a JSON schema: a dict of what JSON can hold"):
+    with pytest.raises(InvalidOptionType, match="must be a JSON schema: a dict of JSON values"):
         delayed_task(json_schema=wrong)(lambda params: None)
 
 

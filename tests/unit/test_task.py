@@ -1,6 +1,8 @@
 """States as their author sees them, and ids that grow with time."""
 
+import copy
 import math
+import pickle
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,16 @@ def test_an_id_is_a_uuid_of_version_7_and_of_the_variant_of_rfc_9562():
     for _ in range(1000):
         made = new_id()
         assert (made.version, made.variant) == (7, uuid.RFC_4122)
+
+
+def test_an_id_is_like_any_other_uuid():
+    # Given
+    made = new_id()
+    other = uuid.UUID(int=made.int)
+
+    # Then
+    assert (made, hash(made), str(made), made.is_safe) == (other, hash(other), str(other), other.is_safe)
+    assert pickle.loads(pickle.dumps(made)) == copy.copy(made) == made
 
 
 def test_the_first_48_bits_of_an_id_are_the_milliseconds():

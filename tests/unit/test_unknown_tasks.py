@@ -1,5 +1,9 @@
 """How long a worker leaves tasks alone that its code does not know."""
 
+import pytest
+
+from autotask import registry
+from autotask.exceptions import UnknownTask
 from autotask.worker.unknown_tasks import FIRST_WHILE, LONGEST_WHILE, MOST_NAMES, UnknownTasks
 
 
@@ -69,3 +73,11 @@ def test_no_more_names_are_remembered_than_a_statement_can_bear():
     for number in range(2 * MOST_NAMES):
         unknown_tasks.met(f"shop.{number}", "not known")
     assert unknown_tasks.names() == [f"shop.{number}" for number in range(MOST_NAMES, 2 * MOST_NAMES)]
+
+
+@pytest.mark.parametrize("name", ["shop.tasks.make.<locals>.add", "shop.tasks.<lambda>"])
+def test_a_task_that_no_import_defines_is_told_as_such(name):
+    with pytest.raises(
+        UnknownTask, match="since it is defined inside a function, or is a lambda. Define it at the top"
+    ):
+        registry.get(name)

@@ -100,7 +100,7 @@ CASES = [
     ("no worker yet", situation(workers=()), Code.NO_WORKER, "No worker is alive"),
     ("dead worker", situation(workers=(a_worker(alive=False, seen=90.0),)), Code.NO_WORKER, "last seen 1 min 30 s ago"),
     ("stopping worker", situation(workers=(a_worker(stopping=True),)), Code.NO_WORKER, "web-1:7 is stopping"),
-    ("other queue", situation(workers=(a_worker(queues="reports"),)), Code.QUEUE_UNSERVED, "those that live serve: reports"),
+    ("other queue", situation(workers=(a_worker(queues="reports"),)), Code.QUEUE_UNSERVED, "the running workers serve: reports"),
     ("excluded queue", situation(workers=(a_worker(queues="-mail"),)), Code.QUEUE_UNSERVED, "'mail'"),
     ("no pool", situation({"executor": "dask"}), Code.POOL_UNSERVED, "the pool 'dask'"),
     ("no threads", situation(workers=(a_worker(threads=0),)), Code.POOL_UNSERVED, "has threads"),

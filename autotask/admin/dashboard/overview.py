@@ -62,7 +62,7 @@ class Seen(NamedTuple):
 
     @property
     def alive(self) -> list[LivingWorker]:
-        """The living workers."""
+        """The running workers."""
         return [worker for worker in self.workers if worker.alive]
 
     def is_paused(self, queue: str) -> bool:
@@ -129,8 +129,8 @@ def banners(seen: Seen, *, may_see_workers: bool) -> Iterator[Banner]:
     yield from _about_queues(seen)
     if late := [entry.name for entry in seen.schedules if entry.condition(seen.now) is Condition.LATE]:
         words = ngettext(
-            "A schedule is late, because no living worker has it in its code: %(names)s.",
-            "%(number)d schedules are late, because no living worker has them in its code: %(names)s.",
+            "A schedule is late, because no running worker has it in its code: %(names)s.",
+            "%(number)d schedules are late, because no running worker has them in its code: %(names)s.",
             len(late),
         )
         yield Banner("warning", words % {"number": len(late), "names": _named(late)})
@@ -175,8 +175,8 @@ def _about_queues(seen: Seen) -> Iterator[Banner]:
     ]
     if unserved and seen.alive:
         words = ngettext(
-            "No living worker serves the queue %(names)s, where tasks wait.",
-            "No living worker serves these queues, where tasks wait: %(names)s.",
+            "No running worker serves the queue %(names)s, where tasks wait.",
+            "No running worker serves these queues, where tasks wait: %(names)s.",
             len(unserved),
         )
         yield Banner("error", words % {"names": _named(unserved)})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks at a page, and how.
+    """The user who looks at a page, with language and time zone.
 
     :ivar acts: what the user may do to all tasks that match.
     :ivar chosen_range: that of the chart.

@@ -24,7 +24,7 @@ class Shown(TypedDict):
     :ivar status: "waiting", "running", "done", "error", "cancelled", or "gone" if the task is not in the database (any more).
     :ivar ended: whether this is the last that there is to show.
     :ivar fraction: the share that is done, from 0 to 1; None while it is unknown.
-    :ivar text: what is shown beside the bar, in the language of the request.
+    :ivar text: the text next to the bar, in the language of the request.
     """
 
     status: str

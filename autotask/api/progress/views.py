@@ -91,7 +91,7 @@ async def _events(id: uuid.UUID) -> AsyncIterator[str]:
 async def _change(
     id: uuid.UUID, known: Seen | object | None, ended: asyncio.Future[listener.Ended], seconds: float
 ) -> Seen | object | None:
-    """Wait until a task has come farther than is known, and return how far; after so many seconds, what is known."""
+    """Wait until a task has made progress, and return it; after the given seconds, return what is known."""
     farther = asyncio.ensure_future(listener.farther(id, known))
     try:
         awaited: set[asyncio.Future[Any]] = {farther, ended}

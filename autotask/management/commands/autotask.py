@@ -16,7 +16,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from autotask import __version__, django_setup
 from autotask.checks import TAG
 from autotask.exceptions import AutotaskError
-from autotask.management.console import Console, failure
+from autotask.management.console import USAGE, Console, failure
 from autotask.management.lookup import meant
 from autotask.management.subcommands import (
     alerts,
@@ -102,7 +102,10 @@ class Command(BaseCommand):
         return f"autotask {__version__}, Django {super().get_version()}"
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Suggest a sub-command for one that is mistyped; the parser knows the rest."""
+        """Show the help if there is no sub-command, and suggest one for a mistyped one; the parser knows the rest."""
+        if len(argv) == 2:
+            self.create_parser(argv[0], argv[1]).print_help(sys.stderr)
+            raise SystemExit(USAGE)
         word = argv[2] if len(argv) > 2 else ""
         if word not in SUBCOMMANDS and (suggestion := meant(word, SUBCOMMANDS)):
             self._called_from_command_line = True

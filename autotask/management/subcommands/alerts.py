@@ -1,4 +1,4 @@
-"""``alerts``: look for incidents here and now, and announce them, for cron: also while no worker lives."""
+"""``alerts``: look for incidents here and now, and announce them, for cron: even while no worker is alive."""
 
 from argparse import ArgumentParser
 
@@ -35,12 +35,12 @@ def run(console: Console, *, json: bool) -> None:
 
 SUBCOMMAND = Subcommand(
     name="alerts",
-    help="Look for incidents by the rules in AUTOTASK_ALERTS, and announce them.",
-    description="Look for incidents by the rules in AUTOTASK_ALERTS, send the messages that are due, and show the incidents that go "
-    "on. Workers do the same by themselves every 15 seconds; run this from cron, since workers cannot notice that none of "
-    "them lives. The exit code is 0 if there is no incident, and 3 if there is one.",
+    help="Check the rules in AUTOTASK_ALERTS, and announce incidents.",
+    description="Check the rules in AUTOTASK_ALERTS, send the messages that are due, and show the current incidents. "
+    "Workers do the same every 15 seconds; run this from cron as well, since no worker can report that "
+    "all workers are gone. The exit code is 0 if there is no incident, and 3 if there is one.",
     examples=(
-        ("alerts", "each minute from cron: somebody notices when no worker lives"),
+        ("alerts", "each minute from cron: announces that no worker is alive, too"),
         ("alerts --json", "for other programs"),
     ),
     add_arguments=add_arguments,

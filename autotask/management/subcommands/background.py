@@ -65,13 +65,13 @@ def _do(console: Console, act: str, names: Sequence[str]) -> None:
 SUBCOMMAND = Subcommand(
     name="background",
     help="List background workers; start, stop or trigger some.",
-    description="List the background workers that workers have declared: their kind and state, which workers host them, how "
-    "often they ran and failed, and how many values wait. Or start, stop or trigger some, by name. One that is stopped stays "
-    "stopped until it is started, through deployments. It stops after its present run. forget is for those that the code does "
-    "not have any more.",
+    description="List the background workers in the code of the workers: kind and state, the workers that host them, "
+    "how often they ran and failed, and how many values wait. Or start, stop or trigger some, by name. A "
+    "stopped background worker finishes its current run, and stays stopped through deployments until "
+    "somebody starts it. Use forget for background workers that are no longer in the code.",
     examples=(
         ("background", "all of them"),
-        ("background stop shop.tasks.poll", "let one stop after its present run"),
+        ("background stop shop.tasks.poll", "let one stop after its current run"),
         ("background --json | jq '.background_workers[] | select(.state == \"starting\")'", "those without a host"),
     ),
     add_arguments=add_arguments,

@@ -28,12 +28,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=whole(0, 999_999_999),
         default=1,
         metavar="N",
-        help="How many workers have to live. Default: 1.",
+        help="How many workers must be alive. Default: 1.",
     )
     parser.add_argument(
         "--here",
         action="store_true",
-        help="Only look whether workers of this host or container live, for its own probe.",
+        help="Only check whether workers of this host or container are alive, for its own probe.",
     )
     parser.add_argument("--json", action="store_true", help="Print a JSON document.")
 
@@ -54,12 +54,13 @@ def run(console: Console, *, max_age: float, max_backlog: int | None, min_worker
 
 SUBCOMMAND = Subcommand(
     name="health",
-    help="Say by the exit code whether tasks are worked on, for probes.",
-    description="Look whether the database answers, whether workers live, and whether ready tasks wait too long or are "
-    "too many, those of paused queues left out. The exit code is 0 if all is well, and 3 if not. It reads a few pages of "
-    "indexes, however many tasks there are. To find out more: autotask doctor.",
+    help="Report by exit code whether tasks are being processed, for probes.",
+    description="Check whether the database answers, whether workers are alive, and whether ready tasks wait too long "
+    "or are too many; tasks of paused queues do not count. The exit code is 0 if all is well, and 3 if "
+    "not. The check reads a few index pages, however many tasks there are. To find out more: autotask "
+    "doctor.",
     examples=(
-        ("health", "the oldest ready task has waited a minute at most, and a worker lives"),
+        ("health", "the oldest ready task has waited a minute at most, and a worker is alive"),
         ("health --max-age 5m --max-backlog 1000", "with bounds of your own"),
         ("health --here", "in a container of a worker: is the worker alive?"),
     ),

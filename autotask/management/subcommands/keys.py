@@ -95,8 +95,9 @@ def _end(text: str) -> datetime:
 SUBCOMMAND = Subcommand(
     name="keys",
     help="Create, list and revoke the keys of the HTTP API.",
-    description="Creates, lists and revokes the keys with which programs call the HTTP API. A key is printed once, when it "
-    "is created. A scope is an act and the names of the tasks for which it is allowed, with * and ? as in names of files.",
+    description="Create, list and revoke the keys with which programs call the HTTP API. A key is printed only once, "
+    "when it is created. A scope is an act and the names of the tasks for which it is allowed; * and ? "
+    "match as in file names.",
     examples=(
         (
             "keys create reports --scope submit:make_report --scope 'read:*'",

@@ -28,7 +28,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--attempt", type=whole(1, 999_999_999), metavar="N", help="Only the lines of this attempt, from 1."
     )
-    parser.add_argument("--follow", action="store_true", help="Go on until the task has ended, or Ctrl-C.")
+    parser.add_argument(
+        "--follow", action="store_true", help="Keep printing new lines until the task has ended, or Ctrl-C."
+    )
 
 
 def run(console: Console, *, id: str, attempt: int | None, follow: bool) -> None:
@@ -79,9 +81,9 @@ def _nothing(task_id: uuid.UUID) -> str:
 
 SUBCOMMAND = Subcommand(
     name="logs",
-    help="Show the lines that a task has logged.",
-    description="Show the lines that a task has logged and that are kept in the database (AUTOTASK_LOGS), with secrets "
-    "masked. For log files on this host (AUTOTASK_LOG_DIR), see: autotask show ID --log.",
+    help="Show the log lines of a task.",
+    description="Show the log lines of a task that are kept in the database (AUTOTASK_LOGS), with secrets masked. For "
+    "log files on this host (AUTOTASK_LOG_DIR), see: autotask show ID --log.",
     examples=(
         ("logs 01930f3e", "all lines, by the first digits of the id"),
         ("logs 01930f3e --follow", "and those to come, until the task has ended"),

@@ -23,9 +23,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--until",
         type=moment,
         metavar="MOMENT",
-        help="When it ends, like 18:00 or 2026-12-01T08:00, in the time zone of the project. Default: until resume.",
+        help="When the pause ends, like 18:00 or 2026-12-01T08:00, in the time zone of the project. Default: until resume.",
     )
-    length.add_argument("--for", type=duration(1), metavar="DURATION", dest="seconds", help="How long, like 90s or 2h.")
+    length.add_argument(
+        "--for", type=duration(1), metavar="DURATION", dest="seconds", help="How long the pause lasts, like 90s or 2h."
+    )
     parser.add_argument("--reason", default="", metavar="TEXT", help="Shown with the pause.")
     parser.add_argument("--by", metavar="WHO", help="Shown with the pause. Default: your user name and this host.")
 
@@ -77,11 +79,12 @@ def _pause(entry: Entry, by: str) -> str:
 
 SUBCOMMAND = Subcommand(
     name="pause",
-    help="Begin no task of a queue, a name or a limit; or let the ticks of schedules pass without tasks.",
-    description="Pauses queues, tasks, limits or everything: no further task begins, and those that run go on. Calls "
-    "and schedules still make tasks, which wait. Or pauses schedules, given by name without an option: their ticks "
-    "pass and make no tasks, which are not made up for; tasks that wait or run are left alone. A pause outlasts "
-    "deployments and restarts. Pausing a queue, task or limit again replaces its end and its reason.",
+    help="Pause queues, tasks, limits or schedules.",
+    description="Pause queues, tasks, limits or everything: no more tasks begin, and running tasks continue. Calls "
+    "and schedules still create tasks, which wait. Or pause schedules, given by name without an option: "
+    "their ticks pass without tasks, and nothing makes up for them; tasks that wait or run are not "
+    "affected. A pause survives deployments and restarts. Pausing a queue, task or limit again replaces "
+    "the end and the reason of its pause.",
     examples=(
         ("pause --queue mail --for 2h --reason 'the provider is down'", "a queue"),
         ("pause --task shop.tasks.send_invoice --until 18:00", "all tasks of a name, until six in the evening"),

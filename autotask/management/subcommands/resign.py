@@ -1,4 +1,4 @@
-"""``resign``: sign payloads of an older key again with the present key."""
+"""``resign``: sign payloads of an older key again with the current key."""
 
 from argparse import ArgumentParser
 from collections import Counter
@@ -28,7 +28,7 @@ def run(console: Console, *, dry_run: bool) -> None:
     else:
         found = resigning.resign_all(connection)
         console.say(f"{_listed(found.written)} signed again.")
-    console.say(f"{count(found.current, 'payload')} signed with the present key{'' if dry_run else ' now'}.")
+    console.say(f"{count(found.current, 'payload')} signed with the current key{'' if dry_run else ' now'}.")
     _complain(console, found)
     if not dry_run and (locked := found.outdated.total()):
         raise failure(f"{count(locked, 'payload')} could not be signed again: their rows were locked. Run this again.")
@@ -50,11 +50,12 @@ def _complain(console: Console, found: Findings) -> None:
 
 SUBCOMMAND = Subcommand(
     name="resign",
-    help="Sign payloads of an older key again with the present key.",
+    help="Sign payloads of older keys again with the current key.",
     description="Sign arguments and results that were signed with a key in SECRET_KEY_FALLBACKS or "
-    "AUTOTASK_SIGNING_KEY_FALLBACKS again with the present key, so that the old key can be removed. All processes must "
-    "have the new key first. Workers continue meanwhile. Payloads that do not verify are listed and left alone; then "
-    "the exit code is 1. Do not use this if a key has leaked: it would also sign what others have signed with that key.",
+    "AUTOTASK_SIGNING_KEY_FALLBACKS again with the current key, so that you can remove the old key. All "
+    "processes must have the new key first. Workers continue meanwhile. Payloads with an invalid "
+    "signature are listed and left alone; then the exit code is 1. Do not use this if a key has leaked: "
+    "it would also sign payloads that somebody else has signed with that key.",
     examples=(
         ("resign --dry-run", "count them, and verify all signatures"),
         ("resign", "when each process has the new key, before the old one is removed"),

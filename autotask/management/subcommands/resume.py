@@ -48,10 +48,10 @@ def _resume(entry: Entry) -> str:
 
 SUBCOMMAND = Subcommand(
     name="resume",
-    help="Let the tasks of paused queues, names and limits begin again, or the ticks of schedules make tasks.",
-    description="Ends pauses of queues, tasks, limits or everything, each as it was paused: their tasks begin again, "
-    "those that have waited first. Or lets the ticks of paused schedules, given by name without an option, make tasks "
-    "again, from the next one on; ticks that fell into the pause do not run later.",
+    help="Resume paused queues, tasks, limits or schedules.",
+    description="Resume queues, tasks, limits or everything, each as it was paused: tasks begin again, those that "
+    "have waited longest first. Or resume schedules, given by name without an option: from the next tick "
+    "on they create tasks again; ticks that fell into the pause do not run later.",
     examples=(
         ("resume --queue mail", "a queue"),
         ("resume --everything", "all that --everything has paused; other pauses stay"),

@@ -9,11 +9,14 @@ from autotask import display, registry
 from autotask.acts import schedules
 from autotask.agenda import entries
 from autotask.delayed import DelayedTask
-from autotask.exceptions import AutotaskError
+from autotask.exceptions import AutotaskError, WaitTimeout
 from autotask.handle import TaskHandle
 from autotask.management.console import NOT_FOUND, USAGE, Console, failure, open_tables
 from autotask.management.lookup import for_each, meant
 from autotask.management.subcommand import Subcommand
+
+#: Seconds after which somebody who waits is told why it takes so long: perhaps no worker lives.
+PATIENCE = 5.0
 
 
 class Call(NamedTuple):
@@ -35,7 +38,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Names of schedules and of delayed tasks. The arguments of a delayed task follow its name: as an object, by "
         "name, or as an array, by position.",
     )
-    parser.add_argument("--wait", action="store_true", help="Wait until they have ended, and print how.")
+    parser.add_argument(
+        "--wait", action="store_true", help="Wait until the tasks have ended, and print their outcomes."
+    )
 
 
 def run(console: Console, *, calls: Sequence[str], wait: bool) -> None:
@@ -49,7 +54,7 @@ def run(console: Console, *, calls: Sequence[str], wait: bool) -> None:
 
     for_each(console, _calls(calls), enqueue)
     if wait:
-        for_each(console, handles, _end)
+        for_each(console, handles, lambda handle: _end(console, handle))
 
 
 def _calls(texts: Sequence[str]) -> list[Call]:
@@ -98,20 +103,29 @@ def _called(definition: DelayedTask[..., Any], call: Call) -> TaskHandle[Any]:
         raise failure(str(error), USAGE) from error
 
 
-def _end(handle: TaskHandle[Any]) -> str:
+def _end(console: Console, handle: TaskHandle[Any]) -> str:
     try:
-        value = handle.wait()
+        value = _value(console, handle)
     except AutotaskError as error:
         raise failure(str(error)) from error
     return f"{handle.id} is done, {display.Positional(('result',)).shown((value,))}"
 
 
+def _value(console: Console, handle: TaskHandle[Any]) -> Any:
+    try:
+        return handle.wait(PATIENCE)
+    except WaitTimeout as waiting:
+        console.complain(str(waiting))
+    return handle.wait()
+
+
 SUBCOMMAND = Subcommand(
     name="run",
-    help="Run the tasks of schedules, or delayed tasks, now.",
-    description="Enqueue tasks now. Those of schedules come in addition to their ticks: they count as run by hand, move no "
-    "tick, and run even if the schedule is paused or an earlier task of it still runs. Delayed tasks are called with the "
-    "arguments that follow their names. With --wait, exit status 1 says that a task has failed or was cancelled.",
+    help="Run schedules or delayed tasks now.",
+    description="Enqueue tasks now. The task of a schedule runs in addition to its ticks: it does not move them, and "
+    "it runs even if the schedule is paused or an earlier task of it still runs. A delayed task is called "
+    "with the arguments that follow its name. With --wait, exit status 1 means that a task has failed or "
+    "was cancelled.",
     examples=(
         ("run shop.tasks.send_reports", "one schedule"),
         ("run shop.tasks.send_reports | awk '{print $NF}'", "print only the id of its task"),

@@ -16,7 +16,7 @@ from autotask.management.console import Console, open_tables
 from autotask.management.subcommand import Subcommand
 from autotask.store.errors import is_outage
 from autotask.store.read import LivingWorker
-from autotask.store.tally import QueueCounts
+from autotask.store.tally import NEWEST, QueueCounts
 from autotask.texts import render
 from autotask.texts.durations import in_words
 from autotask.texts.lines import describe, one_line
@@ -61,6 +61,8 @@ def _shown(seen: Overview, json: bool, *, one_a_line: bool) -> list[str]:
 def lines(seen: Overview) -> list[str]:
     """Return the overview."""
     ended = ", ".join(f"{seen.ended.get(state, 0)} {state.name.lower()}" for state in ENDED)
+    if sum(seen.ended.values()) >= NEWEST:
+        ended += f", of the {NEWEST:,} newest"
     return [
         f"Tasks of {render.moment(seen.at)}",
         *(_queues(seen.queues) or ["No tasks wait or run."]),

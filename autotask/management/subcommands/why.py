@@ -36,10 +36,10 @@ def lines(found: Explanation) -> list[str]:
 
 SUBCOMMAND = Subcommand(
     name="why",
-    help="Say why a task does not run.",
-    description="Say why a task does not run, or what it does: a code that stays the same, a sentence, and what to do. Below are the "
-    "checks that led there, each with a mark: the first one that failed is the reason. Without tables, and for a task that is "
-    "not in the database, it says that.",
+    help="Explain why a task does not run.",
+    description="Explain why a task does not run, or report what it does: with a stable code, a sentence, and advice. "
+    "The list below has the checks behind the answer, each with a mark: the first failed check is the "
+    "reason. If there are no tables, or the task is not in the database, the answer says so.",
     examples=(
         ("why 01930f3e-6b1c-7c3a-9d5e-2f8a1b4c6d7e", "one task"),
         ("why 01930f3e6b1c7c --json", "the same by the first digits of its id, as JSON"),

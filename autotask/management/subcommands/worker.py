@@ -154,7 +154,7 @@ SUBCOMMAND = Subcommand(
     "once. With --workers, --max-tasks, --max-memory or --reload, this process supervises the workers, which are its "
     "child processes; replacing one loses no task. Log lines go to stderr. Exit status: 0 it was asked to stop, or "
     "--burst found nothing more to do; 1 it failed; 2 wrong usage; 75 start it again, to get rid of a task that does "
-    "not stop. With -v 2, it logs the tasks that are done, too.",
+    "not stop. With -v 2, it also logs the tasks that are done.",
     examples=(
         ("worker", "serve all queues"),
         ("worker --queues mail,reports --threads 8", "serve two queues, with eight threads"),

@@ -91,7 +91,7 @@ class Care:
         return wait
 
     def ask_all(self) -> None:
-        """Have all instances end after their present runs. Any thread may call this."""
+        """Have all instances end after their current runs. Any thread may call this."""
         self.stopping = True
         for instance in list(self.instances.values()):
             instance.ask()

@@ -37,10 +37,10 @@ class Elsewhere(Protocol):
         """
 
     def ask(self) -> None:
-        """Ask the present run to end soon."""
+        """Ask the current run to end soon."""
 
     def interrupt(self) -> bool:
-        """End the present run; return whether there is one."""
+        """End the current run; return whether there is one."""
 
     def close(self) -> None:
         """Give up what was started for it."""

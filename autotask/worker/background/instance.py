@@ -63,7 +63,7 @@ class Lane:
     """One thread of an instance. A queue worker with ``concurrency=`` has several, any other one.
 
     :param elsewhere: where its runs are done; None: in the thread itself.
-    :ivar place: where its present run can be interrupted.
+    :ivar place: where its current run can be interrupted.
     :ivar future: of the coroutine that it waits for.
     :ivar lost: how the process of its last run has died; "" if it has not.
     """
@@ -75,7 +75,7 @@ class Lane:
         self.lost = ""
 
     def interrupt(self) -> None:
-        """Stop its present run."""
+        """Stop its current run."""
         if (future := self.future) is not None:
             future.cancel()
         if self.elsewhere is not None and self.elsewhere.interrupt():
@@ -166,7 +166,7 @@ class Instance:
                 return
 
     def ask(self) -> None:
-        """Ask it to stop after its present run."""
+        """Ask it to stop after its current run."""
         self.here.control.ask()
         for lane in self.lanes:
             if lane.elsewhere is not None:
@@ -177,7 +177,7 @@ class Instance:
         self.here.control.wake()
 
     def interrupt(self) -> None:
-        """Stop its present run: the grace of the worker is over."""
+        """Stop its current run: the grace of the worker is over."""
         self.interrupted = True
         for lane in self.lanes:
             lane.interrupt()

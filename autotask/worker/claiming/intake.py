@@ -84,15 +84,22 @@ class AheadIntake(Intake):
         super().__init__(executor, pool, serves, claims)
         self._prefetch = Prefetch(pool.size, most_ahead, self.within)
 
-    def room(self) -> int:
-        """Return how many more tasks may be claimed now; 0 also while there are too few to be worth a statement."""
-        ahead, size = self._ahead(), self.pool.size
-        outstanding = self.pool.outstanding()
-        return 0 if outstanding > size - 1 + ahead // 2 else size + ahead - outstanding
+    def room(self, others: int = 0) -> int:
+        """Return how many more tasks may be claimed now; 0 also while there are too few to be worth a statement.
+
+        :param others: how many tasks it holds ahead that are not in the pool yet.
+        """
+        ahead, size = self.ahead(), self.pool.size
+        outstanding = self.pool.outstanding() + others
+        return 0 if outstanding > self.least() else max(0, size + ahead - outstanding)
+
+    def least(self) -> int:
+        """Return how many tasks it holds when a claim is worth a statement again."""
+        return self.pool.size - 1 + self.ahead() // 2
 
     def ask_for_wake(self) -> None:
         """Have the loop woken when a claim is worth a statement again."""
-        self.pool.wake_when(self._ahead() // 2)
+        self.pool.wake_when(self.ahead() // 2)
 
     def some_wait(self) -> bool:
         """Whether tasks wait for a free place."""
@@ -102,7 +109,8 @@ class AheadIntake(Intake):
         """Whether tasks wait behind unexpectedly long ones: another worker may be free."""
         return self._prefetch.is_stuck(now, self.pool.busy_seconds()[0], self.pool.outstanding())
 
-    def _ahead(self) -> int:
+    def ahead(self) -> int:
+        """Return how many tasks to hold beyond those that run."""
         return self._prefetch.size(*self.pool.busy_seconds())
 
 
@@ -126,10 +134,10 @@ class ExecutorIntake(AheadIntake):
 
     within = PREFETCH_FOR_EXECUTORS
 
-    def room(self) -> int:
+    def room(self, others: int = 0) -> int:
         """Return how many more tasks may be claimed now; if none, have the loop woken when a claim is worth a statement."""
-        if not (room := super().room()):
+        if not (room := super().room(others)):
             self.ask_for_wake()
             # A task that finished before wake_when() was called does not wake the loop.
-            room = super().room()
+            room = super().room(others)
         return room

@@ -8,6 +8,7 @@ from autotask.task import ClaimedTask
 from autotask.worker.held import HeldTasks
 from autotask.worker.outcome import Released
 from autotask.worker.pools.base import Pool
+from autotask.worker.pools.threads import ThreadPool
 from autotask.worker.recorder import Recorder
 from autotask.worker.recycling import Recycling
 from autotask.worker.runner import Runner
@@ -33,13 +34,19 @@ class Placement:
         self.recycling.take(len(claimed))
         self.recorder.burden.take(claimed)
         self.held.add(claimed)
+        if isinstance(pool, ThreadPool):
+            pool.submit_all(claimed)
+        else:
+            self._submit(claimed, pool)
+        self.watch.begin()
+
+    def _submit(self, claimed: Sequence[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
         for task in claimed:
             try:
                 pool.submit(task)
             except Exception as error:  # no more threads, for example: the task must not stay held without a place
                 self.recycling.take(-1)
                 self.recorder.put((task, self.runner.without_thread(task, error)))
-        self.watch.begin()
 
     def keep(self, wanted: Sequence[Wanted], found: Mapping[str, Sequence[ClaimedTask]]) -> int:
         """Hold claimed followers, which wait for the slots of others; return how many there are."""

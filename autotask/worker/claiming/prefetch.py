@@ -8,7 +8,7 @@ PREFETCH = 0.05
 PREFETCH_FOR_EXECUTORS = 0.25
 
 #: The most tasks held beyond the free places: enough to keep the pool busy while the next claim is under way.
-MOST_PREFETCHED = 600
+MOST_PREFETCHED = 900
 
 #: The longest sleep while there is no room, in seconds. If no task finishes for as long, the waiting ones are released.
 BUSY_SLEEP = 1.0

@@ -235,7 +235,7 @@ class ProcessPool(Generic[T]):
         if self._threads is None or self._threads.abandon(item) is None:
             return None
         for place in [place for place, desk in list(self._desks.items()) if desk.item is item]:
-            del self._desks[place]  # or running() would return it for ever
+            del self._desks[place]  # or running() would return it forever
         self._threads.add_thread()
         return Abandoned(hangs=False)
 

@@ -25,7 +25,7 @@ LONG = 0.003
 
 
 class Sharing:
-    """Lets one thread run very short items alone, as long as it makes progress. The loop decides; all threads heed it.
+    """Lets one thread run very short items alone, as long as it makes progress. The loop decides; all threads obey.
 
     :ivar may_sleep: this many threads may sleep although items wait.
     :ivar may_leave: up to this many threads fall asleep although items wait.

@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from autotask.exceptions import TaskInterrupted
@@ -106,18 +106,28 @@ class ThreadPool(Waiting[T]):
 
     def submit(self, item: T) -> None:
         """Run an item as soon as a thread is free. Only the loop's own thread calls this."""
-        self._submitted += 1
-        self._todo.append(item)
-        if self.asleep > self.sharing.may_sleep:
+        self.submit_all([item])
+
+    def submit_all(self, items: Sequence[T]) -> None:
+        """Run items as :meth:`submit` does, in one step for all."""
+        self._submitted += len(items)
+        self._todo.extend(items)
+        for _ in range(min(len(items), self.asleep - self.sharing.may_sleep)):
             self._ring()
         if self._lacking and time.monotonic() >= self._try_at:
             self._start_lacking()
 
-    def follow(self, item: T) -> None:
-        """Run an item after the others that wait. Only a thread of the pool calls this, which is about to be free itself."""
+    def follow(self, item: T, at_once: bool = False) -> None:
+        """Run an item after the others that wait. Only a thread of the pool calls this, which is about to be free itself.
+
+        :param at_once: whether it runs before the others.
+        """
         with self._following:
             self._followed += 1
-            self._todo.append(item)
+            if at_once:
+                self._todo.appendleft(item)
+            else:
+                self._todo.append(item)
 
     def balance(self) -> None:
         """Let one thread run very short tasks alone, and wake the others as soon as it makes no progress."""

@@ -1,5 +1,7 @@
 """Watch the tasks, with a line for each change."""
 
+import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,6 +13,7 @@ from autotask.handle import TaskHandle
 from autotask.models import TaskRecord
 from autotask.task import State, Status
 
+#: Of lines, where the output is no terminal.
 WIDTH = 110
 
 
@@ -19,6 +22,8 @@ class Watch:
 
     def __init__(self, since: datetime) -> None:
         self._since = since
+        self._began = time.monotonic()
+        self._width = shutil.get_terminal_size((WIDTH, 24)).columns
         self._seen: dict[uuid.UUID, tuple[Status, int]] = {}
 
     def changes(self) -> Iterator[str]:
@@ -27,7 +32,14 @@ class Watch:
             now = status(record), record.failures
             if self._seen.get(record.id) != now:
                 self._seen[record.id] = now
-                yield _line(record)
+                yield self._line(record)
+
+    def _line(self, record: TaskRecord) -> str:
+        call = f"{record.name.removeprefix('demo.tasks.')}({record.arguments})"
+        line = f"+{time.monotonic() - self._began:5.1f} s  {status(record):<9}  {call}"
+        said = " ".join(text(record).split())
+        line = f"{line}: {said}" if said else line
+        return line if len(line) <= self._width else line[: self._width - 1] + "…"
 
 
 def status(record: TaskRecord) -> Status:
@@ -49,21 +61,15 @@ def text(record: TaskRecord) -> str:
         case Status.RUNNING:
             return f"attempt {record.attempt}"
         case Status.WAITING if record.failures:
-            return f"again at {_clock(record.run_at)} after: {handle.error_message}"
+            return f"again in {_seconds_until(record.run_at)} after: {handle.error_message}"
         case Status.WAITING if record.run_at > timezone.now():
-            return f"until {_clock(record.run_at)}"
+            return f"due in {_seconds_until(record.run_at)}"
         case Status.WAITING if record.gate:
             return f"held at {record.gate}"
+        case Status.CANCELLED:
+            return record.error_message or "it never ran"
     return ""
 
 
-def _line(record: TaskRecord) -> str:
-    call = f"{record.name.removeprefix('demo.tasks.')}({record.arguments})"
-    line = f"{_clock(timezone.now())}  {str(record.id)[-12:]}  {status(record):<9}  {call}"
-    said = " ".join(text(record).split())
-    line = f"{line}: {said}" if said else line
-    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
-
-
-def _clock(moment: datetime) -> str:
-    return f"{timezone.localtime(moment):%H:%M:%S}"
+def _seconds_until(moment: datetime) -> str:
+    return f"{max(0.0, (moment - timezone.now()).total_seconds()):.1f} s"

@@ -112,7 +112,7 @@ def test_the_overview_counts_tasks_and_says_how_long_the_oldest_has_waited(admin
 def test_the_overview_says_what_is_wrong(admin, staff):
     assert "No worker is alive" in banners(admin)
 
-    # Given: a living worker that does not serve the queue, and a lost one
+    # Given: a running worker that does not serve the queue, and a lost one
     registered(queues="mail")
     registered(host="gone", lease_until=timezone.now() - timedelta(minutes=1))
     add(1, 2)
@@ -123,7 +123,7 @@ def test_the_overview_says_what_is_wrong(admin, staff):
     assert "A worker is lost; others rescue its tasks: gone:4711." in said
     hidden = banners(staff("view_dashboard"))
     assert "A worker is lost; others rescue its tasks." in hidden and "gone" not in hidden
-    assert "No living worker serves the queue default, where tasks wait." in said
+    assert "No running worker serves the queue default, where tasks wait." in said
     assert "The oldest due task has waited for 5 min" in said
 
     # And what is paused does not have to be served

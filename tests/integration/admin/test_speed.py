@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from autotask.admin import listing
+from autotask.admin import filters, listing
 from autotask.models import ReadyTask
 from autotask.task import State
 from tests.integration.admin.pages import TASKS, WORKERS, ended, listed, page, page_of, registered
@@ -106,6 +106,35 @@ def test_no_page_of_the_list_looks_at_all_rows_or_sorts_them(many_tasks):
                 query,
                 plan,
             )
+
+
+@pytest.mark.parametrize("few", [1000, 0], ids=["few", "many"])
+def test_the_tasks_in_a_state_are_found_without_reading_those_in_others(many_tasks, monkeypatch, few):
+    # Given
+    monkeypatch.setattr(filters, "FEW", few)
+    of_ended = {"autotask_result", "autotask_history"}
+    none_of = dict.fromkeys(("error", "cancelled"), {"autotask_task"}) | dict.fromkeys(("scheduled", "held"), of_ended)
+
+    # When, Then
+    for state, others in none_of.items():
+        for sql in queries_of(many_tasks, f"state={state}"):
+            read = [node for node in nodes(explained(sql)["Plan"]) if node.get("Relation Name") in others]
+            assert all(rows_read(node) == 0 for node in read), (state, sql, read)
+    for state in (
+        "scheduled",
+        "held",
+        *(["running"] if few else []),
+    ):  # 1/10 of the live tasks each, and seven that run
+        for sql in queries_of(many_tasks, f"state={state}"):
+            assert rows_read(explained(sql)["Plan"]) <= 1_500, (state, sql)
+
+
+def test_the_list_of_workers_reads_no_task_but_those_that_run(many_tasks):
+    registered()
+    with CaptureQueriesContext(connection) as queries:
+        page(many_tasks, WORKERS)
+    [sql] = [entry["sql"] for entry in queries if "running_tasks" in entry["sql"]]
+    assert rows_read(explained(sql)["Plan"]) <= 100, sql
 
 
 def test_no_page_of_the_dashboard_reads_a_table_of_tasks(many_tasks):

@@ -45,4 +45,4 @@ def test_lists_say_that_no_worker_is_alive(admin):
     hold(queue="mail")
     assert "Tasks wait, and no worker is alive." in page(admin, TASKS)
     registered(queues="reports")
-    assert "Tasks wait in queues that no living worker serves: mail." in page(admin, TASKS)
+    assert "Tasks wait in queues that no running worker serves: mail." in page(admin, TASKS)

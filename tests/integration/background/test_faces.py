@@ -61,7 +61,7 @@ def test_the_admin_lists_and_acts_by_permission(transactional_db: None) -> None:
     assert act("start", tasks.endless) == ["1 background worker is started."]
     assert tasks.endless.is_active()
     assert act("start", tasks.endless) == [f"{tasks.endless.name}: already started"]
-    assert act("stop", tasks.endless) == ["1 background worker stops after its present run."]
+    assert act("stop", tasks.endless) == ["1 background worker stops after its current run."]
     assert act("trigger", tasks.rebuild) == ["1 background worker is triggered."]
     assert act("trigger", tasks.endless) == [f"{tasks.endless.name}: not one that can be triggered"]
     assert [each.waiting for each in background_read.read(connection)] == [0, 1, 1]

@@ -69,4 +69,4 @@ def test_a_revoked_key_is_not_valid():
 def test_an_unfit_key_is_an_error_of_one_line():
     shown = manage("keys", "create", "a", "--scope", "write:*")
     assert (shown.out, shown.code) == ("", 1)
-    assert shown.err.startswith("The API key was not made: 'write:*' is not a scope")
+    assert shown.err.startswith("The API key was not created: 'write:*' is not a scope")

@@ -5,6 +5,8 @@ import re
 import pytest
 
 from autotask.handle import TaskHandle
+from autotask.management.console import Console
+from autotask.management.subcommands import run_now
 from autotask.task import DONE, WAITING
 from tests.integration.commands.command import manage
 from tests.integration.commands.tasks import add, hold, misbehave
@@ -30,6 +32,15 @@ def test_several_are_called_and_none_is_waited_for():
     shown = manage("run", add.name, "[1, 2]", hold.name, add.name, '{"x": 1, "y": 2}')
     assert shown.code == 0, shown.err
     assert [handle.status for handle in handles(shown)] == [WAITING] * 3
+
+
+def test_whoever_waits_without_a_worker_is_told_so(monkeypatch, start_worker):
+    monkeypatch.setattr(run_now, "PATIENCE", 0.1)
+    told = []
+    monkeypatch.setattr(Console, "complain", lambda self, *lines: (told.extend(lines), start_worker()))
+    shown = manage("run", add.name, "[2, 3]", "--wait")
+    assert shown.out.endswith("is done, result=5\n")
+    assert re.search(r"it is waiting\. No worker is alive\. Start .*: python manage\.py autotask worker", told[0])
 
 
 def test_the_end_of_a_task_that_fails_is_the_end_of_the_command(start_worker):

@@ -48,7 +48,7 @@ def test_show_tells_everything_but_the_result(autotask_immediate):
     # Then
     assert re.search(r"^state +error$", shown.out, re.M)
     assert re.search(r"^attempts +1 started, 1 failed, 0 lost; 0 retries allowed$", shown.out, re.M)
-    assert re.search(r"^Attempt 1: error after \d\.\d s, ", shown.out, re.M)
+    assert re.search(r"^Attempt 1: error, ran for \d\.\d s, ended \d", shown.out, re.M)
     assert "  Traceback (most recent call last):\n" in shown.out
     assert list(document) == [
         *("id", "name", "queue", "priority", "tags", "subject", "metadata", "status", "state", "arguments"),

@@ -95,5 +95,5 @@ def test_a_wait_outside_of_tests_says_nothing_of_them(monkeypatch):
 def test_status_names_the_queues_that_nobody_serves():
     registered(queues="reports")
     add.using(queue="mail")(1, 2)
-    text = "Tasks wait in queues that no living worker serves: mail. Start one: python manage.py autotask worker --queues mail"
+    text = "Tasks wait in queues that no running worker serves: mail. Start one: python manage.py autotask worker --queues mail"
     assert text in manage("status").out

@@ -42,7 +42,7 @@ def turn():
 
 
 def sign_on():
-    """Have a living worker."""
+    """Have a running worker."""
     workers.sign_on(current(), make_identity(kind="test", serves_pid=None, queues=(), threads=1), 1000)
 
 

@@ -1,10 +1,12 @@
-"""Fixtures of races: more connections than one, and threads whose errors are not lost."""
+"""Fixtures of races: more connections than one, and threads whose errors are not lost; and of prepared statements."""
 
 import threading
+import weakref
 
 import pytest
 
-from autotask.store.connection import dedicated, execute
+from autotask.store import prepared
+from autotask.store.connection import current, dedicated, execute
 
 
 @pytest.fixture
@@ -14,6 +16,18 @@ def transaction(other_connection):
     yield other_connection
     if other_connection.connection is not None:
         execute(other_connection, "ROLLBACK")
+
+
+@pytest.fixture
+def generic(db, monkeypatch):
+    """All that may be prepared is, with the plan that it would have after some time, which knows no parameter."""
+    monkeypatch.setattr(prepared, "OFTEN", 1)
+    monkeypatch.setattr(prepared, "keeps_session", lambda connection: True)
+    monkeypatch.setattr(prepared, "_known", weakref.WeakKeyDictionary())
+    execute(current(), "SET plan_cache_mode = force_generic_plan")
+    yield
+    execute(current(), "RESET plan_cache_mode")
+    execute(current(), "DEALLOCATE ALL")
 
 
 @pytest.fixture

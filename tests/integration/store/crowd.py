@@ -39,7 +39,7 @@ TABLES = {model._meta.db_table: model for model in apps.get_app_config("autotask
 class Crowd:
     """What is in the tables.
 
-    :ivar worker: a living worker that holds *held*; another one, whose lease has run out, holds 100.
+    :ivar worker: a running worker that holds *held*; another one, whose lease has run out, holds 100.
     :ivar future: a task that is due tomorrow.
     :ivar waiting: a ready task.
     :ivar failed: a task that has ended in an error, with an attempt.
@@ -104,7 +104,7 @@ def gather(statistics: str) -> Crowd:
         f"SELECT gen_random_uuid(), n, '', now(), now() FROM generate_series(1, {ROWS // 3}), generate_series(1, 3) AS n",
     )
 
-    # What other living workers run, and what the dead one has left behind.
+    # What other running workers run, and what the dead one has left behind.
     for other in (dead, *(sign_on(lease=DAY) for _ in range(10))):
         multiply("autotask_task", held[0].id, 100, claimed_by=other)
 

@@ -169,6 +169,11 @@ def test_a_session_of_a_worker_is_not_subject_to_what_is_set_for_the_database(of
     assert found == {timeout: expected[timeout] for timeout in timeouts}
 
 
+def test_no_statement_of_a_worker_is_compiled(of_a_worker):
+    """PostgreSQL would take longer to compile one than to run it, once many tasks wait."""
+    assert rows(of_a_worker.wrapper, "SHOW jit") == [("off",)]
+
+
 def test_one_sees_for_how_long_a_worker_s_connection_waits_for_an_answer(of_a_worker):
     # Given
     assert rows(of_a_worker.wrapper, "SELECT 1") == [(1,)]

@@ -6,7 +6,19 @@ import uuid
 import pytest
 
 from autotask.flow import Flow, LimitGate, RateGate
-from autotask.store import cancel, enqueue, expiring, finish, gates, promote, release, requeue, rescue, sweep
+from autotask.store import (
+    cancel,
+    enqueue,
+    expiring,
+    finish,
+    gates,
+    paused_tasks,
+    promote,
+    release,
+    requeue,
+    rescue,
+    sweep,
+)
 from autotask.store.connection import current, execute, rows
 from autotask.store.finish import HandingOn
 from autotask.store.gates import Present
@@ -242,6 +254,23 @@ def test_a_paused_task_does_not_keep_others_waiting(worker):
         ("pause:tests.paused", 0)
     ]
     assert (end(*take(worker)), state(second)) == (1, State.READY)
+
+
+def test_one_look_takes_many_paused_tasks_out_of_the_way(worker):
+    # Given
+    hold(A, count=3 * paused_tasks.PIECE, name="tests.paused")
+    (other,) = hold(A)
+    execute(
+        current(),
+        "INSERT INTO autotask_pause (kind, name, paused_at) VALUES ('task', 'tests.paused', clock_timestamp())",
+    )
+
+    # When
+    gates.admit(current(), Present(), room={})
+
+    # Then: the second look finds nobody else
+    assert gates.admit(current(), Present(), room={}).ready == 1
+    assert state(other) is State.READY
 
 
 def test_two_sessions_never_give_the_same_slot_away(in_threads, worker):

@@ -104,6 +104,7 @@ def test_what_has_ended_lately_is_counted_by_state():
         {"id": tasks[0].id},
     )
     assert tally.ended_lately(current(), 60.0) == {State.DONE: 2, State.ERROR: 2}
+    assert tally.ended_lately(current(), 60.0, newest=3) == {State.DONE: 1, State.ERROR: 2}
 
 
 # --- being told -----------------------------------------------------------------------------------------------------

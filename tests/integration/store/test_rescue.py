@@ -249,7 +249,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back_also_if_it_may_run_once_onl
     assert (state(once), stored(once).attempt) == (State.READY, 0)
 
 
-# --- processes of living workers ------------------------------------------------------------------------------------
+# --- processes of running workers ------------------------------------------------------------------------------------
 
 
 def lost(*tasks, reason="signal 11 (SIGSEGV)", max_crashes=3):

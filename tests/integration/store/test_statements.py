@@ -11,6 +11,9 @@ from django.db import models
 from autotask import store
 from autotask.store.connection import current, rows
 
+#: The bytes to which PostgreSQL aligns columns.
+ALIGNED = {"c": 1, "s": 2, "i": 4, "d": 8}
+
 INSERT = re.compile(r"INSERT INTO (autotask_\w+) \(([^)]*)\)")
 
 MODULES = [name for _, name, _ in pkgutil.iter_modules(store.__path__)]
@@ -97,3 +100,23 @@ def test_what_the_storage_parameters_are_for_is_not_lost():
     ((options,),) = rows(current(), "SELECT reloptions FROM pg_class WHERE oid = 'autotask_task'::regclass")
     assert "autovacuum_vacuum_scale_factor=0" in options
     assert "vacuum_index_cleanup=on" in options
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("table", ["autotask_task", "autotask_ready", "autotask_result"])
+def test_no_byte_is_lost_between_the_columns_that_every_row_has(table):
+    # Given
+    found = rows(
+        current(),
+        "SELECT attname, attlen, attalign, attnotnull FROM pg_attribute "
+        "WHERE attrelid = %(table)s::regclass AND attnum > 0 ORDER BY attnum",
+        {"table": table},
+    )
+    widths = [(size, ALIGNED[align]) for _, size, align, _ in found]
+    fixed = next(number for number, (size, _) in enumerate(widths) if size < 0)
+
+    # Then
+    assert not [name for name, size, _, is_needed in found[fixed:] if size > 0 and is_needed]
+    assert [sum(size for size, _ in widths[:number]) % align for number, (_, align) in enumerate(widths[:fixed])] == (
+        [0] * fixed
+    )

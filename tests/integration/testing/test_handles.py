@@ -144,7 +144,7 @@ def test_a_coroutine_awaits_the_handle_for_the_result():
 def test_an_id_that_no_call_makes_never_was_a_task(id):
     handle = TaskHandle(id)
     for ask in (handle.refresh, lambda: handle.ready, lambda: handle.wait(1)):
-        with pytest.raises(TaskNotFound, match=f"^There never was a task {id}: ") as caught:
+        with pytest.raises(TaskNotFound, match=f"^Task {id} has never existed: ") as caught:
             ask()
         assert not isinstance(caught.value, TaskExpired)
 

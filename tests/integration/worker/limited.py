@@ -100,6 +100,18 @@ def three_short_at_a_time(number):
     _run(0.0005)
 
 
+#: The keys of calls of ``one_very_short_each`` that run, and the most that ran with the same one.
+running: dict[int, int] = {}
+most_with_one_key: list[int] = []
+
+
+@delayed_task(concurrency=Limit(1, key="account"))
+def one_very_short_each(account):
+    running[account] = running.get(account, 0) + 1
+    most_with_one_key.append(running[account])
+    running[account] -= 1
+
+
 @delayed_task(concurrency=3, retries=1, backoff=0, takes_context=True)
 def three_short_some_fail(context, number):
     _run(0.0005)

@@ -11,6 +11,7 @@ from autotask.store import gates
 from autotask.store.connection import current, execute, rows
 from autotask.store.gates import Present
 from autotask.task import CANCELLED, RUNNING, State
+from autotask.worker.followers import FEW_SLOTS
 from tests.helpers import patient, wait_until
 from tests.integration.store.shapes import count
 from tests.integration.worker import limited
@@ -58,6 +59,23 @@ def test_short_tasks_follow_each_other_and_the_limit_holds(start_worker):
     assert most_at_once(limited.spans) == 3
     assert len(limited.spans) == 1500
     assert sum(map(sum, followers)) > 100
+
+
+def test_very_short_tasks_with_many_keys_follow_each_other_and_the_limit_of_each_key_holds(start_worker):
+    # Given: many more slots than a worker gives followers again and again
+    accounts, rounds = 4 * FEW_SLOTS, 15
+    workers = [start_worker(threads=4) for _ in range(2)]
+    followers = [count_followers(worker) for worker in workers]
+    limited.most_with_one_key.clear()
+
+    # When
+    handles = limited.one_very_short_each.enqueue_many([(number % accounts,) for number in range(accounts * rounds)])
+
+    # Then
+    drained(*handles)
+    assert limited.most_with_one_key == [1] * len(handles)
+    assert sum(map(sum, followers)) > 100
+    wait_until(lambda: count("autotask_claim") == 0, what="the end of all claims")
 
 
 def test_a_claim_lasts_until_its_tasks_with_slots_have_ended_though_the_others_end_first(worker):

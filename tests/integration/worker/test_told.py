@@ -39,6 +39,8 @@ def start_idle(sound_sleep, silence, start_worker):
     def start(**options):
         worker = start_worker(**options)
         wait_until(lambda: is_idle(worker), what="a beat of an idle worker")
+        # Its first beat may come before its first look for work, after which it makes due tasks ready.
+        wait_until(lambda: worker.loop.promote_at > float("-inf"), what="its first look for work")
         return worker
 
     return start

@@ -60,7 +60,7 @@ def test_a_name_can_be_used_once_in_an_attempt(worker):
     handle = tasks.twice()
 
     assert ended(handle) == ERROR
-    assert "has had a step 'a' before" in handle.error_message
+    assert "already had a step 'a'" in handle.error_message
 
 
 def test_a_value_that_cannot_be_kept_is_an_error(worker):

@@ -10,7 +10,7 @@ import time
 import uuid
 from argparse import ArgumentParser
 from collections.abc import Collection, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -124,7 +124,7 @@ Files:      {settings.DEMO_OUTPUT}
             site.check()
             if companions := self._living_companions(site):
                 return companions[0]
-            time.sleep(LOOK)
+            time.sleep(LOOK / 5)
         raise Failed(f"runserver has no companion after {seconds:g} s")
 
     def _living_companions(self, site: Website) -> list[Worker]:
@@ -157,7 +157,10 @@ Files:      {settings.DEMO_OUTPUT}
 
     def _once(self, site: Website, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        calls = [(case, call) for case in once() for call in _enqueue(site, case)]
+        calls = []
+        for case in once():
+            calls += [(case, call) for call in _enqueue(site, case)]
+            self._look(site)
         while not self._ended({call.id for _, call in calls}) and time.monotonic() < deadline:
             self._look(site)
             time.sleep(LOOK)
@@ -202,9 +205,10 @@ Files:      {settings.DEMO_OUTPUT}
         if schedule is None:
             return Row(name, expected, "-", None, None, "", ["the schedule is not registered"])
         # A tick at this very moment is as good.
-        near = abs(schedule.next_tick - _database_clock()) <= timedelta(minutes=1)
+        in_seconds = (schedule.next_tick - _database_clock()).total_seconds()
+        near = abs(in_seconds) <= 60
         wrong = [] if near else ["the next tick is not within a minute"]
-        return Row(name, expected, "-", None, None, f"next at {schedule.next_tick:%H:%M:%S} UTC", wrong)
+        return Row(name, expected, "-", None, None, f"next in {max(0, in_seconds):.0f} s", wrong)
 
 
 def _shown(name: str, expected: str, record: TaskRecord, course: Course, wrong: list[str]) -> Row:
