@@ -26,6 +26,7 @@ class Registration:
     :param executors: the pools other than the threads.
     :ivar identity: the entry of this worker.
     :ivar has_new_name: whether the name has changed since the loop looked. The loop resets it.
+    :ivar others: what the register said of other workers at the last beat.
     :ivar stopping: whether the worker has begun to stop.
     :ivar fresh_until: until when its lease can be trusted, on the monotonic clock.
     """
@@ -35,6 +36,7 @@ class Registration:
         self._executors = executors
         self.identity = self._new_identity()
         self.has_new_name = False
+        self.others = workers.Register((), False)
         self.stopping = False
         self.fresh_until = float("-inf")
         self._note_beat(time.monotonic())
@@ -64,11 +66,15 @@ class Registration:
         """
         # Taken before the statement: the lease may have begun any moment after this one.
         now = time.monotonic()
-        kept = workers.beat(connection, self.id, lease=settings.LEASE, stopping=self.stopping, idle=idle)
-        if not kept:
+        mine = self.identity
+        here = {"host": mine.host, "boot_id": mine.boot_id}
+        others = workers.beat(connection, mine.id, lease=settings.LEASE, stopping=self.stopping, idle=idle, **here)
+        if others is None:
             self._sign_on_again(connection)
+        else:
+            self.others = others
         self._note_beat(now)
-        return kept
+        return others is not None
 
     def _note_beat(self, now: float) -> None:
         # The setting is read here, and not for each task.
