@@ -2,7 +2,7 @@
 
 An envelope is::
 
-    "AT"  version  codec  flags  key id (4)  MAC (32)  body
+    "AT"  version  codec  flags  key id (4)  MAC (16)  body
 
 The flags say whether the body refers to model instances, see :mod:`autotask.pickling`, whether it begins with the
 values of carriers, and with subject and metadata: their length (4) and JSON, see :mod:`autotask.carriers`, and whether
@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from autotask.signing import Key, key_of
+from autotask.signing import SIZE, Key, key_of
 
 MAGIC = b"AT"
 VERSION = 1
@@ -39,7 +39,7 @@ FLAGS = len(PLAIN) - 1
 
 HEAD = slice(0, len(PLAIN))
 KEY_ID = slice(HEAD.stop, HEAD.stop + 4)
-MAC = slice(KEY_ID.stop, KEY_ID.stop + 32)
+MAC = slice(KEY_ID.stop, KEY_ID.stop + SIZE)
 BODY = slice(MAC.stop, None)
 
 #: How contexts begin, by what the envelope holds.
@@ -83,7 +83,7 @@ def signing(begun: Begun, name: bytes = b"", words: bytes = b"") -> Callable[[by
         inner, outer = copy_inner(), copy_outer()
         inner.update(id + after + body)
         outer.update(inner.digest())
-        mac: bytes = outer.digest()
+        mac: bytes = outer.digest()[:SIZE]
         return start + mac + words + body
 
     return sign
@@ -105,7 +105,7 @@ def opening(secret: str | bytes, name: str) -> Callable[[bytes, bytes], bytes | 
         inner, outer, body = copy_inner(), copy_outer(), envelope[BODY]
         inner.update(id + after + body)
         outer.update(inner.digest())
-        return body if same(envelope[MAC], outer.digest()) else None
+        return body if same(envelope[MAC], outer.digest()[:SIZE]) else None
 
     return opened
 

@@ -39,6 +39,10 @@ _VERSION = 1
 
 #: In place of the version, before the name of a background worker for which something was put.
 _CALL = 2
+
+#: In place of the version, before an offer that comes back.
+_BACK = 3
+_BACK_FORM = struct.Struct("=B16sQ")
 _HEAD = struct.Struct("=B16s16sQqhi")
 
 
@@ -88,31 +92,47 @@ def called_for(body: bytes) -> str | None:
     return body[1:].decode() if body[:1] == bytes((_CALL,)) else None
 
 
+def back(offer: Offer) -> bytes:
+    """Return the bytes with which a worker gets its offer back: nothing was stored as claimed by it."""
+    return _BACK_FORM.pack(_BACK, offer.worker_id.bytes, offer.number)
+
+
+def given_back(body: bytes) -> Offer | None:
+    """Return the offer in what :func:`back` has made; None: it is something else."""
+    if body[:1] != bytes((_BACK,)) or len(body) != _BACK_FORM.size:
+        return None
+    _, id, number = _BACK_FORM.unpack(body)
+    return Offer(uuid.UUID(bytes=id), number)
+
+
 def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
     """Insert one task, and hand it over if there is an offer; otherwise wake a worker after the commit."""
     if can_be_handed(task):
         store = functools.partial(enqueue.insert_claimed, connection, task)
-        if store_claimed(connection, lambda worker_id: (task, store(worker_id))):
+        if store_claimed(connection, lambda worker_id: (task, store(worker_id))) is not None:
             return
     store_it = functools.partial(enqueue.insert, connection, task)
     notify.store_and_wake(connection, store_it, (task.kind.queue, task.kind.executor))
 
 
-def store_claimed(connection: BaseDatabaseWrapper, store: Callable[[uuid.UUID], tuple[NewTask, int] | None]) -> bool:
+def store_claimed(
+    connection: BaseDatabaseWrapper, store: Callable[[uuid.UUID], tuple[NewTask, int] | None]
+) -> int | None:
     """If there is an offer, store a task as claimed by the worker that has made it, and hand it over.
 
-    :param store: does it, and returns the task and the fence; None: nothing was stored.
-    :returns: whether it was handed over.
+    :param store: does it, and returns the task and the fence, 0 if it is stored, but not claimed; None: nothing was stored.
+    :returns: the fence; None: nothing was stored.
     """
     line = _line
     # Inside a transaction, it is unknown when and whether it commits.
     if line is None or not is_alone(connection) or time.monotonic() < _not_before:
-        return False
+        return None
     offer = line.take_offer()
     if offer is None or (stored := _store(store, offer)) is None:
-        return False
-    line.hand_over(dump(*stored, offer))
-    return True
+        return None
+    task, fence = stored
+    line.hand_over(dump(task, fence, offer) if fence else back(offer))
+    return fence
 
 
 def _store(store: Callable[[uuid.UUID], tuple[NewTask, int] | None], offer: Offer) -> tuple[NewTask, int] | None:
@@ -135,9 +155,14 @@ def _store(store: Callable[[uuid.UUID], tuple[NewTask, int] | None], offer: Offe
 
 def can_be_handed(task: NewTask) -> bool:
     """Whether a task is plain and small enough."""
+    return task.kind.is_plain and fits(task)
+
+
+def fits(task: NewTask) -> bool:
+    """Whether a task is small enough."""
     kind = task.kind
     # A character takes four bytes at most.
-    return kind.is_plain and len(task.payload) + 4 * (len(kind.name) + len(kind.queue)) + _HEAD.size <= LARGEST
+    return len(task.payload) + 4 * (len(kind.name) + len(kind.queue)) + _HEAD.size <= LARGEST
 
 
 def dump(task: NewTask, fence: int, offer: Offer) -> bytes:

@@ -1,8 +1,8 @@
 """Seal payloads for their context with a key of the site, and make sure that a seal is genuine.
 
-The MAC is HMAC-SHA256 (RFC 2104) over all other bytes of the envelope and the *context*: for arguments the id and name of
-the task, for results its id and fence. So a payload cannot be moved to another task, nor a result to another attempt. The
-key is derived from ``AUTOTASK_SIGNING_KEY`` or ``SECRET_KEY``; older keys are accepted from the fallback settings.
+The MAC is the first half of an HMAC-SHA256 (RFC 2104) over all other bytes of the envelope and the *context*: for arguments the
+id and name of the task, for results its id and fence. So a payload cannot be moved to another task, nor a result to another
+attempt. The key is derived from ``AUTOTASK_SIGNING_KEY`` or ``SECRET_KEY``; older keys are accepted from the fallback settings.
 """
 
 import hmac

@@ -27,7 +27,7 @@ from benchmarks.session import RunFailed, Session, session
 METRICS = {
     "drain": ("rate", "tasks/s", ("worker_cpu_us", "server_cpu_us", "wal_bytes", "duplicates"), 20_000),
     "enqueue": ("rate", "tasks/s", ("client_cpu_us",), 3_000),
-    "bulk": ("rate", "tasks/s", (), 10_000),
+    "bulk": ("rate", "tasks/s", ("client_cpu_us",), 10_000),
     "latency": ("p50_ms", "ms", ("p95_ms", "p99_ms", "call_p50_ms"), 0),
     "roundtrip": ("p50_ms", "ms", ("p95_ms", "p99_ms"), 0),
     "claim_buffers": ("claim", "pages", ("find",), 20_000),

@@ -5,12 +5,15 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+
 from autotask import handover
 from autotask.background.options import BackgroundOptions, Kind
+from autotask.conf import settings
 from autotask.context import TaskContext
 from autotask.definition import Definition
 from autotask.options import Options
-from autotask.store import background, enqueue, many
+from autotask.store import background, enqueue, inbox, many
 from autotask.store.connection import current
 from autotask.store.enqueue import NewTask
 from autotask.task import BACKGROUND, ClaimedTask
@@ -56,9 +59,21 @@ class BackgroundDefinition(Definition[Any, Any]):
 
     def _insert(self, tasks: list[NewTask]) -> None:
         connection = current()
-        if len(tasks) == 1:
-            enqueue.insert(connection, tasks[0])
-        else:
+        if len(tasks) > 1:
             many.insert_many(connection, tasks)
+        elif fence := self._put(connection, tasks[0]):
+            self._announce(connection, tasks, tasks)
+            return
+        elif fence is None:
+            enqueue.insert(connection, tasks[0])
         background.call(connection, self.worker.name, handover.call_for)
         self._announce(connection, tasks, tasks)
+
+    def _put(self, connection: BaseDatabaseWrapper, task: NewTask) -> int | None:
+        """Hand a message to the companion of this process, if it offers that; see :func:`autotask.handover.store_claimed`."""
+        if not (self._is_put and task.kind.is_plain_message and handover.fits(task)) or settings.IMMEDIATE:
+            return None
+        name = self.worker.name
+        return handover.store_claimed(
+            connection, lambda worker_id: (task, inbox.put(connection, task, name, worker_id))
+        )

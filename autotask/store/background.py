@@ -194,6 +194,11 @@ def tell(connection: BaseDatabaseWrapper) -> None:
     notify.do_after_commit(connection, lambda: rows(connection, TELL_ALL))
 
 
+def of_message(name: str) -> str | None:
+    """Return the name of the background worker of a message; None: the name is that of a task."""
+    return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
+
+
 def call(connection: BaseDatabaseWrapper, name: str, nearby: Callable[[str], bool]) -> None:
     """Have the host of a background worker look for messages, after the commit; at most every :data:`CALL_EVERY`.
 

@@ -14,6 +14,7 @@ from autotask.store.connection import in_utc, rows
 from autotask.store.gates import IS_DUE
 from autotask.store.isolation import Refusals
 from autotask.store.prepared import prepared_rows
+from autotask.store.promote import UNTIL_DUE
 from autotask.task import THREAD, ClaimedTask
 
 
@@ -34,9 +35,13 @@ class BoundedLane:
     since: datetime | None
 
 
+#: What the row with the time until the next task is due has in place of a priority.
+_DUE = 1000
+
 # A loose index scan: one descent of the ready table for each lane that exists, however many tasks are in it.
-# (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own. Marks and pauses are looked for
-# along with them, at the price of a look into tables that are nearly always empty, and no statement more.
+# (PostgreSQL wiki, "Loose indexscan".) Suspects are rare, and have an index of their own. Marks, pauses and the next task that
+# is due are looked for along with them, at the price of a look into tables that are nearly always empty and at the first entry of
+# an index, and no statement more.
 LANES = (
     """
 WITH RECURSIVE lane AS (
@@ -58,6 +63,9 @@ SELECT p.name, 0::smallint, p.kind, NULL FROM autotask_pause p WHERE {in_force}
 UNION ALL
 SELECT NULL, NULL, NULL, NULL WHERE """
     + IS_DUE
+    + f"""
+UNION ALL
+SELECT due.seconds::text, {_DUE}::smallint, NULL, NULL FROM ({UNTIL_DUE}) AS due(seconds) WHERE due.seconds IS NOT NULL"""
 )
 
 #: The fields that a claim returns, and expressions for those that differ from their columns.
@@ -184,12 +192,14 @@ class Found(NamedTuple):
     :ivar suspected: those with suspects.
     :ivar marked: whether a gate is marked.
     :ivar paused: the kind and name of each pause.
+    :ivar due: the seconds until a scheduled task is due; not positive if one is, None if there is none.
     """
 
     lanes: list[Lane]
     suspected: list[Lane]
     marked: bool
     paused: frozenset[tuple[str, str]]
+    due: float | None = None
 
 
 def find_lanes(
@@ -204,8 +214,9 @@ def find_lanes(
     params = {"unknown_names": list(unknown_names), "paused_names": list(paused_names)}
     found = prepared_rows(connection, LANES.format(**words), params)
     lanes, suspected = ([Lane(*lane) for *lane, suspect in found if suspect is which] for which in (False, True))
-    others = [(kind, name) for name, _, kind, suspect in found if suspect is None]
-    return Found(lanes, suspected, (None, None) in others, frozenset(others) - {(None, None)})
+    others = [(kind, name) for name, what, kind, suspect in found if suspect is None and what != _DUE]
+    due = next((float(seconds) for seconds, what, *_ in found if what == _DUE), None)
+    return Found(lanes, suspected, (None, None) in others, frozenset(others) - {(None, None)}, due)
 
 
 def claim(

@@ -16,6 +16,7 @@ from autotask.flow.plan import Throttle
 from autotask.store import addressee, arrays, claims, columns, marks, ready
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
+from autotask.task import BACKGROUND
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +36,12 @@ class Kind(Carried):
     def is_plain(self) -> bool:
         """Whether it is due at once, with defaults everywhere."""
         return all(getattr(self, name) == default for name, default in _NOTHING_SPECIAL.items())
+
+    @cached_property
+    def is_plain_message(self) -> bool:
+        """The same, but for a background worker."""
+        others = (name for name in _NOTHING_SPECIAL if name != "executor")
+        return self.executor == BACKGROUND and all(getattr(self, name) == _NOTHING_SPECIAL[name] for name in others)
 
     @cached_property
     def about(self) -> tuple[str | None, Any] | None:

@@ -10,7 +10,8 @@ from autotask.store import arrays, claim, claims, pauses, ready
 from autotask.store.background import PREFIX
 from autotask.store.background_hosting import Grant
 from autotask.store.connection import rows
-from autotask.store.prepared import prepared_rows
+from autotask.store.enqueue import NewTask
+from autotask.store.prepared import prepared_rows, rows_for_caller
 from autotask.task import ClaimedTask
 
 # * Who does not host the instance any more gets nothing.
@@ -43,6 +44,35 @@ gone AS (
 ),
 {claims.MADE}
 SELECT (SELECT p.turn FROM picked p WHERE p.id = t.id), {claim.FIELDS}{claims.MADE_TASKS}"""
+
+# A new message for an instance that has no other, stored as claimed by its host, so that it need not look for it. Who has another
+# one claims this one in its turn.
+PUT = f"""
+WITH host AS MATERIALIZED (
+    SELECT i.worker_id FROM autotask_background_instance i
+    WHERE i.name = %(plain)s::text AND i.place = '' AND i.worker_id = %(worker_id)s::uuid
+      AND NOT EXISTS (
+          SELECT 1 FROM autotask_task t WHERE t.name = %(name)s::text AND t.executor = 'background' AND t.state = 1
+      )
+      AND NOT EXISTS (SELECT 1 FROM autotask_pause)
+),
+stored AS (
+    INSERT INTO autotask_task (id, name, queue, priority, executor, state, created_at, run_at, ready_at, retries, ttl, arguments, payload)
+    VALUES (%(id)s::uuid, %(name)s::text, %(queue)s::text, %(priority)s::smallint, 'background', 1, clock_timestamp(),
+            clock_timestamp(), clock_timestamp(), %(retries)s::int, %(ttl)s::float8, %(arguments)s::text, %(payload)s::bytea)
+    RETURNING id, queue, priority, executor, ready_at
+),
+come AS (
+    INSERT INTO autotask_ready ({ready.COLUMNS})
+    SELECT queue, priority, executor, ready_at, id, false, false FROM stored WHERE NOT EXISTS (SELECT FROM host)
+),
+made AS (
+    INSERT INTO autotask_claim (number, worker_id, at, ids)
+    SELECT nextval('autotask_fence'), host.worker_id, stored.ready_at, ARRAY[stored.id] FROM stored, host
+    RETURNING number
+)
+SELECT coalesce((SELECT number << {claims.PLACE_BITS} FROM made), 0)
+"""
 
 # After a claim whose answer was lost: none of these runs, but those that the other threads of the instance handle.
 RELEASE_ALL = f"""
@@ -96,6 +126,19 @@ def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[
         prepared_rows(connection, CLAIM.format(limit=min(int(limit), claims.MOST)), params), key=lambda row: int(row[0])
     )
     return [claim.record(row[1:], address.worker_id) for row in found]
+
+
+def put(connection: BaseDatabaseWrapper, task: NewTask, name: str, worker_id: uuid.UUID) -> int:
+    """Store a message, as claimed by a worker if that hosts the background worker, and it has no other message.
+
+    :param task: its kind is a plain message; outside a transaction, since the worker must not wait for a commit.
+    :param name: of the background worker.
+    :returns: the fence of the claim; 0 if it waits.
+    """
+    id, kind, arguments, payload, *_ = task
+    said = {field: getattr(kind, field) for field in ("name", "queue", "priority", "retries", "ttl")}
+    params = {"id": id, "plain": name, "worker_id": worker_id, "arguments": arguments, "payload": payload, **said}
+    return int(rows_for_caller(connection, PUT, params)[0][0])
 
 
 def release_all(connection: BaseDatabaseWrapper, address: Address, kept: Collection[uuid.UUID] = ()) -> int:

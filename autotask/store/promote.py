@@ -24,6 +24,13 @@ SET state = {marks.DUE_STATE}, ready_at = {marks.DUE_READY_AT}, gate = coalesce(
 FROM due WHERE t.id = due.id
 """
 
+#: The seconds until a task is due, or a mark; not positive if one is, NULL if none is set.
+UNTIL_DUE = f"""
+SELECT least((SELECT extract(epoch FROM run_at - statement_timestamp())::float8 FROM autotask_task
+              WHERE state = 0 ORDER BY run_at LIMIT 1),
+             ({UNTIL_NEXT}))
+"""
+
 PROMOTE = f"""
 WITH due AS MATERIALIZED ({DUE} FOR NO KEY UPDATE SKIP LOCKED),
 promoted AS (

@@ -1,6 +1,7 @@
 """The register of running workers: sign on, heartbeat, sign off."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -49,6 +50,18 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class Register:
+    """What one look at the register says of other workers.
+
+    :ivar neighbours: those on the same host.
+    :ivar overdue: whether the lease of any worker at all has run out.
+    """
+
+    neighbours: Sequence[Neighbour]
+    overdue: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """The queues and pools of a dedicated worker.
 
@@ -79,6 +92,7 @@ SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + %(lease)s * i
     idle = %(idle)s
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 WHERE id = %(id)s
+RETURNING NULL::uuid, NULL::int, NULL::bigint, NULL::boolean, NULL::boolean
 """
 
 # Not part of the beat: while the table of tasks is locked, as by migrations, leases are still renewed.
@@ -100,6 +114,9 @@ FROM autotask_worker
 WHERE id <> %(id)s AND (host = %(host)s AND boot_id = %(boot_id)s OR lease_until < clock_timestamp())
 """
 
+# Both in one statement: an idle worker sends few others.
+BEAT_AND_OTHERS = f"WITH beat AS ({BEAT}) TABLE beat UNION ALL {OTHERS}"
+
 
 def sign_on(connection: BaseDatabaseWrapper, worker: WorkerIdentity, lease: float) -> None:
     """Register a worker with a lease of *lease* seconds."""
@@ -112,13 +129,27 @@ def sign_on(connection: BaseDatabaseWrapper, worker: WorkerIdentity, lease: floa
 
 
 def beat(
-    connection: BaseDatabaseWrapper, id: uuid.UUID, *, lease: float, stopping: bool = False, idle: bool = False
-) -> bool:
-    """Renew the lease of a worker; return whether it was still registered.
+    connection: BaseDatabaseWrapper,
+    id: uuid.UUID,
+    *,
+    lease: float,
+    stopping: bool = False,
+    idle: bool = False,
+    host: str = "",
+    boot_id: str = "",
+) -> Register | None:
+    """Renew the lease of a worker; return what the register says of others, or None if the worker was no longer in it.
 
     :param idle: whether it is enough to notify just this worker of a task.
+    :param host: with *boot_id*, those of the worker, so that its neighbours are found.
     """
-    return bool(execute(connection, BEAT, {"id": id, "lease": lease, "stopping": stopping, "idle": idle}))
+    params = {"id": id, "host": host, "boot_id": boot_id, "lease": lease, "stopping": stopping, "idle": idle}
+    found = rows(connection, BEAT_AND_OTHERS, params)
+    others = [row for row in found if row[0] is not None]
+    if len(others) == len(found):
+        return None
+    neighbours = [Neighbour(id, pid, started) for id, pid, started, here, _ in others if here]
+    return Register(neighbours, any(overdue for *_, overdue in others))
 
 
 def to_be_cancelled(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[uuid.UUID]:
@@ -129,14 +160,6 @@ def to_be_cancelled(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[uuid
 def sign_off(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
     """Remove a worker that holds no task any more from the register."""
     execute(connection, SIGN_OFF, {"id": id})
-
-
-def others(connection: BaseDatabaseWrapper, worker: WorkerIdentity) -> tuple[list[Neighbour], bool]:
-    """Return the other workers on the same host, and whether the lease of any worker at all has run out."""
-    params = {"host": worker.host, "boot_id": worker.boot_id, "id": worker.id}
-    found = rows(connection, OTHERS, params)
-    neighbours = [Neighbour(id, pid, started) for id, pid, started, here, _ in found if here]
-    return neighbours, any(overdue for *_, overdue in found)
 
 
 def dedicated(connection: BaseDatabaseWrapper) -> list[Serving]:

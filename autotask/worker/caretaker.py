@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask import registry
 from autotask.conf import settings
 from autotask.store import background
-from autotask.task import BACKGROUND
+from autotask.task import BACKGROUND, ClaimedTask
 from autotask.worker.registration import Registration
 from autotask.worker.reporter import Reporter
 from autotask.worker.writes import Record
@@ -70,6 +70,15 @@ class Caretaker:
         """Have the hosts of a background worker look for messages: the Django process of this worker has put one."""
         if self._hosting is not None:
             self._hosting.message(name)
+
+    def hand(self, name: str, task: ClaimedTask) -> bool:
+        """Give a message that is stored as claimed to the host of a background worker; return False if it is not here."""
+        return self._hosting is not None and self._hosting.hand(name, task)
+
+    def doubt(self) -> None:
+        """Have the hosts release messages that are claimed for them without their knowledge."""
+        if self._hosting is not None:
+            self._hosting.doubt()
 
     def cancel(self, ids: Sequence[uuid.UUID]) -> None:
         """Note that messages are to be cancelled."""

@@ -102,22 +102,28 @@ class Lanes:
 
 
 class LookTimes:
-    """When to look for new lanes."""
+    """When to look for new lanes, and for tasks that are due.
+
+    :ivar began: when the last look began.
+    :ivar due_at: when the next scheduled task is due, by that look; infinity if there is none.
+    """
 
     def __init__(self) -> None:
-        self._next_at = float("-inf")
+        self._next_at = self.began = float("-inf")
+        self.due_at = float("inf")
         self._last_took = 0.0
 
     def next_at(self, *, notified: bool) -> float:
         """Return the time of the next look; *notified*: whether something has been enqueued since the last one."""
         return self._next_at + (0.0 if notified else LOOK_ANYWAY)
 
-    def took(self, began: float, ended: float) -> None:
-        """Note how long a look took.
+    def took(self, began: float, ended: float, due: float | None = None) -> None:
+        """Note how long a look took, and in how many seconds after its beginning the next task is due.
 
         A single look may have waited for a lock, the disk or other processes, and new queues would then wait ten times as
         long. So the shorter of the last two counts.
         """
+        self.began, self.due_at = began, float("inf") if due is None else began + due
         took = ended - began
         self._next_at = ended + max(LOOK_EVERY, LOOK_SHARE * min(took, self._last_took))
         self._last_took = took

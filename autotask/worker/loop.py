@@ -90,11 +90,12 @@ class Loop:
             self.claimer.threads.pool.balance()
             if self.claimer.is_stuck(time.monotonic()):
                 self.claimer.placement.release_waiting()
+            began = time.monotonic()
             look = self.claimer.take(connection)
             due = None
             left = self.promote_at - time.monotonic()
             if left <= 0 or look not in (Prospect.MORE, Prospect.NO_ROOM):
-                due = self.promote(connection)
+                due = self._until_due(connection, began)
             elif look is Prospect.NO_ROOM:
                 due = left
             self.outage.succeeded()
@@ -114,6 +115,14 @@ class Loop:
         self.promote_at = time.monotonic() + PROMOTE_EVERY
         count, seconds = promote.promote(connection, refused=self.never_ready)
         return 0.0 if count else seconds
+
+    def _until_due(self, connection: BaseDatabaseWrapper, began: float) -> float | None:
+        """Do what :meth:`promote` does, without a statement if the look of this turn, which began then, says that nothing is due."""
+        looks, now = self.claimer.looks, time.monotonic()
+        if looks.began < began or looks.due_at <= now:
+            return self.promote(connection)
+        self.promote_at = now + PROMOTE_EVERY
+        return None if looks.due_at == float("inf") else looks.due_at - now
 
     def sleep(self, seconds: float) -> bool:
         """Sleep, shorter if tasks wait for a thread; return whether the loop was woken."""

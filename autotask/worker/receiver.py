@@ -9,10 +9,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import handover
 from autotask.conf import settings
-from autotask.offer import OVERDUE, Offers
+from autotask.offer import OVERDUE, Offer, Offers
+from autotask.store import background
 from autotask.task import ClaimedTask
 from autotask.texts.render import count
 from autotask.wakeup import Wakeup
+from autotask.worker.caretaker import Caretaker
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.held import HeldTasks
 from autotask.worker.outcome import Released
@@ -29,7 +31,7 @@ class Receiver:
 
     :param offers: the recorder may make some as well.
     :param serves_all: returns whether this worker leaves no task to others.
-    :param message: takes the names of background workers for which something was put.
+    :param caretaker: takes the messages for background workers, and the names of those for which something was put.
     :ivar look_at: when to look for lost tasks again.
     :ivar every: seconds between the next look and the one after it.
     :ivar seen: the connection on which it has looked.
@@ -43,7 +45,7 @@ class Receiver:
     recorder: Recorder
     claimer: Claimer
     serves_all: Callable[[], bool]
-    message: Callable[[str], None]
+    caretaker: Caretaker
     look_at: float = field(default=float("-inf"), init=False)
     every: float = field(default=float("inf"), init=False)
     seen: BaseDatabaseWrapper | None = field(default=None, init=False)
@@ -60,7 +62,10 @@ class Receiver:
         bodies, self.wakeup.handed = self.wakeup.handed, []
         for body in bodies:
             if (name := handover.called_for(body)) is not None:
-                self.message(name)
+                self.caretaker.message(name)
+                continue
+            if (back := handover.given_back(body)) is not None:
+                self._take_back(back)
                 continue
             try:
                 task, offer = handover.load(body)
@@ -68,9 +73,27 @@ class Receiver:
                 logger.warning("%s; the task will be found in the table", error)
                 continue
             mine = offer.worker_id == self.registration.id and self.offers.accept(offer.number)
-            if not (mine and not self.shutdown.is_requested() and self.claimer.accept(task)):
+            if not (mine and not self.shutdown.is_requested() and self._place(task)):
                 self._release(task)
         return bool(bodies)
+
+    def _place(self, task: ClaimedTask) -> bool:
+        """Take a task or a message; return False if it cannot begin here now."""
+        if (name := background.of_message(task.name)) is None:
+            return self.claimer.accept(task)
+        if not self.caretaker.hand(name, task):
+            return False
+        self._offer_again()
+        return True
+
+    def _take_back(self, offer: Offer) -> None:
+        if offer.worker_id == self.registration.id and self.offers.accept(offer.number):
+            self._offer_again()
+
+    def _offer_again(self) -> None:
+        """Make another offer at once: there is still room for a task."""
+        if not self.held:
+            self.offers.make()
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
         """Look for lost tasks on a new connection, and from time to time."""
@@ -88,6 +111,8 @@ class Receiver:
         self.accept()
         if self.offers.void():
             self.every = OVERDUE  # The process that took it may still be about to commit.
+        if self.every < float("inf"):
+            self.caretaker.doubt()  # It may have been a message, and may come yet.
         self.recorder.try_again()
         # In this order: a task is held until its outcome is known to be set aside.
         held = self.held.fences() + self.recorder.unrecorded()

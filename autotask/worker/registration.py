@@ -26,6 +26,7 @@ class Registration:
     :param executors: the pools other than the threads.
     :ivar identity: the entry of this worker.
     :ivar has_new_name: whether the name has changed since the loop looked. The loop resets it.
+    :ivar others: what the register said of other workers at the last beat.
     :ivar stopping: whether the worker has begun to stop.
     :ivar fresh_until: until when its lease can be trusted, on the monotonic clock.
     """
@@ -35,6 +36,7 @@ class Registration:
         self._executors = executors
         self.identity = self._new_identity()
         self.has_new_name = False
+        self.others = workers.Register((), False)
         self.stopping = False
         self.fresh_until = float("-inf")
         self._note_beat(time.monotonic())
@@ -58,17 +60,21 @@ class Registration:
         workers.sign_off(connection, self.id)
 
     def beat(self, connection: BaseDatabaseWrapper, *, idle: bool) -> bool:
-        """Renew the lease; return False if it was lost, and the worker goes on under a new name.
+        """Renew the lease; return False if it was lost, and the worker continues under a new name.
 
         :param idle: whether it is enough to tell just this worker of a task.
         """
         # Taken before the statement: the lease may have begun any moment after this one.
         now = time.monotonic()
-        kept = workers.beat(connection, self.id, lease=settings.LEASE, stopping=self.stopping, idle=idle)
-        if not kept:
+        mine = self.identity
+        here = {"host": mine.host, "boot_id": mine.boot_id}
+        others = workers.beat(connection, mine.id, lease=settings.LEASE, stopping=self.stopping, idle=idle, **here)
+        if others is None:
             self._sign_on_again(connection)
+        else:
+            self.others = others
         self._note_beat(now)
-        return kept
+        return others is not None
 
     def _note_beat(self, now: float) -> None:
         # The setting is read here, and not for each task.
@@ -92,7 +98,7 @@ class Registration:
         workers.sign_on(connection, identity, settings.LEASE)
         logger.warning(
             "The lease of this worker had run out (the process was paused, or the database was away); "
-            "it goes on as a new worker, and outcomes of tasks that were given to others will be refused"
+            "it continues as a new worker, and outcomes of tasks that were given to others will be refused"
         )
         self.identity = identity
         self.has_new_name = True

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.conf import settings
-from autotask.store import rescue, workers
-from autotask.store.workers import Neighbour, WorkerIdentity
+from autotask.store import rescue
+from autotask.store.workers import Neighbour
 from autotask.texts.render import count
 from autotask.worker.identity import is_gone
+from autotask.worker.registration import Registration
 
 logger = logging.getLogger("autotask.worker")
 
@@ -26,7 +27,7 @@ LOOKS_AFTER = 20
 class Rescuer:
     """Rescues the tasks of dead workers: on this host as soon as the process is gone, else when the lease is over.
 
-    :param identity: returns the current identity of this worker.
+    :param registration: the entry of this worker, with what the last beat has seen of others.
     :param wake: called when tasks have become ready.
     :param reason: how the predecessor of this worker died, if known.
     :param buried: called with the connection when dead workers were removed from the register.
@@ -36,26 +37,26 @@ class Rescuer:
 
     def __init__(
         self,
-        identity: Callable[[], WorkerIdentity],
+        registration: Registration,
         wake: Callable[[], None],
         reason: str = "",
         buried: Callable[[BaseDatabaseWrapper], None] = lambda connection: None,
     ) -> None:
-        self._identity = identity
+        self._registration = registration
+        self._seen = registration.others
         self._buried = buried
         self._wake = wake
         self._reason = reason
         self._refused = rescue.refusals()
         self._neighbours: list[Neighbour] = []
-        self._ask_at = self._sweep_at = float("-inf")
+        self._sweep_at = float("-inf")
         self._looks = 0
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Rescue the tasks of workers found dead."""
-        now, overdue = time.monotonic(), False
-        if now >= self._ask_at:
-            self._neighbours, overdue = workers.others(connection, self._identity())
-            self._ask_at = now + settings.HEARTBEAT
+        now, overdue, seen = time.monotonic(), False, self._registration.others
+        if seen is not self._seen:
+            self._seen, self._neighbours, overdue = seen, list(seen.neighbours), seen.overdue
         gone = [neighbour for neighbour in self._neighbours if is_gone(neighbour)]
         # Tasks of a worker that is not even in the register are found by a sweep once in a while.
         if gone or overdue or now >= self._sweep_at:
@@ -72,7 +73,7 @@ class Rescuer:
             reason=reason,
             max_crashes=settings.MAX_CRASHES,
             error_ttl=settings.ERROR_TTL,
-            rescuer=self._identity().id,
+            rescuer=self._registration.id,
             refused=self._refused,
         )
         if buried or back or ended:

@@ -63,7 +63,7 @@ class Services:
         self._statistics = Statistics() if settings.STATISTICS else None
         self.log_book = self._make_log_book()
         services: list[Service] = [
-            Rescuer(lambda: registration.identity, wake, options.predecessor, tell),
+            Rescuer(registration, wake, options.predecessor, tell),
             Scheduler(wake),
             Pauser(serving.paused, changed),
             reporter,

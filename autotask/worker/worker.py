@@ -94,9 +94,7 @@ class Worker:
         self.claimer = self._make_claimer(threads, placement, news)
         parts = self.wakeup, self.shutdown, self.registration, self.held
         offers = Offers(options.offer_fds)
-        receiver = Receiver(
-            *(offers, *parts, self.recorder, self.claimer, self.serving.serves_all, self.caretaker.message)
-        )
+        receiver = Receiver(offers, *parts, self.recorder, self.claimer, self.serving.serves_all, self.caretaker)
         self.loop = Loop(options, *parts, news, self.claimer, receiver)
         self._drain = Drain(pools, self.watch, abandoner, self.shutdown, self.wakeup, news, receiver)
 

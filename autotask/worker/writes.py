@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.conf import settings
 from autotask.context import Progress
 from autotask.flow import Flow, RateGate
-from autotask.store import finish, gates, model_rows, notify, progress, release, rescue, steps
+from autotask.store import background, finish, gates, model_rows, notify, progress, release, rescue, steps
 from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import HandingOn, Outcome, RowEnds
 from autotask.store.isolation import Isolation
@@ -188,6 +188,8 @@ class Writes:
         release.release(self._connection(), releases, self._over(group))
         if not all(each.delay for each in released):
             notify.send(self._connection())  # Perhaps no other worker was notified of them.
+        messages = [each.task.id for each in released if background.of_message(each.task.name) is not None]
+        background.call_for(self._connection(), messages)
         self._gates.opened(_with_gates(group))
         return len(group)  # A lost claim needs no release.
 

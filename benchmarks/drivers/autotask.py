@@ -6,6 +6,7 @@ import time
 
 import django
 from django.core.management import call_command
+from django.db import connection
 from django.utils.module_loading import import_string
 
 from autotask.task import DEFAULT_QUEUE, State
@@ -88,6 +89,7 @@ class Autotask(Driver):
 
     def connect(self) -> None:
         django.setup()
+        connection.ensure_connection()  # The drivers of other queues connect here, too.
         # Django has to be set up before tasks are defined.
         self._runner = asyncio.Runner()
         self.task = import_string(f"benchmarks.functions.{self.order.function}")

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from autotask import payload, seals, signing
+from autotask.envelopes import BODY
 from autotask.exceptions import PayloadRefused
 from autotask.payload import load_result
 from autotask.store import cancel, enqueue, read
@@ -115,12 +116,12 @@ def _flip(envelope):
 
 
 def _with_body(envelope, body):
-    return envelope[:41] + body
+    return envelope[: BODY.start] + body
 
 
 def _signed_by_somebody_else(envelope):
     key = signing.key_of("another key")._replace(id=b"1234")
-    return envelope[:5] + key.id + seals.mac_of(key, envelope[:5], b"", envelope[41:]) + envelope[41:]
+    return envelope[:5] + key.id + seals.mac_of(key, envelope[:5], b"", envelope[BODY]) + envelope[BODY]
 
 
 TAMPERED = {
@@ -128,7 +129,7 @@ TAMPERED = {
     "signature flipped": lambda envelope: envelope[:10] + bytes([envelope[10] ^ 1]) + envelope[11:],
     "truncated": lambda envelope: envelope[:30],
     "empty": lambda envelope: b"",
-    "bare pickle": lambda envelope: envelope[41:],
+    "bare pickle": lambda envelope: envelope[BODY],
     "ten megabytes": lambda envelope: envelope + bytes(10_000_000),
     "said to refer to instances": lambda envelope: envelope[:4] + b"\x01" + envelope[5:],
     "compressed bomb": lambda envelope: _with_body(envelope, zlib.compress(bytes(100_000_000))),

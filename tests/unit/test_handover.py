@@ -78,3 +78,11 @@ def test_a_call_for_a_background_worker_takes_the_same_way(monkeypatch):
     assert not handover.call_for("x" * handover.LARGEST)  # it would not be written at once
     assert handover.called_for(b"") is None
     assert handover.called_for(handover.dump(new_task(), 1, Offer(uuid.uuid4(), 1))) is None
+
+
+def test_an_offer_that_was_not_used_comes_back():
+    offer = Offer(uuid.uuid4(), 2**40)
+    assert handover.given_back(handover.back(offer)) == offer
+    assert handover.called_for(handover.back(offer)) is None
+    for body in (b"", handover.back(offer)[:-1], handover.dump(new_task(), 1, offer)):
+        assert handover.given_back(body) is None

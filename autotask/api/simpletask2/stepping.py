@@ -149,7 +149,7 @@ def _begin(connection: BaseDatabaseWrapper, asked: _Asked, number: int, signed: 
         kind = replace(definition.kind, queue=claimed.queue, priority=claimed.priority, retries=claimed.retries)
         return NewTask(id, kind, asked.task_info, claimed.payload), claimed.fence
 
-    if definition.kind.is_plain and handover.store_claimed(connection, claim):
+    if definition.kind.is_plain and handover.store_claimed(connection, claim) is not None:
         return True
     if not pull.start(connection, id, definition.executor, step=number, payload=signed):
         return False

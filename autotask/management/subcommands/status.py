@@ -69,7 +69,12 @@ def lines(seen: Overview) -> list[str]:
         *gate_lines.lines(seen.gates, seen.pauses),
         "",
         f"Finished in the last hour: {ended}",
-        *([f"A minute, in the last {MINUTES} minutes: {_rates(seen)}"] if settings.STATISTICS else []),
+        # Workers write them so often: the tasks of the last moment are not in it, other than above.
+        *(
+            [f"Per minute, in the last {MINUTES} minutes, counted every 5 s: {_rates(seen)}"]
+            if settings.STATISTICS
+            else []
+        ),
         "",
         "Workers",
         *(_workers(seen.workers) or ["None are registered. Start the site, or: python manage.py autotask worker"]),

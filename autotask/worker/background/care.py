@@ -255,6 +255,7 @@ class Care:
             if not instance.ended:
                 continue
             self._write_down(connection)
+            instance.handed.close()
             if instance.worker.kind in MESSAGED:
                 inbox.release_all(connection, instance.address)  # none, unless its loop has failed
             if instance.here.is_over:

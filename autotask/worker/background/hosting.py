@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from autotask.store import background
+from autotask.task import ClaimedTask
 from autotask.worker.background.care import Care
 from autotask.worker.background.event_loops import EventLoops
 from autotask.worker.background.instance import Parts
@@ -63,6 +64,16 @@ class Hosting:
         """Wake the instance that handles messages, or have its host do so. Any thread may call this."""
         if not self.care.wake(name):
             self.look()
+
+    def hand(self, name: str, task: ClaimedTask) -> bool:
+        """Give a message to its instance; return False if it is not here, or about to end. Any thread may call this."""
+        instance = self.care.instances.get(name)
+        return instance is not None and not instance.here.control.asked and instance.handed.put(task)
+
+    def doubt(self) -> None:
+        """Have all instances release messages that they do not know of. Any thread may call this."""
+        for instance in list(self.care.instances.values()):
+            instance.handed.doubt()
 
     def stop(self, seconds: float) -> None:
         """Wait until the instances that have ended are given up, and end the threads.

@@ -57,7 +57,7 @@ class Inbox:
 
     def handle_next(self) -> bool:
         """Handle the next messages, one by one; return whether there may be more."""
-        tasks = self._claim(self._limit)
+        tasks = self._handed() or self._claim(self._limit)
         if tasks and not self._is_one:
             self._instance.wake()  # another thread, for the next message
         began = time.monotonic()
@@ -119,15 +119,33 @@ class Inbox:
             instance.ask()
         return task, ended
 
+    def _handed(self) -> list[ClaimedTask]:
+        """Return what was handed over, unless others may have to come first: then it is claimed again after them."""
+        if self._unsure:
+            return []
+        in_hand = self._instance.in_hand
+        with in_hand.lock:
+            tasks = self._instance.handed.take()
+            old = [task for task in tasks if claims.number(task.fence) < in_hand.barrier]
+            new = [task for task in tasks if task not in old]
+            self._unfinished.add(new)
+            in_hand.ids.update(task.id for task in new)
+        self._release(old)  # unless that was done already
+        return new
+
     def _claim(self, limit: int) -> list[ClaimedTask]:
         found: list[ClaimedTask] = []
 
         def claim() -> None:
-            in_hand = self._instance.in_hand
+            in_hand, handed = self._instance.in_hand, self._instance.handed
             with in_hand.lock, self._instance.parts.lending.borrow() as connection:
                 if self._unsure:
-                    inbox.release_all(connection, self._instance.address, in_hand.ids)
+                    handed.take()  # released with the others
+                if released := self._unsure or handed.take_doubt():
+                    inbox.release_all(connection, self._instance.address, in_hand.ids.union(handed.ids()))
                 found[:] = inbox.take(connection, self._instance.address, limit)
+                if released and found:
+                    in_hand.barrier = claims.number(found[0].fence)
                 self._unfinished.add(found)
                 in_hand.ids.update(task.id for task in found)
 

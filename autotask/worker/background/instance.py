@@ -23,6 +23,7 @@ from autotask.worker.background import elsewhere
 from autotask.worker.background.call import Call
 from autotask.worker.background.elsewhere import Elsewhere, ProcessLost
 from autotask.worker.background.event_loops import EventLoops
+from autotask.worker.background.handed import Handed
 from autotask.worker.background.lending import Lending
 from autotask.worker.pools.places import Place
 from autotask.worker.registration import Registration
@@ -87,10 +88,12 @@ class Lane:
 class InHand:
     """The messages that the threads of one instance have claimed.
 
+    :ivar barrier: the number of the first claim after all had to be released: those of older ones may be waiting again.
     :ivar lock: held while one of them claims: so the messages begin in their order.
     """
 
     ids: set[uuid.UUID] = field(default_factory=set)
+    barrier: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -103,6 +106,7 @@ class Instance:
     :param loop: what to do until it is asked to stop.
     :ivar ended: whether its threads are through.
     :ivar in_hand: what its threads have claimed.
+    :ivar handed: what was handed to it.
     :ivar interrupted: whether the grace of the worker is over.
     :ivar ran_at: when its last run ended, on the monotonic clock.
     """
@@ -122,6 +126,7 @@ class Instance:
         self.address = Address(grant, parts.registration.id)
         self.ended = False
         self.in_hand = InHand()
+        self.handed = Handed(self.wake)
         self.ran_at = time.monotonic()
         self._loop = loop
         self.interrupted = False
@@ -198,7 +203,7 @@ class Instance:
         return not self.here.control.asked
 
     def run_once(self) -> bool:
-        """Run the function once without a message; return whether to go on."""
+        """Run the function once without a message; return whether to continue."""
         around, place = surroundings.of_thread(), self.lane.place
         around.tidy()
         place.item = item = object()
@@ -209,7 +214,7 @@ class Instance:
             self.ask()
         except BaseException as error:  # noqa: B036 - the function can raise anything, such as SystemExit
             tracebacks.cut(error)
-            logger.exception("The background worker %s failed; it goes on", self.worker.name)
+            logger.exception("The background worker %s failed; it continues", self.worker.name)
         finally:
             if place.item is item:
                 place.item = None

@@ -144,9 +144,9 @@ class Claimer:
             self.told, self.told_at = True, began
         called = self.news.take_word()
         self.held.forget_requests()
-        lanes, suspected, marked, _ = self.claims.find_lanes(connection)
+        lanes, suspected, marked, _, due = self.claims.find_lanes(connection)
         if marked and self.gates.admit(connection, self._rooms(room)):
-            lanes, suspected, *_ = self.claims.find_lanes(connection)
+            lanes, suspected, _, _, due = self.claims.find_lanes(connection)
         if self.claims.paused.take_addition():
             self.placement.release_waiting()  # Some may be paused; the others are claimed again.
         for intake in (self.threads, *self.others.values()):
@@ -159,7 +159,7 @@ class Claimer:
         elif self.told and self._is_too_much(lanes, began):
             self.told = False
             self.news.pass_on()
-        self.looks.took(began, time.monotonic())
+        self.looks.took(began, time.monotonic(), due)
 
     def follow(self, connection: BaseDatabaseWrapper, held: Sequence[ClaimedTask] = ()) -> None:
         """Claim followers of short tasks that have slots here, and release those that wait for nothing.

@@ -80,7 +80,7 @@ def test_a_result_that_json_cannot_hold_is_an_error(worker, act):
     row = done(StepTask.objects.create(acts={"3": act}))
 
     assert row.success is False
-    assert "cannot be kept as JSON" in row.error_message
+    assert "cannot be stored as JSON" in row.error_message
 
 
 def test_a_row_that_waits_can_be_cancelled():

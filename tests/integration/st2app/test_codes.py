@@ -224,7 +224,7 @@ def test_a_result_that_is_no_json(puller, worker):
             puller.step(row.task_info, before)
         code, message = puller.refused(row.task_info, step)
         assert code == 2910009
-        assert "cannot be kept as JSON" in message
+        assert "cannot be stored as JSON" in message
         assert ended(row.handle) == ERROR
 
 

@@ -193,6 +193,18 @@ def test_the_lanes_of_suspects_are_found_beside_the_others():
     assert claim.find_lanes(current())[:3] == ([Lane("a", 0), Lane("b", 0)], [Lane("b", 0)], False)
 
 
+def test_the_next_task_that_is_due_is_found_with_the_lanes():
+    # Given
+    assert claim.find_lanes(current()).due is None
+    put(delay=100.0)
+    put(delay=50.0)
+
+    # Then
+    assert 40 < claim.find_lanes(current()).due <= 50
+    execute(current(), "UPDATE autotask_task SET run_at = run_at - interval '60 s'")
+    assert claim.find_lanes(current()).due < 0
+
+
 def test_suspects_are_claimed_only_by_who_asks_for_them_until_they_have_waited_for_long():
     # Given
     worker = sign_on()

@@ -6,7 +6,7 @@ import pytest
 
 from autotask.store import read, workers
 from autotask.store.connection import current, execute, rows
-from autotask.store.workers import WorkerIdentity
+from autotask.store.workers import Register
 from tests.integration.store.shapes import count, put, sign_on, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -132,24 +132,23 @@ def test_a_worker_that_signs_off_is_gone():
 
 def test_neighbours_are_the_other_workers_of_the_same_boot_of_the_same_host():
     # Given
-    identity = WorkerIdentity(uuid.uuid4(), "worker", "here", "boot", 1, 1, None, (), 4, "1")
-    workers.sign_on(current(), identity, 30.0)
+    mine = sign_on()
     neighbour = sign_on(pid=7, pid_started=70)
     sign_on(host="elsewhere")
     sign_on(boot_id="another boot")
 
     # When
-    found, overdue = workers.others(current(), identity)
+    found = workers.beat(current(), mine, lease=30.0, host="here", boot_id="boot")
 
     # Then
-    assert [(each.id, each.pid, each.pid_started) for each in found] == [(neighbour, 7, 70)]
-    assert not overdue
+    assert [(each.id, each.pid, each.pid_started) for each in found.neighbours] == [(neighbour, 7, 70)]
+    assert not found.overdue
 
 
 def test_a_lease_that_has_run_out_is_noticed_wherever_its_worker_is():
-    identity = WorkerIdentity(uuid.uuid4(), "worker", "here", "boot", 1, 1, None, (), 4, "1")
+    mine = sign_on(host="here", boot_id="boot")
     sign_on(lease=-1.0, host="elsewhere")
-    assert workers.others(current(), identity) == ([], True)
+    assert workers.beat(current(), mine, lease=30.0, host="here", boot_id="boot") == Register([], True)
 
 
 def test_a_request_to_cancel_is_told_with_each_beat_until_the_task_has_ended():

@@ -10,7 +10,6 @@ import pytest
 from django.db import OperationalError, ProgrammingError, connections, transaction
 
 from autotask import handover, offer as offer_module
-from autotask.companion.pipes import Pipes
 from autotask.handle import TaskHandle
 from autotask.offer import OVERDUE, Offer
 from autotask.processes import readable
@@ -26,26 +25,6 @@ from tests.integration.store.shapes import let_be_ready
 from tests.integration.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def pipes():
-    """The pipes to a companion, as the process has them that it serves."""
-    pipes = Pipes()
-    handover.set_line(pipes)
-    yield pipes
-    handover.set_line(None)
-    pipes.close()
-
-
-@pytest.fixture
-def serve(pipes, start_worker):
-    """Start a worker at the other end of the pipes."""
-
-    def serve(**options):
-        return start_worker(wake_fd=os.dup(pipes.wake), offer_fds=pipes.offers, **options)
-
-    return serve
 
 
 @pytest.fixture

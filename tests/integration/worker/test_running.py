@@ -13,7 +13,7 @@ from autotask import payload
 from autotask.exceptions import PayloadRefused, TaskFailed
 from autotask.handle import TaskHandle
 from autotask.signals import task_ended
-from autotask.store import enqueue, read, tally
+from autotask.store import enqueue, promote, read, tally
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
 from tests.helpers import ended, wait_until
@@ -313,6 +313,24 @@ def test_tasks_signed_with_a_former_key_still_run(start_worker, settings):
 
     # Then
     assert handle.wait(10) == "old"
+
+
+def test_only_if_a_task_is_due_does_an_idle_worker_send_a_statement_for_it(worker, monkeypatch):
+    # Given a task for later, and a worker that has nothing to do
+    handle = tasks.echo.using(delay=60)(1)
+    looks, promotions, find = [], [], worker.claimer.claims.find_lanes
+    make_ready = promote.promote
+    monkeypatch.setattr(worker.claimer.claims, "find_lanes", lambda *args: looks.append(1) or find(*args))
+    monkeypatch.setattr(promote, "promote", lambda *args, **kw: promotions.append(1) or make_ready(*args, **kw))
+
+    # When
+    wait_until(lambda: len(looks) >= 3, what="looks for work")
+    assert promotions == []
+    execute(current(), "UPDATE autotask_task SET run_at = clock_timestamp()")
+
+    # Then
+    assert ended(handle) is DONE
+    assert promotions
 
 
 def test_a_delayed_task_does_not_run_before_its_time(worker):

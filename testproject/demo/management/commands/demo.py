@@ -145,7 +145,11 @@ Files:      {settings.DEMO_OUTPUT}
             self._say(line)
 
     def _go_on(self, site: Website) -> None:
-        under_tox = " tox then says that it was interrupted." if "TOX_ENV_NAME" in os.environ else ""
+        under_tox = (
+            " tox then says that it was interrupted, and that its evaluation failed."
+            if "TOX_ENV_NAME" in os.environ
+            else ""
+        )
         self._say(f"Ctrl-C stops everything.{under_tox}")
         self._say()
         for case in stream():

@@ -1,0 +1,169 @@
+"""Values that a process hands over to its companion, which hosts their queue worker, and their way when that goes wrong."""
+
+import pytest
+
+from autotask import handover, registry
+from autotask.handle import TaskHandle
+from autotask.offer import OVERDUE
+from autotask.processes import readable
+from autotask.store import inbox
+from autotask.store.connection import current, execute
+from autotask.task import DONE, RUNNING, WAITING
+from tests import gates
+from tests.gates import gate
+from tests.helpers import wait_until
+from tests.integration.worker import handed
+from tests.integration.worker.handed import happen, take, taken
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """Nothing was taken yet, and workers know the background workers of these tests."""
+    for worker in (take, happen):
+        registry.register(worker.definition)
+    yield
+    taken.clear()
+    gates.forget()
+
+
+@pytest.fixture
+def claimed(monkeypatch):
+    """The ids of the messages that were found by looking for them."""
+    ids = []
+
+    def take_and_note(*args):
+        found = real(*args)
+        ids.extend(task.id for task in found)
+        return found
+
+    real = inbox.take
+    monkeypatch.setattr(inbox, "take", take_and_note)
+    return ids
+
+
+@pytest.fixture
+def host(serve, pipes):
+    """A companion that hosts the queue worker, and has nothing to do."""
+    worker = serve()
+    take.start()
+    wait_until(take.is_started)
+    first = take.put(0)
+    wait_until(lambda: first.status is DONE, what="the end of the first value")
+    taken.clear()
+    until_offered(pipes)
+    return worker
+
+
+def until_offered(pipes):
+    wait_until(lambda: readable.wait([pipes.offers[0]], 0), what="an offer")
+
+
+def until_taken(*values):
+    wait_until(lambda: len(taken) >= len(values), what="the values")
+    assert taken == list(values)
+
+
+def store_without_handing_over(pipes, value):
+    """Do what a caller does that dies between its commit and the handing over."""
+    task = take.definition.new_call((value,), {})
+    offer = wait_until(pipes.take_offer, what="an offer")
+    fence = inbox.put(current(), task, take.name, offer.worker_id)
+    assert fence
+    return TaskHandle(task.id), handover.dump(task, fence, offer)
+
+
+def test_an_idle_queue_worker_is_handed_values_and_looks_for_nothing(host, pipes, claimed):
+    def put(value):
+        until_offered(pipes)
+        handle = take.put(value)
+        assert handle.wait(20) is None
+        return handle.id
+
+    # While the companion looks around there is no offer for a moment.
+    assert len([id for id in map(put, range(1, 21)) if id not in claimed]) > 10
+    until_taken(*range(1, 21))
+
+
+def test_what_comes_while_one_is_handled_is_handled_after_it(host, pipes):
+    # Given
+    first = take.put("held up")
+    gate("held up reached").wait(20)
+    assert first.status is RUNNING
+
+    # When
+    until_offered(pipes)
+    others = [take.put(value) for value in (1, 2, 3)]
+    urgent = take.put(4, priority=1)
+
+    # Then
+    assert {each.status for each in (*others, urgent)} == {WAITING}
+    gate("held up").set()
+    until_taken("held up", 4, 1, 2, 3)
+    until_offered(pipes)  # for tasks, and other values
+
+
+def test_a_value_that_is_lost_on_its_way_is_handled_once(host, pipes):
+    # When
+    handle, body = store_without_handing_over(pipes, 1)
+
+    # Then: the companion sees that its offer was taken, and nothing came
+    wait_until(lambda: handle.status is DONE, OVERDUE + 20)
+    pipes.hand_over(body)
+    take.put(2)
+    until_taken(1, 2)
+
+
+def test_what_is_handed_to_one_that_has_stopped_waits_for_the_next_start(host, pipes):
+    # Given
+    handle, body = store_without_handing_over(pipes, 1)
+    take.stop()
+
+    # When
+    pipes.hand_over(body)
+
+    # Then
+    wait_until(lambda: handle.status is WAITING)
+    take.start()
+    until_taken(1)
+
+
+def test_while_it_is_paused_a_value_waits(host, pipes):
+    # Given: a pause that the companion does not know of yet
+    offer = wait_until(pipes.take_offer, what="an offer")
+    sql = "INSERT INTO autotask_pause (kind, name, paused_at) VALUES ('task', %s, now())"
+    execute(current(), sql, (take.definition.name,))
+
+    # When
+    task = take.definition.new_call((1,), {})
+    fence = inbox.put(current(), task, take.name, offer.worker_id)
+    pipes.hand_over(handover.back(offer))
+
+    # Then
+    assert fence == 0
+    assert TaskHandle(task.id).status is WAITING
+
+
+def test_for_one_that_another_worker_hosts_nothing_is_claimed(serve, pipes):
+    # Given: this companion hosts none
+    serve()
+    until_offered(pipes)
+
+    # When
+    handle = take.put(1)
+
+    # Then
+    assert handle.status is WAITING
+    until_offered(pipes)
+
+
+def test_a_trigger_is_not_handed_over(serve, pipes, claimed):
+    serve()
+    happen.start()
+    wait_until(happen.is_started)
+    until_offered(pipes)
+    handle = happen.trigger()
+    wait_until(lambda: handle.status is DONE)
+    assert claimed == [handle.id]
+    assert handed.taken == ["happened"]
