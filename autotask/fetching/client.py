@@ -12,7 +12,10 @@ from autotask.fetching.requests import Request
 #: Answers that redirect. (300 and 304 do not.)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-_NOT_ALLOWED = "no entry of AUTOTASK_FETCH_HOSTS (for webhooks: AUTOTASK_WEBHOOK_HOSTS) allows its host and port"
+_NOT_ALLOWED = (
+    "no entry of AUTOTASK_FETCH_HOSTS (for webhooks: AUTOTASK_WEBHOOK_HOSTS) allows its host and port; "
+    'an entry without a port, as "example.org", allows ports 80 and 443, and "example.org:8000" allows another one'
+)
 
 
 @dataclass(frozen=True, slots=True)
