@@ -360,7 +360,7 @@ class Settings:
         SettingType("seconds, from 0.1 to 3600", seconds(0.1, 3600)),
         50.0,
         "Seconds for which do_task waits for the end of a step; less than the client waits for its answer (60). A step that "
-        "takes longer goes on without the client.",
+        "takes longer continues without the client.",
     )
 
     SIGNING_KEY = Setting(SECRET, None, "Key that signs arguments and results; None: SECRET_KEY.")

@@ -26,7 +26,7 @@ def pause(
     by: str = "",
     log: Log[int] = keep_no_log,
 ) -> None:
-    """Let no further task begin: of a queue, of a name, under a limit, or at all. Running tasks go on.
+    """Let no further task begin: of a queue, of a name, under a limit, or at all. Running tasks continue.
 
     ::
 

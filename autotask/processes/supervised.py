@@ -234,7 +234,7 @@ class SupervisedProcess:
         if self._deaths == 0:
             return
         if self._deaths == CRASH_LOOP:
-            again = f"the worker died {self._deaths} times in a row, the last time: {how}; will go on trying"
+            again = f"the worker died {self._deaths} times in a row, the last time: {how}; will keep trying"
             self._say(again, serious=True)
         elif self._deaths < CRASH_LOOP and status != MISCONFIGURED:
             soon = f"in {wait:.1f} s" if wait else "now"

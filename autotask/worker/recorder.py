@@ -186,7 +186,7 @@ class Recorder:
             self._write_until_done(batch)
         except Exception as error:  # an unforeseen one; without this thread no task of this worker would finish
             number = count(len(batch), "outcome")
-            logger.exception("The recorder failed to write %s, and goes on without", number)
+            logger.exception("The recorder failed to write %s, and continues without", number)
             for record in batch:
                 self._set_aside(record, error)
         self.burden.written(size)

@@ -60,7 +60,7 @@ class Registration:
         workers.sign_off(connection, self.id)
 
     def beat(self, connection: BaseDatabaseWrapper, *, idle: bool) -> bool:
-        """Renew the lease; return False if it was lost, and the worker goes on under a new name.
+        """Renew the lease; return False if it was lost, and the worker continues under a new name.
 
         :param idle: whether it is enough to tell just this worker of a task.
         """
@@ -98,7 +98,7 @@ class Registration:
         workers.sign_on(connection, identity, settings.LEASE)
         logger.warning(
             "The lease of this worker had run out (the process was paused, or the database was away); "
-            "it goes on as a new worker, and outcomes of tasks that were given to others will be refused"
+            "it continues as a new worker, and outcomes of tasks that were given to others will be refused"
         )
         self.identity = identity
         self.has_new_name = True

@@ -97,7 +97,7 @@ class ServiceThread:
             try:
                 self._turn()
             except Exception:  # whatever it is: without a sign of life the worker would count as dead
-                logger.exception("The services of the worker (%s) have failed, and go on", self._thread.name)
+                logger.exception("The services of the worker (%s) have failed, and continue", self._thread.name)
                 time.sleep(PAUSE_AFTER_FAILURE)
         with self.in_use:
             self.connection.close()

@@ -83,7 +83,7 @@ class StallWatch:
             try:
                 self._look(time.monotonic(), *(unanswered() or (0.0, "")))
             except Exception:
-                logger.exception("The watch over the answers of the database has failed, and goes on")
+                logger.exception("The watch over the answers of the database has failed, and continues")
 
     def _note_signals(self, numbers: bytes, now: float) -> None:
         self._wakeup.wake()

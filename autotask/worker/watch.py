@@ -106,7 +106,7 @@ class Watch:
             try:
                 something_runs = self._look(time.monotonic())
             except Exception:
-                logger.exception("The watch over running tasks has failed, and goes on")
+                logger.exception("The watch over running tasks has failed, and continues")
                 something_runs = True
             self._idle = not something_runs
             self._awake.wait(LOOK_EVERY if something_runs else None)

@@ -27,7 +27,7 @@ def step(name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
             payment = step("charge", charge, order_id)
             step("ship", ship, order_id, payment)
 
-    If the attempt fails or its worker dies, the next attempt goes on after the last step that has ended. The values are signed
+    If the attempt fails or its worker dies, the next attempt continues after the last step that has ended. The values are signed
     pickles, as results are. Outside of tasks, the function is simply called.
 
     The value is kept when the function has returned. If the worker dies in between, the step is run again. If its effect is in

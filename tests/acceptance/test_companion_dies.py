@@ -233,7 +233,7 @@ def test_a_worker_that_cannot_start_is_tried_ever_more_rarely_until_it_can(site)
     )
     seconds = [float(wait["seconds"] or 0) for wait in waits]
     assert seconds == [0, pytest.approx(0.5, rel=0.3), pytest.approx(1, rel=0.25), pytest.approx(2, rel=0.25)]
-    [error] = server.lines(r"ERROR: the worker died (\d) times in a row, the last time: (.*); will go on trying\n")
+    [error] = server.lines(r"ERROR: the worker died (\d) times in a row, the last time: (.*); will keep trying\n")
     assert error.groups() == ("5", "exit status 1")
     assert len(server.lines("Traceback")) == 1
     assert len(server.lines(r"guard of \d+: the worker failed: RuntimeError: this worker is broken\n")) == 4

@@ -1,5 +1,6 @@
 """Gates in the model of the tables: the slots of limits, the marks, and who passes."""
 
+import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,11 @@ class Task:
         if self.state is not State.HELD or self.passed is None:
             return None
         return self.gates[self.passed].key
+
+    @property
+    def follows(self) -> bool:
+        """Whether it runs, or did so, without a slot: it waits in a worker for that of another task."""
+        return self.passed is not None and self.passed < len(self.gates)
 
     def waits(self, state: State) -> "Task":
         """Return it as it is when it has to pass its gates, or is ready if it has none."""
@@ -85,8 +91,8 @@ class Gates:
 
     def hand_on(self, tasks: Tasks, line: Sequence[uuid.UUID], ended: Task) -> list[Task]:
         """A task ends: give its slot to the next one, or leave a mark; return what passes, as it is after that."""
-        if ended.passed is None:
-            return []
+        if not ended.passed:
+            return []  # It has no gates, or was a follower that had no slot yet.
         if ended.passed > 1:
             self.freed(ended)
             return []
@@ -99,6 +105,19 @@ class Gates:
         if len(through) != 1:
             self.marks.add(gate.key)
         return through
+
+    def inherit(self, ended: Task, heir: Task) -> Task | None:
+        """A task ends, and another one has begun in its slot; return that one as it is then, None if there was no slot."""
+        (gate,) = ended.gates
+        for number, (id, _) in self.slots[gate.key].items():
+            if id == ended.id:
+                return replace(self._give(gate.key, number, heir), state=heir.state)
+        return None
+
+    def followers(self, tasks: Tasks, line: Sequence[uuid.UUID], gate: LimitGate, number: int) -> list[Task]:
+        """Return the first held tasks at a gate that may be claimed before they have slots, up to one that may not."""
+        waiting = self._waiting(tasks, line, gate)[:number]
+        return list(itertools.takewhile(lambda task: len(task.gates) == 1 and not task.lost, waiting))
 
     def doubled(self, tasks: Tasks) -> int:
         """Return how many slots are taken by a task that has another one of the same limit."""

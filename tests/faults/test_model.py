@@ -18,15 +18,16 @@ from hypothesis.stateful import (
 )
 
 from autotask.flow import Flow
-from autotask.store import cancel, claim, enqueue, finish, gates, promote, prune, requeue, rescue, workers
+from autotask.store import cancel, claim, enqueue, finish, follow, gates, promote, prune, requeue, rescue, workers
 from autotask.store.cancel import Cancellation
 from autotask.store.claim import INNOCENT, SUSPECT, BoundedLane, Lane
 from autotask.store.connection import current, execute, rows
 from autotask.store.finish import HandingOn, Outcome
+from autotask.store.follow import Wanted
 from autotask.store.gates import Present
 from autotask.task import State
 from tests.faults import flow_state
-from tests.faults.gate_model import CHOICES, Gates, Task
+from tests.faults.gate_model import CHOICES, A, B, Gates, Task
 from tests.integration.store.shapes import new_task, sign_on
 
 LANES = [BoundedLane(Lane("default", 0), None)]
@@ -51,6 +52,9 @@ WORTH = (
         "slots kept by a rescue",
         "held again",
         "pause of a limit",
+        "claim of followers",
+        "slot inherited",
+        "followers held again",
     ),
 )
 
@@ -208,6 +212,44 @@ class Model(RuleBasedStateMachine):
             assert got.fence not in {earlier.fence for earlier in self.claims}
             self.claims.append(Claim(got.id, got.fence))
 
+    @precondition(lambda self: self._in(State.HELD))
+    @rule(name=st.sampled_from("ab"), gate=st.sampled_from([A, B]), number=st.integers(1, 3))
+    def follow(self, name, gate, number):
+        self._follow(name, gate, number)
+
+    def _follow(self, name, gate, number):
+        line, may = self._line(), self.alive[name] and self.registered[name]
+        expected = self.gates.followers(self.tasks, line, gate, number) if may else []
+        wanted = [Wanted(gate.key, number, gate.most)]
+        found = follow.follow(current(), self.names[name], wanted, queues=["default"], slots={})[gate.key]
+        assert [t.id for t in found] == [t.id for t in expected]
+        self.reached["claim of followers"] += bool(found)
+        for got in found:
+            known = self.tasks[got.id]
+            self.tasks[got.id] = replace(
+                known, state=State.RUNNING, attempt=known.attempt + 1, fence=got.fence, worker=str(self.names[name])
+            )
+            self.claims.append(Claim(got.id, got.fence))
+
+    @precondition(lambda self: len(self.tasks) < 6)
+    @rule(gate=st.sampled_from([A, B]), dies=st.booleans())
+    def inherit(self, gate, dies):
+        """A task ends in whose slot another one has begun; the worker dies with that one and a third, or both end."""
+        for _ in range(gate.most + 3):
+            self._enqueue(False, (gate,))
+        self._admit()
+        self.beat("a")
+        self._claim("a", 3, suspect=False)
+        self._follow("a", gate, 2)
+        ends = 1 if dies else 4
+        for _ in range(ends):
+            for held in [held for held in self.claims if self._is_current(held) and self.tasks[held.id].passed == 1][
+                :1
+            ]:
+                self._end(held, State.DONE)
+        if dies:
+            self._rescue("a", "")
+
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), state=st.sampled_from([State.DONE, State.ERROR, State.CANCELLED]))
     def end(self, data, state):
@@ -229,7 +271,10 @@ class Model(RuleBasedStateMachine):
 
     def _end(self, held, state):
         known, line = self.tasks.get(held.id), self._line()
-        handing_on = HandingOn({}) if known and known.gates else None
+        heir = self._heir(held)
+        handing_on = None
+        if known and known.gates:
+            handing_on = HandingOn({}, {held.fence: (heir.id, heir.fence)} if heir else {})
         outcome = self._outcome(held, state)
         accepted = finish.end(current(), [outcome], now=time.monotonic(), error_ttl=3600, handing_on=handing_on)
         assert accepted == self._is_current(held)
@@ -237,10 +282,15 @@ class Model(RuleBasedStateMachine):
         self.reached["end under the next claim"] += self._is_late(held)
         if accepted:
             failures = known.failures + (state is State.ERROR)
-            through = self.gates.hand_on(self.tasks, line, known)
+            heir = self.gates.inherit(known, heir) if heir else None
+            if heir:
+                self.tasks[heir.id] = heir
+                self.reached["slot inherited"] += 1
+            through = [] if heir else self.gates.hand_on(self.tasks, line, known)
+            assert not handing_on or handing_on.inherited == ({heir.id} if heir else set())
             assert not handing_on or handing_on.admitted == sum(task.state is State.READY for task in through)
             self.reached["slot handed on"] += len(through)
-            self.reached["nobody to hand a slot on to"] += bool(known.gates) and not through
+            self.reached["nobody to hand a slot on to"] += bool(known.gates) and not through and not heir
             self.tasks[held.id] = replace(known, state=state, failures=failures, passed=None)
             self._pass(through)
             if state is not State.DONE:
@@ -277,11 +327,17 @@ class Model(RuleBasedStateMachine):
         assert {str(id) for id in given} == {str(t.id) for t in mine if t not in kept}
         self.reached["release"] += bool(given)
         back = [t for t in mine if t not in kept]
-        turns = self._order([t.id for t in back])
+        turns = self._order([t.id for t in back if not t.follows])
         for known in back:
-            self.tasks[known.id] = replace(
-                known, state=State.READY, attempt=known.attempt - 1, fence=None, worker=None, turn=turns[known.id]
-            )
+            self._put_back(replace(known, attempt=known.attempt - 1), turns)
+
+    def _put_back(self, known, turns):
+        """A task is ready again, or waits at its gate again if it had no slot."""
+        state = State.HELD if known.follows else State.READY
+        turn = known.turn if known.follows else turns[known.id]
+        self.tasks[known.id] = replace(known, state=state, fence=None, worker=None, turn=turn)
+        self.gates.mark(self.tasks[known.id])
+        self.reached["followers held again"] += known.follows
 
     @precondition(lambda self: self.tasks)
     @rule(data=st.data())
@@ -403,7 +459,7 @@ class Model(RuleBasedStateMachine):
         )
         for n in gone:
             self.registered[n] = self.alive[n] = False
-        turns = self._order([t.id for t in orphans if t not in over and t.lost == 0])
+        turns = self._order([t.id for t in orphans if t not in over and t.lost == 0 and not t.follows])
         for t in orphans:
             self.attempts.append((t.id, t.attempt, State.LOST))
             lost = replace(t, lost=t.lost + 1, fence=None)
@@ -412,8 +468,8 @@ class Model(RuleBasedStateMachine):
                 self.tasks[t.id] = replace(lost, state=state, passed=None)
                 self.gates.freed(t)
             elif t.lost == 0:
-                self.tasks[t.id] = replace(lost, state=State.READY, worker=None, turn=turns[t.id])
-                self.reached["slots kept by a rescue"] += bool(t.gates)
+                self._put_back(lost, turns)
+                self.reached["slots kept by a rescue"] += bool(t.passed)
             else:
                 self.tasks[t.id] = replace(lost.waits(State.SCHEDULED), worker=None)
                 self.gates.freed(t)
@@ -467,6 +523,14 @@ class Model(RuleBasedStateMachine):
     def _in(self, state):
         return [t for t in self.tasks.values() if t.state is state]
 
+    def _heir(self, held):
+        """Return a task that runs without a slot, and may have begun in that of another one, which has just ended."""
+        known = self.tasks.get(held.id)
+        if known is None or known.passed != 1 or len(known.gates) != 1:
+            return None
+        mates = [t for t in self._in(State.RUNNING) if t.follows and t.gates == known.gates and t.fence is not None]
+        return mates[0] if mates else None
+
     def _any(self, data):
         return self.tasks[data.draw(st.sampled_from(list(self.tasks)))]
 
@@ -500,7 +564,7 @@ def test_the_tables_do_what_the_model_does_in_any_history(pytestconfig):
     run_state_machine_as_test(
         Model,
         settings=settings(
-            max_examples=300 if long else 60,
+            max_examples=300 if long else 80,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,

@@ -33,6 +33,12 @@ AVOIDED = {
     r"\bweather\b": "outage",
     r"\bst(?:ands?|ood|anding) still\b": "is paused, hangs",
     r"\bfor people\b": "as text",
+    r"\bfor ever\b": "forever",
+    r"\b(?:the|its|their) present \w+": "current",
+    r"\bliv(?:es?|ing) workers?\b|\bworkers? (?:that )?lives?\b": "a running worker, a worker that is alive",
+    r"\bgo(?:es|ing)? on\b": "continue, last",
+    r"\bmend(?:s|ed|ing)?\b": "fix",
+    r"\bin vain\b": "without result",
 }
 
 #: The words with a meaning of their own, as code and pages use them.

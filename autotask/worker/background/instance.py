@@ -203,7 +203,7 @@ class Instance:
         return not self.here.control.asked
 
     def run_once(self) -> bool:
-        """Run the function once without a message; return whether to go on."""
+        """Run the function once without a message; return whether to continue."""
         around, place = surroundings.of_thread(), self.lane.place
         around.tidy()
         place.item = item = object()
@@ -214,7 +214,7 @@ class Instance:
             self.ask()
         except BaseException as error:  # noqa: B036 - the function can raise anything, such as SystemExit
             tracebacks.cut(error)
-            logger.exception("The background worker %s failed; it goes on", self.worker.name)
+            logger.exception("The background worker %s failed; it continues", self.worker.name)
         finally:
             if place.item is item:
                 place.item = None

@@ -91,7 +91,7 @@ def test_errors_are_counted_given_to_on_error_and_followed_by_longer_pauses(
     (instance,) = stored.instances
     assert instance.runs == instance.errors >= 3
     assert "ValueError: as always" in instance.last_error
-    assert f"The background worker {tasks.failing.name} failed; it goes on" in program.output()
+    assert f"The background worker {tasks.failing.name} failed; it continues" in program.output()
 
 
 def test_a_message_that_raises_is_an_error_and_the_next_is_handled(

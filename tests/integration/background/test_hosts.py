@@ -80,7 +80,7 @@ def test_one_that_was_paused_beyond_its_lease_ends_and_its_outcome_is_refused(st
     program.signal(signal.SIGCONT)
     # The function goes on in the former host: nothing can take that back. But its outcome is refused.
     lines.wait_for("handled", 2)
-    wait_until(lambda: "goes on as a new worker" in program.output())
+    wait_until(lambda: "continues as a new worker" in program.output())
     time.sleep(1)
     again = Result.objects.get(id=handle.id)
     assert (again.ended_at, again.fence) == (ended_at.ended_at, ended_at.fence)
