@@ -7,7 +7,7 @@ from django.conf import settings as django_settings
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.utils import load_backend
-from django.urls import get_resolver
+from django.urls import NoReverseMatch, get_resolver, reverse
 
 from autotask.conf import settings
 from autotask.processes import forking
@@ -43,12 +43,19 @@ class Template:
             _connect_to_nobody()
         if getattr(django_settings, "ROOT_URLCONF", None):
             with contextlib.suppress(Exception):  # Tasks that need addresses of pages get it.
-                _ = get_resolver().reverse_dict  # its patterns, and those that they include
+                _find_addresses()
         kept.find_handlers()
         self._files = CodeFiles()
         # Collecting garbage writes to each object that it looks at, and so would copy the pages that workers share.
         gc.collect()
         gc.freeze()
+
+
+def _find_addresses() -> None:
+    """Have Django read the patterns of the site, and those of each namespace, which it does at the first use of one."""
+    for namespace in get_resolver().namespace_dict:
+        with contextlib.suppress(NoReverseMatch):
+            reverse(f"{namespace}:")
 
 
 def _connect_to_nobody() -> None:

@@ -77,7 +77,7 @@ def _show_pages(requests: int) -> None:
     for name, address in {**PAGES, **_pages_of_tasks()}.items():
         headers = {"X-Autotask-Live": "1"} if "refreshed" in name else {}
         times, cpu, queries, scans = _measured(client, address, headers, requests)
-        p95 = statistics.quantiles(times, n=20)[-1]
+        p95 = statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
         walls = f"{min(times):>9.1f}{statistics.median(times):>9.1f}{p95:>9.1f}"
         print(f"{name:<24}{walls}{cpu:>9.1f}{queries:>9}{scans:>18}", flush=True)
 

@@ -69,12 +69,8 @@ def lines(seen: Overview) -> list[str]:
         *gate_lines.lines(seen.gates, seen.pauses),
         "",
         f"Finished in the last hour: {ended}",
-        # Workers write them so often: the tasks of the last moment are not in it, other than above.
-        *(
-            [f"Per minute, in the last {MINUTES} minutes, counted every 5 s: {_rates(seen)}"]
-            if settings.STATISTICS
-            else []
-        ),
+        # The minute that has begun is not in it, other than above.
+        *([f"Per minute, in the last {MINUTES} whole minutes: {_rates(seen)}"] if settings.STATISTICS else []),
         "",
         "Workers",
         *(_workers(seen.workers) or ["None are registered. Start the site, or: python manage.py autotask worker"]),

@@ -29,7 +29,7 @@ def test_status_shows_queues_and_workers_in_columns():
     assert re.search(r"^QUEUE +SCHEDULED +HELD +READY +RUNNING +OLDEST WAIT$", shown.out, re.M)
     assert re.search(r"^default +1 +0 +1 +0 +\d\.\d s$", shown.out, re.M)
     assert "Finished in the last hour: 0 done, 0 error, 1 cancelled\n" in shown.out
-    assert "Per minute, in the last 5 minutes, counted every 5 s: 0.0 started, 0.0 ended, 0.0 failed\n" in shown.out
+    assert "Per minute, in the last 5 whole minutes: 0.0 started, 0.0 ended, 0.0 failed\n" in shown.out
     assert re.search(r"^ +7  elsewhere  worker +-  default,mail +3 +0 +\d\.\d s ago  alive$", shown.out, re.M)
 
 
