@@ -65,7 +65,10 @@ def addresses() -> list[str]:
     one = [f"{LIST}/taskrecord/{task.id}/change/" for task in (*tasks, *ended) if task]
     return [
         *(f"{LIST}/dashboard/{page}" for page in ("", "?range=7d", "types/", "errors/")),
-        *(f"{LIST}/taskrecord/{page}" for page in ("", "?state=error", "?state=running", "?q=nothing", "all/")),
+        *(
+            f"{LIST}/taskrecord/{page}"
+            for page in ("", "?state=error", "?state=done", "?state=running", "?q=nothing", "all/")
+        ),
         f"{LIST}/taskrecord/all/?state=error",
         *one,
         one[0].replace("/change/", "/history/"),
