@@ -78,6 +78,25 @@ def test_very_short_tasks_with_many_keys_follow_each_other_and_the_limit_of_each
     wait_until(lambda: count("autotask_claim") == 0, what="the end of all claims")
 
 
+def test_after_very_short_tasks_with_many_keys_a_worker_claims_as_many_others_as_before(worker, monkeypatch):
+    # Given
+    followers, accounts, seen = worker.claimer.followers, 4 * FEW_SLOTS, []
+    hold = followers.hold
+    monkeypatch.setattr(followers, "hold", lambda tasks: (hold(tasks), seen.append(followers.leads_many())))
+
+    def lead():
+        drained(*limited.one_very_short_each.enqueue_many([(number,) for number in range(accounts)]))
+        return seen[-1]
+
+    wait_until(lead, what="many slots in use when the last ones came")
+
+    # When
+    drained(*limited.unlimited.enqueue_many([(number,) for number in range(50)]))
+
+    # Then
+    assert not followers.leads_many()
+
+
 def test_a_claim_lasts_until_its_tasks_with_slots_have_ended_though_the_others_end_first(worker):
     # Given: tasks with slots begin only when all others of their claim have ended
     followers = worker.claimer.followers
