@@ -413,7 +413,7 @@ class Model(RuleBasedStateMachine):
         self.beat(name)
 
     def beat(self, name):
-        found = workers.beat(current(), self.names[name], lease=3600, stopping=False)
+        found = workers.beat(current(), self.names[name], lease=3600, stopping=False) is not None
         assert found == self.registered[name]
         self.reached["beat after the lease"] += found and not self.alive[name]
         self.reached["new identity"] += not found
