@@ -39,13 +39,14 @@ class Key(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def key_of(secret: str | bytes) -> Key:
+def key_of(secret: Any) -> Key:
     """Return the key that is made of a secret.
 
     :raises InvalidSetting: the secret is blank. Those of autotask's settings cannot be, so it is Django's.
     """
     if not is_secret(secret):
-        raise InvalidSetting(name="SECRET_KEY", expected="a string that is not empty or blank", value=secret)
+        shown = secret if isinstance(secret, str | bytes) else "•••"  # Of another type, it may still be a secret.
+        raise InvalidSetting(name="SECRET_KEY", expected="a string that is not empty or blank", value=shown)
     raw = secret.encode() if isinstance(secret, str) else secret
     key = hashlib.sha256(b"autotask.payload.v1\0" + raw).digest()
     block = key.ljust(hashlib.sha256().block_size, b"\0")

@@ -50,8 +50,9 @@ def _cron(expression: str) -> str | None:
     if month != "*" or "*" not in (day, weekday):
         return None
     if hour == day == weekday == "*":
-        if found := re.fullmatch(r"\*(?:/(\d+))?", minute):
-            return _minutes(int(found[1] or 1))
+        found = re.fullmatch(r"\*(?:/(\d+))?", minute)
+        if found and 60 % (step := int(found[1] or 1)) == 0:  # Others begin anew with each hour.
+            return _minutes(step)
         return gettext("Every hour, at minute %(minute)s") % {"minute": minute} if minute.isdecimal() else None
     if not (minute.isdecimal() and hour.isdecimal()):
         return None

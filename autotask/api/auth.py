@@ -101,14 +101,18 @@ def demand(caller: Caller, action: str, name: str = "") -> None:
         raise Refused(403, "forbidden", f"This takes the scope or the permission {what}.")
 
 
+def is_with_key(request: HttpRequest) -> bool:
+    """Whether a request has a key, right or wrong, so that nobody looks at its session."""
+    return _authorization(request)[0] == "bearer"
+
+
 @sensitive_variables()
 def _by_key(request: HttpRequest) -> Caller | None:
     """Return the caller with the key of a request; None if it has none."""
-    # Not request.headers, which the request would keep while the client waits.
-    scheme, _, text = str(request.META.get("HTTP_AUTHORIZATION", "")).strip().partition(" ")
-    if scheme.lower() != "bearer":
+    scheme, text = _authorization(request)
+    if scheme != "bearer":
         return None
-    address, text = _address(request), text.strip()
+    address = _address(request)
     wait = tokens.wrong_keys.wait(address, settings.API_WRONG_KEYS)
     if wait and not keys.was_right(text):
         raise _too_many("Too many wrong keys came from this address.", wait)
@@ -117,6 +121,13 @@ def _by_key(request: HttpRequest) -> Caller | None:
         tokens.wrong_keys.take(address, settings.API_WRONG_KEYS)
         raise _unauthenticated("The key is wrong, expired or revoked.")
     return _with_key(key.id, key.name, key.scopes)
+
+
+@sensitive_variables()
+def _authorization(request: HttpRequest) -> tuple[str, str]:
+    # Not request.headers, which the request would keep while the client waits.
+    scheme, _, text = str(request.META.get("HTTP_AUTHORIZATION", "")).strip().partition(" ")
+    return scheme.lower(), text.strip()
 
 
 @functools.lru_cache(keys.MOST_RECENT)

@@ -62,6 +62,7 @@ class Endpoint:
     An async view on WSGI would cost a thread and an event loop for each request; a sync one on ASGI would hold a thread while
     the client waits. So it says what it is when it is asked, which Django does for each request.
 
+    :param waits: whether an answer may be held.
     :param methods: the handlers by method. They are sync, and query the database.
     """
 
@@ -70,7 +71,8 @@ class Endpoint:
     # A transaction around the request would hide the end of the task that it waits for.
     _non_atomic_requests = _AllAliases()
 
-    def __init__(self, **methods: Handler) -> None:
+    def __init__(self, *, waits: bool = False, **methods: Handler) -> None:
+        self._waits = waits
         self._methods = methods
         if "GET" in methods:
             self._methods["HEAD"] = methods["GET"]
@@ -95,7 +97,7 @@ class Endpoint:
         return self._end(request, outcome)
 
     async def _answer_async(self, request: HttpRequest, inputs: dict[str, Any]) -> HttpResponse:
-        shares = reader.serves(request)
+        shares = self._waits and reader.serves(request)
         if shares:
             waiting.let_thread_go()
         outcome = await self._begin_async(request, inputs, shares)

@@ -17,6 +17,8 @@ from asgiref.sync import AsyncToSync
 from django.db import connections
 from django.http import HttpRequest
 
+from autotask.api.auth import is_with_key
+
 R = TypeVar("R")
 
 #: Seconds without anything to read after which the thread ends, and closes its connections.
@@ -80,10 +82,19 @@ def _answer(future: "asyncio.Future[R]", act: Callable[[], R]) -> None:
     settle: Callable[[], None]
     try:
         settle = functools.partial(_set, future, asyncio.Future.set_result, act())
-    except Exception as error:
-        settle = functools.partial(_set, future, asyncio.Future.set_exception, error)
+    except BaseException as error:
+        settle = functools.partial(_set, future, asyncio.Future.set_exception, _bearable(error))
     with contextlib.suppress(RuntimeError):  # The event loop is closed: nobody waits any more.
         future.get_loop().call_soon_threadsafe(settle)
+
+
+def _bearable(error: BaseException) -> Exception:
+    """Return an error for one request: futures refuse a StopIteration, and what is no Exception would end the event loop."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    bearable = RuntimeError(f"{type(error).__name__} was raised while a request was answered")
+    bearable.__cause__ = error
+    return bearable
 
 
 def _set(future: "asyncio.Future[Any]", settle: Callable[[Any, Any], None], value: Any) -> None:
@@ -109,7 +120,7 @@ def serves(request: HttpRequest) -> bool:
     if request.method not in ("GET", "HEAD") or "wait=" not in request.META.get("QUERY_STRING", ""):
         return False
     is_shared = getattr(AsyncToSync.executors, "current", None) is not None
-    return not is_shared and ("HTTP_AUTHORIZATION" in request.META or not request.META.get("HTTP_COOKIE"))
+    return not is_shared and (is_with_key(request) or not request.META.get("HTTP_COOKIE"))
 
 
 async def read(act: Callable[[], R]) -> R:

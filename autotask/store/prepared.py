@@ -76,6 +76,12 @@ class _OfCaller(_Statements):
             self._is_direct = rows(connection, "SELECT pg_backend_pid()")[0][0] == driver_process_id(connection)
         return super()._prepare(connection, sql) if self._is_direct else sql
 
+    def forget(self) -> None:
+        """Begin anew, with other names: the statements may still be there."""
+        self._uses.clear()
+        self._calls.clear()
+        self._is_direct = None
+
 
 def driver_process_id(connection: BaseDatabaseWrapper) -> int:
     """Return the id of the server process, as the driver was told when it connected."""
@@ -113,14 +119,14 @@ def rows_for_caller(
     connection.ensure_connection()
     if shares_sessions() or not is_alone(connection) or connection.settings_dict["OPTIONS"].get("server_side_binding"):
         return rows(connection, sql, params)
-    raw = connection.connection
-    call = _callers.setdefault(raw, _OfCaller()).call(connection, sql)
+    statements = _callers.setdefault(connection.connection, _OfCaller())
+    call = statements.call(connection, sql)
     try:
         return rows(connection, call, params)
     except DatabaseError as error:
         if call is sql or sqlstate(error) not in _OUTDATED:
             raise
-        del _callers[raw]
+        statements.forget()
         return rows(connection, sql, params)
 
 

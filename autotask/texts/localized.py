@@ -16,12 +16,14 @@ def whole(number: int) -> str:
 
 
 def amount(number: float) -> str:
-    """Return a number as briefly as suits people: ``7``, ``8.66``, ``0.025``."""
+    """Return a number as briefly as suits people: ``7``, ``8.66``, ``1,234.5``, ``0.025``."""
     if not math.isfinite(number):
         return str(number)
     if number == round(number):
         return whole(round(number))
-    return _decimal(f"{number:.2f}" if abs(number) >= 1 else f"{number:.2g}")
+    if abs(number) < 1:
+        return _decimal(f"{number:.2g}")
+    return number_format(f"{number:.2f}".rstrip("0").rstrip("."), use_l10n=True, force_grouping=True)
 
 
 def share(part: float) -> str:

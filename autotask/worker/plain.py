@@ -17,7 +17,7 @@ from autotask.signals import end_is_heard, task_started
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask
 from autotask.task_log import logs_level
-from autotask.worker import forks, log_capture, sealing, steps
+from autotask.worker import forks, log_capture, sealing, spare_loggers, steps
 from autotask.worker.outcome import Advanced, Released
 from autotask.worker.pools.base import Interruptible
 from autotask.worker.reporter import Reports
@@ -69,6 +69,7 @@ def attempt(
         unsure = stop.reason is not None
         if logs_level(DEBUG) or end_is_heard() or definition.hears_ends or type(ended) is not Outcome:
             return steps.tell(task, ended)
+        spare_loggers.forget()
         return ended
     except BaseException as error:  # noqa: B036 - a task can end with SystemExit and the like too
         return steps.tell(task, *steps.decide(task, error, definition, arguments, is_cancelled(task), begun))

@@ -320,6 +320,13 @@ def test_without_a_key_nothing_is_signed_and_the_error_says_which_is_missing(set
     assert repr(blank) in str(caught.value)
 
 
+def test_a_key_of_another_type_is_refused_and_not_shown(settings):
+    settings.SECRET_KEY = 31415926
+    with pytest.raises(InvalidSetting, match="SECRET_KEY must be a string that is not empty or blank") as caught:
+        sealed("x")
+    assert "31415926" not in str(caught.value)
+
+
 def test_a_key_may_be_bytes(settings):
     settings.AUTOTASK_SIGNING_KEY = b"\xff\x00\xfe"
     assert load_arguments(sealed("x"), id=ID, name=NAME) == (("x",), {})

@@ -52,10 +52,36 @@ def test_tasks_are_stuck_that_wait_behind_long_ones(prefetch):
     assert prefetch.size(10, 0.0) == 0
 
 
-def test_nothing_is_stuck_while_tasks_end_or_none_waits(prefetch):
+def test_tasks_are_stuck_though_some_end(prefetch):
+    # Given: 46 tasks wait, and four end in a second
+    prefetch.size(10, 0.0)
     assert not prefetch.is_stuck(100.0, 10, outstanding=50)
-    assert not prefetch.is_stuck(100.0 + BUSY_SLEEP, 11, outstanding=50)
-    assert not prefetch.is_stuck(100.0 + 3 * BUSY_SLEEP, 11, outstanding=4)
+
+    # When, then
+    assert prefetch.is_stuck(100.0 + BUSY_SLEEP, 14, outstanding=46)
+    assert prefetch.size(10, 0.0) == 0
+
+
+def test_nothing_is_stuck_if_those_that_waited_have_begun_or_none_waits(prefetch):
+    assert not prefetch.is_stuck(100.0, 10, outstanding=50)
+    assert not prefetch.is_stuck(100.0 + BUSY_SLEEP, 56, outstanding=50)
+    assert not prefetch.is_stuck(100.0 + 3 * BUSY_SLEEP, 56, outstanding=4)
+
+
+def test_nothing_is_stuck_because_of_tasks_that_were_released(prefetch):
+    # Given
+    assert not prefetch.is_stuck(100.0, 10, outstanding=50)
+
+    # When: those that wait are released, and others come later
+    assert not prefetch.is_stuck(100.0 + BUSY_SLEEP / 2, 11, outstanding=4)
+
+    # Then
+    assert not prefetch.is_stuck(100.0 + BUSY_SLEEP, 12, outstanding=50)
+
+
+def test_nothing_is_stuck_because_a_thread_was_given_up_with_its_count(prefetch):
+    assert not prefetch.is_stuck(100.0, 10, outstanding=50)
+    assert not prefetch.is_stuck(100.0 + BUSY_SLEEP, 3, outstanding=50)
 
 
 def test_tasks_of_an_executor_may_wait_longer():

@@ -18,6 +18,7 @@ from autotask.schedules.every import Every
         (Every(60), "Every minute", "Jede Minute"),
         (Every(90), "Every 90 seconds", "Alle 90 Sekunden"),
         (Every(1), "Every second", "Jede Sekunde"),
+        (Every(2.5), "Every 2.5 seconds", "Alle 2,5 Sekunden"),
         (Every(0.5), "Every 0.5 seconds", "Alle 0,5 Sekunden"),
     ],
 )
@@ -46,7 +47,7 @@ def test_frequent_cron_expressions_are_said_in_the_language_of_the_reader(expres
 
 
 @pytest.mark.parametrize(
-    "expression", ["5 4 1 6 *", "5 4 1 * 1", "*/5 4 * * *", "1,2 * * * *", "5 4 L * *", "5 4 * * 1#2"]
+    "expression", ["*/7 * * * *", "5 4 1 6 *", "5 4 1 * 1", "*/5 4 * * *", "1,2 * * * *", "5 4 L * *", "5 4 * * 1#2"]
 )
 def test_others_are_shown_as_they_are_written(expression):
     with translation.override("de"):

@@ -218,6 +218,8 @@ class Claimer:
         if intake is self.threads and any(task.flow for task in claimed):
             self._place_in_slots(connection, claimed)
         elif claimed:
+            if intake is self.threads and self.followers.leads_many():
+                self.followers.hold(())  # Perhaps the last slots are gone: then more may be claimed at a time.
             self._place(claimed, intake)
         return len(claimed)
 

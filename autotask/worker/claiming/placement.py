@@ -35,18 +35,23 @@ class Placement:
         self.recorder.burden.take(claimed)
         self.held.add(claimed)
         if isinstance(pool, ThreadPool):
-            pool.submit_all(claimed)
+            try:
+                pool.submit_all(claimed)
+            except Exception as error:
+                self._release_refused(claimed, error)
         else:
-            self._submit(claimed, pool)
+            for task in claimed:
+                try:
+                    pool.submit(task)
+                except Exception as error:
+                    self._release_refused([task], error)
         self.watch.begin()
 
-    def _submit(self, claimed: Sequence[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
-        for task in claimed:
-            try:
-                pool.submit(task)
-            except Exception as error:  # no more threads, for example: the task must not stay held without a place
-                self.recycling.take(-1)
-                self.recorder.put((task, self.runner.without_thread(task, error)))
+    def _release_refused(self, tasks: Sequence[ClaimedTask], error: Exception) -> None:
+        """Release tasks that a pool has refused, for lack of threads for example: they must not stay held without a place."""
+        self.recycling.take(-len(tasks))
+        for task in tasks:
+            self.recorder.put((task, self.runner.without_thread(task, error)))
 
     def keep(self, wanted: Sequence[Wanted], found: Mapping[str, Sequence[ClaimedTask]]) -> int:
         """Hold claimed followers, which wait for the slots of others; return how many there are."""

@@ -10,12 +10,12 @@ PREFETCH_FOR_EXECUTORS = 0.25
 #: The most tasks held beyond the free places: enough to keep the pool busy while the next claim is under way.
 MOST_PREFETCHED = 900
 
-#: The longest sleep while there is no room, in seconds. If no task finishes for as long, the waiting ones are released.
+#: The longest sleep while there is no room, in seconds. If tasks wait for a place for as long, those that wait are released.
 BUSY_SLEEP = 1.0
 
 
 class Prefetch:
-    """How long the last tasks took, and since when none has finished. Only the loop calls this.
+    """How long the last tasks took, and for how long some have waited. Only the loop calls this.
 
     :param threads: how many tasks run at a time.
     :param most_ahead: returns how many more may wait, or None for any number. It is called with the number of tasks that
@@ -29,7 +29,8 @@ class Prefetch:
         self._most_ahead = most_ahead
         self._measured = (0, 0.0)
         self._task_seconds: float | None = None
-        self._ended = (-1, 0.0)
+        #: A moment, how many tasks had finished by then, and how many have when those that waited then have begun.
+        self._mark = (0.0, 0, 0)
 
     def size(self, finished: int, seconds: float) -> int:
         """Return how many tasks to hold ahead.
@@ -50,11 +51,18 @@ class Prefetch:
         return ahead if most is None else max(0, min(ahead, most))
 
     def is_stuck(self, now: float, finished: int, outstanding: int) -> bool:
-        """Whether tasks wait behind unexpectedly long ones; then fewer are held ahead from now on."""
-        since = self._ended[1]
-        if finished != self._ended[0]:
-            self._ended = finished, now
-        elif now - since >= BUSY_SLEEP and outstanding > self._threads:
-            self._task_seconds = now - since
-            return True
-        return False
+        """Whether tasks wait behind unexpectedly long ones; then fewer are held ahead from now on.
+
+        It is not enough that some finish: hundreds that were taken for short ones could wait for minutes.
+        """
+        began, then, enough = self._mark
+        enough = min(enough, finished + outstanding - self._threads)  # Some may have been released.
+        if not then <= finished < enough:  # Fewer have finished if a thread was given up.
+            self._mark = now, finished, finished + outstanding - self._threads
+            return False
+        self._mark = began, then, enough
+        if now - began < BUSY_SLEEP:
+            return False
+        self._task_seconds = (now - began) * self._threads / max(1, finished - then)
+        self._mark = now, finished, finished
+        return True

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def waiting(**headers):
-    return RequestFactory().get("/tasks/1/?wait=5", headers={"Authorization": "Bearer x", **headers})
+    return RequestFactory().get("/tasks/1/?wait=5", headers={"Authorization": "bearer x", **headers})
 
 
 def backend(call=None):
@@ -45,7 +45,7 @@ def ends(monkeypatch):
 def test_all_requests_of_a_process_read_on_one_connection_which_is_closed_when_none_comes():
     # Given
     found = []
-    view = Endpoint(GET=lambda call: HttpResponse(found.append(backend()) or "read"))
+    view = Endpoint(waits=True, GET=lambda call: HttpResponse(found.append(backend()) or "read"))
     requests = [RequestFactory().get(f"/?wait={number}") for number in range(20)]
 
     async def ask():
@@ -59,6 +59,19 @@ def test_all_requests_of_a_process_read_on_one_connection_which_is_closed_when_n
     [pid] = set(found)
     assert pid != backend()
     wait_until(lambda: not threads() and not is_alive(pid))
+
+
+def test_a_page_that_never_waits_holds_up_nobody_who_does():
+    def answer(call):
+        connection.close()
+        return HttpResponse(threading.current_thread().name)
+
+    view = Endpoint(GET=answer)
+
+    async def ask():
+        return await view(RequestFactory().get("/tasks/?wait=5"), public=True)
+
+    assert asyncio.run(ask()).content != b"autotask-reader"
 
 
 def test_a_connection_that_was_cut_meanwhile_is_replaced():
@@ -95,6 +108,19 @@ def test_what_fails_or_is_cancelled_stops_no_other():
     assert asyncio.run(read()) == (True, "read")
 
 
+@pytest.mark.parametrize("error", [StopIteration("of a result"), SystemExit(3)], ids=repr)
+def test_whatever_the_code_of_a_result_raises_reaches_only_who_has_asked_for_it(error):
+    def fail():
+        raise error
+
+    async def read():
+        with pytest.raises(RuntimeError) as failed:
+            await asyncio.wait_for(reader.read(fail), 10)
+        return failed.value.__cause__, await asyncio.wait_for(reader.read(lambda: "read"), 10)
+
+    assert asyncio.run(read()) == (error, "read")
+
+
 @pytest.mark.parametrize(
     ("request_", "is_served"),
     [
@@ -102,10 +128,11 @@ def test_what_fails_or_is_cancelled_stops_no_other():
         (waiting(Cookie="sessionid=x"), True),
         (RequestFactory().get("/tasks/1/?wait=5"), True),
         (RequestFactory().get("/tasks/1/?wait=5", headers={"Cookie": "sessionid=x"}), False),
+        (waiting(Cookie="sessionid=x", Authorization="Basic eDp4"), False),
         (RequestFactory().get("/tasks/1/", headers={"Authorization": "Bearer x"}), False),
         (RequestFactory().post("/tasks/1/retry?wait=5", headers={"Authorization": "Bearer x"}), False),
     ],
-    ids=["key", "key and session", "nobody", "session", "no wait", "act"],
+    ids=["key", "key and session", "nobody", "session", "password of the server", "no wait", "act"],
 )
 def test_only_requests_that_read_and_wait_without_a_session_share_it(request_, is_served):
     async def serves():

@@ -26,7 +26,8 @@ from autotask.store.connection import current, execute, rows
 from autotask.store.follow import Wanted
 from autotask.store.release import Release
 from autotask.task import State
-from autotask.worker.identity import make_identity
+from autotask.worker.options import WorkerOptions
+from autotask.worker.registration import Registration
 from autotask.worker.rescuer import Rescuer
 from tests.helpers import wait_until
 from tests.integration.store.shapes import count, new_task, outcome, put, sign_on, state, stored, take
@@ -287,9 +288,11 @@ def test_a_rescue_skips_a_claim_whose_outcome_is_not_committed_and_finds_it_late
 
 def test_a_rescuer_soon_looks_again_for_a_claim_that_was_locked(other_connection):
     # Given: a worker that is gone, with an outcome that is not committed
-    identity = make_identity(kind="worker", serves_pid=None, queues=(), threads=1)
-    rescuer = Rescuer(lambda: identity, lambda: None)
-    dead = sign_on(host=identity.host, boot_id=identity.boot_id, pid=2**22 - 1)
+    registration = Registration(WorkerOptions(), ())
+    rescuer = Rescuer(registration, lambda: None)
+    dead = sign_on(host=registration.identity.host, boot_id=registration.identity.boot_id, pid=2**22 - 1)
+    registration.sign_on(current())
+    registration.beat(current(), idle=False)
     put(2)
     first, second = take(dead)
     other_connection.set_autocommit(False)

@@ -1,5 +1,6 @@
 """Task functions that the tests of the worker run."""
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -160,6 +161,11 @@ async def double(value: int) -> int:
 @delayed_task
 def nap(seconds: float) -> None:
     time.sleep(seconds)
+
+
+@delayed_task(takes_context=True)
+def log_by_id(context) -> None:
+    logging.getLogger(f"autotask.task.{context.id}").debug("a line")
 
 
 @delayed_task

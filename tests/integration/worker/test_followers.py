@@ -78,6 +78,47 @@ def test_very_short_tasks_with_many_keys_follow_each_other_and_the_limit_of_each
     wait_until(lambda: count("autotask_claim") == 0, what="the end of all claims")
 
 
+def test_the_limit_of_each_of_many_keys_holds_when_tasks_fail_or_are_cancelled_and_a_worker_stops(start_worker):
+    # Given
+    accounts, rounds = 4 * FEW_SLOTS, 15
+    workers = [start_worker(threads=4) for _ in range(3)]
+    followers = [count_followers(worker) for worker in workers]
+    limited.most_with_one_key.clear()
+
+    # When
+    calls = [(number % accounts, number) for number in range(accounts * rounds)]
+    handles = limited.one_very_short_each_some_fail.enqueue_many(calls)
+    wait_until(lambda: sum(map(sum, followers)) > 100, what="followers")
+    workers[0].stop()
+    for handle in handles[::50]:
+        handle.cancel()
+
+    # Then
+    wait_until(lambda: all(handle.ready for handle in handles[-accounts:]), 60, "the end of the last calls")
+    drained(*[handle for handle in handles if handle.status is not CANCELLED])
+    assert set(limited.most_with_one_key) == {1}
+    wait_until(lambda: count("autotask_claim") == 0, what="the end of all claims")
+
+
+def test_after_very_short_tasks_with_many_keys_a_worker_claims_as_many_others_as_before(worker, monkeypatch):
+    # Given
+    followers, accounts, seen = worker.claimer.followers, 4 * FEW_SLOTS, []
+    hold = followers.hold
+    monkeypatch.setattr(followers, "hold", lambda tasks: (hold(tasks), seen.append(followers.leads_many())))
+
+    def lead():
+        drained(*limited.one_very_short_each.enqueue_many([(number,) for number in range(accounts)]))
+        return seen[-1]
+
+    wait_until(lead, what="many slots in use when the last ones came")
+
+    # When
+    drained(*limited.unlimited.enqueue_many([(number,) for number in range(50)]))
+
+    # Then
+    assert not followers.leads_many()
+
+
 def test_a_claim_lasts_until_its_tasks_with_slots_have_ended_though_the_others_end_first(worker):
     # Given: tasks with slots begin only when all others of their claim have ended
     followers = worker.claimer.followers

@@ -194,9 +194,10 @@ def test_a_turn_that_fails_costs_no_task_and_no_attempt(start_worker, monkeypatc
 
     # When
     handles = tasks.echo.enqueue_many([(number,) for number in range(20)])
+    handles.append(tasks.echo.using(delay=0.1)(20))
 
     # Then
-    assert [handle.wait(20) for handle in handles] == list(range(20))
+    assert [handle.wait(20) for handle in handles] == list(range(21))
     wait_until(lambda: failures)
     assert {handle.attempts for handle in handles} == {1}
     assert len(said(caplog, "Cannot claim tasks, will try again")) == 1
@@ -219,7 +220,7 @@ def test_tasks_claimed_in_a_turn_that_fails_are_released(start_worker, monkeypat
 
 def test_a_pool_that_takes_nothing_in_costs_no_task(start_worker, monkeypatch, soon):
     worker = start_worker()
-    failures = fail_once(monkeypatch, worker.pools[THREAD], "submit", after=False)
+    failures = fail_once(monkeypatch, worker.pools[THREAD], "submit_all", after=False)
     handles = tasks.echo.enqueue_many([(number,) for number in range(20)])
     assert [handle.wait(20) for handle in handles] == list(range(20))
     assert failures and {handle.attempts for handle in handles} == {1}

@@ -1,13 +1,11 @@
 """Paused queues, tasks, limits and everything: nothing of them begins, others go on, and nothing is lost."""
 
-import os
 import time
 from datetime import timedelta
 
 import pytest
 
 from autotask import acts, handover
-from autotask.companion.pipes import Pipes
 from autotask.flow import Flow, LimitGate
 from autotask.handle import TaskHandle
 from autotask.processes import readable
@@ -247,18 +245,8 @@ def test_a_paused_limit_lets_tasks_pass_when_it_is_resumed(quiet_worker):
 
 
 @pytest.fixture
-def pipes():
-    """The pipes to a companion, as the process has them that it serves."""
-    pipes = Pipes()
-    handover.set_line(pipes)
-    yield pipes
-    handover.set_line(None)
-    pipes.close()
-
-
-@pytest.fixture
-def companion(pipes, start_worker):
-    worker = start_worker(wake_fd=os.dup(pipes.wake), offer_fds=pipes.offers)
+def companion(serve, pipes):
+    worker = serve()
     until_offered(pipes)
     return worker
 

@@ -13,7 +13,8 @@ from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, ERROR, RUNNING, WAITING, State
 from autotask.worker import aside
 from autotask.worker.claiming.claimer import Claimer, Prospect
-from autotask.worker.identity import make_identity
+from autotask.worker.options import WorkerOptions
+from autotask.worker.registration import Registration
 from autotask.worker.rescuer import Rescuer
 from tests.helpers import ended, wait_until
 from tests.integration.store.shapes import count, edit, now, outcome, put, sign_on, state, take
@@ -152,8 +153,7 @@ def test_an_orphan_that_cannot_be_rescued_keeps_no_other_from_its_rescue(refuse,
     edit("UPDATE autotask_task SET lost = 2 WHERE id = %(id)s", {"id": odd})
     execute(current(), "UPDATE autotask_worker SET lease_until = now() - interval '1 s'")
     refuse("autotask_result", "INSERT", f"NEW.id = '{odd}'")
-    identity = make_identity(kind="worker", serves_pid=None, queues=(), threads=1)
-    rescuer = Rescuer(lambda: identity, lambda: None)
+    rescuer = Rescuer(Registration(WorkerOptions(), ()), lambda: None)
 
     # When
     rescuer.run_once(current())

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import logging
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from autotask.signals import task_ended
 from autotask.store import enqueue, promote, read, tally
 from autotask.store.connection import current, execute
 from autotask.task import CANCELLED, DONE, ERROR, WAITING, State
+from autotask.worker import spare_loggers
 from tests.helpers import ended, wait_until
 from tests.integration.worker import stubborn, tasks
 
@@ -506,3 +508,32 @@ def test_a_periodic_task_runs_once_for_each_tick_with_two_workers(start_worker, 
         )
         total, ticks = cursor.fetchone()
     assert total == ticks
+
+
+def test_tasks_that_turn_out_long_do_not_wait_behind_each_other_though_some_end(start_worker):
+    # Given: a worker that runs short tasks, and then holds as many long ones
+    worker = start_worker(threads=1)
+    pool = worker.claimer.threads.pool
+    ended(tasks.echo.enqueue_many([(number,) for number in range(1000)])[-1])
+    naps = tasks.nap.enqueue_many([(0.4,)] * 300)
+    wait_until(lambda: pool.outstanding() > 50, what="a large claim")
+
+    # Then: it gives them back, for others to run
+    wait_until(lambda: pool.outstanding() <= 2, what="the release of those that wait")
+    wait_until(lambda: naps[-1].status is WAITING, what="the record of it")
+
+
+def test_loggers_by_the_ids_of_tasks_are_forgotten(worker, monkeypatch):
+    # Given
+    known, spare = logging.Logger.manager.loggerDict, 10
+    monkeypatch.setattr(spare_loggers, "SPARE", spare)
+    monkeypatch.setattr(spare_loggers, "_most", len(known) + spare)
+    before = set(known)
+
+    # When
+    handles = tasks.log_by_id.enqueue_many([()] * 5 * spare)
+    wait_until(lambda: all(handle.ready for handle in handles), what="their end")
+
+    # Then
+    names = {f"autotask.task.{handle.id}" for handle in handles}
+    assert len(names & (set(known) - before)) <= 3 * spare
