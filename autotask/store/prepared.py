@@ -60,6 +60,11 @@ class _Statements:
         self._calls[sql] = f"EXECUTE autotask_{self._made}{arguments}"
         return self._calls[sql]
 
+    def forget(self) -> None:
+        """Begin anew, with other names: the statements may still be there."""
+        self._uses.clear()
+        self._calls.clear()
+
 
 class _OfCaller(_Statements):
     """Those of a connection of a caller, who may have a pooler in front of the server, which shares sessions.
@@ -77,9 +82,8 @@ class _OfCaller(_Statements):
         return super()._prepare(connection, sql) if self._is_direct else sql
 
     def forget(self) -> None:
-        """Begin anew, with other names: the statements may still be there."""
-        self._uses.clear()
-        self._calls.clear()
+        """Begin anew, and ask again whether there is a pooler."""
+        super().forget()
         self._is_direct = None
 
 
@@ -101,9 +105,9 @@ def prepared_rows(
 
     :param sql: each parameter has the form ``%(name)s::type``; with parameters, any other per cent sign is doubled.
     """
-    if keeps_session(connection):
-        sql = _known.setdefault(connection, _Statements()).call(connection, sql)
-    return rows(connection, sql, params)
+    if not keeps_session(connection):
+        return rows(connection, sql, params)
+    return _run(_known.setdefault(connection, _Statements()), connection, sql, params)
 
 
 def rows_for_caller(
@@ -119,12 +123,17 @@ def rows_for_caller(
     connection.ensure_connection()
     if shares_sessions() or not is_alone(connection) or connection.settings_dict["OPTIONS"].get("server_side_binding"):
         return rows(connection, sql, params)
-    statements = _callers.setdefault(connection.connection, _OfCaller())
+    return _run(_callers.setdefault(connection.connection, _OfCaller()), connection, sql, params)
+
+
+def _run(
+    statements: _Statements, connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any] | None
+) -> list[tuple[Any, ...]]:
     call = statements.call(connection, sql)
     try:
         return rows(connection, call, params)
     except DatabaseError as error:
-        if call is sql or sqlstate(error) not in _OUTDATED:
+        if call is sql or sqlstate(error) not in _OUTDATED or not is_alone(connection):
             raise
         statements.forget()
         return rows(connection, sql, params)

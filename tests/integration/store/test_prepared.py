@@ -118,6 +118,37 @@ def test_after_a_change_of_a_table_a_prepared_statement_is_planned_anew(own):
         execute(current(), "DROP TABLE changing")
 
 
+def test_a_worker_goes_on_when_the_columns_of_a_prepared_statement_have_another_type(own):
+    # Given
+    execute(current(), "CREATE TABLE changing (number int)")
+    try:
+        for _ in range(prepared.OFTEN):
+            prepared_rows(own.wrapper, "SELECT number FROM changing")
+
+        # When
+        execute(current(), "ALTER TABLE changing ALTER COLUMN number TYPE bigint")
+
+        # Then
+        for _ in range(prepared.OFTEN + 1):
+            assert prepared_rows(own.wrapper, "SELECT number FROM changing") == []
+    finally:
+        execute(current(), "DROP TABLE changing")
+
+
+def test_a_worker_goes_on_when_what_it_has_prepared_is_gone(own):
+    # Given
+    asked = {"number": 1, "texts": []}
+    for _ in range(prepared.OFTEN):
+        prepared_rows(own.wrapper, ASK, asked)
+
+    # When
+    execute(own.wrapper, "DEALLOCATE ALL")
+
+    # Then
+    assert [prepared_rows(own.wrapper, ASK, asked) for _ in range(4)] == [[(1, [], 1)]] * 4
+    assert len(names(own.wrapper)) == 1
+
+
 def test_a_doubled_per_cent_sign_is_one_whether_a_statement_is_prepared_or_not(own):
     asked = [prepared_rows(own.wrapper, "SELECT 7 %% %(n)s::int, '%%'", {"n": 4}) for _ in range(prepared.OFTEN + 1)]
     assert asked == [[(3, "%")]] * len(asked)

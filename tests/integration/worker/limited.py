@@ -112,6 +112,15 @@ def one_very_short_each(account):
     running[account] -= 1
 
 
+@delayed_task(concurrency=Limit(1, key="account"), retries=2, backoff=0, takes_context=True)
+def one_very_short_each_some_fail(context, account, number):
+    running[account] = running.get(account, 0) + 1
+    most_with_one_key.append(running[account])
+    running[account] -= 1
+    if number % 7 == context.attempt:
+        raise ConnectionError
+
+
 @delayed_task(concurrency=3, retries=1, backoff=0, takes_context=True)
 def three_short_some_fail(context, number):
     _run(0.0005)

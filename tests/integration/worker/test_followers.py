@@ -78,6 +78,28 @@ def test_very_short_tasks_with_many_keys_follow_each_other_and_the_limit_of_each
     wait_until(lambda: count("autotask_claim") == 0, what="the end of all claims")
 
 
+def test_the_limit_of_each_of_many_keys_holds_when_tasks_fail_or_are_cancelled_and_a_worker_stops(start_worker):
+    # Given
+    accounts, rounds = 4 * FEW_SLOTS, 15
+    workers = [start_worker(threads=4) for _ in range(3)]
+    followers = [count_followers(worker) for worker in workers]
+    limited.most_with_one_key.clear()
+
+    # When
+    calls = [(number % accounts, number) for number in range(accounts * rounds)]
+    handles = limited.one_very_short_each_some_fail.enqueue_many(calls)
+    wait_until(lambda: sum(map(sum, followers)) > 100, what="followers")
+    workers[0].stop()
+    for handle in handles[::50]:
+        handle.cancel()
+
+    # Then
+    wait_until(lambda: all(handle.ready for handle in handles[-accounts:]), 60, "the end of the last calls")
+    drained(*[handle for handle in handles if handle.status is not CANCELLED])
+    assert set(limited.most_with_one_key) == {1}
+    wait_until(lambda: count("autotask_claim") == 0, what="the end of all claims")
+
+
 def test_after_very_short_tasks_with_many_keys_a_worker_claims_as_many_others_as_before(worker, monkeypatch):
     # Given
     followers, accounts, seen = worker.claimer.followers, 4 * FEW_SLOTS, []
