@@ -1,6 +1,7 @@
 """The meaning of a database error for its statement: try again later, wait for a lock, or give in."""
 
 import enum
+import re
 
 from django.db import DataError, InterfaceError, OperationalError
 
@@ -44,6 +45,13 @@ _PROGRAM_LIMIT = "54000"
 
 #: An undefined table, column, function or schema.
 _MISSING = ("42P01", "42703", "42883", "3F000")
+
+#: The drivers have no code for a refused login, only the text of the server or of the pooler. (Of a server with messages in
+#: another language nothing is known.)
+_LOGIN_REFUSED = re.compile(
+    r'FATAL: +(?:password authentication failed|(?:database|role) ".*" does not exist|no pg_hba\.conf entry|no such database)'
+    r"|no password supplied"
+)
 
 _QUERY_CANCELED = "57014"
 
@@ -93,6 +101,14 @@ def is_conflict(error: BaseException) -> bool:
 def is_forbidden(error: BaseException) -> bool:
     """Whether the role lacks a right."""
     return sqlstate(error) == _INSUFFICIENT_PRIVILEGE
+
+
+def refuses_login(error: BaseException) -> bool:
+    """Whether the server has refused the login for a reason that lasts: the password, the role, or no such database.
+
+    For a worker this is an outage all the same: passwords change, and databases are restored, while it runs.
+    """
+    return isinstance(error, OperationalError) and _LOGIN_REFUSED.search(str(error)) is not None
 
 
 def is_missing(error: BaseException) -> bool:

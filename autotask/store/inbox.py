@@ -87,7 +87,7 @@ released AS (
 ),
 come AS ({ready.come("released")}),
 taken_out AS ({claims.taken_out("released")})
-SELECT count(*) FROM released
+SELECT coalesce(max(number), 0) FROM claim
 """
 
 FIRST = f"""
@@ -142,7 +142,10 @@ def put(connection: BaseDatabaseWrapper, task: NewTask, name: str, worker_id: uu
 
 
 def release_all(connection: BaseDatabaseWrapper, address: Address, kept: Collection[uuid.UUID] = ()) -> int:
-    """Release all messages that are claimed by this worker, but for some; return how many."""
+    """Release all messages that are claimed by this worker, but for some.
+
+    :returns: a number that is not smaller than those of their claims.
+    """
     params = {"name": address.name, "worker_id": address.worker_id, "kept": arrays.uuids(kept)}
     return int(rows(connection, RELEASE_ALL, params)[0][0])
 

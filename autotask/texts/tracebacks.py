@@ -1,6 +1,9 @@
 """Tracebacks that begin where the code of the project does; standard library only."""
 
-from types import TracebackType
+import itertools
+import sys
+import traceback
+from types import FrameType, TracebackType
 
 #: Packages and modules whose frames stand before the first one of a task function.
 _ABOVE = frozenset({"autotask", "asgiref", "asyncio", "concurrent", "contextlib", "threading"})
@@ -18,17 +21,27 @@ def cut(error: BaseException) -> None:
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
-        if (first := _first_of_others(each.__traceback__)) is not None:
+        if (first := of_others(each.__traceback__)) is not None:
             each.__traceback__ = first
         waiting += (each.__cause__, each.__context__)
 
 
-def _first_of_others(frames: TracebackType | None) -> TracebackType | None:
-    while frames is not None and _is_above(frames):
+def lines_of(thread: int | None) -> str:
+    """Return the lines of code that a thread is running, without the first ones, those of autotask; "" if it has ended."""
+    # Without a frame, walk_stack() would show this thread.
+    last = sys._current_frames().get(thread or 0)
+    frames = [*traceback.walk_stack(last)][::-1] if last else []
+    others = [*itertools.dropwhile(lambda each: _belongs_above(each[0]), frames)]
+    return "".join(traceback.StackSummary.extract(iter(others or frames)).format())
+
+
+def of_others(frames: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from its first frame that is not of autotask; None if there is none."""
+    while frames is not None and _belongs_above(frames.tb_frame):
         frames = frames.tb_next
     return frames
 
 
-def _is_above(frame: TracebackType) -> bool:
-    module = frame.tb_frame.f_globals.get("__name__")
+def _belongs_above(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__")
     return isinstance(module, str) and module.partition(".")[0] in _ABOVE

@@ -11,6 +11,7 @@ from autotask.retry import delay_after
 from autotask.store.finish import Outcome
 from autotask.store.steps import StepEnd
 from autotask.task import ClaimedTask, State
+from autotask.texts import tracebacks
 from autotask.texts.lines import describe
 
 #: Seconds until an unknown task is ready again: the next worker may not know it either. This one leaves it alone for longer.
@@ -112,7 +113,7 @@ def failed(
     :param cancelled: whether somebody asked to cancel the task while it ran.
     :param base_delay: the first exponential delay, in seconds.
     """
-    state, delay = _verdict(task, error, options, cancelled), 0.0
+    state, delay, unwilling = _verdict(task, error, options, cancelled), 0.0, ""
     # Discarding a task says that there is nothing to look into.
     shown = "" if isinstance(error, Discard) else _shown(error)
     if state is State.RETRY:
@@ -121,7 +122,8 @@ def failed(
             delay = _delay(error, options, task.failures + 1, base_delay, delay_after)
         except Exception as second:  # a backoff function of the user
             state = State.ERROR
-            shown += f"\n\nand its backoff function raised:\n\n{_shown(second)}"
+            shown += f"\n\nand its backoff function raised:\n\n{_shown(_without(error, second))}"
+            unwilling = f" (and its backoff function raised {describe(second)})"
     return Outcome(
         id=task.id,
         fence=task.fence,
@@ -129,7 +131,7 @@ def failed(
         ended_at=ended_at,
         seconds=seconds,
         error_type=f"{type(error).__module__}.{type(error).__qualname__}",
-        error_message=_message(task, error, state)[:_LONGEST],
+        error_message=(_message(task, error, state) + unwilling)[:_LONGEST],
         traceback=shown[:_LONGEST],
         delay=delay,
     )
@@ -191,6 +193,17 @@ def _delay(
     if isinstance(error, Retry) and error.delay is not None:
         return error.delay
     return delay_after(options.backoff, exception=error, failures=failures, base=base_delay)
+
+
+def _without(first: BaseException, second: BaseException) -> BaseException:
+    """Return the second exception without the frames of autotask, and without the first one, which is shown already."""
+    second.__traceback__ = tracebacks.of_others(second.__traceback__)
+    last = second
+    while last.__context__ not in (None, first):
+        last = last.__context__
+    if last is not first:
+        last.__context__ = None
+    return second
 
 
 def _shown(error: BaseException) -> str:

@@ -50,6 +50,7 @@ class Watch:
     :param is_cancelled: returns whether a task is to be cancelled.
     :param give_up: called with the pool and the run of a task that does not stop, its limit in seconds, and its remains.
     :param show: called with all running tasks, after each look.
+    :param look_too: called at each look.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Watch:
         is_cancelled: Callable[[ClaimedTask], bool],
         give_up: Callable[[Pool[ClaimedTask], Run[ClaimedTask], float, Abandoned], None],
         show: Callable[[Sequence[Run[ClaimedTask]]], None] | None = None,
+        look_too: Callable[[], None] = lambda: None,
     ) -> None:
+        self._look_too = look_too
         self._pools = pools
         self._is_cancelled = is_cancelled
         self._give_up = give_up
@@ -114,6 +117,7 @@ class Watch:
 
     def _look(self, now: float) -> bool:
         limit = settings.TIMEOUT
+        self._look_too()
         running = [(pool, run) for pool in self._pools for run in pool.running()]
         for pool, run in running:
             self._look_at(pool, run, now, run.item.timeout or limit)

@@ -15,6 +15,7 @@ from autotask.store import notify
 from autotask.task import COROUTINE, PROCESS, THREAD, ClaimedTask
 from autotask.wakeup import Wakeup
 from autotask.worker import executors, hygiene, log_capture, surroundings, sync_threads
+from autotask.worker.blocked_loop import BlockedLoop
 from autotask.worker.caretaker import Caretaker
 from autotask.worker.claiming.claimer import Claimer
 from autotask.worker.claiming.claims import Claims
@@ -86,7 +87,8 @@ class Worker:
         self.pools: dict[str, Pool[ClaimedTask]] = {THREAD: threads, **self._other_pools(runner)}
         abandoner = Abandoner(self.held, self.recorder, self.shutdown)
         pools = self.pools.values()
-        self.watch = Watch(list(pools), self.held.is_cancelled, abandoner.give_up, show)
+        blocked = BlockedLoop(self._coroutines)
+        self.watch = Watch(list(pools), self.held.is_cancelled, abandoner.give_up, show, blocked.look)
         self.stalls = StallWatch(self.wakeup, self._stop_tasks, lambda: self.exit_status)
         recycling = Recycling(options.max_tasks, options.max_memory)
         placement = Placement(pools, self.held, self.recorder, runner, self.watch, recycling)
@@ -134,8 +136,9 @@ class Worker:
 
     def _other_pools(self, runner: Runner) -> dict[str, Pool[ClaimedTask]]:
         options, wake = self.options, self.wakeup.wake
+        self._coroutines = CoroutinePool(options.coroutines, runner.run_coroutine, wake, sync_threads.helpers)
         return {
-            COROUTINE: CoroutinePool(options.coroutines, runner.run_coroutine, wake, sync_threads.helpers),
+            COROUTINE: self._coroutines,
             PROCESS: ProcessPool(options.processes, "autotask.worker.child", runner, wake),
             **executors.pools(runner, wake),
         }

@@ -199,3 +199,15 @@ def test_a_task_that_is_not_there_leads_back(browser, live_server):
     with visit(browser, live_server) as (page, _):
         page.goto(f"{live_server.url}{LIST}/taskrecord/{uuid.uuid4()}/change/")
         assert "doesn’t exist" in page.content()
+
+
+def test_the_relative_times_of_the_demo_go_on_while_its_page_stays(browser, live_server):
+    with visit(browser, live_server) as (page, complaints):
+        page.goto(live_server.url)
+        page.locator("form button").first.click()
+        called = page.locator("dd time")
+        first = called.inner_text()
+        assert first.endswith(" s ago")
+        expect(called).not_to_have_text(first, timeout=20_000)
+        assert called.inner_text().endswith(" s ago")
+        assert complaints == []

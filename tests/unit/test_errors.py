@@ -6,7 +6,7 @@ import pytest
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from autotask.store.errors import Trouble, is_locked, is_outage, trouble_of
+from autotask.store.errors import Trouble, is_locked, is_outage, refuses_login, trouble_of
 
 
 class FromServer(Exception):
@@ -97,6 +97,26 @@ def test_a_lock_is_neither_an_outage_nor_a_refusal():
 def test_an_operational_error_that_is_doubtful_counts_as_outage():
     assert is_outage(raised("58030", OperationalError))
     assert not is_outage(raised("42501", ProgrammingError))
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ('failed: FATAL:  password authentication failed for user "shop"', True),
+        ('failed: FATAL:  database "shop" does not exist', True),
+        ('failed: FATAL:  role "shop" does not exist', True),
+        ('failed: FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "shop", database "shop", no encryption', True),
+        ("failed: FATAL: no such database: shop", True),
+        ("failed: fe_sendauth: no password supplied", True),
+        ("failed: FATAL:  the database system is starting up", False),
+        ("failed: FATAL:  sorry, too many clients already", False),
+        ("failed: Connection refused", False),
+    ],
+)
+def test_a_refused_login_is_told_from_a_server_that_is_away_and_is_an_outage_for_a_worker_all_the_same(text, refused):
+    error = OperationalError(f'connection to server at "db" {text}')
+    assert refuses_login(error) is refused
+    assert is_outage(error)
 
 
 def test_the_code_of_the_server_counts_more_than_the_class_of_the_driver():

@@ -5,9 +5,11 @@ import json
 import logging
 import os
 import pty
+import queue
 import re
 import subprocess
 import sys
+import threading
 import traceback
 import uuid
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ from autotask.signals import tell_lost, tell_missed
 from autotask.task import ClaimedTask, State
 from autotask.task_log import log_end
 from autotask.texts import loggers, tracebacks
+from autotask.worker.pools.threads import ThreadPool
 
 FORGED = "x\nautotask[1] INFO forged\r\x1b[31m\x1b]0;title\x07\u2028autotask[1] INFO forged\x85autotask[1] INFO forged\u202e\x9b1m"
 
@@ -309,6 +312,24 @@ def test_a_traceback_begins_where_the_code_of_the_project_does():
     assert names(error) == names(error.__cause__) == ["project"]
     tracebacks.cut(error)
     assert names(error) == ["project"]
+
+
+def test_the_lines_of_a_thread_begin_where_the_code_of_the_project_does():
+    here, done = queue.Queue(), threading.Event()
+
+    def wait_in_project():
+        here.put(threading.get_ident())
+        done.wait()
+
+    pool = ThreadPool(1, lambda item, place: item(), lambda: None)
+    pool.submit(wait_in_project)
+    lines = tracebacks.lines_of(here.get(timeout=20))
+    done.set()
+    assert pool.drain(20)
+    pool.close()
+    assert lines.splitlines()[0].endswith("in <lambda>")
+    assert "in wait_in_project" in lines
+    assert tracebacks.lines_of(None) == tracebacks.lines_of(-1) == ""
 
 
 def test_a_fault_of_autotask_keeps_its_frames():

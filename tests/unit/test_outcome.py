@@ -123,20 +123,35 @@ def test_a_failure_after_somebody_asked_to_cancel_is_a_cancellation():
 def test_a_backoff_function_that_returns_nonsense_makes_it_an_error_that_shows_both(returned, told):
     ended = failed(raised(KeyError("first")), Options(backoff=lambda *_: returned))
     assert ended.state is State.ERROR
-    assert ended.error_message == "KeyError: 'first'"
-    assert "KeyError: 'first'" in ended.traceback
+    assert ended.error_message.startswith(f"KeyError: 'first' (and its backoff function raised {told}")
     assert "its backoff function raised" in ended.traceback
     assert told in ended.traceback
+    # Each once, and without a line of autotask.
+    assert ended.traceback.count("KeyError: 'first'") == 1
+    assert "/autotask/retry.py" not in ended.traceback
 
 
 def test_a_backoff_function_that_raises_makes_it_an_error_that_tells_both():
     def backoff(error, attempt):
-        raise OSError("second")
+        try:
+            raise LookupError("between")
+        except LookupError:
+            raise OSError("second")  # noqa: B904
 
     ended = failed(raised(KeyError("first")), Options(backoff=backoff))
     assert ended.state is State.ERROR
-    assert "KeyError: 'first'" in ended.traceback
+    assert ended.error_message == "KeyError: 'first' (and its backoff function raised OSError: second)"
+    assert ended.traceback.count("KeyError: 'first'") == 1
+    assert "LookupError: between" in ended.traceback
     assert "OSError: second" in ended.traceback
+    assert "/autotask/worker/outcome.py" not in ended.traceback
+
+
+def test_a_backoff_function_may_raise_the_same_exception_again():
+    def backoff(error, attempt):
+        raise error
+
+    assert failed(raised(KeyError("first")), Options(backoff=backoff)).traceback.count("KeyError: 'first'") == 2
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])

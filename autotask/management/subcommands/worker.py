@@ -12,7 +12,7 @@ from autotask.conf import settings
 from autotask.management.arguments import plain_names, size, whole
 from autotask.management.console import USAGE, Console, failure, open_tables
 from autotask.management.subcommand import Subcommand
-from autotask.store.errors import is_outage
+from autotask.store.errors import is_outage, refuses_login
 from autotask.values import nearest
 from autotask.worker import ending, log_lines
 from autotask.worker.options import WorkerOptions
@@ -115,7 +115,7 @@ def _work(console: Console, workers: int, options: WorkerOptions) -> None:
     if not settings.IS_ACTIVE:
         console.complain("AUTOTASK_IS_ACTIVE is False: calls store no tasks. Only tasks already stored run here.")
     if options.burst:
-        _refuse_without_tables()
+        _refuse_what_lasts()
     crew.mark()
     if workers > 1 or options.max_tasks or options.max_memory or options.reload:
         status = crew.Crew(workers, options).run()
@@ -137,12 +137,12 @@ def _doubt(console: Console, queues: Sequence[str]) -> None:
             )
 
 
-def _refuse_without_tables() -> None:
-    """Refuse a burst that could only wait for ``migrate``. An outage is waited for, by the worker."""
+def _refuse_what_lasts() -> None:
+    """Refuse a burst that could only wait for ``migrate`` or a password. An outage is waited for, by the worker."""
     try:
         open_tables()
     except (DatabaseError, InterfaceError) as error:
-        if not is_outage(error):
+        if refuses_login(error) or not is_outage(error):
             raise
 
 

@@ -126,7 +126,7 @@ class Inbox:
         in_hand = self._instance.in_hand
         with in_hand.lock:
             tasks = self._instance.handed.take()
-            old = [task for task in tasks if claims.number(task.fence) < in_hand.barrier]
+            old = [task for task in tasks if claims.number(task.fence) <= in_hand.barrier]
             new = [task for task in tasks if task not in old]
             self._unfinished.add(new)
             in_hand.ids.update(task.id for task in new)
@@ -141,11 +141,10 @@ class Inbox:
             with in_hand.lock, self._instance.parts.lending.borrow() as connection:
                 if self._unsure:
                     handed.take()  # released with the others
-                if released := self._unsure or handed.take_doubt():
-                    inbox.release_all(connection, self._instance.address, in_hand.ids.union(handed.ids()))
+                if handed.take_doubt() or self._unsure:
+                    kept = in_hand.ids.union(handed.ids())
+                    in_hand.barrier = inbox.release_all(connection, self._instance.address, kept)
                 found[:] = inbox.take(connection, self._instance.address, limit)
-                if released and found:
-                    in_hand.barrier = claims.number(found[0].fence)
                 self._unfinished.add(found)
                 in_hand.ids.update(task.id for task in found)
 

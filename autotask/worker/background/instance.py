@@ -88,7 +88,7 @@ class Lane:
 class InHand:
     """The messages that the threads of one instance have claimed.
 
-    :ivar barrier: the number of the first claim after all had to be released: those of older ones may be waiting again.
+    :ivar barrier: the number of the last claim when all had to be released: messages of claims up to it may be waiting again.
     :ivar lock: held while one of them claims: so the messages begin in their order.
     """
 

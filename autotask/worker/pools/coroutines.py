@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import sys
 import threading
 import time
 import traceback
@@ -12,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from autotask.context import StopRequest
 from autotask.exceptions import TaskInterrupted
+from autotask.texts import tracebacks
 from autotask.worker.pools.base import Abandoned, Run
 from autotask.worker.pools.waiting import Waiting
 
@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 #: Seconds after which an event loop that does not answer counts as blocked by a coroutine that does not await.
 ANSWERS_WITHIN = 1.0
+
+#: Seconds between two questions to an event loop while items run on it.
+ASK_EVERY = 1.0
 
 
 class CoroutinePlace(Generic[T]):
@@ -103,7 +106,8 @@ class CoroutinePool(Waiting[T]):
         self._places: dict[int, CoroutinePlace[T]] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._asked: threading.Event | None = None
+        self._asked, self._asked_at = threading.Event(), float("-inf")
+        self._asked.set()
 
     # --- called by others -------------------------------------------------------------------------------------------
 
@@ -142,9 +146,26 @@ class CoroutinePool(Waiting[T]):
         self._submitted -= 1
         if self._answers():
             return Abandoned(hangs=True, where=place.where())
-        frame = sys._current_frames().get(self._thread.ident or 0) if self._thread else None
-        where = "".join(traceback.format_stack(frame)) if frame else ""
-        return Abandoned(hangs=True, where=where, with_others=True)
+        return Abandoned(hangs=True, where=self.where(), with_others=True)
+
+    def silent_for(self) -> float:
+        """Return for how many seconds the event loop has not answered, while items run; ask it again if it has."""
+        if self.loop is None or not self._places:
+            return 0.0
+        if self._asked.is_set():
+            if time.monotonic() - self._asked_at >= ASK_EVERY:
+                self._ask(self.loop)
+            return 0.0
+        return time.monotonic() - self._asked_at
+
+    def where(self) -> str:
+        """Return the lines of code that the event loop is running."""
+        return tracebacks.lines_of(self._thread.ident if self._thread else None)
+
+    def current(self) -> T | None:
+        """Return the item whose coroutine is running now; None if another task of the event loop is."""
+        task = asyncio.current_task(self.loop) if self.loop else None
+        return next((place.item for place in list(self._places.values()) if task and place.task is task), None)
 
     def close(self) -> None:
         """End the event loop."""
@@ -167,12 +188,14 @@ class CoroutinePool(Waiting[T]):
         """Whether the event loop answers soon."""
         if self.loop is None:
             return False
-        asked = self._asked
-        if asked is None or asked.is_set():
-            self._asked = asked = threading.Event()
-            self.loop.call_soon_threadsafe(asked.set)
-            return asked.wait(ANSWERS_WITHIN)
-        return False  # The last question is not answered yet; do not wait a second time.
+        if self._asked.is_set():
+            self._ask(self.loop)
+        # If the last question is not answered yet, do not wait for the whole time again.
+        return self._asked.wait(max(0.0, self._asked_at + ANSWERS_WITHIN - time.monotonic()))
+
+    def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._asked, self._asked_at = threading.Event(), time.monotonic()
+        loop.call_soon_threadsafe(self._asked.set)
 
     # --- called on the event loop -----------------------------------------------------------------------------------
 

@@ -2,15 +2,14 @@
 
 import ctypes
 import resource
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from autotask.context import StopRequest
 from autotask.exceptions import TaskInterrupted
+from autotask.texts import tracebacks
 
 #: Items of one thread between two looks at how often it has waited.
 SAMPLE = 64
@@ -170,8 +169,7 @@ class Place:
 
     def where(self) -> str:
         """Return the lines of code that the thread is running."""
-        frame = sys._current_frames().get(self.thread)
-        return "".join(traceback.format_stack(frame)) if frame else ""
+        return tracebacks.lines_of(self.thread)
 
 
 def _raise_in(thread: int, exception: type[TaskInterrupted]) -> None:

@@ -9,7 +9,7 @@ from autotask.management.subcommands import worker as worker_command
 from autotask.store.connection import execute
 from autotask.task import DONE
 from autotask.tasks import delayed_task
-from tests.helpers import wait_until
+from tests.helpers import environment, wait_until
 from tests.integration.commands.command import manage, process, start
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,6 +58,18 @@ def test_a_burst_without_tables_ends_at_once_with_the_command_that_helps():
         shown = manage("worker", "--burst")
     assert shown.code == 1
     assert shown.err.rstrip().endswith("Run: python manage.py migrate autotask")
+
+
+@pytest.mark.parametrize("wrong", ["database", "role"])
+def test_a_burst_whose_login_is_refused_ends_with_the_words_of_the_server(wrong):
+    url = environment()["DATABASE_URL"]
+    at, name = {"database": ("/{NAME}?", "/no_such_database?"), "role": ("//{USER}", "//no_such_role")}[wrong]
+    url = url.replace(at.format(**connection.settings_dict), name)
+    assert "no_such" in url
+    ended = process("autotask", "worker", "--burst", "--settings", "testproject.settings", DATABASE_URL=url)
+    assert ended.code == 1
+    assert f'{wrong} "no_such_{wrong}" does not exist' in ended.err
+    assert "will try again" not in ended.err
 
 
 def test_worker_runs_what_is_there_and_ends_with_burst():

@@ -140,6 +140,34 @@ def test_a_coroutine_that_blocks_the_event_loop_costs_only_its_own_task(start_wo
     assert ended(sibling) is DONE
 
 
+def test_a_blocked_event_loop_is_logged_with_the_task_and_the_line_that_blocks_it(start_worker, path, caplog):
+    # Given: one that waits properly, for longer
+    start_worker()
+    caplog.set_level("INFO", logger="autotask.worker")
+    waiting = stubborn.doze(str(path), 3)
+    wait_until(lambda: began(path))
+
+    # When
+    blocking = stubborn.block(4)
+    assert ended(blocking) is DONE
+    assert ended(waiting) is DONE
+
+    # Then
+    wait_until(lambda: "The event loop answers again" in caplog.text)
+    [line] = [record.getMessage() for record in caplog.records if "blocks the event loop" in record.getMessage()]
+    assert line.startswith(f"{blocking.name} {blocking.id} blocks the event loop of this worker, for ")
+    assert "so far, and 1 coroutine waits for it. Await" in line
+    assert "time.sleep(seconds)" in line
+    assert "coroutines.py" not in line
+
+
+def test_coroutines_that_await_do_not_count_as_blocking(start_worker, path, caplog):
+    start_worker()
+    caplog.set_level("INFO", logger="autotask.worker")
+    assert ended(stubborn.doze(str(path), 4)) is DONE
+    assert "event loop" not in caplog.text
+
+
 def test_a_worker_with_a_blocked_event_loop_stops_in_time(start_worker, path, settings):
     # Given: many that wait, and one that blocks
     settings.AUTOTASK_SHUTDOWN_GRACE = 0.3

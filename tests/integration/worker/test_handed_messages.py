@@ -2,13 +2,14 @@
 
 import pytest
 
-from autotask import handover, registry
+from autotask import handover, offer as offer_module, registry
 from autotask.handle import TaskHandle
 from autotask.offer import OVERDUE
 from autotask.processes import readable
 from autotask.store import inbox
 from autotask.store.connection import current, execute
 from autotask.task import DONE, RUNNING, WAITING
+from autotask.worker.background.handed import Handed
 from tests import gates
 from tests.gates import gate
 from tests.helpers import wait_until
@@ -111,6 +112,29 @@ def test_a_value_that_is_lost_on_its_way_is_handled_once(host, pipes):
     # Then: the companion sees that its offer was taken, and nothing came
     wait_until(lambda: handle.status is DONE, OVERDUE + 20)
     pipes.hand_over(body)
+    take.put(2)
+    until_taken(1, 2)
+
+
+def test_a_value_that_was_released_before_it_came_and_is_paused_now_is_handled_once(host, pipes, monkeypatch):
+    # Given: its offer stays valid; a pause since it was stored; and the companion releases what it does not know of
+    monkeypatch.setattr(offer_module, "OVERDUE", 60)
+    handle, body = store_without_handing_over(pipes, 1)
+    pause = "INSERT INTO autotask_pause (kind, name, paused_at) VALUES ('task', %s, now())"
+    execute(current(), pause, (take.definition.name,))
+    host.caretaker.doubt()
+    wait_until(lambda: handle.status is WAITING, what="the release")
+
+    # When
+    came, real = [], Handed.put
+    monkeypatch.setattr(Handed, "put", lambda self, task: came.append(real(self, task)) or came[-1])
+    pipes.hand_over(body)
+    wait_until(lambda: came == [True], what="the value")
+    instance = host.caretaker._hosting.care.instances[take.name]
+    wait_until(lambda: not instance.handed.ids(), what="the instance to take it")
+
+    # Then
+    execute(current(), "DELETE FROM autotask_pause")
     take.put(2)
     until_taken(1, 2)
 
