@@ -47,19 +47,12 @@ WORTH = (
     *("handed over", "handed over to a dead worker"),
     *("beat after the lease", "new identity", "end under the next claim", "retry under the next claim"),
     *("hold", "admission", "admission to the next gate", "slot handed on", "nobody to hand a slot on to"),
-    *(
-        "slots given up by a rescue",
-        "slots kept by a rescue",
-        "held again",
-        "pause of a limit",
-        "claim of followers",
-        "slot inherited",
-        "followers held again",
-    ),
+    *("slots given up by a rescue", "slots kept by a rescue", "held again", "pause of a limit", "claim of followers"),
+    "followers held again",
 )
 
 #: Those that only long runs can be sure to have.
-RARE = ("slots given up by a retry",)
+RARE = ("slots given up by a retry", "slot inherited")
 
 WAITING = (State.SCHEDULED, State.READY, State.HELD)
 
