@@ -134,6 +134,7 @@ def test_a_worker_passes_the_word_on_for_calls_that_tell_nobody_so_soon_after_th
 ):
     # Given a worker that has looked once more after the last call that it was told of, and has no room
     monkeypatch.setattr("autotask.worker.claiming.claimer.FIRST_SLEEP", 60.0)
+    monkeypatch.setattr("autotask.worker.loop.FIRST_SLEEP", 0.03)  # between its looks without room
     told = start_idle(threads=1)
     busy = store(tasks.pass_gate, "busy")
     looks = count_looks(told, monkeypatch)
