@@ -31,7 +31,7 @@ STATES = {
 }
 
 
-#: Up to so many tasks that run or are ready are looked up one by one, from their own tables.
+#: The most running and ready tasks that are looked up one by one, from their own tables.
 FEW = 1_000
 
 

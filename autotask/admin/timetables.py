@@ -51,7 +51,7 @@ def _cron(expression: str) -> str | None:
         return None
     if hour == day == weekday == "*":
         found = re.fullmatch(r"\*(?:/(\d+))?", minute)
-        if found and 60 % (step := int(found[1] or 1)) == 0:  # Others begin anew with each hour.
+        if found and 60 % (step := int(found[1] or 1)) == 0:  # Others start again with each hour.
             return _minutes(step)
         return gettext("Every hour, at minute %(minute)s") % {"minute": minute} if minute.isdecimal() else None
     if not (minute.isdecimal() and hour.isdecimal()):

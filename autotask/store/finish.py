@@ -92,7 +92,7 @@ class _Terms(NamedTuple):
     def run(self, connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> tuple[Any, ...]:
         """Run a statement, and return its row.
 
-        Its plan is the same for any number of outcomes, so it is prepared: to read and plan it anew takes PostgreSQL a fifth of
+        Its plan is the same for any number of outcomes, so it is prepared: to parse and plan it each time takes PostgreSQL a fifth of
         the time of a large batch, and longer than a small one.
         """
         return prepared_rows(connection, claims.unlocked(sql) if self.in_snapshot else sql, params)[0]

@@ -45,8 +45,8 @@ gone AS (
 {claims.MADE}
 SELECT (SELECT p.turn FROM picked p WHERE p.id = t.id), {claim.FIELDS}{claims.MADE_TASKS}"""
 
-# A new message for an instance that has no other, stored as claimed by its host, so that it need not look for it. Who has another
-# one claims this one in its turn.
+# A new message for an instance that has no other, stored as claimed by its host, so that it need not look for it. A host with
+# other messages claims this one in its turn.
 PUT = f"""
 WITH host AS MATERIALIZED (
     SELECT i.worker_id FROM autotask_background_instance i
@@ -142,7 +142,7 @@ def put(connection: BaseDatabaseWrapper, task: NewTask, name: str, worker_id: uu
 
 
 def release_all(connection: BaseDatabaseWrapper, address: Address, kept: Collection[uuid.UUID] = ()) -> int:
-    """Release all messages that are claimed by this worker, but for some.
+    """Release the messages that this worker has claimed, except some.
 
     :returns: a number that is not smaller than those of their claims.
     """

@@ -15,7 +15,7 @@ from autotask.management.console import NOT_FOUND, USAGE, Console, failure, open
 from autotask.management.lookup import for_each, meant
 from autotask.management.subcommand import Subcommand
 
-#: Seconds after which somebody who waits is told why it takes so long: perhaps no worker lives.
+#: Seconds of waiting after which the command says why it takes so long: perhaps no worker is running.
 PATIENCE = 5.0
 
 
