@@ -94,7 +94,7 @@ class ModelTask(Definition[..., Any]):
     def key_of(self, text: str) -> pull.Key | None:
         """Return the key of a row; None: no row has such a key, or it is not a single plain value."""
         pk, connection = self.model._meta.get_field("task_id").model._meta.pk, current()
-        if pk.is_relation or (type := pk.rel_db_type(connection)) is None or "\0" in text:
+        if pk.is_relation or not pk.column or not (type := pk.rel_db_type(connection)) or "\0" in text:
             return None
         try:
             value = pk.to_python(text)
