@@ -1,7 +1,7 @@
 """Plans: what flow control does with the calls of one task, worked out once for all of them."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,6 +12,9 @@ from autotask.flow.limits import EVERYTHING, QUEUE, TYPE, Limit
 from autotask.flow.options import WAIT, WAITING, FlowOptions
 from autotask.flow.rates import Rate, checked_cost
 from autotask.texts.masks import Masks
+
+#: Returns the arguments of a call by position, by the names of all parameters.
+Bound = Callable[[tuple[Any, ...]], Mapping[str, Any]]
 
 #: How the names of buckets begin from which a call draws its token.
 UNIQUE = "unique:"
@@ -111,6 +114,22 @@ class Plan:
         """
         flow = self._fixed or self._made(self._bound(arguments))
         return flow if flow.gates or flow.unique_key else None
+
+    def prepared(self, bound: Bound) -> Callable[[tuple[Any, ...]], Flow | None]:
+        """Return what makes the flows of calls by position as :meth:`flow` does: with integers for a unique key, in a fraction of the time.
+
+        :param bound: returns the arguments of such a call by the names of all parameters.
+        """
+        if self._has_gates or self._unique_key is None:
+            return lambda args: self.flow(bound(args))
+        begin = self._unique_prefix
+        quick = self._site.writer.prepared(self._unique_key, tuple(self._signature.parameters))
+
+        def flow(args: tuple[Any, ...]) -> Flow | None:
+            key = quick(args)
+            return self.flow(bound(args)) if key is None else Flow((), f"{begin}({key})")
+
+        return flow
 
     def throttle(self, arguments: Mapping[str, Any]) -> Throttle | None:
         """Return the bucket from which a call draws its tokens: for ``throttle``, and for ``unique_for`` in seconds."""
