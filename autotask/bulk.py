@@ -99,7 +99,7 @@ def _call(definition: "Definition[Any, Any]", number: int, item: Any, id: uuid.U
 
 
 def _quick(definition: "Definition[Any, Any]", signer: payload.Signer, first: NewTask) -> Quick | None:
-    """Return what makes calls as :func:`_call` does, in half the time; None: they need more than their arguments.
+    """Return a function that makes calls as :func:`_call` does, in half the time; None: they need more than their arguments.
 
     It returns None for a call that is not of the most frequent form, or has to be refused: numbers, texts and the like, by
     position.

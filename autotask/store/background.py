@@ -18,7 +18,7 @@ from autotask.store import notify
 from autotask.store.connection import execute, rows
 from autotask.store.errors import is_forbidden
 
-#: How the name of a definition of a background worker begins.
+#: The prefix of the name of a background worker's definition.
 PREFIX = "background:"
 
 #: One process notifies of messages for one background worker at most once in this many seconds. Caretakers look again a
