@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from autotask.store import notify
 from autotask.store.connection import execute, rows
 
-#: How the name of a definition of a background worker begins.
+#: The prefix of the name of a background worker's definition.
 PREFIX = "background:"
 
 #: One process notifies of messages for one background worker at most once in this many seconds. Caretakers look again a

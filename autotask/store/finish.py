@@ -17,7 +17,7 @@ from autotask.task import State
 
 
 class Outcome(NamedTuple):
-    """How one attempt ended.
+    """The end of one attempt.
 
     :ivar state: DONE, ERROR, CANCELLED or RETRY.
     :ivar ended_at: when the attempt ended, on the monotonic clock of the process.
@@ -76,7 +76,7 @@ class RowEnds:
 
 
 class _Terms(NamedTuple):
-    """What all ways to record outcomes need.
+    """The parts that all ways to record outcomes need.
 
     :ivar now: the monotonic clock of the process.
     :ivar error_ttl: the least time to live of errors.

@@ -20,7 +20,7 @@ logger = logging.getLogger("autotask")
 #: Seconds to wait for the notification. If the pooler keeps sessions, it comes within milliseconds.
 PATIENCE = 3.0
 
-#: How often, before that, each of the two connections is asked for its server process.
+#: The number of times that each of the two connections is asked for its server process, before that.
 LOOKS = 5
 
 #: Seconds for which connections opened soon after each other share one trial, and after which a trial is repeated that has

@@ -254,7 +254,7 @@ def tell_or_not(connection: BaseDatabaseWrapper, act: Callable[[bool], R]) -> R:
 
 
 def usage(connection: BaseDatabaseWrapper) -> float:
-    """Return which share of the queue of notifications is in use, after freeing the part that all listeners have read."""
+    """Return the share of the queue of notifications that is in use, after freeing the part that all listeners have read."""
     return float(rows(connection, USAGE)[0][0])
 
 

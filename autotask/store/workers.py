@@ -8,7 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import execute, rows
 
-#: How many tasks a worker runs, beside a row of the register. A claim may still have the id of a task that has ended.
+#: The number of tasks that a worker runs, beside a row of the register. A claim may still have the id of a task that has ended.
 RUNNING = """(
 SELECT count(*) FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE r.worker_id = autotask_worker.id
 )"""
@@ -51,7 +51,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """What one look at the register says of other workers.
+    """The other workers, as one look at the register shows them.
 
     :ivar neighbours: those on the same host.
     :ivar overdue: whether the lease of any worker at all has run out.

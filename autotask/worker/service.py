@@ -31,7 +31,7 @@ PAUSE_AFTER_FAILURE = 0.5
 class Service(Protocol):
     """A chore alongside the worker's loop."""
 
-    #: What it does, as text: "cannot <doing>".
+    #: Its work, as text: "cannot <doing>".
     doing: str
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:

@@ -243,7 +243,7 @@ def _alike(group: list[Record]) -> list[list[Record]]:
 
 
 def _with_gates(group: Sequence[Record]) -> int:
-    """Return how many of the tasks may have given up slots, or wait at their gates again, so that there is a mark to look at."""
+    """Return the number of tasks that may have given up slots, or wait at their gates again, and so may have left a mark."""
     return sum(task.flow is not None for task, _ in group)
 
 

@@ -120,7 +120,7 @@ class Inbox:
         return task, ended
 
     def _handed(self) -> list[ClaimedTask]:
-        """Return what was handed over, unless others may have to come first: then it is claimed again after them."""
+        """Return the messages that were handed over, unless others may have to come first: then claim them after these."""
         if self._unsure:
             return []
         in_hand = self._instance.in_hand

@@ -114,7 +114,7 @@ class Claimer:
         return self.registration.is_fresh() and len(self.held) <= MOST_HELD and self.burden.is_bearable()
 
     def room(self) -> int:
-        """Return how many more tasks may be claimed for the threads now."""
+        """Return the number of tasks that may still be claimed for the threads now."""
         followers = self.followers
         most = LEADERS if followers.leads_many() else LARGEST_CLAIM
         return self.placement.recycling.left(min(most, self.threads.room(followers.ahead())))
