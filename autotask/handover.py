@@ -83,6 +83,11 @@ def set_line(line: Line | None) -> None:
     _line = line
 
 
+def has_line() -> bool:
+    """Whether this process has its own worker."""
+    return _line is not None
+
+
 def call_for(name: str) -> bool:
     """Tell the worker of this process that a message for a background worker is there; it tells other hosts.
 
