@@ -17,7 +17,7 @@ from autotask.handle import TaskHandle
 from autotask.pickling import LEAVES, PROTOCOL
 from autotask.store import uncommitted
 from autotask.store.connection import current, text
-from autotask.store.enqueue import Kind, NewTask
+from autotask.store.enqueue import NewTask
 from autotask.task import new_ids
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def made(definition: "Definition[Any, Any]", items: Iterable[Item], carried: Map
                 task = quick(id, item) if quick is not None else None
                 if task is None:
                     task = _call(definition, number, item, id, signer)
-                    quick = quick or _quick(definition, signer, task.kind)
+                    quick = quick or _quick(definition, signer, task)
                 tasks.append(task)
                 number += 1
         yield from tasks
@@ -118,14 +118,19 @@ def _call(definition: "Definition[Any, Any]", number: int, item: Any, id: uuid.U
         raise TypeError(f"{place}: {error}") from None
 
 
-def _quick(definition: "Definition[Any, Any]", signer: payload.Signer, kind: Kind) -> Quick | None:
-    """Return what makes calls as :func:`_call` does, in half the time; None: they need more than their arguments.
+def _quick(definition: "Definition[Any, Any]", signer: payload.Signer, first: NewTask) -> Quick | None:
+    """Return a function that makes calls as :func:`_call` does, in half the time; None: they need more than their arguments.
 
     It returns None for a call that is not of the most frequent form, or has to be refused: numbers, texts and the like, by
     position.
+
+    :param first: the first call.
     """
-    if not definition.is_plain or definition.options.json_schema is not None:
+    plan, kind = definition.plan, first.kind
+    has_own_key = first.flow is not None and first.flow.once
+    if definition.options.json_schema is not None or has_own_key or (plan is not None and plan.draws):
         return None
+    flow_of = None if plan is None else plan.prepared(definition.parameters.bound)
     (names, needed), most = definition.parameters.positional, settings.MAX_PAYLOAD - signer.overhead
     longest, show, sign = len(names), definition.by_position.prepared(), signer.prepared()
     has_no_parts, new = LEAVES.issuperset, tuple.__new__
@@ -136,7 +141,11 @@ def _quick(definition: "Definition[Any, Any]", signer: payload.Signer, kind: Kin
         body = dumps((item, {}), PROTOCOL)
         if len(body) > most:
             return None
+        try:
+            flow = None if flow_of is None else flow_of(item)
+        except AutotaskError:  # It is raised again, with the place of the item.
+            return None
         # Not by a call of the class, which takes three times as long.
-        return new(NewTask, (id, kind, text(show(item)), sign(id.bytes, body), None, None))
+        return new(NewTask, (id, kind, text(show(item)), sign(id.bytes, body), flow, None))
 
     return make

@@ -71,7 +71,7 @@ def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
 
 
 def _task_of(name: str) -> str:
-    """Return how commands name a task function that is no schedule; "" if there is none of that name."""
+    """Return the name by which commands know a task function that is no schedule; "" if there is none of that name."""
     if all(definition.name != name for definition in registry.definitions()):
         return ""
     return f": this is a task function. To pause or resume its tasks, write --task {name}"

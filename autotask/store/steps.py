@@ -1,4 +1,4 @@
-"""What the steps of tasks have returned: keep it under the fence of the claim, read it, forget it.
+"""The results of the steps of tasks: keep them under the fence of the claim, read them, delete them.
 
 A step of a function has a name, and its task goes on running. A step of a model task has a number, and its task waits again
 when the step has ended: the value of the step and the release of the task are one statement.
@@ -35,7 +35,7 @@ class StoredStep(NamedTuple):
 
 
 class Advance(NamedTuple):
-    """What the function of a task returns instead of a result: a step has ended well, and another one follows.
+    """Returned by the function of a task instead of a result: a step has ended well, and another one follows.
 
     :ivar value: what the step returned.
     :ivar delay: seconds until the task is ready again.

@@ -12,7 +12,8 @@ from django.db import connections, transaction
 from benchmarks.drivers import autotask_idle
 from benchmarks.drivers.autotask_bare import SLICE, bare_insert, empty, seconds
 from benchmarks.drivers.base import Driver
-from benchmarks.drivers.metrics import paced, start_idle, summary, wait_for
+from benchmarks.drivers.metrics import paced, server_process, start_idle, summary, wait_for
+from benchmarks.drivers.workers import cpu_seconds
 from benchmarks.figures import percentile
 from benchmarks.settings import MODULES
 
@@ -59,13 +60,15 @@ def puts_beside_insert(driver: Driver) -> dict[str, Any]:
             take.put(number)
     driver.reader.clear()
     driver.sql.settle()
-    workers = driver.start_workers(1)
+    server, workers = server_process(driver.sql), driver.start_workers(1)
     try:
         wait_for(driver.reader, 1, workers)
+        cpu, server_cpu = workers.cpu_seconds(), cpu_seconds(server) if server else 0.0
         while driver.reader.count() < count or driver.sql.value(driver.unfinished):
             workers.check()
             time.sleep(0.005)
         ended = time.monotonic_ns()
+        cpu, server_cpu = workers.cpu_seconds() - cpu, (cpu_seconds(server) if server else 0.0) - server_cpu
     finally:
         workers.stop()
     records = driver.reader.records()
@@ -75,6 +78,8 @@ def puts_beside_insert(driver: Driver) -> dict[str, Any]:
         "rate": rate,
         "bare_rate": bare_rate,
         "ratio": rate / bare_rate,
+        "worker_cpu_us": 1e6 * cpu / count,
+        "server_cpu_us": 1e6 * server_cpu / count if server else None,
         "in_order": float([record.number for record in records] == list(range(count))),
     }
 
