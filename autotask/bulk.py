@@ -29,8 +29,10 @@ R = TypeVar("R")
 PART = 10_000
 LARGEST_PART = 8 * 2**20
 
-#: Items that are read before the first of them becomes a call.
-_READ = 1_000
+#: Items that are read before the first of them becomes a call; and after calls of at most this many bytes on average.
+_READ = 100
+_READ_IF_SMALL = 1_000
+_SMALL = 1_000
 
 Item = tuple[Any, ...] | Mapping[str, Any]
 Quick = Callable[[uuid.UUID, Item], NewTask | None]
@@ -74,8 +76,8 @@ def _parts(tasks: Iterator[NewTask]) -> Iterator[list[NewTask]]:
 def made(definition: "Definition[Any, Any]", items: Iterable[Item], carried: Mapping[str, Any]) -> Iterator[NewTask]:
     """Yield the calls of the items; see :meth:`autotask.definition.Definition.enqueue_many`."""
     signer, quick = definition.signer(carried), None
-    unread, number = iter(items), 0
-    while read := list(itertools.islice(unread, _READ)):
+    unread, number, most = iter(items), 0, _READ
+    while read := list(itertools.islice(unread, most)):
         tasks = []
         with _no_search_for_garbage():
             # Ids only now, since an item may come from code that calls tasks itself.
@@ -87,6 +89,7 @@ def made(definition: "Definition[Any, Any]", items: Iterable[Item], carried: Map
                 tasks.append(task)
                 number += 1
         yield from tasks
+        most = _READ_IF_SMALL if sum(len(task.payload) for task in tasks) <= _SMALL * len(tasks) else _READ
 
 
 @contextlib.contextmanager
