@@ -44,7 +44,7 @@ class ServiceThread:
     :param role: the purpose of the connection, shown in ``pg_stat_activity``.
     :param services: in the order of their importance.
     :param channel: returns the name of a channel; a notification there makes all services due at once.
-    :param told: called with the last payload of these, before the services run.
+    :param told: called with the payload of each, before the services run.
     :param guest_of: run on the connection of this other thread as long as its services leave it free, and on one of their own
         only then: an idle worker should hold few of them.
     :ivar connection: its own connection.
@@ -176,7 +176,7 @@ class ServiceThread:
             if not (heard := listening.heard()):
                 self._wakeup.sleep(seconds, listening.fileno())
                 heard = listening.heard()
-            for payload in heard.values():
+            for _, payload in heard:
                 self._told(payload)
             return bool(heard)
         except (DatabaseError, InterfaceError, OSError):  # OSError: the socket of a lost connection
