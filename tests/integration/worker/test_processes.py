@@ -119,14 +119,15 @@ def test_a_crash_costs_only_its_own_task(start_worker, path, settings):
     assert tasks.gate(f"{path} reached").wait(10)
 
     # When
-    handles = {
-        "signal 11 (SIGSEGV)": stubborn.segfault(str(path)),
-        "exit status 0": stubborn.exit_hard(str(path), 0),
-        "exit status 1": stubborn.fork_and_die(str(path)),
-    }
+    crashes = [
+        (stubborn.segfault, (), "signal 11 (SIGSEGV)"),
+        (stubborn.exit_hard, (0,), "exit status 0"),
+        (stubborn.fork_and_die, (), "exit status 1"),
+    ]
+    for task, arguments, how in crashes:
+        handle = task(str(path), *arguments)
 
-    # Then
-    for how, handle in handles.items():
+        # Then
         assert ended(handle) is ERROR
         assert handle.error_message == f"killed its process 2 times: {how}"
         assert [(a.state, a.error_message) for a in handle.failed_attempts] == [(State.LOST, how), (State.LOST, how)]
