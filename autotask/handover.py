@@ -126,7 +126,9 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
             return
 
     def store_it(telling: bool) -> None:
-        enqueue.insert(connection, task, telling, words_for(task) if telling and can_be_handed(task) else None)
+        if telling and can_be_handed(task) and enqueue.insert_handing(connection, task, words_for(task)):
+            return
+        enqueue.insert(connection, task, telling)
 
     notify.store_and_wake(connection, store_it, (task.kind.queue, task.kind.executor))
 

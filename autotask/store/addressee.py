@@ -13,8 +13,11 @@ WORK_CHANNEL = "autotask_work"
 #: An idle worker listens on a channel of its own, whose name is this and its id.
 IDLE = "autotask_idle_"
 
-#: A worker that can be handed tasks holds this lock while its session listens: PostgreSQL frees it as soon as the worker is dead.
-ALIVE = "('x' || left(replace({id}::text, '-', ''), 16))::bit(64)::bigint"
+#: A worker that can be handed tasks holds the first lock while its session listens: PostgreSQL frees it as soon as the worker is dead.
+#: It takes the second one to be handed nothing more; until they commit, callers share that.
+_ALIVE, _CLOSED = (
+    f"('x' || {half}(replace({{id}}::text, '-', ''), 16))::bit(64)::bigint" for half in ("left", "right")
+)
 
 #: So many workers have to be idle. Fewer are all told: that costs little, and whoever is fastest gets the task.
 FEWEST = 4
@@ -53,8 +56,7 @@ def channel(queue: str, executor: str) -> str:
 
 
 # * One that holds no claim: so none is handed a second task while it runs the first one.
-# * One of those at random, and only if it is alive. The lock that shows that would be free, and is taken until the commit, if the
-#   worker was dead.
+# * One of those at random, and only if it is alive, and does not leave.
 _FREE = """
 free AS MATERIALIZED (
     SELECT w.id FROM autotask_worker w
@@ -62,7 +64,9 @@ free AS MATERIALIZED (
       AND NOT EXISTS (SELECT FROM autotask_claim c WHERE c.worker_id = w.id)
     ORDER BY random() LIMIT 1
 ),
-chosen AS MATERIALIZED (SELECT id FROM free WHERE NOT pg_try_advisory_xact_lock_shared({alive}))"""
+chosen AS MATERIALIZED (
+    SELECT id FROM free WHERE NOT pg_try_advisory_xact_lock_shared({alive}) AND pg_try_advisory_xact_lock_shared({closed})
+)"""
 
 
 def free(queue: str) -> str:
@@ -72,14 +76,15 @@ def free(queue: str) -> str:
 
     :param queue: an expression for the queue of the task.
     """
-    return _FREE.format(serves=_SERVES.format(queue=queue), alive=ALIVE.format(id="id"))
+    locks = {"alive": _ALIVE.format(id="id"), "closed": _CLOSED.format(id="id")}
+    return _FREE.format(serves=_SERVES.format(queue=queue), **locks)
 
 
 def be_alive(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
-    """Hold the lock of a worker with this session from now on."""
-    execute(connection, f"SELECT pg_try_advisory_lock({ALIVE.format(id='%(id)s::uuid')})", {"id": id})
+    """Have a worker be handed tasks as long as this session lives."""
+    execute(connection, f"SELECT pg_try_advisory_lock({_ALIVE.format(id='%(id)s')})", {"id": id})
 
 
 def be_handed_nothing(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
-    """Give that lock up."""
-    execute(connection, f"SELECT pg_advisory_unlock({ALIVE.format(id='%(id)s::uuid')})", {"id": id})
+    """Have a worker be handed nothing more: wait until calls that have handed it something are committed or rolled back."""
+    execute(connection, f"SELECT pg_advisory_lock({_CLOSED.format(id='%(id)s')})", {"id": id})

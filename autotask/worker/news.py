@@ -101,6 +101,16 @@ class News:
         self._wakeup.called, self.was_told, self._notified = False, False, True
         self.pass_on()
 
+    def be_handed_nothing(self) -> None:
+        """Before the worker stops: let callers hand tasks to others from now on, and hear of those that have come."""
+        if not self.hears:
+            return
+        try:
+            addressee.be_handed_nothing(self.connection.wrapper, self._worker_id())
+            self._look()
+        except (DatabaseError, InterfaceError, OSError):
+            self.connection.close()
+
     def hear_last(self) -> None:
         """While the worker stops: hear requests to cancel, and pass on calls. If the database is away, it does neither."""
         if not self.connection.is_open:

@@ -228,6 +228,8 @@ class Worker:
     def _leave(self) -> bool:
         """Release the waiting tasks, wait for the running ones, and release those that do not finish."""
         self.registration.stopping = True
+        self.loop.news.be_handed_nothing()
+        self.loop.receiver.accept()
         self.caretaker.ask_to_stop()
         self.options.make_way(self.exit_status)
         self.claimer.placement.release_waiting()

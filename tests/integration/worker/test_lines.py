@@ -5,7 +5,7 @@ import pytest
 from autotask import handover, lines
 from autotask.handle import TaskHandle
 from autotask.store import addressee, claim, enqueue, notify
-from autotask.store.connection import current, execute, rows
+from autotask.store.connection import current, dedicated, execute, rows
 from autotask.task import RUNNING, WAITING
 from tests.helpers import wait_until
 from tests.integration.store.shapes import sign_on
@@ -87,7 +87,7 @@ def test_a_worker_is_handed_nothing_else_while_its_task_runs(start, searched):
     assert searched == [second.id]
 
 
-@pytest.mark.parametrize("obstacle", ["dead", "another key", "another queue", "missed a beat"])
+@pytest.mark.parametrize("obstacle", ["dead", "leaving", "another key", "another queue", "missed a beat"])
 def test_a_worker_that_would_not_get_the_word_is_handed_nothing(obstacle, other_connection, monkeypatch):
     # Given
     monkeypatch.setattr(notify, "_last_sent", float("-inf"))
@@ -101,6 +101,8 @@ def test_a_worker_that_would_not_get_the_word_is_handed_nothing(obstacle, other_
         )
     if obstacle != "dead":
         addressee.be_alive(other_connection, id)
+    if obstacle == "leaving":
+        addressee.be_handed_nothing(other_connection, id)
 
     # When
     handle = tasks.echo(1)
@@ -170,3 +172,23 @@ def test_words_that_cannot_be_understood_are_logged(start, caplog):
     # Then
     wait_until(lambda: "will be found in the table" in caplog.text, what="a log line")
     assert tasks.echo("next").wait(10) == "next"
+
+
+def test_a_worker_that_stops_releases_what_it_is_handed_at_that_moment(start, caplog):
+    # Given a call that has chosen the worker, and is not committed yet
+    worker = start()
+    connection = dedicated("test").wrapper
+    execute(connection, "BEGIN")
+    task = tasks.echo.new_call((1,), {})
+    assert enqueue.insert_handing(connection, task, handover.words_for(task))
+
+    # When
+    worker.stop()
+    wait_until(lambda: worker.registration.stopping, what="the beginning of the end")
+    execute(connection, "COMMIT")
+
+    # Then
+    wait_until(lambda: not rows(current(), LINE, {"id": worker.id}), what="the end of the worker")
+    assert TaskHandle(task.id).status is WAITING
+    assert "without its knowledge" not in caplog.text
+    connection.close()
