@@ -170,7 +170,7 @@ class Definition(Declared[P, R]):
         return NewTask(id, kind, text(shown), envelope, None, throttle, flow.unique_key)
 
     def signer(self, carried: Mapping[str, Any] | None) -> payload.Signer:
-        """Return what signs the arguments of its calls now.
+        """Return the function that signs the arguments of its calls now.
 
         :param carried: the values of carriers.
         """
@@ -217,7 +217,7 @@ class Definition(Declared[P, R]):
 
     @property
     def plan(self) -> Plan | None:
-        """What flow control does with its calls; None: nothing.
+        """The plan of flow control for its calls; None: it has none.
 
         :raises InvalidOption: it names a limit that AUTOTASK_LIMITS does not have.
         """

@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeGuard
 #: json.dumps() would make an encoder for each call.
 _written = json.JSONEncoder(separators=(",", ":")).encode
 
-#: How the keys of gates begin.
+#: The prefixes of the keys of gates.
 LIMIT = "limit:"
 RATE = "rate:"
 
-#: How a unique key begins that is free as soon as a worker has claimed its task.
+#: The prefix of a unique key that is free as soon as a worker has claimed its task.
 UNTIL_CLAIMED = "waiting:"
 
 
@@ -84,7 +84,7 @@ class Flow(NamedTuple):
 
     @classmethod
     def load(cls, stored: str) -> "Flow":
-        """Return what :attr:`stored` says."""
+        """Return the flow that :attr:`stored` describes."""
         loaded = json.loads(stored)
         gates = tuple(LimitGate(**gate) if "most" in gate else RateGate(**gate) for gate in loaded["gates"])
         return cls(gates, loaded["unique"], loaded.get("once", False))

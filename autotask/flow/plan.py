@@ -16,14 +16,14 @@ from autotask.texts.masks import Masks
 #: Returns the arguments of a call by position, by the names of all parameters.
 Bound = Callable[[tuple[Any, ...]], Mapping[str, Any]]
 
-#: How the names of buckets begin from which a call draws its token.
+#: The prefix of the buckets from which a call draws its token.
 UNIQUE = "unique:"
 THROTTLE = "throttle:"
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """What the plans of all tasks have in common: it comes from the settings.
+    """The part that the plans of all tasks have in common: it comes from the settings.
 
     :ivar limits: numbers of slots by name: those of AUTOTASK_LIMITS, ``type:NAME`` for AUTOTASK_MAX_TYPE_COUNT, and ``*``,
         also for AUTOTASK_MAX_COUNT. If both give one, the smaller number counts.
@@ -35,7 +35,7 @@ class Site:
 
     @classmethod
     def of(cls, limits: Mapping[str, int], most: int | None, by_type: Mapping[str, int], writer: KeyWriter) -> "Site":
-        """Return what the settings say.
+        """Return the part that the settings decide.
 
         :param limits: AUTOTASK_LIMITS.
         :param most: AUTOTASK_MAX_COUNT.
@@ -71,7 +71,7 @@ def present_limits(limits: Iterable[tuple[str, Limit | None]], site: Site) -> di
 
 
 class Plan:
-    """What flow control does with the calls of one task.
+    """The plan of flow control for the calls of one task.
 
     :param name: the name of the task.
     :param signature: that of its function, without the context.

@@ -76,7 +76,7 @@ _NAME = re.compile(r"\b[A-Z]{3}(?=L?\b)", re.ASCII)
 _RANGE = re.compile(r"(\d{1,4})-(\d{1,4})(?:/([1-9]\d{0,3}))?", re.ASCII)
 _STEP = re.compile(r".+/(\d+)", re.ASCII)
 
-#: How far back to look for the last due moments, in ascending order: the first window that holds enough does not hold
+#: The windows to search for the last due moments, in ascending order: the first window that holds enough does not hold
 #: many more. If none does, the search starts at the beginning.
 _WINDOWS = tuple(timedelta(hours=hours) for hours in (2, 24, 24 * 7, 24 * 32, 24 * 367))
 

@@ -58,7 +58,7 @@ def _moment(moment: datetime) -> bytes:
     return struct.pack(">q", (moment - _EPOCH) // _MICROSECOND)
 
 
-#: How the values of each type are written.
+#: The functions that write the values of each type.
 WRITTEN: dict[str, Callable[[Any], bytes]] = {
     "text": str.encode,
     "text[]": _array,

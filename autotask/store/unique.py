@@ -18,13 +18,13 @@ from autotask.store.enqueue import NewTask
 #: payload, if the terms ask for it.
 Renew = Callable[[NewTask, uuid.UUID, bytes | None], NewTask]
 
-#: How often to look for the task that has a key, if it ends just then each time.
+#: The most looks for the task that has a key, if it ends just then each time.
 TRIES = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Terms:
-    """What happens to a call if there is a task already.
+    """The policy for a call if there is a task already.
 
     :ivar on_conflict: "return", "raise" or "replace".
     :ivar renew: for "replace".
@@ -39,7 +39,7 @@ class Terms:
 
 
 class Stored(NamedTuple):
-    """What became of a call.
+    """The outcome of a call.
 
     :ivar id: the id of its task.
     :ivar created: whether the task is new; False: it was there before.
@@ -190,7 +190,7 @@ def _find(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[_Ta
 
 
 def _answer(connection: BaseDatabaseWrapper, taken: Sequence[_Taken], terms: Terms) -> dict[uuid.UUID, Stored]:
-    """Return what becomes of calls for which there is a task already; not of those whose task has begun meanwhile."""
+    """Settle the calls for which there is a task already; not those whose task has begun meanwhile."""
     if taken and terms.on_conflict == "raise":
         raise AlreadyEnqueued(name=taken[0].task.kind.name, key=taken[0].key, id=taken[0].by)
     replaced: dict[uuid.UUID, NewTask] = {}
