@@ -1,5 +1,7 @@
 """Many calls of one task: made and stored part by part in one transaction, so that a million take little memory."""
 
+import contextlib
+import gc
 import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,8 +29,10 @@ R = TypeVar("R")
 PART = 10_000
 LARGEST_PART = 8 * 2**20
 
-#: Items that are read before the first of them becomes a call.
+#: Items that are read before the first of them becomes a call; and after calls of at most this many bytes on average.
 _READ = 100
+_READ_IF_SMALL = 1_000
+_SMALL = 1_000
 
 Item = tuple[Any, ...] | Mapping[str, Any]
 Quick = Callable[[uuid.UUID, Item], NewTask | None]
@@ -47,11 +51,13 @@ def store(definition: "Definition[Any, R]", tasks: Iterator[NewTask]) -> list[Ta
     # Nearly always there is only one, which needs no transaction.
     first, second = next(parts, []), next(parts, None)
     if second is None:
-        return definition.store(first)
+        with _no_search_for_garbage():
+            return definition.store(first)
     handles: list[TaskHandle[R]] = []
     with transaction.atomic(using=current().alias):
         for part in itertools.chain((first, second), parts):
-            handles += definition.store(part)
+            with _no_search_for_garbage():
+                handles += definition.store(part)
     return handles
 
 
@@ -70,16 +76,33 @@ def _parts(tasks: Iterator[NewTask]) -> Iterator[list[NewTask]]:
 def made(definition: "Definition[Any, Any]", items: Iterable[Item], carried: Mapping[str, Any]) -> Iterator[NewTask]:
     """Yield the calls of the items; see :meth:`autotask.definition.Definition.enqueue_many`."""
     signer, quick = definition.signer(carried), None
-    unread, number = iter(items), 0
-    while read := list(itertools.islice(unread, _READ)):
-        # Ids only now, since an item may come from code that calls tasks itself.
-        for id, item in zip(new_ids(len(read)), read, strict=True):
-            task = quick(id, item) if quick is not None else None
-            if task is None:
-                task = _call(definition, number, item, id, signer)
-                quick = quick or _quick(definition, signer, task)
-            yield task
-            number += 1
+    unread, number, most = iter(items), 0, _READ
+    while read := list(itertools.islice(unread, most)):
+        tasks = []
+        with _no_search_for_garbage():
+            # Ids only now, since an item may come from code that calls tasks itself.
+            for id, item in zip(new_ids(len(read)), read, strict=True):
+                task = quick(id, item) if quick is not None else None
+                if task is None:
+                    task = _call(definition, number, item, id, signer)
+                    quick = quick or _quick(definition, signer, task)
+                tasks.append(task)
+                number += 1
+        yield from tasks
+        most = _READ_IF_SMALL if sum(len(task.payload) for task in tasks) <= _SMALL * len(tasks) else _READ
+
+
+@contextlib.contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """Keep Python from searching for garbage: it would do so after each few hundred of new objects, none of which is any."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _call(definition: "Definition[Any, Any]", number: int, item: Any, id: uuid.UUID, signer: payload.Signer) -> NewTask:
@@ -123,9 +146,10 @@ def _quick(definition: "Definition[Any, Any]", signer: payload.Signer, first: Ne
             return None
         try:
             flow = None if flow_of is None else flow_of(item)
+            key, flow = (flow, None) if type(flow) is str else (None, flow)
         except AutotaskError:  # It is raised again, with the place of the item.
             return None
         # Not by a call of the class, which takes three times as long.
-        return new(NewTask, (id, kind, text(show(item)), sign(id.bytes, body), flow, None))
+        return new(NewTask, (id, kind, text(show(item)), sign(id.bytes, body), flow, None, key))
 
     return make

@@ -100,11 +100,6 @@ def add_ids(parser: ArgumentParser) -> None:
     parser.add_argument("ids", metavar="ID", nargs="+", help="Ids of tasks, or their first eight or more digits.")
 
 
-def add_names(parser: ArgumentParser) -> None:
-    """Define the argument that names schedules."""
-    parser.add_argument("names", metavar="NAME", nargs="+", help="Names of schedules.")
-
-
 def for_each_task(console: Console, ids: Sequence[str], act: Callable[[uuid.UUID], str]) -> None:
     """Act on each task, and print the answers; a failure does not stop the others."""
     connection = open_tables()

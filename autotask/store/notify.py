@@ -304,6 +304,7 @@ class ChannelListener:
         """Stop listening."""
         if self._connection.connection is not self._raw:
             return  # it is another connection by now
+        hearing.stop(self._raw)
         execute(self._connection, f"UNLISTEN {self._channel}")
 
     def fileno(self) -> int:

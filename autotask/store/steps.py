@@ -73,7 +73,6 @@ SELECT number, name, value, started_at AT TIME ZONE 'UTC', ended_at AT TIME ZONE
 FROM autotask_step WHERE task_id = %(id)s::uuid"""
 
 NAMED = f"{_READ} AND number = 0"
-NUMBERED = f"{_READ} AND number > 0 ORDER BY number"
 LAST = f"{_READ} AND number > 0 ORDER BY number DESC LIMIT 1"
 
 FORGET = "DELETE FROM autotask_step WHERE task_id = %(id)s::uuid"
@@ -142,11 +141,6 @@ def word(number: int, name: str = "") -> str:
 def named(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredStep]:
     """Return the ended steps of a function."""
     return [_stored(row) for row in rows(connection, NAMED, {"id": id})]
-
-
-def numbered(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredStep]:
-    """Return the ended steps of a model task, in order; not its last step, whose end is that of the task."""
-    return [_stored(row) for row in rows(connection, NUMBERED, {"id": id})]
 
 
 def last(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredStep | None:

