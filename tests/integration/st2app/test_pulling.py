@@ -334,10 +334,10 @@ def test_a_failed_step_is_retried_by_the_worker_while_the_client_waits(puller, w
 
 
 def test_a_step_that_takes_long_goes_on_without_the_client(puller, worker, settings):
-    settings.AUTOTASK_PULL_WAIT = 0.3
     row = ThreeTask.objects.create(returns={"3": "wait"})
     puller.step(row.task_info, 1)
     puller.step(row.task_info, 2)
+    settings.AUTOTASK_PULL_WAIT = 0.3
     assert puller.refused(row.task_info, 3) == (2910013, f"task {row.task_info} locked by another worker.")
     for step in (1, 2, 3):
         assert puller.refused(row.task_info, step)[0] == 2910013
