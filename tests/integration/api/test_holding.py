@@ -7,9 +7,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from autotask import listener
 from autotask.acts import keys
@@ -82,6 +81,18 @@ async def until(condition):
             await asyncio.sleep(0.01)
 
 
+async def apart(act, *args):
+    """Do something in a thread with a connection of its own."""
+
+    def act_and_close():
+        try:
+            act(*args)
+        finally:
+            connections.close_all()
+
+    await asyncio.to_thread(act_and_close)
+
+
 async def waits(id):
     """Wait until a client is waited for, and Django has forgotten its request."""
     await until(lambda: (f"/tasks/{id}/", 202) in passed and waiters())
@@ -115,7 +126,7 @@ def test_the_answer_comes_when_the_task_has_ended_and_passes_the_middleware(appl
         exchange = Exchange(application, f"/tasks/{id}/?wait=20", secret)
         await waits(id)
         assert not exchange.sent
-        await sync_to_async(TaskHandle(id).cancel)()
+        await apart(TaskHandle(id).cancel)
         return await exchange.answer(), exchange.asked
 
     answer, asked = asyncio.run(ask())
@@ -155,8 +166,8 @@ def test_a_key_that_is_revoked_meanwhile_gets_no_answer(application, secret, id)
     async def ask():
         exchange = Exchange(application, f"/tasks/{id}/?wait=20", secret)
         await waits(id)
-        await sync_to_async(keys.revoke)("key-0")
-        await sync_to_async(TaskHandle(id).cancel)()
+        await apart(keys.revoke, "key-0")
+        await apart(TaskHandle(id).cancel)
         return await exchange.answer()
 
     assert asyncio.run(ask()).status == 401
@@ -166,7 +177,7 @@ def test_a_task_that_is_deleted_meanwhile_is_not_found(application, secret, id):
     async def ask():
         exchange = Exchange(application, f"/tasks/{id}/?wait=20", secret)
         await waits(id)
-        await sync_to_async(lambda: execute(current(), "DELETE FROM autotask_task"))()
+        await apart(lambda: execute(current(), "DELETE FROM autotask_task"))
         return await exchange.answer()
 
     assert asyncio.run(ask()).status == 404
