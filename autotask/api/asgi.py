@@ -45,13 +45,14 @@ def hold_of(request: "HttpRequest") -> Hold | None:
 
 
 def hold_waits(application: Application) -> Application:
-    """Return an ASGI application that holds answers of ``?wait=`` for the one of Django.
+    """Return an ASGI application that holds the answers of ``?wait=`` for *application*, the one of Django.
 
-    Such a request passes the middleware twice: when it comes, and when it is answered.
+    While a client waits, there is no request, and no middleware holds a thread. Such a request passes the middleware twice:
+    when it comes, and when it is answered.
     """
 
     async def holding(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or b"wait=" not in scope["query_string"]:
+        if scope["type"] != "http" or b"wait=" not in scope.get("query_string", b""):
             await application(scope, receive, send)
             return
         client, hold = _Client(receive), Hold()
