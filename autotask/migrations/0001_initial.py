@@ -633,10 +633,7 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "autotask_log",
                 "default_permissions": (),
-                "indexes": [
-                    models.Index(models.F("task_id"), models.F("id"), name="autotask_log_of_task"),
-                    models.Index(models.F("at"), name="autotask_log_at"),
-                ],
+                "indexes": [models.Index(models.F("task_id"), models.F("id"), name="autotask_log_of_task")],
             },
         ),
         migrations.CreateModel(

@@ -68,7 +68,7 @@ def _live(counts: dict[State, int]) -> dict[str, Any]:
 
 def _lately(counts: Counts) -> dict[str, Any]:
     """Return what the statistics of the last day say."""
-    part = f" ({share(round(counts.failed / counts.ended, 2))})" if counts.failed else ""
+    part = f" ({share(counts.failed / counts.ended, 0)})" if counts.failed else ""
     return {
         "done": whole(counts.succeeded),
         "failed": whole(counts.failed) + part,
