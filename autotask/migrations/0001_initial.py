@@ -365,6 +365,7 @@ class Migration(migrations.Migration):
                 ("key", models.TextField(primary_key=True, serialize=False)),
                 ("rule", models.TextField()),
                 ("text", models.TextField()),
+                ("facts", models.JSONField(null=True)),
                 ("to", models.JSONField(null=True)),
                 ("quiet", models.FloatField(null=True)),
                 ("began_at", models.DateTimeField()),
