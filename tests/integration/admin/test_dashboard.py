@@ -256,7 +256,7 @@ def test_errors_of_one_cause_are_counted_together(admin):
         ("some.task", 1, 1),
     ]
     html = page(admin, ERRORS)
-    assert "<strong>3 causes</strong> for 6 failed tasks." in html
+    assert "<strong>3 causes</strong>; failed tasks: 6." in html
 
 
 @pytest.mark.parametrize("query", ["?state=nothing", "?page=x", "?%00", "?p=-1", "?q=%00"])
