@@ -17,7 +17,7 @@ _NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a task has come, as it reports.
+    """The progress of a task, as it reports it.
 
     :ivar done: how much is done, in a unit of the task's choice.
     :ivar total: how much there is in all; None while the task does not know.

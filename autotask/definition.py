@@ -168,7 +168,7 @@ class Definition(Declared[P, R]):
         return NewTask(id, kind, text(shown), envelope, plan.flow(arguments), throttle)
 
     def signer(self, carried: Mapping[str, Any] | None) -> payload.Signer:
-        """Return what signs the arguments of its calls now.
+        """Return the function that signs the arguments of its calls now.
 
         :param carried: the values of carriers.
         """
@@ -215,7 +215,7 @@ class Definition(Declared[P, R]):
 
     @property
     def plan(self) -> Plan | None:
-        """What flow control does with its calls; None: nothing.
+        """The plan of flow control for its calls; None: it has none.
 
         :raises InvalidOption: it names a limit that AUTOTASK_LIMITS does not have.
         """
@@ -285,14 +285,19 @@ class Definition(Declared[P, R]):
         """Store the tasks whose keys and tokens are free, and make the handles of the others those of the ones that are."""
         connection = current()
         drawn = [task.throttle for task in tasks if task.throttle is not None]
-        stored = unique.store(connection, tasks, self._terms, drawn)
+        others = unique.store(connection, tasks, self._terms, drawn)
         if len(tasks) < len(handles):  # The others were cancelled before the commit.
             ids = {task.id for task in tasks}
             handles = [handle for handle in handles if handle.id in ids]
-        for handle, done in zip(handles, stored, strict=True):
-            handle.id, handle.created = done.id, done.created
-        new = [task for task, done in zip(tasks, stored, strict=True) if done.created]
-        renewed = {done.id: done.renewed for done in stored if done.renewed is not None}
+        for handle in handles:
+            handle.created = True
+        new, renewed = tasks, dict[uuid.UUID, NewTask]()
+        if others:
+            new = [task for task in tasks if task.id not in others]
+            renewed = {done.id: done.renewed for done in others.values() if done.renewed is not None}
+            for handle in handles:
+                if handle.id in others:
+                    handle.id, handle.created = others[handle.id].id, False
         if new or renewed:
             notify.wake_after_commit(connection)
             changed = [renewed.pop(task.id, task) for task in new] if renewed else new

@@ -68,7 +68,7 @@ def _stored(seen: TaskInFull) -> list[str]:
 
 
 def _past(task: StoredTask) -> list[str]:
-    """Return what is kept of a task whose result is gone."""
+    """Return the record that is kept of a task whose result is gone."""
     return render.fields(
         [
             ("id", task.id),
@@ -128,7 +128,7 @@ def _about(task: StoredTask) -> list[tuple[str, object]]:
 
 
 def _notices(task: StoredTask) -> list[tuple[str, object]]:
-    """Return who is notified of its end; nothing for a task without notices."""
+    """Return the recipients that are notified of its end; nothing for a task without notices."""
     words = [each.in_words for each in notices(task.on_end, task.notices, task.state.status)]
     return [("notices", "; ".join(words))] if words else []
 

@@ -527,6 +527,7 @@ class Migration(migrations.Migration):
                 ("version", models.TextField(verbose_name="version")),
                 ("zone_data", models.TextField(db_default="", verbose_name="time zone data")),
                 ("stopping", models.BooleanField(db_default=False, verbose_name="stopping")),
+                ("line", models.TextField(db_default="")),
                 ("idle", models.BooleanField(db_default=False)),
                 ("started_at", models.DateTimeField(verbose_name="started")),
                 ("seen_at", models.DateTimeField(verbose_name="last seen")),

@@ -43,7 +43,7 @@ class LogPiece(models.Model):
 
 
 class Step(models.Model):
-    """What a step of a task has returned: it is not run again.
+    """The result of a finished step of a task: the step is not run again.
 
     The steps of model tasks have a number, from 1; those of functions a name, and the number 0.
     """

@@ -80,7 +80,7 @@ _NTH = re.compile(r"\b([2-5]?(?<!1)([123]))th\b")
 _ENDINGS = {"1": "st", "2": "nd", "3": "rd"}
 _STEP = re.compile(r".+/(\d+)", re.ASCII)
 
-#: How far back to look for the last due moments, in ascending order: the first window that holds enough does not hold
+#: The windows to search for the last due moments, in ascending order: the first window that holds enough does not hold
 #: many more. If none does, the search starts at the beginning.
 _WINDOWS = tuple(timedelta(hours=hours) for hours in (2, 24, 24 * 7, 24 * 32, 24 * 367))
 

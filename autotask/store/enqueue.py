@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask import lines
 from autotask.flow import Flow
 from autotask.flow.plan import Throttle
 from autotask.store import addressee, arrays, claims, columns, marks, ready
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
+from autotask.store.prepared import rows_for_caller
 from autotask.task import BACKGROUND
 
 
@@ -159,6 +161,24 @@ _TELLING = f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executo
 NOW_TELLING = f"WITH {_STORED}, come AS ({_COME}) {_TELLING}"
 LATER_TELLING = f"WITH {_LATER}, come AS ({ready.come('stored')}) {_TELLING}"
 
+# If a worker is free, the task is stored as claimed by it, and handed to it along with the notification; otherwise nothing is
+# stored. It has no part for that case: on an idle system, what a statement does not touch counts more than another one.
+NOW_HANDING = f"""
+WITH {addressee.free("%(queue)s::text")},
+stored AS (
+    INSERT INTO autotask_task ({_COLUMNS})
+    SELECT %(id)s::uuid, %(name)s::text, %(queue)s::text, %(priority)s::smallint, 1, clock_timestamp(), clock_timestamp(),
+           clock_timestamp(), %(retries)s::int, %(ttl)s::float8, %(arguments)s::text, %(payload)s::bytea FROM chosen
+    RETURNING id, ready_at
+),
+claimed AS (
+    INSERT INTO autotask_claim (number, worker_id, at, ids)
+    SELECT nextval('autotask_fence'), chosen.id, stored.ready_at, ARRAY[stored.id] FROM stored, chosen
+    RETURNING number, worker_id
+)
+SELECT pg_notify({lines.channel("worker_id")}, number || ' ' || %(words)s::text) FROM claimed
+"""
+
 # Each kind is written once. The tasks are ready a microsecond apart, to keep their order, and because the lower bound of a
 # claim cannot distinguish tasks that are ready at the same moment.
 _KIND, _TASK, _TURN = "kind.{name}::{type}", "t.{name}", "clock.now + t.place * interval '1 us'"
@@ -243,6 +263,19 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask, telling: bool = False
         said = {name: getattr(kind, name) for name in STATED}
         params = {"id": id, "arguments": arguments, "payload": payload, **said}
         execute(connection, LATER_TELLING if telling else LATER, params)
+
+
+def insert_handing(connection: BaseDatabaseWrapper, task: NewTask, words: str) -> bool:
+    """If a worker is free, insert one task as claimed by it, and hand it over; return whether that was done.
+
+    :param task: its kind is plain; outside a transaction.
+    :param words: what the worker is told of it.
+    """
+    id, kind, arguments, payload, *_ = task
+    line = lines.current()
+    said = {"id": id.hex, "name": kind.name, "queue": kind.queue, "priority": kind.priority, "retries": kind.retries}
+    said |= {"ttl": kind.ttl, "arguments": arguments, "payload": payload, "words": words}
+    return bool(rows_for_caller(connection, NOW_HANDING, {**said, "mark": line.mark, "secret": line.secret}))
 
 
 def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uuid.UUID) -> int:

@@ -13,7 +13,9 @@ from typing import Any
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
+from autotask.store.ahead import Sent, send
 from autotask.store.connection import execute, is_alone, keeps_session, rows, shares_sessions
 from autotask.store.errors import sqlstate
 
@@ -108,6 +110,13 @@ def prepared_rows(
     if not keeps_session(connection):
         return rows(connection, sql, params)
     return _run(_known.setdefault(connection, _Statements()), connection, sql, params)
+
+
+def sent_prepared(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> Sent | None:
+    """Send the same, and do not wait for the answer; None: this connection cannot do that, and nothing was sent."""
+    if not is_psycopg3 or not keeps_session(connection):
+        return None
+    return send(connection, _known.setdefault(connection, _Statements()).call(connection, sql), params)
 
 
 def rows_for_caller(

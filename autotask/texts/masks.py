@@ -106,7 +106,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _end_of_value(text: str, start: int, between: str) -> int:
-    """Return where a value ends; the characters between it and its name say how it is written."""
+    """Return the index at which a value ends; the characters between it and its name say how it is written."""
     if quote := _QUOTE.match(text, start):
         return _end_of_quoted(text, quote.end(), quote[0])
     if text[start : start + 1] in ("[", "{", "("):

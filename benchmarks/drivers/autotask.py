@@ -81,6 +81,7 @@ class Autotask(Driver):
         "http_held": autotask_http.http_held,
         "put_beside_call": autotask_background.put_beside_call,
         "puts_beside_insert": autotask_background.puts_beside_insert,
+        "interval_beside_tasks": autotask_background.interval_beside_tasks,
         "idle_background": autotask_background.idle_background,
         "schema_check": autotask_schema.schema_check,
     }

@@ -52,7 +52,7 @@ class Banner(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the page was read from."""
+    """The rows from which the page is made."""
 
     now: datetime
     queues: Sequence[QueueGlance]
@@ -74,7 +74,7 @@ class Seen(NamedTuple):
 
 
 def shown(page: "DashboardAdmin", viewer: Viewer) -> dict[str, Any]:
-    """Return what the page shows."""
+    """Return the context of the page."""
     connection, address = current(), viewer.tasks_address
     seen = Seen(
         datetime.now(UTC),

@@ -77,7 +77,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, name, {**context, **shown(self, viewer)})
 
     def _part(self, template: str, viewer: Viewer, shown: Shown) -> str:
-        """Return what changes, without the frame; not from the request, since others see it, too."""
+        """Return the part of the page that changes, without the frame; not from the request, since others see it, too."""
         return render_to_string(template, {"base": "admin/autotask/dashboard/part.html", **shown(self, viewer)})
 
 

@@ -30,7 +30,7 @@ WAITING = (State.READY, State.HELD, State.SCHEDULED)
 
 
 def shown(page: "DashboardAdmin", viewer: Viewer) -> dict[str, Any]:
-    """Return what the page shows."""
+    """Return the context of the page."""
     connection = current()
     counted = glance.by_name(connection)
     paused = {pause.name for pause in pauses.read(connection) if pause.kind is Kind.TASK}
@@ -67,7 +67,7 @@ def _live(counts: dict[State, int]) -> dict[str, Any]:
 
 
 def _lately(counts: Counts) -> dict[str, Any]:
-    """Return what the statistics of the last day say."""
+    """Return the statistics of the last day."""
     part = f" ({share(counts.failed / counts.ended, 0)})" if counts.failed else ""
     return {
         "done": whole(counts.succeeded),

@@ -20,14 +20,14 @@ MOST = 100
 
 
 class Site:
-    """What rules look at, each read once."""
+    """The figures that rules look at, each read once."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
 
     @functools.cached_property
     def ready(self) -> dict[str, tuple[int, float]]:
-        """How many tasks are ready in each queue that is not paused, and the age of the oldest, in seconds."""
+        """The number of ready tasks in each queue that is not paused, and the age of the oldest, in seconds."""
         paused = {(pause.kind, pause.name) for pause in pauses.read(self.connection)}
         if (Kind.EVERYTHING, "") in paused:
             return {}
@@ -62,7 +62,7 @@ def missed(connection: BaseDatabaseWrapper, ticks: Mapping[str, datetime], now: 
 
 
 def recipients(rule: Rule) -> Sequence[str]:
-    """Return who gets the messages: mail addresses and URLs."""
+    """Return the recipients of the messages: mail addresses and URLs."""
     if rule.to:
         return rule.to
     # Pairs of a name and an address before Django 6.

@@ -3,8 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from django.db import DatabaseError, InterfaceError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claims, inbox
 from autotask.store.errors import Trouble, trouble_of
@@ -26,6 +28,10 @@ logger = logging.getLogger("autotask.background")
 #: worker that is stopped, and what is put with a larger priority has to wait for all of them.
 MOST_CLAIMED = 64
 QUICK = 0.05
+
+#: Seconds that a run takes at most whose outcome is recorded while the next message is handled: should that fail, it is tried
+#: again after the end of the next one, which probably takes as long.
+BRIEF = 0.01
 
 #: Seconds between two tries to record outcomes at most, once the instance is asked to stop.
 WHEN_ASKED = 0.1
@@ -54,6 +60,8 @@ class Inbox:
         #: Whether messages may be claimed that nobody here knows of.
         self._unfinished = Unfinished()
         self._unsure = True
+        #: The last outcome, while PostgreSQL records it, and what waits for that.
+        self._sent: tuple[Record, Callable[[], None]] | None = None
 
     def handle_next(self) -> bool:
         """Handle the next messages, one by one; return whether there may be more."""
@@ -66,7 +74,9 @@ class Inbox:
                 self._release(tasks[number:])
                 break
             ended = self._handle(task)
-            self._record([ended])
+            self.settle()
+            if not self._send(ended):
+                self._record([ended])
             if self._unsure:
                 break  # Its outcome may not be recorded: nothing may overtake it.
             if isinstance(ended[1], Lost):
@@ -76,7 +86,21 @@ class Inbox:
         if self._is_one:
             self._limit = min(MOST_CLAIMED, 2 * self._limit) if quick else max(1, self._limit // 2)
         self._put_down(tasks)
+        if not tasks:
+            self.settle()
         return bool(tasks) or self._unsure
+
+    def settle(self) -> None:
+        """Wait until the last outcome is recorded."""
+        if self._sent is None:
+            return
+        record, wait_for_it = self._sent
+        if self._try(wait_for_it) is None:
+            self._recorded([record])
+        else:
+            self._record([record])
+        self._sent = None
+        self._put_down([record[0]])
 
     def wait(self) -> None:
         """Wait for a message, or until one is retried."""
@@ -120,7 +144,7 @@ class Inbox:
         return task, ended
 
     def _handed(self) -> list[ClaimedTask]:
-        """Return what was handed over, unless others may have to come first: then it is claimed again after them."""
+        """Return the messages that were handed over, unless others may have to come first: then claim them after these."""
         if self._unsure:
             return []
         in_hand = self._instance.in_hand
@@ -152,9 +176,39 @@ class Inbox:
         return found
 
     def _put_down(self, tasks: Sequence[ClaimedTask]) -> None:
-        """Note that these messages are not claimed any more."""
+        """Note that these messages are not claimed any more, but for the one whose outcome is being recorded."""
+        sent = self._sent[0][0] if self._sent else None
         with self._instance.in_hand.lock:
-            self._instance.in_hand.ids.difference_update(task.id for task in tasks)
+            self._instance.in_hand.ids.difference_update(task.id for task in tasks if task is not sent)
+
+    def _send(self, record: Record) -> bool:
+        """Have a brief success recorded while the next message is handled; return False if it has to be waited for.
+
+        PostgreSQL has the statement before the next message begins, and runs it even if this process is killed meanwhile.
+        """
+        ended = record[1]
+        if not self._is_one or not isinstance(ended, Outcome) or ended.seconds > BRIEF or self._instance.interrupted:
+            return False
+
+        def send() -> None:
+            with ExitStack() as lent:
+                connection = lent.enter_context(self._instance.parts.lending.borrow())
+                sent = self._writes(connection).send(record)
+                if sent is None:
+                    return
+                kept = lent.pop_all()
+
+            def wait_for_it() -> None:
+                with kept:
+                    sent.answer()
+
+            self._sent = record, wait_for_it
+
+        return self._try(send) is None and self._sent is not None
+
+    def _writes(self, connection: BaseDatabaseWrapper) -> Writes:
+        reporter = self._instance.parts.reporter
+        return Writes(*(lambda: connection, reporter, UnknownTasks(), Gates(lambda: None)), unfinished=self._unfinished)
 
     def _record(self, records: Sequence[Record]) -> None:
         """Record outcomes. If the database is away, wait for it: the next message must not overtake them."""
@@ -162,14 +216,7 @@ class Inbox:
 
         def write() -> None:
             with instance.parts.lending.borrow() as connection:
-                writes = Writes(
-                    lambda: connection,
-                    instance.parts.reporter,
-                    UnknownTasks(),
-                    Gates(lambda: None),
-                    unfinished=self._unfinished,
-                )
-                for way, group in writes.parted(records):
+                for way, group in self._writes(connection).parted(records):
                     if group:
                         way(group)
 
@@ -178,6 +225,10 @@ class Inbox:
                 records = [_bare(record, error) for record in records]
             elif instance.interrupted or (instance.here.control.asked and not instance.parts.registration.is_fresh()):
                 return  # They are rescued, or released by the caretaker, and run again.
+        self._recorded(records)
+
+    def _recorded(self, records: Sequence[Record]) -> None:
+        instance = self._instance
         self._unfinished.forget([task for task, _ in records])
         self._expect(records)
         if instance.parts.count:
@@ -198,6 +249,7 @@ class Inbox:
     def _release(self, tasks: Sequence[ClaimedTask]) -> None:
         if not tasks:
             return
+        self.settle()
         self._record([(task, Released(task)) for task in tasks])
 
     def _try(self, act: Callable[[], None]) -> Exception | None:

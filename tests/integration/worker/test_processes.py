@@ -60,20 +60,18 @@ def test_a_coroutine_function_can_run_in_a_process(start_worker):
     assert stubborn.double_in_process(4).wait(20) == 8
 
 
-@pytest.mark.parametrize(
-    "task", [stubborn.spin_in_process, stubborn.hold_the_interpreter], ids=lambda task: task.__name__
-)
-def test_a_process_whose_task_takes_too_long_is_killed_and_no_other(start_worker, path, task):
+def test_a_process_whose_task_takes_too_long_is_killed_and_no_other(start_worker, path):
     # Given
     start_worker(processes=2)
     sibling = stubborn.stay_in_process(str(path) + " of the sibling", str(path) + " end")
     wait_until(lambda: began(path.with_name("lines of the sibling")), what="the start of the sibling")
-    handle = task.using(timeout=1)(str(path))
 
     # Then
-    assert ended(handle) is ERROR
-    assert handle.error_message == "timed out after 1 s"
-    assert not psutil.pid_exists(pids(path)[0])
+    for number, task in enumerate((stubborn.spin_in_process, stubborn.hold_the_interpreter)):
+        handle = task.using(timeout=1)(str(path))
+        assert ended(handle) is ERROR
+        assert handle.error_message == "timed out after 1 s"
+        assert not psutil.pid_exists(pids(path)[number])
     path.with_name("lines end").touch()
     assert sibling.wait(20) == "stayed"
     assert sibling.attempts == 1
@@ -110,16 +108,7 @@ def test_a_task_in_a_process_is_asked_to_stop_before_it_is_killed_and_tells_its_
     assert stubborn.process_id().wait(20) == pids(path)[0]
 
 
-@pytest.mark.parametrize(
-    ("task", "arguments", "how"),
-    [
-        (stubborn.segfault, (), "signal 11 (SIGSEGV)"),
-        (stubborn.exit_hard, (0,), "exit status 0"),
-        (stubborn.fork_and_die, (), "exit status 1"),
-    ],
-    ids=["segfault", "os._exit(0)", "fork"],
-)
-def test_a_crash_costs_only_its_own_task(start_worker, path, settings, task, arguments, how):
+def test_a_crash_costs_only_its_own_task(start_worker, path, settings):
     # Given
     settings.AUTOTASK_MAX_CRASHES = 2
     start_worker(processes=2)
@@ -130,13 +119,18 @@ def test_a_crash_costs_only_its_own_task(start_worker, path, settings, task, arg
     assert tasks.gate(f"{path} reached").wait(10)
 
     # When
-    handle = task(str(path), *arguments)
+    handles = {
+        "signal 11 (SIGSEGV)": stubborn.segfault(str(path)),
+        "exit status 0": stubborn.exit_hard(str(path), 0),
+        "exit status 1": stubborn.fork_and_die(str(path)),
+    }
 
     # Then
-    assert ended(handle) is ERROR
-    assert handle.error_message == f"killed its process 2 times: {how}"
-    assert [(a.state, a.error_message) for a in handle.failed_attempts] == [(State.LOST, how), (State.LOST, how)]
-    assert len(set(pids(path))) == 2
+    for how, handle in handles.items():
+        assert ended(handle) is ERROR
+        assert handle.error_message == f"killed its process 2 times: {how}"
+        assert [(a.state, a.error_message) for a in handle.failed_attempts] == [(State.LOST, how), (State.LOST, how)]
+    assert len(set(pids(path))) == 6
     tasks.gate(str(path)).set()
     path.with_name("lines end").touch()
     assert [sibling.wait(20) for sibling in siblings] == ["stayed", str(path)]
