@@ -15,8 +15,8 @@ from autotask.admin.pauses import KIND_WORDS
 from autotask.admin.workers import life
 from autotask.agenda import Condition, Entry
 from autotask.conf import settings
-from autotask.queues import serves
 from autotask.notifications.alerts import words as alert_words
+from autotask.queues import serves
 from autotask.store import glance, incidents, pauses, read
 from autotask.store.connection import current
 from autotask.store.glance import Failure, QueueGlance
