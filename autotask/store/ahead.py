@@ -12,23 +12,35 @@ if is_psycopg3:
     from psycopg.errors import error_from_result
 
 
-class Sent:
-    """A statement that PostgreSQL has, and runs to its end even if this process is killed. Until its answer is there, nobody
-    else may use its connection.
+class Ahead:
+    """A statement that is written before the last one is answered, and sent after that.
 
-    :param connection: of a worker.
+    :param connection: of a worker. Between sending and the answer nobody else may use it.
     """
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self._connection = connection
+    def __init__(self, connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> None:
+        self.connection = connection
+        with connection.cursor() as cursor:
+            self._words = cursor.mogrify(sql, params).encode()
+
+    def send(self) -> None:
+        """Send it whole: PostgreSQL has it then, and runs it to its end even if this process is killed.
+
+        :raises django.db.OperationalError: the connection is broken.
+        """
+        with self.connection.wrap_database_errors:
+            pgconn = self.connection.connection.pgconn
+            pgconn.send_query(self._words)
+            while pgconn.flush():
+                select.select([], [pgconn.socket], [])
 
     def answer(self) -> int:
         """Wait for the answer, and return the number in its first column.
 
         :raises django.db.DatabaseError: the statement has failed.
         """
-        with self._connection.wrap_database_errors:
-            pgconn = self._connection.connection.pgconn
+        with self.connection.wrap_database_errors:
+            pgconn = self.connection.connection.pgconn
             while pgconn.is_busy():
                 select.select([pgconn.socket], [], [])
                 pgconn.consume_input()
@@ -38,14 +50,3 @@ class Sent:
             if found.status != pq.ExecStatus.TUPLES_OK:
                 raise error_from_result(found)
             return int(found.get_value(0, 0))
-
-
-def send(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> Sent:
-    """Send a statement whole, and do not wait for the answer."""
-    with connection.cursor() as cursor, connection.wrap_database_errors:
-        words = cursor.mogrify(sql, params).encode()
-        pgconn = connection.connection.pgconn
-        pgconn.send_query(words)
-        while pgconn.flush():
-            select.select([], [pgconn.socket], [])
-    return Sent(connection)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays, claims, ends, model_rows, notify, slots
-from autotask.store.ahead import Sent
+from autotask.store.ahead import Ahead
 from autotask.store.connection import rows, text
 from autotask.store.model_rows import RowTable
-from autotask.store.prepared import prepared_rows, sent_prepared
+from autotask.store.prepared import prepared_ahead, prepared_rows
 from autotask.store.progress import Claim
 from autotask.task import State
 
@@ -153,14 +153,14 @@ def end(
     return int(count)
 
 
-def send_done(
+def done_ahead(
     connection: BaseDatabaseWrapper, outcome: Outcome, *, now: float, error_ttl: float, over: Sequence[int]
-) -> Sent | None:
-    """Have a success recorded as :func:`end` does, without waiting for that; None if this connection has to wait.
+) -> Ahead | None:
+    """Return the statement by which :func:`end` records a success, to be sent; None if this connection cannot do that.
 
-    :returns: its answer is how many were accepted.
+    Its answer is how many were accepted.
     """
-    return sent_prepared(connection, ends.END_ONE, _values(outcome, _Terms(now, error_ttl, over)))
+    return prepared_ahead(connection, ends.END_ONE, _values(outcome, _Terms(now, error_ttl, over)))
 
 
 def _end_many(

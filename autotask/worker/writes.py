@@ -11,7 +11,7 @@ from autotask.conf import settings
 from autotask.context import Progress
 from autotask.flow import Flow, RateGate
 from autotask.store import background, finish, gates, model_rows, notify, progress, release, rescue, steps
-from autotask.store.ahead import Sent
+from autotask.store.ahead import Ahead
 from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import HandingOn, Outcome, RowEnds
 from autotask.store.isolation import Isolation
@@ -71,13 +71,16 @@ class Writes:
                 return False
         return True
 
-    def send(self, record: Record) -> Sent | None:
-        """Have a record written without waiting for that; None if it cannot be, and nothing was done."""
+    def ahead(self, record: Record, last: Record | None) -> Ahead | None:
+        """Return the statement that writes a record, to be sent; None if it has to be written by the other ways.
+
+        :param last: is written before.
+        """
         task, ended = record
         if not isinstance(ended, Outcome) or not self.are_plain([record]) or self._reporter.has_news():
             return None
-        over = self._unfinished.over([task])
-        return finish.send_done(
+        over = self._unfinished.over([task] if last is None else [last[0], task])
+        return finish.done_ahead(
             self._connection(), ended, now=time.monotonic(), error_ttl=settings.ERROR_TTL, over=over
         )
 

@@ -9,6 +9,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claims, inbox
+from autotask.store.ahead import Ahead
 from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
@@ -60,8 +61,9 @@ class Inbox:
         #: Whether messages may be claimed that nobody here knows of.
         self._unfinished = Unfinished()
         self._unsure = True
-        #: The last outcome, while PostgreSQL records it, and what waits for that.
-        self._sent: tuple[Record, Callable[[], None]] | None = None
+        #: The last outcome, while PostgreSQL records it, and what gives the connection back.
+        self._last: tuple[Record, Ahead] | None = None
+        self._lent = ExitStack()
 
     def handle_next(self) -> bool:
         """Handle the next messages, one by one; return whether there may be more."""
@@ -74,9 +76,7 @@ class Inbox:
                 self._release(tasks[number:])
                 break
             ended = self._handle(task)
-            self.settle()
-            if not self._send(ended):
-                self._record([ended])
+            self._record_next(ended)
             if self._unsure:
                 break  # Its outcome may not be recorded: nothing may overtake it.
             if isinstance(ended[1], Lost):
@@ -92,15 +92,8 @@ class Inbox:
 
     def settle(self) -> None:
         """Wait until the last outcome is recorded."""
-        if self._sent is None:
-            return
-        record, wait_for_it = self._sent
-        if self._try(wait_for_it) is None:
-            self._recorded([record])
-        else:
-            self._record([record])
-        self._sent = None
-        self._put_down([record[0]])
+        if self._last is not None:
+            self._record_next(None)
 
     def wait(self) -> None:
         """Wait for a message, or until one is retried."""
@@ -177,34 +170,46 @@ class Inbox:
 
     def _put_down(self, tasks: Sequence[ClaimedTask]) -> None:
         """Note that these messages are not claimed any more, but for the one whose outcome is being recorded."""
-        sent = self._sent[0][0] if self._sent else None
+        last = self._last and self._last[0][0]
         with self._instance.in_hand.lock:
-            self._instance.in_hand.ids.difference_update(task.id for task in tasks if task is not sent)
+            self._instance.in_hand.ids.difference_update(task.id for task in tasks if task is not last)
 
-    def _send(self, record: Record) -> bool:
-        """Have a brief success recorded while the next message is handled; return False if it has to be waited for.
+    def _record_next(self, record: Record | None) -> None:
+        """Wait until the last outcome is recorded, then record one: if it is a brief success, while the next message is handled.
 
-        PostgreSQL has the statement before the next message begins, and runs it even if this process is killed meanwhile.
+        :param record: None: there is none.
         """
-        ended = record[1]
-        if not self._is_one or not isinstance(ended, Outcome) or ended.seconds > BRIEF or self._instance.interrupted:
-            return False
+        last, self._last = self._last, None
+        following: Ahead | None = None
 
-        def send() -> None:
-            with ExitStack() as lent:
-                connection = lent.enter_context(self._instance.parts.lending.borrow())
-                sent = self._writes(connection).send(record)
-                if sent is None:
-                    return
-                kept = lent.pop_all()
+        def go_on() -> None:
+            nonlocal following
+            with self._lent as lent:
+                if record is not None and self._may_overlap(record[1]):
+                    borrow = self._instance.parts.lending.borrow
+                    connection = last[1].connection if last else lent.enter_context(borrow())
+                    following = self._writes(connection).ahead(record, last and last[0])
+                if last is not None:
+                    last[1].answer()
+                if following is not None:
+                    following.send()
+                    self._lent = lent.pop_all()
 
-            def wait_for_it() -> None:
-                with kept:
-                    sent.answer()
+        done = self._try(go_on) is None
+        if record is not None and following is not None and done:
+            self._last = record, following
+        if last is not None:
+            if done:
+                self._recorded([last[0]])
+            else:
+                self._record([last[0]])
+            self._put_down([last[0][0]])
+        if record is not None and self._last is None:
+            self._record([record])
 
-            self._sent = record, wait_for_it
-
-        return self._try(send) is None and self._sent is not None
+    def _may_overlap(self, ended: Outcome | Released | Lost) -> bool:
+        """Whether an outcome may be recorded while the next message is handled."""
+        return self._is_one and isinstance(ended, Outcome) and ended.seconds < BRIEF and not self._instance.interrupted
 
     def _writes(self, connection: BaseDatabaseWrapper) -> Writes:
         reporter = self._instance.parts.reporter
