@@ -23,7 +23,7 @@ from autotask.store.schedule_runs import StoredSchedule
 #: If a tick is later than this, no worker takes care of it.
 LATE = timedelta(minutes=1)
 
-#: How far ahead clock changes are shown at least: both of a year.
+#: Clock changes are shown at least this far ahead: both of a year.
 _YEAR = timedelta(days=366)
 
 

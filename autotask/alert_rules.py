@@ -54,7 +54,7 @@ class Rule:
 
     @property
     def key(self) -> str:
-        """What tells it from other rules; a changed threshold makes no other rule of it."""
+        """Its identity among the rules; it keeps that when its threshold changes."""
         return f"{self.when}:{self.of}"
 
 

@@ -1,5 +1,7 @@
 """Many calls of one task: made and stored part by part in one transaction, so that a million take little memory."""
 
+import contextlib
+import gc
 import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +17,7 @@ from autotask.handle import TaskHandle
 from autotask.pickling import LEAVES, PROTOCOL
 from autotask.store import uncommitted
 from autotask.store.connection import current, text
-from autotask.store.enqueue import Kind, NewTask
+from autotask.store.enqueue import NewTask
 from autotask.task import new_ids
 
 if TYPE_CHECKING:
@@ -27,8 +29,10 @@ R = TypeVar("R")
 PART = 10_000
 LARGEST_PART = 8 * 2**20
 
-#: Items that are read before the first of them becomes a call.
+#: Items that are read before the first of them becomes a call; and after calls of at most this many bytes on average.
 _READ = 100
+_READ_IF_SMALL = 1_000
+_SMALL = 1_000
 
 Item = tuple[Any, ...] | Mapping[str, Any]
 Quick = Callable[[uuid.UUID, Item], NewTask | None]
@@ -47,11 +51,13 @@ def store(definition: "Definition[Any, R]", tasks: Iterator[NewTask]) -> list[Ta
     # Nearly always there is only one, which needs no transaction.
     first, second = next(parts, []), next(parts, None)
     if second is None:
-        return definition.store(first)
+        with _no_search_for_garbage():
+            return definition.store(first)
     handles: list[TaskHandle[R]] = []
     with transaction.atomic(using=current().alias):
         for part in itertools.chain((first, second), parts):
-            handles += definition.store(part)
+            with _no_search_for_garbage():
+                handles += definition.store(part)
     return handles
 
 
@@ -70,16 +76,33 @@ def _parts(tasks: Iterator[NewTask]) -> Iterator[list[NewTask]]:
 def made(definition: "Definition[Any, Any]", items: Iterable[Item], carried: Mapping[str, Any]) -> Iterator[NewTask]:
     """Yield the calls of the items; see :meth:`autotask.definition.Definition.enqueue_many`."""
     signer, quick = definition.signer(carried), None
-    unread, number = iter(items), 0
-    while read := list(itertools.islice(unread, _READ)):
-        # Ids only now, since an item may come from code that calls tasks itself.
-        for id, item in zip(new_ids(len(read)), read, strict=True):
-            task = quick(id, item) if quick is not None else None
-            if task is None:
-                task = _call(definition, number, item, id, signer)
-                quick = quick or _quick(definition, signer, task.kind)
-            yield task
-            number += 1
+    unread, number, most = iter(items), 0, _READ
+    while read := list(itertools.islice(unread, most)):
+        tasks = []
+        with _no_search_for_garbage():
+            # Ids only now, since an item may come from code that calls tasks itself.
+            for id, item in zip(new_ids(len(read)), read, strict=True):
+                task = quick(id, item) if quick is not None else None
+                if task is None:
+                    task = _call(definition, number, item, id, signer)
+                    quick = quick or _quick(definition, signer, task)
+                tasks.append(task)
+                number += 1
+        yield from tasks
+        most = _READ_IF_SMALL if sum(len(task.payload) for task in tasks) <= _SMALL * len(tasks) else _READ
+
+
+@contextlib.contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """Keep Python from searching for garbage: it would do so after each few hundred of new objects, none of which is any."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _call(definition: "Definition[Any, Any]", number: int, item: Any, id: uuid.UUID, signer: payload.Signer) -> NewTask:
@@ -98,14 +121,19 @@ def _call(definition: "Definition[Any, Any]", number: int, item: Any, id: uuid.U
         raise TypeError(f"{place}: {error}") from None
 
 
-def _quick(definition: "Definition[Any, Any]", signer: payload.Signer, kind: Kind) -> Quick | None:
-    """Return what makes calls as :func:`_call` does, in half the time; None: they need more than their arguments.
+def _quick(definition: "Definition[Any, Any]", signer: payload.Signer, first: NewTask) -> Quick | None:
+    """Return a function that makes calls as :func:`_call` does, in half the time; None: they need more than their arguments.
 
     It returns None for a call that is not of the most frequent form, or has to be refused: numbers, texts and the like, by
     position.
+
+    :param first: the first call.
     """
-    if not definition.is_plain or definition.options.json_schema is not None:
+    plan, kind = definition.plan, first.kind
+    has_own_key = first.flow is not None and first.flow.once
+    if definition.options.json_schema is not None or has_own_key or (plan is not None and plan.draws):
         return None
+    flow_of = None if plan is None else plan.prepared(definition.parameters.bound)
     (names, needed), most = definition.parameters.positional, settings.MAX_PAYLOAD - signer.overhead
     longest, show, sign = len(names), definition.by_position.prepared(), signer.prepared()
     has_no_parts, new = LEAVES.issuperset, tuple.__new__
@@ -116,7 +144,12 @@ def _quick(definition: "Definition[Any, Any]", signer: payload.Signer, kind: Kin
         body = dumps((item, {}), PROTOCOL)
         if len(body) > most:
             return None
+        try:
+            flow = None if flow_of is None else flow_of(item)
+            key, flow = (flow, None) if type(flow) is str else (None, flow)
+        except AutotaskError:  # It is raised again, with the place of the item.
+            return None
         # Not by a call of the class, which takes three times as long.
-        return new(NewTask, (id, kind, text(show(item)), sign(id.bytes, body), None, None))
+        return new(NewTask, (id, kind, text(show(item)), sign(id.bytes, body), flow, None, key))
 
     return make

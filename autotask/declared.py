@@ -82,7 +82,7 @@ class Declared(Generic[P, R]):
 
     @functools.cached_property
     def by_position(self) -> display.Positional:
-        """What shows the arguments of its calls that are given by position."""
+        """The function that shows those arguments of its calls that are given by position."""
         return display.Positional(self.parameters.positional[0])
 
     @functools.cached_property

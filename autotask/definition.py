@@ -164,11 +164,13 @@ class Definition(Declared[P, R]):
         if (plan := self.plan) is None:
             return NewTask(id, kind, text(shown), envelope)
         arguments = self.bound(args, kwargs)
-        throttle = plan.throttle(arguments) if plan.draws else None
-        return NewTask(id, kind, text(shown), envelope, plan.flow(arguments), throttle)
+        throttle, flow = plan.throttle(arguments) if plan.draws else None, plan.flow(arguments)
+        if flow is None or flow.gates:
+            return NewTask(id, kind, text(shown), envelope, flow, throttle)
+        return NewTask(id, kind, text(shown), envelope, None, throttle, flow.unique_key)
 
     def signer(self, carried: Mapping[str, Any] | None) -> payload.Signer:
-        """Return what signs the arguments of its calls now.
+        """Return the function that signs the arguments of its calls now.
 
         :param carried: the values of carriers.
         """
@@ -198,7 +200,7 @@ class Definition(Declared[P, R]):
         """
         if not tasks:
             return []
-        if tasks[0].flow is None and tasks[0].throttle is None:  # all of them: they have the same options
+        if tasks[0].is_plain:  # all of them: they have the same options
             uncommitted.store(tasks, self._insert)
             return [TaskHandle(task.id, self.name, True) for task in tasks]
         handles: list[TaskHandle[R]] = [TaskHandle(task.id, self.name) for task in tasks]
@@ -215,7 +217,7 @@ class Definition(Declared[P, R]):
 
     @property
     def plan(self) -> Plan | None:
-        """What flow control does with its calls; None: nothing.
+        """The plan of flow control for its calls; None: it has none.
 
         :raises InvalidOption: it names a limit that AUTOTASK_LIMITS does not have.
         """
@@ -285,14 +287,19 @@ class Definition(Declared[P, R]):
         """Store the tasks whose keys and tokens are free, and make the handles of the others those of the ones that are."""
         connection = current()
         drawn = [task.throttle for task in tasks if task.throttle is not None]
-        stored = unique.store(connection, tasks, self._terms, drawn)
+        others = unique.store(connection, tasks, self._terms, drawn)
         if len(tasks) < len(handles):  # The others were cancelled before the commit.
             ids = {task.id for task in tasks}
             handles = [handle for handle in handles if handle.id in ids]
-        for handle, done in zip(handles, stored, strict=True):
-            handle.id, handle.created = done.id, done.created
-        new = [task for task, done in zip(tasks, stored, strict=True) if done.created]
-        renewed = {done.id: done.renewed for done in stored if done.renewed is not None}
+        for handle in handles:
+            handle.created = True
+        new, renewed = tasks, dict[uuid.UUID, NewTask]()
+        if others:
+            new = [task for task in tasks if task.id not in others]
+            renewed = {done.id: done.renewed for done in others.values() if done.renewed is not None}
+            for handle in handles:
+                if handle.id in others:
+                    handle.id, handle.created = others[handle.id].id, False
         if new or renewed:
             notify.wake_after_commit(connection)
             changed = [renewed.pop(task.id, task) for task in new] if renewed else new

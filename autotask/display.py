@@ -98,7 +98,7 @@ def _quick_for_numbers(names: Sequence[str], show: Callable[[Sequence[Any]], str
 
 
 def masks() -> Masks:
-    """Return what recognises secrets, as the settings say now."""
+    """Return the masks that recognise secrets, made from the current settings."""
     return _shortened(settings.MASKED_ARGUMENTS).masks
 
 
@@ -127,7 +127,7 @@ def _shortened(masked: tuple[str, ...]) -> "_Shortened":
 
 
 class _Left(threading.local):
-    """How many characters may still be searched for the call that is being shown in this thread."""
+    """The number of characters that may still be searched for the call that this thread shows."""
 
     characters = 0
 

@@ -29,7 +29,7 @@ CARRIES = 2
 #: Somebody is to be notified of the end of the task. The worker sees it here, so that a claim need not read another column.
 TELLS = 4
 
-#: How envelopes begin, by their flags.
+#: The first bytes of envelopes, by their flags.
 PLAIN = bytes((*MAGIC, VERSION, CODEC_PICKLE, NO_FLAGS))
 REFERRING = bytes((*MAGIC, VERSION, CODEC_PICKLE, REFERS))
 CARRYING = tuple(bytes((*MAGIC, VERSION, CODEC_PICKLE, CARRIES | flags)) for flags in (NO_FLAGS, REFERS))
@@ -42,13 +42,13 @@ KEY_ID = slice(HEAD.stop, HEAD.stop + 4)
 MAC = slice(KEY_ID.stop, KEY_ID.stop + SIZE)
 BODY = slice(MAC.stop, None)
 
-#: How contexts begin, by what the envelope holds.
+#: The first words of contexts, by the content of the envelope.
 TASK = b"task\0"
 RESULT = b"result\0"
 
 
 class Begun(NamedTuple):
-    """Where the envelopes of one kind begin to differ.
+    """The point from which the envelopes of one kind differ.
 
     :ivar start: how they begin.
     :ivar inner: the inner hash, which has taken in all that comes before what differs.
@@ -61,7 +61,7 @@ class Begun(NamedTuple):
 
 
 def begin(key: Key, head: bytes, kind: bytes, length: int) -> Begun:
-    """Return where envelopes begin to differ.
+    """Return the point from which envelopes differ.
 
     :param kind: how their context begins.
     :param length: the bytes of the rest of it.

@@ -133,7 +133,7 @@ class TaskHandle(Generic[R]):
 
     @property
     def attempts(self) -> int:
-        """How many attempts have been started.
+        """The number of attempts that have been started.
 
         :raises TaskNotFound: the task is not in the database: see :meth:`refresh`.
         """

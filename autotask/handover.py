@@ -4,6 +4,7 @@ The task is handed over after the commit. If that fails, the worker finds it in 
 its name, and releases it; if the worker dies, the task is rescued like others.
 """
 
+import base64
 import functools
 import logging
 import select
@@ -19,6 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.offer import Offer
 from autotask.store import enqueue, notify
+from autotask.store.claims import PLACE_BITS
 from autotask.store.connection import is_alone
 from autotask.store.enqueue import NewTask
 from autotask.store.errors import is_forbidden
@@ -40,10 +42,16 @@ _VERSION = 1
 #: In place of the version, before the name of a background worker for which something was put.
 _CALL = 2
 
+#: In place of the version, before what came by NOTIFY.
+_TOLD = 4
+
 #: In place of the version, before an offer that comes back.
 _BACK = 3
 _BACK_FORM = struct.Struct("=B16sQ")
 _HEAD = struct.Struct("=B16s16sQqhi")
+
+
+_NO_OFFER = Offer(uuid.UUID(int=0), 0)
 
 
 class HandedOver(NamedTuple):
@@ -73,6 +81,11 @@ def set_line(line: Line | None) -> None:
     """Set how this process reaches its own worker; None: it has none."""
     global _line
     _line = line
+
+
+def has_line() -> bool:
+    """Whether this process has its own worker."""
+    return _line is not None
 
 
 def call_for(name: str) -> bool:
@@ -111,7 +124,12 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
         store = functools.partial(enqueue.insert_claimed, connection, task)
         if store_claimed(connection, lambda worker_id: (task, store(worker_id))) is not None:
             return
-    store_it = functools.partial(enqueue.insert, connection, task)
+
+    def store_it(telling: bool) -> None:
+        if telling and can_be_handed(task) and enqueue.insert_handing(connection, task, words_for(task)):
+            return
+        enqueue.insert(connection, task, telling)
+
     notify.store_and_wake(connection, store_it, (task.kind.queue, task.kind.executor))
 
 
@@ -170,6 +188,28 @@ def dump(task: NewTask, fence: int, offer: Offer) -> bytes:
     id, kind, _, payload, *_ = task
     head = _HEAD.pack(_VERSION, id.bytes, *(offer.worker_id.bytes, offer.number), fence, kind.priority, kind.retries)
     return b"\0".join((head + kind.name.encode(), kind.queue.encode(), payload))
+
+
+def words_for(task: NewTask) -> str:
+    """Return what a worker is told of a task that is handed to it by NOTIFY, after the number of the claim."""
+    return base64.b64encode(dump(task, 0, _NO_OFFER)).decode()
+
+
+def as_told(words: str) -> bytes:
+    """Return the bytes that stand for words that came by NOTIFY among those that are handed over."""
+    return bytes((_TOLD,)) + words.encode()
+
+
+def told(body: bytes, worker_id: uuid.UUID) -> ClaimedTask | None:
+    """Return the task in what :func:`as_told` has made; None: it is something else.
+
+    :raises ValueError: the words cannot be understood.
+    """
+    if body[:1] != bytes((_TOLD,)):
+        return None
+    number, words = body[1:].split(b" ", 1)
+    task = load(base64.b64decode(words)).task
+    return task._replace(fence=int(number) << PLACE_BITS, worker_id=worker_id)
 
 
 def load(body: bytes) -> HandedOver:

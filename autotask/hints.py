@@ -30,7 +30,7 @@ _SIMPLE: dict[Any, dict[str, Any]] = {
 #: Defaults of other types are left out.
 _PLAIN = (bool, int, float, str, type(None))
 
-#: How deep to look into types that refer to themselves.
+#: The depth to which types that refer to themselves are searched.
 _DEEPEST = 8
 
 

@@ -26,7 +26,7 @@ _LONGEST_LOOK = 1.0
 #: More tasks than this are looked at by their states first.
 _MANY = 10
 
-#: How often to ask again for a notification that is not sure to come.
+#: The most times that a notification is asked for again if it may not come.
 _MOST_ASKED = 5
 
 #: Seconds between two looks at the progress of the tasks that coroutines watch. Workers write it as often.
@@ -38,7 +38,7 @@ _IDLE = 2.0
 
 T = TypeVar("T")
 
-#: What is known of a task at which nobody has looked.
+#: The state of a task that nobody has read yet.
 UNKNOWN = object()
 
 #: A finished task; None if the task is not in the database (any more).

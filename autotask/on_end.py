@@ -58,7 +58,7 @@ class Webhook:
 
 
 class NoticeState(enum.StrEnum):
-    """How far a notice is."""
+    """The state of a notice."""
 
     #: The task is still live.
     PLANNED = "planned"
@@ -98,7 +98,7 @@ class Notice(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        """How far it is, as text."""
+        """Its state, as text."""
         tries = f", {self.tries} {'try' if self.tries == 1 else 'tries'}" if self.tries else ""
         return f"{self.kind} to {self.to}: {self.state}{tries}{f': {self.error}' if self.error else ''}"
 
@@ -109,7 +109,7 @@ class Notice(NamedTuple):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What is stored of it, for JSON."""
+        """Its stored values, for JSON."""
         return {"state": self.state.value, "tries": self.tries, "at": self.at, "error": self.error}
 
     @property

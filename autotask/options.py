@@ -57,7 +57,7 @@ def _exceptions(value: Any, option: str, where: str) -> tuple[type[BaseException
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run a task. ``Options.of(where, retries=3, …)`` checks the values.
+    """The options of a task. ``Options.of(where, retries=3, …)`` checks the values.
 
     :ivar queue: name of the queue.
     :ivar priority: −100 to 100, larger first.

@@ -1,4 +1,4 @@
-"""What to write here for what is written with other task queues: the first thing that people try."""
+"""Translates the options of other task queues, which people try first, into those of autotask."""
 
 from collections.abc import Callable
 
@@ -57,10 +57,10 @@ def missing(task: object, attribute: str, advice: Callable[[str, str], str]) -> 
 
 
 def of_calls(attribute: str, name: str) -> str:
-    """Return what to write for a delayed task."""
+    """Return the hint for a delayed task."""
     return f" Here you write {_WORDS[attribute].format(name)}."
 
 
 def of_schedules(attribute: str, name: str) -> str:
-    """Return what to write for a periodic or cron task."""
+    """Return the hint for a periodic or cron task."""
     return f" Its schedule runs it; {name}.run_now() does so now."

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from autotask.exceptions import SchemaMismatch
@@ -26,7 +27,7 @@ class Parameters:
     def __init__(self, signature: inspect.Signature) -> None:
         self.signature = signature
 
-    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
         """Return the arguments by the names of their parameters, including defaults.
 
         :raises TypeError: they do not fit the function.

@@ -110,7 +110,7 @@ class Signer:
 
 
 def signer(name: str, carried: Mapping[str, Any] | None = None, *, tells: bool = False) -> Signer:
-    """Return what signs the arguments of calls of a task now; see :func:`dump_arguments` for the parameters."""
+    """Return the function that signs the arguments of a task's calls now; see :func:`dump_arguments` for the parameters."""
     secret = current_secret()
     return Signer(secret, name, carried, tells) if carried else _plain_signer(secret, name, tells)
 
@@ -286,7 +286,7 @@ def resign_step(envelope: bytes, *, id: uuid.UUID, step: str) -> bytes:
 
 
 def _pickled(value: Any, name: str) -> tuple[bytes, bool]:
-    """Return what a task has returned as a pickle, and whether it refers to model instances."""
+    """Return the result of a task as a pickle, and whether it refers to model instances."""
     try:
         body, refers = pickling.dumps(value, has_parts=type(value) not in pickling.LEAVES)
     except Exception as error:  # whatever a __reduce__ or __getstate__ raises

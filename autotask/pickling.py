@@ -137,7 +137,7 @@ class _Pickler(pickle.Pickler):
         self.numbers: dict[Reference, int] = {}
 
     def reducer_override(self, obj: Any) -> Any:
-        """Return how to make an instance again; nothing of it is in the pickle."""
+        """Return the recipe to make an instance again; nothing of it is in the pickle."""
         # isinstance() looks through lazy objects, so request.user is the user.
         if isinstance(obj, REFERABLE):
             return referred, (self.numbers.setdefault(reference(obj), len(self.numbers)),)

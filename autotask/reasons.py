@@ -52,7 +52,7 @@ class Reason:
 
 
 class Place(enum.StrEnum):
-    """Where a live task is with respect to one of its gates."""
+    """The position of a live task at one of its gates."""
 
     PASSED = "passed"
     HERE = "here"
@@ -98,7 +98,7 @@ def of_ready(task: StoredTask, in_force: Iterable[Pause]) -> Reason | None:
 
 
 def brief(task_name: str, gate: str, in_force: Iterable[Pause] = ()) -> str:
-    """Return where a task waits, without a look at the gate.
+    """Return the gate at which a task waits, without a look at the gate.
 
     :param in_force: the pauses to mention.
     """
@@ -149,12 +149,12 @@ def pause_of(gate: str, in_force: Iterable[Pause]) -> Pause | None:
 
 
 def paused(pause: Pause, now: datetime) -> str:
-    """Return what is paused, by whom, until when, and why."""
+    """Say what is paused, by whom, until when, and why."""
     return _("%(what)s is paused") % {"what": what(pause.kind, pause.name)} + pause_details(pause, now)
 
 
 def what(kind: Kind, name: str) -> str:
-    """Return what is paused."""
+    """Name what is paused."""
     words = {
         Kind.EVERYTHING: _("everything"),
         Kind.QUEUE: _("the queue %(name)s"),
@@ -205,7 +205,7 @@ def per_time(gate: RateGate) -> str:
 
 
 def tokens(gate: SeenGate, terms: RateGate) -> float:
-    """Return how many tokens are in the bucket now."""
+    """Return the number of tokens in the bucket now."""
     if gate.full_at is None:
         return terms.burst
     missing = max(0.0, (gate.full_at - gate.at).total_seconds()) / terms.interval
@@ -222,7 +222,7 @@ def next_tokens(gate: SeenGate, terms: RateGate) -> datetime | None:
 
 
 def how_many(waiting: int) -> str:
-    """Return how many tasks wait."""
+    """Return the number of waiting tasks, in words."""
     if waiting > COUNTED:
         return _("more than %(number)s tasks wait") % {"number": whole(COUNTED)}
     return ngettext("%(number)s task waits", "%(number)s tasks wait", waiting) % {"number": whole(waiting)}

@@ -7,7 +7,7 @@ from django.conf import settings as django_settings
 from autotask.conf import Settings, settings
 from autotask.exceptions import InvalidSetting
 
-#: How addresses begin that redis-py knows.
+#: The prefixes of the addresses that redis-py knows.
 SCHEMES = ("redis://", "rediss://", "unix://")
 
 EXPECTED = (

@@ -19,7 +19,7 @@ logger = logging.getLogger("autotask")
 D = TypeVar("D", bound=Definition[Any, Any])
 
 _definitions: dict[str, Definition[Any, Any]] = {}
-#: How many definitions were ever registered.
+#: The number of definitions that were ever registered.
 _count = 0
 _duplicates: list[tuple[Definition[Any, Any], Definition[Any, Any]]] = []
 

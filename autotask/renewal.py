@@ -1,4 +1,4 @@
-"""How a call becomes that of a task which waits already: with the id of that task, or merged with its arguments."""
+"""Turns a call into that of a task which waits already: with the id of that task, or merged with its arguments."""
 
 import inspect
 import uuid
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def terms(definition: "Definition[Any, Any]") -> Terms:
-    """Return what happens to a call of a task if there is a task already."""
+    """Return the policy for a call of a task if there is a task already."""
     options = definition.options
     if (debounce := options.debounce) is None:
         return Terms(on_conflict=options.on_conflict, renew=_readdressed)

@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt."""
+"""The delay before the next attempt."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from autotask.task import LONGEST_TIME
 
-#: How to space retries: a name, seconds, a list of seconds (the last repeats), or ``f(exception, attempt) -> seconds``.
+#: The spacing of retries: a name, seconds, a list of seconds (the last repeats), or ``f(exception, attempt) -> seconds``.
 Backoff = str | float | Sequence[float] | Callable[[BaseException, int], float | timedelta]
 
 EXPONENTIAL = "exponential"

@@ -18,7 +18,7 @@ T = TypeVar("T")
 #: The fewest characters of a token: shorter ones can be guessed.
 SHORTEST_TOKEN = 16
 
-#: How a secret of webhooks begins, and the fewest bytes after that, in base64. (Standard Webhooks, "Signature scheme".)
+#: The prefix of a secret of webhooks, and the fewest bytes after that, in base64. (Standard Webhooks, "Signature scheme".)
 WEBHOOK_PREFIX = "whsec_"
 SHORTEST_WEBHOOK_KEY = 24
 
@@ -42,7 +42,7 @@ SECRET_WORDS = (
 
 
 class LogOptions(NamedTuple):
-    """What is kept of the lines that tasks log.
+    """The part of the tasks' log lines that is kept.
 
     :ivar level: the lowest level.
     :ivar max: bytes of one attempt.

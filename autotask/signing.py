@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from autotask.exceptions import InvalidSetting
 from autotask.setting_types import is_secret
 
-#: What HMAC mixes into the key, for the inner and the outer hash (RFC 2104).
+#: The paddings that HMAC mixes into the key, for the inner and the outer hash (RFC 2104).
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 

@@ -1,4 +1,4 @@
-"""What a handle has seen of its task: all its attributes come from one read."""
+"""The state of a task as its handle last saw it: all attributes come from one read."""
 
 import uuid
 

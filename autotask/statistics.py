@@ -17,7 +17,7 @@ def _empty() -> list[int]:
 
 @dataclass(slots=True)
 class Counts:
-    """What happened to the tasks of one name and queue in some period.
+    """The counts of the tasks of one name and queue in some period.
 
     :ivar started: attempts that began. An attempt is counted when it ends.
     :ivar succeeded: tasks that ended as DONE.

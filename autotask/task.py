@@ -75,13 +75,13 @@ MAX_PRIORITY = 100
 DEFAULT_PRIORITY = 0
 DEFAULT_QUEUE = "default"
 
-#: Where a task runs, as stored: in a thread of the worker, on its event loop, or in a process of its own. Any other value
-#: is a name in AUTOTASK_EXECUTORS. Threads, by far the most frequent, take no byte.
+#: The place where a task runs, as stored: a thread of the worker, its event loop, or a process of its own. Any other value is
+#: a name in AUTOTASK_EXECUTORS. Threads, by far the most frequent, take no byte.
 THREAD = ""
 COROUTINE = "coroutine"
 PROCESS = "process"
 
-#: What is stored for what is put into the queue of a background worker, or triggers it. No pool has this name, so no pool
+#: The stored word for items in the queue of a background worker, and for its triggers. No pool has this name, so no pool
 #: claims it.
 BACKGROUND = "background"
 

@@ -10,7 +10,7 @@ from django.db.utils import load_backend
 from django.urls import NoReverseMatch, get_resolver, reverse
 
 from autotask.conf import settings
-from autotask.processes import forking
+from autotask.processes import forking, immortal
 from autotask.processes.code_files import CodeFiles
 from autotask.worker import kept
 
@@ -48,6 +48,7 @@ class Template:
         self._files = CodeFiles()
         # Collecting garbage writes to each object that it looks at, and so would copy the pages that workers share.
         gc.collect()
+        immortal.make_program_immortal()
         gc.freeze()
 
 

@@ -6,7 +6,7 @@ from autotask import pickling
 from autotask.exceptions import NotReferable, UnpicklableArgument, UnpicklableResult, UnsuitableArgument
 from autotask.texts.lines import describe
 
-#: How deep to look into containers for the value that cannot be pickled.
+#: The depth to which containers are searched for the value that cannot be pickled.
 _DEEPEST_PATH = 8
 
 

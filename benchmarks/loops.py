@@ -15,6 +15,17 @@ def take(number: int) -> None:
     probe.hit(number)
 
 
+#: What the interval worker records, and its interval.
+TICK = -2
+INTERVAL = 0.1
+
+
+@background_worker(interval=INTERVAL, autostart=False)
+def tick() -> None:
+    """Only record that it runs."""
+    probe.hit(TICK)
+
+
 def _nothing(*args: Any, **kwargs: Any) -> None:
     """Do nothing."""
 

@@ -26,6 +26,7 @@ pytest_plugins = ["autotask.pytest_plugin", "tests.children", "tests.refusing", 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TransactionTestCase._fixture_teardown = tables.empty  # type: ignore[method-assign]
+TransactionTestCase._should_reload_connections = tables.reconnect  # type: ignore[attr-defined]
 
 #: What commands write into the environment of their process; the processes of later tests would inherit it.
 MARKS = {"AUTOTASK_GUARD", "AUTOTASK_JSON_LINES", "AUTOTASK_VERBOSE", "AUTOTASK_WORKER"} - set(os.environ)

@@ -22,8 +22,8 @@ from autotask.store.connection import current
 from autotask.store.keys import StoredKey
 from autotask.values import PLAIN_NAME
 
-#: How every key begins, so that people and programs that search for secrets recognise one. Then follow the id, by which it is
-#: found, and 256 random bits.
+#: The prefix of every key, so that people and programs that search for secrets recognise one. Then follow the id, by which it
+#: is found, and 256 random bits.
 PREFIX = "autotask"
 
 _FORM = re.compile(rf"{PREFIX}_([1-9][0-9]{{0,17}})_([A-Za-z0-9_-]{{43}})")

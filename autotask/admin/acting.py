@@ -47,7 +47,7 @@ class ActingAdmin(ReadOnlyAdmin):
         raise NotImplementedError
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        """Return what the template of an object's page needs besides the form."""
+        """Return the context of an object's page, besides the form."""
         raise NotImplementedError
 
     def render_change_form(

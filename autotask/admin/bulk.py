@@ -34,7 +34,7 @@ SAMPLE = 10
 
 
 class Matching(NamedTuple):
-    """What the address of the page asks for.
+    """The request that the address of the page makes.
 
     :ivar rows: the tasks that match, as the list has them; None: of a cause.
     """
@@ -80,7 +80,7 @@ def view(page: "TaskAdmin", request: HttpRequest) -> HttpResponse:
 
 
 def _matching(page: "TaskAdmin", request: HttpRequest) -> Matching:
-    """Return what the filters of the list, or a cause, mean."""
+    """Return the conditions that the filters of the list, or a cause, set."""
     asked = copy.copy(request)
     asked.GET = asked.GET.copy()  # type: ignore[assignment]  # a copy can be changed
     cause = asked.GET.get("cause", "")

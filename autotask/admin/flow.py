@@ -31,12 +31,12 @@ _PLACE_KINDS = {Place.PASSED: "done", Place.HERE: "held", Place.AHEAD: "schedule
 
 
 def brief(record: TaskRecord) -> str:
-    """Return where a held task waits, for the list; "" for others."""
+    """Return the place where a held task waits, for the list; "" for others."""
     return reasons.brief(record.name, record.gate) if record.state == State.HELD and record.gate else ""
 
 
 def context(record: TaskRecord) -> dict[str, Any]:
-    """Return what the page needs to say why the task does not run, with the address of all tasks that wait where it does."""
+    """Return the reason why the task does not run, for its page, with the address of all tasks that wait for the same."""
     explanation: Explanation = vars(record)["explanation"]
     _, tasks_address = vars(record)["addresses"]
     gate = explanation.reason.gate if explanation.reason else None

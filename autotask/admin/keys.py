@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     ModelForm = forms.ModelForm  # cannot be subscripted at run time
 
-#: What the form asks for.
+#: The fields of the form.
 ASKED = ("name", "allowed", "expires_at")
 
 

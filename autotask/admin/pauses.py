@@ -32,7 +32,7 @@ KIND_WORDS = {
     Kind.EVERYTHING: _("everything"),
 }
 
-#: What the form asks for.
+#: The fields of the form.
 ASKED = ("kind", "name", "until", "reason")
 
 

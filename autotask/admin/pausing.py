@@ -29,7 +29,7 @@ def buttons(page: ActingAdmin) -> Sequence[Button]:
 
 
 def context(request: HttpRequest, record: TaskRecord) -> dict[str, Any]:
-    """Return what the page of a task shows: the pauses that bar it, and which buttons the user may press."""
+    """Return the pauses that hold a task, for its page, and the buttons that the user may press."""
     named = {(Kind.TASK, record.name), (Kind.QUEUE, record.queue), (Kind.EVERYTHING, "")}
     found = {pause.kind: pause for pause in pausing.pauses() if (pause.kind, pause.name) in named}
     may = may_pause(request)

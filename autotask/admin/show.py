@@ -64,7 +64,7 @@ def duration(time: timedelta | None) -> str:
 
 
 def relative(value: datetime) -> str:
-    """Return how long ago or how far off a moment is, in one unit."""
+    """Return the time since or until a moment, in one unit."""
     seconds = (_now_like(value) - value).total_seconds()
     words = gettext("%(time)s ago") if seconds >= 0 else gettext("in %(time)s")
     return words % {"time": roughly(abs(seconds))}

@@ -41,7 +41,7 @@ TABS = (
 
 
 def context(request: HttpRequest, site: AdminSite, current: str) -> dict[str, Any]:
-    """Return what the template of the tabs shows.
+    """Return the context of the tabs' template.
 
     :param current: the key of the page's own tab; another word: it is on none.
     """

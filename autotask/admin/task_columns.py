@@ -1,4 +1,4 @@
-"""What the list and the page of tasks show of a task, column by column."""
+"""The columns of the list of tasks, and the fields of a task's page."""
 
 from datetime import timedelta
 

@@ -16,7 +16,7 @@ from autotask.store.connection import current
 
 
 def context(id: uuid.UUID) -> dict[str, Any]:
-    """Return what the page of a task shows of its log."""
+    """Return the part of a task's log that its page shows."""
     # One character more than is shown, to know whether there are more; each has four bytes at most.
     lines = task_logs.last_lines(current(), id, 4 * logs.PAGE + 1)
     shown = lines[-logs.PAGE :]

@@ -69,7 +69,7 @@ def _waited(since: datetime, due: datetime, until: datetime, state: State = Stat
 
 
 def shown(record: TaskRecord, attempts: Sequence[Attempt], now: datetime, *, are_all: bool) -> dict[str, Any]:
-    """Return what the page of a task shows of its timeline."""
+    """Return the timeline of a task, for its page."""
     found = list(parts(record, attempts, now, are_all=are_all))
     return {
         "bar": _bar(found),

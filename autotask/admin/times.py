@@ -1,4 +1,4 @@
-"""How long tasks waited and ran."""
+"""The waiting and running times of tasks."""
 
 from datetime import datetime, timedelta
 
@@ -7,14 +7,14 @@ from autotask.task import State
 
 
 def waited(record: TaskRecord, now: datetime) -> timedelta | None:
-    """Return how long it waited for its last attempt, or has waited since it is due; None if it has not begun and is not due."""
+    """Return the time that it waited for its last attempt, or has been due; None if it has not begun and is not due."""
     if record.state in (State.READY, State.HELD):
         return now - record.run_at
     return None if record.started_at is None else record.started_at - record.run_at
 
 
 def ran(record: TaskRecord, now: datetime) -> timedelta | None:
-    """Return how long its last attempt took, or takes; None if there was none, or it waits for the next one."""
+    """Return the time that its last attempt took, or has run; None if there was none, or it waits for the next one."""
     if record.started_at is None or record.state in (State.SCHEDULED, State.READY, State.HELD):
         return None
     if record.state == State.RUNNING:

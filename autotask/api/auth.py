@@ -27,7 +27,7 @@ PERMISSIONS = {
     "metadata": "autotask.view_taskrecord",
 }
 
-#: What everybody may do where an include or a view says ``public=True``.
+#: The rights that everybody has where an include or a view says ``public=True``.
 PUBLIC_ACTIONS = ("submit", "read", "cancel", "retry")
 
 #: The id of callers without key and session.

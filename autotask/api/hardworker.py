@@ -22,7 +22,7 @@ NO_TASK = 300
 INVALID = 200
 MISSING = "500"
 
-#: What a request needs, in the order in which it is looked for.
+#: The keys that a request needs, in the order in which they are checked.
 FIELDS = ("name", "params", "email")
 
 

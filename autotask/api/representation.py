@@ -14,13 +14,13 @@ from autotask.store.read import StoredTask
 from autotask.task import State, Status
 from autotask.texts.lines import one_line
 
-#: What a task shows besides its id, name, status, result, error and progress.
+#: The attributes that a task shows besides its id, name, status, result, error and progress.
 MORE = (
     *("state", "queue", "priority", "tags", "arguments", "attempt", "retries", "cancel_requested"),
     *("created_at", "run_at", "started_at", "ended_at", "expires_at", "kept_until"),
 )
 
-#: What a task shows to callers that may see what it is about.
+#: The attributes that a task shows to callers that may see its content.
 ABOUT = ("subject", "metadata")
 
 #: The numbers of HardWorker.

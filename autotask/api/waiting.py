@@ -89,7 +89,7 @@ _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] 
 
 
 def turn() -> asyncio.Semaphore:
-    """Return what a coroutine holds while its thread uses the database."""
+    """Return the semaphore that a coroutine holds while its thread uses the database."""
     loop = asyncio.get_running_loop()
     if loop not in _turns:
         _turns[loop] = asyncio.Semaphore(AT_A_TIME)

@@ -1,4 +1,4 @@
-"""How a background worker calls its function: the arguments that it takes, and what happens when it raises."""
+"""Calls of a background worker's function: the arguments it takes, and what happens when it raises."""
 
 import contextvars
 import inspect
@@ -49,7 +49,7 @@ class Called(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """What an instance has done since this was last written down. Only its thread adds; see :meth:`take`.
+    """The runs of an instance since they were last written down. Only its thread adds; see :meth:`take`.
 
     :ivar runs: how many runs have ended.
     :ivar errors: how many of them have raised.

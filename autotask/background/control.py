@@ -1,4 +1,4 @@
-"""How one running background worker is asked to stop, and woken."""
+"""The means to stop and to wake one running background worker."""
 
 import threading
 import time

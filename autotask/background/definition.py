@@ -14,7 +14,7 @@ from autotask.context import TaskContext
 from autotask.definition import Definition
 from autotask.options import Options
 from autotask.store import background, enqueue, inbox, many
-from autotask.store.connection import current
+from autotask.store.connection import current, is_alone
 from autotask.store.enqueue import NewTask
 from autotask.task import BACKGROUND, ClaimedTask
 
@@ -61,13 +61,17 @@ class BackgroundDefinition(Definition[Any, Any]):
         connection = current()
         if len(tasks) > 1:
             many.insert_many(connection, tasks)
-        elif fence := self._put(connection, tasks[0]):
-            self._announce(connection, tasks, tasks)
-            return
-        elif fence is None:
-            enqueue.insert(connection, tasks[0])
-        background.call(connection, self.worker.name, handover.call_for)
+        if len(tasks) > 1 or not self._insert_one(connection, tasks[0]):
+            background.call(connection, self.worker.name, handover.call_for)
         self._announce(connection, tasks, tasks)
+
+    def _insert_one(self, connection: BaseDatabaseWrapper, task: NewTask) -> bool:
+        """Store a message, and return whether its host has been told of it."""
+        if (fence := self._put(connection, task)) is None:
+            if self._put_calling(connection, task):
+                return True
+            enqueue.insert(connection, task)
+        return bool(fence)
 
     def _put(self, connection: BaseDatabaseWrapper, task: NewTask) -> int | None:
         """Hand a message to the companion of this process, if it offers that; see :func:`autotask.handover.store_claimed`."""
@@ -77,3 +81,16 @@ class BackgroundDefinition(Definition[Any, Any]):
         return handover.store_claimed(
             connection, lambda worker_id: (task, inbox.put(connection, task, name, worker_id))
         )
+
+    def _put_calling(self, connection: BaseDatabaseWrapper, task: NewTask) -> bool:
+        """Store a message and notify its host at once, if this process has no companion to do that; return whether it was."""
+        if handover.has_line() or settings.IMMEDIATE or not task.kind.is_plain_message or not is_alone(connection):
+            return False
+
+        def store(telling: bool) -> None:
+            if telling:
+                inbox.put_telling(connection, task, self.worker.name)
+            else:
+                enqueue.insert(connection, task)
+
+        return background.store_and_call(connection, self.worker.name, store)

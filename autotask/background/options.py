@@ -26,7 +26,7 @@ PER = (SITE, HOST, PROCESS)
 
 
 class Kind(enum.StrEnum):
-    """What makes a background worker run its function."""
+    """The cause that makes a background worker run its function."""
 
     CONTINUOUS = "continuous"
     ASYNC = "async"
@@ -44,7 +44,7 @@ MESSAGED = (Kind.QUEUE, Kind.EVENT, Kind.INTERVAL)
 
 @dataclass(frozen=True, slots=True)
 class BackgroundOptions:
-    """How a background worker runs. ``BackgroundOptions.of(where, kind, interval=5, …)`` checks the values.
+    """The options of a background worker. ``BackgroundOptions.of(where, kind, interval=5, …)`` checks the values.
 
     :ivar kind: what makes it run.
     :ivar interval: seconds from one start to the next.

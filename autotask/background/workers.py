@@ -93,7 +93,7 @@ class BackgroundWorker:
         return f"<{type(self).__name__} {self.name}>"
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """What the worker does; False stops it. Overridden, unless there is another function."""
+        """Do the worker's work; return False to stop it. Override this, unless there is another function."""
         raise NotImplementedError
 
     def process_result(self, result: Any) -> Any:
@@ -112,7 +112,7 @@ class BackgroundWorker:
 
     @property
     def kind(self) -> Kind:
-        """What makes it run."""
+        """The cause that makes it run."""
         return self.options.kind
 
     # --- start and stop ---------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class BackgroundWorker:
         self._here = here
 
     def here(self, payload_of_start: bytes | None, id: Any) -> Here:
-        """Return how it runs after a start.
+        """Return its options after a start.
 
         :param payload_of_start: the signed arguments; None: there are none.
         :param id: of the start.
@@ -207,11 +207,11 @@ class BackgroundWorker:
 
     @property
     def present(self) -> Here | None:
-        """How it runs in this process now; None: it does not."""
+        """The options with which it runs in this process now; None: it does not run here."""
         return self._here
 
     def here_after(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Here:
-        """Return how it runs after a start with these arguments."""
+        """Return its options after a start with these arguments."""
         given = {name: value for name, value in kwargs.items() if _is_option(name)}
         options = self._overridden(given)
         rest = {name: value for name, value in kwargs.items() if name not in given}
@@ -254,7 +254,7 @@ class BackgroundWorker:
         self.definition = registry.register(BackgroundDefinition(self, self.options))
 
     def declared(self) -> background.Declared:
-        """Return how the code declares it."""
+        """Return its options as the code declares them."""
         options = self.options
         return background.Declared(self.name, options.kind.value, options.per, options.queue, options.autostart)
 
@@ -320,7 +320,7 @@ class BackgroundWorker:
         return definition.sent(lambda carried: [definition.new_call(args, {}, carried)])[0]
 
 
-#: What only some kinds have, and how to get one of these.
+#: The methods that only some kinds have, and how to get one of these kinds.
 _OF_KINDS = {
     **dict.fromkeys(("put", "aput"), "Declare it with queue=True, or as a BackgroundQueueWorker."),
     **dict.fromkeys(

@@ -60,7 +60,7 @@ def check_executor_names(**_: Any) -> list[CheckMessage]:
 
 
 def _executor_of(definition: Any) -> str:
-    """Return where the function runs; for a background worker, what its own option says."""
+    """Return the pool or executor in which the function runs; for a background worker, that of its own option."""
     executor: str = definition.worker.options.executor if definition.executor == BACKGROUND else definition.executor
     return executor
 

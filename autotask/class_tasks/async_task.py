@@ -61,7 +61,7 @@ class AsyncTask(TaskClass):
     #: Seconds (or timedelta) after the end from which a call runs a task again that is done; None: never.
     rerun_time_limit: ClassVar[Seconds | None] = None
 
-    #: How many tasks of the class run at a time, over all workers; other tasks call it ``concurrency``.
+    #: The most tasks of the class that run at a time, over all workers; other tasks call it ``concurrency``.
     max_worker: ClassVar[int | str | Limit | None] = None
 
     ttl: ClassVar[Seconds] = LONGEST_TIME

@@ -23,7 +23,7 @@ from autotask.values import Seconds
 
 logger = logging.getLogger("autotask")
 
-#: How alike an attribute and an option must be, from 0 to 1, to be taken for a slip: "retires" and "retries" are 0.86.
+#: An attribute this similar to an option, from 0 to 1, is taken for a slip: "retires" and "retries" are 0.86.
 _LIKENESS = 0.85
 
 #: Options are mostly such values; methods and properties are no slips.

@@ -20,7 +20,7 @@ from autotask.processes import packets
 #: Seconds in which a guard that was just started has to answer.
 ANSWERS_WITHIN = 20.0
 
-#: What processes that share a guard, and what it starts, must have in common besides their environment. Source: proc(5).
+#: The properties that processes must have in common to share a guard, besides their environment. Source: proc(5).
 _FILES = ("/proc/self/limits", "/proc/self/cgroup")
 _LINKS = tuple(f"/proc/self/ns/{name}" for name in ("cgroup", "ipc", "mnt", "net", "pid", "user"))
 _STATUS = ("Umask", "Uid", "Gid", "Groups", "CapEff", "NoNewPrivs", "Cpus_allowed")
@@ -47,7 +47,7 @@ class Membership:
 
 
 def address(environment: Mapping[str, str], command: Sequence[str]) -> str | None:
-    """Return where the processes meet that would start the same guard for the same server; None if they cannot.
+    """Return the address where processes meet that would start the same guard for the same server; None if they cannot.
 
     :param command: that of the guard, as far as all have it in common, and what else they must have in common.
     """
@@ -99,7 +99,7 @@ def join(address: str, pipes: Pipes, grace: float) -> Membership | None:
 
 
 def _circumstances() -> list[object]:
-    """Return what a guard and its workers inherit from the process that starts them, in a form that can be compared."""
+    """Return the properties that a guard and its workers inherit from the process that starts them, for comparison."""
     found: list[object] = [_identity(1), _identity(2), _identity(".")]
     for path in _FILES:
         with open(path, encoding="utf-8", errors="replace") as file:

@@ -16,8 +16,8 @@ from autotask.processes.starting import Process, Start
 #: Tells the template the descriptor of its line to the guard.
 LINE = "AUTOTASK_TEMPLATE_LINE"
 
-#: What the template answers: it has loaded the project; it has forked a worker; there is no room for one; its code is not that
-#: of the files any more; it must not be forked.
+#: The answers of the template: it has loaded the project; it has forked a worker; there is no room for one; its code is not
+#: that of the files any more; it must not be forked.
 LOADED, FORKED, FULL, CHANGED, FORBIDDEN = "loaded", "forked", "full", "changed", "forbidden"
 
 #: Tells a fork that the guard knows it. Otherwise nobody would end it if the template is killed before it answers.

@@ -1,4 +1,4 @@
-"""Where the companions of one site on one host meet, so that one of them is active."""
+"""The place where the companions of one site on one host meet, so that one of them is active."""
 
 import hashlib
 import json

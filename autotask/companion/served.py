@@ -10,7 +10,7 @@ from autotask.processes.supervised import LOOK_EVERY, SupervisedProcess
 
 
 class DjangoProcess(NamedTuple):
-    """What a Django process has told its guard.
+    """The state of a Django process, as it has told its guard.
 
     :ivar pid: its process id.
     :ivar life: what has its end when the process is gone: a pipe that it holds open, or its socket to the guard.
@@ -77,7 +77,7 @@ class Served:
         return self._worker.pids()
 
     def rest(self) -> float:
-        """Return how many seconds it can be left alone."""
+        """Return the number of seconds that it can be left alone."""
         return min(LOOK_EVERY, self._worker.rest() if self._stop is None else self._stop.rest())
 
     def descriptors(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which processes serve, and how to know that; one function for each server.
+"""Recognises processes that serve; one function for each server.
 
 Each function is called while Django is being set up, which servers do when they load the application. It returns whether
 the process belongs to its server, and if so, has called *start*, or will do so in the processes that answer requests.

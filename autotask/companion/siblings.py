@@ -9,10 +9,10 @@ from autotask.companion.served import DjangoProcess
 from autotask.processes import packets
 from autotask.processes.code_files import CodeFiles
 
-#: What the kernel knows of the other side of a socket: process id, user id, group id. Source: unix(7), SO_PEERCRED.
+#: The kernel's facts about the other side of a socket: process id, user id, group id. Source: unix(7), SO_PEERCRED.
 _CREDENTIALS = struct.Struct("3i")
 
-#: How many descriptors each sends: the end of its pipe that its worker reads, and both ends of that for offers.
+#: The number of descriptors that each sends: the end of its pipe that its worker reads, and both ends of that for offers.
 _DESCRIPTORS = 3
 
 
@@ -76,7 +76,7 @@ class Siblings:
     def _welcome(
         self, newcomer: socket.socket, words: dict[str, float], descriptors: list[int]
     ) -> tuple[DjangoProcess, int] | None:
-        """Return what is known of a newcomer, unless it is refused."""
+        """Return the facts about a newcomer, unless it is refused."""
         if len(descriptors) != _DESCRIPTORS or set(words) != {
             "grace"
         }:  # from another version, or some were lost in a shortage

@@ -26,7 +26,7 @@ LONGEST_WAIT = 30.0
 LIVED_WELL = 10.0
 
 
-#: How often a process tries to share a guard. One that is about to end, or is older than the code, refuses it.
+#: A process tries this many times to share a guard. One that is about to end, or is older than the code, refuses it.
 TRIES = 3
 
 #: A guard, which this process has started or joined.
@@ -126,7 +126,7 @@ def _can_share() -> bool:
 
 
 def _address(environment: Mapping[str, str], command: Sequence[str]) -> str | None:
-    """Return where the processes meet that can share a guard; None if this one cannot."""
+    """Return the address where processes meet that can share a guard; None if this one cannot."""
     # A template has the settings of the moment at which it was loaded. They may come from anywhere: a process that has others,
     # such as a new key after a reload, gets another template.
     if (same := site_settings.digest()) is None:

@@ -1,4 +1,4 @@
-"""How the interpreter was built: without optimizations, all Python code takes longer."""
+"""The build of the interpreter: without optimizations, all Python code takes longer."""
 
 import platform
 import sys
@@ -9,7 +9,7 @@ from autotask.doctor.diagnosis import Finding, Patient, fine
 #: Options of CPython's ``configure`` that make it faster.
 _OPTIMIZATIONS = ("--enable-optimizations", "--with-lto")
 
-#: Where the interpreters of distributions are. They are optimized, but in ways of their own, which ``configure`` did not see.
+#: The folder with the interpreters of distributions. They are optimized, but in ways that ``configure`` did not see.
 _OF_DISTRIBUTION = "/usr"
 
 

@@ -83,7 +83,7 @@ def _exchange() -> Any:
 
 
 def _places(request: Request, allowed: tuple[str, ...], deadline: float, timeout: float) -> list[tuple[int, Any]]:
-    """Return where to connect, each place checked.
+    """Return the addresses to connect to, each of them checked.
 
     :raises FetchRefused: the host is not allowed, or has an address that it must not have.
     """

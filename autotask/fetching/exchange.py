@@ -16,7 +16,7 @@ from urllib3.response import BaseHTTPResponse
 from autotask.exceptions import FetchFailed
 from autotask.fetching.requests import Request
 
-#: What is unpacked without more packages.
+#: The encodings that need no more packages.
 _ACCEPTED = "gzip, deflate"
 
 _AT_A_TIME = 65536

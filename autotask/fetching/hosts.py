@@ -12,7 +12,7 @@ _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
 class Trust(enum.IntEnum):
-    """Which addresses a host may have; larger members allow more.
+    """The addresses that a host may have; larger members allow more.
 
     A name in the list is the word of the site that its host may be in the site's own network. A wildcard is not: anybody
     who controls one name below it could point that to a server that only this machine can reach.
@@ -60,7 +60,7 @@ class AllowedHost:
 
 
 def trust_in(host: str, port: int, allowed: Iterable[str]) -> Trust | None:
-    """Return which addresses a host may have, or None if no entry allows it.
+    """Return the addresses that a host may have, or None if no entry allows it.
 
     :raises ValueError: an entry is invalid.
     """

@@ -23,6 +23,8 @@ LONGEST_KEY = 200
 #: In bytes, of hashes in keys.
 _HASH = 16
 
+_INTEGERS = frozenset({int})
+
 _SECOND = timedelta(seconds=1)
 
 #: Decimal numbers with more digits than these are written with an exponent.
@@ -125,6 +127,34 @@ class KeyWriter:
         if len(whole) <= LONGEST_KEY:
             return whole
         return f"{whole[: LONGEST_KEY - 2 * _HASH - 2]}…{self._hash(whole)}"
+
+    def prepared(self, key: Key, parameters: Sequence[str]) -> Callable[[Sequence[Any]], str | None]:
+        """Return what writes the same for calls by position, if all of the key's values are integers; None for other calls.
+
+        Most keys are those of rows, and this takes a tenth of the time.
+
+        :param parameters: the names of all parameters.
+        """
+        chosen = tuple(parameters) if key is True else names(key)
+        known = {name: place for place, name in enumerate(parameters)}
+        if callable(key) or not known.keys() >= set(chosen) or any(map(self.masks.is_secret, chosen)):
+            return lambda values: None
+        form, places = ", ".join(f"{name}=%d" for name in chosen), [known[name] for name in chosen]
+        most = max(places, default=0)
+
+        def text(values: Sequence[Any]) -> str | None:
+            if len(values) <= most:
+                return None
+            picked = tuple([values[place] for place in places])
+            if not _INTEGERS.issuperset(map(type, picked)):
+                return None
+            try:
+                whole = form % picked
+            except ValueError:  # thousands of digits, which Python refuses to write
+                return None
+            return whole if len(whole) <= LONGEST_KEY else None
+
+        return text
 
     def _of_function(self, value: Any) -> str:
         if isinstance(value, tuple):  # without parentheses: "7, 8", and "7," for one value

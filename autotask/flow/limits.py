@@ -12,7 +12,7 @@ MOST_SLOTS = 10_000
 #: The name of the limit of all tasks.
 EVERYTHING = "*"
 
-#: How the names of limits begin that belong to a queue, or to a task by AUTOTASK_MAX_TYPE_COUNT.
+#: The prefixes of limits that belong to a queue, or to a task by AUTOTASK_MAX_TYPE_COUNT.
 QUEUE = "queue:"
 TYPE = "type:"
 

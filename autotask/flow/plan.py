@@ -1,7 +1,7 @@
 """Plans: what flow control does with the calls of one task, worked out once for all of them."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,14 +13,17 @@ from autotask.flow.options import WAIT, WAITING, FlowOptions
 from autotask.flow.rates import Rate, checked_cost
 from autotask.texts.masks import Masks
 
-#: How the names of buckets begin from which a call draws its token.
+#: Returns the arguments of a call by position, by the names of all parameters.
+Bound = Callable[[tuple[Any, ...]], Mapping[str, Any]]
+
+#: The prefix of the buckets from which a call draws its token.
 UNIQUE = "unique:"
 THROTTLE = "throttle:"
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """What the plans of all tasks have in common: it comes from the settings.
+    """The part that the plans of all tasks have in common: it comes from the settings.
 
     :ivar limits: numbers of slots by name: those of AUTOTASK_LIMITS, ``type:NAME`` for AUTOTASK_MAX_TYPE_COUNT, and ``*``,
         also for AUTOTASK_MAX_COUNT. If both give one, the smaller number counts.
@@ -32,7 +35,7 @@ class Site:
 
     @classmethod
     def of(cls, limits: Mapping[str, int], most: int | None, by_type: Mapping[str, int], writer: KeyWriter) -> "Site":
-        """Return what the settings say.
+        """Return the part that the settings decide.
 
         :param limits: AUTOTASK_LIMITS.
         :param most: AUTOTASK_MAX_COUNT.
@@ -68,7 +71,7 @@ def present_limits(limits: Iterable[tuple[str, Limit | None]], site: Site) -> di
 
 
 class Plan:
-    """What flow control does with the calls of one task.
+    """The plan of flow control for the calls of one task.
 
     :param name: the name of the task.
     :param signature: that of its function, without the context.
@@ -111,6 +114,22 @@ class Plan:
         """
         flow = self._fixed or self._made(self._bound(arguments))
         return flow if flow.gates or flow.unique_key else None
+
+    def prepared(self, bound: Bound) -> Callable[[tuple[Any, ...]], Flow | str | None]:
+        """Return what makes the flows of calls by position; only the unique key of those that have nothing else, integers at once.
+
+        :param bound: returns the arguments of such a call by the names of all parameters.
+        """
+        if self._has_gates or self._unique_key is None:
+            return lambda args: self.flow(bound(args))
+        begin = self._unique_prefix
+        quick = self._site.writer.prepared(self._unique_key, tuple(self._signature.parameters))
+
+        def written(args: tuple[Any, ...]) -> str | None:
+            text = quick(args)
+            return self._made(self._bound(bound(args))).unique_key if text is None else f"{begin}({text})"
+
+        return written
 
     def throttle(self, arguments: Mapping[str, Any]) -> Throttle | None:
         """Return the bucket from which a call draws its tokens: for ``throttle``, and for ``unique_for`` in seconds."""

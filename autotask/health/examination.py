@@ -23,7 +23,7 @@ MAX_AGE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What counts as healthy.
+    """The conditions that count as healthy.
 
     :ivar max_age: seconds that the oldest ready task may have waited; None: any time.
     :ivar max_backlog: how many tasks may be ready; None: any number.

@@ -39,7 +39,7 @@ def moment_in(zone: tzinfo, moment: datetime) -> str:
 
 
 def from_now(moment: datetime, now: datetime) -> str:
-    """Return how far off a moment is."""
+    """Return the time until a moment."""
     return f"in {in_words((moment - now).total_seconds())}"
 
 

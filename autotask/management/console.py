@@ -61,7 +61,7 @@ def open_tables() -> BaseDatabaseWrapper:
 
 
 def operator() -> str:
-    """Return who runs this command: the name of the user, and of the host."""
+    """Return the name of the user that runs this command, and of the host."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

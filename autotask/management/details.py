@@ -1,6 +1,7 @@
 """A task in detail, as text; never its unpickled arguments or result."""
 
 import json
+import math
 
 from autotask import display, reasons
 from autotask.conf import settings
@@ -67,7 +68,7 @@ def _stored(seen: TaskInFull) -> list[str]:
 
 
 def _past(task: StoredTask) -> list[str]:
-    """Return what is kept of a task whose result is gone."""
+    """Return the record that is kept of a task whose result is gone."""
     return render.fields(
         [
             ("id", task.id),
@@ -127,7 +128,7 @@ def _about(task: StoredTask) -> list[tuple[str, object]]:
 
 
 def _notices(task: StoredTask) -> list[tuple[str, object]]:
-    """Return who is notified of its end; nothing for a task without notices."""
+    """Return the recipients that are notified of its end; nothing for a task without notices."""
     words = [each.in_words for each in notices(task.on_end, task.notices, task.state.status)]
     return [("notices", "; ".join(words))] if words else []
 
@@ -152,7 +153,7 @@ def _progress(task: StoredTask) -> str:
     if task.progress is None:
         return ""
     share = task.progress.fraction
-    return f"{task.progress}" + ("" if share is None else f" ({share:.0%})")
+    return f"{task.progress}" + ("" if share is None else f" ({math.floor(100 * share + 1e-9)}%)")  # 100% is all
 
 
 def _attempt_lines(attempt: StoredAttempt) -> list[str]:

@@ -71,7 +71,7 @@ def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
 
 
 def _task_of(name: str) -> str:
-    """Return how commands name a task function that is no schedule; "" if there is none of that name."""
+    """Return the name by which commands know a task function that is no schedule; "" if there is none of that name."""
     if all(definition.name != name for definition in registry.definitions()):
         return ""
     return f": this is a task function. To pause or resume its tasks, write --task {name}"
@@ -98,11 +98,6 @@ def refuse_unknown_schedules(names: Iterable[str]) -> None:
 def add_ids(parser: ArgumentParser) -> None:
     """Define the argument that names tasks."""
     parser.add_argument("ids", metavar="ID", nargs="+", help="Ids of tasks, or their first eight or more digits.")
-
-
-def add_names(parser: ArgumentParser) -> None:
-    """Define the argument that names schedules."""
-    parser.add_argument("names", metavar="NAME", nargs="+", help="Names of schedules.")
 
 
 def for_each_task(console: Console, ids: Sequence[str], act: Callable[[uuid.UUID], str]) -> None:

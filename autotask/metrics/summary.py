@@ -1,4 +1,4 @@
-"""What happened to tasks in a range of time, and its JSON document; its keys are documented, and stay."""
+"""The summary of tasks in a range of time, and its JSON document; the keys are documented, and stay."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SHARES = (50, 95)
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What happened to tasks in a range of time, by name and queue."""
+    """The summary of tasks in a range of time, by name and queue."""
 
     since: datetime
     until: datetime

@@ -14,7 +14,7 @@ from autotask.task import State
 if TYPE_CHECKING:
     from autotask.model_tasks.base import SimpleTask
 
-#: What these acts change in a row.
+#: The fields of a row that these acts change.
 _CHANGED = ("task_id", "current_step", "step_times", "done_time", "success", "result", "error_message", "mod_time")
 
 

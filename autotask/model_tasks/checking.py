@@ -1,4 +1,4 @@
-"""What ``manage.py check`` finds wrong in a model task."""
+"""The problems that ``manage.py check`` finds in a model task."""
 
 import inspect
 from collections.abc import Iterator

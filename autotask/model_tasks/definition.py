@@ -79,7 +79,7 @@ class ModelTask(Definition[..., Any]):
 
     @property
     def kind(self) -> Kind:
-        """What all tasks of the model share, as for a worker that runs one of their steps."""
+        """The options that all tasks of the model share, as for a worker that runs one of their steps."""
         return self._kind
 
     def table(self) -> RowTable:

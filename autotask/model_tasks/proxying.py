@@ -1,4 +1,4 @@
-"""What a step gets: its payload, with the answer to the request that the step before has asked for.
+"""The argument of a step: its payload, with the answer to the request for which the step before has asked.
 
 A step that is not the last may return ``{"proxy": {"method": …, "url": …}}``, as for ``requests.request()``. A worker makes the
 request, and the next step gets the answer.
@@ -14,7 +14,7 @@ from autotask.conf import settings
 from autotask.exceptions import AutotaskError
 from autotask.texts.lines import describe
 
-#: How many redirects are followed.
+#: The most redirects that are followed.
 REDIRECTS = 30
 
 #: The keywords of ``requests.request()`` that are honoured. The rest would change where the request goes, or whether

@@ -35,7 +35,7 @@ def doubt(rows: Sequence[Any], using: str) -> None:
 
 
 class Status(models.IntegerChoices):
-    """How far a row has come; the numbers are those of django-simpletask2."""
+    """The progress of a row; the numbers are those of django-simpletask2."""
 
     READY = 10, _("ready")
     DOING = 20, _("doing")

@@ -39,14 +39,11 @@ class LogPiece(models.Model):
     class Meta:
         db_table = "autotask_log"
         default_permissions = ()
-        indexes = [
-            models.Index("task_id", "id", name="autotask_log_of_task"),
-            models.Index("at", name="autotask_log_at"),
-        ]
+        indexes = [models.Index("task_id", "id", name="autotask_log_of_task")]
 
 
 class Step(models.Model):
-    """What a step of a task has returned: it is not run again.
+    """The result of a finished step of a task: the step is not run again.
 
     The steps of model tasks have a number, from 1; those of functions a name, and the number 0.
     """

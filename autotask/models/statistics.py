@@ -6,7 +6,7 @@ from autotask.models.fields import NumbersField
 
 
 class Statistics(models.Model):
-    """What happened to the tasks of one name and queue in one minute, one hour, or since the table was made.
+    """The counts of the tasks of one name and queue in one minute, one hour, or since the table was made.
 
     :ivar period: seconds, with 0 for all times.
     :ivar at: when the period began; 1970 for all times.

@@ -153,7 +153,7 @@ class Claim(models.Model):
 
 
 class PastTask(models.Model):
-    """What is kept of a task after its result is gone, for ``AUTOTASK_HISTORY``: that it ran, and how it ended.
+    """The record of a task that is kept after its result is gone, for ``AUTOTASK_HISTORY``: that it ran, and how it ended.
 
     :ivar gone_at: when its result was pruned.
     """

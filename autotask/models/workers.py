@@ -20,6 +20,7 @@ class Worker(models.Model):
     version = models.TextField(_("version"))
     zone_data = models.TextField(_("time zone data"), db_default="")
     stopping = models.BooleanField(_("stopping"), db_default=False)
+    line = models.TextField(db_default="")
     idle = models.BooleanField(db_default=False)
     started_at = models.DateTimeField(_("started"))
     seen_at = models.DateTimeField(_("last seen"))

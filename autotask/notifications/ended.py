@@ -35,7 +35,7 @@ class Ended:
 
     @property
     def status(self) -> Status:
-        """How it has ended."""
+        """The state in which it has ended."""
         return self.task.state.status
 
 

@@ -57,7 +57,7 @@ def post(url: str, secret: str | None, id: str, content: Mapping[str, Any]) -> N
 
 
 def document(ended: Ended) -> dict[str, Any]:
-    """Return what is sent: the kind of event, when it happened, and the task."""
+    """Return the body to send: the kind of event, when it happened, and the task."""
     task = ended.task
     data: dict[str, Any] = {"id": str(task.id), "name": task.name, "status": ended.status.value}
     if ended.status is Status.DONE:

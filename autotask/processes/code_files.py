@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-#: What tells a file from another one, and from a newer version of itself.
+#: The facts that distinguish a file from another one, and from a newer version of itself.
 _Version = tuple[int, int, int, int]
 
 

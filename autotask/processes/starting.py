@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-#: What is logged with the reason where forks are out of the question.
+#: The log line, with the reason, where forks are out of the question.
 APART = "each worker loads the project itself, not as a fork that shares its memory"
 
 

@@ -150,7 +150,7 @@ class SupervisedProcess:
         return self._done and not self._leaving
 
     def rest(self) -> float:
-        """Return how many seconds it can be left alone, unless a signal comes or :meth:`descriptors` can be read."""
+        """Return the number of seconds that it can be left alone, unless a signal comes or :meth:`descriptors` can be read."""
         if self._present is not None or self._done:
             return LOOK_EVERY
         return max(0.0, min(LOOK_EVERY, self._start_at - time.monotonic()))
@@ -291,7 +291,7 @@ class Stop:
         return True
 
     def rest(self) -> float:
-        """Return how many seconds they have left."""
+        """Return the number of seconds that they have left."""
         return self._deadline - time.monotonic()
 
     def _running(self) -> list[Process]:

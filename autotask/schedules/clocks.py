@@ -34,7 +34,7 @@ class Change:
 
 
 def offset(zone: tzinfo, moment: datetime) -> timedelta:
-    """Return how far the clocks of the zone are ahead of UTC at a moment."""
+    """Return the offset of the zone from UTC at a moment."""
     found = moment.astimezone(zone).utcoffset()
     assert found is not None  # it is aware
     return found

@@ -1,14 +1,14 @@
-"""What happens to ticks that no worker handled in time, or that come before the run of an earlier one has ended."""
+"""The policy for ticks that no worker handled in time, or that come before the run of an earlier one has ended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-#: What happens to ticks missed because no worker ran.
+#: The policies for ticks that were missed because no worker ran.
 Misfire = Literal["once", "skip", "all"]
 
-#: What happens to a tick while the task of an earlier one waits or runs.
+#: The policies for a tick while the task of an earlier one waits or runs.
 Overlap = Literal["skip", "queue", "allow"]
 
 MISFIRES: tuple[Misfire, ...] = ("once", "skip", "all")
@@ -26,7 +26,7 @@ MOST = 100
 
 
 class Choice(NamedTuple):
-    """Which ticks become tasks.
+    """The decision which ticks become tasks.
 
     :ivar begin: ticks that become tasks now, in order.
     :ivar held: ticks that wait for an earlier run to end, in order.
@@ -38,7 +38,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a schedule treats missed and overlapping ticks.
+    """The policy of a schedule for missed and overlapping ticks.
 
     :ivar misfire: "once": one task makes up for all missed ticks, that of the last one, if it is at most an hour late;
         "skip": they are left out, except for the last one if it is in time; "all": each gets its task, up to a hundred.
@@ -60,7 +60,7 @@ class Policy:
         return [tick for tick in due[-1:] if now - tick <= latest]
 
     def choose(self, held: Sequence[datetime], ticks: Sequence[datetime], busy: bool) -> Choice:
-        """Return what to do with ticks that get a task: those *held*, and the *ticks* due now.
+        """Decide about ticks that get a task: those *held*, and the *ticks* due now.
 
         :param busy: whether a task of the schedule waits or runs.
         """

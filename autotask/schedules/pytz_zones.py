@@ -21,7 +21,7 @@ class PytzZone(tzinfo):
         return self.key
 
     def utcoffset(self, dt: datetime | None) -> timedelta | None:
-        """Return how far its clocks are ahead of UTC when they show this."""
+        """Return the offset of its clocks from UTC when they show this."""
         return None if dt is None else self._instant(dt).utcoffset()
 
     def dst(self, dt: datetime | None) -> timedelta | None:

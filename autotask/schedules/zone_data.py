@@ -1,4 +1,4 @@
-"""Which time zone data is in use, and which else is installed: the system's, the package tzdata, and pytz."""
+"""The time zone data in use, and the others installed: the system's, the package tzdata, and pytz."""
 
 import functools
 import importlib
@@ -58,14 +58,14 @@ class Newer:
 
 
 def in_use(zone: tzinfo) -> ZoneData:
-    """Return where the rules of a zone come from."""
+    """Return the source of a zone's rules."""
     if isinstance(zone, PytzZone):
         return _of_pytz(_imported("pytz"))
     return _in_use(str(zone))
 
 
 def named(key: str) -> ZoneData | None:
-    """Return where the rules of a zone come from; None if there are none, which does not matter to a site in UTC."""
+    """Return the source of a zone's rules; None if there are none, which does not matter to a site in UTC."""
     found = _in_use(key)
     return None if found.source == NOWHERE else found
 
@@ -87,7 +87,7 @@ def with_best_rules(zone: tzinfo) -> tzinfo:
 
 
 def advice(found: Newer) -> str:
-    """Return how to have newer rules used."""
+    """Return the advice to use newer rules."""
     if found.data.source == PYTZ:
         return (
             "Install a tzdata of that version (pip install -U tzdata), and start everything with PYTHONTZPATH= (empty)."

@@ -2,6 +2,9 @@
 
 import uuid
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from autotask.store.connection import execute
 from autotask.task import THREAD
 
 #: Workers listen here for new work.
@@ -9,6 +12,12 @@ WORK_CHANNEL = "autotask_work"
 
 #: An idle worker listens on a channel of its own, whose name is this and its id.
 IDLE = "autotask_idle_"
+
+#: A worker that can be handed tasks holds the first lock while its session listens: PostgreSQL frees it as soon as the worker is dead.
+#: It takes the second one to be handed nothing more; until they commit, callers share that.
+_ALIVE, _CLOSED = (
+    f"('x' || {half}(replace({{id}}::text, '-', ''), 16))::bit(64)::bigint" for half in ("left", "right")
+)
 
 #: So many workers have to be idle. Fewer are all told: that costs little, and whoever is fastest gets the task.
 FEWEST = 4
@@ -18,16 +27,18 @@ FEWEST = 4
 # * Chosen at random, so that nobody has to record which worker was notified.
 # * Workers beat at least three times in a lease. One that has missed a beat may be dead, long before its lease is over.
 # * Excluded queues are registered with a sign, after the others; see autotask.queues.
-_CHANNEL = """
-coalesce((
-    SELECT '{idle}' || replace((array_agg(w.id))[1 + floor(random() * count(*))::int]::text, '-', '')
-    FROM autotask_worker w
-    WHERE w.idle AND NOT w.stopping AND clock_timestamp() < w.seen_at + 0.4 * (w.lease_until - w.seen_at)
-      AND ({executor} = '{thread}' OR {executor} = ANY(string_to_array(w.executors, ',')))
+_SERVES = """NOT w.stopping AND clock_timestamp() < w.seen_at + 0.4 * (w.lease_until - w.seen_at)
       AND (w.queues = '' OR ((left(w.queues, 1) = '-' OR {queue} = ANY(string_to_array(w.queues, ',')))
-                             AND '-' || {queue} <> ALL(string_to_array(w.queues, ','))))
-    HAVING count(*) >= {fewest}
-), '{all}')"""
+                             AND '-' || {queue} <> ALL(string_to_array(w.queues, ','))))"""
+
+_CHANNEL = f"""
+coalesce((
+    SELECT '{{idle}}' || replace((array_agg(w.id))[1 + floor(random() * count(*))::int]::text, '-', '')
+    FROM autotask_worker w
+    WHERE w.idle AND {_SERVES}
+      AND ({{executor}} = '{{thread}}' OR {{executor}} = ANY(string_to_array(w.executors, ',')))
+    HAVING count(*) >= {{fewest}}
+), '{{all}}')"""
 
 
 def idle_channel(id: uuid.UUID) -> str:
@@ -42,3 +53,38 @@ def channel(queue: str, executor: str) -> str:
     :param executor: an expression for the pool that it needs.
     """
     return _CHANNEL.format(queue=queue, executor=executor, idle=IDLE, all=WORK_CHANNEL, thread=THREAD, fewest=FEWEST)
+
+
+# * One that holds no claim: so none is handed a second task while it runs the first one.
+# * One of those at random, and only if it is alive, and does not leave.
+_FREE = """
+free AS MATERIALIZED (
+    SELECT w.id FROM autotask_worker w
+    WHERE w.line = %(mark)s::text AND {serves}
+      AND NOT EXISTS (SELECT FROM autotask_claim c WHERE c.worker_id = w.id)
+    ORDER BY random() LIMIT 1
+),
+chosen AS MATERIALIZED (
+    SELECT id FROM free WHERE NOT pg_try_advisory_xact_lock_shared({alive}) AND pg_try_advisory_xact_lock_shared({closed})
+)"""
+
+
+def free(queue: str) -> str:
+    """Return CTEs that end with ``chosen``, a worker that can be handed a task for its threads, if there is one.
+
+    They need the parameter ``mark``.
+
+    :param queue: an expression for the queue of the task.
+    """
+    locks = {"alive": _ALIVE.format(id="id"), "closed": _CLOSED.format(id="id")}
+    return _FREE.format(serves=_SERVES.format(queue=queue), **locks)
+
+
+def be_alive(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
+    """Have a worker be handed tasks as long as this session lives."""
+    execute(connection, f"SELECT pg_try_advisory_lock({_ALIVE.format(id='%(id)s')})", {"id": id})
+
+
+def be_handed_nothing(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
+    """Have a worker be handed nothing more: wait until calls that have handed it something are committed or rolled back."""
+    execute(connection, f"SELECT pg_advisory_lock({_CLOSED.format(id='%(id)s')})", {"id": id})

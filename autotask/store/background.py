@@ -11,12 +11,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import notify
 from autotask.store.connection import execute, rows
+from autotask.store.errors import is_forbidden
 
-#: How the name of a definition of a background worker begins.
+#: The prefix of the name of a background worker's definition.
 PREFIX = "background:"
 
 #: One process notifies of messages for one background worker at most once in this many seconds. Caretakers look again a
@@ -95,15 +97,18 @@ WHERE b.name = %(name)s AND b.declared_at < clock_timestamp() - %(after)s * inte
 
 # Wishes are rare: every worker looks. Messages are not: only the host does. Where there is none, whoever takes the instance
 # looks a moment after that.
-TELL_ALL = "SELECT pg_notify('autotask_background_' || replace(id::text, '-', ''), '') FROM autotask_worker"
+_CHANNEL = "'autotask_background_' || replace({0}::text, '-', '')"
 
-TELL_HOST = """
-SELECT pg_notify('autotask_background_' || replace(worker_id::text, '-', ''), '') FROM autotask_background_instance
-WHERE name = %(name)s AND worker_id IS NOT NULL
+TELL_ALL = f"SELECT pg_notify({_CHANNEL.format('id')}, '') FROM autotask_worker"
+
+#: With the name, so that the host need not look first.
+TELL_HOST = f"""
+SELECT count(pg_notify({_CHANNEL.format("i.worker_id")}, i.name)) FROM autotask_background_instance i
+WHERE i.name = %(name)s::text AND i.worker_id IS NOT NULL
 """
 
-TELL_HOSTS_OF = """
-SELECT pg_notify('autotask_background_' || replace(i.worker_id::text, '-', ''), '') FROM autotask_background_instance i
+TELL_HOSTS_OF = f"""
+SELECT pg_notify({_CHANNEL.format("i.worker_id")}, i.name) FROM autotask_background_instance i
 WHERE i.worker_id IS NOT NULL AND %(prefix)s || i.name IN (
     SELECT t.name FROM autotask_task t WHERE t.id = ANY(%(ids)s::uuid[]) AND t.executor = 'background')
 """
@@ -220,11 +225,33 @@ def call_for(connection: BaseDatabaseWrapper, ids: Sequence[uuid.UUID]) -> None:
         notify.do_after_commit(connection, lambda: rows(connection, TELL_HOSTS_OF, params))
 
 
+def store_and_call(connection: BaseDatabaseWrapper, name: str, store: Callable[[bool], object]) -> bool:
+    """Store a message and notify its hosts, in one transaction, so that the disk is waited for once; False: nothing was stored.
+
+    :param store: runs the statement, as a transaction of its own; its argument says whether that is to notify.
+    """
+    if not _may_call(name):
+        return False  # They are about to look.
+    try:
+        notify.tell_or_not(connection, store)
+    except BaseException as error:
+        with _calling:
+            _called_at.pop(name, None)  # Nobody was told.
+        if not isinstance(error, ProgrammingError) or not is_forbidden(error):
+            raise
+        return False
+    return True
+
+
 def _call(connection: BaseDatabaseWrapper, name: str, nearby: Callable[[str], bool]) -> None:
+    if _may_call(name) and not nearby(name):
+        call_hosts(connection, name)
+
+
+def _may_call(name: str) -> bool:
     with _calling:
         now = time.monotonic()
         if now - _called_at.get(name, float("-inf")) < CALL_EVERY:
-            return
+            return False
         _called_at[name] = now
-    if not nearby(name):
-        call_hosts(connection, name)
+        return True

@@ -1,4 +1,4 @@
-"""Which worker hosts which background worker, as caretakers see and change it.
+"""The workers that host background workers, as caretakers see and change them.
 
 An instance belongs to its host as long as that is registered: a rescue removes a dead worker from the register, and so lets
 others take its instances. Each take gives it a new fence, by which a former host is refused.
@@ -21,7 +21,7 @@ FORGET_AFTER = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of one background worker and of its instance at one place.
+    """The state of one background worker, and of its instance at one place.
 
     :ivar wanted: whether it is to run; None: it is not declared yet.
     :ivar decided: whether somebody has decided that, and not just the code.
@@ -57,7 +57,7 @@ class Grant(NamedTuple):
 
 
 class News(NamedTuple):
-    """What an instance has done since it was last written down.
+    """The runs of an instance since they were last written down.
 
     :ivar ago: seconds since its last run ended.
     :ivar error: the last traceback; "" for none.
@@ -175,7 +175,7 @@ WHERE i.name = n.name AND i.place = n.place AND i.fence = n.fence
 
 
 def look(connection: BaseDatabaseWrapper, places: Sequence[tuple[str, str]]) -> tuple[list[Seen], int]:
-    """Return what is known of background workers, and how many workers are running.
+    """Return the state of background workers, and the number of running workers.
 
     :param places: name and place of each instance.
     """

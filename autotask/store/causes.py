@@ -30,7 +30,7 @@ WHERE id = ANY(ARRAY(SELECT id FROM autotask_result WHERE state = 4 ORDER BY id 
 GROUP BY name, said
 """
 
-#: What differs from case to case: quoted texts, ids, addresses in memory, numbers.
+#: The parts that differ from case to case: quoted texts, ids, addresses in memory, numbers.
 _CASES = re.compile(
     r"""'[^']*'|"[^"]*"|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|0x[0-9a-f]+|\d+(?:\.\d+)?""",
     re.I,
@@ -70,7 +70,7 @@ class _Failures:
 
 
 def key(name: str, error: str) -> str:
-    """Return what the failures of one cause have in common, as a short word."""
+    """Return a short hash of the name and text that all failures of one cause share."""
     return hashlib.sha256(f"{name}\n{_common(error)}".encode()).hexdigest()[:16]
 
 

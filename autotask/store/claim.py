@@ -35,7 +35,7 @@ class BoundedLane:
     since: datetime | None
 
 
-#: What the row with the time until the next task is due has in place of a priority.
+#: The value in place of a priority in the row that holds the time until the next task is due.
 _DUE = 1000
 
 # A loose index scan: one descent of the ready table for each lane that exists, however many tasks are in it.
@@ -153,7 +153,7 @@ fitting AS MATERIALIZED (
 # A pool claims from its own lanes only, as many tasks as it has room for. So the claims of one pool neither take nor read
 # past the tasks that wait for another, full one, however many there are: the executor is a column of the index.
 
-#: Which tasks of a lane a claim takes.
+#: The tasks of a lane that a claim takes.
 INNOCENT = "(NOT r.suspect OR r.ready_at < statement_timestamp() - interval '30 s')"
 SUSPECT = "r.suspect"
 ALL = "true"

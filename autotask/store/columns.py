@@ -12,7 +12,7 @@ from autotask.task import THREAD
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How PostgreSQL stores the values of a field.
+    """The form in which PostgreSQL stores the values of a field.
 
     :ivar type: the type of the column, and of the parameter for one task.
     :ivar literal: writes the values of many tasks as one array.
@@ -71,7 +71,7 @@ class Carried:
 
 
 def stored(record: type) -> dict[str, Stored]:
-    """Return how the fields of a record are stored, in order; without those whose type does not say so."""
+    """Return the columns of a record's fields, in order; without those whose type does not name one."""
     hints = get_type_hints(record, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 

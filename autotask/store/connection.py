@@ -216,7 +216,7 @@ _all_lock = threading.Lock()
 
 
 def unanswered() -> tuple[float, str] | None:
-    """Return how many seconds a worker's own connection has waited for an answer, and its role; None if none waits."""
+    """Return the seconds that a worker's own connection has waited for an answer, and its role; None if none waits."""
     with _all_lock:
         own = list(_all)
     waiting = [(asked_at, connection.role) for connection in own if (asked_at := connection.asked_at) is not None]

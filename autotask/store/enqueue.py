@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask import lines
 from autotask.flow import Flow
 from autotask.flow.plan import Throttle
 from autotask.store import addressee, arrays, claims, columns, marks, ready
 from autotask.store.columns import Carried, MaybeMoment, MaybeSeconds, Seconds
 from autotask.store.connection import execute, rows
+from autotask.store.prepared import rows_for_caller
 from autotask.task import BACKGROUND
 
 
@@ -68,6 +70,8 @@ class NewTask(NamedTuple):
     :ivar arguments: the arguments as text.
     :ivar flow: its gates and its unique key; None: it has neither.
     :ivar throttle: the bucket from which the call draws.
+    :ivar key: its unique key, if it has no flow but that: then a bulk makes no further object for each call, over which the garbage
+        collector would go.
     """
 
     id: uuid.UUID
@@ -76,6 +80,17 @@ class NewTask(NamedTuple):
     payload: bytes
     flow: Flow | None = None
     throttle: Throttle | None = None
+    key: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no other call can stand in for it, and it waits at no gate."""
+        return self.flow is None and self.throttle is None and self.key is None
+
+    @property
+    def any_flow(self) -> Flow:
+        """Its gates and its unique key, of which it may have none."""
+        return self.flow or (_NO_FLOW if self.key is None else Flow((), self.key))
 
 
 _COLUMNS = "id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload"
@@ -158,6 +173,24 @@ LATER = f"WITH {_LATER}{ready.come('stored')}"
 _TELLING = f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executor')}, '') FROM stored"
 NOW_TELLING = f"WITH {_STORED}, come AS ({_COME}) {_TELLING}"
 LATER_TELLING = f"WITH {_LATER}, come AS ({ready.come('stored')}) {_TELLING}"
+
+# If a worker is free, the task is stored as claimed by it, and handed to it along with the notification; otherwise nothing is
+# stored. It has no part for that case: on an idle system, what a statement does not touch counts more than another one.
+NOW_HANDING = f"""
+WITH {addressee.free("%(queue)s::text")},
+stored AS (
+    INSERT INTO autotask_task ({_COLUMNS})
+    SELECT %(id)s::uuid, %(name)s::text, %(queue)s::text, %(priority)s::smallint, 1, clock_timestamp(), clock_timestamp(),
+           clock_timestamp(), %(retries)s::int, %(ttl)s::float8, %(arguments)s::text, %(payload)s::bytea FROM chosen
+    RETURNING id, ready_at
+),
+claimed AS (
+    INSERT INTO autotask_claim (number, worker_id, at, ids)
+    SELECT nextval('autotask_fence'), chosen.id, stored.ready_at, ARRAY[stored.id] FROM stored, chosen
+    RETURNING number, worker_id
+)
+SELECT pg_notify({lines.channel("worker_id")}, number || ' ' || %(words)s::text) FROM claimed
+"""
 
 # Each kind is written once. The tasks are ready a microsecond apart, to keep their order, and because the lower bound of a
 # claim cannot distinguish tasks that are ready at the same moment.
@@ -245,6 +278,19 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask, telling: bool = False
         execute(connection, LATER_TELLING if telling else LATER, params)
 
 
+def insert_handing(connection: BaseDatabaseWrapper, task: NewTask, words: str) -> bool:
+    """If a worker is free, insert one task as claimed by it, and hand it over; return whether that was done.
+
+    :param task: its kind is plain; outside a transaction.
+    :param words: what the worker is told of it.
+    """
+    id, kind, arguments, payload, *_ = task
+    line = lines.current()
+    said = {"id": id.hex, "name": kind.name, "queue": kind.queue, "priority": kind.priority, "retries": kind.retries}
+    said |= {"ttl": kind.ttl, "arguments": arguments, "payload": payload, "words": words}
+    return bool(rows_for_caller(connection, NOW_HANDING, {**said, "mark": line.mark, "secret": line.secret}))
+
+
 def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uuid.UUID) -> int:
     """Insert one task as claimed by a worker that offered to take it, and return the fence of the claim.
 
@@ -265,7 +311,7 @@ def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) ->
 
     :returns: the ids of those that were inserted. The unique keys of the others were taken.
     """
-    if len(tasks) == 1 and tasks[0].kind.is_plain and not (flow := tasks[0].flow or _NO_FLOW).gates:
+    if len(tasks) == 1 and tasks[0].kind.is_plain and not (flow := tasks[0].any_flow).gates:
         stored = execute(connection, NOW_UNLESS_TAKEN, (*_plain(tasks[0]), flow.stored, flow.unique_key))
         return {tasks[0].id} if stored else set()
     parts = list(parted(tasks))
@@ -277,7 +323,7 @@ def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) ->
 
 def flowing_parameters(tasks: Sequence[NewTask]) -> dict[str, str]:
     """Return the parameters of :data:`MANY_FLOWING`."""
-    flows = [task.flow or _NO_FLOW for task in tasks]
+    flows = [task.any_flow for task in tasks]
     return {
         **parameters(tasks),
         "flow": arrays.texts([flow.stored if flow.gates or flow.once else None for flow in flows]),

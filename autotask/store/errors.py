@@ -61,7 +61,7 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def trouble_of(error: BaseException) -> Trouble:
-    """Return what an error means for the statement that raised it."""
+    """Return the meaning of an error for the statement that raised it."""
     state = sqlstate(error)
     if state:
         return _CODES.get(state) or _CLASSES.get(state[:2], Trouble.DOUBTFUL)

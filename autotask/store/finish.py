@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays, claims, ends, model_rows, notify, slots
+from autotask.store.ahead import Ahead
 from autotask.store.connection import rows, text
 from autotask.store.model_rows import RowTable
-from autotask.store.prepared import prepared_rows
+from autotask.store.prepared import prepared_ahead, prepared_rows
 from autotask.store.progress import Claim
 from autotask.task import State
 
 
 class Outcome(NamedTuple):
-    """How one attempt ended.
+    """The end of one attempt.
 
     :ivar state: DONE, ERROR, CANCELLED or RETRY.
     :ivar ended_at: when the attempt ended, on the monotonic clock of the process.
@@ -76,7 +77,7 @@ class RowEnds:
 
 
 class _Terms(NamedTuple):
-    """What all ways to record outcomes need.
+    """The parts that all ways to record outcomes need.
 
     :ivar now: the monotonic clock of the process.
     :ivar error_ttl: the least time to live of errors.
@@ -150,6 +151,16 @@ def end(
     else:
         count, *_ = notify.tell_or_not(connection, functools.partial(end_these, connection, outcomes, terms))
     return int(count)
+
+
+def done_ahead(
+    connection: BaseDatabaseWrapper, outcome: Outcome, *, now: float, error_ttl: float, over: Sequence[int]
+) -> Ahead | None:
+    """Return the statement by which :func:`end` records a success, to be sent; None if this connection cannot do that.
+
+    Its answer is how many were accepted.
+    """
+    return prepared_ahead(connection, ends.END_ONE, _values(outcome, _Terms(now, error_ttl, over)))
 
 
 def _end_many(

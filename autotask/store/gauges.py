@@ -1,4 +1,4 @@
-"""How many tasks wait and run, for those who ask every few seconds: by short reads of indexes, however large the tables are."""
+"""The numbers of waiting and running tasks, to be read every few seconds: from indexes, however large the tables are."""
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -82,10 +82,10 @@ def queues(connection: BaseDatabaseWrapper) -> list[QueueCounts]:
 
 
 def workers(connection: BaseDatabaseWrapper) -> dict[str, int]:
-    """Return how many workers are running and take tasks, by kind."""
+    """Return the number of workers that are running and take tasks, by kind."""
     return dict(rows(connection, WORKERS))
 
 
 def workers_of_host(connection: BaseDatabaseWrapper, host: str) -> int:
-    """Return how many workers of a host live, including those that stop."""
+    """Return the number of workers of a host that live, including those that stop."""
     return int(rows(connection, WORKERS_OF_HOST, {"host": host})[0][0])

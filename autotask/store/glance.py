@@ -1,4 +1,4 @@
-"""What the overview shows: counts that are read from indexes up to a bound, however many tasks there are."""
+"""The counts of the overview: read from indexes up to a bound, however many tasks there are."""
 
 import uuid
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ MOST_LANES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many there are.
+    """A count, exact up to a bound.
 
     :ivar is_exact: whether they were counted to the end; otherwise there are at least *number*, or about that many.
     """
@@ -144,7 +144,7 @@ WHERE id = ANY(ARRAY(SELECT id FROM autotask_result WHERE state = 4 ORDER BY id 
 
 
 def counts(connection: BaseDatabaseWrapper) -> dict[State, Count]:
-    """Return how many tasks there are of each state but DONE, which nothing counts."""
+    """Return the number of tasks of each state but DONE, which nothing counts."""
     found = {}
     for state, counted, estimated in rows(connection, COUNTS):
         is_exact = counted <= COUNTED
@@ -189,7 +189,7 @@ def failures(connection: BaseDatabaseWrapper, limit: int) -> list[Failure]:
 
 
 def by_name(connection: BaseDatabaseWrapper) -> dict[str, dict[State, int]]:
-    """Return how many of the newest live tasks there are of each name and state."""
+    """Return the number of tasks of each name and state among the newest live ones."""
     found: dict[str, dict[State, int]] = {}
     for name, state, number in rows(connection, BY_NAME):
         found.setdefault(name, {})[State(state)] = number

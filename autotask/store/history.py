@@ -22,7 +22,7 @@ LONGEST_ERROR = 300
 _MOVED = "id, state, queue, priority, name, created_at, run_at, started_at, ended_at"
 _COUNTED = "attempt, failures, lost, retries, schedule, tags, subject"
 
-#: What pruning returns of the results that it deletes.
+#: The columns that pruning returns of the results that it deletes.
 RETURNED = f"{_MOVED}, {_COUNTED}, left(error_message, {LONGEST_ERROR}) AS error_message"
 
 #: Keeps those tasks. The same id may be there already, if rows were restored from a backup.
@@ -48,7 +48,7 @@ READ = "SELECT name, state, ended_at, error_message FROM autotask_history WHERE 
 
 
 class Past(NamedTuple):
-    """How a past task has ended."""
+    """The end of a past task."""
 
     name: str
     state: State
@@ -66,7 +66,7 @@ def trim(connection: BaseDatabaseWrapper, keep: float, most: int = MOST) -> bool
 
 
 def read(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Past | None:
-    """Return how a past task has ended; None if nothing is known of it."""
+    """Return the end of a past task; None if nothing is known of it."""
     found = rows(connection, READ, {"id": id})
     if not found:
         return None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import arrays, claim, claims, pauses, ready
-from autotask.store.background import PREFIX
+from autotask.store.background import PREFIX, TELL_HOST
 from autotask.store.background_hosting import Grant
 from autotask.store.connection import rows
 from autotask.store.enqueue import NewTask
@@ -34,16 +34,32 @@ first AS MATERIALIZED (
       AND NOT {pauses.BARS_TASK}
     ORDER BY t.priority DESC, t.run_at, t.id LIMIT {{limit}}
 ),
-numbered AS MATERIALIZED (SELECT address, id, lost, row_number() OVER () AS turn FROM first),
 picked AS MATERIALIZED (
-    SELECT address, id, turn FROM numbered n
-    WHERE n.turn = 1 OR NOT EXISTS (SELECT 1 FROM numbered m WHERE m.lost > 0 AND m.turn <= n.turn)
+    SELECT address FROM (
+        SELECT address, row_number() OVER () AS turn, max(lost) OVER (ROWS UNBOUNDED PRECEDING) AS worst FROM first
+    ) AS numbered WHERE turn = 1 OR worst = 0
 ),
 gone AS (
     DELETE FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM picked)) RETURNING id
 ),
 {claims.MADE}
-SELECT (SELECT p.turn FROM picked p WHERE p.id = t.id), {claim.FIELDS}{claims.MADE_TASKS}"""
+SELECT t.run_at, {claim.FIELDS}{claims.MADE_TASKS}"""
+
+_STORED = """
+stored AS (
+    INSERT INTO autotask_task (id, name, queue, priority, executor, state, created_at, run_at, ready_at, retries, ttl, arguments, payload)
+    VALUES (%(id)s::uuid, %(name)s::text, %(queue)s::text, %(priority)s::smallint, 'background', 1, clock_timestamp(),
+            clock_timestamp(), clock_timestamp(), %(retries)s::int, %(ttl)s::float8, %(arguments)s::text, %(payload)s::bytea)
+    RETURNING id, queue, priority, executor, ready_at
+)"""
+
+# A new message, and its hosts are told of it.
+PUT_TELLING = f"""
+WITH {_STORED},
+come AS (
+    INSERT INTO autotask_ready ({ready.COLUMNS}) SELECT queue, priority, executor, ready_at, id, false, false FROM stored
+)
+{TELL_HOST.replace("%(name)s", "%(plain)s")}"""
 
 # A new message for an instance that has no other, stored as claimed by its host, so that it need not look for it. A host with
 # other messages claims this one in its turn.
@@ -56,12 +72,7 @@ WITH host AS MATERIALIZED (
       )
       AND NOT EXISTS (SELECT 1 FROM autotask_pause)
 ),
-stored AS (
-    INSERT INTO autotask_task (id, name, queue, priority, executor, state, created_at, run_at, ready_at, retries, ttl, arguments, payload)
-    VALUES (%(id)s::uuid, %(name)s::text, %(queue)s::text, %(priority)s::smallint, 'background', 1, clock_timestamp(),
-            clock_timestamp(), clock_timestamp(), %(retries)s::int, %(ttl)s::float8, %(arguments)s::text, %(payload)s::bytea)
-    RETURNING id, queue, priority, executor, ready_at
-),
+{_STORED},
 come AS (
     INSERT INTO autotask_ready ({ready.COLUMNS})
     SELECT queue, priority, executor, ready_at, id, false, false FROM stored WHERE NOT EXISTS (SELECT FROM host)
@@ -74,21 +85,27 @@ made AS (
 SELECT coalesce((SELECT number << {claims.PLACE_BITS} FROM made), 0)
 """
 
-# After a claim whose answer was lost: none of these runs, but those that the other threads of the instance handle.
-RELEASE_ALL = f"""
+_RELEASE = f"""
 WITH claim AS MATERIALIZED (
     SELECT number, ids FROM autotask_claim WHERE worker_id = %(worker_id)s::uuid ORDER BY number FOR NO KEY UPDATE
 ),
 released AS (
     UPDATE autotask_task t SET ready_at = clock_timestamp()
-    WHERE t.id = ANY(ARRAY(SELECT unnest(ids) FROM claim)) AND t.name = %(name)s AND t.executor = 'background'
-      AND t.id <> ALL(%(kept)s::uuid[])
+    WHERE t.id = ANY(ARRAY(SELECT unnest(ids) FROM claim)) AND t.executor = 'background' AND {{which}}
     RETURNING {ready.RETURNING}
 ),
 come AS ({ready.come("released")}),
 taken_out AS ({claims.taken_out("released")})
-SELECT coalesce(max(number), 0) FROM claim
 """
+
+# After a claim whose answer was lost: none of these runs, but those that the other threads of the instance handle.
+RELEASE_ALL = (
+    _RELEASE.format(which="t.name = %(name)s AND t.id <> ALL(%(kept)s::uuid[])")
+    + "SELECT coalesce(max(number), 0) FROM claim"
+)
+
+# Of background workers that the worker hosts no more: their callers have stored them as claimed, but never handed them over.
+RELEASE_LEFT = _RELEASE.format(which="t.name <> ALL(%(hosted)s::text[])") + "SELECT id FROM released"
 
 FIRST = f"""
 SELECT t.id FROM autotask_task t JOIN autotask_ready r ON {ready.IS_OF}
@@ -122,10 +139,10 @@ def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[
         "worker_id": address.worker_id,
         "name": address.name,
     }
-    found = sorted(
-        prepared_rows(connection, CLAIM.format(limit=min(int(limit), claims.MOST)), params), key=lambda row: int(row[0])
-    )
-    return [claim.record(row[1:], address.worker_id) for row in found]
+    found = prepared_rows(connection, CLAIM.format(limit=min(int(limit), claims.MOST)), params)
+    tasks = [(row[0], claim.record(row[1:], address.worker_id)) for row in found]
+    tasks.sort(key=lambda pair: (-pair[1].priority, pair[0], pair[1].id))
+    return [task for _, task in tasks]
 
 
 def put(connection: BaseDatabaseWrapper, task: NewTask, name: str, worker_id: uuid.UUID) -> int:
@@ -135,10 +152,18 @@ def put(connection: BaseDatabaseWrapper, task: NewTask, name: str, worker_id: uu
     :param name: of the background worker.
     :returns: the fence of the claim; 0 if it waits.
     """
+    return int(rows_for_caller(connection, PUT, {**_new(task, name), "worker_id": worker_id})[0][0])
+
+
+def put_telling(connection: BaseDatabaseWrapper, task: NewTask, name: str) -> None:
+    """Store a message as :func:`put` does, but for its host to claim, and notify that."""
+    rows_for_caller(connection, PUT_TELLING, _new(task, name))
+
+
+def _new(task: NewTask, name: str) -> dict[str, object]:
     id, kind, arguments, payload, *_ = task
     said = {field: getattr(kind, field) for field in ("name", "queue", "priority", "retries", "ttl")}
-    params = {"id": id, "plain": name, "worker_id": worker_id, "arguments": arguments, "payload": payload, **said}
-    return int(rows_for_caller(connection, PUT, params)[0][0])
+    return {"id": id, "plain": name, "arguments": arguments, "payload": payload, **said}
 
 
 def release_all(connection: BaseDatabaseWrapper, address: Address, kept: Collection[uuid.UUID] = ()) -> int:
@@ -148,6 +173,15 @@ def release_all(connection: BaseDatabaseWrapper, address: Address, kept: Collect
     """
     params = {"name": address.name, "worker_id": address.worker_id, "kept": arrays.uuids(kept)}
     return int(rows(connection, RELEASE_ALL, params)[0][0])
+
+
+def release_left(connection: BaseDatabaseWrapper, worker_id: uuid.UUID, hosted: Collection[str]) -> list[uuid.UUID]:
+    """Release the messages that are claimed by a worker for background workers that it does not host, and return their ids.
+
+    :param hosted: the names of those that it hosts.
+    """
+    params = {"worker_id": worker_id, "hosted": [PREFIX + name for name in hosted]}
+    return [id for (id,) in rows(connection, RELEASE_LEFT, params)]
 
 
 def first(connection: BaseDatabaseWrapper, name: str) -> uuid.UUID | None:

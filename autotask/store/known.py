@@ -1,4 +1,4 @@
-"""Which tasks are in one of the tables."""
+"""Finds the tasks that are in one of the tables."""
 
 import uuid
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """A worker's own connection that listens on channels, as long as it can hear."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -39,9 +39,9 @@ class Listening:
         self.hears = hears
         return hears is not None
 
-    def heard(self) -> Collection[str]:
-        """Read the notifications that have come, and return their channels."""
-        return hearing.heard(self._on[0]) if self.hears and self._on else ()
+    def heard(self) -> Sequence[tuple[str, str]]:
+        """Read the notifications that have come, and return the channel and the words of each."""
+        return hearing.all_heard(self._on[0]) if self.hears and self._on else ()
 
     def fileno(self) -> int | None:
         """Return the file descriptor that becomes readable when there is something to hear."""

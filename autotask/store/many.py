@@ -5,17 +5,20 @@ while they are written, so the server works on the first ones while this process
 more round trips. (PostgreSQL documentation, "COPY", "Binary Format".)
 """
 
+import contextlib
 import io
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from autotask.store import columns
-from autotask.store.connection import execute, in_utc, rows
+from autotask.flow import UNTIL_CLAIMED, unique_flow
+from autotask.store import arrays, columns
+from autotask.store.connection import execute, in_utc, is_alone, rows
 from autotask.store.enqueue import LARGEST_STATEMENT, MANY, Kind, NewTask, parameters
 from autotask.task import State
 
@@ -39,6 +42,12 @@ _TEXT_OID = 25
 # The server refuses to COPY into a table with row-level security. (PostgreSQL documentation, "COPY", "Notes".)
 BEFORE = "SELECT clock_timestamp() AT TIME ZONE 'UTC', row_security_active('autotask_task') OR row_security_active('autotask_ready')"
 
+# The same, and which keys are taken. Each is looked up in the index: for "= ANY" of so many, the planner would read the table.
+BEFORE_UNIQUE = f"""{BEFORE},
+ARRAY(SELECT key FROM unnest(%(key)s::text[]) AS asked(key) CROSS JOIN LATERAL (
+    SELECT FROM autotask_task t WHERE t.unique_key = key AND {columns.HAS_KEY} LIMIT 1
+) AS taken)"""
+
 
 def _array(names: Sequence[str]) -> bytes:
     items = b"".join(_field(name.encode()) for name in names)
@@ -49,7 +58,7 @@ def _moment(moment: datetime) -> bytes:
     return struct.pack(">q", (moment - _EPOCH) // _MICROSECOND)
 
 
-#: How the values of each type are written.
+#: The functions that write the values of each type.
 WRITTEN: dict[str, Callable[[Any], bytes]] = {
     "text": str.encode,
     "text[]": _array,
@@ -66,12 +75,15 @@ _COMMON = {name: how.type for name, how in columns.CARRIED.items()} | {
     "state": "smallint",
     **dict.fromkeys(("created_at", "run_at", "expires_at"), "timestamptz"),
 }
-COPY = f"COPY autotask_task (id, {', '.join(_COMMON)}, ready_at, arguments, payload) FROM STDIN (FORMAT binary)"
+_COLUMNS = f"id, {', '.join(_COMMON)}, ready_at, arguments, payload"
+COPY = f"COPY autotask_task ({_COLUMNS}) FROM STDIN (FORMAT binary)"
+COPY_UNIQUE = f"COPY autotask_task ({_COLUMNS}, flow, unique_key) FROM STDIN (FORMAT binary)"
 
 # The ready table's columns that all tasks of a kind have in common; moment and id of each follow.
 COPY_READY = "COPY autotask_ready (queue, priority, executor, suspect, resets, ready_at, id) FROM STDIN (FORMAT binary)"
 
 _HEAD = struct.pack(">hi", len(_COMMON) + 4, 16)
+_HEAD_UNIQUE = struct.pack(">hi", len(_COMMON) + 6, 16)
 _READY_AND_ID = struct.Struct(">iqi").pack
 _READY_AND_LENGTH = struct.Struct(">iqi").pack
 _LENGTH = struct.Struct(">i").pack
@@ -86,10 +98,34 @@ def insert_many(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> No
     ((now, is_row_security_active),) = rows(connection, BEFORE)
     if is_row_security_active:
         execute(connection, MANY, parameters(tasks))
-    else:
-        come: list[bytes] = []
-        _send(connection, COPY, _pieces(_rows(tasks, in_utc(now), come)))
+        return
+    come: list[bytes] = []
+    with transaction.atomic(using=connection.alias) if is_alone(connection) else contextlib.nullcontext():
+        _send(connection, COPY, _pieces(_rows(enumerate(tasks), in_utc(now), come)))
         _send(connection, COPY_READY, _pieces(come))
+
+
+def insert_unique(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> Sequence[NewTask]:
+    """Insert tasks of one definition that need no more than a unique key, if they are many, except those whose keys others have.
+
+    :returns: the tasks that were not inserted; all of them, if this is not the way to insert them.
+    """
+    keyed = {task.key: task for task in tasks if task.key is not None}
+    if not MANY_ENOUGH <= len(tasks) == len(keyed):
+        return tasks
+    ((now, is_row_security_active, taken),) = rows(connection, BEFORE_UNIQUE, {"key": arrays.texts(keyed)})
+    if is_row_security_active:
+        return tasks
+    others, come = [keyed.pop(key) for key in taken], list[bytes]()
+    if not keyed:
+        return others
+    try:
+        with transaction.atomic(using=connection.alias):
+            _send(connection, COPY_UNIQUE, _pieces(_unique_rows(keyed, in_utc(now), come)))
+            _send(connection, COPY_READY, _pieces(come))
+    except IntegrityError:  # Another transaction has taken one of the keys since.
+        return tasks
+    return others
 
 
 def _send(connection: BaseDatabaseWrapper, sql: str, pieces: Iterator[bytes]) -> None:
@@ -116,29 +152,53 @@ def _pieces(rows: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join(piece)
 
 
-def _rows(tasks: Iterable[NewTask], now: datetime, come: list[bytes]) -> Iterator[bytes]:
+def _rows(
+    tasks: Iterable[tuple[int, NewTask]], now: datetime, come: list[bytes], head: bytes = _HEAD, resets: bool = False
+) -> Iterator[bytes]:
     """Yield the rows of tasks.
 
+    :param tasks: each with its place among them, from which its moment follows.
     :param come: gets the rows of the ready table, with the same moments.
+    :param head: how each row begins.
+    :param resets: whether a claim writes them.
     """
     known: dict[Kind, tuple[bytes, bytes]] = {}
-    turn = (now - _EPOCH) // _MICROSECOND
-    for id, kind, arguments, payload, *_ in tasks:
+    begin = (now - _EPOCH) // _MICROSECOND
+    for place, (id, kind, arguments, payload, *_) in tasks:
         if (found := known.get(kind)) is None:
-            found = known[kind] = _common(kind, now), _common_ready(kind) if _due(kind, now) <= now else b""
+            common_ready = _common_ready(kind, resets) if _due(kind, now) <= now else b""
+            found = known[kind] = _common(kind, now), common_ready
         common, common_ready = found
         number, shown = id.bytes, arguments.encode()
         if common_ready:
-            turn += 1
+            turn = begin + place
             ready = _READY_AND_LENGTH(8, turn, len(shown))
             come.append(common_ready + _READY_AND_ID(8, turn, 16) + number)
         else:
             ready = _NULL + _LENGTH(len(shown))
-        yield b"".join((_HEAD, number, common, ready, shown, _LENGTH(len(payload)), payload))
+        yield b"".join((head, number, common, ready, shown, _LENGTH(len(payload)), payload))
 
 
-def _common_ready(kind: Kind) -> bytes:
-    fields = (kind.queue.encode(), WRITTEN["smallint"](kind.priority), kind.executor.encode(), b"\0", b"\0")
+def _unique_rows(keyed: Mapping[str, NewTask], now: datetime, come: list[bytes]) -> Iterator[bytes]:
+    """Yield the rows of tasks by their keys, in the order of these: so two such calls do not wait for each other."""
+    keys, tasks = list(keyed), list(keyed.values())
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    rows = _rows(((place, tasks[place]) for place in order), now, come, _HEAD_UNIQUE, keys[0].startswith(UNTIL_CLAIMED))
+    for place, row in zip(order, rows, strict=True):
+        key = keys[place]
+        flow, text = unique_flow(key).encode(), key.encode()
+        yield b"".join((row, _LENGTH(len(flow) + 1), b"\1", flow, _LENGTH(len(text)), text))
+
+
+def _common_ready(kind: Kind, resets: bool) -> bytes:
+    """Return the columns of the ready table that all tasks of a kind have in common."""
+    fields = (
+        kind.queue.encode(),
+        WRITTEN["smallint"](kind.priority),
+        kind.executor.encode(),
+        b"\0",
+        b"\1" if resets else b"\0",
+    )
     return struct.pack(">h", len(fields) + 2) + b"".join(map(_field, fields))
 
 

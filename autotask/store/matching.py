@@ -17,7 +17,7 @@ PIECE = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What tasks have in common; what is empty makes no difference.
+    """The conditions that tasks must match; an empty one makes no difference.
 
     :ivar names: the name has to be each of these.
     :ivar cause: of failures, see :func:`autotask.store.causes.key`.

@@ -38,7 +38,7 @@ class RowTable:
 #: By the names of their tasks. The models fill it when they are defined; it is empty on sites without model tasks.
 tables: dict[str, RowTable] = {}
 
-#: What ``kept`` returns for the statements of this module.
+#: The columns that ``kept`` returns for the statements of this module.
 RETURNING = "RETURNING id, name, state, attempt, started_at, ended_at, error_message"
 
 #: The step that comes after those that have ended, and the times of these.

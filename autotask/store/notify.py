@@ -254,7 +254,7 @@ def tell_or_not(connection: BaseDatabaseWrapper, act: Callable[[bool], R]) -> R:
 
 
 def usage(connection: BaseDatabaseWrapper) -> float:
-    """Return which share of the queue of notifications is in use, after freeing the part that all listeners have read."""
+    """Return the share of the queue of notifications that is in use, after freeing the part that all listeners have read."""
     return float(rows(connection, USAGE)[0][0])
 
 
@@ -304,6 +304,7 @@ class ChannelListener:
         """Stop listening."""
         if self._connection.connection is not self._raw:
             return  # it is another connection by now
+        hearing.stop(self._raw)
         execute(self._connection, f"UNLISTEN {self._channel}")
 
     def fileno(self) -> int:

@@ -161,7 +161,7 @@ SELECT count(*) FROM moved
 
 
 class Look(NamedTuple):
-    """What a worker has to do about pauses.
+    """The work that pauses leave for a worker.
 
     :ivar exists: whether there is a pause at all, or a task that one holds.
     :ivar is_over: whether the time of one is over.

@@ -23,7 +23,7 @@ class Kind(enum.StrEnum):
     EVERYTHING = "everything"
 
 
-#: How the gates begin at which the tasks of paused names and queues are held. No name contains a space.
+#: The prefixes of the gates at which the tasks of paused names and queues are held. No name contains a space.
 GATE = "pause:"
 QUEUE_GATE = f"{GATE}queue "
 
@@ -121,7 +121,7 @@ def gate_of(kind: Kind, name: str) -> str:
 
 
 def of_gate(gate: str) -> tuple[Kind, str] | None:
-    """Return what is paused if a gate is that of a pause; None: it is that of a limit or rate."""
+    """Return the paused name or queue of a gate; None: the gate is that of a limit or rate."""
     if gate.startswith(QUEUE_GATE):
         return Kind.QUEUE, gate.removeprefix(QUEUE_GATE)
     return (Kind.TASK, gate.removeprefix(GATE)) if gate.startswith(GATE) else None

@@ -13,7 +13,9 @@ from typing import Any
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
+from autotask.store.ahead import Ahead
 from autotask.store.connection import execute, is_alone, keeps_session, rows, shares_sessions
 from autotask.store.errors import sqlstate
 
@@ -50,6 +52,10 @@ class _Statements:
             self._uses.clear()
         self._uses[sql] += 1
         return self._prepare(connection, sql) if self._uses[sql] >= OFTEN else sql
+
+    def known(self, sql: str) -> str | None:
+        """Return the call of a prepared statement; None if it is not prepared."""
+        return self._calls.get(sql)
 
     def _prepare(self, connection: BaseDatabaseWrapper, sql: str) -> str:
         if len(self._calls) >= MOST:
@@ -108,6 +114,13 @@ def prepared_rows(
     if not keeps_session(connection):
         return rows(connection, sql, params)
     return _run(_known.setdefault(connection, _Statements()), connection, sql, params)
+
+
+def prepared_ahead(connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> Ahead | None:
+    """Return a call of a statement, to be sent; None: it is not prepared on this connection, or that cannot send ahead."""
+    statements = _known.get(connection) if is_psycopg3 else None
+    call = statements and statements.known(sql)
+    return Ahead(connection, call, params) if call else None
 
 
 def rows_for_caller(

@@ -58,13 +58,13 @@ SELECT id, state, progress_done, progress_total FROM autotask_result WHERE id = 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How far a task has come; *progress* is None if it has reported none."""
+    """The progress of a task; *progress* is None if it has reported none."""
 
     state: State
     progress: Progress | None
 
 
 def seen(connection: BaseDatabaseWrapper, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Seen]:
-    """Return how far those of the tasks have come that exist."""
+    """Return the progress of those tasks that exist."""
     found = rows(connection, SEEN, {"ids": arrays.uuids(ids)}) if ids else []
     return {id: Seen(State(state), None if done is None else Progress(done, total)) for id, state, done, total in found}

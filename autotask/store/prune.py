@@ -194,5 +194,5 @@ def _old(connection: BaseDatabaseWrapper, limit: int, longer: float, spared: Seq
 
 
 def prunable(connection: BaseDatabaseWrapper, longer: float = 0) -> int:
-    """Return how many results there are to delete."""
+    """Return the number of results to delete."""
     return int(rows(connection, PRUNABLE, {"longer": longer})[0][0])

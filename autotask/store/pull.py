@@ -45,7 +45,7 @@ class Claimed(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a task is.
+    """The place of a task.
 
     :ivar state: None: it is in neither table.
     :ivar is_remote: whether it waits for a client from outside.
@@ -328,7 +328,7 @@ def hold(connection: BaseDatabaseWrapper, id: uuid.UUID, *, behind: int, seconds
 
 
 def place(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Place:
-    """Return where a task is, in one snapshot."""
+    """Return the place of a task, in one snapshot."""
     found = rows_for_caller(connection, PLACE, {"id": id})
     if not found:
         return Place(None)

@@ -164,7 +164,7 @@ TASKS = f"{LIVE} WHERE id = ANY(%(ids)s::uuid[]) UNION ALL {ENDED} WHERE id = AN
 
 
 def _of_claim(what: str, otherwise: str = "NULL") -> str:
-    """Return what the claim ``c`` of a task ``t`` says, if that runs."""
+    """Return the columns of the claim ``c`` of a task ``t``, if that runs."""
     of_claim = f"(SELECT {what} FROM autotask_claim c WHERE t.id = ANY(c.ids) LIMIT 1)"
     return f"CASE WHEN {claims.RUNS} THEN {of_claim} ELSE {otherwise} END"
 
@@ -278,7 +278,7 @@ def task(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
 
 
 def past(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredTask | None:
-    """Return what is kept of a task whose result is gone; None if nothing is."""
+    """Return the record that is kept of a task whose result is gone; None if there is none."""
     found = rows(connection, f"{PAST} WHERE id = %(id)s", {"id": id})
     return stored(found[0]) if found else None
 

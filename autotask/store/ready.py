@@ -12,7 +12,7 @@ _NAMES = ("queue", "priority", "executor", "ready_at", "id", "suspect", "resets"
 #: The columns of the table, for an INSERT.
 COLUMNS = ", ".join(_NAMES)
 
-#: What a statement that makes tasks ready has to return of them, for :func:`come`.
+#: The columns that a statement must return of the tasks that it makes ready, for :func:`come`.
 RETURNING = "t.id, t.state, t.queue, t.priority, t.executor, t.ready_at, t.lost, t.unique_key, t.progress_done"
 
 #: The same, for an INSERT, where the table has no other name.

@@ -42,10 +42,6 @@ come AS ({ready.come("back")}),
 taken_out AS ({claims.taken_out("back")}),
 marked AS ({marks.waiting("back")})"""
 
-_RETURNED = "\nSELECT id FROM back"
-
-REQUEUE = _BACK + _RETURNED
-
 HOLDER = f"SELECT r.flow ->> 'unique', taken.id FROM autotask_result r, LATERAL ({_TAKEN}) AS taken WHERE r.id = %(id)s"
 
 
@@ -58,7 +54,7 @@ def requeue(connection: BaseDatabaseWrapper, id: uuid.UUID, delay: float = 0.0) 
     back = model_rows.back(model_rows.of(connection, id, "autotask_result"), "back")
 
     def act(more: str) -> bool:
-        return bool(rows(connection, f"{_BACK}{more}{_RETURNED}", {"id": id, "delay": delay}))
+        return bool(rows(connection, f"{_BACK}{more}\nSELECT id FROM back", {"id": id, "delay": delay}))
 
     try:
         # Outside of a transaction the statement is one of its own.

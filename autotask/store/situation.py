@@ -68,7 +68,7 @@ class Locker:
 
 @dataclass(frozen=True, slots=True)
 class Typical:
-    """How long tasks of a name have run lately.
+    """The recent run times of tasks of a name.
 
     :ivar seconds: the median.
     :ivar count: of how many tasks.
@@ -88,7 +88,7 @@ class Background:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What is known about a task and the site at one moment.
+    """The facts about a task and the site at one moment.
 
     :ivar task: without its result; None: it is not in the database.
     :ivar now: by the clock of the database.
@@ -244,7 +244,7 @@ _OWN, _GATE = 13, 7
 
 
 def read_situation(connection: BaseDatabaseWrapper, id: uuid.UUID) -> Situation:
-    """Return what is known about a task, whether it exists or not."""
+    """Return the facts about a task, whether it exists or not."""
     row = rows(connection, SITUATION, {"id": id})[0]
     (
         now,

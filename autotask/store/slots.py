@@ -83,7 +83,7 @@ def passing(through: str) -> str:
     )
 
 
-#: How many slots are free, at least, of the limits without a key that a task has to pass later; NULL: there are none.
+#: The least number of free slots among the limits without a key that a task has to pass later; NULL: there are none.
 FREE_LATER = f"""(
     SELECT min(CASE WHEN {pauses.bars_gate("later.gate->>'key'")} THEN 0 ELSE coalesce(present.most, (later.gate->>'most')::int) - (
         SELECT count(*) FROM autotask_slot s JOIN autotask_task holder ON holder.id = s.task_id AND holder.passed >= s.place
@@ -172,6 +172,6 @@ marked AS (
 )
 """
 
-#: What came of it: the heirs, the gates at which others waited, how many of these are ready now, and the number of marks.
+#: The result: the heirs, the gates at which others waited, how many of these are ready now, and the number of marks.
 HANDED = """(SELECT array_agg(id) FROM inherited), (SELECT array_agg(DISTINCT gate) FROM handed),
 (SELECT count(*) FROM passing WHERE state = 1), (SELECT count(*) FROM marked)"""

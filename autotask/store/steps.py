@@ -1,4 +1,4 @@
-"""What the steps of tasks have returned: keep it under the fence of the claim, read it, forget it.
+"""The results of the steps of tasks: keep them under the fence of the claim, read them, delete them.
 
 A step of a function has a name, and its task goes on running. A step of a model task has a number, and its task waits again
 when the step has ended: the value of the step and the release of the task are one statement.
@@ -35,7 +35,7 @@ class StoredStep(NamedTuple):
 
 
 class Advance(NamedTuple):
-    """What the function of a task returns instead of a result: a step has ended well, and another one follows.
+    """Returned by the function of a task instead of a result: a step has ended well, and another one follows.
 
     :ivar value: what the step returned.
     :ivar delay: seconds until the task is ready again.
@@ -73,7 +73,6 @@ SELECT number, name, value, started_at AT TIME ZONE 'UTC', ended_at AT TIME ZONE
 FROM autotask_step WHERE task_id = %(id)s::uuid"""
 
 NAMED = f"{_READ} AND number = 0"
-NUMBERED = f"{_READ} AND number > 0 ORDER BY number"
 LAST = f"{_READ} AND number > 0 ORDER BY number DESC LIMIT 1"
 
 FORGET = "DELETE FROM autotask_step WHERE task_id = %(id)s::uuid"
@@ -142,11 +141,6 @@ def word(number: int, name: str = "") -> str:
 def named(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredStep]:
     """Return the ended steps of a function."""
     return [_stored(row) for row in rows(connection, NAMED, {"id": id})]
-
-
-def numbered(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[StoredStep]:
-    """Return the ended steps of a model task, in order; not its last step, whose end is that of the task."""
-    return [_stored(row) for row in rows(connection, NUMBERED, {"id": id})]
 
 
 def last(connection: BaseDatabaseWrapper, id: uuid.UUID) -> StoredStep | None:

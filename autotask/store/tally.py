@@ -10,7 +10,7 @@ from autotask.task import State
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """How many tasks of each state a queue holds; *oldest* is the age in seconds of the longest waiting ready task.
+    """The number of tasks of each state in a queue; *oldest* is the age in seconds of the longest waiting ready task.
 
     Values for background workers, and tasks that wait for a client from outside, do not count as the oldest: more workers
     would not help them.
@@ -76,7 +76,7 @@ def unknown(connection: BaseDatabaseWrapper) -> list[UnknownTasks]:
 
 
 def ended_lately(connection: BaseDatabaseWrapper, seconds: float, newest: int = NEWEST) -> dict[State, int]:
-    """Return how many tasks have ended in each state in the last *seconds*, if their results are still kept.
+    """Return the number of tasks that have ended in each state in the last *seconds*, if their results are still kept.
 
     :param newest: counted are only those of the newest results, this many.
     """

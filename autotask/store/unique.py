@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.exceptions import AlreadyEnqueued
 from autotask.flow.plan import Throttle
-from autotask.store import arrays, columns, draws, enqueue, marks, ready
+from autotask.store import arrays, columns, draws, enqueue, many, marks, ready
 from autotask.store.connection import rows
 from autotask.store.enqueue import NewTask
 
@@ -18,13 +18,13 @@ from autotask.store.enqueue import NewTask
 #: payload, if the terms ask for it.
 Renew = Callable[[NewTask, uuid.UUID, bytes | None], NewTask]
 
-#: How often to look for the task that has a key, if it ends just then each time.
+#: The most looks for the task that has a key, if it ends just then each time.
 TRIES = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Terms:
-    """What happens to a call if there is a task already.
+    """The policy for a call if there is a task already.
 
     :ivar on_conflict: "return", "raise" or "replace".
     :ivar renew: for "replace".
@@ -39,7 +39,7 @@ class Terms:
 
 
 class Stored(NamedTuple):
-    """What became of a call.
+    """The outcome of a call.
 
     :ivar id: the id of its task.
     :ivar created: whether the task is new; False: it was there before.
@@ -128,15 +128,15 @@ SELECT id FROM replaced
 
 def store(
     connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms, tokens: Sequence[Throttle] = ()
-) -> list[Stored]:
+) -> dict[uuid.UUID, Stored]:
     """Store calls in the caller's transaction, except those for which there is a task already.
 
     :param tokens: from which bucket each call draws, if their definition has one; not together with "replace".
-    :returns: what became of each call, in the order of the tasks.
+    :returns: what became of the calls for which there is a task already, by the ids that they would have had.
     :raises AlreadyEnqueued: there is a task already, and the terms say "raise"; then nothing is stored.
     """
     if len(tasks) == 1 and not tokens and not terms.merges:
-        return list(_insert(connection, tasks, terms).values())
+        return _insert(connection, tasks, terms)
     # With a savepoint if the call may be refused, or a function that merges may fail, and the caller goes on.
     with transaction.atomic(using=connection.alias, savepoint=terms.merges or terms.on_conflict == "raise"):
         late = draws.draw(connection, tokens, [task.id for task in tasks]) if tokens else {}
@@ -144,8 +144,7 @@ def store(
             _Taken(task, late[task.id], by.key) for task, by in zip(tasks, tokens, strict=False) if task.id in late
         ]
         found = _answer(connection, taken, terms)
-        found |= _insert(connection, [task for task in tasks if task.id not in late], terms)
-    return [found[task.id] for task in tasks]
+        return found | _insert(connection, [task for task in tasks if task.id not in late] if late else tasks, terms)
 
 
 class _Taken(NamedTuple):
@@ -165,12 +164,11 @@ class _Taken(NamedTuple):
 def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms) -> dict[uuid.UUID, Stored]:
     """Insert the tasks whose keys are free, and say what becomes of the others."""
     found: dict[uuid.UUID, Stored] = {}
-    remaining = tasks
+    remaining = many.insert_unique(connection, tasks)
     for _ in range(TRIES):
         if not remaining:
             return found
         inserted = enqueue.insert_flowing(connection, remaining)
-        found |= {id: Stored(id, True) for id in inserted}
         if len(inserted) == len(remaining):
             return found
         remaining = [task for task in remaining if task.id not in inserted]
@@ -178,14 +176,12 @@ def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Te
         # The tasks that had the keys of the others have ended meanwhile, or begun.
         remaining = [task for task in remaining if task.id not in found]
     task = remaining[0]
-    raise AlreadyEnqueued(name=task.kind.name, key=task.flow and task.flow.unique_key, id="that ends again and again")
+    raise AlreadyEnqueued(name=task.kind.name, key=task.any_flow.unique_key, id="that ends again and again")
 
 
 def _find(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[_Taken]:
     """Return those tasks whose keys are taken."""
-    keys = {task.id: task.flow.unique_key for task in tasks if task.flow}
-    if not keys:
-        return []
+    keys = {task.id: task.any_flow.unique_key for task in tasks}
     there = {
         key: (id, not_begun) for key, id, not_begun in rows(connection, FIND, {"key": arrays.texts(keys.values())})
     }
@@ -194,7 +190,7 @@ def _find(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[_Ta
 
 
 def _answer(connection: BaseDatabaseWrapper, taken: Sequence[_Taken], terms: Terms) -> dict[uuid.UUID, Stored]:
-    """Return what becomes of calls for which there is a task already; not of those whose task has begun meanwhile."""
+    """Settle the calls for which there is a task already; not those whose task has begun meanwhile."""
     if taken and terms.on_conflict == "raise":
         raise AlreadyEnqueued(name=taken[0].task.kind.name, key=taken[0].key, id=taken[0].by)
     replaced: dict[uuid.UUID, NewTask] = {}

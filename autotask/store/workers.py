@@ -8,7 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import execute, rows
 
-#: How many tasks a worker runs, beside a row of the register. A claim may still have the id of a task that has ended.
+#: The number of tasks that a worker runs, beside a row of the register. A claim may still have the id of a task that has ended.
 RUNNING = """(
 SELECT count(*) FROM autotask_running r JOIN autotask_task t ON t.id = r.id WHERE r.worker_id = autotask_worker.id
 )"""
@@ -51,7 +51,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """What one look at the register says of other workers.
+    """The other workers, as one look at the register shows them.
 
     :ivar neighbours: those on the same host.
     :ivar overdue: whether the lease of any worker at all has run out.
@@ -89,7 +89,7 @@ ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 BEAT = """
 UPDATE autotask_worker
 SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + %(lease)s * interval '1 s', stopping = %(stopping)s,
-    idle = %(idle)s
+    idle = %(idle)s, line = %(line)s
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 WHERE id = %(id)s
 RETURNING NULL::uuid, NULL::int, NULL::bigint, NULL::boolean, NULL::boolean
@@ -135,16 +135,18 @@ def beat(
     lease: float,
     stopping: bool = False,
     idle: bool = False,
+    line: str = "",
     host: str = "",
     boot_id: str = "",
 ) -> Register | None:
     """Renew the lease of a worker; return what the register says of others, or None if the worker was no longer in it.
 
     :param idle: whether it is enough to notify just this worker of a task.
+    :param line: the mark of the line on which it can be handed tasks, see :mod:`autotask.lines`; "" if it cannot.
     :param host: with *boot_id*, those of the worker, so that its neighbours are found.
     """
-    params = {"id": id, "host": host, "boot_id": boot_id, "lease": lease, "stopping": stopping, "idle": idle}
-    found = rows(connection, BEAT_AND_OTHERS, params)
+    said = {"stopping": stopping, "idle": idle, "line": line}
+    found = rows(connection, BEAT_AND_OTHERS, {"id": id, "host": host, "boot_id": boot_id, "lease": lease, **said})
     others = [row for row in found if row[0] is not None]
     if len(others) == len(found):
         return None

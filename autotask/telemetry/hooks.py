@@ -200,7 +200,7 @@ def _carried(envelope: bytes, attempt: Attempt) -> dict[str, Any]:
 
 
 def _taken(blocks: "_Blocks", path: str, told: Telemetry, call: Call) -> Any:
-    """Return what travels with calls for one of the modules."""
+    """Return the value that calls carry for one of the modules."""
     value = blocks.enter(path, told.call, call)
     try:
         json.dumps(value, allow_nan=False)

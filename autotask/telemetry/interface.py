@@ -72,7 +72,7 @@ class Attempt:
 
     @property
     def outcome(self) -> str:
-        """How it ended, in a word: done, error, cancelled, retry, released or lost; "" while that is not known."""
+        """Its end, in a word: done, error, cancelled, retry, released or lost; "" while that is not known."""
         return "" if self.state is None else _OUTCOMES.get(self.state) or self.state.name.lower()
 
     @property

@@ -17,7 +17,7 @@ from autotask.store.progress import seen
 
 register = template.Library()
 
-#: What a site adds to its addresses.
+#: The line that a site adds to its addresses.
 INCLUDE = 'path("progress/", include("autotask.api.progress"))'
 
 

@@ -34,7 +34,7 @@ _LONGEST_VALUE = 200
 #: Calls listed in a message at most.
 _MOST_LISTED = 20
 
-#: How similar the name of another task has to be to count as a near miss.
+#: The name of another task that is at least this similar counts as a near miss.
 _LIKENESS = 0.6
 
 

@@ -33,7 +33,7 @@ logger = logging.getLogger("autotask.testing")
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How one attempt ended.
+    """The end of one attempt.
 
     :ivar error: the exception of the function, or None.
     """

@@ -13,7 +13,7 @@ logger = logging.getLogger("autotask.testing")
 #: The on_commit functions: the savepoints of each, the function, and whether it is robust.
 Held = list[tuple[set[str], Callable[[], object], bool]]
 
-#: How many on_commit functions each database connection had.
+#: The number of on_commit functions that each database connection had.
 Marks = Mapping[str, int]
 
 
@@ -30,7 +30,7 @@ def held_for_commit(connection: BaseDatabaseWrapper) -> Held:
 
 
 def marks() -> Marks:
-    """Return how many on_commit functions each connection of this thread has now."""
+    """Return the number of on_commit functions that each connection of this thread has now."""
     return {connection.alias: len(held_for_commit(connection)) for connection in _in_transactions()}
 
 

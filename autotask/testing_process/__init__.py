@@ -1,4 +1,4 @@
-"""What the worker process of a test is made of: it starts before Django, and so is no part of :mod:`autotask.testing`."""
+"""The parts of a test's worker process: it starts before Django, and so is no part of :mod:`autotask.testing`."""
 
 #: The environment variables that name the settings module of the project, the file with what differs from it, and the
 #: modules that have defined tasks.

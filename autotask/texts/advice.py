@@ -10,7 +10,7 @@ def migrate(alias: str) -> str:
 
 
 def start(*, companions: bool) -> str:
-    """Return how to start a worker.
+    """Return the advice to start a worker.
 
     :param companions: whether starting the site starts workers.
     """

@@ -1,6 +1,6 @@
 """Text from others on our lines, which cannot forge log lines, drive a terminal or grow without end; standard library only."""
 
-#: How a line begins that continues the one before.
+#: The first characters of a line that continues the one before.
 INDENT = "  "
 
 

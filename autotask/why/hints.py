@@ -24,7 +24,7 @@ def of_waiting(connection: BaseDatabaseWrapper, id: uuid.UUID) -> str:
 
 
 def for_tests() -> str:
-    """Return what to do in a test, as the end of a message; "" outside of one."""
+    """Return the advice for tests, as the end of a message; "" outside of one."""
     if not _under_test():
         return ""
     return (

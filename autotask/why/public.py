@@ -1,4 +1,4 @@
-"""What of a situation callers of the HTTP API may know: nothing about hosts, people and other tasks."""
+"""The part of a situation that callers of the HTTP API may know: nothing about hosts, people and other tasks."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What the settings of this process say about the workers of the site."""
+"""The workers of the site, going by the settings of this process."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,16 +36,16 @@ class Site:
 
     @property
     def how_to_start(self) -> str:
-        """How to start a worker."""
+        """The advice to start a worker."""
         return advice.start(companions=self.companions)
 
     def size(self, executor: str, threads: int) -> int | None:
-        """Return how many tasks a pool runs at a time; None: unknown."""
+        """Return the number of tasks that a pool runs at a time; None: unknown."""
         return threads if executor == THREAD else self.sizes.get(executor)
 
 
 def site(clock: datetime) -> Site:
-    """Return what the settings say now.
+    """Return the site, going by the current settings.
 
     :raises InvalidSetting: a setting is invalid.
     """

@@ -1,4 +1,4 @@
-"""What a task does that runs or has ended."""
+"""The reasons of tasks that run or have ended."""
 
 from django.utils.translation import gettext as _
 
@@ -17,7 +17,7 @@ _ENDED = {State.DONE: Code.DONE, State.ERROR: Code.ERROR, State.CANCELLED: Code.
 
 
 def ended(task: StoredTask) -> Finding:
-    """Return how it ended."""
+    """Say how it ended."""
     at = "" if task.ended_at is None else _(" at %(time)s") % {"time": clock(task.ended_at, task.ended_at)}
     why = f": {one_line(task.error_message, 300)}" if task.error_message else ""
     words = {State.DONE: _("done"), State.ERROR: _("it ended in an error"), State.CANCELLED: _("it was cancelled")}
@@ -31,7 +31,7 @@ def ended(task: StoredTask) -> Finding:
 
 
 def running(situation: Situation, task: StoredTask, site: Site) -> Finding:
-    """Return who runs it, and for how long, or that its worker is lost."""
+    """Say which worker runs it, and for how long, or that its worker is lost."""
     worker = next((each for each in situation.workers if each.id == task.worker_id), None)
     if worker is None or not worker.alive:
         return _lost(situation, worker, site)

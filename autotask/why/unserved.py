@@ -13,7 +13,7 @@ from autotask.texts import advice
 
 
 def look(connection: BaseDatabaseWrapper) -> str:
-    """Return what is wrong, and the command that helps; "" if each queue with ready tasks has a worker."""
+    """Return the problem, and the command that helps; "" if each queue with ready tasks has a worker."""
     waiting = {lane.queue for lane in claim.find_lanes(connection).lanes if lane.executor not in (BACKGROUND, REMOTE)}
     return in_words(waiting, read.workers(connection)) if waiting else ""
 

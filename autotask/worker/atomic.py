@@ -27,7 +27,7 @@ from autotask.worker.surroundings import left_open_error
 
 logger = logging.getLogger("autotask.worker")
 
-#: How often a function is run again after a conflict of its transaction, or a cut connection, before that counts as a
+#: A function is run again this often after a conflict of its transaction, or a cut connection, before that counts as a
 #: failure.
 MOST_AGAIN = 10
 
@@ -212,5 +212,5 @@ class _Thread(threading.local):
 
 _thread = _Thread()
 
-#: How often the connection of a task was cut in this process.
+#: The number of times that the connection of a task was cut in this process.
 _cuts: dict[uuid.UUID, int] = {}

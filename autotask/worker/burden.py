@@ -1,4 +1,4 @@
-"""How many bytes a worker holds: arguments of claimed tasks, and outcomes that are not written yet."""
+"""The number of bytes that a worker holds: arguments of claimed tasks, and outcomes that are not written yet."""
 
 import threading
 from collections.abc import Iterable
@@ -47,12 +47,12 @@ class Burden:
         return held <= MOST or held <= _most()
 
     def most_claimed(self, number: int) -> int | None:
-        """Return how many bytes of arguments a claim of *number* tasks may bring; None if it cannot bring too many."""
+        """Return the bytes of arguments that a claim of *number* tasks may bring; None if it cannot bring too many."""
         left = max(1, _most() - self.held())
         return left if number * (settings.MAX_PAYLOAD + _ENVELOPE) > left else None
 
     def most_ahead(self, ended: int) -> int | None:
-        """Return how many tasks may wait for a free place, going by the size of the last results; None: any number.
+        """Return the number of tasks that may wait for a free place, going by the size of the last results; None: any number.
 
         :param ended: how many tasks have finished since the last call.
         """

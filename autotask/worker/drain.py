@@ -1,4 +1,4 @@
-"""How a worker stops its running tasks: it waits, interrupts, and leaves behind."""
+"""Stops the running tasks of a worker: waits for them, interrupts them, and leaves the rest behind."""
 
 import logging
 import time

@@ -49,7 +49,7 @@ _LEAVING = (State.DONE, State.ERROR, State.CANCELLED)
 
 @dataclass(eq=False, slots=True)
 class _Times:
-    """How long the tasks of a limit take, whatever their keys are.
+    """The run times of the tasks of a limit, whatever their keys are.
 
     :ivar seconds: how long the last tasks took; None: none has ended.
     """
@@ -68,7 +68,7 @@ class _Times:
 
 @dataclass(eq=False, slots=True)
 class _Gate:
-    """What this worker knows of a gate.
+    """A gate, as this worker knows it.
 
     :ivar slots: how many tasks here run in slots of their own.
     :ivar waited: whether the last look has found tasks that wait at the gate.
@@ -90,7 +90,7 @@ class _Gate:
         return self.slots <= threads or self.times.seconds is None or self.times.are_very_short()
 
     def wants(self) -> int:
-        """Return how many more followers to claim; set the number at which to ask again."""
+        """Return the number of followers still to claim; set the number at which to ask again."""
         seconds = self.times.seconds
         if not self.waited or not self.slots or seconds is None or seconds > SHORT:
             self.low = -1
@@ -100,7 +100,7 @@ class _Gate:
         return enough - len(self.waiting) if len(self.waiting) <= self.low else 0
 
     def wants_with_many(self) -> int:
-        """Return how many followers to claim for slots that have just come, where many are in use."""
+        """Return the number of followers to claim for slots that have just come, where many are in use."""
         self.low = -1
         return 0 if self.waiting or not self.waited or not self.times.are_very_short() else DEPTH * self.slots
 
@@ -123,7 +123,7 @@ class _Chain:
 
 
 class Followers:
-    """Which tasks here have slots, and which tasks follow in these slots. Any thread may call this.
+    """The tasks here that have slots, and the tasks that follow in these slots. Any thread may call this.
 
     At any time, no more functions of a gate run here than this worker's tasks have slots of it in the database: a follower
     begins only when a task that ran in a slot has ended, and the slot names that one until its outcome is recorded. The
@@ -185,7 +185,7 @@ class Followers:
         return self._leads_many
 
     def ahead(self) -> int:
-        """Return how many followers wait that nobody will replace: with few slots, they are no reason to claim less."""
+        """Return the number of waiting followers that nobody will replace: with few slots, they are no reason to claim less."""
         return self._waiting if self._leads_many else 0
 
     def wake_when(self, waiting: int) -> None:
@@ -193,7 +193,7 @@ class Followers:
         self._wake_at = waiting
 
     def wanted(self, most: int = MOST_WITH_MANY, held: Iterable[ClaimedTask] = ()) -> tuple[list[Wanted], set[str]]:
-        """Return how many followers to claim at which gates, and from which queues.
+        """Return the gates at which to claim followers, how many at each, and the queues to take them from.
 
         :param most: the most followers where many slots are in use.
         :param held: the tasks that have just got their slots: with many slots in use, the others get no further followers.

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-#: How many forks lie between the start of the program and this process.
+#: The number of forks between the start of the program and this process.
 generation = 0
 
 

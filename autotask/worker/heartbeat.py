@@ -22,6 +22,7 @@ class Heartbeat:
     :param on_cancel: called with the ids of running tasks to cancel.
     :param on_new_name: called when the worker was no longer in the register, and has registered under a new name.
     :param is_idle: whether it is enough to tell just this worker of a task.
+    :param line: the mark of the line on which it can be handed tasks now; "" if it cannot.
     """
 
     doing = "renew the lease of this worker"
@@ -33,18 +34,20 @@ class Heartbeat:
         on_cancel: Callable[[Sequence[uuid.UUID]], None],
         on_new_name: Callable[[], None],
         is_idle: Callable[[], bool],
+        line: Callable[[], str],
     ) -> None:
         self._registration = registration
         self._held = held
         self._on_cancel = on_cancel
         self._on_new_name = on_new_name
         self._is_idle = is_idle
+        self._line = line
         self._next_at = float("-inf")
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Renew the lease."""
         now, worker_id = time.monotonic(), self._registration.id
-        if not self._registration.beat(connection, idle=self._is_idle()):
+        if not self._registration.beat(connection, idle=self._is_idle(), line=self._line()):
             self._on_new_name()
         # A run before its time means that somebody has asked to cancel a task.
         if (self._held or now < self._next_at - EARLY) and (

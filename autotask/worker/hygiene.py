@@ -14,7 +14,7 @@ from django.db.utils import load_backend
 
 logger = logging.getLogger("autotask.worker")
 
-#: What libpq calls PQTRANS_IDLE: no statement runs, and no transaction is open.
+#: PQTRANS_IDLE of libpq: no statement runs, and no transaction is open.
 _IDLE = 0
 
 

@@ -1,4 +1,4 @@
-"""How long the loop sleeps while it finds nothing to do."""
+"""The time that the loop sleeps while it finds nothing to do."""
 
 #: The first sleep without work, in seconds; each further one is twice as long, up to AUTOTASK_POLL_INTERVAL.
 #: Its length covers the interval in which a process sends no second NOTIFY.
@@ -31,7 +31,7 @@ class IdleSleep:
         self.seconds = min(2 * self.seconds, longest)
 
     def while_locked(self) -> float:
-        """Return how long to sleep now, while others have locked all ready tasks; longer each time."""
+        """Return the seconds to sleep now, while others have locked all ready tasks; more each time."""
         seconds = self._locked
         self._locked = min(2 * seconds, FIRST_SLEEP)
         return seconds

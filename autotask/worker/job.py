@@ -17,7 +17,7 @@ from autotask.worker.reporter import Reports
 
 
 class Work(Protocol):
-    """What a child process is sent to run."""
+    """The job that a child process is sent to run."""
 
     def run(self, reporter: Reports, stop: StopRequest) -> Any:
         """Run it in this process, and return how it ended. Never raises."""

@@ -18,7 +18,7 @@ logger = logging.getLogger("autotask.worker")
 #: The objects that handlers have made: handler, its storage, alias, object.
 Made = list[tuple[Any, object, str, Any]]
 
-#: How many variables the context of each attempt has: the running task, and its traces.
+#: The number of variables in the context of each attempt: the running task, and its traces.
 _OWN = 2
 
 

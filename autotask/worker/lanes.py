@@ -90,7 +90,7 @@ class Lanes:
         return [BoundedLane(lane, since[lane] - slack if lane in since else None) for lane in lanes[:MOST_LANES]]
 
     def share(self, limit: int) -> int:
-        """Return how many of *limit* tasks one lane may give, so that no queue fills a batch alone while others wait."""
+        """Return the share of *limit* tasks that one lane may give, so that no queue fills a batch alone while others wait."""
         widest = max(Counter(lane.priority for lane in self._busy).values(), default=1)
         return max(1, -(-limit // widest))
 

@@ -1,4 +1,4 @@
-"""Where the log lines of a worker go, and how much they tell."""
+"""The destination of a worker's log lines, and their level of detail."""
 
 import logging
 import os

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, InterfaceError
 
+from autotask import handover, lines
 from autotask.store import addressee, notify
 from autotask.store.connection import dedicated
 from autotask.store.listening import Listening
@@ -19,7 +20,7 @@ class News:
 
     :param wakeup: with it, any other thread or process wakes the loop.
     :param worker_id: returns the current id of the worker.
-    :param cancelled: called when somebody has asked to cancel a task of this worker.
+    :param beat: has the worker beat at once, which also shows it the requests to cancel its tasks.
     :param rescheduled: called when schedules or pauses have changed.
     :ivar connection: the loop's own, and the only one of the worker that listens: each NOTIFY in the database wakes the server
         processes of all connections that do, whatever they listen on.
@@ -30,13 +31,13 @@ class News:
         self,
         wakeup: Wakeup,
         worker_id: Callable[[], uuid.UUID],
-        cancelled: Callable[[], None],
+        beat: Callable[[], None],
         rescheduled: Callable[[], None],
     ) -> None:
         self.connection = dedicated("claim")
         self._wakeup = wakeup
         self._worker_id = worker_id
-        self._cancelled = cancelled
+        self._beat = beat
         self._rescheduled = rescheduled
         self._listening = Listening(self.connection, self._channels)
         #: Whether NOTIFY has said so.
@@ -50,7 +51,12 @@ class News:
 
     def listen(self) -> None:
         """Listen on a new connection once it is known that notifications arrive there. Otherwise the loop polls."""
-        if self._listening.renew() and self.connection.pooled:
+        if not self._listening.renew():
+            return
+        if self._listening.hears:
+            addressee.be_alive(self.connection.wrapper, self._worker_id())
+            self._beat()  # Others may hand it tasks from now on.
+        if self.connection.pooled:
             logger.info(
                 "The database is reached through a pooler %s",
                 "that keeps sessions, so LISTEN works: listening for work"
@@ -95,6 +101,16 @@ class News:
         self._wakeup.called, self.was_told, self._notified = False, False, True
         self.pass_on()
 
+    def be_handed_nothing(self) -> None:
+        """Before the worker stops: let callers hand tasks to others from now on, and hear of those that have come."""
+        if not self.hears:
+            return
+        try:
+            addressee.be_handed_nothing(self.connection.wrapper, self._worker_id())
+            self._look()
+        except (DatabaseError, InterfaceError, OSError):
+            self.connection.close()
+
     def hear_last(self) -> None:
         """While the worker stops: hear requests to cancel, and pass on calls. If the database is away, it does neither."""
         if not self.connection.is_open:
@@ -109,17 +125,20 @@ class News:
 
     def _channels(self) -> tuple[str, ...]:
         id = self._worker_id()
-        return notify.WORK_CHANNEL, notify.SCHEDULES_CHANNEL, notify.worker_channel(id), addressee.idle_channel(id)
+        own = notify.worker_channel(id), addressee.idle_channel(id), lines.current().channel(id)
+        return notify.WORK_CHANNEL, notify.SCHEDULES_CHANNEL, *own
 
     def _look(self) -> bool:
         heard = self._listening.heard()
-        for channel in heard:
+        for channel, words in heard:
             if channel == notify.WORK_CHANNEL:
                 self._notified = True
             elif channel == notify.SCHEDULES_CHANNEL:
                 self._rescheduled()
             elif channel.startswith(addressee.IDLE):
                 self.was_told = True
+            elif channel.startswith(lines.LINE):
+                self._wakeup.handed.append(handover.as_told(words))
             else:
-                self._cancelled()
+                self._beat()  # Somebody has asked to cancel a task.
         return bool(heard)

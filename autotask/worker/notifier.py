@@ -28,7 +28,7 @@ PATIENCE = 7 * 86_400.0
 #: Seconds between two looks for such deliveries.
 ABANDON_EVERY = 3600.0
 
-#: How a delivery ends that must not be repeated: it was cancelled, or failed again and again.
+#: The states of deliveries that must not be repeated: cancelled, or failed again and again.
 OVER = (State.ERROR, State.CANCELLED)
 
 

@@ -160,7 +160,7 @@ def unknown(task: ClaimedTask, error: Exception, *, patience: float, now: float)
 
 
 def gone(error: ObjectGone, options: Options) -> tuple[BaseException, Options | None]:
-    """Return what counts as raised when a model instance in the arguments is gone, and the options for :func:`failed`."""
+    """Return the exception that stands for a missing model instance in the arguments, and the options for :func:`failed`."""
     if options.on_missing == "discard":
         return Discard(str(error)), options
     if options.on_missing == "error":

@@ -7,7 +7,7 @@ from autotask.task import ClaimedTask
 
 
 class Paused:
-    """What is paused. The loop notes it; any thread may read it.
+    """The pauses that are in force. The loop notes them; any thread may read them.
 
     :ivar names: of paused tasks.
     :ivar limits: whether a limit is paused.

@@ -44,7 +44,7 @@ class Pauser:
         self._paused = paused
         self._changed = changed
         self._due = self._sweep_at = self._walk_at = self._walk_began = float("-inf")
-        #: Where the current walk is among the slots; None: it has left them behind.
+        #: The position of the current walk among the slots; None: it has left them behind.
         self._slot: Slot | None = None
         #: The lanes that it has not left behind, and how far it is in the last of them; None: there is no walk.
         self._lanes: list[Lane] | None = None

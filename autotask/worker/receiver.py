@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -24,6 +25,9 @@ from autotask.worker.shutdown import Shutdown
 
 logger = logging.getLogger("autotask.worker")
 
+#: So many tasks that came by NOTIFY are remembered at most.
+MOST_TOLD = 10_000
+
 
 @dataclass(eq=False, slots=True)
 class Receiver:
@@ -35,6 +39,7 @@ class Receiver:
     :ivar look_at: when to look for lost tasks again.
     :ivar every: seconds between the next look and the one after it.
     :ivar seen: the connection on which it has looked.
+    :ivar told: the tasks that came by NOTIFY lately, or were released before that.
     """
 
     offers: Offers
@@ -49,6 +54,7 @@ class Receiver:
     look_at: float = field(default=float("-inf"), init=False)
     every: float = field(default=float("inf"), init=False)
     seen: BaseDatabaseWrapper | None = field(default=None, init=False)
+    told: set[uuid.UUID] = field(default_factory=set, init=False)
 
     def open(self) -> None:
         """Offer to take the next task, if this worker may run any task now."""
@@ -68,6 +74,9 @@ class Receiver:
                 self._take_back(back)
                 continue
             try:
+                if (told := handover.told(body, self.registration.id)) is not None:
+                    self._accept_told(told)
+                    continue
                 task, offer = handover.load(body)
             except ValueError as error:
                 logger.warning("%s; the task will be found in the table", error)
@@ -76,6 +85,20 @@ class Receiver:
             if not (mine and not self.shutdown.is_requested() and self._place(task)):
                 self._release(task)
         return bool(bodies)
+
+    def _accept_told(self, task: ClaimedTask) -> None:
+        """Take a task that a caller in another process has stored as claimed by this worker."""
+        if task.id in self.told:
+            return  # It was released by reconcile(), before the word came.
+        self._note_told([task.id])
+        self.claimer.was_told_now()
+        if self.shutdown.is_requested() or not self.claimer.accept(task):
+            self._release(task)
+
+    def _note_told(self, ids: Sequence[uuid.UUID]) -> None:
+        if len(self.told) > MOST_TOLD:
+            self.told.clear()  # A word comes within milliseconds.
+        self.told.update(ids)
 
     def _place(self, task: ClaimedTask) -> bool:
         """Take a task or a message; return False if it cannot begin here now."""
@@ -117,6 +140,7 @@ class Receiver:
         # In this order: a task is held until its outcome is known to be set aside.
         held = self.held.fences() + self.recorder.unrecorded()
         lost = self.claimer.claims.reconcile(connection, held)
+        self._note_told(lost)
         if lost:
             logger.warning("%s released, claimed for this worker without its knowledge", count(len(lost), "task"))
 

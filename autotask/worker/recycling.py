@@ -26,7 +26,7 @@ class Recycling:
         self._taken += number
 
     def left(self, room: int) -> int:
-        """Return how many of *room* tasks the worker may still claim."""
+        """Return the number of tasks that the worker may still claim, *room* at the most."""
         return room if self._max_tasks is None else max(0, min(room, self._max_tasks - self._taken))
 
     def is_used_up(self) -> bool:

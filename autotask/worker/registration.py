@@ -59,16 +59,24 @@ class Registration:
         """Leave the register."""
         workers.sign_off(connection, self.id)
 
-    def beat(self, connection: BaseDatabaseWrapper, *, idle: bool) -> bool:
+    def beat(self, connection: BaseDatabaseWrapper, *, idle: bool, line: str = "") -> bool:
         """Renew the lease; return False if it was lost, and the worker continues under a new name.
 
         :param idle: whether it is enough to tell just this worker of a task.
+        :param line: the mark of its line; "" if it cannot be handed tasks there now.
         """
         # Taken before the statement: the lease may have begun any moment after this one.
         now = time.monotonic()
         mine = self.identity
-        here = {"host": mine.host, "boot_id": mine.boot_id}
-        others = workers.beat(connection, mine.id, lease=settings.LEASE, stopping=self.stopping, idle=idle, **here)
+        others = workers.beat(
+            *(connection, mine.id),
+            lease=settings.LEASE,
+            stopping=self.stopping,
+            idle=idle,
+            line=line,
+            host=mine.host,
+            boot_id=mine.boot_id,
+        )
         if others is None:
             self._sign_on_again(connection)
         else:

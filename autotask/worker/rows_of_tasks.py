@@ -14,7 +14,7 @@ missed: set[str] = set()
 
 
 def ends(name: str, outcomes: Sequence[Outcome]) -> RowEnds | None:
-    """Return what writes the outcomes of tasks of one name to their rows; None: they have none."""
+    """Return the writer of the outcomes of tasks of one name to their rows; None: they have no rows."""
     table = model_rows.tables.get(name)
     if table is None:
         return None

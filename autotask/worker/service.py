@@ -31,7 +31,7 @@ PAUSE_AFTER_FAILURE = 0.5
 class Service(Protocol):
     """A chore alongside the worker's loop."""
 
-    #: What it does, as text: "cannot <doing>".
+    #: Its work, as text: "cannot <doing>".
     doing: str
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
@@ -44,6 +44,7 @@ class ServiceThread:
     :param role: the purpose of the connection, shown in ``pg_stat_activity``.
     :param services: in the order of their importance.
     :param channel: returns the name of a channel; a notification there makes all services due at once.
+    :param told: called with the payload of each, before the services run.
     :param guest_of: run on the connection of this other thread as long as its services leave it free, and on one of their own
         only then: an idle worker should hold few of them.
     :ivar connection: its own connection.
@@ -55,6 +56,7 @@ class ServiceThread:
         role: str,
         *services: Service,
         channel: Callable[[], str] | None = None,
+        told: Callable[[str], object] = lambda payload: None,
         guest_of: Optional["ServiceThread"] = None,
     ) -> None:
         now = time.monotonic()
@@ -64,6 +66,7 @@ class ServiceThread:
         self._connecting = Outage(services[0].doing)
         self.connection = dedicated(role)
         self.in_use = threading.Lock()
+        self._told = told
         self._guest_of = guest_of
         self._listening = Listening(self.connection, lambda: (channel(),)) if channel else None
         self._wakeup = Wakeup()
@@ -170,10 +173,12 @@ class ServiceThread:
             if listening is None:
                 self._wakeup.sleep(seconds)
                 return False
-            if not listening.heard():
+            if not (heard := listening.heard()):
                 self._wakeup.sleep(seconds, listening.fileno())
-                return bool(listening.heard())
-            return True
+                heard = listening.heard()
+            for _, payload in heard:
+                self._told(payload)
+            return bool(heard)
         except (DatabaseError, InterfaceError, OSError):  # OSError: the socket of a lost connection
             self.connection.close()
             return True  # The next service connects again, or logs that it cannot.

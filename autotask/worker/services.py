@@ -86,12 +86,12 @@ class Services:
 
     @property
     def count(self) -> Callable[[Sequence[Record]], None] | None:
-        """What counts outcomes that the database has accepted; None: nobody counts them."""
+        """The counter of outcomes that the database has accepted; None: nobody counts them."""
         return self._statistics.count if self._statistics else None
 
     @property
     def keep_line(self) -> Callable[..., Any] | None:
-        """What keeps a log line of a task; None: nobody keeps them."""
+        """The function that keeps a log line of a task; None: nobody keeps them."""
         return self.log_book.put if self.log_book else None
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""What a worker may serve now."""
+"""The queues that a worker may serve now."""
 
 import functools
 from collections.abc import Callable

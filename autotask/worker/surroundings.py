@@ -84,7 +84,7 @@ class OfWorker:
             _reading.add(self)
 
     def traced(self) -> Traces:
-        """Return what takes note of the connections that the next attempt opens in other threads."""
+        """Return the object that notes the connections that the next attempt opens in other threads."""
         traces: Traces = Traces()
         self._traces = traces
         return traces

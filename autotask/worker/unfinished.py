@@ -1,4 +1,4 @@
-"""Which tasks of each claim are not over yet, so that the last one takes the claim with it."""
+"""The unfinished tasks of each claim, so that the last one takes the claim with it."""
 
 from collections.abc import Sequence
 

@@ -23,7 +23,7 @@ STOP_WITHIN = 10.0
 def judge(
     ran: float, *, limit: float, cancelled_for: float | None, patience: float, stopping: bool, over: bool
 ) -> str | TaskInterrupted | None:
-    """Return what to do about a running task.
+    """Decide about a running task.
 
     :param ran: seconds since it began.
     :param limit: seconds that it may take.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from django.db import DatabaseError, InterfaceError
 
-from autotask import payload, telemetry
+from autotask import lines, payload, telemetry
 from autotask.conf import settings
 from autotask.offer import Offers
 from autotask.signals import worker_started, worker_stopping
@@ -113,7 +113,7 @@ class Worker:
     # --- its parts --------------------------------------------------------------------------------------------------
 
     def _make_services(self) -> Services:
-        heartbeat = Heartbeat(self.registration, self.held, self._cancel, self._renamed, self._is_idle)
+        heartbeat = Heartbeat(self.registration, self.held, self._cancel, self._renamed, self._is_idle, self._line)
         return Services(
             *(self.options, self.registration, self.reporter, self.serving, self.wakeup, heartbeat),
             self._look_before_claiming,
@@ -159,9 +159,15 @@ class Worker:
 
     def _is_idle(self) -> bool:
         """Whether it is enough to tell this worker of a task: it would take it at once, and nothing else keeps it busy."""
-        if self.held or self.registration.stopping or self.unknown_tasks.were_met_lately():
-            return False
-        return self.loop.news.hears and self.serving.yielding.leaves_nothing()
+        return not self.held and bool(self._line())
+
+    def _line(self) -> str:
+        """Return the mark of the line on which this worker can be handed tasks; "" if it might not take them."""
+        # One that ends as soon as it finds nothing is not to be waited for.
+        if self.options.burst or self.registration.stopping or self.unknown_tasks.were_met_lately():
+            return ""
+        takes = self.loop.news.hears and self.serving.yielding.leaves_nothing()
+        return lines.current().mark if takes else ""
 
     # --- start and stop ---------------------------------------------------------------------------------------------
 
@@ -222,6 +228,8 @@ class Worker:
     def _leave(self) -> bool:
         """Release the waiting tasks, wait for the running ones, and release those that do not finish."""
         self.registration.stopping = True
+        self.loop.news.be_handed_nothing()
+        self.loop.receiver.accept()
         self.caretaker.ask_to_stop()
         self.options.make_way(self.exit_status)
         self.claimer.placement.release_waiting()
@@ -271,7 +279,7 @@ class Worker:
 
     def _cancel(self, ids: Sequence[uuid.UUID]) -> None:
         """The heartbeat calls this to cancel tasks. Some may have been handed over and still be on their way."""
-        self.held.cancel(ids, others=self.loop.receiver.offers.are_open())
+        self.held.cancel(ids, others=self.loop.receiver.offers.are_open() or bool(self.wakeup.handed))
         self.caretaker.cancel(ids)
         self.watch.wake()
 

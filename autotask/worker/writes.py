@@ -11,6 +11,7 @@ from autotask.conf import settings
 from autotask.context import Progress
 from autotask.flow import Flow, RateGate
 from autotask.store import background, finish, gates, model_rows, notify, progress, release, rescue, steps
+from autotask.store.ahead import Ahead
 from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import HandingOn, Outcome, RowEnds
 from autotask.store.isolation import Isolation
@@ -69,6 +70,19 @@ class Writes:
             if type(ended) is not Outcome or ended.state is not State.DONE or ended.recorded or task.flow is not None:
                 return False
         return True
+
+    def ahead(self, record: Record, last: Record | None) -> Ahead | None:
+        """Return the statement that writes a record, to be sent; None if it has to be written by the other ways.
+
+        :param last: is written before.
+        """
+        task, ended = record
+        if not isinstance(ended, Outcome) or not self.are_plain([record]) or self._reporter.has_news():
+            return None
+        over = self._unfinished.over([task] if last is None else [last[0], task])
+        return finish.done_ahead(
+            self._connection(), ended, now=time.monotonic(), error_ttl=settings.ERROR_TTL, over=over
+        )
 
     def parted(self, records: Sequence[Record]) -> list[tuple[Write, list[Record]]]:
         """Return the records that are not in the database yet, grouped by the way to write them."""
@@ -243,7 +257,7 @@ def _alike(group: list[Record]) -> list[list[Record]]:
 
 
 def _with_gates(group: Sequence[Record]) -> int:
-    """Return how many of the tasks may have given up slots, or wait at their gates again, so that there is a mark to look at."""
+    """Return the number of tasks that may have given up slots, or wait at their gates again, and so may have left a mark."""
     return sum(task.flow is not None for task, _ in group)
 
 

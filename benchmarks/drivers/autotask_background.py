@@ -12,12 +12,15 @@ from django.db import connections, transaction
 from benchmarks.drivers import autotask_idle
 from benchmarks.drivers.autotask_bare import SLICE, bare_insert, empty, seconds
 from benchmarks.drivers.base import Driver
-from benchmarks.drivers.metrics import paced, start_idle, summary, wait_for
+from benchmarks.drivers.metrics import paced, server_process, start_idle, summary, wait_for
+from benchmarks.drivers.workers import cpu_seconds
 from benchmarks.figures import percentile
 from benchmarks.settings import MODULES
 
 #: Seconds until all background workers have a host.
 _START = 60.0
+
+_TASKS_A_SECOND = 50
 
 
 def put_beside_call(driver: Driver) -> dict[str, Any]:
@@ -59,13 +62,15 @@ def puts_beside_insert(driver: Driver) -> dict[str, Any]:
             take.put(number)
     driver.reader.clear()
     driver.sql.settle()
-    workers = driver.start_workers(1)
+    server, workers = server_process(driver.sql), driver.start_workers(1)
     try:
         wait_for(driver.reader, 1, workers)
+        cpu, server_cpu = workers.cpu_seconds(), cpu_seconds(server) if server else 0.0
         while driver.reader.count() < count or driver.sql.value(driver.unfinished):
             workers.check()
             time.sleep(0.005)
         ended = time.monotonic_ns()
+        cpu, server_cpu = workers.cpu_seconds() - cpu, (cpu_seconds(server) if server else 0.0) - server_cpu
     finally:
         workers.stop()
     records = driver.reader.records()
@@ -75,8 +80,39 @@ def puts_beside_insert(driver: Driver) -> dict[str, Any]:
         "rate": rate,
         "bare_rate": bare_rate,
         "ratio": rate / bare_rate,
+        "worker_cpu_us": 1e6 * cpu / count,
+        "server_cpu_us": 1e6 * server_cpu / count if server else None,
         "in_order": float([record.number for record in records] == list(range(count))),
     }
+
+
+def interval_beside_tasks(driver: Driver) -> dict[str, Any]:
+    """Measure how often and how late an interval worker runs while fifty tasks a second come.
+
+    How late is counted from the earliest run.
+    """
+    loops, order = _declare(), driver.order
+    workers = start_idle(driver)
+    try:
+        loops.tick.start()
+        _wait_for_hosts(driver, 2)
+        driver.reader.clear()
+        began = time.monotonic()
+        for number in range(int(order.seconds * _TASKS_A_SECOND)):
+            time.sleep(max(0.0, began + number / _TASKS_A_SECOND - time.monotonic()))
+            driver.enqueue(number)
+            workers.check()
+        time.sleep(max(0.0, began + order.seconds - time.monotonic()))
+    finally:
+        until = time.monotonic_ns()
+        workers.stop()
+    moments = [each.moment for each in driver.reader.records() if each.number == loops.TICK and each.moment <= until]
+    step = int(loops.INTERVAL * 1e9)
+    usual = statistics.median_low(moment % step for moment in moments)
+    # From a quarter of the interval before the usual moment, where a run counts as early and not as very late.
+    offsets = [(moment - usual + step / 4) % step for moment in moments]
+    late = [(offset - min(offsets)) / 1e6 for offset in offsets]
+    return {"runs": len(moments), "expected": (until / 1e9 - began) / loops.INTERVAL, **summary(late)}
 
 
 def idle_background(driver: Driver) -> dict[str, Any]:

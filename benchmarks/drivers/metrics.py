@@ -50,7 +50,7 @@ def drain(driver: Driver) -> Figures:
     order, reader = driver.order, driver.reader
     reader.clear()
     driver.sql.settle()
-    server, before = _server(driver.sql), _written(driver.sql)
+    server, before = server_process(driver.sql), _written(driver.sql)
     with Connection() as other:
         if order.snapshot:
             other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -188,7 +188,7 @@ def _wait_for_end(driver: Driver, workers: Workers) -> int:
     return time.monotonic_ns()
 
 
-def _server(connection: Connection) -> psutil.Process | None:
+def server_process(connection: Connection) -> psutil.Process | None:
     """Return the first process of the server; None if it is not on this machine."""
     try:
         backend = psutil.Process(connection.value("SELECT pg_backend_pid()"))

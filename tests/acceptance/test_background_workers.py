@@ -97,10 +97,15 @@ every_second_async.start(_interval=0.5)
 
 @delayed_task
 def use():
+    of_process.put("task")
     f.put("task 1")
     worker3.put("task 3")
     g.trigger()
     worker4.trigger()
+
+from manual.myworker import MyWorker as OfProcess
+of_process = OfProcess()
+of_process.start()
 
 def put_here():
     return f.put("from the server")
@@ -111,6 +116,21 @@ def stop():
     myworker2.stop(wait=False)
 """
 )
+
+#: Of the manual, in a module of its own.
+OF_PROCESS = """
+from autotask.background import BackgroundQueueWorker
+from manual.tasks import note
+
+class MyWorker(BackgroundQueueWorker):
+    @staticmethod
+    def run(task, *args, **kwargs):
+        note("in a process", task)
+        return "<task result>"
+
+    def process_result(self, result):
+        note("processed", result)
+"""
 
 COUNTED = (
     NOTE
@@ -147,14 +167,16 @@ def lines(site: Site) -> Lines:
 
 
 def test_the_examples_of_the_manual_run_under_runserver(site: Site, lines: Lines) -> None:
-    site.app("manual", tasks=MANUAL)
+    site.app("manual", tasks=MANUAL, myworker=OF_PROCESS)
     server = site.runserver()
     for word in ("I am background worker", "I am a worker too", "I am async worker", "I am async worker too"):
         wait_until(lambda word=word: len(lines(word)) > 2, START, word)
     server.call("manual.tasks.use")
-    for word in ("Got task from queue", "my task is", "happened", "happened too"):
+    for word in ("Got task from queue", "my task is", "happened", "happened too", "processed"):
         wait_until(lambda word=word: lines(word), START, word)
     assert (lines("Got task from queue")[0][3], lines("my task is")[0][3]) == ("task 1", "task 3")
+    [(_, elsewhere, *what)], [(_, host, *processed)] = lines("in a process"), lines("processed")
+    assert (what, processed, elsewhere != host) == (["in a process", "task"], ["processed", "<task result>"], True)
     # Its companion hears of it through the pipe.
     server.call("manual.tasks.put_here")
     wait_until(lambda: len(lines("Got task from queue")) == 2, START)
@@ -198,3 +220,45 @@ def test_eight_processes_have_one_per_site_one_per_host_and_eight_per_process(si
         killed = time.time()
         wait_until(lambda host=host, killed=killed: hosts("site", killed) - {host}, TAKEOVER, "another one")
         wait_until(is_right, TAKEOVER, "one, one and eight again")
+
+
+DEPLOYED = (
+    NOTE
+    + """
+from autotask.background import background_worker
+
+@background_worker(interval={interval})
+def tick(**kwargs):
+    note("tick", {interval})
+"""
+)
+
+LEAVING = """
+@background_worker(interval=0.2)
+def leaving(**kwargs):
+    note("leaving")
+"""
+
+
+def test_a_rolling_deploy_changes_an_interval_and_removes_a_background_worker(site: Site, lines: Lines) -> None:
+    # Given
+    home = site.app("deployed", tasks=DEPLOYED.format(interval=0.2) + LEAVING)
+    old = site.worker()
+    for word in ("tick", "leaving"):
+        wait_until(lambda word=word: len(lines(word)) > 2, START, word)
+
+    # When the new code comes beside the old one, which then goes
+    (home / "tasks.py").write_text(DEPLOYED.format(interval=0.3))
+    new = site.worker()
+    wait_until(lambda: len(site.registered()) == 2, START, "the new worker")
+    assert old.stop() == 0
+    stopped = time.time()
+    wait_until(lambda: len([line for line in lines("tick") if line[0] > stopped]) > 4, START, "ticks of the new code")
+
+    # Then
+    ticks, after = lines("tick"), [line for line in lines("tick") if line[1] != old.pid]
+    assert {line[3] for line in after} == {0.3}
+    assert max(line[0] for line in ticks if line[1] == old.pid) < after[0][0]
+    assert {line[1] for line in lines("leaving")} == {old.pid}
+    assert new.stop() == 0
+    assert "Traceback" not in old.output() + new.output()

@@ -36,10 +36,14 @@ COMMITS = {
 #: The function that runs the body of a task.
 BODY = "autotask.worker.forks.call"
 
+#: The function that reads the word of a task that another process has stored as claimed by this worker.
+WORD = "autotask.handover.told"
+
 POINTS = (
     *(f"{when} {name} commit" for name in COMMITS for when in ("before", "after")),
     "before body",
     "after body",
+    "after word",
 )
 
 #: In the process of a site: it stores a call as claimed by its companion, and then hands it over.
@@ -81,6 +85,7 @@ def install(ledger: Ledger) -> None:
     for name, path in (*COMMITS.items(), HANDOVER):
         _wrap(path, lambda function, name=name: _committing(function, name, folder, ledger))
     _wrap(BODY, lambda function: _running(function, folder, ledger))
+    _wrap(WORD, lambda function: _told(function, folder, ledger))
 
 
 def _wrap(path: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
@@ -130,6 +135,16 @@ def _running(function: Callable[..., Any], folder: Path, ledger: Ledger) -> Call
         value = function(*args)
         _reach("after body", folder, ledger)
         return value
+
+    return wrapped
+
+
+def _told(function: Callable[..., Any], folder: Path, ledger: Ledger) -> Callable[..., Any]:
+    def wrapped(*args: Any) -> Any:
+        task = function(*args)
+        if task is not None:
+            _reach("after word", folder, ledger)
+        return task
 
     return wrapped
 

@@ -8,7 +8,7 @@ from tests.faults.crashpoints import ACTIONS, POINTS
 BEYOND = 1.5
 
 #: The points at which a worker holds tasks; the quick subset has only these, and only kills.
-ESSENTIAL = [point for point in POINTS if point.split()[1] in ("claim", "outcome", "body")]
+ESSENTIAL = [point for point in POINTS if point.split()[1] in ("claim", "outcome", "body", "word")]
 
 
 def go_through(world, points, actions):

@@ -179,7 +179,7 @@ def test_a_server_can_be_paused_and_continues(own_server, make_world):
 
 def test_nothing_of_the_crash_points_is_in_the_package():
     """All of them wrap functions that exist, and only in processes for which a test has asked for it."""
-    for path in (*crashpoints.COMMITS.values(), crashpoints.BODY):
+    for path in (*crashpoints.COMMITS.values(), crashpoints.BODY, crashpoints.WORD):
         module, _, name = path.rpartition(".")
         function = getattr(importlib.import_module(module), name)
         assert function.__module__ == module, "it is wrapped in this process"

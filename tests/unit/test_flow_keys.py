@@ -33,6 +33,21 @@ def of(value):
     return text(lambda value: value, lambda value: None, value)
 
 
+@given(
+    st.lists(st.integers() | st.integers(10**150, 10**220) | st.booleans() | st.text(max_size=3), max_size=3), st.data()
+)
+def test_the_quick_way_writes_the_same_or_nothing(values, data):
+    def function(a, b, pin=7):
+        pass
+
+    assume(len(values) >= 2)
+    key = data.draw(st.sampled_from([True, "a", "b", ("b", "a"), "pin", ("a", "pin")]))
+    quick = WRITER.prepared(key, ("a", "b", "pin"))(values)
+    assert quick in (None, text(key, function, *values))
+    if all(type(value) is int and abs(value) < 10**18 for value in values):
+        assert (quick is None) == (key in (True, "pin", ("a", "pin")))
+
+
 class Color(enum.Enum):
     RED = "red"
 

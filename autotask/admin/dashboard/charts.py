@@ -16,7 +16,7 @@ HEIGHT = 120
 
 
 class Kind(NamedTuple):
-    """What the parts of the bars count.
+    """The meaning of the parts of the bars.
 
     :ivar word: of the style sheet, for the colour.
     """

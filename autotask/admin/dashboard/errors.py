@@ -18,7 +18,7 @@ MOST_CAUSES = 100
 
 
 def shown(page: "DashboardAdmin", viewer: Viewer) -> dict[str, Any]:
-    """Return what the page shows."""
+    """Return the context of the page."""
     found = causes.causes(current())
     failed = sum(cause.count for cause in found)
     address = viewer.tasks_address

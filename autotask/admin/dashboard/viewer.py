@@ -1,4 +1,4 @@
-"""What the pages of the dashboard depend on besides the rows: viewers for whom it is the same see the same."""
+"""The facts about a viewer on which the pages of the dashboard depend: viewers with the same facts see the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

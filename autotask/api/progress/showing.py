@@ -1,4 +1,4 @@
-"""What a page shows of a task: how far it has come, and never why it failed, nor its result."""
+"""The part of a task that a page shows: its progress, but never its error or result."""
 
 from typing import TypedDict
 
@@ -36,7 +36,7 @@ class Shown(TypedDict):
 
 
 def shown(seen: Seen | None) -> Shown:
-    """Return what to show of a task; *seen* is None if it is not in the database (any more)."""
+    """Return the part of a task to show; *seen* is None if it is not in the database (any more)."""
     if seen is None:
         return Shown(status="gone", ended=True, done=None, total=None, fraction=None, text=_("no longer kept"))
     status, progress = seen.state.status, seen.progress
@@ -55,4 +55,4 @@ def _text(status: Status, seen: Seen) -> str:
     if status is not Status.RUNNING or seen.progress is None:
         return str(LABELS[status])
     fraction = seen.progress.fraction
-    return localized.amount(seen.progress.done) if fraction is None else localized.share(round(fraction, 2))
+    return localized.amount(seen.progress.done) if fraction is None else localized.share(fraction, 0)

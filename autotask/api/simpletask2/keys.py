@@ -18,7 +18,7 @@ from autotask.setting import secret_key
 #: Seconds that the answer to a wrong key takes, once too many have come from an address.
 SLOW = 1.0
 
-#: How many such answers may take threads of the server at a time.
+#: The most threads of the server that such answers may take at a time.
 _slow = threading.BoundedSemaphore(2)
 
 

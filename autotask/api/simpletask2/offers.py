@@ -37,7 +37,7 @@ MOST_STOCKS = 100
 
 @dataclass(slots=True)
 class _Stock:
-    """What was taken in advance for some channels.
+    """The tasks that were taken in advance for some channels.
 
     :ivar until: when it is withdrawn.
     :ivar asked_at: when a client got a task of these channels.

@@ -1,4 +1,4 @@
-"""What can be wrong, with the codes and the texts that clients of django-simpletask2 know."""
+"""The errors of the API, with the codes and texts that clients of django-simpletask2 know."""
 
 
 class Problem(Exception):

@@ -42,7 +42,7 @@ def row_of(task_info: Any) -> SimpleTask:
 
 
 def _unknown(label: str, key: str, task_info: str) -> Exception:
-    """Return what is wrong with a row of an unknown model: first its form, as the real server says it."""
+    """Return the problem with a row of an unknown model: its form first, as the real server does."""
     try:
         uuid.UUID(key)
     except ValueError:

@@ -40,12 +40,12 @@ LONGEST_LOOK = 1.0
 #: Bytes of arguments that are handed to the companion: with the names, they fit into what a pipe takes at once.
 LARGEST_HANDED = 2000
 
-#: What every request has; a handler gets it in any case.
+#: The keys that every request has; a handler gets them in any case.
 _USUAL = {"task_info", "step"}
 
 
 def done(body: dict[str, Any]) -> dict[str, Any]:
-    """Return what a step has returned, and whether there is another one.
+    """Return the result of a step, and whether another one follows.
 
     A client begins with step 1 always. If the task has steps behind it, because another client was lost, the answer is that
     of the last of these, and the client goes on from there.

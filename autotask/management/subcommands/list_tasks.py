@@ -20,7 +20,7 @@ from autotask.texts.lines import one_line
 #: Characters of an error or a reason that are shown.
 ERROR_LENGTH = 60
 
-#: What --state takes: the words of ``handle.status``, and one of those that are WAITING.
+#: The values of --state: the words of ``handle.status``, and one of those that are WAITING.
 _STATES = {status.value: [state for state in State if state.status is status] for status in Status} | {
     "held": [State.HELD]
 }

@@ -20,7 +20,7 @@ PATIENCE = 5.0
 
 
 class Call(NamedTuple):
-    """What to run.
+    """The tasks to run.
 
     :ivar arguments: as JSON; None: without.
     """

@@ -14,7 +14,7 @@ from autotask.store import schedules, statistics
 from autotask.texts import render
 from autotask.texts.durations import precisely
 
-#: Which columns name the tasks of a line.
+#: The columns that name the tasks of a line.
 _BY = {"task": "name", "queue": "queue", "both": "both", "all": "all"}
 
 

@@ -84,7 +84,7 @@ def message(incident: Incident, address: str) -> django_mail.EmailMessage:
 
 
 def document(incident: Incident) -> dict[str, Any]:
-    """Return what a webhook gets."""
+    """Return the body for a webhook."""
     event = "alert.ended" if incident.is_of_end else "alert.began"
     ended_at = incident.ended_at.isoformat() if incident.is_of_end and incident.ended_at else None
     data = {"key": incident.key, "text": incident.text, "began_at": incident.began_at.isoformat(), "ended_at": ended_at}

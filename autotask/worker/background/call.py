@@ -30,7 +30,7 @@ class TracebackElsewhere(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a run has ended.
+    """The end of a run.
 
     :ivar value: the pickled value; None: it has raised.
     :ivar error: the pickled exception; None: it cannot be pickled.

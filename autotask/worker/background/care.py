@@ -60,6 +60,7 @@ class Care:
     instances: dict[str, Instance] = field(default_factory=dict, init=False)
     stopping: bool = field(default=False, init=False)
     doing: str = field(default="look after background workers", init=False)
+    _in_doubt: bool = field(default=False, init=False)
     _calls: set[str] = field(default_factory=set, init=False)
     _due_at: float = field(default=float("-inf"), init=False)
     _note_at: float = field(default=float("-inf"), init=False)
@@ -73,6 +74,7 @@ class Care:
         now = time.monotonic()
         is_early = now < self._due_at - PUNCTUAL
         self._bury_ended(connection)
+        self._release_left(connection)
         self._pass_on_calls(connection)
         wait = LOOK_EVERY if self.stopping else self._look(connection, now)
         if now >= self._note_at:
@@ -109,6 +111,17 @@ class Care:
         self._calls.add(name)
         return False
 
+    def told(self, name: str) -> None:
+        """Wake the instance of a background worker for which a message has come, before the next look. For any thread."""
+        if (instance := self.instances.get(name)) is not None:
+            instance.wake()
+
+    def doubt(self) -> None:
+        """Have messages released that may have got lost on their way here. Any thread may call this."""
+        for instance in list(self.instances.values()):
+            instance.handed.doubt()
+        self._in_doubt = True
+
     def running(self) -> list[Instance]:
         """Return the instances that have not ended. Any thread may call this."""
         return [instance for instance in list(self.instances.values()) if not instance.ended]
@@ -135,6 +148,13 @@ class Care:
         of_site = sum(bool(seen.wanted) and seen.place == "" for seen in found)
         wait = self._take_all(connection, mine, free, -(-of_site // max(1, workers)), now)
         return min(wait, COURTESY) if is_blocked else wait
+
+    def _release_left(self, connection: BaseDatabaseWrapper) -> None:
+        """Release what may have got lost on its way to an instance that has left since."""
+        if self._in_doubt:
+            self._in_doubt = False
+            ids = inbox.release_left(connection, self.parts.registration.id, list(self.instances))
+            background.call_for(connection, ids)
 
     def _pass_on_calls(self, connection: BaseDatabaseWrapper) -> None:
         while self._calls:

@@ -1,4 +1,4 @@
-"""Where background workers run that do not run in a thread: a process of their own, or an executor of the project."""
+"""Runs background workers outside of the worker's threads: in a process of their own, or an executor of the project."""
 
 import functools
 import os
@@ -27,7 +27,7 @@ class ProcessLost(Exception):
 
 
 class Elsewhere(Protocol):
-    """Where one thread of an instance has its runs done. Other threads ask and interrupt."""
+    """The place where one thread of an instance has its runs done. Other threads ask and interrupt."""
 
     def run(self, call: Call) -> Answer:
         """Run this, and wait for the end.
@@ -143,7 +143,7 @@ class OfExecutor:
 
 
 def make(executor: str) -> Elsewhere | None:
-    """Return where to run what has this executor; None: in the thread itself.
+    """Return the place for runs with this executor; None: in the thread itself.
 
     :raises ExecutorUnknown: the settings do not have it.
     """

@@ -47,7 +47,9 @@ class Hosting:
             count,
         )
         self.care = Care(parts, serves)
-        self.service = ServiceThread("caretaker", self.care, channel=lambda: background.channel(registration.id))
+        self.service = ServiceThread(
+            *("caretaker", self.care), channel=lambda: background.channel(registration.id), told=self.care.told
+        )
 
     def start(self) -> None:
         """Start to look after them.
@@ -71,9 +73,9 @@ class Hosting:
         return instance is not None and not instance.here.control.asked and instance.handed.put(task)
 
     def doubt(self) -> None:
-        """Have all instances release messages that they do not know of. Any thread may call this."""
-        for instance in list(self.care.instances.values()):
-            instance.handed.doubt()
+        """Have messages released of which no instance here knows. Any thread may call this."""
+        self.care.doubt()
+        self.look()
 
     def stop(self, seconds: float) -> None:
         """Wait until the instances that have ended are given up, and end the threads.

@@ -3,10 +3,13 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from django.db import DatabaseError, InterfaceError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import claims, inbox
+from autotask.store.ahead import Ahead
 from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import Outcome
 from autotask.task import ClaimedTask, State
@@ -26,6 +29,10 @@ logger = logging.getLogger("autotask.background")
 #: worker that is stopped, and what is put with a larger priority has to wait for all of them.
 MOST_CLAIMED = 64
 QUICK = 0.05
+
+#: Seconds that a run takes at most whose outcome is recorded while the next message is handled: should that fail, it is tried
+#: again after the end of the next one, which probably takes as long.
+BRIEF = 0.01
 
 #: Seconds between two tries to record outcomes at most, once the instance is asked to stop.
 WHEN_ASKED = 0.1
@@ -54,6 +61,9 @@ class Inbox:
         #: Whether messages may be claimed that nobody here knows of.
         self._unfinished = Unfinished()
         self._unsure = True
+        #: The last outcome, while PostgreSQL records it, and what gives the connection back.
+        self._last: tuple[Record, Ahead] | None = None
+        self._lent = ExitStack()
 
     def handle_next(self) -> bool:
         """Handle the next messages, one by one; return whether there may be more."""
@@ -66,7 +76,7 @@ class Inbox:
                 self._release(tasks[number:])
                 break
             ended = self._handle(task)
-            self._record([ended])
+            self._record_next(ended)
             if self._unsure:
                 break  # Its outcome may not be recorded: nothing may overtake it.
             if isinstance(ended[1], Lost):
@@ -76,7 +86,14 @@ class Inbox:
         if self._is_one:
             self._limit = min(MOST_CLAIMED, 2 * self._limit) if quick else max(1, self._limit // 2)
         self._put_down(tasks)
+        if not tasks:
+            self.settle()
         return bool(tasks) or self._unsure
+
+    def settle(self) -> None:
+        """Wait until the last outcome is recorded."""
+        if self._last is not None:
+            self._record_next(None)
 
     def wait(self) -> None:
         """Wait for a message, or until one is retried."""
@@ -120,7 +137,7 @@ class Inbox:
         return task, ended
 
     def _handed(self) -> list[ClaimedTask]:
-        """Return what was handed over, unless others may have to come first: then it is claimed again after them."""
+        """Return the messages that were handed over, unless others may have to come first: then claim them after these."""
         if self._unsure:
             return []
         in_hand = self._instance.in_hand
@@ -152,9 +169,51 @@ class Inbox:
         return found
 
     def _put_down(self, tasks: Sequence[ClaimedTask]) -> None:
-        """Note that these messages are not claimed any more."""
+        """Note that these messages are not claimed any more, but for the one whose outcome is being recorded."""
+        last = self._last and self._last[0][0]
         with self._instance.in_hand.lock:
-            self._instance.in_hand.ids.difference_update(task.id for task in tasks)
+            self._instance.in_hand.ids.difference_update(task.id for task in tasks if task is not last)
+
+    def _record_next(self, record: Record | None) -> None:
+        """Wait until the last outcome is recorded, then record one: if it is a brief success, while the next message is handled.
+
+        :param record: None: there is none.
+        """
+        last, self._last = self._last, None
+        following: Ahead | None = None
+
+        def go_on() -> None:
+            nonlocal following
+            with self._lent as lent:
+                if record is not None and self._may_overlap(record[1]):
+                    borrow = self._instance.parts.lending.borrow
+                    connection = last[1].connection if last else lent.enter_context(borrow())
+                    following = self._writes(connection).ahead(record, last and last[0])
+                if last is not None:
+                    last[1].answer()
+                if following is not None:
+                    following.send()
+                    self._lent = lent.pop_all()
+
+        done = self._try(go_on) is None
+        if record is not None and following is not None and done:
+            self._last = record, following
+        if last is not None:
+            if done:
+                self._recorded([last[0]])
+            else:
+                self._record([last[0]])
+            self._put_down([last[0][0]])
+        if record is not None and self._last is None:
+            self._record([record])
+
+    def _may_overlap(self, ended: Outcome | Released | Lost) -> bool:
+        """Whether an outcome may be recorded while the next message is handled."""
+        return self._is_one and isinstance(ended, Outcome) and ended.seconds < BRIEF and not self._instance.interrupted
+
+    def _writes(self, connection: BaseDatabaseWrapper) -> Writes:
+        reporter = self._instance.parts.reporter
+        return Writes(*(lambda: connection, reporter, UnknownTasks(), Gates(lambda: None)), unfinished=self._unfinished)
 
     def _record(self, records: Sequence[Record]) -> None:
         """Record outcomes. If the database is away, wait for it: the next message must not overtake them."""
@@ -162,14 +221,7 @@ class Inbox:
 
         def write() -> None:
             with instance.parts.lending.borrow() as connection:
-                writes = Writes(
-                    lambda: connection,
-                    instance.parts.reporter,
-                    UnknownTasks(),
-                    Gates(lambda: None),
-                    unfinished=self._unfinished,
-                )
-                for way, group in writes.parted(records):
+                for way, group in self._writes(connection).parted(records):
                     if group:
                         way(group)
 
@@ -178,6 +230,10 @@ class Inbox:
                 records = [_bare(record, error) for record in records]
             elif instance.interrupted or (instance.here.control.asked and not instance.parts.registration.is_fresh()):
                 return  # They are rescued, or released by the caretaker, and run again.
+        self._recorded(records)
+
+    def _recorded(self, records: Sequence[Record]) -> None:
+        instance = self._instance
         self._unfinished.forget([task for task, _ in records])
         self._expect(records)
         if instance.parts.count:
@@ -198,6 +254,7 @@ class Inbox:
     def _release(self, tasks: Sequence[ClaimedTask]) -> None:
         if not tasks:
             return
+        self.settle()
         self._record([(task, Released(task)) for task in tasks])
 
     def _try(self, act: Callable[[], None]) -> Exception | None:

@@ -183,7 +183,7 @@ class Instance:
             lane.interrupt()
 
     def news(self) -> News | None:
-        """Return what is to be written down about it; None: nothing new."""
+        """Return the report to write down about it; None: there is nothing new."""
         if (taken := self.here.tally.take()) is None:
             return None
         runs, errors, error = taken

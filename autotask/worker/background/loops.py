@@ -1,4 +1,4 @@
-"""What makes a background worker run its function, by its kind. Each loop ends when its instance is asked to stop."""
+"""The loops that run the function of a background worker, by its kind. Each ends when its instance is asked to stop."""
 
 import math
 import time
@@ -29,6 +29,7 @@ def queue(instance: Instance) -> None:
     while instance.may_run():
         if not inbox.handle_next():
             inbox.wait()
+    inbox.settle()
 
 
 def event(instance: Instance) -> None:

@@ -114,7 +114,7 @@ class Claimer:
         return self.registration.is_fresh() and len(self.held) <= MOST_HELD and self.burden.is_bearable()
 
     def room(self) -> int:
-        """Return how many more tasks may be claimed for the threads now."""
+        """Return the number of tasks that may still be claimed for the threads now."""
         followers = self.followers
         most = LEADERS if followers.leads_many() else LARGEST_CLAIM
         return self.placement.recycling.left(min(most, self.threads.room(followers.ahead())))
@@ -132,6 +132,10 @@ class Claimer:
             return False
         self._place([task], self.threads)
         return True
+
+    def was_told_now(self) -> None:
+        """Note that only this worker has just been told of a task: of the calls that follow at once, it hears nothing."""
+        self.told, self.told_at = True, time.monotonic()
 
     def look(self, connection: BaseDatabaseWrapper, room: int = 0) -> None:
         """Find the lanes that hold work, sometimes also while known ones have enough: others may be urgent.

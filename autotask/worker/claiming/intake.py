@@ -34,7 +34,7 @@ class Intake:
         return self.lanes.busy
 
     def room(self) -> int:
-        """Return how many more tasks the pool can run now; if none, have the loop woken when there is room."""
+        """Return the number of tasks that the pool can still run now; if 0, have the loop woken when there is room."""
         if not (room := self.free()):
             self.pool.wake_when(0)
             # A task that finished before wake_when() was called does not wake the loop.
@@ -58,7 +58,7 @@ class Intake:
         return claimed
 
     def free(self) -> int:
-        """Return how many more tasks the pool can run now."""
+        """Return the number of tasks that the pool can still run now."""
         return max(0, self.pool.size - self.pool.outstanding())
 
 
@@ -85,7 +85,7 @@ class AheadIntake(Intake):
         self._prefetch = Prefetch(pool.size, most_ahead, self.within)
 
     def room(self, others: int = 0) -> int:
-        """Return how many more tasks may be claimed now; 0 also while there are too few to be worth a statement.
+        """Return the number of tasks that may still be claimed now; 0 also while there are too few to be worth a statement.
 
         :param others: how many tasks it holds ahead that are not in the pool yet.
         """
@@ -94,7 +94,7 @@ class AheadIntake(Intake):
         return 0 if outstanding > self.least() else max(0, size + ahead - outstanding)
 
     def least(self) -> int:
-        """Return how many tasks it holds when a claim is worth a statement again."""
+        """Return the number of held tasks at which a claim is worth a statement again."""
         return self.pool.size - 1 + self.ahead() // 2
 
     def ask_for_wake(self) -> None:
@@ -110,7 +110,7 @@ class AheadIntake(Intake):
         return self._prefetch.is_stuck(now, self.pool.busy_seconds()[0], self.pool.outstanding())
 
     def ahead(self) -> int:
-        """Return how many tasks to hold beyond those that run."""
+        """Return the number of tasks to hold beyond those that run."""
         return self._prefetch.size(*self.pool.busy_seconds())
 
 
@@ -135,7 +135,7 @@ class ExecutorIntake(AheadIntake):
     within = PREFETCH_FOR_EXECUTORS
 
     def room(self, others: int = 0) -> int:
-        """Return how many more tasks may be claimed now; if none, have the loop woken when a claim is worth a statement."""
+        """Return the number of tasks that may be claimed now; if 0, have the loop woken when a claim is worth a statement."""
         if not (room := super().room(others)):
             self.ask_for_wake()
             # A task that finished before wake_when() was called does not wake the loop.

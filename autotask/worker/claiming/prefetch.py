@@ -1,4 +1,4 @@
-"""How many tasks to hold beyond those that run in threads."""
+"""Decides the number of tasks to hold beyond those that run in threads."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ BUSY_SLEEP = 1.0
 
 
 class Prefetch:
-    """How long the last tasks took, and for how long some have waited. Only the loop calls this.
+    """The times that the last tasks took, and that some have waited. Only the loop calls this.
 
     :param threads: how many tasks run at a time.
     :param most_ahead: returns how many more may wait, or None for any number. It is called with the number of tasks that
@@ -33,7 +33,7 @@ class Prefetch:
         self._mark = (0.0, 0, 0)
 
     def size(self, finished: int, seconds: float) -> int:
-        """Return how many tasks to hold ahead.
+        """Return the number of tasks to hold ahead.
 
         :param finished: how many tasks have finished so far.
         :param seconds: their total run time.

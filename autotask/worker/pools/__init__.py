@@ -1,1 +1,1 @@
-"""Where tasks run. Pools know nothing of tasks: they run a function with an item."""
+"""The pools in which tasks run. Pools know nothing of tasks: they run a function with an item."""

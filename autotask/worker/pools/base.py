@@ -78,7 +78,7 @@ class Pool(Protocol[T]):
         """
 
     def outstanding(self) -> int:
-        """Return how many submitted items have not finished."""
+        """Return the number of submitted items that have not finished."""
 
     def wake_when(self, waiting: int) -> None:
         """Ask to be woken when no more than *waiting* submitted items wait for a place."""
@@ -105,7 +105,7 @@ class Pool(Protocol[T]):
         """Wait until all submitted items have finished, at most *seconds*; return whether they have."""
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many items have finished, and their total run time in seconds."""
+        """Return the number of finished items, and their total run time in seconds."""
 
     def close(self) -> None:
         """End the threads and processes of the pool. Nothing runs any more."""

@@ -202,7 +202,7 @@ class ProcessPool(Generic[T]):
         self._threads.submit(item)
 
     def outstanding(self) -> int:
-        """Return how many submitted items have not finished."""
+        """Return the number of submitted items that have not finished."""
         return self._threads.outstanding() if self._threads else 0
 
     def wake_when(self, waiting: int) -> None:
@@ -244,7 +244,7 @@ class ProcessPool(Generic[T]):
         return self._threads.drain(seconds) if self._threads else True
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many items have finished, and their total run time in seconds."""
+        """Return the number of finished items, and their total run time in seconds."""
         return self._threads.busy_seconds() if self._threads else (0, 0.0)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How many threads of a pool share its items, and how many may sleep meanwhile."""
+"""Decides how many threads of a pool share its items, and how many may sleep meanwhile."""
 
 from collections.abc import Sequence
 

@@ -146,7 +146,7 @@ class ThreadPool(Waiting[T]):
         return not (self.looks_on and self.bell.empty())
 
     def outstanding(self) -> int:
-        """Return how many submitted items have not finished."""
+        """Return the number of submitted items that have not finished."""
         # In this order: an item is never counted only as finished.
         finished = sum(place.finished for place in self.places)
         return self._submitted + self._followed - finished
@@ -185,7 +185,7 @@ class ThreadPool(Waiting[T]):
             self._draining = False
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many items have finished, and their total run time in seconds."""
+        """Return the number of finished items, and their total run time in seconds."""
         return sum(place.finished for place in self.places), sum(place.seconds for place in self.places)
 
     def close(self) -> None:

@@ -25,11 +25,11 @@ class Waiting(Generic[T]):
         self._idle = threading.Condition()
 
     def outstanding(self) -> int:
-        """Return how many submitted items have not finished."""
+        """Return the number of submitted items that have not finished."""
         return self._submitted - self._finished
 
     def busy_seconds(self) -> tuple[int, float]:
-        """Return how many items have finished, and their total run time in seconds."""
+        """Return the number of finished items, and their total run time in seconds."""
         return self._finished, self._seconds
 
     def wake_when(self, waiting: int) -> None:

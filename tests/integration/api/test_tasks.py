@@ -14,7 +14,7 @@ from autotask.models import Result, Task
 from autotask.store import task_logs
 from autotask.store.connection import current, execute
 from autotask.task import RUNNING, new_id
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 from tests.integration.api import tasks
 from tests.integration.api.conftest import Api
 from tests.integration.held import pause
@@ -331,7 +331,7 @@ def test_a_wait_ends_with_the_task_or_with_its_time(api, worker):
     wait_until(lambda: TaskHandle(id).status == RUNNING)
     began = time.monotonic()
     assert api.get(f"/tasks/{id}/?wait=0.3").value["status"] == "running"
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < patient(5)
     threading.Timer(0.3, tasks.opened.set).start()
     assert api.get(f"/tasks/{id}/result?wait=15").value == 7
 
@@ -347,7 +347,7 @@ def test_a_wait_is_not_longer_than_the_setting_allows(api, settings):
     id = api.submit("api.add", x=1)
     began = time.monotonic()
     assert api.get(f"/tasks/{id}/?wait=1000").value["status"] == "waiting"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < patient(10)
 
 
 # --- cancel and retry -----------------------------------------------------------------------------------------------

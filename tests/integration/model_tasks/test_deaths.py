@@ -40,17 +40,15 @@ def start(transactional_db, model_tables, tmp_path):
         program.wait()
 
 
-@pytest.mark.parametrize("number", ["1", "2", "3"])
-def test_a_worker_that_dies_in_a_step(start, number):
-    first = start()
+def test_a_worker_that_dies_in_a_step(start):
     start()
-    row = StepTask.objects.create(acts={number: "die once"})
+    for number, lines in {"1": "1 1 2 3 ", "2": "1 2 2 3 ", "3": "1 2 3 3 "}.items():
+        start()  # in place of the one that has died
+        row = StepTask.objects.create(acts={number: "die once"})
 
-    done(row, 40)
-    expected = {"1": "1 1 2 3 ", "2": "1 2 2 3 ", "3": "1 2 3 3 "}
-    assert (row.lines, row.success) == (expected[number], True)
-    assert sorted(row.step_times) == ["1", "2", "3"]
-    assert first
+        done(row, 40)
+        assert (row.lines, row.success) == (lines, True)
+        assert sorted(row.step_times) == ["1", "2", "3"]
 
 
 def test_steps_run_in_child_processes_and_as_coroutines(start):

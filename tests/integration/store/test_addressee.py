@@ -138,7 +138,7 @@ def test_a_role_that_may_not_see_the_workers_stores_its_calls_and_tells_all(blin
 
     # When it calls again: nothing is refused a second time
     monkeypatch.setattr(notify, "_last_sent", float("-inf"))
-    monkeypatch.setattr(enqueue, "NOW_TELLING", "SELECT refused")
+    monkeypatch.setattr(enqueue, "NOW_HANDING", "SELECT refused")
     greet("Bob")
 
     # Then
@@ -158,8 +158,7 @@ def test_the_call_after_one_that_has_failed_tells_workers(other_connection, monk
     monkeypatch.setattr(notify, "NOTIFY_INTERVAL", 60.0)
     execute(other_connection, f"LISTEN {WORK_CHANNEL}")
     with monkeypatch.context() as failing:
-        failing.setattr(enqueue, "_plain", lambda task: ())
-        failing.setattr(enqueue, "NOW_TELLING", "SELECT 1 / 0")
+        failing.setattr(enqueue, "NOW_HANDING", "SELECT 1 / 0")
         with pytest.raises(DatabaseError, match="zero"):
             greet("Ada")
 

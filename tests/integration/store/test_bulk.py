@@ -9,13 +9,14 @@ from django.db import IntegrityError, transaction
 from django.test.utils import CaptureQueriesContext
 
 from autotask import bulk
+from autotask.exceptions import UnsuitableKey
 from autotask.payload import load_arguments
 from autotask.signals import task_enqueued
 from autotask.store import many, notify
 from autotask.store.connection import current, execute, rows
 from autotask.store.enqueue import STATED
 from autotask.task import WAITING
-from autotask.tasks import delayed_task
+from autotask.tasks import Debounce, delayed_task
 from tests.integration.store.shapes import count, new_task, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -167,6 +168,22 @@ def test_when_the_database_refuses_one_of_a_bulk_none_is_stored(monkeypatch):
     assert count("autotask_task") == 0
 
 
+@pytest.fixture
+def ready_table_refuses():
+    """The second of the two tables refuses its rows."""
+    execute(current(), "ALTER TABLE autotask_ready ADD CONSTRAINT refuses CHECK (false) NOT VALID")
+    yield
+    execute(current(), "ALTER TABLE autotask_ready DROP CONSTRAINT refuses")
+
+
+@pytest.mark.parametrize("task", [greet, greet.using(unique="name")], ids=["plain", "unique"])
+def test_when_the_second_table_refuses_its_rows_none_is_stored(task, ready_table_refuses, monkeypatch):
+    of_a_bulk(monkeypatch)
+    with pytest.raises(IntegrityError, match="refuses"):
+        task.enqueue_many([("Ann",), ("Bob",)])
+    assert count("autotask_task") == 0
+
+
 def test_few_items_of_very_many_bytes_need_no_long_statement(monkeypatch):
     monkeypatch.setattr(many, "LARGEST_STATEMENT", 100_000)
     with CaptureQueriesContext(current()) as captured:
@@ -194,6 +211,64 @@ def test_unique_calls_stay_one_transaction_in_the_order_of_their_keys(make, monk
     assert [handle.id for handle in handles[15:]] == [handle.id for handle in handles[:15]]
 
 
+UNIQUE = {
+    "unique": {"unique": "name"},
+    "later": {"unique": "name", "delay": 60},
+    "until it is claimed": {"unique": True, "unique_for": "waiting"},
+    "debounced": {"debounce": Debounce(60, key="name")},
+}
+
+
+@pytest.mark.parametrize("options", UNIQUE.values(), ids=UNIQUE)
+def test_very_many_unique_calls_have_the_same_rows_as_few(options, monkeypatch):
+    # Given
+    task = greet.using(**options)
+    names = ["b", 'ö "\\ \t', "a", 10**40, 3, True]
+    few = [both_rows_of(handle) for handle in task.enqueue_many([(name,) for name in names])]
+    execute(current(), "TRUNCATE autotask_task, autotask_ready")
+
+    # When
+    of_a_bulk(monkeypatch)
+    with CaptureQueriesContext(current()) as captured:
+        handles = task.enqueue_many([(name,) for name in names])
+
+    # Then
+    assert any(query["sql"].startswith("COPY autotask_task") for query in captured)
+    assert [handle.created for handle in handles] == [True] * len(names)
+    assert [both_rows_of(handle) for handle in handles] == few
+    assert [row for (row,) in rows(current(), "SELECT id FROM autotask_ready ORDER BY ready_at")] in (
+        [],
+        [handle.id for handle in handles],
+    )
+
+
+def both_rows_of(handle):
+    """What there is of a task, without its moments."""
+    facts, is_ready, *_ = row_of(handle)
+    ready = rows(
+        current(), "SELECT queue, priority, suspect, resets FROM autotask_ready WHERE id = %s", [str(handle.id)]
+    )
+    return facts, is_ready, ready
+
+
+def test_of_very_many_unique_calls_those_whose_keys_are_taken_get_the_tasks_that_have_them(monkeypatch):
+    of_a_bulk(monkeypatch)
+    task = greet.using(unique="name")
+    there = task("d")
+    handles = task.enqueue_many([(name,) for name in "edcba"])
+    assert [handle.created for handle in handles] == [True, False, True, True, True]
+    assert handles[1].id == there.id
+    again = task.enqueue_many([(name,) for name in "abcde"])
+    assert [(handle.id, handle.created) for handle in again] == [(handle.id, False) for handle in reversed(handles)]
+    assert count("autotask_task") == count("autotask_ready") == 5
+
+
+def test_with_unsuitable_values_the_message_of_very_many_unique_calls_has_the_place(monkeypatch):
+    of_a_bulk(monkeypatch)
+    with pytest.raises(UnsuitableKey, match=r"^Item 2 of .*enqueue_many\(\): .*a value of type complex"):
+        greet.using(unique="name").enqueue_many([("a",), ("b",), (1j,)])
+
+
 @pytest.fixture
 def under_row_level_security():
     """The connection has a role to which row-level security applies."""
@@ -214,3 +289,8 @@ def test_under_row_level_security_very_many_calls_are_inserted(under_row_level_s
     monkeypatch.setattr(many, "MANY_ENOUGH", 2)
     many.insert_many(current(), [new_task(), new_task(), new_task()])
     assert count("autotask_task") == 3
+
+
+def test_under_row_level_security_very_many_unique_calls_are_inserted(under_row_level_security, monkeypatch):
+    monkeypatch.setattr(many, "MANY_ENOUGH", 2)
+    assert all(handle.created for handle in greet.using(unique="name").enqueue_many([("Ann",), ("Bob",)]))

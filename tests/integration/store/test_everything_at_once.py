@@ -114,8 +114,8 @@ class Actor:
         task = new_task(delay=self.random.choice((0.0, 0.0, 3600.0)))
         key = f"{self.random.choice(('', 'waiting:'))}key({self.random.randint(1, 3)})"
         terms = Terms(on_conflict="replace", renew=lambda task, id, former: task._replace(id=id))
-        for stored in unique.store(current(), [task._replace(flow=Flow((), key))], terms):
-            self.ids[stored.id] = None
+        others = unique.store(current(), [task._replace(flow=Flow((), key))], terms)
+        self.ids[others[task.id].id if others else task.id] = None
 
     # --- of a worker
 

@@ -7,7 +7,7 @@ from django.db import connection as default
 
 from autotask.acts import tasks as acts
 from autotask.flow import Flow
-from autotask.store import cancel, enqueue, unique
+from autotask.store import cancel, enqueue, many, unique
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.store.unique import Terms
 from tests.helpers import wait_until
@@ -101,6 +101,25 @@ def test_tasks_that_are_retried_take_their_keys_in_the_order_in_which_calls_take
         execute(current(), "DROP FUNCTION pause_at_key CASCADE")
 
 
+def test_a_key_that_another_transaction_takes_while_very_many_are_copied_keeps_its_task(
+    other_connection, third, monkeypatch
+):
+    # Given: another session has taken a key, and has not committed
+    monkeypatch.setattr(many, "MANY_ENOUGH", 2)
+    tasks, other = [new_task()._replace(key=key) for key in "cba"], _with_key("b")
+    execute(third, "BEGIN")
+    enqueue.insert_flowing(third, [other])
+    others = _in_thread(unique.store, other_connection, tasks, Terms())
+    _waiting(current(), 1)
+
+    # When
+    execute(third, "COMMIT")
+
+    # Then
+    assert {id: one.id for id, one in others().items()} == {tasks[1].id: other.id}
+    assert sorted(rows(current(), "SELECT unique_key FROM autotask_task")) == [("a",), ("b",), ("c",)]
+
+
 def test_tasks_are_cancelled_in_the_order_in_which_calls_replace_them(keyed, other_connection, third):
     # Given: both will wait for the first task
     execute(third, "BEGIN")
@@ -116,4 +135,4 @@ def test_tasks_are_cancelled_in_the_order_in_which_calls_replace_them(keyed, oth
 
     # Then
     assert [answer.refused for answer in cancelled()] == [None, None]
-    assert len(replaced()) == 2
+    assert replaced() == {}, "both are new"

@@ -2,13 +2,14 @@
 
 import dataclasses
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 
-from autotask import on_end
+from autotask import lines, on_end
 from autotask.flow import Flow
 from autotask.store import (
     cancel,
@@ -44,7 +45,7 @@ from autotask.task import ClaimedTask, State
 from tests.integration.store import crowd
 from tests.integration.store.crowd import SATURATED, Crowd
 from tests.integration.store.plans import assert_cheap, explained
-from tests.integration.store.shapes import count, new_task, outcome, put, state, take
+from tests.integration.store.shapes import count, new_task, outcome, put, sign_on, state, take
 
 pytestmark = pytest.mark.django_db
 
@@ -120,7 +121,7 @@ RETURN = unique.Terms()
 REPLACE = unique.Terms(on_conflict="replace", renew=lambda task, id, former: task._replace(id=id))
 
 
-def unique_call(key: str, terms: unique.Terms = RETURN) -> list[unique.Stored]:
+def unique_call(key: str, terms: unique.Terms = RETURN) -> dict[uuid.UUID, unique.Stored]:
     """Make a call that is unique."""
     return unique.store(current(), [new_task()._replace(flow=Flow((), key))], terms)
 
@@ -128,6 +129,16 @@ def unique_call(key: str, terms: unique.Terms = RETURN) -> list[unique.Stored]:
 def tell_ends(c: Crowd) -> None:
     some = "SELECT id FROM autotask_result ORDER BY id LIMIT 300"
     execute(current(), f"UPDATE autotask_result SET on_end = %(on_end)s WHERE id IN ({some})", {"on_end": ON_END})
+
+
+def be_free(c: Crowd) -> None:
+    """Have a worker that is handed tasks: one that holds no claim, while others hold many."""
+    free = sign_on()
+    execute(
+        current(),
+        "UPDATE autotask_worker SET line = %(mark)s WHERE id = %(id)s",
+        {"mark": lines.current().mark, "id": free},
+    )
 
 
 def enqueue_deliveries(c: Crowd) -> int:
@@ -262,6 +273,7 @@ ACTS = {
     # A page of an index that is full is cleared of dead entries first, for which their rows are looked at.
     "enqueue": Act(lambda c: enqueue.insert(current(), new_task()), "", 80),
     "enqueue as claimed": Act(lambda c: enqueue.insert_claimed(current(), new_task(), c.worker), "", 80),
+    "enqueue and hand over": Act(lambda c: enqueue.insert_handing(current(), new_task(), ""), "", 80, before=be_free),
     "enqueue a hundred": Act(lambda c: many.insert_many(current(), [new_task() for _ in range(100)]), "", 1500),
     "look for what is due": Act(
         lambda c: len(schedules.look(current(), dict.fromkeys(SCHEDULES, "daily")).due),
@@ -286,7 +298,7 @@ ACTS = {
     # With a look for the table of its row, about ten pages, since there are model tasks here.
     "cancel what runs": Act(lambda c: cancel.cancel(current(), c.held[0].id), "autotask_task_pkey", 60),
     "cancel what has ended": Act(lambda c: cancel.cancel(current(), c.failed), "autotask_task_pkey", 40),
-    "insert a unique one": Act(lambda c: len(unique_call("tests.task(1)")), "", 60, result=1),
+    "insert a unique one": Act(lambda c: len(unique_call("tests.task(1)")), "", 60, result=0),
     "insert a unique one whose key is taken": Act(
         lambda c: len(unique_call("tests.task(2)")),
         "",

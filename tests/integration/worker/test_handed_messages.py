@@ -1,6 +1,9 @@
 """Values that a process hands over to its companion, which hosts their queue worker, and their way when that goes wrong."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import connections, transaction
 
 from autotask import handover, offer as offer_module, registry
 from autotask.handle import TaskHandle
@@ -64,6 +67,13 @@ def until_offered(pipes):
 def until_taken(*values):
     wait_until(lambda: len(taken) >= len(values), what="the values")
     assert taken == list(values)
+
+
+def in_its_own_connection(act):
+    try:
+        act()
+    finally:
+        connections.close_all()
 
 
 def store_without_handing_over(pipes, value):
@@ -149,6 +159,19 @@ def test_what_is_handed_to_one_that_has_stopped_waits_for_the_next_start(host, p
 
     # Then
     wait_until(lambda: handle.status is WAITING)
+    take.start()
+    until_taken(1)
+
+
+def test_a_value_that_is_lost_while_its_host_gives_the_instance_up_waits_for_another_one(host, pipes):
+    # Given: its caller commits only after the instance has left, and dies
+    with transaction.atomic(), ThreadPoolExecutor(1) as elsewhere:
+        handle, _ = store_without_handing_over(pipes, 1)
+        elsewhere.submit(in_its_own_connection, take.stop).result()
+    assert take.is_stopped()
+
+    # Then
+    wait_until(lambda: handle.status is WAITING, OVERDUE + 20)
     take.start()
     until_taken(1)
 

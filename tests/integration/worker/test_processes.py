@@ -60,20 +60,18 @@ def test_a_coroutine_function_can_run_in_a_process(start_worker):
     assert stubborn.double_in_process(4).wait(20) == 8
 
 
-@pytest.mark.parametrize(
-    "task", [stubborn.spin_in_process, stubborn.hold_the_interpreter], ids=lambda task: task.__name__
-)
-def test_a_process_whose_task_takes_too_long_is_killed_and_no_other(start_worker, path, task):
+def test_a_process_whose_task_takes_too_long_is_killed_and_no_other(start_worker, path):
     # Given
     start_worker(processes=2)
     sibling = stubborn.stay_in_process(str(path) + " of the sibling", str(path) + " end")
     wait_until(lambda: began(path.with_name("lines of the sibling")), what="the start of the sibling")
-    handle = task.using(timeout=1)(str(path))
 
     # Then
-    assert ended(handle) is ERROR
-    assert handle.error_message == "timed out after 1 s"
-    assert not psutil.pid_exists(pids(path)[0])
+    for number, task in enumerate((stubborn.spin_in_process, stubborn.hold_the_interpreter)):
+        handle = task.using(timeout=1)(str(path))
+        assert ended(handle) is ERROR
+        assert handle.error_message == "timed out after 1 s"
+        assert not psutil.pid_exists(pids(path)[number])
     path.with_name("lines end").touch()
     assert sibling.wait(20) == "stayed"
     assert sibling.attempts == 1

@@ -20,7 +20,7 @@ from autotask.task import State
 from autotask.tasks import cron_task, periodic_task
 from autotask.worker import scheduler
 from autotask.worker.scheduler import Scheduler
-from tests.helpers import wait_until
+from tests.helpers import patient, wait_until
 from tests.integration.store.shapes import count, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -449,10 +449,11 @@ def test_a_thousand_schedules_of_one_second_are_enqueued_with_one_statement_with
         execute(current(), "UPDATE autotask_schedule SET next_tick = date_trunc('second', clock_timestamp())")
 
         # When
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.thread_time()
         with CaptureQueriesContext(current()) as queries:
             run(service)
         ended = time.monotonic()
+        assert time.thread_time() - worked < 1
 
         # Then
         assert rows(current(), "SELECT count(*), count(DISTINCT schedule) FROM autotask_live") == [(1000, 1000)]
@@ -462,7 +463,7 @@ def test_a_thousand_schedules_of_one_second_are_enqueued_with_one_statement_with
         return ended - began
 
     # Other work on the machine makes it slower at times, and never faster.
-    assert any(seconds() < 1 for _ in range(10))
+    assert any(seconds() < patient(1) for _ in range(10))
 
 
 def test_without_notifications_a_resumed_schedule_is_looked_at_before_its_tick_would_be_late():
@@ -591,7 +592,7 @@ def test_a_worker_that_sleeps_until_a_far_tick_is_notified_of_a_resumption(start
 
     # Then
     wait_until(lambda: ticks() == [0], what="the task of the tick")
-    assert time.monotonic() - paused_at < 15
+    assert time.monotonic() - paused_at < patient(15)
 
 
 def test_a_task_that_is_run_by_hand_belongs_to_no_tick(start_worker):

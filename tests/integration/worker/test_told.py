@@ -6,7 +6,7 @@ import signal
 import pytest
 from django.db import transaction
 
-from autotask.store import enqueue, hearing, notify, read
+from autotask.store import hearing, notify, read
 from autotask.store.addressee import idle_channel
 from autotask.store.connection import current, execute, rows
 from autotask.task import DONE
@@ -197,21 +197,16 @@ def test_a_request_to_cancel_arrives_at_once_while_a_worker_stops(start_worker, 
     tasks.gate("cancelled").set()
 
 
-def test_if_the_worker_that_is_told_is_killed_another_one_finds_the_task(start_crew, monkeypatch):
+def test_if_the_worker_that_is_told_is_killed_another_one_finds_the_task(start_crew, silence):
     # Given
     told, other = start_crew(), start_crew()
     wait_until(lambda: len(read.workers(current())) == 2, what="the entry of the workers in the register")
     ids = {worker.pid: worker.id for worker in read.workers(current())}
-    monkeypatch.setattr(notify, "_waker", None)
-    monkeypatch.setattr(notify, "_last_sent", float("-inf"))
-    only = f"pg_notify('{idle_channel(ids[told.pid])}', '')"
-    monkeypatch.setattr(
-        enqueue, "NOW_TELLING", f"{enqueue.NOW_TELLING.rpartition('SELECT pg_notify')[0]} SELECT {only} FROM stored"
-    )
     os.kill(told.pid, signal.SIGSTOP)
 
     # When
-    handle = tasks.echo("found")
+    handle = store(tasks.echo, "found")
+    execute(current(), f"NOTIFY {idle_channel(ids[told.pid])}")
     os.kill(told.pid, signal.SIGKILL)
 
     # Then

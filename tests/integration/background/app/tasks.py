@@ -34,11 +34,11 @@ def endless(**kwargs: Any) -> None:
 
 
 @_declare(poll_delay=0)
-def counts_to_three(**kwargs: Any) -> bool | None:
+def counts_to_three(**kwargs: Any) -> int | None:
     """Stop by itself at the third run."""
     count = counts_to_three.count = getattr(counts_to_three, "count", 0) + 1
     note("count", count)
-    return False if count == 3 else None
+    return {1: None, 2: 0, 3: False}[count]
 
 
 @_declare(on_error=lambda error, who: note("on_error", who, str(error)), on_error_kwargs={"who": "mail"})
@@ -68,6 +68,7 @@ class SharesTwo(BackgroundAsyncWorker):
         """Say in which thread it runs, and block it for a while."""
         note("shares_two", threading.current_thread().name)
         time.sleep(0.3)
+        note("shared")
 
 
 shares_two = SharesTwo(autostart=False, loop="io", poll_delay=0.05)

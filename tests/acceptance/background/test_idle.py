@@ -1,11 +1,10 @@
-"""What background workers cost while nothing happens, and what the planner makes of their statements."""
+"""What background workers cost while nothing happens."""
 
 import time
 
 from django.db import connection
 
 from autotask.background.workers import BackgroundWorker
-from autotask.store import background
 from autotask.store.connection import rows
 from tests.helpers import wait_until
 from tests.integration.background.app import tasks
@@ -37,26 +36,3 @@ def test_idle_background_workers_ask_less_than_once_a_second(start: Start, lines
     wait_until(lambda: statements(2) <= 1, what="the end of what a start takes")
     assert rows(connection, SESSIONS)
     assert statements(10) < 5
-
-
-def test_the_next_messages_are_found_by_their_index(start: Start) -> None:
-    for number in range(200):
-        tasks.sender.put(number)
-    from autotask.store import inbox
-
-    connection.cursor().execute("ANALYZE autotask_task")
-    sql = inbox.CLAIM.format(limit=8)
-    params = {
-        "plain": tasks.sender.name,
-        "place": "",
-        "fence": 1,
-        "worker_id": "00000000-0000-0000-0000-000000000000",
-        "name": background.PREFIX + tasks.sender.name,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute("SET enable_seqscan = off")
-        cursor.execute(f"EXPLAIN {sql}", params)
-        plan = "\n".join(line for (line,) in cursor.fetchall())
-        cursor.execute("RESET enable_seqscan")
-    assert "autotask_message" in plan, plan
-    assert "Sort" not in plan, plan

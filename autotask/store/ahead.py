@@ -1,0 +1,52 @@
+"""Send a statement, and do something else until its answer is needed. psycopg 3 can do that, psycopg2 cannot."""
+
+import select
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+if is_psycopg3:
+    from psycopg import pq
+    from psycopg.errors import error_from_result
+
+
+class Ahead:
+    """A statement that is written before the last one is answered, and sent after that.
+
+    :param connection: of a worker. Between sending and the answer nobody else may use it.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper, sql: str, params: Mapping[str, Any]) -> None:
+        self.connection = connection
+        with connection.cursor() as cursor:
+            self._words = cursor.mogrify(sql, params).encode()
+
+    def send(self) -> None:
+        """Send it whole: PostgreSQL has it then, and runs it to its end even if this process is killed.
+
+        :raises django.db.OperationalError: the connection is broken.
+        """
+        with self.connection.wrap_database_errors:
+            pgconn = self.connection.connection.pgconn
+            pgconn.send_query(self._words)
+            while pgconn.flush():
+                select.select([], [pgconn.socket], [])
+
+    def answer(self) -> int:
+        """Wait for the answer, and return the number in its first column.
+
+        :raises django.db.DatabaseError: the statement has failed.
+        """
+        with self.connection.wrap_database_errors:
+            pgconn = self.connection.connection.pgconn
+            while pgconn.is_busy():
+                select.select([pgconn.socket], [], [])
+                pgconn.consume_input()
+            found = pgconn.get_result()
+            while pgconn.get_result() is not None:
+                pass  # The last one is None, and ends the statement.
+            if found.status != pq.ExecStatus.TUPLES_OK:
+                raise error_from_result(found)
+            return int(found.get_value(0, 0))

@@ -1,0 +1,194 @@
+"""Calls of other processes that are handed to an idle worker by NOTIFY, stored as already claimed by it."""
+
+import pytest
+
+from autotask import handover, lines
+from autotask.handle import TaskHandle
+from autotask.store import addressee, claim, enqueue, notify
+from autotask.store.connection import current, dedicated, execute, rows
+from autotask.task import RUNNING, WAITING
+from tests.helpers import wait_until
+from tests.integration.store.shapes import sign_on
+from tests.integration.worker import tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LINE = "SELECT line FROM autotask_worker WHERE id = %(id)s"
+
+
+@pytest.fixture
+def searched(monkeypatch):
+    """The ids of the tasks that were found by looking for them."""
+    ids, real = [], claim.claim
+
+    def claim_and_note(*args, **options):
+        claimed = real(*args, **options)
+        ids.extend(task.id for task in claimed)
+        return claimed
+
+    monkeypatch.setattr(claim, "claim", claim_and_note)
+    return ids
+
+
+@pytest.fixture
+def start(start_worker, monkeypatch):
+    """Start a worker that sleeps until it is woken, and let this process call like one without a worker."""
+
+    def started(**options):
+        worker = start_worker(**options)
+        wait_until(lambda: rows(current(), LINE, {"id": worker.id}) == [(lines.current().mark,)], what="its line")
+        wait_until(lambda: worker.loop.promote_at > float("-inf"), what="its first look for work")
+        monkeypatch.setattr(notify, "_waker", None)
+        return worker
+
+    monkeypatch.setattr("autotask.worker.idle.FIRST_SLEEP", 60.0)
+    monkeypatch.setattr("autotask.worker.loop.FIRST_SLEEP", 60.0)
+    monkeypatch.setattr(notify, "NOTIFY_INTERVAL", 0.0)
+    monkeypatch.setattr(notify, "_blind_until", float("-inf"))
+    return started
+
+
+def claims():
+    return rows(current(), "SELECT worker_id, ids FROM autotask_claim")
+
+
+def keep_word(worker, call):
+    """Return a handle of a call that is stored as claimed by a worker, and the word that has not come to it."""
+    task = tasks.echo.new_call((call,), {})
+    fence = enqueue.insert_claimed(current(), task, worker.id)
+    return TaskHandle(task.id), f"{fence >> 10} {handover.words_for(task)}"
+
+
+def test_an_idle_worker_is_handed_calls_and_looks_for_nothing(start, searched):
+    start()
+    for number in range(5):
+        wait_until(lambda: not claims(), what="an idle worker")
+        handle = tasks.echo(number)
+        assert handle.wait(10) == number
+        assert handle.attempts == 1
+    assert not searched
+
+
+def test_a_worker_is_handed_nothing_else_while_its_task_runs(start, searched):
+    # Given
+    start(threads=1)
+    first = tasks.pass_gate("first")
+    assert tasks.gate("first reached").wait(10)
+    assert first.status is RUNNING
+
+    # When
+    second = tasks.echo(2)
+
+    # Then
+    assert len(claims()) == 1
+    assert second.status is WAITING
+    tasks.gate("first").set()
+    second.wait(10)
+    assert searched == [second.id]
+
+
+@pytest.mark.parametrize("obstacle", ["dead", "leaving", "another key", "another queue", "missed a beat"])
+def test_a_worker_that_would_not_get_the_word_is_handed_nothing(obstacle, other_connection, monkeypatch):
+    # Given
+    monkeypatch.setattr(notify, "_last_sent", float("-inf"))
+    id = sign_on(queues=("mail",) if obstacle == "another queue" else ())
+    mark = "other" if obstacle == "another key" else lines.current().mark
+    execute(current(), "UPDATE autotask_worker SET line = %(mark)s", {"mark": mark})
+    if obstacle == "missed a beat":
+        execute(
+            current(),
+            "UPDATE autotask_worker SET seen_at = seen_at - interval '25 s', lease_until = lease_until - interval '25 s'",
+        )
+    if obstacle != "dead":
+        addressee.be_alive(other_connection, id)
+    if obstacle == "leaving":
+        addressee.be_handed_nothing(other_connection, id)
+
+    # When
+    handle = tasks.echo(1)
+
+    # Then
+    assert handle.status is WAITING
+    assert not claims()
+
+
+def test_large_arguments_are_found_in_the_table(start, searched):
+    start()
+    handle = tasks.echo("a" * 10_000)
+    assert handle.wait(10) == "a" * 10_000
+    assert searched == [handle.id]
+
+
+def test_the_channel_is_the_same_for_callers_and_workers_and_depends_on_the_key(settings):
+    id, line = sign_on(), lines.current()
+    sql = f"SELECT {lines.channel('%(id)s::uuid')}"
+    assert rows(current(), sql, {"id": id, "secret": line.secret}) == [(line.channel(id),)]
+    settings.SECRET_KEY = "another key of the site"
+    assert lines.current().channel(id) != line.channel(id)
+    assert lines.current().mark != line.mark
+
+
+def test_a_task_whose_word_does_not_come_is_released_and_runs(start, searched):
+    # Given
+    worker = start()
+    handle, _ = keep_word(worker, "lost")
+
+    # When
+    worker.loop.receiver.look_at = float("-inf")
+    worker.loop.receiver.seen = None
+    worker.wakeup.wake()
+
+    # Then
+    assert handle.wait(10) == "lost"
+    assert searched == [handle.id]
+
+
+def test_a_word_that_comes_after_the_task_was_released_is_not_heeded(start):
+    # Given
+    worker = start()
+    handle, words = keep_word(worker, "once")
+    worker.loop.receiver.seen = None
+    worker.wakeup.wake()
+    assert handle.wait(10) == "once"
+
+    # When
+    channel = lines.current().channel(worker.id)
+    execute(current(), f"NOTIFY {channel}, '{words}'")
+    execute(current(), f"NOTIFY {channel}, '{words}'")
+
+    # Then
+    assert tasks.echo("next").wait(10) == "next"
+    assert worker.recorder.refused == 0
+
+
+def test_words_that_cannot_be_understood_are_logged(start, caplog):
+    # Given
+    worker = start()
+    channel = lines.current().channel(worker.id)
+
+    # When
+    execute(current(), f"NOTIFY {channel}, 'of a later version'")
+
+    # Then
+    wait_until(lambda: "will be found in the table" in caplog.text, what="a log line")
+    assert tasks.echo("next").wait(10) == "next"
+
+
+def test_a_worker_that_stops_releases_what_it_is_handed_at_that_moment(start, caplog):
+    # Given a call that has chosen the worker, and is not committed yet
+    worker = start()
+    connection = dedicated("test").wrapper
+    execute(connection, "BEGIN")
+    task = tasks.echo.new_call((1,), {})
+    assert enqueue.insert_handing(connection, task, handover.words_for(task))
+
+    # When
+    worker.stop()
+    wait_until(lambda: worker.registration.stopping, what="the beginning of the end")
+    execute(connection, "COMMIT")
+
+    # Then
+    wait_until(lambda: not rows(current(), LINE, {"id": worker.id}), what="the end of the worker")
+    assert TaskHandle(task.id).status is WAITING
+    assert "without its knowledge" not in caplog.text
+    connection.close()
