@@ -146,9 +146,10 @@ def _quick(definition: "Definition[Any, Any]", signer: payload.Signer, first: Ne
             return None
         try:
             flow = None if flow_of is None else flow_of(item)
+            key, flow = (flow, None) if type(flow) is str else (None, flow)
         except AutotaskError:  # It is raised again, with the place of the item.
             return None
         # Not by a call of the class, which takes three times as long.
-        return new(NewTask, (id, kind, text(show(item)), sign(id.bytes, body), flow, None))
+        return new(NewTask, (id, kind, text(show(item)), sign(id.bytes, body), flow, None, key))
 
     return make

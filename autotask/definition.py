@@ -164,8 +164,10 @@ class Definition(Declared[P, R]):
         if (plan := self.plan) is None:
             return NewTask(id, kind, text(shown), envelope)
         arguments = self.bound(args, kwargs)
-        throttle = plan.throttle(arguments) if plan.draws else None
-        return NewTask(id, kind, text(shown), envelope, plan.flow(arguments), throttle)
+        throttle, flow = plan.throttle(arguments) if plan.draws else None, plan.flow(arguments)
+        if flow is None or flow.gates:
+            return NewTask(id, kind, text(shown), envelope, flow, throttle)
+        return NewTask(id, kind, text(shown), envelope, None, throttle, flow.unique_key)
 
     def signer(self, carried: Mapping[str, Any] | None) -> payload.Signer:
         """Return the function that signs the arguments of its calls now.
@@ -198,7 +200,7 @@ class Definition(Declared[P, R]):
         """
         if not tasks:
             return []
-        if tasks[0].flow is None and tasks[0].throttle is None:  # all of them: they have the same options
+        if tasks[0].is_plain:  # all of them: they have the same options
             uncommitted.store(tasks, self._insert)
             return [TaskHandle(task.id, self.name, True) for task in tasks]
         handles: list[TaskHandle[R]] = [TaskHandle(task.id, self.name) for task in tasks]

@@ -61,7 +61,6 @@ def unique_flow(key: str) -> str:
     return f'{{"gates":[],"unique":{encode_basestring_ascii(key)}}}'
 
 
-# A tuple, since the garbage collector soon passes over it: of other objects, it would look through the thousands of a bulk.
 class Flow(NamedTuple):
     """The flow control of one task.
 
@@ -77,14 +76,9 @@ class Flow(NamedTuple):
     once: bool = False
 
     @property
-    def is_key(self) -> bool:
-        """Whether it is no more than a unique key."""
-        return not self.gates and self.unique_key is not None and not self.once
-
-    @property
     def stored(self) -> str:
         """The JSON that is stored: a gate is an object with the fields of its class."""
-        if self.unique_key is not None and self.is_key:
+        if self.unique_key is not None and not self.gates and not self.once:
             return unique_flow(self.unique_key)
         return _stored(self)
 

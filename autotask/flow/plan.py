@@ -115,8 +115,8 @@ class Plan:
         flow = self._fixed or self._made(self._bound(arguments))
         return flow if flow.gates or flow.unique_key else None
 
-    def prepared(self, bound: Bound) -> Callable[[tuple[Any, ...]], Flow | None]:
-        """Return what makes the flows of calls by position as :meth:`flow` does: with integers for a unique key, in a fraction of the time.
+    def prepared(self, bound: Bound) -> Callable[[tuple[Any, ...]], Flow | str | None]:
+        """Return what makes the flows of calls by position; only the unique key of those that have nothing else, integers at once.
 
         :param bound: returns the arguments of such a call by the names of all parameters.
         """
@@ -125,11 +125,11 @@ class Plan:
         begin = self._unique_prefix
         quick = self._site.writer.prepared(self._unique_key, tuple(self._signature.parameters))
 
-        def flow(args: tuple[Any, ...]) -> Flow | None:
-            key = quick(args)
-            return self.flow(bound(args)) if key is None else Flow((), f"{begin}({key})")
+        def written(args: tuple[Any, ...]) -> str | None:
+            text = quick(args)
+            return self._made(self._bound(bound(args))).unique_key if text is None else f"{begin}({text})"
 
-        return flow
+        return written
 
     def throttle(self, arguments: Mapping[str, Any]) -> Throttle | None:
         """Return the bucket from which a call draws its tokens: for ``throttle``, and for ``unique_for`` in seconds."""

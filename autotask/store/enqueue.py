@@ -70,6 +70,8 @@ class NewTask(NamedTuple):
     :ivar arguments: the arguments as text.
     :ivar flow: its gates and its unique key; None: it has neither.
     :ivar throttle: the bucket from which the call draws.
+    :ivar key: its unique key, if it has no flow but that: then a bulk makes no further object for each call, over which the garbage
+        collector would go.
     """
 
     id: uuid.UUID
@@ -78,6 +80,17 @@ class NewTask(NamedTuple):
     payload: bytes
     flow: Flow | None = None
     throttle: Throttle | None = None
+    key: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no other call can stand in for it, and it waits at no gate."""
+        return self.flow is None and self.throttle is None and self.key is None
+
+    @property
+    def any_flow(self) -> Flow:
+        """Its gates and its unique key, of which it may have none."""
+        return self.flow or (_NO_FLOW if self.key is None else Flow((), self.key))
 
 
 _COLUMNS = "id, name, queue, priority, state, created_at, run_at, ready_at, retries, ttl, arguments, payload"
@@ -298,7 +311,7 @@ def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) ->
 
     :returns: the ids of those that were inserted. The unique keys of the others were taken.
     """
-    if len(tasks) == 1 and tasks[0].kind.is_plain and not (flow := tasks[0].flow or _NO_FLOW).gates:
+    if len(tasks) == 1 and tasks[0].kind.is_plain and not (flow := tasks[0].any_flow).gates:
         stored = execute(connection, NOW_UNLESS_TAKEN, (*_plain(tasks[0]), flow.stored, flow.unique_key))
         return {tasks[0].id} if stored else set()
     parts = list(parted(tasks))
@@ -310,7 +323,7 @@ def insert_flowing(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) ->
 
 def flowing_parameters(tasks: Sequence[NewTask]) -> dict[str, str]:
     """Return the parameters of :data:`MANY_FLOWING`."""
-    flows = [task.flow or _NO_FLOW for task in tasks]
+    flows = [task.any_flow for task in tasks]
     return {
         **parameters(tasks),
         "flow": arrays.texts([flow.stored if flow.gates or flow.once else None for flow in flows]),

@@ -110,7 +110,7 @@ def insert_unique(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> 
 
     :returns: the tasks that were not inserted; all of them, if this is not the way to insert them.
     """
-    keyed = {key: task for task in tasks if (flow := task.flow) and flow.is_key and (key := flow.unique_key)}
+    keyed = {task.key: task for task in tasks if task.key is not None}
     if not MANY_ENOUGH <= len(tasks) == len(keyed):
         return tasks
     ((now, is_row_security_active, taken),) = rows(connection, BEFORE_UNIQUE, {"key": arrays.texts(keyed)})

@@ -176,14 +176,12 @@ def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Te
         # The tasks that had the keys of the others have ended meanwhile, or begun.
         remaining = [task for task in remaining if task.id not in found]
     task = remaining[0]
-    raise AlreadyEnqueued(name=task.kind.name, key=task.flow and task.flow.unique_key, id="that ends again and again")
+    raise AlreadyEnqueued(name=task.kind.name, key=task.any_flow.unique_key, id="that ends again and again")
 
 
 def _find(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask]) -> list[_Taken]:
     """Return those tasks whose keys are taken."""
-    keys = {task.id: task.flow.unique_key for task in tasks if task.flow}
-    if not keys:
-        return []
+    keys = {task.id: task.any_flow.unique_key for task in tasks}
     there = {
         key: (id, not_begun) for key, id, not_begun in rows(connection, FIND, {"key": arrays.texts(keys.values())})
     }

@@ -35,8 +35,11 @@ def findings(situation: Situation, task: StoredTask, site: Site) -> Iterator[Fin
         )
     yield _due(situation, task, site)
     yield from _over(situation, task)
-    yield _paused(situation, task)
-    yield from _gate(situation, task)
+    pause = _pause_of(situation, task)
+    yield _paused(situation, pause)
+    # While a pause is in force, nobody lets a held task go on, even if nothing else is in its way.
+    is_stopped = pause is not None and task.state is State.HELD
+    yield from (finding for finding in _gate(situation, task) if not (is_stopped and finding.passed))
     yield from _elsewhere(situation, task)
 
 
@@ -89,8 +92,7 @@ def _over(situation: Situation, task: StoredTask) -> Iterator[Finding]:
 # --- pauses, limits and rates ------------------------------------------------------------------------------------------
 
 
-def _paused(situation: Situation, task: StoredTask) -> Finding:
-    pause = _pause_of(situation, task)
+def _paused(situation: Situation, pause: Pause | None) -> Finding:
     if pause is None:
         return passed(Code.PAUSED, _("nothing that it needs is paused"))
     text = reasons.paused(pause, situation.now)

@@ -198,6 +198,21 @@ def test_whom_nothing_holds_up_any_more_a_worker_has_to_let_go(task, gate):
     assert engine.decide(situation(task, **gate, ready_at=None, workers=()), SITE).code == Code.NO_WORKER
 
 
+@pytest.mark.parametrize(
+    ("gate", "pause", "facts"),
+    [
+        (OPENAI, Pause(Kind.LIMIT, "openai", at(-60), "ANN", None, ""), {"gate": seen(OPENAI, taken=1)}),
+        (RATE, Pause(Kind.LIMIT, "shop.sync", at(-60), "ANN", None, ""), {"gate": seen(RATE)}),
+        (OPENAI._replace(key="pause:queue mail"), QUEUE_PAUSE, {}),
+    ],
+    ids=["limit", "rate", "queue"],
+)
+def test_nobody_is_said_to_let_a_task_pass_while_a_pause_is_in_force(gate, pause, facts):
+    found = engine.decide(situation(held(gate), in_force=(pause,), **facts), SITE)
+    assert found.code is Code.PAUSED
+    assert [check.text for check in found.checks if "lets it" in check.text] == []
+
+
 def test_a_switched_off_site_says_so_unless_a_worker_runs_elsewhere():
     off = replace(SITE, active=False)
     assert engine.decide(situation(workers=()), off).code == Code.INACTIVE

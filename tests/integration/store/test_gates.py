@@ -4,6 +4,7 @@ import time
 import uuid
 
 import pytest
+from django.db import transaction
 
 from autotask.flow import Flow, LimitGate, RateGate
 from autotask.store import (
@@ -75,6 +76,15 @@ def taken(gate):
 
 
 # --- limits ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", [A, RateGate("rate:a", "a", 1.0, 5)], ids=["limit", "rate"])
+def test_who_lets_tasks_pass_does_not_wait_for_the_disk(gate, worker):
+    hold(gate)
+    with transaction.atomic():
+        assert gates.admit(current(), Present(), room={THREAD: 1}).ready == 1
+        assert rows(current(), "SHOW synchronous_commit") == [("off",)]
+    assert rows(current(), "SHOW synchronous_commit") == [("on",)]
 
 
 def test_a_task_with_a_gate_is_held_until_a_worker_admits_it(worker):

@@ -106,7 +106,7 @@ def test_a_key_that_another_transaction_takes_while_very_many_are_copied_keeps_i
 ):
     # Given: another session has taken a key, and has not committed
     monkeypatch.setattr(many, "MANY_ENOUGH", 2)
-    tasks, other = [_with_key(key) for key in "cba"], _with_key("b")
+    tasks, other = [new_task()._replace(key=key) for key in "cba"], _with_key("b")
     execute(third, "BEGIN")
     enqueue.insert_flowing(third, [other])
     others = _in_thread(unique.store, other_connection, tasks, Terms())
