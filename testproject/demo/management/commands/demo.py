@@ -153,7 +153,8 @@ Files:      {settings.DEMO_OUTPUT}
         self._say(f"Ctrl-C stops everything.{under_tox}")
         self._say()
         for case in stream():
-            _enqueue(site, case)
+            with contextlib.suppress(OSError):  # runserver restarts when a file changes
+                _enqueue(site, case)
             next_one = time.monotonic() + PACE
             while time.monotonic() < next_one:
                 self._look(site)
