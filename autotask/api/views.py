@@ -43,7 +43,7 @@ def submit_task(call: Call) -> HttpResponse:
     order = Order.of(read_object(call.request))
     key = idempotency.key_of(call.request)
     handle = submit(call.caller, order, key)
-    # A call that has made no task of its own gets the one that is there. An idempotency key repeats the first answer.
+    # A call that has made no task of its own gets the existing one. An idempotency key repeats the first answer.
     is_new = handle.created is not False or key is not None
     return json_response(
         _just_submitted(call, handle, order.name),
