@@ -143,19 +143,25 @@ class TaskContext:
         """Report progress to this function from now on."""
         self._report = report
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, or reports to nobody."""
+        return self._report is None
+
     def close(self) -> None:
         """Accept no more progress: the attempt is over, whatever threads it may have left behind."""
         self._report = None
 
 
-_running: contextvars.ContextVar[TaskContext] = contextvars.ContextVar("autotask_running")
+#: The context of the task that is running here; see :func:`current`.
+running: contextvars.ContextVar[TaskContext] = contextvars.ContextVar("autotask_running")
 
 
 def current() -> TaskContext | None:
     """Return the context of the task that is running here, for code that tasks call; None outside of tasks."""
-    return _running.get(None)
+    return running.get(None)
 
 
 def enter(context: TaskContext) -> None:
     """Make :func:`current` return this context from now on, in a context of contextvars that ends with the task."""
-    _running.set(context)
+    running.set(context)

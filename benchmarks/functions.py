@@ -1,5 +1,6 @@
 """The measured task functions, for autotask."""
 
+import logging
 import time
 
 from django.apps import apps
@@ -11,11 +12,23 @@ from benchmarks import probe
 #: The shared rate: tasks a second, and tokens that can be saved up.
 RATE, BURST = 200, 20
 
+lines = logging.getLogger("benchmarks.lines")
+lines.setLevel(logging.INFO)
+
 
 @delayed_task
 def nothing(number: int) -> int:
     """Only record that it has begun."""
     return probe.hit(number)
+
+
+@delayed_task
+def say_five(number: int) -> int:
+    """Log five lines."""
+    found = probe.hit(number)
+    for step in range(5):
+        lines.info("step %d of %s", step, "the import")
+    return found
 
 
 @delayed_task

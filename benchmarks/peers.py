@@ -38,6 +38,7 @@ _ALL = (
         "autotask",
         {
             "default": "a dedicated worker",
+            "logs": "a dedicated worker that keeps the lines of tasks",
             "companion": "the worker that the calling process has started",
             "await": "the same, waited for in a coroutine",
         },

@@ -1,5 +1,6 @@
 """Django settings of the measured processes, as in production, on the database that the ``PG*`` variables name."""
 
+import json
 import os
 
 from autotask.embedded import environment
@@ -16,3 +17,7 @@ AUTOTASK_TASKS_MODULE = "functions"
 #: The environment variable that names a further module, which most measures do without.
 MODULES = "BENCHMARK_MODULES"
 AUTOTASK_MODULES = os.environ.get(MODULES, "").split()
+
+#: The environment variable with the lines of tasks that are kept, as JSON.
+LOGS = "BENCHMARK_LOGS"
+AUTOTASK_LOGS = json.loads(os.environ.get(LOGS, "null"))

@@ -60,10 +60,12 @@ class _Viewers:
         while not self.ended.wait(max(0.0, due - time.monotonic())):
             due += EVERY
             began = time.perf_counter()
-            status = _get(self.port, self.address, headers)
+            response = _get(self.port, self.address, headers)
             self.times.append((time.perf_counter() - began) * 1000)
-            if status != 200:
-                self.failures.append(f"status {status}")
+            if response.status != 200:
+                self.failures.append(f"status {response.status}")
+            if given := response.getheader("X-Autotask-Pass"):
+                headers["X-Autotask-Pass"] = given
 
 
 def cost(address: str, cookies: Sequence[str], seconds: float, postmaster: int, settings: str) -> Cost:
@@ -95,13 +97,13 @@ def cost(address: str, cookies: Sequence[str], seconds: float, postmaster: int, 
     return Cost((after[0] - before[0]) / passed, (after[1] - before[1]) / passed, times)
 
 
-def _get(port: int, address: str, headers: dict[str, str]) -> int:
+def _get(port: int, address: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", address, headers=headers)
         response = connection.getresponse()
         response.read()
-        return response.status
+        return response
     finally:
         connection.close()
 

@@ -1,6 +1,7 @@
 """A task in detail, as text; never its unpickled arguments or result."""
 
 import json
+import math
 
 from autotask import display, reasons
 from autotask.conf import settings
@@ -152,7 +153,7 @@ def _progress(task: StoredTask) -> str:
     if task.progress is None:
         return ""
     share = task.progress.fraction
-    return f"{task.progress}" + ("" if share is None else f" ({share:.0%})")
+    return f"{task.progress}" + ("" if share is None else f" ({math.floor(100 * share + 1e-9)}%)")  # 100% is all
 
 
 def _attempt_lines(attempt: StoredAttempt) -> list[str]:

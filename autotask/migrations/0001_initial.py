@@ -365,6 +365,7 @@ class Migration(migrations.Migration):
                 ("key", models.TextField(primary_key=True, serialize=False)),
                 ("rule", models.TextField()),
                 ("text", models.TextField()),
+                ("facts", models.JSONField(null=True)),
                 ("to", models.JSONField(null=True)),
                 ("quiet", models.FloatField(null=True)),
                 ("began_at", models.DateTimeField()),
@@ -634,10 +635,7 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "autotask_log",
                 "default_permissions": (),
-                "indexes": [
-                    models.Index(models.F("task_id"), models.F("id"), name="autotask_log_of_task"),
-                    models.Index(models.F("at"), name="autotask_log_at"),
-                ],
+                "indexes": [models.Index(models.F("task_id"), models.F("id"), name="autotask_log_of_task")],
             },
         ),
         migrations.CreateModel(

@@ -39,10 +39,7 @@ class LogPiece(models.Model):
     class Meta:
         db_table = "autotask_log"
         default_permissions = ()
-        indexes = [
-            models.Index("task_id", "id", name="autotask_log_of_task"),
-            models.Index("at", name="autotask_log_at"),
-        ]
+        indexes = [models.Index("task_id", "id", name="autotask_log_of_task")]
 
 
 class Step(models.Model):

@@ -9,6 +9,7 @@ class Incident(models.Model):
     key = models.TextField(primary_key=True)
     rule = models.TextField()
     text = models.TextField()
+    facts = models.JSONField(null=True)
     to = models.JSONField(null=True)
     quiet = models.FloatField(null=True)
     began_at = models.DateTimeField()

@@ -74,6 +74,10 @@ _SECOND = timedelta(seconds=1)
 _TERM = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?", re.ASCII)
 _NAME = re.compile(r"\b[A-Z]{3}(?=L?\b)", re.ASCII)
 _RANGE = re.compile(r"(\d{1,4})-(\d{1,4})(?:/([1-9]\d{0,3}))?", re.ASCII)
+
+#: Ordinal numbers that CronSim writes as "21th", "32th" and so on, and how they end.
+_NTH = re.compile(r"\b([2-5]?(?<!1)([123]))th\b")
+_ENDINGS = {"1": "st", "2": "nd", "3": "rd"}
 _STEP = re.compile(r".+/(\d+)", re.ASCII)
 
 #: The windows to search for the last due moments, in ascending order: the first window that holds enough does not hold
@@ -170,7 +174,8 @@ class Crontab:
 
     def in_words(self) -> str:
         """Return the expression in English."""
-        return CronSim(self.expression, datetime(2024, 1, 1)).explain()
+        explained = CronSim(self.expression, datetime(2024, 1, 1)).explain()
+        return _NTH.sub(lambda found: found[1] + _ENDINGS[found[2]], explained)
 
     def first_after(self, registered: datetime) -> datetime:
         """Return the first moment due after the registration."""

@@ -1,9 +1,10 @@
 """Incidents: each has a row, so that it is announced once, and once when it is over, whoever dies in between."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -37,15 +38,15 @@ WITH free AS MATERIALIZED (
     SELECT key FROM autotask_incident WHERE key = ANY(%(key)s::text[]) ORDER BY key FOR UPDATE SKIP LOCKED
 ),
 noted AS (
-    INSERT INTO autotask_incident AS i (key, rule, text, "to", quiet, began_at, seen_at, due_at, told, tries)
-    SELECT f.key, f.rule, f.text, f."to"::jsonb, f.quiet,
+    INSERT INTO autotask_incident AS i (key, rule, text, facts, "to", quiet, began_at, seen_at, due_at, told, tries)
+    SELECT f.key, f.rule, f.text, f.facts::jsonb, f."to"::jsonb, f.quiet,
            statement_timestamp(), statement_timestamp(), statement_timestamp(), 0, 0
-    FROM unnest(%(key)s::text[], %(rule)s::text[], %(text)s::text[], %(to)s::text[], %(quiet)s::float8[])
-         AS f(key, rule, text, "to", quiet)
+    FROM unnest(%(key)s::text[], %(rule)s::text[], %(text)s::text[], %(facts)s::text[], %(to)s::text[], %(quiet)s::float8[])
+         AS f(key, rule, text, facts, "to", quiet)
     WHERE f.key IN (SELECT key FROM free) OR NOT EXISTS (SELECT FROM autotask_incident known WHERE known.key = f.key)
     ORDER BY f.key
     ON CONFLICT (key) DO UPDATE SET
-        text = excluded.text, "to" = excluded."to", quiet = excluded.quiet, seen_at = excluded.seen_at, ended_at = NULL,
+        text = excluded.text, facts = excluded.facts, "to" = excluded."to", quiet = excluded.quiet, seen_at = excluded.seen_at, ended_at = NULL,
         began_at = CASE WHEN {_OVER} THEN excluded.seen_at ELSE i.began_at END,
         due_at = CASE WHEN {_OVER}
             THEN greatest(excluded.seen_at, i.told_at + excluded.quiet * interval '1 s') ELSE i.due_at END,
@@ -96,7 +97,7 @@ WHERE key = (
     SELECT key FROM autotask_incident WHERE {_PENDING} AND key <> ALL(%(tried)s::text[])
     ORDER BY began_at LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-RETURNING key, text, began_at, ended_at, told, coalesce(remaining, "to")::text, tries
+RETURNING key, text, began_at, ended_at, told, coalesce(remaining, "to")::text, tries, facts::text
 """
 
 _OURS = "key = %(key)s AND told = %(told)s AND tries = %(tries)s"
@@ -120,7 +121,7 @@ UPDATE autotask_incident SET told_at = clock_timestamp() - {PATIENCE} * interval
 """
 
 OPEN = """
-SELECT key, text, began_at, ended_at, told, "to"::text, tries
+SELECT key, text, began_at, ended_at, told, "to"::text, tries, facts::text
 FROM autotask_incident WHERE key <> '' AND ended_at IS NULL ORDER BY began_at LIMIT %(limit)s
 """
 
@@ -131,11 +132,14 @@ class Found:
 
     :ivar key: what tells it from other incidents.
     :ivar rule: the key of the rule.
+    :ivar text: what it is, in the language of the site.
+    :ivar facts: what it is, for other languages.
     """
 
     key: str
     rule: str
     text: str
+    facts: Mapping[str, Any]
     to: Sequence[str]
     quiet: float
 
@@ -148,6 +152,7 @@ class Incident:
     :ivar told: 0: its beginning was not announced yet; 1: it was; 2: so was its end.
     :ivar to: the recipients who are still to get the next message.
     :ivar tries: how often it was tried, with the try that a claim begins.
+    :ivar facts: those of :class:`Found`.
     """
 
     key: str
@@ -157,6 +162,7 @@ class Incident:
     told: int
     to: list[str]
     tries: int
+    facts: Mapping[str, Any]
 
     @property
     def is_of_end(self) -> bool:
@@ -170,7 +176,7 @@ def take_turn(connection: BaseDatabaseWrapper, every: float) -> bool:
 
 
 def note(connection: BaseDatabaseWrapper, found: Sequence[Found], rules: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Note all incidents that there are, and return the texts of those that are new, and of those that are over.
+    """Note all current incidents, and return the texts of those that are new, and of those that are over.
 
     :param rules: the keys of all rules by which this process has looked.
     """
@@ -187,6 +193,7 @@ def add(connection: BaseDatabaseWrapper, found: Sequence[Found]) -> list[str]:
         "key": arrays.texts([each.key for each in found]),
         "rule": arrays.texts([each.rule for each in found]),
         "text": arrays.texts([text(each.text, _LONGEST) for each in found]),
+        "facts": arrays.texts([json.dumps(dict(each.facts)) for each in found]),
         "to": arrays.texts([json.dumps(list(each.to)) for each in found]),
         "quiet": arrays.numbers([each.quiet for each in found]),
     }
@@ -232,7 +239,7 @@ def going_on(connection: BaseDatabaseWrapper, limit: int = 100) -> list[Incident
 
 
 def _incident(
-    key: str, text: str, began_at: datetime, ended_at: datetime | None, told: int, to: str, tries: int
+    key: str, text: str, began_at: datetime, ended_at: datetime | None, told: int, to: str, tries: int, facts: str
 ) -> Incident:
     ended = None if ended_at is None else aware(ended_at)
-    return Incident(key, text, aware(began_at), ended, told, json.loads(to), tries)
+    return Incident(key, text, aware(began_at), ended, told, json.loads(to), tries, json.loads(facts))

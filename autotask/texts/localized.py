@@ -26,9 +26,17 @@ def amount(number: float) -> str:
     return number_format(f"{number:.2f}".rstrip("0").rstrip("."), use_l10n=True, force_grouping=True)
 
 
-def share(part: float) -> str:
-    """Return a part of one in percent, with up to three digits: ``2.5%``, in German ``2,5 %``."""
-    return gettext("%(number)s%%") % {"number": _decimal(f"{100 * part:.3g}")}
+def share(part: float, digits: int = 1) -> str:
+    """Return a part of one in percent: ``2.5%``, in German ``2,5 %``; only nothing is ``0%``, and only all ``100%``.
+
+    :param digits: after the point, at most.
+    """
+    percent, least = 100 * part, 10.0**-digits
+    if 0 < percent < least:
+        return _percent(f"<{least:g}")
+    if 100 - least < percent < 100:
+        return _percent(f">{100 - least:g}")
+    return _percent(f"{percent:.{digits}f}".removesuffix(".0"))
 
 
 def in_words(seconds: float) -> str:
@@ -76,6 +84,10 @@ def _in_units(whole: int) -> str:
     if minutes and seconds:
         return gettext("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": seconds}
     return gettext("%(number)d min") % {"number": minutes} if minutes else gettext("%(number)d s") % {"number": seconds}
+
+
+def _percent(number: str) -> str:
+    return gettext("%(number)s%%") % {"number": _decimal(number)}
 
 
 def _decimal(number: str) -> str:

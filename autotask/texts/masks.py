@@ -75,6 +75,12 @@ class Masks:
             or any(word in part for word in self._in_parts for part in parts)
         )
 
+    @staticmethod
+    def suspect(text: str) -> bool:
+        """Whether a text may have secrets: most have none, which takes a fraction of the time to see."""
+        # Not any(), which takes twice as long: each line that a task logs is looked at.
+        return ":" in text or "=" in text or bool([trace for trace in _TRACES if trace in text])
+
     def text(self, text: str) -> str:
         """Return a text of at most ``LONGEST_TEXT`` characters with its secrets masked."""
         if "://" in text and "@" in text:

@@ -6,11 +6,13 @@ import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from operator import itemgetter
 from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import display
+from autotask.context import TaskContext
 from autotask.setting_types import LogOptions
 from autotask.store import task_logs
 from autotask.store.task_logs import NewPiece
@@ -23,14 +25,17 @@ EVERY = 1.0
 #: Characters of the names of a level and of a logger; a logger may be named after a key that somebody sent.
 LONGEST_NAME = 200
 
-#: Lines that wait at most, the oldest are lost first; and after how many the writer is hurried.
+#: Lines that wait at most, the oldest are lost first; and after how many of one attempt the writer is hurried.
 MOST_WAITING = 50_000
 MANY = 5_000
+
+#: After how many attempts that have logged, the writer is hurried.
+MANY_ATTEMPTS = 1_000
 
 #: Bytes after which a statement is long enough.
 LARGEST_STATEMENT = 2 * 2**20
 
-#: Attempts whose pieces are remembered at most, so that each has no more than its share.
+#: Attempts elsewhere whose pieces are remembered at most, so that each has no more than its share.
 MOST_REMEMBERED = 10_000
 
 #: An attempt has about that many pieces at most; its lines are forgotten piece by piece.
@@ -43,26 +48,64 @@ PAUSE = 0.05
 #: A task and the number of an attempt.
 Attempt = tuple[uuid.UUID, int]
 
+#: When a line was logged in seconds since 1970, its level, its logger and its message. A plain tuple: each line of each task is
+#: one.
+Said = tuple[float, str, str, str]
+
 _formatter = logging.Formatter()
 
 
 class Line(NamedTuple):
-    """A line of one attempt.
+    """A line of an attempt that runs elsewhere: in a child process, or in a thread of its own."""
 
-    :ivar created: seconds since 1970.
+    attempt: Attempt
+    said: Said
+
+
+class Lines:
+    """The lines of one attempt.
+
+    :ivar said: those that wait. Any thread may append some.
+    :ivar is_mixed: whether these come from several places, so that they may not be in order.
+    :ivar texts: those that are written next, as they are stored.
+    :ivar pieces: the ids and sizes of what is stored already, oldest first.
     """
 
-    task_id: uuid.UUID
-    attempt: int
-    created: float
-    level: str
-    logger: str
-    message: str
+    __slots__ = ("attempt", "is_mixed", "pieces", "said", "texts")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.said: list[Said] = []
+        self.is_mixed = False
+        self.texts: list[str] | None = None
+        self.pieces: deque[tuple[int, int]] | None = None
+
+    def take(self) -> list[Said]:
+        """Return the lines that wait, which do not wait any more."""
+        found = self.said[:]
+        del self.said[: len(found)]
+        if self.is_mixed:
+            found.sort(key=itemgetter(0))
+            self.is_mixed = False
+        return found
+
+    def make_room(self, size: int, most: int) -> list[int]:
+        """Forget the oldest pieces, until one of that size fits; return their ids."""
+        outdated: list[int] = []
+        while self.pieces and sum(each for _, each in self.pieces) + size > most:
+            outdated.append(self.pieces.popleft()[0])
+        return outdated
 
 
-def line_of(attempt: Attempt, record: logging.LogRecord) -> Line:
-    """Return the line of a record, as it is now: its arguments may change later."""
+def said_by(record: logging.LogRecord) -> Said:
+    """Return what a record says now: its arguments may change later."""
     message = record.getMessage()
+    if record.exc_info or record.stack_info or "task_name" in record.__dict__:
+        message = _whole(record, message)
+    return record.created, record.levelname, record.name, message
+
+
+def _whole(record: logging.LogRecord, message: str) -> str:
     if (name := getattr(record, "task_name", None)) is not None:
         message = message.removeprefix(
             f"{name} {getattr(record, 'task_id', '')}: "
@@ -74,7 +117,7 @@ def line_of(attempt: Attempt, record: logging.LogRecord) -> Line:
             message += f"\n(its traceback cannot be shown: {type(error).__name__})"
     if record.stack_info:
         message += f"\n{record.stack_info}"
-    return Line(*attempt, record.created, record.levelname, record.name, message[: LONGEST_TEXT + 1])
+    return message
 
 
 class Forwarder:
@@ -88,11 +131,16 @@ class Forwarder:
         self._send = send
         self._pid = os.getpid()
 
-    def take(self, attempt: Attempt, record: logging.LogRecord) -> None:
+    def take(self, context: TaskContext, record: logging.LogRecord) -> None:
         """Send a line at once: the child may be killed in the next moment."""
+        self.take_stray((context.id, context.attempt), record)
+
+    def take_stray(self, attempt: Attempt, record: logging.LogRecord) -> None:
+        """Do the same for a line of a thread that the task has started."""
         # A process that the task has forked has the same pipe, and would write between the bytes of the child.
         if os.getpid() == self._pid:
-            self._send(line_of(attempt, record))
+            created, level, logger, message = said_by(record)
+            self._send(Line(attempt, (created, level, logger, message[: LONGEST_TEXT + 1])))
 
 
 class LogBook:
@@ -107,99 +155,134 @@ class LogBook:
         self.level = options.level
         self._options = options
         self._hurry = hurry
-        self._waiting: deque[Line] = deque(maxlen=MOST_WAITING)
-        self._unwritten: OrderedDict[Attempt, deque[str]] = OrderedDict()
-        #: The ids and sizes of the stored pieces of attempts that may go on.
-        self._stored: OrderedDict[Attempt, deque[tuple[int, int]]] = OrderedDict()
+        #: Those of attempts that run in this process.
+        self._here: dict[TaskContext, Lines] = {}
+        #: Those of others, and their lines that nobody has sorted yet.
+        self._elsewhere: OrderedDict[Attempt, Lines] = OrderedDict()
+        self._strays: deque[Line] = deque(maxlen=MOST_WAITING)
         self._prune_at = time.monotonic()
 
-    def take(self, attempt: Attempt, record: logging.LogRecord) -> None:
-        """Take a record of an attempt that runs in this process."""
-        self.put(line_of(attempt, record))
+    def take(self, context: TaskContext, record: logging.LogRecord) -> None:
+        """Take a record of the attempt that runs where it was logged."""
+        # said_by() inlined: tasks wait for each line.
+        message = record.getMessage()
+        if record.exc_info or record.stack_info or "task_name" in record.__dict__:
+            message = _whole(record, message)
+        if (lines := self._here.get(context)) is None:
+            lines = self._begin(context)
+        said = lines.said
+        said.append((record.created, record.levelname, record.name, message))
+        if len(said) >= MANY:
+            self._many(said)
+
+    def take_stray(self, attempt: Attempt, record: logging.LogRecord) -> None:
+        """Take a record of an attempt of this process that was logged outside of it."""
+        self.put(Line(attempt, said_by(record)))
 
     def put(self, line: Line) -> None:
-        """Take a line."""
-        self._waiting.append(line)
-        if len(self._waiting) == MANY:
+        """Take a line of an attempt that runs elsewhere."""
+        self._strays.append(line)
+        if len(self._strays) == MANY:
             self._hurry()
 
     def run_once(self, connection: BaseDatabaseWrapper) -> float:
         """Store the lines that wait, and now and then delete old ones."""
-        self._sort()
-        if self._unwritten:
-            self._write(connection)
+        self._sort_strays()
+        over = [context for context in list(self._here) if context.is_over]
+        found = [*self._here.values(), *self._elsewhere.values()]
+        self._forget_oldest([lines for lines in found if lines.texts])
+        self._write(connection, found)
+        for context in over:
+            del self._here[context]  # It was over before we looked, so all its lines are stored.
+        while len(self._elsewhere) > MOST_REMEMBERED:
+            self._elsewhere.popitem(last=False)
         if (now := time.monotonic()) >= self._prune_at:
             if task_logs.prune(connection, self._options.keep):
                 return PAUSE
             self._prune_at = now + PRUNE_EVERY
         return EVERY
 
-    def _sort(self) -> None:
-        text_of = _Texts(display.masks()).of
-        for _ in range(len(self._waiting)):
-            line = self._waiting.popleft()
-            attempt = line[:2]
-            if (lines := self._unwritten.get(attempt)) is None:
-                lines = self._unwritten[attempt] = deque()
-            lines.append(text_of(line))
-        while sum(map(len, self._unwritten.values())) > MOST_WAITING:
-            self._unwritten.popitem(last=False)
+    def _begin(self, context: TaskContext) -> Lines:
+        if len(self._here) % MANY_ATTEMPTS == MANY_ATTEMPTS - 1:
+            self._hurry()
+        return self._here.setdefault(context, Lines((context.id, context.attempt)))
 
-    def _write(self, connection: BaseDatabaseWrapper) -> None:
-        """Store the lines that are not stored yet, as many with each statement as it should have."""
-        pieces: list[NewPiece] = []
+    def _many(self, said: list[Said]) -> None:
+        if len(said) % MANY == 0:
+            self._hurry()
+        if len(said) >= MOST_WAITING:
+            del said[:MANY]
+
+    def _sort_strays(self) -> None:
+        if not self._strays:
+            return
+        here = {lines.attempt: lines for lines in list(self._here.values())}
+        for _ in range(len(self._strays)):
+            attempt, said = self._strays.popleft()
+            if (lines := here.get(attempt)) is None:
+                lines = self._elsewhere.setdefault(attempt, Lines(attempt))
+                self._elsewhere.move_to_end(attempt)
+            else:
+                lines.is_mixed = True
+            lines.said.append(said)
+
+    @staticmethod
+    def _forget_oldest(left: list[Lines]) -> None:
+        """Forget lines that could not be stored the last time, if there are too many."""
+        waiting = sum(len(lines.texts or ()) for lines in left)
+        for lines in left:
+            if waiting <= MOST_WAITING:
+                return
+            waiting -= len(lines.texts or ())
+            lines.texts = None
+
+    def _write(self, connection: BaseDatabaseWrapper, found: list[Lines]) -> None:
+        """Store the lines that wait, as many with each statement as it should have."""
+        texts_of = _Texts(display.masks()).of
+        batch: list[tuple[Lines, str]] = []
         outdated: list[int] = []
         size = 0
-        for attempt in list(self._unwritten):
-            if not (new := self._pieces(self._unwritten[attempt])):  # its last line is longer than all may be
-                del self._unwritten[attempt]
+        for lines in found:
+            if said := lines.take():
+                lines.texts = (lines.texts or []) + texts_of(lines.attempt[1], said)
+            elif not lines.texts:
+                continue
+            if not (new := self._pieces(lines.texts)):  # its last line is longer than all may be
+                lines.texts = None
                 continue
             size += (added := sum(map(_size, new)))
-            outdated += self._make_room(attempt, added)
-            pieces += [NewPiece(*attempt, text) for text in new]
+            outdated += lines.make_room(added, self._options.max)
+            batch += [(lines, text) for text in new]
             if size >= LARGEST_STATEMENT:
-                self._store(connection, pieces, outdated)
-                pieces, outdated, size = [], [], 0
-        if pieces:
-            self._store(connection, pieces, outdated)
+                self._store(connection, batch, outdated)
+                batch, outdated, size = [], [], 0
+        if batch:
+            self._store(connection, batch, outdated)
 
-    def _store(self, connection: BaseDatabaseWrapper, pieces: list[NewPiece], outdated: list[int]) -> None:
-        ids = task_logs.write(connection, pieces, outdated)
-        for (task_id, attempt, text), id in zip(pieces, ids, strict=True):
-            self._unwritten.pop((task_id, attempt), None)
-            self._remember((task_id, attempt), id, _size(text))
+    def _store(self, connection: BaseDatabaseWrapper, batch: list[tuple[Lines, str]], outdated: list[int]) -> None:
+        ids = task_logs.write(connection, [NewPiece(*lines.attempt, text) for lines, text in batch], outdated)
+        for (lines, text), id in zip(batch, ids, strict=True):
+            lines.texts = None
+            if lines.pieces is None:
+                lines.pieces = deque()
+            lines.pieces.append((id, _size(text)))
 
-    def _pieces(self, lines: deque[str]) -> list[str]:
+    def _pieces(self, texts: list[str]) -> list[str]:
         """Join lines, the last ones, as many as an attempt may have."""
         left, most = self._options.max, max(1, self._options.max // PIECES)
-        if _size(whole := "".join(lines)) <= most:  # as nearly always
+        if _size(whole := "".join(texts)) <= most:  # as nearly always
             return [whole]
         found: deque[deque[str]] = deque([deque()])
         size = 0
-        for line in reversed(lines):
-            if (left := left - _size(line)) < 0:
+        for text in reversed(texts):
+            if (left := left - _size(text)) < 0:
                 break
-            if size and size + _size(line) > most:
+            if size and size + _size(text) > most:
                 found.appendleft(deque())
                 size = 0
-            found[0].appendleft(line)
-            size += _size(line)
+            found[0].appendleft(text)
+            size += _size(text)
         return ["".join(each) for each in found if each]
-
-    def _make_room(self, attempt: Attempt, size: int) -> list[int]:
-        """Forget the oldest pieces of an attempt, until one of that size fits; return their ids."""
-        outdated: list[int] = []
-        if (stored := self._stored.get(attempt)) is None:
-            return outdated
-        while stored and sum(each for _, each in stored) + size > self._options.max:
-            outdated.append(stored.popleft()[0])
-        return outdated
-
-    def _remember(self, attempt: Attempt, id: int, size: int) -> None:
-        self._stored.setdefault(attempt, deque()).append((id, size))
-        self._stored.move_to_end(attempt)
-        while len(self._stored) > MOST_REMEMBERED:
-            self._stored.popitem(last=False)
 
 
 class _Texts:
@@ -209,19 +292,34 @@ class _Texts:
         self._masks = masks
         self._second = -1
         self._shown = ""
+        self._places: dict[tuple[str, str], str] = {}
 
-    def of(self, line: Line) -> str:
-        """Return a line."""
-        _task_id, attempt, created, level, logger, message = line
-        if (second := int(created)) != self._second:
-            self._second, self._shown = second, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
+    def of(self, attempt: int, said: list[Said]) -> list[str]:
+        """Return the lines of an attempt."""
+        # Most messages are plain; that is seen of all of them together.
+        together = " ".join([message for *_, message in said])
+        if not together.isprintable() or len(together) > LONGEST_TEXT or self._masks.suspect(together):
+            said = [(created, level, logger, self._plain(message)) for created, level, logger, message in said]
+        second, shown, places = self._second, self._shown, self._places
+        made = []
+        for created, level, logger, message in said:
+            if (now := int(created)) != second:
+                second, shown = now, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now))
+            if (place := places.get((level, logger))) is None:
+                place = self._place(level, logger)
+            made.append(f"{shown}.{int((created - second) * 1000):03d}Z | {attempt} | {place} - {message}\n")
+        self._second, self._shown = second, shown
+        return made
+
+    def _plain(self, message: str) -> str:
         text = self._masks.text(message[:LONGEST_TEXT])
         if len(message) > LONGEST_TEXT:
             text += "…"
-        if not text.isprintable():
-            text = indented(text)
-        where = f"{one_line(level, LONGEST_NAME)} | {one_line(logger, LONGEST_NAME)}"
-        return f"{self._shown}.{int((created - second) * 1000):03d}Z | {attempt} | {where} - {text}\n"
+        return text if text.isprintable() else indented(text)
+
+    def _place(self, level: str, logger: str) -> str:
+        place = f"{one_line(level, LONGEST_NAME)} | {one_line(logger, LONGEST_NAME)}"
+        return self._places.setdefault((level, logger), place)
 
 
 def _size(text: str) -> int:

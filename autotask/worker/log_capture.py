@@ -25,6 +25,9 @@ from autotask.worker.log_writer import LogFolder, LogWriter, complain
 
 _formatter = logging.Formatter()
 
+#: Returns the context of the task that runs here, if it is given None.
+_running = context.running.get
+
 
 class OpenLog:
     """The log of one attempt that runs in this process."""
@@ -62,40 +65,46 @@ class Book(Protocol):
 
     level: int
 
-    def take(self, attempt: tuple[uuid.UUID, int], record: logging.LogRecord) -> None:
-        """Take a line of an attempt: a task and its number."""
+    def take(self, running: context.TaskContext, record: logging.LogRecord) -> None:
+        """Take a line of the attempt that runs where it was logged."""
+
+    def take_stray(self, attempt: tuple[uuid.UUID, int], record: logging.LogRecord) -> None:
+        """Take a line of an attempt, a task and its number, that was logged elsewhere."""
 
 
 class Capture(logging.Handler):
     """Takes the lines of tasks to the logs of their attempts."""
 
+    # Without the lock of all handlers: tasks do not wait for each other.
     def handle(self, record: logging.LogRecord) -> bool:
-        """Write a line, without the lock of all handlers: tasks do not wait for each other's files."""
-        self.emit(record)
-        return True
-
-    def emit(self, record: logging.LogRecord) -> None:
         """Write a line of a task that runs here; outcomes are written by :func:`end`."""
         try:
             if record.name == LOGGER:
-                return
+                return True
             if _folder is not None and (log := _log_of(record)) is not None:
                 log.write(record)
             _keep(record)
         except Exception:
             self.handleError(record)
+        return True
 
 
 class CaptureOthers(Capture):
     """Takes the lines of all other loggers, which are for the database only."""
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def handle(self, record: logging.LogRecord) -> bool:
         """Keep a line; those of tasks have passed :class:`Capture`, even where they do not propagate to here."""
         try:
-            if record.name != LOGGER and not record.name.startswith(PREFIX):
-                _keep(record)
+            # What _keep() does, for the lines that nearly all are: tasks wait for each of them.
+            if (book := _book) is None or record.levelno < book.level:
+                return True
+            if (name := record.name) == LOGGER or name.startswith(PREFIX):
+                return True
+            if (running := _running(None)) is not None and running.fence is not None:
+                book.take(running, record)
         except Exception:
             self.handleError(record)
+        return True
 
 
 #: Whether there are log files: looked at for each task, so that a call is saved where there are none.
@@ -231,19 +240,15 @@ def _log_of(record: logging.LogRecord) -> OpenLog | None:
 
 
 def _keep(record: logging.LogRecord) -> None:
-    """Give a line to the book, if it belongs to an attempt."""
-    if _book is not None and record.levelno >= _book.level and (attempt := _attempt_of(record)) is not None:
-        _book.take(attempt, record)
-
-
-def _attempt_of(record: logging.LogRecord) -> tuple[uuid.UUID, int] | None:
-    """Return the attempt to which a line belongs: that which runs where it was logged, or the one in its fields."""
-    if (running := context.current()) is not None and running.fence is not None:
-        return running.id, running.attempt
+    """Give a line to the book, if it belongs to an attempt: that which runs where it was logged, or the one in its fields."""
+    if (book := _book) is None or record.levelno < book.level:
+        return
+    if (running := _running(None)) is not None and running.fence is not None:
+        book.take(running, record)
+        return
     id, attempt = getattr(record, "task_id", None), getattr(record, "attempt", None)
     if isinstance(id, str) and isinstance(attempt, int) and record.name.startswith(PREFIX):
-        return uuid.UUID(id), attempt
-    return None
+        book.take_stray((uuid.UUID(id), attempt), record)
 
 
 def _line(record: logging.LogRecord, label: str) -> str:

@@ -1,6 +1,7 @@
 """autotask, through its public API."""
 
 import asyncio
+import os
 import sys
 import time
 
@@ -25,6 +26,7 @@ from benchmarks.drivers import (
 from benchmarks.drivers.autotask_companion import Companion
 from benchmarks.drivers.base import Driver
 from benchmarks.drivers.workers import Workers
+from benchmarks.settings import LOGS
 
 #: These copy a task that the public API has stored into many rows, and change only the columns that have to differ.
 _FUTURE = """
@@ -119,7 +121,9 @@ class Autotask(Driver):
         return ["-m", "django", "autotask", "worker", *threads, *queues]
 
     def start_workers(self, count: int) -> Workers:
-        return super().start_workers(count) if self.config == "default" else Companion()
+        if self.config == "logs":
+            os.environ[LOGS] = "{}"
+        return super().start_workers(count) if self.config in ("default", "logs") else Companion()
 
     def prefill(self, kind: str, count: int) -> None:
         prefills = {"future": self._prefill_future, "ended": self._prefill_ended, "held": self._prefill_held}

@@ -15,6 +15,7 @@ from autotask.admin.pauses import KIND_WORDS
 from autotask.admin.workers import life
 from autotask.agenda import Condition, Entry
 from autotask.conf import settings
+from autotask.notifications.alerts import words as alert_words
 from autotask.queues import serves
 from autotask.store import glance, incidents, pauses, read
 from autotask.store.connection import current
@@ -123,8 +124,9 @@ def banners(seen: Seen, *, may_see_workers: bool) -> Iterator[Banner]:
     """
     yield from _about_switches(seen)
     for incident in seen.incidents:
-        words = gettext("Alert since %(time)s: %(text)s.")
-        yield Banner("error", words % {"time": show.duration(seen.now - incident.began_at), "text": incident.text})
+        said = gettext("Alert since %(time)s: %(text)s.")
+        since = show.duration(seen.now - incident.began_at)
+        yield Banner("error", said % {"time": since, "text": alert_words.of(incident.facts)})
     yield from _about_workers(seen, may_see_workers)
     yield from _about_queues(seen)
     if late := [entry.name for entry in seen.schedules if entry.condition(seen.now) is Condition.LATE]:

@@ -27,6 +27,11 @@ class SharedParts:
         self._lock = threading.Lock()
         self._parts: dict[Hashable, _Part] = {}
 
+    def kept(self, key: Hashable) -> str | None:
+        """Return a part that was made lately; None: it has to be made."""
+        part = self._parts.get(key)
+        return part.text if part is not None and part.until > time.monotonic() else None
+
     def get(self, key: Hashable, make: Callable[[], str]) -> str:
         """Return a part that was made lately, or make it."""
         part = self._part(key)

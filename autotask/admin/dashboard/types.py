@@ -41,7 +41,7 @@ def shown(page: "DashboardAdmin", viewer: Viewer) -> dict[str, Any]:
         "types": [
             {
                 "name": show.link(address and f"{address}?{urlencode({'q': name})}", show.name(name)),
-                **_declared(known.get(name), name in paused),
+                **_declared(name, known.get(name), name in paused),
                 **_live(counted.get(name, {})),
                 **_lately(totals.get(name, Counts())),
             }
@@ -51,9 +51,9 @@ def shown(page: "DashboardAdmin", viewer: Viewer) -> dict[str, Any]:
     }
 
 
-def _declared(definition: Definition[Any, Any] | None, is_paused: bool) -> dict[str, Any]:
+def _declared(name: str, definition: Definition[Any, Any] | None, is_paused: bool) -> dict[str, Any]:
     return {
-        "state": _state(definition, is_paused),
+        "state": _state(name, definition, is_paused),
         "about": "" if definition is None else _about(definition),
         "queue": show.NOTHING if definition is None else definition.options.queue,
     }
@@ -68,7 +68,7 @@ def _live(counts: dict[State, int]) -> dict[str, Any]:
 
 def _lately(counts: Counts) -> dict[str, Any]:
     """Return the statistics of the last day."""
-    part = f" ({share(round(counts.failed / counts.ended, 2))})" if counts.failed else ""
+    part = f" ({share(counts.failed / counts.ended, 0)})" if counts.failed else ""
     return {
         "done": whole(counts.succeeded),
         "failed": whole(counts.failed) + part,
@@ -86,8 +86,9 @@ def _quantiles(histogram: Sequence[int]) -> str:
     return f"{show.duration(timedelta(seconds=median))} / {show.duration(timedelta(seconds=most))}"
 
 
-def _state(definition: Definition[Any, Any] | None, is_paused: bool) -> str:
-    if definition is None:
+def _state(name: str, definition: Definition[Any, Any] | None, is_paused: bool) -> str:
+    # Tasks of autotask's own are imported when they are first needed: a web process may never need them.
+    if definition is None and not name.startswith("autotask."):
         return show.pill(gettext("not in the code"), "lost", gettext("The code of this process has no such task."))
     return show.pill(gettext("paused"), "held") if is_paused else ""
 

@@ -55,4 +55,4 @@ def _text(status: Status, seen: Seen) -> str:
     if status is not Status.RUNNING or seen.progress is None:
         return str(LABELS[status])
     fraction = seen.progress.fraction
-    return localized.amount(seen.progress.done) if fraction is None else localized.share(round(fraction, 2))
+    return localized.amount(seen.progress.done) if fraction is None else localized.share(fraction, 0)

@@ -6,17 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings as django_settings
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils import timezone, translation
-from django.utils.translation import gettext, ngettext
+from django.utils import translation
 
 from autotask.alert_rules import Rule
 from autotask.conf import settings
+from autotask.notifications.alerts import words
 from autotask.store import gauges, incidents, pauses, schedule_runs, statistics
 from autotask.store.incidents import Found
 from autotask.store.pauses import Kind
-from autotask.texts import localized
-from autotask.texts.lines import one_line
-from autotask.texts.localized import in_words
 
 #: The most incidents of one rule for all tasks or schedules.
 MOST = 100
@@ -72,9 +69,9 @@ def recipients(rule: Rule) -> Sequence[str]:
     return [each if isinstance(each, str) else each[1] for each in django_settings.ADMINS]
 
 
-def _found(rule: Rule, subject: str, text: str) -> Found:
-    key = ":".join(filter(None, (rule.when, rule.of, subject)))
-    return Found(key, rule.key, one_line(text, 500), recipients(rule), rule.quiet)
+def _found(rule: Rule, subject: str, **facts: object) -> Found:
+    key, known = ":".join(filter(None, (rule.when, rule.of, subject))), {"when": rule.when, **facts}
+    return Found(key, rule.key, words.of(known), known, recipients(rule), rule.quiet)
 
 
 def _failures(site: Site, rule: Rule) -> Iterator[Found]:
@@ -84,46 +81,26 @@ def _failures(site: Site, rule: Rule) -> Iterator[Found]:
     for of, counts in list(totals.items()):
         ended = counts.succeeded + counts.failed
         if ended >= rule.least and counts.failed / ended >= rule.limit:
-            words = ngettext(
-                "%(name)s: %(failed)d of %(number)d task (%(share)s) failed within %(time)s",
-                "%(name)s: %(failed)d of %(number)d tasks (%(share)s) failed within %(time)s",
-                ended,
-            )
-            share = localized.share(counts.failed / ended)
-            facts = {"name": of.name, "failed": counts.failed, "number": ended, "share": share}
-            yield _found(rule, of.name, words % {**facts, "time": in_words(rule.window)})
+            yield _found(rule, of.name, name=of.name, failed=counts.failed, ended=ended, window=rule.window)
 
 
 def _age(site: Site, rule: Rule) -> Iterator[Found]:
     waiting = {queue: oldest for queue, (_, oldest) in site.ready.items() if rule.of in ("", queue)}
     queue = max(waiting, key=lambda name: waiting[name], default="")
     if waiting and waiting[queue] > rule.limit:
-        words = gettext("the oldest ready task has waited %(time)s (queue %(queue)s)")
-        yield _found(rule, "", words % {"time": in_words(waiting[queue]), "queue": queue})
+        yield _found(rule, "", seconds=waiting[queue], queue=queue)
 
 
 def _length(site: Site, rule: Rule) -> Iterator[Found]:
     ready = sum(number for queue, (number, _) in site.ready.items() if rule.of in ("", queue))
-    if ready <= rule.limit:
-        return
-    if rule.of:
-        words = ngettext(
-            "%(number)d task ready in the queue %(queue)s", "%(number)d tasks ready in the queue %(queue)s", ready
-        )
-    else:
-        words = ngettext("%(number)d task ready", "%(number)d tasks ready", ready)
-    yield _found(rule, "", words % {"number": ready, "queue": rule.of})
+    if ready > rule.limit:
+        yield _found(rule, "", ready=ready, queue=rule.of)
 
 
 def _workers(site: Site, rule: Rule) -> Iterator[Found]:
     alive = sum(gauges.workers(site.connection).values())
-    if alive >= rule.limit:
-        return
-    words = ngettext("%(number)d worker alive", "%(number)d workers alive", alive) % {"number": alive}
-    said = words if alive else gettext("no worker is alive")
-    if rule.limit > 1:
-        said = gettext("%(workers)s, at least %(number)d needed") % {"workers": said, "number": rule.limit}
-    yield _found(rule, "", said)
+    if alive < rule.limit:
+        yield _found(rule, "", alive=alive, needed=int(rule.limit))
 
 
 def _missed(site: Site, rule: Rule) -> Iterator[Found]:
@@ -140,8 +117,7 @@ def _missed(site: Site, rule: Rule) -> Iterator[Found]:
 
 
 def _missed_tick(rule: Rule, name: str, tick: datetime) -> Found:
-    words = gettext("the schedule %(name)s has missed its tick of %(tick)s")
-    return _found(rule, name, words % {"name": name, "tick": localized.moment(timezone.localtime(tick), zone=True)})
+    return _found(rule, name, name=name, tick=tick.isoformat())
 
 
 _LOOKS: dict[str, Callable[[Site, Rule], Iterator[Found]]] = {

@@ -64,6 +64,7 @@
         const box = document.getElementById("autotask-live-on");
         const said = document.getElementById("autotask-live-at");
         const selectors = line.dataset.regions.split(",");
+        let pass = ""; // Whoever has one is not looked up again for some seconds.
         let wait = EVERY;
         let timer = null;
 
@@ -80,10 +81,12 @@
                 return plan();
             }
             try {
-                const response = await fetch(location.href, {headers: {"X-Autotask-Live": "1"}, redirect: "error"});
+                const headers = {"X-Autotask-Live": "1", ...(pass && {"X-Autotask-Pass": pass})};
+                const response = await fetch(location.href, {headers, redirect: "error"});
                 if (!response.ok) {
                     throw new Error(response.status);
                 }
+                pass = response.headers.get("X-Autotask-Pass") || pass;
                 swap(await response.text(), selectors);
                 wait = EVERY;
                 said.textContent = line.dataset.on + " " + new Date().toLocaleTimeString();

@@ -13,7 +13,7 @@ from django.utils import timezone, translation
 from autotask import statistics
 from autotask.acts import pausing
 from autotask.admin import timeline
-from autotask.admin.dashboard import pages, shared
+from autotask.admin.dashboard import pages, passes, shared
 from autotask.admin.dashboard.shared import SharedParts
 from autotask.admin.tabs import LIVE
 from autotask.admin.tasks import TaskAdmin
@@ -167,6 +167,31 @@ def test_viewers_who_may_see_the_same_share_a_refresh(admin, staff, monkeypatch)
     assert "second" in refreshed(both[1])
 
 
+def test_a_refresh_with_the_pass_of_the_last_one_makes_no_query(admin, django_assert_num_queries):
+    first = admin.get(OVERVIEW, headers={LIVE: "1"})
+    with django_assert_num_queries(0):
+        next_one = admin.get(OVERVIEW, headers={LIVE: "1", passes.HEADER: first.headers[passes.HEADER]})
+    assert next_one.content == first.content
+    assert "no-store" in next_one.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("how", ["old", "forged", "of another page", "of a part that is gone"])
+def test_a_pass_that_is_not_valid_is_as_none(how, admin, monkeypatch):
+    # Given
+    given = admin.get(ERRORS if how == "of another page" else OVERVIEW, headers={LIVE: "1"}).headers[passes.HEADER]
+    if how == "old":
+        monkeypatch.setattr(passes, "SECONDS", -1)
+    if how == "forged":
+        given = given[:-1] + ("a" if given[-1] != "a" else "b")
+    if how == "of a part that is gone":
+        monkeypatch.setattr(pages, "_parts", SharedParts())
+    # When
+    admin.logout()
+    answer = admin.get(OVERVIEW, headers={LIVE: "1", passes.HEADER: given})
+    # Then
+    assert answer.status_code == 302 and "login" in answer.headers["Location"]
+
+
 def test_a_refresh_is_never_that_of_somebody_who_sees_or_chose_something_else(admin, staff):
     # Given: what a superuser sees
     ended(State.ERROR, error_message="ValueError: secret")
@@ -256,7 +281,7 @@ def test_errors_of_one_cause_are_counted_together(admin):
         ("some.task", 1, 1),
     ]
     html = page(admin, ERRORS)
-    assert "<strong>3 causes</strong> for 6 failed tasks." in html
+    assert "<strong>3 causes</strong>; failed tasks: 6." in html
 
 
 @pytest.mark.parametrize("query", ["?state=nothing", "?page=x", "?%00", "?p=-1", "?q=%00"])

@@ -209,7 +209,7 @@ def test_an_incident_may_end_while_its_message_is_sent(monkeypatch):
 
 def test_an_incident_that_comes_back_while_its_end_is_announced_is_the_next_one():
     # Given: the message of its end is on its way
-    found = [incidents.Found("k", "r", "too many", ["ann@example.com"], 600.0)]
+    found = [incidents.Found("k", "r", "too many", {}, ["ann@example.com"], 600.0)]
     incidents.note(current(), found, ["r"])
     incidents.sent(current(), incidents.claim(current(), []))
     incidents.note(current(), [], ["r"])
@@ -356,6 +356,15 @@ def test_the_overview_shows_incidents_that_go_on(admin_client):
     looking.look(current())
     page = admin_client.get("/admin/autotask/dashboard/")
     assert "no worker is alive" in page.content.decode()
+
+
+def test_the_overview_shows_them_in_the_language_of_the_reader_and_mails_in_that_of_the_site(admin_client, settings):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+    looking.look(current())
+    with translation.override("en"):  # the middleware leaves the language of the request
+        page = admin_client.get("/admin/autotask/dashboard/", headers={"Accept-Language": "de"})
+    assert "kein Worker lebt" in page.content.decode()
+    assert incidents.claim(current(), []).text == "no worker is alive"
 
 
 def test_rules_that_were_removed_leave_nothing(settings):

@@ -9,6 +9,7 @@ import time
 import uuid
 
 import pytest
+from django.db import DatabaseError, transaction
 
 from autotask.setting_types import LogOptions
 from autotask.store import read, task_logs
@@ -163,9 +164,9 @@ def test_secrets_are_masked_and_no_message_can_forge_a_line(worker):
 
 def test_a_line_that_is_longer_than_all_of_an_attempt_may_be_does_not_stay_in_memory():
     book = LogBook(LogOptions(max=1024), lambda: None)
-    book.put(Line(uuid.uuid4(), 1, time.time(), "INFO", "shop", "x" * 5_000))
+    book.put(Line((uuid.uuid4(), 1), (time.time(), "INFO", "shop", "x" * 5_000)))
     book.run_once(current())
-    assert not book._unwritten
+    assert not any(lines.said or lines.texts for lines in book._elsewhere.values())
 
 
 def test_the_last_lines_are_written_when_the_worker_stops(start_worker, monkeypatch):
@@ -183,7 +184,7 @@ def test_an_attempt_keeps_its_last_lines(transactional_db):
     # When
     for turn in range(30):
         for number in range(10):
-            book.put(Line(id, 1, 0.0, "INFO", "shop", f"{turn}-{number}"))
+            book.put(Line((id, 1), (0.0, "INFO", "shop", f"{turn}-{number}")))
         book.run_once(current())
         assert len(task_logs.lines(current(), id)) <= 2000
     # Then
@@ -193,9 +194,53 @@ def test_an_attempt_keeps_its_last_lines(transactional_db):
     assert order == [f"{turn}-{number}" for turn in range(30) for number in range(10)][-len(order) :]
 
 
+def test_lines_of_a_thread_and_of_its_attempt_are_in_the_order_in_which_they_were_logged(transactional_db):
+    # Given
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    records = [logging.LogRecord("shop", logging.INFO, "", 0, str(number), None, None) for number in range(4)]
+    for number, record in enumerate(records):
+        record.created = float(number)
+    # When
+    for record in records[::2]:
+        book.take(context, record)
+    for record in records[1::2]:
+        book.take_stray((context.id, context.attempt), record)
+    book.run_once(current())
+    # Then
+    lines = task_logs.lines(current(), context.id).splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == ["0", "1", "2", "3"]
+
+
+def test_the_lines_of_an_attempt_that_cannot_be_stored_are_stored_later(transactional_db):
+    # Given
+    book, id = LogBook(LogOptions(), lambda: None), uuid.uuid4()
+    book.put(Line((id, 1), (0.0, "INFO", "shop", "first")))
+    with transaction.atomic(), pytest.raises(DatabaseError):
+        execute(current(), "SET LOCAL transaction_read_only = on")
+        book.run_once(current())
+    # When
+    book.put(Line((id, 1), (1.0, "INFO", "shop", "second")))
+    book.run_once(current())
+    # Then
+    lines = task_logs.lines(current(), id).splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == ["first", "second"]
+
+
+def test_an_attempt_that_is_over_is_forgotten_with_its_last_line(transactional_db):
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    context.report_to(lambda progress: None)
+    for _ in range(2):
+        book.take(context, logging.LogRecord("shop", logging.INFO, "", 0, "said", None, None))
+        book.run_once(current())
+        assert list(book._here) == [context]
+    context.close()
+    book.run_once(current())
+    assert not book._here and len(task_logs.lines(current(), context.id).splitlines()) == 2
+
+
 def test_no_name_of_a_logger_can_forge_a_line(transactional_db):
     book, id = LogBook(LogOptions(), lambda: None), uuid.uuid4()
-    book.put(Line(id, 1, 0.0, "INFO", "autotask.task.a\n1970-01-01 00:00:00.000Z | 1 | ERROR | b\x1b[2J", "said"))
+    book.put(Line((id, 1), (0.0, "INFO", "autotask.task.a\n1970-01-01 00:00:00.000Z | 1 | ERROR | b\x1b[2J", "said")))
     book.run_once(current())
     [line] = task_logs.lines(current(), id).splitlines()
     assert line.endswith(" - said") and "\x1b" not in line
@@ -204,8 +249,8 @@ def test_no_name_of_a_logger_can_forge_a_line(transactional_db):
 def test_more_lines_in_a_second_than_an_attempt_may_have_leave_the_last(transactional_db):
     book, id = LogBook(LogOptions(max=2000), lambda: None), uuid.uuid4()
     for number in range(10_000):
-        book.put(Line(id, 1, 0.0, "INFO", "shop", str(number)))
-    book.put(Line(uuid.uuid4(), 1, 0.0, "INFO", "shop", "of another task"))
+        book.put(Line((id, 1), (0.0, "INFO", "shop", str(number))))
+    book.put(Line((uuid.uuid4(), 1), (0.0, "INFO", "shop", "of another task")))
     book.run_once(current())
     assert task_logs.lines(current(), id).endswith(" 9999\n")
     assert rows(current(), "SELECT count(DISTINCT task_id) FROM autotask_log") == [(2,)]
@@ -248,7 +293,7 @@ def test_many_lines_take_several_statements(transactional_db, monkeypatch):
     monkeypatch.setattr(module, "LARGEST_STATEMENT", 1000)
     book, ids = LogBook(LogOptions(), lambda: None), [uuid.uuid4() for _ in range(40)]
     for id in ids * 3:
-        book.put(Line(id, 1, 0.0, "INFO", "shop", "x" * 50))
+        book.put(Line((id, 1), (0.0, "INFO", "shop", "x" * 50)))
     book.run_once(current())
     assert all(len(task_logs.lines(current(), id).splitlines()) == 3 for id in ids)
     assert rows(current(), "SELECT count(DISTINCT xmin::text) > 5 FROM autotask_log") == [(True,)]

@@ -1,0 +1,37 @@
+"""Passes: whoever was allowed to see a page a moment ago gets the next copies of its part without being looked up again.
+
+The lookup of session, user and rights costs more than all the rest of a refresh: four queries, and on most sites a new
+connection.
+"""
+
+from django.core.signing import BadSignature, TimestampSigner
+from django.http import HttpRequest, HttpResponse
+
+#: Seconds for which a pass is valid: so long may somebody see a page who has just lost the right to it.
+SECONDS = 20
+
+#: The header of a refresh with its pass, and of an answer with a new one.
+HEADER = "X-Autotask-Pass"
+
+
+def give(request: HttpRequest, response: HttpResponse, key: str) -> HttpResponse:
+    """Return the response with a pass to a part.
+
+    :param key: that of the part, without secrets: the reader sees it.
+    """
+    response[HEADER] = _signer(request).sign(key)
+    return response
+
+
+def key_in(request: HttpRequest) -> str | None:
+    """Return the key in the pass of a request; None: it has none for this page, or one that is too old."""
+    if (given := request.headers.get(HEADER)) is None:
+        return None
+    try:
+        return _signer(request).unsign(given, max_age=SECONDS)
+    except BadSignature:
+        return None
+
+
+def _signer(request: HttpRequest) -> TimestampSigner:
+    return TimestampSigner(salt=f"autotask.dashboard.{request.path}")
