@@ -191,7 +191,7 @@ def dump(task: NewTask, fence: int, offer: Offer) -> bytes:
 
 
 def words_for(task: NewTask) -> str:
-    """Return what a worker is told of a task that is handed to it by NOTIFY, after the number of the claim."""
+    """Return the words of the NOTIFY that hands a task to a worker, after the number of the claim."""
     return base64.b64encode(dump(task, 0, _NO_OFFER)).decode()
 
 

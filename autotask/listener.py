@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -68,16 +68,14 @@ class _Awaiting(Generic[T]):
 class _Waiter(_Awaiting[Ended]):
     """A coroutine that waits for a task to finish.
 
-    :ivar in_full: whether it needs the whole row, not only what the notification carries.
     :ivar sure: whether a notification will come. If not, the task has finished, or others have asked for one, or its row
         was locked.
     """
 
-    __slots__ = ("asked", "channel", "in_full", "listener", "sure")
+    __slots__ = ("asked", "channel", "listener", "sure")
 
-    def __init__(self, id: uuid.UUID, in_full: bool = False) -> None:
+    def __init__(self, id: uuid.UUID) -> None:
         super().__init__(id)
-        self.in_full = in_full
         self.channel = notify.ended_channel(id)
         self.listener: notify.ChannelListener | None = None
         self.sure = False
@@ -109,14 +107,12 @@ class Listener:
         self._look_at = 0.0
         self._watch_at = 0.0
 
-    def ended(self, id: uuid.UUID, in_full: bool = False) -> "asyncio.Future[Ended]":
+    def ended(self, id: uuid.UUID) -> "asyncio.Future[Ended]":
         """Return a future for a task that has finished; None if it is not in the database (any more).
 
         It may be cancelled or set by somebody else. It raises ``django.db.DatabaseError`` if the database cannot be queried.
-
-        :param in_full: whether all that is stored is wanted.
         """
-        waiter = _Waiter(id, in_full)
+        waiter = _Waiter(id)
         with self._lock:
             self._new.append(waiter)
             self._start()
@@ -248,18 +244,17 @@ class Listener:
         """
         waiters = [waiter for waiter in waiters if not waiter.future.done()]
         words = words or {}
-        known = {
-            waiter.id: told_task(waiter.id, words.get(waiter.channel, "")) for waiter in waiters if not waiter.in_full
-        }
-        unknown = {waiter.id for waiter in waiters if known.get(waiter.id) is None}
+        channels = {waiter.id: waiter.channel for waiter in waiters}
+        known = {id: told_task(id, words.get(channel, "")) for id, channel in channels.items()}
+        unknown = {id for id, task in known.items() if task is None}
         if len(unknown) > _MANY:  # a look at all: most are live, and their rows are not needed
             states = find.states(wrapper, list(unknown))
             unknown -= {id for id, state in states.items() if not state.ended}
-            waiters = [waiter for waiter in waiters if waiter.id in unknown or known.get(waiter.id) is not None]
+            waiters = [waiter for waiter in waiters if waiter.id in unknown or known[waiter.id] is not None]
         found = {stored.id: stored for stored in read.tasks(wrapper, list(unknown))}
         settled = set()
         for waiter in waiters:
-            ended = (None if waiter.in_full else known[waiter.id]) or found.get(waiter.id)
+            ended = known[waiter.id] or found.get(waiter.id)
             if ended is None or ended.state.ended:
                 waiter.answer(ended)
                 settled.add(waiter)
@@ -285,11 +280,6 @@ _listener = Listener()
 def ended(id: uuid.UUID) -> asyncio.Future[Ended]:
     """Return a future for a task that has finished; see :meth:`Listener.ended`."""
     return _listener.ended(id)
-
-
-def ended_in_full(id: uuid.UUID) -> asyncio.Future[StoredTask | None]:
-    """Return a future for all that is stored of a task that has finished; see :meth:`Listener.ended`."""
-    return cast("asyncio.Future[StoredTask | None]", _listener.ended(id, in_full=True))
 
 
 async def farther(id: uuid.UUID, known: object) -> Seen | None:

@@ -42,7 +42,7 @@ class AsyncTaskView(Endpoint):
         self._name = task._own_definition().name
         self._public = public
 
-    def _begin(self, request: HttpRequest, inputs: dict[str, Any]) -> HttpResponse:
+    def _begin(self, request: HttpRequest, inputs: dict[str, Any], waited: bool = False) -> HttpResponse:
         try:
             handler = self._methods.get(request.method or "")
             if handler is None:

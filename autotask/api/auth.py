@@ -77,9 +77,10 @@ async def aauthorize(request: HttpRequest, action: str, name: str = "", *, publi
     return await sync_to_async(authorize)(request, action, name, public=public)
 
 
-def identify(request: HttpRequest, *, public: bool = False) -> Caller:
+def identify(request: HttpRequest, *, public: bool = False, again: bool = False) -> Caller:
     """Return the caller of a request, whatever they may do.
 
+    :param again: the request was counted before.
     :raises Refused: 401, or 429, see :func:`authorize`; 403 for a session without CSRF token.
     """
     caller = _by_key(request) or _by_session(request)
@@ -87,7 +88,8 @@ def identify(request: HttpRequest, *, public: bool = False) -> Caller:
         caller = Caller(PUBLIC, "anybody", lambda action, name: action in PUBLIC_ACTIONS)
     if caller is None:
         raise _unauthenticated("Send a key as Authorization: Bearer …, or log in.")
-    _refuse_too_many(caller, _address(request))
+    if not again:
+        _refuse_too_many(caller, _address(request))
     return caller
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
-from django.core.exceptions import SynchronousOnlyOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
-from autotask.api import reader, waiting
+from autotask.api import asgi, reader, waiting
 from autotask.api.auth import Caller, identify
 from autotask.api.problems import Problem
 from autotask.api.waiting import Pending
@@ -23,10 +22,14 @@ logger = logging.getLogger("autotask.api")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request whose caller is known."""
+    """A request whose caller is known.
+
+    :ivar waited: whether the caller has waited already.
+    """
 
     request: HttpRequest
     caller: Caller
+    waited: bool = False
 
 
 Outcome = HttpResponse | Pending
@@ -94,39 +97,40 @@ class Endpoint:
         if not isinstance(outcome, Pending):
             return outcome
         waiting.wait(outcome)
-        return self._end(request, outcome)
+        return _response(self._begin(request, inputs, waited=True))
 
     async def _answer_async(self, request: HttpRequest, inputs: dict[str, Any]) -> HttpResponse:
+        hold = asgi.hold_of(request)
+        if hold is not None and hold.error is not None:
+            return _unavailable(request, hold.error)
         shares = self._waits and reader.serves(request)
         if shares:
             waiting.let_thread_go()
-        outcome = await self._begin_async(request, inputs, shares)
+        waited = hold is not None and hold.over
+        outcome = await self._begin_async(request, inputs, shares, waited)
         if not isinstance(outcome, Pending):
             return outcome
+        if hold is not None:
+            hold.pending = outcome
+            return HttpResponse(status=202)  # nobody gets it
         waiting.let_thread_go()
         try:
-            task = await waiting.ended(outcome)
-            if task is not None:
-                return outcome.answer(task)
-        except (OperationalError, InterfaceError) as error:
+            await waiting.ended(outcome)
+        except waiting.NO_DATABASE as error:
             return _unavailable(request, error)
-        except Problem as problem:
-            return problem.response()
-        except SynchronousOnlyOperation:
-            pass  # The result holds model instances, which a thread has to fetch.
-        return await _in_thread(functools.partial(self._end, request, outcome), shares)
+        return _response(await self._begin_async(request, inputs, shares, waited=True))
 
-    async def _begin_async(self, request: HttpRequest, inputs: dict[str, Any], shares: bool) -> Outcome:
+    async def _begin_async(self, request: HttpRequest, inputs: dict[str, Any], shares: bool, waited: bool) -> Outcome:
         """Begin as soon as a connection can be had: the server may be restarted, or take a while to end old ones."""
-        begin = functools.partial(self._begin_connected, request, inputs, shares)
+        begin = functools.partial(self._begin_connected, request, inputs, shares, waited)
         for pause in PAUSES:
             try:
                 return await _in_thread(begin, shares)
             except NotConnected:
                 await asyncio.sleep(pause)
-        return await _in_thread(functools.partial(self._begin, request, inputs), shares)
+        return await _in_thread(functools.partial(self._begin, request, inputs, waited), shares)
 
-    def _begin_connected(self, request: HttpRequest, inputs: dict[str, Any], shares: bool) -> Outcome:
+    def _begin_connected(self, request: HttpRequest, inputs: dict[str, Any], shares: bool, waited: bool) -> Outcome:
         """Begin to answer, and close the connection if the answer is held and no other request shares it.
 
         :raises NotConnected: there is no connection, so nothing has been done.
@@ -136,28 +140,20 @@ class Endpoint:
         except (OperationalError, InterfaceError) as error:
             raise NotConnected from error
         # From here on, nobody knows what was done when a connection breaks: a commit may have had no answer.
-        outcome = self._begin(request, inputs)
+        outcome = self._begin(request, inputs, waited)
         if isinstance(outcome, Pending) and not shares:
             waiting.disconnect()
         return outcome
 
-    def _begin(self, request: HttpRequest, inputs: dict[str, Any]) -> Outcome:
-        """Begin to answer."""
+    def _begin(self, request: HttpRequest, inputs: dict[str, Any], waited: bool = False) -> Outcome:
+        """Answer, or say what to wait for; after that, *waited*, answer."""
         try:
             handler = self._methods.get(request.method or "")
             if handler is None:
                 return self._refuse_method(request)
             others = {name: value for name, value in inputs.items() if name != "public"}
-            caller = identify(request, public=bool(inputs.get("public", False)))
-            return handler(Call(request, caller), **others)
-        except Problem as problem:
-            return problem.response()
-        except (OperationalError, InterfaceError) as error:
-            return _unavailable(request, error)
-
-    def _end(self, request: HttpRequest, outcome: Pending) -> HttpResponse:
-        try:
-            return outcome.answer(outcome.read())
+            caller = identify(request, public=bool(inputs.get("public", False)), again=waited)
+            return handler(Call(request, caller, waited), **others)
         except Problem as problem:
             return problem.response()
         except (OperationalError, InterfaceError) as error:
@@ -177,6 +173,11 @@ async def _in_thread(act: Callable[[], R], shares: bool) -> R:
         return await reader.read(act)
     async with waiting.turn():
         return await sync_to_async(act)()
+
+
+def _response(outcome: Outcome) -> HttpResponse:
+    assert isinstance(outcome, HttpResponse), "the caller has waited"
+    return outcome
 
 
 def _on_event_loop() -> bool:

@@ -169,7 +169,7 @@ def _submitted() -> Json:
         )
     }
     made["headers"] = {"Location": {"schema": {"type": "string"}, "description": "The address of the task."}}
-    again = {**made, "description": "The task that is there already with the same unique key."}
+    again = {**made, "description": "The existing task with the same unique key."}
     return {"200": again, "201": made, "404": _content("No such task.", "application/problem+json", _ref("Problem"))}
 
 

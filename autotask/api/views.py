@@ -1,6 +1,5 @@
 """The views of tasks: submit, look at, wait for, cancel, retry and discard them."""
 
-import functools
 import logging
 import re
 import uuid
@@ -44,7 +43,7 @@ def submit_task(call: Call) -> HttpResponse:
     order = Order.of(read_object(call.request))
     key = idempotency.key_of(call.request)
     handle = submit(call.caller, order, key)
-    # A call that has made no task of its own gets the one that is there. An idempotency key repeats the first answer.
+    # A call that has made no task of its own gets the existing one. An idempotency key repeats the first answer.
     is_new = handle.created is not False or key is not None
     return json_response(
         _just_submitted(call, handle, order.name),
@@ -56,20 +55,19 @@ def submit_task(call: Call) -> HttpResponse:
 def show_task(call: Call, id: str) -> HttpResponse | Pending:
     """Look at a task; with ?wait=20, when it has finished, or after 20 seconds."""
     task = _task(call.caller, "read", id)
-    seconds = waiting.seconds_of(call.request)
-    answer = functools.partial(_answer_task, call)
-    if task.state.ended or not seconds:
-        return answer(task)
-    return Pending(task.id, seconds, answer, functools.partial(_task, call.caller, "read", id))
+    return _pending(call, task) or conditional(call.request, json_response(_shown(call, task, in_full=True)))
 
 
 def show_result(call: Call, id: str) -> HttpResponse | Pending:
     """Get the result of a task."""
     task = _task(call.caller, "read", id, _never_kept)
+    return _pending(call, task) or _answer_result(task)
+
+
+def _pending(call: Call, task: StoredTask) -> Pending | None:
+    """Return the wait that is left for the caller."""
     seconds = waiting.seconds_of(call.request)
-    if task.state.ended or not seconds:
-        return _answer_result(task)
-    return Pending(task.id, seconds, _answer_result, functools.partial(_task, call.caller, "read", id, _never_kept))
+    return Pending(task.id, seconds) if seconds and not call.waited and not task.state.ended else None
 
 
 def cancel_task(call: Call, id: str) -> HttpResponse:
@@ -174,10 +172,6 @@ def _never_kept(id: uuid.UUID) -> None:
 
 def _again(task: StoredTask) -> StoredTask:
     return read.task(current(), task.id) or task
-
-
-def _answer_task(call: Call, task: StoredTask) -> HttpResponse:
-    return conditional(call.request, json_response(_shown(call, task, in_full=True)))
 
 
 def _answer_result(task: StoredTask) -> HttpResponse:

@@ -2,39 +2,39 @@
 
 import asyncio
 import contextlib
+import functools
 import uuid
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from asgiref.sync import AsyncToSync, SyncToAsync
-from django.db import connections
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.db import InterfaceError, OperationalError, connections
+from django.http import HttpRequest, QueryDict
 
 from autotask import listener
 from autotask.api.problems import Problem
 from autotask.conf import settings
 from autotask.handle import TaskHandle
-from autotask.store.read import StoredTask
 
 #: So many requests on one event loop use the database at a time. Each has a thread and a connection of its own there.
 AT_A_TIME = 10
 
 
+#: The errors that a wait raises if the database cannot be queried.
+NO_DATABASE = (OperationalError, InterfaceError)
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An answer that is held.
+    """Says that an answer is held: the request is answered once more when that is over.
 
     :ivar id: the task that is waited for.
     :ivar seconds: how long at most.
-    :ivar answer: makes the answer of a task that has finished.
-    :ivar read: reads the task again.
     """
 
     id: uuid.UUID
     seconds: float
-    answer: Callable[[StoredTask], HttpResponse]
-    read: Callable[[], StoredTask]
 
 
 def seconds_of(request: HttpRequest) -> float:
@@ -62,22 +62,25 @@ def wait(pending: Pending) -> None:
         TaskHandle[object](pending.id).wait(pending.seconds)
 
 
-async def ended(pending: Pending) -> StoredTask | None:
-    """Wait on the event loop, and return the task; None if it has not finished in time, or is gone.
+async def ended(pending: Pending, leaves: "asyncio.Future[Any] | None" = None) -> None:
+    """Wait on the event loop until the task has finished, its time is over, or it is gone.
 
     Many clients wait at a time, so this keeps as little as it can: asyncio.wait_for() would keep twice as much.
 
+    :param leaves: is done when the client has left, which also ends the wait.
     :raises django.db.DatabaseError: the database cannot be queried.
     """
-    future = listener.ended_in_full(pending.id)
+    future = listener.ended(pending.id)
     timer = asyncio.get_running_loop().call_later(pending.seconds, _give_up, future)
+    if leaves is not None:
+        leaves.add_done_callback(functools.partial(_give_up, future))
     try:
-        return await future
+        await future
     finally:
         timer.cancel()
 
 
-def _give_up(future: asyncio.Future[StoredTask | None]) -> None:
+def _give_up(future: "asyncio.Future[listener.Ended]", _: object = None) -> None:
     if not future.done():
         future.set_result(None)
 

@@ -12,9 +12,10 @@ from django.utils.module_loading import import_string
 from autotask.class_tasks.core import TaskClass
 from autotask.class_tasks.definition import ClassTask
 from autotask.class_tasks.once import OnceTask
-from autotask.exceptions import ConflictingOptions
+from autotask.exceptions import ConflictingOptions, InvalidOption, InvalidOptionType
 from autotask.flow.limits import Limit
 from autotask.handle import TaskHandle
+from autotask.options import Options
 from autotask.task import DONE, LONGEST_TIME
 from autotask.task_log import logger_of
 from autotask.values import Seconds, seconds
@@ -158,8 +159,8 @@ class AsyncTask(TaskClass):
             value = getattr(cls, own)
             if name in options and value is not vars(AsyncTask)[own]:
                 raise ConflictingOptions(where=where, first=own, second=name)
-            if value is not None:
-                options.setdefault(name, value)
+            if name not in options and value is not None:
+                options[name] = _checked(own, value, where)
         for name in _EXCLUDED:
             if options.get(name):
                 raise ConflictingOptions(where=where, first="get_task_id", second=name)
@@ -167,3 +168,12 @@ class AsyncTask(TaskClass):
             limit = seconds(cls.rerun_time_limit, "rerun_time_limit", where)
             options["ttl"] = max(limit, seconds(options["ttl"], "ttl", where))
         return options
+
+
+def _checked(own: str, value: Any, where: str) -> Any:
+    """Return the value of an option; if it is wrong, the error has the name that the option has here."""
+    try:
+        Options.of(where, **{_OWN_NAMES[own]: value})
+    except (InvalidOption, InvalidOptionType) as error:
+        raise type(error)(**{**error.facts, "option": own}) from None
+    return value

@@ -65,7 +65,7 @@ def find_schedule(connection: BaseDatabaseWrapper, name: str) -> Entry:
     known = {entry.name: entry for entry in agenda.entries(connection)}
     if name not in known:
         suggestion = _task_of(name) or meant(name, known)
-        others = "" if suggestion else f" To see those that there are: {advice.manage('schedules')}"
+        others = "" if suggestion else f" To list them: {advice.manage('schedules')}"
         raise failure(f"There is no schedule {name[:80]!r}{suggestion}.{others}", NOT_FOUND)
     return known[name]
 

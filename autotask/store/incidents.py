@@ -176,7 +176,7 @@ def take_turn(connection: BaseDatabaseWrapper, every: float) -> bool:
 
 
 def note(connection: BaseDatabaseWrapper, found: Sequence[Found], rules: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Note all incidents that there are, and return the texts of those that are new, and of those that are over.
+    """Note all current incidents, and return the texts of those that are new, and of those that are over.
 
     :param rules: the keys of all rules by which this process has looked.
     """

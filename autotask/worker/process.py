@@ -1,5 +1,6 @@
 """One worker as a process: signals in, log lines out, and how it ends."""
 
+import gc
 import os
 import signal
 import sys
@@ -9,6 +10,9 @@ from autotask.worker import code_watch, ending, title
 from autotask.worker.log_lines import show_log_lines
 from autotask.worker.options import WorkerOptions
 from autotask.worker.worker import Worker
+
+#: New objects after which Python searches for garbage. A batch of claimed tasks is some thousands, none of which is garbage.
+_NEW_OBJECTS = 10_000
 
 
 def run_worker(options: WorkerOptions) -> int:
@@ -26,6 +30,8 @@ def run_worker(options: WorkerOptions) -> int:
     # A thread that has waited for the database gets its turn after this many seconds: with Python's 5 ms, claims and
     # outcomes would wait longer for short tasks than for the disk.
     sys.setswitchinterval(0.001)
+    if 0 < gc.get_threshold()[0] < _NEW_OBJECTS:
+        gc.set_threshold(_NEW_OBJECTS)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: worker.stop())

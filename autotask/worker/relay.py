@@ -35,7 +35,7 @@ PATIENCE = 5.0
 class Relay:
     """Offers tasks to whoever takes them from Redis.
 
-    A task that is there and is not begun in time is offered again, as any other; it is not put into the list twice.
+    A task in the list that is not begun in time is offered again, like any other; it is not put into the list twice.
     """
 
     doing = "put tasks into Redis"

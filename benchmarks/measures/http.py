@@ -15,6 +15,8 @@ MEASURE = Measure(
         Figure("bare_rate", "a bare view that makes the same call", "requests/s"),
         Figure("post_ratio", "to the bare view", "×", least=0.8),
         Figure("kb_a_client", "memory of uvicorn for each of 1,000 clients that wait", "kB", most=20),
+        Figure("inside_kb_a_client", "the same without hold_waits()", "kB"),
+        Figure("inside_p99_ms", "end of a task to its answer without it, p99", "ms"),
         Figure("django_kb_a_client", "the same for an async view of Django that only awaits", "kB"),
         Figure("django_threads", "threads of uvicorn for that", ""),
         Figure("let_go_kb_a_client", "the same, if it ends the thread that Django keeps for it", "kB"),

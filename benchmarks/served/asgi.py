@@ -1,10 +1,13 @@
-"""The ``application`` for ASGI servers, and one without Django."""
+"""The ``application`` for ASGI servers, Django by itself, and an application without Django."""
 
 from typing import Any
 
 from django.core.asgi import get_asgi_application
 
-application = get_asgi_application()
+from autotask.api.asgi import hold_waits
+
+inside = get_asgi_application()
+application = hold_waits(inside)
 
 
 async def empty(scope: Any, receive: Any, send: Any) -> None:

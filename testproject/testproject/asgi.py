@@ -4,6 +4,8 @@ import os
 
 from django.core.asgi import get_asgi_application
 
+from autotask.api.asgi import hold_waits
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
 
-application = get_asgi_application()
+application = hold_waits(get_asgi_application())

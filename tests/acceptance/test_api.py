@@ -1,5 +1,6 @@
 """The HTTP API on real servers: keys, waits without threads, one task for one idempotency key, and no input that breaks it."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -120,7 +121,16 @@ FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_p
 """
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.name == "uvicorn"], ids=lambda kind: kind.name)
+[UVICORN] = [kind for kind in SERVERS if kind.name == "uvicorn"]
+
+#: Django by itself, whose answers are held inside it.
+INSIDE = dataclasses.replace(
+    UVICORN,
+    command=("-m", "uvicorn", "--factory", "django.core.asgi:get_asgi_application", "--port", "{port}"),
+)
+
+
+@pytest.mark.parametrize("kind", [UVICORN, INSIDE], ids=["outside Django", "inside"])
 def test_clients_that_wait_on_asgi_hold_no_thread_and_share_one_connection(site, kind):
     # Given
     if not kind.version():

@@ -4,7 +4,14 @@ from datetime import timedelta
 import pytest
 
 from autotask.class_tasks import AsyncTask
-from autotask.exceptions import ConflictingOptions, InvalidOption, SchemaMismatch, UnsuitableFunction, UnsuitableTaskId
+from autotask.exceptions import (
+    ConflictingOptions,
+    InvalidOption,
+    InvalidOptionType,
+    SchemaMismatch,
+    UnsuitableFunction,
+    UnsuitableTaskId,
+)
 from autotask.flow import Flow, LimitGate
 from autotask.task import LONGEST_TIME
 
@@ -55,6 +62,13 @@ def test_results_are_kept_for_as_long_as_they_count():
 )
 def test_options_that_say_the_same_are_refused(attributes):
     with pytest.raises(ConflictingOptions):
+        options(**attributes)
+
+
+@pytest.mark.parametrize("attributes", [{"task_timeout": -5}, {"task_timeout": "4 hours"}, {"max_worker": 0}])
+def test_a_wrong_option_is_named_as_it_is_written(attributes):
+    [own] = attributes
+    with pytest.raises((InvalidOption, InvalidOptionType, InvalidOptionType), match=f"The option '{own}' of the class"):
         options(**attributes)
 
 
@@ -113,7 +127,8 @@ def test_ids_are_short_and_printable(wrong):
 
 def test_the_parameters_of_both_methods_are_the_same():
     with pytest.raises(
-        InvalidOption, match=r"'get_task_id' .* must be a method with the parameters of main\(\), \(city\)"
+        InvalidOption,
+        match=r"'get_task_id' .* must be a method with the parameters of main\(\), \(city\)",
     ):
 
         class Wrong(AsyncTask):

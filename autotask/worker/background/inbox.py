@@ -182,15 +182,22 @@ class Inbox:
         last, self._last = self._last, None
         following: Ahead | None = None
 
+        def written(lent: ExitStack) -> Ahead | None:
+            if record is None or not self._may_overlap(record[1]):
+                return None
+            borrow = self._instance.parts.lending.borrow
+            connection = last[1].connection if last else lent.enter_context(borrow())
+            return self._writes(connection).ahead(record, last and last[0])
+
         def go_on() -> None:
             nonlocal following
             with self._lent as lent:
-                if record is not None and self._may_overlap(record[1]):
-                    borrow = self._instance.parts.lending.borrow
-                    connection = last[1].connection if last else lent.enter_context(borrow())
-                    following = self._writes(connection).ahead(record, last and last[0])
+                following = written(lent)
                 if last is not None:
+                    began = time.monotonic()
                     last[1].answer()
+                    if time.monotonic() - began > BRIEF:
+                        following = written(lent)  # It says how long ago the message has ended.
                 if following is not None:
                     following.send()
                     self._lent = lent.pop_all()

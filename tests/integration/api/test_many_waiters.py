@@ -26,8 +26,8 @@ def test_those_are_answered_whose_tasks_have_ended_or_are_gone(is_told):
             handle.cancel()
 
     async def wait() -> tuple[list[State], object, int]:
-        waiters = [asyncio.ensure_future(listener.ended_in_full(handle.id)) for handle in handles]
-        missing = asyncio.ensure_future(listener.ended_in_full(gone))
+        waiters = [asyncio.ensure_future(listener.ended(handle.id)) for handle in handles]
+        missing = asyncio.ensure_future(listener.ended(gone))
         await asyncio.sleep(0.5)
         await sync_to_async(end)()
         found = await asyncio.wait_for(asyncio.gather(*waiters[:25]), 20)

@@ -310,7 +310,7 @@ def test_an_unknown_name_is_answered_with_those_that_may_be_meant(words, name):
 
 
 def test_a_name_like_no_other_is_answered_plainly():
-    assert manage("next", "zzz").err.startswith("There is no schedule 'zzz'. To see those that there are: ")
+    assert manage("next", "zzz").err.startswith("There is no schedule 'zzz'. To list them: ")
 
 
 @pytest.mark.usefixtures("registered")
