@@ -23,7 +23,7 @@ LARGEST = 60_000
 
 
 class Box:
-    """Where one thread gets its answers.
+    """The place where one thread gets its answers.
 
     :ivar address: the text by which the worker finds it.
     """

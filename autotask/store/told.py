@@ -1,4 +1,4 @@
-"""What tells a waiting caller of the end of a task, with its result, so that it need not query."""
+"""Tells a waiting caller of the end of a task, with its result, so that it need not query."""
 
 import base64
 import uuid

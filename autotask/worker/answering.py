@@ -19,7 +19,7 @@ def answer(records: Sequence[Record], refused: Collection[Record] = ()) -> None:
 
 
 def _words(record: Record) -> bytes:
-    """Return what the thread needs to know; nothing: it has to look."""
+    """Return the answer for the thread; empty: it has to look."""
     _, ended = record
     if isinstance(ended, Advanced):
         return answer_of_step(ended.step.number, ended.step.value)
