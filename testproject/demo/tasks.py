@@ -44,7 +44,7 @@ def draw_sales() -> str:
     return path.name
 
 
-@delayed_task(queue="reports", email="boss@autotask.example")
+@delayed_task(queue="reports", email="boss@autotask.example", api=True)
 def mail_sales() -> dict[str, str]:
     """Draw the year's sales; when it is done, the picture is mailed."""
     path = settings.DEMO_OUTPUT / "charts" / "sales-of-the-year.svg"

@@ -10,5 +10,6 @@ urlpatterns = [
     path("tasks/<uuid:id>/", views.task, name="task"),
     path("tasks/<uuid:id>/cancel/", views.cancel, name="cancel"),
     path("charts/<name>", views.chart, name="chart"),
+    path("api/", include("autotask.api.urls")),
     path("progress/", include("autotask.api.progress")),
 ]

@@ -3,6 +3,7 @@
 import pytest
 from django.test import Client
 
+from autotask.acts import keys
 from autotask.testing import captured_tasks
 from demo.samples import ROWS, SAMPLES
 
@@ -71,3 +72,17 @@ def test_what_is_not_there_is_not_found(address):
 def test_a_task_whose_result_is_gone_has_a_page_that_says_so():
     page = Client(headers=HTML).get("/tasks/00000000-0000-7000-8000-000000000000/")
     assert (page.status_code, "No longer kept" in page.content.decode()) == (404, True)
+
+
+@pytest.mark.django_db
+def test_the_report_is_posted_to_the_api_mailed_with_its_picture_and_seen_in_the_admin(admin_client, tmp_path):
+    headers = {"authorization": f"Bearer {keys.create('reports', ['submit', 'read']).secret}"}
+    client = Client(headers=headers)
+    with captured_tasks() as tasks:
+        task = client.post("/api/", {"name": "demo.tasks.mail_sales"}, content_type="application/json").json()
+        tasks.run_pending()
+    assert client.get(f"/api/{task['id']}/").json()["status"] == "done"
+    [mail] = tmp_path.glob("mail/*.log")
+    assert 'filename="sales-of-the-year.svg"' in mail.read_text()
+    page = admin_client.get(f"/admin/autotask/taskrecord/{task['id']}/change/").content.decode()
+    assert "boss@autotask.example" in page

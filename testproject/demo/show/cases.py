@@ -20,6 +20,7 @@ class Case:
     :ivar leaves: a file below ``DEMO_OUTPUT``, as a pattern.
     :ivar mails: part of a mail about its end.
     :ivar waits: seconds before which it must not start.
+    :ivar api: whether it is posted to the HTTP API.
     :ivar created: whether the call makes a task, and does not return the one of an earlier call.
     """
 
@@ -31,6 +32,7 @@ class Case:
     leaves: str = ""
     mails: str = ""
     waits: float = 0
+    api: bool = False
     created: bool = True
 
     def __str__(self) -> str:
@@ -64,7 +66,7 @@ def once() -> list[Case]:
         ),
         Case("report_sales", {"args": [3]}, says="'revenue': '1460.00'", leaves="reports/sales-03.txt"),
         Case("draw_sales", says="sales.svg", leaves="charts/sales.svg"),
-        Case("mail_sales", says="as a picture", mails='filename="sales-of-the-year.svg"'),
+        Case("mail_sales", says="as a picture", mails='filename="sales-of-the-year.svg"', api=True),
         Case("fetch_prices", {"args": [f"Tea & Co {random.randrange(10**6)}"]}, attempts=3, says="third attempt"),
         Case("charge_card", {"args": [4711]}, status=ERROR, says="the card for order 4711 has expired"),
         Case("remind", {"args": ["water the plants"]}, waits=3, says="water the plants"),
@@ -87,7 +89,7 @@ def stream() -> Iterator[Case]:
         yield Case("fetch_prices", {"args": [f"{name} & Co {random.randrange(10**6)}"]})
         yield Case("work_for", {"args": [random.randint(1, 6), "demo"]})
         yield Case("draw_sales")
-        yield Case("mail_sales")
+        yield Case("mail_sales", api=True)
         yield Case("charge_card", {"args": [4710 + round]})
         yield Case("remind", {"args": [f"call {name}"]})
         yield Case("take_note", {"many": [["demo", f"{name} {number}"] for number in (1, 2, 3)]})

@@ -24,9 +24,13 @@ class WebsiteDown(Exception):
 
 
 class Website:
-    """``manage.py runserver`` in its own process group, which ends with us, however we end."""
+    """``manage.py runserver`` in its own process group, which ends with us, however we end.
+
+    :ivar key: with which to post to the HTTP API.
+    """
 
     def __init__(self, folder: Path, log: Path, port: int | None = None) -> None:
+        self.key = ""
         self.port = port or _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
@@ -97,6 +101,8 @@ class Website:
         """Post JSON to the site, and return the JSON of its answer."""
         request = urllib.request.Request(self.url + path, json.dumps(body or {}).encode(), method="POST")
         request.add_header("Content-Type", "application/json")
+        if self.key:
+            request.add_header("Authorization", f"Bearer {self.key}")
         request.add_header(
             "X-CSRFToken", next(cookie.value or "" for cookie in self._cookies if cookie.name == "csrftoken")
         )

@@ -20,6 +20,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, connections
 
 from autotask import embedded
+from autotask.acts import keys
 from autotask.conf import settings as autotask_settings
 from autotask.models import Result, Schedule, TaskRecord, Worker
 from autotask.task import CANCELLED, DONE
@@ -72,6 +73,7 @@ class Command(BaseCommand):
             with _alone(), contextlib.ExitStack() as stack:
                 stack.callback(_stop_database)
                 self._prepare()
+                site.key = _new_key()
                 stack.callback(self._see_companions_off)
                 stack.enter_context(site)
                 stack.enter_context(_undisturbed_end())
@@ -113,6 +115,7 @@ class Command(BaseCommand):
         self._say(f"""
 Site:       {site.url}/
 Admin:      {site.url}/admin/    user {USER}, password {self._password}
+API:        curl -H "Authorization: Bearer {site.key}" {site.url}/api/
 Companion:  process {companion.pid}, started by runserver, {companion.threads} threads
 Files:      {settings.DEMO_OUTPUT}
 """)
@@ -221,7 +224,16 @@ def _shown(name: str, expected: str, record: TaskRecord, course: Course, wrong: 
     return Row(name, expected, course.status, course.attempts, seconds, course.text, wrong)
 
 
+def _new_key() -> str:
+    """Return a key for the HTTP API; that of an earlier demo is valid no more."""
+    keys.revoke(USER)
+    return keys.create(USER, ["submit", "read", "cancel", "retry"]).secret
+
+
 def _enqueue(site: Website, case: Case) -> list[Call]:
+    if case.api:
+        answer = site.post("/api/", {"name": f"demo.tasks.{case.task}"})
+        return [Call(uuid.UUID(answer["id"]), True)]
     answer = site.post(f"/enqueue/{case.task}/", case.body)
     calls = [Call(uuid.UUID(handle["id"]), handle["created"]) for handle in answer.get("handles", [answer])]
     if case.status is CANCELLED:
