@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from autotask import lines
 from autotask.offer import Offer
 from autotask.store import enqueue, notify
 from autotask.store.claims import PLACE_BITS
@@ -199,21 +200,23 @@ def words_for(task: NewTask) -> str:
     return base64.b64encode(dump(task, 0, _NO_OFFER)).decode()
 
 
-def as_told(words: str) -> bytes:
+def as_told(channel: str, words: str) -> bytes:
     """Return the bytes that stand for words that came by NOTIFY among those that are handed over."""
-    return bytes((_TOLD,)) + words.encode()
+    return bytes((_TOLD,)) + f"{channel} {words}".encode()
 
 
 def told(body: bytes, worker_id: uuid.UUID) -> ClaimedTask | None:
     """Return the task in what :func:`as_told` has made; None: it is something else.
 
+    :param worker_id: of this worker now. Words for another name, which it had before, are of a task without a worker.
     :raises ValueError: the words cannot be understood.
     """
     if body[:1] != bytes((_TOLD,)):
         return None
-    number, words = body[1:].split(b" ", 1)
+    channel, number, words = body[1:].split(b" ", 2)
     task = load(base64.b64decode(words)).task
-    return task._replace(fence=int(number) << PLACE_BITS, worker_id=worker_id)
+    is_mine = channel.decode() == lines.current().channel(worker_id)
+    return task._replace(fence=int(number) << PLACE_BITS, worker_id=worker_id if is_mine else None)
 
 
 def load(body: bytes) -> HandedOver:

@@ -2,9 +2,11 @@
 
 import uuid
 
+from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store.connection import execute
+from autotask.store.errors import is_locked
 from autotask.task import THREAD
 
 #: Workers listen here for new work.
@@ -80,9 +82,21 @@ def free(queue: str) -> str:
     return _FREE.format(serves=_SERVES.format(queue=queue), **locks)
 
 
+# Callers that look at this moment whether it is alive share the lock for as long as that takes. A former session of the worker,
+# whose end the server has not noticed yet, keeps it: then the worker is as alive as it could be.
+_BE_ALIVE = f"""
+SELECT set_config('lock_timeout', '100ms', true), pg_advisory_lock({_ALIVE.format(id="id")})
+FROM (SELECT %(id)s::uuid AS id) AS mine
+"""
+
+
 def be_alive(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
     """Have a worker be handed tasks as long as this session lives."""
-    execute(connection, f"SELECT pg_try_advisory_lock({_ALIVE.format(id='%(id)s')})", {"id": id})
+    try:
+        execute(connection, _BE_ALIVE, {"id": id})
+    except OperationalError as error:
+        if not is_locked(error):
+            raise
 
 
 def be_handed_nothing(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:

@@ -32,7 +32,7 @@ class Ahead:
             pgconn = self.connection.connection.pgconn
             pgconn.send_query(self._words)
             while pgconn.flush():
-                select.select([], [pgconn.socket], [])
+                _wait(pgconn.socket, select.POLLOUT)
 
     def answer(self) -> int:
         """Wait for the answer, and return the number in its first column.
@@ -42,7 +42,7 @@ class Ahead:
         with self.connection.wrap_database_errors:
             pgconn = self.connection.connection.pgconn
             while pgconn.is_busy():
-                select.select([pgconn.socket], [], [])
+                _wait(pgconn.socket, select.POLLIN)
                 pgconn.consume_input()
             found = pgconn.get_result()
             while pgconn.get_result() is not None:
@@ -50,3 +50,10 @@ class Ahead:
             if found.status != pq.ExecStatus.TUPLES_OK:
                 raise error_from_result(found)
             return int(found.get_value(0, 0))
+
+
+def _wait(descriptor: int, events: int) -> None:
+    # select.select() refuses descriptors from 1024 on.
+    poll = select.poll()
+    poll.register(descriptor, events)
+    poll.poll()

@@ -43,7 +43,7 @@ gone AS (
     DELETE FROM autotask_ready WHERE ctid = ANY(ARRAY(SELECT address FROM picked)) RETURNING id
 ),
 {claims.MADE}
-SELECT t.run_at, {claim.FIELDS}{claims.MADE_TASKS}"""
+SELECT t.run_at AT TIME ZONE 'UTC', {claim.FIELDS}{claims.MADE_TASKS}"""
 
 _STORED = """
 stored AS (

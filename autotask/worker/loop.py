@@ -147,8 +147,9 @@ class Loop:
             self.registration.has_new_name = False
             self.claimer.followers.lose_all()
             self.claimer.placement.release_waiting()
-        self.receiver.prepare(connection)
+        # In this order: of tasks that were stored for this worker before it listens, no word comes.
         self.news.listen()
+        self.receiver.prepare(connection)
 
     def _look_at_wear(self) -> None:
         """Stop, to be replaced, when this worker has run enough tasks or uses too much memory."""

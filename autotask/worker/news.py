@@ -138,7 +138,7 @@ class News:
             elif channel.startswith(addressee.IDLE):
                 self.was_told = True
             elif channel.startswith(lines.LINE):
-                self._wakeup.handed.append(handover.as_told(words))
+                self._wakeup.handed.append(handover.as_told(channel, words))
             else:
                 self._beat()  # Somebody has asked to cancel a task.
         return bool(heard)

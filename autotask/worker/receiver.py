@@ -92,7 +92,7 @@ class Receiver:
             return  # It was released by reconcile(), before the word came.
         self._note_told([task.id])
         self.claimer.was_told_now()
-        if self.shutdown.is_requested() or not self.claimer.accept(task):
+        if task.worker_id is None or self.shutdown.is_requested() or not self.claimer.accept(task):
             self._release(task)
 
     def _note_told(self, ids: Sequence[uuid.UUID]) -> None:

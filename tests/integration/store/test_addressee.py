@@ -11,6 +11,7 @@ from autotask.store.addressee import FEWEST, WORK_CHANNEL, idle_channel
 from autotask.store.connection import current, execute, rows
 from autotask.task import THREAD
 from autotask.tasks import delayed_task
+from tests.helpers import wait_until
 from tests.integration.store.shapes import new_task, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -175,3 +176,23 @@ def test_a_plain_insert_tells_nobody(other_connection):
     enqueue.insert(current(), new_task())
     rows(other_connection, "SELECT 1")
     assert not hearing.heard(other_connection)
+
+
+def test_a_worker_is_alive_although_a_call_has_looked_just_then_whether_it_is(other_connection, in_background):
+    # Given
+    id = sign_on()
+    execute(current(), "UPDATE autotask_worker SET line = 'mark'")
+    chosen = f"WITH {addressee.free('%(queue)s::text')} SELECT id FROM chosen"
+    said = {"queue": "default", "mark": "mark"}
+    execute(other_connection, "BEGIN")
+    assert not rows(other_connection, chosen, said)
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'autotask background' AND query ILIKE '%%advisory%%'"
+
+    # When
+    alive = in_background(lambda connection: addressee.be_alive(connection, id) or connection)
+    wait_until(lambda: rows(current(), asked, {}) == [(1,)], what="its statement")
+    execute(other_connection, "COMMIT")
+
+    # Then
+    assert alive()
+    assert rows(current(), chosen, said) == [(id,)]

@@ -4,7 +4,7 @@ import pytest
 
 from autotask import handover, lines
 from autotask.handle import TaskHandle
-from autotask.store import addressee, claim, enqueue, notify
+from autotask.store import addressee, claim, enqueue, notify, rescue
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.task import RUNNING, WAITING
 from tests.helpers import wait_until
@@ -159,6 +159,47 @@ def test_a_word_that_comes_after_the_task_was_released_is_not_heeded(start):
     # Then
     assert tasks.echo("next").wait(10) == "next"
     assert worker.recorder.refused == 0
+
+
+def test_a_word_for_a_former_name_of_the_worker_is_not_heeded(start):
+    # Given a worker that was stopped while a word came, until others had its tasks
+    worker = start()
+    former = worker.id
+    handle, words = keep_word(worker, "once")
+    execute(current(), "DELETE FROM autotask_worker")
+    worker.services.beat_now()
+    wait_until(lambda: worker.id != former, what="a new name")
+    rescue.rescue(current(), [former], reason="gone", max_crashes=3, error_ttl=60.0)
+    assert handle.wait(10) == "once"
+    wait_until(lambda: not worker.held, what="the end of the task")
+
+    # When
+    execute(current(), f"NOTIFY {lines.current().channel(former)}, '{words}'")
+
+    # Then
+    assert tasks.echo("next").wait(10) == "next"
+    assert worker.recorder.refused == 0
+
+
+def test_a_task_that_is_handed_over_just_before_the_worker_listens_again_runs(start, monkeypatch):
+    # Given
+    worker = start()
+    news, handles = worker.loop.news, []
+
+    def listen(former=news.listen):
+        if not handles and not news._listening._on[0] is news.connection.wrapper:
+            handles.append(keep_word(worker, "before")[0])
+        former()
+
+    monkeypatch.setattr(news, "listen", listen)
+
+    # When
+    pid = news.connection.wrapper.connection.info.backend_pid
+    execute(current(), f"SELECT pg_terminate_backend({pid})")
+
+    # Then
+    wait_until(lambda: handles, what="a new connection")
+    assert handles[0].wait(10) == "before"
 
 
 def test_words_that_cannot_be_understood_are_logged(start, caplog):
