@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import itertools
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pickle import dumps
@@ -33,6 +34,9 @@ LARGEST_PART = 8 * 2**20
 _READ = 100
 _READ_IF_SMALL = 1_000
 _SMALL = 1_000
+
+#: Whether a thread has stopped Python's search for garbage.
+_stopped_search = False
 
 Item = tuple[Any, ...] | Mapping[str, Any]
 Quick = Callable[[uuid.UUID, Item], NewTask | None]
@@ -95,14 +99,26 @@ def made(definition: "Definition[Any, Any]", items: Iterable[Item], carried: Map
 @contextlib.contextmanager
 def _no_search_for_garbage() -> Iterator[None]:
     """Keep Python from searching for garbage: it would do so after each few hundred of new objects, none of which is any."""
+    global _stopped_search
     if not gc.isenabled():
         yield
         return
+    _stopped_search = True
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        _stopped_search = False
+
+
+def _search_in_fork() -> None:
+    # The thread that would do so stays behind in the parent.
+    if _stopped_search:
+        gc.enable()
+
+
+os.register_at_fork(after_in_child=_search_in_fork)
 
 
 def _call(definition: "Definition[Any, Any]", number: int, item: Any, id: uuid.UUID, signer: payload.Signer) -> NewTask:

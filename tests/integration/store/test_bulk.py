@@ -1,7 +1,9 @@
 """Very many calls at once: by COPY, part by part, in one transaction."""
 
 import contextlib
+import gc
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -294,3 +296,12 @@ def test_under_row_level_security_very_many_calls_are_inserted(under_row_level_s
 def test_under_row_level_security_very_many_unique_calls_are_inserted(under_row_level_security, monkeypatch):
     monkeypatch.setattr(many, "MANY_ENOUGH", 2)
     assert all(handle.created for handle in greet.using(unique="name").enqueue_many([("Ann",), ("Bob",)]))
+
+
+def test_a_process_that_is_forked_during_a_bulk_searches_for_garbage():
+    with bulk._no_search_for_garbage():
+        child = os.fork()
+        if not child:
+            os._exit(not gc.isenabled())
+    assert os.waitpid(child, 0)[1] == 0
+    assert gc.isenabled()

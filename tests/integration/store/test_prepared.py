@@ -1,12 +1,16 @@
 """Statements that come often on a connection are planned once."""
 
+import contextlib
+import os
+
 import pytest
 from django.db import transaction
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from autotask.store import claim, prepared
 from autotask.store.claim import BoundedLane, Lane
 from autotask.store.connection import current, dedicated, execute, rows
-from autotask.store.prepared import prepared_rows, rows_for_caller
+from autotask.store.prepared import prepared_ahead, prepared_rows, rows_for_caller
 from tests.integration.store.shapes import put, sign_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -242,3 +246,21 @@ def test_where_the_server_binds_a_caller_prepares_nothing(caller):
     finally:
         del caller.settings_dict["OPTIONS"]["server_side_binding"]
         caller.close()
+
+
+@pytest.mark.skipif(not is_psycopg3, reason="only psycopg 3 can send ahead")
+def test_a_statement_is_sent_ahead_whatever_the_number_of_the_descriptor_is(own):
+    # Given a worker with more than a thousand descriptors, and so much to send that the socket is full meanwhile
+    said = {"number": 7, "texts": ["a" * 10_000_000]}
+    with contextlib.ExitStack() as opened:
+        for _ in range(1024):
+            opened.enter_context(open(os.devnull))
+        for _ in range(prepared.OFTEN):
+            prepared_rows(own.wrapper, ASK, {**said, "texts": []})
+
+    # When
+    ahead = prepared_ahead(own.wrapper, ASK, said)
+    ahead.send()
+
+    # Then
+    assert ahead.answer() == 7

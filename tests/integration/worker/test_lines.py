@@ -187,7 +187,7 @@ def test_a_task_that_is_handed_over_just_before_the_worker_listens_again_runs(st
     news, handles = worker.loop.news, []
 
     def listen(former=news.listen):
-        if not handles and not news._listening._on[0] is news.connection.wrapper:
+        if not handles and news._listening._on[0] is not news.connection.wrapper:
             handles.append(keep_word(worker, "before")[0])
         former()
 
