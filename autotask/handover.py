@@ -35,8 +35,8 @@ LARGEST = select.PIPE_BUF - 64
 #: Seconds without handing over after the role has turned out to lack a right.
 TRY_AGAIN = 60.0
 
-#: The version, id, worker and number of the offer, fence, priority, retries; then name, queue and payload, with a NUL
-#: between them.
+#: The version, id, worker and number of the offer, fence, priority, retries; then name, queue, address for the answer and
+#: payload, with a NUL between them.
 _VERSION = 1
 
 #: In place of the version, before the name of a background worker for which something was put.
@@ -134,22 +134,23 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
 
 
 def store_claimed(
-    connection: BaseDatabaseWrapper, store: Callable[[uuid.UUID], tuple[NewTask, int] | None]
+    connection: BaseDatabaseWrapper, store: Callable[[uuid.UUID], tuple[NewTask, int] | None], reply: str = ""
 ) -> int | None:
     """If there is an offer, store a task as claimed by the worker that has made it, and hand it over.
 
     :param store: does it, and returns the task and the fence, 0 if it is stored, but not claimed; None: nothing was stored.
+    :param reply: where the worker answers when the task has ended; "": nobody waits there.
     :returns: the fence; None: nothing was stored.
     """
     line = _line
     # Inside a transaction, it is unknown when and whether it commits.
     if line is None or not is_alone(connection) or time.monotonic() < _not_before:
         return None
-    offer = line.take_offer()
-    if offer is None or (stored := _store(store, offer)) is None:
+    if (offer := line.take_offer()) is None:
         return None
-    task, fence = stored
-    line.hand_over(dump(task, fence, offer) if fence else back(offer))
+    stored = _store(store, offer)
+    task, fence = stored or (None, None)
+    line.hand_over(dump(task, fence, offer, reply) if task and fence else back(offer))
     return fence
 
 
@@ -183,15 +184,18 @@ def fits(task: NewTask) -> bool:
     return len(task.payload) + 4 * (len(kind.name) + len(kind.queue)) + _HEAD.size <= LARGEST
 
 
-def dump(task: NewTask, fence: int, offer: Offer) -> bytes:
-    """Return the bytes that a worker gets for a task that was stored as claimed by it."""
+def dump(task: NewTask, fence: int, offer: Offer, reply: str = "") -> bytes:
+    """Return the bytes that a worker gets for a task that was stored as claimed by it.
+
+    :param reply: as for :func:`store_claimed`.
+    """
     id, kind, _, payload, *_ = task
     head = _HEAD.pack(_VERSION, id.bytes, *(offer.worker_id.bytes, offer.number), fence, kind.priority, kind.retries)
-    return b"\0".join((head + kind.name.encode(), kind.queue.encode(), payload))
+    return b"\0".join((head + kind.name.encode(), kind.queue.encode(), reply.encode(), payload))
 
 
 def words_for(task: NewTask) -> str:
-    """Return what a worker is told of a task that is handed to it by NOTIFY, after the number of the claim."""
+    """Return the words of the NOTIFY that hands a task to a worker, after the number of the claim."""
     return base64.b64encode(dump(task, 0, _NO_OFFER)).decode()
 
 
@@ -220,7 +224,7 @@ def load(body: bytes) -> HandedOver:
     if not body or body[0] != _VERSION or len(body) < _HEAD.size:
         raise ValueError(f"{len(body)} bytes were handed over in a form that this version of autotask does not know")
     _, id, worker_id, number, fence, priority, retries = _HEAD.unpack_from(body)
-    name, queue, payload = body[_HEAD.size :].split(b"\0", 2)
+    name, queue, reply, payload = body[_HEAD.size :].split(b"\0", 3)
     offer = Offer(uuid.UUID(bytes=worker_id), number)
     task = ClaimedTask(
         id=uuid.UUID(bytes=id),
@@ -237,5 +241,6 @@ def load(body: bytes) -> HandedOver:
         scheduled_for=None,
         payload=payload,
         worker_id=offer.worker_id,
+        reply=reply.decode(),
     )
     return HandedOver(task, offer)

@@ -25,7 +25,7 @@ _CHANNEL = "'{line}' || left(encode(sha256(convert_to(%(secret)s::text || {id}::
 
 
 class Line(NamedTuple):
-    """What names the channels of a site.
+    """The words that name the channels of a site.
 
     :ivar secret: what is hashed with the ids.
     :ivar mark: workers are registered with it, so that callers find those with the same key and form.
@@ -48,7 +48,7 @@ def channel(id: str) -> str:
 
 
 def current() -> Line:
-    """Return what names the channels now."""
+    """Return the current words that name the channels."""
     return _of(current_secret())
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: a worker in this process, and a second connection for races."""
+"""Fixtures: a worker in this process, also at the pipes of a companion, and a second connection for races."""
 
 import os
 import signal
@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 from django.test import TransactionTestCase
 
-from autotask import registry
+from autotask import handover, registry
+from autotask.companion.pipes import Pipes
 from autotask.handle import TaskHandle
 from autotask.scheduled import ScheduledTask
 from autotask.store.connection import current, dedicated, execute
@@ -125,3 +126,23 @@ def start_worker(transactional_db, settings) -> Iterator[Callable[..., Worker]]:
 def worker(start_worker) -> Worker:
     """A real worker that runs in a thread of this process."""
     return start_worker()
+
+
+@pytest.fixture
+def pipes():
+    """The pipes to a companion, as the process has them that it serves."""
+    pipes = Pipes()
+    handover.set_line(pipes)
+    yield pipes
+    handover.set_line(None)
+    pipes.close()
+
+
+@pytest.fixture
+def serve(pipes, start_worker):
+    """Start a worker at the other end of the pipes."""
+
+    def serve(**options):
+        return start_worker(wake_fd=os.dup(pipes.wake), offer_fds=pipes.offers, **options)
+
+    return serve

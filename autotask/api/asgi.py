@@ -92,7 +92,7 @@ def _unless_held(hold: Hold, send: Send) -> Send:
 
 
 class _Client:
-    """What comes from a client: its request, and later that it has left. A server is asked for that once only."""
+    """The messages from a client: its request, and later that it has left. A server is asked for that once only."""
 
     __slots__ = ("_body", "_leaves", "_receive")
 
@@ -111,7 +111,7 @@ class _Client:
         return message
 
     def again(self) -> Receive:
-        """Return where Django receives the same request once more; it had no body that matters."""
+        """Return a function from which Django receives the same request again; it had no body that matters."""
         self._body = _empty_body
         return self.receive
 

@@ -65,7 +65,7 @@ def show_result(call: Call, id: str) -> HttpResponse | Pending:
 
 
 def _pending(call: Call, task: StoredTask) -> Pending | None:
-    """Return what the caller still has to wait for."""
+    """Return the wait that is left for the caller."""
     seconds = waiting.seconds_of(call.request)
     return Pending(task.id, seconds) if seconds and not call.waited and not task.state.ended else None
 

@@ -21,7 +21,7 @@ from autotask.handle import TaskHandle
 AT_A_TIME = 10
 
 
-#: What a wait raises if the database cannot be queried.
+#: The errors that a wait raises if the database cannot be queried.
 NO_DATABASE = (OperationalError, InterfaceError)
 
 

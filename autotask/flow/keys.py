@@ -129,7 +129,7 @@ class KeyWriter:
         return f"{whole[: LONGEST_KEY - 2 * _HASH - 2]}…{self._hash(whole)}"
 
     def prepared(self, key: Key, parameters: Sequence[str]) -> Callable[[Sequence[Any]], str | None]:
-        """Return what writes the same for calls by position, if all of the key's values are integers; None for other calls.
+        """Return a writer of the same for calls by position, if all values of the key are integers; None for other calls.
 
         Most keys are those of rows, and this takes a tenth of the time.
 

@@ -116,7 +116,7 @@ class Plan:
         return flow if flow.gates or flow.unique_key else None
 
     def prepared(self, bound: Bound) -> Callable[[tuple[Any, ...]], Flow | str | None]:
-        """Return what makes the flows of calls by position; only the unique key of those that have nothing else, integers at once.
+        """Return a maker of the flows of calls by position; only the unique key of those that have nothing else, integers at once.
 
         :param bound: returns the arguments of such a call by the names of all parameters.
         """

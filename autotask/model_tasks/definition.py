@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import router
 from django.db.models import Model
 from django.utils import timezone
@@ -28,7 +29,7 @@ from autotask.exceptions import (
 from autotask.handle import TaskHandle
 from autotask.model_tasks import handlers, proxying
 from autotask.options import DEFINITION_OPTION_NAMES, Options
-from autotask.store import notify, steps
+from autotask.store import notify, pull, steps
 from autotask.store.connection import current
 from autotask.store.enqueue import Kind, NewTask
 from autotask.store.model_rows import RowTable
@@ -85,10 +86,26 @@ class ModelTask(Definition[..., Any]):
     def table(self) -> RowTable:
         """Return the table with the columns that workers write."""
         columns = self.model._meta.get_field("task_id").model._meta
-        quoted = '"{}"'.format(columns.db_table.replace('"', '""').replace("%", "%%"))
+        quoted = _quoted(columns.db_table)
         if '"."' in columns.db_table:  # a schema, as people write it for PostgreSQL
             quoted = f'"{columns.db_table}"'
         return RowTable(self.name, quoted)
+
+    def key_of(self, text: str) -> pull.Key | None:
+        """Return the key of a row; None: no row has such a key, or it is not a single plain value."""
+        pk, connection = self.model._meta.get_field("task_id").model._meta.pk, current()
+        if pk.is_relation or not pk.column or not (type := pk.rel_db_type(connection)) or "\0" in text:
+            return None
+        try:
+            value = pk.to_python(text)
+        except (ValidationError, ValueError):
+            return None
+        if str(value) != text:
+            return None  # another way to write it
+        if isinstance(value, int) and not -(2**31) <= value < 2 ** (63 if type == "bigint" else 31):
+            return None
+        prepared = pk.get_db_prep_value(value, connection)
+        return pull.Key(self.table().table, _quoted(pk.column), type.partition("(")[0], prepared)
 
     def is_remote(self, queue: str) -> bool:
         """Whether only a client from outside starts the steps of a row."""
@@ -218,6 +235,10 @@ class ModelTask(Definition[..., Any]):
         value = payload.load_step(last.value, id=task.id, step=steps.word(last.number))
         # With newer code there may be fewer steps than this task has behind it.
         return min(last.number + 1, final), value
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""').replace("%", "%%"))
 
 
 def checked_options(model: type[Model]) -> Options:

@@ -17,7 +17,7 @@ _IMMORTAL = 0xFFFF_FFFF
 #: The versions that are known to do so.
 _FROM, _BEFORE = (3, 12), (3, 15)
 
-#: What programs consist of, besides classes. Nothing here can be closed, or does anything when it is freed.
+#: The types of the objects of a program, besides classes. None of them can be closed, or does anything when it is freed.
 _KINDS = frozenset(
     {
         bytes,

@@ -69,7 +69,7 @@ SELECT due.seconds::text, {_DUE}::smallint, NULL, NULL FROM ({UNTIL_DUE}) AS due
 )
 
 #: The fields that a claim returns, and expressions for those that differ from their columns.
-_RECORD = ClaimedTask._fields[:-1]
+_RECORD = ClaimedTask._fields[:-2]
 _HELD = {
     "fence": claims.FENCE,
     "attempt": "t.attempt + 1",
@@ -376,5 +376,5 @@ def record(row: tuple[Any, ...], worker_id: uuid.UUID) -> ClaimedTask:
         payload = bytes(payload)
     return tuple.__new__(ClaimedTask, (
         id, fence, name, queue, priority, attempt, failures, lost, retries, unknown_for, in_utc(ready_at),
-        in_utc(scheduled_for), payload, cancel_requested, late, at_most_once, timeout, flow, worker_id,
+        in_utc(scheduled_for), payload, cancel_requested, late, at_most_once, timeout, flow, worker_id, "",
     ))  # fmt: skip

@@ -5,9 +5,10 @@ definition, and is a task like any other. The commits here do not wait for the d
 and what a step does is committed later, with all that was committed before.
 """
 
+import functools
 import uuid
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -34,9 +35,24 @@ class Offered(NamedTuple):
     since: str
 
 
+class Key(NamedTuple):
+    """The key of a row whose task is meant.
+
+    :ivar table: the quoted name of its table.
+    :ivar column: that of the key.
+    :ivar type: the type of the column.
+    """
+
+    table: str
+    column: str
+    type: str
+    value: Any
+
+
 class Claimed(NamedTuple):
     """A step that was stored as claimed by a worker: the parts of its task that the worker needs."""
 
+    id: uuid.UUID
     fence: int
     queue: str
     priority: int
@@ -174,7 +190,7 @@ WITH {_QUICK},
 {_MEANT.replace("{condition}", _IS_PLAIN)},
 started AS (
     UPDATE autotask_task t
-    SET state = 1, run_at = clock_timestamp(), ready_at = clock_timestamp(), executor = '', awaited = true,
+    SET state = 1, run_at = clock_timestamp(), ready_at = clock_timestamp(), executor = '',
         payload = coalesce(%(payload)s::bytea, t.payload)
     FROM quick
     WHERE t.id = %(id)s::uuid
@@ -183,7 +199,7 @@ started AS (
 ),
 gone AS (SELECT id FROM started),
 {claims.MADE}
-SELECT made.number << {claims.PLACE_BITS}, started.queue, started.priority, started.retries, started.payload FROM made, started
+SELECT started.id, made.number << {claims.PLACE_BITS}, started.queue, started.priority, started.retries, started.payload FROM made, started
 """
 
 # Rare enough for a look at all live tasks: a client came for a row that is gone.
@@ -249,7 +265,7 @@ def take(
     :param seconds: for which they are offered to nobody else.
     """
     params = {"channels": list(channels), "names": list(names), "most": most, "seconds": seconds}
-    found = sorted(rows(connection, TAKE, params), key=lambda row: row[4:])
+    found = sorted(rows_for_caller(connection, TAKE, params), key=lambda row: row[4:])
     return [Offered(*row[:4]) for row in found]
 
 
@@ -290,7 +306,7 @@ def start(
 
 def claim(
     connection: BaseDatabaseWrapper,
-    id: uuid.UUID,
+    which: uuid.UUID | Key,
     worker_id: uuid.UUID,
     *,
     step: int,
@@ -299,16 +315,27 @@ def claim(
 ) -> Claimed | None:
     """Store a step as claimed by a worker that has offered to take it, in a thread.
 
+    :param which: the task, or the key of its row.
     :param step: as for :func:`start`.
     :param largest: bytes that the arguments may have.
     :returns: None if the task does not wait for this step, or is not plain; then nothing has changed.
     """
-    params = {"id": id, "worker_id": worker_id, "step": step, "payload": payload, "largest": largest}
-    found = rows_for_caller(connection, CLAIM, params)
+    params = {"worker_id": worker_id, "step": step, "payload": payload, "largest": largest}
+    if isinstance(which, Key):
+        sql, params["key"] = _claim_of_row(which.table, which.column, which.type), which.value
+    else:
+        sql, params["id"] = CLAIM, which
+    found = rows_for_caller(connection, sql, params)
     if not found:
         return None
-    fence, queue, priority, retries, arguments = found[0]
-    return Claimed(fence, queue, priority, retries, bytes(arguments))
+    id, fence, queue, priority, retries, arguments = found[0]
+    return Claimed(id, fence, queue, priority, retries, bytes(arguments))
+
+
+@functools.lru_cache(maxsize=100)
+def _claim_of_row(table: str, column: str, type: str) -> str:
+    row = f"(SELECT r.task_id FROM {table} r WHERE r.{column} = %(key)s::{type} AND r.done_time IS NULL)"
+    return CLAIM.replace("%(id)s::uuid", row)
 
 
 def of_row(connection: BaseDatabaseWrapper, name: str, task_info: str) -> list[uuid.UUID]:

@@ -1,10 +1,10 @@
-"""The payload that notifies of the end of a task, with its result, so that a waiting caller need not query."""
+"""Tells a waiting caller of the end of a task, with its result, so that it need not query."""
 
 import base64
 import uuid
 from dataclasses import dataclass
 
-from autotask import payload
+from autotask import answers, payload
 from autotask.context import Progress
 from autotask.exceptions import PayloadRefused
 from autotask.task import State
@@ -47,3 +47,29 @@ def told_task(id: uuid.UUID, words: str) -> ToldTask | None:
     except (ValueError, OverflowError, PayloadRefused):
         return None
     return task
+
+
+def answer_of_result(value: bytes | None) -> bytes:
+    """Return the answer that tells a thread, see :mod:`autotask.answers`, of a signed result; empty: it has to look."""
+    return b"" if value is None or len(value) >= answers.LARGEST else b"r" + value
+
+
+def answer_of_step(number: int, value: bytes | None) -> bytes:
+    """Return the same for the signed value of a step that is not the last one."""
+    return b"" if value is None or len(value) >= answers.LARGEST - 2 else b"s" + number.to_bytes(2, "big") + value
+
+
+def result_in(words: bytes, *, id: uuid.UUID, fence: int) -> bytes | None:
+    """Return the result in an answer; None if that has none, or one not signed with a key of this site."""
+    if words[:1] != b"r":
+        return None
+    try:
+        payload.verify_result(words[1:], id=id, fence=fence)
+    except PayloadRefused:
+        return None
+    return words[1:]
+
+
+def step_in(words: bytes, number: int) -> bytes | None:
+    """Return the value of a step in an answer; None if it has none of this step."""
+    return words[3:] if words[:3] == b"s" + number.to_bytes(2, "big") else None

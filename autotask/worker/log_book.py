@@ -98,7 +98,7 @@ class Lines:
 
 
 def said_by(record: logging.LogRecord) -> Said:
-    """Return what a record says now: its arguments may change later."""
+    """Return the current text of a record: its arguments may change later."""
     message = record.getMessage()
     if record.exc_info or record.stack_info or "task_name" in record.__dict__:
         message = _whole(record, message)

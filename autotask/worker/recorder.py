@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from autotask.store import finish
+from autotask.store import finish, model_rows
 from autotask.store.connection import GENERIC_PLANS, dedicated
 from autotask.store.errors import Trouble, is_locked, trouble_of
 from autotask.store.finish import Outcome
@@ -15,6 +15,7 @@ from autotask.store.isolation import Isolation
 from autotask.task import ClaimedTask, State
 from autotask.texts.lines import describe, one_line
 from autotask.texts.render import count
+from autotask.worker.answering import answer
 from autotask.worker.aside import Aside
 from autotask.worker.burden import Burden, weight
 from autotask.worker.followers import Followers, no_followers
@@ -196,6 +197,7 @@ class Recorder:
             self._persist(self._writes.end, batch)  # as nearly always
             return
         if known := [record for record in batch if isinstance(record[1], (Outcome, Advanced)) and record[1].recorded]:
+            answer(known)
             self._let_go(known)
             if self._count:
                 self._count(known)
@@ -243,6 +245,8 @@ class Recorder:
                 raise
             self._store_unlocked(write, group)
             return
+        if model_rows.tables:  # of other tasks, nobody awaits an answer
+            answer(group, stale)
         self._refuse(stale)
         self._let_go(group)
         if self._count:

@@ -198,7 +198,7 @@ class _Step:
         )
         self.taken: list[NewTask] = []
         self.tasks: list[NewTask] = [task.tick_task(tick) for tick in begin]
-        self.flows = any(task.flow for task in self.tasks)
+        self.flows = any(not task.is_plain for task in self.tasks)
         # Of more ticks than are made up for at most, the first one is known, too.
         passed = [tick for tick in (seen.next_tick, *due) if tick <= seen.now and not _paused(tick, seen)]
         self.missed = [tick for tick in passed if tick not in ticks or seen.now - tick > IN_TIME]

@@ -43,8 +43,8 @@ class ServiceThread:
 
     :param role: the purpose of the connection, shown in ``pg_stat_activity``.
     :param services: in the order of their importance.
-    :param channel: returns the name of a channel; a notification there makes all services due at once.
-    :param told: called with the payload of each, before the services run.
+    :param channel: returns the name of a channel; a notification there makes all services due.
+    :param told: called with the payload of each of these; returns the seconds until the services have to run.
     :param guest_of: run on the connection of this other thread as long as its services leave it free, and on one of their own
         only then: an idle worker should hold few of them.
     :ivar connection: its own connection.
@@ -56,7 +56,7 @@ class ServiceThread:
         role: str,
         *services: Service,
         channel: Callable[[], str] | None = None,
-        told: Callable[[str], object] = lambda payload: None,
+        told: Callable[[str], float] = lambda payload: 0.0,
         guest_of: Optional["ServiceThread"] = None,
     ) -> None:
         now = time.monotonic()
@@ -115,8 +115,9 @@ class ServiceThread:
             # One at a time, in order: an important one does not wait for all the others.
             wait = self._run_one(due[0])  # and only then the clock
             self._due[due[0]] = time.monotonic() + wait
-        elif self.sleep(min(self._due.values()) - now):
-            self._due = dict.fromkeys(self._services, now)
+        elif (soon := self.sleep(min(self._due.values()) - now)) is not None:
+            at = time.monotonic() + soon
+            self._due = {service: min(due, at) for service, due in self._due.items()}
 
     def _run_one(self, service: Service) -> float:
         with self._taken() as connection:
@@ -166,22 +167,20 @@ class ServiceThread:
         at = time.monotonic() + seconds
         self._due = {service: max(due, at) for service, due in self._due.items()}
 
-    def sleep(self, seconds: float) -> bool:
-        """Sleep, and return whether a notification came meanwhile."""
+    def sleep(self, seconds: float) -> float | None:
+        """Sleep, and return the seconds until the services have to run because of a notification; None if none came."""
         try:
             listening = self._listen()
             if listening is None:
                 self._wakeup.sleep(seconds)
-                return False
+                return None
             if not (heard := listening.heard()):
                 self._wakeup.sleep(seconds, listening.fileno())
                 heard = listening.heard()
-            for _, payload in heard:
-                self._told(payload)
-            return bool(heard)
+            return min((self._told(payload) for _, payload in heard), default=None)
         except (DatabaseError, InterfaceError, OSError):  # OSError: the socket of a lost connection
             self.connection.close()
-            return True  # The next service connects again, or logs that it cannot.
+            return 0.0  # The next service connects again, or logs that it cannot.
 
     def _listen(self) -> Listening | None:
         if self._listening is None or not self.connection.is_open:

@@ -2,6 +2,10 @@
 
 PYTHON belongs to an environment with django-simpletask2, django-redis, django-simpletask2-server, gunicorn and psycopg2-binary.
 The client comes from there for both. Redis is ``redis-server`` on the path.
+
+Both sites have one worker of gunicorn with 8 threads, connections that last, ``DEBUG = False`` and no middleware. For a fair comparison,
+install autotask and django-simpletask2 into one environment, so that Python, Django and driver are the same, and let it be PYTHON, too;
+what differs is printed.
 """
 
 import argparse
@@ -40,6 +44,7 @@ def main() -> None:
     """Measure, and print the figures as JSON lines and a summary."""
     options = _parser().parse_args()
     rates: dict[str, list[float]] = {side: [] for side in SIDES}
+    _say_what_differs(options.peer)
     with measured_server(DATA) as server, _redis() as redis_port:
         for round in range(options.repeat):
             sides = list(SIDES) if round % 2 == 0 else list(reversed(SIDES))
@@ -49,6 +54,7 @@ def main() -> None:
                 print(json.dumps({"round": round, "side": side, "tasks_per_s": round_(rates[side][-1])}), flush=True)
         with _Run(server, redis_port, "autotask", "api", options) as run:
             latencies = sorted(run.latencies(options.samples))
+            bare, tasks = run.rows(1000, 30)
     for side, found in rates.items():
         print(f"{side:35} {statistics.median(found):8.1f} tasks/s")
     for side in ("django-simpletask2", "django-simpletask2, engine redis"):
@@ -57,6 +63,7 @@ def main() -> None:
             print(f"{ours + ' / ' + side:60} {ratio:8.2f} x")
     middle, late = statistics.median(latencies), latencies[int(len(latencies) * 0.95)]
     print(f"commit to answer of get_a_task: p50 {middle:.1f} ms, p95 {late:.1f} ms")
+    print(f"1,000 rows by bulk_create(): {1000 * tasks:.0f} ms, bare {1000 * bare:.0f} ms: {tasks / bare:.2f} x")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,6 +75,22 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--repeat", type=int, default=3)
     made.add_argument("--samples", type=int, default=50, help="samples of the latency")
     return made
+
+
+def _say_what_differs(peer: str) -> None:
+    """Print in what the environments of both sides differ."""
+    code = (
+        "import json, sys, django, gunicorn; from django.db.backends.postgresql.psycopg_any import is_psycopg3;"
+        "print(json.dumps({'Python': sys.version, 'Django': django.__version__, 'gunicorn': gunicorn.__version__,"
+        " 'psycopg': 3 if is_psycopg3 else 2}))"
+    )
+    ours, theirs = (
+        json.loads(subprocess.run([python, "-c", code], check=True, capture_output=True).stdout)
+        for python in (sys.executable, peer)
+    )
+    for name, value in ours.items():
+        if value != theirs[name]:
+            print(f"NOT A FAIR COMPARISON: autotask has {name} {value}, django-simpletask2 {theirs[name]}")
 
 
 def round_(value: float) -> float:
@@ -129,6 +152,13 @@ class _Run:
                     raise SystemExit(f"only {found[0]} tasks were done in time")
                 time.sleep(0.2)
         return (tasks - 1) / float(found[1])
+
+    def rows(self, count: int, rounds: int) -> tuple[float, float]:
+        """Return the median seconds of ``bulk_create()`` without and with tasks."""
+        words = [self._python, "-m", "benchmarks.pulling.site.rows", str(count), str(rounds)]
+        done = subprocess.run(words, env=self._environment, cwd=ROOT, check=True, capture_output=True, text=True)
+        found: dict[str, list[float]] = json.loads(done.stdout)
+        return statistics.median(found["bare"]), statistics.median(found["tasks"])
 
     def latencies(self, samples: int) -> list[float]:
         """Return milliseconds from a commit to the answer of a client that waits."""

@@ -45,6 +45,7 @@ def rows() -> None:
             error_message="TimeoutError: no answer within 30 s",
             traceback='Traceback (most recent call last):\n  File "shop.py", line 1, in sync\nTimeoutError',
         )
+    Result.objects.filter(id=failed.id).update(schedule="shop.tasks.nightly", scheduled_for=failed.created_at)
     Schedule.objects.create(
         name="shop.tasks.nightly",
         task="shop.tasks.nightly",
@@ -131,6 +132,7 @@ def test_every_page_fits_with_the_words_of_other_languages_and_long_times(
     Task.objects.exclude(state=State.SCHEDULED).update(created_at=before, run_at=before)
     Task.objects.filter(state=State.READY).update(ready_at=before)
     Task.objects.filter(state=State.RUNNING).update(started_at=timezone.now() - timedelta(hours=11, minutes=55))
+    Result.objects.filter(schedule__isnull=False).update(ended_at=before)
     Worker.objects.update(started_at=before, seen_at=timezone.now() - timedelta(minutes=58, seconds=58))
 
     # When, Then

@@ -22,7 +22,11 @@ AVOIDED = {
     r"(?:^|[.:;] )Who\b": "'Anyone who', or a role such as 'The caller'",
     r"\b(?:is|are|was|were|be|been) told\b|\btells? (?:it )?of\b|\btold of\b": "report, say, notify",
     r"\bhea(?:r|rs|rd) of\b": "notice, is notified",
-    r"\banew\b": "again",
+    r"\banew\b|\bonce more\b": "again",
+    r"\bany more\b": "no longer, or leave it out",
+    r"\b[Ww]hoever\b": "'Anyone who', or the statement or process that does it",
+    r"\bSo it is\b": "This applies to",
+    r"\b(?:tasks?|rows?|one|code) that (?:is|are) there\b": "the existing task, row, one",
     r"\b(?:he|his|him)\b": "they, or a role",
     r"\bcom(?:es?|ing) to (?:its|their|an) end\b": "run, finish",
     r"\bso many\b": "N seconds, up to 60 seconds",
@@ -121,6 +125,12 @@ def test_a_page_uses_plain_english(page: Path):
         for avoided, better in AVOIDED.items()
         if (found := re.search(avoided, paragraph))
     ] == []
+
+
+def test_docstrings_begin_with_a_noun_or_a_verb():
+    headless = re.compile(r"^ *(?:\"\"\"|#: )(?:Return )?(?:what|who|how|where|which)\b.*", re.I | re.M)
+    modules = (ROOT / "autotask").rglob("*.py")
+    assert [(module.name, found) for module in modules for found in headless.findall(module.read_text())] == []
 
 
 def test_headings_code_and_literals_are_not_read():

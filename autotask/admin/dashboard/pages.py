@@ -82,7 +82,7 @@ class DashboardAdmin(ReadOnlyAdmin):
 
 
 def _key(site: str, template: str, viewer: Viewer) -> str:
-    """Return what tells a part from others, the same in all processes; it does not say what."""
+    """Return the mark that identifies a part, the same in all processes; its content cannot be read from it."""
     return hashlib.sha256(repr((site, template, viewer)).encode()).hexdigest()
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Hashable
 
 #: Seconds for which a part is shown again. Pages refresh every five.
-KEPT = 2.0
+KEPT = 3.0
 
 #: The most parts that are kept; many viewers see different ones, for example by language and range.
 MOST_KEPT = 64

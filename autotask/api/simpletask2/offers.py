@@ -8,8 +8,7 @@ import logging
 import os
 import threading
 import time
-import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask.store import model_rows, notify, pull
 from autotask.store.connection import current
-from autotask.store.pull import OFFER, Offered
+from autotask.store.pull import Offered
 from autotask.texts.lines import describe, one_line
 
 logger = logging.getLogger("autotask")
@@ -30,8 +29,7 @@ MOST = 16
 #: Seconds after which offers that nobody has asked for are withdrawn.
 KEEP = 0.25
 
-#: Tasks that were given to clients whose ids are remembered, and lists of channels.
-MOST_GIVEN = 1000
+#: Lists of channels that are remembered.
 MOST_STOCKS = 100
 
 
@@ -54,7 +52,6 @@ class Offers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stocks: dict[tuple[str, ...], _Stock] = {}
-        self._given: OrderedDict[str, tuple[uuid.UUID, float]] = OrderedDict()
         self._returning = False
 
     def take(self, connection: BaseDatabaseWrapper, channels: Sequence[str]) -> Offered | None:
@@ -63,7 +60,8 @@ class Offers:
         with self._lock:
             stock = self._stock(key)
             if stock.offered and now < stock.until:
-                return self._give(stock, stock.offered.popleft(), now)
+                stock.asked_at = now
+                return stock.offered.popleft()
             most = max(1, min(MOST, int(AHEAD / max(now - stock.asked_at, 0.001))))
             is_left = bool(stock.offered)
         if is_left:
@@ -78,13 +76,8 @@ class Offers:
                 stock.offered.extend(taken[1:])
                 stock.until = now + KEEP
                 self._return_later()
-            return self._give(stock, taken[0], now)
-
-    def given(self, task_info: object) -> uuid.UUID | None:
-        """Return the id of the task of a row that this process has just offered to a client; once only."""
-        with self._lock:
-            id, until = self._given.pop(task_info, (None, 0.0)) if isinstance(task_info, str) else (None, 0.0)
-        return id if time.monotonic() < until else None
+            stock.asked_at = now
+            return taken[0]
 
     def withdraw(self, connection: BaseDatabaseWrapper) -> None:
         """Withdraw the offers that nobody has asked for in time."""
@@ -98,14 +91,6 @@ class Offers:
         if left:
             pull.withdraw(connection, left)
             notify.tell_after_commit(connection, {notify.REMOTE_CHANNEL: ""})
-
-    def _give(self, stock: _Stock, offered: Offered, now: float) -> Offered:
-        stock.asked_at = now
-        self._given[offered.task_info] = (offered.id, now + OFFER - KEEP)
-        self._given.move_to_end(offered.task_info)
-        while len(self._given) > MOST_GIVEN:
-            self._given.popitem(last=False)
-        return offered
 
     def _stock(self, key: tuple[str, ...]) -> _Stock:
         if key not in self._stocks and len(self._stocks) >= MOST_STOCKS:  # clients name the channels

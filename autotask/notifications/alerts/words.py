@@ -1,4 +1,4 @@
-"""What an incident is, in words, in the language of whoever reads it; its facts are in the database."""
+"""The description of an incident, in the language of its reader; its facts are in the database."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -11,7 +11,7 @@ from autotask.texts import localized
 from autotask.texts.lines import one_line
 from autotask.texts.localized import in_words
 
-#: What tells one incident from others of its kind: values of JSON.
+#: The values of JSON that identify one incident among others of its kind.
 Facts = Mapping[str, Any]
 
 

@@ -111,10 +111,16 @@ class Care:
         self._calls.add(name)
         return False
 
-    def told(self, name: str) -> None:
-        """Wake the instance of a background worker for which a message has come, before the next look. For any thread."""
-        if (instance := self.instances.get(name)) is not None:
-            instance.wake()
+    def told(self, name: str) -> float:
+        """Wake the instance of a background worker for which a message has come, without a look. The service calls this.
+
+        :returns: the seconds until a look: the caller does not tell of what it puts soon afterwards.
+        """
+        if (instance := self.instances.get(name)) is None:
+            return 0.0
+        instance.wake()
+        self._due_at = time.monotonic() + LOOK_AGAIN
+        return LOOK_AGAIN
 
     def doubt(self) -> None:
         """Have messages released that may have got lost on their way here. Any thread may call this."""

@@ -1,14 +1,11 @@
-"""Fixtures: workers that are processes of their own, and one at the pipes of a companion."""
+"""Fixtures: workers that are processes of their own."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from autotask import handover
-from autotask.companion.pipes import Pipes
 from autotask.store import read
 from autotask.store.connection import current
 from tests.helpers import ROOT, environment, wait_until
@@ -83,23 +80,3 @@ def start_crew(transactional_db, tmp_path) -> Iterator[Callable[..., Program]]:
     for process in started:
         if not process.has_ended():
             process.stop()
-
-
-@pytest.fixture
-def pipes():
-    """The pipes to a companion, as the process has them that it serves."""
-    pipes = Pipes()
-    handover.set_line(pipes)
-    yield pipes
-    handover.set_line(None)
-    pipes.close()
-
-
-@pytest.fixture
-def serve(pipes, start_worker):
-    """Start a worker at the other end of the pipes."""
-
-    def serve(**options):
-        return start_worker(wake_fd=os.dup(pipes.wake), offer_fds=pipes.offers, **options)
-
-    return serve
