@@ -127,9 +127,10 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
             return
 
     def store_it(telling: bool) -> None:
-        if telling and can_be_handed(task) and enqueue.insert_handing(connection, task, words_for(task)):
-            return
-        enqueue.insert(connection, task, telling)
+        if telling and can_be_handed(task):
+            enqueue.insert_handing(connection, task, words_for(task))
+        else:
+            enqueue.insert(connection, task, telling)
 
     notify.store_and_wake(connection, store_it, (task.kind.queue, task.kind.executor))
 

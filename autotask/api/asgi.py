@@ -5,6 +5,7 @@ goes no further, and once it is over. What Django says then is the answer, whate
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,13 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+#: The paths of tasks and results. Others, whose requests may take long, get through untouched.
+_PATH = re.compile(r"/[0-9a-f-]{36}/(result/?)?$", re.IGNORECASE)
+
+#: So many requests are inside Django at a time before they are held. When a thousand clients came at once, all of their requests
+#: would be in memory at a time, and the process would keep that memory.
+AT_A_TIME = 20
 
 #: The key of the scope with the hold of a request.
 _KEY = "autotask.hold"
@@ -51,19 +59,28 @@ def hold_waits(application: Application) -> Application:
     when it comes, and when it is answered.
     """
 
+    turns = asyncio.Semaphore(AT_A_TIME)
+
     async def holding(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or b"wait=" not in scope.get("query_string", b""):
+        if not _may_wait(scope):
             await application(scope, receive, send)
             return
         client, hold = _Client(receive), Hold()
         try:
-            await application({**scope, _KEY: hold}, client.receive, _unless_held(hold, send))
+            async with turns:
+                await application({**scope, _KEY: hold}, client.receive, _unless_held(hold, send))
             if hold.pending is not None and await client.waits(hold):
                 await application({**scope, _KEY: hold}, client.again(), send)
         finally:
             client.close()
 
     return holding
+
+
+def _may_wait(scope: MutableMapping[str, Any]) -> bool:
+    if scope["type"] != "http" or b"wait=" not in scope.get("query_string", b""):
+        return False
+    return _PATH.search(scope["path"]) is not None
 
 
 def _unless_held(hold: Hold, send: Send) -> Send:

@@ -171,25 +171,25 @@ LATER = f"WITH {_LATER}{ready.come('stored')}"
 
 # The same, and workers are notified: one transaction, and one wait for the disk, for both.
 _TELLING = f"SELECT pg_notify({addressee.channel('stored.queue', 'stored.executor')}, '') FROM stored"
-NOW_TELLING = f"WITH {_STORED}, come AS ({_COME}) {_TELLING}"
 LATER_TELLING = f"WITH {_LATER}, come AS ({ready.come('stored')}) {_TELLING}"
 
-# If a worker is free, the task is stored as claimed by it, and handed to it along with the notification; otherwise nothing is
-# stored. It has no part for that case: on an idle system, what a statement does not touch counts more than another one.
+# The common case: if a worker is free, the task is stored as claimed by it, and handed to it along with the notification.
+_NAMED_VALUES = """%(id)s::uuid, %(name)s::text, %(queue)s::text, %(priority)s::smallint, 1, clock_timestamp(), clock_timestamp(),
+           clock_timestamp(), %(retries)s::int, %(ttl)s::float8, %(arguments)s::text, %(payload)s::bytea"""
 NOW_HANDING = f"""
 WITH {addressee.free("%(queue)s::text")},
 stored AS (
-    INSERT INTO autotask_task ({_COLUMNS})
-    SELECT %(id)s::uuid, %(name)s::text, %(queue)s::text, %(priority)s::smallint, 1, clock_timestamp(), clock_timestamp(),
-           clock_timestamp(), %(retries)s::int, %(ttl)s::float8, %(arguments)s::text, %(payload)s::bytea FROM chosen
-    RETURNING id, ready_at
+    INSERT INTO autotask_task ({_COLUMNS}) VALUES ({_NAMED_VALUES}) RETURNING id, queue, priority, executor, ready_at
 ),
 claimed AS (
     INSERT INTO autotask_claim (number, worker_id, at, ids)
     SELECT nextval('autotask_fence'), chosen.id, stored.ready_at, ARRAY[stored.id] FROM stored, chosen
     RETURNING number, worker_id
-)
+),
+come AS ({_COME} WHERE NOT EXISTS (SELECT FROM chosen))
 SELECT pg_notify({lines.channel("worker_id")}, number || ' ' || %(words)s::text) FROM claimed
+UNION ALL
+{_TELLING} WHERE NOT EXISTS (SELECT FROM chosen)
 """
 
 # Each kind is written once. The tasks are ready a microsecond apart, to keep their order, and because the lower bound of a
@@ -270,16 +270,16 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask, telling: bool = False
     :param telling: whether to notify workers, too.
     """
     id, kind, arguments, payload, *_ = task
-    if kind.is_plain:
-        execute(connection, NOW_TELLING if telling else NOW, _plain(task))
+    if kind.is_plain and not telling:
+        execute(connection, NOW, _plain(task))
     else:
         said = {name: getattr(kind, name) for name in STATED}
         params = {"id": id, "arguments": arguments, "payload": payload, **said}
         execute(connection, LATER_TELLING if telling else LATER, params)
 
 
-def insert_handing(connection: BaseDatabaseWrapper, task: NewTask, words: str) -> bool:
-    """If a worker is free, insert one task as claimed by it, and hand it over; return whether that was done.
+def insert_handing(connection: BaseDatabaseWrapper, task: NewTask, words: str) -> None:
+    """Insert one task as claimed by a worker that is free, and hand it over; or else as ready, and notify workers.
 
     :param task: its kind is plain; outside a transaction.
     :param words: what the worker is told of it.
@@ -288,7 +288,7 @@ def insert_handing(connection: BaseDatabaseWrapper, task: NewTask, words: str) -
     line = lines.current()
     said = {"id": id.hex, "name": kind.name, "queue": kind.queue, "priority": kind.priority, "retries": kind.retries}
     said |= {"ttl": kind.ttl, "arguments": arguments, "payload": payload, "words": words}
-    return bool(rows_for_caller(connection, NOW_HANDING, {**said, "mark": line.mark, "secret": line.secret}))
+    rows_for_caller(connection, NOW_HANDING, {**said, "mark": line.mark, "secret": line.secret})
 
 
 def insert_claimed(connection: BaseDatabaseWrapper, task: NewTask, worker_id: uuid.UUID) -> int:

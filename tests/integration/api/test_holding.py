@@ -12,7 +12,7 @@ from django.db import OperationalError, connections
 
 from autotask import listener
 from autotask.acts import keys
-from autotask.api import waiting
+from autotask.api import asgi, waiting
 from autotask.api.asgi import hold_waits
 from autotask.handle import TaskHandle
 from autotask.store.connection import current, execute
@@ -233,3 +233,37 @@ def test_a_database_that_goes_away_meanwhile_is_503(application, secret, id, mon
 def test_asgi_py_can_import_it_before_there_are_settings():
     code = "import autotask.api.asgi, sys; sys.exit('django.db' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_few_requests_at_a_time_are_inside_django_before_they_are_held(application, secret, id, monkeypatch):
+    most, inside = 0, 0
+
+    async def counted(scope, receive, send):
+        nonlocal most, inside
+        inside += 1
+        most = max(most, inside)
+        await django(scope, receive, send)
+        inside -= 1
+
+    async def ask():
+        counting = hold_waits(counted)
+        exchanges = [Exchange(counting, f"/tasks/{id}/?wait=0.5", secret) for _ in range(8)]
+        await until(lambda: len(passed) == 8)
+        found = most
+        return found, [(await exchange.answer()).status for exchange in exchanges]
+
+    django = get_asgi_application()
+    monkeypatch.setattr(asgi, "AT_A_TIME", 2)
+    found, statuses = asyncio.run(ask())
+    assert (found, statuses) == (2, [200] * 8)
+
+
+def test_other_addresses_get_through_untouched():
+    scopes = []
+
+    async def note_scope(scope, receive, send):
+        scopes.append(scope)
+
+    scope = {"type": "http", "path": "/search/", "query_string": b"wait=20"}
+    asyncio.run(hold_waits(note_scope)(scope, None, None))
+    assert scopes[0] is scope

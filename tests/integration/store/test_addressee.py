@@ -148,7 +148,7 @@ def test_a_role_that_may_not_see_the_workers_stores_its_calls_and_tells_all(blin
 
 
 def test_an_error_that_is_not_about_the_workers_is_not_hidden(monkeypatch):
-    monkeypatch.setattr(enqueue, "NOW_TELLING", "SELECT wrong syntax here %s %s %s %s %s %s %s %s")
+    monkeypatch.setattr(enqueue, "NOW_HANDING", "SELECT wrong syntax here")
     with pytest.raises(Exception, match="syntax"):
         greet("Ada")
     assert rows(current(), "SELECT count(*) FROM autotask_live") == [(0,)]

@@ -221,7 +221,8 @@ def test_a_worker_that_stops_releases_what_it_is_handed_at_that_moment(start, ca
     connection = dedicated("test").wrapper
     execute(connection, "BEGIN")
     task = tasks.echo.new_call((1,), {})
-    assert enqueue.insert_handing(connection, task, handover.words_for(task))
+    enqueue.insert_handing(connection, task, handover.words_for(task))
+    assert rows(connection, "SELECT worker_id FROM autotask_claim") == [(worker.id,)]
 
     # When
     worker.stop()
