@@ -99,6 +99,13 @@ def be_alive(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
             raise
 
 
-def be_handed_nothing(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
-    """Have a worker be handed nothing more: wait until calls that have handed it something are committed or rolled back."""
-    execute(connection, f"SELECT pg_advisory_lock({_CLOSED.format(id='%(id)s')})", {"id": id})
+def be_handed_nothing(connection: BaseDatabaseWrapper, id: uuid.UUID, own: str) -> None:
+    """Have a worker be handed nothing more: wait until calls that have handed it something are committed or rolled back.
+
+    PostgreSQL frees their locks before it tells listeners of their words. So the worker notifies itself: its session reads
+    all that has come before that.
+
+    :param own: a channel on which only this worker listens.
+    """
+    lock = f"SELECT pg_advisory_lock({_CLOSED.format(id='%(id)s')}), pg_notify(%(own)s, '')"
+    execute(connection, lock, {"id": id, "own": own})

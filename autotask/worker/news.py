@@ -106,7 +106,8 @@ class News:
         if not self.hears:
             return
         try:
-            addressee.be_handed_nothing(self.connection.wrapper, self._worker_id())
+            id = self._worker_id()
+            addressee.be_handed_nothing(self.connection.wrapper, id, notify.worker_channel(id))
             self._look()
         except (DatabaseError, InterfaceError, OSError):
             self.connection.close()

@@ -102,7 +102,7 @@ def test_a_worker_that_would_not_get_the_word_is_handed_nothing(obstacle, other_
     if obstacle != "dead":
         addressee.be_alive(other_connection, id)
     if obstacle == "leaving":
-        addressee.be_handed_nothing(other_connection, id)
+        addressee.be_handed_nothing(other_connection, id, notify.worker_channel(id))
 
     # When
     handle = tasks.echo(1)
@@ -170,6 +170,7 @@ def test_a_word_for_a_former_name_of_the_worker_is_not_heeded(start):
     worker.services.beat_now()
     wait_until(lambda: worker.id != former, what="a new name")
     rescue.rescue(current(), [former], reason="gone", max_crashes=3, error_ttl=60.0)
+    worker.wakeup.call()
     assert handle.wait(10) == "once"
     wait_until(lambda: not worker.held, what="the end of the task")
 
