@@ -89,7 +89,8 @@ class BackgroundDefinition(Definition[Any, Any]):
 
         def store(telling: bool) -> None:
             if telling:
-                inbox.put_telling(connection, task, self.worker.name)
+                words = handover.words_for(task) if self._is_put and handover.fits(task) else None
+                inbox.put_handing(connection, task, self.worker.name, words)
             else:
                 enqueue.insert(connection, task)
 

@@ -29,9 +29,10 @@ FEWEST = 4
 # * Chosen at random, so that nobody has to record which worker was notified.
 # * Workers beat at least three times in a lease. One that has missed a beat may be dead, long before its lease is over.
 # * Excluded queues are registered with a sign, after the others; see autotask.queues.
-_SERVES = """NOT w.stopping AND clock_timestamp() < w.seen_at + 0.4 * (w.lease_until - w.seen_at)
-      AND (w.queues = '' OR ((left(w.queues, 1) = '-' OR {queue} = ANY(string_to_array(w.queues, ',')))
-                             AND '-' || {queue} <> ALL(string_to_array(w.queues, ','))))"""
+_IS_WELL = "NOT w.stopping AND clock_timestamp() < w.seen_at + 0.4 * (w.lease_until - w.seen_at)"
+_SERVES = f"""{_IS_WELL}
+      AND (w.queues = '' OR ((left(w.queues, 1) = '-' OR {{queue}} = ANY(string_to_array(w.queues, ',')))
+                             AND '-' || {{queue}} <> ALL(string_to_array(w.queues, ','))))"""
 
 _CHANNEL = f"""
 coalesce((
@@ -57,8 +58,11 @@ def channel(queue: str, executor: str) -> str:
     return _CHANNEL.format(queue=queue, executor=executor, idle=IDLE, all=WORK_CHANNEL, thread=THREAD, fewest=FEWEST)
 
 
+#: Whether a worker in a CTE is alive, and does not leave.
+_STAYS = "NOT pg_try_advisory_xact_lock_shared({alive}) AND pg_try_advisory_xact_lock_shared({closed})"
+
 # * One that holds no claim: so none is handed a second task while it runs the first one.
-# * One of those at random, and only if it is alive, and does not leave.
+# * One of those at random, and only if it stays.
 _FREE = """
 free AS MATERIALIZED (
     SELECT w.id FROM autotask_worker w
@@ -66,9 +70,10 @@ free AS MATERIALIZED (
       AND NOT EXISTS (SELECT FROM autotask_claim c WHERE c.worker_id = w.id)
     ORDER BY random() LIMIT 1
 ),
-chosen AS MATERIALIZED (
-    SELECT id FROM free WHERE NOT pg_try_advisory_xact_lock_shared({alive}) AND pg_try_advisory_xact_lock_shared({closed})
-)"""
+chosen AS MATERIALIZED (SELECT id FROM free WHERE {stays})"""
+
+#: Whether a worker w can be handed what only it may take; it needs the parameter ``mark``.
+HEARS = f"w.line = %(mark)s::text AND {_IS_WELL}"
 
 
 def free(queue: str) -> str:
@@ -78,8 +83,15 @@ def free(queue: str) -> str:
 
     :param queue: an expression for the queue of the task.
     """
-    locks = {"alive": _ALIVE.format(id="id"), "closed": _CLOSED.format(id="id")}
-    return _FREE.format(serves=_SERVES.format(queue=queue), **locks)
+    return _FREE.format(serves=_SERVES.format(queue=queue), stays=stays("id"))
+
+
+def stays(id: str) -> str:
+    """Return an SQL condition: a worker is alive, and does not leave before this transaction has ended.
+
+    :param id: an expression for its id, of a row that is chosen already: the condition takes locks.
+    """
+    return _STAYS.format(alive=_ALIVE.format(id=id), closed=_CLOSED.format(id=id))
 
 
 # Callers that look at this moment whether it is alive share the lock for as long as that takes. A former session of the worker,

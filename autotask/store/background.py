@@ -21,9 +21,11 @@ from autotask.store.errors import is_forbidden
 #: The prefix of the name of a background worker's definition.
 PREFIX = "background:"
 
-#: One process notifies of messages for one background worker at most once in this many seconds. Caretakers look again a
-#: little later than that.
+#: One process notifies of messages for one background worker at most once in this many seconds.
 CALL_EVERY = 0.02
+
+#: Seconds after a notification until another look: of messages in quick succession only the first is notified.
+LOOK_AGAIN = 0.03
 
 #: Seconds after which a background worker is declared again.
 DECLARE_EVERY = 600.0

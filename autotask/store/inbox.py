@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import arrays, claim, claims, pauses, ready
+from autotask import lines
+from autotask.store import addressee, arrays, claim, claims, pauses, ready
 from autotask.store.background import PREFIX, TELL_HOST
 from autotask.store.background_hosting import Grant
 from autotask.store.connection import rows
@@ -53,36 +54,47 @@ stored AS (
     RETURNING id, queue, priority, executor, ready_at
 )"""
 
-# A new message, and its hosts are told of it.
-PUT_TELLING = f"""
-WITH {_STORED},
+# No other message waits or is handled, and nothing is paused.
+_IS_FIRST = """NOT EXISTS (
+          SELECT 1 FROM autotask_task t WHERE t.name = %(name)s::text AND t.executor = 'background' AND t.state = 1
+      )
+      AND NOT EXISTS (SELECT 1 FROM autotask_pause)"""
+
+_CLAIMED = f"""
 come AS (
-    INSERT INTO autotask_ready ({ready.COLUMNS}) SELECT queue, priority, executor, ready_at, id, false, false FROM stored
-)
-{TELL_HOST.replace("%(name)s", "%(plain)s")}"""
+    INSERT INTO autotask_ready ({ready.COLUMNS})
+    SELECT queue, priority, executor, ready_at, id, false, false FROM stored WHERE NOT EXISTS (SELECT FROM {{host}})
+),
+made AS (
+    INSERT INTO autotask_claim (number, worker_id, at, ids)
+    SELECT nextval('autotask_fence'), {{host}}.worker_id, stored.ready_at, ARRAY[stored.id] FROM stored, {{host}}
+    RETURNING number, worker_id
+)"""
 
 # A new message for an instance that has no other, stored as claimed by its host, so that it need not look for it. A host with
 # other messages claims this one in its turn.
 PUT = f"""
 WITH host AS MATERIALIZED (
     SELECT i.worker_id FROM autotask_background_instance i
-    WHERE i.name = %(plain)s::text AND i.place = '' AND i.worker_id = %(worker_id)s::uuid
-      AND NOT EXISTS (
-          SELECT 1 FROM autotask_task t WHERE t.name = %(name)s::text AND t.executor = 'background' AND t.state = 1
-      )
-      AND NOT EXISTS (SELECT 1 FROM autotask_pause)
+    WHERE i.name = %(plain)s::text AND i.place = '' AND i.worker_id = %(worker_id)s::uuid AND {_IS_FIRST}
 ),
 {_STORED},
-come AS (
-    INSERT INTO autotask_ready ({ready.COLUMNS})
-    SELECT queue, priority, executor, ready_at, id, false, false FROM stored WHERE NOT EXISTS (SELECT FROM host)
-),
-made AS (
-    INSERT INTO autotask_claim (number, worker_id, at, ids)
-    SELECT nextval('autotask_fence'), host.worker_id, stored.ready_at, ARRAY[stored.id] FROM stored, host
-    RETURNING number
-)
+{_CLAIMED.format(host="host")}
 SELECT coalesce((SELECT number << {claims.PLACE_BITS} FROM made), 0)
+"""
+
+# The same from another process: the message is handed to its host by NOTIFY; or else its hosts are told to look.
+PUT_HANDING = f"""
+WITH host AS MATERIALIZED (
+    SELECT i.worker_id FROM autotask_background_instance i JOIN autotask_worker w ON w.id = i.worker_id
+    WHERE i.name = %(plain)s::text AND i.place = '' AND %(words)s::text IS NOT NULL AND {addressee.HEARS} AND {_IS_FIRST}
+),
+chosen AS MATERIALIZED (SELECT worker_id FROM host WHERE {addressee.stays("worker_id")}),
+{_STORED},
+{_CLAIMED.format(host="chosen")}
+SELECT count(pg_notify({lines.channel("worker_id")}, number || ' ' || %(words)s::text)) FROM made
+UNION ALL
+{TELL_HOST.replace("%(name)s", "%(plain)s")} AND NOT EXISTS (SELECT FROM chosen)
 """
 
 _RELEASE = f"""
@@ -155,9 +167,14 @@ def put(connection: BaseDatabaseWrapper, task: NewTask, name: str, worker_id: uu
     return int(rows_for_caller(connection, PUT, {**_new(task, name), "worker_id": worker_id})[0][0])
 
 
-def put_telling(connection: BaseDatabaseWrapper, task: NewTask, name: str) -> None:
-    """Store a message as :func:`put` does, but for its host to claim, and notify that."""
-    rows_for_caller(connection, PUT_TELLING, _new(task, name))
+def put_handing(connection: BaseDatabaseWrapper, task: NewTask, name: str, words: str | None) -> None:
+    """Store a message as :func:`put` does, and hand it to its host by NOTIFY; or else have the hosts look for it.
+
+    :param words: what the host is told of the message; None: it has to look.
+    """
+    line = lines.current()
+    told = {"words": words, "mark": line.mark, "secret": line.secret}
+    rows_for_caller(connection, PUT_HANDING, {**_new(task, name), **told})
 
 
 def _new(task: NewTask, name: str) -> dict[str, object]:

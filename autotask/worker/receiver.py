@@ -87,12 +87,13 @@ class Receiver:
         return bool(bodies)
 
     def _accept_told(self, task: ClaimedTask) -> None:
-        """Take a task that a caller in another process has stored as claimed by this worker."""
+        """Take a task or a message that a caller in another process has stored as claimed by this worker."""
         if task.id in self.told:
             return  # It was released by reconcile(), before the word came.
         self._note_told([task.id])
-        self.claimer.was_told_now()
-        if task.worker_id is None or self.shutdown.is_requested() or not self.claimer.accept(task):
+        if background.of_message(task.name) is None:
+            self.claimer.was_told_now()
+        if task.worker_id is None or self.shutdown.is_requested() or not self._place(task):
             self._release(task)
 
     def _note_told(self, ids: Sequence[uuid.UUID]) -> None:
@@ -122,6 +123,8 @@ class Receiver:
         """Look for lost tasks on a new connection, and from time to time."""
         now = time.monotonic()
         if self.seen is not connection or now >= self.look_at or self.offers.is_overdue():
+            if self.seen is not connection:
+                self.caretaker.doubt()  # The word of a message may have been lost with the connection before.
             self.reconcile(connection)
             self.look_at = now + min(self.every, settings.LEASE)
             self.every *= 2

@@ -4,6 +4,7 @@ The lookup of session, user and rights costs more than all the rest of a refresh
 connection.
 """
 
+from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 from django.http import HttpRequest, HttpResponse
 
@@ -34,4 +35,6 @@ def key_in(request: HttpRequest) -> str | None:
 
 
 def _signer(request: HttpRequest) -> TimestampSigner:
-    return TimestampSigner(salt=f"autotask.dashboard.{request.path}")
+    # Of no use to others, and none after the logout.
+    session = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+    return TimestampSigner(salt=f"autotask.dashboard.{request.path}.{session}")

@@ -25,9 +25,6 @@ LOOK_EVERY = 10.0
 #: The same behind a pooler, where nothing is heard.
 DEAF_LOOK = 0.5
 
-#: Seconds after a notification until another look: of messages in quick succession only the first is notified.
-LOOK_AGAIN = 0.03
-
 #: Seconds before its time at which a look still counts as punctual: services count from the beginning of a run.
 PUNCTUAL = 0.01
 
@@ -82,7 +79,7 @@ class Care:
         if self._has_news():
             wait = min(wait, max(0.0, self._note_at - time.monotonic()))
         if is_early:
-            wait = min(wait, LOOK_AGAIN)
+            wait = min(wait, background.LOOK_AGAIN)
         elif not keeps_session(connection):
             wait = min(wait, DEAF_LOOK)
         self._due_at = now + wait
@@ -119,8 +116,8 @@ class Care:
         if (instance := self.instances.get(name)) is None:
             return 0.0
         instance.wake()
-        self._due_at = time.monotonic() + LOOK_AGAIN
-        return LOOK_AGAIN
+        self._due_at = time.monotonic() + background.LOOK_AGAIN
+        return background.LOOK_AGAIN
 
     def doubt(self) -> None:
         """Have messages released that may have got lost on their way here. Any thread may call this."""
@@ -238,7 +235,7 @@ class Care:
                 wait = min(wait, COURTESY / 2)
             elif self._take(connection, mine[seen.name], seen):
                 # A caller that has put something meanwhile did not know which worker to notify.
-                wait = LOOK_AGAIN
+                wait = background.LOOK_AGAIN
             else:
                 wait = min(wait, COURTESY)
         return wait

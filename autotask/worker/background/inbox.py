@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from autotask.store import claims, inbox
+from autotask.store import background, claims, inbox
 from autotask.store.ahead import Ahead
 from autotask.store.errors import Trouble, trouble_of
 from autotask.store.finish import Outcome
@@ -147,6 +147,8 @@ class Inbox:
             new = [task for task in tasks if task not in old]
             self._unfinished.add(new)
             in_hand.ids.update(task.id for task in new)
+        if new:
+            self._due.append(time.monotonic() + background.LOOK_AGAIN)
         self._release(old)  # unless that was done already
         return new
 

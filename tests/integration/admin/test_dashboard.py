@@ -175,7 +175,9 @@ def test_a_refresh_with_the_pass_of_the_last_one_makes_no_query(admin, django_as
     assert "no-store" in next_one.headers["Cache-Control"]
 
 
-@pytest.mark.parametrize("how", ["old", "forged", "of another page", "of a part that is gone"])
+@pytest.mark.parametrize(
+    "how", ["old", "forged", "of another page", "of a part that is gone", "of a session that has ended"]
+)
 def test_a_pass_that_is_not_valid_is_as_none(how, admin, monkeypatch):
     # Given
     given = admin.get(ERRORS if how == "of another page" else OVERVIEW, headers={LIVE: "1"}).headers[passes.HEADER]

@@ -18,7 +18,7 @@ OVERVIEW = "/admin/autotask/dashboard/"
 SAID = {
     "de": {
         OVERVIEW: ("Übersicht", "Aufgabentypen", "Zeitpläne", "Warteschlange", "Kein Worker lebt", "längste Wartezeit"),
-        f"{OVERVIEW}errors/": ("<strong>1 Ursache</strong> für 1 fehlgeschlagene", "Alle wiederholen …"),
+        f"{OVERVIEW}errors/": ("<strong>1 Ursache</strong>; fehlgeschlagene Aufgaben: 1.", "Alle wiederholen …"),
         TASKS: ("gewartet / gelaufen", "Ausgewählte Aufgaben wiederholen", "Fehler", "wartet"),
         WORKERS: ("eigenständiger Worker", "lebt"),
     },
@@ -31,7 +31,7 @@ SAID = {
             "No hay ningún worker vivo",
             "espera más larga",
         ),
-        f"{OVERVIEW}errors/": ("<strong>1 causa</strong> de 1 tareas fallidas", "Reintentar todas…"),
+        f"{OVERVIEW}errors/": ("<strong>1 causa</strong>; tareas fallidas: 1.", "Reintentar todas…"),
         TASKS: ("espera / ejecución", "Reintentar las tareas seleccionadas", "error", "en espera"),
         WORKERS: ("worker dedicado", "vivo"),
     },

@@ -6,8 +6,9 @@ from typing import Any, cast
 import pytest
 from django.db import connection
 
+from autotask.store.background import LOOK_AGAIN
 from autotask.worker.background import care
-from autotask.worker.background.care import LOOK_AGAIN, LOOK_EVERY, Care
+from autotask.worker.background.care import LOOK_EVERY, Care
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,16 +1,16 @@
-"""Values that a process hands over to its companion, which hosts their queue worker, and their way when that goes wrong."""
+"""Values that are handed over to the host of their queue worker, and their way when that goes wrong."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connections, transaction
 
-from autotask import handover, offer as offer_module, registry
+from autotask import handover, lines, offer as offer_module, registry
 from autotask.handle import TaskHandle
 from autotask.offer import OVERDUE
 from autotask.processes import readable
-from autotask.store import inbox
-from autotask.store.connection import current, execute
+from autotask.store import background, claims, inbox
+from autotask.store.connection import current, execute, rows
 from autotask.task import DONE, RUNNING, WAITING
 from autotask.worker.background.handed import Handed
 from tests import gates
@@ -214,3 +214,71 @@ def test_a_trigger_is_not_handed_over(serve, pipes, claimed):
     wait_until(lambda: handle.status is DONE)
     assert claimed == [handle.id]
     assert handed.taken == ["happened"]
+
+
+@pytest.fixture
+def far_host(start_worker, monkeypatch):
+    """A worker of another process that hosts the queue worker, and has nothing to do."""
+    monkeypatch.setattr(background, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(background, "_called_at", {})
+    worker = start_worker()
+    take.start()
+    wait_until(take.is_started)
+    marked = "SELECT 1 FROM autotask_worker WHERE id = %(id)s AND line = %(mark)s"
+    wait_until(lambda: rows(current(), marked, {"id": worker.id, "mark": lines.current().mark}), what="its line")
+    assert take.put(0).wait(20) is None  # It may be found while the host looks around.
+    taken.clear()
+    return worker
+
+
+def test_an_idle_host_is_handed_the_values_of_another_process_and_looks_for_nothing(far_host, claimed):
+    handles = []
+    for value in range(20):
+        handles.append(take.put(value))
+        assert handles[-1].wait(20) is None
+    until_taken(*range(20))
+    assert not claimed
+
+
+def test_values_of_another_process_that_come_while_one_is_handled_are_handled_after_it(far_host):
+    # Given
+    take.put("held up")
+    gate("held up reached").wait(20)
+
+    # When
+    urgent = [take.put(1), take.put(2), take.put(3, priority=1)]
+
+    # Then
+    assert {each.status for each in urgent} == {WAITING}
+    gate("held up").set()
+    until_taken("held up", 3, 1, 2)
+
+
+def test_values_put_at_once_after_one_that_was_handed_over_are_handled_soon(far_host, monkeypatch):
+    monkeypatch.setattr(background, "CALL_EVERY", 60.0)
+    monkeypatch.setattr("autotask.worker.background.care.LOOK_EVERY", 60.0)
+    take.put("held up")
+    gate("held up reached").wait(20)
+    gate("held up").set()
+    take.put(2)
+    until_taken("held up", 2)
+
+
+def test_a_value_whose_word_is_lost_with_the_connection_of_its_host_is_handled_once(far_host):
+    # Given
+    first = take.put(1)
+    first.wait(20)
+    task = take.definition.new_call((2,), {})
+    fence = inbox.put(current(), task, take.name, far_host.id)
+
+    # When
+    far_host.loop.receiver.seen = None  # as after a new connection
+    far_host.wakeup.wake()
+
+    # Then
+    wait_until(lambda: TaskHandle(task.id).status is DONE, what="the end of the value")
+    channel, number = lines.current().channel(far_host.id), fence >> claims.PLACE_BITS
+    words = f"{number} {handover.words_for(task)}"
+    execute(current(), "SELECT pg_notify(%(channel)s, %(words)s)", {"channel": channel, "words": words})
+    take.put(3)
+    until_taken(1, 2, 3)
