@@ -107,7 +107,7 @@ class News:
             return
         try:
             id = self._worker_id()
-            addressee.be_handed_nothing(self.connection.wrapper, id, notify.worker_channel(id))
+            addressee.be_handed_nothing(self.connection.wrapper, id, lines.current().channel(id))
             self._look()
         except (DatabaseError, InterfaceError, OSError):
             self.connection.close()
@@ -139,7 +139,8 @@ class News:
             elif channel.startswith(addressee.IDLE):
                 self.was_told = True
             elif channel.startswith(lines.LINE):
-                self._wakeup.handed.append(handover.as_told(channel, words))
+                if words:  # The worker itself says nothing there.
+                    self._wakeup.handed.append(handover.as_told(channel, words))
             else:
                 self._beat()  # Somebody has asked to cancel a task.
         return bool(heard)

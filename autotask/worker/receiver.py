@@ -91,9 +91,12 @@ class Receiver:
         if task.id in self.told:
             return  # It was released by reconcile(), before the word came.
         self._note_told([task.id])
+        has_room = True
         if background.of_message(task.name) is None:
             self.claimer.was_told_now()
-        if task.worker_id is None or self.shutdown.is_requested() or not self._place(task):
+            # Two callers may have chosen this worker at once: the second task must not wait here while another worker is idle.
+            has_room = self.claimer.threads.free() > 0
+        if not has_room or task.worker_id is None or self.shutdown.is_requested() or not self._place(task):
             self._release(task)
 
     def _note_told(self, ids: Sequence[uuid.UUID]) -> None:

@@ -102,7 +102,7 @@ def test_a_worker_that_would_not_get_the_word_is_handed_nothing(obstacle, other_
     if obstacle != "dead":
         addressee.be_alive(other_connection, id)
     if obstacle == "leaving":
-        addressee.be_handed_nothing(other_connection, id, notify.worker_channel(id))
+        addressee.be_handed_nothing(other_connection, id, lines.current().channel(id))
 
     # When
     handle = tasks.echo(1)
@@ -235,3 +235,23 @@ def test_a_worker_that_stops_releases_what_it_is_handed_at_that_moment(start, ca
     assert TaskHandle(task.id).status is WAITING
     assert "without its knowledge" not in caplog.text
     connection.close()
+
+
+def test_the_second_of_two_tasks_handed_over_at_once_does_not_wait_behind_the_first(start, searched):
+    # Given a worker that has run many short tasks, and so would hold some ahead
+    worker = start(threads=1)
+    for number in range(5):
+        wait_until(lambda: not claims(), what="an idle worker")
+        tasks.echo(number).wait(10)
+    first = tasks.pass_gate("first")
+    assert tasks.gate("first reached").wait(10)
+
+    # When
+    second, words = keep_word(worker, 2)
+    execute(current(), f"NOTIFY {lines.current().channel(worker.id)}, '{words}'")
+
+    # Then
+    wait_until(lambda: second.status is WAITING, what="its release")
+    assert first.status is RUNNING
+    tasks.gate("first").set()
+    assert second.wait(10) == 2
