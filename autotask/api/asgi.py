@@ -9,6 +9,8 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from autotask.api.turns import Turns
+
 if TYPE_CHECKING:  # asgi.py of a site imports this module before there are settings
     from django.http import HttpRequest
 
@@ -59,7 +61,7 @@ def hold_waits(application: Application) -> Application:
     when it comes, and when it is answered.
     """
 
-    turns = asyncio.Semaphore(AT_A_TIME)
+    turns = Turns(AT_A_TIME)
 
     async def holding(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if not _may_wait(scope):
@@ -67,7 +69,7 @@ def hold_waits(application: Application) -> Application:
             return
         client, hold = _Client(receive), Hold()
         try:
-            async with turns:
+            async with turns.here():
                 await application({**scope, _KEY: hold}, client.receive, _unless_held(hold, send))
             if hold.pending is not None and await client.waits(hold):
                 await application({**scope, _KEY: hold}, client.again(), send)

@@ -171,7 +171,7 @@ async def _in_thread(act: Callable[[], R], shares: bool) -> R:
     """Run an act in the thread for all that read, or in that of the request when it is its turn."""
     if shares:
         return await reader.read(act)
-    async with waiting.turn():
+    async with waiting.turns.here():
         return await sync_to_async(act)()
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import uuid
-import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from django.http import HttpRequest, QueryDict
 
 from autotask import listener
 from autotask.api.problems import Problem
+from autotask.api.turns import Turns
 from autotask.conf import settings
 from autotask.handle import TaskHandle
 
@@ -85,15 +85,8 @@ def _give_up(future: "asyncio.Future[listener.Ended]", _: object = None) -> None
         future.set_result(None)
 
 
-_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
-
-
-def turn() -> asyncio.Semaphore:
-    """Return the semaphore that a coroutine holds while its thread uses the database."""
-    loop = asyncio.get_running_loop()
-    if loop not in _turns:
-        _turns[loop] = asyncio.Semaphore(AT_A_TIME)
-    return _turns[loop]
+#: A coroutine takes one while its thread uses the database.
+turns = Turns(AT_A_TIME)
 
 
 def disconnect() -> None:

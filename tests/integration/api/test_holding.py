@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import uuid
 from types import SimpleNamespace
 
 import pytest
@@ -73,6 +74,19 @@ class Exchange:
 
     async def _send(self, message):
         self.sent.append(message)
+
+
+def test_a_site_may_answer_on_one_event_loop_after_another():
+    async def answer(scope, receive, send):
+        await asyncio.sleep(0)
+
+    async def crowd():
+        scope = {"type": "http", "query_string": b"wait=1", "path": f"/tasks/{uuid.UUID(int=0)}/"}
+        await asyncio.gather(*(held(scope, None, None) for _ in range(asgi.AT_A_TIME + 1)))
+
+    held = hold_waits(answer)
+    asyncio.run(crowd())
+    asyncio.run(crowd())
 
 
 async def until(condition):
