@@ -16,6 +16,8 @@ from autotask.store.prepared import prepared_rows, rows_for_caller
 from autotask.task import ClaimedTask
 
 # * Who does not host the instance any more gets nothing.
+# * Nothing overtakes a message that was stored as claimed by its host, and whose word is on its way there. Such a claim is of
+#   one message only.
 # * By priority, then in the order of putting: run_at is the moment of the call, and a rescue keeps it.
 # * A task that has lost its worker is claimed alone: should it kill again, no other one is blamed.
 # * Its commit does not wait for the disk: that of the first outcome does. If the server crashes before that, the message
@@ -26,6 +28,11 @@ WITH host AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true) FROM autotask_background_instance i JOIN autotask_worker w ON w.id = i.worker_id
     WHERE i.name = %(plain)s::text AND i.place = %(place)s::text AND i.fence = %(fence)s::bigint
       AND w.id = %(worker_id)s::uuid AND w.lease_until > clock_timestamp()
+      AND NOT EXISTS (
+          SELECT 1 FROM autotask_claim c JOIN autotask_task t ON t.id = c.ids[1]
+          WHERE c.worker_id = w.id AND cardinality(c.ids) = 1 AND t.id <> ALL(%(in_hand)s::uuid[])
+            AND t.name = %(name)s::text AND t.executor = 'background' AND t.state = 1
+      )
 ),
 first AS MATERIALIZED (
     SELECT r.address, t.id, t.lost
@@ -141,8 +148,13 @@ class Address(NamedTuple):
         return PREFIX + self.grant.name
 
 
-def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[ClaimedTask]:
-    """Claim the next messages, in their order; never more than fit into one claim."""
+def take(
+    connection: BaseDatabaseWrapper, address: Address, limit: int, in_hand: Collection[uuid.UUID] = ()
+) -> list[ClaimedTask]:
+    """Claim the next messages, in their order; never more than fit into one claim.
+
+    :param in_hand: those that the instance has. While it has yet to get another one that was handed to it, none is claimed.
+    """
     grant = address.grant
     params = {
         "plain": grant.name,
@@ -150,6 +162,7 @@ def take(connection: BaseDatabaseWrapper, address: Address, limit: int) -> list[
         "fence": grant.fence,
         "worker_id": address.worker_id,
         "name": address.name,
+        "in_hand": arrays.uuids(in_hand),
     }
     found = prepared_rows(connection, CLAIM.format(limit=min(int(limit), claims.MOST)), params)
     tasks = [(row[0], claim.record(row[1:], address.worker_id)) for row in found]

@@ -10,6 +10,9 @@ MASK = "•••"
 LONGEST_TEXT = 10_000
 LONGEST_NAME = 64
 
+#: Characters at the end of the beginning of a text in which half of a secret is looked for.
+LONGEST_WORD = 1_000
+
 #: Words of at least this many letters count anywhere in a name, shorter ones only as a part: "pin" is in "shipping".
 _LONG = 5
 
@@ -91,6 +94,12 @@ class Masks:
                 text = _BY_ITS_FORM.sub(MASK, text)
                 break
         return "".join(self._without_named(text)) if ":" in text or "=" in text else text
+
+    def beginning(self, text: str) -> str:
+        """Return the masked beginning of a longer text, without its last word: that may be half of a secret."""
+        head = text[:LONGEST_TEXT]
+        words = head[-LONGEST_WORD:].split()
+        return self.text(head.removesuffix(words[-1]) if words else head)
 
     def _without_named(self, text: str) -> Iterator[str]:
         done = 0

@@ -98,11 +98,11 @@ class Lines:
 
 
 def said_by(record: logging.LogRecord) -> Said:
-    """Return the current text of a record: its arguments may change later."""
+    """Return the current text of a record, as much of it as is stored: its arguments may change later."""
     message = record.getMessage()
     if record.exc_info or record.stack_info or "task_name" in record.__dict__:
         message = _whole(record, message)
-    return record.created, record.levelname, record.name, message
+    return record.created, record.levelname, record.name, message[: LONGEST_TEXT + 1]
 
 
 def _whole(record: logging.LogRecord, message: str) -> str:
@@ -139,8 +139,7 @@ class Forwarder:
         """Do the same for a line of a thread that the task has started."""
         # A process that the task has forked has the same pipe, and would write between the bytes of the child.
         if os.getpid() == self._pid:
-            created, level, logger, message = said_by(record)
-            self._send(Line(attempt, (created, level, logger, message[: LONGEST_TEXT + 1])))
+            self._send(Line(attempt, said_by(record)))
 
 
 class LogBook:
@@ -164,14 +163,17 @@ class LogBook:
 
     def take(self, context: TaskContext, record: logging.LogRecord) -> None:
         """Take a record of the attempt that runs where it was logged."""
+        if (lines := self._here.get(context)) is None:
+            if context.is_over:  # A thread that it has left behind goes on.
+                self.take_stray((context.id, context.attempt), record)
+                return
+            lines = self._begin(context)
         # said_by() inlined: tasks wait for each line.
         message = record.getMessage()
         if record.exc_info or record.stack_info or "task_name" in record.__dict__:
             message = _whole(record, message)
-        if (lines := self._here.get(context)) is None:
-            lines = self._begin(context)
         said = lines.said
-        said.append((record.created, record.levelname, record.name, message))
+        said.append((record.created, record.levelname, record.name, message[: LONGEST_TEXT + 1]))
         if len(said) >= MANY:
             self._many(said)
 
@@ -312,9 +314,8 @@ class _Texts:
         return made
 
     def _plain(self, message: str) -> str:
-        text = self._masks.text(message[:LONGEST_TEXT])
-        if len(message) > LONGEST_TEXT:
-            text += "…"
+        is_whole = len(message) <= LONGEST_TEXT
+        text = self._masks.text(message) if is_whole else f"{self._masks.beginning(message)}…"
         return text if text.isprintable() else indented(text)
 
     def _place(self, level: str, logger: str) -> str:

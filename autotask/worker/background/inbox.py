@@ -163,7 +163,7 @@ class Inbox:
                 if handed.take_doubt() or self._unsure:
                     kept = in_hand.ids.union(handed.ids())
                     in_hand.barrier = inbox.release_all(connection, self._instance.address, kept)
-                found[:] = inbox.take(connection, self._instance.address, limit)
+                found[:] = inbox.take(connection, self._instance.address, limit, in_hand.ids)
                 self._unfinished.add(found)
                 in_hand.ids.update(task.id for task in found)
 

@@ -18,6 +18,7 @@ def test_the_next_messages_are_found_by_their_index(start: Start) -> None:
         "fence": 1,
         "worker_id": "00000000-0000-0000-0000-000000000000",
         "name": background.PREFIX + tasks.sender.name,
+        "in_hand": "{}",
     }
     with connection.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off")

@@ -231,6 +231,13 @@ def far_host(start_worker, monkeypatch):
     return worker
 
 
+def tell(host, task, fence):
+    """Send a host the word of a message that was stored as claimed by it."""
+    words = f"{claims.number(fence)} {handover.words_for(task)}"
+    told = {"channel": lines.current().channel(host.id), "words": words}
+    execute(current(), "SELECT pg_notify(%(channel)s, %(words)s)", told)
+
+
 def test_an_idle_host_is_handed_the_values_of_another_process_and_looks_for_nothing(far_host, claimed):
     handles = []
     for value in range(20):
@@ -264,6 +271,22 @@ def test_values_put_at_once_after_one_that_was_handed_over_are_handled_soon(far_
     until_taken("held up", 2)
 
 
+def test_a_value_whose_word_is_late_is_not_overtaken_by_the_next_one(far_host, monkeypatch):
+    # Given: the word of the first value is on its way while the host looks for the second one
+    looks, real = [], inbox.take
+    monkeypatch.setattr(inbox, "take", lambda *args: looks.append(real(*args)) or looks[-1])
+    task = take.definition.new_call((1,), {})
+    fence = inbox.put(current(), task, take.name, far_host.id)
+    take.put(2)
+    wait_until(lambda: looks, what="a look")
+
+    # When
+    tell(far_host, task, fence)
+
+    # Then
+    until_taken(1, 2)
+
+
 def test_a_value_whose_word_is_lost_with_the_connection_of_its_host_is_handled_once(far_host):
     # Given
     first = take.put(1)
@@ -277,8 +300,6 @@ def test_a_value_whose_word_is_lost_with_the_connection_of_its_host_is_handled_o
 
     # Then
     wait_until(lambda: TaskHandle(task.id).status is DONE, what="the end of the value")
-    channel, number = lines.current().channel(far_host.id), fence >> claims.PLACE_BITS
-    words = f"{number} {handover.words_for(task)}"
-    execute(current(), "SELECT pg_notify(%(channel)s, %(words)s)", {"channel": channel, "words": words})
+    tell(far_host, task, fence)
     take.put(3)
     until_taken(1, 2, 3)

@@ -16,6 +16,7 @@ from autotask.store import read, task_logs
 from autotask.store.connection import current, execute, rows
 from autotask.task import RUNNING
 from autotask.tasks import Retry, TaskContext, delayed_task
+from autotask.texts.masks import LONGEST_TEXT
 from autotask.worker import log_book as module, log_capture
 from autotask.worker.log_book import Line, LogBook
 from tests.gates import gate, wait_at
@@ -197,6 +198,7 @@ def test_an_attempt_keeps_its_last_lines(transactional_db):
 def test_lines_of_a_thread_and_of_its_attempt_are_in_the_order_in_which_they_were_logged(transactional_db):
     # Given
     book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    context.report_to(lambda progress: None)
     records = [logging.LogRecord("shop", logging.INFO, "", 0, str(number), None, None) for number in range(4)]
     for number, record in enumerate(records):
         record.created = float(number)
@@ -236,6 +238,32 @@ def test_an_attempt_that_is_over_is_forgotten_with_its_last_line(transactional_d
     context.close()
     book.run_once(current())
     assert not book._here and len(task_logs.lines(current(), context.id).splitlines()) == 2
+
+
+def test_a_thread_that_goes_on_after_the_end_of_its_attempt_has_no_more_room_each_second(transactional_db):
+    book, context = LogBook(LogOptions(max=2000), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    for _ in range(10):
+        book.take(context, logging.LogRecord("shop", logging.INFO, "", 0, "x" * 1500, None, None))
+        book.run_once(current())
+    assert len(task_logs.lines(current(), context.id)) <= 2000
+
+
+@pytest.mark.parametrize("shown", [22, 29])
+@pytest.mark.parametrize("before", ["x ", "x"], ids=["words", "one word"])
+def test_no_secret_is_shown_that_the_end_of_a_long_line_cuts_off(transactional_db, shown, before):
+    book, id = LogBook(LogOptions(), lambda: None), uuid.uuid4()
+    message = f"{(before * LONGEST_TEXT)[: LONGEST_TEXT - shown - 1]},postgres://shop:hunter2hunter2@db/shop"
+    book.put(Line((id, 1), (0.0, "INFO", "shop", message)))
+    book.run_once(current())
+    said = task_logs.lines(current(), id)
+    assert "hunter" not in said and said.endswith("…\n") and len(said) > 9000
+
+
+def test_what_is_not_stored_of_a_long_line_does_not_stay_in_memory():
+    book, context = LogBook(LogOptions(), lambda: None), TaskContext(uuid.uuid4(), "shop.restock", fence=1)
+    context.report_to(lambda progress: None)
+    book.take(context, logging.LogRecord("shop", logging.INFO, "", 0, "x" * 1_000_000, None, None))
+    assert len(book._here[context].said[0][3]) <= LONGEST_TEXT + 1
 
 
 def test_no_name_of_a_logger_can_forge_a_line(transactional_db):
