@@ -126,7 +126,7 @@ def banners(seen: Seen, *, may_see_workers: bool) -> Iterator[Banner]:
     for incident in seen.incidents:
         said = gettext("Alert since %(time)s: %(text)s.")
         since = show.duration(seen.now - incident.began_at)
-        yield Banner("error", said % {"time": since, "text": alert_words.of(incident.facts)})
+        yield Banner("error", said % {"time": since, "text": alert_words.of_incident(incident)})
     yield from _about_workers(seen, may_see_workers)
     yield from _about_queues(seen)
     if late := [entry.name for entry in seen.schedules if entry.condition(seen.now) is Condition.LATE]:

@@ -7,6 +7,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
+from autotask.store.incidents import Incident
 from autotask.texts import localized
 from autotask.texts.lines import one_line
 from autotask.texts.localized import in_words
@@ -18,6 +19,14 @@ Facts = Mapping[str, Any]
 def of(facts: Facts) -> str:
     """Return an incident in words; *when* among its facts is the kind of its rule."""
     return one_line(_WORDS[facts["when"]](facts), 500)
+
+
+def of_incident(incident: Incident) -> str:
+    """Return a stored incident in words: in those of the site if another version of the code has noted other facts."""
+    try:
+        return of(incident.facts)
+    except KeyError:
+        return incident.text
 
 
 def _failures(facts: Facts) -> str:

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import translation
 
-from autotask.notifications.alerts import looking, sending
+from autotask.notifications.alerts import looking, sending, words
 from autotask.statistics import Counts
 from autotask.store import incidents, statistics, workers
 from autotask.store.connection import current, execute
@@ -205,6 +205,13 @@ def test_an_incident_may_end_while_its_message_is_sent(monkeypatch):
     # Then
     assert sending.send_all() == []
     assert [sent.subject for sent in mail.outbox] == ["[shop] Over: no worker is alive"]
+
+
+def test_an_incident_that_newer_code_has_noted_is_shown_in_its_words():
+    facts = {"when": "a rule that this version does not know"}
+    incidents.note(current(), [incidents.Found("k", "r", "too many", facts, ["ann@example.com"], 600.0)], ["r"])
+    [incident] = incidents.going_on(current())
+    assert words.of_incident(incident) == "too many"
 
 
 def test_an_incident_that_comes_back_while_its_end_is_announced_is_the_next_one():
