@@ -17,7 +17,7 @@ from autotask.task import ClaimedTask
 
 # * Who does not host the instance any more gets nothing.
 # * Nothing overtakes a message that was stored as claimed by its host, and whose word is on its way there. Such a claim is of
-#   one message only.
+#   one message only. (OFFSET: the planner would read all messages for each claim.)
 # * By priority, then in the order of putting: run_at is the moment of the call, and a rescue keeps it.
 # * A task that has lost its worker is claimed alone: should it kill again, no other one is blamed.
 # * Its commit does not wait for the disk: that of the first outcome does. If the server crashes before that, the message
@@ -29,8 +29,9 @@ WITH host AS MATERIALIZED (
     WHERE i.name = %(plain)s::text AND i.place = %(place)s::text AND i.fence = %(fence)s::bigint
       AND w.id = %(worker_id)s::uuid AND w.lease_until > clock_timestamp()
       AND NOT EXISTS (
-          SELECT 1 FROM autotask_claim c JOIN autotask_task t ON t.id = c.ids[1]
-          WHERE c.worker_id = w.id AND cardinality(c.ids) = 1 AND t.id <> ALL(%(in_hand)s::uuid[])
+          SELECT 1 FROM autotask_claim c
+          CROSS JOIN LATERAL (SELECT name, executor, state FROM autotask_task WHERE id = c.ids[1] OFFSET 0) AS t
+          WHERE c.worker_id = w.id AND cardinality(c.ids) = 1 AND c.ids[1] <> ALL(%(in_hand)s::uuid[])
             AND t.name = %(name)s::text AND t.executor = 'background' AND t.state = 1
       )
 ),
