@@ -111,13 +111,21 @@ def be_alive(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
             raise
 
 
+#: Seconds for which a worker that stops waits for calls that have handed it something.
+PATIENCE = 3.0
+
+# PostgreSQL frees the locks of calls before it tells listeners of their words. So the worker notifies itself: its session reads
+# all that has come before that.
+_BE_CLOSED = f"""
+SELECT set_config('lock_timeout', %(patience)s, true), pg_advisory_lock({_CLOSED.format(id="id")}), pg_notify(%(own)s, '')
+FROM (SELECT %(id)s::uuid AS id) AS mine
+"""
+
+
 def be_handed_nothing(connection: BaseDatabaseWrapper, id: uuid.UUID, own: str) -> None:
     """Have a worker be handed nothing more: wait until calls that have handed it something are committed or rolled back.
 
-    PostgreSQL frees their locks before it tells listeners of their words. So the worker notifies itself: its session reads
-    all that has come before that.
-
     :param own: a channel on which only this worker listens.
+    :raises OperationalError: they take too long; others rescue their tasks once the worker has left.
     """
-    lock = f"SELECT pg_advisory_lock({_CLOSED.format(id='%(id)s')}), pg_notify(%(own)s, '')"
-    execute(connection, lock, {"id": id, "own": own})
+    execute(connection, _BE_CLOSED, {"id": id, "own": own, "patience": f"{PATIENCE:g}s"})

@@ -255,3 +255,23 @@ def test_the_second_of_two_tasks_handed_over_at_once_does_not_wait_behind_the_fi
     assert first.status is RUNNING
     tasks.gate("first").set()
     assert second.wait(10) == 2
+
+
+def test_a_worker_that_stops_does_not_wait_long_for_a_call_that_has_chosen_it(start, monkeypatch):
+    # Given
+    monkeypatch.setattr(addressee, "PATIENCE", 0.1)
+    worker = start()
+    connection = dedicated("test").wrapper
+    execute(connection, "BEGIN")
+    task = tasks.echo.new_call((1,), {})
+    enqueue.insert_handing(connection, task, handover.words_for(task))
+
+    # When
+    worker.stop()
+    wait_until(lambda: not rows(current(), LINE, {"id": worker.id}), what="the end of the worker")
+    execute(connection, "COMMIT")
+    connection.close()
+
+    # Then
+    start()
+    assert TaskHandle(task.id).wait(20) == 1
