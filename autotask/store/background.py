@@ -253,7 +253,8 @@ def _call(connection: BaseDatabaseWrapper, name: str, nearby: Callable[[str], bo
 def _may_call(name: str) -> bool:
     with _calling:
         now = time.monotonic()
-        if now - _called_at.get(name, float("-inf")) < CALL_EVERY:
+        # The clock of a test may have been in the future.
+        if 0 <= now - _called_at.get(name, float("-inf")) < CALL_EVERY:
             return False
         _called_at[name] = now
         return True

@@ -56,16 +56,21 @@ def test_one_companion_works_and_when_it_is_killed_the_next_one_works_within_a_s
     small, large = sorted(process.memory_info().rss for process in idle)
     assert small < large / 2, "those that are not next have no Django"
 
-    # Then whoever enqueues tells all workers, since his own one may only stand by
-    listener = notify.ChannelListener(site.database, notify.WORK_CHANNEL)
+    # Then a call is handed to the one that works, since that of the calling process may only stand by
     site.wait_for_end(server.call("who"))
-    wait_until(listener.heard, what="the word")
 
     # When
     diary = tmp_path / "diary"
     diary.touch()
-    task = server.call("work", 0.5, str(diary))
+    task = server.call("work", 2, str(diary))
     wait_until(lambda: "started" in diary.read_text(), what="the start of the task")
+
+    # Then whoever enqueues tells all workers, since nobody is free
+    listener = notify.ChannelListener(site.database, notify.WORK_CHANNEL)
+    server.call("who")
+    wait_until(listener.heard, what="the word")
+
+    # When
     psutil.Process(first.worker).kill()
 
     # Then

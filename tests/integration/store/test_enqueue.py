@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import freezegun
 import pytest
 from django.db import IntegrityError, OperationalError, transaction
 
@@ -394,6 +395,22 @@ def test_a_call_outside_a_transaction_notifies_in_its_own_statement(monkeypatch,
     rows(other_connection, "SELECT 1")  # Whatever has been told has arrived before the answer to this.
     assert list(hearing.heard(other_connection)) == [notify.WORK_CHANNEL]
     assert count("autotask_task") == 1
+
+
+def test_a_clock_that_was_in_the_future_keeps_nobody_from_notifying(monkeypatch, other_connection):
+    # Given
+    monkeypatch.setattr(notify, "_waker", None)
+    monkeypatch.setattr(notify, "_last_sent", float("-inf"))
+    with freezegun.freeze_time("2050-01-01"):
+        greet("Ada")
+    execute(other_connection, f"LISTEN {notify.WORK_CHANNEL}")
+
+    # When
+    greet("Ada")
+
+    # Then
+    rows(other_connection, "SELECT 1")
+    assert list(hearing.heard(other_connection)) == [notify.WORK_CHANNEL]
 
 
 def test_a_call_inside_a_transaction_notifies_after_the_commit_only(monkeypatch, other_connection):
