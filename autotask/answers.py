@@ -1,6 +1,6 @@
 """Answers of a worker to the threads of the process that it serves: what has come of tasks that these have handed to it.
 
-They come through sockets with abstract addresses, which only Linux has, and may get lost: whoever waits looks by itself, too.
+They come through sockets with abstract addresses, which only Linux has. One may get lost, so a thread that waits also looks.
 Anybody on this machine can send one. So what one says counts only if it is signed.
 """
 

@@ -201,7 +201,7 @@ class ClaimedTask(NamedTuple):
     :ivar timeout: seconds that one attempt may take; None: the worker's limit.
     :ivar flow: its gates and unique key, as ``autotask.flow.Flow`` writes them; None: it has none.
     :ivar worker_id: the worker that has claimed it.
-    :ivar reply: the address of whoever has handed it over and waits for its end, see ``autotask.answers``; "": nobody.
+    :ivar reply: the address of the thread that has handed it over and waits for its end, see ``autotask.answers``; "": nobody.
     """
 
     id: uuid.UUID

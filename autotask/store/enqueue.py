@@ -282,7 +282,7 @@ def insert_handing(connection: BaseDatabaseWrapper, task: NewTask, words: str) -
     """Insert one task as claimed by a worker that is free, and hand it over; or else as ready, and notify workers.
 
     :param task: its kind is plain; outside a transaction.
-    :param words: what the worker is told of it.
+    :param words: the words of the notification.
     """
     id, kind, arguments, payload, *_ = task
     line = lines.current()

@@ -91,7 +91,7 @@ WITH host AS MATERIALIZED (
 SELECT coalesce((SELECT number << {claims.PLACE_BITS} FROM made), 0)
 """
 
-# The same from another process: the message is handed to its host by NOTIFY; or else its hosts are told to look.
+# The same from another process: NOTIFY hands the message to its host, or asks its hosts to look.
 PUT_HANDING = f"""
 WITH host AS MATERIALIZED (
     SELECT i.worker_id FROM autotask_background_instance i JOIN autotask_worker w ON w.id = i.worker_id
@@ -184,7 +184,7 @@ def put(connection: BaseDatabaseWrapper, task: NewTask, name: str, worker_id: uu
 def put_handing(connection: BaseDatabaseWrapper, task: NewTask, name: str, words: str | None) -> None:
     """Store a message as :func:`put` does, and hand it to its host by NOTIFY; or else have the hosts look for it.
 
-    :param words: what the host is told of the message; None: it has to look.
+    :param words: the words of the notification; None: the host has to look.
     """
     line = lines.current()
     told = {"words": words, "mark": line.mark, "secret": line.secret}

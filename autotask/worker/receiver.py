@@ -25,7 +25,7 @@ from autotask.worker.shutdown import Shutdown
 
 logger = logging.getLogger("autotask.worker")
 
-#: So many tasks that came by NOTIFY are remembered at most.
+#: The most tasks that came by NOTIFY and are remembered.
 MOST_TOLD = 10_000
 
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 from django.http import HttpRequest, HttpResponse
 
-#: Seconds for which a pass is valid: so long may somebody see a page who has just lost the right to it.
+#: Seconds for which a pass is valid. Somebody who has just lost the right to a page can see it for this long.
 SECONDS = 20
 
 #: The header of a refresh with its pass, and of an answer with a new one.

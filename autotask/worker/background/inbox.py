@@ -171,7 +171,7 @@ class Inbox:
         return found
 
     def _put_down(self, tasks: Sequence[ClaimedTask]) -> None:
-        """Note that these messages are not claimed any more, but for the one whose outcome is being recorded."""
+        """Note that these messages are no longer claimed, except the one whose outcome is being recorded."""
         last = self._last and self._last[0][0]
         with self._instance.in_hand.lock:
             self._instance.in_hand.ids.difference_update(task.id for task in tasks if task is not last)
