@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 from django.test import TransactionTestCase
 
-from autotask import handover, registry
+from autotask import registry
 from autotask.companion.pipes import Pipes
 from autotask.handle import TaskHandle
+from autotask.own_worker import own
 from autotask.scheduled import ScheduledTask
 from autotask.store.connection import current, dedicated, execute
 from autotask.worker import scheduler
@@ -132,9 +133,9 @@ def worker(start_worker) -> Worker:
 def pipes():
     """The pipes to a companion, as the process has them that it serves."""
     pipes = Pipes()
-    handover.set_line(pipes)
+    own.line = pipes
     yield pipes
-    handover.set_line(None)
+    own.line = None
     pipes.close()
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from autotask import handover, lines
 from autotask.handle import TaskHandle
+from autotask.own_worker import own
 from autotask.store import addressee, claim, enqueue, notify, rescue
 from autotask.store.connection import current, dedicated, execute, rows
 from autotask.task import RUNNING, WAITING
@@ -40,7 +41,7 @@ def start(start_worker, monkeypatch):
         worker = start_worker(**options)
         wait_until(lambda: rows(current(), LINE, {"id": worker.id}) == [(lines.current().mark,)], what="its line")
         wait_until(lambda: worker.loop.promote_at > float("-inf"), what="its first look for work")
-        monkeypatch.setattr(notify, "_waker", None)
+        monkeypatch.setattr(own, "wake", None)
         return worker
 
     monkeypatch.setattr("autotask.worker.idle.FIRST_SLEEP", 60.0)
