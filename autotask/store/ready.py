@@ -22,7 +22,7 @@ RETURNED = RETURNING.replace("t.", "")
 IS_OF = "(r.queue, r.priority, r.executor, r.ready_at, r.id) = (t.queue, t.priority, t.executor, t.ready_at, t.id)"
 
 
-#: When a task ``t`` that is given back became ready: then, so that it keeps its place. A suspect waits anew for a worker that is
+#: When a task ``t`` that is released became ready: then, so that it keeps its place. A suspect waits again for a worker that is
 #: idle: any worker takes one that has waited long.
 AGAIN_AT = "CASE WHEN t.lost = 0 THEN coalesce(t.ready_at, clock_timestamp()) ELSE clock_timestamp() END"
 

@@ -115,7 +115,9 @@ def test_a_worker_that_would_not_get_the_word_is_handed_nothing(obstacle, other_
     assert not claims()
 
 
-def test_a_worker_whose_former_session_ends_late_is_handed_calls_after_that(start, searched, other_connection, monkeypatch):
+def test_a_worker_whose_former_session_ends_late_is_handed_calls_after_that(
+    start, searched, other_connection, monkeypatch
+):
     # Given: the server has not noticed the end of its former session
     real, others = addressee.be_alive, []
 
