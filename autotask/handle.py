@@ -100,7 +100,7 @@ class TaskHandle(Generic[R]):
 
         Model instances in it are as they are in the database now.
 
-        :raises ObjectGone: one of them is not there any more.
+        :raises ObjectGone: one of them no longer exists.
         :raises TaskNotFound: the task is not in the database: see :meth:`refresh`.
         :raises PayloadRefused: the stored result was altered.
         """
@@ -231,7 +231,7 @@ class TaskHandle(Generic[R]):
     def discard(self) -> bool:
         """Delete a task that is in ERROR or CANCELLED, with its arguments, attempts, steps and log.
 
-        Afterwards it does not count as a failure any more, cannot be retried, and its handle raises TaskExpired, as after
+        Afterwards it no longer counts as a failure, cannot be retried, and its handle raises TaskExpired, as after
         its time to live.
 
         :returns: whether it was deleted; False if it is live, DONE, or not in the database, if its mails or webhooks are

@@ -86,7 +86,7 @@ LEFT JOIN autotask_background b ON b.name = d.name
 LEFT JOIN autotask_background_instance i ON i.name = d.name AND i.place = d.place
 """
 
-# Whoever starts or stops one in a long transaction must not hold up the caretakers: locked rows are skipped, and so are
+# A caller that starts or stops one in a long transaction must not hold up the caretakers: locked rows are skipped, and so are
 # those that somebody else is inserting.
 DECLARE_NEW = f"""
 INSERT INTO autotask_background (name, kind, per, queue, wanted, start_id, declared_at)
@@ -214,7 +214,7 @@ def forget(connection: BaseDatabaseWrapper) -> None:
 
 
 def take(connection: BaseDatabaseWrapper, seen: Seen, worker_id: uuid.UUID) -> Grant | None:
-    """Host an instance; return None if another worker was faster, or it is not to run any more."""
+    """Host an instance; return None if another worker was faster, or it is no longer to run."""
     params = {"name": seen.name, "place": seen.place, "worker_id": worker_id, "seen": seen.fence}
     for fence, start_id, setup in rows(connection, TAKE, params):
         return Grant(seen.name, seen.place, fence, start_id, None if setup is None else bytes(setup))

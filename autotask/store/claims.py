@@ -1,8 +1,8 @@
 """Claims: one row for each batch of tasks that a worker has claimed together; the rows of the tasks stay as they are.
 
 The fence of a task names its claim, and the place of the task there: an outcome is accepted only if the claim is still in
-force, and the task in it. Whoever ends a task leaves its id in the claim, and deletes the claim with its last task: a task that is
-in no table any more does not run. Whoever puts a task back takes its id out.
+force, and the task in it. A statement that ends a task leaves its id in the claim, and deletes the claim with its last
+task: a task that is in no table any more does not run. A statement that puts a task back takes its id out.
 """
 
 from collections.abc import Iterable, Sequence

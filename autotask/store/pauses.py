@@ -51,7 +51,7 @@ _PAUSE = "p.kind, p.name, p.paused_at AT TIME ZONE 'UTC', p.paused_by, p.until A
 
 READ = f"SELECT {_PAUSE} FROM autotask_pause p WHERE {IN_FORCE.format('p')} ORDER BY p.kind, p.name"
 
-# A pause that goes on keeps the moment at which it began.
+# A pause that continues keeps the moment at which it began.
 PAUSE = f"""
 INSERT INTO autotask_pause AS p (kind, name, paused_at, paused_by, until, reason)
 VALUES (%(kind)s, %(name)s, clock_timestamp(), %(by)s, %(until)s, %(reason)s)

@@ -162,7 +162,7 @@ class _Taken(NamedTuple):
 
 
 def _insert(connection: BaseDatabaseWrapper, tasks: Sequence[NewTask], terms: Terms) -> dict[uuid.UUID, Stored]:
-    """Insert the tasks whose keys are free, and say what becomes of the others."""
+    """Insert the tasks whose keys are free, and say what happens to the others."""
     found: dict[uuid.UUID, Stored] = {}
     remaining = many.insert_unique(connection, tasks)
     for _ in range(TRIES):

@@ -160,7 +160,7 @@ def to_be_cancelled(connection: BaseDatabaseWrapper, id: uuid.UUID) -> list[uuid
 
 
 def sign_off(connection: BaseDatabaseWrapper, id: uuid.UUID) -> None:
-    """Remove a worker that holds no task any more from the register."""
+    """Remove a worker that no longer holds a task from the register."""
     execute(connection, SIGN_OFF, {"id": id})
 
 

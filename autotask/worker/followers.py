@@ -366,7 +366,7 @@ class Followers:
 
 
 def no_followers() -> Followers:
-    """Return those of whoever claims none."""
+    """Return those of workers that claim none."""
     return Followers(lambda task, at_once: None, lambda: None)
 
 

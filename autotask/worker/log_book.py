@@ -81,7 +81,7 @@ class Lines:
         self.pieces: deque[tuple[int, int]] | None = None
 
     def take(self) -> list[Said]:
-        """Return the lines that wait, which do not wait any more."""
+        """Return the lines that wait, which no longer wait."""
         found = self.said[:]
         del self.said[: len(found)]
         if self.is_mixed:

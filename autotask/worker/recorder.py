@@ -98,7 +98,7 @@ class Recorder:
     def put(self, record: Record) -> None:
         """Have a record written. Any thread may call this."""
         if record[0].flow is not None:
-            self.followers.ended(*record)  # first, so that whoever writes the record knows the heir
+            self.followers.ended(*record)  # first, so that the thread that writes the record knows the heir
         if size := weight(record[1]):
             self.burden.put(size)
         self.records.put((record, size))
@@ -211,7 +211,7 @@ class Recorder:
         while group and not self._closing.is_set():
             try:
                 self._isolation.run(group, functools.partial(self._store, write), self._replace)
-            except Exception as error:  # whatever it is, this thread has to go on: every task needs it
+            except Exception as error:  # whatever it is, this thread has to continue: every task needs it
                 # Try all of them again: outcomes that are recorded already are found by their fences.
                 self.connection.close()
                 seconds = self._outage.failed(error)

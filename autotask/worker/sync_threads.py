@@ -215,7 +215,7 @@ def _watched(traces: Traces | None, fn: Callable[..., R], /, *args: Any, **kwarg
         left_open = hygiene.close_left_open()
         if left_open and traces is not None:
             traces.note_left_open(left_open)
-        if hygiene.is_tidied_here():  # It has run a whole task, so nobody else tidies its connections any more.
+        if hygiene.is_tidied_here():  # It has run a whole task, so nobody else tidies its connections.
             hygiene.tidy_connections()
 
 
@@ -260,7 +260,7 @@ def _work_off(own: "queue.SimpleQueue[_Call | None]") -> None:
 
 
 def _nothing() -> None:
-    """Nobody waits for it any more."""
+    """Nobody waits for it."""
 
 
 shared = SharedThread()

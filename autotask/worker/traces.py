@@ -58,7 +58,7 @@ class Opened:
         """Close it if its thread is idle; return whether it is closed.
 
         The thread may start something new while we look. So the connection is taken from Django before the second look: a
-        thread that is idle then cannot have it any more.
+        thread that is idle then can no longer have it.
         """
         if getattr(self.raw, "closed", False):
             return True
@@ -144,7 +144,7 @@ class Traces(ThreadSensitiveContext):
         self.settle()
 
     def end(self) -> None:
-        """Settle for the last time: nobody asks any more what was left open."""
+        """Settle for the last time: nobody asks now what was left open."""
         self._is_over = True
         self.settle()
 

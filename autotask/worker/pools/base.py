@@ -108,4 +108,4 @@ class Pool(Protocol[T]):
         """Return the number of finished items, and their total run time in seconds."""
 
     def close(self) -> None:
-        """End the threads and processes of the pool. Nothing runs any more."""
+        """End the threads and processes of the pool. Nothing runs now."""

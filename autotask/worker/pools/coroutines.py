@@ -68,7 +68,7 @@ class CoroutinePlace(Generic[T]):
             self.task.cancel()
 
     def is_destroyed(self) -> bool:
-        """Whether its coroutine is being destroyed with its event loop: then it must not await any more."""
+        """Whether its coroutine is being destroyed with its event loop: then it must no longer await."""
         return self.task is None or asyncio.current_task(self.task.get_loop()) is not self.task
 
     def where(self) -> str:

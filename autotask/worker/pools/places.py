@@ -130,7 +130,7 @@ class Place:
                 settled = True  # No other one is pending.
         self._struck = None
         if self.abandoned:
-            # Its outcome is recorded, and nobody waits for it any more: it ends with the process.
+            # Its outcome is recorded, and nobody waits for it: it ends with the process.
             threading.Event().wait()
 
     # --- called by the interrupter ----------------------------------------------------------------------------------
