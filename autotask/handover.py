@@ -13,13 +13,14 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import lines
 from autotask.offer import Offer
+from autotask.own_worker import own
 from autotask.store import enqueue, notify
 from autotask.store.claims import PLACE_BITS
 from autotask.store.connection import is_alone
@@ -62,31 +63,8 @@ class HandedOver(NamedTuple):
     offer: Offer
 
 
-class Line(Protocol):
-    """The way to the worker of this process."""
-
-    def take_offer(self) -> Offer | None:
-        """Take the worker's offer, if it has made one."""
-
-    def hand_over(self, body: bytes) -> None:
-        """Send it the task."""
-
-
-_line: Line | None = None
-
 #: When to hand over again, on the monotonic clock, after the database has refused it.
 _not_before = float("-inf")
-
-
-def set_line(line: Line | None) -> None:
-    """Set how this process reaches its own worker; None: it has none."""
-    global _line
-    _line = line
-
-
-def has_line() -> bool:
-    """Whether this process has its own worker."""
-    return _line is not None
 
 
 def call_for(name: str) -> bool:
@@ -95,9 +73,10 @@ def call_for(name: str) -> bool:
     :returns: False if there is no worker.
     """
     body = bytes((_CALL,)) + name.encode()
-    if _line is None or len(body) > LARGEST:
+    line = own.line
+    if line is None or len(body) > LARGEST:
         return False
-    _line.hand_over(body)
+    line.hand_over(body)
     return True
 
 
@@ -144,7 +123,7 @@ def store_claimed(
     :param reply: where the worker answers when the task has ended; "": nobody waits there.
     :returns: the fence; None: nothing was stored.
     """
-    line = _line
+    line = own.line
     # Inside a transaction, it is unknown when and whether it commits.
     if line is None or not is_alone(connection) or time.monotonic() < _not_before:
         return None

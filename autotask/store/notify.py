@@ -13,6 +13,7 @@ from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
+from autotask.own_worker import own
 from autotask.processes import readable
 from autotask.store import addressee, hearing
 from autotask.store.connection import execute, is_alone, rows
@@ -52,7 +53,6 @@ Place = tuple[str, str]
 #: (PostgreSQL source, ``asyncQueueAdvanceTail`` in ``commands/async.c``.)
 USAGE = "SELECT pg_notification_queue_usage()"
 
-_waker: Callable[[], None] | None = None
 _throttle = threading.Lock()
 _last_sent = float("-inf")
 _last_said = float("-inf")
@@ -69,12 +69,6 @@ def ended_channel(id: uuid.UUID) -> str:
 def worker_channel(id: uuid.UUID) -> str:
     """Return the channel that is notified when a running task of a worker is to be cancelled."""
     return f"autotask_worker_{id.hex}"
-
-
-def set_waker(waker: Callable[[], None] | None) -> None:
-    """Set how this process wakes its own worker; None: it has none, and sends NOTIFY instead."""
-    global _waker
-    _waker = waker
 
 
 def _renew_in_fork() -> None:
@@ -100,8 +94,8 @@ def wake_after_commit(connection: BaseDatabaseWrapper, place: Place | None = Non
 
 def _wake(connection: BaseDatabaseWrapper, place: Place | None) -> None:
     try:
-        if _waker is not None:
-            _waker()
+        if own.wake is not None:
+            own.wake()
         else:
             send(connection, place)
     except Exception as error:  # The task is stored, and polling finds it: the call must not fail.
@@ -116,7 +110,7 @@ def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], obje
 
     :param store: runs the statement; its argument says whether that is to notify.
     """
-    if _waker is None and is_alone(connection) and _sees() and _may_send():
+    if own.wake is None and is_alone(connection) and _sees() and _may_send():
         try:
             tell_or_not(connection, store)
             return

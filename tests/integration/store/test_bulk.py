@@ -12,9 +12,10 @@ from django.test.utils import CaptureQueriesContext
 
 from autotask import bulk
 from autotask.exceptions import UnsuitableKey
+from autotask.own_worker import own
 from autotask.payload import load_arguments
 from autotask.signals import task_enqueued
-from autotask.store import many, notify
+from autotask.store import many
 from autotask.store.connection import current, execute, rows
 from autotask.store.enqueue import STATED
 from autotask.task import WAITING
@@ -97,7 +98,7 @@ def test_parts_are_stored_in_one_transaction(monkeypatch):
     # Given
     of_a_bulk(monkeypatch, part=10)
     woken, told = [], []
-    monkeypatch.setattr(notify, "_waker", lambda: woken.append(count("autotask_task")))
+    monkeypatch.setattr(own, "wake", lambda: woken.append(count("autotask_task")))
 
     def receiver(sender, signal, task_id, **_):
         told.append(task_id)
