@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from types import SimpleNamespace
 
 import pytest
+from django.db import connections
 from django.test import TransactionTestCase
 
 from autotask import registry
@@ -20,7 +21,7 @@ from autotask.worker import scheduler
 from autotask.worker.options import WorkerOptions
 from autotask.worker.worker import Worker
 from tests import gates, tables
-from tests.helpers import PATIENCE, patient
+from tests.helpers import PATIENCE, patient, wait_until_sessions_end
 
 pytest_plugins = ["autotask.pytest_plugin", "tests.children", "tests.refusing", "tests.reporting", "tests.threads"]
 
@@ -81,6 +82,17 @@ def own_schedules(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         return {name: task for name, task in registry.schedules().items() if task is not others.get(name)}
 
     monkeypatch.setattr(scheduler, "registry", SimpleNamespace(schedules=own))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
+    """Before the test databases are dropped, wait for sessions of threads and processes that are about to end."""
+    yield
+    with django_db_blocker.unblock():
+        for connection in connections.all():
+            left = wait_until_sessions_end(connection)
+            connection.close()
+            assert not left, f"sessions in {connection.settings_dict['NAME']} that no test has ended: {left}"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from autotask.options import DJANGO_DECORATOR_OPTION_NAMES, DJANGO_TASK_OPTION_N
 from autotask.retry import Backoff
 from autotask.values import Seconds, reject_unknown
 
-#: What Django itself gives to the task, besides the options of its decorator.
+#: Fields that Django itself gives to the task, besides the options of its decorator.
 _OF_TASK = {"func", "run_after"}
 
 

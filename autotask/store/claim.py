@@ -302,7 +302,7 @@ meant AS MATERIALIZED (SELECT t.id, f.number, f.at FROM forgotten f {_ITS_TASKS}
 released AS (
     UPDATE autotask_task t
     SET state = CASE WHEN {marks.FOLLOWS} THEN 8 ELSE 1 END,
-        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN clock_timestamp() END, unique_key = {columns.KEY_AGAIN},
+        ready_at = CASE WHEN NOT {marks.FOLLOWS} THEN {ready.AGAIN_AT} END, unique_key = {columns.KEY_AGAIN},
         started_at = meant.at
     FROM meant WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.id = meant.id
     RETURNING {ready.RETURNING}, t.gate

@@ -17,7 +17,7 @@ from autotask.own_worker import own
 from autotask.processes import readable
 from autotask.store import addressee, hearing
 from autotask.store.connection import execute, is_alone, rows
-from autotask.store.errors import is_forbidden, is_missing, is_program_limit
+from autotask.store.errors import is_conflict, is_forbidden, is_missing, is_program_limit
 
 R = TypeVar("R")
 
@@ -118,9 +118,11 @@ def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], bool
         except ProgrammingError as error:
             _told_nobody()
             _is_blind(error)
-        except Exception:
+        except Exception as error:
             _told_nobody()
-            raise
+            if not is_conflict(error):
+                raise
+            # A serializable transaction may not read what others write, as that statement does. The next one reads nothing.
     if store(False):
         wake_after_commit(connection, place)
 
