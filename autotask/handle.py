@@ -211,7 +211,7 @@ class TaskHandle(Generic[R]):
         """Run a task again that is in ERROR or CANCELLED, with all its retries.
 
         :param from_start: whether to forget what its steps have returned, so that all of them run again.
-        :raises NotRetryable: it is live, DONE, or not in the database any more.
+        :raises NotRetryable: it is live, DONE, or no longer in the database.
         """
         connection = current()
         with transaction.atomic(using=connection.alias) if from_start else contextlib.nullcontext():

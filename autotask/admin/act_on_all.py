@@ -68,7 +68,7 @@ def _act(
 
 
 def _until(wanted: Filter, moment: datetime) -> Filter:
-    """Return the filter without what was enqueued later, however late a worker takes the act or goes on with it."""
+    """Return the filter without what was enqueued later, however late a worker takes the act or continues it."""
     last = last_id(moment)
     return replace(wanted, last=last if wanted.last is None else min(last, wanted.last))
 

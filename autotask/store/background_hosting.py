@@ -97,7 +97,7 @@ WHERE pg_try_advisory_xact_lock({LOCKS}, hashtext(d.name))
 ON CONFLICT (name) DO NOTHING
 """
 
-# As long as nobody has decided, it starts once the code says so. What newer code has started is not stopped by older code.
+# As long as nobody has decided, it starts once the code says so. Older code stops nothing that newer code has started.
 DECLARE_AGAIN = """
 WITH mine AS MATERIALIZED (
     SELECT b.name FROM autotask_background b WHERE b.name = ANY(%(names)s::text[]) ORDER BY b.name FOR UPDATE SKIP LOCKED
@@ -111,7 +111,7 @@ FROM unnest(%(names)s::text[], %(kinds)s::text[], %(pers)s::text[], %(queues)s::
 WHERE b.name = d.name AND b.name IN (SELECT name FROM mine)
 """
 
-# What somebody has decided lasts.
+# A decision of somebody lasts.
 FORGET = f"""
 WITH gone AS (
     DELETE FROM autotask_background WHERE NOT decided AND declared_at < clock_timestamp() - %(after)s * interval '1 s' RETURNING name

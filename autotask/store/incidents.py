@@ -1,4 +1,4 @@
-"""Incidents: each has a row, so that it is announced once, and once when it is over, whoever dies in between."""
+"""Incidents: each has a row, so that it is announced once, and once when it is over, whichever process dies in between."""
 
 import json
 from collections.abc import Mapping, Sequence

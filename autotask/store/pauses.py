@@ -1,7 +1,7 @@
 """Pauses: queues, tasks and limits that nobody works on until they are resumed, or until their time is over.
 
-A pause whose time is over counts as none for everybody at that moment; a worker deletes its row. Whoever resumes something
-only sets its time to now. So all that has to follow is left to workers, and nothing is lost if one of them dies.
+A pause whose time is over counts as none for everybody at that moment; a worker deletes its row. Resuming something only
+sets its time to now. So all that has to follow is left to workers, and nothing is lost if one of them dies.
 """
 
 import enum

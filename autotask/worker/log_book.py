@@ -164,7 +164,7 @@ class LogBook:
     def take(self, context: TaskContext, record: logging.LogRecord) -> None:
         """Take a record of the attempt that runs where it was logged."""
         if (lines := self._here.get(context)) is None:
-            if context.is_over:  # A thread that it has left behind goes on.
+            if context.is_over:  # A thread that it has left behind continues.
                 self.take_stray((context.id, context.attempt), record)
                 return
             lines = self._begin(context)

@@ -56,7 +56,7 @@ class Recorder:
     :param recorded: called with the tasks whose claim is over, whether their outcome was accepted or not.
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
-    :param gates: hears of tasks that became ready.
+    :param gates: is notified of tasks that became ready.
     :param followers: those that wait for the slots of tasks; by default, nobody does.
     :param count: called with the records that the database has accepted; None: nobody counts them.
     :param unfinished: which claims have other tasks; by default, none is known to be over.

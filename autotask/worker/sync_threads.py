@@ -2,7 +2,7 @@
 
 All coroutines of a worker share one thread, and so one connection to the database. If one of them awaits something in the
 middle of a transaction, the others would write into that transaction. So it then keeps the thread, with its connection,
-until it ends, and the others go on in a new one.
+until it ends, and the others continue in a new one.
 """
 
 import functools

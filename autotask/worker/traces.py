@@ -76,7 +76,7 @@ class Opened:
         return True
 
     def end_without_owner(self) -> bool:
-        """Do the same for a connection of unknown origin: a thread that lives may go on with its transaction."""
+        """Do the same for a connection of unknown origin: a thread that lives may continue its transaction."""
         if self.thread.is_alive():
             return self.is_over and not self.is_left_open() and self.end()
         if self.is_left_open():

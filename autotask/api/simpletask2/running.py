@@ -136,7 +136,7 @@ class _Waiting:
     def answer(self) -> dict[str, Any]:
         """Return the answer when the step has ended.
 
-        :raises Locked: it has not ended in time; it goes on.
+        :raises Locked: it has not ended in time, and continues.
         """
         look = FIRST_LOOK if isinstance(self._listener, PollingOnly) else LONGEST_LOOK
         while (left := self._deadline - time.monotonic()) > 0:

@@ -28,7 +28,7 @@ def done(body: dict[str, Any]) -> dict[str, Any]:
     of the last of these, and the client continues from there.
 
     :param body: of the request, without the key; the handler gets it.
-    :raises Problem: the task does not wait for that step, or the step has failed or goes on.
+    :raises Problem: the task does not wait for that step, or the step has failed or still runs.
     """
     if (asked := _first(body)) is not None and (answer := run_here(*asked, None)) is not None:
         return answer

@@ -139,7 +139,7 @@ class CoroutinePool(Waiting[T]):
         return True
 
     def abandon(self, item: T) -> Abandoned | None:
-        """Forget an item that goes on although it was cancelled, or that blocks the event loop."""
+        """Forget an item that continues although it was cancelled, or that blocks the event loop."""
         place = self._places.pop(id(item), None)
         if place is None:
             return None

@@ -157,7 +157,7 @@ class Place:
     def abandon(self, item: object) -> bool:
         """Have the thread stop for good when it leaves the call for this item, without another word.
 
-        :returns: False if it has left that item already, and goes on.
+        :returns: False if it has left that item already, and continues.
         """
         self.doubtful = True
         if self.item is not item:
