@@ -62,23 +62,23 @@ class Services:
         wake = wakeup.wake
         self._statistics = Statistics() if settings.STATISTICS else None
         self.log_book = self._make_log_book()
+        # They look for what others have left behind. A worker that ends when there are no tasks has no time but the beginning.
+        chores: list[Service] = [Pruner(), Sweeper(wake), Notifier(wakeup.call)]
         services: list[Service] = [
             Rescuer(registration, wake, options.predecessor, tell),
             Scheduler(wake),
             Pauser(serving.paused, changed),
             reporter,
             *([self.log_book] if self.log_book else []),
-            Pruner(),
+            *chores,
             *([] if logs.folder() is None else [LogPruner()]),
-            Sweeper(wake),
             *([Mender()] if model_rows.tables else []),
-            Notifier(wakeup.call),
             *([self._statistics] if self._statistics else []),
             *([LostAttempts()] if telemetry.used is not None else []),
             *_alerters(options),
             *([serving.yielding] if options.yields else []),
         ]
-        self.others = ServiceThread("services", *services)
+        self.others = ServiceThread("services", *services, later=() if options.burst else chores)
         self.beats = ServiceThread("heartbeat", heartbeat, guest_of=self.others)
         self.relay: ServiceThread | None = None
         if model_rows.tables and relay.can_run():
