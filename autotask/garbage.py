@@ -13,7 +13,7 @@ SELDOM = 100_000
 _stopped = False
 
 _changing = threading.Lock()
-#: How many threads have the search be rare now, and the thresholds before the first of them.
+#: The number of threads for which the search is rare now, and the thresholds before the first of them.
 _rare = 0
 _usual = gc.get_threshold()
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from django.db import ProgrammingError
+from django.db import OperationalError, ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from autotask import lines
@@ -25,7 +25,7 @@ from autotask.store import enqueue, notify
 from autotask.store.claims import PLACE_BITS
 from autotask.store.connection import is_alone
 from autotask.store.enqueue import NewTask
-from autotask.store.errors import is_forbidden
+from autotask.store.errors import is_conflict, is_forbidden
 from autotask.task import ClaimedTask
 from autotask.texts.lines import one_line
 
@@ -105,11 +105,12 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
         if store_claimed(connection, lambda worker_id: (task, store(worker_id))) is not None:
             return
 
-    def store_it(telling: bool) -> None:
+    def store_it(telling: bool) -> bool:
         if telling and can_be_handed(task):
             enqueue.insert_handing(connection, task, words_for(task))
         else:
             enqueue.insert(connection, task, telling)
+        return True
 
     notify.store_and_wake(connection, store_it, (task.kind.queue, task.kind.executor))
 
@@ -136,10 +137,14 @@ def store_claimed(
 
 
 def _store(store: Callable[[uuid.UUID], tuple[NewTask, int] | None], offer: Offer) -> tuple[NewTask, int] | None:
-    """Store a task as claimed; None if the role may not number claims, so that nothing was stored."""
+    """Store a task as claimed; None if nothing was stored: the role may not number claims, or there was a conflict."""
     global _not_before
     try:
         return store(offer.worker_id)
+    except OperationalError as error:
+        if not is_conflict(error):
+            raise
+        return None  # It may read what others write, which the transaction of a serializable session may not.
     except ProgrammingError as error:
         if not is_forbidden(error):
             raise

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Optional, Protocol
 
 from django.db import DatabaseError, InterfaceError
@@ -23,9 +23,6 @@ AFTER_FAILURE = 5.0
 
 #: Seconds for which a thread waits for the connection of another one, before it opens its own.
 PATIENCE = 0.3
-
-#: Seconds after the start until those services run for the first time that can wait: a worker that finds tasks begins with them.
-LATER = 1.0
 
 #: Seconds until the thread goes on after a failure outside of the services.
 PAUSE_AFTER_FAILURE = 0.5
@@ -46,7 +43,6 @@ class ServiceThread:
 
     :param role: the purpose of the connection, shown in ``pg_stat_activity``.
     :param services: in the order of their importance.
-    :param later: those of them that need not run at once.
     :param channel: returns the name of a channel; a notification there makes all services due.
     :param told: called with the payload of each of these; returns the seconds until the services have to run.
     :param guest_of: run on the connection of this other thread as long as its services leave it free, and on one of their own
@@ -59,14 +55,13 @@ class ServiceThread:
         self,
         role: str,
         *services: Service,
-        later: Collection[Service] = (),
         channel: Callable[[], str] | None = None,
         told: Callable[[str], float] = lambda payload: 0.0,
         guest_of: Optional["ServiceThread"] = None,
     ) -> None:
         now = time.monotonic()
         self._services = services
-        self._due = {service: now + LATER * (service in later) for service in services}
+        self._due = dict.fromkeys(services, now)
         self._outage = {service: Outage(service.doing) for service in services}
         self._connecting = Outage(services[0].doing)
         self.connection = dedicated(role)

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import json
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -274,17 +275,18 @@ def test_with_unsuitable_values_the_message_of_very_many_unique_calls_has_the_pl
 @pytest.fixture
 def under_row_level_security():
     """The connection has a role to which row-level security applies."""
-    execute(current(), "CREATE ROLE autotask_test_tenant")
-    execute(current(), "GRANT ALL ON ALL TABLES IN SCHEMA public TO autotask_test_tenant")
+    role = f"tenant_{uuid.uuid4().hex}"
+    execute(current(), f"CREATE ROLE {role}")
+    execute(current(), f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
     execute(current(), "ALTER TABLE autotask_task ENABLE ROW LEVEL SECURITY")
     execute(current(), "CREATE POLICY all_rows ON autotask_task USING (true)")
-    execute(current(), "SET ROLE autotask_test_tenant")
+    execute(current(), f"SET ROLE {role}")
     yield
     execute(current(), "RESET ROLE")
     execute(current(), "DROP POLICY all_rows ON autotask_task")
     execute(current(), "ALTER TABLE autotask_task DISABLE ROW LEVEL SECURITY")
-    execute(current(), "DROP OWNED BY autotask_test_tenant")
-    execute(current(), "DROP ROLE autotask_test_tenant")
+    execute(current(), f"DROP OWNED BY {role}")
+    execute(current(), f"DROP ROLE {role}")
 
 
 def test_under_row_level_security_very_many_calls_are_inserted(under_row_level_security, monkeypatch):

@@ -144,6 +144,21 @@ def test_a_worker_whose_former_session_ends_late_is_handed_calls_after_that(
     assert not searched
 
 
+def test_a_call_that_conflicts_with_others_in_a_serializable_session_is_stored_all_the_same(start, searched, refuse):
+    # Given
+    start()
+    end = refuse("autotask_claim", "INSERT", code="40001")
+
+    # When
+    handle = tasks.echo("stored")
+
+    # Then
+    assert handle.status is WAITING
+    end()
+    assert handle.wait(10) == "stored"
+    assert searched == [handle.id]
+
+
 def test_large_arguments_are_found_in_the_table(start, searched):
     start()
     handle = tasks.echo("a" * 10_000)
