@@ -11,7 +11,7 @@ from autotask.store.connection import rows
 
 
 class Chore(enum.Enum):
-    """The things that a worker looks after, in case they went wrong elsewhere."""
+    """A thing that a worker looks after, in case it went wrong elsewhere."""
 
     CLAIMS = "claims in the name of this worker, which it may not know"
     ORPHANS = "claims of workers that are not in the register"
