@@ -105,11 +105,12 @@ def insert(connection: BaseDatabaseWrapper, task: NewTask) -> None:
         if store_claimed(connection, lambda worker_id: (task, store(worker_id))) is not None:
             return
 
-    def store_it(telling: bool) -> None:
+    def store_it(telling: bool) -> bool:
         if telling and can_be_handed(task):
             enqueue.insert_handing(connection, task, words_for(task))
         else:
             enqueue.insert(connection, task, telling)
+        return True
 
     notify.store_and_wake(connection, store_it, (task.kind.queue, task.kind.executor))
 

@@ -102,17 +102,18 @@ def _wake(connection: BaseDatabaseWrapper, place: Place | None) -> None:
         logger.warning("Workers could not be notified of new work: %s", error)
 
 
-def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], object], place: Place) -> None:
+def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], bool], place: Place) -> None:
     """Store one task, and wake a worker as soon as it is committed.
 
     Where the statement is a transaction of its own, it notifies as well: a NOTIFY by itself is another transaction, for which
     the disk is waited for once more.
 
-    :param store: runs the statement; its argument says whether that is to notify.
+    :param store: runs the statement, and returns whether the task is stored; its argument says whether that is to notify.
     """
     if own.wake is None and is_alone(connection) and _sees() and _may_send():
         try:
-            tell_or_not(connection, store)
+            if not tell_or_not(connection, store):
+                _told_nobody()
             return
         except ProgrammingError as error:
             _told_nobody()
@@ -122,8 +123,8 @@ def store_and_wake(connection: BaseDatabaseWrapper, store: Callable[[bool], obje
             if not is_conflict(error):
                 raise
             # A serializable transaction may not read what others write, as that statement does. The next one reads nothing.
-    store(False)
-    wake_after_commit(connection, place)
+    if store(False):
+        wake_after_commit(connection, place)
 
 
 def send(connection: BaseDatabaseWrapper, place: Place | None = None) -> None:
@@ -159,7 +160,7 @@ def _is_blind(error: ProgrammingError) -> None:
 
 
 def _told_nobody() -> None:
-    """Let the next call notify, however soon it comes: the statement that was to do it has failed."""
+    """Let the next call notify, however soon it comes: the statement that was to do it has failed, or stored nothing."""
     global _last_sent
     _last_sent = float("-inf")
 

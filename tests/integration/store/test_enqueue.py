@@ -397,6 +397,35 @@ def test_a_call_outside_a_transaction_notifies_in_its_own_statement(monkeypatch,
     assert count("autotask_task") == 1
 
 
+@pytest.mark.parametrize("options", [{}, {"unique_for": "waiting"}], ids=["unfinished", "waiting"])
+def test_a_unique_call_outside_a_transaction_notifies_in_its_own_statement(monkeypatch, other_connection, options):
+    # Given: a call to which the task of another one is returned, so that there was nothing to tell
+    monkeypatch.setattr(own, "wake", None)
+    unique = greet.using(unique=True, **options)
+    first = unique.enqueue("Ada")
+    monkeypatch.setattr(notify, "_last_sent", float("-inf"))
+    monkeypatch.setattr(notify, "_notify", lambda *_: pytest.fail("a second statement, and a second transaction"))
+    execute(other_connection, f"LISTEN {notify.WORK_CHANNEL}")
+    assert unique.enqueue("Ada").id == first.id
+    rows(other_connection, "SELECT 1")
+    assert not hearing.heard(other_connection)
+
+    # When
+    unique.enqueue("Bob")
+
+    # Then
+    rows(other_connection, "SELECT 1")  # Whatever has been told has arrived before the answer to this.
+    assert list(hearing.heard(other_connection)) == [notify.WORK_CHANNEL]
+
+
+def test_a_call_that_replaces_the_one_that_waits_wakes_workers(woken):
+    unique = greet.using(unique=lambda *_, **__: 1, on_conflict="replace")
+    first = unique.using(delay=60).enqueue("Ada")
+    del woken[:]
+    assert unique.enqueue("Bob").id == first.id
+    assert len(woken) == 1
+
+
 def test_a_clock_that_was_in_the_future_keeps_nobody_from_notifying(monkeypatch, other_connection):
     # Given
     monkeypatch.setattr(own, "wake", None)
