@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from autotask.worker.log_book import LogBook
 
 
-#: Who does which rare chore. The loop does the others: it sees them when it wakes up.
+#: The services that do rare chores. The loop does the others: it sees them when it wakes up.
 _WHO = {
     Chore.ORPHANS: Rescuer,
     Chore.PAUSES: Pauser,

@@ -31,6 +31,7 @@ class Placement:
 
     def place(self, claimed: Sequence[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
         """Hold claims, and submit them to a pool."""
+        self.recorder.get_ready()
         self.recycling.take(len(claimed))
         self.recorder.burden.take(claimed)
         self.held.add(claimed)
