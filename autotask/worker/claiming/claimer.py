@@ -130,7 +130,7 @@ class Claimer:
         """Take a task that was handed over, if there is room now."""
         if not self.may_claim() or self.quarantine.runs_alone or self.claims.paused.stops(task) or not self.room():
             return False
-        self._place([task], self.threads)
+        self.placement.place([task], self.threads.pool)
         return True
 
     def was_told_now(self) -> None:

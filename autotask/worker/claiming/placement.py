@@ -31,7 +31,6 @@ class Placement:
 
     def place(self, claimed: Sequence[ClaimedTask], pool: Pool[ClaimedTask]) -> None:
         """Hold claims, and submit them to a pool."""
-        self.recorder.get_ready()
         self.recycling.take(len(claimed))
         self.recorder.burden.take(claimed)
         self.held.add(claimed)
@@ -47,6 +46,7 @@ class Placement:
                 except Exception as error:
                     self._release_refused([task], error)
         self.watch.begin()
+        self.recorder.get_ready()  # last, so that the tasks do not wait for it
 
     def _release_refused(self, tasks: Sequence[ClaimedTask], error: Exception) -> None:
         """Release tasks that a pool has refused, for lack of threads for example: they must not stay held without a place."""
