@@ -96,7 +96,10 @@ class Worker:
         self.claimer = self._make_claimer(threads, placement, news)
         parts = self.wakeup, self.shutdown, self.registration, self.held
         offers = Offers(options.offer_fds)
-        receiver = Receiver(offers, *parts, self.recorder, self.claimer, self.serving.serves_all, self.caretaker)
+        receiver = Receiver(
+            *(offers, *parts, self.recorder, self.claimer, self.serving.serves_all, self.caretaker),
+            self.services.chores,
+        )
         self.loop = Loop(options, *parts, news, self.claimer, receiver)
         self._drain = Drain(pools, self.watch, abandoner, self.shutdown, self.wakeup, news, receiver)
 
