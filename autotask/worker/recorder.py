@@ -1,11 +1,15 @@
 """Write outcomes to the database in batches, until it has them."""
 
+import contextlib
 import functools
 import logging
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError
 
 from autotask.store import finish, model_rows
 from autotask.store.connection import GENERIC_PLANS, dedicated
@@ -49,6 +53,10 @@ IDLE = 20.0
 #: Seconds until the next outcome is tried while all are refused.
 NEXT = 0.1
 
+#: In place of a record and its bytes: there is none yet, but some will come soon.
+_NO_RECORD: Any = None
+_SOON = -1
+
 
 class Recorder:
     """A thread with a connection of its own, so that writing outcomes and claiming do not wait for each other.
@@ -56,7 +64,7 @@ class Recorder:
     :param recorded: called with the tasks whose claim is over, whether their outcome was accepted or not.
     :param reporter: has the last progress of the tasks.
     :param unknown_tasks: takes note of unknown tasks that are released.
-    :param gates: hears of tasks that became ready.
+    :param gates: is notified of tasks that became ready.
     :param followers: those that wait for the slots of tasks; by default, nobody does.
     :param count: called with the records that the database has accepted; None: nobody counts them.
     :param unfinished: which claims have other tasks; by default, none is known to be over.
@@ -98,10 +106,18 @@ class Recorder:
     def put(self, record: Record) -> None:
         """Have a record written. Any thread may call this."""
         if record[0].flow is not None:
-            self.followers.ended(*record)  # first, so that whoever writes the record knows the heir
+            self.followers.ended(*record)  # first, so that the thread that writes the record knows the heir
         if size := weight(record[1]):
             self.burden.put(size)
         self.records.put((record, size))
+
+    def get_ready(self) -> None:
+        """Have the connection opened if it is closed: there will be outcomes soon. Any thread may call this.
+
+        To connect takes PostgreSQL longer than to record hundreds of outcomes, and it can do so while the tasks run.
+        """
+        if not self.connection.is_open:
+            self.records.put((_NO_RECORD, _SOON))
 
     def start(self) -> None:
         """Start the thread."""
@@ -152,6 +168,8 @@ class Recorder:
                 record, size = found
                 if not size:
                     batch.append(record)  # as nearly always
+                elif size == _SOON:
+                    self._connect()
                 elif size > SMALL:
                     self._later.append(found)
                 else:
@@ -172,6 +190,11 @@ class Recorder:
             batch.append(record)
             total += size
         return batch, total
+
+    def _connect(self) -> None:
+        # If it fails, the next outcome tries again, and says so.
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            self.connection.wrapper  # noqa: B018 - it is opened by this
 
     def _next(self) -> tuple[Record, int] | None:
         try:
@@ -211,7 +234,7 @@ class Recorder:
         while group and not self._closing.is_set():
             try:
                 self._isolation.run(group, functools.partial(self._store, write), self._replace)
-            except Exception as error:  # whatever it is, this thread has to go on: every task needs it
+            except Exception as error:  # whatever it is, this thread has to continue: every task needs it
                 # Try all of them again: outcomes that are recorded already are found by their fences.
                 self.connection.close()
                 seconds = self._outage.failed(error)

@@ -46,6 +46,7 @@ class Placement:
                 except Exception as error:
                     self._release_refused([task], error)
         self.watch.begin()
+        self.recorder.get_ready()  # last, so that the tasks do not wait for it
 
     def _release_refused(self, tasks: Sequence[ClaimedTask], error: Exception) -> None:
         """Release tasks that a pool has refused, for lack of threads for example: they must not stay held without a place."""
@@ -69,7 +70,7 @@ class Placement:
             self.release(pool.take_back())
 
     def release(self, tasks: Iterable[ClaimedTask]) -> None:
-        """Release tasks that have not begun and are in no pool any more."""
+        """Release tasks that have not begun and are no longer in a pool."""
         for task in tasks:
             self.recycling.take(-1)
             self.recorder.put((task, Released(task)))
