@@ -96,10 +96,10 @@ def target(
     return kind, name
 
 
-def end_of(until: datetime | timedelta | None) -> datetime | None:
+def end_of(until: object) -> datetime | None:
     """Return the moment at which a pause is over.
 
-    :raises InvalidPause: it is over already, or has no time zone.
+    :raises InvalidPause: it is over already, or is neither a time nor a moment with a time zone.
     """
     now = datetime.now(UTC)
     if isinstance(until, timedelta):
